@@ -1,0 +1,63 @@
+# make demo    install wf into .venv and run the main job
+# make test    install the test tools too, lint, run all tests
+# make lint    ruff, mypy --strict, import rules
+# make bench   run every script in benchmarks/
+# make wheels  build every distribution into dist/
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PLUGINS := training losses optimizers models datasets metrics tracking
+DISTRIBUTIONS := ./corelib ./cli $(addprefix ./plugins/,$(PLUGINS))
+INSTALLED := $(VENV)/installed
+TOOLS := $(VENV)/installed-tools
+
+.PHONY: demo test lint bench wheels
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED)
+	@echo; echo '$$ wf run --loss focal --optimizer adam'
+	@$(BIN)/wf run --loss focal --optimizer adam
+	@echo; echo '$$ wf run --dataset fashion-mnist --epochs 1'
+	@$(BIN)/wf run --dataset fashion-mnist --epochs 1 || { code=$$?; test $$code -eq 4 || exit $$code; \
+		echo 'Fashion-MNIST is not here, so this part of the demo was left out; the places are above.'; }
+
+# One thread a worker: two workers with two threads each get in each other's way on two cores.
+test: $(TOOLS) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'not alone'
+	$(BIN)/python -m pytest -q -m alone
+
+lint: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(INSTALLED)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+wheels: $(INSTALLED)
+	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(DISTRIBUTIONS)
+
+# The big download shows its progress; everything after it is quick and silent unless it fails.
+$(INSTALLED): requirements.txt constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "wf needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || :)." >&2; \
+		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch, torchvision' 2>/dev/null || { \
+		echo 'Installing into $(VENV): about 3.1 GB to download, nearly all of it torch and its CUDA libraries' \
+			'(far less where torch comes without them); 6 GB on disk.'; \
+		$(PIP) install -c constraints.txt torch torchvision; }
+	@echo 'Installing wf and what it needs ...'
+	@$(PIP) install -q -c constraints.txt editables hatchling
+	@$(PIP) install -q --no-build-isolation -r requirements.txt
+	@touch $@
+
+$(TOOLS): $(INSTALLED) requirements-dev.txt
+	@echo 'Installing the test tools: about 60 MB to download ...'
+	@$(PIP) install -q -r requirements-dev.txt
+	@touch $@

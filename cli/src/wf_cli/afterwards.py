@@ -1,0 +1,134 @@
+"""What is done with a finished or stopped run: ``wf resume``, ``evaluate``, ``predict``, ``export`` and ``plot``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf.api import reopen
+from wf.errors import DataError, UsageError
+from wf.rundir import RunDirectory
+from wf.runfile import check_general
+from wf_cli.common import registry_of
+from wf_cli.listing import JSON
+from wf_cli.output import figures, number, print_json
+
+RUN = click.argument("place", metavar="RUN", type=click.Path())
+CHECKPOINT = click.option(
+    "--checkpoint", default="latest", metavar="best|latest|NAME", help="Which weights; by default the latest."
+)
+
+
+def _open(ctx: click.Context, place: str, checkpoint: str | None, **changes: Any) -> Any:
+    directory = RunDirectory.open(place)
+    from wf.runfile import load
+
+    plugins = load(directory.run_file).get("plugins", [])
+    return reopen(directory.path, checkpoint, registry=registry_of(ctx, tuple(plugins)), **changes)
+
+
+@click.command()
+@RUN
+@click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@JSON
+@click.pass_context
+def resume(ctx: click.Context, place: str, epochs: str | None, quiet: bool, as_json: bool) -> None:
+    """Go on with a run from its newest checkpoint."""
+    from wf_cli.running import report
+
+    wanted = None if epochs is None else check_general("epochs", epochs)
+    directory = RunDirectory.open(place)
+    _refuse_done(directory, wanted)
+    logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
+    changes = {} if wanted is None else {"epochs": wanted, "steps": None}
+    experiment = _open(ctx, str(directory.path), None, quiet=quiet, **changes)
+    try:
+        experiment.fit(resume=True)
+    finally:
+        experiment.strategy.close()
+    if experiment.strategy.rank == 0:
+        report(experiment, as_json=as_json)
+
+
+@click.command()
+@RUN
+@click.option("--split", default="test", metavar="S", help="train, validation or test (the default).")
+@CHECKPOINT
+@JSON
+@click.pass_context
+def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_json: bool) -> None:
+    """Evaluate a run's weights on one split."""
+    experiment = _open(ctx, place, checkpoint, quiet=True)
+    metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
+    if as_json:
+        print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
+    else:
+        click.echo(figures(metrics))
+
+
+@click.command()
+@RUN
+@click.argument("inputs", metavar="INPUT")
+@CHECKPOINT
+@JSON
+@click.pass_context
+def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_json: bool) -> None:
+    """Predict for INPUT: a split's name, or a .csv, .npy, .npz or image file; a line a sample."""
+    experiment = _open(ctx, place, checkpoint, quiet=True)
+    from wf.runtime.inputs import read_inputs
+
+    outputs = experiment.predict(
+        inputs if inputs in experiment.data.splits else read_inputs(Path(inputs), experiment.data.spec)
+    )
+    labels = experiment.labels(outputs)
+    rows = outputs.tolist()
+    if as_json:
+        print_json(
+            [{"label": label, "output": row} for label, row in zip(labels or [None] * len(rows), rows, strict=True)]
+        )
+        return
+    for row, label in zip(rows, labels or [None] * len(rows), strict=True):
+        values = row if isinstance(row, list) else [row]
+        click.echo(label if label is not None else " ".join(number(value) for value in values))
+
+
+@click.command()
+@RUN
+@click.argument("file", type=click.Path())
+@CHECKPOINT
+@click.pass_context
+def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
+    """Write the model's state_dict to FILE: .safetensors, .pt or .pth."""
+    from wf.runtime.experiment import save_weights
+
+    experiment = _open(ctx, place, checkpoint, quiet=True)
+    try:
+        save_weights(experiment.model, Path(file))
+    except OSError as error:
+        raise DataError(f"cannot write {file}: {error.strerror}") from error
+    click.echo(f"{file}: {sum(tensor.numel() for tensor in experiment.model.state_dict().values()):,} numbers")
+
+
+@click.command()
+@RUN
+@click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the pictures.")
+@click.pass_context
+def plot(ctx: click.Context, place: str, format_: str) -> None:
+    """Draw a run's curves, and its predictions where they are a curve, into RUN/plots/."""
+    experiment = _open(ctx, place, "latest", quiet=True)
+    for file in experiment.plot(format_):
+        click.echo(file)
+
+
+def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
+    manifest = directory.manifest
+    done = manifest.get("epochs") or 0
+    if manifest.get("status") == "done" and (epochs is None or epochs <= done):
+        raise UsageError(
+            f"run {directory.path} is done: {manifest.get('reason')}\n"
+            f"  train on: wf resume {directory.path} --epochs {done + 10}"
+        )

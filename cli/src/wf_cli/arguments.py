@@ -1,0 +1,130 @@
+"""Reading a command line: what click does not know (``--loss.gamma 2``, ``-p`` anywhere) is taken out beforehand."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wf.component import KINDS, MANY
+from wf.errors import UsageError, unknown
+
+ADD, REMOVE = "+", "no:"
+
+
+@dataclass
+class Everywhere:
+    """The options that may stand anywhere on the line."""
+
+    plugins: list[str] = field(default_factory=list)
+    only_builtin: bool = False
+    traceback: bool = False
+
+
+def take_everywhere(args: Sequence[str]) -> tuple[Everywhere, list[str]]:
+    """Take ``-p X``, ``--only-builtin`` and ``--traceback`` out of a line; gives them and the rest.
+
+    Raises:
+        UsageError: For a ``-p`` without a value.
+    """
+    found, rest = Everywhere(), []
+    words = iter(args)
+    for word in words:
+        if word in ("-p", "--plugin"):
+            value = next(words, None)
+            if value is None:
+                raise UsageError(f"{word} needs a module, a file or no:NAME after it")
+            found.plugins.append(value)
+        elif word.startswith("-p") and not word.startswith("--") and len(word) > 2:
+            found.plugins.append(word[2:])
+        elif word.startswith("--plugin="):
+            found.plugins.append(word.partition("=")[2])
+        elif word == "--only-builtin":
+            found.only_builtin = True
+        elif word == "--traceback":
+            found.traceback = True
+        elif word == "--":
+            rest += [word, *words]
+        else:
+            rest.append(word)
+    return found, rest
+
+
+def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take every ``--KIND.OPTION VALUE`` out of a line; gives the run file that they make, and the rest.
+
+    A boolean option alone means true: ``--optimizer.nesterov``.
+
+    Raises:
+        UsageError: For an unknown kind.
+    """
+    document: dict[str, Any] = {}
+    rest: list[str] = []
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if not (name.startswith("--") and "." in name):
+            rest.append(word)
+            continue
+        if not equals:
+            value = words.pop(0) if words and not _is_option(words[0]) else "true"
+        _place(document, name[2:], parse_value(value))
+    return document, rest
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML where it parses as TOML, else a string; dates and times stay strings."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, (bool, int, float, str, list, dict)) else text
+
+
+def names_to_change(kind: str, names: Sequence[str]) -> dict[str, Any]:
+    """``--hook a --hook +b --hook no:c`` as a change of the run's list.
+
+    Raises:
+        UsageError: When names with and without a sign are mixed.
+    """
+    added = [{"use": name[len(ADD) :]} for name in names if name.startswith(ADD)]
+    removed = [name[len(REMOVE) :] for name in names if name.startswith(REMOVE)]
+    chosen = [{"use": name} for name in names if not name.startswith((ADD, REMOVE))]
+    if chosen and removed:
+        raise UsageError(
+            f"--{kind} {chosen[0]['use']} replaces the whole list, so there is nothing to remove\n"
+            f"  to add to the defaults: --{kind} +{chosen[0]['use']}"
+        )
+    return {"set": chosen or None, "add": added, "remove": removed}
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--") or (len(word) == 2 and word[0] == "-" and word[1].isalpha())
+
+
+def _place(document: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value at ``kind.option`` or ``kind.name.option``."""
+    kind, *keys = path.split(".")
+    kind = kind.replace("-", "_") if kind not in KINDS else kind
+    if kind not in KINDS:
+        raise UsageError(unknown("kind in option", f"--{path}", [f"--{name}.{'.'.join(keys)}" for name in KINDS]))
+    if kind in MANY:
+        if len(keys) < 2:
+            raise UsageError(
+                f"--{path}: a run may have several {kind}s; say which one: --{kind}.NAME.{keys[0] or 'OPTION'} VALUE"
+            )
+        name, *keys = keys
+        table = document.setdefault(kind, {}).setdefault("options", {}).setdefault(name, {})
+    else:
+        table = document.setdefault(kind, {})
+    *outer, last = (key.replace("-", "_") for key in keys)
+    for key in outer:
+        inner = table.get(key)
+        table[key] = table = inner if isinstance(inner, dict) else {} if inner is None else {"use": inner}
+    inner = table.get(last)
+    if isinstance(inner, dict) and not isinstance(value, Mapping):
+        inner["use"] = value
+    else:
+        table[last] = value

@@ -1,0 +1,71 @@
+"""What the command line prints: tables and figures as plain text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from wf.rundir import finite
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers that are not finite are null."""
+    click.echo(json.dumps(finite(value), indent=2, default=str))
+
+
+def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
+    """Rows as aligned columns; the last one is wrapped at the terminal's width."""
+    if not rows:
+        return ""
+    num_columns = max(len(row) for row in rows)
+    padded = [[*row, *[""] * (num_columns - len(row))] for row in rows]
+    widths = [max(len(row[column]) for row in padded) for column in range(num_columns - 1)]
+    left = len(indent) + sum(width + 2 for width in widths)
+    room = max(24, shutil.get_terminal_size((100, 24)).columns - left)
+    lines = []
+    for row in padded:
+        head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
+        last = textwrap.wrap(row[-1], room) or [""]
+        lines += [f"{indent}{head}{last[0]}".rstrip(), *(" " * left + line for line in last[1:])]
+    return "\n".join(lines)
+
+
+def figures(metrics: Mapping[str, Any]) -> str:
+    """Figures by split, as ``{"test/accuracy": 0.97}``, as a table; lists and matrices below it."""
+    splits = [split for split in ("train", "validation", "test") if any(key.startswith(f"{split}/") for key in metrics)]
+    names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
+    plain = [name for name in names if not any(isinstance(metrics.get(f"{split}/{name}"), list) for split in splits)]
+    cells = [["", *plain]]
+    cells += [[split, *(number(metrics.get(f"{split}/{name}")) for name in plain)] for split in splits]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(plain) + 1)]
+    lines = [
+        "  ".join(f"{row[0]:<{widths[0]}}" if not i else f"{row[i]:>{widths[i]}}" for i in range(len(row)))
+        for row in cells
+    ]
+    for name in names:
+        for split in splits:
+            value = metrics.get(f"{split}/{name}")
+            if isinstance(value, list):
+                lines += ["", f"{split} {name}", *_matrix(value)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def number(value: Any) -> str:
+    """A figure with four decimals, or in scientific notation where that would not show it."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _matrix(value: list[Any]) -> list[str]:
+    rows = value if value and isinstance(value[0], list) else [value]
+    cells = [[number(cell) for cell in row] for row in rows]
+    width = max((len(cell) for row in cells for cell in row), default=0)
+    return ["  " + " ".join(f"{cell:>{width}}" for cell in row) for row in cells]

@@ -1,0 +1,44 @@
+"""wf: a plugin-based component registry for PyTorch training.
+
+`import wf` imports neither torch nor any plugin; the names that need torch load it on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from wf.component import Catalogue, Component, Nested, Param
+from wf.events import Hook
+from wf.hookspecs import hookimpl
+from wf.loop import Epochs, Every, Loop, Progress, Steps
+
+if TYPE_CHECKING:
+    from wf.api import build, create, load_model, run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Catalogue",
+    "Component",
+    "Epochs",
+    "Every",
+    "Hook",
+    "Loop",
+    "Nested",
+    "Param",
+    "Progress",
+    "Steps",
+    "__version__",
+    "build",
+    "create",
+    "hookimpl",
+    "load_model",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("build", "create", "load_model", "run"):
+        return getattr(importlib.import_module("wf.api"), name)
+    raise AttributeError(f"module 'wf' has no attribute '{name}'")

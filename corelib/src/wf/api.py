@@ -1,0 +1,135 @@
+"""Python's side of the command line: `wf.run`, `wf.build`, `wf.create`, `wf.load_model`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wf.building import Builder
+from wf.plugins import Selection
+from wf.registry import Registry
+from wf.rundir import RunDirectory
+from wf.runfile import RunFile, check, load, merge
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wf.runtime.experiment import Experiment
+
+
+def build(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    save: bool = True,
+    quiet: bool = False,
+    registry: Registry | None = None,
+    **settings: Any,
+) -> Experiment:
+    """Build a run without starting it.
+
+    Args:
+        source: A run file's path, or the same as a nested dict; None for the defaults.
+        name: The run directory's name below ``runs/``.
+        run_dir: The run directory's path.
+        save: Whether the run writes a run directory when it is fitted.
+        quiet: Leave out the progress hook.
+        registry: Where names are looked up; by default every installed plugin.
+        settings: Keys of a run file, laid over `source`: general ones (``epochs=10``) and components (``loss="l1"``,
+            ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``, ``hook=["early-stopping"]``):
+            names, tables, classes, functions or live objects.
+
+    Returns:
+        The experiment: ``fit()``, ``predict("test")``, ``evaluate("test")``, ``model``, ``history``, ``plot()``.
+
+    Raises:
+        UsageError: For names, options, values or combinations that cannot work.
+        DataError: When data are missing or invalid.
+    """
+    document, folders = read(source)
+    document, _ = merge(document, check(settings))
+    registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
+    place = Path(run_dir) if run_dir is not None else Path("runs") / name if name else None
+    from wf.runtime.experiment import Experiment
+
+    return Experiment(document, registry, run_dir=place, save=save, folders=folders, quiet=quiet)
+
+
+def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:
+    """Build a run and fit it; takes what `build` takes.
+
+    Returns:
+        The experiment, trained: ``metrics`` has the last figures of each split, ``run_dir`` the run directory.
+    """
+    return build(source, **settings).fit()
+
+
+def create(kind: str, name: str, *, registry: Registry | None = None, **options: Any) -> Any:
+    """Make one component by name.
+
+    Args:
+        kind: Its kind.
+        name: Its name, an alias, or one's own code as ``path.py:Attr``.
+        registry: Where names are looked up; by default every installed plugin.
+        options: Its options; what a run would fill in (``num_classes``, ...) must be given here.
+
+    Raises:
+        UsageError: For an unknown name, option or value.
+    """
+    return Builder(registry or Registry.discover()).build(kind, {"use": name, **options}).value
+
+
+def load_model(place: str | os.PathLike[str], checkpoint: str = "latest") -> nn.Module:
+    """The trained model of a run directory, in evaluation mode.
+
+    Args:
+        place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
+        checkpoint: ``latest``, ``best`` or a checkpoint's name.
+
+    Raises:
+        DataError: When there is no such run directory, or no checkpoint in it that verifies.
+    """
+    return reopen(place, checkpoint).model.eval()
+
+
+def reopen(
+    place: str | os.PathLike[str],
+    checkpoint: str | None = "latest",
+    *,
+    registry: Registry | None = None,
+    quiet: bool = True,
+    **changes: Any,
+) -> Experiment:
+    """The experiment of a run directory, its weights restored.
+
+    Args:
+        place: As for `load_model`.
+        checkpoint: As for `load_model`; None restores nothing.
+        registry: Where names are looked up.
+        quiet: Leave out the progress hook.
+        changes: General keys to change, e.g. ``epochs``.
+    """
+    directory = RunDirectory.open(Path(place))
+    document, folders = read(directory.run_file)
+    document, _ = merge(document, check(changes))
+    registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
+    from wf.runtime.experiment import Experiment
+
+    experiment = Experiment(document, registry, run_dir=directory.path, folders=folders, quiet=quiet)
+    return experiment if checkpoint is None else experiment.restore(checkpoint)
+
+
+def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[RunFile, Sequence[Path]]:
+    """A run file and the folders in which its relative paths are looked up: its own and its ``code/``."""
+    if source is None:
+        return {}, ()
+    if isinstance(source, Mapping):
+        return check(source), ()
+    path = Path(source)
+    return load(path), (path.parent / "code", path.parent)
+
+
+__all__ = ["build", "create", "load_model", "read", "reopen", "run"]

@@ -1,0 +1,192 @@
+"""Making a component: its options converted, what the run knows filled in, nested components made first."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wf.component import REQUIRED, Component, Param
+from wf.errors import UsageError, WfError
+from wf.parameters import RUN_VALUES, allows_none, check_known, convert, is_function_loss, parameters
+from wf.plugins import is_path
+from wf.registry import Entry, Registry, entry_of
+from wf.runfile import GENERAL
+
+
+@dataclass(frozen=True)
+class Built:
+    """A component that was made."""
+
+    value: Any
+    """The object."""
+    entry: Entry | None
+    """Where it came from; None for a live object."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Its options as they were converted, defaults included; without what the run filled in."""
+    ambiguous: bool = False
+    """Several plugins bring its name, so a run file must say which."""
+
+    @property
+    def name(self) -> str:
+        """The component's name, or the live object's class."""
+        return self.entry.component.name if self.entry else type(self.value).__name__
+
+    def table(self) -> dict[str, Any]:
+        """Its table in a run file."""
+        if self.entry is None:
+            return {"use": f"live {type(self.value).__module__}:{type(self.value).__qualname__}"}
+        component = self.entry.component
+        own = self.entry.plugin is None
+        provider = f"@{self.entry.provider}" if self.ambiguous else ""
+        return {"use": component.target_name if own else f"{component.name}{provider}", **self.options}
+
+
+class Builder:
+    """Makes components from tables, with the values that the run knows so far.
+
+    Args:
+        registry: Where names are looked up.
+        values: What the run knows, by the names of `wf.parameters.RUN_VALUES`; it grows as the run is built.
+        folders: Where relative paths are looked up when they are not below the working directory.
+    """
+
+    def __init__(
+        self, registry: Registry, values: Mapping[str, Any] | None = None, folders: Sequence[Path] = ()
+    ) -> None:
+        self.registry = registry
+        self.folders = tuple(folders)
+        self.values: dict[str, Any] = dict(values or {})
+
+    def entry(self, kind: str, use: Any) -> Entry | None:
+        """The entry behind a name, class or function; None for a live object."""
+        if isinstance(use, str):
+            return self.registry.find(kind, self._own_code(use))
+        return entry_of(kind, use) if inspect.isclass(use) or inspect.isroutine(use) else None
+
+    def params(self, entry: Entry) -> tuple[Param, ...]:
+        """The options of an entry."""
+        return parameters(entry.component, entry.load)
+
+    def build(self, kind: str, table: Any) -> Built:
+        """Make one component.
+
+        Args:
+            kind: Its kind.
+            table: ``{"use": name, option: value, ...}``, a name, a class, a function or a live object.
+
+        Raises:
+            UsageError: For an unknown name, option or value, or when something that it needs is missing.
+        """
+        options = dict(table) if isinstance(table, Mapping) and "use" in table else {"use": table}
+        use = options.pop("use")
+        entry = self.entry(kind, use)
+        if entry is None:
+            if options:
+                raise UsageError(f"{kind}: {use!r} is a finished object and takes no options ({', '.join(options)})")
+            return Built(use, None)
+        arguments, chosen = self._arguments(entry, options)
+        value = self._call(entry, arguments)
+        return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
+
+    def _arguments(self, entry: Entry, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the target is called with, and what of it was chosen rather than filled in."""
+        component, params = entry.component, self.params(entry)
+        owner = f"{component.kind} '{component.name}'"
+        _check_misplaced(options, params, component.kind)
+        check_known(list(options), params, owner, f"{component.kind} {component.name}" if entry.plugin else "")
+        arguments: dict[str, Any] = {}
+        chosen: dict[str, Any] = {}
+        for param in params:
+            if param.name in options:
+                arguments[param.name], chosen[param.name] = self._given(param, options[param.name], owner)
+            elif param.source is not None:
+                self._fill(param, arguments, owner)
+            elif param.default is REQUIRED:
+                raise UsageError(_missing(param, owner, component))
+            elif entry.plugin is not None:
+                arguments[param.name] = chosen[param.name] = param.default
+        return arguments, chosen
+
+    def _given(self, param: Param, value: Any, owner: str) -> tuple[Any, Any]:
+        """The value for the target and the value for the run file."""
+        if param.kind is not None and value not in (None, "@null"):
+            nested = self.build(param.kind, value)
+            if nested.entry is not None:
+                _mark(nested.value, nested.entry.component)
+            return nested.value, nested.table()
+        converted = convert(param, value, owner)
+        if isinstance(converted, Path):
+            converted = self._locate(converted)
+        return converted, converted
+
+    def _own_code(self, use: str) -> str:
+        """``path.py:Attr`` with the path of the file that is there."""
+        path, colon, attribute = use.rpartition(":")
+        return f"{self._locate(Path(path))}:{attribute}" if colon and is_path(path) else use
+
+    def _locate(self, path: Path) -> Path:
+        """The path itself, or where it is below one of the folders."""
+        path = path.expanduser()
+        places = [folder / path for folder in self.folders if not path.is_absolute()]
+        return next((place.resolve() for place in (path, *places) if place.exists()), path)
+
+    def _fill(self, param: Param, arguments: dict[str, Any], owner: str) -> None:
+        assert param.source is not None
+        if param.source in self.values:
+            arguments[param.name] = self.values[param.source]
+        elif param.default is REQUIRED and not allows_none(param.type):
+            raise UsageError(
+                f"{owner} needs '{param.source}', which this run does not know\n"
+                f"  {_why_unknown(param.source, self.values)}\n  or set it: {param.name}"
+            )
+        elif param.default is REQUIRED:
+            arguments[param.name] = None
+
+    def _call(self, entry: Entry, arguments: dict[str, Any]) -> Any:
+        target, component = entry.load(), entry.component
+        if is_function_loss(component, target):
+            return functools.partial(target, **arguments) if arguments else target
+        try:
+            return target(*component.args, **arguments)
+        except WfError:
+            raise
+        except Exception as error:
+            error.add_note(f"while making {component.kind} '{component.name}' of {entry.provider}")
+            raise
+
+
+def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind: str) -> None:
+    """Explain a general key that stands below a table."""
+    for name in options:
+        if name in GENERAL and name not in {param.name for param in params}:
+            raise UsageError(
+                f"'{name}' is a general key, not an option of the {kind}\n"
+                f"  in a run file a key belongs to the [table] above it: move '{name}' above the first table\n"
+                f"  on the command line it is --{name.replace('_', '-')}"
+            )
+
+
+def _mark(value: Any, component: Component) -> None:
+    """Let the outer component see the traits of a nested one, where it takes an attribute."""
+    try:
+        value.wf_traits = component.traits
+    except (AttributeError, TypeError):
+        return
+
+
+def _missing(param: Param, owner: str, component: Component) -> str:
+    lines = [f"{owner} needs option '{param.name}': --{component.kind}.{param.name} VALUE"]
+    if param.help:
+        lines.append(f"{param.name}: {param.help}")
+    return "\n  ".join(lines)
+
+
+def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
+    targets = values.get("dataset_targets")
+    if source in ("num_classes", "class_names", "class_counts") and targets is not None:
+        return f"the dataset has {targets} targets, so there are no classes"
+    return f"known here: {', '.join(sorted(name for name in values if name in RUN_VALUES))}"

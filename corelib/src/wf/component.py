@@ -1,0 +1,179 @@
+"""Components and catalogues: what a plugin declares.
+
+A declaration imports nothing heavy: the target is a string and is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Literal
+
+from wf.traits import Traits
+
+KINDS: dict[str, str] = {
+    "dataset": "samples with inputs and targets, and the splits they come in",
+    "transform": "changes inputs before the model sees them, a whole batch at a time",
+    "model": "a torch.nn.Module",
+    "loss": "a module or function of (predictions, targets) that gives a scalar to minimise",
+    "optimizer": "updates the parameters from their gradients",
+    "scheduler": "changes the optimizer's learning rate over time",
+    "metric": "judges predictions against targets over a whole split",
+    "hook": "listens to the events of the loop",
+    "trainer": "one training step",
+    "evaluator": "one evaluation of one split",
+    "checkpointer": "durable state",
+    "strategy": "where and how the run is carried out: devices and processes",
+}
+"""Every kind of component, with one line on what it is."""
+
+MANY = ("transform", "metric", "hook")
+"""The kinds of which a run may have several."""
+
+
+class _Required:
+    """The default of an option that has none."""
+
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED: Any = _Required()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Param:
+    """One option of a component."""
+
+    name: str
+    type: Any = Any
+    """Its annotation; values are converted to it."""
+    default: Any = REQUIRED
+    help: str = ""
+    kind: str | None = None
+    """The kind of component that it is itself, for a nested one (`[optimizer.base]`)."""
+    source: str | None = None
+    """The run value that fills it when the user does not (`num_classes`, ...)."""
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Marks a parameter that is itself a component: ``base: Annotated[Optimizer, Nested("optimizer")]``."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Component:
+    """One named thing that a plugin brings.
+
+    Args:
+        kind: One of `wf.component.KINDS`.
+        name: What users type: lower case, digits and hyphens.
+        target: ``"package.module:Attr"``, loaded on first use, or the object itself.
+        summary: One line for lists.
+        aliases: Other names that people type; lists show the canonical one.
+        traits: What it says about itself; None means unknown.
+        params: Its options, where the target's signature does not say them well.
+        inject: Parameters that the run fills in under another name, e.g. ``{"in_chans": "num_channels"}``.
+        call: ``"factory"``: the target is called with the options and gives the component;
+            ``"function"``: the target is the loss itself, called with (predictions, targets) and the options;
+            ``"auto"``: a plain function of kind loss whose first two parameters have no default is a function.
+        args: Positional arguments for the target, before the options (a catalogue passes the member's name).
+    """
+
+    kind: str
+    name: str
+    target: str | Callable[..., Any]
+    summary: str = ""
+    _: KW_ONLY
+    aliases: tuple[str, ...] = ()
+    traits: Traits | None = None
+    params: tuple[Param, ...] | None = None
+    inject: Mapping[str, str] = field(default_factory=dict)
+    call: Literal["factory", "function", "auto"] = "auto"
+    args: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
+        for name in (self.name, *self.aliases):
+            _check_name(name)
+        if isinstance(self.target, str):
+            module, _, attribute = self.target.rpartition(":")
+            if not module or not attribute:
+                raise ValueError(f"component '{self.name}': target '{self.target}' is not of the form 'module:Attr'")
+
+    @property
+    def target_name(self) -> str:
+        """The target as `module:Attr`."""
+        if isinstance(self.target, str):
+            return self.target
+        return f"{self.target.__module__}:{getattr(self.target, '__qualname__', type(self.target).__qualname__)}"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A family of components under a prefix (``torchvision/resnet18``), listed without importing its library.
+
+    Args:
+        kind: One of `wf.component.KINDS`.
+        prefix: What stands before the slash.
+        target: ``"package.module:function"``, called as ``function(name, **options)``.
+        index: ``"package:file.txt"``, a text file in the package with one name a line (``#`` starts a comment).
+        summary: One line for lists.
+        traits: The traits of every member.
+        params: As for `Component`.
+        inject: As for `Component`.
+    """
+
+    kind: str
+    prefix: str
+    target: str
+    index: str
+    summary: str = ""
+    _: KW_ONLY
+    traits: Traits | None = None
+    params: tuple[Param, ...] | None = None
+    inject: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"catalogue '{self.prefix}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
+        _check_name(self.prefix)
+
+    def names(self) -> list[str]:
+        """The names of its members, without the prefix."""
+        from importlib.resources import files
+
+        package, _, file = self.index.partition(":")
+        lines = files(package).joinpath(file).read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+    def member(self, name: str) -> Component:
+        """The component of one member."""
+        return Component(
+            self.kind,
+            f"{self.prefix}/{name}",
+            self.target,
+            self.summary,
+            traits=self.traits,
+            params=self.params,
+            inject=self.inject,
+            call="factory",
+            args=(name,),
+        )
+
+
+def with_target(component: Component, target: Callable[..., Any]) -> Component:
+    """The same component, its target loaded."""
+    return replace(component, target=target)
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*\Z")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise ValueError(f"'{name}' is not a component name: use lower case, digits, '-', '_', '.' and '/'")

@@ -1,0 +1,88 @@
+"""The errors that a user may see, each with its exit code.
+
+A message says what was wrong, what was available and what to do next. The command line prints
+codes 2 to 5 as one message without a traceback; everything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class WfError(Exception):
+    """Base of every error that wf raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(WfError, ValueError):
+    """An unknown name, option or value, or things that do not go together."""
+
+    exit_code = 2
+
+
+class PluginError(WfError):
+    """A plugin that was needed could not be loaded."""
+
+    exit_code = 3
+
+
+class DataError(WfError, ValueError):
+    """Data that is missing or invalid."""
+
+    exit_code = 4
+
+
+class DivergedError(WfError):
+    """A loss or gradient that is not finite."""
+
+    exit_code = 5
+
+
+class InterruptedRun(WfError):  # noqa: N818 - named for what happened to the run
+    """The run was stopped by a signal, after a checkpoint was committed."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+    """The candidates most like `word`, best first, without regard to case or `-` against `_`."""
+    import difflib  # 5 ms, and only on the way to an error
+
+    plain = {_plain(name): name for name in candidates}
+    matches = difflib.get_close_matches(_plain(word), plain, n=limit, cutoff=0.6)
+    prefixed = [key for key in plain if len(word) >= 2 and key.startswith(_plain(word))]
+    return [plain[key] for key in dict.fromkeys([*matches, *sorted(prefixed)])][:limit]
+
+
+def unknown(
+    what: str, word: str, candidates: Iterable[str], hint: str = "", *, of: str = "", also: Iterable[str] = ()
+) -> str:
+    """One message for an unknown word: what it was, the closest known ones first, what to do.
+
+    Args:
+        what: What the word should have named: ``loss``, ``option``.
+        word: The word.
+        candidates: The names that are available.
+        hint: What to do, on a line of its own.
+        of: Whose `what` it is: ``loss 'focal'``.
+        also: Names that may be suggested but are not listed, such as aliases.
+    """
+    names = sorted(set(candidates))
+    near = closest(word, [*names, *also])
+    parts = [f"unknown {what} '{word}'{f' of {of}' if of else ''}"]
+    if near:
+        parts.append(f"did you mean {' or '.join(repr(name) for name in near)}?")
+    if names:
+        listed = [*near, *(name for name in names if name not in near)]
+        more = f", ... ({len(listed)} in all)" if len(listed) > 24 else ""
+        parts.append(f"available: {', '.join(listed[:24])}{more}")
+    if hint:
+        parts.append(hint)
+    return "\n  ".join(parts)
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("_", "-")

@@ -1,0 +1,19 @@
+"""The pluggy side: what a plugin module may implement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from wf.component import Catalogue, Component
+
+PROJECT = "wf"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's functions: ``@hookimpl def wf_components(): ...``"""
+
+
+@hookspec
+def wf_components() -> Sequence[Component | Catalogue]:  # type: ignore[empty-body]  # a specification has no body
+    """The components that the plugin brings. Called once, at discovery; it must import nothing heavy."""

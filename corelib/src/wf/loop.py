@@ -1,0 +1,414 @@
+"""The loop: epochs, steps, position and cadence. It knows nothing of torch, losses or files."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wf.errors import UsageError
+from wf.events import EVENTS, check_events, listeners
+from wf.protocols import Checkpointer, Evaluator, Stateful, TrainData, Trainer
+
+
+@dataclass(slots=True)
+class Progress:
+    """The position in a run, the only counter there is, and what a checkpoint stores."""
+
+    epoch: int = 0
+    """Epochs completed; the index of the present one."""
+    step: int = 0
+    """Updates completed."""
+    batch: int = 0
+    """Batches done in the present epoch."""
+    samples: int = 0
+    """Samples seen."""
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Train until this many epochs are done."""
+
+    num: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Train until this many updates are done."""
+
+    num: int
+
+
+@dataclass(frozen=True)
+class Every:
+    """A cadence: every `num` steps, epochs or minutes."""
+
+    num: float
+    unit: str = "epochs"
+
+    @classmethod
+    def parse(cls, text: str | float) -> Every:
+        """Read ``50steps``, ``2epochs``, ``10min``, or a bare number of epochs.
+
+        Raises:
+            UsageError: For anything else.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(steps?|epochs?|min|minutes?)?", str(text).strip())
+        unit = {"s": "steps", "m": "minutes"}.get((match[2] or "e")[0], "epochs") if match else ""
+        if not match or float(match[1]) <= 0 or (unit != "minutes" and not float(match[1]).is_integer()):
+            raise UsageError(f"'{text}' is not a cadence; write for example 50steps, 2epochs or 10min")
+        return cls(float(match[1]), unit)
+
+    def __str__(self) -> str:
+        return f"{self.num:g}{'min' if self.unit == 'minutes' else self.unit}"
+
+
+class Loop:
+    """The training loop.
+
+    ::
+
+        for epoch in epochs:
+            for batch in data.epoch(epoch):
+                loss = trainer.train_step(batch)
+                now and then: log, evaluate, save
+            evaluate; save
+        evaluate every split once with the weights that the run keeps
+
+    Args:
+        trainer: Makes one update from one batch.
+        evaluator: Judges a split; None evaluates nothing.
+        checkpointer: Saves and loads; None saves nothing.
+        hooks: Objects that listen to the events of `wf.events.Hook`.
+        log_every: Batches between two log records, the first batch of an epoch included.
+        eval_every: When `eval_splits` are evaluated, in epochs or steps.
+        eval_splits: The splits that are evaluated at that cadence.
+        final_splits: The splits that are evaluated once at the end.
+        checkpoint_every: When a checkpoint is saved; None only at the end and before a stop.
+        keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps.
+        monitor: The figure that decides what is best, as ``validation/loss``.
+        larger_is_better: The direction of `monitor`.
+        parts: What is saved beside the position: model, optimizer, ... by name.
+        agree: Makes one decision of many processes; see `Strategy.agree`.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        evaluator: Evaluator | None = None,
+        checkpointer: Checkpointer | None = None,
+        hooks: Sequence[Any] = (),
+        *,
+        log_every: int = 100,
+        eval_every: Every | None = Every(1),
+        eval_splits: Sequence[str] = ("validation",),
+        final_splits: Sequence[str] = (),
+        checkpoint_every: Every | None = None,
+        keep: str = "last",
+        monitor: str = "validation/loss",
+        larger_is_better: bool = False,
+        parts: Mapping[str, Stateful] | None = None,
+        agree: Callable[[bool], bool] = bool,
+    ) -> None:
+        self.trainer, self.evaluator, self.checkpointer = trainer, evaluator, checkpointer
+        self.hooks = tuple(hooks)
+        self.log_every, self.eval_every, self.checkpoint_every = log_every, eval_every, checkpoint_every
+        self.eval_splits, self.final_splits = tuple(eval_splits), tuple(final_splits)
+        self.keep, self.monitor, self.larger_is_better = keep, monitor, larger_is_better
+        self.parts, self.agree = dict(parts or {}), agree
+        self.progress = Progress()
+        self.metrics: dict[str, Any] = {}
+        """The last figures of each split, as ``validation/loss``."""
+        self.finished = False
+        """True from the final evaluation on: what is evaluated now decides nothing any more."""
+        self.notes: dict[str, str] = {}
+        """What hooks found out about the run, in words; the command line prints them at the end."""
+        self.best: float | None = None
+        self.loss: Any = None
+        self.batch: Any = None
+        self.until: Epochs | Steps = Epochs(0)
+        self.num_batches: int | None = None
+        self.stop_reason: str | None = None
+        self._stop_requested: str | None = None
+        self._pause_at = 0
+        self._pending: list[Any] = []
+        self._epoch_losses: list[tuple[float, int]] = []
+        self._sizes: list[int] = []
+        self._saved_at = (-1, -1)
+        self._evaluated_at: dict[str, int] = {}
+        self._saved_time = time.monotonic()
+        self._events: dict[str, tuple[Callable[..., None], ...]] = {}
+
+    def run(self, data: TrainData | Iterable[Any], until: Epochs | Steps) -> Loop:
+        """Train on `data` until `until`, from where `progress` stands.
+
+        Args:
+            data: What serves an epoch's batches, or a plain iterable of ``(inputs, targets)`` or of batches.
+            until: ``Epochs(10)`` or ``Steps(5000)``, counted from the beginning of the run.
+
+        Returns:
+            Itself: its ``metrics`` hold the last figures of each split.
+        """
+        source: TrainData = data if isinstance(data, TrainData) else _Batches(data)
+        self.until, self.num_batches = until, source.num_batches
+        self.stop_reason = self._stop_requested = None
+        self.finished = False
+        self._bind()
+        progress, train_step, step_end = self.progress, self.trainer.train_step, self._events["on_step_end"]
+        try:
+            self._call("on_run_start", self)
+            while not self._done():
+                self._call("on_epoch_start", self)
+                self._pause_at = progress.step + 1
+                for batch in source.epoch(progress.epoch, progress.batch):
+                    self.batch, self.loss = batch, train_step(batch)
+                    self._pending.append(self.loss)
+                    self._sizes.append(batch.size)
+                    progress.step += 1
+                    progress.batch += 1
+                    progress.samples += batch.size
+                    for listen in step_end:
+                        listen(self)
+                    if progress.step >= self._pause_at and self._pause():
+                        break
+                else:
+                    self._end_epoch()
+            self._finish()
+        except BaseException as error:
+            self._call("on_exception", self, error)
+            raise
+        return self
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to end after the present step; a checkpoint is saved and the end is as usual."""
+        self._stop_requested = reason
+        if self.agree is bool:  # several processes must all pause at the same step
+            self._pause_at = 0
+
+    def log(self, *, end_of_epoch: bool = False) -> None:
+        """Read the losses since the last record and tell the listeners: a sync point."""
+        if not self._pending and not end_of_epoch:
+            return
+        read = getattr(self.trainer, "read", _read_each)
+        losses = read(self._pending)
+        self._epoch_losses += zip(losses, self._sizes, strict=True)
+        self._pending, self._sizes = [], []
+        record: dict[str, Any] = {}
+        if losses:
+            record = {"loss": losses[-1], "running_loss": _mean((value, 1) for value in losses)}
+        if end_of_epoch and self._epoch_losses:
+            record["epoch_loss"] = _mean(self._epoch_losses)
+            self._epoch_losses = []
+        if record:
+            self._call("on_log", self, record)
+
+    def evaluate(self, splits: Sequence[str]) -> None:
+        """Evaluate `splits` now and tell the listeners: a sync point."""
+        if self.evaluator is None:
+            return
+        for split in splits:
+            figures = self.evaluator.evaluate(split)
+            self._evaluated_at[split] = self.progress.step
+            self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
+            self._call("on_evaluation_end", self, split, figures)
+
+    def save(self) -> None:
+        """Commit a checkpoint of the present state, unless this very step has been saved."""
+        if self.checkpointer is None or self._saved_at == (self.progress.epoch, self.progress.step):
+            return
+        self.log()  # a hook that watches for non-finite losses hears of them before the commit
+        place = self.checkpointer.save(self.state_dict(), asdict(self.progress), self.metrics)
+        self._saved_at, self._saved_time = (self.progress.epoch, self.progress.step), time.monotonic()
+        self._call("on_checkpoint_end", self, place)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values."""
+        return {
+            "progress": asdict(self.progress),
+            "metrics": dict(self.metrics),
+            "best": self.best,
+            "epoch_losses": list(self._epoch_losses),
+            "parts": {name: dict(part.state_dict()) for name, part in self._stateful().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
+        """Put back what `state_dict` gave.
+
+        Args:
+            state: From a checkpoint of a run with the same parts.
+            partial: Allow parts that are only here or only there (another set of hooks, say).
+
+        Raises:
+            UsageError: When the parts are not the same.
+        """
+        here, there = self._stateful(), state["parts"]
+        if set(here) != set(there) and not partial:
+            raise UsageError(
+                "the checkpoint does not fit this run"
+                f"\n  only in the checkpoint: {sorted(set(there) - set(here)) or '-'}"
+                f"\n  only in the run: {sorted(set(here) - set(there)) or '-'}"
+            )
+        for name in here.keys() & there.keys():
+            here[name].load_state_dict(there[name])
+        self.progress = Progress(**state["progress"])
+        self.metrics, self.best = dict(state["metrics"]), state["best"]
+        self._epoch_losses = [(value, size) for value, size in state["epoch_losses"]]
+        self._saved_at = (self.progress.epoch, self.progress.step)
+
+    def _stateful(self) -> dict[str, Stateful]:
+        parts = dict(self.parts)
+        if isinstance(self.trainer, Stateful):
+            parts["trainer"] = self.trainer
+        for hook in self.hooks:
+            if isinstance(hook, Stateful):
+                parts[f"hook/{type(hook).__name__}"] = hook
+        return parts
+
+    def _bind(self) -> None:
+        parts = [part for part in (self.trainer, self.evaluator, self.checkpointer, *self.hooks) if part is not None]
+        check_events(parts)
+        self._events = {event: listeners(event, parts) for event in EVENTS}
+        clippers = self._events["on_gradients_ready"]
+        if hasattr(self.trainer, "before_update"):
+            self.trainer.before_update = tuple(_with_run(call, self) for call in clippers)
+        elif clippers:
+            raise UsageError(
+                f"{type(self.trainer).__name__} does not announce its gradients (it has no attribute "
+                f"'before_update'), so these hooks cannot work: {', '.join(_owner(call) for call in clippers)}"
+            )
+
+    def _call(self, event: str, *args: Any) -> None:
+        for listen in self._events.get(event, ()):
+            listen(*args)
+
+    def _done(self) -> bool:
+        if self.stop_reason is not None:
+            return True
+        if isinstance(self.until, Epochs):
+            return self.progress.epoch >= self.until.num
+        return self.progress.step >= self.until.num
+
+    def _pause(self) -> bool:
+        """What is due after this step; True when the epoch is to be left."""
+        progress = self.progress
+        last = progress.batch == self.num_batches
+        if (progress.batch - 1) % self.log_every == 0 and not last:
+            self.log()
+        if _due(self.eval_every, progress.step):
+            self.log()
+            if self._evaluate():
+                self.save()
+        if self.agree(self._stop_requested is not None):
+            self.stop_reason = self._stop_requested or "stopped by another process"
+        stopping = self.stop_reason is not None or (isinstance(self.until, Steps) and self._done())
+        if stopping and not last:
+            self.log()
+            return True
+        if _due(self.checkpoint_every, progress.step) or self._checkpoint_time():
+            self.save()
+        self._pause_at = self._next_pause()
+        return False
+
+    def _next_pause(self) -> int:
+        step, batch = self.progress.step, self.progress.batch
+        candidates = [step + self.log_every - (batch - 1) % self.log_every]
+        for cadence in (self.eval_every, self.checkpoint_every):
+            if cadence is not None and cadence.unit == "steps":
+                candidates.append(step + int(cadence.num) - step % int(cadence.num))
+        if isinstance(self.until, Steps):
+            candidates.append(max(self.until.num, step + 1))
+        return min(candidates)
+
+    def _end_epoch(self) -> None:
+        progress = self.progress
+        self.log(end_of_epoch=True)
+        improved = _due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
+        self._call("on_epoch_end", self)
+        progress.epoch += 1
+        progress.batch = 0
+        if self.agree(self._stop_requested is not None):
+            self.stop_reason = self._stop_requested or "stopped by another process"
+        if improved or _due(self.checkpoint_every, progress.epoch, "epochs"):
+            self.save()
+
+    def _checkpoint_time(self) -> bool:
+        cadence = self.checkpoint_every
+        if cadence is None or cadence.unit != "minutes":
+            return False
+        return self.agree(time.monotonic() - self._saved_time >= cadence.num * 60)
+
+    def _evaluate(self) -> bool:
+        """Evaluate at the cadence; True when the result is the best so far and is to be kept."""
+        self.evaluate(self.eval_splits)
+        value = self.metrics.get(self.monitor)
+        if self.keep != "best" or value is None or math.isnan(value):
+            return False
+        if self.best is None or (value > self.best if self.larger_is_better else value < self.best):
+            self.best = value
+            return True
+        return False
+
+    def _finish(self) -> None:
+        self.save()
+        self.finished = True
+        if self.keep == "best" and self.checkpointer is not None and self.best is not None:
+            self._restore_best()
+            self._evaluated_at = {}
+        step = self.progress.step
+        self.evaluate([split for split in self.final_splits if self._evaluated_at.get(split) != step])
+        self._call("on_run_end", self)
+
+    def _restore_best(self) -> None:
+        assert self.checkpointer is not None
+        best = self.checkpointer.load("best")["parts"]
+        for name in ("model", "loss"):
+            if name in self.parts and name in best:
+                self.parts[name].load_state_dict(best[name])
+
+
+class _Batches:
+    """Serves a plain iterable as training data."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._batches = batches
+        self.num_batches = len(batches) if isinstance(batches, Sized) else None
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        for number, batch in enumerate(self._batches):
+            if number >= start:
+                yield batch if hasattr(batch, "size") else PlainBatch(*batch)
+
+
+class PlainBatch:
+    """A batch made of ``(inputs, targets)``."""
+
+    __slots__ = ("inputs", "mask", "sample_ids", "size", "targets")
+
+    def __init__(self, inputs: Any, targets: Any) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.sample_ids = self.mask = None
+        self.size = len(inputs)
+
+
+def _due(cadence: Every | None, count: int, unit: str = "steps") -> bool:
+    return cadence is not None and cadence.unit == unit and count % int(cadence.num) == 0
+
+
+def _mean(pairs: Iterable[tuple[float, int]]) -> float:
+    values = list(pairs)
+    return math.fsum(value * weight for value, weight in values) / sum(weight for _, weight in values)
+
+
+def _read_each(losses: Sequence[Any]) -> list[float]:
+    return [float(loss) for loss in losses]
+
+
+def _with_run(call: Callable[..., None], run: Loop) -> Callable[[], None]:
+    return lambda: call(run)
+
+
+def _owner(call: Callable[..., None]) -> str:
+    return type(getattr(call, "__self__", call)).__name__

@@ -1,0 +1,259 @@
+"""A component's options: from its declaration, or from its target's signature and docstring.
+
+One source feeds ``--loss.gamma``, ``wf show``, validation and the resolved run file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from wf.component import REQUIRED, Component, Nested, Param
+from wf.errors import UsageError, unknown
+
+RUN_VALUES: dict[str, str] = {
+    "seed": "int: the run's seed",
+    "data_dir": "Path: the user's data folder (WF_DATA_DIR)",
+    "device": "torch.device: where this process computes",
+    "batch_size": "int: samples in a batch",
+    "input_shape": "tuple[int, ...]: the shape of one sample's input",
+    "num_features": "int: numbers in one sample's input",
+    "num_channels": "int: channels of an image, the first of input_shape",
+    "targets": "str: the kind of targets that the loss gets, see wf.traits",
+    "num_classes": "int: classes of a classification",
+    "num_outputs": "int: numbers that the model must give for one sample",
+    "class_names": "list[str]: one a class",
+    "class_counts": "list[int]: train samples of each class",
+    "feature_names": "list[str]: one an input column",
+    "model": "torch.nn.Module: the model as it is trained",
+    "params": "list[Parameter]: the trainable parameters of model and loss",
+    "loss": "the loss, links included: called with (predictions, targets)",
+    "optimizer": "torch.optim.Optimizer",
+    "scheduler": "torch.optim.lr_scheduler.LRScheduler, or None",
+    "scheduler_interval": "str: when the scheduler is stepped: step, epoch or evaluation",
+    "metrics": "dict[str, Metric]: the run's metrics by name",
+    "metric_forms": "dict[str, str]: the form of predictions that each metric wants: raw, labels or probs",
+    "outputs": "Outputs: turns what the model gives out into labels or probabilities",
+    "data": "RunData: the run's splits, served in batches",
+    "strategy": "Strategy: processes and devices",
+    "steps_per_epoch": "int: updates in an epoch",
+    "total_steps": "int: updates in the whole run",
+    "monitor": "str: the figure that decides what is best, as validation/loss",
+    "directions": "dict[str, bool]: whether a larger figure is better, by name without the split",
+    "run_dir": "Path: the run directory, or None where nothing is written",
+}
+"""What the run fills into a parameter of that name that has no default, unless the user sets it."""
+
+
+NULL = "@null"
+"""How None is written in a run file and on the command line."""
+
+
+def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> tuple[Param, ...]:
+    """The options of a component.
+
+    Args:
+        component: Its declaration; `params` there wins.
+        load: Gives the target; called only when the declaration does not say the options.
+    """
+    params = component.params
+    if params is None:
+        target = load()
+        params = from_signature(target, skip=len(component.args) + (2 if is_function_loss(component, target) else 0))
+    return tuple(_with_source(param, component.inject) for param in params)
+
+
+def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ...]:
+    """The options that a callable's signature, annotations and docstring say.
+
+    Args:
+        target: A class or function.
+        skip: Leading parameters that are no options.
+    """
+    signature = inspect.signature(target)
+    hints = _hints(target)
+    help_texts = _docstring_params(target)
+    named = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    return tuple(
+        _param(parameter, hints.get(parameter.name, parameter.annotation), help_texts.get(parameter.name, ""))
+        for parameter in named[skip:]
+    )
+
+
+def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
+    """Whether the target is the loss itself, called with (predictions, targets), rather than what makes one."""
+    if component.call != "auto":
+        return component.call == "function"
+    if component.kind != "loss" or not inspect.isfunction(target):
+        return False
+    first = list(inspect.signature(target).parameters.values())[:2]
+    required = [parameter for parameter in first if parameter.default is parameter.empty]
+    return len(required) == 2 and required[0].name not in RUN_VALUES
+
+
+def convert(param: Param, value: Any, owner: str) -> Any:
+    """The value converted to the option's type; what the factory receives.
+
+    Args:
+        param: The option.
+        value: From the command line, a run file or Python.
+        owner: Who has the option, for messages: ``loss 'focal'``.
+
+    Raises:
+        UsageError: When the value does not fit, with the expected type, its choices and the option's description.
+    """
+    if isinstance(value, str) and value == NULL:
+        value = None
+    try:
+        return _validate(param.type, value)
+    except ValueError as error:
+        raise UsageError(_explain_misfit(param, value, owner, error)) from None
+
+
+def check_known(names: Sequence[str], params: Sequence[Param], owner: str, prefix: str = "") -> None:
+    """Refuse a name that is no option.
+
+    Raises:
+        UsageError: With the closest options.
+    """
+    known = [param.name for param in params]
+    for name in names:
+        if name not in known:
+            message = unknown("option", name, known, of=owner, hint="" if known else "it has no options")
+            raise UsageError(f"{message}\n  see: wf show {prefix}" if prefix else message)
+
+
+def type_name(annotation: Any) -> str:
+    """An annotation as users read it: ``float``, ``list[int]``, ``mean|sum|none``, ``float or null``."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        nested = next((extra for extra in args[1:] if isinstance(extra, Nested)), None)
+        return f"a {nested.kind}" if nested else type_name(args[0])
+    if origin is typing.Literal:
+        return "|".join(str(arg) for arg in args)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if arg is type(None) else type_name(arg) for arg in args)
+    if annotation in (Any, inspect.Parameter.empty):
+        return "any"
+    if isinstance(annotation, str):
+        return annotation
+    if origin is not None:
+        inner = ", ".join("..." if arg is Ellipsis else type_name(arg) for arg in args)
+        return f"{getattr(origin, '__name__', origin)}[{inner}]"
+    return str(getattr(annotation, "__name__", annotation))
+
+
+def allows_none(annotation: Any) -> bool:
+    """Whether None is among the values of an annotation."""
+    if isinstance(annotation, str):
+        return "None" in re.split(r"\W+", annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return annotation is None or type(None) in typing.get_args(annotation)
+
+
+def _with_source(param: Param, inject: Mapping[str, str]) -> Param:
+    source = inject.get(param.name)
+    if source is None and param.default is REQUIRED and param.name in RUN_VALUES:
+        source = param.name
+    if source is None or source == param.source:
+        return param
+    return Param(
+        name=param.name, type=param.type, default=param.default, help=param.help, kind=param.kind, source=source
+    )
+
+
+def _param(parameter: inspect.Parameter, annotation: Any, help_text: str) -> Param:
+    kind = None
+    if typing.get_origin(annotation) is typing.Annotated:
+        kind = next((extra.kind for extra in typing.get_args(annotation)[1:] if isinstance(extra, Nested)), None)
+    return Param(
+        name=parameter.name,
+        type=Any if annotation is parameter.empty else annotation,
+        default=REQUIRED if parameter.default is parameter.empty else parameter.default,
+        help=help_text,
+        kind=kind,
+    )
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Resolved annotations; as they are written, where one cannot be (its import is for type checkers alone)."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return dict(getattr(function, "__annotations__", {}))
+
+
+def _docstring_params(target: Callable[..., Any]) -> dict[str, str]:
+    import docstring_parser  # 10 ms, and only where options are shown or read
+
+    texts = [target.__doc__]
+    if inspect.isclass(target):
+        texts.append(target.__init__.__doc__)
+    found: dict[str, str] = {}
+    for text in filter(None, texts):
+        for param in docstring_parser.parse(text).params:
+            found.setdefault(param.arg_name, " ".join((param.description or "").split()))
+    return found
+
+
+@cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter  # 60 ms, and only where a value is converted
+
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type with a configuration of its own
+        return TypeAdapter(annotation)
+
+
+def _validate(annotation: Any, value: Any) -> Any:
+    if annotation is Any or isinstance(annotation, str):
+        return value
+    if isinstance(value, bool) and _numeric_only(annotation):
+        raise ValueError("a number, not true or false")
+    try:
+        adapter = _adapter(annotation)
+    except TypeError:  # an annotation that cannot be hashed or validated says nothing about values
+        return value
+    return adapter.validate_python(value)
+
+
+def _numeric_only(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return all(arg in (int, float, type(None)) for arg in typing.get_args(annotation))
+    return annotation in (int, float)
+
+
+def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> str:
+    lines = [f"{owner}: option '{param.name}' wants {type_name(param.type)}, not {value!r}"]
+    choices = _choices(param.type)
+    if choices and isinstance(value, str):
+        lines = [unknown(f"{param.name}", value, choices, of=owner)]
+    elif choices:
+        lines.append(f"available: {', '.join(choices)}")
+    elif hasattr(error, "errors"):
+        lines += sorted({detail["msg"] for detail in error.errors()})[:2]
+    if typing.get_origin(param.type) in (list, tuple) or "list[" in type_name(param.type):
+        lines.append(f"write a list, for example '[{value}]'")
+    if param.help:
+        lines.append(f"{param.name}: {param.help}")
+    return "\n  ".join(lines)
+
+
+def _choices(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(arg) for arg in typing.get_args(annotation)]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [choice for arg in typing.get_args(annotation) for choice in _choices(arg)]
+    return []

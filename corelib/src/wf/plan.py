@@ -1,0 +1,154 @@
+"""A run's components by name, before anything heavy is imported: defaults filled in, names checked.
+
+Only what the dataset's own data tell (its targets, its number of samples) is left for `wf.runtime.experiment`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wf.compatibility import dataset_targets, resolve
+from wf.component import KINDS, MANY
+from wf.errors import UsageError
+from wf.parameters import check_known
+from wf.registry import Entry, Registry
+from wf.runfile import GENERAL, RunFile, apply_many, check
+from wf.traits import DatasetTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
+
+DEFAULT_USE: dict[str, str] = {
+    "dataset": "digits",
+    "model": "mlp",
+    "optimizer": "adam",
+    "trainer": "supervised",
+    "evaluator": "default",
+    "checkpointer": "directory",
+    "strategy": "local",
+}
+"""The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
+
+DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
+
+
+def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
+    """A run file with every default filled in that does not depend on the data.
+
+    Raises:
+        UsageError: For an unknown key or name.
+    """
+    plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
+    plan.update({key: value for key, value in document.items() if isinstance(value, Mapping) and key in MANY})
+    for kind, name in DEFAULT_USE.items():
+        plan[kind] = {"use": name, **plan.get(kind, {})}
+    _read_dataset_file(plan["dataset"], registry)
+    traits = _traits(registry, "dataset", plan["dataset"]["use"])
+    defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": DEFAULT_HOOKS}
+    for kind, names in defaults.items():
+        plan[kind] = with_changes(kind, plan.get(kind), names)
+    check_names(plan, registry)
+    return plan
+
+
+def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
+    """A list of tables: the defaults where there is none, changed as the command line asks."""
+    tables = [{"use": name} for name in defaults]
+    if value is None:
+        return tables
+    if isinstance(value, Mapping):
+        return apply_many(kind, [*tables, *value["tables"]], value["remove"], value["options"])
+    return value
+
+
+def check_names(plan: Mapping[str, Any], registry: Registry) -> None:
+    """Look up every name of a run, and the options of those that declare them, without importing a target.
+
+    Raises:
+        UsageError: For the first unknown one.
+    """
+    for kind in KINDS:
+        value = plan.get(kind)
+        if isinstance(value, Mapping) and "tables" in value:
+            value = value["tables"]
+        for table in value if isinstance(value, list) else [value] if value else []:
+            use = table.get("use") if isinstance(table, Mapping) else table
+            if not isinstance(use, str):
+                continue
+            component = registry.find(kind, use).component
+            if component.params is not None:
+                names = [name for name in table if name != "use"]
+                check_known(names, component.params, f"{kind} '{component.name}'", f"{kind} {component.name}")
+
+
+def check_early(plan: Mapping[str, Any], registry: Registry) -> None:
+    """Refuse what cannot fit by its traits alone, before torch is imported.
+
+    Raises:
+        UsageError: When loss and dataset, or trainer and optimizer, do not fit.
+    """
+    _check_step_protocol(plan, registry)
+    traits = _traits(registry, "loss", plan["loss"]["use"]) if plan.get("loss") else None
+    targets = dataset_targets(_traits(registry, "dataset", plan["dataset"]["use"]))
+    model = _traits(registry, "model", plan["model"]["use"])
+    if not isinstance(traits, LossTraits) or targets is None:
+        return
+    from wf.compatibility import check as check_fit
+
+    for num_classes in (2, 3):  # two classes may fit where more do not; only a misfit of both is certain
+        known = model if isinstance(model, ModelTraits) else None
+        if not isinstance(resolve(targets, num_classes, known, traits, plan.get("links")), list):
+            return
+    names = {kind: str(plan[kind]["use"]) for kind in ("dataset", "model", "loss")}
+    check_fit(registry, targets, None, names, known, traits, {}, plan.get("links"))
+
+
+def data_dir() -> Path:
+    """The user's data folder: WF_DATA_DIR, or ``wf`` in the user's cache folder."""
+    if os.environ.get("WF_DATA_DIR"):
+        return Path(os.environ["WF_DATA_DIR"]).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "wf"
+
+
+def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if not (isinstance(value, Mapping) and key in MANY)}
+
+
+def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
+    """Let a file's name stand for the dataset that reads it: ``--dataset house.csv``."""
+    use = table["use"]
+    if not isinstance(use, str) or ":" in use:
+        return
+    path = Path(use).expanduser()
+    name = f"{use.rstrip('/')}/" if path.is_dir() and not registry.has("dataset", use) else use
+    entry: Entry | None = registry.for_file("dataset", name)
+    if entry is None:
+        if not registry.has("dataset", use) and path.suffix and ("/" in use or path.is_file()):
+            endings = sorted(
+                {end for e in registry.entries("dataset") for end in getattr(e.component.traits, "files", ())}
+            )
+            raise UsageError(f"no dataset reads files like '{use}'\n  known endings: {', '.join(endings)}")
+        return
+    table.update({"use": entry.component.name, "path": table.get("path", use)})
+
+
+def _traits(registry: Registry, kind: str, use: Any) -> Any:
+    return registry.find(kind, use).component.traits if isinstance(use, str) else None
+
+
+def _check_step_protocol(plan: Mapping[str, Any], registry: Registry) -> None:
+    trainer = _traits(registry, "trainer", plan["trainer"]["use"])
+    optimizer = _traits(registry, "optimizer", plan["optimizer"]["use"])
+    if not isinstance(trainer, TrainerTraits) or not isinstance(optimizer, OptimizerTraits):
+        return
+    if optimizer.step not in trainer.steps:
+        fitting = [
+            entry.component.name
+            for entry in registry.entries("optimizer")
+            if getattr(entry.component.traits, "step", "plain") in trainer.steps
+        ]
+        raise UsageError(
+            f"optimizer '{plan['optimizer']['use']}' is stepped as '{optimizer.step}', which trainer "
+            f"'{plan['trainer']['use']}' does not do\n  optimizers that fit: {', '.join(fitting)}"
+        )

@@ -1,0 +1,113 @@
+"""What the loop asks of its parts. Each protocol says who calls it and why.
+
+A part may have any of the loop's events (`wf.events.Hook`) as methods too: the supervised trainer steps
+epoch schedulers in its ``on_epoch_end``. Parts and hooks that have ``state_dict`` and ``load_state_dict``
+are saved in checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+
+class AnyBatch(Protocol):
+    """A batch, as far as the loop is concerned."""
+
+    @property
+    def size(self) -> int:
+        """The number of samples in it."""
+
+
+@runtime_checkable
+class TrainData(Protocol):
+    """The train split, served in batches. Called by the loop, once an epoch."""
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in an epoch, None when that is not known."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterable[AnyBatch]:
+        """The batches of one epoch in their order, a function of the seed and `epoch`, from batch `start` on."""
+
+
+class Trainer(Protocol):
+    """One training step. Called by the loop, once a batch.
+
+    It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer, and
+    ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``.
+    """
+
+    def train_step(self, batch: Any) -> Any:
+        """Make one update from one batch.
+
+        Returns:
+            The loss before the update, a scalar that stays on its device: `float(loss)` is called at sync points.
+        """
+
+
+class Evaluator(Protocol):
+    """One evaluation. Called by the loop at its cadence and at the end."""
+
+    def evaluate(self, split: str) -> Mapping[str, Any]:
+        """The figures of one split by metric name, plain numbers (a list for one figure a class).
+
+        It must leave the training generator as it found it.
+        """
+
+
+class Checkpointer(Protocol):
+    """Durable state. Called by the loop at its cadence, at the end and before a stop."""
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
+        """Commit `state`; when it returns the checkpoint is durable. Returns its place.
+
+        Args:
+            state: What `Loop.state_dict` gives: tensors and plain values.
+            progress: The position in the run.
+            metrics: The last figures, as ``{"validation/loss": 0.1}``.
+        """
+
+    def load(self, which: str = "latest") -> Mapping[str, Any]:
+        """The state of the checkpoint `which`: ``latest``, ``best`` or one's name."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Something with state to save: a module, an optimizer, a hook."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
+
+
+class Strategy(Protocol):
+    """Where and how the run is carried out. Called by the experiment and, at sync points, by the loop."""
+
+    @property
+    def device(self) -> Any:
+        """The `torch.device` of this process."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    def prepare(self, model: Any) -> Any:
+        """The model as it is to be trained: on its device, wrapped where several processes share the work."""
+
+    def bare(self, model: Any) -> Any:
+        """The model inside what `prepare` gave; checkpoints hold its keys."""
+
+    def agree(self, flag: bool) -> bool:
+        """True on every process when it is true on any."""
+
+    def sum(self, tensors: Sequence[Any]) -> Sequence[Any]:
+        """Each tensor summed over the processes."""
+
+    def gather(self, tensor: Any) -> Any:
+        """The tensors of all processes, concatenated along the first axis; their lengths may differ."""
+
+    def close(self) -> None:
+        """Give back what `prepare` took."""

@@ -1,0 +1,209 @@
+"""The run directory: what a run leaves on disk. It knows nothing of training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wf.errors import DataError, UsageError, closest
+from wf.events import Hook
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+
+LATEST = "latest"
+
+
+class RunDirectory:
+    """One run's files: ``run.toml``, ``manifest.json``, ``metrics.jsonl``, ``timings.jsonl``, ``code/``.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> RunDirectory:
+        """Make a new run directory and point ``latest`` beside it to it.
+
+        Raises:
+            UsageError: When it exists.
+            DataError: When it cannot be written.
+        """
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise UsageError(
+                f"run directory {path} exists already\n  continue that run: wf resume {path}   or choose another --name"
+            ) from error
+        except OSError as error:
+            raise DataError(
+                f"cannot make run directory {path}: {error.strerror}\n  choose another --run-dir"
+            ) from error
+        _point_latest(path)
+        return cls(path)
+
+    @classmethod
+    def open(cls, place: str | Path) -> RunDirectory:
+        """An existing run directory: a path, or a name below ``runs/`` (``latest`` is the newest).
+
+        Raises:
+            DataError: When there is none, with the closest ones.
+        """
+        path = Path(place)
+        for candidate in (path, Path("runs") / path):
+            if (candidate / "manifest.json").is_file():
+                return cls(candidate.resolve() if candidate.name == LATEST else candidate)
+        folder = path.parent if path.parent != Path() else Path("runs")
+        known = [entry.parent.name for entry in folder.glob("*/manifest.json")] if folder.is_dir() else []
+        listed = closest(path.name, known) or sorted(known)[-5:]
+        available = f"\n  in {folder}: {', '.join(listed)}" if listed else f"\n  there are no runs in {folder}"
+        raise DataError(f"there is no run directory '{place}'{available}")
+
+    @property
+    def run_file(self) -> Path:
+        """The resolved run file."""
+        return self.path / "run.toml"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands."""
+        try:
+            return dict(json.loads((self.path / "manifest.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / 'manifest.json'} cannot be read: {error}") from error
+
+    def write_run_file(self, text: str) -> None:
+        """Write ``run.toml``."""
+        write_atomically(self.run_file, text)
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Set fields of ``manifest.json``."""
+        manifest = self.manifest if (self.path / "manifest.json").exists() else {}
+        text = json.dumps(finite({**manifest, **fields}), indent=2, default=str)
+        write_atomically(self.path / "manifest.json", text + "\n")
+
+    def keep_code(self, file: Path) -> dict[str, str]:
+        """Copy a source file into ``code/``; returns its name and SHA-256."""
+        (self.path / "code").mkdir(exist_ok=True)
+        shutil.copyfile(file, self.path / "code" / file.name)
+        return {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl``."""
+        return list(read_records(self.path / "metrics.jsonl"))
+
+
+class Recorder(Hook):
+    """Writes ``metrics.jsonl`` and ``timings.jsonl``, and keeps the records of this run in memory.
+
+    Args:
+        directory: Where; None keeps them in memory alone.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._metrics = None if directory is None else (directory / "metrics.jsonl").open("ab")
+        self._timings = None if directory is None else (directory / "timings.jsonl").open("ab")
+        self._started = time.perf_counter()
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        """Write a train record."""
+        self._write(run, {"event": "train", "split": "train"}, record)
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
+        """Write an evaluation record."""
+        self._write(run, {"event": "eval", "split": split}, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The length of ``metrics.jsonl``, which is on disk when this returns."""
+        if self._metrics is None:
+            return {"bytes": 0}
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        return {"bytes": self._metrics.tell()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
+        if self._metrics is not None:
+            self._metrics.truncate(state["bytes"])
+            self._metrics.seek(state["bytes"])
+            self.records = list(read_records(Path(self._metrics.name)))
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._metrics, self._timings):
+            if file is not None:
+                file.close()
+
+    def _write(self, run: Loop, head: dict[str, Any], figures: Mapping[str, Any]) -> None:
+        progress = run.progress
+        epoch = progress.epoch - (run.finished and progress.batch == 0 < progress.epoch)
+        record = {**head, "epoch": epoch, "step": progress.step, **figures}
+        self.records.append(record)
+        if self._metrics is None or self._timings is None:
+            return
+        seconds = round(time.perf_counter() - self._started, 6)
+        timing = {**head, "epoch": epoch, "step": progress.step, "elapsed_sec": seconds}
+        for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+
+
+def read_records(file: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line that was cut off by a crash is left out."""
+    if not file.exists():
+        return
+    for line in file.read_bytes().split(b"\n"):
+        try:
+            if line:
+                yield json.loads(line)
+        except ValueError:
+            return
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a file so that it is either the old or the new one, whatever happens.
+
+    Raises:
+        DataError: When it cannot be written.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        raise DataError(f"cannot write {file}: {error.strerror}") from error
+
+
+def finite(value: Any) -> Any:
+    """The value with numbers that are not finite as None, which JSON can hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def _point_latest(path: Path) -> None:
+    """Let ``latest`` beside the run directory point to it, where the file system has links."""
+    link, temporary = path.parent / LATEST, path.parent / f".{LATEST}.{os.getpid()}"
+    try:
+        temporary.symlink_to(path.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)

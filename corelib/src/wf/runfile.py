@@ -1,0 +1,266 @@
+"""The run file: one TOML document that says a whole run.
+
+It is a plain nested dict: general keys, a table a kind with ``use``, arrays of tables where several are allowed.
+`load` reads and checks one, `merge` lays another (the command line) over it, `dump` writes one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wf.component import KINDS, MANY, Param
+from wf.errors import UsageError, closest, unknown
+from wf.parameters import NULL, convert
+
+RunFile = dict[str, Any]
+
+GENERAL: dict[str, Param] = {
+    param.name: param
+    for param in (
+        Param(
+            name="epochs",
+            type=int | None,
+            default=None,
+            help="Epochs to train; by default what gives about 1,000 steps, from 1 to 200.",
+        ),
+        Param(name="steps", type=int | None, default=None, help="Updates to train, instead of epochs."),
+        Param(name="batch_size", type=int | str, default=32, help="Samples in a batch, or full."),
+        Param(name="seed", type=int, default=42, help="Seed of everything that is drawn."),
+        Param(
+            name="shuffle",
+            type=bool,
+            default=True,
+            help="Whether samples are drawn for the splits and served in a new order each epoch.",
+        ),
+        Param(
+            name="split",
+            type=str,
+            default="70/15/15",
+            help="Shares of train/validation/test; a split that the dataset brings itself stays as it is.",
+        ),
+        Param(name="fold", type=str | None, default=None, help="k/K: the test split is the k-th of K folds."),
+        Param(name="device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps."),
+        Param(name="workers", type=int, default=0, help="Processes that load samples which are not in memory."),
+        Param(
+            name="eval_every",
+            type=int | str,
+            default="1epochs",
+            help="When the eval splits are evaluated: 1epochs, 500steps.",
+        ),
+        Param(
+            name="eval_splits",
+            type=list[str],
+            default=["validation"],
+            help="Splits that are evaluated at that cadence; every split is evaluated once at the end.",
+        ),
+        Param(
+            name="checkpoint_every",
+            type=int | str | None,
+            default="5min",
+            help="When a checkpoint is saved: 50steps, 2epochs, 10min. One is always saved at the end.",
+        ),
+        Param(name="log_every", type=int, default=100, help="Batches between two train records."),
+        Param(name="keep", type=str, default="last", help="The weights that the run keeps: last or best (by monitor)."),
+        Param(name="monitor", type=str, default="validation/loss", help="The figure that decides what is best."),
+        Param(
+            name="links",
+            type=list[str] | None,
+            default=None,
+            help="Links between model and loss that may be used; by default any, [] turns them off.",
+        ),
+        Param(name="plugins", type=list[str], default=[], help="Plugin modules or files to load, as with -p."),
+    )
+}
+"""The general keys of a run file."""
+
+CHOICES = {"keep": ("last", "best")}
+
+
+def load(path: Path) -> RunFile:
+    """Read a run file.
+
+    Raises:
+        UsageError: When it is not there, not TOML, or has a key that is not known.
+    """
+    if not path.is_file():
+        near = closest(path.name, [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else [])
+        hint = f"\n  did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"there is no run file '{path}'{hint}")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    try:
+        return check(document)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def check(document: Mapping[str, Any]) -> RunFile:
+    """A copy of a run file whose keys, tables and general values are right; components' options are checked later.
+
+    Raises:
+        UsageError: For an unknown key, a table of the wrong shape or a general value that does not fit.
+    """
+    checked: RunFile = {}
+    for key, value in document.items():
+        if key in GENERAL:
+            checked[key] = check_general(key, value)
+        elif key in MANY:
+            checked[key] = [_table(key, table) for table in (value if isinstance(value, list) else [value])]
+        elif key in KINDS:
+            checked[key] = _table(key, value)
+        else:
+            raise UsageError(unknown("key", key, [*GENERAL, *KINDS]))
+    if checked.get("epochs") is not None and checked.get("steps") is not None:
+        raise UsageError("both epochs and steps are given; say how long to train in one of them")
+    return checked
+
+
+def check_general(key: str, value: Any) -> Any:
+    """A general value, converted.
+
+    Raises:
+        UsageError: When it does not fit.
+    """
+    value = convert(GENERAL[key], value, "the run")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UsageError(unknown(f"value of '{key}':", str(value), CHOICES[key]))
+    if key == "batch_size" and isinstance(value, str) and value != "full":
+        value = int(value) if value.isdecimal() else value
+        if isinstance(value, str):
+            raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
+    low = {"epochs": 0, "steps": 0, "batch_size": 1, "log_every": 1, "workers": 0, "seed": 0}.get(key)
+    if low is not None and isinstance(value, int) and value < low:
+        raise UsageError(f"{key} must be at least {low}, not {value}")
+    return value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:
+    """Lay `over` (the command line) over `base` (a run file).
+
+    A kind whose `use` changes loses the options of the old one. For kinds of which there may be several, `over` has
+    ``{"set": [tables] | None, "add": [tables], "remove": [names], "options": {name: {option: value}}}`` or a list.
+
+    Returns:
+        The merged run file, and what should be said about it.
+    """
+    merged: RunFile = dict(base)
+    notes: list[str] = []
+    if over.get("epochs") is not None:
+        merged.pop("steps", None)
+    if over.get("steps") is not None:
+        merged.pop("epochs", None)
+    for key, value in over.items():
+        if key in MANY and isinstance(value, Mapping):
+            merged[key] = _merge_many(key, merged.get(key), value)
+        elif key in KINDS and key not in MANY:
+            merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
+        else:
+            merged[key] = value
+    return merged, notes
+
+
+def dump(document: Mapping[str, Any], comment: str = "") -> str:
+    """A run file as TOML text: general keys, then a table a kind; None is written as "@null".
+
+    Args:
+        document: The run file. General keys that are None by default and here are left out.
+        comment: Lines to put at the top.
+    """
+    lines = [f"# {line}" for line in comment.splitlines()]
+    for key, param in GENERAL.items():
+        if key in document and not (document[key] is None and param.default is None):
+            lines.append(f"{key} = {_toml(document[key])}")
+    lines += [f"{kind} = []" for kind in MANY if document.get(kind) == []]
+    for kind in KINDS:
+        value = document.get(kind)
+        for table in value if isinstance(value, list) else [value] if value else []:
+            lines += ["", f"[[{kind}]]" if kind in MANY else f"[{kind}]"]
+            lines += [f"{name} = {_toml(option)}" for name, option in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _merge_table(kind: str, old: Any, new: Any, notes: list[str]) -> Any:
+    if not isinstance(new, Mapping) or not isinstance(old, Mapping):
+        return new
+    if "use" in new and new["use"] != old.get("use", new["use"]):
+        dropped = [name for name in old if name != "use"]
+        if dropped:
+            notes.append(
+                f"{kind} {new['use']} replaces {old['use']} of the run file; "
+                f"its options are dropped: {', '.join(dropped)}"
+            )
+        return dict(new)
+    merged = dict(old)
+    for name, value in new.items():
+        nested = isinstance(value, Mapping) and "use" in value and isinstance(merged.get(name), Mapping)
+        merged[name] = _merge_table(f"{kind}.{name}", merged[name], value, notes) if nested else value
+    return merged
+
+
+def _merge_many(kind: str, old: Sequence[Any] | None, change: Mapping[str, Any]) -> Any:
+    """One list of tables; `inherit` marks that the defaults are still to be put before it."""
+    chosen = change.get("set")
+    tables = list(chosen if chosen is not None else old or [])
+    inherit = chosen is None and old is None
+    tables += change.get("add", [])
+    removed = list(change.get("remove", []))
+    options = change.get("options", {})
+    if inherit:
+        return {"inherit": True, "tables": tables, "remove": removed, "options": options}
+    return apply_many(kind, tables, removed, options)
+
+
+def apply_many(
+    kind: str, tables: Sequence[Any], removed: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+) -> list[Any]:
+    """Take `removed` out of a list of tables and set `options` on those it names.
+
+    Raises:
+        UsageError: When one of them names nothing in the list.
+    """
+    names = [table["use"] if isinstance(table, Mapping) else table for table in tables]
+    for name in (*removed, *options):
+        if name not in names:
+            raise UsageError(
+                unknown(f"{kind} of this run", name, [str(name) for name in names], f"add it: --{kind} +{name}")
+            )
+    kept = [table for table, name in zip(tables, names, strict=True) if name not in removed]
+    return [
+        {**table, **options.get(table["use"], {})} if isinstance(table, Mapping) and "use" in table else table
+        for table in kept
+    ]
+
+
+def _table(kind: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return {"use": value}
+    if not isinstance(value, Mapping):
+        return {"use": value}
+    if "use" not in value and kind in MANY:
+        raise UsageError(f"a table [[{kind}]] without 'use': say which {kind} it is, use = \"NAME\"")
+    return dict(value)
+
+
+def _toml(value: Any) -> str:
+    """One value on one line."""
+    import tomli_w
+
+    if value is None:
+        return f'"{NULL}"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml_key(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    plain = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return tomli_w.dumps({"value": plain}).removeprefix("value = ").rstrip("\n")
+
+
+def _toml_key(key: str) -> str:
+    import tomli_w
+
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")

@@ -1,0 +1,20 @@
+"""The torch side of the core: what plugins share that needs torch.
+
+Importing this package imports torch; the rest of `wf` does not.
+"""
+
+from wf.runtime.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts
+from wf.runtime.metric import Metric
+from wf.runtime.random import sample_uniform, stream
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Metric",
+    "Samples",
+    "TensorSamples",
+    "class_index",
+    "sample_uniform",
+    "stratified_parts",
+    "stream",
+]

@@ -1,0 +1,320 @@
+"""Making the parts of a run and wiring them to each other, in a fixed order.
+
+Strategy (for its device), dataset, transforms, model, `strategy.prepare(model)`, loss, optimizer, scheduler, metrics,
+trainer, evaluator, checkpointer, hooks. Each step adds to `values` what the later ones may ask for by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wf import compatibility
+from wf.building import Builder, Built
+from wf.errors import UsageError, unknown
+from wf.loop import Every
+from wf.plan import check_early, complete, data_dir, with_changes
+from wf.registry import Registry
+from wf.runfile import RunFile
+from wf.runtime.data import split_dataset
+from wf.runtime.device import choose_device
+from wf.runtime.links import Outputs, check_outputs, link_loss
+from wf.runtime.serving import RunData, as_dataset
+from wf.traits import MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
+
+TARGET_STEPS, MAX_EPOCHS = 1000, 200
+"""A run that says no length gets about so many steps, but at most so many epochs."""
+
+
+class Assembly:
+    """The parts of a run.
+
+    Args:
+        document: The run file; defaults are filled in.
+        registry: Where names are looked up.
+        run_dir: The run directory; None for one named after date, dataset, loss and optimizer, below ``runs/``.
+        subfolder: Of the default run directory, for one of several runs that belong together.
+        save: Whether anything is written; False makes no checkpointer and no run directory.
+        folders: Where relative paths of the run file are looked up when they are not below the working directory.
+        quiet: Leave out the progress hook.
+    """
+
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        registry: Registry,
+        *,
+        run_dir: Path | None,
+        subfolder: str,
+        save: bool,
+        folders: Sequence[Path],
+        quiet: bool,
+    ) -> None:
+        self.registry = registry
+        self.messages: list[str] = []
+        """What was decided for the user, in words."""
+        self.built: dict[str, Built | list[Built]] = {}
+        """What was made, by kind."""
+        self.plan: RunFile = complete(document, registry)
+        """The run file; when all is made it says everything."""
+        check_early(self.plan, registry)
+        self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
+        self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir()}, folders)
+        self.values = self.builder.values
+        self._make_strategy()
+        self._make_data()
+        self._know_data()
+        self._choose_length()
+        self._fit_together()
+        self._make_model()
+        self._make_loss()
+        self._make_optimizer()
+        self.run_dir = (run_dir or self._default_run_dir() / subfolder) if save else None
+        self.values["run_dir"] = self.run_dir
+        self._make_judges()
+        self.checkpointer = self._make("checkpointer") if save else None
+        self._make_hooks(quiet=quiet)
+
+    @property
+    def hooks(self) -> tuple[Any, ...]:
+        """The hooks."""
+        return tuple(built.value for built in self.several("hook"))
+
+    def several(self, kind: str) -> list[Built]:
+        """What was made of a kind of which there may be several."""
+        made = self.built[kind]
+        assert isinstance(made, list)
+        return made
+
+    def all(self) -> Iterator[Built]:
+        """Everything that was made."""
+        for made in self.built.values():
+            yield from made if isinstance(made, list) else [made]
+
+    def name(self, kind: str) -> str:
+        """The name of the component of a kind."""
+        made = self.built.get(kind)
+        if isinstance(made, Built):
+            return made.name
+        use = self.plan[kind]["use"]
+        entry = self.builder.entry(kind, use)
+        return entry.component.name if entry else type(use).__name__
+
+    def monitor(self) -> str:
+        """The figure that decides what is best.
+
+        Raises:
+            UsageError: When it decides and no evaluation yields it.
+        """
+        monitor: str = self.plan["monitor"]
+        known = [f"{split}/{name}" for split in self.plan["eval_splits"] for name in self.values["directions"]]
+        if self.plan["keep"] == "best" and monitor not in known:
+            raise UsageError(unknown("figure in 'monitor':", monitor, known))
+        return monitor
+
+    def _every(self, key: str) -> Every | None:
+        return None if self.plan[key] is None else Every.parse(self.plan[key])
+
+    def _make(self, kind: str) -> Any:
+        """Make the component of a kind and put its resolved table into the plan."""
+        made = self.builder.build(kind, self.plan[kind])
+        self.built[kind], self.plan[kind] = made, made.table()
+        return made.value
+
+    def _make_many(self, kind: str, tables: Sequence[Any]) -> list[Built]:
+        made = [self.builder.build(kind, table) for table in tables]
+        names = [built.name for built in made]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice and kind != "transform":
+            raise UsageError(f"{kind} '{twice}' is named twice")
+        self.built[kind], self.plan[kind] = made, [built.table() for built in made]
+        return made
+
+    def _make_strategy(self) -> None:
+        self.values["device"], why = choose_device(self.plan["device"])
+        self.strategy = self.values["strategy"] = self._make("strategy")
+        if self.plan["device"] == "auto":
+            self.messages.append(why)
+
+    def _make_data(self) -> None:
+        plan = self.plan
+        dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
+        name = self.name("dataset")
+        if dataset.test is not None and plan["fold"] is None:
+            self.messages.append(f"{name} has a test split of its own ({len(dataset.test):,} samples)")
+        splits = split_dataset(dataset, plan["split"], plan["seed"], shuffle=plan["shuffle"], fold=_fold(plan["fold"]))
+        transforms = self._make_many("transform", plan["transform"])
+        self.data = self.values["data"] = RunData(
+            dataset,
+            splits,
+            [(built.value, _train_only(built)) for built in transforms],
+            batch_size=None if plan["batch_size"] == "full" else plan["batch_size"],
+            seed=plan["seed"],
+            shuffle=plan["shuffle"],
+            device=self.strategy.device,
+            workers=plan["workers"],
+            rank=self.strategy.rank,
+            world_size=self.strategy.world_size,
+            name=name,
+        )
+        for split in plan["eval_splits"]:
+            if split not in self.data.splits and split != "validation":
+                self.data.samples(split)  # raises, naming the splits that are there
+
+    def _know_data(self) -> None:
+        spec = self.data.spec
+        values: dict[str, Any] = {
+            "dataset_targets": spec.targets,
+            "batch_size": self.data.batch_size,
+            "input_shape": spec.input_shape,
+            "num_features": math.prod(spec.input_shape),
+            "num_channels": spec.input_shape[0] if len(spec.input_shape) == 3 else None,
+            "num_classes": spec.num_classes,
+            "class_names": list(spec.class_names) or None,
+            "class_counts": list(spec.class_counts) if spec.class_counts else None,
+            "feature_names": list(spec.feature_names) or None,
+            "steps_per_epoch": self.data.num_batches,
+        }
+        self.values.update({name: value for name, value in values.items() if value is not None})
+
+    def _choose_length(self) -> None:
+        plan, num_batches = self.plan, self.data.num_batches
+        if plan["epochs"] is None and plan["steps"] is None:
+            plan["epochs"] = max(1, min(MAX_EPOCHS, math.ceil(TARGET_STEPS / num_batches)))
+            self.messages.append(f"epochs {plan['epochs']} (for about {TARGET_STEPS:,} steps; set it with --epochs)")
+        total = plan["steps"] if plan["epochs"] is None else num_batches * plan["epochs"]
+        self.values["total_steps"] = max(1, total)
+
+    def _fit_together(self) -> None:
+        """Choose loss and metrics where none is named, and check that everything fits."""
+        plan, spec = self.plan, self.data.spec
+        defaults = compatibility.DEFAULTS[spec.targets]
+        plan["loss"] = {"use": defaults.loss, **plan.get("loss", {})}
+        plan["metric"] = with_changes("metric", plan.get("metric"), defaults.metrics)
+        model, loss = self._traits("model"), self._traits("loss")
+        metrics = {str(table["use"]): self._traits("metric", table["use"]) for table in plan["metric"]}
+        names = {kind: self.name(kind) for kind in ("dataset", "model", "loss")}
+        fit = compatibility.check(
+            self.registry, spec.targets, spec.num_classes, names, model, loss, metrics, plan["links"]
+        )
+        for link in fit.links:
+            what = compatibility.LINKS[link]
+            self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
+        self.messages += [f"warning: {text}" for text in fit.warnings]
+        plan["links"] = list(fit.links)
+        predictions = model.predictions if isinstance(model, ModelTraits) else "raw"
+        self.values["targets"] = fit.targets
+        self.values["num_outputs"] = compatibility.num_outputs(fit.targets, spec.num_classes, spec.num_targets)
+        self.values["outputs"] = Outputs(spec.targets, predictions, single_logit=fit.targets == "binary")
+
+    def _make_model(self) -> None:
+        torch.manual_seed(self.plan["seed"])
+        model = self._make("model")
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"model '{self.name('model')}' is {type(model).__name__}, not a torch.nn.Module")
+        names = {kind: self.name(kind) for kind in ("dataset", "model")}
+        model.to(self.strategy.device)
+        check_outputs(model, self.data.first("train"), self.values["targets"], self.values["num_outputs"], names)
+        self.values["model"] = self.strategy.prepare(model)
+
+    def _make_loss(self) -> None:
+        loss = self.bare_loss = self._make("loss")
+        if isinstance(loss, nn.Module):
+            loss.to(self.strategy.device)
+        single = self.values["targets"] == "binary"
+        linked = link_loss(loss, self.plan["links"], self.data.spec.num_classes, single_logit=single)
+        if "mean" in getattr(linked, "links", ()):
+            self.messages.append("link mean: reduction=none cannot be backpropagated, so the trainer takes the mean")
+        self.values["loss"] = linked
+        modules = [module for module in (self.values["model"], loss) if isinstance(module, nn.Module)]
+        self.values["params"] = [param for module in modules for param in module.parameters() if param.requires_grad]
+
+    def _make_optimizer(self) -> None:
+        """Optimizer and scheduler, where the trainer takes them."""
+        plan, values = self.plan, self.values
+        wanted = self._wanted_by("trainer")
+        values.update(monitor=plan["monitor"], scheduler=None, scheduler_interval="epoch", directions={"loss": False})
+        if "optimizer" in wanted:
+            values["optimizer"] = self._make("optimizer")
+        else:
+            plan.pop("optimizer")
+        if not plan.get("scheduler"):
+            return
+        if "scheduler" not in wanted:
+            raise UsageError(f"trainer '{self.name('trainer')}' takes no scheduler\n  leave out --scheduler")
+        values["directions"] = self._directions(
+            [self.builder.entry("metric", table["use"]) for table in plan["metric"]]
+        )
+        values["scheduler"] = self._make("scheduler")
+        traits = self._traits("scheduler")
+        values["scheduler_interval"] = traits.interval if isinstance(traits, SchedulerTraits) else "epoch"
+
+    def _make_judges(self) -> None:
+        """Metrics, trainer and evaluator."""
+        values = self.values
+        metrics = self._make_many("metric", self.plan["metric"])
+        values["metrics"] = {built.name: built.value for built in metrics}
+        values["metric_forms"] = {built.name: getattr(_traits_of(built), "predictions", "raw") for built in metrics}
+        values["directions"] = self._directions([built.entry for built in metrics])
+        values["trainer"] = self._make("trainer")
+        values["evaluator"] = self._make("evaluator")
+
+    def _make_hooks(self, *, quiet: bool) -> None:
+        tables = self.plan["hook"]
+        silenced = [table for table in tables if quiet and table["use"] == "progress"]
+        self._make_many("hook", [table for table in tables if table not in silenced])
+        self.plan["hook"] += silenced  # the run file says what was asked for, not what this terminal shows
+
+    def _directions(self, metrics: Sequence[Any]) -> dict[str, bool]:
+        """Whether a larger figure is better, of the loss and of each metric that says it."""
+        directions = {"loss": False}
+        for entry in metrics:
+            traits = entry.component.traits if entry else None
+            if isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
+                directions[entry.component.name] = traits.larger_is_better
+        return directions
+
+    def _wanted_by(self, kind: str) -> set[str | None]:
+        """The run values that the component of a kind takes."""
+        entry = self.builder.entry(kind, self.plan[kind]["use"])
+        return {param.source for param in self.builder.params(entry)} if entry else {"optimizer", "scheduler"}
+
+    def _traits(self, kind: str, use: Any = None) -> Any:
+        entry = self.builder.entry(kind, self.plan[kind]["use"] if use is None else use)
+        return entry.component.traits if entry else None
+
+    def _default_run_dir(self) -> Path:
+        last = self.name("optimizer" if "optimizer" in self.built else "trainer")
+        date = datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = "-".join((date, self.name("dataset"), self.name("loss"), last)).replace("/", "-")
+        path, number = Path("runs") / name, 2
+        while path.exists():
+            path, number = Path("runs") / f"{name}-{number}", number + 1
+        return path
+
+
+def _fold(text: str | None) -> tuple[int, int] | None:
+    """Read ``2/5``, the second of five folds, as (1, 5)."""
+    if text is None:
+        return None
+    number, slash, total = text.partition("/")
+    if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+        raise UsageError(f"fold '{text}' is not of the form k/K, for example 2/5")
+    return int(number) - 1, int(total)
+
+
+def _traits_of(built: Built) -> Any:
+    return built.entry.component.traits if built.entry else None
+
+
+def _train_only(built: Built) -> bool:
+    traits = _traits_of(built)
+    if isinstance(traits, TransformTraits):
+        return traits.train_only
+    return bool(getattr(built.value, "num_draws", 0))

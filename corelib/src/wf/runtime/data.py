@@ -1,0 +1,267 @@
+"""Samples, datasets, splits and batches: the way of data from a dataset component to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+from wf.runtime.random import stream
+from wf.traits import Targets
+
+SPLITS = ("train", "validation", "test")
+
+
+class Batch(NamedTuple):
+    """What a trainer and an evaluator get."""
+
+    inputs: Tensor
+    """``[N, ...]``."""
+    targets: Tensor
+    """``[N, ...]``, see `wf.traits`."""
+    sample_ids: Tensor | None
+    """int64 ``[N]``: the index of each sample in its dataset."""
+    mask: Tensor | None
+    """bool ``[N]``: which samples count; None when all do."""
+    size: int
+    """N."""
+
+
+class Samples(Protocol):
+    """A map-style dataset: ``len()`` and ``[i] -> (input, target)``, as `torch.utils.data.Dataset` has them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]: ...
+
+
+@dataclass(frozen=True)
+class TensorSamples:
+    """Samples held in memory; they are served as slices.
+
+    Args:
+        inputs: ``[N, ...]``. uint8 images are served as float32 divided by 255, a batch at a time.
+        targets: ``[N, ...]``, see `wf.traits`.
+
+    Raises:
+        DataError: When the two differ in length.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return as_float(self.inputs[index]), self.targets[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What a dataset component gives. A pair of tensors ``(inputs, targets)`` is taken for one, too.
+
+    Raises:
+        DataError: When the train split is empty.
+    """
+
+    train: Samples
+    """All samples, or those for training where `test` is given."""
+    targets: Targets
+    """The kind of its targets, see `wf.traits`."""
+    validation: Samples | None = None
+    test: Samples | None = None
+    class_names: Sequence[str] = ()
+    """One a class; required for class_index, one_hot, multilabel and mask."""
+    feature_names: Sequence[str] = ()
+    """One an input column, where inputs are vectors."""
+    target_names: Sequence[str] = ()
+    """One a target column of a regression."""
+    target_tensor: Tensor | None = field(default=None, repr=False)
+    """int64 ``[N]``: the class of each train sample where `train` holds no tensors, for stratified splits."""
+
+    def __post_init__(self) -> None:
+        if len(self.train) == 0:
+            raise DataError("the dataset has no samples")
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, None for a regression."""
+        return len(self.class_names) or None
+
+
+def as_float(inputs: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1], the arithmetic of torchvision's ToTensor; everything else as it is."""
+    return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs
+
+
+def class_index(labels: Sequence[Any]) -> tuple[Tensor, list[str]]:
+    """Labels of any kind as class indices.
+
+    Args:
+        labels: One a sample: strings or numbers.
+
+    Returns:
+        int64 ``[N]`` and the class names, sorted (as numbers where all are).
+    """
+    values = sorted(set(labels))
+    index = {value: position for position, value in enumerate(values)}
+    return torch.tensor([index[label] for label in labels], dtype=torch.int64), [str(value) for value in values]
+
+
+def parse_split(text: str) -> tuple[float, float, float]:
+    """Read ``70/15/15`` (train/validation/test) or ``90/10`` (train/validation) as shares that add up to 1.
+
+    Raises:
+        UsageError: For anything else.
+    """
+    try:
+        shares = [float(part) for part in str(text).split("/")]
+    except ValueError:
+        shares = []
+    if len(shares) not in (2, 3) or any(share < 0 for share in shares) or not shares[0] > 0 or sum(shares) <= 0:
+        raise UsageError(f"split '{text}' is not of the form A/B/C, the shares of train, validation and test: 70/15/15")
+    shares += [0.0] * (3 - len(shares))
+    total = sum(shares)
+    return shares[0] / total, shares[1] / total, shares[2] / total
+
+
+def stratified_parts(
+    shares: Sequence[float], num_samples: int, classes: Tensor | None = None, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """Divide samples into parts, each class in proportion.
+
+    Args:
+        shares: The share of each part; they add up to 1.
+        num_samples: N.
+        classes: int64 ``[N]``; None takes all samples for one class.
+        generator: Draws the members; None takes each class's first samples for the first part, and so on.
+
+    Returns:
+        A sorted int64 tensor of indices for each part. Sizes are by largest remainder, so that every part gets its
+        share of every class to within one sample.
+    """
+    groups = [torch.arange(num_samples)]
+    if classes is not None:
+        groups = [torch.nonzero(classes == value).flatten() for value in torch.unique(classes)]
+    parts: list[list[Tensor]] = [[] for _ in shares]
+    for group in groups:
+        if generator is not None:
+            group = group[torch.randperm(len(group), generator=generator)]
+        for part, chunk in zip(parts, group.split(_sizes(shares, len(group))), strict=True):
+            part.append(chunk)
+    return [torch.cat(part).sort().values for part in parts]
+
+
+def fold_parts(
+    fold: int, num_folds: int, num_samples: int, classes: Tensor | None, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """The train and the test indices of one fold; each class is dealt out evenly over the folds.
+
+    Raises:
+        UsageError: With fewer than 2 folds or more folds than samples.
+    """
+    if not 2 <= num_folds <= num_samples:
+        raise UsageError(f"{num_folds} folds do not divide {num_samples} samples; choose from 2 to {num_samples}")
+    order = torch.randperm(num_samples, generator=generator) if generator else torch.arange(num_samples)
+    if classes is not None:
+        order = order[torch.argsort(classes[order], stable=True)]
+    chosen = torch.zeros(num_samples, dtype=torch.bool)
+    chosen[order[fold::num_folds]] = True
+    return torch.nonzero(~chosen).flatten(), torch.nonzero(chosen).flatten()
+
+
+def take(samples: Samples, indices: Tensor) -> Samples:
+    """The samples at `indices`, in memory where they were in memory."""
+    if isinstance(samples, TensorSamples):
+        return TensorSamples(samples.inputs[indices], samples.targets[indices])
+    return torch.utils.data.Subset(samples, indices.tolist())  # type: ignore[arg-type]  # ours is a protocol
+
+
+def _sizes(shares: Sequence[float], num: int) -> list[int]:
+    exact = [share * num for share in shares]
+    sizes = [int(value + 1e-9) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda index: sizes[index] - exact[index])
+    for index in by_remainder[: num - sum(sizes)]:
+        sizes[index] += 1
+    return sizes
+
+
+def _classes(dataset: Dataset) -> Tensor | None:
+    """The class of each train sample, for stratification."""
+    if dataset.target_tensor is not None:
+        return dataset.target_tensor
+    if dataset.targets in ("class_index", "binary") and isinstance(dataset.train, TensorSamples):
+        return dataset.train.targets.to(torch.int64).flatten()
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The three splits of a run, and the indices of their samples in the dataset's train part."""
+
+    samples: Mapping[str, Samples]
+    indices: Mapping[str, Tensor]
+
+
+def split_dataset(
+    dataset: Dataset, split: str, seed: int, *, shuffle: bool, fold: tuple[int, int] | None = None
+) -> Splits:
+    """Divide a dataset into train, validation and test, stratified for classification.
+
+    With `shuffle` members are drawn from the seed; without, each class's first samples are for training, the next ones
+    for validation, the last ones for test. A split that the dataset brings itself stays as it is.
+
+    Args:
+        dataset: What is divided.
+        split: As `parse_split` reads it; shares of splits that the dataset brings itself are left out of account.
+        seed: The run's seed.
+        shuffle: Whether members are drawn.
+        fold: ``(k, K)``: the test split is the k-th of K folds, and train and validation share the rest.
+    """
+    generator = stream(seed, "split") if shuffle else None
+    classes, num_samples = _classes(dataset), len(dataset.train)
+    train_share, validation_share, test_share = parse_split(split)
+    given = {"validation": dataset.validation, "test": dataset.test}
+    rest, test = torch.arange(num_samples), torch.empty(0, dtype=torch.int64)
+    if fold is not None:
+        rest, test = fold_parts(*fold, num_samples, classes, generator)
+        given["test"] = None
+    shares = [
+        train_share,
+        0.0 if given["validation"] is not None else validation_share,
+        0.0 if given["test"] is not None or fold is not None else test_share,
+    ]
+    total = sum(shares)
+    parts = stratified_parts(
+        [share / total for share in shares], len(rest), None if classes is None else classes[rest], generator
+    )
+    indices = dict(zip(SPLITS, (rest[part] for part in parts), strict=True))
+    if fold is not None:
+        indices["test"] = test
+    samples: dict[str, Samples] = {}
+    for name in SPLITS:
+        own = given.get(name)
+        if own is not None:
+            samples[name], indices[name] = own, torch.arange(len(own))
+        elif len(indices[name]) == num_samples:
+            samples[name] = dataset.train
+        elif len(indices[name]):
+            samples[name] = take(dataset.train, indices[name])
+    if "train" not in samples:
+        raise DataError(f"split {split} of {num_samples} samples leaves none for training")
+    return Splits(samples=samples, indices=indices)
+
+
+def iter_indices(num_samples: int, batch_size: int, start: int) -> Iterator[tuple[int, int]]:
+    """The bounds of each batch from batch `start` on; the last one may be short."""
+    for begin in range(start * batch_size, num_samples, batch_size):
+        yield begin, min(begin + batch_size, num_samples)

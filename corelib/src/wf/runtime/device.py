@@ -1,0 +1,41 @@
+"""Choosing the device."""
+
+from __future__ import annotations
+
+import torch
+
+from wf.errors import UsageError, unknown
+
+
+def choose_device(name: str) -> tuple[torch.device, str]:
+    """The device of a name, and why it was chosen, in words.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        UsageError: When it is not there.
+    """
+    available = _available()
+    if name == "auto":
+        chosen = available[0]
+        reason = "the only one there is" if chosen == "cpu" else "the first accelerator that was found"
+        return torch.device(chosen), f"device {chosen} (auto: {reason})"
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise UsageError(unknown("device", name, ["auto", "cpu", "cuda", "cuda:N", "mps"]))
+    if name != "cpu" and name not in available:
+        raise UsageError(
+            f"device '{name}' is not there\n  available: {', '.join(reversed(available))}\n  or --device auto"
+        )
+    return torch.device(name), f"device {name}"
+
+
+def _available() -> list[str]:
+    """The devices that are there, the preferred one first."""
+    found = []
+    if torch.cuda.is_available():
+        found = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]

@@ -1,0 +1,381 @@
+"""A run, built and ready: what can be done with it."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import wf
+from wf.building import Built
+from wf.errors import DivergedError, InterruptedRun, UsageError
+from wf.loop import Epochs, Loop, Steps
+from wf.plugins import import_module, is_path
+from wf.protocols import Checkpointer, Stateful, Strategy
+from wf.registry import Registry
+from wf.rundir import Recorder, RunDirectory
+from wf.runfile import RunFile, dump
+from wf.runtime.assembly import Assembly
+from wf.runtime.random import TrainStream
+
+
+class Experiment:
+    """A run, every component made and wired.
+
+    Args:
+        document: The run file; defaults are filled in.
+        registry: Where names are looked up.
+        run_dir: The run directory; None for one named after date, dataset, loss and optimizer, below ``runs/``.
+        subfolder: Of the default run directory, for one of several runs that belong together.
+        save: Whether anything is written; False makes no checkpointer and no run directory.
+        folders: Where relative paths of the run file are looked up when they are not below the working directory.
+        quiet: Leave out the progress hook.
+
+    Raises:
+        UsageError: For names, options, values or combinations that cannot work.
+        DataError: When the data are missing or invalid.
+    """
+
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        registry: Registry,
+        *,
+        run_dir: Path | None = None,
+        subfolder: str = "",
+        save: bool = True,
+        folders: Sequence[Path] = (),
+        quiet: bool = False,
+    ) -> None:
+        self._parts = Assembly(
+            document, registry, run_dir=run_dir, subfolder=subfolder, save=save, folders=folders, quiet=quiet
+        )
+        self._recorder = Recorder(None)
+        self.loop = self._make_loop()
+        """The loop that trains it."""
+
+    @property
+    def plan(self) -> RunFile:
+        """The resolved run file, as a dict."""
+        return self._parts.plan
+
+    @property
+    def messages(self) -> list[str]:
+        """What wf decided for the user, in words."""
+        return self._parts.messages
+
+    @property
+    def data(self) -> Any:
+        """The splits, served in batches."""
+        return self._parts.data
+
+    @property
+    def strategy(self) -> Strategy:
+        """Where and how it runs."""
+        return self._parts.strategy  # type: ignore[no-any-return]  # made by name
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The run directory, None where nothing is written."""
+        return self._parts.run_dir
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, without what the strategy wraps it in."""
+        return self.strategy.bare(self._parts.values["model"])  # type: ignore[no-any-return]  # a protocol of Any
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl`` so far."""
+        return self._recorder.records
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last figures of each split, as ``test/accuracy``."""
+        return self.loop.metrics
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the run file alone repeats the run: it uses no live objects."""
+        return all(built.entry and isinstance(built.entry.component.target, str) for built in self._parts.all())
+
+    def name(self, kind: str) -> str:
+        """The name of the component of a kind, for people."""
+        return self._parts.name(kind)
+
+    def run_file(self) -> str:
+        """The resolved run file as TOML."""
+        live = "" if self.repeatable else "This run used live objects: it cannot be repeated from this file alone."
+        return dump(self.plan, live)
+
+    def fit(self, *, resume: bool = False) -> Experiment:
+        """Train until the run file's length is reached; the run directory is made first.
+
+        Args:
+            resume: Go on from the newest checkpoint of the run directory.
+
+        Returns:
+            Itself.
+
+        Raises:
+            DivergedError: When a loss is not finite.
+            InterruptedRun: On SIGINT or SIGTERM, after a checkpoint was committed.
+        """
+        directory = self._open_directory(resume=resume)
+        self._recorder = Recorder(directory.path if directory else None)
+        self.loop.hooks = (*self._parts.hooks, self._recorder)
+        try:
+            if resume:
+                assert self.loop.checkpointer is not None
+                self.loop.load_state_dict(self.loop.checkpointer.load("latest"))
+            with _signals_stop(self.loop) as received:
+                self.loop.run(self.data, self._until())
+            if received:
+                raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
+        except BaseException as error:
+            self._note_end(directory, _status_of(error), str(error) or type(error).__name__)
+            raise
+        finally:
+            self._recorder.close()
+        self._note_end(directory, "done", self.loop.stop_reason or f"{self._until_words()} done")
+        return self
+
+    def dry_run(self) -> dict[str, Any]:
+        """Train two steps and evaluate once; writes nothing. Returns the figures."""
+        loop, data = self.loop, self.data
+        splits = [name for name in self.plan["eval_splits"] if name in data.splits] or [data.splits[-1]]
+        loop.checkpointer, loop.eval_every, loop.final_splits = None, None, tuple(splits)
+        loop.run(data, Steps(2))
+        return self.metrics
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """The figures of one split with the present weights."""
+        return dict(self._parts.values["evaluator"].evaluate(split))
+
+    def predict(self, inputs: str | Tensor = "test") -> Tensor:
+        """What the model gives for a split or for inputs ``[N, ...]`` of one's own, in evaluation mode, on the CPU."""
+        if isinstance(inputs, str):
+            batches = [batch.inputs for batch in self.data.batches(inputs)]
+        else:
+            batches = list(self.data.prepare(inputs).split(self.data.batch_size))
+        model, was_training = self.model, self.model.training
+        model.eval()
+        with torch.inference_mode():
+            outputs = torch.cat([model(batch) for batch in batches])
+        model.train(was_training)
+        return outputs.cpu().clone()
+
+    def labels(self, predictions: Tensor) -> list[str] | None:
+        """The class names of predictions ``[N, ...]``, None for a regression."""
+        if self.data.targets not in ("class_index", "binary"):
+            return None
+        names = self.data.class_names or ("0", "1")
+        return [names[index] for index in self._parts.values["outputs"].labels(predictions).tolist()]
+
+    def plot(self, format: str = "svg") -> list[Path]:
+        """Draw the curves of the run into ``plots/`` of its directory; returns the files.
+
+        Args:
+            format: ``svg`` or ``png``.
+
+        Raises:
+            UsageError: When nothing has been written yet.
+        """
+        if self.run_dir is None or not self.run_dir.exists():
+            raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
+        return list(self._parts.builder.build("hook", {"use": "plots", "format": format}).value.draw())
+
+    def restore(self, which: str = "latest") -> Experiment:
+        """Put back a checkpoint's weights: model, loss and fitted transforms.
+
+        Args:
+            which: ``latest``, ``best`` or a checkpoint's name.
+
+        Returns:
+            Itself.
+        """
+        if self.loop.checkpointer is None:
+            raise UsageError("this run was built without a checkpointer (save=False)")
+        saved = self.loop.checkpointer.load(which)["parts"]
+        for name, part in self.loop.parts.items():
+            if name in saved and name.partition("/")[0] in ("model", "loss", "transform"):
+                part.load_state_dict(saved[name])
+        return self
+
+    def _make_loop(self) -> Loop:
+        parts, plan, values = self._parts, self._parts.plan, self._parts.values
+        monitor = parts.monitor()
+        return Loop(
+            values["trainer"],
+            values["evaluator"],
+            _collective(parts.checkpointer, parts.strategy),
+            parts.hooks,
+            log_every=plan["log_every"],
+            eval_every=parts.eval_every,
+            eval_splits=[name for name in plan["eval_splits"] if name in parts.data.splits],
+            final_splits=parts.data.splits,
+            checkpoint_every=parts.checkpoint_every,
+            keep=plan["keep"],
+            monitor=monitor,
+            larger_is_better=values["directions"].get(monitor.rpartition("/")[2], False),
+            parts=self._saved_parts(),
+            agree=bool if parts.strategy.world_size == 1 else parts.strategy.agree,
+        )
+
+    def _saved_parts(self) -> dict[str, Stateful]:
+        """What a checkpoint holds beside the loop's own state."""
+        values, loss = self._parts.values, self._parts.bare_loss
+        saved: dict[str, Any] = {"model": self.model, "random": TrainStream()}
+        saved |= {name: values[name] for name in ("optimizer", "scheduler") if values.get(name) is not None}
+        if isinstance(loss, nn.Module) and loss.state_dict():
+            saved["loss"] = loss
+        for number, built in enumerate(self._parts.several("transform")):
+            if isinstance(built.value, Stateful):
+                saved[f"transform/{number}-{built.name}"] = built.value
+        return saved
+
+    def _until(self) -> Epochs | Steps:
+        return Steps(self.plan["steps"]) if self.plan["steps"] is not None else Epochs(self.plan["epochs"])
+
+    def _until_words(self) -> str:
+        until = self._until()
+        unit = "step" if isinstance(until, Steps) else "epoch"
+        return f"{until.num} {unit}{'' if until.num == 1 else 's'}"
+
+    def _open_directory(self, *, resume: bool) -> RunDirectory | None:
+        if self.run_dir is None or self.strategy.rank != 0:
+            return None
+        directory = RunDirectory.open(self.run_dir) if resume else RunDirectory.create(self.run_dir)
+        directory.write_run_file(self.run_file())
+        directory.update_manifest(**({"status": "running", "reason": None} if resume else self._manifest(directory)))
+        return directory
+
+    def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
+        files = {file for built in self._parts.all() if (file := _own_file(built))}
+        files |= {Path(name).resolve() for name in self.plan["plugins"] if is_path(name)}
+        return {
+            "status": "running",
+            "reason": None,
+            "seed": self.plan["seed"],
+            "device": str(self.strategy.device),
+            "threads": torch.get_num_threads(),
+            "world_size": self.strategy.world_size,
+            "started": _now(),
+            "repeatable": self.repeatable,
+            "versions": {"wf": wf.__version__, "python": platform.python_version(), "torch": torch.__version__},
+            "components": [_provenance(built) for built in self._parts.all() if built.entry],
+            "samples": {split: self.data.num_samples(split) for split in self.data.splits},
+            "code": [directory.keep_code(file) for file in sorted(files)],
+        }
+
+    def _note_end(self, directory: RunDirectory | None, status: str, reason: str) -> None:
+        if directory is None:
+            return
+        progress = self.loop.progress
+        directory.update_manifest(
+            status=status,
+            reason=reason,
+            ended=_now(),
+            epochs=progress.epoch,
+            steps=progress.step,
+            metrics=self.metrics,
+            notes=self.loop.notes,
+        )
+
+
+class _RankZero:
+    """A checkpointer of several processes: the first one saves, and all wait until it is done."""
+
+    def __init__(self, checkpointer: Checkpointer, strategy: Strategy) -> None:
+        self._checkpointer, self._strategy = checkpointer, strategy
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
+        place = self._checkpointer.save(state, progress, metrics) if self._strategy.rank == 0 else ""
+        self._strategy.agree(False)
+        return place
+
+    def load(self, which: str = "latest") -> Mapping[str, Any]:
+        self._strategy.agree(False)
+        return self._checkpointer.load(which)
+
+
+def _collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkpointer | None:
+    return checkpointer if checkpointer is None or strategy.world_size == 1 else _RankZero(checkpointer, strategy)
+
+
+@contextmanager
+def _signals_stop(loop: Loop) -> Iterator[list[signal.Signals]]:
+    """Let SIGINT and SIGTERM end the run after the present step; a second one ends it at once."""
+    received: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def stop(number: int, _frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number))
+        loop.stop(f"{signal.Signals(number).name} received")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def save_weights(model: nn.Module, file: Path) -> None:
+    """Write the model's state_dict: ``.safetensors``, or ``.pt`` and ``.pth`` as torch.save writes it.
+
+    Raises:
+        UsageError: For another ending, with the ones that are known.
+    """
+    if file.suffix not in (".safetensors", ".pt", ".pth"):
+        raise UsageError(f"'{file}': the ending says the format\n  available: .safetensors, .pt, .pth")
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, file)
+    else:
+        torch.save(state, file)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _own_file(built: Built) -> Path | None:
+    """The source file of one's own code."""
+    if built.entry is None or built.entry.plugin is not None or not isinstance(built.entry.component.target, str):
+        return None
+    file = import_module(built.entry.component.target.rpartition(":")[0]).__file__
+    return Path(file).resolve() if file else None
+
+
+def _provenance(built: Built) -> dict[str, Any]:
+    assert built.entry is not None
+    component, plugin = built.entry.component, built.entry.plugin
+    return {
+        "kind": component.kind,
+        "name": component.name,
+        "target": component.target_name,
+        "distribution": plugin.distribution if plugin else None,
+        "version": plugin.version if plugin else None,
+    }
+
+
+def _status_of(error: BaseException) -> str:
+    if isinstance(error, (InterruptedRun, KeyboardInterrupt)):
+        return "interrupted"
+    return "diverged" if isinstance(error, DivergedError) else "failed"

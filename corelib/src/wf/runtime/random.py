@@ -1,0 +1,77 @@
+"""Named random streams: init, order, augment, train. Never one shared global generator.
+
+The order of an epoch is a function of (seed, epoch); a sample's augmentation is a function of
+(seed, epoch, sample id). So seeking is O(1) and the number of workers changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 63) - 1
+
+
+def stream(seed: int, name: str, *position: int) -> torch.Generator:
+    """A CPU generator for one named stream at one position, independent of every other one.
+
+    Args:
+        seed: The run's seed.
+        name: The stream: ``order``, ``split``, ``init``, ...
+        position: Where in the stream, e.g. the epoch.
+    """
+    return torch.Generator().manual_seed(_key(seed, name, *position))
+
+
+def sample_uniform(seed: int, epoch: int, sample_ids: Tensor, num_draws: int) -> Tensor:
+    """Uniform draws for each sample of a batch, a function of (seed, epoch, sample id, number of the draw) alone.
+
+    Args:
+        seed: The run's seed.
+        epoch: The epoch.
+        sample_ids: int64 ``[N]``.
+        num_draws: How many draws each sample gets.
+
+    Returns:
+        float32 ``[N, num_draws]`` in [0, 1) on the device of `sample_ids`. The mixing function is the finalizer of
+        splitmix64 (Steele, Lea, Flood 2014).
+    """
+    key = torch.tensor(_key(seed, "augment", epoch), dtype=torch.int64, device=sample_ids.device)
+    draws = torch.arange(1, num_draws + 1, dtype=torch.int64, device=sample_ids.device)
+    mixed = _mix(_mix(sample_ids.to(torch.int64) + key).unsqueeze(1) + draws * -7046029254386353131)
+    return (_shift(mixed, 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)
+
+
+def _key(seed: int, name: str, *position: int) -> int:
+    text = ":".join((str(seed), name, *(str(value) for value in position)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") & _MASK
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shift(bits, 30)) * -4658895280553007687
+    bits = (bits ^ _shift(bits, 27)) * -7723592293110705685
+    return bits ^ _shift(bits, 31)
+
+
+def _shift(bits: Tensor, count: int) -> Tensor:
+    """A logical right shift; torch's is arithmetic."""
+    return (bits >> count) & ((1 << (64 - count)) - 1)
+
+
+class TrainStream:
+    """The state of torch's own generators, which dropout and the like draw from, for checkpoints."""
+
+    def state_dict(self) -> dict[str, object]:
+        """The state of the CPU's generator and of each accelerator's."""
+        states: dict[str, object] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            states["cuda"] = torch.cuda.get_rng_state_all()
+        return states
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put the generators back."""
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(list(state["cuda"]))

@@ -1,0 +1,305 @@
+"""Serving a run's splits in batches: slices of tensors where samples are in memory, torch's DataLoader elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+from wf.runtime.data import Batch, Dataset, Samples, Splits, TensorSamples, as_float, iter_indices
+from wf.runtime.random import sample_uniform, stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a run knows of its data."""
+
+    name: str
+    targets: str
+    input_shape: tuple[int, ...]
+    num_targets: int
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...] | None
+    feature_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, None for a regression."""
+        return len(self.class_names) or (2 if self.targets == "binary" else None)
+
+
+class RunData:
+    """The splits of a run, transformed and served in batches.
+
+    Args:
+        dataset: The dataset.
+        splits: Its division.
+        transforms: In their order: ``(transform, train_only)``.
+        batch_size: Samples in a batch; None for all at once.
+        seed: The run's seed; order and augmentation are functions of it.
+        shuffle: Whether the train split is served in a new order each epoch.
+        device: Where batches are put.
+        workers: Processes that load samples which are not in memory.
+        rank: This process among those that share the work.
+        world_size: Their number.
+        name: The dataset's name, for messages.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        splits: Splits,
+        transforms: Sequence[tuple[Any, bool]] = (),
+        *,
+        batch_size: int | None = 32,
+        seed: int = 0,
+        shuffle: bool = True,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        name: str = "dataset",
+    ) -> None:
+        self._samples = dict(splits.samples)
+        self._ids = dict(splits.indices)
+        self._transforms = list(transforms)
+        self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
+        self._rank, self._world_size = rank, world_size
+        self.splits: tuple[str, ...] = tuple(self._samples)
+        self.targets: str = dataset.targets
+        self.batch_size = batch_size or self.num_samples("train")
+        self.class_names = tuple(dataset.class_names)
+        self._fit_transforms()
+        self._transform_ahead()
+        self.spec = self._look(dataset, name)
+        self.input_shape = self.spec.input_shape
+
+    def num_samples(self, split: str) -> int:
+        """The samples of a split."""
+        return len(self.samples(split))
+
+    def samples(self, split: str) -> Samples:
+        """The samples of a split, before the transforms that are applied to each batch.
+
+        Raises:
+            UsageError: When there is no such split.
+        """
+        if split not in self._samples:
+            raise UsageError(f"there is no {split} split\n  available: {', '.join(self.splits)}\n  see --split")
+        return self._samples[split]
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of this process in an epoch."""
+        return -(-self._per_process() // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The train batches of one epoch from batch `start` on, for the loop."""
+        order = self._order(epoch)
+        batches = self._serve("train", order, start)
+        return self._transformed(batches, epoch) if self._transforms else batches
+
+    def batches(self, split: str) -> Iterator[Batch]:
+        """A split in order, deterministic transforms applied; this process's share where there are several."""
+        num_samples = self.num_samples(split)
+        order = None
+        if self._world_size > 1:
+            order = torch.arange(self._rank, num_samples, self._world_size)
+        batches = self._serve(split, order, 0)
+        return self._transformed(batches, None) if self._transforms else batches
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Inputs that come from elsewhere, transformed as the test split is; for predictions."""
+        inputs = as_float(inputs)
+        for transform, train_only in self._all_transforms:
+            if not train_only:
+                inputs = transform(inputs)
+        return inputs.to(self._device)
+
+    def first(self, split: str, num: int = 2) -> Tensor:
+        """The first transformed inputs of a split."""
+        return next(iter(self.batches(split))).inputs[:num]
+
+    def _per_process(self) -> int:
+        return -(-self.num_samples("train") // self._world_size)
+
+    def _order(self, epoch: int) -> Tensor | None:
+        """This process's samples in an epoch; None for all of them as they stand."""
+        num_samples = self.num_samples("train")
+        if not self._shuffle and self._world_size == 1:
+            return None
+        order = torch.arange(num_samples)
+        if self._shuffle:
+            order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
+        if self._world_size == 1:
+            return order
+        padded = torch.cat([order, order])[: self._per_process() * self._world_size]
+        return padded[self._rank :: self._world_size]
+
+    def _serve(self, split: str, order: Tensor | None, start: int) -> Iterator[Batch]:
+        samples, ids = self._samples[split], self._ids[split]
+        if isinstance(samples, TensorSamples):
+            return self._slices(samples, ids, order, start)
+        return self._loaded(samples, ids, order, start)
+
+    def _slices(self, samples: TensorSamples, ids: Tensor, order: Tensor | None, start: int) -> Iterator[Batch]:
+        inputs, targets = samples.inputs, samples.targets
+        num = len(inputs) if order is None else len(order)
+        for begin, end in iter_indices(num, self.batch_size, start):
+            if order is None:
+                x, y, names = inputs[begin:end], targets[begin:end], ids[begin:end]
+            else:
+                chosen = order[begin:end]
+                x, y, names = inputs[chosen], targets[chosen], ids[chosen]
+            yield Batch(self._put(as_float(x)), self._put(y), names, None, end - begin)
+
+    def _loaded(self, samples: Samples, ids: Tensor, order: Tensor | None, start: int) -> Iterator[Batch]:
+        order = torch.arange(len(samples)) if order is None else order
+        chunks = [order[begin:end].tolist() for begin, end in iter_indices(len(order), self.batch_size, start)]
+        loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+            samples,  # type: ignore[arg-type]  # ours is a protocol of the same methods
+            batch_sampler=chunks,
+            num_workers=self._workers,
+            generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
+        )
+        for chunk, (x, y) in zip(chunks, loader, strict=True):
+            targets = self._put(y) if self.targets != "real" or y.ndim > 1 else self._put(y).unsqueeze(1)
+            yield Batch(self._put(as_float(x)), targets, ids[chunk], None, len(chunk))
+
+    def _put(self, tensor: Tensor) -> Tensor:
+        return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
+
+    def _transformed(self, batches: Iterator[Batch], epoch: int | None) -> Iterator[Batch]:
+        """Apply what was not applied ahead; `epoch` is None outside training."""
+        for batch in batches:
+            inputs = batch.inputs
+            for number, (transform, train_only) in enumerate(self._transforms):
+                if epoch is None and train_only:
+                    continue
+                num_draws = getattr(transform, "num_draws", 0)
+                if num_draws:
+                    assert batch.sample_ids is not None
+                    draws = sample_uniform(self._seed + 1_000_003 * number, epoch or 0, batch.sample_ids, num_draws)
+                    inputs = transform(inputs, draws.to(inputs.device))
+                else:
+                    inputs = transform(inputs)
+            yield batch._replace(inputs=inputs)
+
+    def _fit_transforms(self) -> None:
+        """Fit each transform on the train inputs as the ones before it leave them."""
+        self._all_transforms = list(self._transforms)
+        fitted = [number for number, (transform, _) in enumerate(self._transforms) if hasattr(transform, "fit")]
+        if not fitted:
+            return
+        samples = self._samples["train"]
+        if not isinstance(samples, TensorSamples):
+            raise UsageError("a transform that is fitted on the train split needs a dataset that is held in memory")
+        inputs = as_float(samples.inputs)
+        for transform, train_only in self._transforms[: fitted[-1] + 1]:
+            if hasattr(transform, "fit"):
+                transform.fit(inputs)
+            if not train_only:
+                inputs = transform(inputs)
+
+    def _transform_ahead(self) -> None:
+        """Apply the leading deterministic transforms once, where the samples are in memory."""
+        ahead: list[Callable[[Tensor], Tensor]] = []
+        while self._transforms and not self._transforms[0][1] and not getattr(self._transforms[0][0], "num_draws", 0):
+            if not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
+                return
+            ahead.append(self._transforms.pop(0)[0])
+        for split, samples in self._samples.items() if ahead else ():
+            assert isinstance(samples, TensorSamples)
+            inputs = as_float(samples.inputs)
+            for transform in ahead:
+                inputs = transform(inputs)
+            self._samples[split] = TensorSamples(inputs, samples.targets)
+
+    def _look(self, dataset: Dataset, name: str) -> Spec:
+        """Check the samples and tell what they are."""
+        for split, samples in self._samples.items():
+            if isinstance(samples, TensorSamples):
+                _check_tensors(samples, dataset, f"dataset '{name}', {split} split")
+        inputs = self.first("train", 1)
+        _, target = self._samples["train"][0]
+        target = torch.as_tensor(target)
+        return Spec(
+            name=name,
+            targets=dataset.targets,
+            input_shape=tuple(inputs.shape[1:]),
+            num_targets=int(target.numel()) if dataset.targets in ("real", "multilabel", "one_hot") else 1,
+            class_names=self.class_names,
+            class_counts=self._class_counts(dataset),
+            feature_names=tuple(dataset.feature_names),
+        )
+
+    def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
+        samples = self._samples["train"]
+        if dataset.targets not in ("class_index", "binary", "mask"):
+            return None
+        if isinstance(samples, TensorSamples):
+            classes = samples.targets
+        elif dataset.target_tensor is not None:
+            classes = dataset.target_tensor[self._ids["train"]]
+        else:
+            return None
+        counts = torch.bincount(classes.flatten().to(torch.int64), minlength=max(len(self.class_names), 2))
+        return tuple(counts.tolist())
+
+
+def as_dataset(value: Any, name: str) -> Dataset:
+    """What a dataset component gave, as a `Dataset`: a pair of tensors or arrays is taken for one.
+
+    Raises:
+        UsageError: For anything else.
+    """
+    if isinstance(value, Dataset):
+        return value
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return _from_pair(*value)
+    raise UsageError(
+        f"dataset '{name}' gave {type(value).__name__}; it must give a wf.runtime.Dataset or a pair (inputs, targets)"
+    )
+
+
+def _from_pair(inputs: Any, targets: Any) -> Dataset:
+    inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
+    if inputs.dtype == torch.float64:
+        inputs = inputs.to(torch.float32)
+    if inputs.ndim == 1:
+        inputs = inputs.unsqueeze(1)
+    if targets.is_floating_point():
+        targets = targets.to(torch.float32)
+        targets = targets.unsqueeze(1) if targets.ndim == 1 else targets
+        return Dataset(train=TensorSamples(inputs, targets), targets="real")
+    targets = targets.to(torch.int64)
+    names = [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
+    kind: Any = "class_index" if targets.ndim == 1 else "mask"
+    return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
+
+
+def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str) -> None:
+    """Refuse values that training would silently make nonsense of; once, before step 1."""
+    if samples.inputs.is_floating_point() and not bool(torch.isfinite(samples.inputs).all()):
+        raise DataError(f"{where}: inputs hold values that are not finite")
+    targets = samples.targets
+    if dataset.targets in ("class_index", "mask"):
+        low, high = int(targets.min()), int(targets.max())
+        if targets.dtype != torch.int64 or low < 0 or high >= len(dataset.class_names):
+            raise DataError(
+                f"{where}: class indices from {low} to {high} ({targets.dtype}) do not fit "
+                f"{len(dataset.class_names)} classes; they must be int64 from 0 to {len(dataset.class_names) - 1}"
+            )
+    elif targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
+        raise DataError(f"{where}: targets hold values that are not finite")
+    elif not targets.is_floating_point():
+        raise DataError(f"{where}: {dataset.targets} targets must be floating point, not {targets.dtype}")
+
+
+def state_of(transforms: Sequence[tuple[Any, bool]]) -> Mapping[str, Any]:
+    """The state of the fitted transforms, by their number."""
+    return {str(n): dict(t.state_dict()) for n, (t, _) in enumerate(transforms) if hasattr(t, "state_dict")}

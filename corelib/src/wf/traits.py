@@ -1,0 +1,123 @@
+"""What components say about themselves, so that wf can tell before step 1 whether they fit.
+
+One small frozen class per kind. A missing trait means "unknown": it is a warning, never a refusal.
+
+Kinds of *targets*, with the tensor each one is (N samples):
+
+- ``real``: float ``[N, K]``, a regression on K numbers
+- ``class_index``: int64 ``[N]``, values 0 to C-1
+- ``binary``: float ``[N]``, 0 or 1
+- ``multilabel``: float ``[N, C]``, each 0 or 1
+- ``one_hot``: float ``[N, C]``, exactly one 1 a row
+- ``mask``: int64 ``[N, H, W]``, a class index per pixel
+
+Kinds of *predictions*:
+
+- ``raw``: unbounded scores: the numbers themselves for a regression, logits for a classification
+- ``real``, ``logits``, ``log_probs``, ``probs``: just that
+- ``embeddings``: float ``[N, D]``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Targets = Literal["real", "class_index", "binary", "multilabel", "one_hot", "mask"]
+Predictions = Literal["raw", "real", "logits", "log_probs", "probs", "embeddings"]
+
+TARGETS: tuple[str, ...] = Targets.__args__  # type: ignore[attr-defined]  # typing hides it
+PREDICTIONS: tuple[str, ...] = Predictions.__args__  # type: ignore[attr-defined]  # typing hides it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTraits:
+    """What a loss wants."""
+
+    predictions: Predictions
+    """The predictions it takes."""
+    targets: tuple[Targets, ...]
+    """The targets it takes, preferred first."""
+    weighted: bool = False
+    """It averages over something other than samples; its method ``total_weight(targets)`` says what."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTraits:
+    """What a model is."""
+
+    predictions: Predictions = "raw"
+    """What it gives out."""
+    inputs: Literal["any", "vector", "image", "sequence"] = "any"
+    """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``sequence [T]`` or ``[T, F]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetTraits:
+    """What a dataset holds."""
+
+    targets: Targets | None = None
+    """Its targets; None when they depend on the file or on an option."""
+    transforms: tuple[str, ...] = ()
+    """Transforms that are applied when the user names none."""
+    files: tuple[str, ...] = ()
+    """Endings of the files that it reads through an option ``path``: ``--dataset house.csv``; ``/`` for a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformTraits:
+    """What a transform does."""
+
+    train_only: bool = False
+    """It is an augmentation: applied to the train split and to nothing else."""
+    inputs: Literal["any", "vector", "image", "sequence"] = "any"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricTraits:
+    """What a metric wants."""
+
+    predictions: Literal["raw", "labels", "probs"] = "raw"
+    """``labels``: int64 ``[N]`` predicted classes (0/1 ``[N, C]`` for multilabel); ``probs``: float ``[N, C]``;
+    ``raw``: what the model gives out."""
+    targets: tuple[Targets, ...] = ()
+    """The dataset's targets that it can judge; empty for any."""
+    larger_is_better: bool | None = None
+    """The direction of its figure; None when it is not one number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerTraits:
+    """How an optimizer is stepped and built."""
+
+    step: Literal["plain", "closure", "two_step", "create_graph"] = "plain"
+    built_from: Literal["params", "groups", "model"] = "params"
+    modes: bool = False
+    """It has train() and eval() modes that the loop must switch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerTraits:
+    """When a scheduler is stepped."""
+
+    interval: Literal["step", "epoch", "evaluation"] = "epoch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerTraits:
+    """What a trainer can drive."""
+
+    steps: tuple[str, ...] = ("plain",)
+    """The optimizer step protocols that it knows."""
+
+
+Traits = (
+    LossTraits
+    | ModelTraits
+    | DatasetTraits
+    | TransformTraits
+    | MetricTraits
+    | OptimizerTraits
+    | SchedulerTraits
+    | TrainerTraits
+)

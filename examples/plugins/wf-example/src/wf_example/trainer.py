@@ -1,0 +1,38 @@
+"""A trainer: any object with `train_step(batch)`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from wf.errors import UsageError
+from wf.runtime import Batch
+
+
+class HandGradient:
+    """Gradient descent on the mean squared error of a line, ``weights * x + bias``, without autograd.
+
+    Args:
+        model: A model with just the parameters `weights` and `bias`, such as `linear-regression`.
+        lr: The learning rate.
+
+    Raises:
+        UsageError: For another model.
+    """
+
+    def __init__(self, model: nn.Module, lr: float = 0.01) -> None:
+        found = dict(model.named_parameters())
+        if set(found) != {"weights", "bias"}:
+            raise UsageError(
+                f"this trainer knows the gradient of a line only, parameters weights and bias, not {', '.join(found)}\n"
+                "  try --model linear-regression"
+            )
+        self.weights, self.bias, self.lr = found["weights"], found["bias"], lr
+
+    @torch.no_grad()
+    def train_step(self, batch: Batch) -> Tensor:
+        """One update from ``[N, 1]`` inputs and targets; gives the loss before it."""
+        error = self.weights * batch.inputs + self.bias - batch.targets
+        self.weights.sub_(self.lr * 2 * (error * batch.inputs).mean())
+        self.bias.sub_(self.lr * 2 * error.mean())
+        return error.square().mean()

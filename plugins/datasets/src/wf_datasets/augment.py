@@ -1,0 +1,71 @@
+"""Random transforms of images; each sample has its own draws."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError
+
+
+class Flip:
+    """Mirror images left to right at random.
+
+    Args:
+        probability: The share of images that are mirrored.
+
+    Raises:
+        UsageError: For a probability outside of 0 to 1.
+    """
+
+    num_draws = 1
+
+    def __init__(self, probability: float = 0.5) -> None:
+        if not 0 <= probability <= 1:
+            raise UsageError(f"flip: probability is {probability}; it must be from 0 to 1")
+        self.probability = probability
+
+    def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        """The images ``[N, C, H, W]``, those mirrored whose draw ``[N, 1]`` is below the probability."""
+        _check_images("flip", inputs)
+        return torch.where((draws < self.probability).reshape(-1, 1, 1, 1), inputs.flip(-1), inputs)
+
+
+class Crop:
+    """Shift images at random: cut the original size out of the image with a border of zeros.
+
+    Args:
+        padding: The width of the border in pixels, and so the largest shift.
+
+    Raises:
+        UsageError: For a padding below 1.
+    """
+
+    num_draws = 2
+
+    def __init__(self, padding: int = 4) -> None:
+        if padding < 1:
+            raise UsageError(f"crop: padding is {padding}; it must be at least 1")
+        self.padding = padding
+
+    def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        """The images ``[N, C, H, W]``, shifted down and right as their draws ``[N, 2]`` say."""
+        _check_images("crop", inputs)
+        num, channels, height, width = inputs.shape
+        padded = torch.nn.functional.pad(inputs, (self.padding,) * 4)
+        largest = 2 * self.padding  # a draw just below 1 can round up
+        offsets = (draws * (largest + 1)).long().clamp(max=largest)
+        device = inputs.device
+        rows = offsets[:, :1] + torch.arange(height, device=device)
+        columns = offsets[:, 1:] + torch.arange(width, device=device)
+        return padded[
+            torch.arange(num, device=device).reshape(-1, 1, 1, 1),
+            torch.arange(channels, device=device).reshape(1, -1, 1, 1),
+            rows.reshape(num, 1, height, 1),
+            columns.reshape(num, 1, 1, width),
+        ]
+
+
+def _check_images(name: str, inputs: Tensor) -> None:
+    if inputs.ndim != 4:
+        raise UsageError(f"{name}: inputs {list(inputs.shape)} are not images [N, C, H, W]")

@@ -1,0 +1,78 @@
+"""The small real datasets inside scikit-learn; they need no download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from wf.runtime import Dataset, TensorSamples
+
+
+def digits() -> Dataset:
+    """Handwritten digits: 1,797 images of 8x8 pixels, 10 classes.
+
+    Returns:
+        Inputs float32 ``[1797, 1, 8, 8]`` from 0 to 1, targets ``class_index``. Source: UCI, Alpaydin and Kaynak 1998.
+    """
+    bunch = _load("load_digits")
+    images = torch.from_numpy(bunch.images).to(torch.float32).div_(16).unsqueeze(1)
+    return _classes(bunch, images, feature_names=())
+
+
+def iris() -> Dataset:
+    """Fisher's irises: 150 flowers, 4 measures in cm, 3 species.
+
+    Returns:
+        Inputs float32 ``[150, 4]``, targets ``class_index``. Source: UCI, Fisher 1936.
+    """
+    return _classes(_load("load_iris"))
+
+
+def wine() -> Dataset:
+    """Wines: 178 analyses, 13 measures, 3 growers.
+
+    Returns:
+        Inputs float32 ``[178, 13]``, targets ``class_index``. Source: UCI, Aeberhard and Forina 1992.
+    """
+    return _classes(_load("load_wine"))
+
+
+def breast_cancer() -> Dataset:
+    """Breast tumours: 569 cases, 30 measures, malignant (class 0) or benign (class 1).
+
+    Returns:
+        Inputs float32 ``[569, 30]``, targets ``class_index``. Source: UCI, Wolberg, Mangasarian and others 1995.
+    """
+    return _classes(_load("load_breast_cancer"))
+
+
+def diabetes() -> Dataset:
+    """Diabetes patients: 442 cases, 10 raw measures, how far the disease got a year later: a regression.
+
+    Returns:
+        Inputs float32 ``[442, 10]``, targets ``real [442, 1]`` from 25 to 346. Source: Efron and others 2004.
+    """
+    bunch = _load("load_diabetes", scaled=False)
+    inputs = torch.from_numpy(bunch.data).to(torch.float32)
+    targets = torch.from_numpy(bunch.target).to(torch.float32).unsqueeze(1)
+    names = tuple(map(str, bunch.feature_names))
+    return Dataset(
+        train=TensorSamples(inputs, targets), targets="real", feature_names=names, target_names=("progression",)
+    )
+
+
+def _load(function: str, **options: Any) -> Any:
+    from sklearn import datasets  # half a second, needed by these five only
+
+    return getattr(datasets, function)(**options)
+
+
+def _classes(bunch: Any, inputs: torch.Tensor | None = None, feature_names: tuple[str, ...] | None = None) -> Dataset:
+    inputs = torch.from_numpy(bunch.data).to(torch.float32) if inputs is None else inputs
+    return Dataset(
+        train=TensorSamples(inputs, torch.from_numpy(bunch.target).to(torch.int64)),
+        targets="class_index",
+        class_names=tuple(str(name) for name in bunch.target_names),
+        feature_names=tuple(map(str, bunch.feature_names)) if feature_names is None else feature_names,
+    )

@@ -1,0 +1,156 @@
+"""Image files in a folder per class."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from wf.errors import DataError, UsageError, unknown
+from wf.runtime import Dataset
+from wf_datasets.paths import existing_folder
+
+_log = logging.getLogger(__name__)
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises for a damaged file."""
+
+
+@dataclass(frozen=True)
+class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Images that are read when they are asked for."""
+
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    size: tuple[int, int]
+    """Height and width."""
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """The image float32 ``[C, H, W]`` from 0 to 1, and its class.
+
+        Raises:
+            DataError: When the file is damaged.
+        """
+        return read_image(self.files[index], self.size, self.channels), self.labels[index]
+
+
+def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
+    """One image, turned upright as its EXIF data says and resized (bilinear, antialiased).
+
+    Args:
+        file: The image file.
+        size: Height and width.
+        channels: 1 or 3.
+
+    Returns:
+        float32 ``[channels, height, width]`` from 0 to 1.
+
+    Raises:
+        DataError: When the file is missing or damaged.
+    """
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+            pixels = np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    except _DAMAGED as error:
+        raise DataError(f"image '{file}' cannot be read: {error}\n  repair, replace or delete it") from error
+    return torch.from_numpy(pixels).reshape(*size, channels).permute(2, 0, 1).to(torch.float32).div_(255)
+
+
+def image_folder(
+    path: Path,
+    image_size: int | tuple[int, int] = 64,
+    channels: Literal[1, 3] = 3,
+    extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+) -> Dataset:
+    """Image files in one folder per class, read when they are needed; each folder's name is its class.
+
+    The class folders stand in `path`, or in folders ``train``, ``test`` and ``val`` or ``validation`` in it, which then
+    are the splits.
+
+    Args:
+        path: The folder.
+        image_size: What every image is resized to, in pixels: one side of a square, or height and width. The shape of
+            the image is not kept.
+        channels: 3 for colour, 1 for grey.
+        extensions: The files that count as images, in capital letters as well; others are passed over.
+
+    Returns:
+        Inputs float32 ``[C, H, W]`` from 0 to 1, targets ``class_index``.
+
+    Raises:
+        DataError: When there is no folder, no class, or no image in a class, or when an image is damaged.
+        UsageError: For a size below 1.
+    """
+    folder = existing_folder(path)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(size) < 1:
+        raise UsageError(f"image-folder: image_size is {image_size}; it must be at least 1")
+    endings = tuple(ending.lower() if ending.startswith(".") else f".{ending.lower()}" for ending in extensions)
+    folders = _split_folders(folder)
+    names = [entry.name for entry in _subfolders(folders["train"])]
+    _check_names(folders["train"], names, endings)
+    splits = {split: _read_split(place, names, size, channels, endings) for split, place in folders.items()}
+    return Dataset(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        targets="class_index",
+        class_names=names,
+        target_tensor=torch.tensor(splits["train"].labels, dtype=torch.int64),
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    entries = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """The folder of each split: just the train split, or what stands beside a folder ``train`` that holds folders."""
+    entries = {entry.name: entry for entry in _subfolders(folder)}
+    if "train" not in entries or not _subfolders(entries["train"]):
+        return {"train": folder}
+    if "val" in entries and "validation" in entries:
+        raise DataError(f"'{folder}' has both a folder 'val' and a folder 'validation'; keep one")
+    others = [name for name in entries if name not in _SPLITS]
+    if others:
+        _log.warning("%s: passed over beside 'train': %s", folder, ", ".join(others))
+    return {_SPLITS[name]: entry for name, entry in entries.items() if name in _SPLITS}
+
+
+def _check_names(folder: Path, names: Sequence[str], endings: Sequence[str]) -> None:
+    if len(names) > 1:
+        return
+    if names:
+        raise DataError(f"'{folder}' has one class only: '{names[0]}'; give each class a folder of its own")
+    loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in endings)
+    found = f"{loose} images but no folders" if loose else "no folders"
+    raise DataError(f"'{folder}' has {found}; put the images of each class into a folder with the name of the class")
+
+
+def _read_split(
+    folder: Path, names: Sequence[str], size: tuple[int, int], channels: int, endings: tuple[str, ...]
+) -> ImageFiles:
+    found: list[tuple[Path, int]] = []
+    for entry in _subfolders(folder):
+        if entry.name not in names:
+            raise DataError(f"'{folder}': {unknown('class', entry.name, names, 'the classes are those of train')}")
+        files = sorted(file for file in entry.rglob("*") if file.suffix.lower() in endings and file.is_file())
+        if not files:
+            raise DataError(f"no image in '{entry}'; looked for {', '.join(endings)}")
+        found.extend((file, names.index(entry.name)) for file in files)
+    if not found:
+        raise DataError(f"'{folder}' has no class folders; put the images of each class into a folder of its name")
+    return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), size, channels)

@@ -1,0 +1,44 @@
+"""Files and folders that the user named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wf.errors import DataError, closest
+
+
+def existing_file(path: Path) -> Path:
+    """`path` with ``~`` expanded.
+
+    Raises:
+        DataError: When there is no such file.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise DataError(f"'{path}' is a folder, not a file")
+    if not path.exists():
+        raise DataError(_missing("file", path))
+    return path
+
+
+def existing_folder(path: Path) -> Path:
+    """`path` with ``~`` expanded.
+
+    Raises:
+        DataError: When there is no such folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        raise DataError(f"'{path}' is a file, not a folder")
+    if not path.exists():
+        raise DataError(_missing("folder", path))
+    return path
+
+
+def _missing(what: str, path: Path) -> str:
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        return f"no {what} '{path}'\n  there is no folder '{parent}' either; set it with --dataset.path"
+    near = closest(path.name, (entry.name for entry in parent.iterdir()))
+    hint = f"\n  did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    return f"no {what} '{path}'{hint}\n  set it with --dataset.path"

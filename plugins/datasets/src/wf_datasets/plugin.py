@@ -1,0 +1,143 @@
+"""Declares the datasets and transforms of this package."""
+
+from __future__ import annotations
+
+from wf import Component, hookimpl
+from wf.traits import DatasetTraits, TransformTraits
+
+_REAL = DatasetTraits(targets="real")
+_CLASSES = DatasetTraits(targets="class_index")
+_STANDARDIZED_CLASSES = DatasetTraits(targets="class_index", transforms=("standardize",))
+_IMAGE = TransformTraits(inputs="image")
+_AUGMENTATION = TransformTraits(inputs="image", train_only=True)
+
+DATASETS = [
+    Component("dataset", "line", "wf_datasets.line:line", "points of a straight line", traits=_REAL),
+    Component(
+        "dataset",
+        "random",
+        "wf_datasets.synthetic:synthetic",
+        "made-up samples, labelled by a random linear teacher",
+        aliases=("synthetic",),
+        traits=DatasetTraits(),
+    ),
+    Component(
+        "dataset",
+        "csv",
+        "wf_datasets.csv_file:csv_file",
+        "a table in a text file",
+        traits=DatasetTraits(transforms=("standardize",), files=(".csv", ".tsv")),
+    ),
+    Component(
+        "dataset",
+        "npz",
+        "wf_datasets.npz:npz",
+        "two arrays in a NumPy .npz file",
+        traits=DatasetTraits(files=(".npz",)),
+    ),
+    Component(
+        "dataset",
+        "image-folder",
+        "wf_datasets.image_folder:image_folder",
+        "image files, a folder per class",
+        aliases=("imagefolder",),
+        traits=DatasetTraits(targets="class_index", files=("/",)),
+    ),
+    Component(
+        "dataset",
+        "digits",
+        "wf_datasets.bundled:digits",
+        "1,797 handwritten digits of 8x8 pixels (offline)",
+        traits=_CLASSES,
+    ),
+    Component(
+        "dataset",
+        "iris",
+        "wf_datasets.bundled:iris",
+        "150 irises, 4 measures, 3 species (offline)",
+        traits=_STANDARDIZED_CLASSES,
+    ),
+    Component(
+        "dataset",
+        "wine",
+        "wf_datasets.bundled:wine",
+        "178 wines, 13 measures, 3 growers (offline)",
+        traits=_STANDARDIZED_CLASSES,
+    ),
+    Component(
+        "dataset",
+        "breast-cancer",
+        "wf_datasets.bundled:breast_cancer",
+        "569 tumours, 30 measures, malignant or benign (offline)",
+        traits=_STANDARDIZED_CLASSES,
+    ),
+    Component(
+        "dataset",
+        "diabetes",
+        "wf_datasets.bundled:diabetes",
+        "442 patients, 10 measures, progression a year later: a regression (offline)",
+        traits=DatasetTraits(targets="real", transforms=("standardize",)),
+    ),
+    Component(
+        "dataset",
+        "mnist",
+        "wf_datasets.mnist:mnist",
+        "70,000 handwritten digits of 28x28 pixels",
+        traits=_CLASSES,
+    ),
+    Component(
+        "dataset",
+        "fashion-mnist",
+        "wf_datasets.mnist:fashion_mnist",
+        "70,000 pieces of clothing of 28x28 pixels",
+        aliases=("fmnist", "fashionmnist"),
+        traits=_CLASSES,
+    ),
+    Component(
+        "dataset",
+        "cifar10",
+        "wf_datasets.cifar:cifar10",
+        "60,000 colour images of 32x32 pixels, 10 classes",
+        aliases=("cifar-10",),
+        traits=_CLASSES,
+    ),
+]
+
+TRANSFORMS = [
+    Component(
+        "transform",
+        "standardize",
+        "wf_datasets.standardize:Standardize",
+        "zero mean and unit variance, as measured on the train split",
+        traits=TransformTraits(),
+    ),
+    Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=TransformTraits()),
+    Component(
+        "transform",
+        "normalize",
+        "wf_datasets.affine:Normalize",
+        "subtract a given mean and divide by a given deviation, per channel",
+        traits=_IMAGE,
+    ),
+    Component("transform", "pad", "wf_datasets.pad:Pad", "a border around images", traits=_IMAGE),
+    Component(
+        "transform",
+        "flip",
+        "wf_datasets.augment:Flip",
+        "mirror images at random (train only)",
+        traits=_AUGMENTATION,
+    ),
+    Component(
+        "transform",
+        "crop",
+        "wf_datasets.augment:Crop",
+        "shift images at random within a border (train only)",
+        traits=_AUGMENTATION,
+    ),
+]
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """The datasets and transforms of this package."""
+    return [*DATASETS, *TRANSFORMS]

@@ -1,0 +1,71 @@
+"""Zero mean and unit variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+
+
+class Standardize:
+    """Subtract the mean and divide by the standard deviation of the train split.
+
+    Per feature for vectors ``[N, F]`` and sequences ``[N, T, F]``, per channel for images ``[N, C, H, W]``. A feature
+    that is constant in the train split becomes 0 there (its deviation is taken for 1).
+    """
+
+    def __init__(self) -> None:
+        self._mean: Tensor | None = None
+        self._std: Tensor | None = None
+
+    def fit(self, inputs: Tensor) -> None:
+        """Measure the train split.
+
+        Args:
+            inputs: float32 ``[N, F]``, ``[N, T, F]`` or ``[N, C, H, W]``.
+
+        Raises:
+            DataError: When an input is not finite.
+            UsageError: For another shape.
+        """
+        axes = tuple(axis for axis in range(inputs.ndim) if axis != _feature_axis(inputs))
+        std, mean = torch.std_mean(inputs, dim=axes, correction=0, keepdim=True)
+        low, high = inputs.amin(axes, keepdim=True), inputs.amax(axes, keepdim=True)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise DataError("standardize: the train inputs hold values that are not finite or too large for float32")
+        # Rounding gives a constant feature a tiny deviation and a mean that is slightly off.
+        self._mean = torch.where(low == high, low, mean)
+        self._std = torch.where((low == high) | (std == 0), 1.0, std)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The inputs, standardized.
+
+        Raises:
+            UsageError: When they have another number of features than those that were measured.
+        """
+        if self._mean is None or self._std is None:
+            raise RuntimeError("standardize: fit() must be called before it is applied")
+        if inputs.shape[_feature_axis(inputs)] != self._mean.numel():
+            raise UsageError(
+                f"standardize: measured on {self._mean.numel()} features, but the inputs are {list(inputs.shape)}"
+            )
+        if self._mean.device != inputs.device:  # once a run: a copy in every batch would make the device wait
+            self._mean, self._std = self._mean.to(inputs.device), self._std.to(inputs.device)
+        return (inputs - self._mean) / self._std
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Mean and standard deviation; empty before `fit`."""
+        return {} if self._mean is None or self._std is None else {"mean": self._mean, "std": self._std}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        self._mean, self._std = state.get("mean"), state.get("std")
+
+
+def _feature_axis(inputs: Tensor) -> int:
+    if inputs.ndim not in (2, 3, 4):
+        raise UsageError(f"standardize: inputs {list(inputs.shape)} are not [N, F], [N, T, F] or [N, C, H, W]")
+    return 2 if inputs.ndim == 3 else 1

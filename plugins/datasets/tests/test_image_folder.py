@@ -1,0 +1,182 @@
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from wf.errors import DataError, UsageError
+from wf.runtime.data import split_dataset
+from wf_datasets.image_folder import ImageFiles, image_folder, read_image
+
+
+def paint(file: Path, colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (12, 8)) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(file)
+    return file
+
+
+def album(folder: Path, counts: dict[str, int]) -> Path:
+    for name, count in counts.items():
+        for index in range(count):
+            paint(folder / name / f"{index:03}.png", (10 * index, 0, 255))
+    return folder
+
+
+def test_folders_are_classes(tmp_path: Path) -> None:
+    dataset = image_folder(album(tmp_path, {"dog": 3, "cat": 2}), image_size=16)
+    assert (list(dataset.class_names), dataset.targets, len(dataset.train)) == (["cat", "dog"], "class_index", 5)
+    assert dataset.target_tensor is not None
+    assert dataset.target_tensor.tolist() == [0, 0, 1, 1, 1]
+    assert [dataset.train[index][1] for index in range(5)] == [0, 0, 1, 1, 1]
+    assert isinstance(dataset.train, torch.utils.data.Dataset)
+    image, label = dataset.train[4]
+    assert (image.shape, image.dtype, label) == ((3, 16, 16), torch.float32, 1)
+    assert [round(float(value) * 255) for value in image[:, 3, 5]] == [20, 0, 255]
+
+
+def test_images_are_read_when_asked_for(tmp_path: Path) -> None:
+    dataset = image_folder(album(tmp_path, {"a": 2, "b": 2}))
+    (tmp_path / "b" / "001.png").write_bytes(b"broken")
+    assert dataset.train[0][0].shape == (3, 64, 64)
+    with pytest.raises(DataError, match=r"001\.png' cannot be read"):
+        dataset.train[3]
+
+
+def test_size_and_channels(tmp_path: Path) -> None:
+    folder = album(tmp_path, {"a": 1, "b": 1})
+    assert image_folder(folder, image_size=(8, 12)).train[0][0].shape == (3, 8, 12)
+    assert image_folder(folder, image_size=4, channels=1).train[0][0].shape == (1, 4, 4)
+    with pytest.raises(UsageError, match="image_size"):
+        image_folder(folder, image_size=(0, 4))
+
+
+def test_pixels_stand_where_they_stood(tmp_path: Path) -> None:
+    image = Image.new("RGB", (3, 2))
+    image.putpixel((2, 1), (0, 255, 0))
+    image.save(tmp_path / "one.png")
+    tensor = read_image(tmp_path / "one.png", (2, 3), 3)
+    assert torch.nonzero(tensor).tolist() == [[1, 1, 2]]
+    assert float(tensor.max()) == 1.0
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_every_mode(tmp_path: Path, mode: str) -> None:
+    file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    Image.new(mode, (5, 5)).save(file)
+    for channels in (1, 3):
+        assert read_image(file, (4, 4), channels).shape == (channels, 4, 4)
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (20, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.paste((255, 255, 255), (0, 0, 10, 10))
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    tensor = read_image(tmp_path / "turned.jpg", (20, 10), 1)
+    assert float(tensor[0, :8].mean()) > 0.9
+    assert float(tensor[0, 12:].mean()) < 0.1
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    for split, counts in {"train": {"a": 3, "b": 2}, "val": {"b": 1}, "test": {"a": 1, "b": 2}}.items():
+        album(tmp_path / split, counts)
+    dataset = image_folder(tmp_path, image_size=4)
+    assert isinstance(dataset.validation, ImageFiles)
+    assert isinstance(dataset.test, ImageFiles)
+    assert (len(dataset.train), dataset.validation.labels, dataset.test.labels) == (5, (1,), (0, 1, 1))
+    assert list(dataset.class_names) == ["a", "b"]
+
+
+def test_folders_beside_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "validation", "spare"):
+        album(tmp_path / split, {"a": 1, "b": 1})
+    with caplog.at_level(logging.WARNING):
+        dataset = image_folder(tmp_path)
+    assert (dataset.validation is not None, dataset.test) == (True, None)
+    assert "passed over beside 'train': spare" in caplog.text
+    album(tmp_path / "val", {"a": 1})
+    with pytest.raises(DataError, match="both a folder 'val' and a folder 'validation'"):
+        image_folder(tmp_path)
+
+
+def test_train_can_be_a_class(tmp_path: Path) -> None:
+    assert list(image_folder(album(tmp_path, {"train": 2, "bus": 2})).class_names) == ["bus", "train"]
+
+
+def test_unknown_class_in_test(tmp_path: Path) -> None:
+    album(tmp_path / "train", {"cat": 1, "dog": 1})
+    album(tmp_path / "test", {"cats": 1})
+    with pytest.raises(DataError, match=r"(?s)unknown class 'cats'.*did you mean 'cat'"):
+        image_folder(tmp_path)
+
+
+def test_extensions_and_folders_inside_classes(tmp_path: Path) -> None:
+    paint(tmp_path / "a" / "x" / "deep.PNG")
+    paint(tmp_path / "a" / "one.bmp")
+    paint(tmp_path / "b" / "two.png")
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    (tmp_path / ".cache").mkdir()
+    train = image_folder(tmp_path).train
+    assert isinstance(train, ImageFiles)
+    assert [file.name for file in train.files] == ["one.bmp", "deep.PNG", "two.png"]
+    assert len(image_folder(tmp_path, extensions=("png",)).train) == 2
+
+
+def test_splits_are_stratified(tmp_path: Path) -> None:
+    dataset = image_folder(album(tmp_path, {"a": 20, "b": 10}), image_size=4)
+    splits = split_dataset(dataset, "80/10/10", seed=1, shuffle=True)
+    labels = [label for _, label in (splits.samples["test"][index] for index in range(3))]
+    assert sorted(labels) == [0, 0, 1]
+
+
+def test_workers_can_read(tmp_path: Path) -> None:
+    train = image_folder(album(tmp_path, {"a": 1, "b": 1}), image_size=4).train
+    assert torch.equal(pickle.loads(pickle.dumps(train))[1][0], train[1][0])
+
+
+def test_empty(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no folders"):
+        image_folder(tmp_path)
+    paint(tmp_path / "one.png")
+    with pytest.raises(DataError, match="has 1 images but no folders"):
+        image_folder(tmp_path)
+    paint(tmp_path / "a" / "one.png")
+    with pytest.raises(DataError, match="one class only: 'a'"):
+        image_folder(tmp_path)
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataError, match=r"no image in '.*b'; looked for \.jpg"):
+        image_folder(tmp_path)
+
+
+def test_empty_split(tmp_path: Path) -> None:
+    album(tmp_path / "train", {"a": 1, "b": 1})
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DataError, match="test' has no class folders"):
+        image_folder(tmp_path)
+
+
+def test_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    album(tmp_path / "photos", {"a": 1, "b": 1})
+    with pytest.raises(DataError, match=r"(?s)no folder.*did you mean 'photos'"):
+        image_folder(tmp_path / "photo")
+    with pytest.raises(DataError, match="is a file"):
+        image_folder(tmp_path / "photos" / "a" / "000.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(image_folder(Path("~/photos")).train) == 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp"])
+def test_damaged_images(tmp_path: Path, suffix: str) -> None:
+    whole = paint(tmp_path / f"whole{suffix}", size=(64, 64))
+    for name, content in {
+        "cut": whole.read_bytes()[: len(whole.read_bytes()) // 2],
+        "empty": b"",
+        "text": b"hm",
+    }.items():
+        file = tmp_path / f"{name}{suffix}"
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}{suffix}' cannot be read"):
+            read_image(file, (8, 8), 3)

@@ -1,0 +1,80 @@
+"""What the losses share: their base and the checks of options and shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from wf.errors import UsageError
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+class Loss(nn.Module):
+    """A loss with a reduction, called with ``(predictions, targets)``.
+
+    Args:
+        reduction: ``mean``, ``sum``, or ``none`` for one figure an element.
+
+    Raises:
+        UsageError: For another reduction.
+    """
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        if reduction not in get_args(Reduction):
+            raise UsageError(f"loss option 'reduction' is '{reduction}'; choose from {', '.join(get_args(Reduction))}")
+        self.reduction: Reduction = reduction
+
+    def extra_repr(self) -> str:
+        """Its options, as printing the module shows them."""
+        shown = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if name != "wf_traits")
+
+
+def check_label_smoothing(label_smoothing: float) -> float:
+    """The option itself.
+
+    Raises:
+        UsageError: Unless it is from 0 to 1.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise UsageError(f"loss option 'label_smoothing' is {label_smoothing}; it must be from 0 to 1")
+    return label_smoothing
+
+
+def check_weights(option: str, weights: list[float]) -> list[float]:
+    """The weights themselves.
+
+    Raises:
+        UsageError: Unless all are finite and not negative, and one at least is positive.
+    """
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise UsageError(f"loss option '{option}' is {weights}; give finite weights >= 0, not all of them 0")
+    return weights
+
+
+def check_shapes(predictions: Tensor, targets: Tensor) -> None:
+    """Refuse shapes that torch would broadcast.
+
+    Raises:
+        UsageError: When the two differ.
+    """
+    if predictions.shape != targets.shape:
+        raise UsageError(
+            f"predictions {list(predictions.shape)} and targets {list(targets.shape)} differ in shape\n"
+            "  this loss compares them element by element: give both the same shape"
+        )
+
+
+def num_counted(targets: Tensor, ignore_index: int) -> Tensor:
+    """The number of class indices other than `ignore_index`, int64 and 0-d."""
+    return (targets != ignore_index).sum()
+
+
+def num_as_tensor(num: int, like: Tensor) -> Tensor:
+    """`num` as int64, 0-d, on the device of `like`, without making the host wait."""
+    return torch.full((), num, dtype=torch.int64, device=like.device)

@@ -1,0 +1,133 @@
+"""F1, precision and recall, from counts per class."""
+
+from __future__ import annotations
+
+import abc
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError
+from wf.runtime import Metric
+from wf_metrics.common import check_shapes, histogram, wide
+
+Average = Literal["macro", "micro", "weighted", "none"]
+
+
+class ClassScore(Metric):
+    """The base of scores that come from true positives, predictions and targets of each class.
+
+    Args:
+        num_classes: C, the number of classes, or of labels for multilabel.
+        average: ``macro``, ``micro``, ``weighted`` or ``none``.
+        ignore_index: Targets of this value are left out, predictions and all.
+
+    Raises:
+        UsageError: For another average.
+    """
+
+    def __init__(self, num_classes: int, average: Average = "macro", ignore_index: int = -100) -> None:
+        super().__init__()
+        if average not in get_args(Average):
+            raise UsageError(f"metric option 'average' is '{average}'; choose from {', '.join(get_args(Average))}")
+        self.num_classes, self.average, self.ignore_index = num_classes, average, ignore_index
+        self._multilabel = False
+
+    @abc.abstractmethod
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        """The score from counts, 0 where it would divide by 0.
+
+        Args:
+            hits: True positives, float, ``[C]`` or 0-d.
+            predicted: What was predicted so: true and false positives.
+            actual: What is so: true positives and false negatives.
+        """
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Take in int64 labels and targets ``[N]`` or ``[N, H, W]``, or 0/1 labels and float targets ``[N, C]``."""
+        check_shapes(predictions, targets)
+        counted = targets != self.ignore_index
+        self._multilabel = targets.is_floating_point()
+        if self._multilabel:
+            yes, is_so = (predictions == 1) & counted, targets == 1
+            self._add(hits=(yes & is_so).sum(0), predicted=yes.sum(0), actual=is_so.sum(0))
+            return
+        self._add(
+            hits=histogram(targets, counted & (predictions == targets), self.num_classes),
+            predicted=histogram(predictions, counted, self.num_classes),
+            actual=histogram(targets, counted, self.num_classes),
+        )
+
+    def compute(self) -> Tensor:
+        """The averaged score, 0-d, or ``[C]`` with average ``none``."""
+        hits, predicted, actual = (wide(self.total(name)) for name in ("hits", "predicted", "actual"))
+        if self.average == "micro":
+            return self.score(hits.sum(), predicted.sum(), actual.sum())
+        scores = self.score(hits, predicted, actual)
+        if self.average == "none":
+            return scores
+        weights = actual if self.average == "weighted" else self._present(predicted + actual)
+        return ratio((scores * weights).sum(), weights.sum())
+
+    def _present(self, occurrences: Tensor) -> Tensor:
+        return torch.ones_like(occurrences) if self._multilabel else (occurrences > 0).to(occurrences.dtype)
+
+    def _add(self, **counts: Tensor) -> None:
+        for name, count in counts.items():
+            self.add(name, count)
+
+
+class F1(ClassScore):
+    """Harmonic mean of precision and recall, ``2 tp / (2 tp + fp + fn)``; 0 where that divides by 0.
+
+    Args:
+        num_classes: C, the number of classes, or of labels for multilabel.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
+            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
+            gives one figure a class (the second of a binary task is that of the positive class).
+        ignore_index: Targets of this value are left out, predictions and all.
+    """
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        """Twice the hits over predictions and targets together."""
+        return ratio(2 * hits, predicted + actual)
+
+
+class Precision(ClassScore):
+    """The share of what is predicted to be of a class that is, ``tp / (tp + fp)``; 0 where that divides by 0.
+
+    Args:
+        num_classes: C, the number of classes, or of labels for multilabel.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
+            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
+            gives one figure a class (the second of a binary task is that of the positive class).
+        ignore_index: Targets of this value are left out, predictions and all.
+    """
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        """The hits over the predictions."""
+        return ratio(hits, predicted)
+
+
+class Recall(ClassScore):
+    """The share of a class that is predicted so, ``tp / (tp + fn)``; 0 where that divides by 0.
+
+    With average ``none`` this is accuracy per class; ``macro`` is also known as balanced accuracy.
+
+    Args:
+        num_classes: C, the number of classes, or of labels for multilabel.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
+            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
+            gives one figure a class (the second of a binary task is that of the positive class).
+        ignore_index: Targets of this value are left out, predictions and all.
+    """
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        """The hits over the targets."""
+        return ratio(hits, actual)
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """``part / whole``, 0 where `whole` is 0 (and with it `part`)."""
+    return part / torch.where(whole == 0, 1, whole)

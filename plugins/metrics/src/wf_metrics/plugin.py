@@ -1,0 +1,51 @@
+"""Declares the metrics of this package; imports neither torch nor the metrics."""
+
+from __future__ import annotations
+
+from wf import Catalogue, Component, hookimpl
+from wf.traits import MetricTraits, Targets
+
+_LABELLED: tuple[Targets, ...] = ("class_index", "binary", "multilabel", "mask")
+
+
+def _labels(name: str, target: str, summary: str, *aliases: str) -> Component:
+    traits = MetricTraits(predictions="labels", targets=_LABELLED, larger_is_better=True)
+    return Component("metric", name, target, summary=summary, aliases=aliases, traits=traits)
+
+
+def _raw(name: str, target: str, summary: str, *aliases: str, larger_is_better: bool = False) -> Component:
+    traits = MetricTraits(predictions="raw", targets=("real",), larger_is_better=larger_is_better)
+    return Component("metric", name, target, summary=summary, aliases=aliases, traits=traits)
+
+
+@hookimpl
+def wf_components() -> list[Component | Catalogue]:
+    """The metrics of this package."""
+    return [
+        _labels("accuracy", "wf_metrics.accuracy:Accuracy", "share of targets that are predicted right", "acc"),
+        _labels("f1", "wf_metrics.class_scores:F1", "harmonic mean of precision and recall", "f1-score"),
+        _labels("precision", "wf_metrics.class_scores:Precision", "share of what is predicted a class that is one"),
+        _labels("recall", "wf_metrics.class_scores:Recall", "share of a class that is predicted so", "sensitivity"),
+        Component(
+            "metric",
+            "auroc",
+            "wf_metrics.auroc:AUROC",
+            summary="area under the ROC curve, exact",
+            aliases=("auc", "roc-auc"),
+            traits=MetricTraits(
+                predictions="probs", targets=("class_index", "binary", "multilabel"), larger_is_better=True
+            ),
+        ),
+        Component(
+            "metric",
+            "confusion-matrix",
+            "wf_metrics.confusion_matrix:ConfusionMatrix",
+            summary="how often each class is predicted as each",
+            aliases=("confusion",),
+            traits=MetricTraits(predictions="labels", targets=("class_index", "binary", "mask")),
+        ),
+        _raw("mae", "wf_metrics.regression:MeanAbsoluteError", "mean absolute error", "mean-absolute-error"),
+        _raw("mse", "wf_metrics.regression:MeanSquaredError", "mean squared error", "mean-squared-error"),
+        _raw("rmse", "wf_metrics.regression:RootMeanSquaredError", "square root of the mean squared error"),
+        _raw("r2", "wf_metrics.regression:R2", "share of variance explained", "r2-score", larger_is_better=True),
+    ]

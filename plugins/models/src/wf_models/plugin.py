@@ -1,0 +1,72 @@
+"""What this package brings to wf. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from wf import Catalogue, Component, hookimpl
+from wf.traits import ModelTraits
+
+
+@hookimpl
+def wf_components() -> list[Component | Catalogue]:
+    """The models of this package."""
+    return [
+        Component(
+            "model",
+            "linear-regression",
+            "wf_models.linear:LinearRegression",
+            summary="a line, weights * x + bias, of two scalars",
+            aliases=("line",),
+            traits=ModelTraits(predictions="real", inputs="vector"),
+        ),
+        Component(
+            "model",
+            "linear",
+            "wf_models.linear:linear",
+            summary="one linear layer over the flattened input",
+            traits=ModelTraits(),
+        ),
+        Component(
+            "model",
+            "mlp",
+            "wf_models.mlp:mlp",
+            summary="multilayer perceptron over the flattened input",
+            traits=ModelTraits(),
+        ),
+        Component(
+            "model",
+            "lenet",
+            "wf_models.convolutional:LeNet",
+            summary="LeNet-5: two convolutions and three linear layers, for small images",
+            aliases=("lenet5", "lenet-5"),
+            traits=ModelTraits(inputs="image"),
+        ),
+        Component(
+            "model",
+            "cnn",
+            "wf_models.convolutional:cnn",
+            summary="small convolutional network with batch norm and global average pooling",
+            traits=ModelTraits(inputs="image"),
+        ),
+        Component(
+            "model",
+            "rnn",
+            "wf_models.recurrent:rnn",
+            summary="Elman recurrent network, read at its last hidden state",
+            traits=ModelTraits(),
+        ),
+        Component(
+            "model",
+            "lstm",
+            "wf_models.recurrent:lstm",
+            summary="LSTM, read at its last hidden state",
+            traits=ModelTraits(),
+        ),
+        Catalogue(
+            "model",
+            "torchvision",
+            "wf_models.torchvision:build",
+            "wf_models:torchvision_names.txt",
+            summary="an image classifier of torchvision, untrained",
+            traits=ModelTraits(inputs="image"),
+        ),
+    ]

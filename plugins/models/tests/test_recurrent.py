@@ -1,0 +1,75 @@
+"""The recurrent networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from wf.errors import UsageError
+from wf_models.recurrent import Recurrent, as_sequence, lstm, rnn
+
+Build = Callable[..., Recurrent]
+
+
+@pytest.mark.parametrize("build", [rnn, lstm])
+@pytest.mark.parametrize("shape", [(6,), (5, 3), (3, 4, 2)])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2, "dropout": 0.2}])
+def test_shapes_and_gradients(build: Build, shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    model = build(shape, 3, hidden_size=7, **options)
+    scores = model(torch.rand(2, *shape))
+    assert scores.shape == (2, 3)
+    scores.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_lstm_equals_the_hand_written_one() -> None:
+    torch.manual_seed(42)
+    model = lstm((5, 3), 2, hidden_size=7)
+    torch.manual_seed(42)
+    cell, head = nn.LSTM(3, 7, batch_first=True), nn.Linear(7, 2)
+    inputs = torch.rand(4, 5, 3)
+    outputs, _ = cell(inputs)
+    torch.testing.assert_close(model(inputs), head(outputs[:, -1]))
+
+
+@pytest.mark.parametrize("build", [rnn, lstm])
+def test_both_directions_are_read_at_their_own_end(build: Build) -> None:
+    model = build((5, 3), 2, hidden_size=7, bidirectional=True)
+    inputs = torch.rand(4, 5, 3)
+    outputs, _ = model.cell(inputs)
+    last = torch.cat([outputs[:, -1, :7], outputs[:, 0, 7:]], dim=1)
+    torch.testing.assert_close(model(inputs), model.head(last))
+
+
+def test_images_are_read_row_by_row() -> None:
+    images = torch.arange(2 * 3 * 4 * 2).reshape(2, 3, 4, 2)
+    sequences = as_sequence(images)
+    assert sequences.shape == (2, 4, 6)
+    assert torch.equal(sequences[1, 2], images[1, :, 2].flatten())
+
+
+@pytest.mark.parametrize(("build", "name"), [(rnn, "rnn"), (lstm, "lstm")])
+@pytest.mark.parametrize("shape", [(), (2, 3, 4, 5)])
+def test_wrong_shapes(build: Build, name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=rf"'{name}' takes sequences \[T, F\]") as error:
+        build(shape, 3)
+    assert str(list(shape)) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden_size": 0}, "hidden_size is 0"),
+        ({"num_layers": 0}, "num_layers is 0"),
+        ({"dropout": 1.5, "num_layers": 2}, "dropout is 1.5"),
+        ({"dropout": 0.5}, "set num_layers to 2 or more"),
+    ],
+)
+@pytest.mark.parametrize("build", [rnn, lstm])
+def test_bad_options(build: Build, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build((5, 3), 3, **options)

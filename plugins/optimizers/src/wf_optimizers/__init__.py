@@ -1,0 +1,1 @@
+"""torch's optimizers and learning-rate schedules for wf, with complete options."""

@@ -1,0 +1,45 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from wf.errors import UsageError
+from wf_optimizers.checks import require, require_decay, require_not_negative, require_params, require_positive
+
+
+def sgd(
+    params: list[nn.Parameter],
+    lr: float = 1e-2,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> torch.optim.SGD:
+    """Stochastic gradient descent (`torch.optim.SGD`), with momentum if wanted.
+
+    Args:
+        params: The parameters to train.
+        lr: Learning rate.
+        momentum: Share of the last update that goes into the next one; 0.9 is usual.
+        dampening: Share of the gradient that is left out of the momentum.
+        weight_decay: L2 penalty, added to the gradient.
+        nesterov: Take the gradient where the momentum leads; needs momentum, and no dampening.
+
+    Raises:
+        UsageError: For a value out of range, or `nesterov` without momentum or with dampening.
+    """
+    require_params("sgd", params)
+    require_positive("sgd", lr=lr)
+    require_decay("sgd", momentum=momentum)
+    require(0 <= dampening <= 1, "sgd", "dampening", dampening, "between 0 and 1")
+    require_not_negative("sgd", weight_decay=weight_decay)
+    if nesterov and (momentum == 0 or dampening != 0):
+        raise UsageError(
+            f"sgd: nesterov needs momentum greater than 0 and dampening 0; "
+            f"momentum is {momentum}, dampening is {dampening}\n  set momentum, for example to 0.9"
+        )
+    return torch.optim.SGD(
+        params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov
+    )

@@ -1,0 +1,47 @@
+"""Numbers and durations as people read them."""
+
+from __future__ import annotations
+
+
+def figure(value: float) -> str:
+    """Four significant digits, or whole numbers: ``0.4120``, ``1764``, ``29411``, ``1.128e+11``."""
+    if isinstance(value, int):
+        return str(value)
+    if 999.95 <= abs(value) < 999999.5:
+        return f"{value:.0f}"
+    if value == 0 or 1e-4 <= abs(value) < 1000:
+        return f"{value:#.4g}"
+    return f"{value:.3e}"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 ms``, ``81 ms``, ``1.2 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def rate(per_second: float) -> str:
+    """``831 steps/s``, ``4.2 steps/s``, ``2.5 s/step``."""
+    if per_second >= 99.95:
+        return f"{per_second:.0f} steps/s"
+    if per_second >= 1:
+        return f"{per_second:.1f} steps/s"
+    return f"{1 / per_second:.1f} s/step"
+
+
+def fit(parts: list[str], last: str, width: int | None) -> str:
+    """One line of `parts` and `last` two blanks apart; parts that do not fit into `width` become an ellipsis."""
+    line = "  ".join([*parts, last])
+    kept = list(parts)
+    while width is not None and len(line) > width and len(kept) > 1:
+        kept.pop()
+        line = "  ".join([*kept, "…", last])
+    return line

@@ -1,0 +1,29 @@
+"""The learning rate in the records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wf import Hook, Loop
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+class LearningRateLog(Hook):
+    """Adds the learning rate to each record: ``lr``, or ``lr/0``, ``lr/1``, ... with several parameter groups.
+
+    It is the rate as it stands when the record is made, after the update and any change by a scheduler at that step.
+
+    Args:
+        optimizer: The optimizer whose groups are read; None for a trainer that has none: then nothing is added.
+    """
+
+    def __init__(self, optimizer: Optimizer | None) -> None:
+        self.optimizer = optimizer
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        """Add it; a rate that is a tensor is read here, at a sync point."""
+        groups = self.optimizer.param_groups if self.optimizer is not None else []
+        for index, group in enumerate(groups):
+            record["lr" if len(groups) == 1 else f"lr/{index}"] = float(group["lr"])

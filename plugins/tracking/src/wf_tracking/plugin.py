@@ -1,0 +1,43 @@
+"""Declares the tracking components."""
+
+from __future__ import annotations
+
+from wf import Catalogue, Component, hookimpl
+
+
+@hookimpl
+def wf_components() -> list[Component | Catalogue]:
+    """The hooks that show and record a run."""
+    return [
+        Component(
+            "hook",
+            "progress",
+            "wf_tracking.progress:Progress",
+            "shows on standard error how far the run is: a live line on a terminal, and a line for an epoch",
+        ),
+        Component(
+            "hook",
+            "learning-rate-log",
+            "wf_tracking.learning_rate_log:LearningRateLog",
+            "adds the learning rate to the records of the run",
+            aliases=("lr-log",),
+        ),
+        Component(
+            "hook",
+            "plots",
+            "wf_tracking.plots:Plots",
+            "draws the curves of loss and metrics, and the predictions of a one-dimensional regression",
+        ),
+        Component(
+            "hook",
+            "fit-verdict",
+            "wf_tracking.fit_verdict:FitVerdict",
+            "says at the end whether the model underfits, overfits, or neither",
+        ),
+        Component(
+            "hook",
+            "tensorboard",
+            "wf_tracking.tensorboard:TensorBoard",
+            "writes the run's figures as TensorBoard event files",
+        ),
+    ]

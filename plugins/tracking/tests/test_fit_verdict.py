@@ -1,0 +1,195 @@
+"""The verdict on the fit."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wf import Epochs, Loop
+from wf.runtime import Dataset, TensorSamples
+from wf.runtime.data import Splits
+from wf.runtime.serving import RunData
+from wf_tracking.fit_verdict import FitVerdict
+
+
+class OnDisk:
+    """Samples that are not tensors in memory."""
+
+    def __init__(self, targets: Tensor) -> None:
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1), self.targets[index]
+
+
+def run_data(kind: Any, *class_names: str, on_disk: bool = False, counted: bool = False, **targets: Tensor) -> RunData:
+    """Splits of which only the targets matter here."""
+    splits: dict[str, Any] = {
+        split: OnDisk(values) if on_disk else TensorSamples(torch.zeros(len(values), 1), values)
+        for split, values in targets.items()
+    }
+    dataset = Dataset(
+        train=splits["train"],
+        targets=kind,
+        class_names=class_names,
+        target_tensor=targets["train"] if counted else None,
+    )
+    return RunData(dataset, Splits(samples=splits, indices={name: torch.arange(len(splits[name])) for name in splits}))
+
+
+def ten_classes(num: int = 1000) -> Tensor:
+    return torch.arange(num) % 10
+
+
+CLASSES = run_data("class_index", *"0123456789", train=ten_classes(), test=ten_classes(), validation=ten_classes())
+ONES = torch.ones(9, 1)
+MULTILABEL = run_data("multilabel", "a", train=ONES, test=ONES)
+LINE = run_data("real", train=torch.linspace(0, 1, 200).unsqueeze(1), test=torch.linspace(0, 1, 100).unsqueeze(1))
+
+
+def judge(data: RunData, metrics: dict[str, Any], loss: Any = torch.nn.functional.mse_loss) -> Any:
+    return FitVerdict(data, loss).judge(metrics)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "verdict"),
+    [
+        (0.30, 0.29, "underfitting"),  # 78 % of the trivial error
+        (0.54, 0.20, "underfitting"),  # poor on train, whatever test says
+        (0.56, 0.55, "neither"),
+        (0.97, 0.95, "neither"),  # a difference that does not matter
+        (0.60, 0.48, "neither"),  # in proportion
+        (1.00, 0.85, "overfitting"),
+        (0.95, 0.70, "overfitting"),
+    ],
+)
+def test_a_classification_is_judged_by_accuracy(train: float, test: float, verdict: str) -> None:
+    found = judge(CLASSES, {"train/accuracy": train, "test/accuracy": test, "train/loss": 9.0, "test/loss": 0.0})
+    assert found.verdict == verdict
+    assert f"train accuracy {train:.4g}, test accuracy {test:.4g}" in found.reason
+    assert found.train == pytest.approx((1 - train) / 0.9)
+
+
+def test_accuracy_is_measured_against_the_most_frequent_class() -> None:
+    rare = torch.cat([torch.zeros(950), torch.ones(50)]).to(torch.int64)
+    data = run_data("class_index", "no", "yes", train=rare, test=rare)
+    assert judge(data, {"train/accuracy": 0.95, "test/accuracy": 0.95}).train == pytest.approx(1.0)
+    assert judge(data, {"train/accuracy": 0.95, "test/accuracy": 0.95}).verdict == "underfitting"
+    binary = run_data("binary", "no", "yes", train=rare.float(), test=rare.float())
+    assert judge(binary, {"train/accuracy": 0.99, "test/accuracy": 0.99}).train == pytest.approx(0.2)
+
+
+def test_a_difference_that_may_be_chance_is_no_overfitting() -> None:
+    few = run_data("class_index", *"0123456789", train=ten_classes(), test=ten_classes(10))
+    figures = {"train/accuracy": 0.92, "test/accuracy": 0.8}
+    assert judge(few, figures).verdict == "neither"
+    assert judge(CLASSES, figures).verdict == "overfitting"
+
+
+def test_validation_serves_where_there_is_no_test() -> None:
+    found = judge(CLASSES, {"train/accuracy": 1.0, "validation/accuracy": 0.7})
+    assert found.verdict == "overfitting"
+    assert "validation accuracy 0.7" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdict"),
+    [
+        ({"train/r2": 0.3, "test/r2": 0.2}, "underfitting"),
+        ({"train/r2": 0.6, "test/r2": 0.55}, "neither"),
+        ({"train/r2": 0.99, "test/r2": 0.1}, "overfitting"),
+        ({"train/mse": 0.08, "test/mse": 0.08}, "underfitting"),  # the variance is 1/12
+        ({"train/mse": 0.001, "test/mse": 0.03}, "overfitting"),
+        ({"train/mae": 0.01, "test/mae": 0.012}, "neither"),  # the mean deviation is 1/4
+        ({"train/loss": 0.001, "test/loss": 0.03}, "overfitting"),
+        ({"train/loss": 0.07, "test/loss": 0.07}, "underfitting"),
+    ],
+)
+def test_a_regression_is_judged_by_what_there_is(figures: dict[str, float], verdict: str) -> None:
+    assert judge(LINE, figures).verdict == verdict
+
+
+def test_the_loss_of_a_constant_is_that_of_the_loss_itself() -> None:
+    found = judge(LINE, {"train/loss": 0.125, "test/loss": 0.125}, torch.nn.L1Loss())
+    assert found.train == pytest.approx(0.125 / 0.25, rel=0.02)
+
+
+@pytest.mark.parametrize("loss", [torch.nn.MSELoss(reduction="sum"), torch.nn.MSELoss(reduction="none")])
+def test_a_loss_that_is_no_mean_is_not_compared(loss: Any) -> None:
+    found = judge(LINE, {"train/loss": 0.1, "test/loss": 0.1}, loss)
+    assert found.verdict == "unknown"
+    assert "cannot be known" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "metrics", "words"),
+    [
+        (CLASSES, {"train/loss": 0.1, "test/loss": 0.2}, "it takes accuracy of train"),
+        (CLASSES, {"test/accuracy": 0.9}, "it takes accuracy of train"),
+        (CLASSES, {"train/accuracy": 0.9}, "overfitting would not show"),
+        (CLASSES, {"train/accuracy": math.nan, "test/accuracy": 0.5}, "finite"),
+        (CLASSES, {}, "it takes accuracy"),
+        (MULTILABEL, {"train/accuracy": 0.9, "test/accuracy": 0.9}, "no rule for multilabel"),
+        (run_data("real", train=ONES, test=ONES), {"train/mse": 0.1, "test/mse": 0.1}, "is zero"),
+        (run_data("real", train=ONES, test=ONES, on_disk=True), {"train/mse": 0.1, "test/mse": 0.1}, "cannot"),
+    ],
+)
+def test_missing_figures_are_said_in_words(data: RunData, metrics: dict[str, Any], words: str) -> None:
+    found = judge(data, metrics)
+    assert (found.verdict, found.train) == ("unknown", None)
+    assert words in str(found)
+
+
+def test_a_poor_fit_needs_no_other_split() -> None:
+    found = judge(LINE, {"train/r2": -3.829e9, "train/loss": 1.0})
+    assert (found.verdict, found.held_out) == ("underfitting", None)
+    assert "train r2 -3.829e+09 (error 3.83e+09 times that of a constant prediction)" in str(found)
+
+
+def test_classes_of_samples_on_disk_go_by_their_counts_or_are_taken_as_even() -> None:
+    uneven, figures = torch.tensor([0] * 90 + [1] * 10), {"train/accuracy": 0.95, "test/accuracy": 0.95}
+    counted = run_data("class_index", "a", "b", train=uneven, test=uneven, on_disk=True, counted=True)
+    assert judge(counted, figures).train == pytest.approx(0.5)
+    unknown = run_data("class_index", "a", "b", train=uneven, test=uneven, on_disk=True)
+    assert judge(unknown, figures).train == pytest.approx(0.1)
+
+
+@given(train=st.floats(0, 1), test=st.floats(0, 1))
+def test_more_accuracy_on_test_never_makes_it_overfitting(train: float, test: float) -> None:
+    def found(value: float) -> str:
+        return str(judge(CLASSES, {"train/accuracy": train, "test/accuracy": value}).verdict)
+
+    if found(test) == "neither":
+        assert found((test + 1) / 2) == "neither"
+    assert found(train) in ("underfitting", "neither")
+
+
+def test_it_judges_at_the_end_of_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    class Trainer:
+        def train_step(self, batch: Any) -> float:
+            return 1.0
+
+    class Evaluator:
+        def evaluate(self, split: str) -> Mapping[str, Any]:
+            return {"accuracy": 1.0 if split == "train" else 0.5}
+
+    hook = FitVerdict(CLASSES, torch.nn.functional.cross_entropy)
+    loop = Loop(Trainer(), Evaluator(), hooks=[hook], final_splits=["train", "test"])
+    with caplog.at_level(logging.INFO, "wf"):
+        loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
+    assert hook.verdict is not None
+    assert hook.verdict.verdict == "overfitting"
+    assert loop.notes["fit"] == str(hook.verdict)
+    assert loop.notes["fit"].startswith("overfitting: train accuracy 1, test accuracy 0.5 (error 0.00 and 0.56 times")
+    assert [record.getMessage() for record in caplog.records] == [loop.notes["fit"]]

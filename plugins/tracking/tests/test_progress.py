@@ -1,0 +1,298 @@
+"""Progress on standard error."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wf import Epochs, Every, Loop, Steps
+from wf.errors import UsageError
+from wf_tracking._text import duration, figure, fit, rate
+from wf_tracking.progress import Progress
+
+FIRST: Any = SimpleNamespace(rank=0)
+
+
+class Trainer:
+    """A loss that shrinks, at a pace."""
+
+    def __init__(self, pause_sec: float = 0.0) -> None:
+        self.pause_sec, self.num = pause_sec, 0
+
+    def train_step(self, batch: Any) -> float:
+        self.num += 1
+        time.sleep(self.pause_sec)
+        return 1 / self.num
+
+
+class Evaluator:
+    """Figures of every kind."""
+
+    def evaluate(self, split: str) -> Mapping[str, Any]:
+        return {"loss": 0.398, "accuracy": 0.871, "recall": [0.1, 0.2], "num_errors": 12}
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], until: Any, batches: int = 4, **options: Any) -> list[str]:
+    settings = {name: options.pop(name) for name in ("interval_sec", "max_lines") if name in options}
+    trainer = Trainer(options.pop("pause_sec", 0.0))
+    hooks = [Progress(options.pop("strategy", FIRST), **settings), *options.pop("hooks", [])]
+    data = [SimpleNamespace(size=1)] * batches
+    Loop(trainer, options.pop("evaluator", Evaluator()), hooks=hooks, **options).run(data, until)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+def test_an_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Epochs(10), final_splits=["test"])
+    assert len(lines) == 10
+    pattern = r"epoch  3/10  loss 0\.0962  validation loss 0\.3980  accuracy 0\.8710  num_errors 12  [\d.]+ ms"
+    assert re.fullmatch(pattern.replace("0962", r"\d+"), lines[2])
+    assert lines[-1].startswith("epoch 10/10  loss ")
+
+
+def test_every_evaluated_split_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = lines_of(capsys, Epochs(1), eval_splits=["validation", "test"])
+    assert "  validation loss 0.3980  accuracy 0.8710  " in line
+    assert "  test loss 0.3980  accuracy 0.8710  " in line
+
+
+def test_the_loss_of_a_line_is_that_of_its_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Epochs(2), batches=2, evaluator=None)
+    assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "loss 0.7500"], ["epoch 2/2", "loss 0.2917"]]
+
+
+def test_many_short_epochs_print_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Epochs(200), batches=1)
+    shown = [int(line.split("/")[0].split()[1]) for line in lines]
+    assert shown == [1, *range(10, 201, 10)]
+
+
+@given(num_epochs=st.integers(1, 400), max_lines=st.integers(1, 30))
+def test_lines_are_few_and_even_and_include_both_ends(num_epochs: int, max_lines: int) -> None:
+    shown: list[str] = []
+
+    class Kept(Progress):
+        def _print(self, line: str) -> None:
+            shown.append(line)
+
+    hook = Kept(FIRST, max_lines=max_lines)
+    hook.on_run_start(loop := Loop(Trainer()))
+    hook._ended.set()
+    loop.until = Epochs(num_epochs)
+    for loop.progress.epoch in range(num_epochs):
+        hook.on_epoch_end(loop)
+    epochs = [int(line.split("/")[0].split()[1]) for line in shown]
+    assert (epochs[0], epochs[-1]) == (1, num_epochs)
+    assert min(num_epochs, max_lines) <= len(epochs) <= max_lines + 1
+    gaps = [later - earlier for earlier, later in itertools.pairwise(epochs[1:])]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_something_is_printed_after_the_interval_within_a_slow_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Epochs(1), batches=6, pause_sec=0.05, interval_sec=0.12)
+    assert 2 <= len(lines) <= 4
+    assert re.fullmatch(r"epoch 1/1  batch \d/6  loss [\d.]+  [\d.]+ steps/s  [\d.]+ m?s left", lines[0])
+
+
+def test_a_run_of_steps_counts_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Steps(10), batches=4)
+    assert [line.partition("  loss")[0] for line in lines] == ["step  4/10", "step  8/10", "step 10/10"]
+    assert all("validation loss" in line for line in lines[:2])
+
+
+def test_evaluations_within_an_epoch_have_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Epochs(1), batches=6, eval_every=Every(2, "steps"), log_every=1)
+    assert [line.split("  ")[:2] for line in lines] == [
+        *[["epoch 1/1", "batch 2/6"], ["epoch 1/1", "batch 4/6"], ["epoch 1/1", "batch 6/6"]],
+        ["epoch 1/1", "loss 0.4083"],
+    ]
+
+
+class StopAt:
+    """Stops a run, or breaks it, in an epoch."""
+
+    def __init__(self, epoch: int, error: Exception | None = None) -> None:
+        self.epoch, self.error = epoch, error
+
+    def on_epoch_end(self, run: Loop) -> None:
+        if run.progress.epoch == self.epoch:
+            if self.error:
+                raise self.error
+            run.stop("enough")
+
+
+def test_a_stopped_run_shows_its_last_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, Epochs(200), batches=1, hooks=[StopAt(13)])
+    assert [line.split("/")[0] for line in lines] == ["epoch   1", "epoch  10", "epoch  14"]
+
+
+def test_a_broken_run_shows_its_last_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError):
+        lines_of(capsys, Epochs(200), batches=1, hooks=[StopAt(13, RuntimeError("broken"))])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("epoch  14/200")
+
+
+def test_only_the_first_process_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines_of(capsys, Epochs(2), strategy=SimpleNamespace(rank=1)) == []
+
+
+def test_steps_are_not_listened_to() -> None:
+    from wf.events import listeners
+
+    assert listeners("on_step_end", [Progress(FIRST)]) == ()
+
+
+@pytest.mark.parametrize("options", [{"interval_sec": 0.0}, {"max_lines": 0}])
+def test_options_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="must be larger than 0"):
+        Progress(FIRST, **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *[(0.412, "0.4120"), (1763.9, "1764"), (12.5, "12.50"), (0.0, "0.000"), (-0.5, "-0.5000"), (7, "7")],
+        *[
+            (112821534720.0, "1.128e+11"),
+            (0.00001, "1.000e-05"),
+            (29411.2, "29411"),
+            (999999.9, "1.000e+06"),
+            (float("nan"), "nan"),
+        ],
+    ],
+)
+def test_figures_have_four_digits(value: float, text: str) -> None:
+    assert figure(value) == text
+
+
+def test_durations_and_rates() -> None:
+    assert [duration(value) for value in (0.00041, 0.0123, 0.9999, 1.23, 59.97, 125, 3599.7, 11220)] == [
+        *["0.4 ms", "12 ms", "1.0 s", "1.2 s", "1 min 00 s", "2 min 05 s", "1 h 00 min", "3 h 07 min"]
+    ]
+    assert [rate(value) for value in (831.4, 4.2, 0.4)] == ["831 steps/s", "4.2 steps/s", "2.5 s/step"]
+
+
+def test_a_line_that_is_too_long_says_that_something_is_missing() -> None:
+    parts = ["epoch 1/2", "loss 0.1", "accuracy 0.5", "recall 0.5"]
+    assert fit(parts, "1.2 s", 80) == "epoch 1/2  loss 0.1  accuracy 0.5  recall 0.5  1.2 s"
+    assert fit(parts, "1.2 s", 45) == "epoch 1/2  loss 0.1  accuracy 0.5  …  1.2 s"
+    assert fit(parts, "1.2 s", 5) == "epoch 1/2  …  1.2 s"
+
+
+SCRIPT = """
+import logging, os, sys, time
+from types import SimpleNamespace
+from wf import Epochs, Loop
+from wf_tracking.progress import Progress
+
+class Trainer:
+    def train_step(self, batch):
+        time.sleep(0.02)
+        return 0.5
+
+class Evaluator:
+    def evaluate(self, split):
+        return {"loss": 0.25} | {f"metric_{number}": 0.5 for number in range(int(sys.argv[1]))}
+
+class Talk:
+    def on_epoch_end(self, run):
+        logging.getLogger("wf").warning("a warning")
+        print("for standard output")
+        if os.fork() == 0:
+            sys.stderr.write("from a worker\\n")
+            os._exit(0)
+        os.wait()
+
+Loop(Trainer(), Evaluator(), hooks=[Progress(SimpleNamespace(rank=0)), Talk()], log_every=5).run(
+    [SimpleNamespace(size=1)] * 25, Epochs(3)
+)
+assert "rich" in sys.modules
+"""
+
+
+def run_on_terminal(num_metrics: int) -> tuple[str, str]:
+    """What a run writes to a terminal of 80 columns, and to a pipe as standard output."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        environment.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(num_metrics)],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            written += chunk
+    except OSError:  # the other side is closed
+        pass
+    out = process.communicate(timeout=30)[0].decode()
+    os.close(ours)
+    assert process.returncode == 0, written.decode()
+    return written.decode(), out
+
+
+def screen(written: str) -> list[str]:
+    """What is left on the terminal: a line that was erased is gone."""
+    lines, row = [""], 0
+    for token in re.findall(r"\x1b\[[\d;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", written):
+        if token == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif token == "\x1b[2K":
+            lines[row] = ""
+        elif token == "\x1b[1A":
+            row -= 1
+        elif not token.startswith(("\x1b", "\r")):
+            lines[row] += token
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def test_on_a_terminal_the_live_line_moves_and_leaves_only_the_lines_of_epochs() -> None:
+    written, out = run_on_terminal(1)
+    lines = screen(written)
+    assert out.splitlines() == ["for standard output"] * 3
+    epochs = [line for line in lines if re.match(r"epoch \d/3  loss 0.5000  validation loss 0.2500  metric_0 ", line)]
+    assert len(epochs) == 3
+    assert lines.count("a warning") == 3
+    assert sum("from a worker" in line for line in lines) == 3
+    live = re.findall(
+        r"\d+%.*?loss 0\.5000  [\d.]+ steps/s  [\d.]+ m?s left", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", written)
+    )
+    assert 5 <= len(live) <= 60  # 1.5 s at about 8 a second, and with each line
+
+
+def test_on_a_terminal_nothing_is_wider_than_it() -> None:
+    written, _ = run_on_terminal(9)
+    lines = screen(written)
+    assert max(len(line) for line in lines if "worker" not in line) <= 80
+    assert sum("…" in line for line in lines) == 3
+
+
+def test_rich_is_not_imported_where_there_is_no_terminal() -> None:
+    code = SCRIPT.replace('assert "rich" in', 'assert "rich" not in')
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code, "1"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stderr
+    assert len(re.findall("^epoch", result.stderr, flags=re.MULTILINE)) == 3

@@ -1,0 +1,1 @@
+"""Trainers, evaluators, checkpointers, strategies and loop hooks for wf."""

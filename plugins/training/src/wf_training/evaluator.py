@@ -1,0 +1,133 @@
+"""The default evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from wf.protocols import Strategy
+from wf.runtime import Batch, Metric
+from wf.runtime.links import Outputs, total_weight
+from wf.runtime.serving import RunData
+
+
+class DefaultEvaluator:
+    """Loss and metrics over a split, in inference mode, accumulated on the device and read once.
+
+    The training generators and the model's mode are left as they were.
+
+    Args:
+        model: The model as it is trained.
+        loss: Called with (predictions, targets).
+        metrics: By name.
+        metric_forms: The form of predictions that each metric wants.
+        outputs: Reads predictions in these forms.
+        data: The run's splits.
+        strategy: Where several processes share a split.
+        average: ``sample``: the loss is the mean over samples (over their weights for a weighted loss);
+            ``batch``: the mean of the batches' losses, the last short one included with the same weight.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        metrics: dict[str, Metric],
+        metric_forms: dict[str, str],
+        outputs: Outputs,
+        data: RunData,
+        strategy: Strategy,
+        average: Literal["sample", "batch"] = "sample",
+    ) -> None:
+        self._model, self._loss, self._data, self._strategy = model, loss, data, strategy
+        self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
+        self._outputs, self._average = outputs, average
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """The loss and every metric over `split`, as plain numbers.
+
+        Raises:
+            UsageError: When there is no such split.
+        """
+        was_training = self._model.training
+        generators = _generators()
+        self._model.eval()
+        try:
+            with torch.inference_mode():
+                figures = self._accumulate(split)
+        finally:
+            self._model.train(was_training)
+            _restore(generators)
+        return _read(figures)
+
+    def _accumulate(self, split: str) -> dict[str, Any]:
+        """Every figure of the split, still on the device."""
+        weighted: list[Tensor] = []
+        weights: list[Tensor] = []
+        for _, _, metric in self._metrics:
+            metric.reset()
+        for batch in self._data.batches(split):
+            predictions = self._model(batch.inputs)
+            loss, weight = self._weigh(predictions, batch)
+            weighted.append(loss)
+            weights.append(weight)
+            self._update_metrics(predictions, batch.targets)
+        totals = [torch.stack(weighted).sum(), torch.stack(weights).sum()]
+        loss_sum, weight_sum = self._strategy.sum(totals)
+        figures: dict[str, Any] = {"loss": loss_sum / weight_sum}
+        for name, _, metric in self._metrics:
+            metric.sync(self._strategy)
+            figures[name] = metric.compute()
+        return figures
+
+    def _weigh(self, predictions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch times its weight, and the weight."""
+        loss = _wide(self._loss(predictions, batch.targets))
+        weight = loss.new_tensor(1.0 if self._average == "batch" else batch.size)
+        if getattr(self._loss, "reduction", "mean") == "sum":
+            return loss, weight
+        own = total_weight(self._loss, batch.targets) if self._average == "sample" else None
+        if own is not None:
+            weight = _wide(own)
+            loss = torch.where(weight == 0, 0.0, loss)  # a batch without a counted target has the loss 0 / 0
+        return loss * weight, weight
+
+    def _update_metrics(self, predictions: Tensor, targets: Tensor) -> None:
+        forms: dict[str, Tensor] = {}
+        classes = self._outputs.classes(targets)
+        for _, form, metric in self._metrics:
+            if form not in forms:
+                forms[form] = self._outputs.read(predictions, form)
+            metric.update(forms[form], classes)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In double precision where the device has it, so that a mean over many batches loses nothing."""
+    return tensor if tensor.device.type == "mps" else tensor.to(torch.float64)
+
+
+def _read(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures as plain numbers: the one place where the host waits for the device."""
+    read: dict[str, Any] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            read.update({f"{name}-{key}": item for key, item in _read(value).items()})
+        else:
+            read[name] = value.tolist() if isinstance(value, Tensor) else value
+    return read
+
+
+def _generators() -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states.append(torch.cuda.get_rng_state())
+    return states
+
+
+def _restore(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state(states[1])

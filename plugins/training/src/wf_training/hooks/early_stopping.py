@@ -1,0 +1,122 @@
+"""Early stopping."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from wf import Epochs, Hook, Loop
+from wf.errors import UsageError, unknown
+
+
+class EarlyStopping(Hook):
+    """Ends the run when a figure has not improved for some evaluations (Prechelt 1998, "Early Stopping - but when?").
+
+    With `min_delta` it ends when the figure has settled: smaller improvements do not count. A figure that is not a
+    number counts as no improvement. The evaluation at the end of the run decides nothing any more.
+
+    Args:
+        monitor: The figure that is watched, as ``validation/loss``.
+        directions: Whether a larger figure is better, by name without the split.
+        patience: How many evaluations in a row may pass without an improvement.
+        min_delta: How much better than the best a figure must be to count, in its own unit.
+        mode: Whether the figure is to become small (``min``) or large (``max``); ``auto`` goes by the metric.
+
+    Raises:
+        UsageError: For an option out of range, a monitor that the run does not evaluate, or one that is not a number.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        directions: dict[str, bool],
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: Literal["auto", "min", "max"] = "auto",
+    ) -> None:
+        self.split, _, self.figure = monitor.partition("/")
+        if not self.split or not self.figure:
+            raise UsageError(f"early-stopping: monitor '{monitor}' is not of the form SPLIT/FIGURE: validation/loss")
+        if patience < 1:
+            raise UsageError(f"early-stopping: patience is {patience}; it must be at least 1")
+        if not min_delta >= 0:
+            raise UsageError(f"early-stopping: min_delta is {min_delta:g}; it must be 0 or more")
+        if mode not in ("auto", "min", "max"):
+            raise UsageError(f"early-stopping: mode is '{mode}'; choose from auto, min, max")
+        self.monitor, self.directions = monitor, dict(directions)
+        self.patience, self.min_delta, self.mode = patience, min_delta, mode
+        self.best: float | None = None
+        self.num_waited = 0
+
+    def on_run_start(self, run: Loop) -> None:
+        """Check that the split will be evaluated."""
+        evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
+        if self.split not in evaluated:
+            raise UsageError(
+                f"early-stopping watches '{self.monitor}', but the run does not evaluate '{self.split}' while it trains"
+                f"\n  evaluated: {', '.join(evaluated) or 'nothing'}"
+                f"\n  add the split to --eval-splits, or set --hook.early-stopping.monitor"
+            )
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
+        """Compare the figure with the best one so far."""
+        if split != self.split or _is_over(run):
+            return
+        value = self._value(metrics)
+        if self._improves(value):
+            self.best, self.num_waited = value, 0
+            return
+        self.num_waited += 1
+        if self.num_waited >= self.patience:
+            reason = self._reason(value)
+            logging.getLogger("wf").info("early stopping: %s", reason)
+            run.stop(reason)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far and how many evaluations have passed since."""
+        return {"best": self.best, "num_waited": self.num_waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.best, self.num_waited = state["best"], state["num_waited"]
+
+    def _value(self, metrics: Mapping[str, Any]) -> float:
+        if self.figure not in metrics:
+            known = [f"{self.split}/{name}" for name in metrics]
+            raise UsageError(unknown("figure", self.monitor, known, "set --hook.early-stopping.monitor to one of them"))
+        value = metrics[self.figure]
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"early-stopping: '{self.monitor}' is not one number but {type(value).__name__}")
+        return float(value)
+
+    def _improves(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        if self.best is None:
+            return True
+        gain = value - self.best if self._larger_is_better() else self.best - value
+        return gain > 0 and gain >= self.min_delta
+
+    def _larger_is_better(self) -> bool:
+        if self.mode != "auto":
+            return self.mode == "max"
+        if self.figure not in self.directions and self.figure != "loss":
+            raise UsageError(
+                f"early-stopping: whether '{self.monitor}' should become small or large is not known"
+                "\n  say it with --hook.early-stopping.mode min or max"
+            )
+        return self.directions.get(self.figure, False)
+
+    def _reason(self, value: float) -> str:
+        best = "a finite value" if self.best is None else f"{self.best:.6g}"
+        by = f" by {self.min_delta:g} or more" if self.min_delta else ""
+        times = "evaluation" if self.num_waited == 1 else f"{self.num_waited} evaluations"
+        return f"{self.monitor} has not improved on {best}{by} in the last {times} (now {value:.6g})"
+
+
+def _is_over(run: Loop) -> bool:
+    """Whether training has ended and this is the evaluation at the end."""
+    done = run.progress.epoch if isinstance(run.until, Epochs) else run.progress.step
+    return run.stop_reason is not None or done >= run.until.num

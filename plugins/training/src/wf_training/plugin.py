@@ -1,0 +1,58 @@
+"""What wf-training brings."""
+
+from __future__ import annotations
+
+from wf import Component, hookimpl
+from wf.traits import TrainerTraits
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """Trainer, evaluator, checkpointer, strategies and the hooks that act on training."""
+    return [
+        Component(
+            "trainer",
+            "supervised",
+            "wf_training.trainer:SupervisedTrainer",
+            "forward, loss, backward, step",
+            traits=TrainerTraits(steps=("plain",)),
+        ),
+        Component(
+            "evaluator",
+            "default",
+            "wf_training.evaluator:DefaultEvaluator",
+            "loss and metrics over a split, in inference mode",
+        ),
+        Component(
+            "checkpointer",
+            "directory",
+            "wf_training.checkpointer:DirectoryCheckpointer",
+            "one directory a checkpoint, committed whole or not at all",
+        ),
+        Component("strategy", "local", "wf_training.strategies:LocalStrategy", "one process on one device"),
+        Component(
+            "strategy",
+            "ddp",
+            "wf_training.strategies:DDPStrategy",
+            "several processes started by torchrun, each with a copy of the model",
+        ),
+        Component(
+            "hook",
+            "early-stopping",
+            "wf_training.hooks.early_stopping:EarlyStopping",
+            "stop when a figure no longer improves",
+        ),
+        Component(
+            "hook",
+            "gradient-clip",
+            "wf_training.hooks.gradient_clip:GradientClip",
+            "keep gradients small",
+            aliases=("grad-clip", "clip"),
+        ),
+        Component(
+            "hook",
+            "divergence-guard",
+            "wf_training.hooks.divergence_guard:DivergenceGuard",
+            "warn of a rising loss, end the run at one that is not finite",
+        ),
+    ]

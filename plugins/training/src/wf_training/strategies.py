@@ -1,0 +1,161 @@
+"""Where and how a run is carried out: in one process, or in several that average their gradients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from wf.errors import UsageError
+
+_COMMAND = "torchrun --nproc-per-node 2 -m wf_cli run ... --strategy ddp"
+
+
+class LocalStrategy:
+    """One process on one device.
+
+    Args:
+        device: Where the model is trained.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = torch.device(device)
+        self.rank, self.world_size = 0, 1
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model on its device."""
+        return model.to(self.device)
+
+    def bare(self, model: nn.Module) -> nn.Module:
+        """The model itself."""
+        return model
+
+    def agree(self, flag: bool) -> bool:
+        """The flag itself."""
+        return bool(flag)
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors themselves."""
+        return list(tensors)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensor itself."""
+        return tensor
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class DDPStrategy:
+    """Several processes that torchrun started, each with the whole model and a share of every batch.
+
+    Gradients are averaged by `torch.nn.parallel.DistributedDataParallel`. The process group is made here, at the
+    construction, so that the processes can agree from the start; `close` ends it. On CUDA each process takes the
+    device of its LOCAL_RANK.
+
+    Args:
+        device: The kind of device; its index is not used.
+        backend: How the processes talk; ``auto`` is nccl on CUDA and gloo elsewhere.
+
+    Raises:
+        UsageError: When the processes were not started by torchrun, or backend, device and number of processes do not
+            go together.
+    """
+
+    def __init__(self, device: torch.device, backend: Literal["auto", "gloo", "nccl"] = "auto") -> None:
+        device = torch.device(device)
+        self.rank, self.world_size, local_rank = _environment()
+        if backend == "auto":
+            backend = "nccl" if device.type == "cuda" else "gloo"
+        if backend == "nccl" and device.type != "cuda":
+            raise UsageError(f"backend nccl needs CUDA, and the device is {device.type}; use gloo or auto")
+        if device.type == "cuda":
+            device = _cuda_device(local_rank)
+        self.device = device
+        device_id = device if backend == "nccl" else None
+        distributed.init_process_group(
+            backend, init_method="env://", rank=self.rank, world_size=self.world_size, device_id=device_id
+        )
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model on this process's device, wrapped; every process gets the weights of the first one.
+
+        Raises:
+            UsageError: When no parameter is to be trained.
+        """
+        model = model.to(self.device)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise UsageError("the model has no parameters to train, so there is nothing to share: use --strategy local")
+        return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+    def bare(self, model: nn.Module) -> nn.Module:
+        """The model inside the wrapper."""
+        if isinstance(model, DistributedDataParallel):
+            inner: nn.Module = model.module
+            return inner
+        return model
+
+    def agree(self, flag: bool) -> bool:
+        """True on every process when it is true on any. Waits for all of them."""
+        agreed = torch.tensor(int(flag), device=self.device)
+        distributed.all_reduce(agreed, distributed.ReduceOp.MAX)
+        return bool(agreed)
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Each tensor summed over the processes, in new tensors on the devices of the old ones."""
+        return [self._sum(tensor) for tensor in tensors]
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensors ``[N_r, ...]`` of all processes in the order of their ranks, ``[sum of N_r, ...]``."""
+        lengths = self._all(torch.tensor([len(tensor)], device=self.device))
+        longest = int(max(lengths))
+        padded = torch.zeros((longest, *tensor.shape[1:]), dtype=tensor.dtype, device=self.device)
+        padded[: len(tensor)] = tensor.detach()
+        parts = [part[: int(length)] for part, length in zip(self._all(padded), lengths, strict=True)]
+        return torch.cat(parts).to(tensor.device)
+
+    def close(self) -> None:
+        """End the process group."""
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    def _sum(self, tensor: Tensor) -> Tensor:
+        total = tensor.detach().to(self.device, copy=True, memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total.to(tensor.device)
+
+    def _all(self, tensor: Tensor) -> list[Tensor]:
+        parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        distributed.all_gather(parts, tensor)
+        return parts
+
+
+def _environment() -> tuple[int, int, int]:
+    """Rank, number of processes and local rank, as torchrun tells them."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f"strategy ddp runs in processes that torchrun starts ({', '.join(missing)} not set)\n  run: {_COMMAND}"
+        )
+    try:
+        rank, world_size, local_rank = (int(os.environ[name]) for name in names[:3])
+    except ValueError as error:
+        raise UsageError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers: {error}\n  run: {_COMMAND}") from error
+    return rank, world_size, local_rank
+
+
+def _cuda_device(local_rank: int) -> torch.device:
+    num_devices = torch.cuda.device_count()
+    if local_rank >= num_devices:
+        raise UsageError(
+            f"process {local_rank} of this machine has no device of its own: there are {num_devices} CUDA devices\n"
+            f"  start at most {num_devices} processes with --nproc-per-node"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

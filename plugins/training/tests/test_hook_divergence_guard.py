@@ -1,0 +1,207 @@
+"""The guard against divergence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wf import Epochs, Every, Loop
+from wf.errors import DivergedError, UsageError
+from wf_training.hooks.divergence_guard import DivergenceGuard
+
+X = torch.tensor([0.5, 14, 15, 28, 11, 8, 3, -4, 6, 13, 21])
+Y = torch.tensor([35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4])
+
+
+class Descent:
+    """The line of the reference workflow R1, by gradient descent."""
+
+    def __init__(self, lr: float) -> None:
+        self.weight = torch.tensor([1.0, 0.0], requires_grad=True)
+        self.lr = lr
+
+    def train_step(self, batch: Any) -> torch.Tensor:
+        loss = ((self.weight[0] * batch.inputs + self.weight[1] - batch.targets) ** 2).mean()
+        (gradient,) = torch.autograd.grad(loss, self.weight)
+        with torch.no_grad():
+            self.weight -= self.lr * gradient
+        return torch.as_tensor(loss.detach())
+
+
+class Script:
+    """Gives the losses of a script."""
+
+    def __init__(self, losses: Sequence[float]) -> None:
+        self.losses = iter(losses)
+
+    def train_step(self, batch: Any) -> float:
+        return next(self.losses)
+
+
+def run_script(losses: Sequence[float], hook: Any, log_every: int = 1, **options: Any) -> Loop:
+    return Loop(Script(losses), hooks=[hook], log_every=log_every, **options).run(
+        [(torch.zeros(1), torch.zeros(1))] * len(losses), Epochs(1)
+    )
+
+
+def warnings_of(losses: Sequence[float], caplog: pytest.LogCaptureFixture, **options: Any) -> list[str]:
+    caplog.clear()
+    run_script(losses, DivergenceGuard(**options))
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_the_diverging_reference_run_warns_while_it_happens(caplog: pytest.LogCaptureFixture) -> None:
+    Loop(Descent(1e-2), hooks=[DivergenceGuard()]).run([(X, Y)], Epochs(6))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.name == "wf"
+    message = record.getMessage()
+    assert message.startswith("the loss is rising: 1763.9 -> ")
+    assert "over 5 records" in message
+    assert "learning rate is too large, or the inputs are not scaled" in message
+
+
+def test_it_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    Loop(Descent(1e-2), hooks=[DivergenceGuard()]).run([(X, Y)], Epochs(20))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(("lr", "scale"), [(1e-4, 1.0), (1e-2, 0.1)])
+def test_the_healthy_reference_runs_do_not_warn(lr: float, scale: float, caplog: pytest.LogCaptureFixture) -> None:
+    Loop(Descent(lr), hooks=[DivergenceGuard()]).run([(X * scale, Y)], Epochs(10))
+    assert not caplog.records
+
+
+def test_the_diverging_run_ends_when_the_loss_overflows() -> None:
+    with pytest.raises(DivergedError) as caught:
+        Loop(Descent(1e-2), hooks=[DivergenceGuard()]).run([(X, Y)], Epochs(100))
+    message = str(caught.value)
+    assert caught.value.exit_code == 5
+    assert "the training loss is not finite (inf) at step" in message
+    assert "was last seen finite at step" in message
+    assert "--transform standardize" in message
+    assert "--hook +gradient-clip" in message
+
+
+def test_the_learning_rate_is_named_where_the_record_has_it() -> None:
+    class Rate:
+        def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+            record["lr"] = 0.5
+
+    with pytest.raises(DivergedError, match=r"too large \(0.5\).*\n.*smaller --lr \(0.05\)"):
+        Loop(Script([math.nan]), hooks=[Rate(), DivergenceGuard()]).run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
+
+
+def test_one_bad_batch_between_two_records_is_seen() -> None:
+    with pytest.raises(DivergedError, match=r"\(nan\) at step 7.*\n.*finite at step 4: 1\n"):
+        run_script([1.0] * 5 + [math.nan] + [1.0] * 6, DivergenceGuard(), log_every=3)
+
+
+def test_nothing_is_saved_after_a_loss_that_is_not_finite() -> None:
+    class Checkpointer:
+        saved: list[int] = []  # noqa: RUF012 - one use
+
+        def save(self, state: Any, progress: Mapping[str, int], metrics: Any) -> str:
+            self.saved.append(progress["step"])
+            return ""
+
+        def load(self, which: str = "latest") -> Mapping[str, Any]:
+            raise AssertionError
+
+    with pytest.raises(DivergedError):
+        run_script(
+            [1.0, 1.0, math.inf, 1.0],
+            DivergenceGuard(),
+            log_every=100,
+            checkpointer=Checkpointer(),
+            checkpoint_every=Every(1, "steps"),
+        )
+    assert Checkpointer.saved == [1, 2]
+
+
+def test_an_evaluated_loss_that_is_not_finite() -> None:
+    class Evaluator:
+        def evaluate(self, split: str) -> Mapping[str, Any]:
+            return {"loss": math.inf, "precision": math.nan}
+
+    with pytest.raises(DivergedError, match=r"validation loss is not finite \(inf\) at step 2, epoch 1"):
+        run_script([1.0, 1.0], DivergenceGuard(), evaluator=Evaluator())
+
+
+def test_a_figure_without_value_is_no_divergence() -> None:
+    class Evaluator:
+        def evaluate(self, split: str) -> Mapping[str, Any]:
+            return {"loss": 1.0, "precision": math.nan}
+
+    run_script([1.0, 1.0], DivergenceGuard(), evaluator=Evaluator())
+
+
+def test_a_slow_rise_and_one_after_progress_warn(caplog: pytest.LogCaptureFixture) -> None:
+    (message,) = warnings_of([1.1**number for number in range(12)], caplog)
+    assert message.startswith("the loss is rising: 1 -> 2.1436 over 8 records")
+    assert warnings_of([2.0, 1.0, 0.5, 1.5, 3.0, 4.0, 5.0, 6.0, 7.0], caplog)
+    assert warnings_of([-1.0, -0.8, -0.6, -0.4, -0.2, 0.1], caplog)
+
+
+def test_a_rise_that_ends_early_or_stays_small_does_not_warn(caplog: pytest.LogCaptureFixture) -> None:
+    assert not warnings_of([1.0, 2.0, 4.0, 8.0, 16.0, 1.0], caplog)
+    assert not warnings_of([1 + 0.01 * number for number in range(50)], caplog)
+    assert warnings_of([1 + 0.01 * number for number in range(50)], caplog, factor=1.2)
+
+
+@given(
+    level=st.floats(1e-6, 1e6),
+    noise=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=200),
+)
+def test_noise_within_the_factor_never_warns(level: float, noise: list[float]) -> None:
+    hook = DivergenceGuard()
+    for value in noise:
+        hook.on_log(Loop(Script([])), {"running_loss": level * (1 + 0.999 * value)})
+    assert not hook.warned
+
+
+def test_heavy_stationary_noise_hardly_ever_warns() -> None:
+    draw, num_warned = random.Random(0), 0
+    for _ in range(1000):
+        hook = DivergenceGuard()
+        for _ in range(100):
+            hook._watch(draw.lognormvariate(0.0, 0.5), None)
+        num_warned += hook.warned
+    assert num_warned <= 3
+
+
+@given(losses=st.lists(st.floats(-1e3, 1e3), max_size=30), cut=st.integers(0, 30))
+def test_a_resumed_guard_goes_on_where_it_was(losses: list[float], cut: int) -> None:
+    def drive(hook: DivergenceGuard, part: Sequence[float], start: int) -> None:
+        run = Loop(Script([]))
+        for number, loss in enumerate(part):
+            run.progress.step = start + number
+            hook.on_log(run, {"running_loss": loss})
+
+    logging.getLogger("wf").disabled = True
+    try:
+        whole, first, second = DivergenceGuard(), DivergenceGuard(), DivergenceGuard()
+        drive(whole, losses, 0)
+        drive(first, losses[:cut], 0)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        drive(second, losses[cut:], len(losses[:cut]))
+    finally:
+        logging.getLogger("wf").disabled = False
+    assert second.state_dict() == whole.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"factor": 1.0}, "factor is 1;"), ({"patience": 1}, "patience is 1;")]
+)
+def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        DivergenceGuard(**options)

@@ -1,0 +1,163 @@
+"""Runs the command line hundreds of times: one process imports torch once and forks for each run.
+
+A fresh process needs seconds until torch is there, a fork of this one milliseconds. The two talk in lines of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf.runtime", "wf_cli.main")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one run of the command line ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        """Standard output, read as JSON."""
+        return json.loads(self.stdout)
+
+
+class ForkServer:
+    """The test's side. The server starts with the first run, and again after a run that was broken off."""
+
+    def __init__(self) -> None:
+        self._server: subprocess.Popen[str] | None = None
+
+    def run(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float) -> Result:
+        """Run `wf` with `args`.
+
+        Args:
+            args: What stands after `wf` on the command line.
+            cwd: Its working directory.
+            env: Its whole environment.
+            timeout: Seconds until the run and its children are killed.
+
+        Raises:
+            TimeoutError: When it was killed, with what it had written.
+        """
+        try:
+            reply = self._ask({"args": list(args), "cwd": str(cwd), "env": dict(env), "timeout": timeout})
+        except BaseException:
+            self.close()
+            raise
+        result = Result(reply["code"], reply["stdout"], reply["stderr"])
+        if reply["timed_out"]:
+            raise TimeoutError(f"wf {' '.join(args)}: killed after {timeout:g} s\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def close(self) -> None:
+        """End the server."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.communicate()
+            self._server = None
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        print(json.dumps(request), file=self._server.stdin, flush=True)
+        line = self._server.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the fork server died with code {self._server.wait()}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+def serve() -> None:
+    """The server: for each request on standard input, fork, wait, and answer on standard output."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # a stray print must not look like a reply
+    for module in PRELOAD:
+        with contextlib.suppress(ImportError):  # the run itself will say so
+            importlib.import_module(module)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)  # a pool of threads would not survive the fork
+    for line in sys.stdin:
+        print(json.dumps(_serve_one(json.loads(line))), file=replies, flush=True)
+
+
+def _serve_one(request: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        pid = os.fork()
+        if pid == 0:
+            _child(request, out, err)
+        code = _wait(pid, request["timeout"])
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)  # what the run left behind, or the run itself
+        timed_out = code is None
+        if code is None:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return {"code": code, "timed_out": timed_out, "stdout": _content(out), "stderr": _content(err)}
+
+
+def _wait(pid: int, timeout: float) -> int | None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def _child(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> None:
+    code = 1
+    try:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        sys.argv = ["wf", *request["args"]]
+        code = _main(request["args"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _main(args: list[str]) -> int:
+    """What the console script does: ``sys.exit(main())``."""
+    try:
+        code: Any = importlib.import_module("wf_cli.main").main(args)
+    except SystemExit as stop:
+        code = stop.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,78 @@
+"""The light core imports nothing heavy, looked at in fresh interpreters, and so the command line answers at once."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from workspace import ROOT
+
+HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "safetensors")
+HEAVY_BY_DESIGN = ("wf.runtime",)
+LIMIT_SEC = 0.25
+
+
+def light_modules() -> list[str]:
+    """`wf`, every module directly in it, every plugin's declaration, and the command line."""
+    core = [
+        "wf",
+        *(f"wf.{path.stem}" for path in sorted((ROOT / "corelib/src/wf").glob("*.py")) if path.stem[0] != "_"),
+    ]
+    plugins = [f"{path.parent.name}.plugin" for path in sorted(ROOT.glob("plugins/*/src/*/plugin.py"))]
+    return [*(name for name in core if name not in HEAVY_BY_DESIGN), *plugins, "wf_cli.main"]
+
+
+def heavy_after(code: str, *args: str) -> str:
+    """The heavy modules that are there after a fresh interpreter has run `code`."""
+    tail = f"\nimport sys; print('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-P", "-c", code + tail, *args], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rpartition("HEAVY")[2].strip()
+
+
+def test_light_modules_are_light() -> None:
+    code = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    if "torch" in sys.modules: sys.exit(f"{name} imported torch")
+"""
+    assert heavy_after(code, *light_modules()) == ""
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["list"], ["list-plugins"], ["list", "--all", "models"], ["run", "--help"]]
+)
+def test_listing_imports_nothing_heavy(args: list[str]) -> None:
+    code = f"""
+import sys
+from wf_cli.main import main
+try:
+    code = main({args!r})
+except SystemExit as stop:
+    code = stop.code
+assert code in (0, None), code
+"""
+    assert heavy_after(code) == ""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("args", [["--help"], ["list"], ["list-plugins"]])
+def test_listing_answers_at_once(args: list[str]) -> None:
+    command = [sys.executable, "-P", "-m", "wf_cli", *args]
+    assert typical(lambda: subprocess.run(command, check=True, capture_output=True)) < LIMIT_SEC
+
+
+def typical(call: Callable[[], object], repeats: int = 7) -> float:
+    """The median time of a call in seconds, after a first one that is not counted."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

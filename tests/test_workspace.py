@@ -1,0 +1,90 @@
+"""The distributions build alone and carry what they should; no tracked file names this machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from workspace import FOLDERS, PLUGINS, ROOT, import_name
+
+REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "download.pytorch", "anaconda"))
+"""Put together here, so that this file does not hold them."""
+MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:root|work|opt)/\w")
+
+
+def metadata(wheel: Path, file: str = "METADATA") -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(f".dist-info/{file}"))
+        return archive.read(name).decode()
+
+
+def parsed(wheel: Path) -> Message:
+    return Parser().parsestr(metadata(wheel))
+
+
+@pytest.mark.xdist_group("wheels")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_wheel(wheels: dict[str, Path], name: str) -> None:
+    package = import_name(name)
+    with zipfile.ZipFile(wheels[name]) as archive:
+        files = [file for file in archive.namelist() if ".dist-info/" not in file]
+    headers = parsed(wheels[name])
+    assert f"{package}/py.typed" in files
+    assert all(file.startswith(f"{package}/") for file in files)
+    sources = ROOT / FOLDERS[name] / "src" / package
+    tracked = {path.relative_to(sources.parent).as_posix() for path in sources.rglob("*") if path.is_file()}
+    assert {file for file in tracked if "__pycache__" not in file} == set(files)
+    assert (headers["Name"], headers["Version"]) == (name, "0.1.0")
+    assert headers["Requires-Python"] == ">=3.11"
+    assert headers["License-Expression"] == "Apache-2.0"
+    assert str(headers.get_payload()).strip()
+
+
+@pytest.mark.xdist_group("wheels")
+@pytest.mark.parametrize("name", PLUGINS)
+def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
+    entry_points = metadata(wheels[name], "entry_points.txt")
+    assert "[wf.plugins]" in entry_points
+    assert f"main = {import_name(name)}.plugin" in entry_points
+    needs = [requirement for requirement in parsed(wheels[name]).get_all("Requires-Dist", []) if "wf-" in requirement]
+    assert [requirement.partition("[")[0] for requirement in needs] == ["wf-core"]
+
+
+@pytest.mark.xdist_group("wheels")
+def test_console_script(wheels: dict[str, Path]) -> None:
+    assert "[console_scripts]\nwf = wf_cli.main:main" in metadata(wheels["wf-cli"], "entry_points.txt")
+
+
+@pytest.mark.xdist_group("wheels")
+def test_only_builtin_names_the_plugins(wheels: dict[str, Path]) -> None:
+    extra = re.findall(r"^Requires-Dist: (\S+?); extra == 'builtin'", metadata(wheels["wf-core"]), re.MULTILINE)
+    assert sorted(extra) == sorted(PLUGINS)
+
+
+def test_requirements_name_every_distribution() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    named = [line.removeprefix("-e ./").partition("[")[0] for line in lines if line.startswith("-e ")]
+    assert sorted(named) == sorted(FOLDERS.values())
+
+
+def tracked_files() -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_nothing_of_this_machine_is_tracked() -> None:
+    found = []
+    for path in tracked_files():
+        text = path.read_bytes().decode(errors="ignore")
+        marks = [mark for mark in (*REGISTRY_HOSTS, str(ROOT), f"{Path.home()}/") if mark in text]
+        marks += [match[0] for match in MACHINE_PATHS.finditer(text)]
+        found += [f"{path.relative_to(ROOT)}: {mark}" for mark in marks]
+    assert not found
