@@ -139,6 +139,7 @@ class Assembly:
     def _make_strategy(self) -> None:
         self.values["device"], why = choose_device(self.plan["device"])
         self.strategy = self.values["strategy"] = self._make("strategy")
+        self.values["device"] = self.strategy.device
         if self.plan["device"] == "auto":
             self.messages.append(why)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import wf
 from wf.building import Built
-from wf.errors import DivergedError, InterruptedRun, UsageError
+from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
 from wf.loop import Epochs, Loop, Steps
 from wf.plugins import import_module, is_path
 from wf.protocols import Checkpointer, Stateful, Strategy
@@ -298,8 +298,17 @@ class _RankZero:
         self._checkpointer, self._strategy = checkpointer, strategy
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
-        place = self._checkpointer.save(state, progress, metrics) if self._strategy.rank == 0 else ""
-        self._strategy.agree(False)
+        place, failure = "", None
+        if self._strategy.rank == 0:
+            try:
+                place = self._checkpointer.save(state, progress, metrics)
+            except WfError as error:
+                failure = error
+        failed = self._strategy.agree(failure is not None)
+        if failure is not None:
+            raise failure
+        if failed:
+            raise DataError("process 0 could not save the checkpoint; its own message says why")
         return place
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
