@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,10 +77,9 @@ class FitVerdict(Hook):
         self.verdict: Verdict | None = None
 
     def on_run_end(self, run: Loop) -> None:
-        """Judge, say it, and note it."""
+        """Judge, and note it: the command line prints notes at the end."""
         self.verdict = self.judge(run.metrics)
         run.notes["fit"] = str(self.verdict)
-        logging.getLogger("wf").info("%s", self.verdict)
 
     def judge(self, metrics: dict[str, Any]) -> Verdict:
         """The verdict on the figures of the splits, as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -70,9 +69,7 @@ class EarlyStopping(Hook):
             return
         self.num_waited += 1
         if self.num_waited >= self.patience:
-            reason = self._reason(value)
-            logging.getLogger("wf").info("early stopping: %s", reason)
-            run.stop(reason)
+            run.stop(self._reason(value))
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far and how many evaluations have passed since."""
