@@ -24,7 +24,9 @@ def weights(run_dir: Path, name: str = "") -> dict[str, Tensor]:
     """The model's tensors in the newest checkpoint, or in the one called `name`."""
     place = run_dir / "checkpoints" / name if name else checkpoints(run_dir)[-1]
     tensors = load_file(place / "tensors.safetensors")
-    return {key.removeprefix("parts.model."): tensor for key, tensor in tensors.items() if key.startswith("parts.model.")}
+    return {
+        key.removeprefix("parts.model."): tensor for key, tensor in tensors.items() if key.startswith("parts.model.")
+    }
 
 
 def checkpoints(run_dir: Path) -> list[Path]:

@@ -8,25 +8,37 @@ from typing import Any
 
 import click
 
-from wf.api import reopen
+from wf.api import read, reopen
 from wf.errors import DataError, UsageError
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
-from wf_cli.common import registry_of
+from wf_cli.common import complete_runs, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import figures, number, print_json
 
-RUN = click.argument("place", metavar="RUN", type=click.Path())
+RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
     "--checkpoint", default="latest", metavar="best|latest|NAME", help="Which weights; by default the latest."
 )
 
 
-def _open(ctx: click.Context, place: str, checkpoint: str | None, **changes: Any) -> Any:
-    directory = RunDirectory.open(place)
-    from wf.runfile import load
+def _open_directory(place: str) -> RunDirectory:
+    """The run directory that the user means.
 
-    plugins = load(directory.run_file).get("plugins", [])
+    Raises:
+        UsageError: When it is that of a cross-validation, which has one run a fold.
+    """
+    directory = RunDirectory.open(place)
+    folds = sorted(directory.path.glob("fold-*/run.toml"))
+    if folds and not directory.run_file.exists():
+        raise UsageError(
+            f"{directory.path} is a cross-validation of {len(folds)} runs\n  choose one: {folds[0].parent} ..."
+        )
+    return directory
+
+
+def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
+    plugins = read(directory.run_file)[0].get("plugins", [])
     return reopen(directory.path, checkpoint, registry=registry_of(ctx, tuple(plugins)), **changes)
 
 
@@ -38,20 +50,14 @@ def _open(ctx: click.Context, place: str, checkpoint: str | None, **changes: Any
 @click.pass_context
 def resume(ctx: click.Context, place: str, epochs: str | None, quiet: bool, as_json: bool) -> None:
     """Go on with a run from its newest checkpoint."""
-    from wf_cli.running import report
+    from wf_cli.running import fit
 
     wanted = None if epochs is None else check_general("epochs", epochs)
-    directory = RunDirectory.open(place)
+    directory = _open_directory(place)
     _refuse_done(directory, wanted)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes = {} if wanted is None else {"epochs": wanted, "steps": None}
-    experiment = _open(ctx, str(directory.path), None, quiet=quiet, **changes)
-    try:
-        experiment.fit(resume=True)
-    finally:
-        experiment.strategy.close()
-    if experiment.strategy.rank == 0:
-        report(experiment, as_json=as_json)
+    fit(_open(ctx, directory, None, quiet=quiet, **changes), as_json=as_json, resume=True)
 
 
 @click.command()
@@ -62,7 +68,7 @@ def resume(ctx: click.Context, place: str, epochs: str | None, quiet: bool, as_j
 @click.pass_context
 def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_json: bool) -> None:
     """Evaluate a run's weights on one split."""
-    experiment = _open(ctx, place, checkpoint, quiet=True)
+    experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
     metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
@@ -77,8 +83,11 @@ def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_jso
 @JSON
 @click.pass_context
 def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_json: bool) -> None:
-    """Predict for INPUT: a split's name, or a .csv, .npy, .npz or image file; a line a sample."""
-    experiment = _open(ctx, place, checkpoint, quiet=True)
+    """Predict for INPUT: a split, or a .csv, .npy, .npz or image file.
+
+    Prints a line a sample: the class, or the numbers of a regression.
+    """
+    experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
     from wf.runtime.inputs import read_inputs
 
     outputs = experiment.predict(
@@ -105,11 +114,11 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
     """Write the model's state_dict to FILE: .safetensors, .pt or .pth."""
     from wf.runtime.experiment import save_weights
 
-    experiment = _open(ctx, place, checkpoint, quiet=True)
+    experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
     try:
         save_weights(experiment.model, Path(file))
     except OSError as error:
-        raise DataError(f"cannot write {file}: {error.strerror}") from error
+        raise DataError(f"cannot write {file}: {error.strerror or error}") from error
     click.echo(f"{file}: {sum(tensor.numel() for tensor in experiment.model.state_dict().values()):,} numbers")
 
 
@@ -118,8 +127,8 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
 @click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the pictures.")
 @click.pass_context
 def plot(ctx: click.Context, place: str, format_: str) -> None:
-    """Draw a run's curves, and its predictions where they are a curve, into RUN/plots/."""
-    experiment = _open(ctx, place, "latest", quiet=True)
+    """Draw a run's curves and predictions into RUN/plots/."""
+    experiment = _open(ctx, _open_directory(place), "latest", quiet=True)
     for file in experiment.plot(format_):
         click.echo(file)
 

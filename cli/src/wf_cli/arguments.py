@@ -12,6 +12,14 @@ from wf.errors import UsageError, unknown
 
 ADD, REMOVE = "+", "no:"
 
+EVERYWHERE = (
+    ("-p MODULE|FILE", "Load a plugin that is not installed; repeatable."),
+    ("-p no:NAME", "Leave a plugin out: it is not even imported."),
+    ("--only-builtin", "Load just the plugins that come with wf."),
+    ("--traceback", "Show the traceback of an error."),
+)
+"""The options that may stand anywhere on the line, for help."""
+
 
 @dataclass
 class Everywhere:
@@ -22,8 +30,12 @@ class Everywhere:
     traceback: bool = False
 
 
-def take_everywhere(args: Sequence[str]) -> tuple[Everywhere, list[str]]:
+def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everywhere, list[str]]:
     """Take ``-p X``, ``--only-builtin`` and ``--traceback`` out of a line; gives them and the rest.
+
+    Args:
+        args: The line.
+        strict: Whether a ``-p`` without a value is refused; not while a line is being typed.
 
     Raises:
         UsageError: For a ``-p`` without a value.
@@ -33,9 +45,10 @@ def take_everywhere(args: Sequence[str]) -> tuple[Everywhere, list[str]]:
     for word in words:
         if word in ("-p", "--plugin"):
             value = next(words, None)
-            if value is None:
+            if value is not None:
+                found.plugins.append(value)
+            elif strict:
                 raise UsageError(f"{word} needs a module, a file or no:NAME after it")
-            found.plugins.append(value)
         elif word.startswith("-p") and not word.startswith("--") and len(word) > 2:
             found.plugins.append(word[2:])
         elif word.startswith("--plugin="):
@@ -57,7 +70,7 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     A boolean option alone means true: ``--optimizer.nesterov``.
 
     Raises:
-        UsageError: For an unknown kind.
+        UsageError: For an unknown kind, or an option of one of several components that does not say which.
     """
     document: dict[str, Any] = {}
     rest: list[str] = []
@@ -77,10 +90,13 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 def parse_value(text: str) -> Any:
     """A value as TOML where it parses as TOML, else a string; dates and times stay strings."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        document = tomllib.loads(f"values = [{text}]")  # where neither a comment nor a second line can hide
     except tomllib.TOMLDecodeError:
         return text
-    return value if isinstance(value, (bool, int, float, str, list, dict)) else text
+    values = document.pop("values")
+    if document or len(values) != 1 or text.rstrip().endswith(","):
+        return text
+    return values[0] if isinstance(values[0], (bool, int, float, str, list, dict)) else text
 
 
 def names_to_change(kind: str, names: Sequence[str]) -> dict[str, Any]:
@@ -107,15 +123,10 @@ def _is_option(word: str) -> bool:
 def _place(document: dict[str, Any], path: str, value: Any) -> None:
     """Put a value at ``kind.option`` or ``kind.name.option``."""
     kind, *keys = path.split(".")
-    kind = kind.replace("-", "_") if kind not in KINDS else kind
     if kind not in KINDS:
-        raise UsageError(unknown("kind in option", f"--{path}", [f"--{name}.{'.'.join(keys)}" for name in KINDS]))
+        raise UsageError(unknown("kind", kind, KINDS, f"in option --{path}; options are written --KIND.OPTION"))
     if kind in MANY:
-        if len(keys) < 2:
-            raise UsageError(
-                f"--{path}: a run may have several {kind}s; say which one: --{kind}.NAME.{keys[0] or 'OPTION'} VALUE"
-            )
-        name, *keys = keys
+        name, keys = _split_name(kind, keys)
         table = document.setdefault(kind, {}).setdefault("options", {}).setdefault(name, {})
     else:
         table = document.setdefault(kind, {})
@@ -128,3 +139,14 @@ def _place(document: dict[str, Any], path: str, value: Any) -> None:
         inner["use"] = value
     else:
         table[last] = value
+
+
+def _split_name(kind: str, keys: list[str]) -> tuple[str, list[str]]:
+    """The component's name, which has dots where it is ``path.py:Attr``, and the option's path."""
+    end = next((index for index, key in enumerate(keys) if ":" in key), 0) + 1
+    if len(keys) <= end:
+        raise UsageError(
+            f"--{'.'.join((kind, *keys))}: a run may have several {kind}s; say whose option it is\n"
+            f"  write: --{kind}.NAME.OPTION VALUE"
+        )
+    return ".".join(keys[:end]), keys[end:]

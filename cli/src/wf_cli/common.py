@@ -1,44 +1,108 @@
-"""What several verbs share: the registry of this line, and completion of names."""
+"""What several verbs share: the registry of this line, and completion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
-from wf.plugins import Selection
+from wf.component import MANY
+from wf.errors import PluginError, WfError
+from wf.parameters import parameters
+from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
+from wf.plugins import Plugin, Selection
 from wf.registry import Registry
+from wf_cli.arguments import ADD, REMOVE
 from wf_cli.main import everywhere_of
 
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-def registry_of(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
-    """The registry of the plugins that this line asks for.
+
+def discover(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
+    """The registry of the plugins that this line asks for, those that failed included.
 
     Args:
         ctx: Of the verb.
         extra: More plugins, from a run file.
     """
     everywhere = everywhere_of(ctx)
-    names = [*everywhere.plugins, *(name for name in extra if name not in everywhere.plugins)]
+    names = dict.fromkeys((*everywhere.plugins, *extra))
     return Registry.discover(Selection.parse(names, only_builtin=everywhere.only_builtin))
 
 
-def complete_names(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def registry_of(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
+    """As `discover`; a plugin that failed is an error where the line names it, else a warning.
+
+    Raises:
+        PluginError: When a plugin of ``-p`` or of a run file could not be loaded.
+    """
+    registry = discover(ctx, extra)
+    for plugin in registry.plugins:
+        if plugin.status == "failed":
+            _report_failed(plugin, details=everywhere_of(ctx).traceback)
+    return registry
+
+
+def _report_failed(plugin: Plugin, *, details: bool) -> None:
+    message = f"plugin '{plugin.name}' could not be loaded: {plugin.error}"
+    hint = f"leave it out: -p no:{plugin.name}   its traceback: wf list-plugins --traceback"
+    if details:
+        click.echo(plugin.details, err=True)
+    if plugin.distribution is None:  # it is there only because the line or the run file names it
+        raise PluginError(f"{message}\n  see all: wf list-plugins -p {plugin.module} --traceback")
+    click.echo(f"wf: warning: {message}\n  {hint}", err=True)
+
+
+def complete_names(kind: str) -> Complete:
     """Completion of the names of one kind; members of catalogues once their prefix is typed."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        sign = next((sign for sign in ("+", "no:") if incomplete.startswith(sign)), "")
+        sign = next((sign for sign in (ADD, REMOVE) if incomplete.startswith(sign)), "")
         typed = incomplete[len(sign) :]
-        entries = registry_of(ctx).entries(kind, catalogues="/" in typed)
-        found = [
-            CompletionItem(sign + entry.component.name, help=entry.component.summary)
-            for entry in entries
-            if entry.component.name.startswith(typed)
-        ]
-        prefixes = () if "/" in typed else registry_of(ctx).catalogues(kind)
-        return found + [
-            CompletionItem(f"{c.prefix}/", help=c.summary) for c, _ in prefixes if c.prefix.startswith(typed)
-        ]
+        registry = registry_quietly(ctx)
+        entries = registry.entries(kind, catalogues="/" in typed)
+        items = [(entry.component.name, entry.component.summary) for entry in entries]
+        items += [(f"{found.prefix}/", found.summary) for found, _ in registry.catalogues(kind) if "/" not in typed]
+        return [CompletionItem(sign + name, help=text) for name, text in items if name.startswith(typed)]
 
     return complete
+
+
+def complete_component_options(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Completion of ``--loss.``: the options of the component that the line chooses, or of the default."""
+    kind, *keys = incomplete.removeprefix("--").split(".")
+    chosen = ctx.params.get(kind) or DEFAULT_USE.get(kind, "")
+    if kind not in MANY:
+        return _complete_options(ctx, kind, chosen, f"--{kind}.", incomplete)
+    if len(keys) > 1:
+        return _complete_options(ctx, kind, keys[0], f"--{kind}.{keys[0]}.", incomplete)
+    defaults = DEFAULT_HOOKS if kind == "hook" else ()
+    names = [*(name.removeprefix(ADD) for name in chosen if not name.startswith(REMOVE)), *defaults]
+    return [CompletionItem(f"--{kind}.{name}.") for name in dict.fromkeys(names) if name.startswith(keys[0])]
+
+
+def _complete_options(ctx: click.Context, kind: str, name: str, prefix: str, incomplete: str) -> list[CompletionItem]:
+    try:
+        entry = registry_quietly(ctx).find(kind, name)
+        params = parameters(entry.component, entry.load)
+    except WfError:
+        return []
+    items = [CompletionItem(f"{prefix}{param.name}", help=param.help) for param in params]
+    return [item for item in items if item.value.startswith(incomplete)]
+
+
+def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Completion of the runs below ``runs/``, newest last, and of paths."""
+    runs = sorted(entry.parent.name for entry in Path("runs").glob("*/manifest.json"))
+    found = [CompletionItem(name) for name in runs if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="dir")]
+
+
+def registry_quietly(ctx: click.Context) -> Registry:
+    """The registry for completion, which says nothing of what is wrong."""
+    try:
+        return discover(ctx)
+    except WfError:
+        return Registry(())

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import KINDS, REQUIRED, Catalogue, Param
-from wf.errors import UsageError
-from wf.parameters import parameters, type_name
-from wf.registry import Entry, Registry, read_kind
-from wf_cli.common import registry_of
-from wf_cli.output import print_json, table
+from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
+from wf.errors import UsageError, unknown
+from wf.parameters import NULL, parameters, type_name
+from wf.plugins import Plugin
+from wf.registry import PLURALS, Entry, Registry, read_kind
+from wf_cli.common import discover, registry_of, registry_quietly
+from wf_cli.main import everywhere_of
+from wf_cli.output import definitions, paragraphs, print_json, table
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -25,47 +27,56 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @JSON
 @click.pass_context
 def list_plugins(ctx: click.Context, as_json: bool) -> None:
-    """Plugins: name, version, status, components."""
-    plugins = registry_of(ctx).plugins
+    """The plugins: name, version, status and what they bring."""
+    plugins = discover(ctx).plugins
     if as_json:
         print_json([_plugin_record(plugin) for plugin in plugins])
         return
-    rows = [("PLUGIN", "VERSION", "STATUS", "COMPONENTS")]
+    if not plugins:
+        off = "WF_DISABLE_PLUGIN_AUTOLOAD" in os.environ
+        click.echo(f"no plugins {'were asked for: WF_DISABLE_PLUGIN_AUTOLOAD is set' if off else 'are installed'}")
+        return
+    click.echo("\n\n".join(_plugin_block(plugin) for plugin in plugins))
     for plugin in plugins:
-        brought = plugin.error or _summary(plugin.components)
-        rows.append((plugin.name, plugin.version or "-", plugin.status, brought))
-    click.echo(table(rows) if plugins else "no plugins are installed")
+        if plugin.details and everywhere_of(ctx).traceback:
+            click.echo(f"\n{plugin.name}:\n{plugin.details}", err=True)
 
 
 @click.command("list")
-@click.argument("kind", required=False, shell_complete=lambda *_: [CompletionItem(kind) for kind in KINDS])
+@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, KINDS))
 @click.option("--all", "catalogues", is_flag=True, help="Open the catalogues, too.")
 @click.option("--search", metavar="WORD", help="Only those with WORD in name or summary; looks into catalogues.")
 @JSON
 @click.pass_context
 def list_components(ctx: click.Context, kind: str | None, catalogues: bool, search: str | None, as_json: bool) -> None:
-    """Components of a KIND (singular or plural), or all."""
-    wanted = read_kind(kind) if kind else None
+    """The components that can be chosen, of one KIND (losses, models, ...) or of all."""
     registry = registry_of(ctx)
+    wanted = _read_kind(kind, registry) if kind else None
     entries = list(registry.entries(wanted, catalogues=catalogues or search is not None))
     if search is not None:
         entries = [entry for entry in entries if search.lower() in _searchable(entry)]
     if as_json:
         print_json([_component_record(entry) for entry in entries])
         return
+    blocks = []
     for name in KINDS:
         rows = [_row(entry) for entry in entries if entry.component.kind == name]
         if not catalogues and search is None and wanted in (None, name):
             rows += [_catalogue_row(catalogue, plugin.name) for catalogue, plugin in registry.catalogues(name)]
         if rows:
-            click.echo(f"{name}\n{table(rows, indent='  ')}")
-    if not entries:
-        click.echo(f"nothing found{f' for {search!r}' if search else ''}", err=True)
+            blocks.append(f"{paragraphs(f'{name}: {KINDS[name]}')}\n{table(rows, indent='  ')}")
+    click.echo("\n\n".join(blocks), nl=bool(blocks))
+    if not blocks:
+        click.echo(f"wf: nothing found{f' for {search!r}' if search else ''}", err=True)
 
 
 @click.command("show")
 @click.argument(
-    "words", nargs=-1, required=True, metavar="[KIND] NAME", shell_complete=lambda c, p, i: _complete_show(c, i)
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="[KIND] NAME",
+    shell_complete=lambda ctx, param, typed: _complete_show(ctx, typed),
 )
 @click.option("--source", is_flag=True, help="Print the source code.")
 @JSON
@@ -74,7 +85,7 @@ def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool
     """One component: its options, documentation, traits, provider and place."""
     entry = find_any(registry_of(ctx), words)
     if source:
-        click.echo(inspect.getsource(inspect.unwrap(entry.load())).rstrip())
+        click.echo(_source(entry))
     elif as_json:
         print_json(_details(entry))
     else:
@@ -91,17 +102,38 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
         raise UsageError(f"too many words: {' '.join(words)}\n  write: wf show [KIND] NAME")
     if len(words) == 2:
         return registry.find(read_kind(words[0]), words[1])
-    kinds = registry.kinds_of(words[0])
+    word = words[0]
+    kinds = registry.kinds_of(word)
     if len(kinds) == 1:
-        return registry.find(kinds[0], words[0])
+        return registry.find(kinds[0], word)
     if kinds:
         raise UsageError(
-            f"'{words[0]}' is of several kinds\n  say which: " + " or ".join(f"wf show {k} {words[0]}" for k in kinds)
+            f"'{word}' is of several kinds\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
         )
-    from wf.errors import unknown
+    raise UsageError(_explain_unknown(registry, word))
 
+
+def _explain_unknown(registry: Registry, word: str) -> str:
+    if word in KINDS or word in PLURALS:
+        return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
+    if ":" in word:
+        return f"'{word}' is code of your own, which may be of any kind\n  say which: wf show KIND {word}"
+    for catalogue, _ in registry.catalogues():
+        if word.strip("/") == catalogue.prefix:
+            search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
+            return f"'{word}' is a catalogue, not a component\n  list its components: {search}"
     names = [name for kind in KINDS for name in registry.names(kind)]
-    raise UsageError(unknown("component", words[0], names, "see: wf list"))
+    return unknown("component", word, names, "see: wf list")
+
+
+def _read_kind(word: str, registry: Registry) -> str:
+    try:
+        return read_kind(word)
+    except UsageError:
+        kinds = registry.kinds_of(word)
+        if not kinds:
+            raise
+        raise UsageError(f"'{word}' is a {kinds[0]}, not a kind\n  see it: wf show {kinds[0]} {word}") from None
 
 
 def describe(entry: Entry) -> str:
@@ -114,42 +146,56 @@ def describe(entry: Entry) -> str:
     if component.aliases:
         head.append(("aliases", ", ".join(component.aliases)))
     head += [(name, _trait_words(value)) for name, value in _traits(entry).items() if value not in (None, (), "")]
-    parts = [f"{component.kind} {component.name}: {component.summary}", table(head, indent="  ")]
+    parts = [paragraphs(title(entry)), table(head, indent="  ")]
     if text := _documentation(entry):
-        parts.append(textwrap.indent(text, "  "))
+        parts.append(paragraphs(text.replace("``", ""), indent="  "))
     parts.append(options_table(entry))
     return "\n\n".join(part for part in parts if part)
 
 
-def options_table(entry: Entry, *, prefix: bool = True) -> str:
+def title(entry: Entry) -> str:
+    """A component's kind, name and summary on a line."""
+    component = entry.component
+    return f"{component.kind} {component.name}" + (f": {component.summary}" if component.summary else "")
+
+
+def options_table(entry: Entry) -> str:
     """The options of a component: how they are written, their types, defaults and descriptions."""
-    params = parameters(entry.component, entry.load)
+    component = entry.component
+    params = parameters(component, entry.load)
     if not params:
         return "  no options"
-    kind = (
-        f"{entry.component.kind}.{entry.component.name}"
-        if entry.component.kind in ("hook", "metric", "transform")
-        else entry.component.kind
+    prefix = f"--{component.kind}.{component.name}" if component.kind in MANY else f"--{component.kind}"
+    return definitions(
+        [
+            (f"{prefix}.{param.name}  {type_name(param.type)}, {_default(param)}", param.help.replace("``", ""))
+            for param in params
+        ],
+        indent="  ",
     )
-    rows = [
-        (f"--{kind}.{param.name}" if prefix else param.name, type_name(param.type), _default(param), param.help)
-        for param in params
-    ]
-    return table([("option", "type", "default", "meaning"), *rows], indent="  ")
 
 
 def _default(param: Param) -> str:
     if param.source is not None:
         return "from the run"
-    return str(param.default) if param.default is not None else "null"
+    if param.default is REQUIRED:
+        return "required"
+    return f"default {NULL if param.default is None else param.default}"
+
+
+def _source(entry: Entry) -> str:
+    try:
+        return inspect.getsource(inspect.unwrap(entry.load())).rstrip()
+    except (TypeError, OSError) as error:
+        raise UsageError(f"{title(entry)} has no Python source that can be shown: {error}") from error
 
 
 def _documentation(entry: Entry) -> str:
-    """The docstring without its list of arguments, which the table of options shows."""
-    text = inspect.getdoc(entry.load()) or ""
+    """The docstring without its sections: the arguments are in the table of options, the rest is for programmers."""
+    text = inspect.cleandoc(entry.load().__doc__ or "")
     kept, skipping = [], False
     for line in text.splitlines():
-        if line.rstrip() in ("Args:", "Arguments:", "Parameters:"):
+        if line.rstrip() in ("Args:", "Arguments:", "Parameters:", "Returns:", "Raises:"):
             skipping = True
         elif skipping and line and not line.startswith(" "):
             skipping = False
@@ -191,7 +237,7 @@ def _details(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _plugin_record(plugin: Any) -> dict[str, Any]:
+def _plugin_record(plugin: Plugin) -> dict[str, Any]:
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
@@ -222,14 +268,18 @@ def _component_record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _summary(components: Any) -> str:
-    """``3 losses: l1, mse, nll`` a kind."""
-    parts = []
-    for kind in KINDS:
-        names = [f"{c.prefix}/*" if isinstance(c, Catalogue) else c.name for c in components if c.kind == kind]
-        if names:
-            parts.append(f"{kind}: {', '.join(names)}")
-    return "; ".join(parts)
+def _plugin_block(plugin: Plugin) -> str:
+    """A plugin on a line, and below it what it brings or why it does not."""
+    head = [plugin.name, plugin.version or plugin.module, plugin.status]
+    if plugin.distribution not in (None, plugin.name):
+        head.insert(1, f"({plugin.distribution})")
+    names: dict[str, list[str]] = {}
+    for component in plugin.components:
+        name = f"{component.prefix}/..." if isinstance(component, Catalogue) else component.name
+        names.setdefault(component.kind, []).append(name)
+    rows = [(kind, ", ".join(names[kind])) for kind in KINDS if kind in names]
+    rows += [("error", plugin.error)] if plugin.error else []
+    return "\n".join(["  ".join(head), *([table(rows, indent="  ")] if rows else [])])
 
 
 def _row(entry: Entry) -> tuple[str, str, str]:
@@ -246,6 +296,13 @@ def _searchable(entry: Entry) -> str:
     return " ".join((entry.component.name, entry.component.summary, *entry.component.aliases)).lower()
 
 
-def _complete_show(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    names = [entry.component.name for entry in registry_of(ctx).entries()]
-    return [CompletionItem(name) for name in dict.fromkeys([*KINDS, *names]) if name.startswith(incomplete)]
+def _complete_show(ctx: click.Context, typed: str) -> list[CompletionItem]:
+    registry, words = registry_quietly(ctx), ctx.params.get("words") or ()
+    kind = words[0] if words and words[0] in KINDS else None
+    names = [entry.component.name for entry in registry.entries(kind, catalogues="/" in typed)]
+    names += [f"{catalogue.prefix}/" for catalogue, _ in registry.catalogues(kind) if "/" not in typed]
+    return _complete_words(typed, names if kind else [*KINDS, *names])
+
+
+def _complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(typed)]

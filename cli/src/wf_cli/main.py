@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 import wf
 from wf.errors import UsageError, WfError, closest
-from wf_cli.arguments import Everywhere, take_everywhere
+from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
 
 COMMANDS: dict[str, str] = {
-    "list-plugins": "wf_cli.listing:list_plugins",
-    "list": "wf_cli.listing:list_components",
-    "show": "wf_cli.listing:show",
     "run": "wf_cli.running:run",
     "resume": "wf_cli.afterwards:resume",
+    "list": "wf_cli.listing:list_components",
+    "show": "wf_cli.listing:show",
+    "list-plugins": "wf_cli.listing:list_plugins",
     "evaluate": "wf_cli.afterwards:evaluate",
     "predict": "wf_cli.afterwards:predict",
     "export": "wf_cli.afterwards:export",
     "plot": "wf_cli.afterwards:plot",
 }
 """The verbs and where they are; a module is imported when its verb is used or listed."""
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Train": ("run", "resume"),
+    "See what there is": ("list", "show", "list-plugins"),
+    "Use a run": ("evaluate", "predict", "export", "plot"),
+}
+"""The verbs as ``wf --help`` groups them."""
+
+FIRST_STEPS = (
+    ("wf run", "Train on handwritten digits."),
+    ("wf run --loss focal --optimizer adam", "Choose components by name."),
+    ("wf list losses", "See the names there are."),
+    ("wf show focal", "See what one does, and its options."),
+    ("wf run --dataset my.csv --dataset.target y", "Train on your own table."),
+)
 
 SYNONYMS = {"train": "run", "fit": "run", "plugins": "list-plugins", "ls": "list", "test": "evaluate", "info": "show"}
 """What people type from other tools."""
@@ -34,14 +50,17 @@ SYNONYMS = {"train": "run", "fit": "run", "plugins": "list-plugins", "ls": "list
 class Verbs(click.Group):
     """A group that imports a verb when it is needed, and explains unknown ones."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options that may stand anywhere out of the line; nothing else on it asks for help."""
+        ctx.obj, rest = take_everywhere(args, strict=not ctx.resilient_parsing)
+        return super().parse_args(ctx, rest if rest or ctx.resilient_parsing else ["--help"])
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order in which they are explained."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a verb."""
-        import importlib
-
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -52,43 +71,59 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, with suggestions."""
         word = args[0]
-        if self.get_command(ctx, word) is None and not word.startswith("-"):
+        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
             near = [SYNONYMS[word]] if word in SYNONYMS else closest(word, COMMANDS)
             hint = f"\n  did you mean: wf {near[0]}?" if near else ""
             raise UsageError(f"unknown command '{word}'{hint}\n  available: {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """First steps, the verbs in groups, and the options, each in full."""
+        sections: dict[str, Sequence[tuple[str, str]]] = {"First steps": FIRST_STEPS}
+        sections |= {title: tuple((name, self._summary(ctx, name)) for name in SECTIONS[title]) for title in SECTIONS}
+        sections |= {"Anywhere on the line": (*EVERYWHERE, *self._own_options(ctx))}
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows, col_max=42)
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        assert command is not None
+        return (command.help or "").partition("\n\n")[0].replace("\n", " ")
+
+    def _own_options(self, ctx: click.Context) -> list[tuple[str, str]]:
+        return [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))]
+
 
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="COMMAND ...",
+    options_metavar="",
     epilog=(
-        "Anywhere on the line: -p MODULE_OR_FILE loads a plugin, -p no:NAME leaves one out, --only-builtin loads just "
-        "those that come with wf, --traceback shows tracebacks of errors."
+        "wf COMMAND --help explains a command. Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 a plugin cannot be "
+        "loaded, 4 data missing or invalid, 5 diverged, 130 or 143 interrupted."
     ),
 )
 @click.version_option(wf.__version__, prog_name="wf")
 def cli() -> None:
-    """Train PyTorch models from components by name.
-
-    wf run --loss focal --optimizer adam
-    """
+    """Train PyTorch models from components by name: dataset, model, loss, optimizer and more."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code (0 to 5, 130 or 143; see the README)."""
     words = list(sys.argv[1:] if args is None else args)
+    show = "--traceback" in words
     _log_to_stderr()
-    everywhere = Everywhere()
     try:
-        everywhere, words = take_everywhere(words)
-        code = cli.main(words, prog_name="wf", standalone_mode=False, obj=everywhere)
-    except click.exceptions.Abort:
-        code = _say("interrupted", 130)
+        code = cli.main(words, prog_name="wf", standalone_mode=False)
+    except click.exceptions.Abort as error:  # also click's name for an EOFError, which is no interruption
+        cause = error.__cause__
+        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say("interrupted", 130)
     except click.ClickException as error:
-        code = _say(explain_click(error), 2, show=everywhere.traceback)
+        code = _say(explain_click(error, words), 2, show=show)
     except WfError as error:
-        code = _say(_with_notes(error), error.exit_code, show=everywhere.traceback)
+        code = _say(_with_notes(error), error.exit_code, show=show)
     except KeyboardInterrupt:
         code = _say("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone: nothing is left to be said
@@ -99,14 +134,18 @@ def main(args: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def explain_click(error: click.ClickException) -> str:
-    """Click's message in wf's words."""
+def explain_click(error: click.ClickException, words: Sequence[str]) -> str:
+    """Click's message in wf's words.
+
+    Args:
+        error: What click says.
+        words: The command line, which says the verb where the error does not.
+    """
+    verb = " ".join(("wf", *[word for word in words if word in COMMANDS][:1]))
     if isinstance(error, click.NoSuchOption):
         near = f"\n  did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
-        verb = error.ctx.command_path if error.ctx else "wf"
         own = "\n  a component's own options are written --KIND.OPTION, as --loss.gamma 2" if verb == "wf run" else ""
         return f"unknown option '{error.option_name}'{near}{own}\n  see: {verb} --help"
-    verb = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "wf"
     return f"{error.format_message().rstrip('.')}\n  see: {verb} --help"
 
 
@@ -122,10 +161,29 @@ def _say(message: str, code: int, *, show: bool = False) -> int:
 
 
 def _explain_bug(error: Exception) -> int:
-    """A failure that wf did not foresee keeps its traceback, and the plugin is named where one is involved."""
+    """A failure that wf did not foresee keeps its traceback, and whose code raised it is named."""
     traceback.print_exception(error)
-    click.echo(f"wf: unexpected failure: {type(error).__name__}: {error}", err=True)
+    culprit = _culprit(error)
+    where = f" in {culprit}" if culprit else ""
+    click.echo(f"wf: unexpected failure{where}: {type(error).__name__}: {error}", err=True)
     return 1
+
+
+def _culprit(error: Exception) -> str:
+    """Whose code raised: the innermost frame of wf, of a plugin or of a file of one's own says it."""
+    from importlib.metadata import entry_points
+
+    from wf.plugins import GROUP
+
+    owners = {entry.module.partition(".")[0]: entry.dist.name for entry in entry_points(group=GROUP) if entry.dist}
+    owners |= {"wf": "wf-core", "wf_cli": "wf-cli"}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next(filter(None, (_owner(frame.f_globals, owners) for frame in reversed(frames))), "")
+
+
+def _owner(module: Mapping[str, Any], owners: Mapping[str, str]) -> str:
+    name = str(module.get("__name__", ""))
+    return str(module.get("__file__")) if name.startswith("wf_file_") else owners.get(name.partition(".")[0], "")
 
 
 class _Handler(logging.Handler):

@@ -26,13 +26,40 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
     padded = [[*row, *[""] * (num_columns - len(row))] for row in rows]
     widths = [max(len(row[column]) for row in padded) for column in range(num_columns - 1)]
     left = len(indent) + sum(width + 2 for width in widths)
-    room = max(24, shutil.get_terminal_size((100, 24)).columns - left)
+    room = max(24, _width() - left)
     lines = []
     for row in padded:
         head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
-        last = textwrap.wrap(row[-1], room) or [""]
+        last = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
         lines += [f"{indent}{head}{last[0]}".rstrip(), *(" " * left + line for line in last[1:])]
     return "\n".join(lines)
+
+
+def definitions(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
+    """Terms, each on a line, with their descriptions wrapped below."""
+    lines = []
+    for term, text in rows:
+        lines += [f"{indent}{term}", *([paragraphs(text, indent=f"{indent}    ")] if text else [])]
+    return "\n".join(lines)
+
+
+def paragraphs(text: str, *, indent: str = "") -> str:
+    """Text wrapped at the terminal's width; paragraphs with indented lines stay as they are."""
+    return "\n\n".join(
+        textwrap.indent(block, indent)
+        if "\n " in block
+        else textwrap.fill(block, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+        for block in text.split("\n\n")
+    )
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 epoch``, ``1,000 steps``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _width() -> int:
+    return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
 
 
 def figures(metrics: Mapping[str, Any]) -> str:
@@ -56,12 +83,12 @@ def figures(metrics: Mapping[str, Any]) -> str:
 
 
 def number(value: Any) -> str:
-    """A figure with four decimals, or in scientific notation where that would not show it."""
+    """A figure with four decimals, or six digits where that would be too many or not show it."""
     if value is None:
         return "-"
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.6g}"
 
 
 def _matrix(value: list[Any]) -> list[str]:

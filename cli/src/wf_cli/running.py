@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from wf.api import read
+from wf.building import Builder
 from wf.component import KINDS, MANY
-from wf.errors import UsageError
+from wf.errors import DivergedError, InterruptedRun, UsageError
+from wf.parameters import NULL
 from wf.plan import check_early, complete
 from wf.registry import Registry
-from wf.runfile import GENERAL, RunFile, check_general, merge
+from wf.runfile import RunFile, check_general, merge
 from wf_cli.arguments import names_to_change, parse_value, take_options
-from wf_cli.common import complete_names, registry_of
-from wf_cli.listing import JSON, options_table
+from wf_cli.common import complete_component_options, registry_of
+from wf_cli.listing import JSON, options_table, title
 from wf_cli.main import everywhere_of
-from wf_cli.output import figures, print_json
+from wf_cli.output import figures, paragraphs, plural, print_json, table
+from wf_cli.run_options import general_options, kind_options, write_options
 
 LISTED = ("eval_splits", "links", "plugins")
 """General keys whose values are lists: on the command line names with commas between them."""
@@ -30,50 +34,37 @@ class RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse a line."""
+        if ctx.resilient_parsing:  # a line that is still being typed
+            return super().parse_args(ctx, args)
         options, rest = take_options(args)
         ctx.meta["options"] = options
         wants_help = any(word in ("-h", "--help") for word in rest)
         result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
         if wants_help:
-            click.echo(self.get_help(ctx))
-            click.echo(_explain_chosen(ctx), nl=False)
+            explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
+            click.echo("\n\n".join([self.get_help(ctx), *explained]))
             ctx.exit()
         return result
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a component's own options, too."""
+        if incomplete.startswith("--") and "." in incomplete:
+            return complete_component_options(ctx, incomplete)
+        return super().shell_complete(ctx, incomplete)
 
-def _kind_options(command: Any) -> Any:
-    for kind in reversed(KINDS):
-        several = kind in MANY
-        command = click.option(
-            f"--{kind}",
-            kind,
-            multiple=several,
-            metavar="[+|no:]NAME" if several else "NAME",
-            shell_complete=complete_names(kind),
-            help=KINDS[kind][0].upper() + KINDS[kind][1:] + ("; may be repeated." if several else "."),
-        )(command)
-    return command
-
-
-def _general_options(command: Any) -> Any:
-    for name, param in reversed(GENERAL.items()):
-        if name in ("shuffle", "plugins"):
-            continue
-        metavar = {"batch_size": "N|full", "split": "A/B/C", "seed": "N", "epochs": "N", "steps": "N"}.get(name, "X")
-        command = click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=param.help)(command)
-    return click.option("--shuffle/--no-shuffle", "shuffle", default=None, help=GENERAL["shuffle"].help)(command)
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options in groups."""
+        write_options(self, ctx, formatter)
 
 
 @click.command("run", cls=RunCommand)
 @click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
-@_kind_options
-@_general_options
+@kind_options
+@general_options
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
-@click.option(
-    "--folds", type=click.IntRange(min=2), metavar="K", help="Cross-validate over K folds, stratified by class."
-)
-@click.option("--name", help="The run directory's name below runs/.")
-@click.option("--run-dir", type=click.Path(), help="The run directory's path.")
+@click.option("--folds", metavar="K", help="Cross-validate over K folds, stratified by class.")
+@click.option("--name", metavar="NAME", help="The run directory's name below runs/. [date-dataset-loss-optimizer]")
+@click.option("--run-dir", metavar="DIR", type=click.Path(), help="The run directory's path, instead of a name.")
 @click.option("--print-config", is_flag=True, help="Print the resolved run file and end.")
 @click.option("--dry-run", is_flag=True, help="Build everything, run two steps and one evaluation, write nothing.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -84,7 +75,7 @@ def run(
     /,
     run_file: str | None,
     lr: str | None,
-    folds: int | None,
+    folds: str | None,
     name: str | None,
     run_dir: str | None,
     print_config: bool,
@@ -93,41 +84,50 @@ def run(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train: components by name, from a run file, or both; the command line wins.
+    """Train a model from components by name, from a run file, or both.
 
-    A component's own options are written --KIND.OPTION VALUE (--loss.gamma 2) or, where a run may have several,
-    --KIND.NAME.OPTION VALUE (--hook.early-stopping.patience 3). Values are TOML where they parse as TOML, else strings;
-    @null is null. One's own code: --model net.py:Net. --help beside a component explains its options.
+    The command line wins over the run file. A component's own options are written --KIND.OPTION VALUE (--loss.gamma 2)
+    or, where a run may have several, --KIND.NAME.OPTION VALUE (--hook.early-stopping.patience 3); --help beside a
+    component explains them. Lists replace the defaults: --hook +NAME adds to them, --hook no:NAME takes away. Where a
+    NAME fits, code of your own does too: --model net.py:Net. Values are TOML where they parse as TOML ('[64, 32]',
+    1e-3, true), else strings; @null is null.
     """
     if name and run_dir:
         raise UsageError("both --name and --run-dir are given; choose one")
+    num_folds = None if folds is None else _num_folds(folds)
     document, folders, registry = assemble(ctx, run_file, lr, settings)
-    plan = complete(document, registry)
-    check_early(plan, registry)
+    check_early(complete(document, registry), registry)
     place = Path(run_dir) if run_dir else Path("runs") / name if name else None
-    _refuse_existing(place)
+    writes = not (dry_run or print_config)
+    if writes:
+        _refuse_existing(place)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
-    if folds is not None and not (dry_run or print_config):
-        _cross_validate(document, folders, registry, folds, place, quiet=quiet, as_json=as_json)
+    if num_folds is not None and writes:
+        _cross_validate(document, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
         return
     from wf.runtime.experiment import Experiment
 
-    writes = not (dry_run or print_config)
     experiment = Experiment(document, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
     if print_config:
         click.echo(experiment.run_file(), nl=False)
         return
-    if not quiet:
-        say_plan(experiment)
+    say_plan(experiment, quiet=quiet)
     if dry_run:
-        metrics = experiment.dry_run()
-        status = {"run_dir": None, "status": "dry-run", "epochs": 0, "steps": 2, "metrics": metrics}
-        print_json(status) if as_json else click.echo(
-            f"{figures(metrics)}\n\ndry run: 2 steps and one evaluation; nothing was written"
-        )
-        return
+        _report_dry_run(experiment.dry_run(), as_json=as_json)
+    else:
+        fit(experiment, as_json=as_json)
+
+
+def fit(experiment: Any, *, as_json: bool, resume: bool = False) -> None:
+    """Train, and print how it ended; an error that leaves a run directory says what can be done with that."""
     try:
-        experiment.fit()
+        experiment.fit(resume=resume)
+    except InterruptedRun as error:
+        error.add_note(f"go on with it: wf resume {experiment.run_dir}")
+        raise
+    except DivergedError as error:
+        error.add_note(f"its figures so far: {experiment.run_dir}/metrics.jsonl")
+        raise
     finally:
         experiment.strategy.close()
     if experiment.strategy.rank == 0:
@@ -141,11 +141,11 @@ def assemble(
     base, folders = read(run_file)
     over = from_line(settings, ctx.meta["options"], lr)
     document, notes = merge(base, over)
+    for note in notes:
+        click.echo(f"wf: {note}", err=True)
     plugins = [*document.get("plugins", []), *(p for p in everywhere_of(ctx).plugins if not p.startswith("no:"))]
     if plugins:
         document["plugins"] = list(dict.fromkeys(plugins))
-    for note in notes:
-        click.echo(f"wf: {note}", err=True)
     return document, folders, registry_of(ctx, tuple(document.get("plugins", [])))
 
 
@@ -162,21 +162,26 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
         else:
             over[key] = check_general(key, _general_value(key, value))
     if lr is not None:
-        over["optimizer"] = {**over.get("optimizer", {}), "lr": parse_value(lr)}
+        optimizer = over.get("optimizer", {})
+        if "lr" in optimizer:
+            raise UsageError("both --lr and --optimizer.lr are given; they are the same option, choose one")
+        over["optimizer"] = {**optimizer, "lr": parse_value(lr)}
     if over.get("epochs") is not None and over.get("steps") is not None:
         raise UsageError("both --epochs and --steps are given; say how long to train in one of them")
     return over
 
 
-def say_plan(experiment: Any) -> None:
-    """Say on standard error what will be trained, and what wf decided."""
-    plan, data = experiment.plan, experiment.data
-    sizes = ", ".join(f"{split} {data.num_samples(split):,}" for split in data.splits)
-    parts = ", ".join(f"{kind} {experiment.name(kind)}" for kind in ("model", "loss", "optimizer") if kind in plan)
-    length = f"{plan['epochs']} epochs" if plan["epochs"] is not None else f"{plan['steps']} steps"
-    click.echo(f"wf: dataset {experiment.name('dataset')} ({sizes}), {parts}, {length}", err=True)
+def say_plan(experiment: Any, *, quiet: bool = False) -> None:
+    """Say on standard error what will be trained and what wf decided; only warnings when it is to be quiet."""
+    if not quiet:
+        plan, data = experiment.plan, experiment.data
+        sizes = ", ".join(f"{split} {data.num_samples(split):,}" for split in data.splits)
+        parts = ", ".join(f"{kind} {experiment.name(kind)}" for kind in ("model", "loss", "optimizer") if kind in plan)
+        until = plural(plan["steps"], "step") if plan["epochs"] is None else plural(plan["epochs"], "epoch")
+        click.echo(f"wf: dataset {experiment.name('dataset')} ({sizes}), {parts}, {until}", err=True)
     for message in experiment.messages:
-        click.echo(f"wf: {message}", err=True)
+        if not quiet or message.startswith("warning:"):
+            click.echo(f"wf: {message}", err=True)
 
 
 def report(experiment: Any, *, as_json: bool) -> None:
@@ -198,21 +203,33 @@ def report(experiment: Any, *, as_json: bool) -> None:
         if loop.keep == "best" and loop.best is not None
         else f"of the last step, {loop.progress.step:,}"
     )
-    lines = [figures(experiment.metrics), "", f"weights        {kept}"]
+    rows = [("weights", kept)]
     if loop.stop_reason:
-        lines.append(f"stopped        {loop.stop_reason}")
-    lines += [f"{name:<13}  {text}" for name, text in loop.notes.items()]
-    lines.append(f"run directory  {experiment.run_dir}")
-    click.echo("\n".join(lines))
+        rows.append(("stopped", loop.stop_reason))
+    rows += [*loop.notes.items(), ("run directory", str(experiment.run_dir))]
+    click.echo(f"{figures(experiment.metrics)}\n\n{table(rows)}")
+
+
+def _report_dry_run(metrics: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"run_dir": None, "status": "dry-run", "epochs": 0, "steps": 2, "metrics": metrics})
+    else:
+        click.echo(f"{figures(metrics)}\n\ndry run: 2 steps and one evaluation; nothing was written")
+
+
+def _num_folds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise UsageError(f"--folds must be a whole number from 2 on, not {text}")
+    return int(text)
 
 
 def _general_value(key: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    if key in LISTED:
+    if key in LISTED and value != NULL:
         parsed = parse_value(value)
         return parsed if isinstance(parsed, list) else [word for word in value.split(",") if word]
-    return value if value == "@null" else _plain_value(value)
+    return _plain_value(value)
 
 
 def _plain_value(text: str) -> Any:
@@ -234,9 +251,9 @@ def _cross_validate(
     from wf.runtime.folds import cross_validate
 
     def announce(number: int, experiment: Any) -> None:
+        if number == 1:
+            say_plan(experiment, quiet=quiet)
         if not quiet:
-            if number == 1:
-                say_plan(experiment)
             click.echo(f"wf: fold {number}/{folds}", err=True)
 
     result = cross_validate(document, registry, folds, run_dir=place, folders=folders, quiet=quiet, announce=announce)
@@ -246,18 +263,15 @@ def _cross_validate(
     click.echo(f"{result.table()}\n\nrun directory  {result.run_dir}")
 
 
-def _explain_chosen(ctx: click.Context) -> str:
-    """The options of the components that the line or its run file name."""
+def _explain_chosen(ctx: click.Context) -> list[str]:
+    """The options of the components that the line or its run file names, a text each."""
     params = {key: value for key, value in ctx.params.items() if key in KINDS}
-    document, _, registry = assemble(ctx, ctx.params.get("run_file"), None, params)
-    parts = []
+    document, folders, registry = assemble(ctx, ctx.params.get("run_file"), None, params)
+    plan = complete(document, registry)
+    builder, texts = Builder(registry, folders=folders), []
     for kind in KINDS:
-        value = document.get(kind) or {}
-        tables = (
-            value if isinstance(value, list) else value.get("tables", [value]) if isinstance(value, Mapping) else []
-        )
-        for chosen in tables:
-            if isinstance(chosen.get("use"), str):
-                entry = registry.find(kind, chosen["use"])
-                parts.append(f"\n{kind} {entry.component.name}: {entry.component.summary}\n{options_table(entry)}\n")
-    return "".join(parts)
+        value = plan[kind] if kind == "dataset" and kind in document else document.get(kind) or []
+        tables = value if isinstance(value, list) else value.get("tables", [value])
+        entries = [builder.entry(kind, chosen["use"]) for chosen in tables if isinstance(chosen.get("use"), str)]
+        texts += [f"{paragraphs(title(entry))}\n{options_table(entry)}" for entry in entries if entry]
+    return texts

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
-from wf.plugins import Selection
-from wf.registry import Registry
+from wf.plugins import Selection, is_path
+from wf.registry import Registry, read_kind
 from wf.rundir import RunDirectory
 from wf.runfile import RunFile, check, load, merge
 
@@ -67,7 +67,7 @@ def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **sett
     return build(source, **settings).fit()
 
 
-def create(kind: str, name: str, *, registry: Registry | None = None, **options: Any) -> Any:
+def create(kind: str, name: str, /, *, registry: Registry | None = None, **options: Any) -> Any:
     """Make one component by name.
 
     Args:
@@ -79,7 +79,7 @@ def create(kind: str, name: str, *, registry: Registry | None = None, **options:
     Raises:
         UsageError: For an unknown name, option or value.
     """
-    return Builder(registry or Registry.discover()).build(kind, {"use": name, **options}).value
+    return Builder(registry or Registry.discover()).build(read_kind(kind), {"use": name, **options}).value
 
 
 def load_model(place: str | os.PathLike[str], checkpoint: str = "latest") -> nn.Module:
@@ -129,7 +129,16 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[Run
     if isinstance(source, Mapping):
         return check(source), ()
     path = Path(source)
-    return load(path), (path.parent / "code", path.parent)
+    document, folders = load(path), (path.parent / "code", path.parent)
+    if "plugins" in document:
+        document["plugins"] = [_located(name, folders) for name in document["plugins"]]
+    return document, folders
+
+
+def _located(name: str, folders: Sequence[Path]) -> str:
+    """A plugin's file below one of the folders where it is not below the working directory."""
+    places = [folder / name for folder in folders] if is_path(name) and not Path(name).exists() else []
+    return next((str(place) for place in places if place.is_file()), name)
 
 
 __all__ = ["build", "create", "load_model", "read", "reopen", "run"]

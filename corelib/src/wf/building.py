@@ -6,15 +6,20 @@ import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, time
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from wf.component import REQUIRED, Component, Param
 from wf.errors import UsageError, WfError
-from wf.parameters import RUN_VALUES, allows_none, check_known, convert, is_function_loss, parameters
+from wf.parameters import RUN_VALUES, allows_none, check_known, convert, is_function_loss, parameters, without_null
 from wf.plugins import is_path
 from wf.registry import Entry, Registry, entry_of
 from wf.runfile import GENERAL
+
+LIVE = "live "
+"""What stands before a live object's class where a run file has names."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Built:
     """Several plugins bring its name, so a run file must say which."""
 
     @property
+    def repeatable(self) -> bool:
+        """Whether its table in a run file makes it again: neither it nor an option is a live object."""
+        return self.entry is not None and isinstance(self.entry.component.target, str) and _is_plain(self.options)
+
+    @property
     def name(self) -> str:
         """The component's name, or the live object's class."""
         return self.entry.component.name if self.entry else type(self.value).__name__
@@ -38,7 +48,7 @@ class Built:
     def table(self) -> dict[str, Any]:
         """Its table in a run file."""
         if self.entry is None:
-            return {"use": f"live {type(self.value).__module__}:{type(self.value).__qualname__}"}
+            return {"use": f"{LIVE}{type(self.value).__module__}:{type(self.value).__qualname__}"}
         component = self.entry.component
         own = self.entry.plugin is None
         provider = f"@{self.entry.provider}" if self.ambiguous else ""
@@ -81,7 +91,9 @@ class Builder:
         Raises:
             UsageError: For an unknown name, option or value, or when something that it needs is missing.
         """
-        options = dict(table) if isinstance(table, Mapping) and "use" in table else {"use": table}
+        options = dict(table) if isinstance(table, Mapping) else {"use": table}
+        if "use" not in options:
+            raise UsageError(f"{kind}: its options ({', '.join(options)}) are given, but not which {kind}; say 'use'")
         use = options.pop("use")
         entry = self.entry(kind, use)
         if entry is None:
@@ -108,12 +120,15 @@ class Builder:
             elif param.default is REQUIRED:
                 raise UsageError(_missing(param, owner, component))
             elif entry.plugin is not None:
-                arguments[param.name] = chosen[param.name] = param.default
+                arguments[param.name] = param.default
+                if _is_plain(param.default):  # a run file cannot hold others
+                    chosen[param.name] = param.default
         return arguments, chosen
 
     def _given(self, param: Param, value: Any, owner: str) -> tuple[Any, Any]:
         """The value for the target and the value for the run file."""
-        if param.kind is not None and value not in (None, "@null"):
+        value = without_null(value)
+        if param.kind is not None and value is not None:
             nested = self.build(param.kind, value)
             if nested.entry is not None:
                 _mark(nested.value, nested.entry.component)
@@ -129,9 +144,9 @@ class Builder:
         return f"{self._locate(Path(path))}:{attribute}" if colon and is_path(path) else use
 
     def _locate(self, path: Path) -> Path:
-        """The path itself, or where it is below one of the folders."""
+        """The path itself, or where it is below one of the folders; a file that is gone may lie there as a copy."""
         path = path.expanduser()
-        places = [folder / path for folder in self.folders if not path.is_absolute()]
+        places = [folder / path for folder in self.folders] + [folder / path.name for folder in self.folders]
         return next((place.resolve() for place in (path, *places) if place.exists()), path)
 
     def _fill(self, param: Param, arguments: dict[str, Any], owner: str) -> None:
@@ -149,7 +164,7 @@ class Builder:
     def _call(self, entry: Entry, arguments: dict[str, Any]) -> Any:
         target, component = entry.load(), entry.component
         if is_function_loss(component, target):
-            return functools.partial(target, **arguments) if arguments else target
+            return functools.partial(target, *component.args, **arguments) if component.args or arguments else target
         try:
             return target(*component.args, **arguments)
         except WfError:
@@ -168,6 +183,17 @@ def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind
                 f"  in a run file a key belongs to the [table] above it: move '{name}' above the first table\n"
                 f"  on the command line it is --{name.replace('_', '-')}"
             )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a run file can hold the value, and gives it back."""
+    if isinstance(value, str):
+        return not value.startswith(LIVE)
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or (isinstance(value, (bool, int, float, Path, date, time)) and not isinstance(value, Enum))
 
 
 def _mark(value: Any, component: Component) -> None:
@@ -189,4 +215,5 @@ def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
     targets = values.get("dataset_targets")
     if source in ("num_classes", "class_names", "class_counts") and targets is not None:
         return f"the dataset has {targets} targets, so there are no classes"
-    return f"known here: {', '.join(sorted(name for name in values if name in RUN_VALUES))}"
+    known = sorted(name for name in values if name in RUN_VALUES)
+    return f"known here: {', '.join(known)}" if known else "there is no run here that knows anything"

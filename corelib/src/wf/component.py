@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 from wf.traits import Traits
@@ -98,8 +99,13 @@ class Component:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
+        for field_name in ("aliases", "params", "args"):
+            if isinstance(getattr(self, field_name), str):
+                raise ValueError(f"component '{self.name}': {field_name} is a string, not a tuple; is a comma missing?")
         for name in (self.name, *self.aliases):
             _check_name(name)
+        if self.call not in ("factory", "function", "auto"):
+            raise ValueError(f"component '{self.name}': call is '{self.call}', not 'factory', 'function' or 'auto'")
         if isinstance(self.target, str):
             module, _, attribute = self.target.rpartition(":")
             if not module or not attribute:
@@ -145,11 +151,7 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """The names of its members, without the prefix."""
-        from importlib.resources import files
-
-        package, _, file = self.index.partition(":")
-        lines = files(package).joinpath(file).read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return list(_read_index(self.index))
 
     def member(self, name: str) -> Component:
         """The component of one member."""
@@ -166,14 +168,28 @@ class Catalogue:
         )
 
 
+@cache
+def _read_index(index: str) -> tuple[str, ...]:
+    from importlib.resources import files
+
+    package, _, file = index.partition(":")
+    lines = files(package).joinpath(file).read_text(encoding="utf-8").splitlines()
+    names = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    for name in names:
+        _check_name(f"x/{name}")
+    return names
+
+
 def with_target(component: Component, target: Callable[..., Any]) -> Component:
     """The same component, its target loaded."""
     return replace(component, target=target)
 
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]*\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._/-]*)?\Z")
 
 
 def _check_name(name: str) -> None:
     if not _NAME.match(name):
-        raise ValueError(f"'{name}' is not a component name: use lower case, digits, '-', '_', '.' and '/'")
+        raise ValueError(
+            f"'{name}' is not a component name: use lower case, digits, '-', '_', '.' (upper case after a '/')"
+        )

@@ -57,6 +57,11 @@ def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     return [plain[key] for key in dict.fromkeys([*matches, *sorted(prefixed)])][:limit]
 
 
+def article(word: str) -> str:
+    """The indefinite article of a word."""
+    return "an" if word[:1] in tuple("aeiou") else "a"
+
+
 def unknown(
     what: str, word: str, candidates: Iterable[str], hint: str = "", *, of: str = "", also: Iterable[str] = ()
 ) -> str:

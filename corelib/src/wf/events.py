@@ -32,30 +32,31 @@ class Hook:
         """After each update. Called every step: reading ``run.loss`` as a number here makes the device wait."""
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """At each log interval and at the end of each epoch, a sync point.
+        """At each log interval, before each evaluation, at the end of each epoch and of the run, a sync point.
 
-        `record` has plain numbers: ``loss`` (the last batch's), ``running_loss`` (mean since the last record) and, at
-        the end of an epoch, ``epoch_loss`` (mean over its samples). A hook may add to it.
+        `record` has plain numbers: ``loss`` (the last batch's), ``running_loss`` (mean over the batches since the last
+        record, where there are any) and, at the end of an epoch, ``epoch_loss`` (mean over its samples). A hook may add
+        to it.
         """
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """After a split was evaluated, a sync point."""
 
-    def on_checkpoint_end(self, run: Loop, place: str) -> None:
-        """After a checkpoint was committed at `place`."""
-
     def on_epoch_end(self, run: Loop) -> None:
         """After the last batch of an epoch and its evaluation; ``run.progress.epoch`` is still this epoch."""
 
-    def on_exception(self, run: Loop, error: BaseException) -> None:
-        """When the run ends with an error, before it is raised."""
+    def on_checkpoint_end(self, run: Loop, place: str) -> None:
+        """After a checkpoint was committed at `place`, after a step or an epoch."""
 
     def on_run_end(self, run: Loop) -> None:
         """After the final evaluation of a run that was not ended by an error."""
 
+    def on_exception(self, run: Loop, error: BaseException) -> None:
+        """When the run ends with an error, before it is raised; what a hook raises here is added to it as a note."""
+
 
 EVENTS: tuple[str, ...] = tuple(name for name in vars(Hook) if name.startswith("on_"))
-"""The names of all events, in the order in which they happen."""
+"""The names of all events, in the order in which they happen in an epoch that ends the run."""
 
 
 def listeners(event: str, parts: Iterable[Any]) -> tuple[Callable[..., None], ...]:
@@ -75,6 +76,8 @@ def check_events(parts: Iterable[Any]) -> None:
         UsageError: Naming the class, the method and the event that was probably meant.
     """
     for part in parts:
+        if inspect.isclass(part):
+            raise UsageError(f"{part.__name__} is a class where an object of it is wanted: {part.__name__}()")
         owner = type(part).__name__
         for name in dir(type(part)):
             if name.startswith("on_") and name not in EVENTS and callable(getattr(part, name)):

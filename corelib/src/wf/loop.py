@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wf.errors import UsageError
+from wf.errors import DataError, UsageError, unknown
 from wf.events import EVENTS, check_events, listeners
 from wf.protocols import Checkpointer, Evaluator, Stateful, TrainData, Trainer
 
@@ -49,6 +50,11 @@ class Every:
     num: float
     unit: str = "epochs"
 
+    def __post_init__(self) -> None:
+        whole = self.unit == "minutes" or float(self.num).is_integer()
+        if self.unit not in ("steps", "epochs", "minutes") or not 0 < self.num < math.inf or not whole:
+            raise UsageError(f"'{self}' is not a cadence; write for example 50steps, 2epochs or 10min")
+
     @classmethod
     def parse(cls, text: str | float) -> Every:
         """Read ``50steps``, ``2epochs``, ``10min``, or a bare number of epochs.
@@ -56,14 +62,14 @@ class Every:
         Raises:
             UsageError: For anything else.
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(steps?|epochs?|min|minutes?)?", str(text).strip())
-        unit = {"s": "steps", "m": "minutes"}.get((match[2] or "e")[0], "epochs") if match else ""
-        if not match or float(match[1]) <= 0 or (unit != "minutes" and not float(match[1]).is_integer()):
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(steps?|epochs?|min|minutes?)?", str(text).strip())
+        if not match:
             raise UsageError(f"'{text}' is not a cadence; write for example 50steps, 2epochs or 10min")
-        return cls(float(match[1]), unit)
+        return cls(float(match[1]), {"s": "steps", "m": "minutes"}.get((match[2] or "e")[0], "epochs"))
 
     def __str__(self) -> str:
-        return f"{self.num:g}{'min' if self.unit == 'minutes' else self.unit}"
+        num = int(self.num) if float(self.num).is_integer() else self.num
+        return f"{num}{'min' if self.unit == 'minutes' else self.unit}"
 
 
 class Loop:
@@ -75,8 +81,8 @@ class Loop:
             for batch in data.epoch(epoch):
                 loss = trainer.train_step(batch)
                 now and then: log, evaluate, save
-            evaluate; save
-        evaluate every split once with the weights that the run keeps
+            log, evaluate, save
+        save; log; evaluate every split once with the weights that the run keeps
 
     Args:
         trainer: Makes one update from one batch.
@@ -88,11 +94,15 @@ class Loop:
         eval_splits: The splits that are evaluated at that cadence.
         final_splits: The splits that are evaluated once at the end.
         checkpoint_every: When a checkpoint is saved; None only at the end and before a stop.
-        keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps.
+        keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps. The best ones come
+            from their checkpoint, so without a checkpointer it is always the last ones.
         monitor: The figure that decides what is best, as ``validation/loss``.
         larger_is_better: The direction of `monitor`.
         parts: What is saved beside the position: model, optimizer, ... by name.
         agree: Makes one decision of many processes; see `Strategy.agree`.
+
+    Raises:
+        UsageError: For a cadence or a choice that there is not.
     """
 
     def __init__(
@@ -113,6 +123,7 @@ class Loop:
         parts: Mapping[str, Stateful] | None = None,
         agree: Callable[[bool], bool] = bool,
     ) -> None:
+        _check_settings(log_every, eval_every, keep)
         self.trainer, self.evaluator, self.checkpointer = trainer, evaluator, checkpointer
         self.hooks = tuple(hooks)
         self.log_every, self.eval_every, self.checkpoint_every = log_every, eval_every, checkpoint_every
@@ -135,8 +146,8 @@ class Loop:
         self._stop_requested: str | None = None
         self._pause_at = 0
         self._pending: list[Any] = []
-        self._epoch_losses: list[tuple[float, int]] = []
         self._sizes: list[int] = []
+        self._losses = _Losses()
         self._saved_at = (-1, -1)
         self._evaluated_at: dict[str, int] = {}
         self._saved_time = time.monotonic()
@@ -151,11 +162,17 @@ class Loop:
 
         Returns:
             Itself: its ``metrics`` hold the last figures of each split.
+
+        Raises:
+            DataError: When an epoch has no batches.
+            UsageError: For a hook or a length that cannot work.
         """
+        if not isinstance(until, (Epochs, Steps)):
+            raise UsageError(f"until is {until!r}; say Epochs(10) or Steps(5000)")
         source: TrainData = data if isinstance(data, TrainData) else _Batches(data)
         self.until, self.num_batches = until, source.num_batches
         self.stop_reason = self._stop_requested = None
-        self.finished = False
+        self.finished, self._saved_time = False, time.monotonic()
         self._bind()
         progress, train_step, step_end = self.progress, self.trainer.train_step, self._events["on_step_end"]
         try:
@@ -178,30 +195,23 @@ class Loop:
                     self._end_epoch()
             self._finish()
         except BaseException as error:
-            self._call("on_exception", self, error)
+            self._tell_of(error)
             raise
         return self
 
     def stop(self, reason: str) -> None:
-        """Ask the run to end after the present step; a checkpoint is saved and the end is as usual."""
+        """Ask the run to end after the present step; a checkpoint is saved and the end is as usual.
+
+        Of several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
+        """
         self._stop_requested = reason
         if self.agree is bool:  # several processes must all pause at the same step
             self._pause_at = 0
 
     def log(self, *, end_of_epoch: bool = False) -> None:
         """Read the losses since the last record and tell the listeners: a sync point."""
-        if not self._pending and not end_of_epoch:
-            return
-        read = getattr(self.trainer, "read", _read_each)
-        losses = read(self._pending)
-        self._epoch_losses += zip(losses, self._sizes, strict=True)
-        self._pending, self._sizes = [], []
-        record: dict[str, Any] = {}
-        if losses:
-            record = {"loss": losses[-1], "running_loss": _mean((value, 1) for value in losses)}
-        if end_of_epoch and self._epoch_losses:
-            record["epoch_loss"] = _mean(self._epoch_losses)
-            self._epoch_losses = []
+        self._read()
+        record = self._losses.record(end_of_epoch=end_of_epoch)
         if record:
             self._call("on_log", self, record)
 
@@ -219,18 +229,21 @@ class Loop:
         """Commit a checkpoint of the present state, unless this very step has been saved."""
         if self.checkpointer is None or self._saved_at == (self.progress.epoch, self.progress.step):
             return
-        self.log()  # a hook that watches for non-finite losses hears of them before the commit
+        self._read()
+        if not self._losses.finite:
+            self.log()  # a hook that watches for it hears of it before the commit
         place = self.checkpointer.save(self.state_dict(), asdict(self.progress), self.metrics)
         self._saved_at, self._saved_time = (self.progress.epoch, self.progress.step), time.monotonic()
         self._call("on_checkpoint_end", self, place)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, as tensors and plain values."""
+        """Everything that a resumed run needs, as tensors and plain values: a sync point."""
+        self._read()
         return {
             "progress": asdict(self.progress),
             "metrics": dict(self.metrics),
             "best": self.best,
-            "epoch_losses": list(self._epoch_losses),
+            "losses": asdict(self._losses),
             "parts": {name: dict(part.state_dict()) for name, part in self._stateful().items()},
         }
 
@@ -255,7 +268,8 @@ class Loop:
             here[name].load_state_dict(there[name])
         self.progress = Progress(**state["progress"])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
-        self._epoch_losses = [(value, size) for value, size in state["epoch_losses"]]
+        self._pending, self._sizes, self._losses = [], [], _Losses(**state["losses"])
+        self._evaluated_at = {}
         self._saved_at = (self.progress.epoch, self.progress.step)
 
     def _stateful(self) -> dict[str, Stateful]:
@@ -264,8 +278,15 @@ class Loop:
             parts["trainer"] = self.trainer
         for hook in self.hooks:
             if isinstance(hook, Stateful):
-                parts[f"hook/{type(hook).__name__}"] = hook
+                parts[_free_name(f"hook/{type(hook).__name__}", parts)] = hook
         return parts
+
+    def _read(self) -> None:
+        """Read the losses that are still on their device: the host waits here."""
+        if self._pending:
+            losses = getattr(self.trainer, "read", _read_each)(self._pending)
+            self._losses.add(losses, self._sizes)
+            self._pending, self._sizes = [], []
 
     def _bind(self) -> None:
         parts = [part for part in (self.trainer, self.evaluator, self.checkpointer, *self.hooks) if part is not None]
@@ -284,15 +305,29 @@ class Loop:
         for listen in self._events.get(event, ()):
             listen(*args)
 
+    def _tell_of(self, error: BaseException) -> None:
+        """Tell every listener of an error; one that fails itself must not hide it."""
+        for listen in self._events.get("on_exception", ()):
+            try:
+                listen(self, error)
+            except Exception as another:
+                error.add_note(f"{_owner(listen)}.on_exception failed too: {type(another).__name__}: {another}")
+
     def _done(self) -> bool:
-        if self.stop_reason is not None:
-            return True
-        if isinstance(self.until, Epochs):
-            return self.progress.epoch >= self.until.num
-        return self.progress.step >= self.until.num
+        return self._stopping() or self._reached(Epochs) or self._reached(Steps)
+
+    def _reached(self, unit: type[Epochs | Steps]) -> bool:
+        done = self.progress.epoch if unit is Epochs else self.progress.step
+        return isinstance(self.until, unit) and done >= self.until.num
+
+    def _stopping(self) -> bool:
+        """Whether the run is to end, decided together; every process must ask at the same steps."""
+        if self.stop_reason is None and self.agree(self._stop_requested is not None):
+            self.stop_reason = self._stop_requested or "stopped by another process"
+        return self.stop_reason is not None
 
     def _pause(self) -> bool:
-        """What is due after this step; True when the epoch is to be left."""
+        """Do what is due after this step; True when the epoch is to be left. `_end_epoch` goes on after its last."""
         progress = self.progress
         last = progress.batch == self.num_batches
         if (progress.batch - 1) % self.log_every == 0 and not last:
@@ -301,19 +336,17 @@ class Loop:
             self.log()
             if self._evaluate():
                 self.save()
-        if self.agree(self._stop_requested is not None):
-            self.stop_reason = self._stop_requested or "stopped by another process"
-        stopping = self.stop_reason is not None or (isinstance(self.until, Steps) and self._done())
-        if stopping and not last:
-            self.log()
+        if not last and (self._stopping() or self._reached(Steps)):
             return True
-        if _due(self.checkpoint_every, progress.step) or self._checkpoint_time():
+        if not last and (_due(self.checkpoint_every, progress.step) or self._checkpoint_time()):
             self.save()
         self._pause_at = self._next_pause()
         return False
 
     def _next_pause(self) -> int:
         step, batch = self.progress.step, self.progress.batch
+        if self._stop_requested is not None and self.agree is bool:  # by what has just been told
+            return 0
         candidates = [step + self.log_every - (batch - 1) % self.log_every]
         for cadence in (self.eval_every, self.checkpoint_every):
             if cadence is not None and cadence.unit == "steps":
@@ -323,15 +356,19 @@ class Loop:
         return min(candidates)
 
     def _end_epoch(self) -> None:
-        progress = self.progress
+        progress, cadence = self.progress, self.checkpoint_every
+        if progress.batch == 0:
+            raise DataError(
+                f"there are no batches to train on in epoch {progress.epoch + 1}\n"
+                "  an iterator is used up after one pass: give a list, a DataLoader or a TrainData"
+            )
         self.log(end_of_epoch=True)
         improved = _due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
         self._call("on_epoch_end", self)
         progress.epoch += 1
         progress.batch = 0
-        if self.agree(self._stop_requested is not None):
-            self.stop_reason = self._stop_requested or "stopped by another process"
-        if improved or _due(self.checkpoint_every, progress.epoch, "epochs"):
+        due = _due(cadence, progress.epoch, "epochs") or _due(cadence, progress.step) or self._checkpoint_time()
+        if improved or due:
             self.save()
 
     def _checkpoint_time(self) -> bool:
@@ -343,8 +380,12 @@ class Loop:
     def _evaluate(self) -> bool:
         """Evaluate at the cadence; True when the result is the best so far and is to be kept."""
         self.evaluate(self.eval_splits)
-        value = self.metrics.get(self.monitor)
-        if self.keep != "best" or value is None or math.isnan(value):
+        if self.keep != "best" or self.evaluator is None:
+            return False
+        if self.monitor not in self.metrics:
+            raise UsageError(unknown("figure in 'monitor':", self.monitor, self.metrics))
+        value = self.metrics[self.monitor]
+        if value is None or math.isnan(value):
             return False
         if self.best is None or (value > self.best if self.larger_is_better else value < self.best):
             self.best = value
@@ -353,6 +394,7 @@ class Loop:
 
     def _finish(self) -> None:
         self.save()
+        self.log()  # after the checkpoint, so that a run that goes on from it has the records of an uninterrupted one
         self.finished = True
         if self.keep == "best" and self.checkpointer is not None and self.best is not None:
             self._restore_best()
@@ -374,12 +416,23 @@ class _Batches:
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self._batches = batches
-        self.num_batches = len(batches) if isinstance(batches, Sized) else None
+        try:
+            self.num_batches = len(batches) if isinstance(batches, Sized) else None
+        except TypeError:  # a DataLoader has a length only where its dataset has one
+            self.num_batches = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         for number, batch in enumerate(self._batches):
             if number >= start:
-                yield batch if hasattr(batch, "size") else PlainBatch(*batch)
+                yield _as_batch(batch)
+
+
+def _as_batch(batch: Any) -> Any:
+    if isinstance(getattr(batch, "size", None), int):
+        return batch
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return PlainBatch(*batch)
+    raise UsageError(f"a batch is {type(batch).__name__}; it must be a pair (inputs, targets) or have an int `size`")
 
 
 class PlainBatch:
@@ -393,17 +446,63 @@ class PlainBatch:
         self.size = len(inputs)
 
 
+@dataclass
+class _Losses:
+    """The losses that have been read, as far as records to come need them."""
+
+    last: float | None = None
+    since_record: list[float] = field(default_factory=list)
+    epoch_sum: float = 0.0
+    """Of each batch's loss times its size."""
+    epoch_samples: int = 0
+
+    @property
+    def finite(self) -> bool:
+        return all(map(math.isfinite, self.since_record))
+
+    def add(self, losses: Sequence[float], sizes: Sequence[int]) -> None:
+        for loss, size in zip(losses, sizes, strict=True):
+            self.last = loss
+            self.since_record.append(loss)
+            self.epoch_sum += loss * size
+            self.epoch_samples += size
+
+    def record(self, *, end_of_epoch: bool) -> dict[str, Any]:
+        """The next record; empty when there is nothing to say."""
+        record: dict[str, Any] = {}
+        if self.since_record:
+            record = {"loss": self.last, "running_loss": math.fsum(self.since_record) / len(self.since_record)}
+            self.since_record = []
+        if end_of_epoch and self.epoch_samples:
+            record = {"loss": self.last, **record, "epoch_loss": self.epoch_sum / self.epoch_samples}
+            self.epoch_sum, self.epoch_samples = 0.0, 0
+        return record
+
+
+def _check_settings(log_every: int, eval_every: Every | None, keep: str) -> None:
+    if log_every < 1:
+        raise UsageError(f"log_every must be at least 1, not {log_every}")
+    if eval_every is not None and eval_every.unit == "minutes":
+        raise UsageError(f"eval_every counts epochs or steps, not minutes: {eval_every}")
+    if keep not in ("last", "best"):
+        raise UsageError(unknown("value of 'keep':", keep, ["last", "best"]))
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """The name, numbered where it is taken."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
+
+
 def _due(cadence: Every | None, count: int, unit: str = "steps") -> bool:
     return cadence is not None and cadence.unit == unit and count % int(cadence.num) == 0
 
 
-def _mean(pairs: Iterable[tuple[float, int]]) -> float:
-    values = list(pairs)
-    return math.fsum(value * weight for value, weight in values) / sum(weight for _, weight in values)
-
-
 def _read_each(losses: Sequence[Any]) -> list[float]:
-    return [float(loss) for loss in losses]
+    try:
+        return [float(loss) for loss in losses]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the trainer's train_step must return the loss, a number or a 0-d tensor: {error}") from error
 
 
 def _with_run(call: Callable[..., None], run: Loop) -> Callable[[], None]:

@@ -5,16 +5,18 @@ One source feeds ``--loss.gamma``, ``wf show``, validation and the resolved run 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from wf.component import REQUIRED, Component, Nested, Param
-from wf.errors import UsageError, unknown
+from wf.errors import PluginError, UsageError, article, unknown
 
 RUN_VALUES: dict[str, str] = {
     "seed": "int: the run's seed",
@@ -65,6 +67,7 @@ def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> 
     if params is None:
         target = load()
         params = from_signature(target, skip=len(component.args) + (2 if is_function_loss(component, target) else 0))
+    _check_inject(component, params)
     return tuple(_with_source(param, component.inject) for param in params)
 
 
@@ -75,7 +78,10 @@ def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ..
         target: A class or function.
         skip: Leading parameters that are no options.
     """
-    signature = inspect.signature(target)
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # a builtin that does not say its own
+        return ()
     hints = _hints(target)
     help_texts = _docstring_params(target)
     named = [
@@ -95,8 +101,9 @@ def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
         return component.call == "function"
     if component.kind != "loss" or not inspect.isfunction(target):
         return False
-    first = list(inspect.signature(target).parameters.values())[:2]
-    required = [parameter for parameter in first if parameter.default is parameter.empty]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    first = list(inspect.signature(target).parameters.values())[len(component.args) :][:2]
+    required = [one for one in first if one.default is one.empty and one.kind in positional]
     return len(required) == 2 and required[0].name not in RUN_VALUES
 
 
@@ -111,12 +118,24 @@ def convert(param: Param, value: Any, owner: str) -> Any:
     Raises:
         UsageError: When the value does not fit, with the expected type, its choices and the option's description.
     """
-    if isinstance(value, str) and value == NULL:
-        value = None
+    value = without_null(value)
+    if value is None and param.default is None:  # whatever the annotation says
+        return None
     try:
         return _validate(param.type, value)
     except ValueError as error:
         raise UsageError(_explain_misfit(param, value, owner, error)) from None
+
+
+def without_null(value: Any) -> Any:
+    """The value with "@null" as None, in lists and tables too."""
+    if isinstance(value, str):
+        return None if value == NULL else value
+    if type(value) is list:
+        return [without_null(item) for item in value]
+    if type(value) is dict:
+        return {key: without_null(item) for key, item in value.items()}
+    return value
 
 
 def check_known(names: Sequence[str], params: Sequence[Param], owner: str, prefix: str = "") -> None:
@@ -136,8 +155,8 @@ def type_name(annotation: Any) -> str:
     """An annotation as users read it: ``float``, ``list[int]``, ``mean|sum|none``, ``float or null``."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        nested = next((extra for extra in args[1:] if isinstance(extra, Nested)), None)
-        return f"a {nested.kind}" if nested else type_name(args[0])
+        kind = nested_kind(annotation)
+        return f"{article(kind)} {kind}" if kind else type_name(args[0])
     if origin is typing.Literal:
         return "|".join(str(arg) for arg in args)
     if origin in (typing.Union, types.UnionType):
@@ -152,6 +171,15 @@ def type_name(annotation: Any) -> str:
     return str(getattr(annotation, "__name__", annotation))
 
 
+def nested_kind(annotation: Any) -> str | None:
+    """The kind of component that a parameter is itself, by its annotation."""
+    args = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return next((extra.kind for extra in args[1:] if isinstance(extra, Nested)), None)
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return next(filter(None, map(nested_kind, args)), None) if is_union else None
+
+
 def allows_none(annotation: Any) -> bool:
     """Whether None is among the values of an annotation."""
     if isinstance(annotation, str):
@@ -159,6 +187,17 @@ def allows_none(annotation: Any) -> bool:
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     return annotation is None or type(None) in typing.get_args(annotation)
+
+
+def _check_inject(component: Component, params: Sequence[Param]) -> None:
+    """Refuse a misspelt name in a declaration's `inject`, which would do nothing without a word."""
+    names = [param.name for param in params]
+    for name, source in component.inject.items():
+        of = f"inject of {component.kind} '{component.name}'"
+        if name not in names:
+            raise PluginError(unknown("option", name, names, of=of))
+        if source not in RUN_VALUES:
+            raise PluginError(unknown("run value", source, RUN_VALUES, of=of))
 
 
 def _with_source(param: Param, inject: Mapping[str, str]) -> Param:
@@ -173,15 +212,12 @@ def _with_source(param: Param, inject: Mapping[str, str]) -> Param:
 
 
 def _param(parameter: inspect.Parameter, annotation: Any, help_text: str) -> Param:
-    kind = None
-    if typing.get_origin(annotation) is typing.Annotated:
-        kind = next((extra.kind for extra in typing.get_args(annotation)[1:] if isinstance(extra, Nested)), None)
     return Param(
         name=parameter.name,
         type=Any if annotation is parameter.empty else annotation,
         default=REQUIRED if parameter.default is parameter.empty else parameter.default,
         help=help_text,
-        kind=kind,
+        kind=nested_kind(annotation),
     )
 
 
@@ -190,8 +226,17 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return dict(getattr(function, "__annotations__", {}))
+    except Exception:
+        annotations, names = getattr(function, "__annotations__", {}), getattr(function, "__globals__", {})
+        return {name: _hint(annotation, names) for name, annotation in annotations.items()}
+
+
+def _hint(annotation: Any, names: dict[str, Any]) -> Any:
+    try:
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        return typing.get_type_hints(holder, globalns=names, include_extras=True)["it"]
+    except Exception:  # whatever evaluating a stranger's annotation may raise
+        return annotation
 
 
 def _docstring_params(target: Callable[..., Any]) -> dict[str, str]:
@@ -202,36 +247,42 @@ def _docstring_params(target: Callable[..., Any]) -> dict[str, str]:
         texts.append(target.__init__.__doc__)
     found: dict[str, str] = {}
     for text in filter(None, texts):
-        for param in docstring_parser.parse(text).params:
-            found.setdefault(param.arg_name, " ".join((param.description or "").split()))
+        with contextlib.suppress(docstring_parser.ParseError):
+            for param in docstring_parser.parse(text).params:
+                found.setdefault(param.arg_name, " ".join((param.description or "").split()))
     return found
 
 
 @cache
 def _adapter(annotation: Any) -> Any:
+    """What converts to an annotation; None for one that says nothing about values."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter  # 60 ms, and only where a value is converted
+    from pydantic.warnings import ArbitraryTypeWarning
 
-    try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # a type with a configuration of its own
-        return TypeAdapter(annotation)
+    for config in (ConfigDict(arbitrary_types_allowed=True), None):  # some types have a configuration of their own
+        with contextlib.suppress(PydanticUserError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ArbitraryTypeWarning)  # that it is no type
+            return TypeAdapter(annotation, config=config)
+    return None
 
 
 def _validate(annotation: Any, value: Any) -> Any:
     if annotation is Any or isinstance(annotation, str):
         return value
-    if isinstance(value, bool) and _numeric_only(annotation):
+    if isinstance(value, bool) and _wants_number(annotation):
         raise ValueError("a number, not true or false")
     try:
         adapter = _adapter(annotation)
-    except TypeError:  # an annotation that cannot be hashed or validated says nothing about values
+    except TypeError:  # it cannot be hashed
         return value
-    return adapter.validate_python(value)
+    return value if adapter is None else adapter.validate_python(value)
 
 
-def _numeric_only(annotation: Any) -> bool:
+def _wants_number(annotation: Any) -> bool:
+    """Whether true and false would be taken for 1 and 0."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return all(arg in (int, float, type(None)) for arg in typing.get_args(annotation))
+        args = typing.get_args(annotation)
+        return any(map(_wants_number, args)) and bool not in args and Any not in args
     return annotation in (int, float)
 
 
@@ -244,8 +295,11 @@ def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> 
         lines.append(f"available: {', '.join(choices)}")
     elif hasattr(error, "errors"):
         lines += sorted({detail["msg"] for detail in error.errors()})[:2]
-    if typing.get_origin(param.type) in (list, tuple) or "list[" in type_name(param.type):
-        lines.append(f"write a list, for example '[{value}]'")
+    if "list[" in type_name(param.type) or typing.get_origin(param.type) is tuple:
+        if not isinstance(value, (list, tuple)) and value is not None:
+            lines.append(f"write a list, for example '[{value}]'")
+    elif param.type is str and isinstance(value, (int, float)):
+        lines.append(f"to have it as text put it in quotes: '\"{value}\"'")
     if param.help:
         lines.append(f"{param.name}: {param.help}")
     return "\n  ".join(lines)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wf.compatibility import dataset_targets, resolve
+from wf.compatibility import LINKS, dataset_targets, resolve
 from wf.component import KINDS, MANY
-from wf.errors import UsageError
+from wf.errors import UsageError, unknown
 from wf.parameters import check_known
 from wf.registry import Entry, Registry
 from wf.runfile import GENERAL, RunFile, apply_many, check
@@ -39,7 +39,12 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         UsageError: For an unknown key or name.
     """
     plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
-    plan.update({key: value for key, value in document.items() if isinstance(value, Mapping) and key in MANY})
+    for kind in MANY:
+        if isinstance(document.get(kind), Mapping):
+            plan[kind] = _with_full_names(kind, document[kind], registry)
+    for link in plan["links"] or ():
+        if link not in LINKS:
+            raise UsageError(unknown("link", link, LINKS))
     for kind, name in DEFAULT_USE.items():
         plan[kind] = {"use": name, **plan.get(kind, {})}
     _read_dataset_file(plan["dataset"], registry)
@@ -57,7 +62,8 @@ def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
     if value is None:
         return tables
     if isinstance(value, Mapping):
-        return apply_many(kind, [*tables, *value["tables"]], value["remove"], value["options"])
+        inherited = tables if value["inherit"] else []
+        return apply_many(kind, [*inherited, *value["tables"]], value["remove"], value["options"])
     return value
 
 
@@ -88,7 +94,7 @@ def check_early(plan: Mapping[str, Any], registry: Registry) -> None:
         UsageError: When loss and dataset, or trainer and optimizer, do not fit.
     """
     _check_step_protocol(plan, registry)
-    traits = _traits(registry, "loss", plan["loss"]["use"]) if plan.get("loss") else None
+    traits = _traits(registry, "loss", plan.get("loss", {}).get("use"))
     targets = dataset_targets(_traits(registry, "dataset", plan["dataset"]["use"]))
     model = _traits(registry, "model", plan["model"]["use"])
     if not isinstance(traits, LossTraits) or targets is None:
@@ -109,6 +115,27 @@ def data_dir() -> Path:
         return Path(os.environ["WF_DATA_DIR"]).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "wf"
+
+
+def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """A change of a list with every alias as the name that it stands for, so that they can be compared."""
+    options: dict[Any, dict[str, Any]] = {}
+    for name, table in change["options"].items():
+        options.setdefault(_full_name(kind, name, registry), {}).update(table)
+    return {
+        "inherit": change["inherit"],
+        "tables": [{**table, "use": _full_name(kind, table["use"], registry)} for table in change["tables"]],
+        "remove": [_full_name(kind, name, registry) for name in change["remove"]],
+        "options": options,
+    }
+
+
+def _full_name(kind: str, name: Any, registry: Registry) -> Any:
+    if not isinstance(name, str) or ":" in name or not registry.has(kind, name.partition("@")[0]):
+        return name
+    entry = registry.find(kind, name)
+    full = entry.component.name
+    return f"{full}@{entry.provider}" if registry.is_ambiguous(entry.component) else full
 
 
 def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A plugin is known by its distribution's name; one entry point more in the same d
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -93,9 +94,9 @@ def discover(selection: Selection = Selection()) -> list[Plugin]:
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    found = [*(_installed(selection) if selection.autoload else ()), *map(_named, selection.extra)]
+    found = _with_own_names([*(_installed(selection) if selection.autoload else ()), *map(_named, selection.extra)])
     blocked = {name for name in selection.blocked if any(_is(plugin, name) for plugin in found)}
-    if selection.blocked - blocked and selection.autoload:
+    if selection.blocked - blocked and selection.autoload and not selection.only_builtin:
         word = sorted(selection.blocked - blocked)[0]
         raise UsageError(unknown("plugin in -p no:", word, [plugin.name for plugin in found]))
     plugins = [
@@ -156,11 +157,18 @@ def is_path(name: str) -> bool:
 
 def explain(error: BaseException) -> str:
     """An import's failure in one line, with the likely fix."""
-    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
     package = (getattr(error, "name", None) or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package and importlib.util.find_spec(package) is None:
+    if isinstance(error, ModuleNotFoundError) and package and _is_missing(package):
         return f"{text} (try: pip install {package})"
     return text
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is None
+    except (ImportError, ValueError):
+        return False
 
 
 def _installed(selection: Selection) -> list[_Found]:
@@ -181,19 +189,42 @@ def _installed(selection: Selection) -> list[_Found]:
 def _named(name: str) -> _Found:
     """A plugin named with ``-p``."""
     if is_path(name):
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file():
-            raise UsageError(f"-p {name}: there is no such file")
+            near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
+            hint = f"\n  did you mean {' or '.join(str(path.with_name(word)) for word in near)}?" if near else ""
+            raise UsageError(f"-p {name}: there is no such file{hint}")
         return _Found(path.stem, str(path), loader=lambda: import_module(name))
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
+    if not _is_there(name):
         raise UsageError(
-            f"-p {name}: there is no such module; say a module's dotted name or a file's path (./{name}.py)"
+            f"-p {name}: there is no such module\n  say a module's dotted name or a file's path (./{name}.py)"
         )
     return _Found(name, name, loader=lambda: importlib.import_module(name))
+
+
+def _is_there(module: str) -> bool:
+    """Whether there is a module of that name, or a package of it that cannot be imported, as loading it will tell."""
+    try:
+        return not module.startswith(".") and importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        return error.name is None or not f"{module}.".startswith(f"{error.name}.")
+    except ValueError:  # the main program
+        return False
+    except (Exception, SystemExit):
+        return True
+
+
+def _with_own_names(found: Sequence[_Found]) -> list[_Found]:
+    """Each plugin once, under a name of its own: a file that is named like another plugin gets its path beside it."""
+    kept: dict[str, _Found] = {}
+    names: set[str] = set()
+    for plugin in found:
+        place = str(Path(plugin.module).resolve()) if is_path(plugin.module) else plugin.module
+        if place in kept:
+            continue
+        kept[place] = replace(plugin, name=f"{plugin.name}[{plugin.module}]") if plugin.name in names else plugin
+        names.add(kept[place].name)
+    return list(kept.values())
 
 
 def _is(plugin: _Found, name: str) -> bool:
@@ -215,8 +246,9 @@ def _load(manager: pluggy.PluginManager, found: _Found) -> Plugin:
     started = time.perf_counter()
     record: dict[str, Any] = {"status": "ok"}
     try:
-        module = found.loader()
-        record["components"] = _components(manager, module, found.name)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for what was asked for
+            module = found.loader()
+            record["components"] = _components(manager, module, found.name)
     except (Exception, SystemExit) as error:  # whatever a plugin does, it must not end wf
         record = {"status": "failed", "error": explain(error), "details": traceback.format_exc()}
     return Plugin(
@@ -258,6 +290,8 @@ def _checked(components: Any) -> Sequence[Component | Catalogue]:
     for component in components:
         if not isinstance(component, (Component, Catalogue)):
             raise PluginError(f"wf_components() gave {component!r}, which is neither a Component nor a Catalogue")
+        if isinstance(component, Catalogue):
+            component.names()  # one whose index cannot be read must not fail later, in somebody's listing
     return components
 
 
@@ -266,6 +300,7 @@ def _check_unique(components: Iterable[Component | Catalogue]) -> None:
     for component in components:
         names = (component.prefix,) if isinstance(component, Catalogue) else (component.name, *component.aliases)
         for name in names:
-            if (component.kind, name) in seen:
+            plain = name.lower().replace("_", "-")
+            if (component.kind, plain) in seen:
                 raise PluginError(f"it declares {component.kind} '{name}' twice")
-            seen.add((component.kind, name))
+            seen.add((component.kind, plain))

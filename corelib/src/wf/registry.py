@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.component import KINDS, Catalogue, Component, with_target
-from wf.errors import PluginError, UsageError, WfError, unknown
+from wf.errors import PluginError, UsageError, WfError, article, closest, unknown
 from wf.plugins import Plugin, Selection, discover, explain, import_module, is_path, normalize
 
 PLURALS = {**{f"{kind}s": kind for kind in KINDS}, "losses": "loss", "strategies": "strategy"}
@@ -43,7 +42,7 @@ class Entry:
             module = import_module(module_name) if self.plugin is None else importlib.import_module(module_name)
         except WfError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a module that calls sys.exit must not end wf
             if self.plugin is None and not is_path(module_name) and isinstance(error, ModuleNotFoundError):
                 raise UsageError(f"{component.kind} '{component.target}': {explain(error)}") from error
             raise PluginError(
@@ -90,18 +89,18 @@ class Registry:
                 self._add(component, plugin)
 
     @classmethod
-    def discover(cls, selection: Selection = Selection()) -> Registry:  # noqa: B008 - frozen
-        """The registry of the installed plugins."""
-        return cls(discover(selection))
+    def discover(cls, selection: Selection | None = None) -> Registry:
+        """The registry of the selected plugins; by default of the installed ones, as the environment says."""
+        return cls(discover(Selection.parse(()) if selection is None else selection))
 
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
         if isinstance(component, Catalogue):
-            self._catalogues.setdefault((component.kind, component.prefix), []).append((component, plugin))
+            self._catalogues.setdefault((component.kind, plain_name(component.prefix)), []).append((component, plugin))
             return
         entry = Entry(component, plugin)
-        self._names.setdefault((component.kind, component.name), []).append(entry)
+        self._names.setdefault((component.kind, plain_name(component.name)), []).append(entry)
         for alias in component.aliases:
-            self._aliases.setdefault((component.kind, alias), []).append(entry)
+            self._aliases.setdefault((component.kind, plain_name(alias)), []).append(entry)
 
     def entries(self, kind: str | None = None, *, catalogues: bool = False) -> Iterator[Entry]:
         """The components, by kind and name; with the members of catalogues if asked for."""
@@ -129,11 +128,14 @@ class Registry:
             UsageError: For an unknown name, with the closest ones; for a name that two plugins bring.
         """
         if ":" in name:
+            path, _, attribute = name.rpartition(":")
+            if not path or not attribute:
+                raise UsageError(f"{kind} '{name}' is not of the form path.py:Attr or package.module:Attr")
             return Entry(Component(kind, _own_name(name), name))
         bare, _, provider = name.partition("@")
         found = self._found(kind, bare)
         if provider:
-            found = [entry for entry in found if entry.provider == normalize(provider)] or self._unknown_provider(
+            found = [entry for entry in found if _brought_by(entry, provider)] or self._unknown_provider(
                 kind, bare, provider, found
             )
         if not found:
@@ -144,12 +146,16 @@ class Registry:
         return found[0]
 
     def for_file(self, kind: str, name: str) -> Entry | None:
-        """The component of that kind that reads a file of that name (a folder's ends with a slash), if one does."""
-        for entry in self.entries(kind):
-            endings = getattr(entry.component.traits, "files", ())
-            if any(name.lower().endswith(ending) for ending in endings):
-                return entry
-        return None
+        """The component of that kind that reads a file of that name (a folder's ends with a slash), if one does.
+
+        Raises:
+            UsageError: When several do.
+        """
+        found = [entry for entry in self.entries(kind) if _reads(entry.component, name)]
+        if len(found) > 1:
+            choices = " or ".join(f"{entry.component.name}@{entry.provider}" for entry in found)
+            raise UsageError(f"several {kind}s read files like '{name}': {choices}\n  name one and give it its path")
+        return found[0] if found else None
 
     def has(self, kind: str, name: str) -> bool:
         """Whether the name is known, be it of several plugins."""
@@ -157,11 +163,11 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, catalogues' members not included."""
-        return sorted(name for other, name in self._names if other == kind)
+        return sorted({entry.component.name for entry in self.entries(kind)})
 
     def is_ambiguous(self, component: Component) -> bool:
         """Whether several plugins bring the name of a component."""
-        return len(self._names.get((component.kind, component.name), ())) > 1
+        return len(self._found(component.kind, component.name)) > 1
 
     def kinds_of(self, name: str) -> list[str]:
         """The kinds in which `name` is known."""
@@ -169,12 +175,12 @@ class Registry:
 
     def _found(self, kind: str, name: str) -> list[Entry]:
         """The entries of a name, an alias or a catalogue's member."""
-        plain = name.strip() if "/" in name else name.strip().lower().replace("_", "-")
-        return self._names.get((kind, plain)) or self._aliases.get((kind, plain)) or self._member(kind, plain)
+        plain = plain_name(name)
+        return [*self._names.get((kind, plain), ()), *self._aliases.get((kind, plain), ())] or self._member(kind, plain)
 
     def _member(self, kind: str, name: str) -> list[Entry]:
         prefix, slash, member = name.partition("/")
-        pairs = self._catalogues.get((kind, prefix), []) if slash else []
+        pairs = self._catalogues.get((kind, plain_name(prefix)), []) if slash else []
         return [Entry(catalogue.member(member), plugin) for catalogue, plugin in pairs if member in catalogue.names()]
 
     def _unknown_provider(self, kind: str, name: str, provider: str, found: list[Entry]) -> list[Entry]:
@@ -184,14 +190,14 @@ class Registry:
 
     def _explain_unknown(self, kind: str, name: str) -> str:
         others = [other for other in self.kinds_of(name) if other != kind]
-        hints = [f"'{name}' is {_article(other)} {other}: use --{other} {name}" for other in others]
+        hints = [f"'{name}' is {article(other)} {other}: use --{other} {name}" for other in others]
         candidates = self.names(kind)
         aliases = [alias for other, alias in self._aliases if other == kind]
-        if not difflib.get_close_matches(name, candidates) or "/" in name:
+        if not closest(name, candidates) or "/" in name:
             candidates += [
                 f"{catalogue.prefix}/{member}"
                 for catalogue, _ in self.catalogues(kind)
-                for member in difflib.get_close_matches(name.rpartition("/")[2], catalogue.names(), n=3)
+                for member in closest(name.rpartition("/")[2], catalogue.names())
             ]
         failed = [plugin for plugin in self.plugins if plugin.status != "ok"]
         if failed:
@@ -219,13 +225,24 @@ def entry_of(kind: str, target: Callable[..., Any]) -> Entry:
     return Entry(with_target(Component(kind, name, "live:object"), target))
 
 
+def plain_name(name: str) -> str:
+    """A component's name without regard to case and to `_` for `-`; catalogues' members keep theirs."""
+    return name.strip() if "/" in name else name.strip().lower().replace("_", "-")
+
+
+def _brought_by(entry: Entry, provider: str) -> bool:
+    """Whether the plugin, or its distribution, has that name."""
+    names = (entry.provider, entry.plugin.distribution or "" if entry.plugin else "")
+    return normalize(provider) in map(normalize, names)
+
+
+def _reads(component: Component, name: str) -> bool:
+    return any(name.lower().endswith(ending) for ending in getattr(component.traits, "files", ()))
+
+
 def _own_name(text: str) -> str:
     """A component name for one's own code, from ``path.py:Attr``."""
     path, _, attribute = text.rpartition(":")
     stem = Path(path).stem if path else ""
     words = "-".join(part for part in (stem, attribute) if part)
-    return "".join(char if char.isalnum() else "-" for char in words.lower()).strip("-") or "own"
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
+    return "".join(char if char.isascii() and char.isalnum() else "-" for char in words.lower()).strip("-") or "own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wf.errors import DataError, UsageError, closest
 from wf.events import Hook
@@ -36,9 +37,11 @@ class RunDirectory:
         """Make a new run directory and point ``latest`` beside it to it.
 
         Raises:
-            UsageError: When it exists.
+            UsageError: When it exists, or is called ``latest``.
             DataError: When it cannot be written.
         """
+        if path.name == LATEST:
+            raise UsageError(f"'{LATEST}' is another name of the newest run\n  choose another --name")
         try:
             path.mkdir(parents=True)
         except FileExistsError as error:
@@ -79,7 +82,7 @@ class RunDirectory:
         """The manifest as it stands."""
         try:
             return dict(json.loads((self.path / "manifest.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{self.path / 'manifest.json'} cannot be read: {error}") from error
 
     def write_run_file(self, text: str) -> None:
@@ -93,10 +96,14 @@ class RunDirectory:
         write_atomically(self.path / "manifest.json", text + "\n")
 
     def keep_code(self, file: Path) -> dict[str, str]:
-        """Copy a source file into ``code/``; returns its name and SHA-256."""
-        (self.path / "code").mkdir(exist_ok=True)
-        shutil.copyfile(file, self.path / "code" / file.name)
-        return {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        """Copy a source file into ``code/``; returns the copy's name and SHA-256."""
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        copy = self.path / "code" / file.name
+        copy.parent.mkdir(exist_ok=True)
+        if copy.exists() and copy.read_bytes() != file.read_bytes():  # of the same name in another folder
+            copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
+        shutil.copyfile(file, copy)
+        return {"file": copy.name, "sha256": digest}
 
     def records(self) -> list[dict[str, Any]]:
         """The records of ``metrics.jsonl``."""
@@ -112,8 +119,8 @@ class Recorder(Hook):
 
     def __init__(self, directory: Path | None) -> None:
         self.records: list[dict[str, Any]] = []
-        self._metrics = None if directory is None else (directory / "metrics.jsonl").open("ab")
-        self._timings = None if directory is None else (directory / "timings.jsonl").open("ab")
+        self._metrics = None if directory is None else _open_records(directory / "metrics.jsonl")
+        self._timings = None if directory is None else _open_records(directory / "timings.jsonl")
         self._started = time.perf_counter()
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
@@ -135,8 +142,9 @@ class Recorder(Hook):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
         if self._metrics is not None:
-            self._metrics.truncate(state["bytes"])
-            self._metrics.seek(state["bytes"])
+            size = min(state["bytes"], self._metrics.seek(0, os.SEEK_END))  # a longer one would be filled with zeros
+            self._metrics.truncate(size)
+            self._metrics.seek(size)
             self.records = list(read_records(Path(self._metrics.name)))
 
     def close(self) -> None:
@@ -154,9 +162,12 @@ class Recorder(Hook):
             return
         seconds = round(time.perf_counter() - self._started, 6)
         timing = {**head, "epoch": epoch, "step": progress.step, "elapsed_sec": seconds}
-        for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
+        try:
+            for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
+                file.write(json.dumps(line).encode() + b"\n")
+                file.flush()
+        except OSError as error:
+            raise DataError(f"cannot write {self._metrics.name}: {error.strerror}") from error
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
@@ -169,6 +180,15 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
         except ValueError:
             return
+
+
+def _open_records(file: Path) -> BinaryIO:
+    """A JSON-lines file to append to, without a last line that was cut off by a crash."""
+    stream = file.open("ab")
+    whole = file.read_bytes().rfind(b"\n") + 1
+    stream.truncate(whole)
+    stream.seek(whole)
+    return stream
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -185,11 +205,15 @@ def write_atomically(file: Path, text: str) -> None:
             os.fsync(stream.fileno())
         temporary.replace(file)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise DataError(f"cannot write {file}: {error.strerror}") from error
 
 
 def finite(value: Any) -> Any:
-    """The value with numbers that are not finite as None, which JSON can hold."""
+    """The value as JSON can hold it: numbers that are not finite as None, tensors and arrays as lists or numbers."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, closest, unknown
+from wf.loop import Every
 from wf.parameters import NULL, convert
 
 RunFile = dict[str, Any]
@@ -77,23 +79,31 @@ GENERAL: dict[str, Param] = {
 """The general keys of a run file."""
 
 CHOICES = {"keep": ("last", "best")}
+MAX_SEED = 2**63 - 1
 
 
 def load(path: Path) -> RunFile:
     """Read a run file.
 
     Raises:
-        UsageError: When it is not there, not TOML, or has a key that is not known.
+        UsageError: When it is not there, not TOML, or has a key or a shape that is not known.
     """
+    if path.is_dir():
+        inside = path / "run.toml"
+        hint = f"\n  repeat the run in it: wf run {inside}" if inside.is_file() else ""
+        raise UsageError(f"'{path}' is a folder, not a run file{hint}")
     if not path.is_file():
         near = closest(path.name, [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else [])
         hint = f"\n  did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"there is no run file '{path}'{hint}")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from error
+    except OSError as error:
+        raise UsageError(f"the run file '{path}' cannot be read: {error.strerror}") from error
     try:
+        _check_names(document)
         return check(document)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
@@ -114,7 +124,8 @@ def check(document: Mapping[str, Any]) -> RunFile:
         elif key in KINDS:
             checked[key] = _table(key, value)
         else:
-            raise UsageError(unknown("key", key, [*GENERAL, *KINDS]))
+            hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
+            raise UsageError(unknown("key", key, [*GENERAL, *KINDS], hint))
     if checked.get("epochs") is not None and checked.get("steps") is not None:
         raise UsageError("both epochs and steps are given; say how long to train in one of them")
     return checked
@@ -133,10 +144,23 @@ def check_general(key: str, value: Any) -> Any:
         value = int(value) if value.isdecimal() else value
         if isinstance(value, str):
             raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
+    if key in ("eval_every", "checkpoint_every") and value is not None:
+        _check_cadence(key, value)
     low = {"epochs": 0, "steps": 0, "batch_size": 1, "log_every": 1, "workers": 0, "seed": 0}.get(key)
     if low is not None and isinstance(value, int) and value < low:
         raise UsageError(f"{key} must be at least {low}, not {value}")
+    if key == "seed" and value > MAX_SEED:
+        raise UsageError(f"seed must be at most {MAX_SEED}, not {value}")
     return value
+
+
+def _check_cadence(key: str, value: int | str) -> None:
+    try:
+        cadence = Every.parse(value)
+    except UsageError as error:
+        raise UsageError(f"{key}: {error}") from error
+    if key == "eval_every" and cadence.unit == "minutes":
+        raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:
@@ -156,7 +180,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, li
         merged.pop("epochs", None)
     for key, value in over.items():
         if key in MANY and isinstance(value, Mapping):
-            merged[key] = _merge_many(key, merged.get(key), value)
+            merged[key] = _merge_many(merged.get(key), value)
         elif key in KINDS and key not in MANY:
             merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
         else:
@@ -180,7 +204,7 @@ def dump(document: Mapping[str, Any], comment: str = "") -> str:
         value = document.get(kind)
         for table in value if isinstance(value, list) else [value] if value else []:
             lines += ["", f"[[{kind}]]" if kind in MANY else f"[{kind}]"]
-            lines += [f"{name} = {_toml(option)}" for name, option in table.items()]
+            lines += [f"{_toml_key(name)} = {_toml(option)}" for name, option in table.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -197,22 +221,33 @@ def _merge_table(kind: str, old: Any, new: Any, notes: list[str]) -> Any:
         return dict(new)
     merged = dict(old)
     for name, value in new.items():
-        nested = isinstance(value, Mapping) and "use" in value and isinstance(merged.get(name), Mapping)
-        merged[name] = _merge_table(f"{kind}.{name}", merged[name], value, notes) if nested else value
+        merged[name] = _merge_option(f"{kind}.{name}", merged.get(name), value, notes)
     return merged
 
 
-def _merge_many(kind: str, old: Sequence[Any] | None, change: Mapping[str, Any]) -> Any:
-    """One list of tables; `inherit` marks that the defaults are still to be put before it."""
+def _merge_option(path: str, old: Any, new: Any, notes: list[str]) -> Any:
+    """One option; one that is itself a component keeps its own options as long as its `use` stays."""
+    if isinstance(old, Mapping) and "use" in old and isinstance(new, str) and new != NULL:
+        new = {"use": new}
+    if isinstance(new, Mapping) and isinstance(old, str) and "use" not in new:
+        old = {"use": old}
+    nested = isinstance(old, Mapping) and "use" in old and isinstance(new, Mapping)
+    return _merge_table(path, old, new, notes) if nested else new
+
+
+def _merge_many(old: Sequence[Any] | None, change: Mapping[str, Any]) -> Any:
+    """A list of tables and what is to be changed in it, which `wf.plan` does: aliases need the registry.
+
+    `inherit` marks that the defaults are still to be put before it.
+    """
     chosen = change.get("set")
     tables = list(chosen if chosen is not None else old or [])
-    inherit = chosen is None and old is None
-    tables += change.get("add", [])
-    removed = list(change.get("remove", []))
-    options = change.get("options", {})
-    if inherit:
-        return {"inherit": True, "tables": tables, "remove": removed, "options": options}
-    return apply_many(kind, tables, removed, options)
+    return {
+        "inherit": chosen is None and old is None,
+        "tables": [*tables, *change.get("add", [])],
+        "remove": list(change.get("remove", [])),
+        "options": change.get("options", {}),
+    }
 
 
 def apply_many(
@@ -226,9 +261,8 @@ def apply_many(
     names = [table["use"] if isinstance(table, Mapping) else table for table in tables]
     for name in (*removed, *options):
         if name not in names:
-            raise UsageError(
-                unknown(f"{kind} of this run", name, [str(name) for name in names], f"add it: --{kind} +{name}")
-            )
+            hint = "" if name in removed else f"add it: --{kind} +{name}"
+            raise UsageError(unknown(f"{kind} of this run", name, [str(name) for name in names], hint))
     kept = [table for table, name in zip(tables, names, strict=True) if name not in removed]
     return [
         {**table, **options.get(table["use"], {})} if isinstance(table, Mapping) and "use" in table else table
@@ -236,9 +270,19 @@ def apply_many(
     ]
 
 
+def _check_names(document: Mapping[str, Any]) -> None:
+    """Refuse what only Python could mean by a component: anything but a name."""
+    for kind in KINDS.keys() & document.keys():
+        value = document[kind]
+        if isinstance(value, list) and kind not in MANY:
+            raise UsageError(f"a run has one {kind}: write [{kind}] instead of [[{kind}]], and name one")
+        for table in value if isinstance(value, list) else [value]:
+            use = table.get("use", "") if isinstance(table, Mapping) else table
+            if not isinstance(use, str):
+                raise UsageError(f'{kind}: {use!r} is not a name; write use = "NAME"')
+
+
 def _table(kind: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return {"use": value}
     if not isinstance(value, Mapping):
         return {"use": value}
     if "use" not in value and kind in MANY:
@@ -256,7 +300,7 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{_toml_key(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    plain = value if isinstance(value, (bool, int, float, str)) else str(value)
+    plain = value if isinstance(value, (bool, int, float, str, date, time)) else str(value)
     return tomli_w.dumps({"value": plain}).removeprefix("value = ").rstrip("\n")
 
 

@@ -22,7 +22,7 @@ from wf.loop import Every
 from wf.plan import check_early, complete, data_dir, with_changes
 from wf.registry import Registry
 from wf.runfile import RunFile
-from wf.runtime.data import split_dataset
+from wf.runtime.data import SPLITS, parse_split, split_dataset
 from wf.runtime.device import choose_device
 from wf.runtime.links import Outputs, check_outputs, link_loss
 from wf.runtime.serving import RunData, as_dataset
@@ -113,10 +113,24 @@ class Assembly:
             UsageError: When it decides and no evaluation yields it.
         """
         monitor: str = self.plan["monitor"]
-        known = [f"{split}/{name}" for split in self.plan["eval_splits"] for name in self.values["directions"]]
+        splits = [split for split in self.plan["eval_splits"] if split in self.data.splits]
+        known = [f"{split}/{name}" for split in splits for name in self.values["directions"]]
         if self.plan["keep"] == "best" and monitor not in known:
-            raise UsageError(unknown("figure in 'monitor':", monitor, known))
+            hint = "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
+            raise UsageError(unknown("figure in 'monitor':", monitor, known, hint))
         return monitor
+
+    def follows_length(self, kind: str, table: Any) -> bool:
+        """Whether a component, or one nested in it, was given the run's length (`total_steps`) by the run."""
+        if not isinstance(table, Mapping):
+            return False
+        entry = self.builder.entry(kind, table["use"])
+        for param in self.builder.params(entry) if entry else ():
+            if param.kind is not None and self.follows_length(param.kind, table.get(param.name)):
+                return True
+            if param.source == "total_steps" and param.name not in table:
+                return True
+        return False
 
     def _every(self, key: str) -> Every | None:
         return None if self.plan[key] is None else Every.parse(self.plan[key])
@@ -164,6 +178,9 @@ class Assembly:
             world_size=self.strategy.world_size,
             name=name,
         )
+        for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
+            if share and split not in self.data.splits:
+                self.messages.append(f"warning: too few samples for a {split} split")
         for split in plan["eval_splits"]:
             if split not in self.data.splits and split != "validation":
                 self.data.samples(split)  # raises, naming the splits that are there
@@ -221,7 +238,8 @@ class Assembly:
             raise UsageError(f"model '{self.name('model')}' is {type(model).__name__}, not a torch.nn.Module")
         names = {kind: self.name(kind) for kind in ("dataset", "model")}
         model.to(self.strategy.device)
-        check_outputs(model, self.data.first("train"), self.values["targets"], self.values["num_outputs"], names)
+        targets, shape = self.values["targets"], (self.values["num_outputs"], *self.data.spec.mask_shape)
+        check_outputs(model, self.data.first("train"), targets, shape, names)
         self.values["model"] = self.strategy.prepare(model)
 
     def _make_loss(self) -> None:
@@ -267,10 +285,9 @@ class Assembly:
         values["evaluator"] = self._make("evaluator")
 
     def _make_hooks(self, *, quiet: bool) -> None:
-        tables = self.plan["hook"]
-        silenced = [table for table in tables if quiet and table["use"] == "progress"]
-        self._make_many("hook", [table for table in tables if table not in silenced])
-        self.plan["hook"] += silenced  # the run file says what was asked for, not what this terminal shows
+        made = self._make_many("hook", self.plan["hook"])
+        if quiet:  # the run file says what was asked for, not what this terminal shows
+            self.built["hook"] = [built for built in made if built.name != "progress"]
 
     def _directions(self, metrics: Sequence[Any]) -> dict[str, bool]:
         """Whether a larger figure is better, of the loss and of each metric that says it."""
@@ -316,6 +333,4 @@ def _traits_of(built: Built) -> Any:
 
 def _train_only(built: Built) -> bool:
     traits = _traits_of(built)
-    if isinstance(traits, TransformTraits):
-        return traits.train_only
-    return bool(getattr(built.value, "num_draws", 0))
+    return isinstance(traits, TransformTraits) and traits.train_only

@@ -103,6 +103,11 @@ def as_float(inputs: Tensor) -> Tensor:
     return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs
 
 
+def as_default(tensor: Tensor) -> Tensor:
+    """float64, as NumPy and Python's numbers come, in torch's default precision; everything else as it is."""
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+
+
 def class_index(labels: Sequence[Any]) -> tuple[Tensor, list[str]]:
     """Labels of any kind as class indices.
 

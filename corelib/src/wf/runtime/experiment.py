@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import wf
 from wf.building import Built
 from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
-from wf.loop import Epochs, Loop, Steps
+from wf.loop import Epochs, Every, Loop, Steps
 from wf.plugins import import_module, is_path
 from wf.protocols import Checkpointer, Stateful, Strategy
 from wf.registry import Registry
@@ -129,14 +129,14 @@ class Experiment:
             DivergedError: When a loss is not finite.
             InterruptedRun: On SIGINT or SIGTERM, after a checkpoint was committed.
         """
+        state = self._saved_state() if resume else None  # before the directory is touched: it may refuse
         directory = self._open_directory(resume=resume)
         self._recorder = Recorder(directory.path if directory else None)
         self.loop.hooks = (*self._parts.hooks, self._recorder)
         try:
-            if resume:
-                assert self.loop.checkpointer is not None
-                self.loop.load_state_dict(self.loop.checkpointer.load("latest"))
-            with _signals_stop(self.loop) as received:
+            if state is not None:
+                self.loop.load_state_dict(state)
+            with _signals_stop(self._stop_by_signal) as received:
                 self.loop.run(self.data, self._until())
             if received:
                 raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
@@ -152,7 +152,7 @@ class Experiment:
         """Train two steps and evaluate once; writes nothing. Returns the figures."""
         loop, data = self.loop, self.data
         splits = [name for name in self.plan["eval_splits"] if name in data.splits] or [data.splits[-1]]
-        loop.checkpointer, loop.eval_every, loop.final_splits = None, None, tuple(splits)
+        loop.checkpointer, loop.eval_every, loop.final_splits = None, Every(2, "steps"), tuple(splits)
         loop.run(data, Steps(2))
         return self.metrics
 
@@ -242,6 +242,32 @@ class Experiment:
                 saved[f"transform/{number}-{built.name}"] = built.value
         return saved
 
+    def _saved_state(self) -> Mapping[str, Any]:
+        """The newest checkpoint.
+
+        Raises:
+            UsageError: When the run is to become longer or shorter and its scheduler is laid out for its length.
+        """
+        assert self.run_dir is not None
+        assert self.loop.checkpointer is not None
+        before, now = RunDirectory.open(self.run_dir).manifest.get("total_steps"), self._parts.values["total_steps"]
+        if before not in (None, now) and self._parts.follows_length("scheduler", self.plan.get("scheduler")):
+            raise UsageError(
+                f"scheduler '{self.name('scheduler')}' was laid out for {before:,} steps and is on its way; it cannot be "
+                f"stretched to {now:,}\n  go on to the end it has: wf resume {self.run_dir}\n"
+                f"  or start a new run of that length: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
+            )
+        return self.loop.checkpointer.load("latest")
+
+    def _stop_by_signal(self, reason: str) -> None:
+        """End after the present step. The checkpoint is what matters now: a last evaluation is left to the resumed run.
+
+        Several processes must take part in an evaluation together, and a signal may reach only one of them.
+        """
+        if self.strategy.world_size == 1:
+            self.loop.final_splits = ()
+        self.loop.stop(reason)
+
     def _until(self) -> Epochs | Steps:
         return Steps(self.plan["steps"]) if self.plan["steps"] is not None else Epochs(self.plan["epochs"])
 
@@ -255,15 +281,14 @@ class Experiment:
             return None
         directory = RunDirectory.open(self.run_dir) if resume else RunDirectory.create(self.run_dir)
         directory.write_run_file(self.run_file())
-        directory.update_manifest(**({"status": "running", "reason": None} if resume else self._manifest(directory)))
+        length = {"status": "running", "reason": None, "total_steps": self._parts.values["total_steps"]}
+        directory.update_manifest(**length, **({} if resume else self._manifest(directory)))
         return directory
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
         files = {file for built in self._parts.all() if (file := _own_file(built))}
         files |= {Path(name).resolve() for name in self.plan["plugins"] if is_path(name)}
         return {
-            "status": "running",
-            "reason": None,
             "seed": self.plan["seed"],
             "device": str(self.strategy.device),
             "threads": torch.get_num_threads(),
@@ -321,8 +346,8 @@ def _collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkp
 
 
 @contextmanager
-def _signals_stop(loop: Loop) -> Iterator[list[signal.Signals]]:
-    """Let SIGINT and SIGTERM end the run after the present step; a second one ends it at once."""
+def _signals_stop(end: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
+    """Let the first SIGINT or SIGTERM call `end` with the reason; a second one raises KeyboardInterrupt."""
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -332,7 +357,7 @@ def _signals_stop(loop: Loop) -> Iterator[list[signal.Signals]]:
         if received:
             raise KeyboardInterrupt
         received.append(signal.Signals(number))
-        loop.stop(f"{signal.Signals(number).name} received")
+        end(f"{signal.Signals(number).name} received")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def _read_numpy(path: Path) -> Tensor:
         if not isinstance(loaded, np.ndarray):
             name = "x" if "x" in loaded.files else loaded.files[0]
             loaded = loaded[name]
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     inputs = torch.from_numpy(loaded)
     return inputs if inputs.dtype == torch.uint8 else inputs.to(torch.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,8 @@ def link_loss(loss: Any, links: Sequence[str], num_classes: int | None, *, singl
 
 def total_weight(loss: Any, targets: Tensor) -> Tensor | None:
     """What a loss that does not average over samples divides by, None where it averages over samples."""
+    if isinstance(loss, LinkedLoss) and "mean" in loss.links:  # whatever it weighs by, the link takes the plain mean
+        return None
     inner = loss.loss if isinstance(loss, LinkedLoss) else loss
     weigh = getattr(inner, "total_weight", None)
     return weigh(targets) if callable(weigh) else None
@@ -121,16 +123,25 @@ class Outputs:
         return 0.5 if self.predictions == "probs" else 0.0
 
 
-def check_outputs(model: nn.Module, inputs: Tensor, targets: str, num_outputs: int, names: dict[str, str]) -> None:
+def check_outputs(
+    model: nn.Module, inputs: Tensor, targets: str, shape: Sequence[int], names: Mapping[str, str]
+) -> None:
     """Try the model on a few samples before step 1; it and the random generators stay as they are.
 
+    Args:
+        model: The model.
+        inputs: ``[N, ...]``.
+        targets: What the loss gets.
+        shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks.
+        names: Of model and dataset, for messages.
+
     Raises:
-        UsageError: When it does not give one row of `num_outputs` numbers a sample, or does not take the inputs.
+        UsageError: When it gives another shape, or does not take the inputs.
     """
     was_training, state = model.training, torch.get_rng_state()
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # inference mode would leave a lazy layer or a cache with tensors that cannot be trained
             outputs = model(inputs)
     except (UsageError, DataError):
         raise
@@ -144,13 +155,9 @@ def check_outputs(model: nn.Module, inputs: Tensor, targets: str, num_outputs: i
         torch.set_rng_state(state)
     if not isinstance(outputs, Tensor):
         raise UsageError(f"model '{names['model']}' gives {type(outputs).__name__}, not a tensor")
-    wanted = [len(inputs), num_outputs]
-    got = list(outputs.shape)
-    fits = got == wanted or (num_outputs == 1 and targets == "binary" and got == wanted[:1])
-    if targets == "mask":
-        fits = got[:2] == wanted
-    if not fits:
-        what = f"{num_outputs} classes" if targets in ("class_index", "one_hot") else f"{num_outputs} output(s)"
+    wanted, got = [len(inputs), *shape], list(outputs.shape)
+    if got != wanted and not (targets == "binary" and got == wanted[:1]):
+        what = f"{shape[0]} classes" if targets in ("class_index", "one_hot", "mask") else f"{shape[0]} output(s)"
         raise UsageError(
             f"model '{names['model']}' gives shape {got} for {len(inputs)} samples; dataset '{names['dataset']}' "
             f"with {what} needs {wanted}\n  "

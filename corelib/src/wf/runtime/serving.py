@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime.data import Batch, Dataset, Samples, Splits, TensorSamples, as_float, iter_indices
+from wf.runtime.data import Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float, iter_indices
 from wf.runtime.random import sample_uniform, stream
 
 
@@ -22,6 +22,8 @@ class Spec:
     targets: str
     input_shape: tuple[int, ...]
     num_targets: int
+    mask_shape: tuple[int, ...]
+    """``(H, W)`` where targets are masks, else empty."""
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...] | None
     feature_names: tuple[str, ...]
@@ -32,13 +34,22 @@ class Spec:
         return len(self.class_names) or (2 if self.targets == "binary" else None)
 
 
+class _Step(NamedTuple):
+    """One of the run's transforms."""
+
+    position: int
+    transform: Any
+    train_only: bool
+    num_draws: int
+
+
 class RunData:
     """The splits of a run, transformed and served in batches.
 
     Args:
         dataset: The dataset.
         splits: Its division.
-        transforms: In their order: ``(transform, train_only)``.
+        transforms: In their order: ``(transform, train_only)``; a random one is always for training alone.
         batch_size: Samples in a batch; None for all at once.
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
@@ -64,15 +75,17 @@ class RunData:
         world_size: int = 1,
         name: str = "dataset",
     ) -> None:
-        self._samples = dict(splits.samples)
+        self._samples = {split: _floats(samples) for split, samples in splits.samples.items()}
         self._ids = dict(splits.indices)
-        self._transforms = list(transforms)
+        self._all_transforms = [_step(*numbered) for numbered in enumerate(transforms)]
+        self._transforms = list(self._all_transforms)
         self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
         self._rank, self._world_size = rank, world_size
         self.splits: tuple[str, ...] = tuple(self._samples)
         self.targets: str = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
         self.class_names = tuple(dataset.class_names)
+        self._check_shares()
         self._fit_transforms()
         self._transform_ahead()
         self.spec = self._look(dataset, name)
@@ -114,10 +127,10 @@ class RunData:
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Inputs that come from elsewhere, transformed as the test split is; for predictions."""
-        inputs = as_float(inputs)
-        for transform, train_only in self._all_transforms:
-            if not train_only:
-                inputs = transform(inputs)
+        inputs = as_default(as_float(inputs))
+        for step in self._all_transforms:
+            if not step.train_only:
+                inputs = step.transform(inputs)
         return inputs.to(self._device)
 
     def first(self, split: str, num: int = 2) -> Tensor:
@@ -167,8 +180,9 @@ class RunData:
             generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
         )
         for chunk, (x, y) in zip(chunks, loader, strict=True):
-            targets = self._put(y) if self.targets != "real" or y.ndim > 1 else self._put(y).unsqueeze(1)
-            yield Batch(self._put(as_float(x)), targets, ids[chunk], None, len(chunk))
+            targets = self._put(as_default(y))  # Python's floats come as float64
+            targets = targets.unsqueeze(1) if self.targets == "real" and targets.ndim == 1 else targets
+            yield Batch(self._put(as_float(as_default(x))), targets, ids[chunk], None, len(chunk))
 
     def _put(self, tensor: Tensor) -> Tensor:
         return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
@@ -177,41 +191,48 @@ class RunData:
         """Apply what was not applied ahead; `epoch` is None outside training."""
         for batch in batches:
             inputs = batch.inputs
-            for number, (transform, train_only) in enumerate(self._transforms):
+            for position, transform, train_only, num_draws in self._transforms:
                 if epoch is None and train_only:
                     continue
-                num_draws = getattr(transform, "num_draws", 0)
-                if num_draws:
+                if epoch is not None and num_draws:
                     assert batch.sample_ids is not None
-                    draws = sample_uniform(self._seed + 1_000_003 * number, epoch or 0, batch.sample_ids, num_draws)
+                    draws = sample_uniform(self._seed, epoch, batch.sample_ids, num_draws, position)
                     inputs = transform(inputs, draws.to(inputs.device))
                 else:
                     inputs = transform(inputs)
             yield batch._replace(inputs=inputs)
 
+    def _check_shares(self) -> None:
+        """Every process must have a part of every split, or the others would wait for it."""
+        for split in self.splits:
+            if self.num_samples(split) < self._world_size:
+                raise UsageError(
+                    f"the {split} split has {self.num_samples(split)} samples for {self._world_size} processes\n"
+                    "  start fewer processes, or change --split"
+                )
+
     def _fit_transforms(self) -> None:
         """Fit each transform on the train inputs as the ones before it leave them."""
-        self._all_transforms = list(self._transforms)
-        fitted = [number for number, (transform, _) in enumerate(self._transforms) if hasattr(transform, "fit")]
+        fitted = [step.position for step in self._transforms if hasattr(step.transform, "fit")]
         if not fitted:
             return
         samples = self._samples["train"]
         if not isinstance(samples, TensorSamples):
             raise UsageError("a transform that is fitted on the train split needs a dataset that is held in memory")
         inputs = as_float(samples.inputs)
-        for transform, train_only in self._transforms[: fitted[-1] + 1]:
-            if hasattr(transform, "fit"):
-                transform.fit(inputs)
-            if not train_only:
-                inputs = transform(inputs)
+        for step in self._transforms[: fitted[-1] + 1]:
+            if hasattr(step.transform, "fit"):
+                step.transform.fit(inputs)
+            if not step.train_only:
+                inputs = step.transform(inputs)
 
     def _transform_ahead(self) -> None:
         """Apply the leading deterministic transforms once, where the samples are in memory."""
         ahead: list[Callable[[Tensor], Tensor]] = []
-        while self._transforms and not self._transforms[0][1] and not getattr(self._transforms[0][0], "num_draws", 0):
-            if not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
-                return
-            ahead.append(self._transforms.pop(0)[0])
+        if not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
+            return
+        while self._transforms and not self._transforms[0].train_only:
+            ahead.append(self._transforms.pop(0).transform)
         for split, samples in self._samples.items() if ahead else ():
             assert isinstance(samples, TensorSamples)
             inputs = as_float(samples.inputs)
@@ -232,6 +253,7 @@ class RunData:
             targets=dataset.targets,
             input_shape=tuple(inputs.shape[1:]),
             num_targets=int(target.numel()) if dataset.targets in ("real", "multilabel", "one_hot") else 1,
+            mask_shape=tuple(target.shape) if dataset.targets == "mask" else (),
             class_names=self.class_names,
             class_counts=self._class_counts(dataset),
             feature_names=tuple(dataset.feature_names),
@@ -251,6 +273,11 @@ class RunData:
         return tuple(counts.tolist())
 
 
+def _step(position: int, transform: tuple[Any, bool]) -> _Step:
+    num_draws = int(getattr(transform[0], "num_draws", 0))
+    return _Step(position, transform[0], transform[1] or num_draws > 0, num_draws)
+
+
 def as_dataset(value: Any, name: str) -> Dataset:
     """What a dataset component gave, as a `Dataset`: a pair of tensors or arrays is taken for one.
 
@@ -266,17 +293,28 @@ def as_dataset(value: Any, name: str) -> Dataset:
     )
 
 
+def _floats(samples: Samples) -> Samples:
+    """Samples in memory in torch's default precision, which is that of the model."""
+    if not isinstance(samples, TensorSamples):
+        return samples
+    return TensorSamples(as_default(samples.inputs), as_default(samples.targets))
+
+
 def _from_pair(inputs: Any, targets: Any) -> Dataset:
     inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
-    if inputs.dtype == torch.float64:
-        inputs = inputs.to(torch.float32)
     if inputs.ndim == 1:
         inputs = inputs.unsqueeze(1)
     if targets.is_floating_point():
-        targets = targets.to(torch.float32)
         targets = targets.unsqueeze(1) if targets.ndim == 1 else targets
         return Dataset(train=TensorSamples(inputs, targets), targets="real")
     targets = targets.to(torch.int64)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets.squeeze(1)
+    if targets.ndim == 2:
+        raise DataError(
+            f"targets of shape {list(targets.shape)} are whole numbers: is that one class a column?\n"
+            "  give floats for a regression, or wf.runtime.Dataset(..., targets='multilabel') for labels of 0 and 1"
+        )
     names = [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
     kind: Any = "class_index" if targets.ndim == 1 else "mask"
     return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
@@ -287,6 +325,14 @@ def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str) -> None
     if samples.inputs.is_floating_point() and not bool(torch.isfinite(samples.inputs).all()):
         raise DataError(f"{where}: inputs hold values that are not finite")
     targets = samples.targets
+    shape = _SHAPES[dataset.targets]
+    if targets.ndim != len(shape):
+        raise DataError(
+            f"{where}: {dataset.targets} targets must be [{', '.join(shape)}], not {list(targets.shape)}\n"
+            "  unsqueeze(1) makes [N] to [N, 1], flatten() the other way round"
+        )
+    if dataset.targets == "class_index" and len(dataset.class_names) < 2:
+        raise DataError(f"{where}: there is one class only ({', '.join(dataset.class_names)}), so nothing to tell apart")
     if dataset.targets in ("class_index", "mask"):
         low, high = int(targets.min()), int(targets.max())
         if targets.dtype != torch.int64 or low < 0 or high >= len(dataset.class_names):
@@ -300,6 +346,11 @@ def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str) -> None
         raise DataError(f"{where}: {dataset.targets} targets must be floating point, not {targets.dtype}")
 
 
-def state_of(transforms: Sequence[tuple[Any, bool]]) -> Mapping[str, Any]:
-    """The state of the fitted transforms, by their number."""
-    return {str(n): dict(t.state_dict()) for n, (t, _) in enumerate(transforms) if hasattr(t, "state_dict")}
+_SHAPES: dict[str, tuple[str, ...]] = {
+    "real": ("N", "K"),
+    "class_index": ("N",),
+    "binary": ("N",),
+    "multilabel": ("N", "C"),
+    "one_hot": ("N", "C"),
+    "mask": ("N", "H", "W"),
+}

@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "ge
 def mlp(
     input_shape: tuple[int, ...],
     num_outputs: int,
-    hidden: list[int] = [128, 128],  # noqa: B006 - only read; a list is what users write
+    hidden: list[int] = [512, 512],  # noqa: B006 - only read; a list is what users write
     activation: Literal["relu", "tanh", "gelu", "sigmoid"] = "relu",
     dropout: float = 0.0,
 ) -> nn.Sequential:

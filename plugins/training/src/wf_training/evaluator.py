@@ -42,7 +42,8 @@ class DefaultEvaluator:
         strategy: Strategy,
         average: Literal["sample", "batch"] = "sample",
     ) -> None:
-        self._model, self._loss, self._data, self._strategy = model, loss, data, strategy
+        self._model: nn.Module = strategy.bare(model)  # what DDP adds would wait for processes that are done
+        self._loss, self._data, self._strategy = loss, data, strategy
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
 
@@ -54,6 +55,7 @@ class DefaultEvaluator:
         """
         was_training = self._model.training
         generators = _generators()
+        self._share_buffers()
         self._model.eval()
         try:
             with torch.inference_mode():
@@ -62,6 +64,14 @@ class DefaultEvaluator:
             self._model.train(was_training)
             _restore(generators)
         return _read(figures)
+
+    def _share_buffers(self) -> None:
+        """Give every process the first one's buffers (running means), as a training step of DDP and a checkpoint do."""
+        if self._strategy.world_size == 1:
+            return
+        with torch.no_grad():
+            for buffer in self._model.buffers():
+                buffer.copy_(self._strategy.gather(buffer.unsqueeze(0))[0])
 
     def _accumulate(self, split: str) -> dict[str, Any]:
         """Every figure of the split, still on the device."""

@@ -51,11 +51,11 @@ class LocalStrategy:
 
 
 class DDPStrategy:
-    """Several processes that torchrun started, each with the whole model and a share of every batch.
+    """Several processes that torchrun started, each with the whole model and a share of the samples.
 
-    Gradients are averaged by `torch.nn.parallel.DistributedDataParallel`. The process group is made here, at the
-    construction, so that the processes can agree from the start; `close` ends it. On CUDA each process takes the
-    device of its LOCAL_RANK.
+    The batch size is each process's own: an update sees that many samples of every process. Gradients are averaged by
+    `torch.nn.parallel.DistributedDataParallel`. The process group is made here, at the construction, so that the
+    processes can agree from the start; `close` ends it. On CUDA each process takes the device of its LOCAL_RANK.
 
     Args:
         device: The kind of device; its index is not used.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from wf.errors import UsageError, unknown
 from wf.runtime import Batch
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ class SupervisedTrainer:
         monitor: str,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self._scheduler, self._interval = scheduler, scheduler_interval
+        self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
+        self._interval = scheduler_interval
         self._monitor: str = getattr(scheduler, "monitor", monitor)
+        self._watches = scheduler is not None and scheduler_interval == "evaluation"
         self._each_step = scheduler if scheduler_interval == "step" else None
 
     def train_step(self, batch: Batch) -> Tensor:
@@ -70,15 +73,32 @@ class SupervisedTrainer:
         return torch.stack(list(losses)).tolist() if losses else []
 
     def on_run_start(self, run: Loop) -> None:
-        """Switch the model to training."""
+        """Switch the model to training.
+
+        Raises:
+            UsageError: When the scheduler watches a split that the run does not evaluate.
+        """
         self.model.train()
+        split = self._monitor.partition("/")[0]
+        evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
+        if self._watches and split not in evaluated:
+            raise UsageError(
+                f"the scheduler watches '{self._monitor}', but the run does not evaluate '{split}' while it trains\n"
+                f"  evaluated: {', '.join(evaluated) or 'nothing'}\n"
+                "  add the split to --eval-splits, or set --scheduler.monitor"
+            )
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """Step a scheduler that watches an evaluation."""
-        if self._scheduler is not None and self._interval == "evaluation" and self._monitor.startswith(f"{split}/"):
-            value = run.metrics.get(self._monitor)
-            if value is not None and not run.finished:
-                self._scheduler.step(value)
+        """Step a scheduler that watches an evaluation.
+
+        Raises:
+            UsageError: When the evaluation does not yield what it watches.
+        """
+        if not self._watches or run.finished or not self._monitor.startswith(f"{split}/"):
+            return
+        if self._monitor not in run.metrics:
+            raise UsageError(unknown("figure in the scheduler's 'monitor':", self._monitor, run.metrics))
+        self._scheduler.step(run.metrics[self._monitor])
 
     def on_epoch_end(self, run: Loop) -> None:
         """Step a scheduler that counts epochs."""

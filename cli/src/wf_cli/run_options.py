@@ -1,0 +1,87 @@
+"""The options of ``wf run``: declared from the kinds and the general keys, and grouped for help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wf.component import KINDS, MANY
+from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
+from wf.runfile import GENERAL
+from wf_cli.common import complete_names
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Components": (*KINDS, "links"),
+    "Length and data": (
+        *("epochs", "steps", "batch_size", "lr", "seed", "shuffle", "split", "folds", "fold", "workers", "device"),
+    ),
+    "Evaluation and checkpoints": ("eval_every", "eval_splits", "checkpoint_every", "keep", "monitor"),
+    "Output": ("name", "run_dir", "log_every", "quiet", "as_json", "print_config", "dry_run", "help"),
+}
+"""The options as ``wf run --help`` groups them."""
+
+METAVARS: dict[str, str] = {
+    "batch_size": "N|full",
+    "split": "A/B/C",
+    "fold": "k/K",
+    "device": "DEVICE",
+    "eval_every": "EVERY",
+    "eval_splits": "SPLIT,...",
+    "checkpoint_every": "EVERY",
+    "keep": "last|best",
+    "monitor": "FIGURE",
+    "links": "LINK,...",
+}
+"""How the value of a general option is called in help; N where it is not here."""
+
+
+def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options in groups; one that no group names goes to the last."""
+    params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
+    records = {str(param.name): param.get_help_record(ctx) for param in params}
+    sections = {heading: list(names) for heading, names in SECTIONS.items()}
+    grouped = {name for names in sections.values() for name in names}
+    sections["Output"] += [name for name in records if name not in grouped]
+    for heading, names in sections.items():
+        with formatter.section(heading):
+            formatter.write_dl([record for name in names if (record := records.get(name))])
+
+
+def kind_options(command: Any) -> Any:
+    """Add an option a kind: ``--loss NAME``."""
+    for kind in reversed(KINDS):
+        several = kind in MANY
+        default = ", ".join(DEFAULT_HOOKS) if kind == "hook" else DEFAULT_USE.get(kind, "")
+        if kind in ("loss", "metric", "transform"):
+            default = "what fits the dataset"
+        command = click.option(
+            f"--{kind}",
+            kind,
+            multiple=several,
+            metavar="[+|no:]NAME" if several else "NAME",
+            shell_complete=complete_names(kind),
+            help=_with_default(
+                f"{KINDS[kind][0].upper()}{KINDS[kind][1:]}{'; repeatable.' if several else '.'}", default
+            ),
+        )(command)
+    return command
+
+
+def general_options(command: Any) -> Any:
+    """Add an option a general key of the run file: ``--batch-size``."""
+    for name, param in reversed(GENERAL.items()):
+        if name in ("shuffle", "plugins"):
+            continue
+        default = ",".join(param.default) if isinstance(param.default, list) else param.default
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            metavar=METAVARS.get(name, "N"),
+            help=_with_default(param.help, "" if default is None else str(default)),
+        )(command)
+    return click.option("--shuffle/--no-shuffle", "shuffle", default=None, help=GENERAL["shuffle"].help)(command)
+
+
+def _with_default(text: str, default: str) -> str:
+    return f"{text} [{default}]" if default else text

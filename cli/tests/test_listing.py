@@ -1,0 +1,151 @@
+"""``wf list-plugins``, ``wf list`` and ``wf show``: what they print, and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf.component import KINDS
+
+PLUGIN_KEYS = ["name", "distribution", "version", "status", "error", "import_ms", "components"]
+COMPONENT_KEYS = ["kind", "name", "summary", "plugin", "distribution", "version", "target"]
+
+
+def test_plugins_as_json(wf: Any) -> None:
+    plugins = wf("list-plugins", "--json").json()
+    assert all(list(plugin) == PLUGIN_KEYS for plugin in plugins)
+    losses = next(plugin for plugin in plugins if plugin["name"] == "wf-losses")
+    assert (losses["distribution"], losses["version"], losses["status"]) == ("wf-losses", "0.1.0", "ok")
+    assert losses["error"] is None
+    assert losses["import_ms"] > 0
+    assert {"kind": "loss", "name": "focal"} in losses["components"]
+
+
+def test_plugins_that_do_not_load_are_listed(wf: Any, folder: Path) -> None:
+    result = wf("list-plugins", "--json", "-p", "broken.py", "-p", "no:wf-metrics")
+    states = {plugin["name"]: plugin for plugin in result.json()}
+    assert states["broken"]["status"] == "failed"
+    assert states["broken"]["distribution"] is None
+    assert "pip install no_such_package_of_anybody" in states["broken"]["error"]
+    assert (states["wf-metrics"]["status"], states["wf-metrics"]["components"]) == ("blocked", [])
+
+
+def test_plugins_for_reading(wf: Any, folder: Path) -> None:
+    result = wf("list-plugins", "-p", "broken.py", "--traceback")
+    assert result.code == 0
+    assert "wf-losses  0.1.0  ok\n  loss  l1, mse, nll" in result.stdout
+    assert "broken  broken.py  failed\n  error  ModuleNotFoundError" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert "broken.py" in result.stderr
+    assert "Traceback" in result.stderr
+
+
+def test_components_as_json(wf: Any) -> None:
+    entries = wf("list", "--json").json()
+    assert all(list(entry) == COMPONENT_KEYS for entry in entries)
+    assert {entry["kind"] for entry in entries} == set(KINDS)
+    assert next(entry for entry in entries if entry["name"] == "focal") == {
+        "kind": "loss",
+        "name": "focal",
+        "summary": next(entry["summary"] for entry in entries if entry["name"] == "focal"),
+        "plugin": "wf-losses",
+        "distribution": "wf-losses",
+        "version": "0.1.0",
+        "target": "wf_losses.focal:FocalLoss",
+    }
+
+
+@pytest.mark.parametrize(("word", "kind"), [("loss", "loss"), ("losses", "loss"), ("strategies", "strategy")])
+def test_kind_in_singular_and_plural(wf: Any, word: str, kind: str) -> None:
+    assert {entry["kind"] for entry in wf("list", word, "--json").json()} == {kind}
+
+
+def test_components_for_reading(wf: Any) -> None:
+    lines = wf("list", "losses", env={"COLUMNS": "80"}).stdout.splitlines()
+    assert lines[0].startswith("loss: ")
+    assert [line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "] == sorted(
+        entry["name"] for entry in wf("list", "losses", "--json").json()
+    )
+    assert all(len(line) <= 80 for line in lines)
+    assert "(also focal-loss)" in "\n".join(lines)
+
+
+def test_catalogue_is_a_line_until_it_is_opened(wf: Any) -> None:
+    closed, opened = wf("list", "models").stdout, wf("list", "models", "--all").stdout
+    assert "torchvision/..." in closed
+    assert "wf list model --all" in closed
+    assert "torchvision/resnet18" not in closed
+    assert "torchvision/resnet18" in opened
+    assert "torchvision/..." not in opened
+    names = [entry["name"] for entry in wf("list", "models", "--all", "--json").json()]
+    assert len([name for name in names if name.startswith("torchvision/")]) == 80
+
+
+def test_search_looks_into_names_summaries_aliases_and_catalogues(wf: Any) -> None:
+    def found(word: str) -> set[str]:
+        return {entry["name"] for entry in wf("list", "--search", word, "--json").json()}
+
+    assert found("RESNET18") == {"torchvision/resnet18"}
+    assert "weighted-ce" in found("class weights")
+    assert "l1" in found("mae")
+    empty = wf("list", "--search", "no such thing")
+    assert (empty.code, empty.stdout, empty.stderr) == (0, "", "wf: nothing found for 'no such thing'\n")
+
+
+def test_show_as_json(wf: Any) -> None:
+    shown = wf("show", "loss", "focal", "--json").json()
+    assert list(shown) == [*COMPONENT_KEYS, "aliases", "traits", "place", "doc", "options"]
+    gamma = next(option for option in shown["options"] if option["name"] == "gamma")
+    assert (gamma["type"], gamma["required"], gamma["default"], gamma["from_run"]) == ("float", False, 2.0, None)
+    assert gamma["help"].startswith("How strongly")
+    assert shown["traits"]["predictions"] == "logits"
+    assert "focal.py:" in shown["place"]
+    assert "Args:" not in shown["doc"]
+    assert wf("show", "focal", "--json").json() == shown
+    assert wf("show", "focal-loss", "--json").json() == shown
+
+
+def test_show_for_reading(wf: Any) -> None:
+    text = wf("show", "focal", env={"COLUMNS": "80"}).stdout
+    assert text.startswith("loss focal: ")
+    assert "provider     wf-losses 0.1.0" in text
+    assert "aliases      focal-loss" in text
+    assert "--loss.gamma  float, default 2.0\n      How strongly" in text
+    assert "--loss.alpha  float or list[float] or null, default @null" in text
+    assert all(len(line) <= 80 or ".py:" in line for line in text.splitlines())
+
+
+def test_show_marks_what_the_run_fills_in_and_what_is_required(wf: Any) -> None:
+    assert "--model.num_outputs  int, from the run" in wf("show", "mlp").stdout
+    assert "required" in wf("show", "dataset", "csv").stdout
+    csv = {option["name"]: option for option in wf("show", "dataset", "csv", "--json").json()["options"]}
+    assert csv["target"]["required"]
+    mlp = {option["name"]: option for option in wf("show", "mlp", "--json").json()["options"]}
+    assert (mlp["num_outputs"]["from_run"], mlp["num_outputs"]["required"]) == ("num_outputs", False)
+
+
+def test_option_of_one_of_several_is_shown_as_it_is_written(wf: Any) -> None:
+    assert "--hook.early-stopping.patience  int, default" in wf("show", "early-stopping").stdout
+
+
+def test_show_source(wf: Any) -> None:
+    source = wf("show", "focal", "--source").stdout
+    assert source.startswith("class FocalLoss")
+    assert "def forward" in source
+
+
+def test_show_own_code(wf: Any, folder: Path) -> None:
+    text = wf("show", "loss", "my.py:times").stdout
+    assert text.startswith("loss my-times\n")
+    assert "provider  own code" in text
+    assert "place     my.py:4" in text
+    assert "--loss.factor  float, default 1.0\n      What it is multiplied by." in text
+    net = wf("show", "model", "net.py:Net").stdout
+    assert "Base class for all neural network modules" not in net
+    assert "--model.outs  int, default 10" in net
+
+
+def test_show_member_of_a_catalogue(wf: Any) -> None:
+    assert "image_size" in wf("show", "torchvision/resnet18").stdout

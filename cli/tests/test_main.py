@@ -1,0 +1,169 @@
+"""The command group: help, `-p` anywhere, exit codes and the way of errors to the screen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf_cli.main import COMMANDS, SECTIONS, _culprit
+
+WF = [sys.executable, "-P", "-m", "wf_cli"]
+
+
+def test_every_verb_is_in_one_section_of_the_help() -> None:
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(COMMANDS)
+
+
+def test_wf_alone_helps(wf: Any) -> None:
+    result = wf(env={"COLUMNS": "80"})
+    assert (result.code, result.stderr) == (0, "")
+    assert result == wf("--help", env={"COLUMNS": "80"}) == wf("-h", env={"COLUMNS": "80"})
+    assert "wf run --loss focal --optimizer adam" in result.stdout
+    assert "..." not in result.stdout.replace("COMMAND ...", "").replace("models, ...", "")
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert all(f"\n  {name} " in result.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_of_every_verb_fits_the_terminal(wf: Any, verb: str, width: int) -> None:
+    result = wf(verb, "--help", env={"COLUMNS": str(width)})
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"Usage: wf {verb}")
+    assert all(len(line) <= width for line in result.stdout.splitlines())
+
+
+def test_version(wf: Any) -> None:
+    assert (wf("--version").code, wf("--version").stdout) == (0, "wf, version 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-p plug.py list losses --json",
+        "list -p plug.py losses --json",
+        "list losses --json -pplug.py",
+        "list losses --json --plugin=./plug.py",
+    ],
+)
+def test_plugin_anywhere_on_the_line(wf: Any, folder: Path, line: str) -> None:
+    names = [entry["name"] for entry in wf(*line.split()).json()]
+    assert {"mine", "focal"} <= set(names)
+
+
+def test_plugin_that_is_left_out(wf: Any) -> None:
+    assert wf("list", "losses", "--json", "-p", "no:wf-losses").json() == []
+    result = wf("run", "-p", "no:wf-losses", "--loss", "focal")
+    assert result.code == 2
+    assert "it may be in a plugin that is not loaded: wf-losses (blocked)" in result.stderr
+
+
+def test_only_builtin(wf: Any) -> None:
+    names = {plugin["name"] for plugin in wf("--only-builtin", "list-plugins", "--json").json()}
+    assert {"wf-losses", "wf-training"} <= names
+    assert all(name.startswith("wf-") for name in names)
+
+
+def test_autoload_can_be_turned_off(wf: Any, folder: Path) -> None:
+    off = {"WF_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    assert wf("list-plugins", "--json", env=off).json() == []
+    assert "WF_DISABLE_PLUGIN_AUTOLOAD is set" in wf("list-plugins", env=off).stdout
+    assert [plugin["name"] for plugin in wf("list-plugins", "--json", "-p", "plug.py", env=off).json()] == ["plug"]
+
+
+def test_traceback_of_an_error_on_request(wf: Any) -> None:
+    assert "Traceback" not in wf("run", "--loss", "focl").stderr
+    result = wf("run", "--loss", "focl", "--traceback")
+    assert result.code == 2
+    assert "Traceback" in result.stderr
+    assert "wf: unknown loss 'focl'" in result.stderr
+
+
+def test_constructor_of_a_plugin_that_raises(wf: Any, folder: Path) -> None:
+    result = wf("run", "-p", "plug.py", "--model", "raiser", "--epochs", 1)
+    assert (result.code, result.stdout) == (1, "")
+    assert "Traceback" in result.stderr
+    assert "while making model 'raiser' of plug" in result.stderr
+    assert result.stderr.endswith("RuntimeError: boom\n")
+    assert not (folder / "runs").exists()
+
+
+def test_own_code_that_raises_in_the_middle_of_a_run(wf: Any, folder: Path) -> None:
+    result = wf("run", "--model", "net.py:Crash", "--epochs", 1, "--quiet", "--name", "crash")
+    assert (result.code, result.stdout) == (1, "")
+    assert "Traceback" in result.stderr
+    assert result.stderr.endswith(f"wf: unexpected failure in {folder / 'net.py'}: RuntimeError: boom\n")
+    manifest = json.loads((folder / "runs/crash/manifest.json").read_text())
+    assert (manifest["status"], manifest["reason"]) == ("failed", "boom")
+
+
+@pytest.mark.parametrize(
+    ("modules", "culprit"),
+    [
+        (["wf.loop", "wf_losses.focal", "torch.nn"], "wf-losses"),
+        (["wf.loop", "wf_training.trainer", "wf_file_net"], "net.py"),
+        (["wf_training.trainer", "wf.loop"], "wf-core"),
+        (["torch.nn"], ""),
+    ],
+)
+def test_whose_code_raised(modules: list[str], culprit: str) -> None:
+    """The frames of an error, outermost first, each in a module of such a name."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        nested(modules)
+    frames = caught.value.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") not in modules:
+        frames = frames.tb_next
+    assert _culprit(caught.value.with_traceback(frames)) == culprit
+
+
+def nested(modules: list[str]) -> None:
+    if not modules:
+        raise ZeroDivisionError
+    names = {"__name__": modules[0], "__file__": "net.py", "call": lambda: nested(modules[1:])}
+    exec("call()", names)
+
+
+def test_reader_that_goes_away(folder: Path) -> None:
+    wf = subprocess.Popen([*WF, "list", "--json", "--all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert wf.stdout is not None
+    assert wf.stderr is not None
+    assert wf.stdout.readline() == "[\n"
+    wf.stdout.close()
+    assert wf.stderr.read() == ""
+    wf.wait()
+    wf.stderr.close()
+
+
+def test_list_into_head(folder: Path) -> None:
+    done = subprocess.run(f"{' '.join(WF)} list | head -1", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("dataset: ")
+
+
+def test_module_is_the_command(wf_process: Any, wf: Any) -> None:
+    assert wf_process("list", "schedulers") == wf("list", "schedulers")
+
+
+def test_installed_plugin_that_is_broken_harms_no_other(wf_process: Any, folder: Path) -> None:
+    info = folder / "site" / "somebodys_losses-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys-losses\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[wf.plugins]\nmain = broken\n")
+    (folder / "site" / "broken.py").write_text("import no_such_package_of_anybody\n")
+    env = {"PYTHONPATH": str(folder / "site")}
+
+    listed = {plugin["name"]: plugin for plugin in wf_process("list-plugins", "--json", env=env).json()}
+    assert (listed["somebodys-losses"]["status"], listed["somebodys-losses"]["version"]) == ("failed", "1.2")
+    result = wf_process("list", "losses", env=env)
+    assert (result.code, "focal" in result.stdout) == (0, True)
+    assert "warning: plugin 'somebodys-losses' could not be loaded: ModuleNotFoundError" in result.stderr
+    assert "-p no:somebodys-losses" in result.stderr
+    result = wf_process("run", "--loss", "theirs", env=env)
+    assert result.code == 2
+    assert "it may be in a plugin that is not loaded: somebodys-losses (failed)" in result.stderr
+    assert wf_process("list", "losses", "-p", "no:somebodys-losses", env=env).stderr == ""

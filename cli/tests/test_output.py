@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from wf_cli.output import definitions, figures, number, paragraphs, plural, print_json, table
+
+
+@pytest.fixture(autouse=True)
+def width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+
+def test_table_aligns_columns_and_wraps_the_last() -> None:
+    rows = [("name", "1.0", "a text that is far too long for one line of forty-two"), ("a", "", "short")]
+    assert table(rows, indent="  ").splitlines() == [
+        "  name  1.0  a text that is far too long",
+        "             for one line of forty-two",
+        "  a          short",
+    ]
+    assert table([]) == ""
+
+
+def test_definitions_and_paragraphs_fit_the_terminal() -> None:
+    text = definitions([("--loss.gamma  float", "word " * 20), ("--loss.x  int", "")], indent="  ")
+    assert text.splitlines()[0] == "  --loss.gamma  float"
+    assert text.splitlines()[-1] == "  --loss.x  int"
+    assert all(len(line) <= 40 for line in text.splitlines())
+    assert paragraphs("a\nb\n\nlist:\n    stays", indent=" ") == " a b\n\n list:\n     stays"
+
+
+def test_figures_are_a_row_a_split_and_matrices_below() -> None:
+    metrics = {"test/loss": 0.25, "train/loss": 29229.57897, "test/confusion": [[10, 0], [1, 9]], "train/nan": None}
+    assert figures(metrics).splitlines() == [
+        "          loss  nan",
+        "train  29229.6    -",
+        "test    0.2500    -",
+        "",
+        "test confusion",
+        "  10  0",
+        "   1  9",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0000"), (0.5, "0.5000"), (1e-5, "1e-05"), (123456.7, "123457"), (3, "3"), (None, "-"), (-2.5, "-2.5000")],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_plural() -> None:
+    assert [plural(1, "epoch"), plural(0, "epoch"), plural(5000, "step")] == ["1 epoch", "0 epochs", "5,000 steps"]
+
+
+def test_json_has_null_for_what_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"loss": float("nan"), "all": [float("inf"), 1.5]})
+    assert json.loads(capsys.readouterr().out) == {"loss": None, "all": [None, 1.5]}

@@ -1,0 +1,160 @@
+"""Whether things fit: every combination of targets, model and loss."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from wf import Component
+from wf.compatibility import (
+    DEFAULTS,
+    LINKS,
+    Fit,
+    check,
+    dataset_targets,
+    losses_that_fit,
+    metrics_that_fit,
+    num_outputs,
+    resolve,
+)
+from wf.errors import UsageError
+from wf.plugins import Plugin
+from wf.registry import Registry
+from wf.traits import PREDICTIONS, TARGETS, DatasetTraits, LossTraits, MetricTraits, ModelTraits
+
+# what the loss gets: (targets of the dataset, targets of the loss, classes) -> (targets, link); None for a misfit
+TARGET_LINKS = {
+    ("class_index", "one_hot", 2): ("one_hot", "one-hot"),
+    ("class_index", "one_hot", 3): ("one_hot", "one-hot"),
+    ("class_index", "one_hot", None): ("one_hot", "one-hot"),
+    ("class_index", "binary", 2): ("binary", "binary"),
+}
+
+# what stands between: (model, loss) -> link; the rest do not fit
+PREDICTION_LINKS = {
+    **{(given, given): "" for given in PREDICTIONS},
+    **{(given, "raw"): "" for given in PREDICTIONS},
+    ("raw", "real"): "",
+    ("raw", "logits"): "",
+    ("logits", "real"): "",
+    ("log_probs", "real"): "",
+    ("probs", "real"): "",
+    ("log_probs", "logits"): "",
+    ("raw", "log_probs"): "log-softmax",
+    ("logits", "log_probs"): "log-softmax",
+    ("probs", "log_probs"): "log",
+    ("raw", "probs"): "sigmoid",
+    ("logits", "probs"): "sigmoid",
+}
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_every_combination(targets: str) -> None:
+    for wanted, classes, has, wants in itertools.product(TARGETS, (None, 2, 3), PREDICTIONS, PREDICTIONS):
+        found = resolve(
+            targets, classes, ModelTraits(predictions=has), LossTraits(predictions=wants, targets=(wanted,))
+        )  # type: ignore[arg-type]  # strings here
+        same = (targets, "") if targets == wanted else None
+        given = same or TARGET_LINKS.get((targets, wanted, classes))
+        link = PREDICTION_LINKS.get((has, wants))
+        if given and given[0] in ("class_index", "mask") and link == "sigmoid":
+            link = "softmax"
+        if given and (has, wants) == ("log_probs", "logits") and given[0] not in ("class_index", "mask"):
+            link = None  # log_softmax of log-probabilities changes nothing, anything else does
+        if given is None or link is None:
+            assert isinstance(found, list), (targets, wanted, classes, has, wants)
+            assert found[0].startswith("the loss wants ")
+            continue
+        assert isinstance(found, Fit), (targets, wanted, classes, has, wants)
+        assert found.targets == given[0]
+        assert found.links == tuple(filter(None, (link, given[1])))
+        assert set(found.links) <= LINKS.keys()
+        assert found.warnings == ()
+
+
+def test_the_preferred_targets_win() -> None:
+    both = LossTraits(predictions="logits", targets=("one_hot", "class_index"))
+    assert resolve("class_index", 3, ModelTraits(), both) == Fit(targets="class_index")
+    order = LossTraits(predictions="logits", targets=("one_hot", "binary"))
+    assert resolve("class_index", 2, ModelTraits(), order) == Fit(targets="one_hot", links=("one-hot",))
+
+
+def test_links_that_are_off() -> None:
+    nll = LossTraits(predictions="log_probs", targets=("class_index",))
+    fit = resolve("class_index", 3, ModelTraits(), nll, [])
+    assert fit == Fit(
+        targets="class_index", warnings=("link 'log-softmax' is off: the loss gets what the model gives",)
+    )
+    mse = LossTraits(predictions="real", targets=("real", "one_hot"))
+    assert resolve("class_index", 3, ModelTraits(), mse, []) == [
+        "the loss wants real or one_hot targets, the dataset has class_index, link 'one-hot' is off"
+    ]
+    assert resolve("class_index", 3, ModelTraits(), mse, ["one-hot"]) == Fit(targets="one_hot", links=("one-hot",))
+
+
+def test_what_says_nothing_is_warned_of_and_not_refused() -> None:
+    nll = LossTraits(predictions="log_probs", targets=("class_index",))
+    (warning,) = resolve("class_index", 3, None, nll).warnings  # type: ignore[union-attr]  # it fits
+    assert "the model does not say what it gives" in warning
+    (warning,) = resolve("real", None, ModelTraits(), None).warnings  # type: ignore[union-attr]  # it fits
+    assert "the loss does not say what it wants" in warning
+    logits = LossTraits(predictions="logits", targets=("class_index",))
+    assert resolve("class_index", 3, None, logits) == Fit(targets="class_index")
+
+
+def registry() -> Registry:
+    def loss(name: str, *targets: Any) -> Component:
+        return Component("loss", name, "m:A", traits=LossTraits(predictions="raw", targets=targets))
+
+    components = (
+        *(loss("ce", "class_index"), loss("mse", "real", "one_hot"), loss("bce", "binary", "multilabel")),
+        Component("loss", "silent", "m:A"),
+        Component("metric", "accuracy", "m:A", traits=MetricTraits(targets=("class_index",))),
+        Component("metric", "any", "m:A"),
+    )
+    return Registry([Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)])
+
+
+def test_what_fits() -> None:
+    assert losses_that_fit(registry(), "real") == ["mse"]
+    assert losses_that_fit(registry(), "class_index", 3) == ["ce", "mse"]
+    assert losses_that_fit(registry(), "class_index", 2) == ["bce", "ce", "mse"]
+    assert metrics_that_fit(registry(), "real") == ["any"]
+    assert metrics_that_fit(registry(), "class_index") == ["accuracy", "any"]
+
+
+def test_every_misfit_is_named_at_once_with_what_fits() -> None:
+    names = {"dataset": "diabetes", "model": "mlp", "loss": "ce"}
+    ce, accuracy = LossTraits(predictions="logits", targets=("class_index",)), MetricTraits(targets=("class_index",))
+    with pytest.raises(UsageError) as caught:
+        check(registry(), "real", None, names, ModelTraits(), ce, {"accuracy": accuracy, "mine": None})
+    assert str(caught.value).splitlines() == [
+        "loss 'ce' does not fit dataset 'diabetes' and model 'mlp'",
+        "  the loss wants class_index targets, the dataset has real",
+        "  losses that fit: mse",
+        "  metrics that do not fit real targets: accuracy",
+        "  metrics that fit: any",
+    ]
+    assert check(registry(), "class_index", 3, names, ModelTraits(), ce, {"accuracy": accuracy}).links == ()
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes", "columns", "wanted"),
+    [
+        ("real", None, 3, 3),
+        ("binary", 2, 1, 1),
+        ("class_index", 5, 1, 5),
+        ("one_hot", 5, 1, 5),
+        ("multilabel", None, 4, 4),
+    ],
+)
+def test_num_outputs(targets: str, classes: int | None, columns: int, wanted: int) -> None:
+    assert num_outputs(targets, classes, columns) == wanted
+
+
+def test_there_are_defaults_for_all_targets() -> None:
+    assert set(DEFAULTS) == set(TARGETS)
+    assert dataset_targets(DatasetTraits(targets="real")) == "real"
+    assert dataset_targets(None) is None

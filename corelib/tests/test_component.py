@@ -1,0 +1,75 @@
+"""Declarations: what is checked when they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf import Catalogue, Component
+from wf.component import KINDS, MANY, REQUIRED
+
+
+@pytest.mark.parametrize("name", ["ce", "weighted-ce", "v1.5", "a/b", "a/B", "3d", "my_loss"])
+def test_names(name: str) -> None:
+    assert Component("loss", name, "m:A", aliases=(name,)).name == name
+
+
+@pytest.mark.parametrize("name", ["", "CE", "-ce", "c e", "ce@x", "größe", "a:b", "ce\n"])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a component name: use lower case"):
+        Component("loss", name, "m:A")
+    with pytest.raises(ValueError, match="is not a component name"):
+        Component("loss", "ok", "m:A", aliases=(name,))
+    with pytest.raises(ValueError, match="is not a component name"):
+        Catalogue("model", name, "m:A", "m:names.txt")
+
+
+@pytest.mark.parametrize("target", ["", "m", ":A", "m:", "m.A"])
+def test_what_is_no_target(target: str) -> None:
+    with pytest.raises(ValueError, match="is not of the form 'module:Attr'"):
+        Component("loss", "x", target)
+
+
+def test_kinds() -> None:
+    assert set(MANY) < set(KINDS)
+    with pytest.raises(ValueError, match=r"component 'x' is of unknown kind 'losses'; kinds: dataset, "):
+        Component("losses", "x", "m:A")
+    with pytest.raises(ValueError, match="catalogue 'x' is of unknown kind 'models'"):
+        Catalogue("models", "x", "m:A", "m:names.txt")
+
+
+@pytest.mark.parametrize("field", ["aliases", "params", "args"])
+def test_a_string_in_place_of_a_tuple(field: str) -> None:
+    fields: dict[str, Any] = {field: ("mae")}
+    with pytest.raises(ValueError, match=f"{field} is a string, not a tuple; is a comma missing"):
+        Component("loss", "l1", "m:A", **fields)
+
+
+def test_the_way_of_calling_is_checked() -> None:
+    with pytest.raises(ValueError, match="call is 'func'"):
+        Component("loss", "x", "m:A", call="func")  # type: ignore[arg-type]  # the mistake
+
+
+def test_target_name() -> None:
+    assert Component("loss", "x", "m:A.b").target_name == "m:A.b"
+    assert Component("loss", "x", Path).target_name == "pathlib:Path"
+    assert Component("loss", "x", Path.cwd).target_name == "pathlib:Path.cwd"
+
+
+def test_required_reads_as_a_word() -> None:
+    assert str(REQUIRED) == "required"
+
+
+def test_a_catalogue_reads_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "index_of_test"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "names.txt").write_text("# made by a script\nResNet18\n\n  vgg11  \n")
+    monkeypatch.syspath_prepend(tmp_path)
+    catalogue = Catalogue("model", "tv", "m:make", "index_of_test:names.txt", "from tv", inject={"c": "num_classes"})
+    assert catalogue.names() == ["ResNet18", "vgg11"]
+    member = catalogue.member("vgg11")
+    assert (member.name, member.args, member.target) == ("tv/vgg11", ("vgg11",), "m:make")
+    assert (member.summary, member.inject) == ("from tv", {"c": "num_classes"})

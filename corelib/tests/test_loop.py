@@ -1,0 +1,602 @@
+"""The loop, with parts that only write down what they are asked."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wf import Epochs, Every, Hook, Loop, Steps
+from wf.errors import DataError, DivergedError, UsageError
+from wf.events import EVENTS
+from wf.loop import PlainBatch
+
+
+class Data:
+    """Epochs of a few numbered batches; `known` says whether their number is told."""
+
+    def __init__(self, num: int = 4, *, known: bool = True) -> None:
+        self.num_batches = num if known else None
+        self._num = num
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        for number in range(start, self._num):
+            yield SimpleNamespace(size=number + 1, id=(epoch, number))
+
+
+class Trainer:
+    """Its loss follows from the batch; it keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[Any] = []
+
+    def train_step(self, batch: Any) -> float:
+        self.batches.append(getattr(batch, "id", batch))
+        return float(1 + len(self.batches) % 7)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": list(self.batches)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches = list(state["batches"])
+
+
+class Evaluator:
+    def __init__(self, losses: Sequence[float] = ()) -> None:
+        self._losses = iter(losses)
+        self.splits: list[str] = []
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        self.splits.append(split)
+        return {"loss": next(self._losses, 0.5)}
+
+
+class Checkpointer:
+    """Keeps states in memory by step."""
+
+    def __init__(self) -> None:
+        self.saved: dict[int, Any] = {}
+        self.order: list[tuple[int, int, int]] = []
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
+        self.saved[progress["step"]] = {"state": state, "loss": metrics.get("validation/loss", math.inf)}
+        self.order.append((progress["epoch"], progress["batch"], progress["step"]))
+        return f"step-{progress['step']}"
+
+    def load(self, which: str = "latest") -> Any:
+        if which == "best":
+            return min(self.saved.values(), key=lambda saved: saved["loss"])["state"]
+        return self.saved[max(self.saved)]["state"]
+
+
+class Log(Hook):
+    """Writes down every event with its arguments and the position; its memory is saved with the run."""
+
+    def __init__(self, *, stop_at: int | None = None) -> None:
+        self.events: list[Any] = []
+        self._stop_at = stop_at
+
+    def names(self) -> list[str]:
+        return [event[0].removeprefix("on_") for event in self.events]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"events": list(self.events)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.events = list(state["events"])
+
+    def on_run_start(self, run: Loop) -> None:
+        self._add("on_run_start", run)
+
+    def on_epoch_start(self, run: Loop) -> None:
+        self._add("on_epoch_start", run)
+
+    def on_step_end(self, run: Loop) -> None:
+        self._add("on_step_end", run)
+        if run.progress.step == self._stop_at:
+            run.stop("enough")
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        self._add("on_log", run, dict(record))
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
+        self._add("on_evaluation_end", run, split, dict(metrics))
+
+    def on_epoch_end(self, run: Loop) -> None:
+        self._add("on_epoch_end", run)
+
+    def on_checkpoint_end(self, run: Loop, place: str) -> None:
+        self._add("on_checkpoint_end", run, place)
+
+    def on_exception(self, run: Loop, error: BaseException) -> None:
+        self._add("on_exception", run, str(error))
+
+    def on_run_end(self, run: Loop) -> None:
+        self._add("on_run_end", run)
+
+    def _add(self, event: str, run: Loop, *details: Any) -> None:
+        progress = run.progress
+        self.events.append((event, progress.epoch, progress.batch, progress.step, progress.samples, *details))
+
+
+# Cadences
+
+
+@pytest.mark.parametrize(
+    ("text", "num", "unit"),
+    [
+        ("50steps", 50, "steps"),
+        ("1step", 1, "steps"),
+        ("2 epochs", 2, "epochs"),
+        ("1epoch", 1, "epochs"),
+        ("10min", 10, "minutes"),
+        ("0.5minutes", 0.5, "minutes"),
+        (3, 3, "epochs"),
+        ("3", 3, "epochs"),
+        (" 2.0epochs ", 2, "epochs"),
+    ],
+)
+def test_cadence(text: Any, num: float, unit: str) -> None:
+    assert Every.parse(text) == Every(num, unit)
+
+
+@given(num=st.integers(1, 10**9), unit=st.sampled_from(["steps", "epochs", "minutes"]))
+def test_cadence_round_trip(num: int, unit: str) -> None:
+    assert Every.parse(str(Every(num, unit))) == Every(num, unit)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0steps", "-1", "1.5epochs", "1.5steps", "5parsecs", "steps", "nan", "٣", True]
+)
+def test_what_is_no_cadence(text: Any) -> None:
+    with pytest.raises(UsageError, match="50steps, 2epochs or 10min"):
+        Every.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("num", "unit"), [(0, "steps"), (0.5, "epochs"), (1, "hours"), (-1, "minutes"), (math.inf, "steps")]
+)
+def test_cadence_built_directly_is_checked(num: float, unit: str) -> None:
+    with pytest.raises(UsageError, match="not a cadence"):
+        Every(num, unit)
+
+
+# Order of events
+
+
+def test_the_order_of_events_is_that_of_their_list() -> None:
+    log = Log()
+    Loop(Trainer(), Evaluator(), Checkpointer(), [log], checkpoint_every=Every(1)).run(Data(1), Epochs(1))
+    happened = [f"on_{name}" for name in log.names()]
+    assert happened == [name for name in EVENTS if name not in ("on_gradients_ready", "on_exception")]
+
+
+def test_every_event_of_a_run() -> None:
+    log = Log()
+    loop = Loop(
+        Trainer(), Evaluator(), Checkpointer(), [log], log_every=2, checkpoint_every=Every(2), final_splits=["test"]
+    ).run(Data(3), Epochs(2))
+    epoch = ["epoch_start", "step_end", "log", "step_end", "step_end", "log", "evaluation_end", "epoch_end"]
+    end = ["checkpoint_end", "evaluation_end", "run_end"]
+    assert log.names() == ["run_start", *epoch, *epoch, *end]
+    assert [event[1] for event in log.events if event[0] == "on_epoch_end"] == [0, 1]
+    assert (loop.progress.epoch, loop.progress.batch, loop.progress.step) == (2, 0, 6)
+    assert loop.progress.samples == 12
+    assert loop.metrics == {"validation/loss": 0.5, "test/loss": 0.5}
+
+
+def test_records_hold_the_means_of_their_losses() -> None:
+    log = Log()
+    Loop(Trainer(), hooks=[log], log_every=2).run(Data(4), Epochs(1))
+    records = [event[-1] for event in log.events if event[0] == "on_log"]
+    # losses 2, 3, 4, 5 of batches of 1, 2, 3 and 4 samples
+    assert records[0] == {"loss": 2.0, "running_loss": 2.0}
+    assert records[1] == {"loss": 4.0, "running_loss": 3.5}
+    assert records[2] == {"loss": 5.0, "running_loss": 5.0, "epoch_loss": pytest.approx((2 + 6 + 12 + 20) / 10)}
+
+
+def test_the_record_at_the_end_of_an_epoch_has_its_loss_even_if_the_last_batch_was_read_before() -> None:
+    log = Log()
+    Loop(Trainer(), Evaluator(), hooks=[log], eval_every=Every(2, "steps")).run(Data(2), Epochs(1))
+    records = [event[-1] for event in log.events if event[0] == "on_log"]
+    assert records[-1] == {"loss": 3.0, "epoch_loss": pytest.approx(8 / 3)}
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("cadence", "places"),
+    [(Every(3, "steps"), [3, 6, 8]), (Every(1), [4, 8]), (Every(4, "steps"), [4, 8]), (None, [8])],
+)
+def test_checkpoint_cadence(cadence: Every | None, places: list[int], known: bool) -> None:
+    checkpointer = Checkpointer()
+    Loop(Trainer(), checkpointer=checkpointer, checkpoint_every=cadence).run(Data(4, known=known), Epochs(2))
+    assert sorted(set(checkpointer.saved)) == places
+
+
+def test_a_checkpoint_after_the_last_batch_of_an_epoch_is_that_of_its_end() -> None:
+    checkpointer = Checkpointer()
+    Loop(Trainer(), checkpointer=checkpointer, checkpoint_every=Every(4, "steps")).run(Data(4), Epochs(2))
+    assert checkpointer.order == [(1, 0, 4), (2, 0, 8)]
+
+
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_checkpoint_by_the_clock(monkeypatch: pytest.MonkeyPatch, num_batches: int) -> None:
+    clock = iter(range(0, 10**6, 60))
+    monkeypatch.setattr("wf.loop.time.monotonic", lambda: next(clock))
+    checkpointer = Checkpointer()
+    Loop(Trainer(), checkpointer=checkpointer, checkpoint_every=Every(1, "minutes"), log_every=1).run(
+        Data(num_batches), Epochs(2)
+    )
+    assert len(checkpointer.order) == 2 * num_batches
+
+
+@pytest.mark.parametrize(
+    ("every", "num"), [(Every(1), 3), (Every(2), 1), (Every(2, "steps"), 6), (Every(5, "steps"), 2), (None, 0)]
+)
+def test_evaluation_cadence(every: Every | None, num: int) -> None:
+    evaluator = Evaluator()
+    Loop(Trainer(), evaluator, eval_every=every).run(Data(4), Epochs(3))
+    assert evaluator.splits == ["validation"] * num
+
+
+@pytest.mark.parametrize("every", [Every(1), Every(4, "steps")])
+def test_a_split_is_not_evaluated_twice_after_the_same_step(every: Every) -> None:
+    evaluator = Evaluator()
+    Loop(Trainer(), evaluator, eval_every=every, final_splits=["validation", "test"]).run(Data(4), Steps(4))
+    assert evaluator.splits == ["validation", "test"]
+
+
+def test_steps_that_end_with_an_epoch_end_the_epoch() -> None:
+    log = Log()
+    loop = Loop(Trainer(), Evaluator(), hooks=[log]).run(Data(4), Steps(4))
+    assert log.names()[-4:] == ["log", "evaluation_end", "epoch_end", "run_end"]
+    assert (loop.progress.epoch, loop.progress.batch) == (1, 0)
+
+
+def test_steps_that_end_within_an_epoch() -> None:
+    log = Log()
+    loop = Loop(Trainer(), Evaluator(), Checkpointer(), [log]).run(Data(4), Steps(6))
+    assert log.names()[-5:] == ["log", "step_end", "checkpoint_end", "log", "run_end"]
+    assert (loop.progress.epoch, loop.progress.batch, loop.progress.step) == (1, 2, 6)
+
+
+@pytest.mark.parametrize("until", [Epochs(0), Steps(0)])
+def test_no_training_at_all(until: Any) -> None:
+    log, checkpointer = Log(), Checkpointer()
+    Loop(Trainer(), Evaluator(), checkpointer, [log], final_splits=["test"]).run(Data(), until)
+    assert log.names() == ["run_start", "checkpoint_end", "evaluation_end", "run_end"]
+    assert list(checkpointer.saved) == [0]
+
+
+# Data
+
+
+@pytest.mark.parametrize("until", [Epochs(2), Steps(2)])
+@pytest.mark.parametrize("data", [[], Data(0), Data(0, known=False)])
+def test_no_batches_are_an_error_and_not_an_endless_loop(data: Any, until: Any) -> None:
+    with pytest.raises(DataError, match="no batches to train on in epoch 1"):
+        Loop(Trainer()).run(data, until)
+
+
+def test_an_iterator_is_used_up_after_one_epoch() -> None:
+    with pytest.raises(DataError, match="in epoch 2\n  an iterator is used up after one pass"):
+        Loop(Trainer()).run(iter([([1], [2])]), Epochs(2))
+
+
+def test_pairs_are_batches() -> None:
+    trainer = Trainer()
+    loop = Loop(trainer).run([([1, 2], [3, 4]), [[5], [6]]], Epochs(2))
+    assert [type(batch) for batch in trainer.batches] == [PlainBatch] * 4
+    assert (trainer.batches[1].inputs, trainer.batches[1].targets, trainer.batches[1].size) == ([5], [6], 1)
+    assert loop.progress.samples == 6
+    assert loop.num_batches == 2
+
+
+def test_what_has_a_length_only_sometimes() -> None:
+    class Loader:
+        def __len__(self) -> int:
+            raise TypeError("an iterable dataset has no len()")
+
+        def __iter__(self) -> Iterator[Any]:
+            yield from [([1], [2]), ([3], [4])]
+
+    loop = Loop(Trainer()).run(Loader(), Epochs(2))
+    assert (loop.num_batches, loop.progress.epoch, loop.progress.step) == (None, 2, 4)
+
+
+@pytest.mark.parametrize("batch", [{"x": [1], "y": [2]}, ([1], [2], [3]), 5, SimpleNamespace(size=lambda: 3)])
+def test_what_is_no_batch(batch: Any) -> None:
+    with pytest.raises(UsageError, match=r"must be a pair \(inputs, targets\)"):
+        Loop(Trainer()).run([batch], Epochs(1))
+
+
+# Stopping, failing
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_stop_ends_after_the_present_step_with_a_checkpoint(known: bool) -> None:
+    log, checkpointer = Log(stop_at=6), Checkpointer()
+    loop = Loop(Trainer(), Evaluator(), checkpointer, [log], final_splits=["test"]).run(Data(known=known), Epochs(9))
+    assert (loop.stop_reason, loop.progress.step, list(checkpointer.saved)) == ("enough", 6, [6])
+    assert log.names()[-4:] == ["checkpoint_end", "log", "evaluation_end", "run_end"]
+
+
+@pytest.mark.parametrize(
+    ("event", "step"),
+    [
+        ("on_run_start", 0),
+        ("on_epoch_start", 1),
+        ("on_log", 1),
+        ("on_step_end", 1),
+        ("on_evaluation_end", 4),
+        ("on_epoch_end", 4),
+        ("on_checkpoint_end", 2),
+    ],
+)
+def test_stop_from_any_event(event: str, step: int) -> None:
+    hook = type("Stopper", (), {event: lambda self, run, *args: run.stop(event)})()
+    loop = Loop(Trainer(), Evaluator(), Checkpointer(), [hook], checkpoint_every=Every(2, "steps"))
+    loop.run(Data(4), Epochs(3))
+    # what is told of after the decision of a step takes effect after the next one
+    assert loop.progress.step == (step + 1 if event == "on_checkpoint_end" else step)
+    assert loop.stop_reason == event
+
+
+def test_several_processes_stop_together_at_a_pause() -> None:
+    asked = []
+
+    def agree(flag: bool) -> bool:
+        asked.append(flag)
+        return flag or len(asked) == 3
+
+    loop = Loop(Trainer(), log_every=2, agree=agree).run(Data(8), Epochs(1))
+    assert loop.stop_reason == "stopped by another process"
+    assert loop.progress.step == 3
+
+
+def test_exceptions_reach_every_hook_and_one_that_fails_does_not_hide_them() -> None:
+    class Failing:
+        def on_step_end(self, run: Loop) -> None:
+            raise DivergedError("away it goes")
+
+        def on_exception(self, run: Loop, error: BaseException) -> None:
+            raise RuntimeError("and I fell too")
+
+    log = Log()
+    with pytest.raises(DivergedError) as caught:
+        Loop(Trainer(), hooks=[Failing(), log]).run(Data(), Epochs(1))
+    assert log.events[-1][0] == "on_exception"
+    assert log.events[-1][-1] == "away it goes"
+    assert caught.value.__notes__ == ["Failing.on_exception failed too: RuntimeError: and I fell too"]
+
+
+def test_a_loss_that_is_not_finite_is_told_before_the_commit() -> None:
+    class Guard:
+        def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+            if not math.isfinite(record["loss"]):
+                raise DivergedError("not finite")
+
+    class Diverging:
+        steps = 0
+
+        def train_step(self, batch: Any) -> float:
+            self.steps += 1
+            return 1.0 if self.steps < 3 else math.nan
+
+    checkpointer = Checkpointer()
+    with pytest.raises(DivergedError):
+        Loop(Diverging(), None, checkpointer, [Guard()], checkpoint_every=Every(1, "steps")).run(Data(), Epochs(1))
+    assert list(checkpointer.saved) == [1, 2]
+
+
+def test_a_checkpoint_makes_no_record_of_its_own() -> None:
+    logs = []
+    for cadence in (None, Every(1, "steps")):
+        log = Log()
+        Loop(Trainer(), None, Checkpointer(), [log], log_every=3, checkpoint_every=cadence).run(Data(7), Epochs(2))
+        logs.append([event for event in log.events if event[0] == "on_log"])
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"log_every": 0}, "log_every must be at least 1"),
+        ({"eval_every": Every(5, "minutes")}, "counts epochs or steps"),
+        ({"keep": "bset"}, "did you mean 'best'"),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Loop(Trainer(), **settings)
+
+
+def test_the_length_must_be_said_in_epochs_or_steps() -> None:
+    with pytest.raises(UsageError, match=r"say Epochs\(10\) or Steps"):
+        Loop(Trainer()).run(Data(), 10)  # type: ignore[arg-type]  # the mistake
+
+
+def test_a_trainer_that_returns_no_loss() -> None:
+    with pytest.raises(UsageError, match="train_step must return the loss"):
+        Loop(SimpleNamespace(train_step=lambda batch: None)).run(Data(), Epochs(1))
+
+
+# keep=best
+
+
+class Weights:
+    """A model: the number of steps it has seen."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self.restored = trainer, None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": len(self._trainer.batches)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.restored = state["steps"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "larger", "steps", "best"),
+    [
+        ([3.0, 1.0, 2.0, math.nan], False, 4, 1.0),
+        ([3.0, 1.0, 5.0, math.nan], True, 6, 5.0),
+        ([math.nan, 2.0, 2.0, 3.0], False, 4, 2.0),
+    ],
+)
+def test_the_best_weights_are_kept_and_judged(losses: list[float], larger: bool, steps: int, best: float) -> None:
+    trainer, evaluator = Trainer(), Evaluator(losses)
+    weights, checkpointer = Weights(trainer), Checkpointer()
+    if larger:
+        checkpointer.load = lambda which="latest": checkpointer.saved[steps]["state"]  # type: ignore[method-assign]  # it looks for the smallest
+    loop = Loop(
+        trainer,
+        evaluator,
+        checkpointer,
+        keep="best",
+        larger_is_better=larger,
+        final_splits=["validation", "test"],
+        parts={"model": weights},
+    ).run(Data(2), Epochs(4))
+    assert loop.best == best
+    assert weights.restored == steps
+    assert evaluator.splits[4:] == ["validation", "test"]
+
+
+def test_the_best_need_a_figure_that_there_is() -> None:
+    with pytest.raises(UsageError, match="validation/acc") as caught:
+        Loop(Trainer(), Evaluator(), Checkpointer(), keep="best", monitor="validation/acc").run(Data(), Epochs(1))
+    assert "available: validation/loss" in str(caught.value)
+
+
+# State
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    num_batches=st.integers(1, 5),
+    num_epochs=st.integers(1, 4),
+    stops=st.lists(st.integers(1, 20), max_size=3),
+    log_every=st.integers(1, 4),
+    eval_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
+    checkpoint_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
+    known=st.booleans(),
+)
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    num_batches: int,
+    num_epochs: int,
+    stops: list[int],
+    log_every: int,
+    eval_every: Every | None,
+    checkpoint_every: Every | None,
+    known: bool,
+) -> None:
+    cadences: dict[str, Any] = {"log_every": log_every, "eval_every": eval_every, "checkpoint_every": checkpoint_every}
+    data, until = Data(num_batches, known=known), Epochs(num_epochs)
+
+    def run(state: Any, stop_at: int | None) -> tuple[Loop, Log, Checkpointer]:
+        log, checkpointer = Log(stop_at=stop_at), Checkpointer()
+        loop = Loop(Trainer(), Evaluator(), checkpointer, [log], **cadences)
+        if state is not None:
+            loop.load_state_dict(state)
+        return loop.run(data, until), log, checkpointer
+
+    whole, whole_log, _ = run(None, None)
+    state = None
+    for stop in sorted(stops):
+        _, _, checkpointer = run(state, stop)
+        state = checkpointer.load("latest") if checkpointer.saved else state
+    loop, log, _ = run(state, None)
+
+    assert loop.trainer.batches == whole.trainer.batches  # type: ignore[attr-defined]  # of this Trainer
+    assert loop.progress == whole.progress
+    assert loop.metrics == whole.metrics
+    assert loop.state_dict()["losses"] == whole.state_dict()["losses"]
+    assert told(log) == told(whole_log)
+
+
+def told(log: Log) -> list[Any]:
+    """What was told of training; the start and end of each process and its own checkpoints left out."""
+    own = ("on_run_start", "on_epoch_start", "on_checkpoint_end", "on_run_end")
+    return [event for event in log.events if event[0] not in own]
+
+
+def test_state_dict_between_records_loses_no_loss() -> None:
+    states = []
+
+    class Saver:
+        def on_step_end(self, run: Loop) -> None:
+            states.append(run.state_dict())
+
+    Loop(Trainer(), hooks=[Saver()], log_every=100).run(Data(4), Epochs(1))
+    assert states[2]["losses"] == {"last": 4.0, "since_record": [3.0, 4.0], "epoch_sum": 20.0, "epoch_samples": 6}
+
+
+def test_hooks_of_one_class_keep_a_state_each() -> None:
+    first, second = Log(), Log()
+    first.events, second.events = [1], [2]
+    state = Loop(Trainer(), hooks=[first, second]).state_dict()
+    third, fourth = Log(), Log()
+    Loop(Trainer(), hooks=[third, fourth]).load_state_dict(state)
+    assert (third.events, fourth.events) == ([1], [2])
+
+
+def test_a_checkpoint_of_other_parts_is_refused() -> None:
+    state = Loop(Trainer(), hooks=[Log()]).state_dict()
+    with pytest.raises(UsageError, match=r"only in the checkpoint: \['hook/Log'\]\n  only in the run: -"):
+        Loop(Trainer()).load_state_dict(state)
+    loop = Loop(Trainer())
+    loop.load_state_dict(state, partial=True)
+    assert loop.progress.step == 0
+
+
+# Costs
+
+
+def calls_a_step(hooks: Sequence[Any]) -> float:
+    """Python and C calls that one more step causes."""
+
+    class Cheap:
+        def train_step(self, batch: Any) -> float:
+            return 0.0
+
+    def count(num_steps: int) -> int:
+        batches = [SimpleNamespace(size=1)] * num_steps
+        data = SimpleNamespace(num_batches=num_steps, epoch=lambda epoch, start: batches)
+        loop, calls = Loop(Cheap(), hooks=hooks, log_every=10**6), 0
+
+        def tick(frame: Any, event: str, arg: Any) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(tick)
+        try:
+            loop.run(data, Steps(num_steps))
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    # losses are read and summed once a record: two calls each, outside the steps
+    return (count(3000) - count(2000)) / 1000
+
+
+def test_an_event_that_nobody_listens_to_costs_nothing() -> None:
+    deaf = [Hook(), type("Other", (Hook,), {"on_epoch_end": lambda self, run: None})()]
+    assert calls_a_step(deaf) == calls_a_step([])
+
+
+def test_a_listener_costs_one_call_a_step() -> None:
+    listener = type("Listener", (Hook,), {"on_step_end": lambda self, run: None})()
+    assert calls_a_step([listener]) == calls_a_step([]) + 1
+
+
+def test_a_bare_step_is_a_handful_of_calls() -> None:
+    assert calls_a_step([]) <= 8  # train_step, two appends; when read: float, isfinite, append

@@ -1,0 +1,218 @@
+"""Looking up components: names, aliases, collisions, suggestions, one's own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf import Catalogue, Component
+from wf.errors import PluginError, UsageError
+from wf.plugins import Plugin
+from wf.registry import Registry, entry_of, read_kind
+from wf.traits import DatasetTraits
+
+
+def plugin(name: str, *components: Component | Catalogue, distribution: str | None = None, **fields: Any) -> Plugin:
+    fields = {"status": "ok", "version": "1", "module": name, **fields}
+    return Plugin(name=name, distribution=distribution or name, components=components, **fields)
+
+
+def loss(name: str, **fields: Any) -> Component:
+    return Component("loss", name, "wf.component:Component", **fields)
+
+
+REGISTRY = Registry(
+    [
+        plugin("ours", loss("l1", aliases=("mae",)), loss("focal"), Component("model", "mlp", "m:A")),
+        plugin("theirs", loss("focal"), loss("mae"), loss("my_loss"), Component("model", "deep/Net", "m:A")),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", ["l1", "L1", " l1 ", "l1@ours", "L1@Ours"])
+def test_find(name: str) -> None:
+    entry = REGISTRY.find("loss", name)
+    assert (entry.component.name, entry.provider) == ("l1", "ours")
+
+
+@pytest.mark.parametrize("name", ["my_loss", "my-loss", "My_Loss"])
+def test_underscores_and_case_do_not_matter(name: str) -> None:
+    assert REGISTRY.find("loss", name).component.name == "my_loss"
+
+
+def test_case_matters_after_a_slash() -> None:
+    assert REGISTRY.find("model", "deep/Net").component.name == "deep/Net"
+    with pytest.raises(UsageError, match="did you mean 'deep/Net'"):
+        REGISTRY.find("model", "deep/net")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_name_of_two_plugins_needs_the_provider(reverse: bool) -> None:
+    registry = Registry(sorted(REGISTRY.plugins, key=lambda plugin: plugin.name, reverse=reverse))
+    with pytest.raises(UsageError, match="loss 'focal' comes from 2 plugins\n  say which one: focal@"):
+        registry.find("loss", "focal")
+    assert registry.find("loss", "focal@theirs").provider == "theirs"
+    assert registry.is_ambiguous(registry.find("loss", "focal@ours").component)
+    assert not registry.is_ambiguous(registry.find("loss", "l1").component)
+    assert len([entry for entry in registry.entries("loss") if entry.component.name == "focal"]) == 2
+
+
+def test_no_plugin_takes_away_the_alias_of_another() -> None:
+    with pytest.raises(UsageError, match="say which one: mae@theirs or l1@ours"):
+        REGISTRY.find("loss", "mae")
+    assert REGISTRY.find("loss", "mae@ours").component.name == "l1"
+    assert REGISTRY.find("loss", "mae@theirs").component.name == "mae"
+    assert REGISTRY.is_ambiguous(REGISTRY.find("loss", "mae@theirs").component)
+
+
+def test_an_unknown_provider() -> None:
+    with pytest.raises(UsageError, match="unknown provider of loss 'focal' 'their'\n  did you mean 'theirs'"):
+        REGISTRY.find("loss", "focal@their")
+
+
+@pytest.mark.parametrize("provider", ["my_file", "my-file", "dist", "Dist", "dist[more]"])
+def test_every_way_to_name_a_provider(provider: str) -> None:
+    registry = Registry(
+        [
+            plugin("my_file", loss("a"), distribution="file"),
+            plugin("dist[more]", loss("b"), distribution="Dist"),
+            plugin("other", loss("a"), loss("b")),
+        ]
+    )
+    name = "a" if "file" in provider else "b"
+    assert registry.find("loss", f"{name}@{provider}").provider in ("my_file", "dist[more]")
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(UsageError) as caught:
+        REGISTRY.find("loss", "focl")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "unknown loss 'focl'"
+    assert lines[1] == "  did you mean 'focal'?"
+    assert lines[2] == "  available: focal, l1, mae, my_loss"
+    assert lines[-1] == "  see: wf list loss   own code: --loss path.py:Name"
+
+
+def test_a_name_of_another_kind() -> None:
+    with pytest.raises(UsageError, match="'mlp' is a model: use --model mlp"):
+        REGISTRY.find("loss", "mlp")
+
+
+def test_plugins_that_are_not_loaded_are_mentioned() -> None:
+    registry = Registry([plugin("broken", status="failed"), plugin("off", status="blocked")])
+    with pytest.raises(UsageError, match=r"not loaded: broken \(failed\), off \(blocked\); see wf list-plugins"):
+        registry.find("loss", "focal")
+
+
+def test_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zoo_of_test").mkdir()
+    (tmp_path / "zoo_of_test" / "names.txt").write_text("ResNet18\nvgg11\n")
+    (tmp_path / "zoo_of_test" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    zoo = Catalogue("model", "zoo", "m:make", "zoo_of_test:names.txt")
+    registry = Registry([plugin("ours", zoo, Component("model", "mlp", "m:A"))])
+    assert registry.find("model", "zoo/ResNet18").component.args == ("ResNet18",)
+    assert registry.find("model", "Zoo/vgg11@ours").component.name == "zoo/vgg11"
+    assert [entry.component.name for entry in registry.entries("model")] == ["mlp"]
+    assert [entry.component.name for entry in registry.entries(catalogues=True)] == ["mlp", "zoo/ResNet18", "zoo/vgg11"]
+    assert not list(registry.catalogues("loss"))
+    for wrong in ("zoo/resnet18", "resnet18", "zoo/ResNet"):
+        with pytest.raises(UsageError, match="did you mean 'zoo/ResNet18'"):
+            registry.find("model", wrong)
+    both = Registry([*registry.plugins, plugin("theirs", zoo)])
+    with pytest.raises(UsageError, match="say which one: zoo/vgg11@ours or zoo/vgg11@theirs"):
+        both.find("model", "zoo/vgg11")
+    assert both.is_ambiguous(zoo.member("vgg11"))
+
+
+def test_entries_come_by_kind_and_name() -> None:
+    assert [entry.component.name for entry in REGISTRY.entries()] == [
+        *("deep/Net", "mlp", "focal", "focal", "l1", "mae", "my_loss")
+    ]
+    assert REGISTRY.kinds_of("focal") == ["loss"]
+    assert REGISTRY.has("loss", "mae")
+    assert not REGISTRY.has("model", "mae")
+
+
+def test_files_find_their_dataset() -> None:
+    traits = DatasetTraits(files=(".csv", ".tsv"))
+    csv = Component("dataset", "csv", "m:A", traits=traits)
+    registry = Registry(
+        [plugin("ours", csv, Component("dataset", "folder", "m:A", traits=DatasetTraits(files=("/",))))]
+    )
+    assert registry.for_file("dataset", "House.CSV") is not None
+    assert registry.for_file("dataset", "photos/").component.name == "folder"  # type: ignore[union-attr]  # it is there
+    assert registry.for_file("dataset", "house.parquet") is None
+    both = Registry([*registry.plugins, plugin("theirs", csv)])
+    with pytest.raises(UsageError, match=r"several datasets read files like 'a.csv': csv@ours or csv@theirs"):
+        both.for_file("dataset", "a.csv")
+
+
+@pytest.mark.parametrize(("word", "kind"), [("losses", "loss"), ("Loss", "loss"), ("metrics", "metric")])
+def test_read_kind(word: str, kind: str) -> None:
+    assert read_kind(word) == kind
+
+
+def test_unknown_kind() -> None:
+    with pytest.raises(UsageError, match="unknown kind 'lose'\n  did you mean 'loss'"):
+        read_kind("lose")
+
+
+# Targets
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    file = tmp_path / "größe_net.py"
+    file.write_text("class Net:\n    class Inner: pass\n    size = 3\n\ndef make(): pass\n_hidden = 1\n")
+    return str(file)
+
+
+def test_own_code(own: str) -> None:
+    entry = REGISTRY.find("model", f"{own}:Net.Inner")
+    assert entry.load().__name__ == "Inner"
+    assert entry.provider == "own code"
+    assert entry.component.target_name == f"{own}:Net.Inner"
+    assert entry.place() == f"{own}:2"
+    assert REGISTRY.find("model", "wf.component:Param").load().__name__ == "Param"
+
+
+@pytest.mark.parametrize("name", [":Net", "net.py:", ":"])
+def test_what_is_not_of_the_form(name: str) -> None:
+    with pytest.raises(UsageError, match=r"is not of the form path.py:Attr or package.module:Attr"):
+        REGISTRY.find("model", name)
+
+
+def test_own_code_that_is_not_there(own: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown name in .*'Nett'\n  did you mean 'Net'\?\n  available: Net, make$"):
+        REGISTRY.find("model", f"{own}:Nett").load()
+    with pytest.raises(UsageError, match=r"is int, which cannot be called"):
+        REGISTRY.find("model", f"{own}:Net.size").load()
+    with pytest.raises(UsageError, match=r"there is no file .*\n  in that folder: "):
+        REGISTRY.find("model", f"{own.replace('net.py', 'nets.py')}:Net").load()
+    with pytest.raises(UsageError, match=r"model 'nowhere:Net': .*pip install nowhere"):
+        REGISTRY.find("model", "nowhere:Net").load()
+
+
+@pytest.mark.parametrize("text", ["import nowhere", "raise SystemExit(2)", "def (:"])
+def test_own_code_that_cannot_be_imported(tmp_path: Path, text: str) -> None:
+    (tmp_path / "net.py").write_text(text)
+    with pytest.raises(PluginError, match="model 'net-net' of own code could not be loaded\n  ") as caught:
+        REGISTRY.find("model", f"{tmp_path}/net.py:Net").load()
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("target", ["nowhere.deep:A", "wf.component:Nothing"])
+def test_a_plugin_whose_target_is_not_there(target: str) -> None:
+    registry = Registry([plugin("ours", Component("loss", "x", target))])
+    with pytest.raises(PluginError):
+        registry.find("loss", "x").load()
+
+
+def test_live_classes_and_functions() -> None:
+    entry = entry_of("model", Registry)
+    assert (entry.component.name, entry.load(), entry.plugin) == ("registry", Registry, None)
+    assert entry_of("loss", lambda a, b: a).component.name == "lambda"
+    assert entry_of("loss", len).place() is None

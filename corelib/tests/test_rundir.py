@@ -1,0 +1,236 @@
+"""The run directory: what is written is whole, and what a crash cut off is not read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wf.errors import DataError, UsageError
+from wf.loop import Progress
+from wf.rundir import Recorder, RunDirectory, finite, read_records, write_atomically
+
+
+class Run:
+    """As much of a loop as the recorder looks at."""
+
+    def __init__(self, **position: int) -> None:
+        self.progress, self.finished = Progress(**position), False
+
+
+def record(recorder: Recorder, step: int, **figures: Any) -> None:
+    recorder.on_log(Run(step=step, batch=step), {"loss": step / 10, **figures})  # type: ignore[arg-type]  # enough of one
+
+
+def lines(folder: Path, name: str = "metrics.jsonl") -> list[Any]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+# Directories
+
+
+def test_create_and_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        RunDirectory.create(Path("runs") / name).update_manifest(status="done", name=name)
+    assert RunDirectory.open("a").manifest["name"] == "a"
+    assert RunDirectory.open(Path("runs/a")).path == Path("runs/a")
+    assert RunDirectory.open("latest").path == tmp_path / "runs" / "b"
+    assert RunDirectory.open("latest").run_file == tmp_path / "runs" / "b" / "run.toml"
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["a", "b", "latest"]
+
+
+def test_an_existing_one_is_refused(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "a")
+    with pytest.raises(UsageError, match=r"exists already\n  continue that run: wf resume .*/a "):
+        RunDirectory.create(tmp_path / "a")
+
+
+def test_latest_is_not_a_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'latest' is another name of the newest run"):
+        RunDirectory.create(tmp_path / "latest")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot make run directory .*: Not a directory\n  choose another --run-dir"):
+        RunDirectory.create(tmp_path / "file" / "run")
+
+
+def test_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="there is no run directory 'first'\n  there are no runs in runs"):
+        RunDirectory.open("first")
+    RunDirectory.create(Path("runs/first")).update_manifest()
+    with pytest.raises(DataError, match="there is no run directory 'frist'\n  in runs: first"):
+        RunDirectory.open("frist")
+
+
+# Manifest
+
+
+def test_the_manifest_is_updated(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.update_manifest(status="running", seed=1, file=Path("a"))
+    directory.update_manifest(status="done", metrics={"loss": math.nan, "all": (1.0, math.inf)})
+    assert directory.manifest == {
+        "status": "done",
+        "seed": 1,
+        "file": "a",
+        "metrics": {"loss": None, "all": [1.0, None]},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "5", "\udcff"])
+def test_a_damaged_manifest(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"manifest\.json cannot be read"):
+        _ = RunDirectory(tmp_path).manifest
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "manifest.json"
+    write_atomically(file, "old")
+    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
+        write_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+# Code
+
+
+def test_code_is_copied_and_hashed(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "run")
+    files = [tmp_path / folder / "net.py" for folder in "abc"]
+    for file, text in zip(files, ("one", "two", "one"), strict=True):
+        file.parent.mkdir()
+        file.write_text(text)
+    kept = [directory.keep_code(file) for file in files]
+    assert kept[0]["file"] == kept[2]["file"] == "net.py"
+    assert kept[1]["file"].startswith("net-")
+    assert [(directory.path / "code" / one["file"]).read_text() for one in kept] == ["one", "two", "one"]
+    assert kept[0]["sha256"] == kept[2]["sha256"] != kept[1]["sha256"]
+
+
+# Records
+
+
+def test_records(tmp_path: Path) -> None:
+    recorder, run = Recorder(tmp_path), Run(epoch=1, step=8)
+    record(recorder, 3, running_loss=math.nan)
+    recorder.on_evaluation_end(run, "validation", {"loss": 0.5, "recall": [0.5, math.nan]})  # type: ignore[arg-type]  # enough of one
+    run.finished = True
+    recorder.on_evaluation_end(run, "test", {"loss": math.inf})  # type: ignore[arg-type]  # enough of one
+    recorder.close()
+    assert lines(tmp_path) == [
+        {"event": "train", "split": "train", "epoch": 0, "step": 3, "loss": 0.3, "running_loss": None},
+        {"event": "eval", "split": "validation", "epoch": 1, "step": 8, "loss": 0.5, "recall": [0.5, None]},
+        {"event": "eval", "split": "test", "epoch": 0, "step": 8, "loss": None},
+    ]
+    assert RunDirectory(tmp_path).records() == lines(tmp_path)
+    timings = lines(tmp_path, "timings.jsonl")
+    assert [line["step"] for line in timings] == [3, 8, 8]
+    assert all(line["elapsed_sec"] >= 0 and "loss" not in line for line in timings)
+    assert "elapsed_sec" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_figures_that_are_no_plain_numbers(tmp_path: Path) -> None:
+    class Scalar:
+        def tolist(self) -> float:
+            return 1.5
+
+    recorder = Recorder(tmp_path)
+    record(recorder, 1, grad_norm=Scalar())
+    recorder.close()
+    assert lines(tmp_path)[0]["grad_norm"] == 1.5
+
+
+def test_without_a_directory_records_stay_in_memory() -> None:
+    recorder = Recorder(None)
+    record(recorder, 1)
+    recorder.load_state_dict(recorder.state_dict())
+    recorder.close()
+    assert [one["step"] for one in recorder.records] == [1]
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    recorder = Recorder(tmp_path)
+    with Path("/dev/full").open("ab", buffering=0) as full:
+        recorder.close()
+        recorder._metrics = full
+        with pytest.raises(DataError, match=r"cannot write .*/dev/full.*: No space left"):
+            record(recorder, 1)
+
+
+@given(before=st.integers(0, 4), lost=st.integers(0, 4), cut=st.integers(0, 30))
+def test_a_resumed_run_has_the_records_of_its_checkpoint_and_then_its_own(
+    tmp_path_factory: pytest.TempPathFactory, before: int, lost: int, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    first = Recorder(folder)
+    for step in range(before):
+        record(first, step)
+    state = first.state_dict()
+    for step in range(before, before + lost):
+        record(first, step)
+    first.close()
+    file = folder / "metrics.jsonl"
+    if lost:  # killed while it wrote the last line
+        file.write_bytes(file.read_bytes()[: max(state["bytes"], file.stat().st_size - cut)])
+
+    second = Recorder(folder)
+    second.load_state_dict(state)
+    assert [one["step"] for one in second.records] == list(range(before))
+    record(second, 100)
+    second.close()
+    assert [one["step"] for one in lines(folder)] == [*range(before), 100]
+
+
+def test_a_file_that_is_shorter_than_at_the_checkpoint_is_not_filled_with_zeros(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    record(recorder, 1)
+    recorder.load_state_dict({"bytes": 10_000})
+    record(recorder, 2)
+    recorder.close()
+    assert [one["step"] for one in lines(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timings.jsonl"])
+def test_a_half_written_last_line_is_cut_off_before_going_on(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"step": 1}\n{"st')
+    assert list(read_records(tmp_path / name)) == [{"step": 1}]
+    recorder = Recorder(tmp_path)
+    record(recorder, 2)
+    recorder.close()
+    assert [line["step"] for line in lines(tmp_path, name)] == [1, 2]
+
+
+def test_no_records_yet(tmp_path: Path) -> None:
+    assert RunDirectory(tmp_path).records() == []
+
+
+@given(
+    st.recursive(
+        st.none() | st.floats() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_finite_values_are_json(value: Any) -> None:
+    json.dumps(finite(value), allow_nan=False)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wf.errors import UsageError
+from wf.runtime.links import LinkedLoss, Outputs, check_outputs, link_loss, total_weight
+
+LOGITS, CLASSES = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("loss", "links", "expected"),
+    [
+        (functional.nll_loss, ["log-softmax"], functional.cross_entropy(LOGITS, CLASSES)),
+        (functional.mse_loss, ["softmax", "one-hot"], ((LOGITS.softmax(1) - torch.eye(3)[CLASSES]) ** 2).mean()),
+        (functional.binary_cross_entropy, ["sigmoid", "one-hot"],
+         functional.binary_cross_entropy_with_logits(LOGITS, torch.eye(3)[CLASSES])),
+    ],
+)  # fmt: skip
+def test_links(loss: Any, links: list[str], expected: Tensor) -> None:
+    linked = link_loss(loss, links, 3)
+    torch.testing.assert_close(linked(LOGITS, CLASSES), expected)
+
+
+def test_nothing_stands_before_a_loss_that_needs_no_link() -> None:
+    loss = nn.CrossEntropyLoss()
+    assert link_loss(loss, [], 3) is loss
+
+
+def test_single_logit() -> None:
+    loss = link_loss(nn.BCEWithLogitsLoss(), ["binary"], 2, single_logit=True)
+    targets = torch.tensor([0, 1, 1, 0, 1, 0])
+    expected = functional.binary_cross_entropy_with_logits(LOGITS[:, 0], targets.float())
+    assert torch.equal(loss(LOGITS[:, :1], targets), expected)
+
+
+def test_reduction_none_becomes_the_mean_over_samples() -> None:
+    class Weighted(nn.CrossEntropyLoss):
+        def total_weight(self, targets: Tensor) -> Tensor:
+            assert self.weight is not None
+            return self.weight[targets].sum()
+
+    weight = torch.tensor([1.0, 5.0, 0.5])
+    loss = link_loss(Weighted(weight, reduction="none"), [], 3)
+    assert isinstance(loss, LinkedLoss)
+    assert (loss.links, loss.reduction) == (("mean",), "mean")
+    expected = functional.cross_entropy(LOGITS, CLASSES, weight, reduction="none").mean()
+    torch.testing.assert_close(loss(LOGITS, CLASSES), expected)
+    assert total_weight(loss, CLASSES) is None, "it divides by the samples, whatever the loss weighs by"
+    assert total_weight(Weighted(weight), CLASSES) is not None
+
+
+def test_outputs() -> None:
+    classes = Outputs("class_index", "logits", single_logit=False)
+    assert classes.read(LOGITS, "labels").equal(LOGITS.argmax(1))
+    torch.testing.assert_close(classes.read(LOGITS, "probs"), LOGITS.softmax(1))
+    assert classes.read(LOGITS, "raw") is LOGITS
+    single = Outputs("class_index", "raw", single_logit=True)
+    assert single.read(torch.tensor([[-1.0], [2.0]]), "labels").tolist() == [0, 1]
+    torch.testing.assert_close(single.read(torch.zeros(2, 1), "probs"), torch.full((2, 2), 0.5))
+    given_probs = Outputs("binary", "probs", single_logit=True)
+    assert given_probs.read(torch.tensor([[0.4], [0.6]]), "labels").tolist() == [0, 1]
+    labels = Outputs("multilabel", "logits", single_logit=False)
+    assert labels.read(torch.tensor([[-1.0, 1.0]]), "labels").tolist() == [[0, 1]]
+    log_probs = Outputs("class_index", "log_probs", single_logit=False)
+    torch.testing.assert_close(log_probs.read(LOGITS.log_softmax(1), "probs"), LOGITS.softmax(1))
+    assert Outputs("binary", "logits", single_logit=True).classes(torch.tensor([0.0, 1.0])).dtype == torch.int64
+
+
+NAMES = {"model": "net", "dataset": "d"}
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "shape", "message"),
+    [
+        (nn.Linear(4, 2), "class_index", [3], "3 classes needs"),
+        (nn.Linear(5, 3), "class_index", [3], "cannot take inputs"),
+        (nn.Linear(4, 2), "real", [1], r"1 output\(s\) needs"),
+        (nn.LSTM(4, 3), "class_index", [3], "gives tuple, not a tensor"),
+        (nn.Linear(4, 2), "mask", [2, 6, 6], r"needs \[2, 2, 6, 6\]"),
+    ],
+)
+def test_check_outputs_refuses(model: nn.Module, targets: str, shape: list[int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_outputs(model, torch.zeros(2, 4), targets, shape, NAMES)
+
+
+def test_check_outputs_leaves_the_model_and_the_generator_as_they_were() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1), nn.Flatten(0))
+    before = torch.get_rng_state()
+    check_outputs(model, torch.randn(2, 4, generator=torch.Generator()), "binary", [1], NAMES)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert isinstance(model[1], nn.BatchNorm1d)
+    assert model[1].running_mean is not None
+    assert not model[1].running_mean.any()
+    model(torch.ones(3, 4)).sum().backward()  # what the trial made can be trained

@@ -1,0 +1,241 @@
+"""Writes the tables in the pages of this folder that come from the code: `python docs/generate.py`.
+
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`. A test checks that
+every table is up to date.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf import traits
+from wf.compatibility import DEFAULTS, LINKS
+from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.events import EVENTS, Hook
+from wf.parameters import RUN_VALUES, parameters, type_name
+from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
+from wf.plugins import Selection
+from wf.registry import Entry, Registry
+from wf.runfile import GENERAL, dump
+from wf_cli.main import COMMANDS, cli
+
+FOLDER = Path(__file__).parent
+MARKS = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(\n?<!-- end -->)", re.DOTALL)
+
+
+def components() -> str:
+    """A section a kind, a table of its components and a list of their options."""
+    registry = Registry.discover(Selection(only_builtin=True))
+    parts = []
+    for kind, what in KINDS.items():
+        entries = list(registry.entries(kind))
+        parts.append(
+            f"## {kind}\n\n{what[0].upper()}{what[1:]}. A run that names none gets {_chosen_by_default(kind)}."
+        )
+        parts.append(table(("name", "what it is", "options"), [_component_row(entry) for entry in entries]))
+        for catalogue, plugin in registry.catalogues(kind):
+            example = Entry(catalogue.member(catalogue.names()[0]), plugin)
+            parts.append(
+                f"**`{catalogue.prefix}/...`**, {len(catalogue.names())} names: {catalogue.summary}. "
+                f"`wf list {kind} --all` lists them."
+            )
+            parts.append(_options(example, f"{catalogue.prefix}/..."))
+        parts += [_options(entry, entry.component.name) for entry in entries if _params(entry)]
+    return "\n\n".join(parts)
+
+
+def general_keys() -> str:
+    """The general keys of a run file."""
+    rows = [(f"`{name}`", _type(param), _default(param), param.help) for name, param in GENERAL.items()]
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def kinds() -> str:
+    """The kinds of component, how each is written in a run file, and what a run that names none gets."""
+    rows = [
+        (f"`[[{kind}]]`" if kind in MANY else f"`[{kind}]`", what, _chosen_by_default(kind))
+        for kind, what in KINDS.items()
+    ]
+    return table(("table", "what it is", "where the run names none"), rows)
+
+
+def run_values() -> str:
+    """What the run fills in."""
+    rows = []
+    for name, text in RUN_VALUES.items():
+        typed = re.fullmatch(r"([\w.]+(?:\[[^:]*\])?): (.*)", text)
+        rows.append((f"`{name}`", f"`{typed[1]}`", typed[2]) if typed else (f"`{name}`", "", text))
+    return table(("parameter", "type", "what it is"), rows)
+
+
+def events() -> str:
+    """The events of the loop."""
+    parts = []
+    for event in EVENTS:
+        method = getattr(Hook, event)
+        names = ", ".join(inspect.signature(method).parameters)
+        parts.append(f"### `{event}({names})`\n\n{_prose(inspect.getdoc(method) or '')}")
+    return "\n\n".join(parts)
+
+
+def links() -> str:
+    """What may stand between model and loss."""
+    return table(("link", "what it does"), [(f"`{name}`", what) for name, what in LINKS.items()])
+
+
+def fits() -> str:
+    """The loss and metrics of a run that names none."""
+    rows = [(f"`{targets}`", f"`{chosen.loss}`", _names(chosen.metrics) or "-") for targets, chosen in DEFAULTS.items()]
+    return table(("targets of the dataset", "loss", "metrics"), rows)
+
+
+def trait_classes() -> str:
+    """The traits of each kind."""
+    rows = []
+    for name, found in vars(traits).items():
+        if dataclasses.is_dataclass(found):
+            fields = [
+                f"`{field.name}`" + ("" if field.default is dataclasses.MISSING else f" = `{field.default!r}`")
+                for field in dataclasses.fields(found)
+            ]
+            rows.append((f"`{name}`", ", ".join(fields), _prose(inspect.getdoc(found) or "")))
+    return table(("class", "fields", "what it says"), rows)
+
+
+def verbs() -> str:
+    """The verbs."""
+    rows = [(f"[`wf {name}`](#wf-{name})", _help(_command(name).help)) for name in COMMANDS]
+    return table(("command", "what it does"), rows)
+
+
+def options_of(verb: str) -> Callable[[], str]:
+    """A table of the options of a verb."""
+
+    def options() -> str:
+        rows = [
+            (_spelling(param), _help(param.help)) for param in _command(verb).params if isinstance(param, click.Option)
+        ]
+        return table(("option", "meaning"), rows)
+
+    return options
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "components": components,
+    "general-keys": general_keys,
+    "kinds": kinds,
+    "run-values": run_values,
+    "events": events,
+    "links": links,
+    "fits": fits,
+    "traits": trait_classes,
+    "verbs": verbs,
+    **{f"options-{verb}": options_of(verb) for verb in COMMANDS},
+}
+"""What may stand after ``generated:``."""
+
+
+def renew(text: str) -> str:
+    """A page with its tables as the code has them."""
+    return MARKS.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
+
+
+def main() -> None:
+    """Renew every page."""
+    for page in sorted(FOLDER.glob("*.md")):
+        old = page.read_text(encoding="utf-8")
+        new = renew(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            print(page.name)
+
+
+def _component_row(entry: Entry) -> tuple[str, str, str]:
+    component = entry.component
+    aliases = f" (also {_names(component.aliases)})" if component.aliases else ""
+    names = [param.name for param in _params(entry) if param.source is None]
+    return f"`{component.name}`{aliases}", component.summary, _names(names) or "-"
+
+
+def _params(entry: Entry) -> tuple[Param, ...]:
+    return parameters(entry.component, entry.load)
+
+
+def _options(entry: Entry, name: str) -> str:
+    rows = [(f"`{param.name}`", _type(param), _default(param), _prose(param.help)) for param in _params(entry)]
+    heading = f"### {entry.component.kind} {name}"
+    return f"{heading}\n\n{table(('option', 'type', 'default', 'meaning'), rows)}"
+
+
+def _chosen_by_default(kind: str) -> str:
+    if kind in DEFAULT_USE:
+        return f"`{DEFAULT_USE[kind]}`"
+    return {
+        "hook": _names(DEFAULT_HOOKS),
+        "loss": "what fits the dataset's targets",
+        "metric": "what fits the dataset's targets",
+        "transform": "what the dataset asks for",
+        "scheduler": "a learning rate that stays as it is",
+    }[kind]
+
+
+def _type(param: Param) -> str:
+    return f"`{type_name(param.type)}`"
+
+
+def _default(param: Param) -> str:
+    if param.source is not None:
+        return "from the run"
+    if param.default is REQUIRED:
+        return "required"
+    return "`null`" if param.default is None else f"`{_value(param.default)}`"
+
+
+def _value(value: Any) -> str:
+    """A value as it is written in a run file; text without its quotes."""
+    return value if isinstance(value, str) else dump({"links": value}).removeprefix("links = ").strip()
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
+def _command(verb: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    return command
+
+
+def _spelling(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    metavar = option.metavar or (option.type.name.upper() if not option.is_flag else "")
+    if isinstance(option.type, click.Choice):
+        metavar = "|".join(map(str, option.type.choices))
+    return f"{names} `{metavar}`" if metavar else names
+
+
+def _help(text: str | None) -> str:
+    return _prose((text or "").split("\n\n")[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wf.errors import UsageError
+from wf.runtime import Dataset, Metric, TensorSamples
+from wf.runtime.data import split_dataset
+from wf.runtime.links import Outputs, link_loss
+from wf.runtime.serving import RunData
+from wf_training.evaluator import DefaultEvaluator
+from wf_training.strategies import LocalStrategy
+
+NUM, BATCH = 26, 8  # three full batches and one of two samples
+GENERATOR = torch.Generator().manual_seed(3)
+X, Y = torch.randn(NUM, 4, generator=GENERATOR), torch.randint(0, 3, (NUM,), generator=GENERATOR)
+WEIGHT = torch.tensor([1.0, 10.0, 0.5])
+
+
+class Weighted(nn.CrossEntropyLoss):
+    """Weighs by class, and says so."""
+
+    def total_weight(self, targets: Tensor) -> Tensor:
+        counted = targets != self.ignore_index
+        assert self.weight is not None
+        return (self.weight[torch.where(counted, targets, 0)] * counted).sum()
+
+
+class Count(Metric):
+    """How many samples there were, and how many of them were right."""
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        self.add("right", (predictions == targets).sum())
+        self.append("seen", targets)
+
+    def compute(self) -> dict[str, Tensor]:
+        return {"right": self.total("right"), "seen": torch.tensor(len(self.values("seen")))}
+
+
+def evaluator(
+    loss: Callable[[Tensor, Tensor], Tensor], model: nn.Module | None = None, **options: Any
+) -> DefaultEvaluator:
+    dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
+    data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
+    outputs, strategy = Outputs("class_index", "logits", single_logit=False), LocalStrategy(torch.device("cpu"))
+    forms: dict[str, Any] = {"metrics": {"count": Count()}, "metric_forms": {"count": "labels"}}
+    return DefaultEvaluator(model or net(), loss, outputs=outputs, data=data, strategy=strategy, **forms, **options)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def logits() -> Tensor:
+    with torch.inference_mode():
+        return net().eval()(X)  # type: ignore[no-any-return]  # torch's calls give Any
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (nn.CrossEntropyLoss(), functional.cross_entropy(logits(), Y)),
+        (nn.CrossEntropyLoss(reduction="sum"), functional.cross_entropy(logits(), Y)),
+        (Weighted(WEIGHT), functional.cross_entropy(logits(), Y, WEIGHT)),
+        (Weighted(WEIGHT, ignore_index=1), functional.cross_entropy(logits(), Y, WEIGHT, ignore_index=1)),
+        (Weighted(WEIGHT, reduction="sum"), functional.cross_entropy(logits(), Y, WEIGHT, reduction="sum") / NUM),
+        (
+            link_loss(Weighted(WEIGHT, reduction="none"), [], 3),
+            functional.cross_entropy(logits(), Y, WEIGHT, reduction="sum") / NUM,
+        ),
+    ],
+    ids=["mean", "sum", "weighted", "ignoring", "weighted sum", "weighted none"],
+)
+def test_the_loss_is_that_of_the_whole_split(loss: Any, expected: Tensor) -> None:
+    assert evaluator(loss).evaluate("train")["loss"] == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_batch_without_a_counted_target_counts_nothing() -> None:
+    loss = Weighted(torch.ones(3), ignore_index=int(Y[-1]))
+    counted = functional.cross_entropy(logits(), Y, ignore_index=int(Y[-1])).item()
+    dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
+    alone = evaluator(loss)
+    alone._data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=1)
+    assert alone.evaluate("train")["loss"] == pytest.approx(counted, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), Weighted(WEIGHT)], ids=["mean", "weighted"])
+def test_average_batch_gives_the_last_short_batch_the_same_weight(loss: Any) -> None:
+    each = [loss(x, y).item() for x, y in zip(logits().split(BATCH), Y.split(BATCH), strict=True)]
+    assert evaluator(loss, average="batch").evaluate("train")["loss"] == pytest.approx(sum(each) / 4, rel=1e-6)
+
+
+def test_metrics_start_anew_each_time() -> None:
+    judge = evaluator(nn.CrossEntropyLoss())
+    expected = {"count-right": int((logits().argmax(1) == Y).sum()), "count-seen": NUM}
+    for _ in range(2):
+        figures = judge.evaluate("train")
+        assert {name: figures[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_left_changed(training: bool) -> None:
+    class Drawing(nn.Module):
+        """A loss that draws, as one with random negatives does."""
+
+        def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+            return functional.cross_entropy(predictions + torch.rand(()), targets)
+
+    model = net().train(training)
+    before = torch.get_rng_state()
+    evaluator(Drawing(), model).evaluate("train")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training is training
+    assert all(module.training is training for module in model.modules())
+
+
+def test_the_mode_comes_back_after_a_failure() -> None:
+    def fail(predictions: Tensor, targets: Tensor) -> Tensor:
+        raise RuntimeError("no")
+
+    model = net().train()
+    with pytest.raises(RuntimeError, match="no"):
+        evaluator(fail, model).evaluate("train")
+    assert model.training
+    with pytest.raises(UsageError, match="available: train"):
+        evaluator(nn.CrossEntropyLoss()).evaluate("test")
+
+
+def test_buffers_are_those_of_the_first_process() -> None:
+    """With running means each process has its own; what is judged and saved must be one model."""
+
+    class Second(LocalStrategy):
+        """The second of two processes; the first one's tensors are all 7, and its share of every sum is nothing."""
+
+        def __init__(self) -> None:
+            super().__init__(torch.device("cpu"))
+            self.rank, self.world_size = 1, 2
+
+        def gather(self, tensor: Tensor) -> Tensor:
+            return torch.cat([torch.full_like(tensor, 7), tensor])
+
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    judge = evaluator(nn.CrossEntropyLoss(), model)
+    judge._strategy = Second()
+    judge._metrics = []
+    judge.evaluate("train")
+    assert isinstance(model[1], nn.BatchNorm1d)
+    assert model[1].running_mean is not None
+    assert model[1].running_mean.tolist() == [7, 7, 7]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+
+from wf import Epochs, Every, Loop
+from wf.errors import UsageError
+from wf_training.trainer import SupervisedTrainer
+
+X = torch.linspace(-1, 1, 8).unsqueeze(1)
+
+
+class Fixed:
+    """An evaluator with given figures."""
+
+    def __init__(self, *losses: float) -> None:
+        self.losses = list(losses)
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        return {"loss": self.losses.pop(0)}
+
+
+def make(make_scheduler: Any = None, interval: str = "epoch", monitor: str = "validation/loss") -> SupervisedTrainer:
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scheduler = make_scheduler(optimizer) if make_scheduler else None
+    return SupervisedTrainer(model, nn.MSELoss(), optimizer, scheduler, interval, monitor)
+
+
+def lr(trainer: SupervisedTrainer) -> float:
+    return float(trainer.optimizer.param_groups[0]["lr"])
+
+
+def test_a_step_is_that_of_a_hand_written_loop() -> None:
+    trainer = make()
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    loop = Loop(trainer).run([(X, 2 * X)] * 3, Epochs(2))
+    for _ in range(6):
+        loss = nn.functional.mse_loss(model(X), 2 * X)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.equal(loop.loss, loss.detach())
+    assert not loop.loss.requires_grad
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("interval", "expected"), [("epoch", 0.5**2), ("step", 0.5**6)])
+def test_scheduler_intervals(interval: str, expected: float) -> None:
+    trainer = make(lambda optimizer: StepLR(optimizer, 1, 0.5), interval)
+    Loop(trainer).run([(X, X)] * 3, Epochs(2))
+    assert lr(trainer) == expected
+
+
+def test_plateau_is_stepped_by_its_figure_while_it_trains() -> None:
+    trainer = make(lambda optimizer: ReduceLROnPlateau(optimizer, factor=0.5, patience=0), "evaluation")
+    loop = Loop(trainer, Fixed(3.0, 2.0, 2.5, 9.0), eval_every=Every(1), final_splits=("validation", "test"))
+    loop.run([(X, X)], Epochs(3))
+    assert lr(trainer) == 0.5, "the third evaluation was worse; the final one of the test split decides nothing"
+
+
+def test_plateau_that_would_never_be_stepped() -> None:
+    plateau = lambda optimizer: ReduceLROnPlateau(optimizer)  # noqa: E731
+    with pytest.raises(UsageError, match=r"watches 'validation/loss'.*\n  evaluated: nothing"):
+        Loop(make(plateau, "evaluation")).run([(X, X)], Epochs(1))
+    with pytest.raises(UsageError, match=r"watches 'test/loss'.*\n  evaluated: validation"):
+        Loop(make(plateau, "evaluation", "test/loss"), Fixed(1.0)).run([(X, X)], Epochs(1))
+    with pytest.raises(UsageError, match="validation/lss"):
+        Loop(make(plateau, "evaluation", "validation/lss"), Fixed(1.0)).run([(X, X)], Epochs(1))
+
+
+def test_losses_are_read_in_one_transfer() -> None:
+    trainer = make()
+    assert trainer.read([torch.tensor(1.5), torch.tensor(2.0)]) == [1.5, 2.0]
+    assert trainer.read([]) == []
+
+
+def test_gradients_are_announced_before_the_update() -> None:
+    trainer, seen = make(), []
+    weight = next(trainer.model.parameters())
+    before = weight.detach().clone()
+
+    class Watch:
+        def on_gradients_ready(self, run: Loop) -> None:
+            seen.append(torch.equal(weight, before) and weight.grad is not None)
+
+    Loop(trainer, hooks=[Watch()]).run([(X, 2 * X)], Epochs(1))
+    assert seen == [True]
+    assert not torch.equal(weight, before)

@@ -1,0 +1,127 @@
+"""Two real processes, started by torchrun, that train one model together."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import checkpoints, manifest, records, weights
+
+HOOK = '''
+import torch
+from wf import Hook
+
+class KeepWeights(Hook):
+    """Writes each process's weights to a file of its own.
+
+    Args:
+        strategy: Says which process this is.
+        model: The model, wrapped.
+    """
+
+    def __init__(self, strategy, model) -> None:
+        self.strategy, self.model = strategy, model
+
+    def on_run_end(self, run) -> None:
+        torch.save(self.strategy.bare(self.model).state_dict(), f"rank-{self.strategy.rank}.pt")
+'''
+
+
+def torchrun(folder: Path, *args: Any, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run `wf` in several processes on the loopback interface, as a user does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    command += ["--master-addr=127.0.0.1", f"--master-port={port}", "-m", "wf_cli", *map(str, args)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "NO_COLOR": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder with the run ``two`` of two processes: a model with dropout and running means."""
+    folder = tmp_path_factory.mktemp("ddp")
+    (folder / "keep.py").write_text(HOOK)
+    model = ("--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.1)
+    plan = ("--epochs", 4, "--batch-size", 50, "--keep", "best", "--log-every", 5, "--lr", 2e-2)
+    hooks = ("--hook", "+keep.py:KeepWeights", "--hook", "+early-stopping", "--hook", "+gradient-clip")
+    metrics = ("--metric", "accuracy", "--metric", "auroc", "--metric", "confusion-matrix")
+    done = torchrun(
+        folder, "run", *model, *plan, *hooks, *metrics, "--strategy", "ddp", "--name", "two", "--json", "--quiet"
+    )
+    return folder, done
+
+
+def test_one_run_of_two_processes(shared: Any) -> None:
+    folder, done = shared
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (folder / "runs").iterdir() if not path.is_symlink()] == ["two"]
+    run = folder / "runs" / "two"
+    assert manifest(run)["status"] == "done"
+    assert manifest(run)["world_size"] == 2
+    assert json.loads(done.stdout)["metrics"]["test/accuracy"] > 0.3, "printed once, as one document"
+    steps = [record["step"] for record in records(run, "train")]
+    assert steps == sorted(set(steps)), "the processes wrote over each other"
+    assert manifest(run)["steps"] == 4 * 13  # of 630 samples each, in batches of 50
+
+
+def test_equal_weights_and_the_keys_of_one_process(wf: Any, shared: Any) -> None:
+    folder, _ = shared
+    first, second = (torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    model = ("--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.1)
+    assert wf("run", *model, "--epochs", 1, "--name", "one", "--quiet", cwd=folder).code == 0
+    alone = weights(folder / "runs" / "one")
+    assert weights(folder / "runs" / "two").keys() == alone.keys() == first.keys()
+
+
+def test_evaluate_in_one_process(wf: Any, shared: Any) -> None:
+    """A shared run is opened where there is one process, and its figures come out again."""
+    folder, _ = shared
+    for split in ("validation", "test"):
+        done = wf("evaluate", "two", "--checkpoint", "best", "--split", split, "--json", cwd=folder)
+        assert done.code == 0, done.stderr
+        alone, together = done.json()["metrics"], manifest(folder / "runs" / "two")["metrics"]
+        assert alone.keys() == {name for name in together if name.startswith(split)}
+        for name, value in alone.items():
+            if isinstance(value, float):
+                assert value == pytest.approx(together[name], rel=1e-5), name
+            else:
+                assert value == together[name]
+
+
+def test_a_shared_step_is_that_of_the_whole_batch(wf: Any, tmp_path: Path) -> None:
+    """Two processes with batches of 20 make the update of one process with the 40 samples."""
+    plan = ("--no-shuffle", "--steps", 3, "--optimizer", "sgd", "--quiet")
+    done = torchrun(tmp_path, "run", *plan, "--batch-size", 20, "--strategy", "ddp", "--name", "two")
+    assert done.returncode == 0, done.stderr
+    assert wf("run", *plan, "--batch-size", 40, "--name", "one").code == 0
+    two, one = (weights(tmp_path / "runs" / name) for name in ("two", "one"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
+
+
+def test_without_torchrun(wf: Any) -> None:
+    done = wf("run", "--strategy", "ddp", env={"RANK": None})
+    assert done.code == 2
+    assert "torchrun" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_option_ends_both_processes(tmp_path: Path) -> None:
+    done = torchrun(tmp_path, "run", "--strategy", "ddp", "--loss.gama", 2, "--loss", "focal")
+    assert done.returncode != 0
+    assert "unknown option 'gama'" in done.stderr
+    assert checkpoints(tmp_path) == [] if (tmp_path / "checkpoints").exists() else not list(tmp_path.glob("runs/*"))

@@ -1,0 +1,269 @@
+"""README.md and the pages under docs/ do what they say, and say everything that there is."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+import click
+import pytest
+from docs_examples import PAGES, Reader, agree, read_fences, shorten
+
+import wf
+from wf import errors
+from wf.compatibility import LINKS
+from wf.component import KINDS
+from wf.events import EVENTS
+from wf.parameters import RUN_VALUES
+from wf.plugins import Selection
+from wf.registry import Registry
+from wf.runfile import GENERAL
+from wf_cli.main import COMMANDS, SYNONYMS, cli, main
+
+ROOT = Path(__file__).parents[1]
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+READMES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("[cp]*/**/README.md"))
+PLACE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_does_what_it_says(page: str, tmp_path: Path, fork_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    outcomes = list(Reader(page, tmp_path, fork_server).read())
+    wrong = [f"{page}, {outcome.explain()}" for outcome in outcomes if outcome.wrong or not outcome.agrees]
+    if wrong:
+        pytest.fail(
+            "\n\n".join([*wrong, "to take over what came out: python tests/docs_examples.py --update"]), pytrace=False
+        )
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_readme_of_a_distribution_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "__page__"}
+    for fence in read_fences((ROOT / readme).read_text(encoding="utf-8")):
+        if fence.language == "python":
+            exec(compile("\n".join(fence.lines), readme, "exec"), namespace)
+
+
+def test_tables_are_up_to_date() -> None:
+    generate = load_generate()
+    old = [page for page, text in TEXTS.items() if generate.renew(text) != text]
+    assert not old, "run: python docs/generate.py"
+
+
+def load_generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def command(verb: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), verb)
+    assert found is not None
+    return found
+
+
+def options(verb: str) -> Iterator[str]:
+    for param in command(verb).params:
+        if isinstance(param, click.Option):
+            yield from (*param.opts, *param.secondary_opts)
+
+
+def exit_codes() -> set[int]:
+    found = {
+        error.exit_code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "exit_code")
+    }
+    return {0, 1, *found, 130, 143}
+
+
+def components() -> Iterator[str]:
+    registry = Registry.discover(Selection(only_builtin=True))
+    yield from (entry.component.name for entry in registry.entries())
+    yield from (f"{catalogue.prefix}/..." for catalogue, _ in registry.catalogues())
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("docs/hooks.md", EVENTS),
+        ("docs/run-file.md", GENERAL),
+        ("docs/run-file.md", LINKS),
+        ("docs/plugins.md", RUN_VALUES),
+        ("docs/plugins.md", KINDS),
+        ("docs/components.md", components()),
+        ("docs/command-line.md", [option for verb in COMMANDS for option in options(verb)]),
+        ("docs/python.md", [f"wf.{name}" for name in ("run", "build", "create", "load_model", "Loop")]),
+    ],
+)
+def test_everything_is_documented(page: str, names: Sequence[str]) -> None:
+    text = TEXTS[page]
+    words = set(re.findall(r"(?<![\w./-])(?:--)?[\w./-]+", text))
+    assert not [name for name in names if name not in words]
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_verb_is_documented(verb: str) -> None:
+    assert f"\n## wf {verb}\n" in TEXTS["docs/command-line.md"]
+
+
+def test_verbs_are_not_shadowed_by_synonyms() -> None:
+    assert not SYNONYMS.keys() & COMMANDS.keys()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/command-line.md"])
+def test_exit_codes_are_documented(page: str) -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \|", TEXTS[page], re.MULTILINE)
+    assert {int(code) for row in rows for code in row.split(",")} == exit_codes()
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that the headings of a page get."""
+    plain = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", plain, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *READMES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+        if link.startswith("https:"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            wrong.append(link)
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    named = re.findall(r"`((?:docs|examples|tests|corelib|cli|plugins)/[\w./-]+)`", TEXTS[page])
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert not [page for page in PAGES[1:] if f"({page})" not in TEXTS["README.md"]]
+
+
+def test_readme_shows_what_make_demo_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    runs = re.findall(r"^\t@\$\(BIN\)/(wf [^|\n]*?) *(?:\|\|.*)?$", makefile, re.MULTILINE)
+    fence = next(fence for fence in read_fences(TEXTS["README.md"]) if "$ make demo" in fence.lines)
+    assert [line[2:] for line in fence.lines if line.startswith("$ ")] == ["make demo", *runs]
+
+
+# The ways in docs/architecture.md
+
+
+def ways() -> dict[str, list[tuple[str, str]]]:
+    """For each heading the first place of each numbered line below it: file and function."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    heading = ""
+    for line in TEXTS["docs/architecture.md"].splitlines():
+        if line.startswith("## "):
+            heading = line[3:]
+        elif re.match(r"\d+\. ", line) and (place := PLACE.search(line)):
+            found.setdefault(heading, []).append((place[1], place[2]))
+    return found
+
+
+def functions(file: Path) -> set[str]:
+    """The qualified names of the functions and classes of a file."""
+
+    def walk(node: ast.AST, prefix: str) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
+                yield prefix + child.name
+                yield from walk(child, f"{prefix}{child.name}.")
+
+    return set(walk(ast.parse(file.read_text(encoding="utf-8")), ""))
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(PLACE.findall(TEXTS["docs/architecture.md"]))))
+def test_place_exists(file: str, name: str) -> None:
+    folders = ("corelib", "cli", "plugins/*")
+    sources = [path for folder in folders for path in ROOT.glob(f"{folder}/src/{file}")]
+    assert len(sources) == 1
+    assert name in functions(sources[0])
+
+
+def test_ways_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stops of an option and of a batch are called in the order in which the page has them."""
+    option, batch = ways()["The way of an option"], ways()["The way of a batch"]
+    wanted = {*option, *batch}
+    calls: list[tuple[str, str]] = []
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            file, name = frame.f_code.co_filename, frame.f_code.co_qualname
+            calls.extend(place for place in wanted if place[1] == name and file.endswith(f"/src/{place[0]}"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    sys.setprofile(note)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(["run", "--loss", "focal", "--loss.gamma", "2", "--dry-run", "--quiet"])
+    finally:
+        sys.setprofile(None)
+    assert stop.value.code == 0
+    for way in (option, batch):
+        following = iter(calls)
+        assert not [place for place in way if place not in following]
+
+
+# How pages are read
+
+
+def test_lines_of_dots_stand_for_any_lines() -> None:
+    assert agree(["a", "...", "z"], ["a", "b", "c", "z"], about=False)
+    assert agree(["a", "...", "z"], ["a", "z"], about=False)
+    assert not agree(["a", "...", "z"], ["a", "b"], about=False)
+    assert not agree(["a"], ["a", "b"], about=False)
+    assert agree(["..."], ["a", "b"], about=False)
+
+
+@pytest.mark.parametrize(
+    ("shown", "actual", "about", "same"),
+    [
+        ("loss 0.1234", "loss 0.1235", False, True),
+        ("loss 0.1234", "loss 0.1284", False, False),
+        ("loss 0.1234", "loss 0.1284", True, True),
+        ("loss 0.12", "accuracy 0.12", True, False),
+        ("epoch 3/10", "epoch 4/10", True, False),
+        ("took  37 ms", "took 1.5 s", False, True),
+        ("runs/20261121-095656-iris-ce-adam", "runs/20270101-000000-iris-ce-adam", False, True),
+        ("place  .../focal.py:23", "place  .../focal.py:24", False, True),
+    ],
+)
+def test_figures_and_times(shown: str, actual: str, about: bool, same: bool) -> None:
+    assert agree([shown], [actual], about=about) == same
+
+
+def test_shortened_outputs_stay_short() -> None:
+    shown = ["head 1", "...", "row 9", "end"]
+    assert shorten(shown, ["head 2", "row 1", "row 2", "row 10", "new", "end"]) == [
+        "head 2",
+        "...",
+        "row 10",
+        "new",
+        "end",
+    ]
+    assert shorten(["a", "..."], ["b", "c", "d"]) == ["b", "..."]
+    assert shorten(["old"], ["new", "newer"]) == ["new", "newer"]
+
+
+def test_public_names_are_those_of_the_pages() -> None:
+    assert {"run", "build", "create", "load_model", "Loop", "Hook"} <= set(wf.__all__)

@@ -1,0 +1,194 @@
+"""A run that was stopped and goes on ends with the bits of one that was not stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import checkpoints, manifest, records, weights
+
+STOP_AFTER = '''
+import os, signal
+from wf import Hook
+
+class StopAfter(Hook):
+    """Sends this process a signal, once."""
+
+    def on_step_end(self, run) -> None:
+        if run.progress.step == STEP and not os.path.exists("stopped"):
+            open("stopped", "w").close()
+            os.kill(os.getpid(), signal.NAME)
+'''
+
+RUNS: dict[str, tuple[Any, ...]] = {
+    "no shuffling": ("--batch-size", 100, "--epochs", 4, "--no-shuffle"),
+    "dropout": ("--batch-size", 100, "--epochs", 4, "--model.dropout", 0.3, "--optimizer", "adamw"),
+    "augmentation": (
+        *("--batch-size", 200, "--epochs", 3, "--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.2),
+        *("--transform", "standardize", "--transform", "flip", "--transform", "crop", "--optimizer", "rmsprop"),
+    ),
+    "onecycle": ("--batch-size", 100, "--epochs", 4, "--optimizer", "sgd", "--scheduler", "onecycle"),
+    "multistep": (
+        *("--batch-size", 100, "--epochs", 4, "--scheduler", "multistep", "--scheduler.milestones", "[1, 3]"),
+        *("--optimizer", "sgd", "--optimizer.momentum", 0.9),
+    ),
+    "warmup": (
+        *("--batch-size", 100, "--epochs", 4, "--scheduler", "linear-warmup", "--scheduler.num_steps", 20),
+        *("--scheduler.then", "cosine"),
+    ),
+    "plateau": (
+        *("--batch-size", 100, "--epochs", 4, "--scheduler", "plateau", "--scheduler.patience", 0),
+        *("--scheduler.threshold", 0.5, "--eval-every", "5steps"),
+    ),
+    "early stopping": (
+        *("--batch-size", 100, "--epochs", 50, "--lr", 3e-2, "--hook", "+early-stopping"),
+        *("--hook.early-stopping.patience", 3, "--hook.early-stopping.min_delta", 0.05),
+    ),
+    "best weights": ("--batch-size", 100, "--epochs", 4, "--lr", 5e-2, "--keep", "best"),
+}
+
+
+def stop_after(folder: Path, step: int, name: str = "SIGTERM") -> tuple[str, ...]:
+    """The options of a run that gets a signal after a step; a second run in that folder gets none."""
+    (folder / "stop_after.py").write_text(STOP_AFTER.replace("STEP", str(step)).replace("NAME", name))
+    return "--hook", "+stop_after.py:StopAfter"
+
+
+def assert_same(run: Path, expected: Path) -> None:
+    assert (run / "metrics.jsonl").read_bytes() == (expected / "metrics.jsonl").read_bytes()
+    ours, theirs = weights(run), weights(expected)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    last, other = checkpoints(run)[-1], checkpoints(expected)[-1]
+    assert last.name == other.name
+    assert (last / "tensors.safetensors").read_bytes() == (other / "tensors.safetensors").read_bytes()
+    for key in ("status", "reason", "epochs", "steps", "metrics"):
+        assert manifest(run)[key] == manifest(expected)[key]
+
+
+@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.parametrize("where", ["mid-epoch", "end of epoch"])
+def test_stopped_and_resumed(wf: Any, tmp_path: Path, case: str, where: str) -> None:
+    steps_per_epoch = 7 if case == "augmentation" else 13
+    step = steps_per_epoch + 4 if where == "mid-epoch" else 2 * steps_per_epoch
+    common = ("--log-every", 5, *RUNS[case], *stop_after(tmp_path, step), "--quiet")
+    stopped = wf("run", *common, "--name", "halted")
+    assert stopped.code == 143, stopped.stderr
+    run = tmp_path / "runs" / "halted"
+    assert manifest(run)["status"] == "interrupted"
+    assert checkpoints(run)[-1].name == f"step-{step:08d}"
+    straight = wf("run", *common, "--name", "straight")
+    assert straight.code == 0, straight.stderr
+    resumed = wf("resume", "halted", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert resumed.stdout.replace("halted", "straight") == straight.stdout
+    assert_same(run, tmp_path / "runs" / "straight")
+
+
+def test_sigint(wf: Any, tmp_path: Path) -> None:
+    stopped = wf("run", *stop_after(tmp_path, 20, "SIGINT"), "--name", "halted", "--quiet")
+    assert (stopped.code, stopped.stdout) == (130, "")
+    assert "SIGINT" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert checkpoints(tmp_path / "runs" / "halted")[-1].name == "step-00000020"
+    last = records(tmp_path / "runs" / "halted")[-1]
+    assert last["event"] == "train", "a run that was told to stop went on to evaluate"
+    assert wf("resume", "halted", "--quiet").code == 0
+
+
+def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
+    """After kill -9 the run goes on from its last checkpoint, in the middle of an epoch."""
+    hook = stop_after(tmp_path, 30, "SIGKILL")
+    plan = ("--batch-size", 100, "--epochs", 4, "--model.dropout", 0.3, "--checkpoint-every", "4steps", "--quiet")
+    assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
+    run = tmp_path / "runs" / "killed"
+    assert manifest(run)["status"] == "running"
+    assert checkpoints(run)[-1].name == "step-00000028"
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"event": "train", "cut off')
+    assert wf("run", *plan, *hook, "--name", "straight").code == 0
+    assert wf("resume", "killed", "--quiet").code == 0
+    assert_same(run, tmp_path / "runs" / "straight")
+
+
+def test_a_real_process_is_stopped_from_outside(tmp_path: Path) -> None:
+    arguments = ["run", "--epochs", "100000", "--name", "long", "--log-every", "1", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "wf_cli", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    file, deadline = tmp_path / "runs" / "long" / "metrics.jsonl", time.monotonic() + 60
+    try:
+        while not (file.exists() and file.stat().st_size > 2000) and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 143, stderr
+    run = tmp_path / "runs" / "long"
+    assert manifest(run)["status"] == "interrupted"
+    step = manifest(run)["steps"]
+    assert f"after step {step}" in stderr
+    assert checkpoints(run)[-1].name == f"step-{step:08d}"
+
+
+def test_resuming_a_run_that_is_done(wf: Any) -> None:
+    assert wf("run", "--epochs", 1, "--name", "done", "--quiet").code == 0
+    again = wf("resume", "done")
+    assert again.code == 2
+    assert "--epochs 11" in again.stderr
+
+
+LENGTH: dict[str, tuple[Any, ...]] = {
+    "cosine": (),
+    "onecycle": (),
+    "linear-warmup": ("--scheduler.num_steps", 5, "--scheduler.then", "cosine"),
+}
+
+
+@pytest.mark.parametrize("scheduler", LENGTH)
+def test_a_schedule_over_the_whole_run_cannot_be_stretched(wf: Any, tmp_path: Path, scheduler: str) -> None:
+    plan = ("--scheduler", scheduler, *LENGTH[scheduler], "--epochs", 2, "--quiet")
+    assert wf("run", *plan, "--name", "run").code == 0
+    files = {path: path.read_bytes() for path in sorted((tmp_path / "runs" / "run").rglob("*")) if path.is_file()}
+    longer = wf("resume", "run", "--epochs", 3)
+    assert longer.code == 2
+    assert f"scheduler '{scheduler}'" in longer.stderr
+    assert "80 steps" in longer.stderr
+    assert "120" in longer.stderr
+    assert {path: path.read_bytes() for path in files} == files, "a refused resume changed the run"
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        ("step", "--scheduler.step_size", 1),
+        ("cosine", "--scheduler.total_steps", 120),
+        ("linear-warmup", "--scheduler.num_steps", 5),
+        ("linear-warmup", "--scheduler.num_steps", 5, "--scheduler.then", "{use='cosine', total_steps=120}"),
+    ],
+    ids=lambda scheduler: " ".join(map(str, scheduler)),
+)
+def test_other_schedules_go_on(wf: Any, tmp_path: Path, scheduler: Sequence[Any]) -> None:
+    plan = ("--scheduler", *scheduler, "--log-every", 10, "--quiet")
+    assert wf("run", *plan, "--epochs", 2, "--name", "run").code == 0
+    done = wf("resume", "run", "--epochs", 3, "--quiet")
+    assert done.code == 0, done.stderr
+    assert wf("run", *plan, "--epochs", 3, "--name", "straight").code == 0
+    assert_same(tmp_path / "runs" / "run", tmp_path / "runs" / "straight")
+    assert "epochs = 3" in (tmp_path / "runs" / "run" / "run.toml").read_text()
+
+
+def test_environment_is_one_thread() -> None:
+    """Bits are compared here, and they differ between one thread and two."""
+    assert os.environ["OMP_NUM_THREADS"] == "1"
