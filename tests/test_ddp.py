@@ -69,7 +69,7 @@ def test_one_run_of_two_processes(shared: Any) -> None:
     run = folder / "runs" / "two"
     assert manifest(run)["status"] == "done"
     assert manifest(run)["world_size"] == 2
-    assert json.loads(done.stdout)["metrics"]["test/accuracy"] > 0.3, "printed once, as one document"
+    assert json.loads(done.stdout)["metrics"]["test/accuracy"] > 0.15, "printed once, as one document"
     steps = [record["step"] for record in records(run, "train")]
     assert steps == sorted(set(steps)), "the processes wrote over each other"
     assert manifest(run)["steps"] == 4 * 13  # of 630 samples each, in batches of 50

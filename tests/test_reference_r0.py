@@ -1,8 +1,9 @@
-"""R0: a line, mean absolute error, gradient descent. The figures are those of a hand-written loop, to the last digit."""
+"""R0: a line, mean absolute error, gradient descent: the figures of a hand-written loop, to the last digit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,12 +53,12 @@ def by_hand(weight: float, bias: float, step: float, lr: float, epochs: int) -> 
 
 
 @pytest.fixture
-def r0(wf, tmp_path) -> Path:
+def r0(wf: Any, tmp_path: Path) -> Path:
     assert wf("run", EXAMPLES / "r0_line.toml", "--name", "r0").code == 0
     return tmp_path / "runs" / "r0"
 
 
-def test_losses_of_every_epoch(r0):
+def test_losses_of_every_epoch(r0: Path) -> None:
     train, test = records(r0, "train"), records(r0, "eval", "test")
     for epoch, figures in EPOCHS.items():
         assert (train[epoch]["epoch"], test[epoch]["epoch"]) == (epoch, epoch)
@@ -67,14 +68,14 @@ def test_losses_of_every_epoch(r0):
     assert manifest(r0)["samples"] == {"train": 40, "test": 10}
 
 
-def test_learned_parameters_and_plots(r0):
+def test_learned_parameters_and_plots(r0: Path) -> None:
     learned = weights(r0)
     assert {name: f"{tensor.item():.4f}" for name, tensor in learned.items()} == {"weights": "0.5784", "bias": "0.3513"}
     for name in ("loss.svg", "predictions.svg"):
         assert "<svg" in (r0 / "plots" / name).read_text()
 
 
-def test_predictions_untrained_and_trained(wf, r0):
+def test_predictions_untrained_and_trained(wf: Any, r0: Path) -> None:
     assert wf("run", EXAMPLES / "r0_line.toml", "--epochs", 0, "--name", "untrained", "--quiet").code == 0
     initial = weights(r0.parent / "untrained")
     assert [f"{initial[name].item():.4f}" for name in ("weights", "bias")] == ["0.3367", "0.1288"]
@@ -82,7 +83,7 @@ def test_predictions_untrained_and_trained(wf, r0):
     assert wf("predict", "r0", "test").stdout.split() == TRAINED.split()
 
 
-def test_state_dict_saved_and_loaded_into_a_fresh_model(wf, r0, tmp_path):
+def test_state_dict_saved_and_loaded_into_a_fresh_model(wf: Any, r0: Path, tmp_path: Path) -> None:
     assert wf("export", "r0", "models/line.pt").code == 0
     predicted = [row["output"][0] for row in wf("predict", "r0", "test", "--json").json()]
     fresh = Line()
@@ -93,7 +94,7 @@ def test_state_dict_saved_and_loaded_into_a_fresh_model(wf, r0, tmp_path):
         assert fresh(x[num_train:]).flatten().tolist() == predicted
 
 
-def test_200_epochs_by_resuming_are_those_of_a_straight_run(wf, r0, tmp_path):
+def test_200_epochs_by_resuming_are_those_of_a_straight_run(wf: Any, r0: Path, tmp_path: Path) -> None:
     assert wf("run", EXAMPLES / "r0_line.toml", "--epochs", 200, "--name", "straight").code == 0
     assert wf("resume", "r0", "--epochs", 200).code == 0
     model, expected = by_hand(0.7, 0.3, 0.02, 0.01, 200)
@@ -105,7 +106,7 @@ def test_200_epochs_by_resuming_are_those_of_a_straight_run(wf, r0, tmp_path):
         assert manifest(run)["reason"] == "200 epochs done"
 
 
-def test_second_form(wf, tmp_path):
+def test_second_form(wf: Any, tmp_path: Path) -> None:
     assert wf("run", EXAMPLES / "r0_line_small_steps.toml", "--name", "small", "--quiet").code == 0
     run = tmp_path / "runs" / "small"
     model, expected = by_hand(0.3, 0.9, 0.01, 0.001, 10_000)

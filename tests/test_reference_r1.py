@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from runs import EXAMPLES, records, weights
+
+Figures = tuple[float, ...]
 
 PACKAGE = EXAMPLES / "plugins" / "wf-example"
 
@@ -24,7 +28,7 @@ def scaled(factor: float) -> tuple[str, ...]:
     return () if factor == 1.0 else ("--transform", "scale", "--transform.scale.factor", str(factor))
 
 
-def descend(dtype, lr, scale):
+def descend(dtype: torch.dtype, lr: float, scale: float) -> tuple[list[float], list[float]]:
     """The hand-written loop with autograd: the losses and the parameters."""
     x, y = scale * torch.tensor(X, dtype=dtype).unsqueeze(1), torch.tensor(Y, dtype=dtype).unsqueeze(1)
     w, b = torch.ones(1, dtype=dtype, requires_grad=True), torch.zeros(1, dtype=dtype, requires_grad=True)
@@ -38,7 +42,7 @@ def descend(dtype, lr, scale):
     return losses, [w.item(), b.item()]
 
 
-def check(done, run, losses, parameters, rel=1e-6):
+def check(done: Any, run: Path, losses: Figures, parameters: Figures, rel: float = 1e-6) -> None:
     assert done.code == 0, done.stderr
     train = [record["loss"] for record in records(run, "train")]
     assert len(train) == 10
@@ -58,7 +62,7 @@ def check(done, run, losses, parameters, rel=1e-6):
 
 
 @rows
-def test_by_hand(wf, tmp_path, lr, scale, losses, parameters):
+def test_by_hand(wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures) -> None:
     for name in ("r1_by_hand.toml", "by_hand.py", "points.csv"):
         shutil.copy(EXAMPLES / name, tmp_path)
     done = wf("run", "r1_by_hand.toml", "--trainer.lr", lr, *scaled(scale), "--name", "r1")
@@ -67,7 +71,9 @@ def test_by_hand(wf, tmp_path, lr, scale, losses, parameters):
 
 
 @rows
-def test_as_a_trainer_of_a_package(wf_process, tmp_path, lr, scale, losses, parameters):
+def test_as_a_trainer_of_a_package(
+    wf_process: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
+) -> None:
     """The package is on the path and named with -p; tests/test_stranger.py installs it."""
     done = wf_process(
         *("-p", "wf_example.plugin", "run", EXAMPLES / "r1_by_hand.toml", "--trainer", "hand-gradient"),
@@ -78,7 +84,9 @@ def test_as_a_trainer_of_a_package(wf_process, tmp_path, lr, scale, losses, para
 
 
 @rows
-def test_through_autograd(wf, tmp_path, lr, scale, losses, parameters):
+def test_through_autograd(
+    wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
+) -> None:
     """The order of autograd's sums takes ten diverging epochs 4e-7 off the exact figures, the reference's -7e-7."""
     done = wf("run", EXAMPLES / "r1_autograd.toml", "--lr", lr, *scaled(scale), "--name", "r1")
     run = tmp_path / "runs" / "r1"
@@ -95,7 +103,7 @@ def test_through_autograd(wf, tmp_path, lr, scale, losses, parameters):
 @pytest.mark.parametrize(
     ("run_file", "rate"), [("r1_by_hand.toml", "--trainer.lr"), ("r1_autograd.toml", "--optimizer.lr")]
 )
-def test_first_gradient(wf, tmp_path, run_file, rate):
+def test_first_gradient(wf: Any, tmp_path: Path, run_file: str, rate: str) -> None:
     lr = 2.0**-7  # a power of two: the update divided by it is the gradient, to the precision of the parameters
     assert wf("run", EXAMPLES / run_file, rate, lr, "--epochs", 1, "--name", "r1", "--quiet").code == 0
     learned = weights(tmp_path / "runs" / "r1")

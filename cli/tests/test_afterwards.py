@@ -86,7 +86,7 @@ def test_predict_numbers_of_a_regression(wf: Any, folder: Path) -> None:
 
 def test_export_writes_a_state_dict_that_torch_and_safetensors_read(wf: Any, finished: Path, folder: Path) -> None:
     result = wf("export", "done", "out/weights.safetensors")
-    assert (result.code, result.stdout) == (0, "out/weights.safetensors: 26,122 numbers\n")
+    assert (result.code, result.stdout) == (0, "out/weights.safetensors: 301,066 numbers\n")
     assert wf("export", "done", "weights.pt").code == 0
 
     from safetensors.torch import load_file
@@ -94,7 +94,7 @@ def test_export_writes_a_state_dict_that_torch_and_safetensors_read(wf: Any, fin
     state, tensors = torch.load(folder / "weights.pt", weights_only=True), load_file(folder / "out/weights.safetensors")
     assert set(state) == set(tensors)
     assert all(torch.equal(state[name], tensors[name]) for name in state)
-    assert sum(tensor.numel() for tensor in state.values()) == 26_122
+    assert sum(tensor.numel() for tensor in state.values()) == 301_066
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])

@@ -96,7 +96,7 @@ def test_general_options(config: Config, line: str, expected: dict[str, Any]) ->
         ("", ["learning-rate-log", "divergence-guard", "fit-verdict", "progress"]),
         (
             "--hook +gradient-clip",
-            ["learning-rate-log", "divergence-guard", "fit-verdict", "gradient-clip", "progress"],
+            ["learning-rate-log", "divergence-guard", "fit-verdict", "progress", "gradient-clip"],
         ),
         ("--hook no:fit-verdict --hook no:progress", ["learning-rate-log", "divergence-guard"]),
         ("--hook early-stopping", ["early-stopping"]),

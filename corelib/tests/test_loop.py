@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wf import Epochs, Every, Hook, Loop, Steps
 from wf.errors import DataError, DivergedError, UsageError
 from wf.events import EVENTS
-from wf.loop import PlainBatch
+from wf.feed import PlainBatch
 
 
 class Data:

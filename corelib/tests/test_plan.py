@@ -9,7 +9,7 @@ import pytest
 
 from wf import Component, Param
 from wf.errors import UsageError
-from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, check_early, complete, data_dir, with_changes
+from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, complete, data_dir, prepare, with_changes
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.runfile import merge
@@ -153,11 +153,11 @@ def test_live_objects_are_left_alone() -> None:
     data = ([1], [2])
     plan = complete({"dataset": {"use": data}, "model": {"use": dict}, "hook": [{"use": print}]}, registry())
     assert (plan["dataset"]["use"], plan["model"]["use"], plan["transform"]) == (data, dict, [])
-    check_early(plan, registry())
+    assert prepare({"dataset": {"use": data}, "model": {"use": dict}}, registry())["dataset"] == {"use": data}
 
 
 def early(**document: Any) -> None:
-    check_early(complete({kind: {"use": name} for kind, name in document.items()}, registry()), registry())
+    prepare({kind: {"use": name} for kind, name in document.items()}, registry())
 
 
 def test_a_certain_misfit_is_told_early() -> None:
@@ -178,7 +178,7 @@ def test_what_may_fit_is_left_for_later(document: dict[str, str]) -> None:
 
 
 def test_a_loss_without_a_name_has_options_for_the_default() -> None:
-    check_early(complete({"loss": {"gamma": 2}}, registry()), registry())
+    prepare({"loss": {"gamma": 2}}, registry())
 
 
 def test_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wf.cadence import Progress
 from wf.errors import DataError, UsageError
-from wf.loop import Progress
 from wf.rundir import Recorder, RunDirectory, finite, read_records, write_atomically
 
 

@@ -67,6 +67,9 @@ def test_outputs() -> None:
     assert given_probs.read(torch.tensor([[0.4], [0.6]]), "labels").tolist() == [0, 1]
     labels = Outputs("multilabel", "logits", single_logit=False)
     assert labels.read(torch.tensor([[-1.0, 1.0]]), "labels").tolist() == [[0, 1]]
+    numbers = Outputs("multilabel", "real", single_logit=False)
+    assert numbers.read(torch.tensor([[0.4, 0.6]]), "labels").tolist() == [[0, 1]]
+    assert numbers.read(torch.tensor([[-0.5, 1.5]]), "probs").tolist() == [[0, 1]]
     log_probs = Outputs("class_index", "log_probs", single_logit=False)
     torch.testing.assert_close(log_probs.read(LOGITS.log_softmax(1), "probs"), LOGITS.softmax(1))
     assert Outputs("binary", "logits", single_logit=True).classes(torch.tensor([0.0, 1.0])).dtype == torch.int64
@@ -100,3 +103,9 @@ def test_check_outputs_leaves_the_model_and_the_generator_as_they_were() -> None
     assert model[1].running_mean is not None
     assert not model[1].running_mean.any()
     model(torch.ones(3, 4)).sum().backward()  # what the trial made can be trained
+
+
+def test_check_outputs_refuses_a_model_that_changes_its_inputs() -> None:
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3))
+    with pytest.raises(UsageError, match="model 'net' changes its inputs in place"):
+        check_outputs(model, torch.zeros(2, 4), "class_index", [3], NAMES)

@@ -167,9 +167,9 @@ def test_processes_share_a_split() -> None:
     assert [data.num_batches for data in shares] == [2, 2, 2]
     train = [ids_of(data.epoch(0)) for data in shares]
     assert [len(part) for part in train] == [6, 6, 6]  # of 16: two samples are there twice, so that all make 2 steps
-    assert set(sum(train, [])) == set(ids_of(serve(regression()).epoch(0)))
+    assert set(itertools.chain(*train)) == set(ids_of(serve(regression()).epoch(0)))
     validation = [ids_of(data.batches("validation")) for data in shares]
-    assert sorted(sum(validation, [])) == ids_of(serve(regression()).batches("validation"))
+    assert sorted(itertools.chain(*validation)) == ids_of(serve(regression()).batches("validation"))
 
 
 def test_more_processes_than_samples() -> None:
@@ -229,3 +229,16 @@ def test_one_class_only() -> None:
 def test_unknown_split() -> None:
     with pytest.raises(UsageError, match="available: train, validation, test"):
         serve(regression()).samples("tset")
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_samples_cannot_be_changed_through_a_batch(inference: bool) -> None:
+    data = serve(regression(), shuffle=False)
+    batches = data.epoch(0)
+    with torch.inference_mode(inference):
+        next(iter(batches)).inputs.sub_(1)
+        with pytest.raises(UsageError, match=r"x = x\.clone\(\)"):
+            next(iter(batches))
+    shuffled = serve(regression())
+    for batch in shuffled.epoch(0):
+        batch.inputs.sub_(1)  # a copy

@@ -180,7 +180,8 @@ def _default(param: Param) -> str:
         return "from the run"
     if param.default is REQUIRED:
         return "required"
-    return f"default {NULL if param.default is None else param.default}"
+    default = str(param.default).lower() if isinstance(param.default, bool) else param.default
+    return f"default {NULL if default is None else default}"
 
 
 def _source(entry: Entry) -> str:

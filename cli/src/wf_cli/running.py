@@ -15,7 +15,7 @@ from wf.building import Builder
 from wf.component import KINDS, MANY
 from wf.errors import DivergedError, InterruptedRun, UsageError
 from wf.parameters import NULL
-from wf.plan import check_early, complete
+from wf.plan import complete, prepare
 from wf.registry import Registry
 from wf.runfile import RunFile, check_general, merge
 from wf_cli.arguments import names_to_change, parse_value, take_options
@@ -96,18 +96,18 @@ def run(
         raise UsageError("both --name and --run-dir are given; choose one")
     num_folds = None if folds is None else _num_folds(folds)
     document, folders, registry = assemble(ctx, run_file, lr, settings)
-    check_early(complete(document, registry), registry)
+    plan = prepare(document, registry)
     place = Path(run_dir) if run_dir else Path("runs") / name if name else None
     writes = not (dry_run or print_config)
     if writes:
         _refuse_existing(place)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     if num_folds is not None and writes:
-        _cross_validate(document, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
+        _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
         return
     from wf.runtime.experiment import Experiment
 
-    experiment = Experiment(document, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
+    experiment = Experiment(plan, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
     if print_config:
         click.echo(experiment.run_file(), nl=False)
         return
@@ -246,7 +246,7 @@ def _refuse_existing(place: Path | None) -> None:
 
 
 def _cross_validate(
-    document: RunFile, folders: Any, registry: Registry, folds: int, place: Path | None, *, quiet: bool, as_json: bool
+    plan: RunFile, folders: Any, registry: Registry, folds: int, place: Path | None, *, quiet: bool, as_json: bool
 ) -> None:
     from wf.runtime.folds import cross_validate
 
@@ -256,7 +256,7 @@ def _cross_validate(
         if not quiet:
             click.echo(f"wf: fold {number}/{folds}", err=True)
 
-    result = cross_validate(document, registry, folds, run_dir=place, folders=folders, quiet=quiet, announce=announce)
+    result = cross_validate(plan, registry, folds, run_dir=place, folders=folders, quiet=quiet, announce=announce)
     if as_json:
         print_json(result.record())
         return

@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from wf.cadence import Epochs, Every, Progress, Steps
 from wf.component import Catalogue, Component, Nested, Param
 from wf.events import Hook
 from wf.hookspecs import hookimpl
-from wf.loop import Epochs, Every, Loop, Progress, Steps
+from wf.loop import Loop
 
 if TYPE_CHECKING:
     from wf.api import build, create, load_model, run

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
+from wf.plan import prepare
 from wf.plugins import Selection, is_path
 from wf.registry import Registry, read_kind
 from wf.rundir import RunDirectory
@@ -53,9 +54,10 @@ def build(
     document, _ = merge(document, check(settings))
     registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
     place = Path(run_dir) if run_dir is not None else Path("runs") / name if name else None
+    plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
-    return Experiment(document, registry, run_dir=place, save=save, folders=folders, quiet=quiet)
+    return Experiment(plan, registry, run_dir=place, save=save, folders=folders, quiet=quiet)
 
 
 def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:
@@ -116,9 +118,10 @@ def reopen(
     document, folders = read(directory.run_file)
     document, _ = merge(document, check(changes))
     registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
+    plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
-    experiment = Experiment(document, registry, run_dir=directory.path, folders=folders, quiet=quiet)
+    experiment = Experiment(plan, registry, run_dir=directory.path, folders=folders, quiet=quiet)
     return experiment if checkpoint is None else experiment.restore(checkpoint)
 
 

@@ -43,7 +43,7 @@ class Built:
     @property
     def name(self) -> str:
         """The component's name, or the live object's class."""
-        return self.entry.component.name if self.entry else type(self.value).__name__
+        return self.entry.component.name if self.entry else name_of_live(self.value)
 
     def table(self) -> dict[str, Any]:
         """Its table in a run file."""
@@ -73,6 +73,11 @@ class Builder:
 
     def entry(self, kind: str, use: Any) -> Entry | None:
         """The entry behind a name, class or function; None for a live object."""
+        if isinstance(use, str) and use.startswith(LIVE):
+            raise UsageError(
+                f"{kind}: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
+                "  build the run in Python with the same object, then .restore()"
+            )
         if isinstance(use, str):
             return self.registry.find(kind, self._own_code(use))
         return entry_of(kind, use) if inspect.isclass(use) or inspect.isroutine(use) else None
@@ -172,6 +177,11 @@ class Builder:
         except Exception as error:
             error.add_note(f"while making {component.kind} '{component.name}' of {entry.provider}")
             raise
+
+
+def name_of_live(value: Any) -> str:
+    """What a live object is called in messages and in the run directory's name."""
+    return "data" if isinstance(value, (tuple, list)) else type(value).__name__
 
 
 def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind: str) -> None:

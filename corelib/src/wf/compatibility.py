@@ -128,7 +128,7 @@ def check(
         lines = [f"loss '{names['loss']}' does not fit dataset '{names['dataset']}' and model '{names['model']}'"]
         lines += [
             *fit,
-            f"losses that fit: {', '.join(losses_that_fit(registry, targets, num_classes, model)) or 'none'}",
+            f"losses that fit: {', '.join(losses_that_fit(registry, targets, num_classes, model, allowed)) or 'none'}",
         ]
     wrong = [name for name, traits in metrics.items() if not _metric_fits(traits, targets)]
     if wrong:
@@ -141,15 +141,19 @@ def check(
 
 
 def losses_that_fit(
-    registry: Registry, targets: str, num_classes: int | None = None, model: ModelTraits | None = None
+    registry: Registry,
+    targets: str,
+    num_classes: int | None = None,
+    model: ModelTraits | None = None,
+    allowed: Sequence[str] | None = None,
 ) -> list[str]:
-    """The names of the losses that fit, those that say nothing left out."""
+    """The names of the losses that fit, those that say nothing left out; `allowed` as for `resolve`."""
     model = model or ModelTraits()
     return [
         entry.component.name
         for entry in registry.entries("loss")
         if isinstance(entry.component.traits, LossTraits)
-        and isinstance(resolve(targets, num_classes, model, entry.component.traits), Fit)
+        and isinstance(resolve(targets, num_classes, model, entry.component.traits, allowed), Fit)
     ]
 
 

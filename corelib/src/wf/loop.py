@@ -4,72 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from wf.cadence import Epochs, Every, Progress, Steps
 from wf.errors import DataError, UsageError, unknown
 from wf.events import EVENTS, check_events, listeners
+from wf.feed import Batches, Losses, read_each
 from wf.protocols import Checkpointer, Evaluator, Stateful, TrainData, Trainer
-
-
-@dataclass(slots=True)
-class Progress:
-    """The position in a run, the only counter there is, and what a checkpoint stores."""
-
-    epoch: int = 0
-    """Epochs completed; the index of the present one."""
-    step: int = 0
-    """Updates completed."""
-    batch: int = 0
-    """Batches done in the present epoch."""
-    samples: int = 0
-    """Samples seen."""
-
-
-@dataclass(frozen=True)
-class Epochs:
-    """Train until this many epochs are done."""
-
-    num: int
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Train until this many updates are done."""
-
-    num: int
-
-
-@dataclass(frozen=True)
-class Every:
-    """A cadence: every `num` steps, epochs or minutes."""
-
-    num: float
-    unit: str = "epochs"
-
-    def __post_init__(self) -> None:
-        whole = self.unit == "minutes" or float(self.num).is_integer()
-        if self.unit not in ("steps", "epochs", "minutes") or not 0 < self.num < math.inf or not whole:
-            raise UsageError(f"'{self}' is not a cadence; write for example 50steps, 2epochs or 10min")
-
-    @classmethod
-    def parse(cls, text: str | float) -> Every:
-        """Read ``50steps``, ``2epochs``, ``10min``, or a bare number of epochs.
-
-        Raises:
-            UsageError: For anything else.
-        """
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(steps?|epochs?|min|minutes?)?", str(text).strip())
-        if not match:
-            raise UsageError(f"'{text}' is not a cadence; write for example 50steps, 2epochs or 10min")
-        return cls(float(match[1]), {"s": "steps", "m": "minutes"}.get((match[2] or "e")[0], "epochs"))
-
-    def __str__(self) -> str:
-        num = int(self.num) if float(self.num).is_integer() else self.num
-        return f"{num}{'min' if self.unit == 'minutes' else self.unit}"
 
 
 class Loop:
@@ -113,7 +57,7 @@ class Loop:
         hooks: Sequence[Any] = (),
         *,
         log_every: int = 100,
-        eval_every: Every | None = Every(1),
+        eval_every: Every | None = Every(1),  # noqa: B008 - frozen
         eval_splits: Sequence[str] = ("validation",),
         final_splits: Sequence[str] = (),
         checkpoint_every: Every | None = None,
@@ -147,7 +91,7 @@ class Loop:
         self._pause_at = 0
         self._pending: list[Any] = []
         self._sizes: list[int] = []
-        self._losses = _Losses()
+        self._losses = Losses()
         self._saved_at = (-1, -1)
         self._evaluated_at: dict[str, int] = {}
         self._saved_time = time.monotonic()
@@ -169,7 +113,7 @@ class Loop:
         """
         if not isinstance(until, (Epochs, Steps)):
             raise UsageError(f"until is {until!r}; say Epochs(10) or Steps(5000)")
-        source: TrainData = data if isinstance(data, TrainData) else _Batches(data)
+        source: TrainData = data if isinstance(data, TrainData) else Batches(data)
         self.until, self.num_batches = until, source.num_batches
         self.stop_reason = self._stop_requested = None
         self.finished, self._saved_time = False, time.monotonic()
@@ -268,7 +212,7 @@ class Loop:
             here[name].load_state_dict(there[name])
         self.progress = Progress(**state["progress"])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
-        self._pending, self._sizes, self._losses = [], [], _Losses(**state["losses"])
+        self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = {}
         self._saved_at = (self.progress.epoch, self.progress.step)
 
@@ -284,7 +228,7 @@ class Loop:
     def _read(self) -> None:
         """Read the losses that are still on their device: the host waits here."""
         if self._pending:
-            losses = getattr(self.trainer, "read", _read_each)(self._pending)
+            losses = getattr(self.trainer, "read", read_each)(self._pending)
             self._losses.add(losses, self._sizes)
             self._pending, self._sizes = [], []
 
@@ -332,13 +276,13 @@ class Loop:
         last = progress.batch == self.num_batches
         if (progress.batch - 1) % self.log_every == 0 and not last:
             self.log()
-        if _due(self.eval_every, progress.step):
+        if _due(self.eval_every, progress.step, "steps"):
             self.log()
             if self._evaluate():
                 self.save()
         if not last and (self._stopping() or self._reached(Steps)):
             return True
-        if not last and (_due(self.checkpoint_every, progress.step) or self._checkpoint_time()):
+        if not last and (_due(self.checkpoint_every, progress.step, "steps") or self._checkpoint_time()):
             self.save()
         self._pause_at = self._next_pause()
         return False
@@ -367,7 +311,9 @@ class Loop:
         self._call("on_epoch_end", self)
         progress.epoch += 1
         progress.batch = 0
-        due = _due(cadence, progress.epoch, "epochs") or _due(cadence, progress.step) or self._checkpoint_time()
+        due = (
+            _due(cadence, progress.epoch, "epochs") or _due(cadence, progress.step, "steps") or self._checkpoint_time()
+        )
         if improved or due:
             self.save()
 
@@ -411,74 +357,6 @@ class Loop:
                 self.parts[name].load_state_dict(best[name])
 
 
-class _Batches:
-    """Serves a plain iterable as training data."""
-
-    def __init__(self, batches: Iterable[Any]) -> None:
-        self._batches = batches
-        try:
-            self.num_batches = len(batches) if isinstance(batches, Sized) else None
-        except TypeError:  # a DataLoader has a length only where its dataset has one
-            self.num_batches = None
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        for number, batch in enumerate(self._batches):
-            if number >= start:
-                yield _as_batch(batch)
-
-
-def _as_batch(batch: Any) -> Any:
-    if isinstance(getattr(batch, "size", None), int):
-        return batch
-    if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return PlainBatch(*batch)
-    raise UsageError(f"a batch is {type(batch).__name__}; it must be a pair (inputs, targets) or have an int `size`")
-
-
-class PlainBatch:
-    """A batch made of ``(inputs, targets)``."""
-
-    __slots__ = ("inputs", "mask", "sample_ids", "size", "targets")
-
-    def __init__(self, inputs: Any, targets: Any) -> None:
-        self.inputs, self.targets = inputs, targets
-        self.sample_ids = self.mask = None
-        self.size = len(inputs)
-
-
-@dataclass
-class _Losses:
-    """The losses that have been read, as far as records to come need them."""
-
-    last: float | None = None
-    since_record: list[float] = field(default_factory=list)
-    epoch_sum: float = 0.0
-    """Of each batch's loss times its size."""
-    epoch_samples: int = 0
-
-    @property
-    def finite(self) -> bool:
-        return all(map(math.isfinite, self.since_record))
-
-    def add(self, losses: Sequence[float], sizes: Sequence[int]) -> None:
-        for loss, size in zip(losses, sizes, strict=True):
-            self.last = loss
-            self.since_record.append(loss)
-            self.epoch_sum += loss * size
-            self.epoch_samples += size
-
-    def record(self, *, end_of_epoch: bool) -> dict[str, Any]:
-        """The next record; empty when there is nothing to say."""
-        record: dict[str, Any] = {}
-        if self.since_record:
-            record = {"loss": self.last, "running_loss": math.fsum(self.since_record) / len(self.since_record)}
-            self.since_record = []
-        if end_of_epoch and self.epoch_samples:
-            record = {"loss": self.last, **record, "epoch_loss": self.epoch_sum / self.epoch_samples}
-            self.epoch_sum, self.epoch_samples = 0.0, 0
-        return record
-
-
 def _check_settings(log_every: int, eval_every: Every | None, keep: str) -> None:
     if log_every < 1:
         raise UsageError(f"log_every must be at least 1, not {log_every}")
@@ -494,15 +372,8 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
-def _due(cadence: Every | None, count: int, unit: str = "steps") -> bool:
-    return cadence is not None and cadence.unit == unit and count % int(cadence.num) == 0
-
-
-def _read_each(losses: Sequence[Any]) -> list[float]:
-    try:
-        return [float(loss) for loss in losses]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"the trainer's train_step must return the loss, a number or a 0-d tensor: {error}") from error
+def _due(cadence: Every | None, count: int, unit: str) -> bool:
+    return cadence is not None and cadence.due(count, unit)
 
 
 def _with_run(call: Callable[..., None], run: Loop) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.compatibility import LINKS, dataset_targets, resolve
+from wf.compatibility import check as check_fit
 from wf.component import KINDS, MANY
 from wf.errors import UsageError, unknown
 from wf.parameters import check_known
@@ -30,6 +31,25 @@ DEFAULT_USE: dict[str, str] = {
 """The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
 
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
+
+
+def prepare(document: Mapping[str, Any], registry: Registry) -> RunFile:
+    """A run file made ready to be built, and refused here, before torch is imported, if its names cannot work.
+
+    Args:
+        document: What was read and merged.
+        registry: Where names are looked up.
+
+    Returns:
+        The run file with every default that does not depend on the data.
+
+    Raises:
+        UsageError: For an unknown key or name, or components that cannot go together whatever the data.
+    """
+    plan = complete(document, registry)
+    _check_step_protocol(plan, registry)
+    _check_loss(plan, registry)
+    return plan
 
 
 def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
@@ -87,34 +107,27 @@ def check_names(plan: Mapping[str, Any], registry: Registry) -> None:
                 check_known(names, component.params, f"{kind} '{component.name}'", f"{kind} {component.name}")
 
 
-def check_early(plan: Mapping[str, Any], registry: Registry) -> None:
-    """Refuse what cannot fit by its traits alone, before torch is imported.
-
-    Raises:
-        UsageError: When loss and dataset, or trainer and optimizer, do not fit.
-    """
-    _check_step_protocol(plan, registry)
-    traits = _traits(registry, "loss", plan.get("loss", {}).get("use"))
-    targets = dataset_targets(_traits(registry, "dataset", plan["dataset"]["use"]))
-    model = _traits(registry, "model", plan["model"]["use"])
-    if not isinstance(traits, LossTraits) or targets is None:
-        return
-    from wf.compatibility import check as check_fit
-
-    for num_classes in (2, 3):  # two classes may fit where more do not; only a misfit of both is certain
-        known = model if isinstance(model, ModelTraits) else None
-        if not isinstance(resolve(targets, num_classes, known, traits, plan.get("links")), list):
-            return
-    names = {kind: str(plan[kind]["use"]) for kind in ("dataset", "model", "loss")}
-    check_fit(registry, targets, None, names, known, traits, {}, plan.get("links"))
-
-
 def data_dir() -> Path:
     """The user's data folder: WF_DATA_DIR, or ``wf`` in the user's cache folder."""
     if os.environ.get("WF_DATA_DIR"):
         return Path(os.environ["WF_DATA_DIR"]).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "wf"
+
+
+def _check_loss(plan: Mapping[str, Any], registry: Registry) -> None:
+    """Refuse a loss that cannot fit the dataset by their traits alone."""
+    traits = _traits(registry, "loss", plan.get("loss", {}).get("use"))
+    targets = dataset_targets(_traits(registry, "dataset", plan["dataset"]["use"]))
+    model = _traits(registry, "model", plan["model"]["use"])
+    if not isinstance(traits, LossTraits) or targets is None:
+        return
+    for num_classes in (2, 3):  # two classes may fit where more do not; only a misfit of both is certain
+        known = model if isinstance(model, ModelTraits) else None
+        if not isinstance(resolve(targets, num_classes, known, traits, plan.get("links")), list):
+            return
+    names = {kind: str(plan[kind]["use"]) for kind in ("dataset", "model", "loss")}
+    check_fit(registry, targets, None, names, known, traits, {}, plan.get("links"))
 
 
 def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -> dict[str, Any]:

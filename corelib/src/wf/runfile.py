@@ -12,9 +12,9 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
+from wf.cadence import Every
 from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, closest, unknown
-from wf.loop import Every
 from wf.parameters import NULL, convert
 
 RunFile = dict[str, Any]

@@ -44,9 +44,7 @@ def line(features: int = 1) -> RunData:
 class Scaled:
     """Ten times the inputs."""
 
-    num_draws = 1
-
-    def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor) -> Tensor:
         return inputs * 10
 
 

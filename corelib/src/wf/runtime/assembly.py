@@ -16,17 +16,17 @@ import torch
 from torch import nn
 
 from wf import compatibility
-from wf.building import Builder, Built
+from wf.building import Builder, Built, name_of_live
+from wf.cadence import Every
 from wf.errors import UsageError, unknown
-from wf.loop import Every
-from wf.plan import check_early, complete, data_dir, with_changes
+from wf.plan import data_dir, with_changes
 from wf.registry import Registry
 from wf.runfile import RunFile
 from wf.runtime.data import SPLITS, parse_split, split_dataset
 from wf.runtime.device import choose_device
 from wf.runtime.links import Outputs, check_outputs, link_loss
 from wf.runtime.serving import RunData, as_dataset
-from wf.traits import MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
+from wf.traits import LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
 TARGET_STEPS, MAX_EPOCHS = 1000, 200
 """A run that says no length gets about so many steps, but at most so many epochs."""
@@ -36,7 +36,7 @@ class Assembly:
     """The parts of a run.
 
     Args:
-        document: The run file; defaults are filled in.
+        plan: The run file, as `wf.plan.prepare` gives it.
         registry: Where names are looked up.
         run_dir: The run directory; None for one named after date, dataset, loss and optimizer, below ``runs/``.
         subfolder: Of the default run directory, for one of several runs that belong together.
@@ -47,7 +47,7 @@ class Assembly:
 
     def __init__(
         self,
-        document: Mapping[str, Any],
+        plan: Mapping[str, Any],
         registry: Registry,
         *,
         run_dir: Path | None,
@@ -61,9 +61,8 @@ class Assembly:
         """What was decided for the user, in words."""
         self.built: dict[str, Built | list[Built]] = {}
         """What was made, by kind."""
-        self.plan: RunFile = complete(document, registry)
+        self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
-        check_early(self.plan, registry)
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
         self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir()}, folders)
         self.values = self.builder.values
@@ -104,7 +103,7 @@ class Assembly:
             return made.name
         use = self.plan[kind]["use"]
         entry = self.builder.entry(kind, use)
-        return entry.component.name if entry else type(use).__name__
+        return entry.component.name if entry else name_of_live(use)
 
     def monitor(self) -> str:
         """The figure that decides what is best.
@@ -116,7 +115,9 @@ class Assembly:
         splits = [split for split in self.plan["eval_splits"] if split in self.data.splits]
         known = [f"{split}/{name}" for split in splits for name in self.values["directions"]]
         if self.plan["keep"] == "best" and monitor not in known:
-            hint = "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
+            hint = (
+                "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
+            )
             raise UsageError(unknown("figure in 'monitor':", monitor, known, hint))
         return monitor
 
@@ -177,6 +178,7 @@ class Assembly:
             rank=self.strategy.rank,
             world_size=self.strategy.world_size,
             name=name,
+            ignore_index=_ignore_index(plan.get("loss") or {}),
         )
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
             if share and split not in self.data.splits:
@@ -227,6 +229,8 @@ class Assembly:
         self.messages += [f"warning: {text}" for text in fit.warnings]
         plan["links"] = list(fit.links)
         predictions = model.predictions if isinstance(model, ModelTraits) else "raw"
+        if predictions == "raw" and isinstance(loss, LossTraits) and loss.predictions == "real":
+            predictions = "real"
         self.values["targets"] = fit.targets
         self.values["num_outputs"] = compatibility.num_outputs(fit.targets, spec.num_classes, spec.num_targets)
         self.values["outputs"] = Outputs(spec.targets, predictions, single_logit=fit.targets == "binary")
@@ -329,6 +333,12 @@ def _fold(text: str | None) -> tuple[int, int] | None:
 
 def _traits_of(built: Built) -> Any:
     return built.entry.component.traits if built.entry else None
+
+
+def _ignore_index(loss: Mapping[str, Any]) -> int:
+    """The class index that the loss of a table leaves out; torch's default where it does not say."""
+    value = loss.get("ignore_index", getattr(loss.get("use"), "ignore_index", -100))
+    return value if isinstance(value, int) else -100
 
 
 def _train_only(built: Built) -> bool:

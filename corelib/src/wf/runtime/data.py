@@ -15,6 +15,12 @@ from wf.traits import Targets
 
 SPLITS = ("train", "validation", "test")
 
+IN_PLACE = (
+    "{} changes its inputs in place, which changes the samples themselves\n"
+    "  write x = x - 1 rather than x -= 1, or let it begin with x = x.clone()"
+)
+"""Batches are views of the samples where these are held in memory."""
+
 
 class Batch(NamedTuple):
     """What a trainer and an evaluator get."""

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 import wf
 from wf.building import Built
+from wf.cadence import Epochs, Every, Steps
 from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
-from wf.loop import Epochs, Every, Loop, Steps
+from wf.loop import Loop
 from wf.plugins import import_module, is_path
 from wf.protocols import Checkpointer, Stateful, Strategy
 from wf.registry import Registry
@@ -31,7 +32,7 @@ class Experiment:
     """A run, every component made and wired.
 
     Args:
-        document: The run file; defaults are filled in.
+        plan: The run file, as `wf.plan.prepare` gives it.
         registry: Where names are looked up.
         run_dir: The run directory; None for one named after date, dataset, loss and optimizer, below ``runs/``.
         subfolder: Of the default run directory, for one of several runs that belong together.
@@ -46,7 +47,7 @@ class Experiment:
 
     def __init__(
         self,
-        document: Mapping[str, Any],
+        plan: Mapping[str, Any],
         registry: Registry,
         *,
         run_dir: Path | None = None,
@@ -56,7 +57,7 @@ class Experiment:
         quiet: bool = False,
     ) -> None:
         self._parts = Assembly(
-            document, registry, run_dir=run_dir, subfolder=subfolder, save=save, folders=folders, quiet=quiet
+            plan, registry, run_dir=run_dir, subfolder=subfolder, save=save, folders=folders, quiet=quiet
         )
         self._recorder = Recorder(None)
         self.loop = self._make_loop()
@@ -105,7 +106,7 @@ class Experiment:
     @property
     def repeatable(self) -> bool:
         """Whether the run file alone repeats the run: it uses no live objects."""
-        return all(built.entry and isinstance(built.entry.component.target, str) for built in self._parts.all())
+        return all(built.repeatable for built in self._parts.all())
 
     def name(self, kind: str) -> str:
         """The name of the component of a kind, for people."""
@@ -141,7 +142,7 @@ class Experiment:
             if received:
                 raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
         except BaseException as error:
-            self._note_end(directory, _status_of(error), str(error) or type(error).__name__)
+            self._note_end(directory, status_of(error), str(error) or type(error).__name__)
             raise
         finally:
             self._recorder.close()
@@ -253,8 +254,8 @@ class Experiment:
         before, now = RunDirectory.open(self.run_dir).manifest.get("total_steps"), self._parts.values["total_steps"]
         if before not in (None, now) and self._parts.follows_length("scheduler", self.plan.get("scheduler")):
             raise UsageError(
-                f"scheduler '{self.name('scheduler')}' was laid out for {before:,} steps and is on its way; it cannot be "
-                f"stretched to {now:,}\n  go on to the end it has: wf resume {self.run_dir}\n"
+                f"scheduler '{self.name('scheduler')}' was laid out for {before:,} steps and is on its way; it cannot "
+                f"be stretched to {now:,}\n  go on to the end it has: wf resume {self.run_dir}\n"
                 f"  or start a new run of that length: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
             )
         return self.loop.checkpointer.load("latest")
@@ -409,7 +410,8 @@ def _provenance(built: Built) -> dict[str, Any]:
     }
 
 
-def _status_of(error: BaseException) -> str:
+def status_of(error: BaseException) -> str:
+    """The manifest's status of a run that ended with an error."""
     if isinstance(error, (InterruptedRun, KeyboardInterrupt)):
         return "interrupted"
     return "diverged" if isinstance(error, DivergedError) else "failed"

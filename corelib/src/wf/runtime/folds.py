@@ -10,7 +10,7 @@ from typing import Any
 
 from wf.registry import Registry
 from wf.rundir import RunDirectory
-from wf.runtime.experiment import Experiment
+from wf.runtime.experiment import Experiment, status_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Folds:
 
 
 def cross_validate(
-    document: Mapping[str, Any],
+    plan: Mapping[str, Any],
     registry: Registry,
     num_folds: int,
     *,
@@ -65,7 +65,7 @@ def cross_validate(
     """Train once a fold; the test split of run k is the k-th of K folds, stratified by class.
 
     Args:
-        document: The run file.
+        plan: The run file, as `wf.plan.prepare` gives it.
         registry: Where names are looked up.
         num_folds: K.
         run_dir: Where the folds' run directories ``fold-1`` ... are made; None for a default name below ``runs/``.
@@ -80,7 +80,7 @@ def cross_validate(
     parent: RunDirectory | None = None
     epochs = steps = 0
     for number in range(1, num_folds + 1):
-        fold = {**document, "fold": f"{number}/{num_folds}"}
+        fold = {**plan, "fold": f"{number}/{num_folds}"}
         place = None if run_dir is None else run_dir / f"fold-{number}"
         experiment = Experiment(fold, registry, run_dir=place, subfolder=f"fold-{number}", folders=folders, quiet=quiet)
         assert experiment.run_dir is not None
@@ -90,10 +90,14 @@ def cross_validate(
             parent.update_manifest(status="running", folds=num_folds)
         if announce is not None:
             announce(number, experiment)
-        experiment.fit()
+        try:
+            experiment.fit()
+        except BaseException as error:
+            parent.update_manifest(status=status_of(error), reason=f"fold {number}: {error}")
+            raise
         figures.append(dict(experiment.metrics))
         epochs, steps = experiment.loop.progress.epoch, experiment.loop.progress.step
     assert parent is not None
     folds = Folds(parent.path, tuple(figures), epochs, steps)
-    parent.update_manifest(**folds.record())
+    parent.update_manifest(**folds.record(), reason=f"{num_folds} folds done")
     return folds

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wf.errors import DataError, UsageError
+from wf.runtime.data import IN_PLACE
 
 
 class LinkedLoss(nn.Module):
@@ -83,7 +84,8 @@ class Outputs:
 
     Args:
         targets: The dataset's, see `wf.traits`.
-        predictions: What the model gives: ``raw``, ``logits``, ``log_probs``, ``probs`` or ``real``.
+        predictions: What the model gives: ``raw``, ``logits``, ``log_probs``, ``probs``, or ``real`` where it was
+            trained to give the targets' zeros and ones themselves (by mse, say).
         single_logit: Two classes are told by one logit (targets of the loss are ``binary``).
     """
 
@@ -107,7 +109,7 @@ class Outputs:
     def probs(self, predictions: Tensor) -> Tensor:
         """float ``[N, C]``; a single logit p becomes the columns 1-p and p."""
         if self.targets == "multilabel" or self.single_logit:
-            chances = predictions if self.predictions == "probs" else predictions.sigmoid()
+            chances = self._chances(predictions)
             if self.targets == "multilabel":
                 return chances
             return torch.stack([1 - chances.flatten(), chances.flatten()], dim=1)
@@ -119,8 +121,13 @@ class Outputs:
         """The dataset's targets as metrics get them: int64 classes for binary ones."""
         return targets.flatten().to(torch.int64) if self.targets == "binary" else targets
 
+    def _chances(self, predictions: Tensor) -> Tensor:
+        if self.predictions == "probs":
+            return predictions
+        return predictions.clamp(0, 1) if self.predictions == "real" else predictions.sigmoid()
+
     def _threshold(self) -> float:
-        return 0.5 if self.predictions == "probs" else 0.0
+        return 0.5 if self.predictions in ("probs", "real") else 0.0
 
 
 def check_outputs(
@@ -138,7 +145,7 @@ def check_outputs(
     Raises:
         UsageError: When it gives another shape, or does not take the inputs.
     """
-    was_training, state = model.training, torch.get_rng_state()
+    was_training, state, version = model.training, torch.get_rng_state(), inputs._version
     model.eval()
     try:
         with torch.no_grad():  # inference mode would leave a lazy layer or a cache with tensors that cannot be trained
@@ -153,6 +160,8 @@ def check_outputs(
     finally:
         model.train(was_training)
         torch.set_rng_state(state)
+    if inputs._version != version:
+        raise UsageError(IN_PLACE.format(f"model '{names['model']}'"))
     if not isinstance(outputs, Tensor):
         raise UsageError(f"model '{names['model']}' gives {type(outputs).__name__}, not a tensor")
     wanted, got = [len(inputs), *shape], list(outputs.shape)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime.data import Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float, iter_indices
+from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float, iter_indices
 from wf.runtime.random import sample_uniform, stream
 
 
@@ -58,6 +58,7 @@ class RunData:
         rank: This process among those that share the work.
         world_size: Their number.
         name: The dataset's name, for messages.
+        ignore_index: A class index that the loss leaves out; it need not be that of a class.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class RunData:
         rank: int = 0,
         world_size: int = 1,
         name: str = "dataset",
+        ignore_index: int = -100,
     ) -> None:
         self._samples = {split: _floats(samples) for split, samples in splits.samples.items()}
         self._ids = dict(splits.indices)
@@ -88,6 +90,7 @@ class RunData:
         self._check_shares()
         self._fit_transforms()
         self._transform_ahead()
+        self._ignore_index = ignore_index
         self.spec = self._look(dataset, name)
         self.input_shape = self.spec.input_shape
 
@@ -160,15 +163,19 @@ class RunData:
         return self._loaded(samples, ids, order, start)
 
     def _slices(self, samples: TensorSamples, ids: Tensor, order: Tensor | None, start: int) -> Iterator[Batch]:
-        inputs, targets = samples.inputs, samples.targets
-        num = len(inputs) if order is None else len(order)
-        for begin, end in iter_indices(num, self.batch_size, start):
-            if order is None:
-                x, y, names = inputs[begin:end], targets[begin:end], ids[begin:end]
-            else:
-                chosen = order[begin:end]
-                x, y, names = inputs[chosen], targets[chosen], ids[chosen]
-            yield Batch(self._put(as_float(x)), self._put(y), names, None, end - begin)
+        tensors, size, first = (samples.inputs, samples.targets, ids), self.batch_size, start * self.batch_size
+        if first >= (len(ids) if order is None else len(order)):
+            return
+        parts: Iterator[tuple[Tensor, ...]]
+        if order is None:
+            parts = zip(*(tensor[first:].split(size) for tensor in tensors), strict=True)
+        else:
+            parts = (tuple(tensor[chosen] for tensor in tensors) for chosen in order[first:].split(size))
+        version = samples.inputs._version
+        for x, y, names in parts:
+            yield Batch(self._put(as_float(x)), self._put(y), names, None, len(names))
+            if samples.inputs._version != version:
+                raise UsageError(IN_PLACE.format("the model"))
 
     def _loaded(self, samples: Samples, ids: Tensor, order: Tensor | None, start: int) -> Iterator[Batch]:
         order = torch.arange(len(samples)) if order is None else order
@@ -244,7 +251,7 @@ class RunData:
         """Check the samples and tell what they are."""
         for split, samples in self._samples.items():
             if isinstance(samples, TensorSamples):
-                _check_tensors(samples, dataset, f"dataset '{name}', {split} split")
+                _check_tensors(samples, dataset, f"dataset '{name}', {split} split", self._ignore_index)
         inputs = self.first("train", 1)
         _, target = self._samples["train"][0]
         target = torch.as_tensor(target)
@@ -269,8 +276,9 @@ class RunData:
             classes = dataset.target_tensor[self._ids["train"]]
         else:
             return None
-        counts = torch.bincount(classes.flatten().to(torch.int64), minlength=max(len(self.class_names), 2))
-        return tuple(counts.tolist())
+        num_classes = max(len(self.class_names), 2)
+        counted = classes[(classes >= 0) & (classes < num_classes)].to(torch.int64)
+        return tuple(torch.bincount(counted, minlength=num_classes).tolist())
 
 
 def _step(position: int, transform: tuple[Any, bool]) -> _Step:
@@ -320,7 +328,7 @@ def _from_pair(inputs: Any, targets: Any) -> Dataset:
     return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
 
 
-def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str) -> None:
+def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str, ignore_index: int) -> None:
     """Refuse values that training would silently make nonsense of; once, before step 1."""
     if samples.inputs.is_floating_point() and not bool(torch.isfinite(samples.inputs).all()):
         raise DataError(f"{where}: inputs hold values that are not finite")
@@ -332,9 +340,14 @@ def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str) -> None
             "  unsqueeze(1) makes [N] to [N, 1], flatten() the other way round"
         )
     if dataset.targets == "class_index" and len(dataset.class_names) < 2:
-        raise DataError(f"{where}: there is one class only ({', '.join(dataset.class_names)}), so nothing to tell apart")
+        raise DataError(
+            f"{where}: there is one class only ({', '.join(dataset.class_names)}), so nothing to tell apart"
+        )
     if dataset.targets in ("class_index", "mask"):
-        low, high = int(targets.min()), int(targets.max())
+        counted = targets[targets != ignore_index]
+        if not len(counted):
+            raise DataError(f"{where}: every target is {ignore_index}, which is left out")
+        low, high = int(counted.min()), int(counted.max())
         if targets.dtype != torch.int64 or low < 0 or high >= len(dataset.class_names):
             raise DataError(
                 f"{where}: class indices from {low} to {high} ({targets.dtype}) do not fit "

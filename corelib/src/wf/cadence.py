@@ -1,0 +1,70 @@
+"""Position and cadence: where a run is, how long it goes on, and when something is due."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from wf.errors import UsageError
+
+
+@dataclass(slots=True)
+class Progress:
+    """The position in a run, the only counter there is, and what a checkpoint stores."""
+
+    epoch: int = 0
+    """Epochs completed; the index of the present one."""
+    step: int = 0
+    """Updates completed."""
+    batch: int = 0
+    """Batches done in the present epoch."""
+    samples: int = 0
+    """Samples seen."""
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Train until this many epochs are done."""
+
+    num: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Train until this many updates are done."""
+
+    num: int
+
+
+@dataclass(frozen=True)
+class Every:
+    """A cadence: every `num` steps, epochs or minutes."""
+
+    num: float
+    unit: str = "epochs"
+
+    def __post_init__(self) -> None:
+        whole = self.unit == "minutes" or float(self.num).is_integer()
+        if self.unit not in ("steps", "epochs", "minutes") or not 0 < self.num < math.inf or not whole:
+            raise UsageError(f"'{self}' is not a cadence; write for example 50steps, 2epochs or 10min")
+
+    @classmethod
+    def parse(cls, text: str | float) -> Every:
+        """Read ``50steps``, ``2epochs``, ``10min``, or a bare number of epochs.
+
+        Raises:
+            UsageError: For anything else.
+        """
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(steps?|epochs?|min|minutes?)?", str(text).strip())
+        if not match:
+            raise UsageError(f"'{text}' is not a cadence; write for example 50steps, 2epochs or 10min")
+        return cls(float(match[1]), {"s": "steps", "m": "minutes"}.get((match[2] or "e")[0], "epochs"))
+
+    def __str__(self) -> str:
+        num = int(self.num) if float(self.num).is_integer() else self.num
+        return f"{num}{'min' if self.unit == 'minutes' else self.unit}"
+
+    def due(self, count: int, unit: str) -> bool:
+        """Whether it is due when `count` of `unit` are done; minutes are for the loop's clock."""
+        return self.unit == unit and count % int(self.num) == 0
