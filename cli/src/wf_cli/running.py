@@ -173,6 +173,8 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
 
 def say_plan(experiment: Any, *, quiet: bool = False) -> None:
     """Say on standard error what will be trained and what wf decided; only warnings when it is to be quiet."""
+    if experiment.strategy.rank != 0:
+        return
     if not quiet:
         plan, data = experiment.plan, experiment.data
         sizes = ", ".join(f"{split} {data.num_samples(split):,}" for split in data.splits)

@@ -117,6 +117,8 @@ def reopen(
     directory = RunDirectory.open(Path(place))
     document, folders = read(directory.run_file)
     document, _ = merge(document, check(changes))
+    if checkpoint is not None:
+        document.pop("strategy", None)  # one process looks at what several may have trained
     registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
