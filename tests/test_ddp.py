@@ -14,6 +14,8 @@ import pytest
 import torch
 from runs import checkpoints, manifest, records, weights
 
+pytestmark = pytest.mark.xdist_group("ddp")  # one worker, so that the shared run is made once
+
 HOOK = '''
 import torch
 from wf import Hook
