@@ -58,7 +58,7 @@ def test_ddp_refuses_what_does_not_go_together(monkeypatch: pytest.MonkeyPatch) 
 
 # What each of two processes runs. Asserted here, so that a failure of either one fails the test.
 WORKER = """
-import sys, warnings
+import os, sys, warnings
 warnings.simplefilter("error")
 from pathlib import Path
 import torch
@@ -119,6 +119,7 @@ strategy.close()
 strategy.close()
 assert not torch.distributed.is_initialized()
 (Path(sys.argv[1]) / f"done-{rank}").touch()
+os._exit(0)  # a thread of the group that wakes while the interpreter is taken down aborts it, see wf_cli.running
 """
 
 
