@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,8 @@ class Wf(Protocol):
 
 def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120", "FORCE_COLOR": None}
+    config = str(Path(tempfile.gettempdir()) / "wf-tests-config")  # nobody's own settings
+    plain |= {"XDG_CONFIG_HOME": config, "WF_PLUGINS_ALLOW": None}
     merged = {**os.environ, **plain, **(changes or {})}
     return {name: value for name, value in merged.items() if value is not None}
 

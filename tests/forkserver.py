@@ -37,9 +37,14 @@ class Result:
 
 
 class ForkServer:
-    """The test's side. The server starts with the first run, and again after a run that was broken off."""
+    """The test's side. The server starts with the first run, and again after a run that was broken off.
 
-    def __init__(self) -> None:
+    Args:
+        python: The interpreter; by default the test's own.
+    """
+
+    def __init__(self, python: Path | None = None) -> None:
+        self._python = str(python or sys.executable)
         self._server: subprocess.Popen[str] | None = None
 
     def run(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float) -> Result:
@@ -74,7 +79,7 @@ class ForkServer:
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._server is None:
             self._server = subprocess.Popen(
-                [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [self._python, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
         assert self._server.stdin is not None
         assert self._server.stdout is not None

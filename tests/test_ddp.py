@@ -115,6 +115,37 @@ def test_a_shared_step_is_that_of_the_whole_batch(wf: Any, tmp_path: Path) -> No
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
 
 
+FAILING = """
+class Failing:
+    def __init__(self, strategy) -> None:
+        self.rank = strategy.rank
+
+    def on_step_end(self, run):
+        if self.rank == 1:
+            raise RuntimeError("boom")
+"""
+
+
+def test_a_hook_that_fails_in_one_process(tmp_path: Path) -> None:
+    """It falls away there alone; the manifest is that of process 0."""
+    (tmp_path / "failing.py").write_text(FAILING)
+    hook = ("--hook", "+failing.py:Failing", "--hook.failing.py:Failing.on_error", "disable")
+    done = torchrun(tmp_path, "run", *hook, "--strategy", "ddp", "--steps", 3, "--name", "two", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("failed at on_step_end of step 1 in process 1; the run goes on without it") == 1
+    assert 'raise RuntimeError("boom")' in done.stderr
+    assert (manifest(tmp_path / "runs/two")["status"], manifest(tmp_path / "runs/two")["steps"]) == ("done", 3)
+    assert manifest(tmp_path / "runs/two")["disabled_hooks"] == []
+
+
+def test_a_hook_that_changes_gradients_cannot_fall_away_in_one_process(tmp_path: Path) -> None:
+    hook = ("--hook", "+gradient-clip", "--hook.gradient-clip.on_error", "disable")
+    done = torchrun(tmp_path, "run", *hook, "--strategy", "ddp", "--steps", 3)
+    assert done.returncode != 0
+    assert "hook 'gradient-clip' changes the gradients" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_without_torchrun(wf: Any) -> None:
     done = wf("run", "--strategy", "ddp", env={"RANK": None})
     assert done.code == 2

@@ -14,6 +14,28 @@ from workspace import ROOT
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "safetensors")
 HEAVY_BY_DESIGN = ("wf.runtime",)
 LIMIT_SEC = 0.25
+LIMIT_OF_ONE_COMPONENT_SEC = 0.4
+
+OF_ONE_COMPONENT = [
+    ["show", "focal"],
+    ["show", "model", "torchvision/resnet18", "--json"],
+    ["show", "adam", "--source"],
+    ["run", "--loss", "focal", "--optimizer", "sgd", "--help"],
+    ["list", "losses", "--fits", "digits"],
+    ["list", "schedulers", "--fits", "supervised", "--json"],
+]
+MISTAKES = [
+    ["show", "focl"],
+    ["run", "--loss", "focl"],
+    ["run", "--losss", "focal"],
+    ["run", "--loss", "focal", "--loss.gama", "2"],
+    ["run", "--loss", "focal", "--loss.gamma", "abc"],
+    ["run", "--loss", "focal", "--loss.reduction", "maen"],
+    ["run", "--scheduler", "linear-warmup", "--scheduler.then", "cosin"],
+    ["run", "--dataset", "diabetes", "--loss", "ce", "--model", "cnn", "--metric", "accuracy", "--transform", "flip"],
+    ["run", "--scheduler", "plateau", "--eval-splits", "train"],
+    ["list", "losses", "--fits", "csv"],
+]
 
 
 def light_modules() -> list[str]:
@@ -60,11 +82,47 @@ assert code in (0, None), code
     assert heavy_after(code) == ""
 
 
+@pytest.mark.parametrize(
+    ("args", "code"), [*((args, 0) for args in OF_ONE_COMPONENT), *((args, 2) for args in MISTAKES)]
+)
+def test_one_component_imports_nothing_heavy(args: list[str], code: int) -> None:
+    run = f"""
+from wf_cli.main import main
+try:
+    main({args!r})
+except SystemExit as stop:
+    assert stop.code == {code}, stop.code
+"""
+    assert heavy_after(run) == ""
+
+
+def test_completion_of_options_imports_nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_WF_COMPLETE", "bash_complete"), ("COMP_CWORD", "4")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMP_WORDS", "wf run --loss focal --loss.g")
+    run = """
+import contextlib, io
+from wf_cli.main import main
+shown = io.TextIOWrapper(io.BytesIO())
+with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+    main([])
+assert b"--loss.gamma" in shown.buffer.getvalue()
+"""
+    assert heavy_after(run) == ""
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("args", [["--help"], ["list"], ["list-plugins"]])
 def test_listing_answers_at_once(args: list[str]) -> None:
     command = [sys.executable, "-P", "-m", "wf_cli", *args]
     assert typical(lambda: subprocess.run(command, check=True, capture_output=True)) < LIMIT_SEC
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("args", [*OF_ONE_COMPONENT, *MISTAKES])
+def test_one_component_answers_at_once(args: list[str]) -> None:
+    command = [sys.executable, "-P", "-m", "wf_cli", *args]
+    assert typical(lambda: subprocess.run(command, check=False, capture_output=True)) < LIMIT_OF_ONE_COMPONENT_SEC
 
 
 def typical(call: Callable[[], object], repeats: int = 7) -> float:

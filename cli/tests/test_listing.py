@@ -9,7 +9,9 @@ import pytest
 
 from wf.component import KINDS
 
-PLUGIN_KEYS = ["name", "distribution", "version", "status", "error", "import_ms", "components"]
+PLUGIN_KEYS = [
+    *("name", "distribution", "version", "entry_point", "status", "error", "fix", "import_ms", "components"),
+]
 COMPONENT_KEYS = ["kind", "name", "summary", "plugin", "distribution", "version", "target"]
 
 
@@ -28,7 +30,8 @@ def test_plugins_that_do_not_load_are_listed(wf: Any, folder: Path) -> None:
     states = {plugin["name"]: plugin for plugin in result.json()}
     assert states["broken"]["status"] == "failed"
     assert states["broken"]["distribution"] is None
-    assert "pip install no_such_package_of_anybody" in states["broken"]["error"]
+    assert "no_such_package_of_anybody" in states["broken"]["error"]
+    assert states["broken"]["fix"] == "pip install no_such_package_of_anybody"
     assert (states["wf-metrics"]["status"], states["wf-metrics"]["components"]) == ("blocked", [])
 
 
@@ -92,6 +95,112 @@ def test_search_looks_into_names_summaries_aliases_and_catalogues(wf: Any) -> No
     assert "l1" in found("mae")
     empty = wf("list", "--search", "no such thing")
     assert (empty.code, empty.stdout, empty.stderr) == (0, "", "wf: nothing found for 'no such thing'\n")
+
+
+# What fits a component
+
+
+def fitting(wf: Any, *args: str) -> list[str]:
+    return [entry["name"] for entry in wf("list", *args, "--json").json()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "names"),
+    [
+        ("losses", "digits", ["bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "weighted-ce"]),
+        ("losses", "diabetes", ["l1", "mse"]),
+        ("metrics", "dataset/diabetes", ["mae", "mse", "r2", "rmse"]),
+        ("transforms", "iris", ["scale", "standardize"]),
+        ("optimizers", "supervised", ["adam", "adamw", "rmsprop", "sgd"]),
+        ("trainer", "adam", ["supervised"]),
+        ("trainers", "scheduler/plateau", ["supervised"]),
+        ("datasets", "metrics/mse", ["diabetes", "line", *("csv", "npz", "random")]),
+        (
+            "dataset",
+            "torchvision/resnet18",
+            ["cifar10", "digits", "fashion-mnist", "image-folder", "mnist", "npz", "random"],
+        ),
+        ("models", "loss/mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn"]),
+        ("models", "mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn"]),
+    ],
+)
+def test_what_fits(wf: Any, kind: str, other: str, names: list[str]) -> None:
+    found = set(fitting(wf, kind, "--fits", other))
+    assert {name for name in found if not name.startswith("torchvision/")} == set(names)
+
+
+def test_what_fits_as_json(wf: Any) -> None:
+    entries = wf("list", "datasets", "--fits", "focal", "--json").json()
+    assert all(list(entry) == [*COMPONENT_KEYS, "fits", "why"] for entry in entries)
+    said = {entry["name"]: (entry["fits"], entry["why"]) for entry in entries}
+    assert said["digits"] == (True, [])
+    assert said["csv"] == (None, ["which targets the dataset has depends on its data"])
+    assert "diabetes" not in said
+
+
+def test_what_fits_for_reading(wf: Any) -> None:
+    assert wf("list", "losses", "--fits", "diabetes").stdout == (
+        "loss: a module or function of (predictions, targets) that gives a scalar to minimise\n"
+        "  l1   wf-losses  mean absolute error (also mae, l1-loss)\n"
+        "  mse  wf-losses  mean squared error (also l2, mse-loss)\n"
+    )
+    result = wf("list", "datasets", "--fits", "loss/mse")
+    assert result.stdout.endswith(
+        "\n\nnot known of csv, npz, random: which targets the dataset has depends on its data\n"
+    )
+    kinds = [
+        line.partition(":")[0] for line in wf("list", "--fits", "digits").stdout.splitlines() if line[:1].isalpha()
+    ]
+    assert kinds == ["transform", "model", "loss", "metric"]
+
+
+def test_what_fits_of_a_catalogue(wf: Any) -> None:
+    closed = wf("list", "models", "--fits", "fashion-mnist").stdout
+    assert "torchvision/...  wf-models  80 names (wf list model --all --fits fashion-mnist)" in closed
+    assert "torchvision/resnet18" in wf("list", "models", "--all", "--fits", "fashion-mnist").stdout
+    assert "torchvision" not in wf("list", "models", "--fits", "iris").stdout
+    assert fitting(wf, "models", "--fits", "fashion-mnist", "--search", "resnet18") == ["torchvision/resnet18"]
+
+
+def test_nothing_that_fits(wf: Any, folder: Path) -> None:
+    (folder / "hand.py").write_text(
+        "from wf import Component, hookimpl\n\nclass Hand:\n    def __init__(self, model): ...\n\n"
+        "@hookimpl\ndef wf_components():\n    return [Component('trainer', 'hand', Hand, params=())]\n"
+    )
+    result = wf("list", "optimizers", "--fits", "hand", "-p", "hand.py")
+    assert (result.code, result.stdout) == (0, "")
+    assert result.stderr == "wf: no optimizers are known to fit trainer 'hand': the trainer takes no optimizer\n"
+    assert wf("list", "optimizers", "--fits", "hand", "-p", "hand.py", "--json").json() == []
+
+
+def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
+    (folder / "silent.py").write_text(
+        "from wf import Component, hookimpl\n\n@hookimpl\ndef wf_components():\n"
+        "    return [Component('loss', 'silent', 'no_such_module:Loss')]\n"
+    )
+    result = wf("list", "losses", "--fits", "diabetes", "-p", "silent.py")
+    assert result.stdout.endswith("\n\nnot known of silent: it says nothing about itself (no traits)\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "losses --fits csv",
+            ["which targets dataset 'csv' has depends on its data", "real targets: l1, mse", "--dry-run"],
+        ),
+        ("losses --fits house.csv", ["dataset 'csv' has depends on its data"]),
+        ("hooks --fits digits", ["hooks and datasets have nothing to do", "wf list losses --fits dataset/digits"]),
+        ("--fits progress", ["what goes with a hook is not decided by what it says about itself"]),
+        ("datasets --fits mse", ["'mse' is of several kinds", "--fits loss/mse or --fits metric/mse"]),
+        ("losses --fits digts", ["unknown component 'digts'", "did you mean 'digits'"]),
+        ("losses --fits dataset/digts", ["unknown dataset 'digts'", "did you mean 'digits'"]),
+        ("losses --fits model/net.py:Net", ["model 'net-net' says nothing about itself (no traits)", "--dry-run"]),
+        ("losses --fits", ["--fits", "requires an argument"]),
+    ],
+)
+def test_what_cannot_be_told(refused: Any, line: str, words: list[str]) -> None:
+    refused(f"list {line}", 2, *words)
 
 
 def test_show_as_json(wf: Any) -> None:

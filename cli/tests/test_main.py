@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wf_cli.main import COMMANDS, SECTIONS, _culprit
+from wf_cli.main import COMMANDS, SECTIONS
 
 WF = [sys.executable, "-P", "-m", "wf_cli"]
 
@@ -59,8 +59,10 @@ def test_plugin_anywhere_on_the_line(wf: Any, folder: Path, line: str) -> None:
 def test_plugin_that_is_left_out(wf: Any) -> None:
     assert wf("list", "losses", "--json", "-p", "no:wf-losses").json() == []
     result = wf("run", "-p", "no:wf-losses", "--loss", "focal")
-    assert result.code == 2
-    assert "it may be in a plugin that is not loaded: wf-losses (blocked)" in result.stderr
+    assert result.code == 3
+    assert "loss 'focal' is brought by wf-losses, which is not loaded (blocked)" in result.stderr
+    for args in (["show", "focal-loss"], ["show", "loss", "mae"]):
+        assert "is brought by wf-losses" in wf(*args, "-p", "no:wf-losses").stderr
 
 
 def test_only_builtin(wf: Any) -> None:
@@ -100,32 +102,6 @@ def test_own_code_that_raises_in_the_middle_of_a_run(wf: Any, folder: Path) -> N
     assert result.stderr.endswith(f"wf: unexpected failure in {folder / 'net.py'}: RuntimeError: boom\n")
     manifest = json.loads((folder / "runs/crash/manifest.json").read_text())
     assert (manifest["status"], manifest["reason"]) == ("failed", "boom")
-
-
-@pytest.mark.parametrize(
-    ("modules", "culprit"),
-    [
-        (["wf.loop", "wf_losses.focal", "torch.nn"], "wf-losses"),
-        (["wf.loop", "wf_training.trainer", "wf_file_net"], "net.py"),
-        (["wf_training.trainer", "wf.loop"], "wf-core"),
-        (["torch.nn"], ""),
-    ],
-)
-def test_whose_code_raised(modules: list[str], culprit: str) -> None:
-    """The frames of an error, outermost first, each in a module of such a name."""
-    with pytest.raises(ZeroDivisionError) as caught:
-        nested(modules)
-    frames = caught.value.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") not in modules:
-        frames = frames.tb_next
-    assert _culprit(caught.value.with_traceback(frames)) == culprit
-
-
-def nested(modules: list[str]) -> None:
-    if not modules:
-        raise ZeroDivisionError
-    names = {"__name__": modules[0], "__file__": "net.py", "call": lambda: nested(modules[1:])}
-    exec("call()", names)
 
 
 def test_reader_that_goes_away(folder: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import pytest
 
-from wf import Component, Nested
-from wf.building import Builder
+from wf import Component, FromRun, Nested
+from wf.building import Builder, note_traits, traits_of
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.runfile import dump, load
-from wf.traits import LossTraits
+from wf.traits import LossTraits, OptimizerTraits
 
 
 class Thing:
@@ -39,6 +39,14 @@ def outer(base: Annotated[Any, Nested("optimizer")], then: Annotated[Any, Nested
 
 def inner(num_classes: int, lr: float = 0.1) -> Thing:
     return Thing(num_classes=num_classes, lr=lr)
+
+
+def several(parts: Annotated[list[Any], Nested("optimizer")]) -> Thing:
+    return Thing(parts=parts)
+
+
+def laid_out(length: Annotated[int, FromRun("total_epochs")], width: int = 1) -> Thing:
+    return Thing(length=length, width=width)
 
 
 def optional(num_channels: int | None, class_names: list[str]) -> Thing:
@@ -72,7 +80,9 @@ def failing() -> None:
 COMPONENTS = (
     Component("model", "thing", make),
     Component("optimizer", "outer", outer),
-    Component("optimizer", "inner", inner, aliases=("in",)),
+    Component("optimizer", "inner", inner, aliases=("in",), traits=OptimizerTraits()),
+    Component("optimizer", "all", several),
+    Component("scheduler", "laid-out", laid_out),
     Component("model", "optional", optional),
     Component("model", "injected", injected, inject={"in_chans": "num_channels"}),
     Component("model", "odd", odd_defaults),
@@ -161,8 +171,33 @@ def test_options_without_a_name() -> None:
 def test_nested_components_are_made_first(base: Any) -> None:
     built = builder(num_classes=4).build("optimizer", {"use": "outer", "base": base})
     assert built.value.options["base"].options == {"num_classes": 4, "lr": 0.1}
-    assert built.value.options["base"].wf_traits is None
     assert built.table() == {"use": "outer", "base": {"use": "inner", "lr": 0.1}, "then": None}
+
+
+def test_a_list_of_nested_components() -> None:
+    tables = [{"use": "inner", "lr": 0.2}, "inner"]
+    built = builder(num_classes=4).build("optimizer", {"use": "all", "parts": tables})
+    assert [part.options["lr"] for part in built.value.options["parts"]] == [0.2, 0.1]
+    assert built.table()["parts"] == [{"use": "inner", "lr": 0.2}, {"use": "inner", "lr": 0.1}]
+    assert [traits_of(part) for part in built.value.options["parts"]] == [OptimizerTraits()] * 2
+    with pytest.raises(UsageError, match=r"optimizer 'all': a list of optimizers is wanted, as '\[\{use = "):
+        builder(num_classes=4).build("optimizer", {"use": "all", "parts": "inner"})
+
+
+def test_traits_are_noted_beside_an_object() -> None:
+    assert traits_of(None) is None
+    assert traits_of([]) is None
+    thing = Thing()
+    note_traits(thing, OptimizerTraits())
+    assert traits_of(thing) == OptimizerTraits()
+    assert vars(thing) == vars(Thing())
+
+
+def test_a_value_from_the_run_under_another_name() -> None:
+    assert builder(total_epochs=7).build("scheduler", "laid-out").value.options == {"length": 7, "width": 1}
+    assert builder().build("scheduler", {"use": "laid-out", "length": "3"}).value.options == {"length": 3, "width": 1}
+    with pytest.raises(UsageError, match="needs 'total_epochs', which this run does not know"):
+        builder().build("scheduler", "laid-out")
 
 
 def test_a_nested_component_may_be_null_or_a_live_object() -> None:
@@ -279,3 +314,40 @@ def test_an_error_inside_names_the_component_and_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError, match="inside") as caught:
         builder().build("model", "failing")
     assert caught.value.__notes__ == ["while making model 'failing' of ours"]
+
+
+LIBRARY = '''
+class Theirs:
+    """Theirs.
+
+    Args:
+        size: How many.
+    """
+
+    def __init__(self, size: int = 3) -> None:
+        self.size = size
+
+def find(name):
+    return globals()[name]
+
+def make(name, **options):
+    return find(name)(**options)
+'''
+
+
+def test_a_target_that_hides_its_options_is_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "library_of_test.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    component = Component(
+        "model", "lib/theirs", "library_of_test:make", args=("Theirs",), like="library_of_test:find", call="factory"
+    )
+    ours = Plugin(name="ours", distribution="ours", version="1", module="m", status="ok", components=(component,))
+    builder = Builder(Registry([ours]))
+    entry = builder.registry.find("model", "lib/theirs")
+    assert [(param.name, param.type, param.help) for param in builder.params(entry)] == [("size", int, "How many.")]
+    assert entry.params() == builder.params(entry)
+    assert entry.doc().startswith("Theirs.")
+    assert entry.place() == f"{tmp_path}/library_of_test.py:2"
+    assert builder.build("model", {"use": "lib/theirs", "size": "5"}).value.size == 5
+    with pytest.raises(UsageError, match="unknown option 'sise' of model 'lib/theirs'\n  did you mean 'size'"):
+        builder.build("model", {"use": "lib/theirs", "sise": 5})

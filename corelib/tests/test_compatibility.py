@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 
-from wf import Component
-from wf.compatibility import (
-    DEFAULTS,
-    LINKS,
-    Fit,
-    check,
-    dataset_targets,
-    losses_that_fit,
-    metrics_that_fit,
-    num_outputs,
-    resolve,
-)
-from wf.errors import UsageError
-from wf.plugins import Plugin
-from wf.registry import Registry
-from wf.traits import PREDICTIONS, TARGETS, DatasetTraits, LossTraits, MetricTraits, ModelTraits
+from wf.compatibility import DEFAULTS, LINKS, Fit, num_outputs, resolve, targets_that_fit
+from wf.traits import PREDICTIONS, TARGETS, LossTraits, ModelTraits
 
 # what the loss gets: (targets of the dataset, targets of the loss, classes) -> (targets, link); None for a misfit
 TARGET_LINKS = {
@@ -104,40 +89,11 @@ def test_what_says_nothing_is_warned_of_and_not_refused() -> None:
     assert resolve("class_index", 3, None, logits) == Fit(targets="class_index")
 
 
-def registry() -> Registry:
-    def loss(name: str, *targets: Any) -> Component:
-        return Component("loss", name, "m:A", traits=LossTraits(predictions="raw", targets=targets))
-
-    components = (
-        *(loss("ce", "class_index"), loss("mse", "real", "one_hot"), loss("bce", "binary", "multilabel")),
-        Component("loss", "silent", "m:A"),
-        Component("metric", "accuracy", "m:A", traits=MetricTraits(targets=("class_index",))),
-        Component("metric", "any", "m:A"),
-    )
-    return Registry([Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)])
-
-
-def test_what_fits() -> None:
-    assert losses_that_fit(registry(), "real") == ["mse"]
-    assert losses_that_fit(registry(), "class_index", 3) == ["ce", "mse"]
-    assert losses_that_fit(registry(), "class_index", 2) == ["bce", "ce", "mse"]
-    assert metrics_that_fit(registry(), "real") == ["any"]
-    assert metrics_that_fit(registry(), "class_index") == ["accuracy", "any"]
-
-
-def test_every_misfit_is_named_at_once_with_what_fits() -> None:
-    names = {"dataset": "diabetes", "model": "mlp", "loss": "ce"}
-    ce, accuracy = LossTraits(predictions="logits", targets=("class_index",)), MetricTraits(targets=("class_index",))
-    with pytest.raises(UsageError) as caught:
-        check(registry(), "real", None, names, ModelTraits(), ce, {"accuracy": accuracy, "mine": None})
-    assert str(caught.value).splitlines() == [
-        "loss 'ce' does not fit dataset 'diabetes' and model 'mlp'",
-        "  the loss wants class_index targets, the dataset has real",
-        "  losses that fit: mse",
-        "  metrics that do not fit real targets: accuracy",
-        "  metrics that fit: any",
-    ]
-    assert check(registry(), "class_index", 3, names, ModelTraits(), ce, {"accuracy": accuracy}).links == ()
+def test_the_targets_with_which_a_model_suits_a_loss() -> None:
+    focal = LossTraits(predictions="logits", targets=("class_index", "binary", "mask"))
+    assert targets_that_fit(ModelTraits(), focal) == ["class_index", "binary", "mask"]
+    assert targets_that_fit(ModelTraits(predictions="log_probs"), focal) == ["class_index", "mask"]
+    assert targets_that_fit(ModelTraits(predictions="probs"), focal) == []
 
 
 @pytest.mark.parametrize(
@@ -156,5 +112,3 @@ def test_num_outputs(targets: str, classes: int | None, columns: int, wanted: in
 
 def test_there_are_defaults_for_all_targets() -> None:
     assert set(DEFAULTS) == set(TARGETS)
-    assert dataset_targets(DatasetTraits(targets="real")) == "real"
-    assert dataset_targets(None) is None

@@ -9,6 +9,7 @@ import pytest
 
 from wf import Catalogue, Component
 from wf.component import KINDS, MANY, REQUIRED
+from wf.traits import ModelTraits
 
 
 @pytest.mark.parametrize("name", ["ce", "weighted-ce", "v1.5", "a/b", "a/B", "3d", "my_loss"])
@@ -66,10 +67,38 @@ def test_a_catalogue_reads_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyP
     package = tmp_path / "index_of_test"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "names.txt").write_text("# made by a script\nResNet18\n\n  vgg11  \n")
+    (package / "names.txt").write_text("# made by a script\nResNet18\n\n  vgg11  \nvit image for small images\n")
     monkeypatch.syspath_prepend(tmp_path)
-    catalogue = Catalogue("model", "tv", "m:make", "index_of_test:names.txt", "from tv", inject={"c": "num_classes"})
-    assert catalogue.names() == ["ResNet18", "vgg11"]
+    image = ModelTraits(inputs="image")
+    catalogue = Catalogue(
+        "model",
+        "tv",
+        "m:make",
+        "index_of_test:names.txt",
+        "from tv",
+        inject={"c": "num_classes"},
+        groups={"image": image},
+    )
+    assert catalogue.names() == ["ResNet18", "vgg11", "vit"]
+    assert (catalogue.member("vit").traits, catalogue.member("vit").summary) == (image, "for small images")
     member = catalogue.member("vgg11")
     assert (member.name, member.args, member.target) == ("tv/vgg11", ("vgg11",), "m:make")
     assert (member.summary, member.inject) == ("from tv", {"c": "num_classes"})
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("vgg11 imaeg", "'vgg11' is of group 'imaeg'; groups: refused"),
+        ("vgg11 refused", "'vgg11' is refused without a reason"),
+        ("-vgg", "'x/-vgg' is not a component name"),
+    ],
+)
+def test_an_index_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str) -> None:
+    package = tmp_path / f"wrong_index_{abs(hash(line))}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "names.txt").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        Catalogue("model", "tv", "m:make", f"{package.name}:names.txt").names()

@@ -25,6 +25,24 @@ def test_closest(word: str, found: str) -> None:
     assert closest(word, NAMES)[0] == found
 
 
+@pytest.mark.parametrize(
+    ("word", "candidates", "found"),
+    [
+        ("val_loss", ["train/loss", "validation/loss"], "validation/loss"),
+        ("val/acc", ["validation/loss", "validation/accuracy"], "validation/accuracy"),
+        ("test_loss", ["validation/loss", "test/loss"], "test/loss"),
+        ("val", ["train", "validation", "test"], "validation"),
+        ("train", ["run", "resume"], "run"),
+        ("fit", ["run", "resume"], "run"),
+        ("eval", ["run", "evaluate"], "evaluate"),
+        ("learning_rate", ["lr", "momentum"], "lr"),
+        ("max-epochs", ["epochs", "steps"], "epochs"),
+    ],
+)
+def test_words_of_other_tools(word: str, candidates: list[str], found: str) -> None:
+    assert closest(word, candidates)[0] == found
+
+
 def test_nothing_is_close() -> None:
     assert closest("xyzzy", NAMES) == []
     assert closest("", NAMES) == []

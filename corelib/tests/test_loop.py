@@ -374,7 +374,159 @@ def test_exceptions_reach_every_hook_and_one_that_fails_does_not_hide_them() -> 
         Loop(Trainer(), hooks=[Failing(), log]).run(Data(), Epochs(1))
     assert log.events[-1][0] == "on_exception"
     assert log.events[-1][-1] == "away it goes"
-    assert caught.value.__notes__ == ["Failing.on_exception failed too: RuntimeError: and I fell too"]
+    assert caught.value.__notes__ == ["Failing failed too, at on_exception: RuntimeError: and I fell too"]
+
+
+# Listeners that fail
+
+FAILING = [event for event in EVENTS if event != "on_exception"]
+
+
+class Announcing(Trainer):
+    """A trainer with gradients."""
+
+    before_update: Sequence[Any] = ()
+
+    def train_step(self, batch: Any) -> float:
+        for listen in self.before_update:
+            listen()
+        return super().train_step(batch)
+
+
+class Fragile:
+    """Listens to every event, and fails at one."""
+
+    def __init__(self, fails_at: str, error: BaseException | None = None) -> None:
+        self.heard: list[str] = []
+        self.raised: BaseException | None = None
+        self._fails_at, self._error = fails_at, error
+        for event in FAILING:
+            setattr(self, event, lambda *_, event=event: self._hear(event))
+
+    def _hear(self, event: str) -> None:
+        self.heard.append(event)
+        if event == self._fails_at:
+            self.raised = self._error or RuntimeError("boom")
+            raise self.raised
+
+    def state_dict(self) -> dict[str, Any]:
+        self._hear("state_dict")
+        return {"heard": len(self.heard)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.heard = ["loaded"] * state["heard"]
+
+
+def fragile_loop(*hooks: Any, **settings: Any) -> Loop:
+    every = {"checkpoint_every": Every(2, "steps"), "log_every": 1}
+    return Loop(Announcing(), Evaluator(), Checkpointer(), hooks, **{**every, **settings})
+
+
+@pytest.mark.parametrize("event", [*FAILING, "state_dict"])
+def test_an_error_carries_the_hook_and_the_event(event: str) -> None:
+    hook, log = Fragile(event), Log()
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        fragile_loop(hook, log).run(Data(2), Epochs(2))
+    assert caught.value is hook.raised
+    assert caught.value.__notes__ == [f"in Fragile, at {event}"]
+    assert caught.traceback[-1].name == "_hear", "the traceback ends where it was raised"
+    assert hook.heard[-1] == event
+    assert log.events[-1][0] == "on_exception"
+
+
+@pytest.mark.parametrize("event", [*FAILING, "state_dict"])
+def test_a_run_that_goes_on_without_a_hook(event: str) -> None:
+    asked = []
+
+    def go_on(run: Loop, part: Any, where: str, error: Exception) -> bool:
+        asked.append((part, where, error, run.progress.step))
+        return True
+
+    hook, before, after = Fragile(event), Log(), Log()
+    loop = fragile_loop(before, hook, after, hook_failed=go_on).run(Data(2), Epochs(2))
+    whole = Log()
+    fragile_loop(whole).run(Data(2), Epochs(2))
+    assert (before.events, after.events) == (whole.events, whole.events), "the others hear all, of this step too"
+    failures = [part for part, where, *_ in asked if where == event]
+    assert set(map(id, failures)) == {id(hook)}
+    assert len(failures) == (1 if event != "state_dict" else len(loop.checkpointer.order)), event  # type: ignore[union-attr]  # ours
+    assert [heard for heard in hook.heard if heard != "state_dict"].count(event) <= 1
+    first = hook.heard.index(event)
+    assert set(hook.heard[first + 1 :]) <= {"state_dict"}, "it hears of nothing after it failed"
+
+
+def test_a_hook_that_fails_late_within_an_event_that_another_caused() -> None:
+    """The second hook falls away while the first one is still being told of the step: the step skips it, too."""
+
+    class Reader:
+        def on_step_end(self, run: Loop) -> None:
+            run.log()
+
+    fragile = Fragile("on_log")
+    fragile_loop(Reader(), fragile, log_every=100, hook_failed=lambda *_: True).run(Data(2), Epochs(1))
+    assert "on_step_end" not in fragile.heard
+
+
+@pytest.mark.parametrize("error", [DivergedError("x"), UsageError("x"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("event", [*FAILING, "state_dict"])
+def test_what_is_raised_on_purpose_ends_the_run(event: str, error: BaseException) -> None:
+    asked: list[Any] = []
+    with pytest.raises(type(error)) as caught:
+        fragile_loop(Fragile(event, error), hook_failed=lambda *args: not asked.append(args)).run(Data(2), Epochs(1))  # type: ignore[func-returns-value]  # for brevity
+    assert caught.value is error
+    assert not asked
+    assert not hasattr(error, "__notes__")
+
+
+def test_the_hook_that_failed_is_blamed_and_not_the_one_that_called_it() -> None:
+    class Caller:
+        def on_step_end(self, run: Loop) -> None:
+            run.log()
+
+    caller, fragile, asked = Caller(), Fragile("on_log"), []
+
+    def only_the_caller(run: Loop, part: Any, event: str, error: Exception) -> bool:
+        asked.append(part)
+        return part is caller
+
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        fragile_loop(caller, fragile, log_every=100, hook_failed=only_the_caller).run(Data(2), Epochs(1))
+    assert asked == [fragile]
+    assert caught.value.__notes__ == ["in Fragile, at on_log"]
+
+
+def test_parts_that_listen_are_named_too() -> None:
+    class Broken(Trainer):
+        def on_epoch_end(self, run: Loop) -> None:
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError) as caught:
+        Loop(Broken(), name_of=lambda part: f"trainer {type(part).__name__!r}").run(Data(2), Epochs(1))
+    assert caught.value.__notes__ == ["in trainer 'Broken', at on_epoch_end"]
+
+
+def test_a_hook_without_a_state_begins_anew() -> None:
+    fragile = Fragile("state_dict")
+    loop = fragile_loop(fragile, hook_failed=lambda *_: True).run(Data(2), Epochs(1))
+    state = loop.checkpointer.load("latest")  # type: ignore[union-attr]  # ours
+    assert state["parts"]["hook/Fragile"] is None
+    fresh = Fragile("")
+    resumed = fragile_loop(fresh)
+    resumed.load_state_dict(state)
+    assert fresh.heard == []
+    assert resumed.run(Data(2), Epochs(2)).progress.step == 4
+    assert fresh.heard[0] == "on_run_start", "a hook that was disabled is tried again"
+
+
+def test_a_disabled_hook_costs_one_empty_call_a_step() -> None:
+    class Failing:
+        def on_run_start(self, run: Loop) -> None:
+            raise RuntimeError("boom")
+
+        def on_step_end(self, run: Loop) -> None:
+            raise AssertionError("it is not told any more")
+
+    assert calls_a_step([Failing()], hook_failed=lambda *_: True) == calls_a_step([]) + 1
 
 
 def test_a_loss_that_is_not_finite_is_told_before_the_commit() -> None:
@@ -561,7 +713,7 @@ def test_a_checkpoint_of_other_parts_is_refused() -> None:
 # Costs
 
 
-def calls_a_step(hooks: Sequence[Any]) -> float:
+def calls_a_step(hooks: Sequence[Any], **settings: Any) -> float:
     """Python and C calls that one more step causes."""
 
     class Cheap:
@@ -571,7 +723,7 @@ def calls_a_step(hooks: Sequence[Any]) -> float:
     def count(num_steps: int) -> int:
         batches = [SimpleNamespace(size=1)] * num_steps
         data = SimpleNamespace(num_batches=num_steps, epoch=lambda epoch, start: batches)
-        loop, calls = Loop(Cheap(), hooks=hooks, log_every=10**6), 0
+        loop, calls = Loop(Cheap(), hooks=hooks, log_every=10**6, **settings), 0
 
         def tick(frame: Any, event: str, arg: Any) -> None:
             nonlocal calls

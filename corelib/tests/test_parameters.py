@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -295,6 +296,8 @@ def test_check_known() -> None:
         (int | None, "int or null"),
         (list[int], "list[int]"),
         (tuple[int, ...], "tuple[int, ...]"),
+        (Callable[[Focal, int], str], "Callable[[Focal, int], str]"),
+        (Callable[..., str], "Callable[..., str]"),
         (Literal["mean", "sum"], "mean|sum"),
         (Any, "any"),
         ("Written | None", "Written | None"),

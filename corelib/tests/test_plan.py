@@ -21,7 +21,7 @@ def registry(*more: Component) -> Registry:
         *(
             Component(kind, name, "nowhere:A")
             for kind, name in DEFAULT_USE.items()
-            if kind not in ("dataset", "trainer")
+            if kind not in ("dataset", "trainer", "optimizer")
         ),  # type: ignore[arg-type]  # a kind
         *(Component("hook", name, "nowhere:A") for name in DEFAULT_HOOKS),
         Component("dataset", "digits", "nowhere:A", traits=DatasetTraits(targets="class_index", transforms=("scale",))),
@@ -33,6 +33,7 @@ def registry(*more: Component) -> Registry:
         Component("transform", "flip", "nowhere:A"),
         Component("hook", "gradient-clip", "nowhere:A", aliases=("grad-clip",)),
         Component("metric", "accuracy", "nowhere:A", aliases=("acc",)),
+        Component("optimizer", "adam", "nowhere:A", traits=OptimizerTraits()),
         Component("optimizer", "lbfgs", "nowhere:A", traits=OptimizerTraits(step="closure")),
         Component("model", "probable", "nowhere:A", traits=ModelTraits(predictions="probs")),
         Component("loss", "ce", "nowhere:A", traits=LossTraits(predictions="logits", targets=("class_index",))),
@@ -139,6 +140,81 @@ def test_unknown_names(document: dict[str, Any], words: str) -> None:
     assert str(caught.value).startswith(words)
 
 
+WRITTEN = """
+from typing import Annotated, Literal
+from torch import Tensor
+from wf import Nested
+
+class Written:
+    \"\"\"Args:
+        gamma: How much.
+    \"\"\"
+
+    def __init__(
+        self, gamma: float = 1.0, reduction: Literal["mean", "sum"] = "mean", weight: Tensor | None = None,
+        then: Annotated[object, Nested("optimizer")] = None,
+    ): ...
+
+@print
+class Decorated:
+    def __init__(self, gamma: float = 1.0): ...
+
+raise SystemExit("imported")
+"""
+
+
+def written(folder: Path) -> Registry:
+    """A registry with a loss that must not be imported."""
+    (folder / "written.py").write_text(WRITTEN)
+    return registry(
+        Component("loss", "written", f"{folder}/written.py:Written", deprecated_params={"old": "gamma"}),
+        Component("loss", "decorated", f"{folder}/written.py:Decorated"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gama": 1}, "unknown option 'gama' of loss 'written'\n  did you mean 'gamma'?"),
+        ({"gamma": "abc"}, "loss 'written': option 'gamma' wants float, not 'abc'"),
+        ({"gamma": "@null"}, "loss 'written': option 'gamma' wants float, not None"),
+        ({"old": "abc"}, "loss 'written': option 'gamma' wants float, not 'abc'"),
+        ({"reduction": "maen"}, "unknown reduction 'maen' of loss 'written'\n  did you mean 'mean'?"),
+        ({"epochs": 3}, "'epochs' is a general key, not an option of the loss"),
+        ({"then": "adm"}, "unknown optimizer 'adm'\n  did you mean 'adam'?"),
+        ({"then": {"use": "adm", "lr": 1}}, "unknown optimizer 'adm'\n  did you mean 'adam'?"),
+    ],
+)
+def test_options_are_checked_without_importing(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        complete({"loss": {"use": "written", **options}}, written(tmp_path))
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gamma": "2.5", "reduction": "sum"},
+        {"weight": 3, "then": None},  # Tensor is known when torch is imported
+        {"then": "adam"},
+        {"then": {"lr": 1}},
+        {"gamma": object()},  # what was not written is checked when the component is made
+    ],
+)
+def test_options_that_fit_stay_as_they_are(options: dict[str, Any], tmp_path: Path) -> None:
+    table = {"use": "written", **options}
+    assert complete({"loss": table}, written(tmp_path))["loss"] == table
+
+
+def test_options_that_cannot_be_known_are_left_for_later(tmp_path: Path) -> None:
+    assert complete({"loss": {"use": "decorated", "gama": 1}}, written(tmp_path))["loss"]["gama"] == 1
+
+
+def test_a_component_without_options_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("wf.static.read", lambda target: pytest.fail(f"{target} was read"))
+    assert complete({"loss": {"use": "written"}}, written(tmp_path))["loss"] == {"use": "written"}
+
+
 def test_a_file_stands_for_the_dataset_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = complete({"dataset": {"use": "a/House.CSV", "target": "price"}}, registry())
     assert plan["dataset"] == {"use": "csv", "path": "a/House.CSV", "target": "price"}
@@ -168,7 +244,8 @@ def test_a_certain_misfit_is_told_early() -> None:
     with pytest.raises(UsageError) as caught:
         early(optimizer="lbfgs")
     assert str(caught.value) == (
-        "optimizer 'lbfgs' is stepped as 'closure', which trainer 'supervised' does not do\n  optimizers that fit: adam"
+        "optimizer 'lbfgs' does not fit trainer 'supervised'\n  it is stepped as 'closure', the trainer does 'plain'\n"
+        "  optimizers that fit: adam"
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
-from wf import Component, hookimpl
+from wf.distributions import builtin_distributions
 from wf.errors import UsageError
-from wf.plugins import Plugin, Selection, builtin_distributions, discover, import_module, is_path, normalize
+from wf.modules import import_module, is_path, normalize
+from wf.plugins import Plugin, Selection, discover
+from wf.settings import AllowList
 
 GOOD = """
 from wf import Component, hookimpl
@@ -22,7 +24,7 @@ def wf_components():
     return [Component("loss", "good", "m:Good")]
 """
 
-Entries = Callable[..., None]
+Install = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -31,40 +33,39 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith("wf_file_"):
+        if name.startswith("wf_file_") or "_of_test" in name:
             del sys.modules[name]
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Entries:
-    """Pretend that these entry points are the installed ones: (distribution, key, what loading it gives or raises)."""
+def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
+    """Install distributions that no other test sees: ``install("My_Losses", main=TEXT, more=TEXT)``."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    every = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: [e for e in every(group=group) if e.dist and Path(str(e.dist.locate_file(""))) == site],
+    )
 
-    def install(*entries: tuple[str, str, Any]) -> None:
-        points = [_entry(distribution, key, result) for distribution, key, result in entries]
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    def install(distribution: str, requires: tuple[str, ...] = (), **modules: str) -> None:
+        package = f"{re.sub(r'[^a-z]', '_', distribution.lower())}_of_test"
+        (site / package).mkdir()
+        (site / package / "__init__.py").touch()
+        for key, text in modules.items():
+            (site / package / f"{key}.py").write_text(text)
+        info = site / f"{distribution}-1.0.dist-info"
+        info.mkdir()
+        lines = ["Metadata-Version: 2.4", f"Name: {distribution}", "Version: 1.0"]
+        lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+        (info / "METADATA").write_text("\n".join([*lines, "", "Requires-Dist: this is only the description"]))
+        points = "\n".join(f"{key} = {package}.{key}" for key in modules if key in ("main", "more"))
+        (info / "entry_points.txt").write_text(f"[wf.plugins]\n{points}\n")
+        importlib.invalidate_caches()
 
     return install
-
-
-def _entry(distribution: str, key: str, result: Any) -> Any:
-    def load() -> Any:
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    dist = SimpleNamespace(name=distribution, version="1.0")
-    return SimpleNamespace(name=key, value=f"{distribution}.{key}", dist=dist, load=load)
-
-
-def module(name: str = "m", *components: Any) -> ModuleType:
-    made = ModuleType(name)
-
-    @hookimpl
-    def wf_components() -> Any:
-        return list(components) or [Component("loss", name, f"{name}:Loss")]
-
-    made.wf_components = wf_components  # type: ignore[attr-defined]  # a module of its own
-    return made
 
 
 def one(text: str, tmp_path: Path) -> Plugin:
@@ -84,13 +85,21 @@ def one(text: str, tmp_path: Path) -> Plugin:
     ("text", "error"),
     [
         ("def (:", "SyntaxError: invalid syntax (mine.py, line 1)"),
-        ("import nowhere.deep", "ModuleNotFoundError: No module named 'nowhere' (try: pip install nowhere)"),
+        ("import nowhere.deep", "ModuleNotFoundError: No module named 'nowhere'"),
         ("from wf import Nothing", "ImportError: cannot import name 'Nothing' from 'wf'"),
         ("raise RuntimeError('two\\n  lines')", "RuntimeError: two lines"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("import sys; sys.exit()", "SystemExit"),
+        ("raise GeneratorExit('odd')", "GeneratorExit: odd"),
+        (
+            "class Silent(Exception):\n    def __str__(self): return 1 / 0\nraise Silent",
+            "Silent: (its message cannot be read: ZeroDivisionError)",
+        ),
         ("", "is no plugin: no function is marked with @hookimpl"),
-        ("def wf_components(): return []", "is no plugin: no function is marked with @hookimpl"),
+        (
+            "def wf_components(): return []",
+            "is no plugin: no function is marked with @hookimpl; wf_components is there, without the mark",
+        ),
         (
             "from wf import hookimpl\n@hookimpl\ndef wf_component(): return []",
             "unknown hook 'wf_component'; did you mean 'wf_components'?; available: wf_components",
@@ -142,47 +151,231 @@ def test_a_file_that_failed_is_tried_again(tmp_path: Path) -> None:
     assert one(GOOD, tmp_path).status == "ok"
 
 
-def test_broken_entry_points_harm_no_other(installed: Entries) -> None:
-    installed(
-        ("a-broken", "main", ImportError("no")),
-        ("b-good", "main", module("b")),
-        ("c-object", "main", 5),
-        ("d-exit", "main", SystemExit("bye")),
-    )
-    assert [(plugin.name, plugin.status) for plugin in discover()] == [
+def test_broken_entry_points_harm_no_other(install: Install) -> None:
+    install("a-broken", main="import nowhere")
+    install("b-good", main=GOOD)
+    install("c-exit", main="raise SystemExit('bye')")
+    broken, good, left = discover()
+    assert [(plugin.name, plugin.status) for plugin in (broken, good, left)] == [
         ("a-broken", "failed"),
         ("b-good", "ok"),
-        ("c-object", "failed"),
-        ("d-exit", "failed"),
+        ("c-exit", "failed"),
     ]
+    assert broken.entry_point == "main = a_broken_of_test.main"
+    assert (broken.fix, good.fix) == ("pip install nowhere", None)
+    assert left.fix == "pip install --upgrade c-exit, or tell its author"
+
+
+@pytest.mark.parametrize(
+    ("missing", "requires", "package"),
+    [
+        ("nowhere", (), "nowhere"),
+        ("no_where", ("other", "No-Where[extra]>=2; python_version > '3'"), "No-Where"),
+        ("bs4", (), "beautifulsoup4"),
+        ("bs4", ("click", "my-soup>=2", "no-soup; extra == 'more'", "not a requirement"), "my-soup"),
+        ("nowhere", ("one-of", "these"), "one-of these"),
+    ],
+)
+def test_the_fix_names_the_distribution(
+    install: Install, missing: str, requires: tuple[str, ...], package: str
+) -> None:
+    install("broken", requires, main=f"import {missing}.deep")
+    (plugin,) = discover()
+    assert plugin.fix == f"pip install {package}"
+
+
+def test_the_fix_of_a_distribution_whose_package_is_gone(install: Install, tmp_path: Path) -> None:
+    install("Moved", ("click",), main=GOOD, more=GOOD)
+    (tmp_path / "site" / "moved_of_test").rename(tmp_path / "elsewhere")
+    importlib.invalidate_caches()
+    assert [plugin.fix for plugin in discover()] == ["pip install --force-reinstall Moved"] * 2
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("broken_of_test.losses:Huber", None),
+        ("broken_of_test.losses:Huber.make", None),
+        ("broken_of_test.losses:Hubber", "broken_of_test.losses has no Hubber; did you mean Huber?"),
+        ("broken_of_test.loses:Huber", "there is no module broken_of_test.loses"),
+        ("nowhere.losses:Huber", None),  # of another package: found out when it is used
+        ("torch.nn:NoSuchLoss", None),
+    ],
+)
+def test_a_target_that_is_certainly_not_there(install: Install, target: str, error: str | None) -> None:
+    install("broken", main=GOOD.replace("m:Good", target), losses="class Huber: pass\n")
+    (plugin,) = discover()
+    assert plugin.error == (error and f"PluginError: target '{target}' is not there: {error}")
+
+
+@pytest.mark.parametrize("text", ["from elsewhere import *", "def __getattr__(name): ...", "globals()['A' + 'B'] = 1"])
+def test_a_target_that_may_be_there(install: Install, text: str) -> None:
+    install("dynamic", main=GOOD.replace("m:Good", "dynamic_of_test.losses:Huber"), losses=text)
+    assert discover()[0].status == "ok"
+
+
+def test_a_plugin_that_is_not_loaded_says_what_it_would_bring(install: Install) -> None:
+    declares = "Component('loss', 'a', 'm:A', aliases=('b', \"c\")), Component(kind='model', name=\"d\", target='m:D')"
+    declares += ", Catalogue('model', prefix='zoo', target='m:make')"
+    install("broken", main=f"import nowhere\nx = [{declares}, Component(kind, 'e', 'm:E')]\ndef (")
+    names = (("loss", "a"), ("loss", "b"), ("loss", "c"), ("model", "d"), ("model", "zoo/*"))
+    assert discover()[0].promised == names
+    install("good", main=GOOD)
+    assert discover()[1].promised == ()
+    assert discover(Selection.parse(["no:good"]))[1].promised == (("loss", "good"),)
+
+
+def test_functions_that_are_named_like_a_hook_and_not_marked(install: Install) -> None:
+    install("forgetful", main=GOOD + "def wf_component(): ...\ndef wf_other(): ...\nwf_components_ = 3\n")
+    assert discover()[0].unmarked == ("wf_component",)
+
+
+def test_what_a_declaration_pulls_in_is_told(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    install("heavy", main="import sys, types\nsys.modules['sklearn'] = types.ModuleType('sklearn')\n" + GOOD)
+    assert discover()[0].pulled_in == ("sklearn",)
+    del sys.modules["sklearn"]
+
+
+def test_the_same_module_twice_is_loud(install: Install, tmp_path: Path) -> None:
+    install("first", main=GOOD)
+    install("second", main=GOOD)
+    points = tmp_path / "site" / "second-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[wf.plugins]\nmain = first_of_test.main\n")
+    first, second = discover()
+    assert (first.status, second.status) == ("ok", "failed")
+    assert second.error == "PluginError: 'second' is loaded already, as plugin 'first'"
+
+
+@pytest.mark.parametrize("content", [b"[wf.plugins]\nmain\n", b"\xff\xfe"])
+def test_damaged_entry_points_harm_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    for name, points in {"damaged": content, "other": b"[of.others]\nmain\n"}.items():
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_bytes(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {plugin.name: plugin for plugin in discover()}
+    assert found["wf-losses"].status == "ok"
+    assert "other" not in found
+    assert (found["damaged"].status, found["damaged"].version) == ("failed", "1.0")
+    assert "DamagedMetadataError: its entry points cannot be read: " in str(found["damaged"].error)
+    assert found["damaged"].fix == "pip install --force-reinstall damaged"
+    assert [plugin.status for plugin in discover(Selection.parse(["no:damaged"])) if plugin.name == "damaged"] == [
+        "blocked"
+    ]
+
+
+def test_metadata_that_says_nothing(install: Install, tmp_path: Path) -> None:
+    install("nameless", main=GOOD)
+    (tmp_path / "site" / "nameless-1.0.dist-info" / "METADATA").write_bytes(b"Name: \xff\n")
+    (plugin,) = discover()
+    assert (plugin.name, plugin.version, plugin.status) == ("unknown", "unknown", "ok")
+
+
+def test_an_entry_point_that_is_no_module(install: Install, tmp_path: Path) -> None:
+    install("odd", main=GOOD)
+    (tmp_path / "site" / "odd-1.0.dist-info" / "entry_points.txt").write_text("[wf.plugins]\nmain = not a module!\n")
+    (plugin,) = discover()
+    assert (plugin.status, plugin.entry_point) == ("failed", "main = not a module!")
+
+
+# The version contract
+
+
+@pytest.mark.parametrize(
+    ("requirement", "supported"),
+    [
+        ("wf-core", None),
+        ("wf-core[torch]>=0.1,<0.2", None),
+        ("WF_Core (>=0.1)", None),
+        ("wf-core[torch]>=7", ">=7"),
+        ("wf-core<0.1,>=0.0.1", ">=0.0.1,<0.1"),
+        ("wf-core>=7; extra == 'new'", None),
+        ("wf-core>=7; python_version < '3'", None),
+        ("wf-core-tools>=7", None),
+        ("wf-core @ https://host.invalid/wf.whl", None),
+        ("wf-core is not a requirement", None),
+    ],
+)
+def test_the_supported_range_of_wf(install: Install, requirement: str, supported: str | None) -> None:
+    install("theirs", ("click", requirement), main="raise RuntimeError('imported!')" if supported else GOOD)
+    (plugin,) = discover()
+    assert plugin.status == ("incompatible" if supported else "ok")
+    if supported:
+        assert plugin.error == f"it supports wf-core {supported}, and 0.1.0 is installed"
+        assert "pip install --upgrade theirs" in str(plugin.fix)
 
 
 # Names and selection
 
 
-def test_a_plugin_is_known_by_its_distribution(installed: Entries) -> None:
-    installed(("My_Losses", "main", module("a")), ("My_Losses", "more", module("b")), ("other", "main", module("c")))
+def test_a_plugin_is_known_by_its_distribution(install: Install) -> None:
+    install("My_Losses", main=GOOD, more=GOOD)
+    install("other", main=GOOD)
     found = discover()
     assert [plugin.name for plugin in found] == ["my-losses", "my-losses[more]", "other"]
-    assert (found[0].distribution, found[0].version, found[0].module) == ("My_Losses", "1.0", "My_Losses.main")
+    assert (found[0].distribution, found[0].version, found[0].module) == ("My_Losses", "1.0", "my_losses_of_test.main")
     assert found[0].import_ms >= 0
 
 
 @pytest.mark.parametrize("name", ["my-losses", "My_Losses", "my.losses"])
-def test_a_blocked_plugin_is_listed_and_not_imported(installed: Entries, name: str) -> None:
-    installed(("My_Losses", "main", RuntimeError("imported!")), ("other", "main", module("c")))
+def test_a_blocked_plugin_is_listed_and_not_imported(install: Install, name: str) -> None:
+    install("My_Losses", main="raise RuntimeError('imported!')")
+    install("other", main=GOOD)
     blocked, other = discover(Selection.parse([f"no:{name}"]))
-    assert (blocked.status, blocked.error, other.status) == ("blocked", "blocked by -p no:", "ok")
+    assert (blocked.status, blocked.error, other.status) == ("blocked", "left out by -p no:my-losses", "ok")
 
 
-def test_blocking_what_is_not_there(installed: Entries) -> None:
-    installed(("my-losses", "main", module("a")))
+def allowing(*names: str, place: str = "here") -> AllowList:
+    return AllowList(names, place)
+
+
+@pytest.mark.parametrize(
+    ("lists", "error"),
+    [
+        ((), None),
+        ((allowing("my-losses"),), None),
+        ((allowing("nobody", "My.Losses"),), None),
+        ((allowing("my-*"), allowing("*")), None),
+        ((allowing("other"),), "not in the allow-list of here"),
+        ((allowing("my"),), "not in the allow-list of here"),
+        ((allowing(),), "not in the allow-list of here"),
+        ((allowing("builtin"),), "not in the allow-list of here"),
+        ((allowing("my-losses"), allowing("x", place="there")), "not in the allow-list of there"),
+        ((allowing("y"), allowing("x", place="there")), "not in the allow-list of here and there"),
+    ],
+)
+def test_an_allow_list_is_heeded_before_importing(
+    install: Install, lists: tuple[AllowList, ...], error: str | None
+) -> None:
+    install("My_Losses", main="raise RuntimeError('imported!')" if error else GOOD)
+    (plugin,) = discover(Selection(allow=lists))
+    assert (plugin.status, plugin.error) == ("blocked" if error else "ok", error)
+
+
+def test_an_allow_list_may_name_what_comes_with_wf(install: Install) -> None:
+    install("wf-losses", main=GOOD)
+    install("stranger", main="raise RuntimeError('imported!')")
+    assert [plugin.status for plugin in discover(Selection(allow=(allowing("builtin"),)))] == ["blocked", "ok"]
+
+
+def test_what_the_line_names_needs_no_allow_list(install: Install, tmp_path: Path) -> None:
+    install("theirs", main=GOOD)
+    (tmp_path / "mine.py").write_text(GOOD)
+    names = (str(tmp_path / "mine.py"), "theirs_of_test.main")
+    found = discover(Selection(extra=names, allow=(allowing("nobody"),)))
+    assert [(plugin.name, plugin.status) for plugin in found] == [("mine", "ok"), ("theirs", "ok")]
+
+
+def test_blocking_what_is_not_there(install: Install) -> None:
+    install("my-losses", main=GOOD)
     with pytest.raises(UsageError, match="unknown plugin in -p no: 'my-loss'\n  did you mean 'my-losses'"):
         discover(Selection.parse(["no:my-loss"]))
 
 
-def test_autoload_can_be_turned_off(installed: Entries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    installed(("my-losses", "main", RuntimeError("imported!")))
+def test_autoload_can_be_turned_off(install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install("my-losses", main="raise RuntimeError('imported!')")
     monkeypatch.setenv("WF_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "good.py").write_text(GOOD)
     found = discover(Selection.parse([str(tmp_path / "good.py"), "no:my-losses"]))
@@ -195,9 +388,10 @@ def test_autoload_is_on_otherwise(monkeypatch: pytest.MonkeyPatch, value: str) -
     assert Selection.parse([]).autoload
 
 
-def test_only_what_comes_with_wf(installed: Entries) -> None:
+def test_only_what_comes_with_wf(install: Install) -> None:
     assert "wf-losses" in builtin_distributions()
-    installed(("WF.losses", "main", module("a")), ("stranger", "main", RuntimeError("imported!")))
+    install("WF.losses", main=GOOD)
+    install("stranger", main="raise RuntimeError('imported!')")
     found = discover(Selection.parse(["no:stranger"], only_builtin=True))
     assert [plugin.name for plugin in found] == ["wf-losses"]
 
@@ -231,7 +425,7 @@ def test_a_module_in_a_broken_package_is_listed_as_failed(tmp_path: Path, monkey
     (plugin,) = discover(Selection(extra=("broken_package.plugin",), autoload=False))
     assert (plugin.status, plugin.error) == (
         "failed",
-        "ModuleNotFoundError: No module named 'nowhere' (try: pip install nowhere)",
+        "ModuleNotFoundError: No module named 'nowhere'",
     )
 
 
@@ -241,14 +435,13 @@ def test_no_such_file(tmp_path: Path) -> None:
         discover(Selection(extra=(f"{tmp_path}/loses.py",), autoload=False))
 
 
-def test_the_same_plugin_named_twice_is_one(tmp_path: Path, installed: Entries) -> None:
+def test_the_same_plugin_named_twice_is_one(tmp_path: Path, install: Install) -> None:
     (tmp_path / "good.py").write_text(GOOD)
     file = str(tmp_path / "good.py")
     names = (file, file, f"{tmp_path}/../{tmp_path.name}/good.py")
     assert [plugin.status for plugin in discover(Selection(extra=names, autoload=False))] == ["ok"]
-    shared = module("wf.plugin")
-    installed(("wf", "errors", shared))
-    assert [plugin.name for plugin in discover(Selection(extra=("wf.errors",)))] == ["wf"]
+    install("theirs", main=GOOD)
+    assert [plugin.name for plugin in discover(Selection(extra=("theirs_of_test.main",)))] == ["theirs"]
 
 
 def test_files_of_the_same_name(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from wf import Catalogue, Component
 from wf.errors import PluginError, UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry, entry_of, read_kind
+from wf.settings import Pin
 from wf.traits import DatasetTraits
 
 
@@ -67,6 +68,64 @@ def test_no_plugin_takes_away_the_alias_of_another() -> None:
     assert REGISTRY.is_ambiguous(REGISTRY.find("loss", "mae@theirs").component)
 
 
+def test_every_name_that_is_shared() -> None:
+    assert REGISTRY.shared_names() == [("loss", "focal"), ("loss", "mae")]
+    zoo = Catalogue("model", "zoo", "m:make", "m:names.txt")
+    both = Registry([plugin("a", zoo), plugin("b", zoo)])
+    assert both.shared_names() == [("model", "zoo/*")]
+
+
+# Pins
+
+
+def pinned(**pins: str) -> Registry:
+    return Registry(REGISTRY.plugins, [Pin("loss", name, provider, "settings.toml") for name, provider in pins.items()])
+
+
+@pytest.mark.parametrize("provider", ["ours", "theirs", "Theirs"])
+def test_a_pin_settles_a_name(provider: str) -> None:
+    registry = pinned(Focal=provider)
+    assert registry.find("loss", "focal").provider == provider.lower()
+    assert registry.find("loss", "focal@ours").provider == "ours"
+    assert registry.is_ambiguous(registry.find("loss", "focal").component), "the run file says which one"
+
+
+def test_a_pin_holds_for_an_alias() -> None:
+    assert pinned(l1="ours").find("loss", "mae").component.name == "l1"
+    assert pinned(mae="theirs").find("loss", "mae").component.name == "mae"
+    assert pinned(l1="theirs", mae="ours").find("loss", "mae").component.name == "l1"
+
+
+def test_a_pin_does_not_take_away_the_alias_of_another() -> None:
+    ours = plugin("ours", Component("loss", "focal", "m:A", aliases=("focal-loss",)))
+    registry = Registry([ours, plugin("theirs", loss("focal"))], [Pin("loss", "focal", "theirs", "settings.toml")])
+    assert registry.find("loss", "focal").provider == "theirs"
+    assert registry.find("loss", "focal-loss").provider == "ours"
+
+
+def test_the_first_of_two_pins_counts() -> None:
+    pins = [Pin("loss", "focal", "theirs", "pyproject.toml"), Pin("loss", "focal", "ours", "settings.toml")]
+    assert Registry(REGISTRY.plugins, pins).find("loss", "focal").provider == "theirs"
+
+
+def test_a_pin_to_what_does_not_bring_it() -> None:
+    with pytest.raises(UsageError) as caught:
+        pinned(l1="theirs").find("loss", "l1")
+    assert str(caught.value) == (
+        "loss 'l1' is pinned to theirs, which does not bring it\n"
+        "  the pin stands in settings.toml\n  available: l1@ours"
+    )
+
+
+def test_a_pin_to_a_plugin_that_is_not_loaded() -> None:
+    broken = plugin("broken", status="failed", error="ImportError: no", fix="mend it", promised=(("loss", "focal"),))
+    registry = Registry([*REGISTRY.plugins, broken], [Pin("loss", "focal", "broken", "settings.toml")])
+    for name in ("focal", "focal@broken"):
+        with pytest.raises(PluginError, match=r"is brought by broken, which is not loaded \(failed\)"):
+            registry.find("loss", name)
+    assert registry.find("loss", "focal@ours").provider == "ours"
+
+
 def test_an_unknown_provider() -> None:
     with pytest.raises(UsageError, match="unknown provider of loss 'focal' 'their'\n  did you mean 'theirs'"):
         REGISTRY.find("loss", "focal@their")
@@ -100,15 +159,43 @@ def test_a_name_of_another_kind() -> None:
         REGISTRY.find("loss", "mlp")
 
 
+def test_what_a_broken_plugin_would_have_brought() -> None:
+    promised = (("loss", "Huber"), ("model", "zoo/*"))
+    broken = plugin("broken", status="failed", error="ImportError: no", fix="mend it", promised=promised)
+    with pytest.raises(PluginError) as caught:
+        Registry([broken]).find("loss", "huber")
+    assert str(caught.value) == (
+        "loss 'huber' is brought by broken, which is not loaded (failed)\n  ImportError: no\n  try: mend it"
+    )
+    assert caught.value.exit_code == 3
+    with pytest.raises(PluginError, match="model 'zoo/any' is brought by broken"):
+        Registry([broken]).find("model", "zoo/any")
+
+
+def test_what_a_blocked_plugin_of_the_index_would_have_brought() -> None:
+    blocked = plugin("wf-losses", status="blocked", error="left out by -p no:wf-losses")
+    with pytest.raises(
+        PluginError, match=r"is brought by wf-losses, which is not loaded \(blocked\)\n  left out by -p no:wf-losses$"
+    ):
+        Registry([blocked]).find("loss", "focal")
+
+
+def test_what_a_known_plugin_brings_that_is_not_installed() -> None:
+    with pytest.raises(
+        UsageError, match=r"wf-example brings loss 'log-cosh' and is not installed: pip install \./examples/"
+    ):
+        REGISTRY.find("loss", "log-cosh")
+
+
 def test_plugins_that_are_not_loaded_are_mentioned() -> None:
     registry = Registry([plugin("broken", status="failed"), plugin("off", status="blocked")])
     with pytest.raises(UsageError, match=r"not loaded: broken \(failed\), off \(blocked\); see wf list-plugins"):
-        registry.find("loss", "focal")
+        registry.find("loss", "huber")
 
 
 def test_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "zoo_of_test").mkdir()
-    (tmp_path / "zoo_of_test" / "names.txt").write_text("ResNet18\nvgg11\n")
+    (tmp_path / "zoo_of_test" / "names.txt").write_text("ResNet18\nvgg11\nbad refused needs a step count\n")
     (tmp_path / "zoo_of_test" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     zoo = Catalogue("model", "zoo", "m:make", "zoo_of_test:names.txt")
@@ -116,7 +203,11 @@ def test_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry.find("model", "zoo/ResNet18").component.args == ("ResNet18",)
     assert registry.find("model", "Zoo/vgg11@ours").component.name == "zoo/vgg11"
     assert [entry.component.name for entry in registry.entries("model")] == ["mlp"]
-    assert [entry.component.name for entry in registry.entries(catalogues=True)] == ["mlp", "zoo/ResNet18", "zoo/vgg11"]
+    assert [entry.component.name for entry in registry.entries(catalogues=True)] == [
+        *("mlp", "zoo/ResNet18", "zoo/vgg11", "zoo/bad")
+    ]
+    with pytest.raises(UsageError, match="model 'zoo/bad' cannot be used: needs a step count"):
+        registry.find("model", "zoo/bad")
     assert not list(registry.catalogues("loss"))
     for wrong in ("zoo/resnet18", "resnet18", "zoo/ResNet"):
         with pytest.raises(UsageError, match="did you mean 'zoo/ResNet18'"):
@@ -131,7 +222,12 @@ def test_entries_come_by_kind_and_name() -> None:
     assert [entry.component.name for entry in REGISTRY.entries()] == [
         *("deep/Net", "mlp", "focal", "focal", "l1", "mae", "my_loss")
     ]
-    assert REGISTRY.kinds_of("focal") == ["loss"]
+    assert (
+        REGISTRY.kinds_of("focal") == REGISTRY.kinds_of("focal@ours") == REGISTRY.kinds_of("focal@nobody") == ["loss"]
+    )
+    several = Registry([*REGISTRY.plugins, plugin("third", Component("metric", "mae", "m:A"))])
+    assert several.kinds_of("mae") == several.kinds_of("mae@nobody") == ["loss", "metric"]
+    assert several.kinds_of("mae@Third") == ["metric"]
     assert REGISTRY.has("loss", "mae")
     assert not REGISTRY.has("model", "mae")
 

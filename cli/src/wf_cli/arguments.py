@@ -16,6 +16,7 @@ EVERYWHERE = (
     ("-p MODULE|FILE", "Load a plugin that is not installed; repeatable."),
     ("-p no:NAME", "Leave a plugin out: it is not even imported."),
     ("--only-builtin", "Load just the plugins that come with wf."),
+    ("--strict", "End with code 3 if any plugin cannot be loaded."),
     ("--traceback", "Show the traceback of an error."),
 )
 """The options that may stand anywhere on the line, for help."""
@@ -27,11 +28,12 @@ class Everywhere:
 
     plugins: list[str] = field(default_factory=list)
     only_builtin: bool = False
+    strict: bool = False
     traceback: bool = False
 
 
 def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everywhere, list[str]]:
-    """Take ``-p X``, ``--only-builtin`` and ``--traceback`` out of a line; gives them and the rest.
+    """Take ``-p X``, ``--only-builtin``, ``--strict`` and ``--traceback`` out of a line; gives them and the rest.
 
     Args:
         args: The line.
@@ -55,6 +57,8 @@ def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everyw
             found.plugins.append(word.partition("=")[2])
         elif word == "--only-builtin":
             found.only_builtin = True
+        elif word == "--strict":
+            found.strict = True
         elif word == "--traceback":
             found.traceback = True
         elif word == "--":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -10,9 +10,8 @@ from click.shell_completion import CompletionItem
 
 from wf.component import MANY
 from wf.errors import PluginError, WfError
-from wf.parameters import parameters
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
-from wf.plugins import Plugin, Selection
+from wf.plugins import Plugin
 from wf.registry import Registry
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.main import everywhere_of
@@ -29,30 +28,43 @@ def discover(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
     """
     everywhere = everywhere_of(ctx)
     names = dict.fromkeys((*everywhere.plugins, *extra))
-    return Registry.discover(Selection.parse(names, only_builtin=everywhere.only_builtin))
+    return Registry.discover(names, only_builtin=everywhere.only_builtin)
 
 
 def registry_of(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
-    """As `discover`; a plugin that failed is an error where the line names it, else a warning.
+    """As `discover`; a plugin that cannot be loaded is a warning, or an error where the line asks for it.
 
     Raises:
-        PluginError: When a plugin of ``-p`` or of a run file could not be loaded.
+        PluginError: When a plugin of ``-p`` or of a run file cannot be loaded, or any one with ``--strict``.
     """
     registry = discover(ctx, extra)
-    for plugin in registry.plugins:
-        if plugin.status == "failed":
-            _report_failed(plugin, details=everywhere_of(ctx).traceback)
+    broken = [plugin for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]
+    for plugin in broken:
+        if plugin.details and everywhere_of(ctx).traceback:
+            click.echo(plugin.details, err=True)
+        if plugin.distribution is None:  # it is there only because the line or the run file names it
+            raise PluginError(_explain(plugin))
+        if not everywhere_of(ctx).strict:
+            click.echo(f"wf: warning: {_explain(plugin)}", err=True)
+    check_strict(ctx, broken)
     return registry
 
 
-def _report_failed(plugin: Plugin, *, details: bool) -> None:
-    message = f"plugin '{plugin.name}' could not be loaded: {plugin.error}"
-    hint = f"leave it out: -p no:{plugin.name}   its traceback: wf list-plugins --traceback"
-    if details:
-        click.echo(plugin.details, err=True)
-    if plugin.distribution is None:  # it is there only because the line or the run file names it
-        raise PluginError(f"{message}\n  see all: wf list-plugins -p {plugin.module} --traceback")
-    click.echo(f"wf: warning: {message}\n  {hint}", err=True)
+def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:
+    """Refuse, with ``--strict``, plugins that cannot be loaded.
+
+    Raises:
+        PluginError: Naming each of them.
+    """
+    broken = [plugin for plugin in plugins if plugin.status in ("failed", "incompatible")]
+    if broken and everywhere_of(ctx).strict:
+        raise PluginError("\n  ".join(["--strict:", *map(_explain, broken)]))
+
+
+def _explain(plugin: Plugin) -> str:
+    state = "does not support this wf" if plugin.status == "incompatible" else "could not be loaded"
+    leave = "" if plugin.distribution is None else f"\n  or leave it out: -p no:{plugin.name}"
+    return f"plugin '{plugin.name}' {state}: {plugin.error}\n  try: {plugin.fix}{leave}"
 
 
 def complete_names(kind: str) -> Complete:
@@ -85,8 +97,7 @@ def complete_component_options(ctx: click.Context, incomplete: str) -> list[Comp
 
 def _complete_options(ctx: click.Context, kind: str, name: str, prefix: str, incomplete: str) -> list[CompletionItem]:
     try:
-        entry = registry_quietly(ctx).find(kind, name)
-        params = parameters(entry.component, entry.load)
+        params = registry_quietly(ctx).find(kind, name).params()
     except WfError:
         return []
     items = [CompletionItem(f"{prefix}{param.name}", help=param.help) for param in params]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,10 +12,11 @@ from click.shell_completion import CompletionItem
 
 from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
 from wf.errors import UsageError, unknown
-from wf.parameters import NULL, parameters, type_name
+from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
 from wf.registry import PLURALS, Entry, Registry, read_kind
-from wf_cli.common import discover, registry_of, registry_quietly
+from wf_cli.common import check_strict, discover, registry_of, registry_quietly
+from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.main import everywhere_of
 from wf_cli.output import definitions, paragraphs, print_json, table
 
@@ -31,43 +31,87 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
     plugins = discover(ctx).plugins
     if as_json:
         print_json([_plugin_record(plugin) for plugin in plugins])
-        return
-    if not plugins:
+    elif plugins:
+        click.echo("\n\n".join(_plugin_block(plugin) for plugin in plugins))
+    else:
         off = "WF_DISABLE_PLUGIN_AUTOLOAD" in os.environ
         click.echo(f"no plugins {'were asked for: WF_DISABLE_PLUGIN_AUTOLOAD is set' if off else 'are installed'}")
-        return
-    click.echo("\n\n".join(_plugin_block(plugin) for plugin in plugins))
     for plugin in plugins:
         if plugin.details and everywhere_of(ctx).traceback:
             click.echo(f"\n{plugin.name}:\n{plugin.details}", err=True)
+    check_strict(ctx, plugins)
 
 
 @click.command("list")
 @click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, KINDS))
 @click.option("--all", "catalogues", is_flag=True, help="Open the catalogues, too.")
 @click.option("--search", metavar="WORD", help="Only those with WORD in name or summary; looks into catalogues.")
+@click.option(
+    "--fits", metavar="[KIND/]NAME", help="Only those that fit this component: --fits digits, --fits loss/mse."
+)
 @JSON
 @click.pass_context
-def list_components(ctx: click.Context, kind: str | None, catalogues: bool, search: str | None, as_json: bool) -> None:
+def list_components(
+    ctx: click.Context, kind: str | None, catalogues: bool, search: str | None, fits: str | None, as_json: bool
+) -> None:
     """The components that can be chosen, of one KIND (losses, models, ...) or of all."""
     registry = registry_of(ctx)
     wanted = _read_kind(kind, registry) if kind else None
+    if fits is not None:
+        _list_fitting(registry, wanted, fits, catalogues=catalogues, search=search, as_json=as_json)
+        return
     entries = list(registry.entries(wanted, catalogues=catalogues or search is not None))
     if search is not None:
         entries = [entry for entry in entries if search.lower() in _searchable(entry)]
     if as_json:
         print_json([_component_record(entry) for entry in entries])
         return
-    blocks = []
-    for name in KINDS:
-        rows = [_row(entry) for entry in entries if entry.component.kind == name]
-        if not catalogues and search is None and wanted in (None, name):
-            rows += [_catalogue_row(catalogue, plugin.name) for catalogue, plugin in registry.catalogues(name)]
-        if rows:
-            blocks.append(f"{paragraphs(f'{name}: {KINDS[name]}')}\n{table(rows, indent='  ')}")
-    click.echo("\n\n".join(blocks), nl=bool(blocks))
-    if not blocks:
+    rows = {name: [_row(entry) for entry in entries if entry.component.kind == name] for name in KINDS}
+    if not catalogues and search is None:
+        for catalogue, plugin in registry.catalogues(wanted):
+            rows[catalogue.kind].append(_catalogue_row(catalogue, plugin.name))
+    if not _print_blocks(rows):
         click.echo(f"wf: nothing found{f' for {search!r}' if search else ''}", err=True)
+
+
+def _list_fitting(
+    registry: Registry, wanted: str | None, word: str, *, catalogues: bool, search: str | None, as_json: bool
+) -> None:
+    """``wf list --fits``: members of catalogues are counted, or listed one by one."""
+    other = find_other(registry, wanted, word) or find_any(registry, (word,))
+    found = fitting_entries(registry, wanted, other)
+    if search is not None:
+        found = [(entry, verdict) for entry, verdict in found if search.lower() in _searchable(entry)]
+    open_ = [(entry, verdict) for entry, verdict in found if verdict.fits is not False]
+    if as_json:
+        print_json(
+            [{**_component_record(one), "fits": verdict.fits, "why": list(verdict.why)} for one, verdict in open_]
+        )
+        return
+    rows: dict[str, list[tuple[str, ...]]] = {name: [] for name in KINDS}
+    members: dict[tuple[str, str, str], int] = {}
+    for entry in (entry for entry, verdict in open_ if verdict.fits):
+        prefix, slash, _ = entry.component.name.partition("/")
+        if slash and not catalogues and search is None:
+            family = (entry.component.kind, prefix, entry.provider)
+            members[family] = members.get(family, 0) + 1
+        else:
+            rows[entry.component.kind].append(_row(entry))
+    for (kind, prefix, provider), number in members.items():
+        rows[kind].append((f"{prefix}/...", provider, f"{number} names (wf list {kind} --all --fits {word})"))
+    if not _print_blocks(rows):
+        click.echo(f"wf: {nothing_note(found, other)}", err=True)
+    if note := unknown_note([pair for pair in open_ if catalogues or "/" not in pair[0].component.name], wanted):
+        click.echo(f"\n{note}")
+
+
+def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
+    """Print the rows of each kind below what the kind is; whether there were any."""
+    blocks = [
+        f"{paragraphs(f'{kind}: {KINDS[kind]}')}\n{table(rows[kind], indent='  ')}" for kind in KINDS if rows.get(kind)
+    ]
+    click.echo("\n\n".join(blocks), nl=bool(blocks))
+    return bool(blocks)
 
 
 @click.command("show")
@@ -110,6 +154,10 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
         raise UsageError(
             f"'{word}' is of several kinds\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
         )
+    bare, _, provider = word.partition("@")
+    for kind in KINDS:
+        if unloaded := registry.unloaded(kind, bare, provider):
+            raise unloaded
     raise UsageError(_explain_unknown(registry, word))
 
 
@@ -123,7 +171,8 @@ def _explain_unknown(registry: Registry, word: str) -> str:
             search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
             return f"'{word}' is a catalogue, not a component\n  list its components: {search}"
     names = [name for kind in KINDS for name in registry.names(kind)]
-    return unknown("component", word, names, "see: wf list")
+    hints = [hint for kind in KINDS for hint in registry.not_installed(kind, word)]
+    return unknown("component", word, names, "\n  ".join([*dict.fromkeys(hints), "see: wf list"]))
 
 
 def _read_kind(word: str, registry: Registry) -> str:
@@ -162,7 +211,7 @@ def title(entry: Entry) -> str:
 def options_table(entry: Entry) -> str:
     """The options of a component: how they are written, their types, defaults and descriptions."""
     component = entry.component
-    params = parameters(component, entry.load)
+    params = entry.params()
     if not params:
         return "  no options"
     prefix = f"--{component.kind}.{component.name}" if component.kind in MANY else f"--{component.kind}"
@@ -186,16 +235,15 @@ def _default(param: Param) -> str:
 
 def _source(entry: Entry) -> str:
     try:
-        return inspect.getsource(inspect.unwrap(entry.load())).rstrip()
+        return entry.source().rstrip()
     except (TypeError, OSError) as error:
         raise UsageError(f"{title(entry)} has no Python source that can be shown: {error}") from error
 
 
 def _documentation(entry: Entry) -> str:
     """The docstring without its sections: the arguments are in the table of options, the rest is for programmers."""
-    text = inspect.cleandoc(entry.load().__doc__ or "")
     kept, skipping = [], False
-    for line in text.splitlines():
+    for line in entry.doc().splitlines():
         if line.rstrip() in ("Args:", "Arguments:", "Parameters:", "Returns:", "Raises:"):
             skipping = True
         elif skipping and line and not line.startswith(" "):
@@ -217,7 +265,7 @@ def _trait_words(value: Any) -> str:
 
 
 def _details(entry: Entry) -> dict[str, Any]:
-    params = parameters(entry.component, entry.load)
+    params = entry.params()
     return {
         **_component_record(entry),
         "aliases": list(entry.component.aliases),
@@ -243,8 +291,10 @@ def _plugin_record(plugin: Plugin) -> dict[str, Any]:
         "name": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
+        "entry_point": plugin.entry_point,
         "status": plugin.status,
         "error": plugin.error,
+        "fix": plugin.fix,
         "import_ms": plugin.import_ms,
         "components": [
             {
@@ -279,13 +329,18 @@ def _plugin_block(plugin: Plugin) -> str:
         name = f"{component.prefix}/..." if isinstance(component, Catalogue) else component.name
         names.setdefault(component.kind, []).append(name)
     rows = [(kind, ", ".join(names[kind])) for kind in KINDS if kind in names]
-    rows += [("error", plugin.error)] if plugin.error else []
+    if plugin.status in ("failed", "incompatible"):
+        rows += [("entry point", plugin.entry_point)] if plugin.entry_point else []
+        rows += [(word, text) for word, text in (("error", plugin.error), ("try", plugin.fix)) if text]
+    elif plugin.error:
+        rows.append(("why", plugin.error))
     return "\n".join(["  ".join(head), *([table(rows, indent="  ")] if rows else [])])
 
 
 def _row(entry: Entry) -> tuple[str, str, str]:
     aliases = f" (also {', '.join(entry.component.aliases)})" if entry.component.aliases else ""
-    return entry.component.name, entry.provider, entry.component.summary + aliases
+    text = f"cannot be used: {entry.refused}" if entry.refused else entry.component.summary + aliases
+    return entry.component.name, entry.provider, text
 
 
 def _catalogue_row(catalogue: Catalogue, provider: str) -> tuple[str, str, str]:

@@ -6,12 +6,14 @@ import importlib
 import logging
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 import wf
+from wf.blame import culprit as find_culprit
+from wf.blame import take_blame
 from wf.errors import UsageError, WfError, closest
 from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
 
@@ -21,17 +23,21 @@ COMMANDS: dict[str, str] = {
     "list": "wf_cli.listing:list_components",
     "show": "wf_cli.listing:show",
     "list-plugins": "wf_cli.listing:list_plugins",
+    "doctor": "wf_cli.doctor:doctor",
     "evaluate": "wf_cli.afterwards:evaluate",
     "predict": "wf_cli.afterwards:predict",
     "export": "wf_cli.afterwards:export",
     "plot": "wf_cli.afterwards:plot",
+    "new-plugin": "wf_cli.new_plugin:new_plugin",
+    "check": "wf_cli.check:check",
 }
 """The verbs and where they are; a module is imported when its verb is used or listed."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Train": ("run", "resume"),
-    "See what there is": ("list", "show", "list-plugins"),
+    "See what there is": ("list", "show", "list-plugins", "doctor"),
     "Use a run": ("evaluate", "predict", "export", "plot"),
+    "Write a plugin": ("new-plugin", "check"),
 }
 """The verbs as ``wf --help`` groups them."""
 
@@ -42,9 +48,6 @@ FIRST_STEPS = (
     ("wf show focal", "See what one does, and its options."),
     ("wf run --dataset my.csv --dataset.target y", "Train on your own table."),
 )
-
-SYNONYMS = {"train": "run", "fit": "run", "plugins": "list-plugins", "ls": "list", "test": "evaluate", "info": "show"}
-"""What people type from other tools."""
 
 
 class Verbs(click.Group):
@@ -72,7 +75,7 @@ class Verbs(click.Group):
         """As click's, with suggestions."""
         word = args[0]
         if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
-            near = [SYNONYMS[word]] if word in SYNONYMS else closest(word, COMMANDS)
+            near = closest(word, COMMANDS)
             hint = f"\n  did you mean: wf {near[0]}?" if near else ""
             raise UsageError(f"unknown command '{word}'{hint}\n  available: {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
@@ -161,29 +164,12 @@ def _say(message: str, code: int, *, show: bool = False) -> int:
 
 
 def _explain_bug(error: Exception) -> int:
-    """A failure that wf did not foresee keeps its traceback, and whose code raised it is named."""
+    """A failure that wf did not foresee keeps its traceback, and whose code raised it is named below that."""
+    culprit = take_blame(error) or find_culprit(error)
     traceback.print_exception(error)
-    culprit = _culprit(error)
     where = f" in {culprit}" if culprit else ""
     click.echo(f"wf: unexpected failure{where}: {type(error).__name__}: {error}", err=True)
     return 1
-
-
-def _culprit(error: Exception) -> str:
-    """Whose code raised: the innermost frame of wf, of a plugin or of a file of one's own says it."""
-    from importlib.metadata import entry_points
-
-    from wf.plugins import GROUP
-
-    owners = {entry.module.partition(".")[0]: entry.dist.name for entry in entry_points(group=GROUP) if entry.dist}
-    owners |= {"wf": "wf-core", "wf_cli": "wf-cli"}
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return next(filter(None, (_owner(frame.f_globals, owners) for frame in reversed(frames))), "")
-
-
-def _owner(module: Mapping[str, Any], owners: Mapping[str, str]) -> str:
-    name = str(module.get("__name__", ""))
-    return str(module.get("__file__")) if name.startswith("wf_file_") else owners.get(name.partition(".")[0], "")
 
 
 class _Handler(logging.Handler):

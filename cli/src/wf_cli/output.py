@@ -26,7 +26,7 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
     padded = [[*row, *[""] * (num_columns - len(row))] for row in rows]
     widths = [max(len(row[column]) for row in padded) for column in range(num_columns - 1)]
     left = len(indent) + sum(width + 2 for width in widths)
-    room = max(24, _width() - left)
+    room = max(24, terminal_width() - left)
     lines = []
     for row in padded:
         head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
@@ -45,10 +45,11 @@ def definitions(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
 
 def paragraphs(text: str, *, indent: str = "") -> str:
     """Text wrapped at the terminal's width; paragraphs with indented lines stay as they are."""
+    width = terminal_width()
     return "\n\n".join(
         textwrap.indent(block, indent)
         if "\n " in block
-        else textwrap.fill(block, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+        else textwrap.fill(block, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
         for block in text.split("\n\n")
     )
 
@@ -58,7 +59,8 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _width() -> int:
+def terminal_width() -> int:
+    """The columns that an output may fill."""
     return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
 
 

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from wf.cadence import Epochs, Every, Progress, Steps
-from wf.component import Catalogue, Component, Nested, Param
+from wf.component import Catalogue, Component, FromRun, Nested, Param
 from wf.events import Hook
 from wf.hookspecs import hookimpl
 from wf.loop import Loop
@@ -24,6 +24,7 @@ __all__ = [
     "Component",
     "Epochs",
     "Every",
+    "FromRun",
     "Hook",
     "Loop",
     "Nested",

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
+from wf.modules import is_path
 from wf.plan import prepare
-from wf.plugins import Selection, is_path
 from wf.registry import Registry, read_kind
 from wf.rundir import RunDirectory
-from wf.runfile import RunFile, check, load, merge
+from wf.runfile import RunFile, check, load, load_variants, merge
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def build(
     """
     document, folders = read(source)
     document, _ = merge(document, check(settings))
-    registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
+    registry = registry or Registry.discover(document.get("plugins", []))
     place = Path(run_dir) if run_dir is not None else Path("runs") / name if name else None
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
@@ -119,7 +119,7 @@ def reopen(
     document, _ = merge(document, check(changes))
     if checkpoint is not None:
         document.pop("strategy", None)  # one process looks at what several may have trained
-    registry = registry or Registry.discover(Selection.parse(document.get("plugins", [])))
+    registry = registry or Registry.discover(document.get("plugins", []))
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
@@ -134,7 +134,19 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[Run
     if isinstance(source, Mapping):
         return check(source), ()
     path = Path(source)
-    document, folders = load(path), (path.parent / "code", path.parent)
+    return _with_folders(load(path), path)
+
+
+def read_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Sequence[Path]]:
+    """As `read`, of a run file that may have ``[[variant]]`` tables, which come with their names."""
+    document, variants = load_variants(path)
+    document, folders = _with_folders(document, path)
+    return document, [(name, _with_folders(variant, path)[0]) for name, variant in variants], folders
+
+
+def _with_folders(document: RunFile, path: Path) -> tuple[RunFile, Sequence[Path]]:
+    """A run file whose plugins are found, and the folders in which its relative paths are looked up."""
+    folders = (path.parent / "code", path.parent)
     if "plugins" in document:
         document["plugins"] = [_located(name, folders) for name in document["plugins"]]
     return document, folders

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -12,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from wf.component import REQUIRED, Component, Param
+from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
-from wf.parameters import RUN_VALUES, allows_none, check_known, convert, is_function_loss, parameters, without_null
-from wf.plugins import is_path
+from wf.modules import is_path
+from wf.parameters import (
+    RUN_VALUES,
+    allows_none,
+    check_known,
+    convert,
+    is_function_loss,
+    parameters,
+    takes_several,
+    without_null,
+)
 from wf.registry import Entry, Registry, entry_of
 from wf.runfile import GENERAL
+from wf.traits import Traits
 
 LIVE = "live "
 """What stands before a live object's class where a run file has names."""
@@ -84,7 +97,7 @@ class Builder:
 
     def params(self, entry: Entry) -> tuple[Param, ...]:
         """The options of an entry."""
-        return parameters(entry.component, entry.load)
+        return parameters(entry.component, entry.described)
 
     def build(self, kind: str, table: Any) -> Built:
         """Make one component.
@@ -113,8 +126,7 @@ class Builder:
         """What the target is called with, and what of it was chosen rather than filled in."""
         component, params = entry.component, self.params(entry)
         owner = f"{component.kind} '{component.name}'"
-        _check_misplaced(options, params, component.kind)
-        check_known(list(options), params, owner, f"{component.kind} {component.name}" if entry.plugin else "")
+        options = check_options(entry, options, params)
         arguments: dict[str, Any] = {}
         chosen: dict[str, Any] = {}
         for param in params:
@@ -134,14 +146,21 @@ class Builder:
         """The value for the target and the value for the run file."""
         value = without_null(value)
         if param.kind is not None and value is not None:
-            nested = self.build(param.kind, value)
-            if nested.entry is not None:
-                _mark(nested.value, nested.entry.component)
-            return nested.value, nested.table()
+            return self._nested(param.kind, value, owner, several=takes_several(param.type))
         converted = convert(param, value, owner)
         if isinstance(converted, Path):
             converted = self._locate(converted)
         return converted, converted
+
+    def _nested(self, kind: str, value: Any, owner: str, *, several: bool) -> tuple[Any, Any]:
+        """A component of a component, or a list of them, and its table for the run file."""
+        if several:
+            made = [self._nested(kind, one, owner, several=False) for one in listed(kind, value, owner)]
+            return [one for one, _ in made], [table for _, table in made]
+        nested = self.build(kind, value)
+        if nested.entry is not None:
+            note_traits(nested.value, nested.entry.component.traits)
+        return nested.value, nested.table()
 
     def _own_code(self, use: str) -> str:
         """``path.py:Attr`` with the path of the file that is there."""
@@ -184,6 +203,20 @@ def name_of_live(value: Any) -> str:
     return "data" if isinstance(value, (tuple, list)) else type(value).__name__
 
 
+def check_options(entry: Entry, options: Mapping[str, Any], params: tuple[Param, ...]) -> dict[str, Any]:
+    """The options under the names that they have now.
+
+    Raises:
+        UsageError: For a name that is no option, with the closest ones.
+    """
+    component = entry.component
+    current = current_options(component, options)
+    _check_misplaced(current, params, component.kind)
+    see = f"{component.kind} {component.name}" if entry.plugin else ""
+    check_known(list(current), params, f"{component.kind} '{component.name}'", see)
+    return current
+
+
 def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind: str) -> None:
     """Explain a general key that stands below a table."""
     for name in options:
@@ -206,12 +239,32 @@ def _is_plain(value: Any) -> bool:
     return value is None or (isinstance(value, (bool, int, float, Path, date, time)) and not isinstance(value, Enum))
 
 
-def _mark(value: Any, component: Component) -> None:
-    """Let the outer component see the traits of a nested one, where it takes an attribute."""
+def listed(kind: str, value: Any, owner: str) -> Sequence[Any]:
+    """The components that an option for several has.
+
+    Raises:
+        UsageError: Where it is not a list.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise UsageError(f'{owner}: a list of {kind}s is wanted, as \'[{{use = "NAME"}}, {{use = "NAME"}}]\'')
+    return value
+
+
+_TRAITS: weakref.WeakKeyDictionary[Any, Traits | None] = weakref.WeakKeyDictionary()
+
+
+def traits_of(value: Any) -> Traits | None:
+    """What a component that was made for another one says about itself; None where that is not known."""
     try:
-        value.wf_traits = component.traits
-    except (AttributeError, TypeError):
-        return
+        return _TRAITS.get(value)
+    except TypeError:  # it cannot be a key
+        return None
+
+
+def note_traits(value: Any, traits: Traits | None) -> None:
+    """Keep them beside the object, not on it: many take every attribute for state."""
+    with contextlib.suppress(TypeError):
+        _TRAITS[value] = traits
 
 
 def _missing(param: Param, owner: str, component: Component) -> str:

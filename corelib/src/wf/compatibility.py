@@ -1,16 +1,14 @@
-"""Whether dataset, model, loss and metrics fit each other, from their traits, before step 1.
+"""How dataset, model and loss fit each other, by their traits; where a small step (a *link*) closes a gap, it is named.
 
-Where a known small step closes a gap (a *link*), it is named; where none does, the error names what fits.
+`wf.rules` has the rules of all kinds, `wf.fitting` the error that names what fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from wf.errors import UsageError
-from wf.registry import Registry
-from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits
+from wf.traits import LossTraits, ModelTraits
 
 LINKS: dict[str, str] = {
     "log-softmax": "logits become log-probabilities",
@@ -97,75 +95,9 @@ def resolve(
     return Fit(targets=given, links=tuple(link for link in links if link not in off), warnings=tuple(warnings))
 
 
-def check(
-    registry: Registry,
-    targets: str,
-    num_classes: int | None,
-    names: Mapping[str, str],
-    model: ModelTraits | None,
-    loss: LossTraits | None,
-    metrics: Mapping[str, MetricTraits | None],
-    allowed: Sequence[str] | None = None,
-) -> Fit:
-    """As `resolve`, with every mismatch at once as one error.
-
-    Args:
-        registry: Where the components that would fit are looked up.
-        targets: The dataset's.
-        num_classes: The dataset's, if any.
-        names: The names of ``dataset``, ``model`` and ``loss``, for messages.
-        model: The model's traits.
-        loss: The loss's traits.
-        metrics: The traits of each metric by name.
-        allowed: The links that may be used.
-
-    Raises:
-        UsageError: Naming what does not fit and what does.
-    """
-    fit = resolve(targets, num_classes, model, loss, allowed)
-    lines = []
-    if isinstance(fit, list):
-        lines = [f"loss '{names['loss']}' does not fit dataset '{names['dataset']}' and model '{names['model']}'"]
-        lines += [
-            *fit,
-            f"losses that fit: {', '.join(losses_that_fit(registry, targets, num_classes, model, allowed)) or 'none'}",
-        ]
-    wrong = [name for name, traits in metrics.items() if not _metric_fits(traits, targets)]
-    if wrong:
-        lines.append(f"metrics that do not fit {targets} targets: {', '.join(wrong)}")
-        lines.append(f"metrics that fit: {', '.join(metrics_that_fit(registry, targets)) or 'none'}")
-    if lines:
-        raise UsageError("\n  ".join(lines))
-    assert isinstance(fit, Fit)
-    return fit
-
-
-def losses_that_fit(
-    registry: Registry,
-    targets: str,
-    num_classes: int | None = None,
-    model: ModelTraits | None = None,
-    allowed: Sequence[str] | None = None,
-) -> list[str]:
-    """The names of the losses that fit, those that say nothing left out; `allowed` as for `resolve`."""
-    model = model or ModelTraits()
-    return [
-        entry.component.name
-        for entry in registry.entries("loss")
-        if isinstance(entry.component.traits, LossTraits)
-        and isinstance(resolve(targets, num_classes, model, entry.component.traits, allowed), Fit)
-    ]
-
-
-def metrics_that_fit(registry: Registry, targets: str) -> list[str]:
-    """The names of the metrics that can judge `targets`."""
-    entries = registry.entries("metric")
-    return [entry.component.name for entry in entries if _metric_fits(entry.component.traits, targets)]
-
-
-def dataset_targets(traits: object) -> str | None:
-    """The targets that a dataset declares, None when only its data tell."""
-    return traits.targets if isinstance(traits, DatasetTraits) else None
+def targets_that_fit(model: ModelTraits, loss: LossTraits) -> list[str]:
+    """The targets with which a loss can take what a model gives."""
+    return [targets for targets in loss.targets if _prediction_link(targets, model, loss) is not None]
 
 
 def num_outputs(targets: str, num_classes: int | None, num_targets: int) -> int:
@@ -179,10 +111,6 @@ def num_outputs(targets: str, num_classes: int | None, num_targets: int) -> int:
     if targets == "real":
         return num_targets
     return 1 if targets == "binary" else num_classes or num_targets
-
-
-def _metric_fits(traits: object, targets: str) -> bool:
-    return not isinstance(traits, MetricTraits) or not traits.targets or targets in traits.targets
 
 
 def _target_link(targets: str, num_classes: int | None, loss: LossTraits) -> tuple[str | None, str | None]:

@@ -60,9 +60,23 @@ class Param:
 
 @dataclass(frozen=True)
 class Nested:
-    """Marks a parameter that is itself a component: ``base: Annotated[Optimizer, Nested("optimizer")]``."""
+    """Marks a parameter that is itself a component: ``base: Annotated[Optimizer, Nested("optimizer")]``.
+
+    Around a list it is several: ``parts: Annotated[list[Optimizer], Nested("optimizer")]``.
+    """
 
     kind: str
+
+
+@dataclass(frozen=True)
+class FromRun:
+    """Marks a parameter that the run fills in unless the user sets it: ``n: Annotated[int, FromRun("total_epochs")]``.
+
+    It wins over a default, which then is for runs that do not know the value.
+    """
+
+    source: str
+    """One of `wf.parameters.RUN_VALUES`."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,10 @@ class Component:
             ``"function"``: the target is the loss itself, called with (predictions, targets) and the options;
             ``"auto"``: a plain function of kind loss whose first two parameters have no default is a function.
         args: Positional arguments for the target, before the options (a catalogue passes the member's name).
+        like: ``"package.module:function"``, called with `args` to give the class or function whose signature and
+            docstring say the options, for a target that takes ``**options`` for another library's components.
+        deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
+        deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
     """
 
     kind: str
@@ -95,21 +113,29 @@ class Component:
     inject: Mapping[str, str] = field(default_factory=dict)
     call: Literal["factory", "function", "auto"] = "auto"
     args: tuple[Any, ...] = ()
+    like: str | None = None
+    deprecated_names: tuple[str, ...] = ()
+    deprecated_params: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
-        for field_name in ("aliases", "params", "args"):
+        for field_name in ("aliases", "params", "args", "deprecated_names"):
             if isinstance(getattr(self, field_name), str):
                 raise ValueError(f"component '{self.name}': {field_name} is a string, not a tuple; is a comma missing?")
-        for name in (self.name, *self.aliases):
+        for name in self.all_names:
             _check_name(name)
         if self.call not in ("factory", "function", "auto"):
             raise ValueError(f"component '{self.name}': call is '{self.call}', not 'factory', 'function' or 'auto'")
-        if isinstance(self.target, str):
-            module, _, attribute = self.target.rpartition(":")
+        for text in (self.target, self.like):
+            module, _, attribute = text.rpartition(":") if isinstance(text, str) else ("-", "", "-")
             if not module or not attribute:
-                raise ValueError(f"component '{self.name}': target '{self.target}' is not of the form 'module:Attr'")
+                raise ValueError(f"component '{self.name}': '{text}' is not of the form 'module:Attr'")
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Its name and all others that it is found by."""
+        return (self.name, *self.aliases, *self.deprecated_names)
 
     @property
     def target_name(self) -> str:
@@ -127,11 +153,16 @@ class Catalogue:
         kind: One of `wf.component.KINDS`.
         prefix: What stands before the slash.
         target: ``"package.module:function"``, called as ``function(name, **options)``.
-        index: ``"package:file.txt"``, a text file in the package with one name a line (``#`` starts a comment).
+        index: ``"package:file.txt"``, a text file in the package with a member a line: its name, and, where its traits
+            are not those of the others, the name of its group; words after that are its summary. ``#`` starts a
+            comment.
         summary: One line for lists.
-        traits: The traits of every member.
+        traits: The traits of every member that is in no group.
+        groups: The traits of the members of each group. The group ``refused`` is of members that cannot be used; their
+            summaries say why.
         params: As for `Component`.
         inject: As for `Component`.
+        like: As for `Component`.
     """
 
     kind: str
@@ -141,8 +172,10 @@ class Catalogue:
     summary: str = ""
     _: KW_ONLY
     traits: Traits | None = None
+    groups: Mapping[str, Traits] = field(default_factory=dict)
     params: tuple[Param, ...] | None = None
     inject: Mapping[str, str] = field(default_factory=dict)
+    like: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -151,33 +184,65 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """The names of its members, without the prefix."""
-        return list(_read_index(self.index))
+        return [row.name for row in _read_index(self.index, (*self.groups, REFUSED)).values()]
+
+    def refused(self) -> dict[str, str]:
+        """The members that cannot be used, each with the reason."""
+        rows = _read_index(self.index, (*self.groups, REFUSED)).values()
+        return {row.name: row.summary for row in rows if row.group == REFUSED}
 
     def member(self, name: str) -> Component:
-        """The component of one member."""
+        """The component of one member.
+
+        Raises:
+            KeyError: When there is none of that name.
+        """
+        row = _read_index(self.index, (*self.groups, REFUSED))[name]
         return Component(
             self.kind,
             f"{self.prefix}/{name}",
             self.target,
-            self.summary,
-            traits=self.traits,
+            row.summary or self.summary,
+            traits=self.groups.get(row.group, self.traits),
             params=self.params,
             inject=self.inject,
             call="factory",
             args=(name,),
+            like=self.like,
         )
 
 
+REFUSED = "refused"
+"""The group of a catalogue's members that cannot be used."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a catalogue's index."""
+
+    name: str
+    group: str
+    summary: str
+
+
 @cache
-def _read_index(index: str) -> tuple[str, ...]:
+def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
+    """The lines of an index by name."""
     from importlib.resources import files
 
     package, _, file = index.partition(":")
-    lines = files(package).joinpath(file).read_text(encoding="utf-8").splitlines()
-    names = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-    for name in names:
+    rows: dict[str, _Row] = {}
+    for line in files(package).joinpath(file).read_text(encoding="utf-8").splitlines():
+        name, group, summary = [*line.split(maxsplit=2), "", "", ""][:3]
+        if not name or name.startswith("#"):
+            continue
         _check_name(f"x/{name}")
-    return names
+        if group and group not in groups:
+            raise ValueError(f"{index}: '{name}' is of group '{group}'; groups: {', '.join(groups)}")
+        if group == REFUSED and not summary:
+            raise ValueError(f"{index}: '{name}' is refused without a reason")
+        rows[name] = _Row(name, group, summary)
+    return rows
 
 
 def with_target(component: Component, target: Callable[..., Any]) -> Component:

@@ -47,14 +47,56 @@ class InterruptedRun(WfError):  # noqa: N818 - named for what happened to the ru
         self.exit_code = 128 + signal_number
 
 
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "acc": ("accuracy",),
+    "bs": ("batch-size",),
+    "criterion": ("loss",),
+    "dev": ("validation",),
+    "eval": ("validation", "evaluate"),
+    "fit": ("run",),
+    "info": ("show",),
+    "learning-rate": ("lr",),
+    "ls": ("list",),
+    "max-epochs": ("epochs",),
+    "max-steps": ("steps",),
+    "n-epochs": ("epochs",),
+    "num-epochs": ("epochs",),
+    "num-steps": ("steps",),
+    "num-workers": ("workers",),
+    "plugins": ("list-plugins",),
+    "test": ("evaluate",),
+    "train": ("run",),
+    "val": ("validation",),
+    "valid": ("validation",),
+    "wd": ("weight-decay",),
+}
+"""What people type from other tools, and what it is called here; the left side as `plain_word` writes it."""
+
+
 def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """The candidates most like `word`, best first, without regard to case or `-` against `_`."""
+    """The candidates most like `word`, best first, without regard to case or `-` against `_`.
+
+    Other tools' words come first: ``val_loss`` for ``validation/loss``.
+    """
     import difflib  # 5 ms, and only on the way to an error
 
-    plain = {_plain(name): name for name in candidates}
-    matches = difflib.get_close_matches(_plain(word), plain, n=limit, cutoff=0.6)
-    prefixed = [key for key in plain if len(word) >= 2 and key.startswith(_plain(word))]
-    return [plain[key] for key in dict.fromkeys([*matches, *sorted(prefixed)])][:limit]
+    plain = {plain_word(name).replace("/", "-"): name for name in candidates}
+    typed = plain_word(word).replace("/", "-")
+    said = [key for key in _translations(typed) if key in plain]
+    matches = difflib.get_close_matches(typed, plain, n=limit, cutoff=0.6)
+    prefixed = [key for key in plain if len(word) >= 2 and key.startswith(typed)]
+    return [plain[key] for key in dict.fromkeys([*said, *matches, *sorted(prefixed)])][:limit]
+
+
+def _translations(word: str) -> list[str]:
+    """The words that `word`, as a whole or part by part, may stand for."""
+    parts = [SYNONYMS.get(part, (part,))[0] for part in word.split("-")]
+    return [*SYNONYMS.get(word, ()), "-".join(parts)]
+
+
+def plain_word(name: str) -> str:
+    """A name without regard to case and to ``_`` for ``-``."""
+    return name.strip().lower().replace("_", "-")
 
 
 def article(word: str) -> str:
@@ -87,7 +129,3 @@ def unknown(
     if hint:
         parts.append(hint)
     return "\n  ".join(parts)
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("_", "-")

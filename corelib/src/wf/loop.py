@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from wf.blame import blame, blamed
 from wf.cadence import Epochs, Every, Progress, Steps
-from wf.errors import DataError, UsageError, unknown
+from wf.errors import DataError, UsageError, WfError, unknown
 from wf.events import EVENTS, check_events, listeners
 from wf.feed import Batches, Losses, read_each
-from wf.protocols import Checkpointer, Evaluator, Stateful, TrainData, Trainer
+from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 
 
 class Loop:
@@ -44,6 +47,10 @@ class Loop:
         larger_is_better: The direction of `monitor`.
         parts: What is saved beside the position: model, optimizer, ... by name.
         agree: Makes one decision of many processes; see `Strategy.agree`.
+        name_of: What a part is called in the note on an error that it raises.
+        hook_failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to
+            go on without that part's listening.
+        modes: Puts the weights that are judged and kept into the model, where they are not those that are trained.
 
     Raises:
         UsageError: For a cadence or a choice that there is not.
@@ -66,6 +73,9 @@ class Loop:
         larger_is_better: bool = False,
         parts: Mapping[str, Stateful] | None = None,
         agree: Callable[[bool], bool] = bool,
+        name_of: Callable[[Any], str] = lambda part: type(part).__name__,
+        hook_failed: Callable[[Loop, Any, str, Exception], bool] = lambda *_: False,
+        modes: Modes | None = None,
     ) -> None:
         _check_settings(log_every, eval_every, keep)
         self.trainer, self.evaluator, self.checkpointer = trainer, evaluator, checkpointer
@@ -74,6 +84,8 @@ class Loop:
         self.eval_splits, self.final_splits = tuple(eval_splits), tuple(final_splits)
         self.keep, self.monitor, self.larger_is_better = keep, monitor, larger_is_better
         self.parts, self.agree = dict(parts or {}), agree
+        self._name_of, self._hook_failed = name_of, hook_failed
+        self._modes, self._judging = modes, False
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
         """The last figures of each split, as ``validation/loss``."""
@@ -95,7 +107,7 @@ class Loop:
         self._saved_at = (-1, -1)
         self._evaluated_at: dict[str, int] = {}
         self._saved_time = time.monotonic()
-        self._events: dict[str, tuple[Callable[..., None], ...]] = {}
+        self._events: dict[str, list[Callable[..., None]]] = {}
 
     def run(self, data: TrainData | Iterable[Any], until: Epochs | Steps) -> Loop:
         """Train on `data` until `until`, from where `progress` stands.
@@ -118,6 +130,9 @@ class Loop:
         self.stop_reason = self._stop_requested = None
         self.finished, self._saved_time = False, time.monotonic()
         self._bind()
+        self._judging = False
+        if self._modes is not None:
+            self._modes.to_train()
         progress, train_step, step_end = self.progress, self.trainer.train_step, self._events["on_step_end"]
         try:
             self._call("on_run_start", self)
@@ -132,7 +147,11 @@ class Loop:
                     progress.batch += 1
                     progress.samples += batch.size
                     for listen in step_end:
-                        listen(self)
+                        try:
+                            listen(self)
+                        except Exception as error:
+                            if not self._goes_on(listen, "on_step_end", error):
+                                raise
                     if progress.step >= self._pause_at and self._pause():
                         break
                 else:
@@ -163,11 +182,12 @@ class Loop:
         """Evaluate `splits` now and tell the listeners: a sync point."""
         if self.evaluator is None:
             return
-        for split in splits:
-            figures = self.evaluator.evaluate(split)
-            self._evaluated_at[split] = self.progress.step
-            self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
-            self._call("on_evaluation_end", self, split, figures)
+        with self._judged():
+            for split in splits:
+                figures = self.evaluator.evaluate(split)
+                self._evaluated_at[split] = self.progress.step
+                self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
+                self._call("on_evaluation_end", self, split, figures)
 
     def save(self) -> None:
         """Commit a checkpoint of the present state, unless this very step has been saved."""
@@ -176,7 +196,8 @@ class Loop:
         self._read()
         if not self._losses.finite:
             self.log()  # a hook that watches for it hears of it before the commit
-        place = self.checkpointer.save(self.state_dict(), asdict(self.progress), self.metrics)
+        with self._judged():
+            place = self.checkpointer.save(self.state_dict(), asdict(self.progress), self.metrics)
         self._saved_at, self._saved_time = (self.progress.epoch, self.progress.step), time.monotonic()
         self._call("on_checkpoint_end", self, place)
 
@@ -188,7 +209,7 @@ class Loop:
             "metrics": dict(self.metrics),
             "best": self.best,
             "losses": asdict(self._losses),
-            "parts": {name: dict(part.state_dict()) for name, part in self._stateful().items()},
+            "parts": {name: self._state_of(part) for name, part in self._stateful().items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
@@ -209,7 +230,8 @@ class Loop:
                 f"\n  only in the run: {sorted(set(here) - set(there)) or '-'}"
             )
         for name in here.keys() & there.keys():
-            here[name].load_state_dict(there[name])
+            if there[name] is not None:  # of a hook that could not say it
+                here[name].load_state_dict(there[name])
         self.progress = Progress(**state["progress"])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
@@ -232,22 +254,57 @@ class Loop:
             self._losses.add(losses, self._sizes)
             self._pending, self._sizes = [], []
 
+    def _state_of(self, part: Stateful) -> dict[str, Any] | None:
+        """A part's state; None for a hook that fails to give it and without which the run goes on."""
+        try:
+            return dict(part.state_dict())
+        except Exception as error:
+            if not self._goes_on_without(part, "state_dict", error):
+                raise
+        return None
+
+    def _all_parts(self) -> list[Any]:
+        parts = (self.trainer, self.evaluator, self.checkpointer, *self.hooks)
+        return [part for part in parts if part is not None]
+
     def _bind(self) -> None:
-        parts = [part for part in (self.trainer, self.evaluator, self.checkpointer, *self.hooks) if part is not None]
+        parts = self._all_parts()
         check_events(parts)
-        self._events = {event: listeners(event, parts) for event in EVENTS}
+        self._events = {event: list(listeners(event, parts)) for event in EVENTS}
         clippers = self._events["on_gradients_ready"]
         if hasattr(self.trainer, "before_update"):
-            self.trainer.before_update = tuple(_with_run(call, self) for call in clippers)
+            tell = functools.partial(self._call, "on_gradients_ready", self)
+            self.trainer.before_update = (tell,) if clippers else ()
         elif clippers:
             raise UsageError(
                 f"{type(self.trainer).__name__} does not announce its gradients (it has no attribute "
-                f"'before_update'), so these hooks cannot work: {', '.join(_owner(call) for call in clippers)}"
+                f"'before_update'), so these hooks cannot work: "
+                + ", ".join(self._name_of(self._owner(call, "on_gradients_ready")) for call in clippers)
             )
 
     def _call(self, event: str, *args: Any) -> None:
         for listen in self._events.get(event, ()):
-            listen(*args)
+            try:
+                listen(*args)
+            except Exception as error:
+                if not self._goes_on(listen, event, error):
+                    raise
+
+    def _goes_on(self, listen: Callable[..., None], event: str, error: Exception) -> bool:
+        """Whether the run goes on after a listener's error."""
+        return self._goes_on_without(self._owner(listen, event), event, error)
+
+    def _goes_on_without(self, part: Any, event: str, error: Exception) -> bool:
+        """Name the part that failed in `event`; True when the run goes on and it listens to nothing any more."""
+        if isinstance(error, WfError) or blamed(error):  # raised on purpose, or by a part that this one called
+            return False
+        blame(error, f"{self._name_of(part)}, at {event}")
+        if not self._hook_failed(self, part, event, error):
+            return False
+        for name, listening in self._events.items():  # in place: they may be in the middle of being told
+            gone = listeners(name, [part])
+            listening[:] = [_deaf if call in gone else call for call in listening]
+        return True
 
     def _tell_of(self, error: BaseException) -> None:
         """Tell every listener of an error; one that fails itself must not hide it."""
@@ -255,7 +312,12 @@ class Loop:
             try:
                 listen(self, error)
             except Exception as another:
-                error.add_note(f"{_owner(listen)}.on_exception failed too: {type(another).__name__}: {another}")
+                name = self._name_of(self._owner(listen, "on_exception"))
+                error.add_note(f"{name} failed too, at on_exception: {type(another).__name__}: {another}")
+
+    def _owner(self, listen: Callable[..., None], event: str) -> Any:
+        """The part that listens to an event with this method."""
+        return next((part for part in self._all_parts() if listen in listeners(event, [part])), listen)
 
     def _done(self) -> bool:
         return self._stopping() or self._reached(Epochs) or self._reached(Steps)
@@ -342,12 +404,28 @@ class Loop:
         self.save()
         self.log()  # after the checkpoint, so that a run that goes on from it has the records of an uninterrupted one
         self.finished = True
-        if self.keep == "best" and self.checkpointer is not None and self.best is not None:
-            self._restore_best()
-            self._evaluated_at = {}
-        step = self.progress.step
-        self.evaluate([split for split in self.final_splits if self._evaluated_at.get(split) != step])
-        self._call("on_run_end", self)
+        with self._judged():
+            if self.keep == "best" and self.checkpointer is not None and self.best is not None:
+                self._restore_best()
+                self._evaluated_at = {}
+            step = self.progress.step
+            self.evaluate([split for split in self.final_splits if self._evaluated_at.get(split) != step])
+            self._call("on_run_end", self)
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """The weights that are judged and kept are in the model; from the end of the run on they stay there."""
+        if self._modes is None or self._judging:
+            yield
+            return
+        self._judging = True
+        self._modes.to_eval()
+        try:
+            yield
+        finally:
+            if not self.finished:
+                self._modes.to_train()
+                self._judging = False
 
     def _restore_best(self) -> None:
         assert self.checkpointer is not None
@@ -376,9 +454,5 @@ def _due(cadence: Every | None, count: int, unit: str) -> bool:
     return cadence is not None and cadence.due(count, unit)
 
 
-def _with_run(call: Callable[..., None], run: Loop) -> Callable[[], None]:
-    return lambda: call(run)
-
-
-def _owner(call: Callable[..., None]) -> str:
-    return type(getattr(call, "__self__", call)).__name__
+def _deaf(*_: Any) -> None:
+    """What stands in for a listener that is not told any more."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from wf.component import REQUIRED, Component, Nested, Param
+from wf.component import REQUIRED, Component, FromRun, Nested, Param
 from wf.errors import PluginError, UsageError, article, unknown
 
 RUN_VALUES: dict[str, str] = {
@@ -34,8 +34,11 @@ RUN_VALUES: dict[str, str] = {
     "feature_names": "list[str]: one an input column",
     "model": "torch.nn.Module: the model as it is trained",
     "params": "list[Parameter]: the trainable parameters of model and loss",
+    "param_groups": "list[dict]: params in two groups: hidden=True, the weight matrices and kernels between the first "
+    "and the last layer; hidden=False, all others",
     "loss": "the loss, links included: called with (predictions, targets)",
     "optimizer": "torch.optim.Optimizer",
+    "optimizer_traits": "OptimizerTraits: how the optimizer is stepped",
     "scheduler": "torch.optim.lr_scheduler.LRScheduler, or None",
     "scheduler_interval": "str: when the scheduler is stepped: step, epoch or evaluation",
     "metrics": "dict[str, Metric]: the run's metrics by name",
@@ -45,6 +48,7 @@ RUN_VALUES: dict[str, str] = {
     "strategy": "Strategy: processes and devices",
     "steps_per_epoch": "int: updates in an epoch",
     "total_steps": "int: updates in the whole run",
+    "total_epochs": "int: epochs in the whole run, the last one perhaps not whole",
     "monitor": "str: the figure that decides what is best, as validation/loss",
     "directions": "dict[str, bool]: whether a larger figure is better, by name without the split",
     "run_dir": "Path: the run directory, or None where nothing is written",
@@ -61,12 +65,13 @@ def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> 
 
     Args:
         component: Its declaration; `params` there wins.
-        load: Gives the target; called only when the declaration does not say the options.
+        load: Gives what has its signature; called only when the declaration does not say the options.
     """
     params = component.params
     if params is None:
         target = load()
-        params = from_signature(target, skip=len(component.args) + (2 if is_function_loss(component, target) else 0))
+        num_args = 0 if component.like else len(component.args)
+        params = from_signature(target, skip=num_args + (2 if is_function_loss(component, target) else 0))
     _check_inject(component, params)
     return tuple(_with_source(param, component.inject) for param in params)
 
@@ -156,7 +161,9 @@ def type_name(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         kind = nested_kind(annotation)
-        return f"{article(kind)} {kind}" if kind else type_name(args[0])
+        if kind is None:
+            return type_name(args[0])
+        return f"list[{kind}]" if takes_several(annotation) else f"{article(kind)} {kind}"
     if origin is typing.Literal:
         return "|".join(str(arg) for arg in args)
     if origin in (typing.Union, types.UnionType):
@@ -165,6 +172,8 @@ def type_name(annotation: Any) -> str:
         return "any"
     if isinstance(annotation, str):
         return annotation
+    if isinstance(annotation, list):  # the arguments of a Callable
+        return f"[{', '.join(map(type_name, annotation))}]"
     if origin is not None:
         inner = ", ".join("..." if arg is Ellipsis else type_name(arg) for arg in args)
         return f"{getattr(origin, '__name__', origin)}[{inner}]"
@@ -173,11 +182,15 @@ def type_name(annotation: Any) -> str:
 
 def nested_kind(annotation: Any) -> str | None:
     """The kind of component that a parameter is itself, by its annotation."""
+    return marker.kind if (marker := _marker(annotation, Nested)) else None
+
+
+def takes_several(annotation: Any) -> bool:
+    """Whether a parameter that is itself a component takes a list of them."""
     args = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Annotated:
-        return next((extra.kind for extra in args[1:] if isinstance(extra, Nested)), None)
-    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return next(filter(None, map(nested_kind, args)), None) if is_union else None
+        return typing.get_origin(args[0]) is list
+    return _is_union(annotation) and any(map(takes_several, args))
 
 
 def allows_none(annotation: Any) -> bool:
@@ -198,6 +211,10 @@ def _check_inject(component: Component, params: Sequence[Param]) -> None:
             raise PluginError(unknown("option", name, names, of=of))
         if source not in RUN_VALUES:
             raise PluginError(unknown("run value", source, RUN_VALUES, of=of))
+    for param in params:
+        if param.source is not None and param.source not in RUN_VALUES:
+            of = f"{component.kind} '{component.name}', option '{param.name}'"
+            raise PluginError(unknown("run value", param.source, RUN_VALUES, of=of))
 
 
 def _with_source(param: Param, inject: Mapping[str, str]) -> Param:
@@ -212,13 +229,32 @@ def _with_source(param: Param, inject: Mapping[str, str]) -> Param:
 
 
 def _param(parameter: inspect.Parameter, annotation: Any, help_text: str) -> Param:
+    filled = _marker(annotation, FromRun)
+    if filled and not _is_union(annotation):
+        annotation = typing.get_args(annotation)[0]
     return Param(
         name=parameter.name,
         type=Any if annotation is parameter.empty else annotation,
         default=REQUIRED if parameter.default is parameter.empty else parameter.default,
         help=help_text,
         kind=nested_kind(annotation),
+        source=filled.source if filled else None,
     )
+
+
+_Marker = typing.TypeVar("_Marker")
+
+
+def _marker(annotation: Any, kind: type[_Marker]) -> _Marker | None:
+    """What marks an annotation, or one in a union; None where nothing does."""
+    args = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return next((extra for extra in args[1:] if isinstance(extra, kind)), None)
+    return next((found for arg in args if (found := _marker(arg, kind))), None) if _is_union(annotation) else None
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -280,7 +316,7 @@ def _validate(annotation: Any, value: Any) -> Any:
 
 def _wants_number(annotation: Any) -> bool:
     """Whether true and false would be taken for 1 and 0."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if _is_union(annotation):
         args = typing.get_args(annotation)
         return any(map(_wants_number, args)) and bool not in args and Any not in args
     return annotation in (int, float)
@@ -308,6 +344,6 @@ def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> 
 def _choices(annotation: Any) -> list[str]:
     if typing.get_origin(annotation) is typing.Literal:
         return [str(arg) for arg in typing.get_args(annotation)]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if _is_union(annotation):
         return [choice for arg in typing.get_args(annotation) for choice in _choices(arg)]
     return []

@@ -6,18 +6,20 @@ Only what the dataset's own data tell (its targets, its number of samples) is le
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wf.compatibility import LINKS, dataset_targets, resolve
-from wf.compatibility import check as check_fit
-from wf.component import KINDS, MANY
+from wf.building import Builder, check_options, listed, name_of_live
+from wf.compatibility import DEFAULTS, LINKS
+from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, unknown
-from wf.parameters import check_known
+from wf.fitting import check as check_fit
+from wf.parameters import convert, takes_several, without_null
 from wf.registry import Entry, Registry
-from wf.runfile import GENERAL, RunFile, apply_many, check
-from wf.traits import DatasetTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
+from wf.rules import Known, Part, with_parts
+from wf.runfile import GENERAL, RunFile, apply_many, check, on_error_of, options_of
+from wf.traits import DatasetTraits, SchedulerTraits
 
 DEFAULT_USE: dict[str, str] = {
     "dataset": "digits",
@@ -47,9 +49,34 @@ def prepare(document: Mapping[str, Any], registry: Registry) -> RunFile:
         UsageError: For an unknown key or name, or components that cannot go together whatever the data.
     """
     plan = complete(document, registry)
-    _check_step_protocol(plan, registry)
-    _check_loss(plan, registry)
+    parts = parts_of(_with_defaults(plan, registry), Builder(registry).entry)
+    check_fit(parts, Known(links=plan["links"], evaluated=tuple(plan["eval_splits"])), registry)
     return plan
+
+
+def parts_of(
+    plan: Mapping[str, Any], find: Callable[[str, Any], Entry | None], taken: frozenset[str] | None = None
+) -> list[Part]:
+    """The components of a run of which can be said whether they fit, in the order in which they are made.
+
+    Args:
+        plan: The run file.
+        find: Looks up the component of a kind and a name; None for a live object.
+        taken: The run values that the trainer takes, where they are known. A default optimizer is none of the user's
+            choice, so it is left out where the trainer takes none.
+    """
+    parts = []
+    for kind in ("dataset", "transform", "model", "loss", "metric", "trainer", "optimizer", "scheduler"):
+        value = plan.get(kind) or []
+        for table in value if isinstance(value, list) else [value]:
+            if "use" not in table:
+                continue
+            entry = find(kind, table["use"])
+            name = entry.component.name if entry else name_of_live(table["use"])
+            parts.append(Part(kind=kind, name=name, entry=entry, watched=_watched(entry, table, plan["monitor"])))
+    taken = with_parts(Known(taken=taken), parts).taken
+    own = plan.get("optimizer") != {"use": DEFAULT_USE["optimizer"]} or taken is None or "optimizer" in taken
+    return parts if own else [part for part in parts if part.kind != "optimizer"]
 
 
 def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
@@ -72,6 +99,8 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": DEFAULT_HOOKS}
     for kind, names in defaults.items():
         plan[kind] = with_changes(kind, plan.get(kind), names)
+    for table in plan["hook"]:
+        on_error_of(table)
     check_names(plan, registry)
     return plan
 
@@ -88,23 +117,46 @@ def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
 
 
 def check_names(plan: Mapping[str, Any], registry: Registry) -> None:
-    """Look up every name of a run, and the options of those that declare them, without importing a target.
+    """Look up every name of a run, and the options as far as they are known without importing a target.
 
     Raises:
-        UsageError: For the first unknown one.
+        UsageError: For the first unknown name, or value that does not fit.
     """
     for kind in KINDS:
         value = plan.get(kind)
         if isinstance(value, Mapping) and "tables" in value:
             value = value["tables"]
         for table in value if isinstance(value, list) else [value] if value else []:
-            use = table.get("use") if isinstance(table, Mapping) else table
-            if not isinstance(use, str):
-                continue
-            component = registry.find(kind, use).component
-            if component.params is not None:
-                names = [name for name in table if name != "use"]
-                check_known(names, component.params, f"{kind} '{component.name}'", f"{kind} {component.name}")
+            _check_table(kind, table, registry)
+
+
+def _check_table(kind: str, table: Any, registry: Registry) -> None:
+    """Look up a component's name, and its options and their values."""
+    use = table.get("use") if isinstance(table, Mapping) else table
+    if not isinstance(use, str):
+        return
+    entry = registry.find(kind, use)
+    options = options_of(kind, table) if isinstance(table, Mapping) else {}
+    params = entry.params_unloaded() if options else None
+    if params is None:
+        return
+    current = check_options(entry, options, params)
+    for param in params:
+        if param.name in current:
+            _check_value(param, without_null(current[param.name]), f"{kind} '{entry.component.name}'", registry)
+
+
+def _check_value(param: Param, value: Any, owner: str, registry: Registry) -> None:
+    """Refuse a value that certainly does not fit; one that was not written in a run file is left for later."""
+    from wf.static import is_exact  # 7 ms, and only where there are options
+
+    if param.kind is not None and value is not None and takes_several(param.type):
+        for table in listed(param.kind, value, owner):
+            _check_table(param.kind, table, registry)
+    elif param.kind is not None:
+        _check_table(param.kind, value, registry)
+    elif is_exact(param.type) and (value is None or isinstance(value, (str, int, float, list, dict))):
+        convert(param, value, owner)
 
 
 def data_dir() -> Path:
@@ -115,19 +167,24 @@ def data_dir() -> Path:
     return Path(cache).expanduser() / "wf"
 
 
-def _check_loss(plan: Mapping[str, Any], registry: Registry) -> None:
-    """Refuse a loss that cannot fit the dataset by their traits alone."""
-    traits = _traits(registry, "loss", plan.get("loss", {}).get("use"))
-    targets = dataset_targets(_traits(registry, "dataset", plan["dataset"]["use"]))
-    model = _traits(registry, "model", plan["model"]["use"])
-    if not isinstance(traits, LossTraits) or targets is None:
-        return
-    for num_classes in (2, 3):  # two classes may fit where more do not; only a misfit of both is certain
-        known = model if isinstance(model, ModelTraits) else None
-        if not isinstance(resolve(targets, num_classes, known, traits, plan.get("links")), list):
-            return
-    names = {kind: str(plan[kind]["use"]) for kind in ("dataset", "model", "loss")}
-    check_fit(registry, targets, None, names, known, traits, {}, plan.get("links"))
+def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
+    """The plan with the loss and the metrics that the dataset's targets will choose, where these are known already."""
+    traits = _traits(registry, "dataset", plan["dataset"]["use"])
+    defaults = DEFAULTS.get(getattr(traits, "targets", None) or "")
+    if defaults is None or not all(registry.has("metric", name) for name in defaults.metrics):
+        return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
+    loss = {"use": defaults.loss} if registry.has("loss", defaults.loss) else {}
+    metrics = with_changes("metric", plan.get("metric"), defaults.metrics)
+    return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": metrics}
+
+
+def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str | None:
+    """The figure that a scheduler of evaluations waits for: of its option `monitor`, or what the run fills in there."""
+    traits = entry.component.traits if entry else None
+    if entry is None or not isinstance(traits, SchedulerTraits) or traits.interval != "evaluation":
+        return None
+    filled = any(param.source == "monitor" for param in entry.params_unloaded() or ())
+    return str(table.get("monitor", monitor)) if filled else None
 
 
 def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
@@ -175,20 +232,3 @@ def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
 
 def _traits(registry: Registry, kind: str, use: Any) -> Any:
     return registry.find(kind, use).component.traits if isinstance(use, str) else None
-
-
-def _check_step_protocol(plan: Mapping[str, Any], registry: Registry) -> None:
-    trainer = _traits(registry, "trainer", plan["trainer"]["use"])
-    optimizer = _traits(registry, "optimizer", plan["optimizer"]["use"])
-    if not isinstance(trainer, TrainerTraits) or not isinstance(optimizer, OptimizerTraits):
-        return
-    if optimizer.step not in trainer.steps:
-        fitting = [
-            entry.component.name
-            for entry in registry.entries("optimizer")
-            if getattr(entry.component.traits, "step", "plain") in trainer.steps
-        ]
-        raise UsageError(
-            f"optimizer '{plan['optimizer']['use']}' is stepped as '{optimizer.step}', which trainer "
-            f"'{plan['trainer']['use']}' does not do\n  optimizers that fit: {', '.join(fitting)}"
-        )

@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
-import importlib.util
 import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import pluggy
 
-from wf import hookspecs
+from wf import hookspecs, source
 from wf.component import Catalogue, Component
+from wf.distributions import (
+    DamagedMetadataError,
+    Distribution,
+    builtin_distributions,
+    core_version,
+    plugin_entry_points,
+    unsupported_core,
+)
 from wf.errors import PluginError, UsageError, closest, unknown
+from wf.modules import describe, import_module, is_path, is_there, missing_module, missing_package, normalize
+from wf.settings import AllowList
 
-GROUP = "wf.plugins"
-BUILTIN_EXTRA = "builtin"
-"""The extra of wf-core that names the distributions that come with it; `--only-builtin` loads just these."""
+HOOKS = ("wf_components",)
+"""The hooks that a plugin may implement."""
+HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "pandas", "scipy")
+"""Modules that take long to import, which a declaration has no need of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +47,23 @@ class Plugin:
     distribution: str | None
     version: str | None
     module: str
-    status: Literal["ok", "failed", "blocked"]
+    entry_point: str | None = None
+    """As its distribution states it: ``main = wf_losses.plugin``."""
+    status: Literal["ok", "failed", "blocked", "incompatible"]
     error: str | None = None
-    """What went wrong, in one line, with the likely fix."""
+    """Why it is not loaded, in one line."""
+    fix: str | None = None
+    """What would probably help, in one line."""
     details: str | None = None
     """The whole traceback."""
     import_ms: float = 0.0
+    pulled_in: tuple[str, ...] = ()
+    """The heavy modules that its declaration imported, of those that were not there before."""
+    unmarked: tuple[str, ...] = ()
+    """Its functions that are named like a hook, or nearly so, and are not marked with ``@hookimpl``."""
     components: tuple[Component | Catalogue, ...] = ()
+    promised: tuple[tuple[str, str], ...] = ()
+    """Kind and name of what a plugin that is not loaded would have brought, as far as its source says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +77,11 @@ class Selection:
     only_builtin: bool = False
     autoload: bool = True
     """Whether entry points are followed at all (`WF_DISABLE_PLUGIN_AUTOLOAD`)."""
+    allow: tuple[AllowList, ...] = ()
+    """Lists that each have to name an installed plugin before it is imported; none allows all."""
 
     @classmethod
-    def parse(cls, names: Iterable[str], *, only_builtin: bool = False) -> Selection:
+    def parse(cls, names: Iterable[str], *, only_builtin: bool = False, allow: Iterable[AllowList] = ()) -> Selection:
         """Sort the values of ``-p`` into what is to be loaded and what is not."""
         names = list(names)
         return cls(
@@ -69,120 +89,91 @@ class Selection:
             blocked=frozenset(normalize(name[3:]) for name in names if name.startswith("no:")),
             only_builtin=only_builtin,
             autoload=os.environ.get("WF_DISABLE_PLUGIN_AUTOLOAD", "") in ("", "0"),
+            allow=tuple(allow),
         )
 
+    def objection(self, found: _Found, builtin: frozenset[str]) -> str | None:
+        """Why a plugin is not to be imported, in words; None if it may be."""
+        if any(_is(found, name) for name in self.blocked):
+            return f"left out by -p no:{found.name}"
+        if found.asked_for or found.distribution is None:
+            return None
+        name = found.distribution.name
+        lists = [one.place for one in self.allow if not one.allows(name, builtin=normalize(name) in builtin)]
+        return f"not in the allow-list of {' and '.join(lists)}" if lists else None
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class _Found:
     """A plugin that may be loaded."""
 
     name: str
     module: str
-    distribution: str | None = None
-    version: str | None = None
-    loader: Any = field(default=None, repr=False)
+    loader: Any
+    entry_point: str | None = None
+    distribution: Distribution | None = None
+    asked_for: bool = False
+    """Named with ``-p`` on this very line."""
+
+    def record(self, status: Literal["ok", "failed", "blocked", "incompatible"], **fields: Any) -> Plugin:
+        """The plugin, with what became of it."""
+        return Plugin(
+            name=self.name,
+            distribution=self.distribution.name if self.distribution else None,
+            version=self.distribution.version if self.distribution else None,
+            module=self.module,
+            entry_point=self.entry_point,
+            status=status,
+            promised=() if status == "ok" else source.declared_names(self.module),
+            **fields,
+        )
 
 
 def discover(selection: Selection = Selection()) -> list[Plugin]:
     """Find and load the selected plugins.
 
     Returns:
-        One record a plugin, by name; failed and blocked ones included.
+        One record a plugin, by name; those that failed, are blocked or do not support this wf included.
 
     Raises:
         UsageError: When ``-p no:NAME`` names no plugin, or ``-p`` names no module or file.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    found = _with_own_names([*(_installed(selection) if selection.autoload else ()), *map(_named, selection.extra)])
-    blocked = {name for name in selection.blocked if any(_is(plugin, name) for plugin in found)}
-    if selection.blocked - blocked and selection.autoload and not selection.only_builtin:
-        word = sorted(selection.blocked - blocked)[0]
-        raise UsageError(unknown("plugin in -p no:", word, [plugin.name for plugin in found]))
-    plugins = [
-        _blocked(plugin) if any(_is(plugin, name) for name in blocked) else _load(manager, plugin) for plugin in found
-    ]
+    builtin = builtin_distributions() if selection.only_builtin or selection.allow else frozenset()
+    installed = _installed(builtin if selection.only_builtin else None) if selection.autoload else ()
+    found = _with_own_names([*installed, *map(_named, selection.extra)])
+    _check_blocked(selection, found)
+    version = core_version()
+    plugins = []
+    for plugin in found:
+        objection = selection.objection(plugin, builtin)
+        plugins.append(plugin.record("blocked", error=objection) if objection else _load(manager, plugin, version))
     return sorted(plugins, key=lambda plugin: plugin.name)
 
 
-def normalize(name: str) -> str:
-    """A distribution's name as PEP 503 writes it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _check_blocked(selection: Selection, found: Sequence[_Found]) -> None:
+    """Refuse a ``-p no:NAME`` that names nothing, where that can be told."""
+    wrong = sorted(name for name in selection.blocked if not any(_is(plugin, name) for plugin in found))
+    if wrong and selection.autoload and not selection.only_builtin:
+        raise UsageError(unknown("plugin in -p no:", wrong[0], [plugin.name for plugin in found]))
 
 
-def builtin_distributions() -> frozenset[str]:
-    """The distributions that come with wf-core, as its own metadata says."""
-    try:
-        requirements = importlib.metadata.requires("wf-core") or []
-    except importlib.metadata.PackageNotFoundError:
-        return frozenset()
-    marker = re.compile(rf"extra\s*==\s*['\"]{BUILTIN_EXTRA}['\"]")
-    names = (re.match(r"[A-Za-z0-9._-]+", text) for text in requirements if marker.search(text))
-    return frozenset(normalize(name[0]) for name in names if name)
-
-
-def import_module(name: str) -> ModuleType:
-    """Import a module by its name or by its file's path.
-
-    Raises:
-        UsageError: When there is no such file.
-    """
-    if not is_path(name):
-        return importlib.import_module(name)
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
-        hint = f"\n  in that folder: {', '.join(near)}" if near else ""
-        raise UsageError(f"there is no file '{name}'{hint}")
-    module_name = f"wf_file_{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[module_name]
-        raise
-    return module
-
-
-def is_path(name: str) -> bool:
-    """Whether `name` says a Python file rather than a module."""
-    return name.endswith(".py") or "/" in name or os.sep in name
-
-
-def explain(error: BaseException) -> str:
-    """An import's failure in one line, with the likely fix."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-    package = (getattr(error, "name", None) or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package and _is_missing(package):
-        return f"{text} (try: pip install {package})"
-    return text
-
-
-def _is_missing(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is None
-    except (ImportError, ValueError):
-        return False
-
-
-def _installed(selection: Selection) -> list[_Found]:
-    builtin = builtin_distributions() if selection.only_builtin else frozenset()
+def _installed(only: frozenset[str] | None) -> list[_Found]:
+    """The plugins of the installed distributions, or of some of them."""
     found: list[_Found] = []
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        distribution = entry.dist.name if entry.dist else None
-        if selection.only_builtin and normalize(distribution or "") not in builtin:
+    names: set[str] = set()
+    for entry, distribution in sorted(plugin_entry_points(), key=lambda pair: normalize(pair[1].name)):
+        name = normalize(distribution.name)
+        if only is not None and name not in only:
             continue
-        name = normalize(distribution) if distribution else entry.name
-        if any(other.name == name for other in found):
+        if name in names:
             name = f"{name}[{entry.name}]"
-        version = entry.dist.version if entry.dist else None
-        found.append(_Found(name, entry.value, distribution, version, entry.load))
+        names.add(name)
+        text = f"{entry.name} = {entry.value}"
+        found.append(
+            _Found(name=name, module=entry.value, entry_point=text, distribution=distribution, loader=entry.load)
+        )
     return found
 
 
@@ -194,77 +185,80 @@ def _named(name: str) -> _Found:
             near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
             hint = f"\n  did you mean {' or '.join(str(path.with_name(word)) for word in near)}?" if near else ""
             raise UsageError(f"-p {name}: there is no such file{hint}")
-        return _Found(path.stem, str(path), loader=lambda: import_module(name))
-    if not _is_there(name):
+        return _Found(name=path.stem, module=str(path), loader=lambda: import_module(name), asked_for=True)
+    if not is_there(name):
         raise UsageError(
             f"-p {name}: there is no such module\n  say a module's dotted name or a file's path (./{name}.py)"
         )
-    return _Found(name, name, loader=lambda: importlib.import_module(name))
-
-
-def _is_there(module: str) -> bool:
-    """Whether there is a module of that name, or a package of it that cannot be imported, as loading it will tell."""
-    try:
-        return not module.startswith(".") and importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError as error:
-        return error.name is None or not f"{module}.".startswith(f"{error.name}.")
-    except ValueError:  # the main program
-        return False
-    except (Exception, SystemExit):
-        return True
+    return _Found(name=name, module=name, loader=lambda: importlib.import_module(name), asked_for=True)
 
 
 def _with_own_names(found: Sequence[_Found]) -> list[_Found]:
-    """Each plugin once, under a name of its own: a file that is named like another plugin gets its path beside it."""
-    kept: dict[str, _Found] = {}
+    """What ``-p`` names beside what is installed already is one; a file named like another plugin gets its path."""
+    kept: list[_Found] = []
+    places: dict[str, int] = {}
     names: set[str] = set()
     for plugin in found:
         place = str(Path(plugin.module).resolve()) if is_path(plugin.module) else plugin.module
-        if place in kept:
+        if plugin.entry_point is None and place in places:
+            kept[places[place]] = replace(kept[places[place]], asked_for=True)
             continue
-        kept[place] = replace(plugin, name=f"{plugin.name}[{plugin.module}]") if plugin.name in names else plugin
-        names.add(kept[place].name)
-    return list(kept.values())
+        places.setdefault(place, len(kept))
+        kept.append(replace(plugin, name=f"{plugin.name}[{plugin.module}]") if plugin.name in names else plugin)
+        names.add(kept[-1].name)
+    return kept
 
 
 def _is(plugin: _Found, name: str) -> bool:
-    return name in (normalize(plugin.name), normalize(plugin.distribution or ""))
+    return name in (normalize(plugin.name), normalize(plugin.distribution.name if plugin.distribution else ""))
 
 
-def _blocked(found: _Found) -> Plugin:
-    return Plugin(
-        name=found.name,
-        distribution=found.distribution,
-        version=found.version,
-        module=found.module,
-        status="blocked",
-        error="blocked by -p no:",
-    )
-
-
-def _load(manager: pluggy.PluginManager, found: _Found) -> Plugin:
-    started = time.perf_counter()
-    record: dict[str, Any] = {"status": "ok"}
+def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> Plugin:
+    """Import a plugin and ask it for its components, whatever it does."""
+    distribution = found.distribution
+    if distribution and (supported := unsupported_core(distribution.requires, version)) is not None:
+        return found.record(
+            "incompatible",
+            error=f"it supports wf-core {supported}, and {version} is installed",
+            fix=f"pip install --upgrade {distribution.name}, or install a wf-core that it supports",
+        )
+    started, before = time.perf_counter(), set(sys.modules)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for what was asked for
             module = found.loader()
-            record["components"] = _components(manager, module, found.name)
-    except (Exception, SystemExit) as error:  # whatever a plugin does, it must not end wf
-        record = {"status": "failed", "error": explain(error), "details": traceback.format_exc()}
-    return Plugin(
-        name=found.name,
-        distribution=found.distribution,
-        version=found.version,
-        module=found.module,
+            components = _components(manager, module, found.name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin does, it must not end wf
+        return found.record("failed", error=describe(error), fix=_fix(found, error), details=traceback.format_exc())
+    return found.record(
+        "ok",
+        components=components,
         import_ms=round(1000 * (time.perf_counter() - started), 1),
-        **record,
+        pulled_in=tuple(name for name in HEAVY if name in sys.modules and name not in before),
+        unmarked=tuple(unmarked_hooks(module)),
     )
+
+
+def _fix(found: _Found, error: BaseException) -> str:
+    """What would probably help a plugin that failed."""
+    distribution, module = found.distribution, missing_module(error)
+    if distribution is None and module:
+        return f"pip install {missing_package(error)}"
+    if distribution is None:
+        return f"mend {found.module}; its traceback: wf list-plugins -p {found.module} --traceback"
+    is_gone = module == re.split(r"[.:]", found.module)[0]  # its own package
+    if is_gone or isinstance(error, DamagedMetadataError):
+        return f"pip install --force-reinstall {distribution.name}"
+    if module:
+        return f"pip install {missing_package(error, distribution.required_names, distribution.missing_names())}"
+    return f"pip install --upgrade {distribution.name}, or tell its author"
 
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:
     """Register a plugin and ask it for its components."""
     if manager.is_registered(module):
-        raise PluginError(f"'{name}' is loaded already")
+        raise PluginError(f"'{name}' is loaded already, as plugin '{manager.get_name(module)}'")
     manager.register(module, name)
     _check_hooks(manager, module)
     components: list[Component | Catalogue] = []
@@ -272,6 +266,7 @@ def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[
         if implementation.plugin is module:
             components += _checked(implementation.function())
     _check_unique(components)
+    source.check_targets(components, str(getattr(module, "__name__", "")))
     return tuple(components)
 
 
@@ -279,9 +274,23 @@ def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:
     callers = manager.get_hookcallers(module) or []
     wrong = [caller.name for caller in callers if not caller.has_spec()]
     if wrong:
-        raise PluginError(unknown("hook", wrong[0], ["wf_components"]).replace("\n ", ";"))
+        raise PluginError(unknown("hook", wrong[0], HOOKS).replace("\n ", ";"))
     if not callers:
-        raise PluginError(f"{getattr(module, '__name__', module)!r} is no plugin: no function is marked with @hookimpl")
+        near = unmarked_hooks(module)
+        hint = f"; {near[0]} is there, without the mark" if near else ""
+        raise PluginError(
+            f"{getattr(module, '__name__', module)!r} is no plugin: no function is marked with @hookimpl{hint}"
+        )
+
+
+def unmarked_hooks(module: Any) -> list[str]:
+    """The functions of a plugin that are named like a hook, or nearly so, and are not marked with ``@hookimpl``."""
+    functions = [
+        name
+        for name, value in getattr(module, "__dict__", {}).items()
+        if callable(value) and not hasattr(value, "wf_impl")
+    ]
+    return [name for name in functions if name.startswith(f"{hookspecs.PROJECT}_") and closest(name, HOOKS)]
 
 
 def _checked(components: Any) -> Sequence[Component | Catalogue]:
@@ -298,7 +307,7 @@ def _checked(components: Any) -> Sequence[Component | Catalogue]:
 def _check_unique(components: Iterable[Component | Catalogue]) -> None:
     seen: set[tuple[str, str]] = set()
     for component in components:
-        names = (component.prefix,) if isinstance(component, Catalogue) else (component.name, *component.aliases)
+        names = (component.prefix,) if isinstance(component, Catalogue) else component.all_names
         for name in names:
             plain = name.lower().replace("_", "-")
             if (component.kind, plain) in seen:

@@ -81,6 +81,19 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
 
 
+class Modes(Protocol):
+    """Weights of which there are two: those that are trained, and those that are judged and kept. Called by the loop.
+
+    It begins a run with the former, and changes to the latter for evaluations and checkpoints and at the end.
+    """
+
+    def to_train(self) -> None:
+        """Put the weights that are trained into the model, as they were to the bit."""
+
+    def to_eval(self) -> None:
+        """Put the weights that are judged and kept into the model."""
+
+
 class Strategy(Protocol):
     """Where and how the run is carried out. Called by the experiment and, at sync points, by the loop."""
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wf.component import KINDS, Catalogue, Component, with_target
+from wf.component import KINDS, Catalogue, Component, Param, with_target
+from wf.deprecation import check_name
 from wf.errors import PluginError, UsageError, WfError, article, closest, unknown
-from wf.plugins import Plugin, Selection, discover, explain, import_module, is_path, normalize
+from wf.known import is_among, who_brings
+from wf.modules import explain, import_module, is_path, normalize
+from wf.parameters import parameters
+from wf.plugins import Plugin, Selection, discover
+from wf.settings import Pin
+from wf.settings import load as load_settings
+
+if TYPE_CHECKING:
+    from wf.static import Reading
 
 PLURALS = {**{f"{kind}s": kind for kind in KINDS}, "losses": "loss", "strategies": "strategy"}
 
@@ -22,11 +31,22 @@ class Entry:
 
     component: Component
     plugin: Plugin | None = None
+    refused: str = ""
+    """Why it cannot be used, for a catalogue's member that cannot."""
 
     @property
     def provider(self) -> str:
         """The plugin's name."""
         return self.plugin.name if self.plugin else "own code"
+
+    @property
+    def distribution(self) -> str:
+        """The name of the plugin's distribution, or of the plugin where there is none."""
+        return (self.plugin.distribution if self.plugin else None) or self.provider
+
+    def is_from(self, provider: str) -> bool:
+        """Whether its plugin, or that one's distribution, has that name."""
+        return self.plugin is not None and normalize(provider) in _names_of(self.plugin)
 
     def load(self) -> Callable[..., Any]:
         """The target itself.
@@ -34,10 +54,21 @@ class Entry:
         Raises:
             PluginError: When it cannot be imported, with the original exception and the likely fix.
         """
+        target = self.component.target
+        return self._import(target) if isinstance(target, str) else target
+
+    def described(self) -> Callable[..., Any]:
+        """What has the component's signature and docstring: the target, or what the declaration says it is like.
+
+        Raises:
+            PluginError: As for `load`.
+        """
+        return self._import(self.component.like)(*self.component.args) if self.component.like else self.load()
+
+    def _import(self, text: str) -> Callable[..., Any]:
+        """What a declaration says as ``module:Attr``."""
         component = self.component
-        if not isinstance(component.target, str):
-            return component.target
-        module_name, _, attribute = component.target.rpartition(":")
+        module_name, _, attribute = text.rpartition(":")
         try:
             module = import_module(module_name) if self.plugin is None else importlib.import_module(module_name)
         except WfError:
@@ -62,25 +93,71 @@ class Entry:
             raise UsageError(f"{self.component.target} is {type(target).__name__}, which cannot be called")
         return target  # type: ignore[no-any-return]  # checked just above
 
+    def reading(self) -> Reading | None:
+        """What the target's source file says; None where it takes importing the target to be certain."""
+        from wf.static import read  # 7 ms, and only where one component is looked at
+
+        target = self.component.target
+        return read(target) if isinstance(target, str) and not self.component.like else None
+
+    def params(self) -> tuple[Param, ...]:
+        """Its options; the target is imported only where its source does not say them for certain.
+
+        Classes that would have to be imported are replaced in the types by stand-ins of the same name, so values are
+        converted by the options of the target itself (`wf.building.Builder.params`).
+        """
+        return parameters(self.component, self._readable)
+
+    def params_unloaded(self) -> tuple[Param, ...] | None:
+        """As `params`, but None where the target would have to be imported."""
+        return None if self.component.params is None and self.reading() is None else self.params()
+
+    def doc(self) -> str:
+        """The target's docstring, without its indentation."""
+        return inspect.cleandoc(self._readable().__doc__ or "")
+
     def place(self) -> str | None:
         """``file:line`` of the target, where it can be told."""
-        target = inspect.unwrap(self.load())
+        if found := self.reading():
+            return f"{found.file}:{found.line}"
+        target = inspect.unwrap(self.described())
         try:
             file, (_, line) = inspect.getsourcefile(target), inspect.getsourcelines(target)
         except (TypeError, OSError):
             return None
         return f"{file}:{line}" if file else None
 
+    def source(self) -> str:
+        """The target's source code.
+
+        Raises:
+            TypeError, OSError: When it has none.
+        """
+        found = self.reading()
+        return found.source if found else inspect.getsource(inspect.unwrap(self.described()))
+
+    def _readable(self) -> Callable[..., Any]:
+        """The target, or what has its signature and docstrings."""
+        found = self.reading()
+        return found.target if found else self.described()
+
 
 class Registry:
     """Every component that the loaded plugins bring.
 
     Two plugins may bring the same name: both stay listed, the bare name is an error that names both, and
-    ``name@distribution`` picks one. No plugin has priority.
+    ``name@distribution`` picks one, and so does a pin. No plugin has priority.
+
+    Args:
+        plugins: What was discovered, those that are not loaded included.
+        pins: The providers that bare names mean; of several pins of a name the first one counts.
     """
 
-    def __init__(self, plugins: Iterable[Plugin]) -> None:
+    def __init__(self, plugins: Iterable[Plugin], pins: Iterable[Pin] = ()) -> None:
         self.plugins = tuple(plugins)
+        self.pins: dict[tuple[str, str], Pin] = {}
+        for pin in pins:
+            self.pins.setdefault((pin.kind, plain_name(pin.name)), pin)
         self._names: dict[tuple[str, str], list[Entry]] = {}
         self._aliases: dict[tuple[str, str], list[Entry]] = {}
         self._catalogues: dict[tuple[str, str], list[tuple[Catalogue, Plugin]]] = {}
@@ -89,9 +166,19 @@ class Registry:
                 self._add(component, plugin)
 
     @classmethod
-    def discover(cls, selection: Selection | None = None) -> Registry:
-        """The registry of the selected plugins; by default of the installed ones, as the environment says."""
-        return cls(discover(Selection.parse(()) if selection is None else selection))
+    def discover(cls, names: Iterable[str] = (), *, only_builtin: bool = False) -> Registry:
+        """The registry of the installed plugins, as the environment and the settings say.
+
+        Args:
+            names: Modules and files to load beside them, and ``no:NAME`` for what is to be left out.
+            only_builtin: Load just the plugins that come with wf.
+
+        Raises:
+            UsageError: For a name or a settings file that cannot be read.
+        """
+        settings = load_settings()
+        selection = Selection.parse(names, only_builtin=only_builtin, allow=settings.allow)
+        return cls(discover(selection), settings.pins)
 
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
         if isinstance(component, Catalogue):
@@ -99,7 +186,7 @@ class Registry:
             return
         entry = Entry(component, plugin)
         self._names.setdefault((component.kind, plain_name(component.name)), []).append(entry)
-        for alias in component.aliases:
+        for alias in (*component.aliases, *component.deprecated_names):
             self._aliases.setdefault((component.kind, plain_name(alias)), []).append(entry)
 
     def entries(self, kind: str | None = None, *, catalogues: bool = False) -> Iterator[Entry]:
@@ -109,7 +196,7 @@ class Registry:
             yield from (entry for entry in entries if kind in (None, entry.component.kind))
         for catalogue, plugin in self.catalogues(kind) if catalogues else ():
             for name in catalogue.names():
-                yield Entry(catalogue.member(name), plugin)
+                yield _member(catalogue, plugin, name)
 
     def catalogues(self, kind: str | None = None) -> Iterator[tuple[Catalogue, Plugin]]:
         """The catalogues and the plugins that brought them."""
@@ -133,16 +220,20 @@ class Registry:
                 raise UsageError(f"{kind} '{name}' is not of the form path.py:Attr or package.module:Attr")
             return Entry(Component(kind, _own_name(name), name))
         bare, _, provider = name.partition("@")
-        found = self._found(kind, bare)
-        if provider:
-            found = [entry for entry in found if _brought_by(entry, provider)] or self._unknown_provider(
-                kind, bare, provider, found
-            )
+        found = self.providers(kind, bare)
+        pin = None if provider else self._pin(kind, bare, found)
+        if wanted := provider or (pin.provider if pin else ""):
+            found = [entry for entry in found if entry.is_from(wanted)]
         if not found:
-            raise UsageError(self._explain_unknown(kind, name))
+            raise self._not_found(kind, bare, wanted, pin)
         if len(found) > 1:
-            choices = " or ".join(f"{entry.component.name}@{entry.provider}" for entry in found)
-            raise UsageError(f"{kind} '{name}' comes from {len(found)} plugins\n  say which one: {choices}")
+            settle = f'[tool.wf.pin.{kind}] {found[0].component.name} = "{found[0].distribution}"'
+            raise UsageError(
+                f"{kind} '{name}' comes from {len(found)} plugins\n  say which one: {_choices(found)}\n"
+                f"  or settle it in pyproject.toml: {settle}"
+            )
+        check_name(found[0].component, bare)
+        _check_not_refused(found[0])
         return found[0]
 
     def for_file(self, kind: str, name: str) -> Entry | None:
@@ -153,13 +244,25 @@ class Registry:
         """
         found = [entry for entry in self.entries(kind) if _reads(entry.component, name)]
         if len(found) > 1:
-            choices = " or ".join(f"{entry.component.name}@{entry.provider}" for entry in found)
-            raise UsageError(f"several {kind}s read files like '{name}': {choices}\n  name one and give it its path")
+            raise UsageError(
+                f"several {kind}s read files like '{name}': {_choices(found)}\n  name one and give it its path"
+            )
         return found[0] if found else None
+
+    def providers(self, kind: str, name: str) -> list[Entry]:
+        """Every component of that name, alias or catalogue's member: none, one, or one a plugin."""
+        plain = plain_name(name)
+        return [*self._names.get((kind, plain), ()), *self._aliases.get((kind, plain), ())] or self._member(kind, plain)
+
+    def shared_names(self) -> list[tuple[str, str]]:
+        """Kind and name of every name and alias that several plugins bring, and ``prefix/*`` of such catalogues."""
+        names = [key for key in {**self._names, **self._aliases} if len(self.providers(*key)) > 1]
+        prefixes = [(kind, f"{prefix}/*") for (kind, prefix), pairs in self._catalogues.items() if len(pairs) > 1]
+        return sorted([*names, *prefixes])
 
     def has(self, kind: str, name: str) -> bool:
         """Whether the name is known, be it of several plugins."""
-        return bool(self._found(kind, name))
+        return bool(self.providers(kind, name))
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, catalogues' members not included."""
@@ -167,30 +270,63 @@ class Registry:
 
     def is_ambiguous(self, component: Component) -> bool:
         """Whether several plugins bring the name of a component."""
-        return len(self._found(component.kind, component.name)) > 1
+        return len(self.providers(component.kind, component.name)) > 1
+
+    def unloaded(self, kind: str, name: str, provider: str = "") -> PluginError | None:
+        """The error that a component is of a plugin that is not loaded; None where none is known to bring it."""
+        for plugin in self.plugins:
+            asked_for = normalize(provider) in ("", *_names_of(plugin))
+            if plugin.status != "ok" and asked_for and _would_bring(plugin, kind, name):
+                lines = [f"{kind} '{name}' is brought by {plugin.name}, which is not loaded ({plugin.status})"]
+                lines += [text for text in (plugin.error, plugin.fix and f"try: {plugin.fix}") if text]
+                return PluginError("\n  ".join(lines))
+        return None
+
+    def not_installed(self, kind: str, name: str) -> list[str]:
+        """Which known plugins bring a component and are not installed, and what to type, in words."""
+        here = {plugin.distribution for plugin in self.plugins}
+        missing = [known for known in who_brings(kind, name) if known.distribution not in here]
+        return [
+            f"{known.distribution} brings {kind} '{name}' and is not installed: {known.install}" for known in missing
+        ]
 
     def kinds_of(self, name: str) -> list[str]:
-        """The kinds in which `name` is known."""
-        return [kind for kind in KINDS if self._found(kind, name)]
-
-    def _found(self, kind: str, name: str) -> list[Entry]:
-        """The entries of a name, an alias or a catalogue's member."""
-        plain = plain_name(name)
-        return [*self._names.get((kind, plain), ()), *self._aliases.get((kind, plain), ())] or self._member(kind, plain)
+        """The kinds in which `name` is known; with ``@provider`` those that it brings, if it brings any."""
+        bare, _, provider = name.partition("@")
+        found = {kind: entries for kind in KINDS if (entries := self.providers(kind, bare))}
+        brought = [kind for kind, entries in found.items() if any(entry.is_from(provider) for entry in entries)]
+        return brought or list(found)
 
     def _member(self, kind: str, name: str) -> list[Entry]:
         prefix, slash, member = name.partition("/")
         pairs = self._catalogues.get((kind, plain_name(prefix)), []) if slash else []
-        return [Entry(catalogue.member(member), plugin) for catalogue, plugin in pairs if member in catalogue.names()]
+        return [_member(catalogue, plugin, member) for catalogue, plugin in pairs if member in catalogue.names()]
 
-    def _unknown_provider(self, kind: str, name: str, provider: str, found: list[Entry]) -> list[Entry]:
+    def _pin(self, kind: str, name: str, found: Sequence[Entry]) -> Pin | None:
+        """The pin of a name, or one of the name that it is an alias of, if that picks one of those found."""
+        if pin := self.pins.get((kind, plain_name(name))):
+            return pin
+        pins = [self.pins.get((kind, plain_name(entry.component.name))) for entry in found]
+        return next((pin for pin in pins if pin and any(entry.is_from(pin.provider) for entry in found)), None)
+
+    def _not_found(self, kind: str, name: str, provider: str, pin: Pin | None) -> WfError:
+        """Why there is no such component, and what to do: an unknown name, or a plugin that is not loaded."""
+        if unloaded := self.unloaded(kind, name, provider):
+            return unloaded
+        found = self.providers(kind, name)
         if not found:
-            return []
-        raise UsageError(unknown(f"provider of {kind} '{name}'", provider, [entry.provider for entry in found]))
+            return UsageError(self._explain_unknown(kind, name))
+        if pin is None:
+            return UsageError(unknown(f"provider of {kind} '{name}'", provider, [entry.provider for entry in found]))
+        return UsageError(
+            f"{kind} '{name}' is pinned to {provider}, which does not bring it\n  the pin stands in {pin.place}\n"
+            f"  available: {_choices(found)}"
+        )
 
     def _explain_unknown(self, kind: str, name: str) -> str:
         others = [other for other in self.kinds_of(name) if other != kind]
         hints = [f"'{name}' is {article(other)} {other}: use --{other} {name}" for other in others]
+        hints += self.not_installed(kind, name)
         candidates = self.names(kind)
         aliases = [alias for other, alias in self._aliases if other == kind]
         if not closest(name, candidates) or "/" in name:
@@ -199,9 +335,9 @@ class Registry:
                 for catalogue, _ in self.catalogues(kind)
                 for member in closest(name.rpartition("/")[2], catalogue.names())
             ]
-        failed = [plugin for plugin in self.plugins if plugin.status != "ok"]
-        if failed:
-            states = ", ".join(f"{plugin.name} ({plugin.status})" for plugin in failed)
+        missing = [plugin for plugin in self.plugins if plugin.status != "ok"]
+        if missing:
+            states = ", ".join(f"{plugin.name} ({plugin.status})" for plugin in missing)
             hints.append(f"it may be in a plugin that is not loaded: {states}; see wf list-plugins")
         listing = f"see: wf list {kind}   own code: --{kind} path.py:Name"
         return unknown(kind, name, candidates, "\n  ".join([*hints, listing]), also=aliases)
@@ -230,10 +366,28 @@ def plain_name(name: str) -> str:
     return name.strip() if "/" in name else name.strip().lower().replace("_", "-")
 
 
-def _brought_by(entry: Entry, provider: str) -> bool:
-    """Whether the plugin, or its distribution, has that name."""
-    names = (entry.provider, entry.plugin.distribution or "" if entry.plugin else "")
-    return normalize(provider) in map(normalize, names)
+def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:
+    return Entry(catalogue.member(name), plugin, catalogue.refused().get(name, ""))
+
+
+def _check_not_refused(entry: Entry) -> None:
+    if entry.refused:
+        raise UsageError(f"{entry.component.kind} '{entry.component.name}' cannot be used: {entry.refused}")
+
+
+def _choices(entries: Iterable[Entry]) -> str:
+    return " or ".join(f"{entry.component.name}@{entry.provider}" for entry in entries)
+
+
+def _names_of(plugin: Plugin) -> tuple[str, str]:
+    """The names that a plugin goes by, as they are compared."""
+    return normalize(plugin.name), normalize(plugin.distribution or "")
+
+
+def _would_bring(plugin: Plugin, kind: str, name: str) -> bool:
+    """Whether a plugin that is not loaded has a component of that name, as its source or the index says."""
+    declared = is_among(name, [promised for other, promised in plugin.promised if other == kind])
+    return declared or any(known.distribution == plugin.distribution for known in who_brings(kind, name))
 
 
 def _reads(component: Component, name: str) -> bool:

@@ -79,7 +79,11 @@ GENERAL: dict[str, Param] = {
 """The general keys of a run file."""
 
 CHOICES = {"keep": ("last", "best")}
+ON_ERROR = ("stop", "disable")
+"""The values of ``on_error``, a key of a hook's table beside ``use``; the first one is the default."""
 MAX_SEED = 2**63 - 1
+VARIANT = "variant"
+"""The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
 
 
 def load(path: Path) -> RunFile:
@@ -88,6 +92,44 @@ def load(path: Path) -> RunFile:
     Raises:
         UsageError: When it is not there, not TOML, or has a key or a shape that is not known.
     """
+    document, variants = load_variants(path)
+    if variants:
+        raise UsageError(f"{path} has [[variant]] tables: it is for several runs\n  compare them: wf compare {path}")
+    return document
+
+
+def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
+    """Read a run file that may have ``[[variant]]`` tables: a run file each, to be laid over the rest of it.
+
+    Returns:
+        The run file without them, and the variants with their names (``name``, else "variant 1" and so on).
+
+    Raises:
+        UsageError: As `load`, of a variant too.
+    """
+    document = _parse(path)
+    variants = document.pop(VARIANT, [])
+    try:
+        if not isinstance(variants, list):
+            raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+        base = _checked(document)
+        return base, [_variant(number, table) for number, table in enumerate(variants, 1)]
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _variant(number: int, table: Any) -> tuple[str, RunFile]:
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+    name = str(table.get("name", f"{VARIANT} {number}"))
+    try:
+        return name, _checked({key: value for key, value in table.items() if key != "name"})
+    except UsageError as error:
+        raise UsageError(f"{VARIANT} {number} ('{name}'): {error}") from error
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The TOML document in a file."""
     if path.is_dir():
         inside = path / "run.toml"
         hint = f"\n  repeat the run in it: wf run {inside}" if inside.is_file() else ""
@@ -97,16 +139,16 @@ def load(path: Path) -> RunFile:
         hint = f"\n  did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"there is no run file '{path}'{hint}")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from error
     except OSError as error:
         raise UsageError(f"the run file '{path}' cannot be read: {error.strerror}") from error
-    try:
-        _check_names(document)
-        return check(document)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+
+
+def _checked(document: Mapping[str, Any]) -> RunFile:
+    _check_names(document)
+    return check(document)
 
 
 def check(document: Mapping[str, Any]) -> RunFile:
@@ -161,6 +203,24 @@ def _check_cadence(key: str, value: int | str) -> None:
         raise UsageError(f"{key}: {error}") from error
     if key == "eval_every" and cadence.unit == "minutes":
         raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
+
+
+def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The component's own options in a table: all but ``use``, and ``on_error`` of a hook."""
+    reserved = ("use", "on_error") if kind == "hook" else ("use",)
+    return {name: value for name, value in table.items() if name not in reserved}
+
+
+def on_error_of(table: Mapping[str, Any]) -> str:
+    """What a run does when the hook of a table fails, one of `ON_ERROR`.
+
+    Raises:
+        UsageError: For another value.
+    """
+    value = table.get("on_error", ON_ERROR[0])
+    if value not in ON_ERROR:
+        raise UsageError(unknown("value of 'on_error'", str(value), ON_ERROR, of=f"hook '{table['use']}'"))
+    return str(value)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:

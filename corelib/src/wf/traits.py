@@ -23,7 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Samples = Literal["any", "vector", "image", "sequence"]
 Targets = Literal["real", "class_index", "binary", "multilabel", "one_hot", "mask"]
+Step = Literal["plain", "closure", "two_step", "create_graph"]
 Predictions = Literal["raw", "real", "logits", "log_probs", "probs", "embeddings"]
 
 TARGETS: tuple[str, ...] = Targets.__args__  # type: ignore[attr-defined]  # typing hides it
@@ -48,7 +50,7 @@ class ModelTraits:
 
     predictions: Predictions = "raw"
     """What it gives out."""
-    inputs: Literal["any", "vector", "image", "sequence"] = "any"
+    inputs: Samples = "any"
     """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``sequence [T]`` or ``[T, F]``."""
 
 
@@ -58,6 +60,8 @@ class DatasetTraits:
 
     targets: Targets | None = None
     """Its targets; None when they depend on the file or on an option."""
+    inputs: Literal["vector", "image", "sequence"] | None = None
+    """Its samples, see `ModelTraits`; None when they depend on the file or on an option."""
     transforms: tuple[str, ...] = ()
     """Transforms that are applied when the user names none."""
     files: tuple[str, ...] = ()
@@ -70,7 +74,10 @@ class TransformTraits:
 
     train_only: bool = False
     """It is an augmentation: applied to the train split and to nothing else."""
-    inputs: Literal["any", "vector", "image", "sequence"] = "any"
+    inputs: Samples = "any"
+    """The samples it takes, see `ModelTraits`."""
+    gives: Literal["same", "any", "vector", "image", "sequence"] = "any"
+    """The samples it gives: ``same`` as it takes; ``any`` when that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +95,28 @@ class MetricTraits:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerTraits:
-    """How an optimizer is stepped and built."""
+    """How an optimizer is stepped, built and switched."""
 
-    step: Literal["plain", "closure", "two_step", "create_graph"] = "plain"
+    step: Step = "plain"
+    """What the trainer does with a batch:
+
+    - ``plain``: ``evaluate(); step()``
+    - ``closure``: ``step(evaluate)``, which calls it as often as it likes (LBFGS)
+    - ``two_step``: ``evaluate(); step(evaluate)``, which finds the gradients of the present weights ready and calls
+      `evaluate` once more, at other weights (SAM)
+    - ``create_graph``: ``evaluate(); step()``, the gradients with the graph that second derivatives need (AdaHessian);
+      the graph is released after the step
+
+    `evaluate` clears the gradients, computes the loss and the gradients, tells the hooks of `on_gradients_ready`, and
+    gives the loss, detached. Later evaluations of a batch draw the random numbers of the first one (dropout), and leave
+    no trace in generators and buffers. The loss of the first one is what the step reports."""
     built_from: Literal["params", "groups", "model"] = "params"
+    """What it treats apart: ``params``: all parameters alike; ``groups``: some as the run value `param_groups` or its
+    own groups tell; ``model``: it takes the run value `model` and finds the parameters there."""
     modes: bool = False
-    """It has train() and eval() modes that the loop must switch."""
+    """It has train() and eval(), which put the weights that are trained, or those that are judged and kept, into the
+    parameters (schedule-free). The loop switches it around evaluations and checkpoints and at the end, and puts back
+    the weights that are trained bit for bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +130,8 @@ class SchedulerTraits:
 class TrainerTraits:
     """What a trainer can drive."""
 
-    steps: tuple[str, ...] = ("plain",)
-    """The optimizer step protocols that it knows."""
+    steps: tuple[Step, ...] = ("plain",)
+    """The optimizer step protocols that it knows; the run value `optimizer_traits` says which one is wanted."""
 
 
 Traits = (

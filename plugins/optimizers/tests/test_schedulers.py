@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from wf.building import note_traits
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
 from wf_optimizers.annealing import cosine, onecycle
@@ -37,7 +38,7 @@ STEPS_PER_EPOCH = 4
 
 def _marked(scheduler: LRScheduler, interval: Any) -> LRScheduler:
     """A scheduler as wf hands it on."""
-    scheduler.wf_traits = SchedulerTraits(interval=interval)  # type: ignore[attr-defined]  # wf sets it
+    note_traits(scheduler, SchedulerTraits(interval=interval))
     return scheduler
 
 
@@ -226,7 +227,7 @@ def test_warmup_before_a_schedule_of_epochs(marked: bool) -> None:
 def test_warmup_state_is_plain() -> None:
     optimizer = _optimizer()
     scheduler = _warm(optimizer, _marked(cosine(optimizer, TOTAL_STEPS), "step"))
-    assert "wf_traits" not in scheduler.state_dict()["then"]
+    assert scheduler.state_dict()["then"] == cosine(_optimizer(), TOTAL_STEPS).state_dict()
 
 
 def test_warmup_refuses_a_schedule_of_evaluations() -> None:

@@ -19,12 +19,16 @@ from wf import compatibility
 from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
 from wf.errors import UsageError, unknown
-from wf.plan import data_dir, with_changes
+from wf.events import listeners
+from wf.fitting import check as check_fit
+from wf.plan import data_dir, parts_of, with_changes
 from wf.registry import Registry
-from wf.runfile import RunFile
-from wf.runtime.data import SPLITS, parse_split, split_dataset
+from wf.rules import Known, Samples
+from wf.runfile import RunFile, on_error_of, options_of
+from wf.runtime.data import SPLITS, Dataset, TensorSamples, parse_split, split_dataset
 from wf.runtime.device import choose_device
 from wf.runtime.links import Outputs, check_outputs, link_loss
+from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.serving import RunData, as_dataset
 from wf.traits import LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
@@ -122,14 +126,16 @@ class Assembly:
         return monitor
 
     def follows_length(self, kind: str, table: Any) -> bool:
-        """Whether a component, or one nested in it, was given the run's length (`total_steps`) by the run."""
+        """Whether a component, or one nested in it, was given the run's length by the run."""
+        if isinstance(table, (list, tuple)):
+            return any(self.follows_length(kind, one) for one in table)
         if not isinstance(table, Mapping):
             return False
         entry = self.builder.entry(kind, table["use"])
         for param in self.builder.params(entry) if entry else ():
             if param.kind is not None and self.follows_length(param.kind, table.get(param.name)):
                 return True
-            if param.source == "total_steps" and param.name not in table:
+            if param.source in ("total_steps", "total_epochs") and param.name not in table:
                 return True
         return False
 
@@ -162,6 +168,14 @@ class Assembly:
         plan = self.plan
         dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
         name = self.name("dataset")
+        self._choose_judges(dataset.targets)
+        self._check_fit(
+            transforms=True,
+            targets=dataset.targets,
+            num_classes=len(dataset.class_names) or None,
+            samples=_samples_of(dataset),
+            evaluated=tuple(plan["eval_splits"]),
+        )
         if dataset.test is not None and plan["fold"] is None:
             self.messages.append(f"{name} has a test split of its own ({len(dataset.test):,} samples)")
         splits = split_dataset(dataset, plan["split"], plan["seed"], shuffle=plan["shuffle"], fold=_fold(plan["fold"]))
@@ -187,6 +201,18 @@ class Assembly:
             if split not in self.data.splits and split != "validation":
                 self.data.samples(split)  # raises, naming the splits that are there
 
+    def _choose_judges(self, targets: str) -> None:
+        """Loss and metrics, where none is named."""
+        defaults = compatibility.DEFAULTS[targets]
+        self.plan["loss"] = {"use": defaults.loss, **self.plan.get("loss", {})}
+        self.plan["metric"] = with_changes("metric", self.plan.get("metric"), defaults.metrics)
+
+    def _check_fit(self, *, transforms: bool, **known: Any) -> None:
+        """Refuse all that does not fit by what is known by now, the fields of `wf.rules.Known`."""
+        parts = parts_of(self.plan, self.builder.entry, known.get("taken"))
+        chosen = [part for part in parts if transforms or part.kind != "transform"]
+        check_fit(chosen, Known(links=self.plan["links"], **known), self.registry)
+
     def _know_data(self) -> None:
         spec = self.data.spec
         values: dict[str, Any] = {
@@ -210,19 +236,23 @@ class Assembly:
             self.messages.append(f"epochs {plan['epochs']} (for about {TARGET_STEPS:,} steps; set it with --epochs)")
         total = plan["steps"] if plan["epochs"] is None else num_batches * plan["epochs"]
         self.values["total_steps"] = max(1, total)
+        self.values["total_epochs"] = math.ceil(self.values["total_steps"] / num_batches)
 
     def _fit_together(self) -> None:
-        """Choose loss and metrics where none is named, and check that everything fits."""
+        """Check that everything fits, now that all is known, and find the links that make it fit."""
         plan, spec = self.plan, self.data.spec
-        defaults = compatibility.DEFAULTS[spec.targets]
-        plan["loss"] = {"use": defaults.loss, **plan.get("loss", {})}
-        plan["metric"] = with_changes("metric", plan.get("metric"), defaults.metrics)
-        model, loss = self._traits("model"), self._traits("loss")
-        metrics = {str(table["use"]): self._traits("metric", table["use"]) for table in plan["metric"]}
-        names = {kind: self.name(kind) for kind in ("dataset", "model", "loss")}
-        fit = compatibility.check(
-            self.registry, spec.targets, spec.num_classes, names, model, loss, metrics, plan["links"]
+        self._check_fit(
+            transforms=False,  # they have been applied
+            targets=spec.targets,
+            num_classes=spec.num_classes,
+            samples=Samples.of_shape(spec.input_shape),
+            taken=frozenset(name for name in self._wanted_by("trainer") if name is not None),
+            evaluated=tuple(split for split in plan["eval_splits"] if split in self.data.splits),
         )
+        model, loss = self._traits("model"), self._traits("loss")
+        fit = compatibility.resolve(spec.targets, spec.num_classes, model, loss, plan["links"])
+        assert isinstance(fit, compatibility.Fit)
+        names = {kind: self.name(kind) for kind in ("dataset", "model", "loss")}
         for link in fit.links:
             what = compatibility.LINKS[link]
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
@@ -262,21 +292,33 @@ class Assembly:
         """Optimizer and scheduler, where the trainer takes them."""
         plan, values = self.plan, self.values
         wanted = self._wanted_by("trainer")
+        values["param_groups"] = param_groups(values["model"], values["params"])
         values.update(monitor=plan["monitor"], scheduler=None, scheduler_interval="epoch", directions={"loss": False})
         if "optimizer" in wanted:
             values["optimizer"] = self._make("optimizer")
+            declared = self._traits("optimizer")
+            values["optimizer_traits"] = declared if declared is not None else shown_traits(values["optimizer"])
+            self._check_trained()
         else:
             plan.pop("optimizer")
         if not plan.get("scheduler"):
             return
-        if "scheduler" not in wanted:
-            raise UsageError(f"trainer '{self.name('trainer')}' takes no scheduler\n  leave out --scheduler")
         values["directions"] = self._directions(
             [self.builder.entry("metric", table["use"]) for table in plan["metric"]]
         )
         values["scheduler"] = self._make("scheduler")
         traits = self._traits("scheduler")
         values["scheduler_interval"] = traits.interval if isinstance(traits, SchedulerTraits) else "epoch"
+
+    def _check_trained(self) -> None:
+        """An optimizer that takes the model knows nothing of the loss's parameters."""
+        if self.values["optimizer_traits"].built_from != "model" or not isinstance(self.bare_loss, nn.Module):
+            return
+        if any(param.requires_grad for param in self.bare_loss.parameters()):
+            raise UsageError(
+                f"optimizer '{self.name('optimizer')}' trains the model alone, and loss '{self.name('loss')}' has "
+                "parameters of its own\n  use an optimizer that takes parameters, such as adam"
+            )
 
     def _make_judges(self) -> None:
         """Metrics, trainer and evaluator."""
@@ -289,9 +331,24 @@ class Assembly:
         values["evaluator"] = self._make("evaluator")
 
     def _make_hooks(self, *, quiet: bool) -> None:
-        made = self._make_many("hook", self.plan["hook"])
+        policies = [on_error_of(table) for table in self.plan["hook"]]
+        tables = [{"use": table["use"], **options_of("hook", table)} for table in self.plan["hook"]]
+        made = self._make_many("hook", tables)
+        self.on_error = {built.name: policy for built, policy in zip(made, policies, strict=True)}
+        for built, table in zip(made, self.plan["hook"], strict=True):
+            if self.on_error[built.name] == "disable":
+                self._check_disable(built)
+                table["on_error"] = "disable"
         if quiet:  # the run file says what was asked for, not what this terminal shows
             self.built["hook"] = [built for built in made if built.name != "progress"]
+
+    def _check_disable(self, hook: Built) -> None:
+        """A hook that changes gradients must not fall away in one process alone: the weights would drift apart."""
+        if self.strategy.world_size > 1 and listeners("on_gradients_ready", [hook.value]):
+            raise UsageError(
+                f"hook '{hook.name}' changes the gradients: with several processes it cannot have "
+                'on_error = "disable", or the weights could drift apart\n  let its failure end the run'
+            )
 
     def _directions(self, metrics: Sequence[Any]) -> dict[str, bool]:
         """Whether a larger figure is better, of the loss and of each metric that says it."""
@@ -319,6 +376,12 @@ class Assembly:
         while path.exists():
             path, number = Path("runs") / f"{name}-{number}", number + 1
         return path
+
+
+def _samples_of(dataset: Dataset) -> Samples | None:
+    """What the samples are before any transform, where it can be told without reading one."""
+    train = dataset.train
+    return Samples.of_shape(train.inputs.shape[1:]) if isinstance(train, TensorSamples) else None
 
 
 def _fold(text: str | None) -> tuple[int, int] | None:

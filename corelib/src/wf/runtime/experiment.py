@@ -6,7 +6,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,19 @@ import torch
 from torch import Tensor, nn
 
 import wf
+from wf.blame import naming_culprit
 from wf.building import Built
 from wf.cadence import Epochs, Every, Steps
 from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
+from wf.hook_failures import HookFailures
 from wf.loop import Loop
-from wf.plugins import import_module, is_path
+from wf.modules import import_module, is_path
 from wf.protocols import Checkpointer, Stateful, Strategy
 from wf.registry import Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
+from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.random import TrainStream
 
 
@@ -56,10 +59,14 @@ class Experiment:
         folders: Sequence[Path] = (),
         quiet: bool = False,
     ) -> None:
-        self._parts = Assembly(
-            plan, registry, run_dir=run_dir, subfolder=subfolder, save=save, folders=folders, quiet=quiet
-        )
+        with naming_culprit(registry.plugins):
+            self._parts = Assembly(
+                plan, registry, run_dir=run_dir, subfolder=subfolder, save=save, folders=folders, quiet=quiet
+            )
         self._recorder = Recorder(None)
+        rank = None if self.strategy.world_size == 1 else self.strategy.rank
+        self._failures = HookFailures(self._parts.built, self._parts.on_error, rank)
+        self._modes = self._make_modes()
         self.loop = self._make_loop()
         """The loop that trains it."""
 
@@ -104,6 +111,11 @@ class Experiment:
         return self.loop.metrics
 
     @property
+    def disabled_hooks(self) -> list[dict[str, Any]]:
+        """The hooks that failed and without which the run went on, as ``manifest.json`` has them."""
+        return self._failures.disabled
+
+    @property
     def repeatable(self) -> bool:
         """Whether the run file alone repeats the run: it uses no live objects."""
         return all(built.repeatable for built in self._parts.all())
@@ -137,7 +149,8 @@ class Experiment:
         try:
             if state is not None:
                 self.loop.load_state_dict(state)
-            with _signals_stop(self._stop_by_signal) as received:
+            self._failures.begin(self.loop, directory)
+            with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
                 self.loop.run(self.data, self._until())
             if received:
                 raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
@@ -154,12 +167,14 @@ class Experiment:
         loop, data = self.loop, self.data
         splits = [name for name in self.plan["eval_splits"] if name in data.splits] or [data.splits[-1]]
         loop.checkpointer, loop.eval_every, loop.final_splits = None, Every(2, "steps"), tuple(splits)
-        loop.run(data, Steps(2))
+        with self._naming_culprit():
+            loop.run(data, Steps(2))
         return self.metrics
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The figures of one split with the present weights."""
-        return dict(self._parts.values["evaluator"].evaluate(split))
+        with self._naming_culprit():
+            return dict(self._parts.values["evaluator"].evaluate(split))
 
     def predict(self, inputs: str | Tensor = "test") -> Tensor:
         """What the model gives for a split or for inputs ``[N, ...]`` of one's own, in evaluation mode, on the CPU."""
@@ -169,7 +184,7 @@ class Experiment:
             batches = list(self.data.prepare(inputs).split(self.data.batch_size))
         model, was_training = self.model, self.model.training
         model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._naming_culprit():
             outputs = torch.cat([model(batch) for batch in batches])
         model.train(was_training)
         return outputs.cpu().clone()
@@ -229,7 +244,17 @@ class Experiment:
             larger_is_better=values["directions"].get(monitor.rpartition("/")[2], False),
             parts=self._saved_parts(),
             agree=bool if parts.strategy.world_size == 1 else parts.strategy.agree,
+            name_of=self._failures.name_of,
+            hook_failed=self._failures,
+            modes=self._modes,
         )
+
+    def _make_modes(self) -> OptimizerModes | None:
+        traits = self._parts.values.get("optimizer_traits")
+        return OptimizerModes(self._parts.values["optimizer"]) if traits is not None and traits.modes else None
+
+    def _naming_culprit(self) -> AbstractContextManager[None]:
+        return naming_culprit(self._parts.registry.plugins)
 
     def _saved_parts(self) -> dict[str, Stateful]:
         """What a checkpoint holds beside the loop's own state."""
@@ -238,6 +263,8 @@ class Experiment:
         saved |= {name: values[name] for name in ("optimizer", "scheduler") if values.get(name) is not None}
         if isinstance(loss, nn.Module) and loss.state_dict():
             saved["loss"] = loss
+        if self._modes is not None:
+            saved["modes"] = self._modes
         for number, built in enumerate(self._parts.several("transform")):
             if isinstance(built.value, Stateful):
                 saved[f"transform/{number}-{built.name}"] = built.value
@@ -247,17 +274,18 @@ class Experiment:
         """The newest checkpoint.
 
         Raises:
-            UsageError: When the run is to become longer or shorter and its scheduler is laid out for its length.
+            UsageError: When the run is to become longer or shorter and its optimizer or scheduler follows its length.
         """
         assert self.run_dir is not None
         assert self.loop.checkpointer is not None
         before, now = RunDirectory.open(self.run_dir).manifest.get("total_steps"), self._parts.values["total_steps"]
-        if before not in (None, now) and self._parts.follows_length("scheduler", self.plan.get("scheduler")):
-            raise UsageError(
-                f"scheduler '{self.name('scheduler')}' was laid out for {before:,} steps and is on its way; it cannot "
-                f"be stretched to {now:,}\n  go on to the end it has: wf resume {self.run_dir}\n"
-                f"  or start a new run of that length: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
-            )
+        for kind in ("optimizer", "scheduler") if before not in (None, now) else ():
+            if self._parts.follows_length(kind, self.plan.get(kind)):
+                raise UsageError(
+                    f"{kind} '{self.name(kind)}' was laid out for {before:,} steps and is on its way; it cannot "
+                    f"be stretched to {now:,}\n  go on to the end it has: wf resume {self.run_dir}\n"
+                    f"  or start a new run of that length: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
+                )
         return self.loop.checkpointer.load("latest")
 
     def _stop_by_signal(self, reason: str) -> None:

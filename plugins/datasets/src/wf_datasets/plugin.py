@@ -5,11 +5,12 @@ from __future__ import annotations
 from wf import Component, hookimpl
 from wf.traits import DatasetTraits, TransformTraits
 
-_REAL = DatasetTraits(targets="real")
-_CLASSES = DatasetTraits(targets="class_index")
-_STANDARDIZED_CLASSES = DatasetTraits(targets="class_index", transforms=("standardize",))
-_IMAGE = TransformTraits(inputs="image")
-_AUGMENTATION = TransformTraits(inputs="image", train_only=True)
+_REAL = DatasetTraits(targets="real", inputs="vector")
+_CLASSES = DatasetTraits(targets="class_index", inputs="image")
+_STANDARDIZED_CLASSES = DatasetTraits(targets="class_index", inputs="vector", transforms=("standardize",))
+_ANY = TransformTraits(gives="same")
+_IMAGE = TransformTraits(inputs="image", gives="same")
+_AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True)
 
 DATASETS = [
     Component("dataset", "line", "wf_datasets.line:line", "points of a straight line", traits=_REAL),
@@ -26,7 +27,7 @@ DATASETS = [
         "csv",
         "wf_datasets.csv_file:csv_file",
         "a table in a text file",
-        traits=DatasetTraits(transforms=("standardize",), files=(".csv", ".tsv")),
+        traits=DatasetTraits(inputs="vector", transforms=("standardize",), files=(".csv", ".tsv")),
     ),
     Component(
         "dataset",
@@ -41,7 +42,7 @@ DATASETS = [
         "wf_datasets.image_folder:image_folder",
         "image files, a folder per class",
         aliases=("imagefolder",),
-        traits=DatasetTraits(targets="class_index", files=("/",)),
+        traits=DatasetTraits(targets="class_index", inputs="image", files=("/",)),
     ),
     Component(
         "dataset",
@@ -76,7 +77,7 @@ DATASETS = [
         "diabetes",
         "wf_datasets.bundled:diabetes",
         "442 patients, 10 measures, progression a year later: a regression (offline)",
-        traits=DatasetTraits(targets="real", transforms=("standardize",)),
+        traits=DatasetTraits(targets="real", inputs="vector", transforms=("standardize",)),
     ),
     Component(
         "dataset",
@@ -109,9 +110,9 @@ TRANSFORMS = [
         "standardize",
         "wf_datasets.standardize:Standardize",
         "zero mean and unit variance, as measured on the train split",
-        traits=TransformTraits(),
+        traits=_ANY,
     ),
-    Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=TransformTraits()),
+    Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=_ANY),
     Component(
         "transform",
         "normalize",

@@ -32,7 +32,7 @@ class Loss(nn.Module):
     def extra_repr(self) -> str:
         """Its options, as printing the module shows them."""
         shown = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
-        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if name != "wf_traits")
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
 def check_label_smoothing(label_smoothing: float) -> float:

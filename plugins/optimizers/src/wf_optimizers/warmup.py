@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from wf import Nested
+from wf.building import traits_of
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
 from wf_optimizers.checks import require
@@ -75,7 +76,7 @@ class LinearWarmup(LRScheduler):
             "last_epoch": self.last_epoch,
             "step_count": self._step_count,
             "target_lrs": list(self.target_lrs),
-            "then": None if self.then is None else _state(self.then),
+            "then": None if self.then is None else self.then.state_dict(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -87,13 +88,8 @@ class LinearWarmup(LRScheduler):
             self.then.load_state_dict(state_dict["then"])
 
 
-def _state(then: LRScheduler) -> dict[str, Any]:
-    """The state of a schedule without what wf notes on it: torch takes every attribute for state."""
-    return {key: value for key, value in then.state_dict().items() if key != "wf_traits"}
-
-
 def _interval(then: LRScheduler | None) -> str:
-    traits = getattr(then, "wf_traits", None)
+    traits = traits_of(then)
     interval = traits.interval if isinstance(traits, SchedulerTraits) else "epoch"
     if interval == "evaluation" or isinstance(then, ReduceLROnPlateau):
         raise UsageError(

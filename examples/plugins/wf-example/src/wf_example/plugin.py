@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wf import Component, hookimpl
-from wf.traits import DatasetTraits, LossTraits
+from wf.traits import DatasetTraits, LossTraits, TrainerTraits
 
 
 @hookimpl
@@ -22,12 +22,13 @@ def wf_components() -> list[Component]:
             "hand-gradient",
             "wf_example.trainer:HandGradient",
             summary="gradient descent for a line, the gradient written out by hand",
+            traits=TrainerTraits(steps=()),  # it makes the updates itself: no optimizer fits it
         ),
         Component(
             "dataset",
             "points",
             "wf_example.dataset:points",
             summary="eleven points near a line",
-            traits=DatasetTraits(targets="real"),
+            traits=DatasetTraits(targets="real", inputs="vector"),
         ),
     ]

@@ -1,0 +1,78 @@
+"""``wf doctor``: whether the installation is in order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import click
+
+from wf import doctor as core
+from wf import surroundings
+from wf.errors import UsageError
+from wf.plugins import Plugin
+from wf.settings import load as load_settings
+from wf.surroundings import Finding
+from wf_cli.common import check_strict, discover
+from wf_cli.listing import JSON
+from wf_cli.main import everywhere_of
+from wf_cli.output import paragraphs, plural, print_json, table
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "environment": ("python", "wf", "torch", "accelerator"),
+    "settings": ("settings", "pin", "allow-list"),
+    "plugins": ("plugin", "light-import", "hook-mark", "target", "shared-name"),
+    "folders": ("data-folder", "runs-folder"),
+}
+"""The checks as the screen groups them."""
+MARKS = {"note": "note", "problem": "PROBLEM"}
+
+
+@click.command("doctor")
+@JSON
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> int:
+    """Whether the installation is in order: python, torch, plugins, names, settings and folders.
+
+    Nothing is changed. Exit code 0 when there is no problem, 1 otherwise; a note is worth knowing and no problem.
+    """
+    about_plugins, plugins = _look_at_plugins(ctx)  # before torch, while the machine is quiet
+    findings = [surroundings.python(), surroundings.wf_itself(), *surroundings.torch(), *about_plugins]
+    findings += [surroundings.data_folder(), surroundings.runs_folder()]
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        click.echo(_screen(findings))
+    check_strict(ctx, plugins)
+    return int(any(finding.level == "problem" for finding in findings))
+
+
+def _look_at_plugins(ctx: click.Context) -> tuple[list[Finding], Sequence[Plugin]]:
+    try:
+        settings = load_settings()
+    except UsageError as error:
+        return [core.unreadable_settings(error)], ()
+    registry, line = discover(ctx), everywhere_of(ctx)
+    return core.examine(registry, settings, line.plugins, only_builtin=line.only_builtin), registry.plugins
+
+
+def _screen(findings: Sequence[Finding]) -> str:
+    blocks = []
+    for title, checks in SECTIONS.items():
+        found = [finding for check in checks for finding in findings if finding.check == check]
+        fine = [("ok", finding.check, finding.subject, finding.message) for finding in found if finding.level == "ok"]
+        worse = [_worse(finding) for level in ("note", "problem") for finding in found if finding.level == level]
+        blocks.append("\n".join([title, *([table(fine, indent="  ")] if fine else []), *worse]))
+    return "\n\n".join([*blocks, _verdict(findings)])
+
+
+def _worse(finding: Finding) -> str:
+    """A note or a problem, on lines of its own."""
+    texts = [finding.message, *([f"try: {finding.fix}"] if finding.fix else [])]
+    head = f"  {MARKS[finding.level]}  {finding.check}  {finding.subject}"
+    return "\n".join([head, *(paragraphs(text, indent="      ") for text in texts)])
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    problems, notes = (sum(finding.level == level for finding in findings) for level in ("problem", "note"))
+    return f"{plural(problems, 'problem') if problems else 'no problem'}, {plural(notes, 'note')}"

@@ -1,0 +1,65 @@
+"""``wf list KIND --fits NAME``: the components that fit another one, by what they say about themselves."""
+
+from __future__ import annotations
+
+from wf.component import KINDS
+from wf.errors import UsageError
+from wf.fitting import fitting, plural, related_kinds
+from wf.registry import PLURALS, Entry, Registry, read_kind
+from wf.rules import Verdict
+
+
+def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> list[tuple[Entry, Verdict]]:
+    """The components of a kind, or of all kinds that matter, with whether they fit; members of catalogues included.
+
+    Raises:
+        UsageError: When it cannot be told.
+    """
+    kinds = [wanted] if wanted else related_kinds(other.component.kind)
+    if not kinds:
+        raise UsageError(f"what goes with a {other.component.kind} is not decided by what it says about itself")
+    found = [pair for kind in kinds for pair in fitting(registry, kind, other, catalogues=True)]
+    return [(entry, verdict) for entry, verdict in found if not entry.refused]
+
+
+def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | None:
+    """The component that ``--fits`` names: ``NAME``, ``KIND/NAME`` or the name of a file that a dataset reads.
+
+    Args:
+        registry: Where it is looked up.
+        wanted: The kind that is listed; of several components of the name, the one that has to do with it is meant.
+        word: The name.
+
+    Returns:
+        None when there is none of that name.
+
+    Raises:
+        UsageError: For a name of several kinds.
+    """
+    head, slash, name = word.partition("/")
+    if slash and name and (head in KINDS or head in PLURALS):
+        return registry.find(read_kind(head), name)
+    kinds = registry.kinds_of(word.partition("@")[0])
+    related = [kind for kind in kinds if wanted in (None, *related_kinds(kind))]
+    if len(related or kinds) > 1:
+        ways = " or ".join(f"--fits {kind}/{word}" for kind in related or kinds)
+        raise UsageError(f"'{word}' is of several kinds\n  say which: {ways}")
+    return registry.find((related or kinds)[0], word) if kinds else registry.for_file("dataset", word)
+
+
+def unknown_note(found: list[tuple[Entry, Verdict]], wanted: str | None) -> str:
+    """Which components say too little to tell; empty when there are none."""
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for entry, verdict in found:
+        if verdict.fits is None:
+            name = entry.component.name
+            reasons.setdefault(verdict.why, []).append(name if wanted else f"{entry.component.kind} {name}")
+    return "\n".join(f"not known of {', '.join(names)}: {'; '.join(why)}" for why, names in reasons.items())
+
+
+def nothing_note(found: list[tuple[Entry, Verdict]], other: Entry) -> str:
+    """That nothing is known to fit, and why, where the reason is the same for all."""
+    why = {verdict.why[0] for _, verdict in found if verdict.fits is False}
+    kinds = " or ".join(dict.fromkeys(plural(entry.component.kind) for entry, _ in found)) or "components"
+    reason = f": {why.pop()}" if len(why) == 1 else ""
+    return f"no {kinds} are known to fit {other.component.kind} '{other.component.name}'{reason}"

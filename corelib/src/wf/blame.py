@@ -1,0 +1,103 @@
+"""Whose code an unforeseen error comes from: said once, as a note on the error itself."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from wf.errors import WfError
+
+if TYPE_CHECKING:
+    from wf.plugins import Plugin
+
+
+class _Where(str):
+    """The note that says where an error comes from; others may add notes of their own."""
+
+    __slots__ = ()
+
+
+def blame(error: BaseException, where: str) -> None:
+    """Add the note ``in WHERE`` to an error, unless somebody closer to it has said where it comes from."""
+    if where and not blamed(error):
+        error.add_note(_Where(f"in {where}"))
+
+
+def blamed(error: BaseException) -> str:
+    """Where an error comes from, as `blame` was told; empty when nobody has said."""
+    notes = (note for note in getattr(error, "__notes__", ()) if isinstance(note, _Where))
+    return str(next(notes, "")).removeprefix("in ")
+
+
+def take_blame(error: BaseException) -> str:
+    """As `blamed`, and take the note away, to say it in another place."""
+    where = blamed(error)
+    if where:
+        error.__notes__ = [note for note in error.__notes__ if not isinstance(note, _Where)]
+    return where
+
+
+@contextmanager
+def naming_culprit(plugins: Iterable[Plugin] = ()) -> Iterator[None]:
+    """Let an unforeseen error that passes carry the name of the plugin whose code raised it.
+
+    Args:
+        plugins: Those of the run, for the ones that are not installed.
+    """
+    try:
+        yield
+    except WfError:  # says itself what is wrong
+        raise
+    except Exception as error:
+        blame(error, blamed(error) or culprit(error, plugins))
+        raise
+
+
+def culprit(error: BaseException, plugins: Iterable[Plugin] = ()) -> str:
+    """Whose code raised: the distribution, plugin or own file of the innermost frame that belongs to one.
+
+    Args:
+        error: It, with its traceback.
+        plugins: Those of the run, for the ones that are not installed.
+
+    Returns:
+        A name; empty where no frame belongs to wf, to a plugin or to one's own file.
+    """
+    owners = {**_named(plugins), **_installed()}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next(filter(None, (_owner(frame, owners) for frame in reversed(frames))), "")
+
+
+def _installed() -> dict[str, str]:
+    """The distribution of each package with a declaration in it, and of the one that all is in."""
+    from wf.distributions import plugin_entry_points  # only on the way to an error
+
+    owners = {"wf": "wf-core", "wf_cli": "wf-cli"}
+    for entry, distribution in plugin_entry_points():
+        module = re.split(r"[^\w.]", entry.value)[0]
+        owners[module.rpartition(".")[0] or module] = distribution.name
+        owners.setdefault(module.partition(".")[0], distribution.name)
+    return owners
+
+
+def _named(plugins: Iterable[Plugin]) -> dict[str, str]:
+    """The modules of plugins that are not installed: their own and those of their components."""
+    owners: dict[str, str] = {}
+    for plugin in plugins:
+        if plugin.distribution is None:
+            targets = [component.target for component in plugin.components if isinstance(component.target, str)]
+            owners |= dict.fromkeys((plugin.module, *(t.rpartition(":")[0] for t in targets)), plugin.name)
+    return owners
+
+
+def _owner(frame: FrameType, owners: Mapping[str, str]) -> str:
+    name = str(frame.f_globals.get("__name__", ""))
+    if name.startswith("wf_file_"):
+        return str(frame.f_globals.get("__file__"))
+    while name and name not in owners:
+        name = name.rpartition(".")[0]
+    return owners.get(name, "")

@@ -1,0 +1,193 @@
+"""What installed distributions say of themselves, read from their metadata alone: nothing of theirs is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from wf.errors import PluginError
+from wf.modules import describe, normalize
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+GROUP = "wf.plugins"
+"""The entry-point group of plugins."""
+CORE = "wf-core"
+UNKNOWN = "unknown"
+"""What stands for the name and version of a distribution whose metadata does not say."""
+BUILTIN_EXTRA = "builtin"
+"""The extra of wf-core that names the distributions that come with it; `--only-builtin` loads just these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """An installed distribution."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...] = ()
+    """Its requirements, as PEP 508 writes them."""
+
+    @property
+    def required_names(self) -> list[str]:
+        """The distributions that it asks for."""
+        return [found[0] for text in self.requires if (found := re.match(r"[A-Za-z0-9._-]+", text))]
+
+    def missing_names(self) -> list[str]:
+        """The distributions that it asks for, extras aside, and that are not installed in any version."""
+        required = filter(None, map(_required, self.requires))
+        return [found.name for found in required if _applies(found) and not _is_installed(found.name)]
+
+
+class DamagedMetadataError(PluginError):
+    """The metadata of an installed distribution cannot be read."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for the entry points of a distribution whose metadata is damaged; loading it says so."""
+
+    reason: str
+    name: str = "entry_points.txt"
+    value: str = "unreadable"
+
+    def load(self) -> Any:
+        """Raises the error."""
+        raise DamagedMetadataError(f"its entry points cannot be read: {self.reason}")
+
+
+def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, Distribution]]:
+    """Every entry point of a plugin, and the distribution that has it."""
+    entries: Iterable[tuple[importlib.metadata.EntryPoint | Unreadable, importlib.metadata.Distribution | None]]
+    try:
+        entries = [(entry, entry.dist) for entry in importlib.metadata.entry_points(group=GROUP)]
+    except Exception:  # one damaged distribution, of whatever kind, must not hide all plugins
+        entries = _one_by_one()
+    known: dict[int, Distribution] = {}
+    for entry, installed in entries:
+        if installed is not None:
+            if id(installed) not in known:
+                known[id(installed)] = read(installed)
+            yield entry, known[id(installed)]
+
+
+def _one_by_one() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, importlib.metadata.Distribution]]:
+    """The same, each distribution guarded; the second one of the same name is not seen by Python either."""
+    seen: set[str] = set()
+    for installed in importlib.metadata.distributions():
+        name = normalize(read(installed).name)
+        if name in seen:
+            continue
+        seen |= {name} - {UNKNOWN}
+        try:
+            yield from ((entry, installed) for entry in installed.entry_points.select(group=GROUP))
+        except Exception as error:
+            if GROUP in (_text(installed, "entry_points.txt") or GROUP):  # one that is no text may be a plugin's
+                yield Unreadable(describe(error)), installed
+
+
+def _text(installed: importlib.metadata.Distribution, file: str) -> str:
+    """A file of a distribution's metadata; empty where it is not there or is no text."""
+    try:
+        return installed.read_text(file) or ""
+    except ValueError:
+        return ""
+
+
+def read(installed: importlib.metadata.Distribution) -> Distribution:
+    """The few lines of a distribution's metadata that matter here, ten times faster than parsing all of them."""
+    headers: dict[str, list[str]] = {}
+    text = _text(installed, "METADATA") or _text(installed, "PKG-INFO")
+    for line in text.partition("\n\n")[0].splitlines():
+        key, _, value = line.partition(":")
+        headers.setdefault(key.lower(), []).append(value.strip())
+    return Distribution(
+        name=headers.get("name", [UNKNOWN])[0],
+        version=headers.get("version", [UNKNOWN])[0],
+        requires=tuple(headers.get("requires-dist", ())),
+    )
+
+
+def core_version() -> str | None:
+    """The installed version of wf-core; None where it is not installed as a distribution."""
+    try:
+        return read(importlib.metadata.distribution(CORE)).version
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def supported_range(name: str) -> str:
+    """The versions of another distribution that wf-core supports, its extras included; empty for any."""
+    try:
+        requires = read(importlib.metadata.distribution(CORE)).requires
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    found = [required for text in requires if (required := _required(text)) and normalize(required.name) == name]
+    return str(found[0].specifier) if found else ""
+
+
+def unsupported_core(requires: Iterable[str], version: str | None) -> str | None:
+    """The range of wf-core in a distribution's requirements, if it excludes `version`.
+
+    Args:
+        requires: The requirements, as PEP 508 writes them.
+        version: The installed version of wf-core; None excludes nothing.
+    """
+    ranges = [_core_range(text) for text in requires if normalize(text).startswith(CORE)] if version else []
+    return next((allowed for allowed in ranges if allowed and not is_within(str(version), allowed)), None)
+
+
+@cache
+def is_within(version: str, allowed: str) -> bool:
+    """Whether a version, pre-releases included, is within a range."""
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(allowed).contains(version, prereleases=True)
+
+
+def builtin_distributions() -> frozenset[str]:
+    """The distributions that come with wf-core, as its own metadata says."""
+    try:
+        requirements = importlib.metadata.requires(CORE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return frozenset()
+    marker = re.compile(rf"extra\s*==\s*['\"]{BUILTIN_EXTRA}['\"]")
+    names = (re.match(r"[A-Za-z0-9._-]+", text) for text in requirements if marker.search(text))
+    return frozenset(normalize(name[0]) for name in names if name)
+
+
+@cache  # plugins of one workspace all say the same
+def _core_range(requirement: str) -> str | None:
+    """The versions of wf-core that a requirement allows; None when it is of another distribution, or an extra's."""
+    found = _required(requirement)
+    if found is None or normalize(found.name) != CORE or not _applies(found):
+        return None
+    return ",".join(sorted(map(str, found.specifier), reverse=True))  # as people write it: >=0.1,<0.2
+
+
+def _required(text: str) -> Requirement | None:
+    """A requirement, read; None for one that is not written as PEP 508 says."""
+    from packaging.requirements import InvalidRequirement, Requirement  # 20 ms
+
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
+
+
+def _applies(requirement: Requirement) -> bool:
+    """Whether a requirement is one here, and not that of an extra."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""What becomes of a run when one of its hooks fails: it ends, or goes on without the hook and says so."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wf.building import Built
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+    from wf.rundir import RunDirectory
+
+
+class HookFailures:
+    """Names the parts of a run, and knows which of its hooks it can do without.
+
+    Args:
+        parts: What was made, by kind.
+        on_error: The policy of each hook by name.
+        rank: This process among those that share the work; None where it is alone.
+    """
+
+    def __init__(
+        self, parts: Mapping[str, Built | list[Built]], on_error: Mapping[str, str], rank: int | None = None
+    ) -> None:
+        self._parts = [
+            (kind, built) for kind, made in parts.items() for built in (made if isinstance(made, list) else [made])
+        ]
+        self._on_error, self._rank = dict(on_error), rank
+        self._directory: RunDirectory | None = None
+        self._new: list[dict[str, Any]] = []
+        self.disabled: list[dict[str, Any]] = []
+        """A record of each hook that was disabled, as in ``manifest.json``."""
+
+    def begin(self, run: Loop, directory: RunDirectory | None) -> None:
+        """Begin a run, or go on with one: its hooks are tried again, the records of steps that it has done stay."""
+        self._directory, self._new = directory, []
+        before = directory.manifest.get("disabled_hooks", []) if directory else []
+        self.disabled = [record for record in before if record["step"] <= run.progress.step]
+        self._write(run)
+
+    def name_of(self, part: Any) -> str:
+        """What a part is called in messages: ``hook 'tensorboard' of wf-tracking``."""
+        found = self._find(part)
+        return f"{found[0]} '{found[1].name}' of {_origin(found[1])}" if found else type(part).__name__
+
+    def __call__(self, run: Loop, part: Any, event: str, error: Exception) -> bool:
+        """Whether the run goes on without a part that failed; if so it is written down, and said loudly."""
+        found = self._find(part)
+        if found is None or found[0] != "hook" or self._on_error.get(found[1].name) != "disable":
+            return False
+        if all(record["hook"] != found[1].name for record in self._new):
+            self._disable(run, found[1], event, error)
+        return True
+
+    def _disable(self, run: Loop, hook: Built, event: str, error: Exception) -> None:
+        details = "".join(traceback.format_exception(error)).rstrip()
+        record = {
+            "hook": hook.name,
+            "plugin": hook.entry.provider if hook.entry else "own code",
+            "event": event,
+            "step": run.progress.step,
+            "error": " ".join(f"{type(error).__name__}: {error}".split()),
+            "traceback": details,
+        }
+        self.disabled.append(record)
+        self._new.append(record)
+        self._write(run)
+        logging.getLogger("wf").warning(
+            '%s failed at %s of step %d%s; the run goes on without it (on_error = "disable")\n  %s\n%s',
+            *(self.name_of(hook.value), event, run.progress.step),
+            "" if self._rank is None else f" in process {self._rank}",
+            record["error"],
+            f"  its traceback is in {self._directory.path / 'manifest.json'}" if self._directory else details,
+        )
+
+    def _write(self, run: Loop) -> None:
+        if self._directory is not None:
+            self._directory.update_manifest(disabled_hooks=self.disabled)
+        if self.disabled:
+            run.notes["disabled hooks"] = "; ".join(
+                f"{record['hook']}, at {record['event']} of step {record['step']:,}: {record['error']}"
+                for record in self.disabled
+            )
+
+    def _find(self, part: Any) -> tuple[str, Built] | None:
+        return next(((kind, built) for kind, built in self._parts if built.value is part), None)
+
+
+def _origin(part: Built) -> str:
+    """The plugin that brought a part, or the file or module of one's own."""
+    if part.entry is None or part.entry.plugin is not None:
+        return part.entry.provider if part.entry else "own code"
+    target = part.entry.component.target
+    return target.rpartition(":")[0] if isinstance(target, str) else "own code"

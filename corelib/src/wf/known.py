@@ -1,0 +1,51 @@
+"""Plugins that are known to exist, installed or not: who brings a name that is not there.
+
+The index is ``known_plugins.toml`` beside this file; ``docs/known-plugins.md`` says how to get into it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from wf.errors import plain_word
+
+
+@dataclass(frozen=True)
+class Known:
+    """A plugin's distribution in the index."""
+
+    distribution: str
+    summary: str
+    install: str
+    """What to type."""
+    names: Mapping[str, Sequence[str]]
+    """The names that it brings, aliases included, by kind; ``prefix/*`` for a catalogue."""
+
+    def brings(self, kind: str, name: str) -> bool:
+        """Whether a component of that kind and name is in it."""
+        return is_among(name, self.names.get(kind, ()))
+
+
+@cache
+def index() -> tuple[Known, ...]:
+    """The whole index, by name."""
+    document = tomllib.loads(files("wf").joinpath("known_plugins.toml").read_text(encoding="utf-8"))
+    return tuple(
+        Known(name, table["summary"], table["install"], table["names"]) for name, table in sorted(document.items())
+    )
+
+
+def is_among(name: str, names: Iterable[str]) -> bool:
+    """Whether one of the names, of which some may be ``prefix/*``, is that of a component."""
+    plain = {plain_word(one) for one in names}
+    prefix, slash, _ = plain_word(name).partition("/")
+    return plain_word(name) in plain or bool(slash and f"{prefix}/*" in plain)
+
+
+def who_brings(kind: str, name: str) -> list[Known]:
+    """The distributions that bring a component."""
+    return [known for known in index() if known.brings(kind, name)]

@@ -1,0 +1,117 @@
+"""Importing modules by name or by file, and saying why one cannot be imported."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from wf.errors import UsageError, closest
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""The distributions of well-known modules that are named otherwise."""
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module by its name or by its file's path.
+
+    Raises:
+        UsageError: When there is no such file.
+    """
+    if not is_path(name):
+        return importlib.import_module(name)
+    path = Path(name).expanduser().resolve()
+    if not path.is_file():
+        near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
+        hint = f"\n  in that folder: {', '.join(near)}" if near else ""
+        raise UsageError(f"there is no file '{name}'{hint}")
+    module_name = f"wf_file_{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module
+
+
+def is_path(name: str) -> bool:
+    """Whether `name` says a Python file rather than a module."""
+    return name.endswith(".py") or "/" in name or os.sep in name
+
+
+def is_there(module: str) -> bool:
+    """Whether there is a module of that name, or a package of it that cannot be imported, as loading it will tell."""
+    try:
+        return not module.startswith(".") and importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        return error.name is None or not f"{module}.".startswith(f"{error.name}.")
+    except ValueError:  # the main program
+        return False
+    except (Exception, SystemExit):
+        return True
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line."""
+    try:
+        message = str(error)
+    except Exception as why:  # an exception's own code may be broken, too
+        message = f"(its message cannot be read: {type(why).__name__})"
+    return " ".join(f"{type(error).__name__}: {message}".split()).rstrip(":")
+
+
+def explain(error: BaseException) -> str:
+    """An import's failure in one line, with the likely fix where a package is missing."""
+    package = missing_package(error)
+    return f"{describe(error)} (try: pip install {package})" if package else describe(error)
+
+
+def missing_package(error: BaseException, declared: Iterable[str] = (), missing: Iterable[str] = ()) -> str:
+    """The distributions that would have to be installed; empty when the error says of none.
+
+    Args:
+        error: What importing a module raised.
+        declared: The distributions that the module's own one asks for; one of a like name is preferred.
+        missing: Those of them that are not installed, one of which probably has the module under another name.
+    """
+    package = missing_module(error)
+    alike = [name for name in declared if normalize(name) == normalize(package)]
+    return "" if not package else alike[0] if alike else " ".join(missing) or DISTRIBUTIONS.get(package, package)
+
+
+def missing_module(error: BaseException) -> str:
+    """The top-level module that was not found; empty when the error is of another kind."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    return name if isinstance(error, ModuleNotFoundError) and name and _is_missing(name) else ""
+
+
+def normalize(name: str) -> str:
+    """A distribution's name as PEP 503 writes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is None
+    except (ImportError, ValueError):
+        return False

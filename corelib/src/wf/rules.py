@@ -1,0 +1,250 @@
+"""The rules by which components fit each other, from what they say about themselves (`wf.traits`).
+
+Each rule judges a component of one kind by what is known of the others. What is not known is never a reason to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from wf.compatibility import resolve, targets_that_fit
+from wf.registry import Entry
+from wf.traits import (
+    DatasetTraits,
+    LossTraits,
+    MetricTraits,
+    ModelTraits,
+    OptimizerTraits,
+    SchedulerTraits,
+    TrainerTraits,
+    TransformTraits,
+)
+
+DIMS: dict[str, frozenset[int]] = {"vector": frozenset({1}), "sequence": frozenset({1, 2}), "image": frozenset({3})}
+"""The dimensions that a sample of each kind may have."""
+SHAPES = {"vector": "[F]", "sequence": "[T] or [T, F]", "image": "[C, H, W]"}
+
+
+class Verdict(NamedTuple):
+    """Whether something fits; None when that is not known."""
+
+    fits: bool | None
+    why: tuple[str, ...] = ()
+
+
+FITS = Verdict(True)
+SILENT = Verdict(None, ("it says nothing about itself (no traits)",))
+OPEN_TARGETS = Verdict(None, ("which targets the dataset has depends on its data",))
+OPEN_SAMPLES = Verdict(None, ("what the dataset's samples are depends on its data",))
+OPEN_TRAINER = Verdict(None, ("the trainer does not say what it does (no traits)",))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples that the data have, or have after some transforms."""
+
+    dims: frozenset[int]
+    """The dimensions that they may have."""
+    words: str
+
+    @classmethod
+    def of_kind(cls, kind: str) -> Samples:
+        """Samples of a kind that `wf.traits` lists."""
+        return cls(DIMS[kind], f"{kind} samples {SHAPES[kind]}")
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int]) -> Samples:
+        """Samples of a shape."""
+        return cls(frozenset({len(shape)}), f"samples {list(shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a run; what is None is not known."""
+
+    targets: str | None = None
+    """The dataset's."""
+    num_classes: int | None = None
+    samples: Samples | None = None
+    model: ModelTraits | None = None
+    trainer: TrainerTraits | None = None
+    taken: frozenset[str] | None = None
+    """The run values that the trainer takes."""
+    links: Sequence[str] | None = None
+    """The links that may be used; None for any."""
+    evaluated: tuple[str, ...] | None = None
+    """The splits that are evaluated while the run trains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A component of a run."""
+
+    kind: str
+    name: str
+    entry: Entry | None = None
+    """None for a live object."""
+    watched: str | None = None
+    """The figure that a scheduler watches, as ``validation/loss``, where that is known."""
+
+    @property
+    def traits(self) -> Any:
+        """What it says about itself."""
+        return self.entry.component.traits if self.entry else None
+
+
+Judge = Callable[[Part, Known], Verdict]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How components of a kind are judged."""
+
+    kind: str
+    against: tuple[str, ...]
+    """The kinds of what they are judged by; empty for the run's settings."""
+    judge: Judge
+    needs: str = ""
+    """The field of `Known` that only the dataset's data may tell."""
+    suggested: tuple[str, ...] = ()
+    """The kinds of which those that fit are named where something does not."""
+
+
+def with_parts(known: Known, parts: Iterable[Part]) -> Known:
+    """What is known when the parts' own traits are taken in, where nothing better is known."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        traits = part.traits
+        if isinstance(traits, DatasetTraits):
+            found["targets"] = traits.targets
+            found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
+        elif isinstance(traits, (ModelTraits, TrainerTraits)):
+            found[part.kind] = traits
+        if part.kind == "trainer" and part.entry is not None:
+            found["taken"] = taken_by(part.entry)
+    return replace(known, **{name: value for name, value in found.items() if getattr(known, name) is None})
+
+
+def taken_by(trainer: Entry) -> frozenset[str] | None:
+    """The run values that a trainer takes, None where only importing it would tell."""
+    params = trainer.params_unloaded()
+    if params is not None:
+        return frozenset(param.source for param in params if param.source is not None)
+    traits = trainer.component.traits
+    return frozenset() if isinstance(traits, TrainerTraits) and not traits.steps else None
+
+
+def transformed(traits: Any, samples: Samples | None) -> Samples | None:
+    """The samples that a transform makes of others."""
+    gives = traits.gives if isinstance(traits, TransformTraits) else "any"
+    if gives == "same":
+        return samples
+    return None if gives == "any" else Samples.of_kind(gives)
+
+
+def _judge_loss(part: Part, known: Known) -> Verdict:
+    traits = part.traits
+    if not isinstance(traits, LossTraits):
+        return SILENT
+    if known.targets is None:
+        return _judge_loss_by_model(traits, known.model)
+    numbers = (known.num_classes,) if known.num_classes or known.targets != "class_index" else (2, 3)
+    tried = [resolve(known.targets, number, known.model, traits, known.links) for number in numbers]
+    misfits = [tuple(found) for found in tried if isinstance(found, list)]
+    if misfits and len(misfits) < len(tried):
+        return Verdict(None, ("it fits where there are two classes",))
+    return Verdict(False, misfits[0]) if misfits else FITS
+
+
+def _judge_loss_by_model(loss: LossTraits, model: ModelTraits | None) -> Verdict:
+    if model is None:
+        return OPEN_TARGETS
+    if targets_that_fit(model, loss):
+        return FITS
+    return Verdict(False, (f"the loss wants {loss.predictions}, the model gives {model.predictions}",))
+
+
+def _judge_metric(part: Part, known: Known) -> Verdict:
+    traits = part.traits
+    if not isinstance(traits, MetricTraits):
+        return SILENT
+    if not traits.targets or known.targets in traits.targets:
+        return FITS
+    if known.targets is None:
+        return OPEN_TARGETS
+    return Verdict(
+        False, (f"the metric judges {' or '.join(traits.targets)} targets, the dataset has {known.targets}",)
+    )
+
+
+def _judge_samples(part: Part, known: Known) -> Verdict:
+    """Of a model or a transform."""
+    traits = part.traits
+    if not isinstance(traits, (ModelTraits, TransformTraits)):
+        return SILENT
+    if traits.inputs == "any":
+        return FITS
+    if known.samples is None:
+        return OPEN_SAMPLES
+    accepted = DIMS[traits.inputs]
+    if known.samples.dims <= accepted:
+        return FITS
+    if known.samples.dims & accepted:
+        return Verdict(None, (f"it fits where a sample is {SHAPES[traits.inputs]}",))
+    wanted = f"{traits.inputs} samples {SHAPES[traits.inputs]}"
+    return Verdict(False, (f"the {part.kind} takes {wanted} and would get {known.samples.words}",))
+
+
+def _judge_optimizer(part: Part, known: Known) -> Verdict:
+    if known.taken is not None and "optimizer" not in known.taken:
+        return Verdict(False, ("the trainer takes no optimizer", "leave it out"))
+    traits, trainer = part.traits, known.trainer
+    if not isinstance(traits, OptimizerTraits):
+        return SILENT
+    if trainer is None:
+        return OPEN_TRAINER
+    if traits.step in trainer.steps:
+        return FITS
+    drives = listed(trainer.steps) or "no steps"
+    return Verdict(False, (f"it is stepped as '{traits.step}', the trainer does {drives}",))
+
+
+def _judge_scheduler(part: Part, known: Known) -> Verdict:
+    if known.taken is None:
+        return OPEN_TRAINER
+    return FITS if "scheduler" in known.taken else Verdict(False, ("the trainer takes no scheduler", "leave it out"))
+
+
+def _judge_evaluations(part: Part, known: Known) -> Verdict:
+    """A scheduler that is stepped after an evaluation needs some."""
+    traits = part.traits
+    if not isinstance(traits, SchedulerTraits):
+        return SILENT
+    if traits.interval != "evaluation":
+        return FITS
+    splits = known.evaluated
+    if splits is None or (splits and (part.watched is None or part.watched.partition("/")[0] in splits)):
+        return FITS
+    waits = f"it waits for {part.watched or 'an evaluation'}, but the run evaluates {listed(splits) or 'nothing'}"
+    advice = "see --eval-splits and --split, or set --scheduler.monitor"
+    return Verdict(False, (f"{waits} while it trains", advice))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in quotes, as a text."""
+    quoted = [f"'{name}'" for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+RULES = (
+    Rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
+    Rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
+    Rule("loss", ("dataset", "model"), _judge_loss, "targets", ("loss",)),
+    Rule("metric", ("dataset",), _judge_metric, "targets", ("metric",)),
+    Rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),
+    Rule("scheduler", ("trainer",), _judge_scheduler, suggested=("trainer",)),
+    Rule("scheduler", (), _judge_evaluations),
+)
+"""Every rule there is."""

@@ -1,0 +1,90 @@
+"""What the run does for optimizers that are not plain: parameters in groups, and weights of which there are two."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.traits import OptimizerTraits
+
+
+def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """`params` in two groups, in their order; either may be empty.
+
+    Args:
+        model: Where they are looked up; those of the loss are not in it.
+        params: The trainable ones.
+
+    Returns:
+        ``{"params": [...], "hidden": True}``, the weights of two or more dimensions between the first and the last such
+        one of the model, without embeddings; and ``{"params": [...], "hidden": False}``, all others. The order is that
+        in which the model registers them, which for the usual model is that of its layers.
+    """
+    weights: list[Tensor] = [
+        parameter
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if "weight" in name and parameter.ndim >= 2
+    ]
+    outer = [*weights[:1], *weights[-1:]]  # a weight that is tied may stand in the middle too
+    outer += [module.weight for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))]
+    hidden = {id(parameter) for parameter in weights} - {id(parameter) for parameter in outer}
+    return [
+        {"params": [parameter for parameter in params if (id(parameter) in hidden) is flag], "hidden": flag}
+        for flag in (True, False)
+    ]
+
+
+def shown_traits(optimizer: Any) -> OptimizerTraits:
+    """What an optimizer that declares nothing shows of itself: a step that needs a closure, train() and eval()."""
+    needed = [param for param in inspect.signature(optimizer.step).parameters.values() if _is_required(param)]
+    modes = all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+    return OptimizerTraits(step="closure" if needed else "plain", modes=modes)
+
+
+def _is_required(param: inspect.Parameter) -> bool:
+    return param.default is param.empty and param.kind in (param.POSITIONAL_ONLY, param.POSITIONAL_OR_KEYWORD)
+
+
+class OptimizerModes:
+    """Switches an optimizer with train() and eval(), without losing a bit of the weights that are trained.
+
+    What train() makes of the weights after eval() is rounded, and a run that was evaluated or saved would go another
+    way than one that was not. So the weights are kept, and put back.
+
+    Args:
+        optimizer: Has `train`, `eval` and `param_groups`.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self._optimizer = optimizer
+        self._trained: list[Tensor] | None = None
+
+    def to_eval(self) -> None:
+        """Put the weights that are judged and kept into the parameters."""
+        self._trained = [parameter.detach().clone() for parameter in self._parameters()]
+        self._optimizer.eval()
+
+    def to_train(self) -> None:
+        """Put the weights that are trained back into the parameters."""
+        self._optimizer.train()
+        if self._trained is not None:
+            with torch.no_grad():
+                for parameter, trained in zip(self._parameters(), self._trained, strict=True):
+                    parameter.copy_(trained)
+        self._trained = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights that are trained, where others are in the parameters now."""
+        return {"trained": self._trained}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave; `to_train` puts it into the parameters."""
+        self._trained = state["trained"]
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]

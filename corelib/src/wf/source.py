@@ -1,0 +1,142 @@
+"""What a module's file says, found and read without running it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wf.component import KINDS, Catalogue, Component
+from wf.errors import PluginError, closest
+from wf.modules import is_path
+
+DYNAMIC = ("__getattr__", "import *", "globals()", "vars()", "exec(", "setattr(")
+"""A module that has one of these may have names that its text does not show."""
+
+
+def locate(module: str) -> Path | None:
+    """The source file of a module, by its dotted name or its path; None where it cannot be told.
+
+    Neither the module nor a package above it is imported.
+    """
+    if is_path(module):
+        path = Path(module).expanduser()
+        return path if path.is_file() else None
+    top, *parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not parts:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    return _below(list(spec.submodule_search_locations or ()), parts)
+
+
+def _below(folders: Iterable[str], parts: list[str]) -> Path | None:
+    for folder in folders:
+        path = Path(folder, *parts)
+        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if file.is_file():
+                return file
+    return None
+
+
+def declared_names(module: str) -> tuple[tuple[str, str], ...]:
+    """Kind and name of the components that a plugin's text declares, aliases included.
+
+    Only those are found that are written out as ``Component("loss", "focal", ...)``; the text need not be valid Python.
+    A catalogue is given as ``prefix/*``.
+    """
+    file = locate(module.partition(":")[0] if not is_path(module) else module)
+    if file is None:
+        return ()
+    text = file.read_text(encoding="utf-8", errors="replace")
+    found: list[tuple[str, str]] = []
+    _, *pieces = re.split(r"\b(Component|Catalogue)\(", text)
+    for word, call in zip(pieces[::2], pieces[1::2], strict=True):
+        head = re.match(
+            r"\s*(?:kind\s*=\s*)?[\"'](\w+)[\"']\s*,\s*(?:(?:name|prefix)\s*=\s*)?[\"']([^\"']+)[\"']", call
+        )
+        if head and head[1] in KINDS:
+            aliases = re.search(r"\baliases\s*=\s*[(\[]([^)\]]*)[)\]]", call)
+            names = [head[2], *(re.findall(r"[\"']([^\"']+)[\"']", aliases[1]) if aliases else ())]
+            found += [(head[1], f"{name}/*" if word == "Catalogue" else name) for name in names]
+    return tuple(found)
+
+
+def check_targets(components: Iterable[Component | Catalogue], module: str) -> None:
+    """Refuse a target that is certainly not there, in the package of the plugin that declares it.
+
+    Args:
+        components: What the plugin declares.
+        module: The plugin's own module; its package is imported already, so looking costs little.
+
+    Raises:
+        PluginError: Naming the component, its target and the names that are there.
+    """
+    package = module.partition(".")[0]
+    targets = [component.target for component in components if isinstance(component.target, str)]
+    for target, problem in target_problems(name for name in targets if re.split("[.:]", name)[0] == package):
+        raise PluginError(f"target '{target}' is not there: {problem}")
+
+
+def target_problems(targets: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The targets that are certainly not there, each with what is wrong. Nothing is imported."""
+    texts: dict[str, _Text | None] = {}
+    for target in targets:
+        name, _, attribute = target.rpartition(":")
+        if is_path(name):
+            continue
+        if name not in texts:
+            texts[name] = _read(name)
+        if problem := _problem(name, attribute.partition(".")[0], texts[name]):
+            yield target, problem
+
+
+@dataclass(frozen=True)
+class _Text:
+    """What stands in a module's file."""
+
+    words: frozenset[str]
+    functions_and_classes: tuple[str, ...]
+    dynamic: bool
+    """It may have names that do not stand in it."""
+
+
+def _read(module: str) -> _Text | None:
+    file = locate(module)
+    if file is None:
+        return None
+    text = file.read_text(encoding="utf-8", errors="replace")
+    defined = re.findall(r"^(?:class|def|async def)\s+(\w+)", text, re.MULTILINE)
+    return _Text(frozenset(re.findall(r"\w+", text)), tuple(defined), any(word in text for word in DYNAMIC))
+
+
+def _problem(module: str, attribute: str, text: _Text | None) -> str:
+    """What is wrong with a target, in words; nothing where it may be right."""
+    if text is None:
+        return "" if _may_be_compiled(module) else f"there is no module {module}"
+    if text.dynamic or attribute in text.words:
+        return ""
+    near = closest(attribute, [name for name in text.functions_and_classes if not name.startswith("_")])
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{module} has no {attribute}{hint}"
+
+
+def _may_be_compiled(module: str) -> bool:
+    """Whether a module without a source file may be there nonetheless: as an extension, or in a zip file."""
+    top, *parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return True
+    if spec is None:
+        return False
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not parts or not all(folder.is_dir() for folder in folders):
+        return True
+    return any(list(folder.joinpath(*parts[:-1]).glob(f"{parts[-1]}.*")) for folder in folders)

@@ -1,0 +1,89 @@
+"""Whose code raised an error, and that it is said once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wf import Component
+from wf.blame import blame, blamed, culprit, naming_culprit, take_blame
+from wf.errors import UsageError
+from wf.plugins import Plugin
+
+
+@pytest.mark.parametrize(
+    ("modules", "name"),
+    [
+        (["wf.loop", "wf_losses.focal", "torch.nn"], "wf-losses"),
+        (["wf.loop", "wf_training.trainer", "wf_file_net"], "net.py"),
+        (["wf_training.trainer", "wf.loop"], "wf-core"),
+        (["wf.loop", "stranger.losses.deep"], "stranger"),
+        (["wf.loop", "parts_of_stranger"], "stranger"),
+        (["wf.loop", "parts_of_somebody_else"], "wf-core"),
+        (["torch.nn"], ""),
+    ],
+)
+def test_whose_code_raised(modules: list[str], name: str) -> None:
+    """The frames of an error, outermost first, each in a module of such a name."""
+    assert culprit(raised_in(modules), [stranger()]) == name
+
+
+def stranger() -> Plugin:
+    components = (
+        Component("loss", "theirs", "parts_of_stranger:Loss"),
+        Component("loss", "live", lambda predictions, targets: None),
+    )
+    return Plugin(
+        name="stranger", distribution=None, version=None, module="stranger.losses", status="ok", components=components
+    )
+
+
+def raised_in(modules: list[str]) -> BaseException:
+    with pytest.raises(ZeroDivisionError) as caught:
+        nested(modules)
+    frames = caught.value.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") not in modules:
+        frames = frames.tb_next
+    return caught.value.with_traceback(frames)
+
+
+def nested(modules: list[str]) -> None:
+    if not modules:
+        raise ZeroDivisionError
+    names = {"__name__": modules[0], "__file__": "net.py", "call": lambda: nested(modules[1:])}
+    exec("call()", names)
+
+
+def test_the_first_to_say_it_is_right() -> None:
+    error = RuntimeError("boom")
+    error.add_note("in a note of somebody else")
+    assert blamed(error) == ""
+    blame(error, "")
+    blame(error, "hook 'x' of y, at on_log")
+    blame(error, "z")
+    assert error.__notes__ == ["in a note of somebody else", "in hook 'x' of y, at on_log"]
+    assert blamed(error) == take_blame(error) == "hook 'x' of y, at on_log"
+    assert error.__notes__ == ["in a note of somebody else"]
+    assert take_blame(error) == ""
+
+
+def passing(error: BaseException, modules: list[str]) -> list[str]:
+    """The notes of an error that was raised in these modules and has passed."""
+
+    def throw(*_: Any) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught, naming_culprit():
+        exec("call()", {"__name__": modules[0], "call": throw})
+    assert caught.value is error
+    return list(getattr(error, "__notes__", []))
+
+
+def test_what_passes_is_named() -> None:
+    assert passing(RuntimeError(), ["wf_losses.focal"]) == ["in wf-losses"]
+    assert passing(UsageError(), ["wf_losses.focal"]) == []
+    assert passing(KeyboardInterrupt(), ["wf_losses.focal"]) == []
+    known = RuntimeError()
+    blame(known, "hook 'x'")
+    assert passing(known, ["wf_losses.focal"]) == ["in hook 'x'"]

@@ -1,0 +1,67 @@
+"""Old names keep working, with one warning that says the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from wf import Component, deprecation
+from wf.building import Builder
+from wf.errors import UsageError
+from wf.plugins import Plugin
+from wf.registry import Registry
+
+
+class Loss:
+    """A loss.
+
+    Args:
+        gamma: A number.
+        alpha: Another one.
+    """
+
+    def __init__(self, gamma: float = 2.0, alpha: float = 1.0) -> None:
+        self.gamma, self.alpha = gamma, alpha
+
+
+COMPONENT = Component(
+    "loss", "focal", Loss, aliases=("f",), deprecated_names=("focal-v1",), deprecated_params={"gama": "gamma"}
+)
+REGISTRY = Registry(
+    [Plugin(name="ours", distribution="ours", version="1", module="m", status="ok", components=(COMPONENT,))]
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said() -> Iterator[None]:
+    deprecation._said.clear()
+    yield
+    deprecation._said.clear()
+
+
+def test_an_old_name(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        assert REGISTRY.find("loss", "focal-v1").component is COMPONENT
+    assert caplog.messages == ["loss 'focal-v1' is called 'focal' now; the old name will go"]
+    assert REGISTRY.find("loss", "focal-v1@ours").component is COMPONENT
+
+
+def test_new_names_and_aliases_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    REGISTRY.find("loss", "focal")
+    REGISTRY.find("loss", "f")
+    Builder(REGISTRY).build("loss", {"use": "focal", "gamma": 1})
+    assert caplog.messages == []
+
+
+def test_an_old_option(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        built = Builder(REGISTRY).build("loss", {"use": "focal", "gama": "3"})
+        assert built.value.gamma == 3.0
+        assert built.table() == {"use": "focal", "gamma": 3.0, "alpha": 1.0}
+    assert caplog.messages == ["option 'gama' of loss 'focal' is called 'gamma' now; the old name will go"]
+
+
+def test_an_option_under_both_names() -> None:
+    with pytest.raises(UsageError, match="is given 'gamma' twice: 'gama' is its old name\n  leave out 'gama'"):
+        Builder(REGISTRY).build("loss", {"use": "focal", "gama": 3, "gamma": 3})

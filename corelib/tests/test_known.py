@@ -1,0 +1,46 @@
+"""The index of known plugins is true for those that are here."""
+
+from __future__ import annotations
+
+import pytest
+
+from wf.component import KINDS, Catalogue
+from wf.known import Known, index, who_brings
+from wf.registry import Registry
+
+HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}
+
+
+def test_everything_that_comes_with_wf_is_in_it() -> None:
+    assert set(HERE) <= {known.distribution for known in index()}
+
+
+@pytest.mark.parametrize("known", index(), ids=lambda known: known.distribution)
+def test_an_entry(known: Known) -> None:
+    assert set(known.names) <= set(KINDS)
+    assert known.summary
+    assert known.install.startswith("pip install ")
+    if known.distribution in HERE:
+        brought = {
+            (part.kind, name)
+            for part in HERE[known.distribution].components
+            for name in ((f"{part.prefix}/*",) if isinstance(part, Catalogue) else (part.name, *part.aliases))
+        }
+        assert {(kind, name) for kind, names in known.names.items() for name in names} == brought
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "distribution"),
+    [
+        ("loss", "Focal_Loss", "wf-losses"),
+        ("model", "torchvision/resnet18", "wf-models"),
+        ("loss", "log-cosh", "wf-example"),
+    ],
+)
+def test_who_brings(kind: str, name: str, distribution: str) -> None:
+    assert [known.distribution for known in who_brings(kind, name)] == [distribution]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("model", "focal"), ("model", "torchvision"), ("loss", "nothing")])
+def test_nobody_brings(kind: str, name: str) -> None:
+    assert who_brings(kind, name) == []

@@ -1,0 +1,93 @@
+"""Settings of the user and the project: where they are read, which wins, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wf.errors import UsageError
+from wf.settings import AllowList, Settings, load, user_file
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("WF_PLUGINS_ALLOW", raising=False)
+
+
+def project(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "pyproject.toml"
+    file.write_text(text)
+    return file
+
+
+def user(text: str) -> Path:
+    file = user_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_nothing_is_settled_by_default(tmp_path: Path) -> None:
+    project(tmp_path, "[tool.other]\nx = 1\n")
+    assert load(tmp_path) == Settings()
+
+
+def test_the_nearest_project_that_has_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = project(tmp_path, '[tool.wf.pin.loss]\nfocal = "outer"\n')
+    project(tmp_path / "a", "[project]\nname = 'tool.wf'\n")
+    project(tmp_path / "a" / "b", '[tool.wf]\nallow = ["inner"]\n')
+    assert [(pin.kind, pin.name, pin.provider, pin.place) for pin in load(tmp_path / "a").pins] == [
+        ("loss", "focal", "outer", str(outer))
+    ]
+    inner = load(tmp_path / "a" / "b" / "c")
+    assert (inner.pins, inner.allow[0].names) == ((), ("inner",))
+    monkeypatch.chdir(tmp_path / "a")
+    assert load().files == (outer,)
+
+
+def test_project_before_user(tmp_path: Path) -> None:
+    mine = user('allow = ["a", "b"]\n[pin.loss]\nfocal = "mine"\nl1 = "mine"\n[check.skip]\nx = "mine"\ny = "mine"\n')
+    ours = project(tmp_path, '[tool.wf]\nallow = ["b"]\npin.loss.focal = "ours"\ncheck.skip.x = "ours"\n')
+    found = load(tmp_path)
+    assert [(pin.name, pin.provider) for pin in found.pins] == [("focal", "ours"), ("focal", "mine"), ("l1", "mine")]
+    assert found.check == {"skip": {"x": "ours", "y": "mine"}}
+    assert found.files == (ours, mine)
+    assert [one.place for one in found.allow] == [str(ours), str(mine)]
+
+
+def test_the_environment_is_one_list_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user('allow = ["a"]\n')
+    monkeypatch.setenv("WF_PLUGINS_ALLOW", " builtin , wf-x,,")
+    assert load(tmp_path).allow[1] == AllowList(("builtin", "wf-x"), "WF_PLUGINS_ALLOW")
+    monkeypatch.setenv("WF_PLUGINS_ALLOW", "")
+    assert len(load(tmp_path).allow) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.wf\n", "the settings in .*pyproject.toml cannot be read: "),
+        ("tool.wf = 3", r"\[tool.wf\] of .* is int, not a table"),
+        ('tool.wf.alow = ["x"]', "unknown setting 'alow'\n  did you mean 'allow'.*\n.*\n  in .*pyproject.toml"),
+        ('tool.wf.allow = "x"', "'allow' in .* must be a list of names of distributions, not 'x'"),
+        ("tool.wf.allow = [1]", "'allow' in .* must be a list"),
+        ("tool.wf.pin = 1", r"'pin' in .* must hold tables, as \[pin.loss\]"),
+        ('tool.wf.pin.focal = "x"', "'pin' in .* must hold tables"),
+        ('tool.wf.pin.los.focal = "x"', "unknown kind 'los'\n  did you mean 'loss'"),
+        ("tool.wf.pin.loss.focal = 1", "pin.loss.focal in .* must name a distribution, not 1"),
+        ("tool.wf.check = []", r"'check' in .* must hold tables, as \[check.skip\]"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    project(tmp_path, text)
+    with pytest.raises(UsageError, match=message):
+        load(tmp_path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    user("").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"the settings in .*settings\.toml cannot be read"):
+        load(tmp_path)

@@ -1,0 +1,398 @@
+"""Real broken packages, all installed at once: each is told apart, and none stops what does not need it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broken_plugins import BROKEN, BrokenPlugin
+from environment import Environment
+from forkserver import ForkServer, Result
+from workspace import FOLDERS, PLUGINS
+
+pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
+
+TRAIN = ("run", "--dataset", "iris", "--model", "linear", "--epochs", "1", "--quiet")
+TRY = (*TRAIN, "--dry-run")
+FAILED = [broken for broken in BROKEN if broken.status != "ok"]
+NOT_LOADED = [broken for broken in FAILED if broken.would_bring]
+BESIDE_IT = "beside-it"
+"""A loss that works, of a plugin that has another one whose module is broken."""
+RAISES = "broken_raises.plugin"
+OF_FOCAL = {"wf_losses.plugin", "wf_losses.focal", "wf_losses.common"}
+
+Settle = Callable[..., None]
+
+
+@dataclass
+class Installed:
+    """An environment with wf and every broken plugin, and a server of quick runs in it."""
+
+    environment: Environment
+    server: ForkServer
+
+
+@pytest.fixture(scope="module")
+def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    folder = tmp_path_factory.mktemp("broken")
+    environment = Environment(folder / "venv")
+    environment.install(*(wheels[name] for name in FOLDERS), *(broken.build(folder) for broken in BROKEN))
+    server = ForkServer(environment.python)
+    yield Installed(environment, server)
+    server.close()
+
+
+def surroundings(folder: Path, **more: str) -> dict[str, str]:
+    """A process's environment without anybody's own settings."""
+    plain = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "COLUMNS": "200", "TERM": "dumb"}
+    return {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **plain, **more}
+
+
+class There:
+    """Runs `wf` in that environment, in a working directory of the test's own."""
+
+    def __init__(self, installed: Installed, folder: Path) -> None:
+        self.installed, self.folder = installed, folder
+        self.log = folder / "imports"
+
+    def __call__(self, *args: str, **env: str) -> Result:
+        """In a fork of a process that has torch already."""
+        return self.installed.server.run(args, self.folder, self._environment(env), 60)
+
+    def process(self, *args: str, **env: str) -> Result:
+        """As a user starts it."""
+        script = self.installed.environment.folder / "bin" / "wf"
+        done = subprocess.run(
+            [script, *args], cwd=self.folder, env=self._environment(env), capture_output=True, text=True
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def imported(self, *args: str, **env: str) -> set[str]:
+        """The modules of broken plugins that a successful run imports."""
+        self.log.unlink(missing_ok=True)
+        result = self(*args, **env)
+        assert result.code == 0, result.stderr
+        return set(self.log.read_text().split()) if self.log.exists() else set()
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return surroundings(self.folder, WF_TEST_IMPORTS=str(self.log), **more)
+
+
+@pytest.fixture
+def there(installed: Installed, tmp_path: Path) -> There:
+    return There(installed, tmp_path)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Settle:
+    return lambda text: (tmp_path / "pyproject.toml").write_text(text)
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Settle:
+    file = tmp_path / "config" / "wf" / "settings.toml"
+    file.parent.mkdir(parents=True)
+    return lambda text: file.write_text(text)
+
+
+def last_message(result: Result) -> str:
+    """What is said after the warnings."""
+    return re.split(r"^wf: (?!warning)", result.stderr, flags=re.MULTILINE)[-1]
+
+
+# Quarantine
+
+
+@pytest.fixture(scope="module")
+def listed(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process of its own says, by name; that it is JSON shows that no plugin printed into it."""
+    result = There(installed, tmp_path_factory.mktemp("listed")).process("list-plugins", "--json")
+    assert result.code == 0, result.stderr
+    assert "welcome to my losses" in result.stderr
+    return {plugin["name"]: plugin for plugin in json.loads(result.stdout)}
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.id)
+def test_it_is_listed_with_what_is_wrong_and_what_would_help(broken: BrokenPlugin, listed: dict[str, Any]) -> None:
+    found = listed[broken.name]
+    assert (found["distribution"], found["version"], found["status"]) == (broken.name, "1.0", broken.status)
+    assert found["entry_point"].startswith("main = ")
+    assert broken.error in (found["error"] or "")
+    assert (found["fix"] or "") == broken.fix.replace("NAME", broken.name)
+    assert bool(found["error"]) == bool(found["fix"]) == (broken.status != "ok") == (not found["components"])
+
+
+def test_nothing_else_is_listed(listed: dict[str, Any]) -> None:
+    assert set(listed) == {*PLUGINS, *(broken.name for broken in BROKEN), "broken-one-of-two[more]"}
+    half = listed["broken-one-of-two[more]"]
+    assert (half["status"], half["error"], half["entry_point"]) == (
+        "failed",
+        "RuntimeError: half",
+        "more = broken_one_of_two.more",
+    )
+    assert half["fix"] == "pip install --upgrade broken-one-of-two, or tell its author"
+
+
+def test_every_status_and_error_is_for_reading_too(there: There) -> None:
+    result = there("list-plugins")
+    assert result.code == 0
+    for broken in FAILED:
+        assert f"\n{broken.name}  1.0  {broken.status}\n" in f"\n{result.stdout}"
+        assert f"try          {broken.fix.replace('NAME', broken.name)}" in result.stdout
+
+
+@pytest.mark.parametrize("args", [("--help",), ("list",), ("list", "losses", "--json"), ("show", "ce"), ("run", "-h")])
+def test_what_needs_no_broken_plugin_works(there: There, args: tuple[str, ...]) -> None:
+    result = there(*args)
+    assert result.code == 0, result.stderr
+    assert result.stdout
+
+
+def test_training_works(there: There) -> None:
+    result = there.process(*TRAIN, "--loss", "ce", "--json")
+    assert result.code == 0, result.stderr
+    assert json.loads(result.stdout)["status"] == "done"
+    for broken in FAILED:
+        assert f"wf: warning: plugin '{broken.name}' " in result.stderr
+        assert f"or leave it out: -p no:{broken.name}\n" in result.stderr
+
+
+@pytest.mark.parametrize("broken", NOT_LOADED, ids=lambda broken: broken.id)
+@pytest.mark.parametrize("verb", [(*TRY, "--loss"), ("show", "loss")], ids=["run", "show"])
+def test_what_it_would_have_brought_is_no_unknown_name(
+    there: There, broken: BrokenPlugin, verb: tuple[str, ...]
+) -> None:
+    result = there(*verb, broken.would_bring)
+    assert result.code == 3, result.stderr
+    message = last_message(result)
+    head = f"loss '{broken.would_bring}' is brought by {broken.name}, which is not loaded ({broken.status})\n"
+    assert message.startswith(head)
+    assert broken.error in message
+    assert f"\n  try: {broken.fix.replace('NAME', broken.name)}" in message
+
+
+@pytest.mark.parametrize("broken", [broken for broken in BROKEN if broken.on_use], ids=lambda broken: broken.id)
+def test_a_component_that_cannot_be_imported(there: There, broken: BrokenPlugin) -> None:
+    result = there(*TRY, "--loss", broken.would_bring)
+    assert result.code == 3, result.stderr
+    assert broken.on_use in last_message(result)
+
+
+def test_one_names_a_plugin_that_is_not_loaded_as_the_provider(there: There) -> None:
+    result = there(*TRY, "--loss", "lost-raises@broken-raises")
+    assert (result.code, "RuntimeError: no licence found" in last_message(result)) == (3, True)
+
+
+def test_what_nobody_can_tell_mentions_the_plugins_that_are_not_loaded(there: There) -> None:
+    result = there(*TRY, "--loss", "lost-no-module")
+    assert result.code == 2
+    assert "it may be in a plugin that is not loaded: " in last_message(result)
+    assert "broken-no-module (failed)" in last_message(result)
+
+
+@pytest.mark.parametrize("args", [("list",), ("list-plugins",), ("show", "ce"), (*TRY, "--loss", "ce"), ("run", "-h")])
+def test_strict_ends_with_code_3_and_names_each(there: There, args: tuple[str, ...]) -> None:
+    result = there(*args, "--strict")
+    assert result.code == 3, result.stdout + result.stderr
+    assert [broken.name for broken in FAILED if f"plugin '{broken.name}' " not in last_message(result)] == []
+    assert there(*args, "--strict", "--only-builtin").code == 0
+
+
+def test_whole_tracebacks(there: There) -> None:
+    for verb in ("list-plugins", "list"):
+        result = there(verb, "--traceback")
+        assert result.code == 0
+        raised = [broken for broken in FAILED if broken.status == "failed"]
+        assert result.stderr.count("Traceback (most recent call last):") >= len(raised)
+        assert "raise RuntimeError('no licence found')" in result.stderr
+    assert "Traceback" not in there("list").stderr
+
+
+# Trust: what is not to be imported leaves no trace
+
+
+def test_every_other_plugin_is_imported(there: There) -> None:
+    """The traces that the tests below look for are there."""
+    found = there.imported("list-plugins")
+    assert RAISES in found
+    assert not [name for name in found if name.startswith("broken_too_new")], "excluded by its metadata"
+
+
+def test_left_out_before_import(there: There) -> None:
+    found = there.imported("list-plugins", "-p", "no:broken-raises", "-p", "no:broken_one_of_two")
+    assert not [name for name in found if name.startswith(("broken_raises.", "broken_one_of_two"))]
+    assert "broken_syntax" in found
+    result = there(*TRY, "--loss", "lost-raises", "-p", "no:broken-raises")
+    assert result.code == 3
+    assert "which is not loaded (blocked)\n  left out by -p no:broken-raises" in last_message(result)
+
+
+ALLOW = ["builtin", "broken-target-import"]
+
+
+@pytest.mark.parametrize("place", ["environment", "project", "user", "all"])
+def test_the_allow_list_is_heeded_before_import(there: There, project: Settle, user: Settle, place: str) -> None:
+    env = {}
+    if place in ("environment", "all"):
+        env["WF_PLUGINS_ALLOW"] = ",".join(ALLOW)
+    if place in ("project", "all"):
+        project(f"[tool.wf]\nallow = {json.dumps(['builtin', 'broken-*'] if place == 'all' else ALLOW)}\n")
+    if place in ("user", "all"):
+        user(f"allow = {json.dumps(['*'] if place == 'all' else ALLOW)}\n")
+    assert there.imported("list-plugins", **env) == {"broken_target_import", "broken_target_import.plugin"}
+    plugins = {plugin["name"]: plugin for plugin in there("list-plugins", "--json", **env).json()}
+    assert {name for name, plugin in plugins.items() if plugin["status"] == "ok"} == {*PLUGINS, "broken-target-import"}
+    raises = plugins["broken-raises"]
+    assert (raises["status"], raises["components"]) == ("blocked", [])
+    assert raises["error"].startswith("not in the allow-list of ")
+    assert there(*TRY, "--loss", BESIDE_IT, "--strict", **env).code == 0, "what is blocked has not failed"
+
+
+@pytest.mark.parametrize("args", [("--only-builtin",), ("WF_DISABLE_PLUGIN_AUTOLOAD",)])
+def test_nothing_of_a_stranger_is_imported(there: There, args: tuple[str, ...]) -> None:
+    env = {name: "1" for name in args if name.isupper()}
+    line = ("list-plugins", *(arg for arg in args if not arg.isupper()))
+    assert there.imported(*line, **env) == set()
+
+
+def test_only_the_modules_of_the_components_that_are_used(there: There) -> None:
+    assert "broken_target_import.losses" not in there.imported("list", "--all")
+    found = there.imported(*TRY, "--loss", BESIDE_IT)
+    used = {"broken_target_import", "broken_target_import.plugin", "broken_target_import.losses"}
+    assert {name for name in found if name.startswith("broken_target_import")} == used
+    assert not [name for name in found - used if name.endswith(".losses")]
+
+
+def test_only_the_modules_of_the_builtin_components_that_are_used(there: There, installed: Installed) -> None:
+    line = [*TRY, "--loss", "focal", "--only-builtin"]
+    code = f"""
+import sys
+from wf_cli.main import main
+try: main({line!r})
+except SystemExit as stop: assert not stop.code, stop.code
+print("MODULES", *sys.modules)
+"""
+    done = subprocess.run(
+        [installed.environment.python, "-c", code],
+        cwd=there.folder,
+        env=surroundings(there.folder),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = set(done.stdout.rpartition("MODULES ")[2].split())
+    assert {name for name in found if name.startswith("wf_losses.")} == OF_FOCAL
+    assert {"wf_models.plugin", "wf_datasets.plugin", "wf_tracking.plugin"} <= found
+    assert not {"torchvision", "tensorboard", "matplotlib"} & found
+
+
+# Collisions
+
+
+def test_both_providers_stay_listed(there: There) -> None:
+    providers = [entry["plugin"] for entry in there("list", "losses", "--json").json() if entry["name"] == "focal"]
+    assert providers == ["broken-takes-builtin", "wf-losses"]
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("focal", "focal@broken-takes-builtin or focal@wf-losses"),
+        ("tempered", "tempered@broken-takes-alias or tempered@broken-takes-strangers"),
+        ("mae", "mae@broken-takes-alias or l1@wf-losses"),
+    ],
+)
+def test_the_bare_name_is_an_error_and_a_provider_picks_one(there: There, name: str, choices: str) -> None:
+    result = there(*TRY, "--loss", name)
+    assert result.code == 2
+    assert f"loss '{name}' comes from 2 plugins\n  say which one: {choices}\n" in last_message(result)
+    for choice in choices.split(" or "):
+        provider = choice.partition("@")[2]
+        shown = there("show", "loss", f"{name}@{provider}", "--json").json()
+        assert (shown["name"], shown["plugin"]) == tuple(choice.split("@"))
+
+
+def test_an_alias_that_nobody_else_has_is_still_clear(there: There) -> None:
+    assert there("show", "loss", "focal-loss", "--json").json()["plugin"] == "wf-losses"
+
+
+def test_one_of_both_runs(there: There) -> None:
+    assert there(*TRY, "--loss", "focal@broken-takes-builtin", "--loss.temperature", "2").code == 0
+    assert there(*TRY, "--loss", "focal@wf-losses", "--loss.gamma", "1").code == 0
+
+
+def test_pins(there: There, project: Settle, user: Settle) -> None:
+    def provider(name: str = "focal") -> str:
+        result = there("show", "loss", name, "--json")
+        return str(result.json()["plugin"]) if result.code == 0 else last_message(result)
+
+    user('[pin.loss]\nfocal = "broken-takes-builtin"\ntempered = "broken_takes_alias"\n')
+    assert provider() == "broken-takes-builtin"
+    project('[tool.wf.pin.loss]\nfocal = "wf-losses"\n')
+    assert (provider(), provider("tempered")) == ("wf-losses", "broken-takes-alias")
+    assert provider("focal@broken-takes-builtin") == "broken-takes-builtin"
+    project('[tool.wf.pin.loss]\nfocal = "wf-metrics"\n')
+    assert "loss 'focal' is pinned to wf-metrics, which does not bring it\n  the pin stands in " in provider()
+    assert "available: focal@broken-takes-builtin or focal@wf-losses" in provider()
+    project('[tool.wf.pin.loss]\nfocal = "no-such-plugin"\n')
+    assert "loss 'focal' is pinned to no-such-plugin, which does not bring it" in provider()
+
+
+def test_a_pin_to_a_plugin_that_is_not_loaded(there: There, project: Settle) -> None:
+    project('[tool.wf.pin.loss]\nlost-raises = "broken-raises"\n')
+    result = there(*TRY, "--loss", "lost-raises")
+    assert (result.code, "is brought by broken-raises, which is not loaded" in last_message(result)) == (3, True)
+
+
+def test_a_run_keeps_the_provider(there: There, project: Settle) -> None:
+    """Its file says which one, so that resuming needs no pin, and another pin changes nothing."""
+    project('[tool.wf.pin.loss]\nfocal = "broken-takes-builtin"\n')
+    result = there(*TRAIN, "--loss", "focal", "--name", "pinned")
+    assert result.code == 0, result.stderr
+    run_file = there.folder / "runs" / "pinned" / "run.toml"
+    assert 'use = "focal@broken-takes-builtin"' in run_file.read_text()
+    manifest = json.loads((there.folder / "runs" / "pinned" / "manifest.json").read_text())
+    (loss,) = [component for component in manifest["components"] if component["kind"] == "loss"]
+    assert (loss["distribution"], loss["version"]) == ("broken-takes-builtin", "1.0")
+    project('[tool.wf.pin.loss]\nfocal = "wf-losses"\n')
+    resumed = there("resume", "pinned", "--epochs", "2", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    again = there("run", str(run_file), "--name", "again", "--quiet")
+    assert again.code == 0, again.stderr
+    assert (there.folder / "runs" / "again" / "run.toml").read_text() == run_file.read_text()
+
+
+# wf doctor
+
+
+def test_the_doctor_finds_them(there: There, project: Settle) -> None:
+    project('[tool.wf.pin.loss]\nfocal = "wf-losses"\nce = "broken-raises"\n')
+    second = there.folder / "second.py"
+    second.write_text("import torch\nfrom wf import hookimpl\n@hookimpl\ndef wf_components(): return []\n")
+    result = there.process("doctor", "--json", "-p", str(second))
+    assert result.code == 1, result.stderr
+    findings = result.json()
+
+    def of(check: str, level: str) -> dict[str, str]:
+        found = [finding for finding in findings if (finding["check"], finding["level"]) == (check, level)]
+        return {finding["subject"]: f"{finding['message']} try: {finding['fix']}" for finding in found}
+
+    failed = of("plugin", "problem")
+    assert set(failed) == {*(broken.name for broken in FAILED), "broken-one-of-two[more]"}
+    for broken in FAILED:
+        assert f"1.0: {broken.status}: " in failed[broken.name]
+        assert broken.error in failed[broken.name]
+        assert f"try: {broken.fix.replace('NAME', broken.name)}" in failed[broken.name]
+    heavy = of("light-import", "note")
+    assert set(heavy) >= {"broken-pulls-torch", "second"}, "also the one that finds torch imported already"
+    assert all(" and imports torch" in heavy[name] for name in ("broken-pulls-torch", "second"))
+    assert set(of("shared-name", "note")) == {"loss mae", "loss tempered"}
+    assert set(of("shared-name", "ok")) == {"loss focal"}
+    assert "which is not loaded (failed); using it is an error" in of("pin", "problem")["loss ce"]
