@@ -170,6 +170,7 @@ class Reader:
         if words[:2] == ["pip", "install"] and words[2].startswith("./") and (self.folder / words[2]).is_dir():
             return self._install(words[2])
         if words[:2] == ["pip", "uninstall"]:
+            shutil.rmtree(self.folder / ".site", ignore_errors=True)
             self.installed = None
             return None
         if words[0] in INSTALLING:
@@ -208,6 +209,7 @@ class Reader:
 
     def _environment(self) -> dict[str, str]:
         plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        plain["XDG_CONFIG_HOME"] = str(self.folder / ".config")  # nobody's own settings
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         own = {"PYTHONPATH": str(self.installed)} if self.installed else {}
         return {

@@ -21,10 +21,9 @@ from wf.compatibility import LINKS
 from wf.component import KINDS
 from wf.events import EVENTS
 from wf.parameters import RUN_VALUES
-from wf.plugins import Selection
 from wf.registry import Registry
 from wf.runfile import GENERAL
-from wf_cli.main import COMMANDS, SYNONYMS, cli, main
+from wf_cli.main import COMMANDS, cli, main
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
@@ -87,7 +86,7 @@ def exit_codes() -> set[int]:
 
 
 def components() -> Iterator[str]:
-    registry = Registry.discover(Selection(only_builtin=True))
+    registry = Registry.discover(only_builtin=True)
     yield from (entry.component.name for entry in registry.entries())
     yield from (f"{catalogue.prefix}/..." for catalogue, _ in registry.catalogues())
 
@@ -114,10 +113,6 @@ def test_everything_is_documented(page: str, names: Sequence[str]) -> None:
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_verb_is_documented(verb: str) -> None:
     assert f"\n## wf {verb}\n" in TEXTS["docs/command-line.md"]
-
-
-def test_verbs_are_not_shadowed_by_synonyms() -> None:
-    assert not SYNONYMS.keys() & COMMANDS.keys()
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/command-line.md"])

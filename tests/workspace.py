@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[1]
 PLUGINS = tuple(
     f"wf-{name}" for name in ("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking")
 )
-FOLDERS = {"wf-core": "corelib", "wf-cli": "cli", **{name: f"plugins/{name.removeprefix('wf-')}" for name in PLUGINS}}
+FOLDERS = {
+    "wf-core": "corelib",
+    "wf-cli": "cli",
+    **{name: f"plugins/{name.removeprefix('wf-')}" for name in (*PLUGINS, "wf-kit")},
+}
 EXAMPLE = "examples/plugins/wf-example"
 
 
@@ -23,7 +27,7 @@ def import_name(distribution: str) -> str:
 def build_wheels(folders: Iterable[str], into: Path) -> dict[str, Path]:
     """Build each distribution's wheel without any other one's help and without a network."""
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(into)]
-    run_pip("wheel", *offline, *(f"./{folder}" for folder in folders))
+    run_pip("wheel", *offline, *(str(ROOT / folder) for folder in folders))
     return {path.name.split("-")[0].replace("_", "-"): path for path in into.glob("*.whl")}
 
 

@@ -12,6 +12,7 @@ from wf.runfile import GENERAL
 from wf_cli.common import complete_names
 
 SECTIONS: dict[str, tuple[str, ...]] = {
+    "Comparison": ("vary", "repeats", "by", "jobs", "resume"),
     "Components": (*KINDS, "links"),
     "Length and data": (
         *("epochs", "steps", "batch_size", "lr", "seed", "shuffle", "split", "folds", "fold", "workers", "device"),
@@ -19,7 +20,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Evaluation and checkpoints": ("eval_every", "eval_splits", "checkpoint_every", "keep", "monitor"),
     "Output": ("name", "run_dir", "log_every", "quiet", "as_json", "print_config", "dry_run", "help"),
 }
-"""The options as ``wf run --help`` groups them."""
+"""The options as ``wf run --help`` and ``wf compare --help`` group them."""
 
 METAVARS: dict[str, str] = {
     "batch_size": "N|full",
@@ -44,8 +45,9 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
     grouped = {name for names in sections.values() for name in names}
     sections["Output"] += [name for name in records if name not in grouped]
     for heading, names in sections.items():
-        with formatter.section(heading):
-            formatter.write_dl([record for name in names if (record := records.get(name))])
+        if shown := [record for name in names if (record := records.get(name))]:
+            with formatter.section(heading):
+                formatter.write_dl(shown)
 
 
 def kind_options(command: Any) -> Any:

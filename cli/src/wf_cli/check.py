@@ -1,0 +1,141 @@
+"""``wf check``: the conformance kit on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from wf.component import KINDS, MANY
+from wf.errors import UsageError
+from wf.registry import Entry
+from wf.settings import load as load_settings
+from wf_cli.arguments import take_options
+from wf_cli.common import registry_of, registry_quietly
+from wf_cli.listing import JSON
+from wf_cli.output import plural, print_json, table
+
+if TYPE_CHECKING:
+    from wf_kit.kit import Case, Result
+
+STATUSES = ("passed", "failed", "skipped")
+
+
+class CheckCommand(click.Command):
+    """Options of the component that is checked are taken out before click parses."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a line."""
+        ctx.meta["options"], rest = ({}, args) if ctx.resilient_parsing else take_options(args)
+        return super().parse_args(ctx, rest)
+
+
+def _complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    registry, words = registry_quietly(ctx), ctx.params.get("words") or ()
+    kind = words[0] if words and words[0] in KINDS else None
+    names = [entry.component.name for entry in registry.entries(kind)]
+    names += [] if kind else [*KINDS, *(plugin.name for plugin in registry.plugins)]
+    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(typed)]
+
+
+@click.command("check", cls=CheckCommand)
+@click.argument("words", nargs=-1, required=True, metavar="PLUGIN|[KIND] NAME", shell_complete=_complete)
+@click.option("--skip", multiple=True, metavar="ID=REASON", help="Leave a check out, and say why; repeatable.")
+@JSON
+@click.pass_context
+def check(ctx: click.Context, words: tuple[str, ...], skip: tuple[str, ...], as_json: bool) -> int:
+    """Whether a plugin's components, or one component, keep to what is expected of their kind.
+
+    PLUGIN is a distribution (wf-losses) or a plugin of -p; NAME is a component (focal, loss/focal) or code of your own
+    (check loss net.py:my_loss). A required option is given a value to try with --KIND.OPTION VALUE. A skip is for one
+    check on all components (loss-extreme=REASON) or on one (loss/focal:loss-extreme=REASON). [tool.wf.check] in
+    pyproject.toml can say both. Exit code 1 when a check failed.
+    """
+    from wf_kit.checking import make_cases, unused_skips
+    from wf_kit.selecting import Wishes, select
+
+    registry = registry_of(ctx)
+    skips = dict(map(_read_skip, skip))
+    settled = Wishes.of(load_settings())
+    entries = select(registry, words, settled.options)
+    wishes = Wishes(skips, _options(ctx.meta["options"], entries), {}).over(settled)
+    cases = make_cases(registry, entries, wishes)
+    shown = {str(case.subject) for case in cases}
+    near = [name for name in wishes.skip if name in skips or name.rpartition(":")[0] in shown]
+    for name in unused_skips(cases, dict.fromkeys(near)):
+        click.echo(f"wf: warning: the skip of '{name}' skips nothing here", err=True)
+    results = [result for found in _check_each(cases, show=not as_json) for result in found]
+    if as_json:
+        print_json({"results": list(map(_record, results)), **_count(results)})
+    else:
+        click.echo(f"\n{plural(len(shown), 'component')}: {_counted(results)}")
+    return int(any(result.status == "failed" for result in results))
+
+
+def _check_each(cases: Sequence[Case], *, show: bool) -> Iterator[list[Result]]:
+    """Check component after component, and print each when it is done."""
+    for _, group in groupby(cases, key=lambda case: id(case.subject)):
+        mine = list(group)
+        results = [case.result() for case in mine]
+        if show:
+            click.echo(_block(mine[0].subject.entry, results))
+        yield results
+
+
+def _block(entry: Entry, results: Sequence[Result]) -> str:
+    """What came out for a component: a line, and below it what did not pass."""
+    rows = []
+    for result in results:
+        if result.status == "failed":
+            rows += [("failed", result.check, result.message), ("", "", result.fix)]
+    reasons: dict[str, list[str]] = {}
+    for result in results:
+        if result.status == "skipped":
+            reasons.setdefault(result.message, []).append(result.check)
+    for reason, names in reasons.items():
+        several = f"{len(names)} checks", f"{reason}: {', '.join(names)}"
+        rows.append(("skipped", *(several if len(names) > 1 else (names[0], reason))))
+    version = f" {entry.plugin.version}" if entry.plugin and entry.plugin.version else ""
+    head = f"{entry.component.kind} {entry.component.name} ({entry.provider}{version}): {_counted(results)}"
+    return "\n".join([head, *([table(rows, indent="  ")] if rows else [])])
+
+
+def _count(results: Sequence[Result]) -> dict[str, int]:
+    return {status: sum(result.status == status for result in results) for status in STATUSES}
+
+
+def _counted(results: Sequence[Result]) -> str:
+    counts = _count(results)
+    return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "passed")
+
+
+def _record(result: Result) -> dict[str, str]:
+    names = ("component", "check", "status", "message", "fix")
+    return {name: getattr(result, name) for name in names}
+
+
+def _read_skip(text: str) -> tuple[str, str]:
+    name, equals, reason = text.partition("=")
+    if not (name and equals and reason.strip()):
+        raise UsageError(f"--skip {text}: say why\n  write: --skip {name or 'ID'}=REASON")
+    return name, reason
+
+
+def _options(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """The options of the line, by the component that they are for."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind, value in document.items():
+        if kind in MANY:
+            found |= {f"{kind}/{name}": options for name, options in value["options"].items()}
+            continue
+        names = [entry.component.name for entry in entries if entry.component.kind == kind]
+        if len(names) != 1:
+            raise UsageError(
+                f"--{kind}.{next(iter(value))} is for one {kind}, and {len(names)} are checked\n"
+                f'  name one: wf check {kind} NAME   or say it in pyproject.toml: [tool.wf.check.options."{kind}/NAME"]'
+            )
+        found[f"{kind}/{names[0]}"] = value
+    return found

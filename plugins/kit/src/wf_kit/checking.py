@@ -1,0 +1,109 @@
+"""Checking plugins: what `wf check` does, and what a package's own tests call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wf.building import check_options
+from wf.errors import PluginError, UsageError, unknown
+from wf.registry import Entry, Registry
+from wf.settings import load as load_settings
+from wf_kit.kit import Case, Result, Subject
+from wf_kit.selecting import Table, Wishes, select
+
+
+def conformance_cases(
+    *names: str,
+    skip: Mapping[str, str] | None = None,
+    options: Table | None = None,
+    run: Table | None = None,
+    registry: Registry | None = None,
+) -> list[Case]:
+    """Every check on every component that is named, for a test that is parametrized by them.
+
+    ::
+
+        @pytest.mark.parametrize("case", conformance_cases("wf-foo"), ids=str)
+        def test_conformance(case):
+            case.run()
+
+    What ``[tool.wf.check]`` of the nearest pyproject.toml says counts, too; what is given here is laid over it.
+
+    Args:
+        names: Plugins (``wf-foo``) or components (``focal``, ``loss/focal``).
+        skip: Why a check is not to be made, by ``check-id`` or ``kind/name:check-id``.
+        options: Values to try for a component's options, by ``kind/name``; needed for those without a default.
+        run: Keys of a run file for what stands around a component, by ``kind/name``: ``{"model": "mlp"}``.
+        registry: Where names are looked up; by default every installed plugin.
+
+    Raises:
+        UsageError: For an unknown name or check, a skip without a reason, and one that skips nothing.
+        PluginError: For a plugin that is not loaded.
+    """
+    given = Wishes(skip or {}, options or {}, run or {})
+    wishes = given.over(Wishes.of(load_settings()))
+    registry = registry or Registry.discover()
+    cases = make_cases(
+        registry, [entry for name in names for entry in select(registry, [name], wishes.options)], wishes
+    )
+    if unused := unused_skips(cases, given.skip):
+        raise UsageError(f"the skip of '{unused[0]}' skips nothing\n  no such component, or no such check on it")
+    checked = {str(case.subject) for case in cases}
+    for name in (*given.options, *given.run):
+        if name not in checked:
+            raise UsageError(unknown("component", name, checked))
+    return cases
+
+
+def check_plugin(
+    *names: str,
+    skip: Mapping[str, str] | None = None,
+    options: Table | None = None,
+    run: Table | None = None,
+    registry: Registry | None = None,
+) -> list[Result]:
+    """Make every check of `conformance_cases`, and give what came out."""
+    return [case.result() for case in conformance_cases(*names, skip=skip, options=options, run=run, registry=registry)]
+
+
+def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes) -> list[Case]:
+    """Every check on every one of some components.
+
+    Raises:
+        UsageError: For a skip of a check that there is not, or without a reason.
+    """
+    from wf_kit.checks import CHECKS  # imports torch
+    from wf_kit.reference import PLUGIN
+
+    wishes.check()
+    for name in wishes.skip:
+        if name.rpartition(":")[2] not in CHECKS:
+            raise UsageError(unknown("check", name.rpartition(":")[2], CHECKS, f"in the skip of '{name}'"))
+    with_parts = Registry([*registry.plugins, PLUGIN], registry.pins.values())
+    cases = []
+    for entry in entries:
+        key = f"{entry.component.kind}/{entry.component.name}"
+        _check_options(entry, wishes.options.get(key, {}))
+        subject = Subject(entry, with_parts, wishes.options.get(key), wishes.run.get(key))
+        found = [check for check in CHECKS.values() if subject.kind in check.kinds]
+        cases += [Case(check, subject, CHECKS, _reason(wishes.skip, key, check.id)) for check in found]
+    return cases
+
+
+def _check_options(entry: Entry, options: Mapping[str, Any]) -> None:
+    """Refuse a name that is no option; a target that cannot be imported is found out by the checks."""
+    if options:
+        with contextlib.suppress(PluginError):
+            check_options(entry, options, entry.params())
+
+
+def unused_skips(cases: Sequence[Case], skip: Mapping[str, Any]) -> list[str]:
+    """The skips that none of the cases needs."""
+    names = {name for case in cases for name in (str(case), case.check.id)}
+    return [name for name in skip if name not in names]
+
+
+def _reason(skip: Mapping[str, str], component: str, check: str) -> str | None:
+    return skip.get(f"{component}:{check}", skip.get(check))

@@ -1,0 +1,35 @@
+"""Every check, in the order in which they are made. A new one is a function in the module of its kind."""
+
+from __future__ import annotations
+
+from wf_kit import (
+    datasets,
+    declaration,
+    loop_parts,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    runs,
+    schedulers,
+    transforms,
+)
+from wf_kit.kit import Check
+
+MODULES = (
+    declaration,
+    datasets,
+    transforms,
+    models,
+    losses,
+    optimizers,
+    schedulers,
+    metrics,
+    loop_parts,
+    runs,
+)
+
+CHECKS: dict[str, Check] = {
+    value.id: value for module in MODULES for value in vars(module).values() if isinstance(value, Check)
+}
+"""Every check by its id."""

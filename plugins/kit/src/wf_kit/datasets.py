@@ -1,0 +1,176 @@
+"""What datasets keep to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError
+from wf.runtime import Dataset, Samples, TensorSamples
+from wf.runtime.data import as_default, as_float, split_dataset
+from wf.runtime.serving import RunData, as_dataset
+from wf.traits import DatasetTraits
+from wf_kit.kit import Defect, NotChecked, Subject, check, expect
+from wf_kit.making import make, values
+from wf_kit.samples import kinds_of
+
+MANY = 2000
+"""So many samples of a split are looked at."""
+SHARED = 0.01
+"""The share of a split that may occur in another one: real data have a few duplicates."""
+
+
+@check("dataset-traits", "dataset", fix="declare what it holds: DatasetTraits(targets=..., transforms=..., files=...)")
+def traits(subject: Subject) -> None:
+    """Its targets, inputs, transforms and files are those that it declares."""
+    declared = subject.traits
+    if not isinstance(declared, DatasetTraits):
+        raise NotChecked("it declares no traits")
+    dataset = _dataset(subject)
+    targets, inputs = dataset.targets, kinds_of(next(_first(dataset.train))[0].ndim)
+    expect(declared.targets in (None, targets), f"it declares {declared.targets} targets, and has {targets}")
+    expect(
+        declared.inputs is None or declared.inputs in inputs, f"it declares {declared.inputs} inputs, and has {inputs}"
+    )
+    for name in declared.transforms:
+        try:
+            subject.registry.find("transform", name)
+        except UsageError as error:
+            raise Defect(f"it asks for transform '{name}': {str(error).splitlines()[0]}") from error
+    expect(not declared.files or subject.param("path"), "it declares files, and has no option 'path'")
+
+
+@check(
+    "dataset-spec", "dataset", after=("made",), fix="give targets as wf.traits defines them, and one class name a class"
+)
+def spec(subject: Subject) -> None:
+    """Shapes, dtypes, ranges and names are what its kind of targets asks for."""
+    dataset = _dataset(subject)
+    for split, samples in _splits(dataset):
+        shape = None
+        for input_, target in _first(samples):
+            shape = shape or (input_.shape, target.shape)
+            text = f"{split}: the first sample is {[list(part) for part in shape]}, and another one "
+            expect((input_.shape, target.shape) == shape, f"{text}{[list(input_.shape), list(target.shape)]}")
+            expect(bool(torch.isfinite(input_).all()), f"{split}: an input is not finite")
+            wrong = _RULES[dataset.targets](target, len(dataset.class_names))
+            expect(
+                not wrong,
+                f"{split}: {dataset.targets} targets must be {wrong}; one is {target.tolist()} ({target.dtype})",
+            )
+    _check_names(dataset)
+    RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True))
+
+
+@check(
+    "dataset-deterministic",
+    "dataset",
+    after=("made",),
+    fix="draw from a generator of its own, made from its option or the run's seed",
+)
+def deterministic(subject: Subject) -> None:
+    """Made twice it has the same samples."""
+    first = _dataset(subject)
+    second = _dataset(subject, torch_seed=1)
+    for (split, one), (other_split, other) in zip(_splits(first), _splits(second), strict=True):
+        expect(
+            split == other_split and len(one) == len(other), f"made again it has other splits: {split}, {other_split}"
+        )
+        for number, (left, right) in enumerate(zip(_first(one), _first(other), strict=True)):
+            same = all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+            expect(same, f"made again, sample {number} of {split} is another one")
+
+
+@check("dataset-splits", "dataset", after=("made",), fix="put every sample into one split only")
+def splits(subject: Subject) -> None:
+    """The splits that it brings share no samples, but for a few duplicates (1%)."""
+    dataset = _dataset(subject)
+    brought = dict(_splits(dataset))
+    if len(brought) == 1:
+        raise NotChecked("it brings no splits of its own")
+    found = {split: _keys(samples) for split, samples in brought.items()}
+    for one, other in itertools.combinations(found, 2):
+        shared, least = len(found[one] & found[other]), min(len(found[one]), len(found[other]))
+        expect(shared <= SHARED * least, f"{shared} samples are in {one} and in {other}")
+
+
+def _dataset(subject: Subject, torch_seed: int = 0) -> Dataset:
+    with values(subject) as known:
+        torch.manual_seed(torch_seed)
+        return as_dataset(make(subject, known), str(subject))
+
+
+def _splits(dataset: Dataset) -> Iterator[tuple[str, Samples]]:
+    for split in ("train", "validation", "test"):
+        samples = getattr(dataset, split)
+        if samples is not None:
+            yield split, samples
+
+
+def _first(samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first samples, as a run serves them."""
+    for number in range(min(len(samples), MANY)):
+        input_, target = samples[number]
+        yield as_float(as_default(torch.as_tensor(input_))), torch.as_tensor(target)
+
+
+def _keys(samples: Samples) -> set[bytes]:
+    """What tells samples apart: all of them where they are in memory, else the first."""
+    if isinstance(samples, TensorSamples):
+        return {row.tobytes() for row in samples.inputs.numpy()}
+    return {input_.numpy().tobytes() for input_, _ in _first(samples)}
+
+
+def _check_names(dataset: Dataset) -> None:
+    """See that there is a name for each class, feature and target, where there are names."""
+    first, target = next(_first(dataset.train))
+    num_features = len(dataset.feature_names)
+    if num_features:
+        expect(num_features == first.numel(), f"it has {num_features} feature names for {first.numel()} features")
+    if dataset.target_names:
+        expect(
+            len(dataset.target_names) == target.numel(),
+            f"it has {len(dataset.target_names)} target names for {target.numel()}",
+        )
+    if dataset.targets in ("multilabel", "one_hot"):
+        num = len(dataset.class_names)
+        expect(num == target.numel(), f"it has {num} class names for {target.numel()} classes")
+    if dataset.targets in ("class_index", "mask"):
+        expect(len(dataset.class_names) > 1, f"it has {len(dataset.class_names)} class names")
+    if dataset.target_tensor is not None:
+        same = len(dataset.target_tensor) == len(dataset.train) and int(dataset.target_tensor[0]) == int(target)
+        expect(same, "target_tensor does not hold the classes of the train samples")
+
+
+def _real(target: Tensor, num_classes: int) -> str:
+    right = target.is_floating_point() and target.ndim <= 1 and bool(torch.isfinite(target).all())
+    return "" if right else "finite floats [K]"
+
+
+def _indices(target: Tensor, num_classes: int) -> str:
+    counted = target[target != -100] if target.ndim else target
+    right = not target.is_floating_point() and bool(((counted >= 0) & (counted < num_classes)).all())
+    return "" if right else f"int64 from 0 to {num_classes - 1}, as there are {num_classes} class names"
+
+
+def _zeros_and_ones(target: Tensor, num_classes: int) -> str:
+    right = target.is_floating_point() and bool(((target == 0) | (target == 1)).all())
+    return "" if right else "floats of 0 and 1"
+
+
+def _one_hot(target: Tensor, num_classes: int) -> str:
+    return _zeros_and_ones(target, num_classes) or ("" if int(target.sum()) == 1 else "a single 1 among zeros")
+
+
+_RULES: dict[str, Callable[[Tensor, int], str]] = {
+    "real": _real,
+    "class_index": _indices,
+    "mask": _indices,
+    "binary": _zeros_and_ones,
+    "multilabel": _zeros_and_ones,
+    "one_hot": _one_hot,
+}
+"""What a target must be; empty words where it is."""

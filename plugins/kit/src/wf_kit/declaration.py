@@ -1,0 +1,195 @@
+"""What every component keeps to, whatever its kind: its declaration, its options, and that it can be made."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+from wf import traits
+from wf.component import KINDS, REQUIRED, Param
+from wf.errors import DataError, UsageError
+from wf.modules import is_path
+from wf.parameters import convert
+from wf.plugins import HEAVY, Plugin
+from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
+from wf_kit.making import check_kind, make, values
+
+ALL = tuple(KINDS)
+LIMIT_MS = 100.0
+REPEATS = 5
+
+TRAITS: dict[str, type] = {
+    "loss": traits.LossTraits,
+    "model": traits.ModelTraits,
+    "dataset": traits.DatasetTraits,
+    "transform": traits.TransformTraits,
+    "metric": traits.MetricTraits,
+    "optimizer": traits.OptimizerTraits,
+    "scheduler": traits.SchedulerTraits,
+    "trainer": traits.TrainerTraits,
+}
+"""The class of each kind that has traits."""
+
+
+@check("summary", *ALL, after=(), fix="give the declaration a summary of one line below 100 characters")
+def summary(subject: Subject) -> None:
+    """The declaration has a summary that fits into a list."""
+    _declared(subject)
+    text = subject.component.summary
+    expect(text.strip(), "there is no summary")
+    expect("\n" not in text, "the summary has more than one line")
+    expect(len(text) < 100, f"the summary has {len(text)} characters")
+
+
+@check("traits", *ALL, after=(), fix="declare the traits class of the component's kind, see wf.traits")
+def has_traits(subject: Subject) -> None:
+    """It declares the traits of its kind, and no others."""
+    _declared(subject)
+    wanted = TRAITS.get(subject.kind)
+    has = subject.traits
+    if wanted is None:
+        expect(has is None, f"it declares {type(has).__name__}, and a {subject.kind} has no traits")
+    else:
+        article = "none" if has is None else type(has).__name__
+        expect(isinstance(has, wanted), f"it declares {article} where {wanted.__name__} belongs")
+
+
+@check("name", *ALL, after=(), fix="choose a name or alias that nobody else has, or tell users to pin it")
+def name(subject: Subject) -> None:
+    """Its name and its aliases lead to it and to nothing else that is installed."""
+    plugin = _declared(subject)
+    for word in (subject.component.name, *subject.component.aliases):
+        try:
+            found = subject.registry.find(subject.kind, word)
+        except UsageError as error:
+            raise Defect(str(error).replace("\n ", ";")) from error
+        other = f"{found.component.name}@{found.provider}"
+        expect(other == f"{subject.component.name}@{plugin.name}", f"{subject.kind} '{word}' means {other}")
+
+
+@check(
+    "light", *ALL, after=(), fix="name targets as text, 'package.module:Attr', and keep the package's __init__ empty"
+)
+def light(subject: Subject) -> None:
+    """Declaring the plugin imports nothing heavy."""
+    heavy = [name for record in _declared_anew(_installed(subject)) for name in record["heavy"]]
+    expect(not heavy, f"declaring {_declared(subject).module} imports {', '.join(sorted(set(heavy)))}")
+
+
+@check("fast", *ALL, after=("light",), fix="import less in plugin.py and in the package's __init__")
+def fast(subject: Subject) -> None:
+    """Declaring the plugin takes less than 100 ms in a fresh interpreter, at the best of five times."""
+    best = min(record["ms"] for record in _declared_anew(_installed(subject)))
+    expect(best < LIMIT_MS, f"declaring {_declared(subject).module} takes {best:.0f} ms")
+
+
+@check("loads", *ALL, after=(), fix="mend the target's module, or the target's name in the declaration")
+def loads(subject: Subject) -> None:
+    """Its target can be imported."""
+    expect(callable(subject.entry.load()), "the target cannot be called")
+
+
+@check("docstring", *ALL, after=("loads",), fix="write a Google-style docstring; 'Args:' describes every option")
+def docstring(subject: Subject) -> None:
+    """Its docstring says what it is and what each option means."""
+    text = inspect.getdoc(subject.entry.load()) or ""
+    expect(text.strip(), "the target has no docstring")
+    unsaid = [param.name for param in subject.params if not param.help]
+    expect(not unsaid, f"nothing says what {_options(unsaid)} means")
+
+
+@check(
+    "options", *ALL, after=("loads",), fix="annotate each option with a type that pydantic checks; defaults are of it"
+)
+def options(subject: Subject) -> None:
+    """Every option has a type that values are checked against, and a default of that type."""
+    for param in subject.params:
+        if param.source is None and param.kind is None:
+            _check_option(param, str(subject))
+
+
+def _check_option(param: Param, owner: str) -> None:
+    from pydantic import PydanticUserError, TypeAdapter
+
+    expect(param.type is not Any, f"option '{param.name}' has no annotation")
+    expect(not isinstance(param.type, str), f"the annotation of option '{param.name}' cannot be read: {param.type}")
+    try:
+        TypeAdapter(param.type)
+    except PydanticUserError as error:
+        text = f"no value can be checked against the annotation of '{param.name}': {told(error)[:120]}"
+        raise Defect(text) from error
+    if param.default is REQUIRED:
+        return
+    converted = convert(param, param.default, owner)
+    expect(
+        converted == param.default,
+        f"the default of '{param.name}' is {param.default!r}, which its annotation turns into {converted!r}",
+    )
+
+
+@check(
+    "made", *ALL, after=("loads",), fix='give what it needs: [tool.wf.check.options."KIND/NAME"]; see docs/plugins.md'
+)
+def made(subject: Subject) -> None:
+    """It is made from its options and what a run knows, and is what its kind says."""
+    missing = subject.missing()
+    if missing and subject.kind == "dataset":
+        raise NotHere(f"{_options(missing)} must say where its data are")
+    expect(not missing, f"{_options(missing)} must be given, and the kit cannot know a value to try")
+    with values(subject) as known:
+        try:
+            value = make(subject, known)
+        except DataError as error:
+            if subject.kind != "dataset":
+                raise
+            raise NotHere(f"its data are not here: {str(error).splitlines()[0]}") from error
+        check_kind(subject, value)
+
+
+def _options(names: list[str]) -> str:
+    return f"option {names[0]!r}" if len(names) == 1 else f"options {', '.join(map(repr, names))}"
+
+
+def _declared(subject: Subject) -> Plugin:
+    """The plugin that declares it."""
+    if subject.entry.plugin is None:
+        raise NotChecked("code of one's own has no declaration")
+    return subject.entry.plugin
+
+
+def _installed(subject: Subject) -> str:
+    """The module that declares it."""
+    plugin = _declared(subject)
+    if is_path(plugin.module):
+        raise NotChecked("a plugin in one file may hold what it declares")
+    return plugin.module.partition(":")[0].strip()
+
+
+_DECLARE = f"""
+import json, sys
+from wf.plugins import Selection, discover
+[plugin] = discover(Selection(extra=(sys.argv[1],), autoload=False))
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+print("\\n" + json.dumps({{"error": plugin.error, "ms": plugin.import_ms, "heavy": heavy}}))
+"""
+
+
+@cache
+def _declared_anew(module: str) -> list[dict[str, Any]]:
+    """What it takes to declare a plugin, seen in fresh interpreters."""
+    return [_declare(module) for _ in range(REPEATS)]
+
+
+def _declare(module: str) -> dict[str, Any]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    command = [sys.executable, "-c", _DECLARE, module]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    expect(done.returncode == 0, f"declaring {module} ends python: {done.stderr.strip()[-200:]}")
+    record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    expect(record["error"] is None, f"{module} cannot be declared: {record['error']}")
+    return record

@@ -1,0 +1,211 @@
+"""What the parts of the loop keep to: trainers, evaluators, checkpointers, strategies and hooks."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf import Loop, Steps
+from wf.events import EVENTS, check_events, listeners
+from wf.traits import OptimizerTraits, TrainerTraits
+from wf_kit.kit import Defect, NotChecked, Subject, check, expect
+from wf_kit.making import make, values
+from wf_kit.states import saved
+
+
+@check("trainer-step", "trainer", fix="update the parameters once, and return the loss before it, detached")
+def trainer_step(subject: Subject) -> None:
+    """A step changes the parameters, and gives the loss as one finite number without a graph."""
+    losses: list[Any] = []
+    with values(subject) as known:
+        before = saved(dict(known["model"].state_dict()))
+        Loop(make(subject, known), hooks=[_Losses(losses)]).run(known["data"], Steps(1))
+        expect(saved(dict(known["model"].state_dict())) != before, "a step left the model as it was")
+    loss = losses[0]
+    expect(not (isinstance(loss, Tensor) and loss.requires_grad), "the loss that it gives holds on to its graph")
+    expect(math.isfinite(float(loss)), f"the loss that it gives is {float(loss)}")
+
+
+@check(
+    "trainer-traits",
+    "trainer",
+    after=("made", "trainer-step"),
+    fix="declare in TrainerTraits(steps=...) just the step protocols that it drives, see wf.traits.OptimizerTraits",
+)
+def trainer_traits(subject: Subject) -> None:
+    """It steps an optimizer by each step protocol that it declares."""
+    if not isinstance(subject.traits, TrainerTraits):
+        raise NotChecked("it declares no traits")
+    if not any(param.source == "optimizer" for param in subject.params):
+        raise NotChecked("it takes no optimizer")
+    for protocol in subject.traits.steps:
+        with values(subject) as known:
+            optimizer = _Stepped(known["params"])
+            own = {"optimizer": optimizer, "optimizer_traits": OptimizerTraits(step=protocol), "scheduler": None}
+            Loop(make(subject, {**known, **own})).run(known["data"], Steps(1))
+        how = optimizer.how or "not at all"
+        expect(
+            how == protocol, f"it declares the step '{protocol}', and an optimizer of that step is stepped as '{how}'"
+        )
+
+
+class _Stepped(torch.optim.SGD):
+    """Finds out by which protocol it is stepped."""
+
+    def __init__(self, params: list[nn.Parameter]) -> None:
+        super().__init__(params, lr=0.01)
+        self.how = ""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step, after a closure where there is one."""
+        grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
+        if closure is None:
+            self.how = "create_graph" if any(grad.grad_fn is not None for grad in grads) else "plain"
+        else:
+            self.how = "two_step" if grads else "closure"
+            closure()
+        super().step()
+
+
+@check("evaluator-pure", "evaluator", fix="evaluate in eval mode and inference mode, and put back mode and generator")
+def evaluator_pure(subject: Subject) -> None:
+    """It judges in evaluation mode, gives plain numbers, the same ones again, and leaves the training as it was."""
+    with values(subject) as known:
+        model, evaluator = known["model"], make(subject, known)
+        model.train()
+        modes: list[bool] = []
+        model.register_forward_hook(lambda module, *_: modes.append(module.training))
+        before, state = torch.get_rng_state(), saved(dict(model.state_dict()))
+        figures = dict(evaluator.evaluate("validation"))
+        expect(not any(modes), "it runs the model in training mode")
+        expect(model.training, "it leaves the model in evaluation mode")
+        expect(torch.equal(torch.get_rng_state(), before), "it moves torch's random generator on")
+        expect(saved(dict(model.state_dict())) == state, "it changes the model")
+        wrong = [f"{name}: {type(value).__name__}" for name, value in figures.items() if not _is_plain(value)]
+        expect(not wrong, f"not plain numbers: {', '.join(wrong)}")
+        expect(
+            saved(dict(evaluator.evaluate("validation"))) == saved(figures), "it gives other figures the second time"
+        )
+
+
+@check(
+    "checkpointer-exact",
+    "checkpointer",
+    fix="keep tensors and values bit for bit and type for type, as wf.runtime.codec does",
+)
+def checkpointer_exact(subject: Subject) -> None:
+    """What it loads is what was saved, bit for bit; the newest by default, and also in a new process."""
+    with values(subject) as known:
+        checkpointer = make(subject, known)
+        wanted = []
+        for step in (3, 4):
+            state = _state(step)
+            wanted.append(saved(state))
+            checkpointer.save(state, state["progress"], state["metrics"])
+            state["parts"]["model"]["weight"].zero_()  # training goes on
+        for again in (checkpointer, make(subject, known)):
+            loaded = saved(dict(again.load()))
+            expect(loaded != wanted[0], "load() gives the checkpoint before the newest")
+            expect(loaded == wanted[1], "the state that it loads is not, bit for bit, the one that was saved")
+
+
+@check(
+    "checkpointer-refuses",
+    "checkpointer",
+    after=("made", "checkpointer-exact"),
+    fix="raise for a state that cannot be kept and for a checkpoint that is not there; keep the ones before",
+)
+def checkpointer_refuses(subject: Subject) -> None:
+    """A state that it cannot hold, and a name that it does not have, are errors and harm no checkpoint."""
+    with values(subject) as known:
+        checkpointer = make(subject, known)
+        state = _state(3)
+        wanted = saved(state)
+        checkpointer.save(state, state["progress"], state["metrics"])
+        bad = _state(4)
+        bad["parts"]["hook/planted"] = {"lock": threading.Lock()}
+        _expect_error(lambda: checkpointer.save(bad, bad["progress"], bad["metrics"]), "save() of a lock")
+        _expect_error(lambda: checkpointer.load("no-such-checkpoint"), "load() of a name that is not there")
+        expect(saved(dict(checkpointer.load())) == wanted, "after a refused save, the checkpoint before it is gone")
+
+
+@check("strategy-alone", "strategy", fix="with one process every answer is the question: see wf.protocols.Strategy")
+def strategy_alone(subject: Subject) -> None:
+    """In the only process of one it prepares a model, gives it back bare, and agrees with itself."""
+    with values(subject) as known:
+        strategy = make(subject, known)
+        try:
+            _check_alone(strategy)
+        finally:
+            strategy.close()
+
+
+@check("hook-events", "hook", fix="name methods as the events of wf.Hook, with their parameters")
+def hook_events(subject: Subject) -> None:
+    """It listens to an event at least, and no method is named or called almost like one."""
+    with values(subject) as known:
+        hook = make(subject, known)
+        check_events([hook])
+        expect(any(listeners(event, [hook]) for event in EVENTS), "it listens to no event")
+
+
+class _Losses:
+    def __init__(self, losses: list[Any]) -> None:
+        self.losses = losses
+
+    def on_step_end(self, run: Loop) -> None:
+        self.losses.append(run.loss)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return _all_plain(value) if isinstance(value, Mapping) else type(value) in (int, float)
+
+
+def _all_plain(figures: Mapping[str, Any]) -> bool:
+    return all(map(_is_plain, figures.values()))
+
+
+def _state(step: int) -> dict[str, Any]:
+    """A state as `Loop.state_dict` gives it, with what is easily lost on the way to a file."""
+    torch.manual_seed(step)
+    progress = {"epoch": 1, "step": step, "batch": 0, "samples": 12}
+    model = {"weight": torch.randn(2, 3), "half": torch.randn(3).bfloat16(), "count": torch.tensor(7)}
+    odd = {"milestones": Counter({3: 1}), "betas": (0.9, 0.999), "best": math.inf, "table": {1: torch.ones(2).t()}}
+    return {
+        "progress": progress,
+        "metrics": {"validation/loss": 1.0 / step},
+        "best": None,
+        "losses": {"last": 0.5, "since_record": [], "epoch_sum": 0.0, "epoch_samples": 0},
+        "parts": {"model": model, "scheduler": odd},
+    }
+
+
+def _expect_error(call: Any, what: str) -> None:
+    try:
+        call()
+    except Exception:
+        return
+    raise Defect(f"{what} is no error")
+
+
+def _check_alone(strategy: Any) -> None:
+    expect((strategy.rank, strategy.world_size) == (0, 1), f"rank {strategy.rank} of {strategy.world_size}, not 0 of 1")
+    model = nn.Linear(2, 1)
+    names = list(model.state_dict())
+    prepared = strategy.prepare(model)
+    expect(prepared(torch.zeros(1, 2)).shape == (1, 1), "the model that prepare() gives is another one")
+    bare = list(strategy.bare(prepared).state_dict())
+    expect(bare == names, f"bare() has the keys {', '.join(bare)}, and the model {', '.join(names)}")
+    answers = [strategy.agree(flag) for flag in (True, False)]
+    expect(answers == [True, False], f"agree(True) and agree(False) give {answers}")
+    tensor = torch.arange(3.0)
+    expect(torch.equal(strategy.sum([tensor])[0], tensor), "sum() of one process is not what it was given")
+    expect(torch.equal(strategy.gather(tensor), tensor), "gather() of one process is not what it was given")

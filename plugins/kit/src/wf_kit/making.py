@@ -1,0 +1,173 @@
+"""Making the component that is checked, as a run makes it: with the values that a run of the kit's own parts knows."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from torch import Tensor
+
+from wf.building import Builder
+from wf.component import MANY
+from wf.plan import prepare
+from wf.runtime.assembly import Assembly
+from wf.runtime.serving import as_dataset
+from wf.traits import LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
+from wf_kit import samples
+from wf_kit.kit import NotChecked, Subject, expect
+
+PARTS = {
+    "dataset": "kit-samples@wf-kit",
+    "model": "kit-model@wf-kit",
+    "loss": "kit-loss@wf-kit",
+    "optimizer": "kit-adam@wf-kit",
+    "trainer": "kit-trainer@wf-kit",
+    "evaluator": "kit-evaluator@wf-kit",
+    "checkpointer": "kit-checkpointer@wf-kit",
+    "strategy": "kit-process@wf-kit",
+}
+
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "transform": ("__call__",),
+    "loss": ("__call__",),
+    "model": ("forward", "state_dict", "parameters"),
+    "optimizer": ("step", "zero_grad", "param_groups", "state_dict", "load_state_dict"),
+    "scheduler": ("step", "state_dict", "load_state_dict"),
+    "metric": ("update", "compute", "reset", "sync"),
+    "trainer": ("train_step",),
+    "evaluator": ("evaluate",),
+    "checkpointer": ("save", "load"),
+    "strategy": ("device", "rank", "world_size", "prepare", "bare", "agree", "sum", "gather", "close"),
+}
+"""What the object of each kind has, as the run uses it."""
+
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+"""How torchrun starts the only process of one."""
+
+
+def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """The run file of a short run of the kit's own parts, made for a component but without it.
+
+    Args:
+        subject: The component; what its author says of the run wins.
+        targets: The kind of the dataset's targets; by default the first that the component takes.
+        shape: The shape of one input; by default one that the component takes.
+    """
+    dataset = {
+        "use": PARTS["dataset"],
+        "targets": targets or targets_of(subject)[0],
+        "input_shape": list(shape or shapes_of(subject)[0]),
+    }
+    parts: dict[str, Any] = {kind: {"use": name} for kind, name in PARTS.items()}
+    parts |= {"dataset": dataset, **{kind: [] for kind in MANY}}
+    general = {"epochs": 2, "batch_size": 4, "seed": 0, "device": "cpu", "log_every": 1}
+    given = {
+        key: {"use": value} if key in PARTS and isinstance(value, str) else value for key, value in subject.run.items()
+    }
+    return {**parts, **general, **given}
+
+
+def targets_of(subject: Subject) -> tuple[str, ...]:
+    """The kinds of targets that a component takes; class indices where it does not say or does not mind."""
+    traits = subject.traits
+    found = traits.targets if isinstance(traits, MetricTraits) else tuple(form.targets for form in forms_of(subject))
+    return found or ("class_index",)
+
+
+def forms_of(subject: Subject) -> tuple[samples.Form, ...]:
+    """The predictions and targets that a loss takes: as it declares, or else the first that it accepts."""
+    if isinstance(subject.traits, LossTraits):
+        return tuple(samples.Form(subject.traits.predictions, kind) for kind in subject.traits.targets)
+    tried = samples.FORMS if subject.kind == "loss" else ()
+    return tuple(itertools.islice((form for form in tried if _accepts(subject, form)), 1))
+
+
+def _accepts(subject: Subject, form: samples.Form) -> bool:
+    batch = samples.example(form)
+    try:
+        with values(subject, form.targets) as known:
+            value = make(subject, known)(batch.predictions, batch.targets)
+    except Exception:  # whether it can take this is the question
+        return False
+    return isinstance(value, Tensor)
+
+
+def shapes_of(subject: Subject) -> tuple[tuple[int, ...], ...]:
+    """The shapes of inputs that a component takes; every one the kit knows where it does not mind."""
+    traits = subject.traits
+    inputs = traits.inputs if isinstance(traits, (ModelTraits, TransformTraits)) else "vector"
+    return tuple(samples.SHAPES.values()) if inputs == "any" else (samples.SHAPES[inputs],)
+
+
+def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
+    """The run file of a short run that the component takes part in.
+
+    Raises:
+        NotChecked: When the kit has no other parts that go with it.
+    """
+    short = {"epochs": None, "steps": 10, "batch_size": 64} if subject.kind == "dataset" else {}  # however many samples
+    run = {**document(subject), **short, **_protocol(subject), **changes}
+    table = subject.table()
+    return {**run, subject.kind: [table] if subject.kind in MANY else table}
+
+
+@contextmanager
+def values(
+    subject: Subject, targets: str | None = None, shape: tuple[int, ...] | None = None
+) -> Iterator[dict[str, Any]]:
+    """What a run knows that has the kit's own parts in every place, the component's own included."""
+    with TemporaryDirectory() as folder, as_by_torchrun(subject):
+        plan = prepare(document(subject, targets, shape), subject.registry)
+        parts = Assembly(
+            plan, subject.registry, run_dir=Path(folder) / "run", subfolder="", save=True, folders=(), quiet=True
+        )
+        yield parts.values
+
+
+def make(subject: Subject, known: Mapping[str, Any], **options: Any) -> Any:
+    """The component itself, from its options and what a run knows."""
+    return Builder(subject.registry, known).build(subject.kind, subject.table(**options)).value
+
+
+def check_kind(subject: Subject, value: Any) -> None:
+    """See that an object is what its kind says."""
+    expect(not inspect.isclass(value), f"it gives the class {getattr(value, '__name__', value)}, not an object of it")
+    missing = [name for name in ATTRIBUTES.get(subject.kind, ()) if not hasattr(value, name)]
+    expect(not missing, f"it gives {type(value).__name__}, which has no {', '.join(missing)}")
+    if subject.kind == "dataset":
+        as_dataset(value, str(subject))
+    if subject.kind == "strategy":
+        value.close()
+
+
+@contextmanager
+def as_by_torchrun(subject: Subject) -> Iterator[None]:
+    """Let a strategy find what torchrun tells the only process of one."""
+    if subject.kind != "strategy" or "RANK" in os.environ:
+        yield
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with mock.patch.dict(os.environ, {**TORCHRUN, "MASTER_PORT": port}):
+        yield
+
+
+def _protocol(subject: Subject) -> dict[str, Any]:
+    """Refuse a trainer for whose step protocols the kit has no optimizer."""
+    traits = subject.traits
+    if isinstance(traits, TrainerTraits) and "plain" not in traits.steps and "optimizer" not in subject.run:
+        raise NotChecked(
+            f"the kit has no optimizer that is stepped as {' or '.join(traits.steps)}; name one: "
+            f'[tool.wf.check.run."{subject}"] optimizer = "NAME"'
+        )
+    return {}

@@ -1,0 +1,206 @@
+"""What metrics keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.runtime.links import Outputs
+from wf.traits import MetricTraits
+from wf_kit import samples
+from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
+from wf_kit.making import make, values
+
+NUM = 24
+SIZES: tuple[tuple[int, ...], ...] = ((5, 7, 12), (1, 1, 22))
+Batch = tuple[Tensor, Tensor]
+
+
+@check(
+    "metric-traits",
+    "metric",
+    fix="declare what it takes: MetricTraits(predictions=..., targets=..., larger_is_better=...)",
+)
+def traits(subject: Subject) -> None:
+    """It takes what it declares, and gives one number where it declares a direction."""
+    declared = subject.traits
+    if not isinstance(declared, MetricTraits):
+        raise NotChecked("it declares no traits")
+    for trial in _trials(subject):
+        try:
+            figure = trial.figure(trial.guess())
+        except Exception as error:
+            raise Defect(f"it does not take {declared.predictions} of {trial.kind} targets: {told(error)}") from error
+        one = isinstance(figure, Tensor) and figure.ndim == 0
+        expect(one or declared.larger_is_better is None, "it declares a direction, and gives several numbers")
+
+
+@check(
+    "metric-batches",
+    "metric",
+    after=("made", "metric-traits"),
+    fix="sum up numerator and denominator; divide once, in compute()",
+)
+def batches(subject: Subject) -> None:
+    """Neither the order of the batches nor their sizes change its figure."""
+    for trial in _trials(subject):
+        batch = trial.guess()
+        wanted = trial.figure(batch)
+        for sizes in SIZES:
+            parts = _split(batch, sizes)
+            for order in (parts, parts[::-1]):
+                found = trial.figure(*order)
+                text = (
+                    f"of {trial.kind} targets it is {_text(wanted)} in one batch, {_text(found)} in batches of {sizes}"
+                )
+                expect(_same(found, wanted), text)
+
+
+@check(
+    "metric-reset",
+    "metric",
+    after=("made", "metric-traits"),
+    fix="keep everything through add() and append(), or forget it in reset()",
+)
+def reset(subject: Subject) -> None:
+    """After reset it knows nothing of what was before."""
+    for trial in _trials(subject):
+        first, second = trial.guess(1), trial.guess(2)
+        wanted = trial.figure(second)
+        metric = trial.fed(first)
+        metric.compute()
+        metric.reset()
+        metric.update(*second)
+        found = metric.compute()
+        text = f"of {trial.kind} targets it is {_text(wanted)} at first, and {_text(found)} after a reset"
+        expect(_same(found, wanted), text)
+
+
+@check("metric-direction", "metric", after=("made", "metric-traits"), fix="set larger_is_better as the figure has it")
+def direction(subject: Subject) -> None:
+    """Predictions that are right are no worse than guessed ones, in the direction that it declares."""
+    declared = subject.traits
+    if not isinstance(declared, MetricTraits) or declared.larger_is_better is None:
+        raise NotChecked("it declares no direction")
+    for trial in _trials(subject):
+        right, guessed = float(trial.figure(trial.right())), float(trial.figure(trial.guess()))
+        better = right >= guessed if declared.larger_is_better else right <= guessed
+        text = f"of {trial.kind} targets it is {right:.6g} for right predictions and {guessed:.6g} for guessed ones"
+        expect(better, f"{text}, with larger_is_better={declared.larger_is_better}")
+
+
+@check(
+    "metric-processes",
+    "metric",
+    after=("made", "metric-batches"),
+    fix="keep everything through add() and append(): sync() knows these",
+)
+def processes(subject: Subject) -> None:
+    """Two processes with a part of the samples each have the figure of all samples."""
+    for trial in _trials(subject):
+        batch = trial.guess()
+        wanted = trial.figure(batch)
+        mine, theirs = (trial.fed(part) for part in _split(batch, (9, NUM - 9)))
+        other = _Other()
+        theirs.sync(other)
+        mine.sync(_Both(other.told))
+        found = mine.compute()
+        text = f"of {trial.kind} targets it is {_text(found)} in two processes and {_text(wanted)} in one"
+        expect(_same(found, wanted), text)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A metric on one kind of targets."""
+
+    subject: Subject
+    kind: str
+    known: Mapping[str, Any]
+
+    def fed(self, *parts: Batch) -> Any:
+        """A new metric that has taken in some batches."""
+        metric = make(self.subject, self.known)
+        for predictions, targets in parts:
+            metric.update(predictions, targets)
+        return metric
+
+    def figure(self, *parts: Batch) -> Any:
+        """What a new metric gives for some batches."""
+        return self.fed(*parts).compute()
+
+    def guess(self, seed: int = 1) -> Batch:
+        """A batch of a model that knows nothing."""
+        targets = samples.targets(self.kind, NUM, seed=seed)
+        return self._read(samples.guessed_scores(self.kind, targets, seed), targets)
+
+    def right(self) -> Batch:
+        """A batch of a model that is always right."""
+        targets = samples.targets(self.kind, NUM)
+        return self._read(samples.right_scores(self.kind, targets), targets)
+
+    def _read(self, scores: Tensor, targets: Tensor) -> Batch:
+        """Scores and targets as a run gives them to the metric."""
+        outputs = Outputs(self.kind, "real" if self.kind == "real" else "logits", single_logit=self.kind == "binary")
+        return outputs.read(scores, _form(self.subject)), outputs.classes(targets)
+
+
+def _trials(subject: Subject) -> Iterator[_Trial]:
+    """One for each kind of targets that it takes; for any, the plainest of its form of predictions."""
+    declared = subject.traits.targets if isinstance(subject.traits, MetricTraits) else ()
+    for kind in declared or (("real",) if _form(subject) == "raw" else ("class_index",)):
+        with values(subject, kind) as known:
+            yield _Trial(subject, kind, known)
+
+
+def _form(subject: Subject) -> str:
+    return subject.traits.predictions if isinstance(subject.traits, MetricTraits) else "raw"
+
+
+class _Other:
+    """The strategy of the other process: notes what it says."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def sum(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        self.told.append(list(tensors))
+        return tensors
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        self.told.append(tensor)
+        return tensor
+
+
+class _Both:
+    """The strategy of this process: puts what the other one said to what this one says."""
+
+    def __init__(self, told: Sequence[Any]) -> None:
+        self._told = iter(told)
+
+    def sum(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        return [mine + other for mine, other in zip(tensors, next(self._told), strict=True)]
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        return torch.cat([tensor, next(self._told)])
+
+
+def _split(batch: Batch, sizes: Sequence[int]) -> list[Batch]:
+    return list(zip(*(tensor.split(list(sizes)) for tensor in batch), strict=True))
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, Mapping):
+        return left.keys() == right.keys() and all(_same(left[name], right[name]) for name in left)
+    left, right = (torch.as_tensor(figure).to(torch.float64) for figure in (left, right))
+    return left.shape == right.shape and torch.allclose(left, right, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def _text(figure: Any) -> str:
+    if isinstance(figure, Mapping):
+        return ", ".join(f"{name} {_text(value)}" for name, value in figure.items())
+    numbers = torch.as_tensor(figure).to(torch.float64)
+    return f"{float(numbers):.6g}" if numbers.ndim == 0 else str(numbers.tolist())[:80]

@@ -1,0 +1,120 @@
+"""What models keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.traits import ModelTraits
+from wf_kit.kit import NotChecked, Subject, check, expect
+from wf_kit.making import make, shapes_of, values
+from wf_kit.states import restored, saved
+
+NUM = 4
+
+
+@check("model-forward", "model", fix="give [N, num_outputs] for inputs [N, *input_shape], by new tensors")
+def forward(subject: Subject) -> None:
+    """It gives finite numbers of the right shape for the inputs that it declares, and leaves these as they are."""
+    for inputs, num_outputs, model in _each(subject):
+        kept = inputs.clone()
+        outputs = model(inputs)
+        expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
+        got, wanted = list(outputs.shape), [len(inputs), num_outputs]
+        expect(got == wanted, f"it gives shape {got} for inputs {list(inputs.shape)}; wanted is {wanted}")
+        expect(
+            bool(torch.isfinite(outputs).all()), f"for inputs {list(inputs.shape)} it gives values that are not finite"
+        )
+        expect(torch.equal(inputs, kept), "it changes its inputs in place")
+
+
+@check(
+    "model-traits", "model", after=("made", "model-forward"), fix="declare what it gives: ModelTraits(predictions=...)"
+)
+def traits(subject: Subject) -> None:
+    """What it gives is what it declares: log_probs and probs add up to 1."""
+    if not isinstance(subject.traits, ModelTraits):
+        raise NotChecked("it declares no traits")
+    if subject.traits.predictions not in ("log_probs", "probs"):
+        raise NotChecked(f"any numbers are {subject.traits.predictions}")
+    for inputs, _, model in _each(subject):
+        outputs = model.eval()(inputs).detach()
+        probs = outputs.exp() if subject.traits.predictions == "log_probs" else outputs
+        sums = probs.sum(1)
+        right = torch.allclose(sums, torch.ones_like(sums), atol=1e-4) and bool((probs >= 0).all())
+        expect(
+            right,
+            f"it declares {subject.traits.predictions}, and the probabilities of a sample add up to {sums[0]:.4g}",
+        )
+
+
+@check(
+    "model-gradients",
+    "model",
+    after=("made", "model-forward"),
+    fix="use every parameter in forward(), or keep it from training: requires_grad_(False)",
+)
+def gradients(subject: Subject) -> None:
+    """Every parameter that is trained gets a finite gradient."""
+    for inputs, _, model in _each(subject):
+        outputs = model(inputs)
+        weights = torch.linspace(0.5, 1.5, outputs.numel()).reshape(outputs.shape)
+        (outputs * weights).sum().backward()
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        without = [name for name, parameter in trained.items() if parameter.grad is None]
+        expect(not without, f"without a gradient: {', '.join(without)}")
+        wrong = [name for name, parameter in trained.items() if not torch.isfinite(_gradient(parameter)).all()]
+        expect(not wrong, f"with a gradient that is not finite: {', '.join(wrong)}")
+
+
+@check(
+    "model-eval",
+    "model",
+    after=("made", "model-forward"),
+    fix="let dropout, batch statistics and counters depend on self.training",
+)
+def evaluation(subject: Subject) -> None:
+    """In evaluation mode it is deterministic, treats each sample alone, and changes nothing in itself."""
+    for inputs, _, model in _each(subject):
+        model.eval()
+        before = saved(dict(model.state_dict()))
+        with torch.no_grad():
+            first, again, alone = model(inputs), model(inputs), model(inputs[:1])
+        expect(torch.equal(first, again), "in evaluation mode it gives other outputs the second time")
+        expect(saved(dict(model.state_dict())) == before, "in evaluation mode it changes its state")
+        text = "in evaluation mode a sample's output depends on what is beside it in the batch"
+        expect(torch.allclose(first[:1], alone, rtol=1e-4, atol=1e-4), text)
+
+
+@check(
+    "model-resumes", "model", after=("made", "model-eval"), fix="keep all that forward() uses in parameters and buffers"
+)
+def resumes(subject: Subject) -> None:
+    """Its state_dict, restored into a new one, gives the same outputs bit for bit."""
+    for inputs, _, model in _each(subject):
+        model.train()(inputs)  # running statistics are a part of it
+        _, _, again = next(_each(subject, tuple(inputs.shape[1:]), torch_seed=1))
+        again.load_state_dict(restored(saved(dict(model.state_dict()))))
+        with torch.no_grad():
+            same = torch.equal(model.eval()(inputs), again.eval()(inputs))
+        expect(same, "restored, it gives other outputs")
+
+
+def _each(
+    subject: Subject, shape: tuple[int, ...] | None = None, torch_seed: int = 0
+) -> Iterator[tuple[Tensor, int, Any]]:
+    """Inputs of each shape that it takes, the numbers that are wanted of it, and a new model in training mode."""
+    shapes = shapes_of(subject) if shape is None else (shape,)
+    for one in shapes[:1] if "dataset" in subject.run else shapes:
+        with values(subject, shape=one) as known:
+            torch.manual_seed(torch_seed)
+            model = make(subject, known)
+            yield known["data"].first("train", NUM).clone(), int(known["num_outputs"]), model.train()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

@@ -1,0 +1,166 @@
+"""What every component keeps to in a real run, and what the parts of the loop keep to when a run stops or fails."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from wf.blame import blamed
+from wf.component import KINDS
+from wf.events import EVENTS, listeners
+from wf.plan import prepare
+from wf.protocols import Stateful
+from wf.rundir import Recorder
+from wf.runfile import load
+from wf.runtime.experiment import Experiment
+from wf.traits import LossTraits
+from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
+from wf_kit.making import as_by_torchrun, settings
+from wf_kit.states import saved
+
+LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")
+FAULT = "the kit lets this fail"
+STOP_AT = 7
+"""In the middle of the second epoch, which has five steps."""
+BEFORE = (
+    *("made", "loss-finite", "model-forward", "optimizer-descends", "scheduler-rates", "metric-traits"),
+    *("transform-shape", "dataset-spec", "trainer-step", "evaluator-pure", "checkpointer-exact", "strategy-alone"),
+    "hook-events",
+)
+
+
+@check("run", *KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
+def run(subject: Subject) -> None:
+    """It takes part in a short run with finite losses, and the run's file says it again."""
+    with _folder() as folder:
+        with _experiment(subject, folder) as experiment:
+            experiment.fit()
+            losses = [record["loss"] for record in experiment.history if "loss" in record]
+            expect(losses, "no step was made")
+            wrong = [loss for loss in losses if not math.isfinite(loss)]
+            expect(not wrong, f"{len(wrong)} of {len(losses)} losses of its run are not finite")
+        if experiment.repeatable:
+            _check_file(subject, folder / "run" / "run.toml")
+
+
+@check("run-resumes", *LOOP, after=("made", "run"), fix="keep what the next step depends on in state_dict")
+def run_resumes(subject: Subject) -> None:
+    """A run that is stopped in the middle of an epoch and resumed ends with the bits of one that is not."""
+    with _folder() as folder, _experiment(subject, folder, epochs=3) as experiment:
+        straight = _state(experiment.fit())
+    with _folder() as folder:
+        with _experiment(subject, folder, stop_at=STOP_AT, epochs=3) as experiment:
+            experiment.fit()
+        with _experiment(subject, folder, epochs=3) as experiment:
+            resumed = _state(experiment.fit(resume=True))
+    for name, wanted in straight.items():
+        expect(resumed.get(name) == wanted, f"after a stop and a resume, {name} is another one than without")
+
+
+@check(
+    "run-errors", *LOOP, after=("made", "run"), fix="let errors through; catch only what you can mend, and raise it on"
+)
+def run_errors(subject: Subject) -> None:
+    """An error in what it calls ends the run as that error; one in itself carries its plugin's name."""
+    with _folder() as folder, _experiment(subject, folder, loss=_fail) as experiment:
+        judges = subject.kind == "evaluator"
+        error = _error_of(lambda: experiment.evaluate("validation") if judges else experiment.fit())
+        if error is None and subject.kind in ("trainer", "evaluator"):
+            raise NotChecked("an error of the loss does not reach it, as it does not call the loss")
+        _expect_error(error)
+        if subject.kind in ("trainer", "evaluator"):
+            _expect_name(subject, error)
+    if subject.kind == "hook":
+        _check_hook(subject)
+
+
+def _check_hook(subject: Subject) -> None:
+    """See that an error of its first event carries its name."""
+    with _folder() as folder, _experiment(subject, folder) as experiment:
+        hook = experiment.loop.hooks[-1]
+        event = next(event for event in EVENTS if listeners(event, [hook]))
+        with mock.patch.object(hook, event, side_effect=RuntimeError(FAULT), autospec=True):
+            error = _error_of(experiment.fit)
+        _expect_error(error)
+        _expect_name(subject, error)
+
+
+def _fail(predictions: Any, targets: Any) -> Any:
+    raise RuntimeError(FAULT)
+
+
+def _error_of(act: Callable[[], object]) -> BaseException | None:
+    try:
+        act()
+    except Exception as error:
+        return error
+    return None
+
+
+def _expect_error(error: BaseException | None) -> None:
+    """See that the run ended with the error that was planted, and with no other one of the component's own."""
+    if error is None:
+        raise Defect("it swallows an error: the run goes on")
+    expect(FAULT in str(error), f"an error became another one, {told(error)}")
+    notes = [note for note in getattr(error, "__notes__", []) if "failed too" in note]
+    expect(not notes, f"its own on_exception fails: {'; '.join(notes)}")
+
+
+def _expect_name(subject: Subject, error: BaseException | None) -> None:
+    plugin = subject.entry.plugin
+    names = [subject.use.rpartition(":")[0]] if plugin is None else [plugin.name, plugin.distribution or plugin.module]
+    assert error is not None
+    expect(any(name in blamed(error) for name in names), f"its error does not say whose it is: {told(error)}")
+
+
+@contextlib.contextmanager
+def _experiment(subject: Subject, folder: Path, *, stop_at: int | None = None, **changes: Any) -> Iterator[Experiment]:
+    """A real run in a folder, ready to be fitted."""
+    given = settings(subject, **changes)
+    if _wants(subject) == "embeddings" and "model" not in subject.run:
+        raise NotChecked(
+            f'the kit has no model of embeddings; name one: [tool.wf.check.run."{subject}"] model = "NAME"'
+        )
+    if stop_at is not None:
+        given["hook"] = [{"use": "kit-stop@wf-kit", "step": stop_at}, *given["hook"]]
+    with as_by_torchrun(subject), contextlib.chdir(folder):
+        experiment = Experiment(prepare(given, subject.registry), subject.registry, run_dir=folder / "run")
+        try:
+            yield experiment
+        finally:
+            experiment.strategy.close()
+
+
+def _wants(subject: Subject) -> str:
+    return subject.traits.predictions if isinstance(subject.traits, LossTraits) else ""
+
+
+def _check_file(subject: Subject, file: Path) -> None:
+    with as_by_torchrun(subject):
+        again = Experiment(prepare(load(file), subject.registry), subject.registry, save=False)
+        again.strategy.close()
+    expect(again.run_file() == file.read_text(encoding="utf-8"), "built from its run.toml, the run says another one")
+
+
+def _state(experiment: Experiment) -> dict[str, bytes]:
+    """What a run ends with, by name, as a checkpoint would hold it."""
+    loop = experiment.loop
+    hooks = [hook for hook in loop.hooks if not isinstance(hook, Recorder)]
+    parts = {**loop.parts, **{type(part).__name__: part for part in (loop.trainer, *hooks)}}
+    states = {
+        f"the state of {name}": dict(part.state_dict()) for name, part in parts.items() if isinstance(part, Stateful)
+    }
+    figures = {"what was evaluated": loop.metrics, "the position": asdict(loop.progress)}
+    return {name: saved(state) for name, state in {**states, **figures}.items()}
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        yield Path(folder)

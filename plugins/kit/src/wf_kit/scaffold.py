@@ -1,0 +1,236 @@
+"""Writes a new plugin package: templates filled in, checked names, and all of it or nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import keyword
+import os
+import shutil
+import textwrap
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import Version
+
+from wf.component import KINDS
+from wf.errors import DataError, UsageError
+from wf.known import index
+from wf.registry import PLURALS
+
+WIDTH = 88
+"""Of a line of Python: what formatters take by default."""
+
+FILES = {
+    ".github/workflows/release.yml": "release.yml.tmpl",
+    ".github/workflows/tests.yml": "tests.yml.tmpl",
+    ".gitignore": "gitignore.tmpl",
+    "README.md": "README.md.tmpl",
+    "pyproject.toml": "pyproject.toml.tmpl",
+    "src/$package/__init__.py": "init.py.tmpl",
+    "src/$package/plugin.py": "plugin.py.tmpl",
+    "src/$package/py.typed": "",
+    "tests/test_conformance.py": "test_conformance.py.tmpl",
+}
+"""What every package has: the file and its template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """The component that stands for a kind in a new package."""
+
+    kind: str
+    name: str
+    target: str
+    """``module:Attr``, in the package."""
+    summary: str
+    run: str
+    """Options of ``wf run`` that try it."""
+    traits: str = ""
+    """As Python, empty where its kind has none."""
+
+    @property
+    def module(self) -> str:
+        """The module that has it."""
+        return self.target.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that was written."""
+
+    name: str
+    """Of the distribution, normalized."""
+    folder: Path
+    files: tuple[str, ...]
+    examples: tuple[Example, ...]
+
+    @property
+    def import_name(self) -> str:
+        """What is imported."""
+        return import_name(self.name)
+
+
+def new_package(name: str, kinds: Sequence[str], folder: Path | None = None) -> Package:
+    """Write a plugin package with one component of each kind.
+
+    Args:
+        name: Of the distribution; the import name is derived from it.
+        kinds: Of `wf.component.KINDS`.
+        folder: Where to; by default a folder of that name in the working directory. It is made, or is empty.
+
+    Raises:
+        UsageError: For a name that cannot be used, or a folder that is not empty.
+        DataError: When it cannot be written. Nothing is left behind.
+    """
+    name = check_name(name)
+    folder = Path(name) if folder is None else folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not an empty folder\n  choose another one: --output DIR")
+    examples = [example for example in read_examples() if example.kind in kinds]
+    texts = render(name, examples)
+    _write(texts, folder)
+    return Package(name, folder, tuple(texts), tuple(examples))
+
+
+def check_name(name: str) -> str:
+    """The name of a distribution, normalized.
+
+    Raises:
+        UsageError: Unless it can be a distribution and a package of its own.
+    """
+    try:
+        name = canonicalize_name(name, validate=True)
+    except InvalidName as error:
+        raise UsageError(
+            f"'{name}' cannot be the name of a distribution\n"
+            "  use letters, digits and '-', with a letter or digit at both ends; the place is --output DIR"
+        ) from error
+    package = import_name(name)
+    if not package.isidentifier() or keyword.iskeyword(package):
+        raise UsageError(f"'{name}' would be imported as '{package}', which Python cannot\n  choose another name")
+    if name in _reserved():
+        raise UsageError(f"'{name}' is the name of a package that is known already\n  choose another name")
+    version = _installed_version(name)
+    if version is not None:
+        raise UsageError(f"'{name}' {version} is installed already\n  choose another name, or: pip uninstall {name}")
+    found = importlib.util.find_spec(package)
+    if found is not None and found.origin is not None:
+        raise UsageError(f"'{name}' would be imported as '{package}', which exists already\n  choose another name")
+    return name
+
+
+def import_name(name: str) -> str:
+    """The package of a distribution, by its normalized name."""
+    return name.replace("-", "_")
+
+
+def read_examples() -> list[Example]:
+    """The component that stands for each kind, in the order of `wf.component.KINDS`."""
+    tables = tomllib.loads(_read("kinds.toml"))
+    return [Example(kind=kind, **tables[kind]) for kind in KINDS]
+
+
+def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
+    """The files of a package, each with its text.
+
+    Args:
+        name: Of the distribution, normalized.
+        examples: Its components.
+    """
+    package = import_name(name)
+    values = {
+        "name": name,
+        "package": package,
+        "summary": _summary(examples),
+        "imports": _imports(examples),
+        "components": "".join(_declaration(example, package) for example in examples),
+        "rows": "\n".join(_row(example) for example in examples),
+        **_versions(importlib.metadata.version("wf-core")),
+    }
+    sources = dict(FILES)
+    for example in examples:
+        sources[f"src/$package/{example.module}.py"] = f"{example.module}.py.tmpl"
+        sources[f"tests/test_{example.module}.py"] = f"test_{example.module}.py.tmpl"
+    texts = {path: _read(source) if source else "" for path, source in sorted(sources.items())}
+    return {Template(path).substitute(values): Template(text).substitute(values) for path, text in texts.items()}
+
+
+def _versions(core: str) -> dict[str, str]:
+    """The range of wf-core that a package is written for: this minor version."""
+    version = Version(core)
+    return {"lowest": f"{version.major}.{version.minor}", "next": f"{version.major}.{version.minor + 1}"}
+
+
+def _summary(examples: Sequence[Example]) -> str:
+    """Losses, Losses and optimizers, ..."""
+    plurals = {kind: plural for plural, kind in PLURALS.items()}
+    kinds = [plurals[example.kind] for example in examples]
+    return " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]])).capitalize()
+
+
+def _imports(examples: Sequence[Example]) -> str:
+    """The imports of ``plugin.py``."""
+    line = "from wf import Component, hookimpl"
+    traits = sorted({example.traits.partition("(")[0] for example in examples if example.traits})
+    if not traits:
+        return line
+    second = f"from wf.traits import {', '.join(traits)}"
+    if len(second) > WIDTH:
+        second = "\n    ".join(["from wf.traits import (", *(f"{name}," for name in traits)]) + "\n)"
+    return f"{line}\n{second}"
+
+
+def _declaration(example: Example, package: str) -> str:
+    """A component as ``plugin.py`` lists it."""
+    arguments = [f'"{example.kind}"', f'"{example.name}"', f'"{package}.{example.target}"']
+    arguments.append(f'summary="{example.summary}"')
+    if example.traits:
+        arguments.append(f"traits={example.traits}")
+    listed = textwrap.indent(",\n".join(arguments), " " * 12)
+    return f"        Component(\n{listed},\n        ),\n"
+
+
+def _row(example: Example) -> str:
+    return f"| {example.kind} `{example.name}` | {example.summary} | `wf run {example.run}` |"
+
+
+def _read(template: str) -> str:
+    return files("wf_kit").joinpath("templates", template).read_text(encoding="utf-8")
+
+
+def _reserved() -> set[str]:
+    """The distributions that wf consists of, and the plugins that are known to exist."""
+    return {"wf", "wf-core", "wf-cli", "wf-kit", *(known.distribution for known in index())}
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _write(texts: Mapping[str, str], folder: Path) -> None:
+    """Write all files into a folder, or none: they become whole beside it first."""
+    folder = folder.absolute()
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
+    try:
+        for path, text in texts.items():
+            file = temporary / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        if folder.exists():  # empty, and perhaps where the user is: it must stay the same folder
+            for entry in temporary.iterdir():
+                entry.rename(folder / entry.name)
+        else:
+            temporary.rename(folder)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror}\n  choose another place: --output DIR") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,131 @@
+"""What is to be checked: from names to components, with what the author settled about skips, options and the run.
+
+Imports no torch, so that a wrong name is refused at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wf.component import KINDS
+from wf.errors import PluginError, UsageError, unknown
+from wf.modules import normalize
+from wf.plugins import Plugin
+from wf.registry import PLURALS, Entry, Registry, read_kind
+from wf.settings import Settings
+
+TABLES = ("skip", "options", "run")
+"""The tables below ``[tool.wf.check]``."""
+
+Table = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the author says about checking his components."""
+
+    skip: Mapping[str, str] = field(default_factory=dict)
+    """Why a check is not to be made, by ``check-id`` or ``kind/name:check-id``."""
+    options: Table = field(default_factory=dict)
+    """Values to try for the options of a component, by ``kind/name``."""
+    run: Table = field(default_factory=dict)
+    """Keys of a run file to lay over the kit's run around a component, by ``kind/name``."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Wishes:
+        """What stands in ``[tool.wf.check]``.
+
+        Raises:
+            UsageError: For a table that there is not.
+        """
+        for name in settings.check:
+            if name not in TABLES:
+                raise UsageError(unknown("table", name, TABLES, of="[tool.wf.check]"))
+        return cls(**{name: dict(settings.check.get(name, {})) for name in TABLES})
+
+    def over(self, other: Wishes) -> Wishes:
+        """These, and those of `other` that they do not contradict."""
+        return Wishes({**other.skip, **self.skip}, _merged(other.options, self.options), _merged(other.run, self.run))
+
+    def check(self) -> None:
+        """See that each skip has a reason and names a component or check by the form of its name.
+
+        Raises:
+            UsageError: For one that does not.
+        """
+        for name, reason in self.skip.items():
+            if not isinstance(reason, str) or not reason.strip():
+                raise UsageError(f"the skip of '{name}' has no reason\n  write why: '{name}' = \"REASON\"")
+        for what, table in (("options", self.options), ("run", self.run)):
+            for name, value in table.items():
+                if name.partition("/")[0] not in KINDS or not isinstance(value, Mapping):
+                    raise UsageError(f"'{what}' of '{name}': write a table for a component, as loss/focal")
+
+
+def select(registry: Registry, words: Sequence[str], options: Table | None = None) -> list[Entry]:
+    """The components that some words name.
+
+    Args:
+        registry: Where they are looked up.
+        words: A plugin or distribution; a component (``focal``, ``loss/focal``); or a kind and a component.
+        options: By component; a member of a catalogue that it names is the one that is checked.
+
+    Raises:
+        UsageError: For an unknown name.
+        PluginError: For a plugin that is not loaded.
+    """
+    if len(words) > 2 or not words:
+        raise UsageError(f"{len(words)} words name no component: {' '.join(words)}\n  write: PLUGIN, or [KIND] NAME")
+    if len(words) == 2:
+        return [registry.find(read_kind(words[0]), words[1])]
+    word = words[0]
+    plugins = [plugin for plugin in registry.plugins if normalize(word) in _names(plugin)]
+    if plugins:
+        return [entry for plugin in plugins for entry in _brought(registry, plugin, options or {})]
+    kind, slash, name = word.partition("/")
+    if slash and (kind in KINDS or kind in PLURALS):
+        return [registry.find(read_kind(kind), name)]
+    kinds = registry.kinds_of(word.partition("@")[0])
+    if len(kinds) > 1:
+        choices = " or ".join(f"{kind}/{word}" for kind in kinds)
+        raise UsageError(f"'{word}' is of several kinds\n  say which: {choices}")
+    return [registry.find(kinds[0], word)] if kinds else [_unknown(registry, word)]
+
+
+def _names(plugin: Plugin) -> set[str]:
+    return {normalize(plugin.name), normalize(plugin.distribution or plugin.name)}
+
+
+def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Entry]:
+    """The components of a plugin, by kind and name; of each catalogue a member."""
+    if plugin.status != "ok":
+        lines = [f"plugin '{plugin.name}' is not loaded ({plugin.status}): {plugin.error}"]
+        raise PluginError("\n  ".join([*lines, *([f"try: {plugin.fix}"] if plugin.fix else [])]))
+    yield from (entry for entry in registry.entries() if entry.plugin is plugin)
+    for catalogue, owner in registry.catalogues():
+        if owner is plugin:
+            named = [name for name in catalogue.names() if f"{catalogue.kind}/{catalogue.prefix}/{name}" in options]
+            for name in named or catalogue.names()[:1]:
+                yield Entry(catalogue.member(name), plugin)
+
+
+def _unknown(registry: Registry, word: str) -> Entry:
+    if word in KINDS or word in PLURALS:
+        raise UsageError(f"'{word}' is a kind, not a component\n  say which one: {word} NAME")
+    if ":" in word:
+        raise UsageError(f"'{word}' is code of your own, which may be of any kind\n  say which: KIND {word}")
+    for kind in KINDS:
+        if (error := registry.unloaded(kind, word)) is not None:
+            raise error
+    names = [plugin.name for plugin in registry.plugins]
+    names += [name for kind in KINDS for name in registry.names(kind)]
+    hints = [hint for kind in KINDS for hint in registry.not_installed(kind, word)]
+    raise UsageError(
+        unknown("plugin or component", word, names, "\n  ".join([*hints, "see: wf list-plugins, wf list"]))
+    )
+
+
+def _merged(under: Table, over: Table) -> dict[str, dict[str, Any]]:
+    return {name: {**under.get(name, {}), **over.get(name, {})} for name in (*under, *over)}

@@ -1,0 +1,86 @@
+"""Every check finds the defect that is planted for it, and nothing else does; what is right passes everything."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from planted_defects import CORRECT, PLANTED, Planted
+
+from wf.component import KINDS, Component
+from wf.plugins import Plugin
+from wf.registry import Registry
+from wf_kit import Result, check_plugin
+from wf_kit.checks import CHECKS
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no settings are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Package]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("packages")
+        patch.syspath_prepend(folder)
+        yield Package(folder)
+
+
+class Package:
+    """Packages with a plugin.py, on the path."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plain = self.write("planted_plain", "")
+
+    def write(self, name: str, source: str) -> str:
+        """Write one that does what `source` says when it is declared; its module."""
+        (self.folder / name).mkdir()
+        (self.folder / name / "__init__.py").touch()
+        declaration = "from wf import hookimpl\n\n@hookimpl\ndef wf_components():\n    return []\n"
+        (self.folder / name / "plugin.py").write_text(f"{source}\n{declaration}")
+        return f"{name}.plugin"
+
+
+def plugin(name: str, module: str, *components: Component) -> Plugin:
+    return Plugin(name=name, distribution=None, version=None, module=module, status="ok", components=components)
+
+
+def check_planted(planted: Planted, package: Package) -> list[Result]:
+    module = package.write(f"planted_{next(NUMBERS)}", planted.source) if planted.source else package.plain
+    plugins = [plugin("planted", module, planted.component)]
+    if planted.beside is not None:
+        plugins.append(plugin("another", package.plain, planted.beside))
+    return check_plugin("planted", registry=Registry(plugins))
+
+
+def not_passed(results: Sequence[Result]) -> dict[str, str]:
+    return {result.check: f"{result.status}: {result.message}" for result in results if result.status != "passed"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_right_component_passes_everything(kind: str, package: Package) -> None:
+    results = check_planted(Planted(check="", defect="", component=CORRECT[kind]), package)
+    assert not_passed(results) == {}
+    assert {result.check for result in results} == {one.id for one in CHECKS.values() if kind in one.kinds}
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.check)
+def test_defect_is_caught_by_its_check_alone(planted: Planted, package: Package) -> None:
+    results = check_planted(planted, package)
+    failed = {result.check: result.message for result in results if result.status == "failed"}
+    assert list(failed) == [planted.check], failed
+    assert failed[planted.check]
+    skipped = [result.message for result in results if result.status == "skipped"]
+    assert not [message for message in skipped if not message]
+
+
+def test_there_is_a_defect_for_every_check() -> None:
+    assert [planted.check for planted in PLANTED] == list(CHECKS)

@@ -1,0 +1,70 @@
+"""What built-in components need from the user: options, and files to read."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "transform/normalize": {"mean": [0.5], "std": [0.5]},
+    "transform/pad": {"size": 32},
+    "scheduler/step": {"step_size": 1},
+    "scheduler/multistep": {"milestones": [1]},
+    "scheduler/linear-warmup": {"num_steps": 3},
+}
+"""The options that a component needs, by kind and name."""
+
+
+def _csv(folder: Path) -> dict[str, Any]:
+    rows = [f"{x / 10},{x % 7},{x / 5 + 1}" for x in range(40)]
+    (folder / "data.csv").write_text("\n".join(["a,b,y", *rows]))
+    return {"path": str(folder / "data.csv"), "target": "y"}
+
+
+def _npz(folder: Path) -> dict[str, Any]:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez(folder / "data.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
+    return {"path": str(folder / "data.npz")}
+
+
+def _images(folder: Path) -> dict[str, Any]:
+    for label, level in (("dark", 20), ("light", 200)):
+        (folder / "images" / label).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (8, 8), (level, level, number)).save(folder / "images" / label / f"{number}.png")
+    return {"path": str(folder / "images")}
+
+
+def _idx(folder: Path) -> dict[str, Any]:
+    for prefix, num, low in (("train", 40, 0), ("t10k", 20, 5)):
+        labels = torch.arange(num) % 10
+        images = (labels * 25 + low).reshape(-1, 1).expand(num, 784)
+        for suffix, sizes, data in (("images-idx3", (num, 28, 28), images), ("labels-idx1", (num,), labels)):
+            head = bytes((0, 0, 8, len(sizes))) + struct.pack(f">{len(sizes)}I", *sizes)
+            (folder / f"{prefix}-{suffix}-ubyte").write_bytes(head + bytes(data.flatten().tolist()))
+    return {"root": str(folder), "download": False}
+
+
+def _cifar(folder: Path) -> dict[str, Any]:
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        low = 5 if name == "test_batch" else 0
+        records = b"".join(bytes((label, *[label * 25 + low] * 3072)) for label in (*range(10), *range(10)))
+        (folder / f"{name}.bin").write_bytes(records)
+    return {"root": str(folder), "download": False}
+
+
+FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "csv": _csv,
+    "npz": _npz,
+    "image-folder": _images,
+    "mnist": _idx,
+    "fashion-mnist": _idx,
+    "cifar10": _cifar,
+}
+"""Make the files of a dataset that reads some, and give the options that name them."""

@@ -1,0 +1,68 @@
+"""Every built-in component, and the example's, keeps to what the conformance kit expects of its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builtin_options import FILES, OPTIONS
+from workspace import EXAMPLE, ROOT
+
+from wf.registry import Entry, Registry
+from wf_kit import check_plugin
+from wf_kit.checks import CHECKS
+from wf_kit.selecting import select
+
+MEMBERS = {"model/torchvision/squeezenet1_1": {"image_size": 32}}
+"""Of catalogues: one that is small."""
+THREE_CHANNELS = {"transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+RUNS: dict[str, dict[str, Any]] = {"model/linear-regression": {"dataset": "line"}}
+
+REGISTRY = Registry.discover(only_builtin=True)
+ENTRIES = [entry for plugin in REGISTRY.plugins for entry in select(REGISTRY, [plugin.name], MEMBERS)]
+
+NOT_APPLICABLE = {
+    "dataset-splits": "it brings no splits of its own",
+    "transform-resumes": "it has no state_dict",
+    "loss-ignore-index": "it has no option 'ignore_index'",
+    "metric-direction": "it declares no direction",
+}
+"""Checks that have nothing to look at in some components, and what they say."""
+
+
+def name_of(entry: Entry) -> str:
+    return f"{entry.component.kind}/{entry.component.name}"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=name_of)
+def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no settings are
+    monkeypatch.setattr("wf_datasets.cifar.NUM_IMAGES", 20)
+    name = name_of(entry)
+    options = {**OPTIONS, **THREE_CHANNELS, **MEMBERS}.get(name, {})
+    if entry.component.kind == "dataset" and entry.component.name in FILES:
+        options = FILES[entry.component.name](tmp_path)
+    results = check_plugin(
+        f"{name}@{entry.provider}", registry=REGISTRY, options={name: options}, run={name: RUNS.get(name, {})}
+    )
+    wrong = [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
+    assert not wrong
+    skipped = {result.check: result.message for result in results if result.status == "skipped"}
+    if name.startswith("model/") and "model-traits" in skipped:  # any numbers are logits
+        del skipped["model-traits"]
+    assert skipped.items() <= NOT_APPLICABLE.items()
+
+
+def test_every_check_is_made_on_some_component() -> None:
+    kinds = {entry.component.kind for entry in ENTRIES}
+    assert not [check.id for check in CHECKS.values() if not kinds & set(check.kinds)]
+
+
+def test_example_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / EXAMPLE)  # its pyproject.toml says what its trainer needs
+    monkeypatch.syspath_prepend(ROOT / EXAMPLE / "src")
+    registry = Registry.discover(["wf_example.plugin"])
+    results = check_plugin("wf_example.plugin", registry=registry)
+    assert {result.component for result in results} == {"loss/log-cosh", "trainer/hand-gradient", "dataset/points"}
+    assert not [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
