@@ -1,0 +1,119 @@
+"""How the registry grows: `wf` with 300 installed plugin distributions that bring 10,000 components.
+
+Makes the distributions in a temporary folder, as an installer would leave them there, and runs `wf` on them as a user
+does. Prints the median wall time of whole commands, start of Python included, and the peak memory of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+DECLARATION = '''"""Generated for the benchmark."""
+from wf import Component, hookimpl
+from wf.traits import LossTraits
+
+TRAITS = LossTraits(predictions="logits", targets=("class_index",))
+
+
+@hookimpl
+def wf_components():
+    return [
+        Component(
+            "loss",
+            name,
+            "{package}.losses:Loss",
+            summary="one of many losses that differ in nothing but their names",
+            traits=TRAITS,
+        )
+        for name in ({names},)
+    ]
+'''
+LOSSES = '''"""Generated for the benchmark."""
+class Loss:
+    """A loss.
+
+    Args:
+        gamma: A number.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        self.gamma = gamma
+'''
+
+
+def install(site: Path, num_plugins: int, num_components: int) -> None:
+    """Leave the distributions in a folder: a package and its metadata each."""
+    for number in range(num_plugins):
+        name = f"wf-scale-{number:04}"
+        package = name.replace("-", "_")
+        names = [f"{name}-{index}" for index in range(number, num_components, num_plugins)]
+        (site / package).mkdir()
+        (site / package / "__init__.py").touch()
+        text = DECLARATION.replace("{package}", package).replace("{names}", ", ".join(map(repr, names)))
+        (site / package / "plugin.py").write_text(text)
+        (site / package / "losses.py").write_text(LOSSES)
+        info = site / f"{package}-1.0.dist-info"
+        info.mkdir()
+        requires = "Requires-Dist: torch>=2.11\nRequires-Dist: wf-core[torch]<0.2,>=0.1"
+        (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{requires}\nText.\n")
+        (info / "entry_points.txt").write_text(f"[wf.plugins]\nmain = {package}.plugin\n")
+
+
+def run(args: list[str], site: Path) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own."""
+    command = [sys.executable, "-P", "-m", "wf_cli", *args]
+    return subprocess.run(command, env={"PYTHONPATH": str(site)}, capture_output=True, text=True, check=True, cwd=site)
+
+
+def median_sec(args: list[str], site: Path, repeats: int) -> float:
+    """The median wall time of a command line, after a first run that compiles what is imported."""
+    run(args, site)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run(args, site)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak_mb(args: list[str], site: Path) -> float:
+    """The peak resident memory of a command line in MB."""
+    code = (
+        "import resource, sys\nfrom wf_cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    command = [sys.executable, "-P", "-c", code, *args]
+    done = subprocess.run(command, env={"PYTHONPATH": str(site)}, capture_output=True, text=True, check=True, cwd=site)
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return int(done.stderr.split()[-1]) * unit / 1e6
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plugins", type=int, default=300)
+    parser.add_argument("--components", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    some = f"wf-scale-0007-{7 + options.plugins}"
+    commands = [["--help"], ["list-plugins"], ["list-plugins", "--json"], ["list", "losses"], ["show", "loss", some]]
+    print(f"{options.plugins} plugins, {options.components:,} components, Python {platform.python_version()}")
+    print(f"{'command':<34} {'none':>8} {'all':>8} {'peak':>8}")
+    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as full:
+        install(Path(full), options.plugins, options.components)
+        for args in commands:
+            bare = "-" if some in args else f"{median_sec(args, Path(empty), options.repeats):.2f} s"
+            many = f"{median_sec(args, Path(full), options.repeats):.2f} s"
+            line = f"wf {' '.join(args)}"
+            print(f"{line:<34} {bare:>8} {many:>8} {peak_mb(args, Path(full)):>5.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
