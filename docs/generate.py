@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import click
 from wf import traits
 from wf.compatibility import DEFAULTS, LINKS
 from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.doctor import CHECKS
 from wf.events import EVENTS, Hook
-from wf.parameters import RUN_VALUES, parameters, type_name
+from wf.known import index
+from wf.parameters import RUN_VALUES, type_name
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
-from wf.plugins import Selection
 from wf.registry import Entry, Registry
 from wf.runfile import GENERAL, dump
 from wf_cli.main import COMMANDS, cli
@@ -32,7 +34,7 @@ MARKS = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(\n?<!-- end -->)", re.D
 
 def components() -> str:
     """A section a kind, a table of its components and a list of their options."""
-    registry = Registry.discover(Selection(only_builtin=True))
+    registry = Registry.discover(only_builtin=True)
     parts = []
     for kind, what in KINDS.items():
         entries = list(registry.entries(kind))
@@ -127,6 +129,56 @@ def options_of(verb: str) -> Callable[[], str]:
     return options
 
 
+def broken_plugins() -> str:
+    """What becomes of each kind of broken plugin, from the list that the tests install."""
+    sys.path.insert(0, str(FOLDER.parent / "tests"))
+    from broken_plugins import BROKEN
+
+    rows = [
+        (
+            broken.what,
+            f"`{broken.status}`",
+            _code(broken.error or broken.on_use),
+            "; ".join(filter(None, (_code(broken.fix), broken.remark))),
+        )
+        for broken in BROKEN
+    ]
+    return table(("a plugin that ...", "status", "what wf says", "what it advises, and what else happens"), rows)
+
+
+def doctor_checks() -> str:
+    """What `wf doctor` looks at."""
+    return table(("check", "what is looked at"), [(f"`{name}`", what) for name, what in CHECKS.items()])
+
+
+def known_plugins() -> str:
+    """The index of known plugins."""
+    rows = [
+        (
+            f"`{known.distribution}`",
+            known.summary,
+            "; ".join(f"{kind} {_names(names)}" for kind, names in known.names.items()),
+        )
+        for known in index()
+    ]
+    return table(("distribution", "what it is", "names"), rows)
+
+
+def checks() -> str:
+    """The conformance checks, each with the defect that is planted to see it caught."""
+    sys.path.insert(0, str(FOLDER.parent / "tests"))
+    from planted_defects import PLANTED
+
+    from wf_kit.checks import CHECKS
+
+    defects = {planted.check: planted.defect for planted in PLANTED}
+    rows = []
+    for name, check in CHECKS.items():
+        of = "all" if check.kinds == tuple(KINDS) else ", ".join(check.kinds)
+        rows.append((f"`{name}`", of, _prose(check.summary), check.fix, defects[name]))
+    return table(("check", "of", "what it means", "what to do", "the defect that proves it"), rows)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -144,6 +196,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "links": links,
     "fits": fits,
     "traits": trait_classes,
+    "broken-plugins": broken_plugins,
+    "known-plugins": known_plugins,
+    "doctor-checks": doctor_checks,
+    "checks": checks,
     "verbs": verbs,
     **{f"options-{verb}": options_of(verb) for verb in COMMANDS},
 }
@@ -173,7 +229,7 @@ def _component_row(entry: Entry) -> tuple[str, str, str]:
 
 
 def _params(entry: Entry) -> tuple[Param, ...]:
-    return parameters(entry.component, entry.load)
+    return entry.params()
 
 
 def _options(entry: Entry, name: str) -> str:
@@ -213,6 +269,10 @@ def _value(value: Any) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
 
 
 def _prose(text: str) -> str:

@@ -124,7 +124,7 @@ def test_a_split_with_no_share(split: str, splits: list[str]) -> None:
 def test_nothing_to_watch() -> None:
     with pytest.raises(UsageError, match="no split is evaluated while it trains"):
         fit(dataset="iris", split="80/0/20", keep="best")
-    with pytest.raises(UsageError, match="does not evaluate 'validation'"):
+    with pytest.raises(UsageError, match="it waits for validation/loss, but the run evaluates nothing"):
         fit(dataset="iris", split="80/0/20", scheduler="plateau")
     with pytest.raises(UsageError, match="did you mean 'validation/accuracy'"):
         fit(dataset="iris", scheduler={"use": "plateau", "monitor": "validation/acuracy", "mode": "max"})
