@@ -65,6 +65,7 @@ class Assembly:
         """What was decided for the user, in words."""
         self.built: dict[str, Built | list[Built]] = {}
         """What was made, by kind."""
+        self._asked = plan
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
@@ -209,7 +210,8 @@ class Assembly:
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
         """Refuse all that does not fit by what is known by now, the fields of `wf.rules.Known`."""
-        parts = parts_of(self.plan, self.builder.entry, known.get("taken"))
+        asked = {**self.plan, "dataset": self._asked["dataset"]}  # a live one has only a description in the plan by now
+        parts = parts_of(asked, self.builder.entry, known.get("taken"))
         chosen = [part for part in parts if transforms or part.kind != "transform"]
         check_fit(chosen, Known(links=self.plan["links"], **known), self.registry)
 
