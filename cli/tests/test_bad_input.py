@@ -72,7 +72,7 @@ VALUES = [
     ("--fold 3/2", ["'3/2'", "k/K"]),
     ("--eval-every 3parsecs", ["'3parsecs' is not a cadence", "50steps, 2epochs or 10min"]),
     ("--checkpoint-every often", ["'often' is not a cadence"]),
-    ("--eval-splits foo", ["there is no foo split", "train, validation, test"]),
+    ("--eval-splits foo", ["unknown split 'foo'", "test, train, validation"]),
     ("--keep worst", ["unknown value of 'keep': 'worst'", "best, last"]),
     ("--monitor validation/acc --keep best", ["'validation/acc'", "did you mean 'validation/accuracy'"]),
     ("--device gpu", ["unknown device 'gpu'", "cuda"]),
@@ -149,7 +149,7 @@ def test_run_directory_that_does_not_exist(refused: Refused, finished: Path, ver
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("evaluate done --split foo", 2, ["there is no foo split", "train, validation, test"]),
+        ("evaluate done --split foo", 2, ["unknown split 'foo'", "test, train, validation"]),
         ("evaluate done --checkpoint foo", 4, ["unknown checkpoint 'foo'", "latest, step-00000040"]),
         ("resume done", 2, ["is done", "wf resume runs/done --epochs 11"]),
         ("resume done --epochs 1", 2, ["is done", "--epochs 11"]),

@@ -143,3 +143,20 @@ def test_installed_plugin_that_is_broken_harms_no_other(wf_process: Any, folder:
     assert result.code == 2
     assert "it may be in a plugin that is not loaded: somebodys-losses (failed)" in result.stderr
     assert wf_process("list", "losses", "-p", "no:somebodys-losses", env=env).stderr == ""
+
+
+@pytest.mark.parametrize("content", [b"[wf.plugins]\nmain\n", b"\xff\xfe"])
+def test_a_run_says_whose_metadata_is_damaged_where_torch_would_die_of_it(
+    wf_process: Any, tmp_path: Path, content: bytes
+) -> None:
+    info = tmp_path / "site" / "damaged-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: damaged\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_bytes(content)
+    result = wf_process(
+        "run", "--dataset", "line", "--epochs", "1", "--quiet", env={"PYTHONPATH": str(tmp_path / "site")}
+    )
+    assert result.code == 3
+    assert "wf: torch cannot be used here: the metadata of distribution 'damaged' is damaged: " in result.stderr
+    assert result.stderr.endswith("try: pip install --force-reinstall damaged\n")
+    assert wf_process("list", "losses", env={"PYTHONPATH": str(tmp_path / "site")}).code == 0

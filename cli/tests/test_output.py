@@ -22,6 +22,17 @@ def test_table_aligns_columns_and_wraps_the_last() -> None:
     assert table([]) == ""
 
 
+def test_table_puts_the_last_column_below_columns_that_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert table([("ok", "x" * 50, "word " * 12), ("no", "y", "last")], indent="  ").splitlines() == [
+        f"  ok  {'x' * 50}",
+        f"      {' '.join(['word'] * 11)}",
+        "      word",
+        "  no  y",
+        "      last",
+    ]
+
+
 def test_definitions_and_paragraphs_fit_the_terminal() -> None:
     text = definitions([("--loss.gamma  float", "word " * 20), ("--loss.x  int", "")], indent="  ")
     assert text.splitlines()[0] == "  --loss.gamma  float"

@@ -9,7 +9,7 @@ import pytest
 
 from wf import Catalogue, Component
 from wf.component import KINDS, MANY, REQUIRED
-from wf.traits import ModelTraits
+from wf.traits import LossTraits, ModelTraits
 
 
 @pytest.mark.parametrize("name", ["ce", "weighted-ce", "v1.5", "a/b", "a/B", "3d", "my_loss"])
@@ -51,6 +51,16 @@ def test_a_string_in_place_of_a_tuple(field: str) -> None:
 def test_the_way_of_calling_is_checked() -> None:
     with pytest.raises(ValueError, match="call is 'func'"):
         Component("loss", "x", "m:A", call="func")  # type: ignore[arg-type]  # the mistake
+
+
+def test_traits_are_those_of_the_kind() -> None:
+    loss = LossTraits(predictions="raw", targets=())
+    with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a model has ModelTraits"):
+        Component("model", "x", "m:A", traits=loss)
+    with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a hook has no traits"):
+        Component("hook", "x", "m:A", traits=loss)
+    with pytest.raises(ValueError, match="catalogue 'x': its traits are LossTraits, and a model has ModelTraits"):
+        Catalogue("model", "x", "m:A", "m:names.txt", groups={"odd": loss})
 
 
 def test_target_name() -> None:

@@ -19,19 +19,23 @@ def print_json(value: Any) -> None:
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    """Rows as aligned columns; the last one is wrapped at the terminal's width."""
+    """Rows as aligned columns; the last is wrapped at the terminal's width, below the others where these fill it."""
     if not rows:
         return ""
     num_columns = max(len(row) for row in rows)
     padded = [[*row, *[""] * (num_columns - len(row))] for row in rows]
     widths = [max(len(row[column]) for row in padded) for column in range(num_columns - 1)]
     left = len(indent) + sum(width + 2 for width in widths)
-    room = max(24, terminal_width() - left)
+    below = left > terminal_width() - 24
+    if below:
+        left = len(indent) + 4
     lines = []
     for row in padded:
-        head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
-        last = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
-        lines += [f"{indent}{head}{last[0]}".rstrip(), *(" " * left + line for line in last[1:])]
+        head = indent + "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
+        last = textwrap.wrap(row[-1], terminal_width() - left, break_on_hyphens=False)
+        if last and not below:
+            head += last.pop(0)
+        lines += [head.rstrip(), *(" " * left + line for line in last)]
     return "\n".join(lines)
 
 

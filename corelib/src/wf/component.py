@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
-from wf.traits import Traits
+from wf.traits import CLASSES, Traits
 
 KINDS: dict[str, str] = {
     "dataset": "samples with inputs and targets, and the splits they come in",
@@ -127,6 +127,7 @@ class Component:
             _check_name(name)
         if self.call not in ("factory", "function", "auto"):
             raise ValueError(f"component '{self.name}': call is '{self.call}', not 'factory', 'function' or 'auto'")
+        _check_traits(f"component '{self.name}'", self.kind, self.traits)
         for text in (self.target, self.like):
             module, _, attribute = text.rpartition(":") if isinstance(text, str) else ("-", "", "-")
             if not module or not attribute:
@@ -181,6 +182,8 @@ class Catalogue:
         if self.kind not in KINDS:
             raise ValueError(f"catalogue '{self.prefix}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
         _check_name(self.prefix)
+        for traits in (self.traits, *self.groups.values()):
+            _check_traits(f"catalogue '{self.prefix}'", self.kind, traits)
 
     def names(self) -> list[str]:
         """The names of its members, without the prefix."""
@@ -258,3 +261,10 @@ def _check_name(name: str) -> None:
         raise ValueError(
             f"'{name}' is not a component name: use lower case, digits, '-', '_', '.' (upper case after a '/')"
         )
+
+
+def _check_traits(what: str, kind: str, traits: Any) -> None:
+    wanted = CLASSES.get(kind)
+    if traits is not None and (wanted is None or not isinstance(traits, wanted)):
+        belongs = "has no traits" if wanted is None else f"has {wanted.__name__}"
+        raise ValueError(f"{what}: its traits are {type(traits).__name__}, and a {kind} {belongs}")

@@ -76,6 +76,30 @@ def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unre
             yield entry, known[id(installed)]
 
 
+def check_readable() -> None:
+    """Whether the entry points of everything installed can be read, of which torch and pydantic die in their searches.
+
+    Raises:
+        DamagedMetadataError: Of the first distribution of which they cannot.
+    """
+    try:
+        importlib.metadata.entry_points(group=GROUP)
+    except Exception:
+        for installed in importlib.metadata.distributions():
+            _check_readable(installed)
+
+
+def _check_readable(installed: importlib.metadata.Distribution) -> None:
+    try:
+        installed.entry_points.select(group=GROUP)
+    except Exception as error:
+        name = read(installed).name
+        raise DamagedMetadataError(
+            f"torch cannot be used here: the metadata of distribution '{name}' is damaged: {describe(error)}\n"
+            f"  try: pip install --force-reinstall {name}"
+        ) from error
+
+
 def _one_by_one() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, importlib.metadata.Distribution]]:
     """The same, each distribution guarded; the second one of the same name is not seen by Python either."""
     seen: set[str] = set()

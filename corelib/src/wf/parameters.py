@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from wf.component import REQUIRED, Component, FromRun, Nested, Param
+from wf.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
 
 RUN_VALUES: dict[str, str] = {
@@ -295,6 +296,7 @@ def _adapter(annotation: Any) -> Any:
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter  # 60 ms, and only where a value is converted
     from pydantic.warnings import ArbitraryTypeWarning
 
+    check_readable()  # pydantic looks for plugins of its own
     for config in (ConfigDict(arbitrary_types_allowed=True), None):  # some types have a configuration of their own
         with contextlib.suppress(PydanticUserError), warnings.catch_warnings():
             warnings.simplefilter("ignore", ArbitraryTypeWarning)  # that it is no type

@@ -144,3 +144,15 @@ Traits = (
     | SchedulerTraits
     | TrainerTraits
 )
+
+CLASSES: dict[str, type[Traits]] = {
+    "loss": LossTraits,
+    "model": ModelTraits,
+    "dataset": DatasetTraits,
+    "transform": TransformTraits,
+    "metric": MetricTraits,
+    "optimizer": OptimizerTraits,
+    "scheduler": SchedulerTraits,
+    "trainer": TrainerTraits,
+}
+"""The class of each kind of component that has traits."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, UsageError
+from wf.errors import DataError, UsageError, unknown
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float, iter_indices
 from wf.runtime.random import sample_uniform, stream
 
@@ -105,7 +105,7 @@ class RunData:
             UsageError: When there is no such split.
         """
         if split not in self._samples:
-            raise UsageError(f"there is no {split} split\n  available: {', '.join(self.splits)}\n  see --split")
+            raise UsageError(unknown("split", split, self.splits))
         return self._samples[split]
 
     @property
