@@ -22,7 +22,7 @@ from wf.settings import load as load_settings
 if TYPE_CHECKING:
     from wf.static import Reading
 
-PLURALS = {**{f"{kind}s": kind for kind in KINDS}, "losses": "loss", "strategies": "strategy"}
+PLURALS = {{"loss": "losses", "strategy": "strategies"}.get(kind, f"{kind}s"): kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
