@@ -272,6 +272,17 @@ BROKEN: tuple[BrokenPlugin, ...] = (
         would_bring="lost-name",
     ),
     BrokenPlugin(
+        id="traits",
+        what="declares something of the wrong type, such as a string where a tuple belongs",
+        plugin=declares(
+            _loss("lost-traits", "m:A", ", traits=LossTraits(predictions='raw', targets=('real'))"),
+            "from wf.traits import LossTraits",
+        ),
+        error="ValueError: LossTraits: targets is a string, not a tuple; is a comma missing?",
+        fix=UPGRADE,
+        would_bring="lost-traits",
+    ),
+    BrokenPlugin(
         id="twice",
         what="declares a name twice, once as an alias",
         plugin=declares(_loss("lost-twice", "m:A") + ", " + _loss("other", "m:A", ", aliases=('lost_twice',)")),

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import pytest
 from docs_examples import PAGES, Reader, agree, read_fences, shorten
+from workspace import FOLDERS
 
 import wf
 from wf import errors
@@ -27,7 +28,7 @@ from wf_cli.main import COMMANDS, cli, main
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-READMES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("[cp]*/**/README.md"))
+READMES = [f"{folder}/README.md" for folder in FOLDERS.values()]
 PLACE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
 
 
@@ -82,7 +83,7 @@ def exit_codes() -> set[int]:
     found = {
         error.exit_code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "exit_code")
     }
-    return {0, 1, *found, 130, 143}
+    return {0, 1, *found, 130, 141, 143}
 
 
 def components() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,153 @@ def test_plugin_of_a_run_is_found_again(wf: Any, folder: Path) -> None:
     assert wf("evaluate", "x").code == 0
     (folder / "good.py").unlink()  # the copy in the run directory is used
     assert wf("evaluate", "x").code == 0
+
+
+# What a run was made with
+
+THEIRS = """
+from torch import nn
+from wf import Component, Hook, hookimpl
+
+
+class Loss(nn.Module):
+    def __init__(self, theirs: float = 1000.0) -> None:
+        super().__init__()
+        self.theirs = theirs
+
+    def forward(self, predictions, targets):
+        return self.theirs * (predictions - targets).abs().mean()
+
+
+class Linear(nn.Module):
+    def __init__(self) -> None:
+        raise AssertionError("this is another one")
+
+
+@hookimpl
+def wf_components():
+    return [
+        Component("loss", "l1", Loss), Component("model", "linear", Linear), Component("hook", "progress", Hook),
+        Component("optimizer", "adam", Linear), Component("metric", "accuracy", Linear, aliases=("mae",)),
+    ]
+"""
+
+
+@pytest.fixture
+def theirs(folder: Path) -> tuple[str, str]:
+    """A plugin that brings names of wf."""
+    (folder / "theirs.py").write_text(THEIRS)
+    return ("-p", "theirs.py")
+
+
+REGRESSION = ("--dataset", "diabetes", "--model", "linear", "--quiet", "--epochs", 1, "--name", "x")
+
+
+def test_a_run_stays_with_the_plugins_that_it_was_made_with(wf: Any, folder: Path, theirs: Any) -> None:
+    assert wf("run", *REGRESSION, "--loss", "l1", "--metric", "mae").code == 0
+    assert 'use = "l1"' in (folder / "runs/x/run.toml").read_text()
+    before = wf("evaluate", "x", "--json").json()
+    assert wf("evaluate", "x", *theirs, "--json").json() == before
+    (folder / "pyproject.toml").write_text('[tool.wf.pin.loss]\nl1 = "theirs"\n')
+    assert wf("evaluate", "x", *theirs, "--json").json() == before
+    resumed = wf("resume", "x", *theirs, "--epochs", 2, "--quiet")
+    assert (resumed.code, resumed.stderr) == (0, "")
+    assert 'use = "l1@wf-losses"' in (folder / "runs/x/run.toml").read_text()
+    (folder / "pyproject.toml").unlink()
+    whole = wf("run", *REGRESSION[:-3], 2, "--name", "y", "--loss", "l1", "--metric", "mae")
+    assert whole.code == 0
+    assert wf("evaluate", "x", "--json").json()["metrics"] == wf("evaluate", "y", "--json").json()["metrics"]
+    for line in (("predict", "x", "test"), ("export", "x", "w.pt")):
+        assert wf(*line, *theirs).code == 0
+
+
+def test_a_run_that_was_made_with_a_stranger_stays_with_it(wf: Any, folder: Path, theirs: Any) -> None:
+    line = ("--dataset", "iris", "--dry-run", "--quiet")
+    assert wf("run", *line, *theirs).code == 0, "what it brings has the names of defaults"
+    named = wf("run", *line, *theirs, "--model", "linear")
+    assert (named.code, "model 'linear' comes from 2 plugins" in named.stderr) == (2, True)
+
+    options = ("--dataset", "diabetes", "--model", "mlp", "--loss", "l1", "--loss.theirs", 3)
+    result = wf("run", *options, *theirs, "-p", "no:wf-losses", "--quiet", "--epochs", 1, "--name", "x")
+    assert result.code == 0, result.stderr
+    assert 'use = "l1"' in (folder / "runs/x/run.toml").read_text()
+    (folder / "pyproject.toml").write_text('[tool.wf.pin.loss]\nl1 = "wf-losses"\n')
+    before = json.loads((folder / "runs/x/manifest.json").read_text())["metrics"]["test/loss"]
+    assert wf("evaluate", "x", "--json").json()["metrics"]["test/loss"] == before
+
+
+def test_a_nested_component_stays_with_its_plugin(wf: Any, folder: Path) -> None:
+    nest = (
+        "from wf import Component, Nested, hookimpl\nfrom typing import Annotated, Any\n"
+        "def outer(inner: Annotated[Any, Nested('loss')]): return inner\n"
+        "@hookimpl\ndef wf_components(): return [Component('loss', 'outer', outer, call='factory')]\n"
+    )
+    (folder / "nest.py").write_text(nest)
+    (folder / "theirs.py").write_text(THEIRS)
+    run = wf("run", *REGRESSION, "-p", "nest.py", "--loss", "outer", "--loss.inner", "l1")
+    assert run.code == 0, run.stderr
+    before = wf("evaluate", "x", "--json").json()
+    assert wf("evaluate", "x", "--json", "-p", "theirs.py").json() == before
+
+
+def test_a_plugin_that_a_run_was_made_with_is_gone(wf: Any, folder: Path, theirs: Any) -> None:
+    assert wf("run", *REGRESSION, "--loss", "l1").code == 0
+    manifest = folder / "runs/x/manifest.json"
+    made = json.loads(manifest.read_text())
+    (loss,) = [part for part in made["components"] if part["kind"] == "loss"]
+    assert (loss["plugin"], loss["distribution"]) == ("wf-losses", "wf-losses")
+    loss |= {"plugin": "gone-losses", "distribution": "gone-losses", "version": "1.5"}
+    manifest.write_text(json.dumps(made))
+    for line in (("evaluate", "x"), ("resume", "x", "--epochs", 2), ("predict", "x", "test"), ("export", "x", "w.pt")):
+        result = wf(*line, *theirs)
+        assert (result.code, result.stdout) == (3, ""), result.stderr
+        assert "loss 'l1' of this run is that of gone-losses 1.5, which is not installed" in result.stderr
+        assert "pip install gone-losses==1.5" in result.stderr
+
+
+# Results that programs read
+
+NOISY = """
+import atexit, os, sys
+from torch import nn
+from wf import Component, hookimpl
+
+def noise(where):
+    print("noise", where)
+    os.write(1, b"noise of the descriptor\\n")
+    os.system("echo noise of a child")
+    print("noise", file=sys.__stdout__)
+
+noise("of the module")
+atexit.register(noise, "at the end")
+
+class Net(nn.Module):
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__()
+        noise("of the constructor")
+        self.layer = nn.Linear(num_features, num_outputs)
+
+    def forward(self, inputs):
+        noise("of forward")
+        return self.layer(inputs.flatten(1))
+
+@hookimpl
+def wf_components():
+    return [Component("model", "noisy", Net)]
+"""
+
+
+def test_what_a_plugin_prints_does_not_spoil_a_result(wf: Any, wf_process: Any, folder: Path) -> None:
+    (folder / "noisy.py").write_text(NOISY)
+    train = ("run", "-p", "noisy.py", "--model", "noisy", "--dataset", "iris", "--quiet")
+    assert wf(*train, "--epochs", 1, "--name", "x", "--json").json()["status"] == "done"
+    assert wf("resume", "x", "--epochs", 2, "--quiet", "--json").json()["epochs"] == 2
+    assert wf("evaluate", "x", "--json").json()["checkpoint"] == "latest"
+    table = wf("predict", "x", "test")
+    assert set(table.stdout.split()) <= {"setosa", "versicolor", "virginica"}, table.stdout
+    assert "noise of a child" in table.stderr
+    assert tomllib.loads(wf(*train, "--print-config").stdout)["model"] == {"use": "noisy"}
+    assert wf("show", "-p", "noisy.py", "noisy", "--json").json()["name"] == "noisy"
+    listed = wf_process("list-plugins", "-p", "noisy.py", "--json")
+    assert "noisy" in {plugin["name"] for plugin in listed.json()}
+    assert "noise at the end" in listed.stderr

@@ -119,10 +119,19 @@ def test_option_of_the_line(wf: Any, mine: Path) -> None:
         (["good", "--metric.x", "2"], 2, "--metric.NAME.OPTION"),
         ([], 2, "Missing argument"),
         (["broken", "-p", "broken.py"], 3, "no_such_package"),
+        (["loss", "nosuch.py:f"], 2, "there is no file 'nosuch.py'"),
+        (["loss", "mine.py:god"], 2, "did you mean 'good'"),
+        (["bad", "--loss.scale", "abc"], 2, "'scale' wants float"),
+        (["./mine.py"], 2, "wf check mine -p ./mine.py"),
+        (["."], 2, "check it by its name: pip install ."),
+        (["folder"], 2, "check it by its name: pip install ./folder"),
+        (["numpy"], 2, "'numpy' is installed and no plugin"),
+        (["wf-cli"], 2, "'wf-cli' is installed and no plugin"),
     ],
 )
 def test_refuses(wf: Any, mine: Path, args: list[str], code: int, message: str) -> None:
     (mine / "broken.py").write_text("import no_such_package\n")
+    (mine / "folder").mkdir()
     done = wf("check", *args, "-p", "mine.py")
     assert (done.code, done.stdout) == (code, "")
     assert message in done.stderr
@@ -132,6 +141,27 @@ def test_own_code(wf: Any, mine: Path) -> None:
     done = wf("check", "loss", "mine.py:good")
     assert done.code == 0, done.stdout
     assert done.stdout.startswith("loss mine-good (own code): ")
+
+
+def test_own_hook(wf: Any, mine: Path) -> None:
+    (mine / "stop_at.py").write_text(
+        'class StopAt:\n    """Ends the run."""\n\n    def on_evaluation_end(self, run, split, metrics):\n'
+        "        if metrics['loss'] < 0:\n            run.stop('enough')\n"
+    )
+    done = wf("check", "hook", "stop_at.py:StopAt")
+    assert done.code == 0, done.stdout
+
+
+def test_a_required_option_without_a_value_is_no_failure(wf: Any) -> None:
+    for words, line in (
+        (["scheduler", "step"], "--scheduler.step_size 10"),
+        (["scheduler", "multistep"], "--scheduler.milestones '[10]'"),
+        (["transform", "normalize"], "--transform.normalize.mean '[0.5]' --transform.normalize.std '[0.5]'"),
+    ):
+        done = wf("check", *words)
+        assert done.code == 0, done.stdout
+        assert f"with a value to try: {line}" in " ".join(done.stdout.split())
+    assert "skipped" not in wf("check", "step", "--scheduler.step_size", 10).stdout
 
 
 def test_unknown_names_are_refused_without_torch() -> None:

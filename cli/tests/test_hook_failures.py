@@ -226,6 +226,124 @@ def test_what_is_no_policy(wf: Any, line: str, words: list[str]) -> None:
     assert [word for word in words if word not in result.stderr] == []
 
 
+# Failures of other shapes
+
+BAD = """
+import sys
+from pathlib import Path
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+class Bad:
+    def __init__(self, event: str, what: str) -> None:
+        self.event, self.what = event, what
+        self.act("made")
+
+    def act(self, event):
+        if event == self.event and Path("fail").exists():
+            if self.what == "exit":
+                sys.exit(0)
+            raise {"silent": Silent, "generator": GeneratorExit, "plain": ValueError("no")}[self.what]
+
+    def on_step_end(self, run):
+        self.act("on_step_end")
+
+    def on_evaluation_end(self, run, split, metrics):
+        self.act("on_evaluation_end")
+
+    def state_dict(self):
+        self.act("state_dict")
+        return {"heard": 3}
+
+    def load_state_dict(self, state):
+        self.act("load_state_dict")
+        assert state == {"heard": 3}
+
+
+def leave(predictions, targets):
+    sys.exit(0)
+"""
+SAYS = {
+    "exit": "SystemExit: 0",
+    "silent": "Silent: (its message cannot be read: ZeroDivisionError)",
+    "generator": "GeneratorExit",
+    "plain": "ValueError: no",
+}
+
+
+@pytest.fixture
+def bad(wf: Any, place: Path) -> Run:
+    (place / "bad.py").write_text(BAD)
+
+    def run(event: str, what: str, *options: Any) -> Any:
+        hook = "--hook.bad.py:Bad"
+        return wf(
+            "run", "--hook", "+bad.py:Bad", f"{hook}.event", event, f"{hook}.what", what, *SHORT, *options, timeout=120
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("what", SAYS)
+@pytest.mark.parametrize("event", ["on_step_end", "on_evaluation_end", "state_dict"])
+def test_whatever_a_hook_raises_is_its_failure(bad: Run, place: Path, event: str, what: str) -> None:
+    result = bad(event, what)
+    assert (result.code, result.stdout) == (1, "")
+    last = result.stderr.splitlines()[-1]
+    assert f"in hook 'bad-bad' of {place / 'bad.py'}, at {event}: " in last
+    assert last.endswith(SAYS[what])
+    assert (manifest(place)["status"], SAYS[what].rpartition(": ")[2] in manifest(place)["reason"]) == ("failed", True)
+
+
+@pytest.mark.parametrize("what", SAYS)
+def test_a_run_goes_on_whatever_a_hook_raises(bad: Run, place: Path, what: str) -> None:
+    result = bad("on_step_end", what, "--hook.bad.py:Bad.on_error", "disable")
+    assert result.code == 0, result.stderr
+    (record,) = manifest(place)["disabled_hooks"]
+    assert (record["event"], record["error"]) == ("on_step_end", SAYS[what])
+
+
+@pytest.mark.parametrize("what", SAYS)
+def test_a_hook_that_cannot_be_made_is_named(bad: Run, place: Path, what: str) -> None:
+    result = bad("made", what, "--hook.bad.py:Bad.on_error", "disable")
+    last = result.stderr.splitlines()[-1]
+    assert (result.code, result.stdout) == (1, "")
+    assert f"in hook 'bad-bad' of {place / 'bad.py'}, while it is made: " in last
+    assert last.endswith(SAYS[what])
+
+
+def test_a_loss_that_ends_the_process(wf: Any, place: Path) -> None:
+    (place / "bad.py").write_text(BAD)
+    result = wf("run", "--loss", "bad.py:leave", *SHORT)
+    assert (result.code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].endswith("bad.py: RuntimeError: it ends the process: SystemExit: 0")
+    assert manifest(place)["status"] == "failed"
+
+
+@pytest.mark.parametrize("policy", ["stop", "disable"])
+def test_a_hook_that_cannot_load_its_state(wf: Any, bad: Run, place: Path, policy: str) -> None:
+    (place / "fail").unlink()
+    assert bad("load_state_dict", "plain", "--hook.bad.py:Bad.on_error", policy).code == 0
+    (place / "fail").touch()
+    result = wf("resume", "x", "--epochs", 4, "--quiet")
+    if policy == "stop":
+        assert result.code == 1
+        ending = f"in hook 'bad-bad' of {place / 'bad.py'}, at load_state_dict: ValueError: no\n"
+        assert result.stderr.endswith(ending)
+        assert manifest(place)["status"] == "failed"
+        return
+    assert result.code == 0, result.stderr
+    (record,) = manifest(place)["disabled_hooks"]
+    assert (record["event"], record["step"], record["error"]) == ("load_state_dict", 12, "ValueError: no")
+    (place / "fail").unlink()
+    again = wf("resume", "x", "--epochs", 5, "--quiet")
+    assert (again.code, again.stderr) == (0, ""), "its state was kept, and it is tried again"
+
+
 # In Python
 
 

@@ -45,6 +45,16 @@ def test_plugins_for_reading(wf: Any, folder: Path) -> None:
     assert "Traceback" in result.stderr
 
 
+@pytest.mark.parametrize(("text", "env"), [("allow = []", None), ("", ",")])
+def test_a_list_that_is_empty_because_nothing_may_load(wf: Any, folder: Path, text: str, env: str | None) -> None:
+    (folder / "pyproject.toml").write_text(f"[tool.wf]\n{text}\n")
+    allow = {"WF_PLUGINS_ALLOW": env}
+    assert "wf: nothing found\n  7 plugins not loaded (blocked); see wf list-plugins" in wf("list", env=allow).stderr
+    place = "WF_PLUGINS_ALLOW" if env else str(folder / "pyproject.toml")
+    plugins = wf("list-plugins", "--json", env=allow).json()
+    assert {plugin["error"] for plugin in plugins} == {f"not in the allow-list of {place}, which is empty"}
+
+
 def test_components_as_json(wf: Any) -> None:
     entries = wf("list", "--json").json()
     assert all(list(entry) == COMPONENT_KEYS for entry in entries)
@@ -214,6 +224,7 @@ def test_show_as_json(wf: Any) -> None:
     assert "Args:" not in shown["doc"]
     assert wf("show", "focal", "--json").json() == shown
     assert wf("show", "focal-loss", "--json").json() == shown
+    assert wf("show", "losses/focal", "--json").json() == shown
 
 
 def test_show_for_reading(wf: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_constructor_of_a_plugin_that_raises(wf: Any, folder: Path) -> None:
     result = wf("run", "-p", "plug.py", "--model", "raiser", "--epochs", 1)
     assert (result.code, result.stdout) == (1, "")
     assert "Traceback" in result.stderr
-    assert "while making model 'raiser' of plug" in result.stderr
+    assert "in model 'raiser' of plug, while it is made: RuntimeError: boom" in result.stderr
     assert result.stderr.endswith("RuntimeError: boom\n")
     assert not (folder / "runs").exists()
 
@@ -160,3 +161,32 @@ def test_a_run_says_whose_metadata_is_damaged_where_torch_would_die_of_it(
     assert "wf: torch cannot be used here: the metadata of distribution 'damaged' is damaged: " in result.stderr
     assert result.stderr.endswith("try: pip install --force-reinstall damaged\n")
     assert wf_process("list", "losses", env={"PYTHONPATH": str(tmp_path / "site")}).code == 0
+
+
+# The end of the output
+
+
+@pytest.mark.parametrize("args", [["list"], ["--help"], ["show", "focal"], ["list", "--json"], ["run", "--help"]])
+def test_a_reader_that_has_gone(folder: Path, args: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as out:
+        done = subprocess.run([*WF, *args], stdout=out, stderr=subprocess.PIPE, text=True, cwd=folder)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("args", [["list"], ["--help"], ["list", "--json"]])
+def test_a_full_disk(folder: Path, args: list[str]) -> None:
+    with open("/dev/full", "w") as out:
+        done = subprocess.run([*WF, *args], stdout=out, stderr=subprocess.PIPE, text=True, cwd=folder)
+    assert done.returncode == 4
+    assert done.stderr == "wf: cannot write to standard output: No space left on device\n"
+
+
+def test_a_broken_connection_of_a_component_is_its_failure(wf: Any, folder: Path) -> None:
+    code = "def gone(predictions, targets):\n    raise BrokenPipeError('the server is gone')\n"
+    (folder / "gone.py").write_text(code)
+    result = wf("run", "--loss", "gone.py:gone", "--dataset", "iris", "--quiet", "--epochs", 1)
+    assert result.code == 1
+    assert result.stderr.endswith("gone.py: BrokenPipeError: the server is gone\n")

@@ -313,7 +313,7 @@ def test_catalogue_members_get_their_name() -> None:
 def test_an_error_inside_names_the_component_and_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError, match="inside") as caught:
         builder().build("model", "failing")
-    assert caught.value.__notes__ == ["while making model 'failing' of ours"]
+    assert caught.value.__notes__ == ["in model 'failing' of ours, while it is made"]
 
 
 LIBRARY = '''

@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 
 from wf import Catalogue, Component
-from wf.component import KINDS, MANY, REQUIRED
-from wf.traits import LossTraits, ModelTraits
+from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.traits import (
+    DatasetTraits,
+    LossTraits,
+    MetricTraits,
+    ModelTraits,
+    OptimizerTraits,
+    SchedulerTraits,
+    TrainerTraits,
+    TransformTraits,
+)
 
 
 @pytest.mark.parametrize("name", ["ce", "weighted-ce", "v1.5", "a/b", "a/B", "3d", "my_loss"])
@@ -25,6 +34,18 @@ def test_what_is_no_name(name: str) -> None:
         Component("loss", "ok", "m:A", aliases=(name,))
     with pytest.raises(ValueError, match="is not a component name"):
         Catalogue("model", name, "m:A", "m:names.txt")
+
+
+def test_the_longest_name() -> None:
+    assert Component("loss", "l" * 80, "m:A").name
+    with pytest.raises(ValueError, match=r"'l{20}\.\.\.' is a name of 81 characters; 80 are allowed"):
+        Component("loss", "x", "m:A", aliases=("l" * 81,))
+
+
+def test_a_dot_in_a_name_whose_options_could_then_not_be_written() -> None:
+    assert Component("loss", "v1.5", "m:A").name == "v1.5"
+    with pytest.raises(ValueError, match=r"'a.b' has a dot: --hook.a.b.OPTION would be an option of 'a'"):
+        Component("hook", "a.b", "m:A")
 
 
 @pytest.mark.parametrize("target", ["", "m", ":A", "m:", "m.A"])
@@ -48,9 +69,57 @@ def test_a_string_in_place_of_a_tuple(field: str) -> None:
         Component("loss", "l1", "m:A", **fields)
 
 
-def test_the_way_of_calling_is_checked() -> None:
-    with pytest.raises(ValueError, match="call is 'func'"):
-        Component("loss", "x", "m:A", call="func")  # type: ignore[arg-type]  # the mistake
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"summary": None}, "component 'x': summary is NoneType, not text"),
+        ({"summary": b"x"}, "component 'x': summary is bytes, not text"),
+        ({"name": 5}, "component '5': name is int, not text"),
+        ({"target": None}, "component 'x': target is NoneType, not text or something to call"),
+        ({"kind": ["loss"]}, "component 'x' is of unknown kind"),
+        ({"call": "func"}, "component 'x': call is 'func', not one of factory, function, auto"),
+        ({"aliases": (1,)}, "component 'x': aliases has int, not text"),
+        ({"aliases": None}, "component 'x': aliases is NoneType, not a tuple of text"),
+        ({"params": 5}, "component 'x': params is int, not a tuple of Param or None"),
+        ({"params": (5,)}, "component 'x': params has int, not Param"),
+        ({"inject": 5}, "component 'x': inject is int, not a table of text to text"),
+        ({"deprecated_params": {"a": 1}}, "component 'x': deprecated_params is dict, not a table of text to text"),
+        ({"traits": LossTraits}, "component 'x': its traits are type, and a loss has LossTraits"),
+    ],
+)
+def test_values_are_of_the_type_that_the_field_says(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Component(**{"kind": "loss", "name": "x", "target": "m:A", **fields})
+
+
+def test_the_fields_of_catalogues_and_options_are_checked_too() -> None:
+    with pytest.raises(ValueError, match="catalogue 'zoo': index is int, not text"):
+        Catalogue("loss", "zoo", "m:A", 5)  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(ValueError, match="option 'x': help is NoneType, not text"):
+        Param(name="x", help=None)  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize(
+    ("traits", "fields", "message"),
+    [
+        (LossTraits, {"predictions": "rwa", "targets": ()}, "predictions is 'rwa', not one of raw, real, logits, "),
+        (LossTraits, {"predictions": "raw", "targets": "real"}, "targets is a string, not a tuple; is a comma missing"),
+        (LossTraits, {"predictions": "raw", "targets": ("reals",)}, "targets has 'reals', not one of real, class_"),
+        (LossTraits, {"predictions": "raw", "targets": [["real"]]}, "targets is list, not a tuple of one of real"),
+        (LossTraits, {"predictions": "raw", "targets": (), "weighted": 1}, "weighted is int, not True or False"),
+        (MetricTraits, {"targets": 5}, "targets is int, not a tuple of one of real"),
+        (ModelTraits, {"inputs": [3]}, "inputs is list, not one of any, vector"),
+        (DatasetTraits, {"inputs": 5}, "inputs is int, not one of vector, image, sequence or None"),
+        (DatasetTraits, {"transforms": (5,)}, "transforms has int, not text"),
+        (OptimizerTraits, {"step": "zig"}, "step is 'zig', not one of plain, closure"),
+        (SchedulerTraits, {"interval": "hour"}, "interval is 'hour', not one of step, epoch, evaluation"),
+        (TrainerTraits, {"steps": "plain"}, "steps is a string, not a tuple"),
+        (TransformTraits, {"gives": 8}, "gives is int, not one of same, any"),
+    ],
+)
+def test_the_values_of_traits_are_checked(traits: type[Any], fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{traits.__name__}: {message}"):
+        traits(**fields)
 
 
 def test_traits_are_those_of_the_kind() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from wf.building import Builder
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
+from wf.runfile import merge
 
 
 class Loss:
@@ -62,6 +64,24 @@ def test_an_old_option(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["option 'gama' of loss 'focal' is called 'gamma' now; the old name will go"]
 
 
-def test_an_option_under_both_names() -> None:
-    with pytest.raises(UsageError, match="is given 'gamma' twice: 'gama' is its old name\n  leave out 'gama'"):
-        Builder(REGISTRY).build("loss", {"use": "focal", "gama": 3, "gamma": 3})
+@pytest.mark.parametrize(("file", "line"), [("gama", "gamma"), ("gamma", "gama")])
+def test_an_option_under_both_names_of_which_the_command_line_gives_one(
+    caplog: pytest.LogCaptureFixture, file: str, line: str
+) -> None:
+    merged, _ = merge({"loss": {"use": "focal", file: 3}}, {"loss": {line: 5}})
+    assert Builder(REGISTRY).build("loss", merged["loss"]).value.gamma == 5.0
+    assert caplog.messages == [
+        "option 'gama' of loss 'focal' is called 'gamma' now; the old name will go; "
+        f"both are given, and '{line}' counts"
+    ]
+
+
+def test_an_old_name_is_not_suggested() -> None:
+    with pytest.raises(UsageError) as caught:
+        REGISTRY.find("loss", "focal-v2")
+    assert "did you mean 'focal'?" in str(caught.value)
+    assert "focal-v1" not in str(caught.value)
+    only_old = Component("loss", "newloss", Loss, deprecated_names=("antique",))
+    registry = Registry([dataclasses.replace(REGISTRY.plugins[0], components=(only_old,))])
+    with pytest.raises(UsageError, match="unknown loss 'antiqe'\n  did you mean 'newloss'"):
+        registry.find("loss", "antiqe")

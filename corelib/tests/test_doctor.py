@@ -199,6 +199,12 @@ def test_pins() -> None:
     assert fixes[1] == "pin it to ours, or take the pin out"
 
 
+def test_settings_that_could_not_be_looked_for() -> None:
+    assert of("settings", examined(Settings(missed=("there is no home folder",)))) == [
+        ("note", "settings", "there is no home folder")
+    ]
+
+
 def test_allow_lists() -> None:
     settings = Settings(allow=(AllowList(("ours", "th*", "tehirs", "builtin"), "WF_PLUGINS_ALLOW"),))
     assert of("allow-list", examined(settings)) == [
@@ -208,3 +214,6 @@ def test_allow_lists() -> None:
         ("note", "builtin", "in WF_PLUGINS_ALLOW: no installed plugin has that name"),
     ]
     assert not of("allow-list", doctor.examine(Registry(PLUGINS), settings, only_builtin=True))
+    assert of("allow-list", examined(Settings(allow=(AllowList((), "pyproject.toml"),)))) == [
+        ("problem", "empty", "in pyproject.toml: is empty, so that no installed plugin may load")
+    ]

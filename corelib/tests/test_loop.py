@@ -467,7 +467,7 @@ def test_a_hook_that_fails_late_within_an_event_that_another_caused() -> None:
     assert "on_step_end" not in fragile.heard
 
 
-@pytest.mark.parametrize("error", [DivergedError("x"), UsageError("x"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("error", [DivergedError("x"), UsageError("x"), KeyboardInterrupt()])
 @pytest.mark.parametrize("event", [*FAILING, "state_dict"])
 def test_what_is_raised_on_purpose_ends_the_run(event: str, error: BaseException) -> None:
     asked: list[Any] = []
@@ -476,6 +476,16 @@ def test_what_is_raised_on_purpose_ends_the_run(event: str, error: BaseException
     assert caught.value is error
     assert not asked
     assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
+@pytest.mark.parametrize("event", [*FAILING, "state_dict"])
+def test_what_would_end_the_process_is_a_failure_like_others(event: str, kind: type[BaseException]) -> None:
+    with pytest.raises(kind) as caught:
+        fragile_loop(Fragile(event, kind())).run(Data(2), Epochs(1))
+    assert [note for note in caught.value.__notes__ if note.endswith(f"at {event}")]
+    loop = fragile_loop(Fragile(event, kind()), hook_failed=lambda *_: True)
+    assert loop.run(Data(2), Epochs(1)).progress.epoch == 1
 
 
 def test_the_hook_that_failed_is_blamed_and_not_the_one_that_called_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, complete, data_dir, prepare, wit
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.runfile import merge
+from wf.settings import Pin
 from wf.traits import DatasetTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 
 
@@ -111,6 +113,26 @@ def test_a_change_of_a_hook_that_is_not_there() -> None:
         complete(merge({}, change(remove=["grad-clip"]))[0], registry())
     with pytest.raises(UsageError, match=r"add it: --hook \+gradient-clip"):
         complete(merge({}, change(options={"grad-clip": {"b": 2}}))[0], registry())
+
+
+@pytest.mark.parametrize("name", ["clip", "clip@theirs"])
+@pytest.mark.parametrize("listed", [{"add": [{"use": "clip@theirs"}]}, {"set": [{"use": "clip@theirs"}]}])
+def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str, listed: dict[str, Any]) -> None:
+    theirs = Plugin(
+        name="theirs",
+        distribution="theirs",
+        version="1",
+        module="m",
+        status="ok",
+        components=(Component("hook", "clip", "m:A"),),
+    )
+    both = Registry([*registry(Component("hook", "clip", "m:A")).plugins, theirs])
+    plan = complete(merge({}, change(**listed, options={name: {"b": 2}}))[0], both)
+    assert plan["hook"][-1] == {"use": "clip@theirs", "b": 2}
+    document = {"hook": [{"use": "clip@theirs"}, {"use": "progress"}]}
+    assert uses(complete(merge(document, change(remove=[name]))[0], both), "hook") == ["progress"]
+    with pytest.raises(UsageError, match="unknown hook of this run 'clip@o'"):
+        complete(merge(document, change(remove=["clip@o"]))[0], both)
 
 
 def test_changes_of_metrics_wait_for_the_dataset() -> None:
@@ -266,3 +288,26 @@ def test_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_dir() == Path("/cache/wf")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert data_dir() == Path.home() / ".cache" / "wf"
+
+
+def test_what_wf_chooses_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another plugin that brings the names of defaults does not stop a run that does not name them."""
+    monkeypatch.setattr("wf.registry.builtin_distributions", lambda: frozenset({"o"}))
+    names = {"model": "mlp", "hook": "progress", "optimizer": "adam", "transform": "scale", "dataset": "digits"}
+    names |= {"metric": "accuracy", "loss": "ce"}
+    components = tuple(Component(kind, name, "nowhere:B") for kind, name in names.items())  # type: ignore[arg-type]
+    theirs = Plugin(name="t", distribution="t", version="1", module="t", status="ok", components=components)
+    both = Registry([*registry().plugins, theirs])
+    plan = prepare({}, both)
+    found = [plan["model"]["use"], plan["optimizer"]["use"], plan["dataset"]["use"], *uses(plan, "transform")]
+    assert found == ["mlp@o", "adam@o", "digits@o", "scale@o"]
+    assert uses(plan, "hook") == [*DEFAULT_HOOKS[:-1], "progress@o"]
+    assert complete(plan, both) == plan
+    with pytest.raises(UsageError, match="model 'mlp' comes from 2 plugins"):
+        complete({"model": {"use": "mlp"}}, both)
+    pinned = Registry(both.plugins, [Pin("hook", "progress", "t", "a file"), Pin("model", "mlp", "t", "a file")])
+    plan = complete({}, pinned)
+    assert (plan["model"]["use"], uses(plan, "hook")[-1]) == ("mlp@t", "progress@t")
+    strangers = Registry([replace(plugin, name=f"{plugin.name}2", distribution="x") for plugin in both.plugins])
+    with pytest.raises(UsageError, match="comes from 2 plugins"):
+        complete({}, strangers)

@@ -105,11 +105,19 @@ def one(text: str, tmp_path: Path) -> Plugin:
             "unknown hook 'wf_component'; did you mean 'wf_components'?; available: wf_components",
         ),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(x): return []", "PluginValidationError: "),
+        ("from wf import hookimpl\n@hookimpl\nasync def wf_components(): return []", "gave coroutine, not a list"),
+        (
+            GOOD.replace("@hookimpl", "class Mine:\n  @hookimpl").replace("def ", "  def "),
+            "mine.py' is no plugin: no function is marked with @hookimpl; "
+            "class Mine has one: point the entry point at an instance of it",
+        ),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): return None", "gave NoneType, not a list"),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): yield 1", "gave generator, not a list"),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): return [1]", "gave 1, which is neither"),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): return 1 / 0", "ZeroDivisionError: division"),
         (GOOD.replace('"loss"', '"lose"'), "component 'good' is of unknown kind 'lose'; kinds: dataset"),
+        (GOOD.replace('"m:Good")', '"m:Good", summary=None)'), "component 'good': summary is NoneType, not text"),
+        (GOOD.replace('"m:Good")', '"m:Good", inject={"x": "modle"})'), "unknown run value 'modle' of inject of loss"),
         (GOOD.replace('"good"', '"Good"'), "'Good' is not a component name"),
         (GOOD.replace('"m:Good")', '"m:Good", aliases=("good",))'), "it declares loss 'good' twice"),
         (GOOD.replace("[Comp", "[Component('loss', 'a-b', 'm:A', aliases=('a_b',)), Comp"), "loss 'a_b' twice"),
@@ -135,8 +143,9 @@ def test_a_broken_plugin_is_listed_with_its_error(tmp_path: Path, text: str, err
 
 
 def test_control_c_is_not_swallowed(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         one("raise KeyboardInterrupt", tmp_path)
+    assert caught.value.__notes__ == ["while plugin 'mine' was loaded"]
 
 
 def test_what_a_plugin_prints_is_not_mixed_with_what_was_asked_for(
@@ -273,11 +282,35 @@ def test_metadata_that_says_nothing(install: Install, tmp_path: Path) -> None:
     assert (plugin.name, plugin.version, plugin.status) == ("unknown", "unknown", "ok")
 
 
+def test_an_entry_point_to_a_class(install: Install, tmp_path: Path) -> None:
+    install("odd", main="from wf import hookimpl\nclass Mine:\n  @hookimpl\n  def wf_components(self): return []\n")
+    points = tmp_path / "site" / "odd-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[wf.plugins]\nmain = odd_of_test.main:Mine\n")
+    (plugin,) = discover()
+    assert plugin.error == "PluginError: Mine is a class; point the entry point at an instance of it"
+
+
 def test_an_entry_point_that_is_no_module(install: Install, tmp_path: Path) -> None:
     install("odd", main=GOOD)
     (tmp_path / "site" / "odd-1.0.dist-info" / "entry_points.txt").write_text("[wf.plugins]\nmain = not a module!\n")
     (plugin,) = discover()
     assert (plugin.status, plugin.entry_point) == ("failed", "main = not a module!")
+    assert plugin.error == (
+        "PluginError: its entry point 'main = not a module!' is not of the form module or module:attr"
+    )
+
+
+@pytest.mark.parametrize("line", ["[wf.plugins", "wf.plugins]", "[wf.plugins ]"])
+def test_entry_points_whose_section_is_written_wrongly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    (info := tmp_path / "odd-1.0.dist-info").mkdir()
+    (info / "METADATA").write_text("Name: odd\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"{line}\nmain = odd.plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {plugin.name: plugin for plugin in discover()}
+    assert (found["odd"].status, found["wf-losses"].status) == ("failed", "ok")
+    assert f"cannot be read: '{line}' is written for the section [wf.plugins]" in str(found["odd"].error)
 
 
 # The version contract
@@ -340,7 +373,7 @@ def allowing(*names: str, place: str = "here") -> AllowList:
         ((allowing("my-*"), allowing("*")), None),
         ((allowing("other"),), "not in the allow-list of here"),
         ((allowing("my"),), "not in the allow-list of here"),
-        ((allowing(),), "not in the allow-list of here"),
+        ((allowing(),), "not in the allow-list of here, which is empty"),
         ((allowing("builtin"),), "not in the allow-list of here"),
         ((allowing("my-losses"), allowing("x", place="there")), "not in the allow-list of there"),
         ((allowing("y"), allowing("x", place="there")), "not in the allow-list of here and there"),

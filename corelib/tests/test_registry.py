@@ -131,6 +131,25 @@ def test_an_unknown_provider() -> None:
         REGISTRY.find("loss", "focal@their")
 
 
+@pytest.mark.parametrize("name", ["focal@", "@ours", "@", "focal@ "])
+def test_half_a_name(name: str) -> None:
+    with pytest.raises(UsageError, match=f"loss '{name}' is not of the form NAME or NAME@DISTRIBUTION"):
+        REGISTRY.find("loss", name)
+
+
+def test_a_provider_that_is_not_there() -> None:
+    with pytest.raises(PluginError) as caught:
+        REGISTRY.find("loss", "focal@my-losses")
+    assert str(caught.value) == (
+        "loss 'focal' is asked of my-losses, which is not installed\n  try: pip install my-losses\n"
+        "  available: focal@ours or focal@theirs"
+    )
+    with pytest.raises(PluginError, match="loss 'huber' is asked of my-losses, which is not installed"):
+        REGISTRY.find("loss", "huber@my-losses")
+    with pytest.raises(PluginError, match=r"of pluggy, which is installed, but not loaded\n  it is left out"):
+        REGISTRY.find("loss", "focal@pluggy")
+
+
 @pytest.mark.parametrize("provider", ["my_file", "my-file", "dist", "Dist", "dist[more]"])
 def test_every_way_to_name_a_provider(provider: str) -> None:
     registry = Registry(
@@ -208,6 +227,9 @@ def test_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     with pytest.raises(UsageError, match="model 'zoo/bad' cannot be used: needs a step count"):
         registry.find("model", "zoo/bad")
+    like = plugin("like", Component("model", "lenet18", "m:A"))  # looks more like it, and is not it
+    with pytest.raises(UsageError, match=r"did you mean 'zoo/ResNet18' or 'lenet18'.*\n  available: .* zoo/\.\.\."):
+        Registry([*registry.plugins, like]).find("model", "resnet18")
     assert not list(registry.catalogues("loss"))
     for wrong in ("zoo/resnet18", "resnet18", "zoo/ResNet"):
         with pytest.raises(UsageError, match="did you mean 'zoo/ResNet18'"):
@@ -273,6 +295,10 @@ def test_own_code(own: str) -> None:
     assert entry.component.target_name == f"{own}:Net.Inner"
     assert entry.place() == f"{own}:2"
     assert REGISTRY.find("model", "wf.component:Param").load().__name__ == "Param"
+
+
+def test_own_code_in_a_file_with_a_long_name() -> None:
+    assert REGISTRY.find("model", f"{'a' * 120}.py:Net").component.name == "a" * 76 + "-net"
 
 
 @pytest.mark.parametrize("name", [":Net", "net.py:", ":"])

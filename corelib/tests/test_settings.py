@@ -66,11 +66,39 @@ def test_the_environment_is_one_list_more(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(load(tmp_path).allow) == 1
 
 
+def test_an_empty_list_allows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WF_PLUGINS_ALLOW", " , ")
+    file = project(tmp_path, "[tool.wf]\nallow = []\n")
+    assert load(tmp_path).allow == (AllowList((), str(file)), AllowList((), "WF_PLUGINS_ALLOW"))
+    assert not AllowList((), "x").allows("wf-losses", builtin=True)
+
+
+def test_builtin_is_known_by_any_case() -> None:
+    assert AllowList(("Builtin",), "x").allows("wf-losses", builtin=True)
+    assert not AllowList(("Builtin",), "x").allows("mine", builtin=False)
+
+
+def test_no_home_folder_and_no_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)  # as in a container that runs as a user whom it does not know
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    project, mine = load().missed
+    assert "project's settings could not be looked for: FileNotFoundError: [Errno 2] No such file or dir" in project
+    assert "the user's settings could not be looked for: RuntimeError: could not determine the home directory" in mine
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[tool.wf\n", "the settings in .*pyproject.toml cannot be read: "),
         ("tool.wf = 3", r"\[tool.wf\] of .* is int, not a table"),
+        ("[tool]\nwf = []", r"\[tool.wf\] of .* is list, not a table"),
         ('tool.wf.alow = ["x"]', "unknown setting 'alow'\n  did you mean 'allow'.*\n.*\n  in .*pyproject.toml"),
         ('tool.wf.allow = "x"', "'allow' in .* must be a list of names of distributions, not 'x'"),
         ("tool.wf.allow = [1]", "'allow' in .* must be a list"),
@@ -85,6 +113,20 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     project(tmp_path, text)
     with pytest.raises(UsageError, match=message):
         load(tmp_path)
+
+
+def test_the_user_writes_the_keys_at_the_top(tmp_path: Path) -> None:
+    user("[tool.wf]\nallow = []\n")
+    with pytest.raises(UsageError, match=r"unknown setting 'tool'\n.*\n  in .*; its keys stand at the top, without"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ['[tool]\nwf.allow = ["x"]', '[ tool . "wf" ]\nallow = ["x"]', 'tool = {wf = {allow = ["x"]}}']
+)
+def test_every_way_to_write_the_table(tmp_path: Path, text: str) -> None:
+    project(tmp_path, text)
+    assert [one.names for one in load(tmp_path).allow] == [("x",)]
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:

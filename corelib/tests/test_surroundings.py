@@ -52,6 +52,43 @@ def told(findings: list[Finding]) -> list[tuple[str, str, str, str]]:
     return [(finding.level, finding.check, finding.subject, finding.message) for finding in findings]
 
 
+def test_torch_is_not_blamed_for_the_metadata_of_another_distribution(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (info := tmp_path / "odd-1.0.dist-info").mkdir()
+    (info / "METADATA").write_text("Name: odd\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_bytes(b"\xff\xfe")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = surroundings.torch()
+    assert found.message.startswith("torch cannot be used here: the metadata of distribution 'odd' is damaged: ")
+    assert found.fix == "pip install --force-reinstall odd"
+
+
+def test_an_interpreter_that_may_not_be_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (python := tmp_path / "python").touch()
+    monkeypatch.setattr(sys, "executable", str(python))
+    (found,) = surroundings.torch()
+    assert (found.level, found.fix) == ("problem", "use wf as somebody who may run its Python")
+    assert f"{python} cannot be started: PermissionError: " in found.message
+
+
+def test_a_user_without_a_home_folder_and_a_working_directory_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_entry(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    for name in ("HOME", "XDG_CACHE_HOME", "WF_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert surroundings.data_folder().subject == str(tmp_path / f"wf-{os.getuid()}")
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert told([surroundings.runs_folder()]) == [("problem", "runs-folder", "runs", "the working directory is gone")]
+
+
 def test_torch_of_this_environment() -> None:
     torch, *accelerators = surroundings.torch()
     assert (torch.level, torch.check, torch.fix) == ("ok", "torch", None)

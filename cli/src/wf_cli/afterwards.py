@@ -14,7 +14,7 @@ from wf.rundir import RunDirectory
 from wf.runfile import check_general
 from wf_cli.common import complete_runs, registry_of
 from wf_cli.listing import JSON
-from wf_cli.output import figures, number, print_json
+from wf_cli.output import figures, keep_stdout, number, print_json, say
 
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
@@ -87,6 +87,7 @@ def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_jso
 
     Prints a line a sample: the class, or the numbers of a regression.
     """
+    keep_stdout()
     experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
     from wf.runtime.inputs import read_inputs
 
@@ -102,7 +103,7 @@ def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_jso
         return
     for row, label in zip(rows, labels or [None] * len(rows), strict=True):
         values = row if isinstance(row, list) else [row]
-        click.echo(label if label is not None else " ".join(number(value) for value in values))
+        say(label if label is not None else " ".join(number(value) for value in values))
 
 
 @click.command()

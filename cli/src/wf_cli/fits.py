@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from wf.component import KINDS
 from wf.errors import UsageError
 from wf.fitting import fitting, plural, related_kinds
-from wf.registry import PLURALS, Entry, Registry, read_kind
+from wf.registry import Entry, Registry, split_kind
 from wf.rules import Verdict
 
 
@@ -36,9 +35,8 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
     Raises:
         UsageError: For a name of several kinds.
     """
-    head, slash, name = word.partition("/")
-    if slash and name and (head in KINDS or head in PLURALS):
-        return registry.find(read_kind(head), name)
+    if pair := split_kind(word):
+        return registry.find(*pair)
     kinds = registry.kinds_of(word.partition("@")[0])
     related = [kind for kind in kinds if wanted in (None, *related_kinds(kind))]
     if len(related or kinds) > 1:

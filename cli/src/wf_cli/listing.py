@@ -11,16 +11,24 @@ import click
 from click.shell_completion import CompletionItem
 
 from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
-from wf.errors import UsageError, unknown
+from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
-from wf.registry import PLURALS, Entry, Registry, read_kind
+from wf.registry import PLURALS, Entry, Registry, read_kind, split_kind
 from wf_cli.common import check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.main import everywhere_of
-from wf_cli.output import definitions, paragraphs, print_json, table
+from wf_cli.output import definitions, keep_stdout, paragraphs, plural, print_json, table
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Keep standard output for a result that programs read, where an option asks for one."""
+    if value and not ctx.resilient_parsing:
+        keep_stdout()
+    return value
+
+
+JSON = click.option("--json", "as_json", is_flag=True, callback=keep_stdout_if, help="Print JSON.")
 
 
 @click.command("list-plugins")
@@ -71,7 +79,16 @@ def list_components(
         for catalogue, plugin in registry.catalogues(wanted):
             rows[catalogue.kind].append(_catalogue_row(catalogue, plugin.name))
     if not _print_blocks(rows):
-        click.echo(f"wf: nothing found{f' for {search!r}' if search else ''}", err=True)
+        click.echo(f"wf: nothing found{f' for {search!r}' if search else ''}{_left_out(registry.plugins)}", err=True)
+
+
+def _left_out(plugins: Iterable[Plugin]) -> str:
+    """Why there may be more than a list shows, in words: the plugins that are not loaded."""
+    missing = [plugin for plugin in plugins if plugin.status != "ok"]
+    if not missing:
+        return ""
+    states = " and ".join(dict.fromkeys(plugin.status for plugin in missing))
+    return f"\n  {plural(len(missing), 'plugin')} not loaded ({states}); see wf list-plugins"
 
 
 def _list_fitting(
@@ -137,7 +154,7 @@ def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool
 
 
 def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
-    """The entry that ``[KIND] NAME`` says.
+    """The entry that ``[KIND] NAME`` or ``KIND/NAME`` says.
 
     Raises:
         UsageError: For an unknown kind or name, or a name of several kinds.
@@ -147,6 +164,8 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
     if len(words) == 2:
         return registry.find(read_kind(words[0]), words[1])
     word = words[0]
+    if pair := split_kind(word):
+        return registry.find(*pair)
     kinds = registry.kinds_of(word)
     if len(kinds) == 1:
         return registry.find(kinds[0], word)
@@ -171,8 +190,10 @@ def _explain_unknown(registry: Registry, word: str) -> str:
             search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
             return f"'{word}' is a catalogue, not a component\n  list its components: {search}"
     names = [name for kind in KINDS for name in registry.names(kind)]
+    names += [f"{catalogue.prefix}/..." for catalogue, _ in registry.catalogues()]
     hints = [hint for kind in KINDS for hint in registry.not_installed(kind, word)]
-    return unknown("component", word, names, "\n  ".join([*dict.fromkeys(hints), "see: wf list"]))
+    first = registry.meant(KINDS, word)
+    return unknown("component", word, names, "\n  ".join([*dict.fromkeys(hints), "see: wf list"]), first=first)
 
 
 def _read_kind(word: str, registry: Registry) -> str:
@@ -180,6 +201,8 @@ def _read_kind(word: str, registry: Registry) -> str:
         return read_kind(word)
     except UsageError:
         kinds = registry.kinds_of(word)
+        if not kinds and closest(word, ["list-plugins"]):
+            raise UsageError(f"'{word}' is no kind\n  the plugins: wf list-plugins") from None
         if not kinds:
             raise
         raise UsageError(f"'{word}' is a {kinds[0]}, not a kind\n  see it: wf show {kinds[0]} {word}") from None
@@ -191,7 +214,7 @@ def describe(entry: Entry) -> str:
     provider = f"{plugin.distribution or plugin.name} {plugin.version or ''}".strip() if plugin else "own code"
     head = [("provider", provider), ("target", component.target_name)]
     if place := entry.place():
-        head.append(("place", os.path.relpath(place) if len(os.path.relpath(place)) < len(place) else place))
+        head.append(("place", _shortest(place)))
     if component.aliases:
         head.append(("aliases", ", ".join(component.aliases)))
     head += [(name, _trait_words(value)) for name, value in _traits(entry).items() if value not in (None, (), "")]
@@ -200,6 +223,14 @@ def describe(entry: Entry) -> str:
         parts.append(paragraphs(text.replace("``", ""), indent="  "))
     parts.append(options_table(entry))
     return "\n\n".join(part for part in parts if part)
+
+
+def _shortest(place: str) -> str:
+    """A path as it is, or as it is written from here, where that is shorter."""
+    try:
+        return min(place, os.path.relpath(place), key=len)
+    except OSError:  # the working directory is gone
+        return place
 
 
 def title(entry: Entry) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import select
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,7 +19,9 @@ import wf
 from wf.blame import culprit as find_culprit
 from wf.blame import take_blame
 from wf.errors import UsageError, WfError, closest
+from wf.modules import message_of
 from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
+from wf_cli.output import stdout_descriptor
 
 COMMANDS: dict[str, str] = {
     "run": "wf_cli.running:run",
@@ -50,8 +56,33 @@ FIRST_STEPS = (
 )
 
 
+class _PastClickError(Exception):
+    """Carries an error past click, which ends without a word at a broken pipe, whosever it is, and at SystemExit."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+@contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenPipeError, SystemExit, GeneratorExit) as error:
+        raise _PastClickError(error) from error
+
+
 class Verbs(click.Group):
     """A group that imports a verb when it is needed, and explains unknown ones."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """As click's."""
+        with _past_click():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's."""
+        with _past_click():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the options that may stand anywhere out of the line; nothing else on it asks for help."""
@@ -105,7 +136,7 @@ class Verbs(click.Group):
     options_metavar="",
     epilog=(
         "wf COMMAND --help explains a command. Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 a plugin cannot be "
-        "loaded, 4 data missing or invalid, 5 diverged, 130 or 143 interrupted."
+        "loaded, 4 data missing or invalid, 5 diverged, 130 or 143 interrupted, 141 the reader of the output has gone."
     ),
 )
 @click.version_option(wf.__version__, prog_name="wf")
@@ -114,26 +145,25 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command line and exit with its code (0 to 5, 130 or 143; see the README)."""
+    """Run a command line and exit with its code (0 to 5, 130, 141 or 143; see the README)."""
     words = list(sys.argv[1:] if args is None else args)
     show = "--traceback" in words
     _log_to_stderr()
     try:
         code = cli.main(words, prog_name="wf", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort as error:  # also click's name for an EOFError, which is no interruption
         cause = error.__cause__
-        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say("interrupted", 130)
+        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say(_interrupted(cause), 130)
     except click.ClickException as error:
         code = _say(explain_click(error, words), 2, show=show)
     except WfError as error:
         code = _say(_with_notes(error), error.exit_code, show=show)
-    except KeyboardInterrupt:
-        code = _say("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has gone: nothing is left to be said
-        sys.stderr.close()
-        code = 1
+    except KeyboardInterrupt as error:
+        code = _say(_interrupted(error), 130)
     except Exception as error:
-        code = _explain_bug(error)
+        cause = error.error if isinstance(error, _PastClickError) else error
+        code = _explain_output(cause) or _explain_bug(cause)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -152,8 +182,12 @@ def explain_click(error: click.ClickException, words: Sequence[str]) -> str:
     return f"{error.format_message().rstrip('.')}\n  see: {verb} --help"
 
 
+def _interrupted(error: BaseException | None) -> str:
+    return "\n  ".join(["interrupted", *getattr(error, "__notes__", [])])
+
+
 def _with_notes(error: BaseException) -> str:
-    return "\n  ".join([str(error), *getattr(error, "__notes__", [])])
+    return "\n  ".join([message_of(error), *getattr(error, "__notes__", [])])
 
 
 def _say(message: str, code: int, *, show: bool = False) -> int:
@@ -163,13 +197,43 @@ def _say(message: str, code: int, *, show: bool = False) -> int:
     return code
 
 
-def _explain_bug(error: Exception) -> int:
+def _explain_bug(error: BaseException) -> int:
     """A failure that wf did not foresee keeps its traceback, and whose code raised it is named below that."""
     culprit = take_blame(error) or find_culprit(error)
     traceback.print_exception(error)
     where = f" in {culprit}" if culprit else ""
-    click.echo(f"wf: unexpected failure{where}: {type(error).__name__}: {error}", err=True)
+    click.echo(f"wf: unexpected failure{where}: {type(error).__name__}: {message_of(error)}", err=True)
     return 1
+
+
+def _explain_output(error: BaseException) -> int:
+    """The code for an error of writing our own output; 0 for any other error.
+
+    A reader that has gone away (``wf list | head``) ends wf as it ends other programs, without a word.
+    """
+    if not isinstance(error, OSError):
+        return 0
+    gone = list(filter(_is_closed, {stdout_descriptor(), 2}))
+    if isinstance(error, BrokenPipeError) and gone:
+        return _discard(gone, 128 + signal.SIGPIPE)
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if frame.f_code not in (click.echo.__code__, main.__code__):  # click prints all, and the end flushes it
+        return 0
+    return _discard([stdout_descriptor()], _say(f"cannot write to standard output: {error.strerror}", 4))
+
+
+def _is_closed(descriptor: int) -> bool:
+    """Whether a file descriptor is a pipe whose reader has gone."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard(descriptors: Sequence[int], code: int) -> int:
+    """Let what Python still writes there when it ends go nowhere; gives the code."""
+    for descriptor in descriptors:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return code
 
 
 class _Handler(logging.Handler):

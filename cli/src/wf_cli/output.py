@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from wf.rundir import finite
 
+_results: list[TextIO] = []
+"""Standard output as it was, while it is kept for results."""
+
+
+def keep_stdout() -> None:
+    """From now on standard output gets what `say` is given; whatever else is printed goes to standard error.
+
+    File descriptor 1 itself is redirected, to the end of the process: what a component's C code, a child process or an
+    exit handler writes would spoil JSON as well. Where standard output is no file (in a test, say) it stays.
+    """
+    if _results:
+        return
+    try:
+        real = os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+    sys.stdout.flush()
+    _results.append(open(real, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors))  # noqa: SIM115 - to the end
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def stdout_descriptor() -> int:
+    """The file descriptor that results are written to."""
+    return _results[0].fileno() if _results else 1
+
+
+def say(text: str, *, nl: bool = True) -> None:
+    """Print a result."""
+    click.echo(text, file=_results[0] if _results else None, nl=nl)
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; numbers that are not finite are null."""
-    click.echo(json.dumps(finite(value), indent=2, default=str))
+    say(json.dumps(finite(value), indent=2, default=str))
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:

@@ -22,10 +22,11 @@ from wf.registry import Registry
 from wf.runfile import RunFile, check_general, merge
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.common import complete_component_options, registry_of
-from wf_cli.listing import JSON, options_table, title
+from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import everywhere_of
-from wf_cli.output import figures, paragraphs, plural, print_json, table
+from wf_cli.output import figures, paragraphs, plural, print_json, say, table
 from wf_cli.run_options import general_options, kind_options, write_options
+from wf_cli.suggesting import suggest
 
 LISTED = ("eval_splits", "links", "plugins")
 """General keys whose values are lists: on the command line names with commas between them."""
@@ -41,7 +42,11 @@ class RunCommand(click.Command):
         options, rest = take_options(args)
         ctx.meta["options"] = options
         wants_help = any(word in ("-h", "--help") for word in rest)
-        result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
+        try:
+            result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
+        except click.NoSuchOption as error:
+            near = suggest(ctx, error.option_name, rest)
+            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=ctx) from error
         if wants_help:
             explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
             click.echo("\n\n".join([self.get_help(ctx), *explained]))
@@ -67,7 +72,7 @@ class RunCommand(click.Command):
 @click.option("--folds", metavar="K", help="Cross-validate over K folds, stratified by class.")
 @click.option("--name", metavar="NAME", help="The run directory's name below runs/. [date-dataset-loss-optimizer]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The run directory's path, instead of a name.")
-@click.option("--print-config", is_flag=True, help="Print the resolved run file and end.")
+@click.option("--print-config", is_flag=True, callback=keep_stdout_if, help="Print the resolved run file and end.")
 @click.option("--dry-run", is_flag=True, help="Build everything, run two steps and one evaluation, write nothing.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
@@ -111,7 +116,7 @@ def run(
 
     experiment = Experiment(plan, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
     if print_config:
-        click.echo(experiment.run_file(), nl=False)
+        say(experiment.run_file(), nl=False)
         return
     say_plan(experiment, quiet=quiet)
     if dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from wf.plan import prepare
 from wf.registry import Registry, read_kind
 from wf.rundir import RunDirectory
 from wf.runfile import RunFile, check, load, load_variants, merge
+from wf.settings import Pin
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,12 +120,23 @@ def reopen(
     document, _ = merge(document, check(changes))
     if checkpoint is not None:
         document.pop("strategy", None)  # one process looks at what several may have trained
-    registry = registry or Registry.discover(document.get("plugins", []))
+    registry = (registry or Registry.discover(document.get("plugins", []))).preferring(_made_with(directory))
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
     experiment = Experiment(plan, registry, run_dir=directory.path, folders=folders, quiet=quiet)
     return experiment if checkpoint is None else experiment.restore(checkpoint)
+
+
+def _made_with(directory: RunDirectory) -> Iterator[Pin]:
+    """The plugins that a run's components came from, which the bare names in its run file go on meaning."""
+    for part in directory.manifest.get("components", []):
+        name, version = part["distribution"], part["version"]
+        plugin = part.get("plugin", name)  # which manifests did not have at first
+        if plugin is not None:
+            made_with = f"{name} {version}" if name else f"plugin '{plugin}'"
+            fix = f"pip install {name}=={version}" if name else "name its module or file: -p MODULE|FILE"
+            yield Pin(part["kind"], part["name"], plugin, str(directory.path), made_with, fix)
 
 
 def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[RunFile, Sequence[Path]]:

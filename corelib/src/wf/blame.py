@@ -10,9 +10,15 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from wf.errors import WfError
+from wf.modules import describe
 
 if TYPE_CHECKING:
     from wf.plugins import Plugin
+
+
+FAILURES = (Exception, SystemExit, GeneratorExit)
+"""What code that fails may raise. ``sys.exit()`` in a component is its failure, whatever code it says; only
+KeyboardInterrupt is not, which the user raises."""
 
 
 class _Where(str):
@@ -47,14 +53,23 @@ def naming_culprit(plugins: Iterable[Plugin] = ()) -> Iterator[None]:
 
     Args:
         plugins: Those of the run, for the ones that are not installed.
+
+    Raises:
+        RuntimeError: For what would end the process without a word, as ``sys.exit()`` does.
     """
     try:
         yield
     except WfError:  # says itself what is wrong
         raise
-    except Exception as error:
-        blame(error, blamed(error) or culprit(error, plugins))
-        raise
+    except FAILURES as error:
+        where = blamed(error) or culprit(error, plugins)
+        if isinstance(error, Exception):
+            blame(error, where)
+            raise
+        take_blame(error)
+        failure = RuntimeError(f"it ends the process: {describe(error)}")
+        blame(failure, where)
+        raise failure from error
 
 
 def culprit(error: BaseException, plugins: Iterable[Plugin] = ()) -> str:

@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from wf.blame import FAILURES, blame
 from wf.component import REQUIRED, Component, Param
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
@@ -83,6 +84,8 @@ class Builder:
         self.registry = registry
         self.folders = tuple(folders)
         self.values: dict[str, Any] = dict(values or {})
+        self.made: list[Entry] = []
+        """The components that it has made so far, nested ones included."""
 
     def entry(self, kind: str, use: Any) -> Entry | None:
         """The entry behind a name, class or function; None for a live object."""
@@ -120,6 +123,7 @@ class Builder:
             return Built(use, None)
         arguments, chosen = self._arguments(entry, options)
         value = self._call(entry, arguments)
+        self.made.append(entry)
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
 
     def _arguments(self, entry: Entry, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -193,9 +197,17 @@ class Builder:
             return target(*component.args, **arguments)
         except WfError:
             raise
-        except Exception as error:
-            error.add_note(f"while making {component.kind} '{component.name}' of {entry.provider}")
+        except FAILURES as error:
+            blame(error, f"{component.kind} '{component.name}' of {origin_of(entry)}, while it is made")
             raise
+
+
+def origin_of(entry: Entry | None) -> str:
+    """The plugin that brought a component, or the file or module of one's own."""
+    if entry is None or entry.plugin is not None:
+        return entry.provider if entry else "own code"
+    target = entry.component.target
+    return target.rpartition(":")[0] if isinstance(target, str) else "own code"
 
 
 def name_of_live(value: Any) -> str:

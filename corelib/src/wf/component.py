@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
+from wf.fields import check_fields
 from wf.traits import CLASSES, Traits
 
 KINDS: dict[str, str] = {
@@ -57,6 +58,9 @@ class Param:
     source: str | None = None
     """The run value that fills it when the user does not (`num_classes`, ...)."""
 
+    def __post_init__(self) -> None:
+        check_fields(self, f"option '{self.name}'")
+
 
 @dataclass(frozen=True)
 class Nested:
@@ -85,7 +89,7 @@ class Component:
 
     Args:
         kind: One of `wf.component.KINDS`.
-        name: What users type: lower case, digits and hyphens.
+        name: What users type: lower case, digits and hyphens, for some kinds (all but `MANY`) dots, too.
         target: ``"package.module:Attr"``, loaded on first use, or the object itself.
         summary: One line for lists.
         aliases: Other names that people type; lists show the canonical one.
@@ -118,16 +122,15 @@ class Component:
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in list(KINDS):
             raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
-        for field_name in ("aliases", "params", "args", "deprecated_names"):
-            if isinstance(getattr(self, field_name), str):
-                raise ValueError(f"component '{self.name}': {field_name} is a string, not a tuple; is a comma missing?")
+        _check_traits(f"component '{self.name}'", self.kind, self.traits)
+        check_fields(self, f"component '{self.name}'")
         for name in self.all_names:
             _check_name(name)
-        if self.call not in ("factory", "function", "auto"):
-            raise ValueError(f"component '{self.name}': call is '{self.call}', not 'factory', 'function' or 'auto'")
-        _check_traits(f"component '{self.name}'", self.kind, self.traits)
+            if self.kind in MANY and "." in name and "/" not in name:
+                first = name.partition(".")[0]
+                raise ValueError(f"'{name}' has a dot: --{self.kind}.{name}.OPTION would be an option of '{first}'")
         for text in (self.target, self.like):
             module, _, attribute = text.rpartition(":") if isinstance(text, str) else ("-", "", "-")
             if not module or not attribute:
@@ -179,6 +182,7 @@ class Catalogue:
     like: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self, f"catalogue '{self.prefix}'")
         if self.kind not in KINDS:
             raise ValueError(f"catalogue '{self.prefix}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
         _check_name(self.prefix)
@@ -256,7 +260,13 @@ def with_target(component: Component, target: Callable[..., Any]) -> Component:
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._/-]*)?\Z")
 
 
+MAX_NAME = 80
+"""The characters of the longest name: lists have a column for them."""
+
+
 def _check_name(name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise ValueError(f"'{name[:20]}...' is a name of {len(name)} characters; {MAX_NAME} are allowed")
     if not _NAME.match(name):
         raise ValueError(
             f"'{name}' is not a component name: use lower case, digits, '-', '_', '.' (upper case after a '/')"

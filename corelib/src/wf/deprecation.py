@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wf.component import Component
-from wf.errors import UsageError
 
 log = logging.getLogger("wf")
 _said: set[str] = set()
@@ -22,19 +21,21 @@ def check_name(component: Component, name: str) -> None:
 def current_options(component: Component, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options under the names that they have now, with a warning for each old one.
 
-    Raises:
-        UsageError: When an option is given under its old name and its new one.
+    Of an option that is given under both, the later one counts, as where the command line changes a run file.
     """
     current: dict[str, Any] = {}
     for name, value in options.items():
         new = component.deprecated_params.get(name, name)
         if new != name:
+            both = f"; both are given, and '{_last(options, (name, new))}' counts" if new in options else ""
             owner = f"{component.kind} '{component.name}'"
-            if new in options:
-                raise UsageError(f"{owner} is given '{new}' twice: '{name}' is its old name\n  leave out '{name}'")
-            warn_once(f"option '{name}' of {owner} is called '{new}' now; the old name will go")
+            warn_once(f"option '{name}' of {owner} is called '{new}' now; the old name will go{both}")
         current[new] = value
     return current
+
+
+def _last(options: Mapping[str, Any], names: Sequence[str]) -> str:
+    return [name for name in options if name in names][-1]
 
 
 def warn_once(message: str) -> None:

@@ -20,8 +20,8 @@ GROUP = "wf.plugins"
 CORE = "wf-core"
 UNKNOWN = "unknown"
 """What stands for the name and version of a distribution whose metadata does not say."""
-BUILTIN_EXTRA = "builtin"
-"""The extra of wf-core that names the distributions that come with it; `--only-builtin` loads just these."""
+BUILTIN_EXTRAS = ("builtin", "ecosystem")
+"""The extras of wf-core that name the distributions of its own workspace; `--only-builtin` loads just these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Distribution:
     def missing_names(self) -> list[str]:
         """The distributions that it asks for, extras aside, and that are not installed in any version."""
         required = filter(None, map(_required, self.requires))
-        return [found.name for found in required if _applies(found) and not _is_installed(found.name)]
+        return [found.name for found in required if _applies(found) and not is_installed(found.name)]
 
 
 class DamagedMetadataError(PluginError):
@@ -68,6 +68,7 @@ def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unre
         entries = [(entry, entry.dist) for entry in importlib.metadata.entry_points(group=GROUP)]
     except Exception:  # one damaged distribution, of whatever kind, must not hide all plugins
         entries = _one_by_one()
+    entries = [*entries, *_without_a_section()]
     known: dict[int, Distribution] = {}
     for entry, installed in entries:
         if installed is not None:
@@ -113,6 +114,15 @@ def _one_by_one() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, 
         except Exception as error:
             if GROUP in (_text(installed, "entry_points.txt") or GROUP):  # one that is no text may be a plugin's
                 yield Unreadable(describe(error)), installed
+
+
+def _without_a_section() -> Iterator[tuple[Unreadable, importlib.metadata.Distribution]]:
+    """The distributions whose section of plugins is written wrongly; Python reads nothing there, without a word."""
+    for installed in importlib.metadata.distributions():
+        lines = map(str.strip, _text(installed, "entry_points.txt").splitlines())
+        wrong = [line for line in lines if line.strip("[] \t") == GROUP and line != f"[{GROUP}]"]
+        if wrong:
+            yield Unreadable(f"'{wrong[0]}' is written for the section [{GROUP}]"), installed
 
 
 def _text(installed: importlib.metadata.Distribution, file: str) -> str:
@@ -175,12 +185,12 @@ def is_within(version: str, allowed: str) -> bool:
 
 
 def builtin_distributions() -> frozenset[str]:
-    """The distributions that come with wf-core, as its own metadata says."""
+    """The distributions of plugins of wf-core's own workspace, as its metadata says."""
     try:
         requirements = importlib.metadata.requires(CORE) or []
     except importlib.metadata.PackageNotFoundError:
         return frozenset()
-    marker = re.compile(rf"extra\s*==\s*['\"]{BUILTIN_EXTRA}['\"]")
+    marker = re.compile(rf"extra\s*==\s*['\"](?:{'|'.join(BUILTIN_EXTRAS)})['\"]")
     names = (re.match(r"[A-Za-z0-9._-]+", text) for text in requirements if marker.search(text))
     return frozenset(normalize(name[0]) for name in names if name)
 
@@ -209,7 +219,8 @@ def _applies(requirement: Requirement) -> bool:
     return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether a distribution is installed, in any version."""
     try:
         importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:

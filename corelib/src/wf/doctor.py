@@ -27,7 +27,7 @@ CHECKS: dict[str, str] = {
     "target": "no target is certainly missing, as its module's source says",
     "shared-name": "names and aliases that several plugins bring",
     "pin": "each pin names a plugin that brings the name",
-    "allow-list": "each name in an allow-list is that of an installed plugin",
+    "allow-list": "each allow-list names something, and each name in it is that of an installed plugin",
     "data-folder": "the folder of downloaded datasets, and what it holds",
     "runs-folder": "run directories can be written below the working directory",
 }
@@ -86,6 +86,9 @@ def settings_read(settings: Settings) -> Iterator[Finding]:
     """The files that were read, and the variable that turns entry points off."""
     for file in settings.files:
         yield Finding(level="ok", check="settings", subject=str(file), message="was read")
+    for why in settings.missed:
+        fix = "work in a folder that is there, and set HOME or XDG_CONFIG_HOME to one of your own"
+        yield Finding(level="note", check="settings", subject="settings", message=why, fix=fix)
     name = "WF_DISABLE_PLUGIN_AUTOLOAD"
     if os.environ.get(name, "") not in ("", "0"):
         message = "is set: no installed plugin is loaded, only what -p names"
@@ -209,6 +212,10 @@ def allowed(settings: Settings, registry: Registry) -> Iterator[Finding]:
     builtin = builtin_distributions()
     names = [plugin.distribution for plugin in registry.plugins if plugin.distribution]
     for allow in settings.allow:
+        if not allow.names:
+            message = f"in {allow.place}: is empty, so that no installed plugin may load"
+            fix = "name the plugins that may load, as builtin, or take the list out"
+            yield Finding(level="problem", check="allow-list", subject="empty", message=message, fix=fix)
         for word in allow.names:
             one = AllowList((word,), allow.place)
             found = sorted({name for name in names if one.allows(name, builtin=normalize(name) in builtin)})

@@ -54,6 +54,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "dev": ("validation",),
     "eval": ("validation", "evaluate"),
     "fit": ("run",),
+    "gpu": ("cuda",),
     "info": ("show",),
     "learning-rate": ("lr",),
     "ls": ("list",),
@@ -105,7 +106,14 @@ def article(word: str) -> str:
 
 
 def unknown(
-    what: str, word: str, candidates: Iterable[str], hint: str = "", *, of: str = "", also: Iterable[str] = ()
+    what: str,
+    word: str,
+    candidates: Iterable[str],
+    hint: str = "",
+    *,
+    of: str = "",
+    also: Iterable[str] = (),
+    first: Iterable[str] = (),
 ) -> str:
     """One message for an unknown word: what it was, the closest known ones first, what to do.
 
@@ -116,9 +124,10 @@ def unknown(
         hint: What to do, on a line of its own.
         of: Whose `what` it is: ``loss 'focal'``.
         also: Names that may be suggested but are not listed, such as aliases.
+        first: Names that are suggested before those that look like the word.
     """
     names = sorted(set(candidates))
-    near = closest(word, [*names, *also])
+    near = list(dict.fromkeys([*first, *closest(word, [*names, *also])]))[:3]
     parts = [f"unknown {what} '{word}'{f' of {of}' if of else ''}"]
     if near:
         parts.append(f"did you mean {' or '.join(repr(name) for name in near)}?")

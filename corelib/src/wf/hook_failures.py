@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wf.building import Built
+from wf.building import Built, origin_of
+from wf.modules import describe
 
 if TYPE_CHECKING:
     from wf.loop import Loop
@@ -35,19 +36,19 @@ class HookFailures:
         self.disabled: list[dict[str, Any]] = []
         """A record of each hook that was disabled, as in ``manifest.json``."""
 
-    def begin(self, run: Loop, directory: RunDirectory | None) -> None:
-        """Begin a run, or go on with one: its hooks are tried again, the records of steps that it has done stay."""
+    def begin(self, run: Loop, directory: RunDirectory | None, step: int) -> None:
+        """Begin a run, or go on with one after a step: its hooks are tried again, the records up to that step stay."""
         self._directory, self._new = directory, []
         before = directory.manifest.get("disabled_hooks", []) if directory else []
-        self.disabled = [record for record in before if record["step"] <= run.progress.step]
+        self.disabled = [record for record in before if record["step"] <= step]
         self._write(run)
 
     def name_of(self, part: Any) -> str:
         """What a part is called in messages: ``hook 'tensorboard' of wf-tracking``."""
         found = self._find(part)
-        return f"{found[0]} '{found[1].name}' of {_origin(found[1])}" if found else type(part).__name__
+        return f"{found[0]} '{found[1].name}' of {origin_of(found[1].entry)}" if found else type(part).__name__
 
-    def __call__(self, run: Loop, part: Any, event: str, error: Exception) -> bool:
+    def __call__(self, run: Loop, part: Any, event: str, error: BaseException) -> bool:
         """Whether the run goes on without a part that failed; if so it is written down, and said loudly."""
         found = self._find(part)
         if found is None or found[0] != "hook" or self._on_error.get(found[1].name) != "disable":
@@ -56,14 +57,14 @@ class HookFailures:
             self._disable(run, found[1], event, error)
         return True
 
-    def _disable(self, run: Loop, hook: Built, event: str, error: Exception) -> None:
+    def _disable(self, run: Loop, hook: Built, event: str, error: BaseException) -> None:
         details = "".join(traceback.format_exception(error)).rstrip()
         record = {
             "hook": hook.name,
             "plugin": hook.entry.provider if hook.entry else "own code",
             "event": event,
             "step": run.progress.step,
-            "error": " ".join(f"{type(error).__name__}: {error}".split()),
+            "error": describe(error),
             "traceback": details,
         }
         self.disabled.append(record)
@@ -88,11 +89,3 @@ class HookFailures:
 
     def _find(self, part: Any) -> tuple[str, Built] | None:
         return next(((kind, built) for kind, built in self._parts if built.value is part), None)
-
-
-def _origin(part: Built) -> str:
-    """The plugin that brought a part, or the file or module of one's own."""
-    if part.entry is None or part.entry.plugin is not None:
-        return part.entry.provider if part.entry else "own code"
-    target = part.entry.component.target
-    return target.rpartition(":")[0] if isinstance(target, str) else "own code"

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from wf.blame import blame, blamed
+from wf.blame import FAILURES, blame, blamed
 from wf.cadence import Epochs, Every, Progress, Steps
 from wf.errors import DataError, UsageError, WfError, unknown
 from wf.events import EVENTS, check_events, listeners
 from wf.feed import Batches, Losses, read_each
+from wf.modules import describe
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 
 
@@ -74,7 +75,7 @@ class Loop:
         parts: Mapping[str, Stateful] | None = None,
         agree: Callable[[bool], bool] = bool,
         name_of: Callable[[Any], str] = lambda part: type(part).__name__,
-        hook_failed: Callable[[Loop, Any, str, Exception], bool] = lambda *_: False,
+        hook_failed: Callable[[Loop, Any, str, BaseException], bool] = lambda *_: False,
         modes: Modes | None = None,
     ) -> None:
         _check_settings(log_every, eval_every, keep)
@@ -106,6 +107,7 @@ class Loop:
         self._losses = Losses()
         self._saved_at = (-1, -1)
         self._evaluated_at: dict[str, int] = {}
+        self._not_loaded: dict[int, dict[str, Any]] = {}
         self._saved_time = time.monotonic()
         self._events: dict[str, list[Callable[..., None]]] = {}
 
@@ -149,7 +151,7 @@ class Loop:
                     for listen in step_end:
                         try:
                             listen(self)
-                        except Exception as error:
+                        except FAILURES as error:
                             if not self._goes_on(listen, "on_step_end", error):
                                 raise
                     if progress.step >= self._pause_at and self._pause():
@@ -229,10 +231,11 @@ class Loop:
                 f"\n  only in the checkpoint: {sorted(set(there) - set(here)) or '-'}"
                 f"\n  only in the run: {sorted(set(here) - set(there)) or '-'}"
             )
+        self.progress = Progress(**state["progress"])
+        self._not_loaded = {}
         for name in here.keys() & there.keys():
             if there[name] is not None:  # of a hook that could not say it
-                here[name].load_state_dict(there[name])
-        self.progress = Progress(**state["progress"])
+                self._load(here[name], there[name])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = {}
@@ -254,11 +257,22 @@ class Loop:
             self._losses.add(losses, self._sizes)
             self._pending, self._sizes = [], []
 
+    def _load(self, part: Stateful, state: dict[str, Any]) -> None:
+        """Put back a part's state; the run may go on without a hook that fails, whose state is kept as it is."""
+        try:
+            part.load_state_dict(state)
+        except FAILURES as error:
+            if not self._goes_on_without(part, "load_state_dict", error):
+                raise
+            self._not_loaded[id(part)] = state
+
     def _state_of(self, part: Stateful) -> dict[str, Any] | None:
         """A part's state; None for a hook that fails to give it and without which the run goes on."""
+        if id(part) in self._not_loaded:
+            return self._not_loaded[id(part)]
         try:
             return dict(part.state_dict())
-        except Exception as error:
+        except FAILURES as error:
             if not self._goes_on_without(part, "state_dict", error):
                 raise
         return None
@@ -270,7 +284,8 @@ class Loop:
     def _bind(self) -> None:
         parts = self._all_parts()
         check_events(parts)
-        self._events = {event: list(listeners(event, parts)) for event in EVENTS}
+        awake = [part for part in parts if id(part) not in self._not_loaded]
+        self._events = {event: list(listeners(event, awake)) for event in EVENTS}
         clippers = self._events["on_gradients_ready"]
         if hasattr(self.trainer, "before_update"):
             tell = functools.partial(self._call, "on_gradients_ready", self)
@@ -286,15 +301,15 @@ class Loop:
         for listen in self._events.get(event, ()):
             try:
                 listen(*args)
-            except Exception as error:
+            except FAILURES as error:
                 if not self._goes_on(listen, event, error):
                     raise
 
-    def _goes_on(self, listen: Callable[..., None], event: str, error: Exception) -> bool:
+    def _goes_on(self, listen: Callable[..., None], event: str, error: BaseException) -> bool:
         """Whether the run goes on after a listener's error."""
         return self._goes_on_without(self._owner(listen, event), event, error)
 
-    def _goes_on_without(self, part: Any, event: str, error: Exception) -> bool:
+    def _goes_on_without(self, part: Any, event: str, error: BaseException) -> bool:
         """Name the part that failed in `event`; True when the run goes on and it listens to nothing any more."""
         if isinstance(error, WfError) or blamed(error):  # raised on purpose, or by a part that this one called
             return False
@@ -311,9 +326,9 @@ class Loop:
         for listen in self._events.get("on_exception", ()):
             try:
                 listen(self, error)
-            except Exception as another:
+            except FAILURES as another:
                 name = self._name_of(self._owner(listen, "on_exception"))
-                error.add_note(f"{name} failed too, at on_exception: {type(another).__name__}: {another}")
+                error.add_note(f"{name} failed too, at on_exception: {describe(another)}")
 
     def _owner(self, listen: Callable[..., None], event: str) -> Any:
         """The part that listens to an event with this method."""

@@ -23,6 +23,8 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 """The distributions of well-known modules that are named otherwise."""
+FILE_PREFIX = "wf_file_"
+"""How the names of modules begin that were imported from a file."""
 
 
 def import_module(name: str) -> ModuleType:
@@ -38,7 +40,7 @@ def import_module(name: str) -> ModuleType:
         near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
         hint = f"\n  in that folder: {', '.join(near)}" if near else ""
         raise UsageError(f"there is no file '{name}'{hint}")
-    module_name = f"wf_file_{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
+    module_name = f"{FILE_PREFIX}{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -73,11 +75,15 @@ def is_there(module: str) -> bool:
 
 def describe(error: BaseException) -> str:
     """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {message_of(error)}".split()).rstrip(":")
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says."""
     try:
-        message = str(error)
+        return str(error)
     except Exception as why:  # an exception's own code may be broken, too
-        message = f"(its message cannot be read: {type(why).__name__})"
-    return " ".join(f"{type(error).__name__}: {message}".split()).rstrip(":")
+        return f"(its message cannot be read: {type(why).__name__})"
 
 
 def explain(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from wf.component import REQUIRED, Component, FromRun, Nested, Param
+from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
 from wf.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
 
@@ -74,6 +74,7 @@ def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> 
         num_args = 0 if component.like else len(component.args)
         params = from_signature(target, skip=num_args + (2 if is_function_loss(component, target) else 0))
     _check_inject(component, params)
+    check_run_values(component, params)
     return tuple(_with_source(param, component.inject) for param in params)
 
 
@@ -206,16 +207,27 @@ def allows_none(annotation: Any) -> bool:
 def _check_inject(component: Component, params: Sequence[Param]) -> None:
     """Refuse a misspelt name in a declaration's `inject`, which would do nothing without a word."""
     names = [param.name for param in params]
-    for name, source in component.inject.items():
-        of = f"inject of {component.kind} '{component.name}'"
+    for name in component.inject:
         if name not in names:
-            raise PluginError(unknown("option", name, names, of=of))
+            raise PluginError(unknown("option", name, names, of=f"inject of {component.kind} '{component.name}'"))
+
+
+def check_run_values(component: Component | Catalogue, params: Sequence[Param]) -> None:
+    """Refuse a run value that there is not.
+
+    Args:
+        component: Whose `inject` is looked at.
+        params: Its options, as far as they are known.
+
+    Raises:
+        PluginError: Naming the one who asks for it, with the closest run values.
+    """
+    owner = f"{component.kind} '{component.prefix if isinstance(component, Catalogue) else component.name}'"
+    wanted = [(f"inject of {owner}", source) for source in component.inject.values()]
+    wanted += [(f"{owner}, option '{param.name}'", param.source) for param in params if param.source is not None]
+    for of, source in wanted:
         if source not in RUN_VALUES:
             raise PluginError(unknown("run value", source, RUN_VALUES, of=of))
-    for param in params:
-        if param.source is not None and param.source not in RUN_VALUES:
-            of = f"{component.kind} '{component.name}', option '{param.name}'"
-            raise PluginError(unknown("run value", param.source, RUN_VALUES, of=of))
 
 
 def _with_source(param: Param, inject: Mapping[str, str]) -> Param:

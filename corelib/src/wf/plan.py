@@ -6,14 +6,15 @@ Only what the dataset's own data tell (its targets, its number of samples) is le
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wf.building import Builder, check_options, listed, name_of_live
 from wf.compatibility import DEFAULTS, LINKS
 from wf.component import KINDS, MANY, Param
-from wf.errors import UsageError, unknown
+from wf.errors import UsageError, closest, unknown
 from wf.fitting import check as check_fit
 from wf.parameters import convert, takes_several, without_null
 from wf.registry import Entry, Registry
@@ -33,6 +34,9 @@ DEFAULT_USE: dict[str, str] = {
 """The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
 
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
+
+SPLITS = ("train", "validation", "test")
+"""The names of all splits."""
 
 
 def prepare(document: Mapping[str, Any], registry: Registry) -> RunFile:
@@ -75,8 +79,14 @@ def parts_of(
             name = entry.component.name if entry else name_of_live(table["use"])
             parts.append(Part(kind=kind, name=name, entry=entry, watched=_watched(entry, table, plan["monitor"])))
     taken = with_parts(Known(taken=taken), parts).taken
-    own = plan.get("optimizer") != {"use": DEFAULT_USE["optimizer"]} or taken is None or "optimizer" in taken
+    own = not _is_default(plan.get("optimizer")) or taken is None or "optimizer" in taken
     return parts if own else [part for part in parts if part.kind != "optimizer"]
+
+
+def _is_default(optimizer: Any) -> bool:
+    """Whether it is the default one and has no options."""
+    use = optimizer.get("use") if optimizer and len(optimizer) == 1 else None
+    return isinstance(use, str) and use.partition("@")[0] == DEFAULT_USE["optimizer"]
 
 
 def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
@@ -86,6 +96,7 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         UsageError: For an unknown key or name.
     """
     plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
+    _check_monitor(plan["monitor"])
     for kind in MANY:
         if isinstance(document.get(kind), Mapping):
             plan[kind] = _with_full_names(kind, document[kind], registry)
@@ -93,16 +104,21 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         if link not in LINKS:
             raise UsageError(unknown("link", link, LINKS))
     for kind, name in DEFAULT_USE.items():
-        plan[kind] = {"use": name, **plan.get(kind, {})}
+        plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
     _read_dataset_file(plan["dataset"], registry)
     traits = _traits(registry, "dataset", plan["dataset"]["use"])
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": DEFAULT_HOOKS}
     for kind, names in defaults.items():
-        plan[kind] = with_changes(kind, plan.get(kind), names)
+        plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
     for table in plan["hook"]:
         on_error_of(table)
     check_names(plan, registry)
     return plan
+
+
+def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names of several components that wf chooses, see `Registry.own_choice`."""
+    return tuple(registry.own_choice(kind, name) for name in names)
 
 
 def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
@@ -143,11 +159,15 @@ def _check_table(kind: str, table: Any, registry: Registry) -> None:
     current = check_options(entry, options, params)
     for param in params:
         if param.name in current:
-            _check_value(param, without_null(current[param.name]), f"{kind} '{entry.component.name}'", registry)
+            check_value(param, without_null(current[param.name]), f"{kind} '{entry.component.name}'", registry)
 
 
-def _check_value(param: Param, value: Any, owner: str, registry: Registry) -> None:
-    """Refuse a value that certainly does not fit; one that was not written in a run file is left for later."""
+def check_value(param: Param, value: Any, owner: str, registry: Registry) -> None:
+    """Refuse a value that certainly does not fit; one that was not written in a run file is left for later.
+
+    Raises:
+        UsageError: Saying what is wanted.
+    """
     from wf.static import is_exact  # 7 ms, and only where there are options
 
     if param.kind is not None and value is not None and takes_several(param.type):
@@ -160,11 +180,13 @@ def _check_value(param: Param, value: Any, owner: str, registry: Registry) -> No
 
 
 def data_dir() -> Path:
-    """The user's data folder: WF_DATA_DIR, or ``wf`` in the user's cache folder."""
+    """The user's data folder: WF_DATA_DIR, or ``wf`` in the user's cache folder, or one for temporary files."""
     if os.environ.get("WF_DATA_DIR"):
         return Path(os.environ["WF_DATA_DIR"]).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "wf"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "wf"
+    except RuntimeError:  # no home folder
+        return Path(tempfile.gettempdir()) / f"wf-{os.getuid()}"
 
 
 def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
@@ -173,8 +195,8 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
     defaults = DEFAULTS.get(getattr(traits, "targets", None) or "")
     if defaults is None or not all(registry.has("metric", name) for name in defaults.metrics):
         return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
-    loss = {"use": defaults.loss} if registry.has("loss", defaults.loss) else {}
-    metrics = with_changes("metric", plan.get("metric"), defaults.metrics)
+    loss = {"use": registry.own_choice("loss", defaults.loss)} if registry.has("loss", defaults.loss) else {}
+    metrics = with_changes("metric", plan.get("metric"), own_choices(registry, "metric", defaults.metrics))
     return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": metrics}
 
 
@@ -191,11 +213,11 @@ def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -
     """A change of a list with every alias as the name that it stands for, so that they can be compared."""
     options: dict[Any, dict[str, Any]] = {}
     for name, table in change["options"].items():
-        options.setdefault(_full_name(kind, name, registry), {}).update(table)
+        options.setdefault(_name_in_list(kind, name, registry), {}).update(table)
     return {
         "inherit": change["inherit"],
         "tables": [{**table, "use": _full_name(kind, table["use"], registry)} for table in change["tables"]],
-        "remove": [_full_name(kind, name, registry) for name in change["remove"]],
+        "remove": [_name_in_list(kind, name, registry) for name in change["remove"]],
         "options": options,
     }
 
@@ -204,8 +226,23 @@ def _full_name(kind: str, name: Any, registry: Registry) -> Any:
     if not isinstance(name, str) or ":" in name or not registry.has(kind, name.partition("@")[0]):
         return name
     entry = registry.find(kind, name)
-    full = entry.component.name
-    return f"{full}@{entry.provider}" if registry.is_ambiguous(entry.component) else full
+    return registry.full_name(entry)
+
+
+def _name_in_list(kind: str, name: str, registry: Registry) -> str:
+    """The name of a component that is in a run's list; the list says whose it is where several plugins bring it."""
+    names = {entry.component.name for entry in registry.providers(kind, name)}
+    return names.pop() if len(names) == 1 else str(_full_name(kind, name, registry))
+
+
+def _check_monitor(monitor: str) -> None:
+    """Refuse what cannot be a figure, whichever splits and metrics the run turns out to have."""
+    split, _, figure = monitor.partition("/")
+    if split not in SPLITS or not figure:
+        figures = ("loss", *(name for defaults in DEFAULTS.values() for name in defaults.metrics))
+        near = closest(monitor, [f"{split}/{name}" for split in SPLITS for name in dict.fromkeys(figures)])
+        hint = f"\n  did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise UsageError(f"monitor '{monitor}' is not of the form SPLIT/FIGURE{hint}\n  splits: {', '.join(SPLITS)}")
 
 
 def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:

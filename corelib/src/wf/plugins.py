@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -14,6 +15,8 @@ import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +27,24 @@ from wf.component import Catalogue, Component
 from wf.distributions import (
     DamagedMetadataError,
     Distribution,
+    Unreadable,
     builtin_distributions,
     core_version,
     plugin_entry_points,
     unsupported_core,
 )
 from wf.errors import PluginError, UsageError, closest, unknown
-from wf.modules import describe, import_module, is_path, is_there, missing_module, missing_package, normalize
+from wf.modules import (
+    FILE_PREFIX,
+    describe,
+    import_module,
+    is_path,
+    is_there,
+    missing_module,
+    missing_package,
+    normalize,
+)
+from wf.parameters import check_run_values
 from wf.settings import AllowList
 
 HOOKS = ("wf_components",)
@@ -99,7 +113,7 @@ class Selection:
         if found.asked_for or found.distribution is None:
             return None
         name = found.distribution.name
-        lists = [one.place for one in self.allow if not one.allows(name, builtin=normalize(name) in builtin)]
+        lists = [one.title for one in self.allow if not one.allows(name, builtin=normalize(name) in builtin)]
         return f"not in the allow-list of {' and '.join(lists)}" if lists else None
 
 
@@ -171,10 +185,16 @@ def _installed(only: frozenset[str] | None) -> list[_Found]:
             name = f"{name}[{entry.name}]"
         names.add(name)
         text = f"{entry.name} = {entry.value}"
-        found.append(
-            _Found(name=name, module=entry.value, entry_point=text, distribution=distribution, loader=entry.load)
-        )
+        loader = partial(_follow, entry)
+        found.append(_Found(name=name, module=entry.value, entry_point=text, distribution=distribution, loader=loader))
     return found
+
+
+def _follow(entry: EntryPoint | Unreadable) -> Any:
+    """What an entry point names."""
+    if isinstance(entry, EntryPoint) and not entry.pattern.match(entry.value):
+        raise PluginError(f"its entry point '{entry.name} = {entry.value}' is not of the form module or module:attr")
+    return entry.load()
 
 
 def _named(name: str) -> _Found:
@@ -227,7 +247,8 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for what was asked for
             module = found.loader()
             components = _components(manager, module, found.name)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"while plugin '{found.name}' was loaded")
         raise
     except BaseException as error:  # whatever a plugin does, it must not end wf
         return found.record("failed", error=describe(error), fix=_fix(found, error), details=traceback.format_exc())
@@ -257,6 +278,8 @@ def _fix(found: _Found, error: BaseException) -> str:
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:
     """Register a plugin and ask it for its components."""
+    if inspect.isclass(module):
+        raise PluginError(f"{module.__name__} is a class; point the entry point at an instance of it")
     if manager.is_registered(module):
         raise PluginError(f"'{name}' is loaded already, as plugin '{manager.get_name(module)}'")
     manager.register(module, name)
@@ -276,11 +299,18 @@ def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:
     if wrong:
         raise PluginError(unknown("hook", wrong[0], HOOKS).replace("\n ", ";"))
     if not callers:
-        near = unmarked_hooks(module)
-        hint = f"; {near[0]} is there, without the mark" if near else ""
-        raise PluginError(
-            f"{getattr(module, '__name__', module)!r} is no plugin: no function is marked with @hookimpl{hint}"
-        )
+        title = getattr(module, "__name__", module)
+        title = getattr(module, "__file__", title) if str(title).startswith(FILE_PREFIX) else title
+        raise PluginError(f"{title!r} is no plugin: no function is marked with @hookimpl{_hint(module)}")
+
+
+def _hint(module: Any) -> str:
+    """Where the mark or the marked function may have gone, in words."""
+    if near := unmarked_hooks(module):
+        return f"; {near[0]} is there, without the mark"
+    classes = [(name, value) for name, value in getattr(module, "__dict__", {}).items() if inspect.isclass(value)]
+    marked = [name for name, value in classes if any(hasattr(part, "wf_impl") for part in vars(value).values())]
+    return f"; class {marked[0]} has one: point the entry point at an instance of it" if marked else ""
 
 
 def unmarked_hooks(module: Any) -> list[str]:
@@ -294,11 +324,14 @@ def unmarked_hooks(module: Any) -> list[str]:
 
 
 def _checked(components: Any) -> Sequence[Component | Catalogue]:
+    if inspect.iscoroutine(components):
+        components.close()  # nobody will await it
     if not isinstance(components, (list, tuple)):
         raise PluginError(f"wf_components() gave {type(components).__name__}, not a list of components")
     for component in components:
         if not isinstance(component, (Component, Catalogue)):
             raise PluginError(f"wf_components() gave {component!r}, which is neither a Component nor a Catalogue")
+        check_run_values(component, component.params or ())
         if isinstance(component, Catalogue):
             component.names()  # one whose index cannot be read must not fail later, in somebody's listing
     return components

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf.component import KINDS, Catalogue, Component, Param, with_target
+from wf.component import KINDS, MAX_NAME, Catalogue, Component, Param, with_target
 from wf.deprecation import check_name
-from wf.errors import PluginError, UsageError, WfError, article, closest, unknown
+from wf.distributions import builtin_distributions, is_installed
+from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
 from wf.known import is_among, who_brings
 from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
@@ -146,7 +147,8 @@ class Registry:
     """Every component that the loaded plugins bring.
 
     Two plugins may bring the same name: both stay listed, the bare name is an error that names both, and
-    ``name@distribution`` picks one, and so does a pin. No plugin has priority.
+    ``name@distribution`` picks one, and so does a pin. No plugin has priority; only what wf chooses itself, where the
+    user names nothing, is its own (`own_choice`).
 
     Args:
         plugins: What was discovered, those that are not loaded included.
@@ -179,6 +181,10 @@ class Registry:
         settings = load_settings()
         selection = Selection.parse(names, only_builtin=only_builtin, allow=settings.allow)
         return cls(discover(selection), settings.pins)
+
+    def preferring(self, pins: Iterable[Pin]) -> Registry:
+        """The same components, with pins that win over its own."""
+        return Registry(self.plugins, [*pins, *self.pins.values()])
 
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
         if isinstance(component, Catalogue):
@@ -219,7 +225,9 @@ class Registry:
             if not path or not attribute:
                 raise UsageError(f"{kind} '{name}' is not of the form path.py:Attr or package.module:Attr")
             return Entry(Component(kind, _own_name(name), name))
-        bare, _, provider = name.partition("@")
+        bare, at, provider = name.partition("@")
+        if at and not (bare.strip() and provider.strip()):
+            raise UsageError(f"{kind} '{name}' is not of the form NAME or NAME@DISTRIBUTION")
         found = self.providers(kind, bare)
         pin = None if provider else self._pin(kind, bare, found)
         if wanted := provider or (pin.provider if pin else ""):
@@ -263,6 +271,20 @@ class Registry:
     def has(self, kind: str, name: str) -> bool:
         """Whether the name is known, be it of several plugins."""
         return bool(self.providers(kind, name))
+
+    def own_choice(self, kind: str, name: str) -> str:
+        """The name of a component that wf chooses where the user does not: its own one, unless a pin says otherwise."""
+        found = self.providers(kind, name)
+        if len(found) > 1 and self._pin(kind, name, found) is None:
+            builtin = builtin_distributions()
+            found = [entry for entry in found if normalize(entry.distribution) in builtin]
+            return self.full_name(found[0]) if len(found) == 1 else name
+        return self.full_name(self.find(kind, name)) if len(found) > 1 else name
+
+    def full_name(self, entry: Entry) -> str:
+        """A component's name, and its provider where several plugins bring that name."""
+        name = entry.component.name
+        return f"{name}@{entry.provider}" if self.is_ambiguous(entry.component) else name
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, catalogues' members not included."""
@@ -313,7 +335,11 @@ class Registry:
         """Why there is no such component, and what to do: an unknown name, or a plugin that is not loaded."""
         if unloaded := self.unloaded(kind, name, provider):
             return unloaded
+        if pin is not None and pin.made_with:
+            return self._gone(kind, name, pin)
         found = self.providers(kind, name)
+        if pin is None and self._is_absent(provider):
+            return _absent(kind, name, provider, found)
         if not found:
             return UsageError(self._explain_unknown(kind, name))
         if pin is None:
@@ -323,24 +349,56 @@ class Registry:
             f"  available: {_choices(found)}"
         )
 
+    def _is_absent(self, provider: str) -> bool:
+        """Whether no plugin has the name of a provider, or nearly so."""
+        return bool(provider) and not closest(provider, [name for plugin in self.plugins for name in _names_of(plugin)])
+
+    def _gone(self, kind: str, name: str, pin: Pin) -> PluginError:
+        """A run's component is not there any more, whatever else has its name."""
+        plugin = next((plugin for plugin in self.plugins if normalize(pin.provider) in _names_of(plugin)), None)
+        state = "not installed" if plugin is None else f"not loaded ({plugin.status})"
+        if plugin is not None and plugin.status == "ok":
+            state = f"here as {plugin.version or 'a file'}, which does not bring it"
+        return PluginError(
+            f"{kind} '{name}' of this run is that of {pin.made_with}, which is {state}\n"
+            f"  the run: {pin.place}\n  try: {(plugin and plugin.fix) or pin.fix}"
+        )
+
     def _explain_unknown(self, kind: str, name: str) -> str:
         others = [other for other in self.kinds_of(name) if other != kind]
         hints = [f"'{name}' is {article(other)} {other}: use --{other} {name}" for other in others]
         hints += self.not_installed(kind, name)
-        candidates = self.names(kind)
-        aliases = [alias for other, alias in self._aliases if other == kind]
-        if not closest(name, candidates) or "/" in name:
-            candidates += [
-                f"{catalogue.prefix}/{member}"
-                for catalogue, _ in self.catalogues(kind)
-                for member in closest(name.rpartition("/")[2], catalogue.names())
-            ]
+        candidates = [*self.names(kind), *(f"{catalogue.prefix}/..." for catalogue, _ in self.catalogues(kind))]
+        current = [entry.component for entry in self.entries(kind)]
+        aliases = [alias for component in current for alias in component.aliases]
         missing = [plugin for plugin in self.plugins if plugin.status != "ok"]
         if missing:
             states = ", ".join(f"{plugin.name} ({plugin.status})" for plugin in missing)
             hints.append(f"it may be in a plugin that is not loaded: {states}; see wf list-plugins")
         listing = f"see: wf list {kind}   own code: --{kind} path.py:Name"
-        return unknown(kind, name, candidates, "\n  ".join([*hints, listing]), also=aliases)
+        first = self.meant([kind], name)
+        return unknown(kind, name, candidates, "\n  ".join([*hints, listing]), also=aliases, first=first)
+
+    def meant(self, kinds: Iterable[str], name: str) -> list[str]:
+        """The names that an unknown one may stand for though they look otherwise, best first.
+
+        A catalogue's member by its own name alone; what has an old name like it; and members with a name like it where
+        no other component has one.
+        """
+        kinds, bare = list(kinds), name.rpartition("/")[2]
+        families = [catalogue for kind in kinds for catalogue, _ in self.catalogues(kind)]
+        components = [entry.component for kind in kinds for entry in self.entries(kind)]
+        old = {word: component.name for component in components for word in component.deprecated_names}
+        found = [
+            f"{family.prefix}/{member}"
+            for family in families
+            for member in family.names()
+            if plain_word(member) == plain_word(bare)
+        ]
+        found += [old[word] for word in closest(name, old)]
+        if "/" in name or not closest(name, [component.name for component in components]):
+            found += [f"{family.prefix}/{member}" for family in families for member in closest(bare, family.names())]
+        return list(dict.fromkeys(found))
 
 
 def read_kind(word: str) -> str:
@@ -353,6 +411,12 @@ def read_kind(word: str) -> str:
     if kind not in KINDS:
         raise UsageError(unknown("kind", word, KINDS))
     return kind
+
+
+def split_kind(word: str) -> tuple[str, str] | None:
+    """The kind and the name of ``KIND/NAME``; None for a word that is otherwise."""
+    head, slash, name = word.partition("/")
+    return (read_kind(head), name) if slash and name and (head in KINDS or head in PLURALS) else None
 
 
 def entry_of(kind: str, target: Callable[..., Any]) -> Entry:
@@ -373,6 +437,17 @@ def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:
 def _check_not_refused(entry: Entry) -> None:
     if entry.refused:
         raise UsageError(f"{entry.component.kind} '{entry.component.name}' cannot be used: {entry.refused}")
+
+
+def _absent(kind: str, name: str, provider: str, found: Iterable[Entry]) -> PluginError:
+    """A component was asked of a plugin that is not there."""
+    lines = [f"{kind} '{name}' is asked of {provider}, which is not installed", f"try: pip install {provider}"]
+    if is_installed(provider):
+        why = "left out by --only-builtin or WF_DISABLE_PLUGIN_AUTOLOAD, or has no plugin"
+        lines = [f"{kind} '{name}' is asked of {provider}, which is installed, but not loaded", f"it is {why}"]
+    if others := _choices(found):
+        lines.append(f"available: {others}")
+    return PluginError("\n  ".join(lines))
 
 
 def _choices(entries: Iterable[Entry]) -> str:
@@ -399,4 +474,5 @@ def _own_name(text: str) -> str:
     path, _, attribute = text.rpartition(":")
     stem = Path(path).stem if path else ""
     words = "-".join(part for part in (stem, attribute) if part)
-    return "".join(char if char.isascii() and char.isalnum() else "-" for char in words.lower()).strip("-") or "own"
+    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in words.lower())
+    return plain[-MAX_NAME:].strip("-") or "own"

@@ -280,8 +280,8 @@ def _merge_table(kind: str, old: Any, new: Any, notes: list[str]) -> Any:
             )
         return dict(new)
     merged = dict(old)
-    for name, value in new.items():
-        merged[name] = _merge_option(f"{kind}.{name}", merged.get(name), value, notes)
+    for name, value in new.items():  # each goes to the end: of an option's two names the later one counts
+        merged[name] = _merge_option(f"{kind}.{name}", merged.pop(name, None), value, notes)
     return merged
 
 
@@ -319,15 +319,26 @@ def apply_many(
         UsageError: When one of them names nothing in the list.
     """
     names = [table["use"] if isinstance(table, Mapping) else table for table in tables]
-    for name in (*removed, *options):
-        if name not in names:
+    meant = {name: _meant(name, names) for name in (*removed, *options)}
+    for name, found in meant.items():
+        if found not in names:
             hint = "" if name in removed else f"add it: --{kind} +{name}"
             raise UsageError(unknown(f"{kind} of this run", name, [str(name) for name in names], hint))
-    kept = [table for table, name in zip(tables, names, strict=True) if name not in removed]
+    gone = [meant[name] for name in removed]
+    changed: dict[str, dict[str, Any]] = {}
+    for name, table in options.items():
+        changed.setdefault(meant[name], {}).update(table)
+    kept = [table for table, name in zip(tables, names, strict=True) if name not in gone]
     return [
-        {**table, **options.get(table["use"], {})} if isinstance(table, Mapping) and "use" in table else table
+        {**table, **changed.get(table["use"], {})} if isinstance(table, Mapping) and "use" in table else table
         for table in kept
     ]
+
+
+def _meant(name: str, names: Sequence[Any]) -> str:
+    """The one of the names that is meant: itself, or without ``@provider`` the only one of that name."""
+    alike = [one for one in names if isinstance(one, str) and one.partition("@")[0] == name]
+    return alike[0] if len(alike) == 1 and name not in names else name
 
 
 def _check_names(document: Mapping[str, Any]) -> None:

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wf.component import KINDS
 from wf.errors import UsageError, unknown
-from wf.modules import normalize
+from wf.modules import describe, normalize
 
 ENVIRONMENT = "WF_PLUGINS_ALLOW"
 BUILTIN = "builtin"
@@ -33,7 +34,10 @@ KEYS = ("allow", "pin", "check")
 
 @dataclass(frozen=True)
 class AllowList:
-    """The plugins that may be imported: names of distributions, ``*`` for any part of one, ``builtin``."""
+    """The plugins that may be imported: names of distributions, ``*`` for any part of one, ``builtin``.
+
+    One that is there and empty allows none.
+    """
 
     names: tuple[str, ...]
     place: str
@@ -42,7 +46,12 @@ class AllowList:
     def allows(self, distribution: str, *, builtin: bool) -> bool:
         """Whether the plugins of a distribution may be imported."""
         name = normalize(distribution)
-        return any(builtin if word == BUILTIN else fnmatchcase(name, _pattern(word)) for word in self.names)
+        return any(builtin if normalize(word) == BUILTIN else fnmatchcase(name, _pattern(word)) for word in self.names)
+
+    @property
+    def title(self) -> str:
+        """Where it stands, and that it is empty if so."""
+        return self.place if self.names else f"{self.place}, which is empty"
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,10 @@ class Pin:
     provider: str
     place: str
     """Where it stands."""
+    made_with: str = ""
+    """What a run that is there was made with, ``wf-losses 0.1.0``; empty for a setting."""
+    fix: str = ""
+    """What to do where that is not there any more."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,8 @@ class Settings:
     """The tables of ``check``, for ``wf check``."""
     files: tuple[Path, ...] = ()
     """What was read."""
+    missed: tuple[str, ...] = ()
+    """Why a place could not even be looked at: there is no home folder, or no working directory any more."""
 
 
 def load(folder: Path | None = None) -> Settings:
@@ -75,46 +90,67 @@ def load(folder: Path | None = None) -> Settings:
     Raises:
         UsageError: For a file that cannot be read, or an unknown key, naming the file.
     """
-    found = [table for table in (_project(folder or Path.cwd()), _user()) if table is not None]
+    found: list[tuple[str, dict[str, Any]]] = []
+    missed: list[str] = []
+    places: dict[str, Callable[[], list[tuple[str, dict[str, Any]]]]]
+    places = {"project": partial(_project, folder), "user": _user}
+    for place, look in places.items():
+        try:
+            found += look()
+        except (OSError, RuntimeError) as error:
+            missed.append(f"the {place}'s settings could not be looked for: {describe(error)}")
     allow = [AllowList(tuple(table["allow"]), place) for place, table in found if "allow" in table]
-    names = [name.strip() for name in os.environ.get(ENVIRONMENT, "").split(",") if name.strip()]
-    if names:
-        allow.append(AllowList(tuple(names), ENVIRONMENT))
+    if listed := os.environ.get(ENVIRONMENT):
+        names = [name.strip() for name in listed.split(",")]
+        allow.append(AllowList(tuple(filter(None, names)), ENVIRONMENT))
     pins = [pin for place, table in found for pin in _pins(place, table.get("pin", {}))]
     check: dict[str, dict[str, Any]] = {}
     for _, table in reversed(found):
         for key, value in table.get("check", {}).items():
             check.setdefault(key, {}).update(value)
-    return Settings(tuple(allow), tuple(pins), check, tuple(Path(place) for place, _ in found))
+    return Settings(tuple(allow), tuple(pins), check, tuple(Path(place) for place, _ in found), tuple(missed))
 
 
 def user_file() -> Path:
-    """Where the user's settings stand, be they there or not."""
+    """Where the user's settings stand, be they there or not.
+
+    Raises:
+        RuntimeError: Where the user has no home folder.
+    """
     from platformdirs import user_config_path  # 5 ms
 
     return user_config_path("wf", appauthor=False) / "settings.toml"
 
 
-def _project(folder: Path) -> tuple[str, dict[str, Any]] | None:
-    """The table of the nearest pyproject.toml that has one."""
+def _project(folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
+    """The table of the nearest pyproject.toml that has one, and its place."""
+    folder = folder or Path.cwd()
     for parent in (folder, *folder.parents):
         file = parent / "pyproject.toml"
-        if file.is_file() and b"tool.wf" in file.read_bytes():
-            table = _read(file).get("tool", {}).get("wf")
+        if os.path.isfile(file) and b"wf" in _bytes(file):  # few have it, and parsing takes long
+            tool = _read(file).get("tool")
+            table = tool.get("wf") if isinstance(tool, dict) else None
             if table is not None:
-                return str(file), _checked(table, f"[tool.wf] of {file}")
-    return None
+                return [(str(file), _checked(table, f"[tool.wf] of {file}"))]
+    return []
 
 
-def _user() -> tuple[str, dict[str, Any]] | None:
+def _user() -> list[tuple[str, dict[str, Any]]]:
     file = user_file()
-    return (str(file), _checked(_read(file), str(file))) if file.is_file() else None
+    return [(str(file), _checked(_read(file), str(file)))] if file.is_file() else []
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the settings in {file} cannot be read: {error}") from error
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        return tomllib.loads(_bytes(file).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the settings in {file} cannot be read: {error}") from error
 
 
@@ -124,7 +160,8 @@ def _checked(table: Any, place: str) -> dict[str, Any]:
         raise UsageError(f"{place} is {type(table).__name__}, not a table")
     for key in table:
         if key not in KEYS:
-            raise UsageError(unknown("setting", key, KEYS, f"in {place}"))
+            top = "; its keys stand at the top, without [tool.wf]" if key == "tool" else ""
+            raise UsageError(unknown("setting", key, KEYS, f"in {place}{top}"))
     allow = table.get("allow", [])
     if not (isinstance(allow, list) and all(isinstance(name, str) for name in allow)):
         raise UsageError(f"'allow' in {place} must be a list of names of distributions, not {allow!r}")

@@ -17,12 +17,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import wf
-from wf.distributions import CORE, core_version, is_within, supported_range
+from wf.distributions import (
+    CORE,
+    DamagedMetadataError,
+    check_readable,
+    core_version,
+    is_within,
+    supported_range,
+)
+from wf.modules import describe
 from wf.plan import data_dir
 
 Level = Literal["ok", "note", "problem"]
 TIMEOUT_SEC = 120.0
 """How long a process that imports torch may take."""
+NO_START = "cannot be started"
 PROBE = """
 import json, torch
 devices = []
@@ -77,11 +86,20 @@ def wf_itself() -> Finding:
 
 def torch() -> Iterator[Finding]:
     """Whether torch can be imported, is of a supported version, and computes on each accelerator."""
+    try:
+        check_readable()
+    except DamagedMetadataError as damage:  # not torch's own fault
+        message, _, fix = str(damage).partition("\n  try: ")
+        yield Finding(level="problem", check="torch", subject="torch", message=message, fix=fix)
+        return
     allowed = supported_range("torch")
     found, why = in_a_process(PROBE)
     if found is None:
-        absent = "No module named 'torch'" in why
-        fix = f"pip install 'torch{allowed}'" if absent else "pip install --force-reinstall torch"
+        fix = "pip install --force-reinstall torch"
+        if "No module named 'torch'" in why:
+            fix = f"pip install 'torch{allowed}'"
+        elif NO_START in why:
+            fix = "use wf as somebody who may run its Python"
         yield Finding(level="problem", check="torch", subject="torch", message=f"it cannot be imported: {why}", fix=fix)
         return
     if is_within(found["version"], allowed):
@@ -108,6 +126,8 @@ def in_a_process(code: str, *args: str) -> tuple[Any, str]:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_SEC, check=False)
     except subprocess.TimeoutExpired:
         return None, f"no answer after {TIMEOUT_SEC:g} s"
+    except OSError as error:
+        return None, f"{sys.executable} {NO_START}: {describe(error)}"
     if done.returncode < 0:
         return None, f"the process was ended by signal {-done.returncode}"
     if done.returncode or not done.stdout.strip():
@@ -136,7 +156,11 @@ def data_folder() -> Finding:
 
 def runs_folder() -> Finding:
     """The folder of run directories, below the working directory."""
-    folder = Path("runs").absolute()
+    try:
+        folder = Path("runs").absolute()
+    except FileNotFoundError:
+        message = "the working directory is gone"
+        return _folder("problem", "runs-folder", Path("runs"), message, "work in a folder that is there")
     if folder.is_dir() and os.access(folder, os.W_OK):
         number = len(list(folder.glob("*/manifest.json")))
         return _folder("ok", "runs-folder", folder, f"holds {number} run{'' if number == 1 else 's'}")

@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from wf.fields import check_fields
+
 Samples = Literal["any", "vector", "image", "sequence"]
 Targets = Literal["real", "class_index", "binary", "multilabel", "one_hot", "mask"]
 Step = Literal["plain", "closure", "two_step", "create_graph"]
@@ -32,8 +34,15 @@ TARGETS: tuple[str, ...] = Targets.__args__  # type: ignore[attr-defined]  # typ
 PREDICTIONS: tuple[str, ...] = Predictions.__args__  # type: ignore[attr-defined]  # typing hides it
 
 
+class _Declared:
+    """Traits whose values are checked when they are made, so that a wrong one is found out at its declaration."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, type(self).__name__)
+
+
 @dataclass(frozen=True, kw_only=True)
-class LossTraits:
+class LossTraits(_Declared):
     """What a loss wants."""
 
     predictions: Predictions
@@ -45,7 +54,7 @@ class LossTraits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelTraits:
+class ModelTraits(_Declared):
     """What a model is."""
 
     predictions: Predictions = "raw"
@@ -55,7 +64,7 @@ class ModelTraits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetTraits:
+class DatasetTraits(_Declared):
     """What a dataset holds."""
 
     targets: Targets | None = None
@@ -69,7 +78,7 @@ class DatasetTraits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformTraits:
+class TransformTraits(_Declared):
     """What a transform does."""
 
     train_only: bool = False
@@ -81,7 +90,7 @@ class TransformTraits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricTraits:
+class MetricTraits(_Declared):
     """What a metric wants."""
 
     predictions: Literal["raw", "labels", "probs"] = "raw"
@@ -94,7 +103,7 @@ class MetricTraits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerTraits:
+class OptimizerTraits(_Declared):
     """How an optimizer is stepped, built and switched."""
 
     step: Step = "plain"
@@ -120,14 +129,14 @@ class OptimizerTraits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchedulerTraits:
+class SchedulerTraits(_Declared):
     """When a scheduler is stepped."""
 
     interval: Literal["step", "epoch", "evaluation"] = "epoch"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerTraits:
+class TrainerTraits(_Declared):
     """What a trainer can drive."""
 
     steps: tuple[Step, ...] = ("plain",)

@@ -251,6 +251,7 @@ def test_command_line_begins_with_a_loss(wf: Any, tmp_path: Path) -> None:
         (["my-losses", "--kind", "los"], "did you mean 'loss'?"),
         (["wf-losses"], "choose another name"),
         ([], "NAME"),
+        (["l" * 300], "File name too long"),
     ],
 )
 def test_command_line_refuses(wf: Any, tmp_path: Path, words: list[str], message: str) -> None:

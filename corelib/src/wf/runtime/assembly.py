@@ -21,11 +21,11 @@ from wf.cadence import Every
 from wf.errors import UsageError, unknown
 from wf.events import listeners
 from wf.fitting import check as check_fit
-from wf.plan import data_dir, parts_of, with_changes
+from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.registry import Registry
 from wf.rules import Known, Samples
-from wf.runfile import RunFile, on_error_of, options_of
-from wf.runtime.data import SPLITS, Dataset, TensorSamples, parse_split, split_dataset
+from wf.runfile import GENERAL, RunFile, on_error_of, options_of
+from wf.runtime.data import Dataset, TensorSamples, parse_split, split_dataset
 from wf.runtime.device import choose_device
 from wf.runtime.links import Outputs, check_outputs, link_loss
 from wf.runtime.optimizers import param_groups, shown_traits
@@ -114,12 +114,13 @@ class Assembly:
         """The figure that decides what is best.
 
         Raises:
-            UsageError: When it decides and no evaluation yields it.
+            UsageError: When it decides, or the user chose it, and no evaluation yields it.
         """
         monitor: str = self.plan["monitor"]
         splits = [split for split in self.plan["eval_splits"] if split in self.data.splits]
         known = [f"{split}/{name}" for split in splits for name in self.values["directions"]]
-        if self.plan["keep"] == "best" and monitor not in known:
+        matters = self.plan["keep"] == "best" or monitor != GENERAL["monitor"].default
+        if matters and monitor not in known:
             hint = (
                 "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
             )
@@ -154,7 +155,9 @@ class Assembly:
         names = [built.name for built in made]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice and kind != "transform":
-            raise UsageError(f"{kind} '{twice}' is named twice")
+            owners = {built.entry.provider for built in made if built.name == twice and built.entry}
+            why = f", of {' and '.join(sorted(owners))}: a run has one {kind} of a name" if len(owners) > 1 else ""
+            raise UsageError(f"{kind} '{twice}' is named twice{why}")
         self.built[kind], self.plan[kind] = made, [built.table() for built in made]
         return made
 
@@ -205,8 +208,9 @@ class Assembly:
     def _choose_judges(self, targets: str) -> None:
         """Loss and metrics, where none is named."""
         defaults = compatibility.DEFAULTS[targets]
-        self.plan["loss"] = {"use": defaults.loss, **self.plan.get("loss", {})}
-        self.plan["metric"] = with_changes("metric", self.plan.get("metric"), defaults.metrics)
+        loss, metrics = defaults.loss, own_choices(self.registry, "metric", defaults.metrics)
+        self.plan["loss"] = {"use": self.registry.own_choice("loss", loss), **self.plan.get("loss", {})}
+        self.plan["metric"] = with_changes("metric", self.plan.get("metric"), metrics)
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
         """Refuse all that does not fit by what is known by now, the fields of `wf.rules.Known`."""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
+from wf.plan import SPLITS
 from wf.runtime.random import stream
 from wf.traits import Targets
-
-SPLITS = ("train", "validation", "test")
 
 IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"

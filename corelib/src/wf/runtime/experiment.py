@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +21,9 @@ from wf.cadence import Epochs, Every, Steps
 from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
 from wf.hook_failures import HookFailures
 from wf.loop import Loop
-from wf.modules import import_module, is_path
+from wf.modules import import_module, is_path, message_of
 from wf.protocols import Checkpointer, Stateful, Strategy
-from wf.registry import Registry
+from wf.registry import Entry, Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
@@ -146,16 +146,17 @@ class Experiment:
         directory = self._open_directory(resume=resume)
         self._recorder = Recorder(directory.path if directory else None)
         self.loop.hooks = (*self._parts.hooks, self._recorder)
+        step = self.loop.progress.step if state is None else state["progress"]["step"]
         try:
-            if state is not None:
-                self.loop.load_state_dict(state)
-            self._failures.begin(self.loop, directory)
+            self._failures.begin(self.loop, directory, step)
             with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
+                if state is not None:
+                    self.loop.load_state_dict(state)
                 self.loop.run(self.data, self._until())
             if received:
                 raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
         except BaseException as error:
-            self._note_end(directory, status_of(error), str(error) or type(error).__name__)
+            self._note_end(directory, status_of(error), message_of(error) or type(error).__name__)
             raise
         finally:
             self._recorder.close()
@@ -207,7 +208,8 @@ class Experiment:
         """
         if self.run_dir is None or not self.run_dir.exists():
             raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
-        return list(self._parts.builder.build("hook", {"use": "plots", "format": format}).value.draw())
+        plots = self._parts.registry.own_choice("hook", "plots")
+        return list(self._parts.builder.build("hook", {"use": plots, "format": format}).value.draw())
 
     def restore(self, which: str = "latest") -> Experiment:
         """Put back a checkpoint's weights: model, loss and fitted transforms.
@@ -325,7 +327,7 @@ class Experiment:
             "started": _now(),
             "repeatable": self.repeatable,
             "versions": {"wf": wf.__version__, "python": platform.python_version(), "torch": torch.__version__},
-            "components": [_provenance(built) for built in self._parts.all() if built.entry],
+            "components": _provenance(self._parts.builder.made),
             "samples": {split: self.data.num_samples(split) for split in self.data.splits},
             "code": [directory.keep_code(file) for file in sorted(files)],
         }
@@ -426,16 +428,21 @@ def _own_file(built: Built) -> Path | None:
     return Path(file).resolve() if file else None
 
 
-def _provenance(built: Built) -> dict[str, Any]:
-    assert built.entry is not None
-    component, plugin = built.entry.component, built.entry.plugin
-    return {
-        "kind": component.kind,
-        "name": component.name,
-        "target": component.target_name,
-        "distribution": plugin.distribution if plugin else None,
-        "version": plugin.version if plugin else None,
-    }
+def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Where each component came from, once."""
+    records: list[dict[str, Any]] = []
+    for component, plugin in ((entry.component, entry.plugin) for entry in made):
+        record = {
+            "kind": component.kind,
+            "name": component.name,
+            "target": component.target_name,
+            "plugin": plugin.name if plugin else None,
+            "distribution": plugin.distribution if plugin else None,
+            "version": plugin.version if plugin else None,
+        }
+        if record not in records:
+            records.append(record)
+    return records
 
 
 def status_of(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.modules import message_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory
 from wf.runtime.experiment import Experiment, status_of
@@ -93,7 +94,7 @@ def cross_validate(
         try:
             experiment.fit()
         except BaseException as error:
-            parent.update_manifest(status=status_of(error), reason=f"fold {number}: {error}")
+            parent.update_manifest(status=status_of(error), reason=f"fold {number}: {message_of(error)}")
             raise
         figures.append(dict(experiment.metrics))
         epochs, steps = experiment.loop.progress.epoch, experiment.loop.progress.step

@@ -8,6 +8,8 @@ from typing import Any
 
 from wf.building import check_options
 from wf.errors import PluginError, UsageError, unknown
+from wf.parameters import without_null
+from wf.plan import check_value
 from wf.registry import Entry, Registry
 from wf.settings import load as load_settings
 from wf_kit.kit import Case, Result, Subject
@@ -85,18 +87,26 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes) -> 
     cases = []
     for entry in entries:
         key = f"{entry.component.kind}/{entry.component.name}"
-        _check_options(entry, wishes.options.get(key, {}))
+        _check_there(entry, wishes.options.get(key, {}), with_parts)
         subject = Subject(entry, with_parts, wishes.options.get(key), wishes.run.get(key))
         found = [check for check in CHECKS.values() if subject.kind in check.kinds]
         cases += [Case(check, subject, CHECKS, _reason(wishes.skip, key, check.id)) for check in found]
     return cases
 
 
-def _check_options(entry: Entry, options: Mapping[str, Any]) -> None:
-    """Refuse a name that is no option; a target that cannot be imported is found out by the checks."""
-    if options:
-        with contextlib.suppress(PluginError):
-            check_options(entry, options, entry.params())
+def _check_there(entry: Entry, options: Mapping[str, Any], registry: Registry) -> None:
+    """Refuse own code that is not there, a name that is no option, and a value that does not fit.
+
+    A target that cannot be imported is found out by the checks.
+    """
+    with contextlib.suppress(PluginError):
+        if entry.plugin is None:
+            entry.load()
+        given = check_options(entry, options, entry.params()) if options else {}
+        for param in entry.params() if given else ():
+            if param.name in given:
+                owner = f"{entry.component.kind} '{entry.component.name}'"
+                check_value(param, without_null(given[param.name]), owner, registry)
 
 
 def unused_skips(cases: Sequence[Case], skip: Mapping[str, Any]) -> list[str]:

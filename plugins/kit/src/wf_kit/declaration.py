@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
 from typing import Any
 
-from wf.component import KINDS, REQUIRED, Param
+from wf.component import KINDS, MANY, REQUIRED, Param
 from wf.errors import DataError, UsageError
 from wf.modules import is_path
-from wf.parameters import convert
+from wf.parameters import convert, type_name
 from wf.plugins import HEAVY, Plugin
 from wf.traits import CLASSES
 from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
@@ -22,6 +23,8 @@ from wf_kit.making import check_kind, make, values
 ALL = tuple(KINDS)
 LIMIT_MS = 100.0
 REPEATS = 5
+EXAMPLES = {"int": "10", "float": "0.5", "bool": "true"}
+"""Values to try, as one types them, by type."""
 
 
 @check("summary", *ALL, after=(), fix="give the declaration a summary of one line below 100 characters")
@@ -120,9 +123,9 @@ def _check_option(param: Param, owner: str) -> None:
 def made(subject: Subject) -> None:
     """It is made from its options and what a run knows, and is what its kind says."""
     missing = subject.missing()
-    if missing and subject.kind == "dataset":
-        raise NotHere(f"{_options(missing)} must say where its data are")
-    expect(not missing, f"{_options(missing)} must be given, and the kit cannot know a value to try")
+    if missing:
+        must = "say where its data are" if subject.kind == "dataset" else "be given"
+        raise NotHere(f"{_options(missing)} must {must}; with a value to try: {_line(subject, missing)}")
     with values(subject) as known:
         try:
             value = make(subject, known)
@@ -131,6 +134,19 @@ def made(subject: Subject) -> None:
                 raise
             raise NotHere(f"its data are not here: {str(error).splitlines()[0]}") from error
         check_kind(subject, value)
+
+
+def _line(subject: Subject, names: list[str]) -> str:
+    """What to type to give values for some options."""
+    start = f"{subject.kind}.{subject.component.name}" if subject.kind in MANY else subject.kind
+    return " ".join(f"--{start}.{name} {_example(subject.param(name))}" for name in names)
+
+
+def _example(param: Param | None) -> str:
+    """A value of an option's type, as one types it."""
+    words = re.findall(r"\w+", type_name(param.type)) if param else []
+    value = next((EXAMPLES[word] for word in words if word in EXAMPLES), "VALUE")
+    return f"'[{value}]'" if words[:1] in (["list"], ["tuple"], ["Sequence"]) else value
 
 
 def _options(names: list[str]) -> str:

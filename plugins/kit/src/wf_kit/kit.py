@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wf.component import REQUIRED, Param
-from wf.modules import is_path
+from wf.modules import is_path, message_of
 from wf.parameters import parameters
 from wf.registry import Entry, Registry
 
@@ -105,19 +105,13 @@ class Subject:
         self.entry, self.registry = entry, registry
         self.component, self.kind, self.traits = entry.component, entry.component.kind, entry.component.traits
         self.run = dict(run or {})
+        self.use = _use(entry)
+        """What a run file says to name it, whatever else has that name and wherever the run is."""
         self._given = dict(options or {})
         self._results: dict[str, Result] = {}
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.component.name}"
-
-    @property
-    def use(self) -> str:
-        """What a run file says to name it, whatever else has that name and wherever the run is."""
-        if self.entry.plugin is not None:
-            return f"{self.component.name}@{self.entry.plugin.name}"
-        path, _, attribute = self.component.target_name.rpartition(":")
-        return f"{Path(path).expanduser().resolve()}:{attribute}" if is_path(path) else self.component.target_name
 
     @cached_property
     def params(self) -> tuple[Param, ...]:
@@ -203,9 +197,16 @@ class Case:
             raise AssertionError(f"{self}: {result.message}\n  {result.fix}")
 
 
+def _use(entry: Entry) -> str:
+    if entry.plugin is not None:
+        return f"{entry.component.name}@{entry.plugin.name}"
+    path, _, attribute = entry.component.target_name.rpartition(":")
+    return f"{Path(path).expanduser().resolve()}:{attribute}" if is_path(path) else entry.component.target_name
+
+
 def told(error: BaseException) -> str:
     """An error in one line, with what was noted on it."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    text = f"{type(error).__name__}: {message_of(error)}".rstrip(": ")
     return " ".join("; ".join([text, *getattr(error, "__notes__", [])]).split())
 
 

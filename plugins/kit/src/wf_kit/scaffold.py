@@ -90,12 +90,19 @@ def new_package(name: str, kinds: Sequence[str], folder: Path | None = None) -> 
     """
     name = check_name(name)
     folder = Path(name) if folder is None else folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if _is_taken(folder):
         raise UsageError(f"{folder} exists and is not an empty folder\n  choose another one: --output DIR")
     examples = [example for example in read_examples() if example.kind in kinds]
     texts = render(name, examples)
     _write(texts, folder)
     return Package(name, folder, tuple(texts), tuple(examples))
+
+
+def _is_taken(folder: Path) -> bool:
+    try:
+        return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise DataError(f"cannot write {folder}: {error.strerror}\n  choose another place: --output DIR") from error
 
 
 def check_name(name: str) -> str:

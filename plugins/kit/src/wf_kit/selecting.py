@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from wf.component import KINDS
+from wf.distributions import GROUP, is_installed
 from wf.errors import PluginError, UsageError, unknown
 from wf.modules import normalize
 from wf.plugins import Plugin
@@ -119,12 +121,32 @@ def _unknown(registry: Registry, word: str) -> Entry:
     for kind in KINDS:
         if (error := registry.unloaded(kind, word)) is not None:
             raise error
+    _check_elsewhere(word)
     names = [plugin.name for plugin in registry.plugins]
     names += [name for kind in KINDS for name in registry.names(kind)]
     hints = [hint for kind in KINDS for hint in registry.not_installed(kind, word)]
     raise UsageError(
         unknown("plugin or component", word, names, "\n  ".join([*hints, "see: wf list-plugins, wf list"]))
     )
+
+
+def _check_elsewhere(word: str) -> None:
+    """Refuse what is there, but is neither a plugin nor a component by that name."""
+    path = Path(word).expanduser()
+    if path.is_dir():
+        folder = word if word.startswith((".", "/", "~")) else f"./{word}"
+        raise UsageError(
+            f"'{word}' is a folder\n  install the package in it, and check it by its name: pip install {folder}"
+        )
+    if path.is_file():
+        raise UsageError(
+            f"'{word}' is a file\n  check the plugin in it: wf check {path.stem} -p {word}\n"
+            f"  or a component in it: wf check KIND {word}:NAME"
+        )
+    if is_installed(word):
+        raise UsageError(
+            f"'{word}' is installed and no plugin: it has no entry point in the group '{GROUP}'\n  see: wf list-plugins"
+        )
 
 
 def _merged(under: Table, over: Table) -> dict[str, dict[str, Any]]:

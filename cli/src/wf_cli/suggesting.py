@@ -1,0 +1,41 @@
+"""What an unknown option of ``wf run`` may have meant: a component, a component's own option, or another word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import click
+
+from wf.component import MANY
+from wf.errors import WfError, closest, plain_word
+from wf.plan import DEFAULT_USE
+from wf.registry import Registry
+from wf_cli.arguments import ADD
+from wf_cli.common import registry_quietly
+
+
+def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
+    """The options that an unknown one may stand for, best first.
+
+    Args:
+        ctx: Of the command.
+        option: The unknown option, as ``--early-stopping``.
+        words: The line, which names components.
+    """
+    word, registry = option.lstrip("-"), registry_quietly(ctx)
+    components = [f"--{kind} {ADD if kind in MANY else ''}{word}" for kind in registry.kinds_of(word)]
+    names = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
+    near = closest(word, [name.lstrip("-") for name in names if name.startswith("--")])
+    return components or [*_own_options(registry, word, words), *(f"--{name}" for name in near)]
+
+
+def _own_options(registry: Registry, word: str, words: Sequence[str]) -> Iterator[str]:
+    """The options of that name of the components that the line chooses, or that are chosen without it."""
+    named = dict(pairwise(words))
+    for kind, default in DEFAULT_USE.items():
+        try:
+            params = registry.find(kind, named.get(f"--{kind}", default)).params_unloaded() or ()
+        except WfError:
+            continue
+        yield from (f"--{kind}.{param.name}" for param in params if plain_word(param.name) == plain_word(word))
