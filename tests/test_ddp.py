@@ -104,15 +104,31 @@ def test_evaluate_in_one_process(wf: Any, shared: Any) -> None:
                 assert value == together[name]
 
 
-def test_a_shared_step_is_that_of_the_whole_batch(wf: Any, tmp_path: Path) -> None:
+PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(("--optimizer", "sgd"), id="plain"),
+        pytest.param((*PROTOCOLS, "--optimizer", "polyak", "--trainer.freeze", "backbone"), id="closure, frozen"),
+    ],
+)
+def test_a_shared_step_is_that_of_the_whole_batch(wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]) -> None:
     """Two processes with batches of 20 make the update of one process with the 40 samples."""
-    plan = ("--no-shuffle", "--steps", 3, "--optimizer", "sgd", "--quiet")
+    plan = ("--no-shuffle", "--steps", 3, *optimizer, "--quiet")
     done = torchrun(tmp_path, "run", *plan, "--batch-size", 20, "--strategy", "ddp", "--name", "two")
     assert done.returncode == 0, done.stderr
     assert wf("run", *plan, "--batch-size", 40, "--name", "one").code == 0
     two, one = (weights(tmp_path / "runs" / name) for name in ("two", "one"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
+
+
+def test_optimizers_that_differentiate_gradients_train_in_one_process(tmp_path: Path) -> None:
+    done = torchrun(tmp_path, "run", *PROTOCOLS, "--optimizer", "create-graph", "--strategy", "ddp", "--steps", 3)
+    assert done.returncode != 0
+    assert "several processes share gradients without their graphs" in done.stderr
 
 
 FAILING = """

@@ -651,6 +651,7 @@ def test_the_best_need_a_figure_that_there_is() -> None:
     eval_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
     checkpoint_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
     known=st.booleans(),
+    final_splits=st.sampled_from([(), ("train", "validation")]),
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     num_batches: int,
@@ -660,13 +661,15 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     eval_every: Every | None,
     checkpoint_every: Every | None,
     known: bool,
+    final_splits: tuple[str, ...],
 ) -> None:
     cadences: dict[str, Any] = {"log_every": log_every, "eval_every": eval_every, "checkpoint_every": checkpoint_every}
     data, until = Data(num_batches, known=known), Epochs(num_epochs)
 
     def run(state: Any, stop_at: int | None) -> tuple[Loop, Log, Checkpointer]:
         log, checkpointer = Log(stop_at=stop_at), Checkpointer()
-        loop = Loop(Trainer(), Evaluator(), checkpointer, [log], **cadences)
+        splits = final_splits if stop_at is None else ()  # as a signal stops a run
+        loop = Loop(Trainer(), Evaluator(), checkpointer, [log], final_splits=splits, **cadences)
         if state is not None:
             loop.load_state_dict(state)
         return loop.run(data, until), log, checkpointer

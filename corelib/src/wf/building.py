@@ -126,6 +126,21 @@ class Builder:
         self.made.append(entry)
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
 
+    def options(self, entry: Entry, table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        """Some of an entry's options as its target gets them from a table, defaults included.
+
+        Raises:
+            UsageError: For an unknown option or a value that does not fit.
+        """
+        params = self.params(entry)
+        given = check_options(entry, {name: value for name, value in table.items() if name != "use"}, params)
+        owner = f"{entry.component.kind} '{entry.component.name}'"
+        known = {param.name: param for param in params}
+        return {
+            name: self._given(known[name], given[name], owner)[0] if name in given else known[name].default
+            for name in names
+        }
+
     def _arguments(self, entry: Entry, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the target is called with, and what of it was chosen rather than filled in."""
         component, params = entry.component, self.params(entry)

@@ -209,6 +209,7 @@ class Loop:
         return {
             "progress": asdict(self.progress),
             "metrics": dict(self.metrics),
+            "evaluated_at": dict(self._evaluated_at),
             "best": self.best,
             "losses": asdict(self._losses),
             "parts": {name: self._state_of(part) for name, part in self._stateful().items()},
@@ -238,7 +239,7 @@ class Loop:
                 self._load(here[name], there[name])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
-        self._evaluated_at = {}
+        self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
         self._saved_at = (self.progress.epoch, self.progress.step)
 
     def _stateful(self) -> dict[str, Stateful]:

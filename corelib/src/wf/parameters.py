@@ -33,10 +33,11 @@ RUN_VALUES: dict[str, str] = {
     "class_names": "list[str]: one a class",
     "class_counts": "list[int]: train samples of each class",
     "feature_names": "list[str]: one an input column",
+    "vocab_size": "int: tokens of the vocabulary, where inputs are tokens",
     "model": "torch.nn.Module: the model as it is trained",
     "params": "list[Parameter]: the trainable parameters of model and loss",
-    "param_groups": "list[dict]: params in two groups: hidden=True, the weight matrices and kernels between the first "
-    "and the last layer; hidden=False, all others",
+    "param_groups": "list[dict]: params in two groups: hidden=True, the matrices and kernels of all layers "
+    "but the last; hidden=False, all others",
     "loss": "the loss, links included: called with (predictions, targets)",
     "optimizer": "torch.optim.Optimizer",
     "optimizer_traits": "OptimizerTraits: how the optimizer is stepped",

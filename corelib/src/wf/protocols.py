@@ -35,7 +35,9 @@ class Trainer(Protocol):
     """One training step. Called by the loop, once a batch.
 
     It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer, and
-    ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``.
+    ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``. Its class may have a static
+    method ``prepare_model(model, ...)``, called with the bare model and those of the trainer's options that it names,
+    before the strategy gets the model and the optimizer its parameters: what it freezes is not trained.
     """
 
     def train_step(self, batch: Any) -> Any:

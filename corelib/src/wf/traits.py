@@ -15,7 +15,7 @@ Kinds of *predictions*:
 
 - ``raw``: unbounded scores: the numbers themselves for a regression, logits for a classification
 - ``real``, ``logits``, ``log_probs``, ``probs``: just that
-- ``embeddings``: float ``[N, D]``
+- ``embeddings``: float ``[N, D]``, of any D; a loss that wants them makes them of what a ``raw`` model gives
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Literal
 
 from wf.fields import check_fields
 
-Samples = Literal["any", "vector", "image", "sequence"]
+Samples = Literal["any", "numbers", "vector", "image", "video", "sequence", "tokens"]
 Targets = Literal["real", "class_index", "binary", "multilabel", "one_hot", "mask"]
 Step = Literal["plain", "closure", "two_step", "create_graph"]
 Predictions = Literal["raw", "real", "logits", "log_probs", "probs", "embeddings"]
@@ -60,7 +60,11 @@ class ModelTraits(_Declared):
     predictions: Predictions = "raw"
     """What it gives out."""
     inputs: Samples = "any"
-    """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``sequence [T]`` or ``[T, F]``."""
+    """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``video [C, T, H, W]``, ``sequence [T]`` or
+    ``[T, F]``, ``tokens [T]``: int64 indices of a vocabulary; ``numbers``: all of these but tokens."""
+    per: Literal["any", "sample", "pixel"] = "any"
+    """What it predicts for: each sample, ``[N, num_outputs]``, or each pixel, ``[N, num_outputs, H, W]``, as masks
+    need; ``any`` when that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ class DatasetTraits(_Declared):
 
     targets: Targets | None = None
     """Its targets; None when they depend on the file or on an option."""
-    inputs: Literal["vector", "image", "sequence"] | None = None
+    inputs: Literal["vector", "image", "video", "sequence", "tokens"] | None = None
     """Its samples, see `ModelTraits`; None when they depend on the file or on an option."""
     transforms: tuple[str, ...] = ()
     """Transforms that are applied when the user names none."""

@@ -27,6 +27,7 @@ from wf.registry import Entry, Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
+from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.random import TrainStream
 
@@ -183,19 +184,17 @@ class Experiment:
             batches = [batch.inputs for batch in self.data.batches(inputs)]
         else:
             batches = list(self.data.prepare(inputs).split(self.data.batch_size))
-        model, was_training = self.model, self.model.training
-        model.eval()
-        with torch.inference_mode(), self._naming_culprit():
-            outputs = torch.cat([model(batch) for batch in batches])
-        model.train(was_training)
+        with evaluated(self.model), torch.inference_mode(), self._naming_culprit():
+            outputs = torch.cat([self.model(batch) for batch in batches])
         return outputs.cpu().clone()
 
     def labels(self, predictions: Tensor) -> list[str] | None:
-        """The class names of predictions ``[N, ...]``, None for a regression."""
-        if self.data.targets not in ("class_index", "binary"):
+        """The class names of predictions ``[N, ...]``, None for a regression and for embeddings."""
+        outputs = self._parts.values["outputs"]
+        if self.data.targets not in ("class_index", "binary") or outputs.predictions == "embeddings":
             return None
         names = self.data.class_names or ("0", "1")
-        return [names[index] for index in self._parts.values["outputs"].labels(predictions).tolist()]
+        return [names[index] for index in outputs.labels(predictions).tolist()]
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory; returns the files.

@@ -20,19 +20,17 @@ def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[
         params: The trainable ones.
 
     Returns:
-        ``{"params": [...], "hidden": True}``, the weights of two or more dimensions between the first and the last such
-        one of the model, without embeddings; and ``{"params": [...], "hidden": False}``, all others. The order is that
+        ``{"params": [...], "hidden": True}``, the model's weights of two or more dimensions, without embeddings and the
+        last one, which gives the predictions; and ``{"params": [...], "hidden": False}``, all others. The order is that
         in which the model registers them, which for the usual model is that of its layers.
     """
-    weights: list[Tensor] = [
+    weights = [
         parameter
         for module in model.modules()
         for name, parameter in module.named_parameters(recurse=False)
-        if "weight" in name and parameter.ndim >= 2
+        if "weight" in name and parameter.ndim >= 2 and not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
     ]
-    outer = [*weights[:1], *weights[-1:]]  # a weight that is tied may stand in the middle too
-    outer += [module.weight for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))]
-    hidden = {id(parameter) for parameter in weights} - {id(parameter) for parameter in outer}
+    hidden = {id(parameter) for parameter in weights[:-1] or weights}
     return [
         {"params": [parameter for parameter in params if (id(parameter) in hidden) is flag], "hidden": flag}
         for flag in (True, False)

@@ -7,6 +7,8 @@ The order of an epoch is a function of (seed, epoch); a sample's augmentation is
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,14 +66,14 @@ def _shift(bits: Tensor, count: int) -> Tensor:
 class TrainStream:
     """The state of torch's own generators, which dropout and the like draw from, for checkpoints."""
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """The state of the CPU's generator and of each accelerator's."""
-        states: dict[str, object] = {"cpu": torch.get_rng_state()}
+        states: dict[str, Any] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             states["cuda"] = torch.cuda.get_rng_state_all()
         return states
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put the generators back."""
         torch.set_rng_state(state["cpu"])
         if "cuda" in state and torch.cuda.is_available():

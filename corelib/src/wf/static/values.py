@@ -40,6 +40,7 @@ IMPORTED = (
     "wf.component",
     "wf.events",
     "wf.protocols",
+    "wf.traits",
 )
 """Modules whose names are taken as they are; importing them costs little."""
 

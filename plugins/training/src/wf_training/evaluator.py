@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from wf.protocols import Strategy
 from wf.runtime import Batch, Metric
 from wf.runtime.links import Outputs, total_weight
+from wf.runtime.modes import evaluated
 from wf.runtime.serving import RunData
 
 
 class DefaultEvaluator:
     """Loss and metrics over a split, in inference mode, accumulated on the device and read once.
 
-    The training generators and the model's mode are left as they were.
+    The training generators and the modes of the model's modules are left as they were.
 
     Args:
         model: The model as it is trained.
@@ -53,15 +54,12 @@ class DefaultEvaluator:
         Raises:
             UsageError: When there is no such split.
         """
-        was_training = self._model.training
         generators = _generators()
         self._share_buffers()
-        self._model.eval()
         try:
-            with torch.inference_mode():
+            with evaluated(self._model), torch.inference_mode():
                 figures = self._accumulate(split)
         finally:
-            self._model.train(was_training)
             _restore(generators)
         return _read(figures)
 

@@ -15,7 +15,7 @@ def wf_components() -> list[Component]:
             "supervised",
             "wf_training.trainer:SupervisedTrainer",
             "forward, loss, backward, step",
-            traits=TrainerTraits(steps=("plain",)),
+            traits=TrainerTraits(steps=("plain", "closure", "two_step", "create_graph")),
         ),
         Component(
             "evaluator",

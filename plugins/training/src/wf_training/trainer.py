@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from wf import FromRun
 from wf.errors import UsageError, unknown
+from wf.protocols import Strategy
 from wf.runtime import Batch
+from wf.traits import OptimizerTraits
+from wf_training.freezing import freeze as frozen_parts
+from wf_training.steps import UPDATES
 
 if TYPE_CHECKING:
     from wf import Loop
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 class SupervisedTrainer:
     """Trains a model on (inputs, targets) by backpropagation: forward, loss, backward, step.
 
-    Its bits are those of the hand-written loop.
+    Its bits are those of the hand-written loop. Optimizers of other step protocols have theirs in `wf_training.steps`.
 
     Args:
         model: The model as it is trained.
@@ -28,10 +33,18 @@ class SupervisedTrainer:
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
         monitor: The figure that a scheduler of interval ``evaluation`` is given, unless it has a `monitor` of its own.
+        optimizer_traits: How the optimizer is stepped; None for a plain one.
+        strategy: Where several processes train together.
+        freeze: Submodules that are not trained, by name, as ``layer1`` or ``[layer1, layer2.0]``; ``backbone``: all but
+            the head. They stay in evaluation mode, so that what is frozen does not change: a batch norm uses and keeps
+            its running means, and there is no dropout in them.
+
+    Raises:
+        UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
     """
 
     before_update: Sequence[Callable[[], None]] = ()
-    """Called between the backward pass and the optimizer's step; the loop fills it."""
+    """Called whenever gradients have been computed, before the optimizer uses them; the loop fills it."""
 
     def __init__(
         self,
@@ -41,13 +54,25 @@ class SupervisedTrainer:
         scheduler: LRScheduler | None,
         scheduler_interval: str,
         monitor: str,
+        optimizer_traits: Annotated[OptimizerTraits | None, FromRun("optimizer_traits")] = None,
+        strategy: Annotated[Strategy | None, FromRun("strategy")] = None,
+        freeze: str | list[str] | None = None,
     ) -> None:
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.model, self.loss, self.optimizer, self.strategy = model, loss, optimizer, strategy
+        self._frozen = self.prepare_model(model if strategy is None else strategy.bare(model), freeze)
         self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
         self._interval = scheduler_interval
         self._monitor: str = getattr(scheduler, "monitor", monitor)
         self._watches = scheduler is not None and scheduler_interval == "evaluation"
         self._each_step = scheduler if scheduler_interval == "step" else None
+        step = "plain" if optimizer_traits is None else optimizer_traits.step
+        _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
+        self._update = UPDATES.get(step)
+
+    @staticmethod
+    def prepare_model(model: nn.Module, freeze: str | list[str] | None) -> list[nn.Module]:
+        """Freeze parts of the model; gives those that stay in evaluation mode. See `wf.protocols.Trainer`."""
+        return frozen_parts(model, freeze)
 
     def train_step(self, batch: Batch) -> Tensor:
         """Make one update.
@@ -58,12 +83,15 @@ class SupervisedTrainer:
         Returns:
             The loss before the update, 0-d, detached, on its device.
         """
-        loss = self.loss(self.model(batch.inputs), batch.targets)
-        self.optimizer.zero_grad()
-        loss.backward()
-        for listen in self.before_update:
-            listen()
-        self.optimizer.step()
+        if self._update is not None:
+            loss = self._update(self, batch)
+        else:
+            loss = self.loss(self.model(batch.inputs), batch.targets)
+            self.optimizer.zero_grad()
+            loss.backward()
+            for listen in self.before_update:
+                listen()
+            self.optimizer.step()
         if self._each_step is not None:
             self._each_step.step()
         return loss.detach()
@@ -73,12 +101,14 @@ class SupervisedTrainer:
         return torch.stack(list(losses)).tolist() if losses else []
 
     def on_run_start(self, run: Loop) -> None:
-        """Switch the model to training.
+        """Switch the model to training, but for what is frozen.
 
         Raises:
             UsageError: When the scheduler watches a split that the run does not evaluate.
         """
         self.model.train()
+        for module in self._frozen:
+            module.eval()
         split = self._monitor.partition("/")[0]
         evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
         if self._watches and split not in evaluated:
@@ -104,3 +134,14 @@ class SupervisedTrainer:
         """Step a scheduler that counts epochs."""
         if self._scheduler is not None and self._interval == "epoch":
             self._scheduler.step()
+
+
+def _check_step(step: str, num_processes: int) -> None:
+    """Refuse a step protocol that is not known, or not possible."""
+    if step not in ("plain", *UPDATES):
+        raise UsageError(unknown("optimizer step", step, ["plain", *UPDATES]))
+    if step == "create_graph" and num_processes > 1:
+        raise UsageError(
+            "the optimizer differentiates gradients, and several processes share gradients without their graphs:\n"
+            "  their weights would drift apart; train in one process, or with another optimizer"
+        )

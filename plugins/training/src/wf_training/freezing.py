@@ -1,0 +1,88 @@
+"""Parts of a model that are not trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from wf.errors import UsageError, unknown
+
+BACKBONE = "backbone"
+
+
+def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:
+    """Keep parts of a model from being trained: their parameters get no gradients.
+
+    The modules that are given back are to be kept in evaluation mode, so that what is frozen is one and the same
+    function in every step. In training mode a frozen batch norm would normalize by the batch, and its running means
+    would drift away from the weights that were trained with them.
+
+    Args:
+        model: The model itself, without what a strategy puts around it.
+        names: Of submodules, each with all below it, or of parameters. ``backbone`` stands for all but the head, unless
+            there is a submodule of this name.
+
+    Raises:
+        UsageError: For a name that there is not, or when nothing is left to train.
+    """
+    listed = [names] if isinstance(names, str) else names or []
+    frozen = [module for name in listed for module in _freeze_one(model, name)]
+    if listed and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(f"trainer option 'freeze': {', '.join(listed)}: that is all of the model, nothing is trained")
+    return frozen
+
+
+def head_of(model: nn.Module) -> list[nn.Module]:
+    """The layers that give the predictions: those that the model names itself, or else the last one with weights.
+
+    ``get_classifier`` is timm's name for it. The order of layers is that in which the model registers them.
+    """
+    named: Any = getattr(model, "get_classifier", None)
+    if callable(named):
+        found = named()
+        return [one for one in (found if isinstance(found, tuple) else (found,)) if isinstance(one, nn.Module)]
+    return [module for module in model.modules() if _has_weights(module)][-1:]
+
+
+def _freeze_one(model: nn.Module, name: str) -> list[nn.Module]:
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters(remove_duplicate=False))
+    if name and name in modules:
+        modules[name].requires_grad_(False)
+        return [modules[name]]
+    if name in parameters:
+        parameters[name].requires_grad_(False)
+        return []
+    if name == BACKBONE:
+        return _freeze_backbone(model)
+    top = [BACKBONE, *(child for child, _ in model.named_children())]
+    raise UsageError(
+        unknown("module", name, top, "trainer option 'freeze'", of="the model", also=[*modules, *parameters])
+    )
+
+
+def _freeze_backbone(model: nn.Module) -> list[nn.Module]:
+    """Freeze all but the head.
+
+    No module without parameters and buffers is given back: a layer of dropout before the head is for the head.
+    """
+    kept = {id(parameter) for module in head_of(model) for parameter in module.parameters()}
+    frozen = [parameter for parameter in model.parameters() if id(parameter) not in kept]
+    if not frozen:
+        raise UsageError("trainer option 'freeze': the model has no backbone, it is all head")
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return [module for module in model.modules() if _has_state(module) and not _ids(module) & kept]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    own = module.named_parameters(recurse=False)
+    return any("weight" in name and parameter.ndim >= 2 for name, parameter in own)
+
+
+def _has_state(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
+
+
+def _ids(module: nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters()}

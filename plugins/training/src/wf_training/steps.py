@@ -1,0 +1,131 @@
+"""How a batch becomes an update, by the step protocol of the optimizer: see `wf.traits.OptimizerTraits`.
+
+The plain protocol stands in the trainer itself; these are the others.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.runtime import Batch
+from wf.runtime.random import TrainStream
+
+if TYPE_CHECKING:
+    from wf_training.trainer import SupervisedTrainer
+
+
+def closure(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+    """The optimizer evaluates the batch as often as it likes."""
+    evaluate = Evaluation(trainer, batch)
+    step: Any = trainer.optimizer.step  # torch's stubs want a closure of a float
+    step(evaluate)
+    return evaluate.first
+
+
+def two_step(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+    """The optimizer finds the gradients ready, and evaluates the batch once more at other weights."""
+    evaluate = Evaluation(trainer, batch)
+    evaluate()
+    step: Any = trainer.optimizer.step
+    step(evaluate)
+    return evaluate.first
+
+
+def create_graph(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+    """The gradients come with the graph that a second derivative needs."""
+    evaluate = Evaluation(trainer, batch, create_graph=True)
+    evaluate()
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=True)  # a parameter and its gradient's graph hold each other
+    return evaluate.first
+
+
+UPDATES: dict[str, Callable[[SupervisedTrainer, Batch], Tensor]] = {
+    "closure": closure,
+    "two_step": two_step,
+    "create_graph": create_graph,
+}
+"""What makes one update, by protocol; each gives the loss before it, detached."""
+
+
+class Evaluation:
+    """Computes loss and gradients of one batch, over and over with the same random numbers.
+
+    The first evaluation is an ordinary one. Each later one draws the random numbers of the first, and leaves generators
+    and buffers (running means, ...) as it found them. Of several processes each one evaluates its own batch, and all
+    get the mean of their losses: an optimizer decides by it, and must decide alike in all of them.
+
+    Args:
+        trainer: Has model, loss, optimizer and those who are told of new gradients.
+        batch: What is evaluated.
+        create_graph: Keep the graph of the gradients.
+    """
+
+    def __init__(self, trainer: SupervisedTrainer, batch: Batch, *, create_graph: bool = False) -> None:
+        self._trainer, self._batch, self._create_graph = trainer, batch, create_graph
+        self._random: dict[str, Any] | None = None
+        self.first: Tensor
+        """The loss of the first evaluation, detached."""
+
+    def __call__(self) -> Tensor:
+        """Clear the gradients, compute loss and gradients, and tell of them; gives the loss, detached."""
+        if self._random is None:
+            self._random = TrainStream().state_dict()
+            self.first = self._evaluate()
+            return self._shared(self.first)
+        return self._shared(self._again(self._random))
+
+    def _again(self, random: dict[str, Any]) -> Tensor:
+        stream = TrainStream()
+        present, buffers = stream.state_dict(), self._buffers()
+        stream.load_state_dict(random)
+        try:
+            return self._evaluate()
+        finally:
+            stream.load_state_dict(present)
+            with torch.no_grad():
+                for module, name, buffer, value in buffers:
+                    buffer.copy_(value)
+                    setattr(module, name, buffer)  # a module may have put another tensor in its place
+
+    def _buffers(self) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
+        """Every buffer of model and loss: whose it is, its name, itself, and its present values."""
+        parts = [part for part in (self._trainer.model, self._trainer.loss) if isinstance(part, nn.Module)]
+        modules = [module for part in parts for module in part.modules()]
+        return [
+            (module, name, buffer, buffer.clone())
+            for module in modules
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
+
+    def _shared(self, loss: Tensor) -> Tensor:
+        strategy = self._trainer.strategy
+        if strategy is None or strategy.world_size == 1:
+            return loss
+        total: Tensor = strategy.sum([loss])[0]
+        return total / strategy.world_size
+
+    @torch.enable_grad()
+    def _evaluate(self) -> Tensor:
+        trainer, batch = self._trainer, self._batch
+        trainer.optimizer.zero_grad()
+        loss = trainer.loss(trainer.model(batch.inputs), batch.targets)
+        if self._create_graph:
+            _backward_with_graph(loss)
+        else:
+            loss.backward()
+        for listen in trainer.before_update:
+            listen()
+        return loss.detach()
+
+
+def _backward_with_graph(loss: Tensor) -> None:
+    with warnings.catch_warnings():
+        # It warns of the cycle of parameter and gradient, and says to reset the gradients: `create_graph` does.
+        warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True", category=UserWarning)
+        loss.backward(create_graph=True)

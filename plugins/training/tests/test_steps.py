@@ -1,0 +1,222 @@
+"""The step protocols: each gives the bits of a hand-written loop, and later evaluations leave no trace."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from step_protocols import Curvature, Sharpness
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
+
+from wf import Epochs, Loop
+from wf.traits import OptimizerTraits
+from wf_training.plugin import wf_components
+from wf_training.steps import UPDATES
+from wf_training.trainer import SupervisedTrainer
+
+X = torch.linspace(-1, 1, 12).reshape(6, 2)
+Y = X.sum(1, keepdim=True) ** 2
+
+
+class Noisy(torch.optim.SGD):
+    """Draws random numbers of its own between two evaluations."""
+
+    drawn: list[Tensor]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        assert closure is not None
+        closure()
+        self.drawn.append(torch.rand(1))
+        closure()
+        super().step()
+
+
+def network(dropout: float = 0.0, *, norm: bool = False) -> nn.Sequential:
+    torch.manual_seed(3)
+    middle: list[nn.Module] = [nn.BatchNorm1d(4)] if norm else []
+    return nn.Sequential(nn.Linear(2, 4), *middle, nn.Tanh(), nn.Dropout(dropout), nn.Linear(4, 1))
+
+
+def trained(
+    model: nn.Module, optimizer: Any, step: Any, num_epochs: int = 5, hooks: Any = (), scheduler: Any = None
+) -> list[float]:
+    """The losses that the loop reads."""
+    trainer = SupervisedTrainer(
+        model, nn.MSELoss(), optimizer, scheduler, "epoch", "validation/loss", OptimizerTraits(step=step)
+    )
+    losses: list[float] = []
+
+    class Watch:
+        def on_step_end(self, run: Loop) -> None:
+            assert not run.loss.requires_grad
+            losses.append(float(run.loss))
+
+    torch.manual_seed(11)
+    Loop(trainer, hooks=[Watch(), *hooks]).run([(X, Y)], Epochs(num_epochs))
+    return losses
+
+
+def assert_same_weights(model: nn.Module, other: nn.Module) -> None:
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_the_declared_steps_are_those_that_it_knows() -> None:
+    (declared,) = [component.traits for component in wf_components() if component.name == "supervised"]
+    assert declared is not None
+    assert declared.steps == ("plain", *UPDATES)  # type: ignore[union-attr]  # of a trainer
+
+
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+def test_closure_has_the_bits_of_a_hand_written_loop(line_search: str | None) -> None:
+    model, by_hand = network(), network()
+    losses = trained(model, torch.optim.LBFGS(model.parameters(), lr=0.5, line_search_fn=line_search), "closure")
+    optimizer = torch.optim.LBFGS(by_hand.parameters(), lr=0.5, line_search_fn=line_search)
+    expected = []
+    for _ in range(5):
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(by_hand(X), Y)
+            loss.backward()
+            return loss.detach()
+
+        expected.append(float(optimizer.step(closure)))
+    assert losses == expected
+    assert losses[-1] < losses[0]
+    assert_same_weights(model, by_hand)
+
+
+def test_two_step_has_the_bits_of_a_hand_written_loop() -> None:
+    model, by_hand = network(), network()
+    losses = trained(model, Sharpness(model.parameters(), lr=0.1), "two_step")
+    optimizer = Sharpness(by_hand.parameters(), lr=0.1)
+
+    def compute() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(by_hand(X), Y)
+        loss.backward()
+        return loss
+
+    expected = []
+    for _ in range(5):
+        expected.append(float(compute().detach()))
+        optimizer.step(torch.enable_grad()(compute))
+    assert losses == expected
+    assert_same_weights(model, by_hand)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+def test_create_graph_has_the_bits_of_a_hand_written_loop() -> None:
+    model, by_hand = network(), network()
+    losses = trained(model, Curvature(model.parameters(), lr=0.1), "create_graph")
+    optimizer, expected = Curvature(by_hand.parameters(), lr=0.1), []
+    torch.manual_seed(11)
+    for _ in range(5):
+        loss = nn.functional.mse_loss(by_hand(X), Y)
+        optimizer.zero_grad()
+        loss.backward(create_graph=True)
+        optimizer.step()
+        expected.append(loss.item())
+    optimizer.zero_grad()
+    assert losses == expected
+    assert_same_weights(model, by_hand)
+
+
+def test_create_graph_releases_the_graph() -> None:
+    model = network()
+    seen: list[weakref.ref[Any]] = []
+
+    class Keep:
+        def on_gradients_ready(self, run: Loop) -> None:
+            grads = [param.grad for param in model.parameters() if param.grad is not None]
+            assert all(grad.grad_fn is not None for grad in grads)
+            seen.extend(weakref.ref(grad) for grad in grads)
+
+    gc.collect()
+    gc.disable()
+    try:
+        trained(model, Curvature(model.parameters(), lr=0.1), "create_graph", num_epochs=3, hooks=[Keep()])
+    finally:
+        gc.enable()
+    assert len(seen) == 12
+    assert all(reference() is None for reference in seen), "a graph lives on after its step"
+    assert all(param.grad is None for param in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["closure", "two_step"])
+def test_every_evaluation_of_a_batch_is_of_one_function(kind: str) -> None:
+    """With dropout a second evaluation at the same weights gives the same loss, and each step a fresh one."""
+    model = network(dropout=0.5)
+    losses: list[float] = []
+
+    class Twice(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            assert closure is not None
+            losses.extend(float(closure()) for _ in range(2))
+
+    reported = trained(model, Twice(model.parameters(), lr=0.1), kind, num_epochs=4)
+    assert losses[::2] == losses[1::2] == reported
+    assert len(set(reported)) == 4, "every step must draw anew"
+
+
+def test_numbers_that_the_optimizer_draws_are_not_drawn_again() -> None:
+    model = network(dropout=0.5)
+    optimizer = Noisy(model.parameters(), lr=0.1)
+    optimizer.drawn = []
+    trained(model, optimizer, "closure", num_epochs=4)
+    assert len({float(number) for number in optimizer.drawn}) == 4
+    torch.manual_seed(11)
+    network(dropout=0.5).train()
+    torch.manual_seed(11)
+    expected = []
+    for _ in range(4):
+        nn.functional.dropout(torch.ones(6, 4))
+        expected.append(torch.rand(1))
+    assert optimizer.drawn == expected
+
+
+def test_buffers_are_those_of_the_first_evaluation() -> None:
+    model = network(norm=True)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
+    expected = network(norm=True)
+    expected(X)
+    trained(model, optimizer, "closure", num_epochs=1)
+    for name, value in expected.named_buffers():
+        assert torch.equal(dict(model.named_buffers())[name], value), name
+
+
+def test_gradients_are_announced_in_every_evaluation() -> None:
+    model = network()
+    norms: list[float] = []
+
+    class Clip:
+        def on_gradients_ready(self, run: Loop) -> None:
+            nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+
+    class Look(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            assert closure is not None
+            for _ in range(3):
+                closure()
+                grads = [param.grad for param in model.parameters() if param.grad is not None]
+                norms.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
+
+    trained(model, Look(model.parameters(), lr=0.1), "closure", num_epochs=1, hooks=[Clip()])
+    assert norms == pytest.approx([1e-3] * 3, rel=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "make"), [("closure", torch.optim.LBFGS), ("two_step", Sharpness)])
+def test_a_schedule_is_stepped_without_a_warning(kind: str, make: Any) -> None:
+    model = network()
+    optimizer = make(model.parameters(), lr=0.1)
+    trained(model, optimizer, kind, num_epochs=3, scheduler=StepLR(optimizer, 1, 0.5))
+    assert optimizer.param_groups[0]["lr"] == 0.1 * 0.5**3
