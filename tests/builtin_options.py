@@ -14,9 +14,12 @@ from PIL import Image
 OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
+    "model/unet": {"channels": [4, 8]},
     "scheduler/step": {"step_size": 1},
     "scheduler/multistep": {"milestones": [1]},
     "scheduler/linear-warmup": {"num_steps": 3},
+    "scheduler/torch/ChainedScheduler": {"schedulers": ["torch/ConstantLR"]},
+    "transform/torchvision/preset": {"weights": "ResNet18_Weights.DEFAULT"},
 }
 """The options that a component needs, by kind and name."""
 

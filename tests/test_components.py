@@ -20,13 +20,19 @@ ENTRIES = list(REGISTRY.entries())
 BY_TARGETS: dict[str, Any] = {
     "real": {"use": "random", "task": "regression", "num_samples": 60},
     "class_index": "iris",
-    "binary": "breast-cancer",
+    "binary": "breast-cancer-binary",
     "multilabel": {"use": "random", "task": "multilabel", "num_samples": 60},
     "one_hot": "iris",
-    "mask": "iris",
+    "mask": {"use": "shapes", "num_samples": 40, "image_size": 8},
 }
+MODELS: dict[str, dict[str, Any]] = {
+    "mask": {"use": "unet", "channels": [4]},
+    "tokens": {"use": "rnn", "hidden_size": 4},
+}
+"""For targets or inputs that the usual one does not fit."""
 BY_INPUTS: dict[str, Any] = {
     "any": "iris",
+    "numbers": "iris",
     "vector": "iris",
     "image": {"use": "random", "input_shape": [1, 8, 8], "num_samples": 60},
     "sequence": {"use": "random", "input_shape": [6, 3], "num_samples": 60},
@@ -60,6 +66,11 @@ def run(tmp_path: Path, **settings: Any) -> Any:
     return exp
 
 
+def model_for(*kinds: str | None) -> dict[str, Any]:
+    """The setting of the model that fits targets or inputs of these kinds."""
+    return next(({"model": MODELS[kind]} for kind in kinds if kind in MODELS), {})
+
+
 def table(entry: Entry) -> dict[str, Any]:
     component = entry.component
     return {"use": component.name, **OPTIONS.get(f"{component.kind}/{component.name}", {})}
@@ -69,7 +80,7 @@ def table(entry: Entry) -> dict[str, Any]:
 def test_loss(entry: Entry, tmp_path: Path) -> None:
     assert isinstance(entry.component.traits, traits.LossTraits)
     for number, targets in enumerate(entry.component.traits.targets):
-        exp = run(tmp_path / str(number), dataset=BY_TARGETS[targets], loss=table(entry))
+        exp = run(tmp_path / str(number), dataset=BY_TARGETS[targets], loss=table(entry), **model_for(targets))
         train = [record["epoch_loss"] for record in exp.history if "epoch_loss" in record]
         assert train[-1] < train[0]
 
@@ -78,7 +89,7 @@ def test_loss(entry: Entry, tmp_path: Path) -> None:
 def test_metric(entry: Entry, tmp_path: Path) -> None:
     assert isinstance(entry.component.traits, traits.MetricTraits)
     for number, targets in enumerate(entry.component.traits.targets or ("real",)):
-        exp = run(tmp_path / str(number), dataset=BY_TARGETS[targets], metric=[table(entry)])
+        exp = run(tmp_path / str(number), dataset=BY_TARGETS[targets], metric=[table(entry)], **model_for(targets))
         assert any(name.startswith(f"test/{entry.component.name}") for name in exp.metrics)
 
 
@@ -87,6 +98,8 @@ def test_model(entry: Entry, tmp_path: Path) -> None:
     assert isinstance(entry.component.traits, traits.ModelTraits)
     one_feature = entry.component.name == "linear-regression"
     dataset = "line" if one_feature else BY_INPUTS[entry.component.traits.inputs]
+    if entry.component.traits.per == "pixel":
+        dataset = BY_TARGETS["mask"]
     run(tmp_path, dataset=dataset, model=table(entry))
 
 
@@ -108,7 +121,11 @@ def test_scheduler(entry: Entry, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", of_kind("transform"))
 def test_transform(entry: Entry, tmp_path: Path) -> None:
     assert isinstance(entry.component.traits, traits.TransformTraits)
-    run(tmp_path, dataset=BY_INPUTS[entry.component.traits.inputs.replace("any", "image")], transform=[table(entry)])
+    run(
+        tmp_path,
+        dataset=BY_INPUTS[entry.component.traits.inputs.replace("any", "image").replace("numbers", "image")],
+        transform=[table(entry)],
+    )
 
 
 @pytest.mark.parametrize("entry", of_kind("hook"))
@@ -126,4 +143,6 @@ def test_dataset(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     name = entry.component.name
     monkeypatch.setattr("wf_datasets.cifar.NUM_IMAGES", 20)
     options = FILES[name](tmp_path) if name in FILES else {}
-    run(tmp_path, dataset={"use": name, **options})
+    found = entry.component.traits
+    assert isinstance(found, traits.DatasetTraits)
+    run(tmp_path, dataset={"use": name, **options}, **model_for(found.targets, found.inputs))

@@ -66,8 +66,6 @@ RUN_ALL_THE_SAME = {
     ("real", "bce-logits"): "numbers of any size taken for chances",
     ("real", "ce"): "two numbers taken for the chances of two classes",
     ("real", "focal"): "numbers of any size taken for chances",
-    ("binary", "l1"): "it would do: a regression on 0 and 1",
-    ("binary", "mse"): "it would do: a regression on 0 and 1",
     ("multilabel", "ce"): "labels that may all be set taken for the chances of classes of which there is one",
     ("one_hot", "focal"): "classes of which there is one taken for labels that may all be set",
 }
@@ -159,7 +157,7 @@ def test_the_command_line_says_the_same(wf: Any, registry: Registry, tmp_path: P
     for targets in TARGETS:
         dataset = targets.replace("_", "-")
         listed = wf("list", "losses", "--fits", f"dataset/{dataset}", "--json", "-p", "parts.py").json()
-        assert {one["name"] for one in listed} == {
+        assert {one["name"] for one in listed if "/" not in one["name"]} == {
             name for name, fits in said(registry, "loss", dataset).items() if fits
         }
 

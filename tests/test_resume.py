@@ -52,7 +52,24 @@ RUNS: dict[str, tuple[Any, ...]] = {
         *("--batch-size", 100, "--epochs", 50, "--lr", 3e-2, "--hook", "+early-stopping"),
         *("--hook.early-stopping.patience", 3, "--hook.early-stopping.min_delta", 0.05),
     ),
+    "segmentation": (
+        *("--dataset", "shapes", "--dataset.num_samples", 74, "--dataset.image_size", 8, "--batch-size", 4),
+        *("--epochs", 3, "--model.channels", "[4, 8]"),
+    ),
+    "multilabel": ("--dataset", "digits-multilabel", "--batch-size", 100, "--epochs", 3),
+    "text": ("--dataset", "authors", "--batch-size", 114, "--epochs", 3, "--model.hidden_size", 16),
     "best weights": ("--batch-size", 100, "--epochs", 4, "--lr", 5e-2, "--keep", "best"),
+    **{
+        f"{name} optimizer": (
+            *("-p", Path(__file__).with_name("step_protocols.py"), "--batch-size", 100, "--epochs", 4),
+            *("--model.dropout", 0.3, "--optimizer", name),
+        )
+        for name in ("closure", "two-step", "create-graph", "modes", "of-model", "of-groups")
+    },
+    "frozen backbone": (
+        *("--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.2, "--trainer.freeze", "backbone"),
+        *("--batch-size", 100, "--epochs", 4),
+    ),
 }
 
 

@@ -32,6 +32,13 @@ class Segment(nn.Module):
         return self.layer(images)  # type: ignore[no-any-return]  # torch's calls give Any
 
 
+class Whole(nn.Sequential):
+    """One class for the whole image."""
+
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(num_features, num_outputs))
+
+
 def data(targets: Any, kind: Any, names: tuple[str, ...] = NAMES, inputs: Tensor = X) -> Dataset:
     return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
 
@@ -74,8 +81,10 @@ def test_masks(loss: Any) -> None:
     assert exp.metrics["train/loss"] < exp.history[0]["loss"]
     assert np.sum(exp.metrics["test/confusion-matrix"]) == exp.data.num_samples("test") * 36
     assert exp.metrics["test/accuracy"] > 0.5
-    with pytest.raises(UsageError, match=r"model 'mlp' gives shape \[2, 3\] .* needs \[2, 3, 6, 6\]"):
+    with pytest.raises(UsageError, match="mask targets need a prediction a pixel, the model gives one a sample"):
         fit(dataset=source, model="mlp")
+    with pytest.raises(UsageError, match=r"gives shape \[2, 3\] .* needs \[2, 3, 6, 6\]"):
+        fit(dataset=source, model=Whole)
 
 
 @pytest.mark.parametrize(("ignored", "options"), [(-100, {}), (255, {"ignore_index": 255})])

@@ -22,6 +22,7 @@ PREDICTION_LINKS = {
     **{(given, given): "" for given in PREDICTIONS},
     **{(given, "raw"): "" for given in PREDICTIONS},
     ("raw", "real"): "",
+    ("raw", "embeddings"): "",
     ("raw", "logits"): "",
     ("logits", "real"): "",
     ("log_probs", "real"): "",

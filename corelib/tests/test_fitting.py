@@ -185,8 +185,13 @@ def test_a_scheduler_that_waits_for_evaluations(watched: str | None, evaluated: 
         )
 
 
+GROUPS = {"video": ModelTraits(inputs="video"), "segmentation": ModelTraits(inputs="image", per="pixel")}
+
+
 def test_catalogues_are_suggested_by_their_prefix() -> None:
-    zoo = Catalogue("model", "zoo", "m:make", "wf_models:torchvision_names.txt", traits=ModelTraits(inputs="image"))
+    zoo = Catalogue(
+        "model", "zoo", "m:make", "wf_torchvision:models.txt", traits=ModelTraits(inputs="image"), groups=GROUPS
+    )
     registry = Registry([replace(PLUGIN, components=(*COMPONENTS, zoo))])
     (found,) = mismatches(parts("dataset/digits", "model/line"), Known(), registry)
     assert found.fitting == {"model": ("chances", "cnn", "mlp", "zoo/...")}

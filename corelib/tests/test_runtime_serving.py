@@ -227,7 +227,7 @@ def test_one_class_only() -> None:
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(UsageError, match="available: train, validation, test"):
+    with pytest.raises(UsageError, match="did you mean 'test'"):
         serve(regression()).samples("tset")
 
 

@@ -34,11 +34,14 @@ DEFAULTS: dict[str, Defaults] = {
     "real": Defaults("mse", ("mae", "r2")),
     "class_index": Defaults("ce", ("accuracy",)),
     "binary": Defaults("bce-logits", ("accuracy",)),
-    "multilabel": Defaults("bce-logits", ("accuracy",)),
+    "multilabel": Defaults("bce-logits", ("accuracy", "f1")),
     "one_hot": Defaults("ce", ()),
-    "mask": Defaults("ce", ("accuracy",)),
+    "mask": Defaults("ce", ("accuracy", "mean-iou")),
 }
 """The loss and metrics of a run that names none, by the dataset's targets."""
+
+EMBEDDING_SIZE = 64
+"""Numbers of an embedding, unless the model's own option says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,16 @@ def resolve(
     return Fit(targets=given, links=tuple(link for link in links if link not in off), warnings=tuple(warnings))
 
 
+def default_metrics(targets: str, loss: LossTraits | None) -> tuple[str, ...]:
+    """The metrics of a run that names none; where the loss trains embeddings there are no labels to judge."""
+    return () if trains_embeddings(loss) else DEFAULTS[targets].metrics
+
+
+def trains_embeddings(loss: object) -> bool:
+    """Whether a loss with such traits makes embeddings of what the model gives: no class can be read from it."""
+    return isinstance(loss, LossTraits) and loss.predictions == "embeddings"
+
+
 def targets_that_fit(model: ModelTraits, loss: LossTraits) -> list[str]:
     """The targets with which a loss can take what a model gives."""
     return [targets for targets in loss.targets if _prediction_link(targets, model, loss) is not None]
@@ -135,6 +148,7 @@ def _prediction_link(targets: str, model: ModelTraits | None, loss: LossTraits) 
         return ""
     known = {
         ("raw", "real"): "",
+        ("raw", "embeddings"): "",
         ("raw", "logits"): "",
         ("logits", "real"): "",
         ("log_probs", "real"): "",

@@ -193,6 +193,11 @@ class Catalogue:
         """The names of its members, without the prefix."""
         return [row.name for row in _read_index(self.index, (*self.groups, REFUSED)).values()]
 
+    def usable(self) -> list[str]:
+        """The names of the members that can be used, without the prefix."""
+        refused = self.refused()
+        return [name for name in self.names() if name not in refused]
+
     def refused(self) -> dict[str, str]:
         """The members that cannot be used, each with the reason."""
         rows = _read_index(self.index, (*self.groups, REFUSED)).values()

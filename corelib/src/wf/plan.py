@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.building import Builder, check_options, listed, name_of_live
-from wf.compatibility import DEFAULTS, LINKS
+from wf.compatibility import DEFAULTS, LINKS, default_metrics
 from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, closest, unknown
 from wf.fitting import check as check_fit
@@ -32,6 +32,9 @@ DEFAULT_USE: dict[str, str] = {
     "strategy": "local",
 }
 """The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
+
+DEFAULT_MODEL: dict[str, str] = {"mask": "unet", "tokens": "lstm"}
+"""The model of a run that names none, where the dataset declares such targets or inputs; else that of `DEFAULT_USE`."""
 
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
 
@@ -107,6 +110,8 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
     _read_dataset_file(plan["dataset"], registry)
     traits = _traits(registry, "dataset", plan["dataset"]["use"])
+    if "use" not in document.get("model", {}):
+        plan["model"]["use"] = registry.own_choice("model", _default_model(traits))
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": DEFAULT_HOOKS}
     for kind, names in defaults.items():
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
@@ -196,8 +201,17 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
     if defaults is None or not all(registry.has("metric", name) for name in defaults.metrics):
         return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
     loss = {"use": registry.own_choice("loss", defaults.loss)} if registry.has("loss", defaults.loss) else {}
-    metrics = with_changes("metric", plan.get("metric"), own_choices(registry, "metric", defaults.metrics))
-    return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": metrics}
+    chosen = {**loss, **plan.get("loss", {})}
+    use = chosen.get("use")
+    wanted = _traits(registry, "loss", use) if isinstance(use, str) and registry.has("loss", use) else None
+    metrics = own_choices(registry, "metric", default_metrics(traits.targets, wanted))
+    return {**plan, "loss": chosen, "metric": with_changes("metric", plan.get("metric"), metrics)}
+
+
+def _default_model(dataset: Any) -> str:
+    """The model of a run that names none, by the dataset's traits."""
+    kinds = (getattr(dataset, "targets", None), getattr(dataset, "inputs", None))
+    return next((DEFAULT_MODEL[kind] for kind in kinds if kind in DEFAULT_MODEL), DEFAULT_USE["model"])
 
 
 def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str | None:

@@ -383,9 +383,9 @@ class Registry:
         """The names that an unknown one may stand for though they look otherwise, best first.
 
         A catalogue's member by its own name alone; what has an old name like it; and members with a name like it where
-        no other component has one.
+        no other component has one. Of those, members of the catalogue that was typed come first.
         """
-        kinds, bare = list(kinds), name.rpartition("/")[2]
+        kinds, (prefix, _, bare) = list(kinds), name.rpartition("/")
         families = [catalogue for kind in kinds for catalogue, _ in self.catalogues(kind)]
         components = [entry.component for kind in kinds for entry in self.entries(kind)]
         old = {word: component.name for component in components for word in component.deprecated_names}
@@ -397,8 +397,8 @@ class Registry:
         ]
         found += [old[word] for word in closest(name, old)]
         if "/" in name or not closest(name, [component.name for component in components]):
-            found += [f"{family.prefix}/{member}" for family in families for member in closest(bare, family.names())]
-        return list(dict.fromkeys(found))
+            found += [f"{family.prefix}/{member}" for family in families for member in closest(bare, family.usable())]
+        return sorted(dict.fromkeys(found), key=lambda word: word.partition("/")[0] != prefix)
 
 
 def read_kind(word: str) -> str:

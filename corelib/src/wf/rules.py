@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from wf.compatibility import resolve, targets_that_fit
+from wf.compatibility import resolve, targets_that_fit, trains_embeddings
 from wf.registry import Entry
 from wf.traits import (
     DatasetTraits,
@@ -22,9 +22,21 @@ from wf.traits import (
     TransformTraits,
 )
 
-DIMS: dict[str, frozenset[int]] = {"vector": frozenset({1}), "sequence": frozenset({1, 2}), "image": frozenset({3})}
+DIMS: dict[str, frozenset[int]] = {
+    "vector": frozenset({1}),
+    "sequence": frozenset({1, 2}),
+    "image": frozenset({3}),
+    "video": frozenset({4}),
+    "tokens": frozenset({1}),
+}
 """The dimensions that a sample of each kind may have."""
-SHAPES = {"vector": "[F]", "sequence": "[T] or [T, F]", "image": "[C, H, W]"}
+SHAPES = {
+    "vector": "[F]",
+    "sequence": "[T] or [T, F]",
+    "image": "[C, H, W]",
+    "video": "[C, T, H, W]",
+    "tokens": "[T]",
+}
 
 
 class Verdict(NamedTuple):
@@ -48,16 +60,18 @@ class Samples:
     dims: frozenset[int]
     """The dimensions that they may have."""
     words: str
+    tokens: bool = False
+    """They are indices of a vocabulary, not numbers."""
 
     @classmethod
     def of_kind(cls, kind: str) -> Samples:
         """Samples of a kind that `wf.traits` lists."""
-        return cls(DIMS[kind], f"{kind} samples {SHAPES[kind]}")
+        return cls(DIMS[kind], _samples_words(kind), tokens=kind == "tokens")
 
     @classmethod
-    def of_shape(cls, shape: Sequence[int]) -> Samples:
+    def of_shape(cls, shape: Sequence[int], *, tokens: bool = False) -> Samples:
         """Samples of a shape."""
-        return cls(frozenset({len(shape)}), f"samples {list(shape)}")
+        return cls(frozenset({len(shape)}), f"{'tokens' if tokens else 'samples'} {list(shape)}", tokens=tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +83,7 @@ class Known:
     num_classes: int | None = None
     samples: Samples | None = None
     model: ModelTraits | None = None
+    loss: LossTraits | None = None
     trainer: TrainerTraits | None = None
     taken: frozenset[str] | None = None
     """The run values that the trainer takes."""
@@ -120,7 +135,7 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
         if isinstance(traits, DatasetTraits):
             found["targets"] = traits.targets
             found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
-        elif isinstance(traits, (ModelTraits, TrainerTraits)):
+        elif isinstance(traits, (ModelTraits, LossTraits, TrainerTraits)):
             found[part.kind] = traits
         if part.kind == "trainer" and part.entry is not None:
             found["taken"] = taken_by(part.entry)
@@ -179,6 +194,16 @@ def _judge_metric(part: Part, known: Known) -> Verdict:
     )
 
 
+def _judge_reading(part: Part, known: Known) -> Verdict:
+    """Of a metric: what it reads from what the model gives must be there."""
+    traits = part.traits
+    if not isinstance(traits, MetricTraits) or known.loss is None or _judge_metric(part, known).fits is False:
+        return SILENT
+    if traits.predictions == "raw" or not trains_embeddings(known.loss):
+        return FITS
+    return Verdict(False, (f"the metric judges {traits.predictions}, the loss trains embeddings, which tell none",))
+
+
 def _judge_samples(part: Part, known: Known) -> Verdict:
     """Of a model or a transform."""
     traits = part.traits
@@ -186,15 +211,39 @@ def _judge_samples(part: Part, known: Known) -> Verdict:
         return SILENT
     if traits.inputs == "any":
         return FITS
-    if known.samples is None:
-        return OPEN_SAMPLES
-    accepted = DIMS[traits.inputs]
-    if known.samples.dims <= accepted:
-        return FITS
-    if known.samples.dims & accepted:
-        return Verdict(None, (f"it fits where a sample is {SHAPES[traits.inputs]}",))
-    wanted = f"{traits.inputs} samples {SHAPES[traits.inputs]}"
+    if known.samples is None:  # most datasets are of numbers
+        return FITS if traits.inputs == "numbers" else OPEN_SAMPLES
+    if known.samples.tokens == (traits.inputs == "tokens"):
+        accepted = DIMS.get(traits.inputs, known.samples.dims)
+        if known.samples.dims <= accepted:
+            return FITS
+        if known.samples.dims & accepted:
+            return Verdict(None, (f"it fits where a sample is {SHAPES[traits.inputs]}",))
+    wanted = _samples_words(traits.inputs)
     return Verdict(False, (f"the {part.kind} takes {wanted} and would get {known.samples.words}",))
+
+
+def _samples_words(kind: str) -> str:
+    if kind == "numbers":
+        return "samples of numbers"
+    return f"tokens {SHAPES[kind]}" if kind == "tokens" else f"{kind} samples {SHAPES[kind]}"
+
+
+def _judge_per(part: Part, known: Known) -> Verdict:
+    """Of a model: masks need a prediction a pixel, all other targets one a sample."""
+    traits = part.traits
+    if not isinstance(traits, ModelTraits):
+        return SILENT
+    if traits.per == "any":
+        return FITS
+    if known.targets is None:  # few datasets have masks
+        return FITS if traits.per == "sample" else OPEN_TARGETS
+    wanted = "pixel" if known.targets == "mask" else "sample"
+    if traits.per == wanted:
+        return FITS
+    return Verdict(
+        False, (f"{known.targets} targets need a prediction a {wanted}, the model gives one a {traits.per}",)
+    )
 
 
 def _judge_optimizer(part: Part, known: Known) -> Verdict:
@@ -241,8 +290,10 @@ def listed(names: Iterable[str]) -> str:
 RULES = (
     Rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
     Rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
+    Rule("model", ("dataset",), _judge_per, "targets", ("model",)),
     Rule("loss", ("dataset", "model"), _judge_loss, "targets", ("loss",)),
     Rule("metric", ("dataset",), _judge_metric, "targets", ("metric",)),
+    Rule("metric", (), _judge_reading, suggested=("metric",)),
     Rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),
     Rule("scheduler", ("trainer",), _judge_scheduler, suggested=("trainer",)),
     Rule("scheduler", (), _judge_evaluations),

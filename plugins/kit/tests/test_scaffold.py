@@ -251,7 +251,6 @@ def test_command_line_begins_with_a_loss(wf: Any, tmp_path: Path) -> None:
         (["my-losses", "--kind", "los"], "did you mean 'loss'?"),
         (["wf-losses"], "choose another name"),
         ([], "NAME"),
-        (["l" * 300], "File name too long"),
     ],
 )
 def test_command_line_refuses(wf: Any, tmp_path: Path, words: list[str], message: str) -> None:
@@ -264,3 +263,10 @@ def test_command_line_refuses(wf: Any, tmp_path: Path, words: list[str], message
 def test_help_imports_no_scaffold() -> None:
     code = "import sys, wf_cli.new_plugin; sys.exit('wf_kit' in sys.modules)"
     run_python("-P", "-c", code, cwd=Path.cwd())
+
+
+def test_a_name_that_no_file_can_have(wf: Any, tmp_path: Path) -> None:
+    done = wf("new-plugin", "l" * 300)
+    assert done.code == 4
+    assert "File name too long" in done.stderr
+    assert not list(tmp_path.iterdir())

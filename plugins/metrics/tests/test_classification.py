@@ -169,3 +169,27 @@ def test_accuracy_of_nothing_is_nan() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isnan(judged(Accuracy(), torch.tensor([0]), torch.tensor([-100])).item())
+
+
+@pytest.mark.parametrize("shape", [(50,), (6, 5, 4)])
+def test_iou_against_scikit_learn(shape: tuple[int, ...]) -> None:
+    from sklearn.metrics import jaccard_score
+
+    from wf_metrics.class_scores import IoU
+
+    generator = torch.Generator().manual_seed(3)
+    predictions, targets = (torch.randint(3, shape, generator=generator) for _ in range(2))
+    for average in ("macro", "micro", "weighted", "none"):
+        metric = IoU(3, average=average)  # type: ignore[arg-type]  # they are just these
+        metric.update(predictions[:3], targets[:3])
+        metric.update(predictions[3:], targets[3:])
+        theirs = jaccard_score(targets.flatten(), predictions.flatten(), average=None if average == "none" else average)
+        torch.testing.assert_close(metric.compute(), torch.as_tensor(theirs, dtype=torch.float64))
+
+
+def test_iou_leaves_out_ignored_pixels_and_absent_classes() -> None:
+    from wf_metrics.class_scores import IoU
+
+    metric = IoU(4, ignore_index=255)
+    metric.update(torch.tensor([[[0, 1], [1, 3]]]), torch.tensor([[[0, 1], [0, 255]]]))
+    assert metric.compute() == pytest.approx((0.5 + 0.5) / 2)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from wf import Catalogue, Component
+from wf import Component
 from wf.parameters import RUN_VALUES
 from wf_models import plugin
 
@@ -28,15 +28,8 @@ def test_plugin_imports_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_catalogue_index_is_read_without_torch() -> None:
-    catalogue = next(component for component in COMPONENTS if isinstance(component, Catalogue))
-    names = catalogue.names()
-    assert "resnet18" in names
-    assert catalogue.member("resnet18").args == ("resnet18",)
-
-
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: str(component.target))
-def test_every_option_is_annotated_and_documented(component: Component | Catalogue) -> None:
+def test_every_option_is_annotated_and_documented(component: Component) -> None:
     assert isinstance(component.target, str)
     module, _, attribute = component.target.partition(":")
     target = getattr(importlib.import_module(module), attribute)
@@ -44,5 +37,4 @@ def test_every_option_is_annotated_and_documented(component: Component | Catalog
     for name, parameter in inspect.signature(target).parameters.items():
         assert parameter.annotation is not inspect.Parameter.empty
         assert f"    {name}: " in documented
-        is_member_name = isinstance(component, Catalogue) and name == "name"
-        assert parameter.default is not inspect.Parameter.empty or name in RUN_VALUES or is_member_name
+        assert parameter.default is not inspect.Parameter.empty or name in RUN_VALUES

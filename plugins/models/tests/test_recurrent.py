@@ -73,3 +73,38 @@ def test_wrong_shapes(build: Build, name: str, shape: tuple[int, ...]) -> None:
 def test_bad_options(build: Build, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build((5, 3), 3, **options)
+
+
+@pytest.mark.parametrize("build", [rnn, lstm])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_padding_is_not_read(build: Build, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    model = build((6,), 3, vocab_size=9, hidden_size=5, bidirectional=bidirectional).eval()
+    tokens = torch.tensor([[4, 1, 7, 0, 0, 0], [2, 3, 4, 5, 6, 7]])
+    short = model(tokens[:1, :3])
+    torch.testing.assert_close(model(tokens)[:1], short)
+    assert not torch.allclose(model(tokens)[1:], model(tokens[1:, :3]))
+
+
+def test_a_text_without_tokens_has_a_prediction() -> None:
+    model = lstm((4,), 3, vocab_size=9)
+    assert torch.isfinite(model(torch.zeros(2, 4, dtype=torch.int64))).all()
+
+
+def test_tokens_equal_the_hand_written_lstm() -> None:
+    torch.manual_seed(42)
+    model = lstm((4,), 2, vocab_size=9, embedding_size=3, hidden_size=7)
+    torch.manual_seed(42)
+    embedding, cell, head = nn.Embedding(9, 3, padding_idx=0), nn.LSTM(3, 7, batch_first=True), nn.Linear(7, 2)
+    tokens = torch.randint(1, 9, (5, 4))
+    outputs, _ = cell(embedding(tokens))
+    torch.testing.assert_close(model(tokens), head(outputs[:, -1]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [((4, 2), {}, r"takes tokens \[T\]"), ((4,), {"embedding_size": 0}, "embedding_size is 0")],
+)
+def test_tokens_that_do_not_fit(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        rnn(shape, 2, vocab_size=9, **options)

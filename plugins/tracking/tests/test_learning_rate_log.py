@@ -48,3 +48,14 @@ def test_several_groups_and_a_rate_that_is_a_tensor() -> None:
     records = logged(groups)
     assert records == [{"lr/0": 0.25, "lr/1": 1.0}, {"lr/0": 0.125, "lr/1": 0.5}]
     assert all(type(value) is float for value in records[0].values())
+
+
+def test_a_group_without_a_rate_adds_nothing() -> None:
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=0.5)
+    del optimizer.param_groups[0]["lr"]
+    record: dict[str, Any] = {}
+    loop = Loop(Trainer(optimizer))
+    LearningRateLog(optimizer).on_log(loop, record)
+    optimizer.param_groups[1]["lr"] = None
+    LearningRateLog(optimizer).on_log(loop, record)
+    assert record == {"lr/1": 0.5}

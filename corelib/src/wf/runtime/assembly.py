@@ -6,6 +6,7 @@ trainer, evaluator, checkpointer, hooks. Each step adds to `values` what the lat
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -207,9 +208,10 @@ class Assembly:
 
     def _choose_judges(self, targets: str) -> None:
         """Loss and metrics, where none is named."""
-        defaults = compatibility.DEFAULTS[targets]
-        loss, metrics = defaults.loss, own_choices(self.registry, "metric", defaults.metrics)
-        self.plan["loss"] = {"use": self.registry.own_choice("loss", loss), **self.plan.get("loss", {})}
+        loss = self.registry.own_choice("loss", compatibility.DEFAULTS[targets].loss)
+        self.plan["loss"] = {"use": loss, **self.plan.get("loss", {})}
+        defaults = compatibility.default_metrics(targets, self._traits("loss"))
+        metrics = own_choices(self.registry, "metric", defaults)
         self.plan["metric"] = with_changes("metric", self.plan.get("metric"), metrics)
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
@@ -231,6 +233,7 @@ class Assembly:
             "class_names": list(spec.class_names) or None,
             "class_counts": list(spec.class_counts) if spec.class_counts else None,
             "feature_names": list(spec.feature_names) or None,
+            "vocab_size": spec.vocab_size,
             "steps_per_epoch": self.data.num_batches,
         }
         self.values.update({name: value for name, value in values.items() if value is not None})
@@ -251,7 +254,7 @@ class Assembly:
             transforms=False,  # they have been applied
             targets=spec.targets,
             num_classes=spec.num_classes,
-            samples=Samples.of_shape(spec.input_shape),
+            samples=Samples.of_shape(spec.input_shape, tokens=spec.vocab_size is not None),
             taken=frozenset(name for name in self._wanted_by("trainer") if name is not None),
             evaluated=tuple(split for split in plan["eval_splits"] if split in self.data.splits),
         )
@@ -267,8 +270,11 @@ class Assembly:
         predictions = model.predictions if isinstance(model, ModelTraits) else "raw"
         if predictions == "raw" and isinstance(loss, LossTraits) and loss.predictions == "real":
             predictions = "real"
+        num_outputs = compatibility.num_outputs(fit.targets, spec.num_classes, spec.num_targets)
+        if compatibility.trains_embeddings(loss):
+            predictions, num_outputs = "embeddings", compatibility.EMBEDDING_SIZE
         self.values["targets"] = fit.targets
-        self.values["num_outputs"] = compatibility.num_outputs(fit.targets, spec.num_classes, spec.num_targets)
+        self.values["num_outputs"] = num_outputs
         self.values["outputs"] = Outputs(spec.targets, predictions, single_logit=fit.targets == "binary")
 
     def _make_model(self) -> None:
@@ -279,13 +285,25 @@ class Assembly:
         names = {kind: self.name(kind) for kind in ("dataset", "model")}
         model.to(self.strategy.device)
         targets, shape = self.values["targets"], (self.values["num_outputs"], *self.data.spec.mask_shape)
-        check_outputs(model, self.data.first("train"), targets, shape, names)
+        wanted = None if self.values["outputs"].predictions == "embeddings" else shape
+        self.values["num_outputs"] = check_outputs(model, self.data.first("train"), targets, wanted, names)
+        self._prepare_for_trainer(model)
         self.values["model"] = self.strategy.prepare(model)
+
+    def _prepare_for_trainer(self, model: nn.Module) -> None:
+        """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`."""
+        table = self.plan["trainer"]
+        entry = self.builder.entry("trainer", table["use"])
+        prepare = getattr(entry.load(), "prepare_model", None) if entry else None
+        if entry is not None and prepare is not None:
+            names = list(inspect.signature(prepare).parameters)[1:]
+            prepare(model, **self.builder.options(entry, table, names))
 
     def _make_loss(self) -> None:
         loss = self.bare_loss = self._make("loss")
         if isinstance(loss, nn.Module):
             loss.to(self.strategy.device)
+            self._check_shared(loss)
         single = self.values["targets"] == "binary"
         linked = link_loss(loss, self.plan["links"], self.data.spec.num_classes, single_logit=single)
         if "mean" in getattr(linked, "links", ()):
@@ -293,6 +311,14 @@ class Assembly:
         self.values["loss"] = linked
         modules = [module for module in (self.values["model"], loss) if isinstance(module, nn.Module)]
         self.values["params"] = [param for module in modules for param in module.parameters() if param.requires_grad]
+
+    def _check_shared(self, loss: nn.Module) -> None:
+        """The strategy shares the model's gradients; a loss's own would drift apart."""
+        if self.strategy.world_size > 1 and any(param.requires_grad for param in loss.parameters()):
+            raise UsageError(
+                f"loss '{self.name('loss')}' has parameters of its own, which several processes would not share\n"
+                "  train in one process, or take a loss without any"
+            )
 
     def _make_optimizer(self) -> None:
         """Optimizer and scheduler, where the trainer takes them."""
@@ -309,6 +335,7 @@ class Assembly:
             plan.pop("optimizer")
         if not plan.get("scheduler"):
             return
+        self._check_has_rate()
         values["directions"] = self._directions(
             [self.builder.entry("metric", table["use"]) for table in plan["metric"]]
         )
@@ -324,6 +351,15 @@ class Assembly:
             raise UsageError(
                 f"optimizer '{self.name('optimizer')}' trains the model alone, and loss '{self.name('loss')}' has "
                 "parameters of its own\n  use an optimizer that takes parameters, such as adam"
+            )
+
+    def _check_has_rate(self) -> None:
+        """A scheduler changes a learning rate, and some optimizers find their step sizes themselves."""
+        optimizer = self.values.get("optimizer")
+        if any(group.get("lr") is None for group in getattr(optimizer, "param_groups", ())):
+            raise UsageError(
+                f"optimizer '{self.name('optimizer')}' has no learning rate that scheduler '{self.name('scheduler')}' "
+                "could change\n  leave the scheduler out, or use an optimizer with a learning rate, such as adam"
             )
 
     def _make_judges(self) -> None:
@@ -387,7 +423,9 @@ class Assembly:
 def _samples_of(dataset: Dataset) -> Samples | None:
     """What the samples are before any transform, where it can be told without reading one."""
     train = dataset.train
-    return Samples.of_shape(train.inputs.shape[1:]) if isinstance(train, TensorSamples) else None
+    if not isinstance(train, TensorSamples):
+        return None
+    return Samples.of_shape(train.inputs.shape[1:], tokens=bool(dataset.vocabulary))
 
 
 def _fold(text: str | None) -> tuple[int, int] | None:

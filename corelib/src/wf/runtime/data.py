@@ -88,6 +88,8 @@ class Dataset:
     """One a class; required for class_index, one_hot, multilabel and mask."""
     feature_names: Sequence[str] = ()
     """One an input column, where inputs are vectors."""
+    vocabulary: Sequence[str] = ()
+    """One a token, where inputs are tokens: int64 ``[N, T]``, padded with 0 at their ends; see `wf.runtime.text`."""
     target_names: Sequence[str] = ()
     """One a target column of a regression."""
     target_tensor: Tensor | None = field(default=None, repr=False)

@@ -84,8 +84,9 @@ class Outputs:
 
     Args:
         targets: The dataset's, see `wf.traits`.
-        predictions: What the model gives: ``raw``, ``logits``, ``log_probs``, ``probs``, or ``real`` where it was
-            trained to give the targets' zeros and ones themselves (by mse, say).
+        predictions: What the model gives: ``raw``, ``logits``, ``log_probs``, ``probs``, ``embeddings``, from which
+            neither labels nor probabilities can be read, or ``real`` where it was trained to give the targets' zeros
+            and ones themselves (by mse, say).
         single_logit: Two classes are told by one logit (targets of the loss are ``binary``).
     """
 
@@ -131,16 +132,20 @@ class Outputs:
 
 
 def check_outputs(
-    model: nn.Module, inputs: Tensor, targets: str, shape: Sequence[int], names: Mapping[str, str]
-) -> None:
+    model: nn.Module, inputs: Tensor, targets: str, shape: Sequence[int] | None, names: Mapping[str, str]
+) -> int:
     """Try the model on a few samples before step 1; it and the random generators stay as they are.
 
     Args:
         model: The model.
         inputs: ``[N, ...]``.
         targets: What the loss gets.
-        shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks.
+        shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks; None
+            for an embedding, which may have any number of outputs.
         names: Of model and dataset, for messages.
+
+    Returns:
+        How many outputs it gives.
 
     Raises:
         UsageError: When it gives another shape, or does not take the inputs.
@@ -164,7 +169,15 @@ def check_outputs(
         raise UsageError(IN_PLACE.format(f"model '{names['model']}'"))
     if not isinstance(outputs, Tensor):
         raise UsageError(f"model '{names['model']}' gives {type(outputs).__name__}, not a tensor")
-    wanted, got = [len(inputs), *shape], list(outputs.shape)
+    got = list(outputs.shape)
+    if shape is None:
+        if len(got) != 2 or got[0] != len(inputs):
+            raise UsageError(
+                f"model '{names['model']}' gives shape {got} for {len(inputs)} samples\n"
+                "  the loss wants embeddings, one row a sample"
+            )
+        return got[1]
+    wanted = [len(inputs), *shape]
     if got != wanted and not (targets == "binary" and got == wanted[:1]):
         what = f"{shape[0]} classes" if targets in ("class_index", "one_hot", "mask") else f"{shape[0]} output(s)"
         raise UsageError(
@@ -172,6 +185,7 @@ def check_outputs(
             f"with {what} needs {wanted}\n  "
             "leave the number of outputs to wf (a parameter num_outputs), or set it right"
         )
+    return shape[0]
 
 
 _PREDICTIONS: dict[str, Callable[[Tensor], Tensor]] = {

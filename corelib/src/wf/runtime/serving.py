@@ -27,6 +27,8 @@ class Spec:
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...] | None
     feature_names: tuple[str, ...]
+    vocab_size: int | None = None
+    """The tokens of the vocabulary, None where inputs are numbers."""
 
     @property
     def num_classes(self) -> int | None:
@@ -264,6 +266,7 @@ class RunData:
             class_names=self.class_names,
             class_counts=self._class_counts(dataset),
             feature_names=tuple(dataset.feature_names),
+            vocab_size=len(dataset.vocabulary) or None,
         )
 
     def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
@@ -332,6 +335,7 @@ def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str, ignore_
     """Refuse values that training would silently make nonsense of; once, before step 1."""
     if samples.inputs.is_floating_point() and not bool(torch.isfinite(samples.inputs).all()):
         raise DataError(f"{where}: inputs hold values that are not finite")
+    _check_tokens(samples.inputs, len(dataset.vocabulary), where)
     targets = samples.targets
     shape = _SHAPES[dataset.targets]
     if targets.ndim != len(shape):
@@ -357,6 +361,17 @@ def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str, ignore_
         raise DataError(f"{where}: targets hold values that are not finite")
     elif not targets.is_floating_point():
         raise DataError(f"{where}: {dataset.targets} targets must be floating point, not {targets.dtype}")
+
+
+def _check_tokens(inputs: Tensor, vocab_size: int, where: str) -> None:
+    """Refuse inputs that a vocabulary does not fit."""
+    if not vocab_size:
+        return
+    if inputs.dtype != torch.int64 or inputs.ndim != 2:
+        raise DataError(f"{where}: tokens must be int64 [N, T], not {inputs.dtype} {list(inputs.shape)}")
+    low, high = int(inputs.min()), int(inputs.max())
+    if low < 0 or high >= vocab_size:
+        raise DataError(f"{where}: tokens from {low} to {high} do not fit a vocabulary of {vocab_size}")
 
 
 _SHAPES: dict[str, tuple[str, ...]] = {

@@ -47,6 +47,45 @@ def breast_cancer() -> Dataset:
     return _classes(_load("load_breast_cancer"))
 
 
+def breast_cancer_binary() -> Dataset:
+    """The same tumours with a target of 0 or 1: malignant or not.
+
+    Returns:
+        Inputs float32 ``[569, 30]``, targets ``binary``, 1 for the 212 that are malignant.
+    """
+    dataset = breast_cancer()
+    assert isinstance(dataset.train, TensorSamples)
+    malignant = (dataset.train.targets == dataset.class_names.index("malignant")).to(torch.float32)
+    return Dataset(
+        train=TensorSamples(dataset.train.inputs, malignant),
+        targets="binary",
+        class_names=("benign", "malignant"),
+        feature_names=dataset.feature_names,
+    )
+
+
+PROPERTIES = {"even": (0, 2, 4, 6, 8), "prime": (2, 3, 5, 7), "round": (0, 6, 8, 9), "above 4": (5, 6, 7, 8, 9)}
+"""What is said of a digit by `digits_multilabel`, and the digits of which it holds; ``round`` has a closed loop."""
+
+
+def digits_multilabel() -> Dataset:
+    """The same handwritten digits with four labels, any of which may hold: even, prime, round and above 4.
+
+    The labels follow from the digit; one is round when it has a closed loop: 0, 6, 8 and 9.
+
+    Returns:
+        Inputs float32 ``[1797, 1, 8, 8]`` from 0 to 1, targets ``multilabel [1797, 4]``.
+    """
+    dataset = digits()
+    assert isinstance(dataset.train, TensorSamples)
+    table = torch.tensor([[float(digit in having) for having in PROPERTIES.values()] for digit in range(10)])
+    return Dataset(
+        train=TensorSamples(dataset.train.inputs, table[dataset.train.targets]),
+        targets="multilabel",
+        class_names=tuple(PROPERTIES),
+    )
+
+
 def diabetes() -> Dataset:
     """Diabetes patients: 442 cases, 10 raw measures, how far the disease got a year later: a regression.
 
@@ -63,7 +102,7 @@ def diabetes() -> Dataset:
 
 
 def _load(function: str, **options: Any) -> Any:
-    from sklearn import datasets  # half a second, needed by these five only
+    from sklearn import datasets  # half a second, needed by these only
 
     return getattr(datasets, function)(**options)
 

@@ -8,7 +8,7 @@ from wf.traits import DatasetTraits, TransformTraits
 _REAL = DatasetTraits(targets="real", inputs="vector")
 _CLASSES = DatasetTraits(targets="class_index", inputs="image")
 _STANDARDIZED_CLASSES = DatasetTraits(targets="class_index", inputs="vector", transforms=("standardize",))
-_ANY = TransformTraits(gives="same")
+_NUMBERS = TransformTraits(inputs="numbers", gives="same")
 _IMAGE = TransformTraits(inputs="image", gives="same")
 _AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True)
 
@@ -74,6 +74,34 @@ DATASETS = [
     ),
     Component(
         "dataset",
+        "breast-cancer-binary",
+        "wf_datasets.bundled:breast_cancer_binary",
+        "569 tumours, 30 measures, 1 for a malignant one: a binary target (offline)",
+        traits=DatasetTraits(targets="binary", inputs="vector", transforms=("standardize",)),
+    ),
+    Component(
+        "dataset",
+        "digits-multilabel",
+        "wf_datasets.bundled:digits_multilabel",
+        "1,797 handwritten digits, each even, prime, round, above 4 or not: several labels (offline)",
+        traits=DatasetTraits(targets="multilabel", inputs="image"),
+    ),
+    Component(
+        "dataset",
+        "shapes",
+        "wf_datasets.shapes:shapes",
+        "made-up images of squares, rings and crosses, with masks: a segmentation",
+        traits=DatasetTraits(targets="mask", inputs="image"),
+    ),
+    Component(
+        "dataset",
+        "authors",
+        "wf_datasets.authors:authors",
+        "2,100 sentences by Carroll, Milton or Shakespeare: a text classification (offline)",
+        traits=DatasetTraits(targets="class_index", inputs="tokens"),
+    ),
+    Component(
+        "dataset",
         "diabetes",
         "wf_datasets.bundled:diabetes",
         "442 patients, 10 measures, progression a year later: a regression (offline)",
@@ -110,9 +138,9 @@ TRANSFORMS = [
         "standardize",
         "wf_datasets.standardize:Standardize",
         "zero mean and unit variance, as measured on the train split",
-        traits=_ANY,
+        traits=_NUMBERS,
     ),
-    Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=_ANY),
+    Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=_NUMBERS),
     Component(
         "transform",
         "normalize",

@@ -31,6 +31,7 @@ def traits(subject: Subject) -> None:
         raise NotChecked("it declares no traits")
     dataset = _dataset(subject)
     targets, inputs = dataset.targets, kinds_of(next(_first(dataset.train))[0].ndim)
+    inputs = ("tokens",) if dataset.vocabulary else inputs
     expect(declared.targets in (None, targets), f"it declares {declared.targets} targets, and has {targets}")
     expect(
         declared.inputs is None or declared.inputs in inputs, f"it declares {declared.inputs} inputs, and has {inputs}"

@@ -116,7 +116,7 @@ class Subject:
     @cached_property
     def params(self) -> tuple[Param, ...]:
         """Its options."""
-        return parameters(self.component, self.entry.load)
+        return parameters(self.component, self.entry.described)
 
     def param(self, name: str) -> Param | None:
         """The option of that name, if it has one."""

@@ -66,6 +66,7 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
         "use": PARTS["dataset"],
         "targets": targets or targets_of(subject)[0],
         "input_shape": list(shape or shapes_of(subject)[0]),
+        "tokens": _inputs_of(subject) == "tokens",
     }
     parts: dict[str, Any] = {kind: {"use": name} for kind, name in PARTS.items()}
     parts |= {"dataset": dataset, **{kind: [] for kind in MANY}}
@@ -79,6 +80,8 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
 def targets_of(subject: Subject) -> tuple[str, ...]:
     """The kinds of targets that a component takes; class indices where it does not say or does not mind."""
     traits = subject.traits
+    if isinstance(traits, ModelTraits) and traits.per == "pixel":
+        return ("mask",)
     found = traits.targets if isinstance(traits, MetricTraits) else tuple(form.targets for form in forms_of(subject))
     return found or ("class_index",)
 
@@ -102,10 +105,16 @@ def _accepts(subject: Subject, form: samples.Form) -> bool:
 
 
 def shapes_of(subject: Subject) -> tuple[tuple[int, ...], ...]:
-    """The shapes of inputs that a component takes; every one the kit knows where it does not mind."""
+    """The shapes of inputs that a component takes; every one of numbers where it does not mind."""
+    inputs = _inputs_of(subject)
+    if inputs in ("any", "numbers"):
+        return tuple(shape for kind, shape in samples.SHAPES.items() if kind != "tokens")
+    return (samples.SHAPES[inputs],)
+
+
+def _inputs_of(subject: Subject) -> str:
     traits = subject.traits
-    inputs = traits.inputs if isinstance(traits, (ModelTraits, TransformTraits)) else "vector"
-    return tuple(samples.SHAPES.values()) if inputs == "any" else (samples.SHAPES[inputs],)
+    return traits.inputs if isinstance(traits, (ModelTraits, TransformTraits)) else "vector"
 
 
 def settings(subject: Subject, **changes: Any) -> dict[str, Any]:

@@ -16,14 +16,18 @@ from wf_kit.states import restored, saved
 NUM = 4
 
 
-@check("model-forward", "model", fix="give [N, num_outputs] for inputs [N, *input_shape], by new tensors")
+@check(
+    "model-forward",
+    "model",
+    fix="give [N, num_outputs] for inputs [N, *input_shape], by new tensors; [N, num_outputs, H, W] per pixel",
+)
 def forward(subject: Subject) -> None:
     """It gives finite numbers of the right shape for the inputs that it declares, and leaves these as they are."""
-    for inputs, num_outputs, model in _each(subject):
+    for inputs, shape, model in _each(subject):
         kept = inputs.clone()
         outputs = model(inputs)
         expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
-        got, wanted = list(outputs.shape), [len(inputs), num_outputs]
+        got, wanted = list(outputs.shape), [len(inputs), *shape]
         expect(got == wanted, f"it gives shape {got} for inputs {list(inputs.shape)}; wanted is {wanted}")
         expect(
             bool(torch.isfinite(outputs).all()), f"for inputs {list(inputs.shape)} it gives values that are not finite"
@@ -105,14 +109,15 @@ def resumes(subject: Subject) -> None:
 
 def _each(
     subject: Subject, shape: tuple[int, ...] | None = None, torch_seed: int = 0
-) -> Iterator[tuple[Tensor, int, Any]]:
-    """Inputs of each shape that it takes, the numbers that are wanted of it, and a new model in training mode."""
+) -> Iterator[tuple[Tensor, tuple[int, ...], Any]]:
+    """Inputs of each shape that it takes, the shape that is wanted for a sample, and a new model in training mode."""
     shapes = shapes_of(subject) if shape is None else (shape,)
     for one in shapes[:1] if "dataset" in subject.run else shapes:
         with values(subject, shape=one) as known:
             torch.manual_seed(torch_seed)
             model = make(subject, known)
-            yield known["data"].first("train", NUM).clone(), int(known["num_outputs"]), model.train()
+            data, num_outputs = known["data"], int(known["num_outputs"])
+            yield data.first("train", NUM).clone(), (num_outputs, *data.spec.mask_shape), model.train()
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -30,17 +30,27 @@ from wf_kit import samples
 PLAIN = OptimizerTraits()
 
 
-def dataset(targets: Targets = "class_index", input_shape: list[int] = [5]) -> Dataset:  # noqa: B006 - only read
+def dataset(
+    targets: Targets = "class_index",
+    input_shape: list[int] = [5],  # noqa: B006 - only read
+    tokens: bool = False,
+) -> Dataset:
     """Twenty-four made-up samples.
 
     Args:
         targets: The kind of its targets.
         input_shape: The shape of one input.
+        tokens: Whether inputs are tokens.
     """
     shape = (samples.NUM_CLASSES, *samples.MASK_SHAPE) if targets == "mask" else tuple(input_shape)
     names = [str(index) for index in range(samples.num_classes(targets))]
-    data = TensorSamples(samples.inputs(shape, 24), samples.targets(targets, 24))
-    return Dataset(train=data, targets=targets, class_names=() if targets == "binary" else names)
+    inputs = samples.tokens(shape, 24) if tokens else samples.inputs(shape, 24)
+    return Dataset(
+        train=TensorSamples(inputs, samples.targets(targets, 24)),
+        targets=targets,
+        class_names=() if targets == "binary" else names,
+        vocabulary=samples.VOCABULARY if tokens else (),
+    )
 
 
 class Model(nn.Module):
@@ -61,7 +71,7 @@ class Model(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Scores ``[N, num_outputs]``, or ``[N, num_outputs, H, W]``."""
-        scores: Tensor = self.layers(inputs)
+        scores: Tensor = self.layers(inputs.to(torch.get_default_dtype()))  # tokens are read as numbers
         return scores
 
 

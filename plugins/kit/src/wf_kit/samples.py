@@ -14,7 +14,8 @@ NUM_CLASSES = 3
 NUM_OUTPUTS = 2
 """Columns of a regression's targets."""
 MASK_SHAPE = (4, 4)
-SHAPES: dict[str, tuple[int, ...]] = {"vector": (5,), "image": (3, 32, 32), "sequence": (6, 4)}
+VOCABULARY = ("<padding>", "<unknown>", "a", "b", "c")
+SHAPES: dict[str, tuple[int, ...]] = {"vector": (5,), "image": (3, 32, 32), "sequence": (6, 4), "tokens": (6,)}
 """The shape of one sample of each kind of inputs."""
 
 _CLASSES = (0, 0, 0, 1, 1, 2)
@@ -34,6 +35,11 @@ def generator(seed: int) -> torch.Generator:
 def inputs(shape: tuple[int, ...], num: int = 12, seed: int = 0) -> Tensor:
     """float32 ``[num, *shape]`` in [0, 1), as images are served."""
     return torch.rand(num, *shape, generator=generator(seed))
+
+
+def tokens(shape: tuple[int, ...], num: int = 12, seed: int = 0) -> Tensor:
+    """int64 ``[num, *shape]``, indices of `VOCABULARY` without padding."""
+    return torch.randint(1, len(VOCABULARY), (num, *shape), generator=generator(seed))
 
 
 def targets(kind: str, num: int = 12, num_outputs: int = NUM_OUTPUTS, seed: int = 0) -> Tensor:

@@ -109,7 +109,7 @@ def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Ent
     for catalogue, owner in registry.catalogues():
         if owner is plugin:
             named = [name for name in catalogue.names() if f"{catalogue.kind}/{catalogue.prefix}/{name}" in options]
-            for name in named or catalogue.names()[:1]:
+            for name in named or catalogue.usable()[:1]:
                 yield Entry(catalogue.member(name), plugin)
 
 

@@ -16,7 +16,7 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_losses.regression:L1Loss",
             summary="mean absolute error",
             aliases=("mae", "l1-loss"),
-            traits=LossTraits(predictions="real", targets=("real", "multilabel", "one_hot")),
+            traits=LossTraits(predictions="real", targets=("real", "multilabel", "one_hot", "binary")),
         ),
         Component(
             "loss",
@@ -24,7 +24,7 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_losses.regression:MSELoss",
             summary="mean squared error",
             aliases=("l2", "mse-loss"),
-            traits=LossTraits(predictions="real", targets=("real", "multilabel", "one_hot")),
+            traits=LossTraits(predictions="real", targets=("real", "multilabel", "one_hot", "binary")),
         ),
         Component(
             "loss",

@@ -1,4 +1,4 @@
-"""F1, precision and recall, from counts per class."""
+"""F1, precision, recall and IoU, from counts per class."""
 
 from __future__ import annotations
 
@@ -126,6 +126,24 @@ class Recall(ClassScore):
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
         """The hits over the targets."""
         return ratio(hits, actual)
+
+
+class IoU(ClassScore):
+    """Intersection over union, the Jaccard index, ``tp / (tp + fp + fn)``; 0 where that divides by 0.
+
+    Counts are of the whole split: of all pixels of all its masks, not of one image at a time.
+
+    Args:
+        num_classes: C, the number of classes, or of labels for multilabel.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
+            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
+            gives one figure a class (the second of a binary task is that of the positive class).
+        ignore_index: Targets of this value are left out, predictions and all.
+    """
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        """The hits over all that is predicted so or is so."""
+        return ratio(hits, predicted + actual - hits)
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -22,10 +22,22 @@ def _raw(name: str, target: str, summary: str, *aliases: str, larger_is_better: 
 def wf_components() -> list[Component | Catalogue]:
     """The metrics of this package."""
     return [
-        _labels("accuracy", "wf_metrics.accuracy:Accuracy", "share of targets that are predicted right", "acc"),
+        _labels(
+            "accuracy",
+            "wf_metrics.accuracy:Accuracy",
+            "share of targets that are predicted right",
+            "acc",
+            "pixel-accuracy",
+        ),
         _labels("f1", "wf_metrics.class_scores:F1", "harmonic mean of precision and recall", "f1-score"),
         _labels("precision", "wf_metrics.class_scores:Precision", "share of what is predicted a class that is one"),
         _labels("recall", "wf_metrics.class_scores:Recall", "share of a class that is predicted so", "sensitivity"),
+        _labels(
+            "mean-iou",
+            "wf_metrics.class_scores:IoU",
+            "overlap of what is predicted a class and what is one, averaged over the classes",
+            *("iou", "miou", "jaccard"),
+        ),
         Component(
             "metric",
             "auroc",

@@ -1,1 +1,1 @@
-"""Models for wf: linear models, perceptrons, small convolutional and recurrent networks, torchvision's classifiers."""
+"""Models for wf: linear models, perceptrons, small convolutional and recurrent networks."""

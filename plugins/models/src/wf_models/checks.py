@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wf.errors import UsageError
 
-FOR_IMAGES = "linear, mlp, lenet, cnn, rnn, lstm, torchvision/..."
+FOR_IMAGES = "linear, mlp, lenet, cnn, rnn, lstm, unet (for masks), torchvision/..."
 FOR_SEQUENCES = "linear, mlp, rnn, lstm"
 FOR_ANY = "linear, mlp"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from wf import Catalogue, Component, hookimpl
+from wf import Component, hookimpl
 from wf.traits import ModelTraits
 
 
 @hookimpl
-def wf_components() -> list[Component | Catalogue]:
+def wf_components() -> list[Component]:
     """The models of this package."""
     return [
         Component(
@@ -16,21 +16,21 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_models.linear:LinearRegression",
             summary="a line, weights * x + bias, of two scalars",
             aliases=("line",),
-            traits=ModelTraits(predictions="real", inputs="vector"),
+            traits=ModelTraits(predictions="real", inputs="vector", per="sample"),
         ),
         Component(
             "model",
             "linear",
             "wf_models.linear:linear",
             summary="one linear layer over the flattened input",
-            traits=ModelTraits(),
+            traits=ModelTraits(inputs="numbers", per="sample"),
         ),
         Component(
             "model",
             "mlp",
             "wf_models.mlp:mlp",
             summary="multilayer perceptron over the flattened input",
-            traits=ModelTraits(),
+            traits=ModelTraits(inputs="numbers", per="sample"),
         ),
         Component(
             "model",
@@ -38,35 +38,35 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_models.convolutional:LeNet",
             summary="LeNet-5: two convolutions and three linear layers, for small images",
             aliases=("lenet5", "lenet-5"),
-            traits=ModelTraits(inputs="image"),
+            traits=ModelTraits(inputs="image", per="sample"),
         ),
         Component(
             "model",
             "cnn",
             "wf_models.convolutional:cnn",
             summary="small convolutional network with batch norm and global average pooling",
-            traits=ModelTraits(inputs="image"),
+            traits=ModelTraits(inputs="image", per="sample"),
+        ),
+        Component(
+            "model",
+            "unet",
+            "wf_models.unet:UNet",
+            summary="small U-Net: a class for each pixel",
+            aliases=("u-net",),
+            traits=ModelTraits(inputs="image", per="pixel"),
         ),
         Component(
             "model",
             "rnn",
             "wf_models.recurrent:rnn",
             summary="Elman recurrent network, read at its last hidden state",
-            traits=ModelTraits(),
+            traits=ModelTraits(per="sample"),
         ),
         Component(
             "model",
             "lstm",
             "wf_models.recurrent:lstm",
             summary="LSTM, read at its last hidden state",
-            traits=ModelTraits(),
-        ),
-        Catalogue(
-            "model",
-            "torchvision",
-            "wf_models.torchvision:build",
-            "wf_models:torchvision_names.txt",
-            summary="an image classifier of torchvision, untrained",
-            traits=ModelTraits(inputs="image"),
+            traits=ModelTraits(per="sample"),
         ),
     ]

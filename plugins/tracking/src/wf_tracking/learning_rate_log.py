@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class LearningRateLog(Hook):
     """Adds the learning rate to each record: ``lr``, or ``lr/0``, ``lr/1``, ... with several parameter groups.
 
-    It is the rate as it stands when the record is made, after the update and any change by a scheduler at that step.
+    It is the rate as it stands when the record is made, after the update and any change by a scheduler at that step. A
+    group of an optimizer that finds its own step sizes has none, and adds nothing.
 
     Args:
         optimizer: The optimizer whose groups are read; None for a trainer that has none: then nothing is added.
@@ -26,4 +27,5 @@ class LearningRateLog(Hook):
         """Add it; a rate that is a tensor is read here, at a sync point."""
         groups = self.optimizer.param_groups if self.optimizer is not None else []
         for index, group in enumerate(groups):
-            record["lr" if len(groups) == 1 else f"lr/{index}"] = float(group["lr"])
+            if group.get("lr") is not None:
+                record["lr" if len(groups) == 1 else f"lr/{index}"] = float(group["lr"])

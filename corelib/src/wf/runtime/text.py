@@ -1,0 +1,59 @@
+"""Text as tokens: words and signs, a vocabulary of them, and indices into it of one length.
+
+A dataset of texts makes ``tokens = [tokenize(text) for text in texts]``, a vocabulary of them, and its inputs with
+`encode`; `Dataset.vocabulary` tells models how many tokens there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+PADDING, UNKNOWN = "<padding>", "<unknown>"
+"""The first two tokens of every vocabulary: what fills up a short text, and what stands for any other token."""
+
+_TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+
+
+def tokenize(text: str) -> list[str]:
+    """Words in lower case (``don't`` is one) and single signs."""
+    return _TOKEN.findall(text.lower())
+
+
+def make_vocabulary(texts: Iterable[Sequence[str]], max_size: int, min_count: int = 1) -> list[str]:
+    """The most frequent tokens, behind `PADDING` and `UNKNOWN`.
+
+    Args:
+        texts: The tokens of each text.
+        max_size: How many at most, those two included.
+        min_count: How often a token occurs at least.
+
+    Returns:
+        The most frequent first, equally frequent ones by their letters.
+    """
+    counts = Counter(token for tokens in texts for token in tokens)
+    ranked = sorted((token for token, count in counts.items() if count >= min_count), key=lambda t: (-counts[t], t))
+    return [PADDING, UNKNOWN, *ranked[: max(max_size - 2, 0)]]
+
+
+def encode(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: int) -> Tensor:
+    """The place of each token in the vocabulary.
+
+    Args:
+        texts: The tokens of each text.
+        vocabulary: As `make_vocabulary` gives it.
+        length: T. What a text has beyond it is cut off; a shorter one is padded at its end.
+
+    Returns:
+        int64 ``[N, T]``: 0 is `PADDING`, 1 is `UNKNOWN`.
+    """
+    index = {token: place for place, token in enumerate(vocabulary)}
+    encoded = torch.zeros(len(texts), length, dtype=torch.int64)
+    for row, tokens in zip(encoded, texts, strict=True):
+        places = [index.get(token, 1) for token in tokens[:length]]
+        row[: len(places)] = torch.tensor(places, dtype=torch.int64)
+    return encoded

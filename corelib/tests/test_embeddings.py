@@ -1,0 +1,96 @@
+"""A loss of embeddings: the model's outputs are the embeddings, of any size, and tell no labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import wf
+from wf.compatibility import EMBEDDING_SIZE, Fit, default_metrics, resolve
+from wf.component import Component
+from wf.errors import UsageError
+from wf.plugins import Plugin
+from wf.registry import Registry
+from wf.runtime.links import check_outputs
+from wf.traits import LossTraits, ModelTraits
+from wf_training.strategies import LocalStrategy
+
+TRAITS = LossTraits(predictions="embeddings", targets=("class_index",))
+
+
+def spread(embeddings: Tensor, classes: Tensor) -> Tensor:
+    """Draw a class together and two classes apart."""
+    same = classes.unsqueeze(1) == classes
+    distances = (embeddings.unsqueeze(1) - embeddings).square().sum(2)
+    return torch.where(same, distances, (4 - distances).relu()).mean()
+
+
+class Centers(nn.Module):
+    """Draw each embedding to a trained center of its class."""
+
+    def __init__(self, num_classes: int, num_outputs: int) -> None:
+        super().__init__()
+        self.centers = nn.Parameter(torch.zeros(num_classes, num_outputs))
+
+    def forward(self, embeddings: Tensor, classes: Tensor) -> Tensor:
+        return (embeddings - self.centers[classes]).square().mean()
+
+
+def registry() -> Registry:
+    components = (
+        Component("loss", "spread", spread, "near and far", traits=TRAITS),
+        Component("loss", "centers", Centers, "near", traits=TRAITS),
+    )
+    own = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)
+    return Registry([*Registry.discover().plugins, own])
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    return {"dataset": "digits", "loss": "spread", "registry": registry(), "save": False, "quiet": True, **more}
+
+
+def test_what_a_model_gives_raw_is_an_embedding() -> None:
+    assert resolve("class_index", 3, ModelTraits(), TRAITS) == Fit(targets="class_index")
+    assert isinstance(resolve("class_index", 3, ModelTraits(predictions="log_probs"), TRAITS), list)
+
+
+def test_there_is_no_metric_by_default() -> None:
+    assert default_metrics("class_index", TRAITS) == ()
+    assert default_metrics("class_index", None) == ("accuracy",)
+    assert wf.build(**settings()).plan["metric"] == []
+
+
+def test_an_embedding_has_the_size_that_the_model_is_given() -> None:
+    assert wf.build(**settings()).predict("test").shape[1] == EMBEDDING_SIZE
+    experiment = wf.build(**settings(model={"use": "mlp", "num_outputs": 7}, loss="centers"))
+    assert experiment.predict("test").shape[1] == 7
+    assert experiment.labels(experiment.predict("test")) is None
+
+
+def test_it_trains() -> None:
+    options = settings(model={"use": "mlp", "num_outputs": 7}, eval_splits=["train"])
+    assert wf.run(**options, steps=60).metrics["train/loss"] < wf.run(**options, steps=2).metrics["train/loss"]
+
+
+def test_a_metric_of_labels_does_not_fit() -> None:
+    with pytest.raises(UsageError, match="the metric judges labels, the loss trains embeddings") as caught:
+        wf.build(**settings(metric=["accuracy"]))
+    assert "mae" not in str(caught.value)  # it would not fit the dataset
+
+
+def test_weights_of_a_loss_are_not_shared_between_processes() -> None:
+    two: Any = LocalStrategy(torch.device("cpu"))
+    two.world_size = 2
+    with pytest.raises(UsageError, match="parameters of its own, which several processes would not share"):
+        wf.build(**settings(loss="centers", strategy=two))
+    wf.build(**settings(strategy=two))
+
+
+def test_an_embedding_is_a_row_a_sample() -> None:
+    names = {"model": "m", "dataset": "d"}
+    assert check_outputs(nn.Linear(4, 9), torch.zeros(2, 4), "class_index", None, names) == 9
+    with pytest.raises(UsageError, match="the loss wants embeddings, one row a sample"):
+        check_outputs(nn.Unflatten(1, (2, 2)), torch.zeros(2, 4), "class_index", None, names)
