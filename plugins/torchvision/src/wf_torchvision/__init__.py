@@ -1,0 +1,1 @@
+"""torchvision for wf: models, pretrained weights, datasets and transforms."""

@@ -1,0 +1,50 @@
+"""What this package brings to wf. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from wf import Catalogue, hookimpl
+from wf.traits import DatasetTraits, ModelTraits, TransformTraits
+
+_CLASSES = DatasetTraits(targets="class_index", inputs="image")
+
+
+@hookimpl
+def wf_components() -> list[Catalogue]:
+    """torchvision's models, transforms and datasets."""
+    return [
+        Catalogue(
+            "model",
+            "torchvision",
+            "wf_torchvision.models:build",
+            "wf_torchvision:models.txt",
+            summary="a model of torchvision",
+            traits=ModelTraits(inputs="image", per="sample"),
+            groups={
+                "video": ModelTraits(inputs="video", per="sample"),
+                "segmentation": ModelTraits(inputs="image", per="pixel"),
+            },
+        ),
+        Catalogue(
+            "transform",
+            "torchvision",
+            "wf_torchvision.transforms:build",
+            "wf_torchvision:transforms.txt",
+            summary="a transform of torchvision (v2)",
+            traits=TransformTraits(inputs="image", gives="image"),
+            groups={
+                "fixed": TransformTraits(inputs="image", gives="image"),
+                "random": TransformTraits(inputs="image", gives="image", train_only=True),
+            },
+            like="wf_torchvision.transforms:described",
+        ),
+        Catalogue(
+            "dataset",
+            "torchvision",
+            "wf_torchvision.datasets:make",
+            "wf_torchvision:datasets.txt",
+            summary="a classification dataset of torchvision",
+            traits=_CLASSES,
+            groups={"plain": _CLASSES},
+            like="wf_torchvision.datasets:described",
+        ),
+    ]

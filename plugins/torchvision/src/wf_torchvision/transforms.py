@@ -1,0 +1,278 @@
+"""The transforms of torchvision (v2), as the catalogue ``torchvision/<Name>``, and the presets of its weights.
+
+Images are ``[N, C, H, W]`` from 0 to 1. What is not random acts on the whole batch. What is random acts on each image
+with random numbers of its own, a function of seed, epoch and sample: v2 by itself would flip all images of a batch or
+none. It acts in training alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Union
+
+import docstring_parser
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights, get_weight, list_models
+from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
+from torchvision.transforms._presets import ImageClassification
+
+from wf.errors import UsageError, unknown
+
+FIXED = ("CenterCrop", "Grayscale", "Identity", "Normalize", "Pad", "RGB", "Resize")
+"""Those that do the same every time."""
+RANDOM = (
+    *("AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "GaussianNoise"),
+    *("RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomAutocontrast", "RandomChannelPermutation"),
+    *("RandomCrop", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip", "RandomInvert"),
+    *("RandomPerspective", "RandomPhotometricDistort", "RandomPosterize", "RandomResizedCrop", "RandomRotation"),
+    *("RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide"),
+)
+"""Those that draw anew for each image."""
+_BOXES = "it is for boxes or key points, and wf has no task with them"
+_OTHERS = "it is made of other transforms; name these one after the other"
+_FLOATS = "it changes the type of images, and wf gives every transform float tensors from 0 to 1"
+_SIZES = "it makes images of differing sizes, which are no batch"
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(("ClampBoundingBoxes", "ClampKeyPoints", "ConvertBoundingBoxFormat", "RandomIoUCrop"), _BOXES),
+    **dict.fromkeys(("SanitizeBoundingBoxes", "SanitizeKeyPoints", "SetClampingMode"), _BOXES),
+    **dict.fromkeys(("Compose", "RandomApply", "RandomChoice", "RandomOrder"), _OTHERS),
+    **dict.fromkeys(("ConvertImageDtype", "PILToTensor", "ToDtype", "ToImage", "ToPILImage"), _FLOATS),
+    **dict.fromkeys(("ToPureTensor", "ToTensor"), _FLOATS),
+    **dict.fromkeys(("RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _SIZES),
+    **dict.fromkeys(("CutMix", "MixUp"), "it mixes targets too, and a transform of wf gets the inputs alone"),
+    **dict.fromkeys(("FiveCrop", "TenCrop"), "it makes several images of one"),
+    "JPEG": "torchvision 0.29 says that its encoder of JPEG will be removed",
+    "Lambda": "it takes a function; a transform of your own does too: path.py:Attr",
+    "LinearTransformation": "it takes tensors, which no run file can hold",
+    "UniformTemporalSubsample": "it leaves out frames of videos",
+}
+"""Transforms that cannot be used, with the reason."""
+_ENUMS = {"interpolation": InterpolationMode, "policy": AutoAugmentPolicy}
+_CHOICES = {
+    "interpolation": ("nearest", "nearest-exact", "bilinear", "bicubic"),  # the others are for Pillow's images
+    "policy": tuple(policy.value for policy in AutoAugmentPolicy),
+}
+_SEED_BITS = 24
+
+
+class Batched:
+    """A transform of torchvision that does the same every time, on a whole batch.
+
+    Args:
+        transform: The transform.
+    """
+
+    def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The images ``[N, C, H, W]``, transformed.
+
+        Raises:
+            UsageError: When it cannot take them.
+        """
+        with _naming(self.transform, inputs):
+            return self.transform(inputs)
+
+
+class PerSample:
+    """A random transform of torchvision, on each image with random numbers of its own.
+
+    Args:
+        transform: The transform.
+    """
+
+    num_draws = 2
+
+    def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        """The images ``[N, C, H, W]``; the draws ``[N, 2]`` of an image seed what the transform draws for it.
+
+        Raises:
+            UsageError: When it cannot take them.
+        """
+        halves = (draws.double() * 2**_SEED_BITS).long().tolist()
+        with _own_generators(inputs.device) as generators, _naming(self.transform, inputs):
+            done = []
+            for image, (high, low) in zip(inputs, halves, strict=True):
+                for generator in generators:
+                    generator.manual_seed((high << _SEED_BITS) + low)
+                done.append(self.transform(image))
+        return torch.stack(done)
+
+
+class Preset:
+    """What pretrained weights of torchvision want: resized, cropped in the middle and normalized images.
+
+    Grey images become ones of three channels. For segmentation images are normalized alone, because masks keep their
+    size.
+
+    Args:
+        weights: A model (resnet18, for its default weights), or weights (ResNet18_Weights.IMAGENET1K_V1).
+
+    Raises:
+        UsageError: For an unknown name, or weights for videos.
+    """
+
+    def __init__(self, weights: str) -> None:
+        wanted: Any = _weights(weights).transforms()
+        if not hasattr(wanted, "mean") or not hasattr(wanted, "resize_size") or "Video" in type(wanted).__name__:
+            raise UsageError(f"transform 'torchvision/preset': {weights} are not for single images")
+        if not isinstance(wanted, ImageClassification):
+            wanted = v2.Normalize(wanted.mean, wanted.std)
+        self.transform = wanted
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Images ``[N, 3, H, W]`` of ones with 1 or 3 channels."""
+        images: Tensor = self.transform(inputs.expand(-1, 3, -1, -1))
+        return images
+
+
+def build(name: str, **options: Any) -> Batched | PerSample | Preset:
+    """A transform of torchvision.
+
+    Args:
+        name: The name of its class, as ``RandomRotation``, or ``preset``.
+        options: As `described` says them.
+
+    Raises:
+        UsageError: For an unknown name or an option out of range.
+    """
+    if name == "preset":
+        return Preset(**options)
+    kind = _kind(name)
+    given = {key: _ENUMS[key](value) if key in _ENUMS else value for key, value in options.items()}
+    try:
+        made = kind(**given)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"transform 'torchvision/{name}': {error}") from error
+    return Batched(made) if name in FIXED else PerSample(made)
+
+
+def described(name: str) -> Callable[..., Any]:
+    """What has the signature and docstring that `build` has for one name."""
+    if name == "preset":
+        return Preset
+    kind = _kind(name)
+    options = [one for one in map(_option, _parameters(kind)) if one is not None]
+    told = {
+        param.arg_name: param.description or "" for param in docstring_parser.parse(inspect.getdoc(kind) or "").params
+    }
+
+    def function(**values: Any) -> Any:
+        return build(name, **values)
+
+    lines = [
+        f"    {one.name}: {' '.join(told.get(one.name, '').split()) or f'See {kind.__module__}.'}" for one in options
+    ]
+    function.__doc__ = "\n".join([f"{summary(name)}.", "", "Args:", *lines])
+    function.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # inspect reads it
+    function.__annotations__ = {one.name: one.annotation for one in options}
+    function.__wrapped__ = kind  # type: ignore[attr-defined]  # for its file and line
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def names() -> list[str]:
+    """Every transform of the installed torchvision."""
+    found = [name for name, one in vars(v2).items() if inspect.isclass(one) and issubclass(one, v2.Transform)]
+    return sorted({*found} - {"Transform"})
+
+
+def summary(name: str) -> str:
+    """The first line of its docstring."""
+    if name == "Identity":
+        return "Leave images as they are"
+    text = " ".join((inspect.getdoc(_kind(name)) or name).partition("\n\n")[0].split())
+    for end in (". ", " based on ", ", as described", " as used in "):
+        text = text.partition(end)[0]
+    return text.rstrip(".")
+
+
+def _parameters(kind: type[Any]) -> list[inspect.Parameter]:
+    """What its constructor takes, annotations resolved; not what would change the samples themselves."""
+    hints = typing.get_type_hints(kind.__init__)
+    found = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return [one.replace(annotation=hints.get(one.name, one.annotation)) for one in found if one.name != "inplace"]
+
+
+def _kind(name: str) -> type[Any]:
+    if name not in names():
+        raise UsageError(unknown("torchvision transform", name, [*FIXED, *RANDOM, "preset"]))
+    if name in REFUSED:
+        raise UsageError(f"transform 'torchvision/{name}' cannot be used: {REFUSED[name]}")
+    kind: type[Any] = getattr(v2, name)
+    return kind
+
+
+def _weights(name: str) -> Any:
+    if name in list_models():
+        return get_model_weights(name.removeprefix("quantized_")).__members__["DEFAULT"]
+    try:
+        return get_weight(name)
+    except (ValueError, KeyError) as error:
+        hint = "or weights by their full name: ResNet18_Weights.IMAGENET1K_V1"
+        raise UsageError(unknown("weights", name, list_models(), hint, of="transform 'torchvision/preset'")) from error
+
+
+@contextlib.contextmanager
+def _naming(transform: Any, inputs: Tensor) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        name, shape = type(transform).__name__, list(inputs.shape)
+        raise UsageError(f"transform 'torchvision/{name}' cannot take images {shape}: {error}") from error
+
+
+@contextlib.contextmanager
+def _own_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
+    """torch's shared generators, to be seeded; they are put back afterwards."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield generators
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+def _option(parameter: inspect.Parameter) -> inspect.Parameter | None:
+    """A parameter as it can be written in a run file; None when no file can hold a value of it."""
+    default = getattr(parameter.default, "value", parameter.default)
+    if parameter.name in _ENUMS:
+        annotation: Any = Literal[_CHOICES[parameter.name]]
+    else:
+        annotation = _annotation(parameter.annotation)
+    if annotation is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return None
+    if isinstance(annotation, type) and annotation is float and type(default) is int:
+        default = float(default)
+    return parameter.replace(annotation=annotation, default=default, kind=parameter.KEYWORD_ONLY)
+
+
+def _annotation(annotation: Any) -> Any:
+    """An annotation that values are converted to; None when nothing is left of it."""
+    if annotation in (bool, int, float, str, type(None)):
+        return annotation
+    if annotation is numbers.Number:
+        return float
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        left = list(dict.fromkeys(one for one in map(_annotation, args) if one is not None))
+        return Union[tuple(left)] if set(left) - {type(None)} else None  # noqa: UP007 - it is made, not written
+    if annotation in (Sequence, typing.Sequence, list) or origin in (Sequence, list):
+        inner = _annotation(args[0]) if args else float
+        return list[inner] if inner is not None else None  # type: ignore[valid-type]  # made, not written
+    if origin is tuple:
+        return list[float] if float in map(_annotation, args) else list[int]
+    return Literal[args] if origin is Literal else None

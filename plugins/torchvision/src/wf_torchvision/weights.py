@@ -1,0 +1,181 @@
+"""Pretrained weights: where they are, how they come here, and what images they want."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from wf.errors import DataError, UsageError, unknown
+
+_log = logging.getLogger("wf.torchvision")  # below "wf": told unless the run is quiet
+TIMEOUT_SEC = 30.0
+"""How long a download waits for an answer."""
+_DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$")
+"""Names of densenet's layers in its files, which torch no longer allows; as in torchvision's densenet.py."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights come from."""
+
+    title: str
+    path: Path
+    weights: Any = None
+    """torchvision's entry (a WeightsEnum); None for a file of which it knows nothing."""
+
+
+def entries(name: str) -> Mapping[str, Any]:
+    """The weights that torchvision has for a model by name, those for floating point."""
+    found: Mapping[str, Any] = get_model_weights(name.removeprefix("quantized_")).__members__
+    return found
+
+
+def find(name: str, pretrained: bool | Path) -> Source | None:
+    """The source that the option `pretrained` of a model means.
+
+    Raises:
+        UsageError: For a name that no weights of the model have.
+        DataError: For a file that is not there.
+    """
+    if pretrained is False:
+        return None
+    known = entries(name)
+    if pretrained is True:
+        return _published(known["DEFAULT"])
+    word = str(pretrained).rpartition("_Weights.")[2]
+    if word in known:
+        return _published(known[word])
+    if pretrained.is_file():
+        same = [one for one in known.values() if Path(one.url).name == pretrained.name]
+        return Source(f"file '{pretrained}'", pretrained, same[0] if same else None)
+    if pretrained.suffix or len(pretrained.parts) > 1:
+        raise DataError(f"no file '{pretrained}' with weights\n  set it with --model.pretrained")
+    hint = "or a file: --model.pretrained ./weights.pth"
+    raise UsageError(unknown("weights", str(pretrained), known, hint, of=f"model 'torchvision/{name}'"))
+
+
+def load(name: str, source: Source, image_size: int) -> MutableMapping[str, Tensor]:
+    """The state_dict of a source, for a model that takes images of `image_size`.
+
+    Raises:
+        DataError: When it is nowhere, cannot be downloaded, or is damaged.
+    """
+    if not source.path.is_file():
+        _download(source)
+    state = _read(source)
+    for key in list(state):
+        if match := _DENSE.match(key):
+            state[match.group(1) + match.group(2)] = state.pop(key)
+    if name.startswith("vit_") and "encoder.pos_embedding" in state:
+        patch_size = int(name.rpartition("_")[2])
+        interpolate_embeddings(image_size, patch_size, state)
+    return state
+
+
+def put_into(model: nn.Module, state: Mapping[str, Tensor], source: Source) -> None:
+    """Load a state_dict that must fit.
+
+    Raises:
+        DataError: When it does not, with what differs.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        shown = "\n  ".join(line if len(line) < 160 else f"{line[:157]}..." for line in lines)
+        raise DataError(f"{source.title} does not fit {type(model).__name__}\n  {shown}") from error
+
+
+def say(source: Source, num_theirs: int, num_outputs: int, family: str) -> None:
+    """Tell what was loaded, and how the images have to be prepared for it."""
+    head = (
+        "as it is" if num_theirs == num_outputs else f"drawn anew ({num_theirs:,} outputs there, {num_outputs:,} here)"
+    )
+    _log.info("pretrained: %s; last layer %s", source.title, head)
+    if source.weights is None:
+        return
+    wanted = source.weights.transforms()
+    size = wanted.crop_size if hasattr(wanted, "crop_size") else wanted.resize_size
+    numbers = f"mean {list(wanted.mean)}, std {list(wanted.std)}, trained on {'x'.join(map(str, [*size, *size][:2]))}"
+    if family == "video":
+        _log.info("they want videos normalized by %s", numbers)
+        return
+    option = f"--transform torchvision/preset --transform.torchvision/preset.weights {source.weights}"
+    _log.info("they want images normalized by %s: %s", numbers, option)
+
+
+def _published(weights: Any) -> Source:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    return Source(f"weights {weights}", path, weights)
+
+
+def _download(source: Source) -> None:
+    """Into torch.hub's folder, with the hash that the file's name has; what is said goes to standard error."""
+    url, folder = source.weights.url, source.path.parent
+    size = source.weights.meta.get("_file_size")
+    print(f"{source.title} are not on this machine: downloading {size} MB to {folder}", file=sys.stderr)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _timeout(TIMEOUT_SEC):
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(source.path), _hash_of(source.path), progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, EOFError) as error:  # URLError is an OSError
+        why = str(error).strip() or type(error).__name__
+        raise DataError(
+            f"{source.title} were not found and could not be downloaded: {why}\n"
+            f"  looked for:\n    {source.path}\n"
+            "  what to do:\n"
+            f"    fetch {url}\n"
+            "    on another machine and put it there, or name the file: --model.pretrained FILE\n"
+            "    set TORCH_HOME to a folder that has it as hub/checkpoints/NAME\n"
+            "    train from the start: leave --model.pretrained out"
+        ) from error
+
+
+def _hash_of(path: Path) -> str | None:
+    match = re.search(r"-([a-f0-9]*)\.", path.name)
+    return match.group(1) if match else None
+
+
+def _read(source: Source) -> MutableMapping[str, Tensor]:
+    """A plain state_dict, or one under the key that training scripts use; only tensors are unpickled."""
+    try:
+        if source.path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(source.path)
+        else:
+            found = torch.load(source.path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise DataError(
+            f"{source.path} is damaged, or no file with weights: {str(error).splitlines()[0]}\n  fetch it anew"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, MutableMapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"{source.path} holds no state_dict (names and tensors), but {type(found).__name__}")
+    return found
+
+
+@contextlib.contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """torch sets no limit, so that a silent network would hold a run for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
