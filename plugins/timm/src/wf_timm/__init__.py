@@ -1,0 +1,1 @@
+"""timm for wf: its models, pretrained weights and optimizers."""

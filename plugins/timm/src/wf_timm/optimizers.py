@@ -1,0 +1,179 @@
+"""The optimizers of timm, as the catalogue ``timm/<name>``."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, Union
+
+import docstring_parser
+import torch
+from timm.optim import Adahessian, get_optimizer_class, get_optimizer_info, list_optimizers
+from torch import nn
+from torch.optim import Optimizer
+
+from wf.errors import UsageError, unknown
+
+DType = Literal["bfloat16", "float16", "float32"]
+SECOND_ORDER = ("adahessian",)
+"""They want gradients with their graph."""
+NEEDS = {
+    "bnb": "bitsandbytes, and a GPU",
+    "fused": "NVIDIA's apex, and a GPU",
+    "kron": "opt_einsum, or its products of matrices fill the memory; pytorch-optimizer/kron trains",
+}
+"""What another library has to bring, by the beginning of the name."""
+_HELP = {
+    "lr": "Step size.",
+    "weight_decay": "How much the weights are drawn to zero.",
+    "momentum": "Share of the last step that is taken again.",
+    "betas": "Decay of the running averages of the gradient and its square.",
+    "eps": "Added to denominators.",
+    "foreach": "Update all parameters at once; null lets the optimizer choose.",
+    "nesterov": "Look ahead by the momentum.",
+    "maximize": "Climb instead of descend.",
+}
+"""For options that a class does not describe."""
+_COUNTS = ("n_samples", "update_each")
+_LEFT_OUT = ("capturable", "differentiable", "verbose")
+
+
+class _Adahessian(Adahessian):
+    """With its own random numbers among its state, so that a run goes on as it would have."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state = dict(state_dict)
+        self.generator = torch.Generator(self.param_groups[0]["params"][0].device)
+        self.generator.set_state(state.pop("generator"))
+        super().load_state_dict(state)
+
+
+def build(name: str, params: list[nn.Parameter], **options: Any) -> Optimizer:
+    """An optimizer of timm.
+
+    Args:
+        name: Its name in timm, as ``adamw``.
+        params: What it trains.
+        options: As `described` says them.
+
+    Raises:
+        UsageError: For an unknown name, one that needs another library, or an option out of range.
+    """
+    kind, defaults = _class(name)
+    given = {key: getattr(torch, value) if key.endswith("dtype") and value else value for key, value in options.items()}
+    try:
+        made: Optimizer = kind(params, **{**defaults, **given})
+    except (ValueError, AssertionError) as error:
+        raise UsageError(f"optimizer 'timm/{name}': {error}") from error
+    return made
+
+
+def described(name: str) -> Callable[..., Optimizer]:
+    """A function with the signature and docstring that `build` has for one name."""
+    kind, defaults = _class(name)
+    parsed = docstring_parser.parse(f"{inspect.getdoc(kind) or ''}\n\n{inspect.getdoc(kind.__init__) or ''}")
+    told = {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}
+    own = [_option(one, defaults) for one in _parameters(kind)]
+    options = [one for one in own if one is not None]
+
+    def function(params: list[nn.Parameter], **values: Any) -> Optimizer:
+        return build(name, params, **values)
+
+    params = inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=list)
+    both = [params, *options]
+    help_texts = {"params": "What it trains.", **_HELP, **{key: text for key, text in told.items() if text}}
+    lines = [f"    {one.name}: {help_texts.get(one.name, f'See {kind.__module__}.')}" for one in both]
+    function.__doc__ = "\n".join([f"{summary(name)}.", "", "Args:", *lines])
+    function.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]  # inspect reads it
+    function.__annotations__ = {one.name: one.annotation for one in both}
+    function.__name__ = function.__qualname__ = kind.__name__
+    function.__wrapped__ = kind  # type: ignore[attr-defined]  # for its file and line
+    return function
+
+
+def names() -> list[str]:
+    """Every optimizer of the installed timm."""
+    return sorted(map(str, list_optimizers()))
+
+
+def summary(name: str) -> str:
+    """One line on what it is."""
+    return str(get_optimizer_info(name).description).rstrip(".")
+
+
+def refused() -> dict[str, str]:
+    """The optimizers that cannot be used, with the reason."""
+    found = {}
+    for name in names():
+        for prefix, needed in NEEDS.items():
+            if name.startswith(prefix):
+                found[name] = f"it needs {needed}"
+    return found
+
+
+def _class(name: str) -> tuple[type[Optimizer], dict[str, Any]]:
+    """Its class, and the options by which it differs from others of that class."""
+    if name not in names():
+        raise UsageError(unknown("timm optimizer", name, names()))
+    if name in refused():
+        raise UsageError(f"optimizer 'timm/{name}' cannot be used: {refused()[name]}")
+    info = get_optimizer_info(name)
+    defaults = dict(info.defaults or {})
+    if info.has_momentum:
+        defaults.setdefault("momentum", 0.9)  # as timm.optim.create_optimizer_v2 does
+    kind: Any = _Adahessian if name == "adahessian" else get_optimizer_class(name, bind_defaults=False)
+    return kind, defaults
+
+
+def _parameters(kind: type[Optimizer]) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(kind.__init__)
+    found = [one for one in inspect.signature(kind).parameters.values() if one.name not in ("params", *_LEFT_OUT)]
+    return [one.replace(annotation=hints.get(one.name, one.annotation)) for one in found]
+
+
+def _option(parameter: inspect.Parameter, defaults: dict[str, Any]) -> inspect.Parameter | None:
+    """A parameter as it can be written in a run file; None when no file can hold a value of it."""
+    default = defaults.get(parameter.name, parameter.default)
+    if isinstance(default, torch.dtype):
+        default = str(default).removeprefix("torch.")
+    annotation = _annotation(parameter.annotation)
+    if parameter.annotation is parameter.empty:
+        annotation = int if parameter.name in _COUNTS else _of_default(default)
+    if type(default).__name__ == "_RequiredParameter":  # how torch's older optimizers mark what has no default
+        default, annotation = parameter.empty, float
+    if annotation is None:
+        return None
+    if annotation is float and type(default) is int:
+        default = float(default)
+    return parameter.replace(annotation=annotation, default=default, kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _of_default(default: Any) -> Any:
+    """timm leaves some options without annotation; 0 is a float there, but for a count."""
+    if isinstance(default, tuple):
+        return tuple[(float,) * len(default)]  # type: ignore[misc]  # made, not written
+    if default is None or isinstance(default, bool):
+        return bool if default is not None else Any
+    return float if isinstance(default, (int, float)) else type(default)
+
+
+def _annotation(annotation: Any) -> Any:
+    """An annotation without what cannot be written; None when nothing is left of it."""
+    if annotation is torch.dtype:
+        return DType
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        left = list(dict.fromkeys(one for one in map(_annotation, args) if one is not None))
+        if DType in left:
+            left = [one for one in left if one is not str]
+        return Union[tuple(left)] if set(left) - {type(None)} else None  # noqa: UP007 - it is made, not written
+    if origin in (list, tuple):
+        inner = [one if one is Ellipsis else _annotation(one) for one in args]
+        return None if None in inner else origin[tuple(inner)]
+    plain = (bool, int, float, str, type(None), Any)
+    return annotation if annotation in plain or origin is Literal else None

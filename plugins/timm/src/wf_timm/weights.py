@@ -1,0 +1,176 @@
+"""Pretrained weights of timm: which are meant, and what to say when they cannot be had."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import get_pretrained_cfg, load_state_dict
+from timm.models._registry import list_pretrained
+from torch import Tensor
+
+from wf.errors import DataError, UsageError, WfError, unknown
+
+HUB = "huggingface.co"
+_MISSING = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+"""What the ways to weights raise where they are not there: no network, no file, a damaged one."""
+
+
+def tags(name: str) -> list[str]:
+    """The weights that timm has for a model, by tag."""
+    return sorted({found.partition(".")[2] for found in list_pretrained(f"{name}.*")} - {""})
+
+
+def pretrained_options(name: str, pretrained: bool | Path) -> dict[str, Any]:
+    """What `timm.create_model` is given for the option `pretrained`.
+
+    Raises:
+        UsageError: For a model without weights, or a tag that it does not have.
+        DataError: For a file that is not there or holds no weights.
+    """
+    if pretrained is False:
+        return {"model_name": name}
+    known = tags(name)
+    if pretrained is True:
+        config = get_pretrained_cfg(name)
+        if config is None or not config.has_weights:
+            raise UsageError(f"model 'timm/{name}': timm has no weights for it\n  leave pretrained out, or give a file")
+        return {"model_name": name, "pretrained": True}
+    if str(pretrained) in known:
+        return {"model_name": f"{name}.{pretrained}", "pretrained": True}
+    if pretrained.is_file():
+        return {"model_name": name, "pretrained": True, "pretrained_cfg_overlay": _from_file(name, pretrained)}
+    if pretrained.suffix in (".pth", ".pt", ".bin", ".safetensors") or len(pretrained.parts) > 1:
+        raise DataError(f"no file '{pretrained}' with weights\n  set it with --model.pretrained")
+    hint = "or a file: --model.pretrained ./weights.safetensors"
+    raise UsageError(unknown("weights", str(pretrained), known, hint, of=f"model 'timm/{name}'"))
+
+
+@contextlib.contextmanager
+def trying_to_load(name: str, pretrained: bool | Path) -> Iterator[None]:
+    """Say what to do where weights are not there.
+
+    Raises:
+        DataError: With the places that were looked in.
+    """
+    try:
+        if pretrained is False:
+            yield
+            return
+        with _offline_unless_reachable(), _refusing_misfits(name, pretrained):
+            yield
+    except WfError:
+        raise
+    except _MISSING as error:
+        if isinstance(pretrained, Path) and pretrained.is_file():
+            why = "\n  ".join(line.strip()[:160] for line in str(error).splitlines()[:3])
+            raise DataError(f"file '{pretrained}' does not fit model 'timm/{name}'\n  {why}") from error
+        raise DataError(_missing(name, pretrained, error)) from error
+
+
+class _Missing(logging.Filter):
+    """Notes what timm says of tensors that were not among the weights; lets warnings pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be shown."""
+        found = re.match(r"Missing keys \((.*)\) discovered", record.getMessage())
+        self.names += found.group(1).split(", ") if found else []
+        return record.levelno >= logging.WARNING
+
+
+@contextlib.contextmanager
+def _refusing_misfits(name: str, pretrained: bool | Path) -> Iterator[None]:
+    """Where the head is another one timm loads what fits, and be it nothing: refuse that."""
+    logger, missing = logging.getLogger("timm.models._builder"), _Missing()
+    before = logger.level
+    logger.addFilter(missing)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeFilter(missing)
+        logger.setLevel(before)
+    lost = [one for one in missing.names if not one.startswith(_heads(name))]
+    if lost:
+        what = f"file '{pretrained}'" if isinstance(pretrained, Path) else "weights"
+        raise DataError(f"{what} does not fit model 'timm/{name}'\n  it has no {', '.join(lost[:4])}, ...")
+
+
+def _heads(name: str) -> tuple[str, ...]:
+    """The names of the layers that timm draws anew for another number of classes."""
+    config = get_pretrained_cfg(name)
+    heads = config.classifier if config is not None else None
+    return tuple(heads) if isinstance(heads, (list, tuple)) else (heads or "head",)
+
+
+@contextlib.contextmanager
+def _offline_unless_reachable() -> Iterator[None]:
+    """Without a network the hub's client would try five times, for a minute: let it look into its cache alone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable() -> bool:
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.create_connection((HUB, 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _from_file(name: str, path: Path) -> dict[str, Any]:
+    """A file in the place of timm's weights: with as many outputs as its last layer has."""
+    try:
+        state = load_state_dict(str(path), device="cpu", weights_only=True)
+    except _MISSING as error:
+        raise DataError(f"{path} is damaged, or no file with weights: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path} holds no state_dict (names and tensors), but {type(state).__name__}")
+    overlay: dict[str, Any] = {"state_dict": state, "custom_load": False, "label_offset": 0}
+    first = f"{_heads(name)[0]}.weight"
+    if first in state:
+        overlay["num_classes"] = len(state[first])
+    return overlay
+
+
+def _missing(name: str, pretrained: bool | Path, error: Exception) -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    config: Any = get_pretrained_cfg(name if pretrained is True else f"{name}.{pretrained}")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    where = [f"    {HF_HUB_CACHE} ({config.hf_hub_id})"] if config.hf_hub_id else []
+    if config.url:
+        where.append(f"    {Path(torch.hub.get_dir()) / 'checkpoints' / Path(config.url).name}")
+    fetch = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+    return "\n".join(
+        [
+            f"weights {name}.{config.tag} were not found and could not be downloaded: "
+            f"{lines[0][:200] if lines else type(error).__name__}",
+            "  looked in:",
+            *where,
+            "  what to do:",
+            f"    fetch the file of {fetch} on another machine, and name it: --model.pretrained FILE",
+            "    set HF_HOME to a folder that has it",
+            "    train from the start: leave --model.pretrained out",
+        ]
+    )
