@@ -1,0 +1,41 @@
+"""Writes the index of the catalogue anew: ``python -m wf_pytorch_optimizer.index``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from pytorch_optimizer import get_supported_optimizers
+
+from wf_pytorch_optimizer.members import REFUSED, WRAPPERS, member
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "closure": ("alig", "emofact", "emolynx", "emonavi", "gsam", "lbfgs", "wsam"),
+    "create_graph": ("adahessian", "sophiah"),
+    "two_step": ("friendlysam", "looksam", "sam"),
+    "modes": ("schedulefreeadamw", "schedulefreeradam", "schedulefreesgd", "schedulefreewrapper", "splus"),
+    "groups": ("adago", "adamuon", "apollo", "fira", "galore", "muon", "muonclip", "normuon"),
+    "model": ("adammini", "lorarite"),
+    "fused": ("adalomo", "lomo"),
+}
+"""The members that are not stepped or built as plain ones are, by the groups of the catalogue."""
+
+
+def index() -> str:
+    """The text of the index."""
+    header = (
+        f"# generated from pytorch-optimizer {version('pytorch-optimizer')} by: python -m wf_pytorch_optimizer.index"
+    )
+    lines = [_line(name) for name in sorted([*get_supported_optimizers(), *WRAPPERS])]
+    return "\n".join([header, *lines]) + "\n"
+
+
+def _line(name: str) -> str:
+    if name in REFUSED:
+        return f"{name} refused {REFUSED[name]}"
+    group = next((group for group, names in GROUPS.items() if name in names), "plain")
+    return f"{name} {group} {member(name).summary}"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("index.txt").write_text(index(), encoding="utf-8")

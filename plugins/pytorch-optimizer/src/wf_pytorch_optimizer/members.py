@@ -1,0 +1,201 @@
+"""The members of the catalogue ``pytorch-optimizer/<name>``: the library's optimizers and its wrappers of others."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytorch_optimizer as library
+from pydantic import Field
+from pytorch_optimizer.base.exception import NegativeLRError, NegativeStepError, ZeroParameterSizeError
+from pytorch_optimizer.optimizer import OPTIMIZERS
+from torch.optim import Optimizer
+
+from wf.errors import UsageError, unknown
+from wf_pytorch_optimizer import makers, options
+from wf_pytorch_optimizer.state import PlainState
+
+WRAPPERS: dict[str, type[Optimizer]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        library.FriendlySAM,
+        library.GSAM,
+        library.Lookahead,
+        library.LookSAM,
+        library.OrthoGrad,
+        library.SAM,
+        library.ScheduleFreeWrapper,
+        library.TRAC,
+        library.WSAM,
+    )
+}
+"""The library's optimizers that wrap another one; its `load_optimizer` does not know them."""
+
+REFUSED: dict[str, str] = {
+    "bsam": "its step leaves the weights perturbed, so that the loss rises at every learning rate; sam trains",
+    "demo": "every process keeps a momentum of its own, and a checkpoint holds the first one's alone; sgd trains",
+    "distributedmuon": "its state is spread over processes, and a checkpoint holds the first one's alone; muon trains",
+}
+"""Members that cannot be used, with the reason."""
+
+MAKERS: dict[str, Callable[..., Optimizer]] = {
+    **dict.fromkeys(("adago", "adamuon", "muon", "muonclip", "normuon"), makers.flagged),
+    **dict.fromkeys(("apollo", "fira", "galore"), makers.projected),
+    **dict.fromkeys(("adalomo", "lomo"), makers.fused),
+    **dict.fromkeys(("lookahead", "magma", "orthograd", "schedulefreewrapper"), makers.around),
+    **dict.fromkeys(("friendlysam", "looksam", "sam"), makers.sharpness),
+    "adammini": makers.of_model,
+    "gsam": makers.surrogate_gap,
+    "kron": makers.seeded,
+    "lorarite": makers.pairs,
+    "ranger21": makers.counted,
+    "sara": makers.seeded,
+    "spectralsphere": makers.matrices,
+    "trac": makers.without_scalars,
+    "wsam": makers.sharpness_of_model,
+}
+"""How they are made; the others from the parameters."""
+
+HIDDEN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("friendlysam", "gsam", "looksam", "sam", "wsam"), ("foreach",)),  # the base has its own
+    "adalomo": ("loss_scale", "clip_grad_norm"),
+    "lomo": ("clip_grad_norm",),  # it takes a second backward pass
+}
+"""Options that a maker rules out."""
+
+FIXED: dict[str, dict[str, Any]] = {"adalomo": {"loss_scale": 0.0}}
+"""Options that are always so."""
+
+MIXINS: dict[str, type] = {
+    "adalomo": makers.Fused,
+    "lomo": makers.Fused,
+    "kron": makers.Seeded,
+    "sara": makers.Seeded,
+}
+"""What comes before the library's class."""
+
+
+REPLACED: dict[str, type[Optimizer]] = {"gsam": makers.GapSAM, "splus": makers.EarlySPlus}
+"""What stands in the place of the library's class."""
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+MENDED: dict[str, dict[str, Any]] = {
+    "accsgd": dict.fromkeys(("kappa", "xi", "constant"), Positive),
+    "adahessian": {"update_period": Count},
+    "ademamix": {"t_alpha_beta3": Positive | None},
+    "asgd": {"lr": Positive},
+    "gravity": {"lr": Positive},
+    "grokfastadamw": {"grokfast_lamb": Annotated[float, Field(ge=0)]},
+    "lbfgs": {"history_size": Count, "line_search_fn": Literal["strong_wolfe"] | None},
+    "mars": {"lr": Positive},
+    "prodigy": {"d0": Positive},
+    "radam": {"n_sma_threshold": Annotated[int, Field(ge=4)]},
+    "ranger": {"n_sma_threshold": Annotated[int, Field(ge=4)]},
+    "schedulefreeradam": {"weight_lr_power": Annotated[float, Field(ge=0)]},
+    "srmm": {"memory_length": Count | None},
+}
+"""What options may be that the library does not check, and fails on at a step."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One optimizer of the library.
+
+    Args:
+        name: Its name in the catalogue.
+        kind: The library's class.
+    """
+
+    name: str
+    kind: type[Optimizer]
+
+    @property
+    def maker(self) -> Callable[..., Optimizer]:
+        """What makes it."""
+        return MAKERS.get(self.name, makers.plain)
+
+    @property
+    def own(self) -> list[inspect.Parameter]:
+        """The run values and options of its maker."""
+        return options.parameters_of(self.maker)[1:]
+
+    @property
+    def theirs(self) -> dict[str, inspect.Parameter]:
+        """The options of the library's class that can be set, as the library has them."""
+        taken = {*makers.FILLED, *HIDDEN.get(self.name, ()), *(one.name for one in self.own)}
+        return {one.name: one for one in options.parameters_of(self.kind) if one.name not in taken}
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """All of them, as they are written."""
+        both = [*self.own, *filter(None, map(options.written, self.theirs.values()))]
+        mended = MENDED.get(self.name, {})
+        return [one.replace(kind=one.KEYWORD_ONLY, annotation=mended.get(one.name, one.annotation)) for one in both]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the library's docstring."""
+        return inspect.cleandoc(self.kind.__doc__ or self.name).partition("\n")[0].rstrip(".")
+
+    def make(self, **values: Any) -> Optimizer:
+        """The optimizer itself."""
+        bases = (*filter(None, [MIXINS.get(self.name)]), PlainState, REPLACED.get(self.name, self.kind))
+        theirs = self.theirs
+        given = {name: options.given(theirs[name], one) if name in theirs else one for name, one in values.items()}
+        made = type(self.kind.__name__, bases, {"__doc__": self.kind.__doc__})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "you need to install `transformers`")  # AdaLOMO, for DeepSpeed alone
+            return self.maker(made, **given, **FIXED.get(self.name, {}))
+
+
+def member(name: str) -> Member:
+    """The member of a name.
+
+    Raises:
+        UsageError: When there is none.
+    """
+    kinds = {**OPTIMIZERS, **WRAPPERS}
+    if name not in kinds:
+        raise UsageError(unknown("optimizer of pytorch-optimizer", name, kinds))
+    return Member(name, kinds[name])
+
+
+def build(name: str, **values: Any) -> Optimizer:
+    """An optimizer of pytorch-optimizer.
+
+    Args:
+        name: Its name there in lower case, as ``adabelief``.
+        values: Run values and options, as `described` says them.
+
+    Raises:
+        UsageError: For an option out of range, or parameters that it cannot train.
+    """
+    owner = f"optimizer 'pytorch-optimizer/{name}'"
+    try:
+        return member(name).make(**values)
+    except UsageError as error:
+        raise UsageError(f"{owner}: {error}") from error
+    except (ValueError, NotImplementedError, NegativeLRError, NegativeStepError, ZeroParameterSizeError) as error:
+        raise UsageError(f"{owner}: {error}") from error
+
+
+def described(name: str) -> Callable[..., Optimizer]:
+    """A function with the signature and docstring that `build` has for one name; it leads to the library's source."""
+    one = member(name)
+
+    def function(**values: Any) -> Optimizer:
+        return build(name, **values)
+
+    names = {parameter.name for parameter in one.own}
+    own = {name: text for name, text in makers.HELP.items() if name in names}
+    function.__doc__ = options.docstring(one.kind, f"{one.summary}.", one.parameters, own)
+    function.__signature__ = inspect.Signature(one.parameters)  # type: ignore[attr-defined]  # inspect reads it
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in one.parameters}
+    function.__wrapped__ = one.kind  # type: ignore[attr-defined]  # for its file and line
+    function.__name__ = function.__qualname__ = one.kind.__name__
+    return function
