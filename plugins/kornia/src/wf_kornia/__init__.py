@@ -1,0 +1,1 @@
+"""The losses of kornia for wf, as the catalogue ``kornia/<Name>``."""

@@ -1,0 +1,158 @@
+"""The losses of segmentation-models-pytorch as losses of wf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from segmentation_models_pytorch import losses as library
+from torch import Tensor, nn
+
+from wf.errors import UsageError, unknown
+from wf_smp.options import Member, Reduction
+
+MODES = {"mask": "multiclass", "class_index": "multiclass", "binary": "binary", "multilabel": "multilabel"}
+"""The library's word for each kind of targets."""
+
+_LEFT_OUT = "Targets of this value are left out; -100 as everywhere in wf, where the library leaves out none."
+_HELP = {
+    "targets": "What tells the mode: binary, multiclass or multilabel.",
+    "ignore_index": _LEFT_OUT,
+    "classes": "The classes that count; all when not given.",
+    "smooth": "What is added to both parts of the ratio.",
+    "reduction": "Of the pixels; the classes are averaged.",
+    "smooth_factor": "Share of the target that is spread over all classes.",
+    "weight": "Factors of the single elements.",
+    "pos_weight": "Factors of the positive targets, one a label.",
+    "alpha": "Factor of positive targets, negative ones get 1 - alpha; none when not given.",
+    "gamma": "How strongly well classified targets are turned down.",
+}
+_TVERSKY_HELP = {
+    **_HELP,
+    "alpha": "Weight of false positives.",
+    "beta": "Weight of false negatives.",
+    "gamma": "Power that the loss is raised to.",
+}
+
+
+def _region(kind: type, summary: str, **more: Any) -> Member:
+    return Member(
+        kind,
+        "regions",
+        summary,
+        fixed={"mode": "multiclass", "from_logits": True},
+        defaults={"ignore_index": -100},
+        **{"help": _HELP, **more},
+    )
+
+
+MEMBERS: dict[str, Member] = {
+    "DiceLoss": _region(library.DiceLoss, "1 - Dice score of each class over the pixels of the batch, averaged"),
+    "JaccardLoss": _region(library.JaccardLoss, "1 - intersection over union of each class over the batch, averaged"),
+    "LovaszLoss": _region(library.LovaszLoss, "Lovasz-softmax, a surrogate of intersection over union"),
+    "TverskyLoss": _region(
+        library.TverskyLoss, "Dice loss that weighs false positives and false negatives apart", help=_TVERSKY_HELP
+    ),
+    "FocalLoss": Member(
+        library.FocalLoss,
+        "focal",
+        "focal loss of each class against the rest, over sigmoids",
+        filled={"targets": str},
+        fixed={"from_logits": True},
+        hidden=("mode", "eps"),
+        defaults={"ignore_index": -100},
+        types={"reduction": Reduction, "gamma": float},
+        help=_HELP,
+    ),
+    "SoftBCEWithLogitsLoss": Member(
+        library.SoftBCEWithLogitsLoss,
+        "yes_no",
+        "sigmoid and binary cross-entropy of smoothed targets",
+        types={"reduction": Reduction},
+        help={**_HELP, "ignore_index": "Elements of this value add nothing; the mean counts them."},
+    ),
+    "SoftCrossEntropyLoss": Member(
+        library.SoftCrossEntropyLoss,
+        "classes",
+        "softmax cross-entropy of smoothed targets",
+        fixed={"dim": 1},
+        defaults={"smooth_factor": 0.0},  # the library's None fails
+        types={"reduction": Reduction, "smooth_factor": float},
+        help={**_HELP, "ignore_index": "Targets of this value add nothing; the mean counts them."},
+    ),
+}
+"""The losses that can be used, by name."""
+
+REFUSED = {
+    "MCCLoss": "it wants probabilities of one mask of yes and no, and a mask of wf holds class indices; "
+    "smp/DiceLoss takes those",
+}
+"""Those that cannot, with the reason."""
+
+
+class FocalLoss(nn.Module):
+    """The library's focal loss, which divides by the targets that are not left out.
+
+    Args:
+        loss: The library's.
+        ignore_index: Targets of this value are left out.
+    """
+
+    def __init__(self, loss: Any, ignore_index: int | None) -> None:
+        super().__init__()
+        self.loss, self.ignore_index = loss, ignore_index
+
+    @property
+    def reduction(self) -> str:
+        """``mean`` or ``sum``."""
+        return str(self.loss.reduction)
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss of logits ``[N, C, ...]`` and class indices ``[N, ...]``, or of logits and targets of one shape."""
+        loss: Tensor = self.loss(predictions, targets)
+        return loss
+
+    def total_weight(self, targets: Tensor) -> Tensor:
+        """What the mean divides by: the number of targets that are not left out, int64 and 0-d."""
+        left_out = torch.zeros_like(targets) if self.ignore_index is None else targets == self.ignore_index
+        return (left_out == 0).sum()
+
+
+def build(name: str, *, targets: str = "", **options: Any) -> nn.Module:
+    """A loss of segmentation-models-pytorch.
+
+    Args:
+        name: Its class, as ``DiceLoss``.
+        targets: The targets that it will get.
+        options: As `described` says them.
+
+    Raises:
+        UsageError: For an option out of range.
+    """
+    one = member(name)
+    if name == "FocalLoss":
+        options["mode"] = MODES[targets]
+        if targets == "multilabel":
+            options["ignore_index"] = None  # the library fails on one
+    try:
+        made: nn.Module = one.make(**options)
+    except (ValueError, AssertionError, TypeError) as error:
+        raise UsageError(f"loss 'smp/{name}': {error}") from error
+    return FocalLoss(made, options["ignore_index"]) if name == "FocalLoss" else made
+
+
+def described(name: str) -> Callable[..., None]:
+    """A function with the signature and docstring that `build` has for one name."""
+    return member(name).described()
+
+
+def member(name: str) -> Member:
+    """The member of a name.
+
+    Raises:
+        UsageError: When there is none.
+    """
+    if name not in MEMBERS:
+        raise UsageError(unknown("loss of segmentation-models-pytorch", name, MEMBERS))
+    return MEMBERS[name]

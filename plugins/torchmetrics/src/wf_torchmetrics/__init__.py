@@ -1,0 +1,1 @@
+"""The metrics of torchmetrics for wf, as the catalogue ``torchmetrics/<Name>``."""

@@ -1,0 +1,341 @@
+"""The members of the catalogue ``torchmetrics/<Name>``: what each one judges, and its options.
+
+torchmetrics has a class a task (`BinaryAccuracy`), and one that is told the task (`Accuracy`). Both are members, with
+their own defaults. What the data decide (`task`, `num_classes`, `num_labels`, `num_outputs`) is no option.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal, Union
+
+import docstring_parser
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError, unknown
+from wf.runtime.links import Outputs
+
+HIDDEN = (
+    *("cls", "self", "kwargs", "task", "num_classes", "num_labels", "num_outputs", "input_format"),
+    *("multidim_average", "aggregation_level", "keep_sequence_dim", "normalization"),
+)
+"""Parameters that are no options: the data decide them, or another value would give a figure a sample."""
+
+HELP = {
+    "device": "Where the counts are kept.",
+    "outputs": "What tells the task: binary, multiclass or multilabel.",
+    "num_classes": "The number of classes, or of labels.",
+    "num_outputs": "The columns of the targets.",
+    "ignore_index": "Targets of this value are left out; -100 as everywhere in wf, where the library leaves out none.",
+    "validate_args": "Look at the targets' values in every batch; false does not wait for the device.",
+    "task": "As what class indices are judged; binary takes the second of two classes for the positive one. "
+    "What the dataset has when not given.",
+    "zero_division": "The score where it would divide by 0.",
+    "top_k": "A target among so many most probable classes counts as predicted.",
+    "p": "The power of the distance.",
+    "fpr_range": "The range of false positive rates over which the area is taken.",
+}
+"""What is to be said of an option in the place of the library's description, or where it has none."""
+
+DEFAULTS: Mapping[str, Any] = {"ignore_index": -100}
+"""Defaults in the place of the library's."""
+
+TYPES: Mapping[str, Any] = {
+    "multioutput": Literal["raw_values", "uniform_average", "variance_weighted"],
+    "thresholds": int | list[float] | None,
+}
+"""Annotations in the place of the library's."""
+
+Empty = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Member:
+    """One metric of the library.
+
+    Args:
+        name: Its class.
+        module: The subpackage of the library that has it.
+        group: Its group in the index: what it judges, and its direction.
+        summary: One line for lists.
+        figures: The names of its figures, where it can give several.
+        columns: The names of the last axis of what it gives, where they are figures of their own.
+        task: ``binary``, ``multiclass`` or ``multilabel``; ``any`` for one that is told; empty for no classification.
+        types: Annotations in the place of the library's, by option.
+    """
+
+    name: str
+    module: str
+    group: str
+    summary: str
+    figures: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    task: str = ""
+    types: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def kind(self) -> Any:
+        """The library's class."""
+        return getattr(import_module(f"torchmetrics.{self.module}"), self.name)
+
+    @cached_property
+    def theirs(self) -> dict[str, inspect.Parameter]:
+        """All parameters that the library's class has."""
+        made = self.kind.__new__ if "__new__" in vars(self.kind) else self.kind.__init__
+        hints = typing.get_type_hints(made)
+        rows = inspect.signature(made).parameters.values()
+        return {row.name: row.replace(annotation=hints.get(row.name, Any)) for row in rows}
+
+    @property
+    def judges(self) -> str:
+        """What it judges, without the direction."""
+        return self.group.rpartition("-")[0]
+
+    @property
+    def filled(self) -> list[inspect.Parameter]:
+        """What the run fills in."""
+        rows = [_parameter("device", torch.device)]
+        if self.task:
+            rows.append(_parameter("outputs", Outputs))
+        if self.task or "num_classes" in self.theirs:
+            rows.append(_parameter("num_classes", int))
+        return rows if self.judges != "numbers" else [*rows, _parameter("num_outputs", int)]
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether `ignore_index` is wf's own here, the library having none."""
+        return self.judges != "numbers" and "ignore_index" not in self.theirs
+
+    @property
+    def options(self) -> list[inspect.Parameter]:
+        """What the user may choose."""
+        hidden = set(HIDDEN) - ({"normalization"} if self.judges == "numbers" else set())
+        rows = [self._option(row) for name, row in self.theirs.items() if name not in hidden]
+        if self.task == "any" and self.judges != "rows":
+            rows.insert(0, _parameter("task", Literal["binary", "multiclass"] | None, None))
+        if self.leaves_out:
+            rows.append(_parameter("ignore_index", int, DEFAULTS["ignore_index"]))
+        return rows
+
+    def _option(self, row: inspect.Parameter) -> inspect.Parameter:
+        annotation = self.types.get(row.name, TYPES.get(row.name, _mended(row.annotation)))
+        return _parameter(row.name, annotation, DEFAULTS.get(row.name, row.default))
+
+    def described(self) -> Callable[..., None]:
+        """A function with its parameters and a docstring that describes them; not to be called."""
+
+        def function() -> None: ...
+
+        rows = sorted([*self.filled, *self.options], key=lambda row: row.default is not Empty)
+        said = self._said()
+        lines = [f"    {row.name}: {said[row.name]}" for row in rows]
+        summary = f"{self.summary[0].upper()}{self.summary[1:]} (`torchmetrics.{self.module}.{self.name}`)."
+        function.__name__ = function.__qualname__ = self.name
+        function.__doc__ = "\n".join([summary, "", "Args:", *lines])
+        function.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]  # inspect looks there
+        function.__annotations__ = {row.name: row.annotation for row in rows}
+        function.__wrapped__ = self.kind  # type: ignore[attr-defined]  # for its file and line
+        return function
+
+    def _said(self) -> dict[str, str]:
+        """What is said of each parameter; a class that is told the task leaves that to those of the tasks."""
+        prefixes = ("Binary", "Multilabel", "Multiclass", "") if self.task == "any" else ("",)
+        module = import_module(f"torchmetrics.{self.module}")
+        kinds = [getattr(module, f"{prefix}{self.name}", None) for prefix in prefixes]
+        parsed = [docstring_parser.parse(inspect.cleandoc(kind.__doc__ or "")) for kind in kinds if kind]
+        return {param.arg_name: _plain(param.description or "") for one in parsed for param in one.params} | HELP
+
+
+def described(name: str) -> Callable[..., None]:
+    """A function with the signature and docstring that `wf_torchmetrics.metric.build` has for one name."""
+    return member(name).described()
+
+
+def member(name: str) -> Member:
+    """The member of a name.
+
+    Raises:
+        UsageError: When there is none.
+    """
+    if name not in MEMBERS:
+        raise UsageError(unknown("metric of torchmetrics", name, MEMBERS))
+    return MEMBERS[name]
+
+
+def _parameter(name: str, annotation: Any, default: Any = Empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _plain(text: str) -> str:
+    """A description without line breaks and markup."""
+    return " ".join(re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+_*", r"\1\2", text).split())
+
+
+def _mended(annotation: Any) -> Any:
+    """An annotation without tensors, and without what would give a figure a sample."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_mended(arg) for arg in args if arg is not Tensor)]  # noqa: UP007 - it is made, not written
+    return annotation
+
+
+_COUNTED = {
+    "Accuracy": ("up", "share of targets that are predicted right"),
+    "ConfusionMatrix": ("open", "how often each class is predicted as each: rows are true classes"),
+    "F1Score": ("up", "harmonic mean of precision and recall"),
+    "FBetaScore": ("up", "harmonic mean of precision and recall, recall weighing beta times as much"),
+    "HammingDistance": ("down", "share of targets that are predicted wrong"),
+    "JaccardIndex": ("up", "intersection over union of what is predicted a class and what is one"),
+    "MatthewsCorrCoef": ("up", "Matthews correlation coefficient of predictions and targets"),
+    "NegativePredictiveValue": ("up", "share of what is predicted not to be of a class that is not"),
+    "Precision": ("up", "share of what is predicted a class that is one"),
+    "Recall": ("up", "share of a class that is predicted so"),
+    "Specificity": ("up", "share of what is not of a class that is predicted so"),
+    "StatScores": ("open", "true and false positives, true and false negatives, and the support"),
+}
+"""Counts of predicted classes: of samples, of pixels and of labels."""
+
+_RANKED = {
+    "AUROC": ("up", "area under the ROC curve"),
+    "AveragePrecision": ("up", "area under the curve of precision over recall, as a sum of steps"),
+    "EER": ("down", "the error rate at which false positives and false negatives are equally frequent"),
+    "LogAUC": ("up", "area under the ROC curve over the logarithm of the false positive rate"),
+    "PrecisionAtFixedRecall": ("open", "highest precision at a recall of at least min_recall, with its threshold"),
+    "RecallAtFixedPrecision": ("open", "highest recall at a precision of at least min_precision, with its threshold"),
+    "SensitivityAtSpecificity": (
+        "open",
+        "highest sensitivity at a specificity of at least min_specificity, with its threshold",
+    ),
+    "SpecificityAtSensitivity": (
+        "open",
+        "highest specificity at a sensitivity of at least min_sensitivity, with its threshold",
+    ),
+}
+"""Of ranked scores, all of which are kept."""
+
+_COLUMNS = {"StatScores": ("tp", "fp", "tn", "fn", "support")}
+
+_FIGURES = {
+    "PrecisionAtFixedRecall": ("precision", "threshold"),
+    "RecallAtFixedPrecision": ("recall", "threshold"),
+    "SensitivityAtSpecificity": ("sensitivity", "threshold"),
+    "SpecificityAtSensitivity": ("specificity", "threshold"),
+}
+
+_CHANCES = {
+    "CalibrationError": ("down", "how far the predicted probability is from the share that is right"),
+    "HingeLoss": ("down", "mean hinge loss of probabilities"),
+}
+
+_REAL = {
+    "ConcordanceCorrCoef": ("up", "Lin's concordance correlation coefficient"),
+    "CosineSimilarity": ("up", "cosine of the angle between predicted and true rows, summed or averaged"),
+    "CriticalSuccessIndex": ("up", "hits over hits, misses and false alarms, of values above a threshold"),
+    "ExplainedVariance": ("up", "share of variance explained, a constant offset forgiven"),
+    "KendallRankCorrCoef": ("up", "Kendall's rank correlation coefficient tau"),
+    "LogCoshError": ("down", "mean logarithm of the hyperbolic cosine of the error"),
+    "MeanAbsoluteError": ("down", "mean absolute error"),
+    "MeanAbsolutePercentageError": ("down", "mean absolute error relative to the target"),
+    "MeanSquaredError": ("down", "mean squared error, or its root"),
+    "MeanSquaredLogError": ("down", "mean squared error of logarithms, of values above -1"),
+    "MinkowskiDistance": ("down", "Minkowski distance of all predictions from all targets"),
+    "NormalizedRootMeanSquaredError": ("down", "root of the mean squared error, relative to the targets' size"),
+    "PearsonCorrCoef": ("up", "Pearson's correlation coefficient"),
+    "R2Score": ("up", "share of variance explained"),
+    "RelativeSquaredError": ("down", "squared error relative to that of predicting the mean"),
+    "SpearmanCorrCoef": ("up", "Spearman's rank correlation coefficient"),
+    "SymmetricMeanAbsolutePercentageError": ("down", "mean absolute error relative to target and prediction"),
+    "TweedieDevianceScore": ("down", "deviance of a Tweedie distribution"),
+    "WeightedMeanAbsolutePercentageError": ("down", "sum of absolute errors relative to the sum of targets"),
+}
+
+_MASKS = {
+    "DiceScore": ("up", "twice the intersection over the sum of predicted and true pixels, a mean over images"),
+    "GeneralizedDiceScore": ("up", "Dice score whose classes weigh by the inverse of their size"),
+    "MeanIoU": ("up", "intersection over union, a mean over images and classes"),
+}
+
+_PARTITIONS = {
+    "clustering": {
+        "AdjustedMutualInfoScore": "mutual information of predicted and true classes, adjusted for chance",
+        "AdjustedRandScore": "agreement of pairs, adjusted for chance",
+        "CompletenessScore": "how far a true class is one predicted class",
+        "FowlkesMallowsIndex": "geometric mean of precision and recall of pairs",
+        "HomogeneityScore": "how far a predicted class is of one true class",
+        "MutualInfoScore": "mutual information of predicted and true classes, in nats",
+        "NormalizedMutualInfoScore": "mutual information of predicted and true classes, from 0 to 1",
+        "RandScore": "share of pairs of samples on which predicted and true classes agree",
+        "VMeasureScore": "weighted harmonic mean of homogeneity and completeness",
+    },
+    "nominal": {
+        "CramersV": "Cramer's V, an association of predicted and true classes",
+        "PearsonsContingencyCoefficient": "Pearson's contingency coefficient of predicted and true classes",
+        "TheilsU": "Theil's U, the share of what is uncertain in the predictions that the targets tell",
+        "TschuprowsT": "Tschuprow's T, an association of predicted and true classes",
+    },
+}
+"""Predicted classes as a partition of the samples, compared with that of the true classes."""
+
+_CLOUDS = {
+    "CalinskiHarabaszScore": ("up", "spread of the classes in what the model gives, over the spread within them"),
+    "DaviesBouldinScore": ("down", "spread within the classes in what the model gives, over their distances"),
+    "DunnIndex": ("up", "smallest distance of classes in what the model gives, over the largest spread"),
+}
+
+
+def _members() -> Iterator[Member]:
+    yield from _family(_COUNTED, "tasks", "classes")
+    yield from _family(_RANKED, "ranks", "class_ranks")
+    yield from _family(_CHANCES, "chances", "class_ranks", labels=False)
+    yield from _family({"CohenKappa": ("up", "agreement beyond chance")}, "single", "classes", labels=False)
+    exact = "share of samples of which every label or pixel is predicted right"
+    yield Member("ExactMatch", "classification", "rows-up", exact, task="any")
+    yield Member("MulticlassExactMatch", "classification", "pixels-up", exact, task="multiclass")
+    yield Member("MultilabelExactMatch", "classification", "labels-up", exact, task="multilabel")
+    for name, direction, summary in (
+        ("CoverageError", "down", "how far down the ranking all labels that apply are found"),
+        ("RankingAveragePrecision", "up", "share of labels that apply among those ranked above each one that does"),
+        ("RankingLoss", "down", "share of pairs of labels that are ranked the wrong way round"),
+    ):
+        yield Member(f"Multilabel{name}", "classification", f"labels-{direction}", summary, task="multilabel")
+    for name, (direction, summary) in _REAL.items():
+        yield Member(name, "regression", f"numbers-{direction}", summary, _kendall(name), types=_real_types(name))
+    for name, (direction, summary) in _MASKS.items():
+        yield Member(name, "segmentation", f"masks-{direction}", summary)
+    for module, rows in _PARTITIONS.items():
+        for name, summary in rows.items():
+            yield Member(name, module, "partitions-up", summary)
+    for name, (direction, summary) in _CLOUDS.items():
+        yield Member(name, "clustering", f"clouds-{direction}", summary)
+
+
+def _family(rows: Mapping[str, tuple[str, str]], told: str, classes: str, *, labels: bool = True) -> Iterator[Member]:
+    """The class that is told the task, and those of each task."""
+    tasks = {"": (told, "any"), "Binary": ("binary", "binary"), "Multiclass": (classes, "multiclass")}
+    if labels:
+        tasks["Multilabel"] = ("labels", "multilabel")
+    for name, (direction, summary) in rows.items():
+        for prefix, (judges, task) in tasks.items():
+            group = f"{judges}-{direction}"
+            figures, columns = _FIGURES.get(name, ()), _COLUMNS.get(name, ())
+            yield Member(f"{prefix}{name}", "classification", group, summary, figures, columns, task)
+
+
+def _kendall(name: str) -> tuple[str, ...]:
+    return ("tau", "p-value") if name == "KendallRankCorrCoef" else ()
+
+
+def _real_types(name: str) -> Mapping[str, Any]:
+    return {"reduction": Literal["mean", "sum"]} if name == "CosineSimilarity" else {}
+
+
+MEMBERS: dict[str, Member] = {member.name: member for member in _members()}
+"""The members that can be used, by name."""
