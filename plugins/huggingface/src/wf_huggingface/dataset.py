@@ -1,0 +1,99 @@
+"""The dataset `huggingface`: files or the hub, read by the library `datasets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from wf.errors import UsageError
+from wf.runtime import Dataset
+from wf_huggingface.columns import Columns, choose
+from wf_huggingface.inputs import read_inputs
+from wf_huggingface.reading import read, splits_of
+from wf_huggingface.targets import Task, read_targets
+
+NO_STREAMING = """dataset 'huggingface' cannot stream
+  a run divides, shuffles and resumes by the number of a sample: it needs their count before step 1 and the 5,000th
+  one without the others; a stream has neither, and a stream that is shuffled in a buffer does not come back from its
+  state_dict with the samples that were in the buffer, so that it could not resume to the bit
+  without streaming the samples stay on disk too: files are converted to Arrow once and mapped into memory"""
+
+
+def huggingface(
+    path: Path,
+    inputs: str | list[str] | None = None,
+    target: str | list[str] | None = None,
+    task: Task = "auto",
+    config: str | None = None,
+    revision: str | None = None,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: Literal[1, 3] = 3,
+    vocabulary_size: int = 10_000,
+    max_tokens: int = 128,
+    cache_dir: Path | None = None,
+    streaming: bool = False,
+) -> Dataset:
+    """A table, texts or images in files or of the Hugging Face hub, by the library `datasets`.
+
+    What `path` names is looked for on this machine first. Numbers and texts are held in memory, images are read from
+    disk when they are needed. Values that are missing are refused.
+
+    Args:
+        path: A file (parquet, CSV, TSV, JSON, JSON lines), a folder of such files or of images, a folder that
+            `save_to_disk` wrote, or the name of a dataset of the hub, as ``owner/name``.
+        inputs: The input columns: any number of columns of numbers, or one of texts, images or lists of numbers. By
+            default all but the target.
+        target: The target column, or several. By default the one called label, labels, target or y.
+        task: ``auto``: text, booleans, whole numbers and labels are classes, other numbers a ``regression``; several
+            columns, or lists of labels, are ``multilabel``. ``binary``: one column of 0 and 1.
+        config: The configuration, where a dataset has several.
+        revision: The version of a dataset of the hub: a branch, tag or commit.
+        train: The split to train on. By default ``train``, or the only one.
+        validation: The split for validation. By default ``validation``, ``valid``, ``val`` or ``dev``, if there is one.
+        test: The split for testing. By default ``test``, if there is one.
+        image_size: What images are resized to, in pixels: one side of a square, or height and width. By default they
+            stay as they are and must be of one size.
+        channels: Of images: 3 for colour, 1 for grey.
+        vocabulary_size: Of texts: the most frequent tokens of the train split; all others are one token.
+        max_tokens: Of texts: what a text has beyond so many tokens is cut off.
+        cache_dir: Where the library keeps what it converted or downloaded. By default its own folder, see HF_HOME.
+        streaming: Not possible; the error says why.
+
+    Returns:
+        Inputs float32 ``[N, F]``, ``[N, ...]`` or ``[N, C, H, W]`` from 0 to 1, or tokens int64 ``[N, T]``; targets
+        ``class_index``, ``real``, ``binary`` or ``multilabel``.
+
+    Raises:
+        DataError: When nothing is there or cannot be downloaded, or for values that do not fit.
+        UsageError: For a column or split that there is not, or an option out of range.
+    """
+    if streaming:
+        raise UsageError(NO_STREAMING)
+    if vocabulary_size < 3 or max_tokens < 1:
+        raise UsageError(
+            f"huggingface: vocabulary_size is {vocabulary_size} and max_tokens {max_tokens}; "
+            "they must be at least 3 and 1"
+        )
+    tables = splits_of(
+        read(path, config, revision, cache_dir), path, {"train": train, "validation": validation, "test": test}
+    )
+    columns: Columns = choose(tables["train"].features, inputs, target, path)
+    found, vocabulary = read_inputs(
+        tables, columns, image_size=image_size, channels=channels, vocab_size=vocabulary_size, length=max_tokens
+    )
+    labels = read_targets(tables, columns, task)
+    samples = {split: found[split].with_targets(labels.tensors[split]) for split in tables}
+    return Dataset(
+        train=samples["train"],
+        validation=samples.get("validation"),
+        test=samples.get("test"),
+        targets=labels.kind,
+        class_names=labels.class_names,
+        target_names=columns.targets if labels.kind == "real" else (),
+        feature_names=columns.inputs if columns.kind == "numbers" and len(columns.inputs) > 1 else (),
+        vocabulary=vocabulary,
+        target_tensor=labels.tensors["train"] if labels.kind == "class_index" else None,
+    )

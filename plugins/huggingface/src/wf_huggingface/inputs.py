@@ -1,0 +1,196 @@
+"""From input columns to samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+from wf.runtime import Samples, TensorSamples
+from wf.runtime.text import encode, make_vocabulary, tokenize
+from wf_huggingface.columns import Columns
+
+
+class Inputs(Protocol):
+    """The inputs of a split."""
+
+    def with_targets(self, targets: Tensor) -> Samples:
+        """Samples of these inputs and targets."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Inputs that are a tensor."""
+
+    tensor: Tensor
+
+    def with_targets(self, targets: Tensor) -> Samples:
+        """Samples of these inputs and targets."""
+        return TensorSamples(self.tensor, targets)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images that are read from the Arrow file when they are asked for."""
+
+    table: Any
+    column: str
+    size: tuple[int, int] | None
+    """Height and width; None for images that are of one size already."""
+    channels: int
+
+    def with_targets(self, targets: Tensor) -> Samples:
+        """Samples of these inputs and targets."""
+        return ImageSamples(self, targets)
+
+    def read(self, index: int) -> Tensor:
+        """float32 ``[C, H, W]`` from 0 to 1.
+
+        Raises:
+            DataError: When the image is missing or damaged.
+        """
+        image = read_image(self.table, self.column, index).convert("L" if self.channels == 1 else "RGB")
+        if self.size is not None and image.size != self.size[::-1]:
+            image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image))
+        return pixels.reshape(image.height, image.width, self.channels).permute(2, 0, 1).to(torch.float32).div_(255)
+
+
+@dataclass(frozen=True)
+class ImageSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Images with their targets."""
+
+    images: Images
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images.read(index), self.targets[index]
+
+
+def read_inputs(
+    tables: Mapping[str, Any],
+    columns: Columns,
+    *,
+    image_size: int | tuple[int, int] | None,
+    channels: int,
+    vocab_size: int,
+    length: int,
+) -> tuple[dict[str, Inputs], list[str]]:
+    """The inputs of each split, and the vocabulary where they are tokens.
+
+    Raises:
+        DataError: For values that are missing or do not fit.
+        UsageError: For an option out of range.
+    """
+    if columns.kind == "image":
+        return _images(tables, columns.inputs[0], image_size, channels), []
+    if columns.kind == "text":
+        return _texts(tables, columns.inputs[0], vocab_size, length)
+    return {split: InMemory(numbers(table, columns.inputs, split)) for split, table in tables.items()}, []
+
+
+def numbers(table: Any, names: Sequence[str], split: str) -> Tensor:
+    """Columns of numbers as float32 ``[N, F]``, or one of lists of numbers as ``[N, ...]``.
+
+    Raises:
+        DataError: Naming the first row with a value that is missing, or lists of several lengths.
+    """
+    found = [_column(table, name, split) for name in names]
+    return found[0] if len(found) == 1 and found[0].ndim > 1 else torch.stack([one.flatten() for one in found], dim=1)
+
+
+def check_missing(table: Any, name: str, split: str) -> None:
+    """Refuse a column with values that are missing.
+
+    Raises:
+        DataError: Naming the first row of them.
+    """
+    values = _plain(table, name)
+    missing = [row for row, value in enumerate(values) if value is None]
+    if missing:
+        raise DataError(
+            f"{split} split, column '{name}': {len(missing)} values are missing, first in row {missing[0]} "
+            "(from 0)\n  fill them or leave those rows out first: there is no honest value to take for them"
+        )
+
+
+def read_image(table: Any, column: str, index: int) -> Image.Image:
+    """One image, turned upright as its EXIF data says.
+
+    Raises:
+        DataError: When it is missing or damaged.
+    """
+    try:
+        image = table[index][column]
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, AttributeError, Image.DecompressionBombError) as error:
+        raise DataError(f"column '{column}', row {index} (from 0): the image cannot be read: {error}") from error
+
+
+def _plain(table: Any, name: str) -> list[Any]:
+    """A column as Python has it, without decoding."""
+    values: list[Any] = table.with_format(None).select_columns([name])[:][name]
+    return values
+
+
+def _column(table: Any, name: str, split: str) -> Tensor:
+    check_missing(table, name, split)
+    try:
+        array = np.array(_plain(table, name), dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{split} split, column '{name}': its lists are not of one length, or hold values that are missing\n"
+            "  bring them to one shape first"
+        ) from error
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        raise DataError(
+            f"{split} split, column '{name}': {len(wrong)} values are not finite float32 numbers, "
+            f"first in row {wrong[0][0]} (from 0)"
+        )
+    return torch.from_numpy(array)
+
+
+def _texts(tables: Mapping[str, Any], name: str, vocab_size: int, length: int) -> tuple[dict[str, Inputs], list[str]]:
+    tokens = {}
+    for split, table in tables.items():
+        check_missing(table, name, split)
+        tokens[split] = [tokenize(text) for text in _plain(table, name)]
+    vocabulary = make_vocabulary(tokens["train"], vocab_size)
+    longest = max((len(one) for one in tokens["train"]), default=1)
+    length = max(1, min(length, longest))
+    return {split: InMemory(encode(found, vocabulary, length)) for split, found in tokens.items()}, vocabulary
+
+
+def _images(
+    tables: Mapping[str, Any], name: str, image_size: int | tuple[int, int] | None, channels: int
+) -> dict[str, Inputs]:
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if size is not None and min(size) < 1:
+        raise UsageError(f"huggingface: image_size is {image_size}; it must be at least 1")
+    if size is None:
+        _check_one_size(tables, name)
+    return {split: Images(table, name, size, channels) for split, table in tables.items()}
+
+
+def _check_one_size(tables: Mapping[str, Any], name: str) -> None:
+    """Images of several sizes make no batch; this reads the head of each image."""
+    first: tuple[int, int] | None = None
+    for split, table in tables.items():
+        for index in range(len(table)):
+            size = read_image(table, name, index).size
+            first = first or size
+            if size != first:
+                raise UsageError(
+                    f"{split} split, column '{name}', row {index} (from 0): the image is {size[1]}x{size[0]} pixels, "
+                    f"the first one {first[1]}x{first[0]}\n  resize them: --dataset.image_size 64"
+                )

@@ -1,0 +1,21 @@
+"""What this package brings to wf. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from wf import Component, hookimpl
+from wf.traits import DatasetTraits
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """The dataset of this package."""
+    return [
+        Component(
+            "dataset",
+            "huggingface",
+            "wf_huggingface.dataset:huggingface",
+            "a table, text or images in files, or of the Hugging Face hub",
+            aliases=("hf",),
+            traits=DatasetTraits(files=(".parquet", ".json", ".jsonl")),
+        ),
+    ]

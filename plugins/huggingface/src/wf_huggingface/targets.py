@@ -1,0 +1,113 @@
+"""From target columns to targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import datasets
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+from wf.runtime import class_index
+from wf.traits import Targets
+from wf_huggingface.columns import Columns, describe, is_number, is_text, is_whole
+from wf_huggingface.inputs import check_missing, numbers
+
+Task = Literal["auto", "classification", "regression", "binary", "multilabel"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The targets of each split."""
+
+    kind: Targets
+    tensors: Mapping[str, Tensor]
+    class_names: Sequence[str] = ()
+
+
+def read_targets(tables: Mapping[str, Any], columns: Columns, task: Task) -> Labels:
+    """The targets of each split.
+
+    Raises:
+        DataError: For values that are missing, or that do not fit the task.
+        UsageError: When the columns cannot be targets of the task.
+    """
+    for split, table in tables.items():
+        for name in columns.targets:
+            check_missing(table, name, split)
+    features = [columns.features[name] for name in columns.targets]
+    chosen = _task_of(features) if task == "auto" else task
+    if chosen == "regression" and all(is_number(feature) for feature in features):
+        return Labels("real", {split: numbers(table, columns.targets, split) for split, table in tables.items()})
+    if chosen == "binary" and len(features) == 1 and _is_yes_or_no(features[0]):
+        return Labels("binary", {split: yes.flatten() for split, yes in _yes_or_no(tables, columns).items()})
+    if chosen == "multilabel" and _is_list_of_labels(features[0]) and len(features) == 1:
+        return _lists(tables, columns.targets[0], features[0].feature.names)
+    if chosen == "multilabel" and all(map(_is_yes_or_no, features)):
+        return Labels("multilabel", _yes_or_no(tables, columns), columns.targets)
+    if chosen == "classification" and len(features) == 1:
+        return _classes(tables, columns.targets[0], features[0])
+    held = ", ".join(f"'{name}' ({describe(columns.features[name])})" for name in columns.targets)
+    raise UsageError(f"{held} cannot be the target of a {chosen}\n  choose another --dataset.target or --dataset.task")
+
+
+def _task_of(features: Sequence[Any]) -> str:
+    if len(features) > 1:
+        return "multilabel" if all(is_whole(feature) for feature in features) else "regression"
+    if isinstance(features[0], (datasets.List, datasets.LargeList)):
+        return "multilabel"
+    return "regression" if is_number(features[0]) and not is_whole(features[0]) else "classification"
+
+
+def _is_yes_or_no(feature: Any) -> bool:
+    return is_number(feature) or (isinstance(feature, datasets.ClassLabel) and feature.num_classes == 2)
+
+
+def _is_list_of_labels(feature: Any) -> bool:
+    lists = (datasets.List, datasets.LargeList)
+    return isinstance(feature, lists) and isinstance(feature.feature, datasets.ClassLabel)
+
+
+def _yes_or_no(tables: Mapping[str, Any], columns: Columns) -> dict[str, Tensor]:
+    tensors = {split: numbers(table, columns.targets, split) for split, table in tables.items()}
+    for split, tensor in tensors.items():
+        wrong = torch.nonzero((tensor != 0) & (tensor != 1))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            raise DataError(
+                f"{split} split, column '{columns.targets[column]}', row {row} (from 0): {tensor[row, column]:g} is "
+                "neither 0 nor 1"
+            )
+    return tensors
+
+
+def _lists(tables: Mapping[str, Any], name: str, names: Sequence[str]) -> Labels:
+    tensors = {}
+    for split, table in tables.items():
+        tensors[split] = torch.zeros(len(table), len(names))
+        for row, labels in zip(tensors[split], table.with_format(None)[:][name], strict=True):
+            row[torch.tensor(labels, dtype=torch.int64)] = 1
+    return Labels("multilabel", tensors, names)
+
+
+def _classes(tables: Mapping[str, Any], name: str, feature: Any) -> Labels:
+    values = {split: list(table.with_format(None).select_columns([name])[:][name]) for split, table in tables.items()}
+    if isinstance(feature, datasets.ClassLabel):
+        return Labels("class_index", {split: torch.tensor(found) for split, found in values.items()}, feature.names)
+    if not (is_text(feature) or is_number(feature)):
+        raise UsageError(f"column '{name}' ({describe(feature)}) holds no classes\n  choose another --dataset.target")
+    tensor, names = class_index(values["train"])
+    index = {value: number for number, value in zip(tensor.tolist(), values["train"], strict=True)}
+    tensors = {"train": tensor}
+    for split, found in values.items():
+        strange = [value for value in found if value not in index]
+        if strange:
+            raise DataError(
+                f"{split} split, column '{name}': class '{strange[0]}' does not occur in the train split\n"
+                f"  classes: {', '.join(names[:20])}"
+            )
+        tensors[split] = torch.tensor([index[value] for value in found], dtype=torch.int64)
+    return Labels("class_index", tensors, names)
