@@ -49,7 +49,7 @@ def test_plugins_for_reading(wf: Any, folder: Path) -> None:
 def test_a_list_that_is_empty_because_nothing_may_load(wf: Any, folder: Path, text: str, env: str | None) -> None:
     (folder / "pyproject.toml").write_text(f"[tool.wf]\n{text}\n")
     allow = {"WF_PLUGINS_ALLOW": env}
-    assert "wf: nothing found\n  7 plugins not loaded (blocked); see wf list-plugins" in wf("list", env=allow).stderr
+    assert "wf: nothing found\n  9 plugins not loaded (blocked); see wf list-plugins" in wf("list", env=allow).stderr
     place = "WF_PLUGINS_ALLOW" if env else str(folder / "pyproject.toml")
     plugins = wf("list-plugins", "--json", env=allow).json()
     assert {plugin["error"] for plugin in plugins} == {f"not in the allow-list of {place}, which is empty"}
@@ -78,9 +78,8 @@ def test_kind_in_singular_and_plural(wf: Any, word: str, kind: str) -> None:
 def test_components_for_reading(wf: Any) -> None:
     lines = wf("list", "losses", env={"COLUMNS": "80"}).stdout.splitlines()
     assert lines[0].startswith("loss: ")
-    assert [line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "] == sorted(
-        entry["name"] for entry in wf("list", "losses", "--json").json()
-    )
+    names = [line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "]
+    assert names == [*sorted(entry["name"] for entry in wf("list", "losses", "--json").json()), "torch/..."]
     assert all(len(line) <= 80 for line in lines)
     assert "(also focal-loss)" in "\n".join(lines)
 
@@ -93,14 +92,14 @@ def test_catalogue_is_a_line_until_it_is_opened(wf: Any) -> None:
     assert "torchvision/resnet18" in opened
     assert "torchvision/..." not in opened
     names = [entry["name"] for entry in wf("list", "models", "--all", "--json").json()]
-    assert len([name for name in names if name.startswith("torchvision/")]) == 80
+    assert len([name for name in names if name.startswith("torchvision/")]) == 121
 
 
 def test_search_looks_into_names_summaries_aliases_and_catalogues(wf: Any) -> None:
     def found(word: str) -> set[str]:
         return {entry["name"] for entry in wf("list", "--search", word, "--json").json()}
 
-    assert found("RESNET18") == {"torchvision/resnet18"}
+    assert found("RESNET18") == {"torchvision/resnet18", "torchvision/quantized_resnet18"}
     assert "weighted-ce" in found("class weights")
     assert "l1" in found("mae")
     empty = wf("list", "--search", "no such thing")
@@ -128,15 +127,15 @@ def fitting(wf: Any, *args: str) -> list[str]:
         (
             "dataset",
             "torchvision/resnet18",
-            ["cifar10", "digits", "fashion-mnist", "image-folder", "mnist", "npz", "random"],
+            ["cifar10", "digits", "digits-multilabel", "fashion-mnist", "image-folder", "mnist", "npz", "random"],
         ),
-        ("models", "loss/mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn"]),
-        ("models", "mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn"]),
+        ("models", "loss/mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "unet"]),
+        ("models", "mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "unet"]),
     ],
 )
 def test_what_fits(wf: Any, kind: str, other: str, names: list[str]) -> None:
     found = set(fitting(wf, kind, "--fits", other))
-    assert {name for name in found if not name.startswith("torchvision/")} == set(names)
+    assert {name for name in found if "/" not in name} == set(names)
 
 
 def test_what_fits_as_json(wf: Any) -> None:
@@ -151,8 +150,9 @@ def test_what_fits_as_json(wf: Any) -> None:
 def test_what_fits_for_reading(wf: Any) -> None:
     assert wf("list", "losses", "--fits", "diabetes").stdout == (
         "loss: a module or function of (predictions, targets) that gives a scalar to minimise\n"
-        "  l1   wf-losses  mean absolute error (also mae, l1-loss)\n"
-        "  mse  wf-losses  mean squared error (also l2, mse-loss)\n"
+        "  l1         wf-losses  mean absolute error (also mae, l1-loss)\n"
+        "  mse        wf-losses  mean squared error (also l2, mse-loss)\n"
+        "  torch/...  wf-torch   5 names (wf list loss --all --fits diabetes)\n"
     )
     result = wf("list", "datasets", "--fits", "loss/mse")
     assert result.stdout.endswith(
@@ -166,10 +166,10 @@ def test_what_fits_for_reading(wf: Any) -> None:
 
 def test_what_fits_of_a_catalogue(wf: Any) -> None:
     closed = wf("list", "models", "--fits", "fashion-mnist").stdout
-    assert "torchvision/...  wf-models  80 names (wf list model --all --fits fashion-mnist)" in closed
+    assert "torchvision/...  wf-torchvision  92 names (wf list model --all --fits fashion-mnist)" in closed
     assert "torchvision/resnet18" in wf("list", "models", "--all", "--fits", "fashion-mnist").stdout
     assert "torchvision" not in wf("list", "models", "--fits", "iris").stdout
-    assert fitting(wf, "models", "--fits", "fashion-mnist", "--search", "resnet18") == ["torchvision/resnet18"]
+    assert fitting(wf, "models", "--fits", "fashion-mnist", "--search", "/resnet18") == ["torchvision/resnet18"]
 
 
 def test_nothing_that_fits(wf: Any, folder: Path) -> None:

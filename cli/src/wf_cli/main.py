@@ -26,6 +26,8 @@ from wf_cli.output import stdout_descriptor
 COMMANDS: dict[str, str] = {
     "run": "wf_cli.running:run",
     "resume": "wf_cli.afterwards:resume",
+    "compare": "wf_cli.compare:compare",
+    "runs": "wf_cli.runs:runs",
     "list": "wf_cli.listing:list_components",
     "show": "wf_cli.listing:show",
     "list-plugins": "wf_cli.listing:list_plugins",
@@ -40,9 +42,9 @@ COMMANDS: dict[str, str] = {
 """The verbs and where they are; a module is imported when its verb is used or listed."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Train": ("run", "resume"),
+    "Train": ("run", "resume", "compare"),
     "See what there is": ("list", "show", "list-plugins", "doctor"),
-    "Use a run": ("evaluate", "predict", "export", "plot"),
+    "Use a run": ("runs", "evaluate", "predict", "export", "plot"),
     "Write a plugin": ("new-plugin", "check"),
 }
 """The verbs as ``wf --help`` groups them."""
@@ -167,6 +169,14 @@ def main(args: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+class UnknownOption(click.NoSuchOption):
+    """With suggestions of wf's own: click keeps only those that are spelt alike."""
+
+    def __init__(self, option_name: str, suggestions: Sequence[str], ctx: click.Context) -> None:
+        super().__init__(option_name, ctx=ctx)
+        self.suggestions = suggestions
+
+
 def explain_click(error: click.ClickException, words: Sequence[str]) -> str:
     """Click's message in wf's words.
 
@@ -176,7 +186,8 @@ def explain_click(error: click.ClickException, words: Sequence[str]) -> str:
     """
     verb = " ".join(("wf", *[word for word in words if word in COMMANDS][:1]))
     if isinstance(error, click.NoSuchOption):
-        near = f"\n  did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+        found = error.suggestions if isinstance(error, UnknownOption) else error.possibilities
+        near = f"\n  did you mean {' or '.join(found)}?" if found else ""
         own = "\n  a component's own options are written --KIND.OPTION, as --loss.gamma 2" if verb == "wf run" else ""
         return f"unknown option '{error.option_name}'{near}{own}\n  see: {verb} --help"
     return f"{error.format_message().rstrip('.')}\n  see: {verb} --help"

@@ -23,7 +23,7 @@ from wf.runfile import RunFile, check_general, merge
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.common import complete_component_options, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
-from wf_cli.main import everywhere_of
+from wf_cli.main import UnknownOption, everywhere_of
 from wf_cli.output import figures, paragraphs, plural, print_json, say, table
 from wf_cli.run_options import general_options, kind_options, write_options
 from wf_cli.suggesting import suggest
@@ -45,8 +45,7 @@ class RunCommand(click.Command):
         try:
             result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
         except click.NoSuchOption as error:
-            near = suggest(ctx, error.option_name, rest)
-            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=ctx) from error
+            raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx) from error
         if wants_help:
             explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
             click.echo("\n\n".join([self.get_help(ctx), *explained]))

@@ -1,0 +1,297 @@
+"""``wf compare``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from wf.api import read_variants
+from wf.component import KINDS, MANY
+from wf.errors import DataError, InterruptedRun, UsageError, unknown
+from wf.registry import Registry
+from wf.rundir import RunDirectory
+from wf.runfile import GENERAL, RunFile, merge
+from wf_cli.arguments import take_options
+from wf_cli.common import complete_runs, registry_of
+from wf_cli.listing import JSON
+from wf_cli.main import everywhere_of
+from wf_cli.output import plural, print_json, terminal_width
+from wf_cli.run_options import general_options, kind_options
+from wf_cli.running import RunCommand, from_line
+
+if TYPE_CHECKING:
+    from wf_compare.comparison import Planned, Request
+    from wf_compare.study import Study
+    from wf_compare.table import Table
+
+ALWAYS = ("by", "quiet", "as_json")
+"""The options that every form of the command takes."""
+GOING_ON = (*ALWAYS, "jobs", "resume")
+
+Variant = tuple[str, RunFile]
+
+
+class CompareCommand(RunCommand):
+    """As `RunCommand`; keeps the line, to put the varied options into it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a line."""
+        ctx.meta["line"] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command("compare", cls=CompareCommand)
+@click.argument("places", nargs=-1, metavar="[RUN.toml | RUN ...]", type=click.Path(), shell_complete=complete_runs)
+@click.option("--vary", multiple=True, metavar="KEY=A,B,...", help="Make a row for each value; repeatable.")
+@click.option("--repeats", metavar="N", help="Runs of each row, with the seeds from --seed on. [5]")
+@click.option("--by", metavar="FIGURE", help="The figure to compare by. [the first metric on validation]")
+@click.option("--jobs", metavar="N", default="1", help="Runs at a time, which share the threads. [1]")
+@click.option("--resume", metavar="DIR", type=click.Path(), help="Go on with the comparison in DIR.")
+@kind_options
+@general_options
+@click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
+@click.option("--folds", metavar="K", help="Train each row on K folds; alone, with one seed.")
+@click.option("--name", metavar="NAME", help="The comparison's name below runs/. [compare-dataset-what varies-hash]")
+@click.option("--run-dir", metavar="DIR", type=click.Path(), help="The comparison's path, instead of a name.")
+@click.option("--dry-run", is_flag=True, help="Build every row, say what would be trained, write nothing.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@JSON
+@click.pass_context
+def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> int:
+    """Train rows of runs with the same seeds and compare them, or compare finished runs.
+
+    --vary optimizer=adam,sgd makes a row for each value, several --vary make every combination, and [[variant]] tables
+    in RUN.toml a row each; every other option is as of wf run and holds for all rows. Each row is trained with every
+    seed, and differences to the first row are paired by seed. The same command again goes on where it was: what is
+    finished is not trained again. With RUN ... nothing is trained: the rows are made of those runs. Exit code 5 when a
+    run diverged, and that of the run when one failed; the others are trained and shown all the same.
+    """
+    from wf_compare.text import to_text
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError("wf compare starts its processes itself, with --jobs; start it without torchrun")
+    logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
+    files = [place for place in places if place.endswith(".toml")]
+    if options["resume"] is not None:
+        _refuse_others(ctx, GOING_ON, "goes on with what it was begun with", "--resume")
+        table = _resume(ctx, options, quiet=quiet)
+    elif places and not files:
+        _refuse_others(ctx, ALWAYS, "was trained as it is", "a finished run")
+        table = _look_back(ctx, places, options["by"])
+    else:
+        if len(places) > 1:
+            raise UsageError("give one run file, or finished runs; each --vary or [[variant]] makes rows of the file")
+        found = _train(ctx, files[0] if files else None, options, quiet=quiet)
+        if found is None:
+            return 0
+        table = found
+    if as_json:
+        print_json(table.record())
+    else:
+        where = "" if table.place is None else f"\n\ncomparison  {table.place}"
+        click.echo(to_text(table, terminal_width()) + where)
+    from wf_compare.table import exit_code
+
+    return exit_code(table)
+
+
+def _train(ctx: click.Context, run_file: str | None, options: dict[str, Any], *, quiet: bool) -> Table | None:
+    """Make the rows, and train them; None for a dry run."""
+    from wf_compare.comparison import plan_rows
+    from wf_compare.study import Study, default_name, digest_of
+
+    base, variants, folders = read_variants(Path(run_file)) if run_file else ({}, [], ())
+    varied, rows = _rows(ctx, base, variants, options)
+    names = _plugins(ctx, [document for _, _, document in rows])
+    registry = registry_of(ctx, names)
+    planned = plan_rows(rows, registry)
+    request = _request(options, planned[0].plan["seed"])
+    digest = digest_of([row.plan for row in planned])
+    path = _path(options, default_name([row.plan for row in planned], varied, digest))
+    study = Study.at(path)
+    if study is not None and study.manifest["digest"] != digest:
+        raise UsageError(f"{path} is a comparison of other rows\n  choose another --name")
+    say = _say(quiet=quiet)
+    if study is None or options["dry_run"]:
+        study = _begin(ctx, path, planned, names, folders, request, registry, say, write=not options["dry_run"])
+    if study is None:
+        return None
+    return _go_on(study, registry, request, say)
+
+
+def _begin(
+    ctx: click.Context,
+    path: Path,
+    planned: Sequence[Planned],
+    plugins: Sequence[str],
+    folders: Sequence[Path],
+    request: Request,
+    registry: Registry,
+    say: Any,
+    *,
+    write: bool,
+) -> Study | None:
+    """Try out the rows, and make the directory unless it is a dry run."""
+    from wf_compare.comparison import make_study, try_rows
+    from wf_compare.training import Setting
+
+    everywhere = everywhere_of(ctx)
+    names = tuple(dict.fromkeys((*everywhere.plugins, *plugins)))
+    setting = Setting(plugins=names, only_builtin=everywhere.only_builtin, folders=tuple(folders), jobs=request.jobs)
+    try:
+        trials = try_rows(planned, setting, request, say)
+    except InterruptedRun as error:
+        error.add_note("nothing was trained yet")
+        raise
+    total = len(planned) * len(request.repeats)
+    say(f"{plural(len(planned), 'row')}, {plural(len(request.repeats), 'repeat')}: {plural(total, 'run')} in {path}")
+    if not write:
+        click.echo("\n".join([*(row.name for row in planned), "", "dry run: every row was built; nothing was written"]))
+        return None
+    return make_study(path, planned, trials, setting, request, registry)
+
+
+def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> Table:
+    from wf_compare.comparison import Request
+    from wf_compare.study import Study, is_study
+
+    path = RunDirectory.open(options["resume"]).path
+    if not is_study(path):
+        raise UsageError(f"{path} is no comparison\n  go on with a run: wf resume {path}")
+    study = Study(path)
+    registry = registry_of(ctx, tuple(study.manifest["plugins"]))
+    return _go_on(study, registry, Request(by=options["by"], jobs=_whole("jobs", options["jobs"])), _say(quiet=quiet))
+
+
+def _go_on(study: Study, registry: Registry, request: Request, say: Any) -> Table:
+    from wf_compare.comparison import go_on
+
+    try:
+        return go_on(study, registry, request, say)
+    except (InterruptedRun, DataError) as error:
+        error.add_note(f"go on with it: the same command, or wf compare --resume {study.path}")
+        raise
+
+
+def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Table:
+    """Compare finished runs, or show a comparison as far as it is."""
+    from wf_compare.comparison import Request, figure_of, judge_past
+    from wf_compare.past import rows_of
+    from wf_compare.results import larger_is_better
+    from wf_compare.study import Study, is_study
+    from wf_compare.table import make_table
+
+    registry = registry_of(ctx)
+    path = next((path for path in (Path(places[0]), Path("runs") / places[0]) if path.is_dir()), None)
+    if len(places) == 1 and path is not None and is_study(path):
+        study = Study(path)
+        chosen = figure_of(study, Request(by=by))
+        return make_table(study.rows(), chosen, larger_is_better(chosen, registry), path, study.manifest["jobs"])
+    return judge_past(rows_of(places), by, registry)
+
+
+def _rows(
+    ctx: click.Context, base: RunFile, variants: Sequence[Variant], options: Mapping[str, Any]
+) -> tuple[list[str], list[tuple[str, dict[str, Any], RunFile]]]:
+    """What is varied, and each row's name, settings and run file."""
+    from wf_compare.grid import name_of, parse_vary, points
+
+    varied = [parse_vary(text) for text in options["vary"]]
+    for key, _ in varied:
+        _check_key(ctx, key)
+    settings = {key: value for key, value in options.items() if key in KINDS or key in GENERAL}
+    rows, said = [], set()
+    for name, variant in variants or [("", {})]:
+        for point in points(varied):
+            over = _line_with(ctx, settings, options["lr"], point)
+            document, notes = merge(base, variant)
+            document, more = merge(document, over)
+            row = ", ".join(filter(None, (name, name_of(point)))) or "as given"
+            for note in notes + more:
+                if note not in said:
+                    said.add(note)
+                    click.echo(f"wf: {row}: {note}", err=True)
+            rows.append((row, {**({"variant": name} if name else {}), **point}, document))
+    keys = [key.rpartition(".")[2] for key, _ in varied]
+    return [*(["variants"] if variants else []), *keys], rows
+
+
+def _line_with(ctx: click.Context, settings: Mapping[str, Any], lr: str | None, point: Mapping[str, str]) -> RunFile:
+    """The command line as a document, with the values of one point in it."""
+    own = dict(settings)
+    for key, value in point.items():
+        if key in MANY:
+            own[key] = (*own.get(key, ()), value)
+        elif key == "lr":
+            lr = value
+        elif "." not in key:
+            own[key] = value
+    words = [f"--{key}={value}" for key, value in point.items() if "." in key]
+    return from_line(own, take_options([*ctx.meta["line"], *words])[0], lr)
+
+
+def _check_key(ctx: click.Context, key: str) -> None:
+    """Refuse what cannot be varied, and what stands on the line beside."""
+    kind = key.partition(".")[0]
+    if key in ("seed", "fold"):
+        raise UsageError(f"--vary {key}: it varies with the repeats and is the same for every row: --repeats, --folds")
+    if key != "lr" and kind not in (GENERAL if kind == key else ()) and kind not in KINDS:
+        raise UsageError(unknown("key", key, [*GENERAL, *KINDS, "lr"], "an option is varied as optimizer.lr=0.1,0.01"))
+    written = f"--{key}" if "." in key else f"--{key.replace('_', '-')}"
+    if key not in MANY and any(word == written or word.startswith(f"{written}=") for word in ctx.meta["line"]):
+        raise UsageError(f"both {written} and --vary {key} are given; leave one of them out")
+
+
+def _request(options: Mapping[str, Any], seed: int) -> Request:
+    from wf_compare.comparison import Request
+    from wf_compare.study import repeats_of
+
+    folds = None if options["folds"] is None else _whole("folds", options["folds"], 2)
+    number = 5 if folds is None else 1
+    num_repeats = number if options["repeats"] is None else _whole("repeats", options["repeats"])
+    return Request(by=options["by"], repeats=repeats_of(seed, num_repeats, folds), jobs=_whole("jobs", options["jobs"]))
+
+
+def _path(options: Mapping[str, Any], default: str) -> Path:
+    if options["name"] and options["run_dir"]:
+        raise UsageError("both --name and --run-dir are given; choose one")
+    return Path(options["run_dir"]) if options["run_dir"] else Path("runs") / (options["name"] or default)
+
+
+def _plugins(ctx: click.Context, documents: Sequence[RunFile]) -> tuple[str, ...]:
+    """Put the plugins of the line into every row's run file; gives those of all rows."""
+    line = [name for name in everywhere_of(ctx).plugins if not name.startswith("no:")]
+    for document in documents:
+        if names := [*document.get("plugins", []), *line]:
+            document["plugins"] = list(dict.fromkeys(names))
+    return tuple(dict.fromkeys(name for document in documents for name in document.get("plugins", [])))
+
+
+def _whole(name: str, text: str, low: int = 1) -> int:
+    if not text.isdecimal() or int(text) < low:
+        raise UsageError(f"--{name} must be a whole number from {low} on, not {text}")
+    return int(text)
+
+
+def _refuse_others(ctx: click.Context, allowed: Sequence[str], why: str, what: str) -> None:
+    """Refuse options that would change what is trained, where nothing of it can be changed."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ctx.params
+        if name not in (*allowed, "places") and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    given += [word for word in ctx.meta["line"] if word.startswith("--") and "." in word.partition("=")[0]]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {what} {why}\n  leave it out")
+    if ctx.params["places"] and "resume" in allowed:
+        raise UsageError("--resume DIR takes no run beside it")
+
+
+def _say(*, quiet: bool) -> Any:
+    return (lambda _: None) if quiet else (lambda text: click.echo(f"wf: {text}", err=True))

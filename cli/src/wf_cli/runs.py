@@ -1,0 +1,154 @@
+"""``wf runs``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf.errors import DataError, UsageError, unknown
+from wf.rundir import LATEST, RunDirectory
+from wf.traits import MetricTraits
+from wf_cli.common import registry_of
+from wf_cli.listing import JSON
+from wf_cli.output import number, paragraphs, plural, print_json, table
+
+NAMED = ("dataset", "model", "loss", "optimizer")
+"""The kinds that the list names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A run as it is listed."""
+
+    name: str
+    run_dir: str
+    started: str | None
+    status: str
+    reason: str | None
+    dataset: str | None = None
+    model: str | None = None
+    loss: str | None = None
+    optimizer: str | None = None
+    epochs: int | None = None
+    num_runs: int | None = None
+    """Of a comparison or a cross-validation: the runs in it."""
+    metrics: Mapping[str, Any]
+
+
+@click.command("runs")
+@click.argument("folder", default="runs", metavar="[FOLDER]", type=click.Path())
+@click.option("--search", metavar="WORD", help="Only those with WORD in their name, status or components.")
+@click.option("--by", metavar="FIGURE", help="Show this figure, as test/accuracy, and sort by it, the best first.")
+@JSON
+@click.pass_context
+def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as_json: bool) -> None:
+    """The runs below runs/ or FOLDER, oldest first: what was trained, how it ended, and its figures.
+
+    A comparison or a cross-validation is one line; wf runs runs/NAME lists the runs in it.
+    """
+    place = next((path for path in (Path(folder), Path("runs") / folder) if path.is_dir()), None)
+    if place is None:
+        raise DataError(f"there is no folder '{folder}'\n  runs are made by wf run, below runs/")
+    found = sorted((_read(path, place) for path in _directories(place)), key=lambda run: (run.started or "", run.name))
+    found = [run for run in found if search is None or _has(run, search)]
+    if by is not None:
+        found = _sorted(ctx, found, by)
+    if as_json:
+        print_json([asdict(run) for run in found])
+    elif found:
+        _print(found, by)
+    else:
+        click.echo(f"no runs in {place}" if search is None else f"no runs in {place} have '{search}'")
+
+
+def _directories(folder: Path) -> Iterator[Path]:
+    """The run directories below a folder; not those inside another one."""
+    for path in sorted(folder.iterdir()):
+        if path.name == LATEST or path.name.startswith(".") or not path.is_dir():
+            continue
+        if (path / "manifest.json").is_file():
+            yield path
+        else:
+            yield from _directories(path)
+
+
+def _read(path: Path, folder: Path) -> Listed:
+    manifest = _manifest(path)
+    within = [run for run in _directories(path) if (run / "run.toml").is_file()]
+    first = _manifest(within[0]) if within else manifest
+    components: dict[str, list[str]] = {}
+    for component in first.get("components", []):
+        components.setdefault(component["kind"], []).append(component["name"])
+    names = {kind: ", ".join(components[kind]) for kind in NAMED if kind in components}
+    if manifest.get("kind") == "comparison":
+        names = {kind: name for kind, name in names.items() if kind == "dataset"}
+    return Listed(
+        name=path.relative_to(folder).as_posix(),
+        run_dir=str(path),
+        started=first.get("started"),
+        status=str(manifest.get("status")),
+        reason=manifest.get("reason"),
+        epochs=manifest.get("epochs"),
+        num_runs=len(within) or None,
+        metrics=manifest.get("metrics") or {},
+        **names,
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run; one that cannot be read says that alone."""
+    try:
+        return RunDirectory(path).manifest
+    except DataError as error:
+        return {"status": "damaged", "reason": str(error)}
+
+
+def _has(run: Listed, word: str) -> bool:
+    texts = (run.name, run.status, run.dataset, run.model, run.loss, run.optimizer)
+    return any(word.lower() in text.lower() for text in texts if text)
+
+
+def _sorted(ctx: click.Context, found: list[Listed], by: str) -> list[Listed]:
+    """The runs that have the figure, the best first, and then the others."""
+    known = dict.fromkeys(name for run in found for name in run.metrics)
+    if found and by not in known:
+        raise UsageError(unknown("figure", by, known, of="these runs"))
+    registry, name = registry_of(ctx), by.partition("/")[2]
+    traits = registry.find("metric", name).component.traits if registry.has("metric", name) else None
+    larger = name != "loss" and not (isinstance(traits, MetricTraits) and traits.larger_is_better is False)
+    having = [run for run in found if isinstance(run.metrics.get(by), (int, float))]
+    having.sort(key=lambda run: float(run.metrics[by]), reverse=larger)
+    return [*having, *(run for run in found if run not in having)]
+
+
+def _print(found: list[Listed], by: str | None) -> None:
+    """Two lines a run: its name, when and how it ended; what was trained and what came out."""
+    rows = [[run.name, _when(run.started), run.status] for run in found]
+    for head, run in zip(table(rows).splitlines(), found, strict=True):
+        parts = [getattr(run, kind) for kind in NAMED if getattr(run, kind)]
+        parts += [plural(run.num_runs, "run")] if run.num_runs else []
+        parts += [plural(run.epochs, "epoch")] if run.epochs is not None else []
+        shown = _figures(run) if by is None else f"{by} {number(run.metrics.get(by))}"
+        if run.status not in ("done", "running") and run.reason:
+            shown = run.reason.splitlines()[0]
+        click.echo(f"{head}\n{paragraphs('  '.join(filter(None, (', '.join(parts), shown))), indent='    ')}")
+
+
+def _when(started: str | None) -> str:
+    return "-" if started is None else datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _figures(run: Listed) -> str:
+    """The figures of the test split, else of the validation split: the metrics first, the loss last."""
+    for split in ("test", "validation", "train"):
+        own = {key.partition("/")[2]: value for key, value in run.metrics.items() if key.startswith(f"{split}/")}
+        plain = {name: value for name, value in own.items() if isinstance(value, (int, float))}
+        if plain:
+            names = sorted(plain, key=lambda name: name == "loss")
+            return f"{split} " + ", ".join(f"{name} {number(plain[name])}" for name in names[:2])
+    return ""

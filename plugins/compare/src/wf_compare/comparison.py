@@ -1,0 +1,273 @@
+"""Making a comparison: try out its rows, train what is missing, judge."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
+from wf.plan import prepare
+from wf.registry import Registry
+from wf.runfile import RunFile, check
+from wf_compare.results import (
+    FINAL,
+    Row,
+    check_different,
+    check_same_data,
+    choose_figure,
+    figures_of,
+    larger_is_better,
+    read_run,
+)
+from wf_compare.study import Cell, Study, digest_of, hashes_of, versions_of
+from wf_compare.table import Table, exit_code, make_table
+from wf_compare.workers import Died, Pool, preload
+
+Say = Callable[[str], None]
+"""Told what happens, a line at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A row that is to be trained."""
+
+    name: str
+    settings: Mapping[str, Any]
+    plan: RunFile
+    """As `wf.plan.prepare` gives it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a comparison is asked for, beside its rows."""
+
+    by: str | None = None
+    """The figure to compare by; None for the first metric on the validation split."""
+    repeats: Sequence[Mapping[str, Any]] = ()
+    """What each repeat changes; none for those that the comparison has."""
+    jobs: int = 1
+    """How many runs are trained at a time."""
+
+
+def plan_rows(rows: Sequence[tuple[str, Mapping[str, Any], RunFile]], registry: Registry) -> list[Planned]:
+    """Prepare rows, given as name, settings and run file.
+
+    Raises:
+        UsageError: For a row that cannot work, with its name.
+    """
+    planned: list[Planned] = []
+    names = [name for name, _, _ in rows]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"two rows are called '{twice}'; give each [[variant]] a name of its own")
+    for name, settings, document in rows:
+        try:
+            plan = prepare(document, registry)
+        except WfError as error:
+            error.add_note(f"in row '{name}'")
+            raise
+        if planned and plan["seed"] != planned[0].plan["seed"]:
+            raise UsageError(
+                f"row '{name}' has another seed; every row has the same ones, from --seed on: see --repeats"
+            )
+        planned.append(Planned(name=name, settings=settings, plan=plan))
+    return planned
+
+
+def try_rows(rows: Sequence[Planned], setting: Any, request: Request, say: Say) -> list[Any]:
+    """Build every row in a process of its own; what cannot be trained or compared is refused here.
+
+    Returns:
+        A `wf_compare.training.Trial` a row.
+
+    Raises:
+        WfError: For rows that cannot be built, all of them named, or that cannot be compared by the figure.
+    """
+    from wf_compare.training import Trial, try_out
+
+    trials: dict[int, Any] = {}
+    preload(["torch._dynamo"])  # what making an optimizer imports, for a second or more
+    for row in rows:
+        setting.prepare(row.plan)  # its processes begin with what that reads
+    pool: Pool[int] = Pool(try_out, request.jobs)
+    with closing(pool.run((number, (row.plan, setting)) for number, row in enumerate(rows))) as results:
+        for number, trial in results:
+            trials[number] = Trial(error=trial.reason, exit_code=1) if isinstance(trial, Died) else trial
+            preload(trials[number].modules)
+    found = [trials[number] for number in range(len(rows))]
+    _refuse_broken(rows, found)
+    documents = [check(tomllib.loads(trial.run_file)) for trial in found]
+    check_different(documents, [row.name for row in rows])
+    check_same_data(documents, [row.name for row in rows])
+    choose_figure(request.by, _common(trial.figures for trial in found), documents)
+    for message in dict.fromkeys(message for trial in found for message in trial.messages):
+        having = [row.name for row, trial in zip(rows, found, strict=True) if message in trial.messages]
+        say(message if len(having) == len(rows) else f"{', '.join(having)}: {message}")
+    return found
+
+
+def make_study(
+    path: Path, rows: Sequence[Planned], trials: Sequence[Any], setting: Any, request: Request, registry: Registry
+) -> Study:
+    """Make the directory of a comparison whose rows were tried out."""
+    plans = [row.plan for row in rows]
+    documents = [check(tomllib.loads(trial.run_file)) for trial in trials]
+    return Study.create(
+        path,
+        [(row.name, row.settings, trial.run_file) for row, trial in zip(rows, trials, strict=True)],
+        digest=digest_of(plans),
+        versions=versions_of(documents, registry),
+        code=hashes_of(documents),
+        by=request.by,
+        repeats=list(request.repeats),
+        jobs=request.jobs,
+        figures=_common(trial.figures for trial in trials),
+        plugins=list(setting.plugins),
+        only_builtin=setting.only_builtin,
+        folders=[str(folder) for folder in setting.folders],
+    )
+
+
+def go_on(study: Study, registry: Registry, request: Request, say: Say) -> Table:
+    """Train the runs of a comparison that are not over, and judge.
+
+    Raises:
+        UsageError: When what trains it is not what it was begun with.
+        InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
+    """
+    lock = FileLock(study.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another wf compare is at work in {study.path}; waiting for it")
+        lock.acquire()
+    with lock:
+        by = figure_of(study, request)
+        study.update(by=by, **({"repeats": list(request.repeats)} if request.repeats else {}))
+        missing = [cell for cell in study.cells() if read_run(cell.place, cell.repeat).status not in FINAL]
+        try:
+            if missing:
+                _check_unchanged(study, registry)
+                _train(study, missing, request, by, say)
+        except InterruptedRun as error:
+            study.update(status="interrupted", reason=str(error))
+            raise
+        return finish(study, registry, by)
+
+
+def finish(study: Study, registry: Registry, by: str) -> Table:
+    """Judge a comparison as far as it is, and write its table."""
+    rows = study.rows()
+    table = make_table(rows, by, larger_is_better(by, registry), study.path, study.manifest["jobs"])
+    over = all(run.status in (*FINAL, "failed") for row in rows for run in row.runs)
+    if over:
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        study.update(status="failed" if exit_code(table) else "done", reason=None, ended=ended)
+    study.write_table(table)
+    return table
+
+
+def judge_past(rows: Sequence[Row], by: str | None, registry: Registry) -> Table:
+    """Judge runs that were trained before.
+
+    Raises:
+        UsageError: For rows on different data, or that do not have the figure.
+    """
+    documents = [row.document for row in rows]
+    check_same_data(documents, [row.name for row in rows])
+    chosen = choose_figure(by, figures_of(rows), documents)
+    return make_table(rows, chosen, larger_is_better(chosen, registry))
+
+
+def figure_of(study: Study, request: Request) -> str:
+    """The figure by which a comparison is judged.
+
+    Raises:
+        UsageError: When its rows do not have it, or cannot be compared by it.
+    """
+    manifest = study.manifest
+    return choose_figure(request.by or manifest["by"], manifest["figures"], study.documents())
+
+
+def _train(study: Study, cells: Sequence[Cell], request: Request, by: str, say: Say) -> None:
+    from wf_compare.training import Setting, train
+
+    manifest = study.manifest
+    setting = Setting(
+        plugins=tuple(manifest["plugins"]),
+        only_builtin=manifest["only_builtin"],
+        folders=tuple(map(Path, manifest["folders"])),
+        jobs=manifest["jobs"],
+    )
+    for document in study.documents():
+        setting.prepare(document)  # their processes begin with what that reads
+    failures, total = dict(manifest["failures"]), len(list(study.cells()))
+    study.update(status="running", reason=None)
+    number, by_key = total - len(cells), {study.key(cell): cell for cell in cells}
+    if number:
+        say(f"{number} of {total} runs were over before")
+    pool: Pool[str] = Pool(
+        train, request.jobs, lambda key, how: say(f"{by_key[key].name}, {by_key[key].repeat}: {how}; it goes on")
+    )
+    tasks = ((key, (cell.run_file, cell.changes, cell.place, setting)) for key, cell in by_key.items())
+    with closing(pool.run(tasks)) as results:
+        for key, outcome in results:
+            number, cell = number + 1, by_key[key]
+            failures.pop(key, None)
+            if isinstance(outcome, Died):
+                failures[key] = {"reason": f"{outcome.reason}, again and again", "exit_code": 1}
+            else:
+                preload(outcome.modules)
+                if outcome.status == "failed":
+                    failures[key] = {"reason": outcome.reason, "exit_code": outcome.exit_code}
+            study.update(failures=failures)
+            say(f"{number:>{len(str(total))}}/{total}  {_in_words(study, cell, failures.get(key), by)}")
+
+
+def _in_words(study: Study, cell: Cell, failure: Mapping[str, Any] | None, by: str) -> str:
+    from wf_compare.text import duration, plain_number
+
+    run = read_run(cell.place, cell.repeat, failure)
+    parts = [f"{cell.name}, {cell.repeat}"]
+    if run.status == "done":
+        parts.append(f"{by} {plain_number(run.metrics.get(by))}")
+    else:
+        parts.append(f"{run.status}: {(run.reason or '').partition(chr(10))[0]}")
+    if run.seconds is not None:
+        parts.append(duration(run.seconds))
+    return "  ".join(parts)
+
+
+def _check_unchanged(study: Study, registry: Registry) -> None:
+    """Refuse to go on with other code than the comparison was begun with: its rows would not be comparable."""
+    documents, manifest = study.documents(), study.manifest
+    now = {"versions": versions_of(documents, registry), "code": hashes_of(documents)}
+    for what in ("versions", "code"):
+        for name in sorted(manifest[what].keys() | now[what].keys()):
+            before, after = manifest[what].get(name), now[what].get(name)
+            if before != after:
+                was = f"{name} {before}, and now it is {after}" if what == "versions" else f"other code in {name}"
+                raise UsageError(
+                    f"the comparison in {study.path} was begun with {was}: its runs would not be comparable\n"
+                    "  begin a new one: --name NAME"
+                )
+
+
+def _refuse_broken(rows: Sequence[Planned], trials: Sequence[Any]) -> None:
+    broken = [(row.name, trial) for row, trial in zip(rows, trials, strict=True) if trial.error]
+    if broken:
+        kinds: dict[int, type[WfError]] = {2: UsageError, 3: PluginError, 4: DataError}
+        told = dict.fromkeys(trial.error for _, trial in broken)
+        lines = [f"{', '.join(name for name, trial in broken if trial.error == error)}: {error}" for error in told]
+        raise kinds.get(broken[0][1].exit_code, WfError)("\n  ".join(["these rows cannot be trained", *lines]))
+
+
+def _common(figures: Any) -> list[str]:
+    first, *others = (list(names) for names in figures)
+    return [name for name in first if all(name in other for other in others)]

@@ -1,0 +1,94 @@
+"""The grid of a comparison: ``optimizer=adam,sgd`` and its like, multiplied out."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from wf.component import KINDS
+from wf.errors import UsageError
+
+PAIRS = {"[": "]", "{": "}", "(": ")"}
+
+
+def parse_vary(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read ``KEY=VALUE,VALUE``; a comma inside brackets, braces or quotes belongs to its value.
+
+    Args:
+        text: As it stands on the command line: ``optimizer=adam,sgd``, ``model.hidden=[64],[64, 64]``.
+
+    Returns:
+        The key, with ``_`` for ``-``, and its values.
+
+    Raises:
+        UsageError: Without a key or a value, or for a value that is there twice.
+    """
+    key, _, values = text.partition("=")
+    parts = [part.strip() for part in _split(values, text)]
+    if not key.strip() or not all(parts):
+        raise UsageError(f"--vary {text}: write KEY=VALUE,VALUE, for example --vary optimizer=adam,sgd")
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--vary {text}: {twice} is there twice; a row more says nothing new")
+    return _key(key), tuple(parts)
+
+
+def points(varied: Sequence[tuple[str, Sequence[str]]]) -> list[dict[str, str]]:
+    """Every combination of values, the first key slowest; one empty point where nothing is varied.
+
+    Raises:
+        UsageError: When a key is varied twice.
+    """
+    keys = [key for key, _ in varied]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--vary {twice} is given twice\n  write its values after one another: --vary {twice}=A,B")
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(values for _, values in varied))]
+
+
+def name_of(point: Mapping[str, object]) -> str:
+    """What a row is called: ``adam``, ``adam, lr 0.1``."""
+    return ", ".join(str(value) if key in KINDS else f"{_last(key)} {value}" for key, value in point.items())
+
+
+def folder_names(names: Iterable[str]) -> list[str]:
+    """A folder's name for each row, all different whatever a file system makes of upper and lower case."""
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^\w.+-]+", "-", name).strip("-.")[:60] or "row"
+        numbered = (plain if number == 1 else f"{plain}-{number}" for number in itertools.count(1))
+        taken = {other.lower() for other in found}
+        found.append(next(other for other in numbered if other.lower() not in taken))
+    return found
+
+
+def _key(text: str) -> str:
+    """A key as run files have it: general keys and options with ``_``, the name of a hook or a path as it is."""
+    *head, last = text.strip().split(".")
+    return ".".join([*head, last.replace("-", "_")])
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _split(text: str, whole: str) -> list[str]:
+    """The parts between commas that stand in no brackets or quotes."""
+    parts, closing, quote = [""], "", ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char in PAIRS:
+            closing += PAIRS[char]
+        elif closing and char == closing[-1]:
+            closing = closing[:-1]
+        elif char == "," and not closing:
+            parts.append("")
+            continue
+        parts[-1] += char
+    if closing or quote:
+        raise UsageError(f"--vary {whole}: {(closing or quote)[-1]} is missing")
+    return parts

@@ -1,0 +1,113 @@
+"""Rows out of runs that were trained before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wf.component import KINDS, MANY
+from wf.errors import DataError, UsageError
+from wf.rundir import RunDirectory
+from wf.runfile import RunFile, load
+from wf_compare.results import Row, read_run
+from wf_compare.study import name_of_repeat
+
+REPEATED = ("seed", "fold")
+"""What may differ between the runs of one row."""
+
+Found = tuple[Path, RunFile]
+
+
+def rows_of(places: Sequence[str]) -> list[Row]:
+    """Group runs into rows: those that differ in seed or fold alone are the repeats of one.
+
+    Args:
+        places: Run directories, or folders of several, such as that of a cross-validation; names below ``runs/`` too.
+
+    Raises:
+        DataError: Where there is no run.
+        UsageError: For a run that is there twice.
+    """
+    groups: dict[str, list[Found]] = {}
+    for path in (path for place in places for path in _runs_at(place)):
+        document = load(path / "run.toml")
+        code = RunDirectory(path).manifest.get("code")
+        key = json.dumps([_without(document, REPEATED), code], sort_keys=True, default=str)
+        groups.setdefault(key, []).append((path, document))
+    documents = [members[0][1] for members in groups.values()]
+    return [
+        Row(
+            name=name,
+            settings=settings,
+            document=members[0][1],
+            runs=tuple(read_run(path, repeat) for repeat, path in _by_repeat(members).items()),
+        )
+        for (name, settings), members in zip(_names(documents), groups.values(), strict=True)
+    ]
+
+
+def _runs_at(place: str) -> Iterator[Path]:
+    """The runs in a directory: it itself, or those below it."""
+    path = next((path for path in (Path(place), Path("runs") / place) if path.is_dir()), None)
+    if path is None:
+        RunDirectory.open(place)  # raises, naming the closest
+        return
+    if (path / "run.toml").is_file() and (path / "manifest.json").is_file():
+        yield path.resolve() if path.is_symlink() else path
+        return
+    below = sorted(file.parent for file in path.glob("**/run.toml") if (file.parent / "manifest.json").is_file())
+    found = [run for run in below if not any(parent.is_symlink() for parent in (run, *run.parents))]
+    if not found:
+        raise DataError(f"there are no runs in {path}")
+    yield from found
+
+
+def _by_repeat(members: Sequence[Found]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path, document in members:
+        repeat = name_of_repeat({key: document[key] for key in REPEATED if document.get(key) is not None})
+        if repeat in found:
+            raise UsageError(
+                f"{found[repeat]} and {path} are the same run ({repeat}), and a second one says nothing new: "
+                "leave one of them out"
+            )
+        found[repeat] = path
+    return found
+
+
+def _names(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """What sets each row apart, in words and as settings."""
+    flat = [dict(_flatten(_without(document, REPEATED))) for document in documents]
+    keys = dict.fromkeys(key for row in flat for key in row)
+    varying = [key for key in keys if len({json.dumps(row.get(key), default=str) for row in flat}) > 1]
+    found = []
+    for row in flat:
+        settings = {key: row[key] for key in varying if key in row and _matters(key, row, flat)}
+        words = [str(value) if key in KINDS else f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()]
+        found.append((", ".join(words) or f"{row['loss']}, {row.get('optimizer', row['trainer'])}", settings))
+    return found
+
+
+def _matters(key: str, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a key tells this row from another one; an option does so only among rows of the same component."""
+    kind, dot, _ = key.partition(".")
+    return not dot or any(other.get(kind) == row.get(kind) and other.get(key) != row[key] for other in rows)
+
+
+def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """``optimizer`` and ``optimizer.lr``, ``hook`` and ``hook.early-stopping.patience``, and the general keys."""
+    for key, value in document.items():
+        if key not in KINDS:
+            yield key, value
+            continue
+        tables = value if key in MANY else [value]
+        yield key, ", ".join(str(table["use"]) for table in tables)
+        for table in tables:
+            head = f"{key}.{table['use']}" if key in MANY else key
+            yield from ((f"{head}.{name}", option) for name, option in table.items() if name != "use")
+
+
+def _without(document: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in keys}

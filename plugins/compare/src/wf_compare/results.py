@@ -1,0 +1,216 @@
+"""The runs of a comparison as their directories have them, and whether they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wf.errors import DataError, DivergedError, UsageError, unknown
+from wf.registry import Registry
+from wf.rundir import RunDirectory, read_records
+from wf.runfile import RunFile
+from wf.traits import MetricTraits
+
+FINAL = ("done", "diverged")
+"""The states of a run that is not trained again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run: a row's settings with one seed."""
+
+    repeat: str
+    """What it is paired by: ``seed 42``."""
+    place: Path
+    status: str
+    """``done``, ``diverged``, ``failed``, ``interrupted``, ``running``, ``not started`` or ``damaged``."""
+    reason: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
+    """The sizes of its splits."""
+    seconds: float | None = None
+    """What its training took, evaluations included."""
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """What may change the figures of a run that is made again: versions by name, and the device."""
+    exit_code: int = 0
+    """As of `wf run`, of a run that ended; 0 of one that did not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The runs that differ in nothing but what the repeats vary."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """What sets it apart from the other rows."""
+    document: RunFile
+    """Its resolved run file."""
+    runs: tuple[Run, ...]
+
+
+def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None) -> Run:
+    """What the directory of a run says.
+
+    Args:
+        place: The directory, which need not be there.
+        repeat: What the run is paired by.
+        failure: ``reason`` and ``exit_code`` of a run that failed, where its directory cannot say it.
+    """
+    manifest: dict[str, Any] = {"status": "not started"}
+    try:
+        if (place / "manifest.json").is_file():
+            manifest = RunDirectory(place).manifest
+    except DataError as error:
+        manifest = {"reason": str(error)}
+    status, reason = str(manifest.get("status", "damaged")), manifest.get("reason")
+    if failure is not None and status not in FINAL:
+        status, reason = "failed", failure["reason"]
+    code = {"diverged": DivergedError.exit_code, "failed": (failure or {}).get("exit_code", 1)}.get(status, 0)
+    return Run(
+        repeat=repeat,
+        place=place,
+        status=status,
+        reason=None if status == "done" else reason,
+        metrics=manifest.get("metrics") or {},
+        samples=manifest.get("samples") or {},
+        seconds=_seconds(place),
+        made_with=_made_with(manifest),
+        exit_code=code,
+    )
+
+
+def _made_with(manifest: Mapping[str, Any]) -> dict[str, str]:
+    found = {name: str(version) for name, version in manifest.get("versions", {}).items() if name != "python"}
+    for component in manifest.get("components", []):
+        if component["distribution"]:
+            found[component["distribution"]] = str(component["version"])
+    return found | ({"device": str(manifest["device"])} if "device" in manifest else {})
+
+
+def _seconds(place: Path) -> float | None:
+    """The time of a run, which starts again from 0 in the timings whenever the run went on."""
+    total, last = 0.0, None
+    for record in read_records(place / "timings.jsonl"):
+        now = float(record["elapsed_sec"])
+        if last is not None and now < last:
+            total += last
+        last = now
+    return None if last is None else total + last
+
+
+def figures_of(rows: Sequence[Row]) -> list[str]:
+    """The figures that finished runs of every row have."""
+    found = [{name for run in row.runs for name in run.metrics} for row in rows if any(run.metrics for run in row.runs)]
+    names = dict.fromkeys(name for row in rows for run in row.runs for name in run.metrics)
+    return [name for name in names if all(name in having for having in found)]
+
+
+def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> str:
+    """The figure to compare by: the user's, or the first metric on the validation split, else on the test split.
+
+    Args:
+        by: The user's choice.
+        figures: The figures that every row has, as ``validation/accuracy``.
+        documents: The rows' resolved run files.
+
+    Raises:
+        UsageError: For a figure that there is not, or the loss where the rows have different ones.
+    """
+    metrics = [str(table["use"]) for table in documents[0].get("metric", [])]
+    preferred = [f"{split}/{name}" for split in ("validation", "test") for name in (*metrics, "loss")]
+    chosen = by or next((name for name in preferred if name in figures), None)
+    if chosen is None:
+        raise UsageError("the rows have no figure in common")
+    if chosen not in figures:
+        raise UsageError(unknown("figure", chosen, figures, of="these rows"))
+    if chosen.endswith("/loss") and (different := _losses(documents)):
+        others = [name for name in (*preferred, *figures) if name in figures and not name.endswith("/loss")]
+        instead = f"choose a metric: --by {others[0]}" if others else "give the rows a metric: --metric NAME"
+        raise UsageError(
+            f"{chosen} of these rows is not one figure: their losses are {different}, "
+            f"and values of different functions say nothing of each other\n  {instead}"
+        )
+    name = chosen.partition("/")[2]
+    measures = [table for document in documents for table in document.get("metric", []) if table["use"] == name]
+    if any(measure != measures[0] for measure in measures):
+        raise UsageError(
+            f"{chosen} of these rows is not one figure: {' and '.join(dict.fromkeys(map(_in_words, measures)))}\n"
+            "  give every row the same metric, or choose another figure: --by FIGURE"
+        )
+    return chosen
+
+
+def larger_is_better(figure: str, registry: Registry) -> bool | None:
+    """The direction of a figure; None where its metric does not say it."""
+    name = figure.partition("/")[2]
+    if name == "loss":
+        return False
+    traits = registry.find("metric", name).component.traits if registry.has("metric", name) else None
+    return traits.larger_is_better if isinstance(traits, MetricTraits) else None
+
+
+def check_different(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Refuse two rows that are one.
+
+    Raises:
+        UsageError: Naming them.
+    """
+    for number, document in enumerate(documents):
+        if (first := documents.index(document)) < number:
+            raise UsageError(
+                f"rows '{names[first]}' and '{names[number]}' are the same run: everything in them is equal"
+            )
+
+
+def check_same_data(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Refuse rows on different data.
+
+    Raises:
+        UsageError: Naming two of them.
+    """
+    for document, name in zip(documents, names, strict=True):
+        if document["dataset"] != documents[0]["dataset"]:
+            raise UsageError(
+                f"rows '{names[0]}' and '{name}' are on different data, where a difference says nothing of the rows: "
+                f"{_in_words(documents[0]['dataset'])} and {_in_words(document['dataset'])}\n"
+                "  make a comparison for each dataset"
+            )
+
+
+def what_differs(rows: Sequence[Row]) -> list[str]:
+    """What the runs were not all made with, as ``torch 2.13.0 and 2.14.1``."""
+    found: dict[str, dict[str, None]] = {}
+    for run in (run for row in rows for run in row.runs):
+        for name, version in run.made_with.items():
+            found.setdefault(name, {})[version] = None
+    return [f"{name} {' and '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
+
+
+def why_unpaired(row: Row, reference: Row) -> str | None:
+    """Why the runs of two rows cannot be paired, None where they can."""
+    for key in ("split", "shuffle"):
+        here, there = row.document.get(key), reference.document.get(key)
+        if here != there:
+            return f"its {key} is {here}, that of '{reference.name}' {there}: they are evaluated on different samples"
+    sizes = [next((run.samples for run in one.runs if run.samples), None) for one in (row, reference)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        return f"its splits have other sizes than those of '{reference.name}': the data have changed"
+    if not {run.repeat for run in row.runs} & {run.repeat for run in reference.runs}:
+        return f"it has no seed in common with '{reference.name}'"
+    return None
+
+
+def _losses(documents: Sequence[Mapping[str, Any]]) -> str:
+    """The losses of rows that have different ones, of one loss with the options that differ; "" for equal ones."""
+    tables = [document.get("loss", {}) for document in documents]
+    same = {key for key in tables[0] if all(table.get(key) == tables[0][key] for table in tables)} - {"use"}
+    one = len({table.get("use") for table in tables}) == 1
+    shown = [{key: table[key] for key in table if key == "use" or (one and key not in same)} for table in tables]
+    return " and ".join(dict.fromkeys(map(_in_words, shown))) if any(table != tables[0] for table in tables) else ""
+
+
+def _in_words(table: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in table.items() if name != "use")
+    return f"{table.get('use')} ({options})" if options else str(table.get("use"))

@@ -1,0 +1,264 @@
+"""The directory of a comparison: what is compared, a run directory a cell, and the table.
+
+::
+
+    compare-digits-optimizer-1f3a9c02/
+        manifest.json        the rows, the repeats, how far it is
+        table.json           what `wf compare --json` prints
+        adam/run.toml        the row's run file; each of its runs changes the seed
+        adam/seed-42/        a run directory
+        adam/seed-42.log     what that run wrote to the screen, where it wrote anything
+
+It appears by one rename with everything but the runs in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wf.component import KINDS, MANY
+from wf.errors import DataError, UsageError
+from wf.modules import is_path
+from wf.registry import Registry
+from wf.rundir import RunDirectory, write_atomically
+from wf.runfile import RunFile, load
+from wf_compare.grid import folder_names
+from wf_compare.results import Row, read_run
+from wf_compare.table import Table
+
+KIND = "comparison"
+"""The manifest's ``kind``."""
+SCHEMA = 1
+"""The version of the layout and of the manifest."""
+NEEDED = {"status", "rows", "repeats", "failures", "figures", "by", "jobs", "digest", "versions", "code"} | {
+    "plugins",
+    "only_builtin",
+    "folders",
+}
+"""What a manifest has beside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a comparison."""
+
+    row: int
+    name: str
+    """The row's."""
+    repeat: str
+    """``seed 42``."""
+    changes: Mapping[str, Any]
+    """What the repeat changes in the row's run file."""
+    run_file: Path
+    place: Path
+    """Its run directory."""
+
+
+class Study:
+    """A comparison's directory.
+
+    Args:
+        path: The directory, which has a manifest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._directory = RunDirectory(path)
+
+    @classmethod
+    def create(cls, path: Path, rows: Sequence[tuple[str, Mapping[str, Any], str]], **fields: Any) -> Study:
+        """Make the directory of a new comparison.
+
+        Args:
+            path: Where; an existing one is refused.
+            rows: Of each its name, what sets it apart, and its resolved run file as TOML.
+            fields: More fields of the manifest.
+
+        Raises:
+            DataError: When it cannot be written.
+        """
+        folders = folder_names(name for name, _, _ in rows)
+        listed = [
+            {"name": name, "settings": dict(settings), "folder": folder}
+            for (name, settings, _), folder in zip(rows, folders, strict=True)
+        ]
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            for (_, _, text), folder in zip(rows, folders, strict=True):
+                (temporary / folder).mkdir(parents=True)
+                write_atomically(temporary / folder / "run.toml", text)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            RunDirectory(temporary).update_manifest(
+                kind=KIND,
+                schema=SCHEMA,
+                status="running",
+                reason=None,
+                started=started,
+                rows=listed,
+                failures={},
+                **fields,
+            )
+            temporary.rename(path)
+        except OSError as error:
+            raise DataError(
+                f"cannot make the directory {path}: {error.strerror}\n  choose another --run-dir"
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path)
+
+    @classmethod
+    def at(cls, path: Path) -> Study | None:
+        """The comparison in a directory; None where it has none.
+
+        Raises:
+            UsageError: When something else is there.
+        """
+        if is_study(path):
+            return cls(path)
+        if path.exists():
+            raise UsageError(f"{path} is there already, and it is no comparison\n  choose another --name")
+        return None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands.
+
+        Raises:
+            DataError: When it is damaged or of another version.
+        """
+        found = self._directory.manifest
+        if found.get("schema") != SCHEMA:
+            raise DataError(
+                f"{self.path} has layout {found.get('schema')} and this wf-compare reads layout {SCHEMA}\n"
+                f"  compare its runs: wf compare {self.path}/*/*/   or begin a new comparison: --name NAME"
+            )
+        if not found.keys() >= NEEDED:
+            missing = ", ".join(sorted(NEEDED - found.keys()))
+            raise DataError(
+                f"{self.path / 'manifest.json'} is damaged: {missing} missing\n"
+                f"  compare its runs: wf compare {self.path}/*/*/   or begin a new comparison: --name NAME"
+            )
+        return found
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of the manifest."""
+        self._directory.update_manifest(**fields)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every run, repeat after repeat, so that one that is cut short has whole repeats."""
+        manifest = self.manifest
+        for repeat in manifest["repeats"]:
+            for number, row in enumerate(manifest["rows"]):
+                name = name_of_repeat(repeat)
+                folder = self.path / row["folder"]
+                yield Cell(
+                    row=number,
+                    name=row["name"],
+                    repeat=name,
+                    changes=repeat,
+                    run_file=folder / "run.toml",
+                    place=folder / re.sub(r"\W+", "-", name),
+                )
+
+    def documents(self) -> list[RunFile]:
+        """The rows' resolved run files."""
+        return [load(self.path / row["folder"] / "run.toml") for row in self.manifest["rows"]]
+
+    def rows(self) -> list[Row]:
+        """The rows with their runs as far as they are."""
+        manifest, cells = self.manifest, list(self.cells())
+        failures = manifest["failures"]
+        return [
+            Row(
+                name=row["name"],
+                settings=row["settings"],
+                document=document,
+                runs=tuple(
+                    read_run(cell.place, cell.repeat, failures.get(self.key(cell)))
+                    for cell in cells
+                    if cell.row == number
+                ),
+            )
+            for number, (row, document) in enumerate(zip(manifest["rows"], self.documents(), strict=True))
+        ]
+
+    def key(self, cell: Cell) -> str:
+        """What a cell is called in the manifest: ``adam/seed-42``."""
+        return cell.place.relative_to(self.path).as_posix()
+
+    def write_table(self, table: Table) -> None:
+        """Write ``table.json``."""
+        text = json.dumps({**table.record(), "status": self.manifest["status"]}, indent=2, allow_nan=False)
+        write_atomically(self.path / "table.json", text + "\n")
+
+
+def is_study(path: Path) -> bool:
+    """Whether a directory is that of a comparison."""
+    return (path / "manifest.json").is_file() and RunDirectory(path).manifest.get("kind") == KIND
+
+
+def repeats_of(seed: int, num_repeats: int, num_folds: int | None) -> list[dict[str, Any]]:
+    """What each repeat changes in a run file: the seed, from the run file's on, and the fold where there are folds."""
+    folds = [] if num_folds is None else [{"fold": f"{fold}/{num_folds}"} for fold in range(1, num_folds + 1)]
+    return [{"seed": seed + number, **fold} for number in range(num_repeats) for fold in folds or [{}]]
+
+
+def name_of_repeat(changes: Mapping[str, Any]) -> str:
+    """``seed 42``, ``seed 42 fold 1/5``."""
+    return " ".join(f"{key} {value}" for key, value in changes.items())
+
+
+def default_name(plans: Sequence[Mapping[str, Any]], varied: Sequence[str], digest: str) -> str:
+    """``compare-digits-optimizer-1f3a9c02``: the same comparison has the same name."""
+    dataset = str(plans[0]["dataset"]["use"])
+    words = [re.sub(r"[^\w.]+", "-", word).strip("-") for word in (dataset, *varied)]
+    return "-".join(("compare", *words, digest[:8]))[:100]
+
+
+def digest_of(plans: Sequence[Mapping[str, Any]]) -> str:
+    """A hash of what is compared: the rows' run files before they are built, and one's own code."""
+    text = json.dumps([list(plans), hashes_of(plans)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hashes_of(plans: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The SHA-256 of the files of one's own code that rows name: ``net.py`` of ``net.py:Net``, and plugin files."""
+    texts = {text for plan in plans for text in plan["plugins"]}
+    texts |= {name.rpartition(":")[0] for plan in plans for name in _names(plan) if ":" in name}
+    files = sorted(path for text in texts if is_path(text) and (path := Path(text).expanduser()).is_file())
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def versions_of(plans: Sequence[Mapping[str, Any]], registry: Registry) -> dict[str, str]:
+    """The versions of what trains the rows: wf, torch and the distributions of their components."""
+    found = {name: version(name) for name in ("wf-core", "torch")}
+    for plan in plans:
+        for kind in KINDS.keys() & plan.keys():
+            for table in plan[kind] if kind in MANY else [plan[kind]]:
+                use = table.get("use") if isinstance(table, Mapping) else None
+                if isinstance(use, str) and registry.has(kind, use.partition("@")[0]):
+                    plugin = registry.find(kind, use).plugin
+                    if plugin and plugin.distribution:
+                        found[plugin.distribution] = str(plugin.version)
+    return dict(sorted(found.items()))
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Every ``use`` in a run file, of nested components too."""
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if key == "use" and isinstance(item, str):
+            yield item
+        elif isinstance(item, (Mapping, list)):
+            yield from _names(item)

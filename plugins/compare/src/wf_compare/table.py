@@ -1,0 +1,197 @@
+"""The table of a comparison: for each row a mean with its interval, and the difference to the first row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wf.errors import DivergedError, UsageError
+from wf_compare.results import FINAL, Row, Run, what_differs, why_unpaired
+from wf_compare.statistics import CONFIDENCE, Difference, Estimate, difference, estimate, together
+
+LOST = ("diverged", "failed")
+METHOD = "Student t over the repeats; differences are paired; verdicts hold for all differences together (Holm)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What is known of one row."""
+
+    row: Row
+    estimate: Estimate | None
+    """None where no run of the row has the figure."""
+    difference: Difference | None
+    """To the first row, over the repeats that both have; None for the first row itself, and where none can be made."""
+    unpaired: str | None
+    """Why there is no difference."""
+    seconds: float | None
+    """The mean time of a run."""
+    problems: tuple[tuple[Run, str], ...]
+    """The runs that have no figure, each with what became of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A comparison."""
+
+    place: Path | None
+    by: str
+    larger_is_better: bool | None
+    lines: tuple[Line, ...]
+    jobs: int = 1
+    """How many runs were trained at a time, as far as is known."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the runs beside their figures."""
+        runs, notes = [run for line in self.lines for run in line.row.runs], []
+        if differing := what_differs([line.row for line in self.lines]):
+            notes.append(
+                f"Not all runs were made with the same: {'; '.join(differing)}. Differences may come from that."
+            )
+        if missing := sum(run.status not in (*FINAL, "failed") for run in runs):
+            notes.append(f"{missing} of {len(runs)} runs are not over{self._go_on('train them')}.")
+        if failed := sum(run.status == "failed" for run in runs):
+            notes.append(f"{failed} of {len(runs)} runs failed{self._go_on('try them again')}.")
+        return notes
+
+    def _go_on(self, what: str) -> str:
+        return "" if self.place is None else f"; {what}: wf compare --resume {self.place}"
+
+    def record(self) -> dict[str, Any]:
+        """As ``--json`` prints it and ``table.json`` has it."""
+        return {
+            "directory": None if self.place is None else str(self.place),
+            "by": self.by,
+            "larger_is_better": self.larger_is_better,
+            "confidence": CONFIDENCE,
+            "method": METHOD,
+            "jobs": self.jobs,
+            "notes": self.notes,
+            "rows": [_line_record(line, self.by) for line in self.lines],
+        }
+
+
+def make_table(
+    rows: Sequence[Row], by: str, larger_is_better: bool | None, place: Path | None = None, jobs: int = 1
+) -> Table:
+    """Judge rows by a figure, each against the first one.
+
+    Args:
+        rows: With their runs, the row that is compared with first.
+        by: The figure, as ``validation/accuracy``.
+        larger_is_better: Its direction.
+        place: The directory of the comparison.
+        jobs: How many runs were trained at a time.
+
+    Raises:
+        UsageError: When the figure is not one number.
+    """
+    lines = []
+    for row, found in zip(rows, _differences(rows, by, larger_is_better), strict=True):
+        mine = _values(row, by)
+        seconds = [run.seconds for run in row.runs if run.status == "done" and run.seconds is not None]
+        lines.append(
+            Line(
+                row=row,
+                estimate=estimate(list(mine.values())) if mine else None,
+                difference=found if isinstance(found, Difference) else None,
+                unpaired=found if isinstance(found, str) else None,
+                seconds=sum(seconds) / len(seconds) if seconds else None,
+                problems=tuple((run, _what_became(run, by)) for run in row.runs if run.repeat not in mine),
+            )
+        )
+    return Table(place=place, by=by, larger_is_better=larger_is_better, lines=tuple(lines), jobs=jobs)
+
+
+def exit_code(table: Table) -> int:
+    """0 where every run ended well; that of a run which failed; 5 where runs diverged and none failed."""
+    codes = [run.exit_code for line in table.lines for run, _ in line.problems if run.exit_code]
+    return next((code for code in codes if code != DivergedError.exit_code), codes[0] if codes else 0)
+
+
+def _differences(rows: Sequence[Row], by: str, larger_is_better: bool | None) -> list[Difference | str | None]:
+    """The differences to the first row, judged together; see `_difference`."""
+    found = [_difference(row, rows[0], by, larger_is_better) for row in rows]
+    judged = iter(together([one for one in found if isinstance(one, Difference)]))
+    return [next(judged) if isinstance(one, Difference) else one for one in found]
+
+
+def _difference(row: Row, reference: Row, by: str, larger_is_better: bool | None) -> Difference | str | None:
+    """The difference to the first row, or why there is none; None for that row itself."""
+    if row is reference:
+        return None
+    mine, theirs = _values(row, by), _values(reference, by)
+    common = [repeat for repeat in mine if repeat in theirs]
+    why = why_unpaired(row, reference)
+    if why is not None or not common:
+        return why or "no pair of runs is done"
+    pairs = [mine[repeat] for repeat in common], [theirs[repeat] for repeat in common]
+    found = difference(*pairs, larger_is_better=larger_is_better)
+    lost = next((one for one in (row, reference) if any(run.status in LOST for run in one.runs)), None)
+    if lost is None:
+        return found
+    why = f"of '{lost.name}' not all runs ended well, and those that did are no fair sample"
+    return Difference(estimate=found.estimate, verdict="unknown", why=why)
+
+
+def _what_became(run: Run, by: str) -> str:
+    if run.status == "done":
+        return f"done, but its {by} is not a finite number"
+    return f"{run.status}: {run.reason.splitlines()[0]}" if run.reason else run.status
+
+
+def _values(row: Row, by: str) -> dict[str, float]:
+    """The figure of each repeat that is done and has it."""
+    found = {}
+    for run in row.runs:
+        value = run.metrics.get(by)
+        if run.status != "done" or value is None:
+            continue
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"{by} is not one number; choose another figure with --by")
+        if math.isfinite(value):
+            found[run.repeat] = float(value)
+    return found
+
+
+def _line_record(line: Line, by: str) -> dict[str, Any]:
+    found = line.difference
+    return {
+        "name": line.row.name,
+        "settings": dict(line.row.settings),
+        **_estimate_record(line.estimate),
+        "seconds": line.seconds,
+        "difference": None if found is None else _difference_record(found),
+        "unpaired": line.unpaired,
+        "runs": [
+            {
+                "repeat": run.repeat,
+                "run_dir": str(run.place),
+                "status": run.status,
+                "reason": run.reason,
+                "value": run.metrics.get(by),
+                "seconds": run.seconds,
+            }
+            for run in line.row.runs
+        ],
+    }
+
+
+def _difference_record(found: Difference) -> dict[str, Any]:
+    return {
+        **_estimate_record(found.estimate),
+        "p": found.p,
+        "holm_p": found.holm_p,
+        "verdict": found.verdict,
+        "why": found.why or None,
+    }
+
+
+def _estimate_record(found: Estimate | None) -> dict[str, Any]:
+    if found is None:
+        return {"mean": None, "interval": None, "num": 0}
+    return {"mean": found.mean, "interval": found.interval, "num": found.num}

@@ -1,0 +1,210 @@
+"""What a process of a comparison does: try out a row, or train one run. This module imports torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from wf.api import read
+from wf.errors import DataError, WfError
+from wf.modules import describe
+from wf.plan import prepare
+from wf.registry import Registry
+from wf.runfile import RunFile
+from wf.runtime.experiment import Experiment, status_of
+from wf_compare.results import FINAL, read_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the processes of a comparison have in common; it can be pickled."""
+
+    plugins: tuple[str, ...] = ()
+    """Plugins to load or to leave out, as after ``-p``."""
+    only_builtin: bool = False
+    folders: tuple[Path, ...] = ()
+    """Where relative paths of the run file are looked up beside the working directory."""
+    jobs: int = 1
+    """How many processes share the machine's threads."""
+
+    def prepare(self, document: Mapping[str, Any]) -> tuple[RunFile, Registry]:
+        """A run file made ready, and its registry; what is read for that is kept, so that a forked child has it."""
+        registry = _registry(tuple(dict.fromkeys((*self.plugins, *document.get("plugins", [])))), self.only_builtin)
+        return prepare(document, registry), registry
+
+    def divide_threads(self) -> None:
+        """Take this process's share of the threads that torch would use alone."""
+        torch.set_num_threads(max(1, torch.get_num_threads() // self.jobs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What building a row showed."""
+
+    run_file: str = ""
+    """Its resolved run file as TOML."""
+    figures: tuple[str, ...] = ()
+    """What its evaluations will yield, as ``validation/accuracy``."""
+    messages: tuple[str, ...] = ()
+    """What wf decided for the user."""
+    modules: tuple[str, ...] = ()
+    """The modules that it imported."""
+    error: str = ""
+    """Why it cannot be trained."""
+    exit_code: int = 0
+    """That of the error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    status: str
+    reason: str = ""
+    exit_code: int = 0
+    modules: tuple[str, ...] = ()
+    """The modules that it imported."""
+
+
+@cache
+def _registry(names: tuple[str, ...], only_builtin: bool) -> Registry:
+    return Registry.discover(names, only_builtin=only_builtin)
+
+
+def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
+    """Build a row without training it or writing anything."""
+    before = set(sys.modules)
+    setting.divide_threads()
+    try:
+        ready, registry = setting.prepare(plan)
+        experiment = Experiment(ready, registry, save=False, folders=setting.folders, quiet=True)
+    except Exception as error:
+        return Trial(error=_words(error), exit_code=_exit_code(error))
+    names = ["loss", *(str(table["use"]) for table in experiment.plan["metric"])]
+    return Trial(
+        run_file=experiment.run_file(),
+        figures=tuple(f"{split}/{name}" for split in experiment.data.splits for name in names),
+        messages=tuple(experiment.messages),
+        modules=_imported_since(before),
+    )
+
+
+def train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Setting) -> Outcome:
+    """Train one run in its directory, from its last checkpoint where it has one; a run that is over is left as it is.
+
+    Args:
+        run_file: The row's.
+        changes: What the repeat changes in it.
+        place: The run directory.
+        setting: What all runs have in common.
+    """
+    log = place.with_name(f"{place.name}.log")
+    _leave_the_terminal(log)
+    _end_with_the_parent()
+    setting.divide_threads()
+    before = set(sys.modules)
+    with FileLock(place.with_name(f".{place.name}.lock")):  # a process whose parent was killed may still hold it
+        outcome = _train(run_file, changes, place, setting)
+    with suppress(OSError):  # a full disk
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if not log.stat().st_size:
+        log.unlink()
+    if outcome.status == "interrupted":  # by a signal to this process alone: as if it had been killed
+        sys.exit(outcome.exit_code)
+    return replace(outcome, modules=_imported_since(before))
+
+
+def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Setting) -> Outcome:
+    before = read_run(place, "").status
+    if before in FINAL:
+        return Outcome(status=before)
+    try:
+        if before == "damaged":
+            shutil.rmtree(place)
+        document, folders = read(run_file)
+        plan, registry = setting.prepare({**document, **changes})
+        experiment = Experiment(plan, registry, run_dir=place, folders=[*folders, *setting.folders], quiet=True)
+        experiment.fit(resume=_can_go_on(experiment, place))
+    except BaseException as error:
+        return _explain(error)
+    return Outcome(status="done")
+
+
+def _can_go_on(experiment: Experiment, place: Path) -> bool:
+    """Whether the run directory has a checkpoint to go on from; one without is removed, so that the run starts anew."""
+    if not place.exists():
+        return False
+    assert experiment.loop.checkpointer is not None
+    try:
+        experiment.loop.checkpointer.load("latest")
+    except DataError:
+        shutil.rmtree(place)
+        return False
+    return True
+
+
+def _explain(error: BaseException) -> Outcome:
+    """How a run ended that raised an error."""
+    return Outcome(status=status_of(error), reason=_words(error).partition("\n")[0], exit_code=_exit_code(error))
+
+
+def _words(error: BaseException) -> str:
+    """An error in words; what wf did not foresee leaves its traceback on standard error."""
+    with suppress(OSError):  # a full disk
+        if isinstance(error, WfError):
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exception(error)
+    return str(error) if isinstance(error, WfError) else describe(error)
+
+
+def _exit_code(error: BaseException) -> int:
+    return error.exit_code if isinstance(error, WfError) else 1
+
+
+def _imported_since(before: Container[str]) -> tuple[str, ...]:
+    """The installed modules that are new; one's own code is imported by each process anew."""
+    new = [(name, module) for name, module in sys.modules.items() if name not in before]
+    places = {name: Path(getattr(module, "__file__", None) or "").parts for name, module in new}
+    return tuple(name for name, parts in places.items() if {"site-packages", "dist-packages"} & {*parts})
+
+
+def _leave_the_terminal(log: Path) -> None:
+    """Write to the log what would go to the screen, and leave Ctrl-C to the parent, which stops the run in order."""
+    with suppress(AttributeError, OSError):  # elsewhere there are no process groups
+        os.setpgid(0, 0)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def _end_with_the_parent() -> None:
+    """Let this process stop, with a checkpoint, when the one that started it is gone."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch(sentinels: Sequence[Any]) -> None:
+        connection.wait(sentinels)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, args=([parent.sentinel],), daemon=True).start()

@@ -1,0 +1,91 @@
+"""Rows out of runs that were trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf.errors import DataError, UsageError
+from wf.rundir import RunDirectory
+from wf.runfile import dump
+from wf_compare.past import rows_of
+
+BASE: dict[str, Any] = {
+    "seed": 42,
+    "epochs": 3,
+    "dataset": {"use": "digits"},
+    "loss": {"use": "ce"},
+    "optimizer": {"use": "adam", "lr": 0.001},
+    "trainer": {"use": "supervised"},
+    "metric": [{"use": "accuracy"}],
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes a run directory below runs/."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, **changes: Any) -> str:
+        directory = RunDirectory(Path("runs") / name)
+        directory.path.mkdir(parents=True)
+        directory.write_run_file(dump({**BASE, **changes}))
+        directory.update_manifest(status="done", metrics={"test/accuracy": 0.5}, code=[])
+        return name
+
+    return write
+
+
+def test_runs_that_differ_in_the_seed_are_repeats(make: Any) -> None:
+    sgd = {"optimizer": {"use": "sgd", "lr": 0.1}}
+    names = [make("a"), make("b", seed=43), make("c", **sgd), make("d", **sgd, seed=43)]
+    rows = rows_of(names)
+    assert [row.name for row in rows] == ["adam", "sgd"]
+    assert [[run.repeat for run in row.runs] for row in rows] == [["seed 42", "seed 43"]] * 2
+    assert rows[1].settings == {"optimizer": "sgd"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ([{}, {"epochs": 5}], ["epochs 3", "epochs 5"]),
+        ([{}, {"optimizer": {"use": "adam", "lr": 0.1}}], ["lr 0.001", "lr 0.1"]),
+        (
+            [{"optimizer": {"use": "sgd", "lr": 0.1}}, {}, {"optimizer": {"use": "adam", "lr": 0.1}}],
+            ["sgd", "adam, lr 0.001", "adam, lr 0.1"],
+        ),
+        ([{}, {"hook": [{"use": "early-stopping", "patience": 3}]}], ["ce, adam", "early-stopping"]),
+    ],
+)
+def test_rows_are_called_by_what_sets_them_apart(make: Any, changes: list[dict[str, Any]], names: list[str]) -> None:
+    found = rows_of([make(f"run-{number}", **change) for number, change in enumerate(changes)])
+    assert [row.name for row in found] == names
+
+
+def test_folds_are_repeats(make: Any) -> None:
+    for fold in ("1/2", "2/2"):
+        make(f"cv/fold-{fold[0]}", fold=fold)
+    Path("runs/cv/latest").symlink_to("fold-2")
+    assert [run.repeat for run in rows_of(["cv"])[0].runs] == ["seed 42 fold 1/2", "seed 42 fold 2/2"]
+
+
+def test_a_run_twice_is_refused(make: Any) -> None:
+    with pytest.raises(UsageError, match="are the same run"):
+        rows_of([make("a"), make("b")])
+
+
+def test_other_code_of_the_same_name_is_another_row(make: Any) -> None:
+    names = [make("a"), make("b", seed=43)]
+    RunDirectory(Path("runs/b")).update_manifest(code=[{"file": "net.py", "sha256": "1f"}])
+    assert len(rows_of(names)) == 2
+
+
+def test_where_there_is_no_run(make: Any) -> None:
+    make("real")
+    with pytest.raises(DataError, match="there is no run directory 'reel'"):
+        rows_of(["reel"])
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match="there are no runs in empty"):
+        rows_of(["empty"])

@@ -1,0 +1,129 @@
+"""Processes: results, deaths and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf.errors import InterruptedRun
+from wf_compare.workers import MAX_DEATHS, Died, Pool, preload
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def die(file: Path, times: int, how: int) -> str:
+    """Die by a signal the first times."""
+    with file.open("a") as stream:
+        stream.write("x")
+    if len(file.read_text()) <= times:
+        os.kill(os.getpid(), how)
+        time.sleep(10)
+    return "alive"
+
+
+def wait_for_end(file: Path) -> None:
+    """Say that it began, and how it ended."""
+
+    def end(*_: Any) -> None:
+        file.write_text("ended")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    file.write_text("began")
+    time.sleep(30)
+
+
+def much(size: int) -> str:
+    return "x" * size
+
+
+def crash() -> None:
+    sys.stderr.close()
+    raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_every_task_is_carried_out_once(jobs: int) -> None:
+    pool: Pool[int] = Pool(double, jobs)
+    found = list(pool.run((number, (number,)) for number in range(7)))
+    assert sorted(found) == [(number, 2 * number) for number in range(7)]
+    if jobs == 1:
+        assert [task for task, _ in found] == list(range(7))
+
+
+@pytest.mark.timeout(20)
+def test_a_result_larger_than_a_pipe_comes_through() -> None:
+    found = dict(Pool[int](much, 2).run([(1, (3_000_000,)), (2, (1,))]))
+    assert {task: len(text) for task, text in found.items()} == {1: 3_000_000, 2: 1}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_task_whose_process_is_killed_is_started_again(tmp_path: Path, how: int) -> None:
+    told: list[tuple[str, str]] = []
+    pool: Pool[str] = Pool(die, 1, lambda task, why: told.append((task, why)))
+    found = dict(pool.run([("a", (tmp_path / "a", 1, how)), ("b", (tmp_path / "b", 0, how))]))
+    assert found == {"a": "alive", "b": "alive"}
+    assert told == [("a", f"killed by {signal.Signals(how).name}")]
+
+
+def test_a_task_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
+    pool: Pool[str] = Pool(die, 1)
+    found = dict(pool.run([("a", (tmp_path / "a", 99, signal.SIGKILL)), ("b", (tmp_path / "b", 0, 0))]))
+    assert found == {"a": Died("killed by SIGKILL"), "b": "alive"}
+    assert len((tmp_path / "a").read_text()) == MAX_DEATHS
+
+
+def test_a_process_that_ends_without_a_result_has_died() -> None:
+    assert list(Pool[int](crash, 1).run([(1, ())])) == [(1, Died("ended with code 1"))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_processes_in_order(tmp_path: Path, number: int) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    before = signal.getsignal(number)
+
+    def stop() -> None:
+        while not all(file.exists() and file.read_text() == "began" for file in files):
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=stop).start()
+    with (
+        pytest.raises(InterruptedRun) as error,
+        closing(Pool[Path](wait_for_end, 2).run((file, (file,)) for file in files)) as results,
+    ):
+        list(results)
+    assert error.value.exit_code == 128 + number
+    assert [file.read_text() for file in files] == ["ended", "ended"]
+    assert signal.getsignal(number) is before
+
+
+def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
+    file, quick = tmp_path / "slow", tmp_path / "quick"
+    pool: Pool[str] = Pool(_either, 2)
+    with closing(pool.run([("slow", (file,)), ("quick", (quick,))])) as results:
+        assert next(results) == ("quick", None)
+    assert file.read_text() == "ended"
+
+
+def _either(file: Path) -> None:
+    if file.name == "slow":
+        wait_for_end(file)
+    while not file.with_name("slow").exists():
+        time.sleep(0.01)
+
+
+def test_preload_leaves_what_cannot_be_imported() -> None:
+    sys.modules.pop("this", None)
+    preload(["no_such_module_of_anybody", "colorsys"])
+    assert "colorsys" in sys.modules
