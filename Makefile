@@ -1,8 +1,9 @@
-# make demo    install wf into .venv and run the main job
-# make test    install the test tools too, lint, run all tests
-# make lint    ruff, mypy --strict, import rules
-# make bench   run every script in benchmarks/
-# make wheels  build every distribution into dist/
+# make demo       install wf into .venv and run the main job
+# make test       install the test tools and the adapters' libraries too, lint, run all tests
+# make lint       ruff, mypy --strict, import rules
+# make catalogue  train with every member of every catalogue, and renew the table in docs/ecosystem.md
+# make bench      run every script in benchmarks/
+# make wheels     build every distribution into dist/
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -10,12 +11,17 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-PLUGINS := training losses optimizers models datasets metrics tracking kit
+PLUGINS := training losses optimizers models datasets metrics tracking torch torchvision kit compare
+ADAPTERS := timm pytorch-optimizer torchmetrics smp kornia metric-learning huggingface
 DISTRIBUTIONS := ./corelib ./cli $(addprefix ./plugins/,$(PLUGINS))
 INSTALLED := $(VENV)/installed
 TOOLS := $(VENV)/installed-tools
+# An environment on top of the first one, with the adapters and the libraries that they bring.
+ECOSYSTEM := $(VENV)/ecosystem
+ADAPTED := $(ECOSYSTEM)/installed
+ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(addprefix plugins/,$(ADAPTERS)))) tests/ecosystem
 
-.PHONY: demo test lint bench wheels
+.PHONY: demo test lint catalogue bench wheels
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -26,21 +32,26 @@ demo: $(INSTALLED)
 		echo 'Fashion-MNIST is not here, so this part of the demo was left out; the places are above.'; }
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
-test: $(TOOLS) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'not alone'
+test: $(TOOLS) $(ADAPTED) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'not alone and not catalogue'
+	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m 'not catalogue' $(ADAPTER_TESTS)
 	$(BIN)/python -m pytest -q -m alone
 
-lint: $(TOOLS)
+lint: $(TOOLS) $(ADAPTED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --python-executable $(ECOSYSTEM)/bin/python
 	$(BIN)/lint-imports --no-logo
+
+catalogue: $(TOOLS) $(ADAPTED)
+	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m catalogue plugins tests/ecosystem
+	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 wheels: $(INSTALLED)
-	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(DISTRIBUTIONS)
+	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(DISTRIBUTIONS) $(addprefix ./plugins/,$(ADAPTERS))
 
 # The big download shows its progress; everything after it is quick and silent unless it fails.
 $(INSTALLED): requirements.txt constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
@@ -60,4 +71,13 @@ $(INSTALLED): requirements.txt constraints.txt $(addsuffix /pyproject.toml,$(DIS
 $(TOOLS): $(INSTALLED) requirements-dev.txt
 	@echo 'Installing the test tools: about 60 MB to download ...'
 	@$(PIP) install -q -r requirements-dev.txt
+	@touch $@
+
+$(ADAPTED): $(TOOLS) requirements-ecosystem.txt $(addsuffix /pyproject.toml,$(addprefix ./plugins/,$(ADAPTERS)))
+	@echo 'Installing the libraries of the ecosystem into $(ECOSYSTEM): about 120 MB to download ...'
+	@test -x $(ECOSYSTEM)/bin/python || $(PYTHON) -m venv --without-pip $(ECOSYSTEM)
+	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \
+		folder = next(pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages")); \
+		(folder / "base.pth").write_text("import site; site.addsitedir(%r)\n" % sysconfig.get_path("purelib"))' $(ECOSYSTEM)
+	@$(PIP) --python $(ECOSYSTEM)/bin/python install -q --no-build-isolation -r requirements-ecosystem.txt
 	@touch $@

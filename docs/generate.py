@@ -7,10 +7,12 @@ every table is up to date.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.resources
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ import click
 
 from wf import traits
 from wf.compatibility import DEFAULTS, LINKS
-from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
 from wf.doctor import CHECKS
 from wf.events import EVENTS, Hook
 from wf.known import index
 from wf.parameters import RUN_VALUES, type_name
-from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
+from wf.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
 from wf.registry import Entry, Registry
 from wf.runfile import GENERAL, dump
 from wf_cli.main import COMMANDS, cli
@@ -179,6 +181,53 @@ def checks() -> str:
     return table(("check", "of", "what it means", "what to do", "the defect that proves it"), rows)
 
 
+def ecosystem() -> str:
+    """The catalogues of this workspace, each with the library whose components it brings."""
+    rows = []
+    for catalogue, distribution in _catalogues():
+        names, usable = catalogue.names(), catalogue.usable()
+        rows.append(
+            (
+                _library(catalogue),
+                f"`{distribution}`",
+                catalogue.kind,
+                f"`{catalogue.prefix}/...`",
+                *(f"{count:,}" for count in (len(names), len(usable), len(names) - len(usable))),
+            )
+        )
+    return table(("library", "distribution", "kind", "names", "in all", "working", "refused"), rows)
+
+
+def refused() -> str:
+    """The members of catalogues that cannot be used, by reason."""
+    rows = []
+    for catalogue, _ in _catalogues():
+        reasons: dict[str, list[str]] = {}
+        for name, reason in catalogue.refused().items():
+            reasons.setdefault(reason, []).append(f"{catalogue.prefix}/{name}")
+        rows += [(catalogue.kind, _names(names), reason) for reason, names in reasons.items()]
+    return table(("kind", "names", "why they cannot be used"), rows)
+
+
+def _catalogues() -> Iterator[tuple[Catalogue, str]]:
+    """Read from the declarations themselves, which import no library: none of them has to be installed."""
+    for folder in sorted((FOLDER.parent / "plugins").glob("*/src")):
+        package = next(folder.glob("wf_*")).name
+        if (folder / package / "plugin.py").exists():
+            sys.path.insert(0, str(folder))
+            declared = importlib.import_module(f"{package}.plugin").wf_components()
+            yield from ((found, f"wf-{folder.parent.name}") for found in declared if isinstance(found, Catalogue))
+
+
+def _library(catalogue: Catalogue) -> str:
+    """The library and its version that the index was made from, as its first line says."""
+    package, _, file = catalogue.index.partition(":")
+    first = importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8").partition("\n")[0]
+    found = re.fullmatch(r"# generated from (\S+ \S+) by: python -m [\w.]+", first)
+    assert found, f"{catalogue.index}: its first line does not say what it was generated from"
+    return found[1]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -200,6 +249,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "known-plugins": known_plugins,
     "doctor-checks": doctor_checks,
     "checks": checks,
+    "ecosystem": ecosystem,
+    "refused": refused,
     "verbs": verbs,
     **{f"options-{verb}": options_of(verb) for verb in COMMANDS},
 }
@@ -239,6 +290,10 @@ def _options(entry: Entry, name: str) -> str:
 
 
 def _chosen_by_default(kind: str) -> str:
+    if kind == "model":
+        return ", ".join(
+            [f"`{DEFAULT_USE[kind]}`", *(f"`{name}` for {of.removesuffix('s')}s" for of, name in DEFAULT_MODEL.items())]
+        )
     if kind in DEFAULT_USE:
         return f"`{DEFAULT_USE[kind]}`"
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workspace import EXAMPLE, FOLDERS, build_wheels
+from workspace import ADAPTER_FOLDERS, EXAMPLE, FOLDERS, build_wheels
 
 
 @pytest.fixture(scope="session")
@@ -14,4 +14,4 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     Tests that ask for it are marked ``xdist_group("wheels")``, so that one worker builds them once.
     """
-    return build_wheels([*FOLDERS.values(), EXAMPLE], tmp_path_factory.mktemp("wheels"))
+    return build_wheels([*FOLDERS.values(), *ADAPTER_FOLDERS.values(), EXAMPLE], tmp_path_factory.mktemp("wheels"))

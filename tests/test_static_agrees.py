@@ -20,7 +20,8 @@ ENTRIES = [
     *(
         REGISTRY.find(catalogue.kind, f"{catalogue.prefix}/{name}")
         for catalogue, _ in REGISTRY.catalogues()
-        for name in (catalogue.names()[0], catalogue.names()[-1])
+        if not catalogue.like  # of another library's classes, which are described by importing them
+        for name in (catalogue.usable()[0], catalogue.usable()[-1])
     ),
 ]
 

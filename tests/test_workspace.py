@@ -10,7 +10,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
-from workspace import FOLDERS, PLUGINS, ROOT, import_name
+from workspace import ADAPTER_FOLDERS, ADAPTERS, FOLDERS, PLUGINS, ROOT, import_name
 
 REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "download.pytorch", "anaconda"))
 """Put together here, so that this file does not hold them."""
@@ -28,7 +28,7 @@ def parsed(wheel: Path) -> Message:
 
 
 @pytest.mark.xdist_group("wheels")
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", [*FOLDERS, *ADAPTERS])
 def test_wheel(wheels: dict[str, Path], name: str) -> None:
     package = import_name(name)
     with zipfile.ZipFile(wheels[name]) as archive:
@@ -36,7 +36,7 @@ def test_wheel(wheels: dict[str, Path], name: str) -> None:
     headers = parsed(wheels[name])
     assert f"{package}/py.typed" in files
     assert all(file.startswith(f"{package}/") for file in files)
-    sources = ROOT / FOLDERS[name] / "src" / package
+    sources = ROOT / {**FOLDERS, **ADAPTER_FOLDERS}[name] / "src" / package
     tracked = {path.relative_to(sources.parent).as_posix() for path in sources.rglob("*") if path.is_file()}
     assert {file for file in tracked if "__pycache__" not in file} == set(files)
     assert (headers["Name"], headers["Version"]) == (name, "0.1.0")
@@ -46,7 +46,7 @@ def test_wheel(wheels: dict[str, Path], name: str) -> None:
 
 
 @pytest.mark.xdist_group("wheels")
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", [*PLUGINS, *ADAPTERS])
 def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
     entry_points = metadata(wheels[name], "entry_points.txt")
     assert "[wf.plugins]" in entry_points
@@ -61,15 +61,19 @@ def test_console_script(wheels: dict[str, Path]) -> None:
 
 
 @pytest.mark.xdist_group("wheels")
-def test_only_builtin_names_the_plugins(wheels: dict[str, Path]) -> None:
-    extra = re.findall(r"^Requires-Dist: (\S+?); extra == 'builtin'", metadata(wheels["wf-core"]), re.MULTILINE)
-    assert sorted(extra) == sorted(PLUGINS)
+@pytest.mark.parametrize(("extra", "plugins"), [("builtin", PLUGINS), ("ecosystem", ADAPTERS)])
+def test_only_builtin_names_the_plugins(wheels: dict[str, Path], extra: str, plugins: tuple[str, ...]) -> None:
+    named = re.findall(rf"^Requires-Dist: (\S+?); extra == '{extra}'", metadata(wheels["wf-core"]), re.MULTILINE)
+    assert sorted(named) == sorted(plugins)
 
 
-def test_requirements_name_every_distribution() -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+@pytest.mark.parametrize(
+    ("file", "folders"), [("requirements.txt", FOLDERS), ("requirements-ecosystem.txt", ADAPTER_FOLDERS)]
+)
+def test_requirements_name_every_distribution(file: str, folders: dict[str, str]) -> None:
+    lines = (ROOT / file).read_text().splitlines()
     named = [line.removeprefix("-e ./").partition("[")[0] for line in lines if line.startswith("-e ")]
-    assert sorted(named) == sorted(FOLDERS.values())
+    assert sorted(named) == sorted(folders.values())
 
 
 def tracked_files() -> list[Path]:

@@ -9,13 +9,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = tuple(
-    f"wf-{name}" for name in ("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking")
+    f"wf-{name}"
+    for name in (
+        *("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking"),
+        *("torch", "torchvision"),
+    )
 )
+ADAPTERS = tuple(
+    f"wf-{name}"
+    for name in ("timm", "pytorch-optimizer", "torchmetrics", "smp", "kornia", "metric-learning", "huggingface")
+)
+"""The plugins of other people's libraries; `requirements-ecosystem.txt` installs them."""
 FOLDERS = {
     "wf-core": "corelib",
     "wf-cli": "cli",
-    **{name: f"plugins/{name.removeprefix('wf-')}" for name in (*PLUGINS, "wf-kit")},
+    **{name: f"plugins/{name.removeprefix('wf-')}" for name in (*PLUGINS, "wf-kit", "wf-compare")},
 }
+ADAPTER_FOLDERS = {name: f"plugins/{name.removeprefix('wf-')}" for name in ADAPTERS}
 EXAMPLE = "examples/plugins/wf-example"
 
 

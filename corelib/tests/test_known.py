@@ -33,7 +33,7 @@ def test_an_entry(known: Known) -> None:
     ("kind", "name", "distribution"),
     [
         ("loss", "Focal_Loss", "wf-losses"),
-        ("model", "torchvision/resnet18", "wf-models"),
+        ("model", "torchvision/resnet18", "wf-torchvision"),
         ("loss", "log-cosh", "wf-example"),
     ],
 )
