@@ -57,7 +57,7 @@ def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
 
 @pytest.mark.xdist_group("wheels")
 def test_console_script(wheels: dict[str, Path]) -> None:
-    assert "[console_scripts]\nwf = wf_cli.main:main" in metadata(wheels["wf-cli"], "entry_points.txt")
+    assert "[console_scripts]\nwf = wf_cli.__main__:process" in metadata(wheels["wf-cli"], "entry_points.txt")
 
 
 @pytest.mark.xdist_group("wheels")

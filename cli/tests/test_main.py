@@ -190,3 +190,27 @@ def test_a_broken_connection_of_a_component_is_its_failure(wf: Any, folder: Path
     result = wf("run", "--loss", "gone.py:gone", "--dataset", "iris", "--quiet", "--epochs", 1)
     assert result.code == 1
     assert result.stderr.endswith("gone.py: BrokenPipeError: the server is gone\n")
+
+
+AT_THE_END = """
+import atexit, ctypes, os, threading, time
+import torch
+libc = ctypes.CDLL(None)  # of which the next line lets the process abort at its end, as a thread of torch does at times
+getattr(libc, "__cxa_atexit")(ctypes.cast(libc.abort, ctypes.c_void_p), None, None)
+atexit.register(lambda: open("exit-handler", "w"))
+threading.Thread(target=lambda: (time.sleep(0.5), open("thread", "w"))).start()
+
+
+class Net(torch.nn.Linear):
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__(num_features, num_outputs)
+"""
+
+
+def test_what_happens_while_a_process_is_taken_down_cannot_spoil_a_run(wf_process: Any, folder: Path) -> None:
+    (folder / "net.py").write_text(AT_THE_END)
+    line = ["run", "--dataset", "iris", "--model", "net.py:Net", "--epochs", "1", "--json", "--quiet"]
+    result = wf_process(*line, cwd=folder)
+    assert (result.code, result.json()["status"]) == (0, "done")
+    assert (folder / "exit-handler").exists()
+    assert (folder / "thread").exists()

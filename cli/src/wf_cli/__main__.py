@@ -1,6 +1,41 @@
 """``python -m wf_cli`` is ``wf``."""
 
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from typing import NoReturn
+
 from wf_cli.main import main
 
+
+def process() -> NoReturn:
+    """Run this process's command line, and end the process."""
+    try:
+        main()
+    except SystemExit as end:
+        if "torch" in sys.modules and not (sys.getprofile() or sys.gettrace()):  # these write when Python ends
+            _leave(end.code if isinstance(end.code, int) else 0)
+        raise
+    raise AssertionError("main() ends by SystemExit")
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as Python does, without taking the interpreter down.
+
+    Threads of torch outlive their work, and one that wakes while the interpreter is taken down aborts the process
+    ("terminate called without an active exception") after all its work is done.
+    """
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    process()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,19 +136,6 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False) -> None:
         experiment.strategy.close()
     if experiment.strategy.rank == 0:
         report(experiment, as_json=as_json)
-    if experiment.strategy.world_size > 1:
-        _leave()
-
-
-def _leave() -> None:
-    """End one of several processes at once.
-
-    The threads of a process group outlive it, and one of them that wakes while the interpreter is being taken down
-    aborts the process ("terminate called without an active exception") after all its work is done.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def assemble(

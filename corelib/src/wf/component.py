@@ -59,7 +59,7 @@ class Param:
     """The run value that fills it when the user does not (`num_classes`, ...)."""
 
     def __post_init__(self) -> None:
-        check_fields(self, f"option '{self.name}'")
+        check_fields(self, "option '{0.name}'")
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ class Component:
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in list(KINDS):
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
-        _check_traits(f"component '{self.name}'", self.kind, self.traits)
-        check_fields(self, f"component '{self.name}'")
+        _check_traits(self, self.traits)
+        check_fields(self, "component '{0.name}'")
         for name in self.all_names:
             _check_name(name)
             if self.kind in MANY and "." in name and "/" not in name:
@@ -182,12 +182,12 @@ class Catalogue:
     like: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, f"catalogue '{self.prefix}'")
+        check_fields(self, "catalogue '{0.prefix}'")
         if self.kind not in KINDS:
             raise ValueError(f"catalogue '{self.prefix}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
         _check_name(self.prefix)
         for traits in (self.traits, *self.groups.values()):
-            _check_traits(f"catalogue '{self.prefix}'", self.kind, traits)
+            _check_traits(self, traits)
 
     def names(self) -> list[str]:
         """The names of its members, without the prefix."""
@@ -278,8 +278,9 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_traits(what: str, kind: str, traits: Any) -> None:
-    wanted = CLASSES.get(kind)
+def _check_traits(owner: Component | Catalogue, traits: Any) -> None:
+    wanted = CLASSES.get(owner.kind)
     if traits is not None and (wanted is None or not isinstance(traits, wanted)):
+        what = f"component '{owner.name}'" if isinstance(owner, Component) else f"catalogue '{owner.prefix}'"
         belongs = "has no traits" if wanted is None else f"has {wanted.__name__}"
-        raise ValueError(f"{what}: its traits are {type(traits).__name__}, and a {kind} {belongs}")
+        raise ValueError(f"{what}: its traits are {type(traits).__name__}, and a {owner.kind} {belongs}")

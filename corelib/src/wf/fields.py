@@ -6,9 +6,8 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def check_fields(declaration: Any, owner: str) -> None:
@@ -18,35 +17,34 @@ def check_fields(declaration: Any, owner: str) -> None:
 
     Args:
         declaration: An instance of a dataclass.
-        owner: What it is called in the message.
+        owner: What it is called in the message, of it as ``{0}``: ``"component '{0.name}'"``.
 
     Raises:
         ValueError: Naming the first such field, what it holds and what is wanted.
     """
     values = vars(declaration)
-    for field in _fields(declaration.__class__):
-        value = values[field.name]
-        if not (value is field.default or isinstance(value, field.classes) or field.fits(value)):
-            raise ValueError(f"{owner}: {field.name} {_misfit(field.annotation, value)}")
+    for name, default, classes, fits, annotation in _fields(declaration.__class__):
+        value = values[name]
+        if not (value is default or isinstance(value, classes) or fits(value)):
+            raise ValueError(f"{owner.format(declaration)}: {name} {_misfit(annotation, value)}")
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     """A field and how it is tested, the quick ways first: there may be thousands of components."""
 
     name: str
-    annotation: Any
     default: Any
     classes: tuple[type, ...]
     """All instances of these fit."""
     fits: Callable[[Any], bool]
+    annotation: Any
 
 
 @cache
 def _fields(declaration: type) -> tuple[_Field, ...]:
     hints = typing.get_type_hints(declaration)
     return tuple(
-        _Field(field.name, hint, field.default, _classes(hint), _test(hint))
+        _Field(field.name, field.default, _classes(hint), _test(hint), hint)
         for field in dataclasses.fields(declaration)
         for hint in (hints[field.name],)
     )
@@ -75,9 +73,11 @@ def _test(annotation: Any) -> Callable[[Any], bool]:
     if origin is Mapping:
         of_key, of_value = map(_test, args)
         return lambda value: (
-            isinstance(value, Mapping) and all(map(of_key, value)) and all(map(of_value, value.values()))
+            value == {}
+            or (isinstance(value, Mapping) and all(map(of_key, value)) and all(map(of_value, value.values())))
         )
-    return callable if origin is Callable else lambda value: isinstance(value, _classes(annotation))
+    classes = _classes(annotation)
+    return callable if origin is Callable else lambda value: isinstance(value, classes)
 
 
 def _misfit(annotation: Any, value: Any) -> str:

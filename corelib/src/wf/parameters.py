@@ -223,6 +223,8 @@ def check_run_values(component: Component | Catalogue, params: Sequence[Param]) 
     Raises:
         PluginError: Naming the one who asks for it, with the closest run values.
     """
+    if not (component.inject or params):
+        return
     owner = f"{component.kind} '{component.prefix if isinstance(component, Catalogue) else component.name}'"
     wanted = [(f"inject of {owner}", source) for source in component.inject.values()]
     wanted += [(f"{owner}, option '{param.name}'", param.source) for param in params if param.source is not None]

@@ -242,7 +242,7 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
             error=f"it supports wf-core {supported}, and {version} is installed",
             fix=f"pip install --upgrade {distribution.name}, or install a wf-core that it supports",
         )
-    started, before = time.perf_counter(), set(sys.modules)
+    started, before = time.perf_counter(), [name for name in HEAVY if name in sys.modules]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for what was asked for
             module = found.loader()
@@ -284,10 +284,8 @@ def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[
         raise PluginError(f"'{name}' is loaded already, as plugin '{manager.get_name(module)}'")
     manager.register(module, name)
     _check_hooks(manager, module)
-    components: list[Component | Catalogue] = []
-    for implementation in manager.hook.wf_components.get_hookimpls():
-        if implementation.plugin is module:
-            components += _checked(implementation.function())
+    own = [one for one in manager.hook.wf_components.get_hookimpls() if one.plugin is module]
+    components = [part for implementation in own for part in _checked(implementation.function())]
     _check_unique(components)
     source.check_targets(components, str(getattr(module, "__name__", "")))
     return tuple(components)

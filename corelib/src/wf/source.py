@@ -80,14 +80,14 @@ def check_targets(components: Iterable[Component | Catalogue], module: str) -> N
     """
     package = module.partition(".")[0]
     targets = [component.target for component in components if isinstance(component.target, str)]
-    for target, problem in target_problems(name for name in targets if re.split("[.:]", name)[0] == package):
+    for target, problem in target_problems(name for name in targets if name.startswith((f"{package}.", f"{package}:"))):
         raise PluginError(f"target '{target}' is not there: {problem}")
 
 
 def target_problems(targets: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The targets that are certainly not there, each with what is wrong. Nothing is imported."""
     texts: dict[str, _Text | None] = {}
-    for target in targets:
+    for target in dict.fromkeys(targets):
         name, _, attribute = target.rpartition(":")
         if is_path(name):
             continue

@@ -38,7 +38,7 @@ class _Declared:
     """Traits whose values are checked when they are made, so that a wrong one is found out at its declaration."""
 
     def __post_init__(self) -> None:
-        check_fields(self, type(self).__name__)
+        check_fields(self, "{0.__class__.__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)
