@@ -93,3 +93,15 @@ def test_unknown_figure(wf: Any, three: Path) -> None:
     result = wf("runs", "--by", "test/acc")
     assert result.code == 2
     assert "did you mean 'test/accuracy'" in result.stderr
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "120"])
+def test_a_heading_a_run_on_any_screen(wf: Any, three: Path, columns: str) -> None:
+    (three / "one").rename(three / "one-of-a-rather-long-name-that-fills-a-narrow-screen")
+    lines = wf("runs", env={"COLUMNS": columns}).stdout.splitlines()
+    assert len([line for line in lines if line.endswith("  done") and not line.startswith(" ")]) == 4
+
+
+def test_a_run_itself(wf: Any, three: Path) -> None:
+    (found,) = wf("runs", "nine", "--json").json()
+    assert (found["name"], found["status"], found["epochs"]) == ("nine", "done", 9)

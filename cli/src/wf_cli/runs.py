@@ -15,7 +15,7 @@ from wf.rundir import LATEST, RunDirectory
 from wf.traits import MetricTraits
 from wf_cli.common import registry_of
 from wf_cli.listing import JSON
-from wf_cli.output import number, paragraphs, plural, print_json, table
+from wf_cli.output import number, paragraphs, plural, print_json
 
 NAMED = ("dataset", "model", "loss", "optimizer")
 """The kinds that the list names."""
@@ -54,7 +54,11 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
     place = next((path for path in (Path(folder), Path("runs") / folder) if path.is_dir()), None)
     if place is None:
         raise DataError(f"there is no folder '{folder}'\n  runs are made by wf run, below runs/")
-    found = sorted((_read(path, place) for path in _directories(place)), key=lambda run: (run.started or "", run.name))
+    if _is_single(place):
+        found = [_read(place, place.parent)]
+    else:
+        found = [_read(path, place) for path in _directories(place)]
+    found = sorted(found, key=lambda run: (run.started or "", run.name))
     found = [run for run in found if search is None or _has(run, search)]
     if by is not None:
         found = _sorted(ctx, found, by)
@@ -64,6 +68,11 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
         _print(found, by)
     else:
         click.echo(f"no runs in {place}" if search is None else f"no runs in {place} have '{search}'")
+
+
+def _is_single(folder: Path) -> bool:
+    """Whether a folder is a run with no others in it."""
+    return (folder / "manifest.json").is_file() and (folder / "run.toml").is_file() and not (folder / "fold-1").exists()
 
 
 def _directories(folder: Path) -> Iterator[Path]:
@@ -128,15 +137,16 @@ def _sorted(ctx: click.Context, found: list[Listed], by: str) -> list[Listed]:
 
 def _print(found: list[Listed], by: str | None) -> None:
     """Two lines a run: its name, when and how it ended; what was trained and what came out."""
-    rows = [[run.name, _when(run.started), run.status] for run in found]
-    for head, run in zip(table(rows).splitlines(), found, strict=True):
+    width = max(len(run.name) for run in found)
+    for run in found:
         parts = [getattr(run, kind) for kind in NAMED if getattr(run, kind)]
         parts += [plural(run.num_runs, "run")] if run.num_runs else []
         parts += [plural(run.epochs, "epoch")] if run.epochs is not None else []
         shown = _figures(run) if by is None else f"{by} {number(run.metrics.get(by))}"
         if run.status not in ("done", "running") and run.reason:
             shown = run.reason.splitlines()[0]
-        click.echo(f"{head}\n{paragraphs('  '.join(filter(None, (', '.join(parts), shown))), indent='    ')}")
+        click.echo(f"{run.name:<{width}}  {_when(run.started):<16}  {run.status}")
+        click.echo(f"{paragraphs('  '.join(filter(None, (', '.join(parts), shown))), indent='    ')}")
 
 
 def _when(started: str | None) -> str:

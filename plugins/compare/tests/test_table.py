@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,9 @@ def test_status_of_a_run(tmp_path: Path, status: str | None, failed: bool, expec
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_rounding_alone_makes_no_decimals() -> None:
+    table = make_table([make_row("a", [0.1, 0.7]), make_row("b", [0.1 + 0.2, 0.9])], BY, True)
+    assert "0.20" in to_text(table, 100)
+    assert not re.search(r"\.\d{5}", to_text(table, 100))

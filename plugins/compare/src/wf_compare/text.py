@@ -78,8 +78,9 @@ def _number(found: Estimate | None, decimals: int, sign: str = "") -> str:
 
 def _decimals(estimates: Sequence[Estimate]) -> int:
     """As many as show two digits of the narrowest interval and three of the largest mean."""
-    halves = [found.half_width for found in estimates if found.half_width]
     means = [abs(found.mean) for found in estimates if found.mean]
+    noise = 1e-12 * max(means, default=0)  # of differences that are all the same but for rounding
+    halves = [found.half_width for found in estimates if found.half_width and found.half_width > noise]
     if not halves:
         return 4
     wanted = [1 - math.floor(math.log10(min(halves)))]
