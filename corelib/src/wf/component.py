@@ -127,7 +127,7 @@ class Component:
         _check_traits(self, self.traits)
         check_fields(self, "component '{0.name}'")
         for name in self.all_names:
-            _check_name(name)
+            check_name(name)
             if self.kind in MANY and "." in name and "/" not in name:
                 first = name.partition(".")[0]
                 raise ValueError(f"'{name}' has a dot: --{self.kind}.{name}.OPTION would be an option of '{first}'")
@@ -185,7 +185,7 @@ class Catalogue:
         check_fields(self, "catalogue '{0.prefix}'")
         if self.kind not in KINDS:
             raise ValueError(f"catalogue '{self.prefix}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
-        _check_name(self.prefix)
+        check_name(self.prefix)
         for traits in (self.traits, *self.groups.values()):
             _check_traits(self, traits)
 
@@ -248,7 +248,7 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
         name, group, summary = [*line.split(maxsplit=2), "", "", ""][:3]
         if not name or name.startswith("#"):
             continue
-        _check_name(f"x/{name}")
+        check_name(f"x/{name}")
         if group and group not in groups:
             raise ValueError(f"{index}: '{name}' is of group '{group}'; groups: {', '.join(groups)}")
         if group == REFUSED and not summary:
@@ -269,7 +269,12 @@ MAX_NAME = 80
 """The characters of the longest name: lists have a column for them."""
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what no component can be called.
+
+    Raises:
+        ValueError: With what is allowed.
+    """
     if len(name) > MAX_NAME:
         raise ValueError(f"'{name[:20]}...' is a name of {len(name)} characters; {MAX_NAME} are allowed")
     if not _NAME.match(name):

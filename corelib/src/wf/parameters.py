@@ -90,8 +90,8 @@ def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ..
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # a builtin that does not say its own
         return ()
-    hints = _hints(target)
-    help_texts = _docstring_params(target)
+    hints = annotations_of(target)
+    help_texts = docstring_params(target)
     named = [
         parameter
         for parameter in signature.parameters.values()
@@ -101,6 +101,31 @@ def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ..
         _param(parameter, hints.get(parameter.name, parameter.annotation), help_texts.get(parameter.name, ""))
         for parameter in named[skip:]
     )
+
+
+def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """Resolved annotations; as they are written, where one cannot be (its import is for type checkers alone)."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:
+        annotations, names = getattr(function, "__annotations__", {}), getattr(function, "__globals__", {})
+        return {name: _hint(annotation, names) for name, annotation in annotations.items()}
+
+
+def docstring_params(target: Callable[..., Any]) -> dict[str, str]:
+    """What the docstring of a function, or of a class and its `__init__`, says of parameters, each on one line."""
+    import docstring_parser  # 10 ms, and only where options are shown or read
+
+    texts = [target.__doc__]
+    if inspect.isclass(target):
+        texts.append(target.__init__.__doc__)
+    found: dict[str, str] = {}
+    for text in filter(None, texts):
+        with contextlib.suppress(docstring_parser.ParseError):
+            for param in docstring_parser.parse(text).params:
+                found.setdefault(param.arg_name, " ".join((param.description or "").split()))
+    return found
 
 
 def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
@@ -273,36 +298,12 @@ def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Resolved annotations; as they are written, where one cannot be (its import is for type checkers alone)."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except Exception:
-        annotations, names = getattr(function, "__annotations__", {}), getattr(function, "__globals__", {})
-        return {name: _hint(annotation, names) for name, annotation in annotations.items()}
-
-
 def _hint(annotation: Any, names: dict[str, Any]) -> Any:
     try:
         holder = types.SimpleNamespace(__annotations__={"it": annotation})
         return typing.get_type_hints(holder, globalns=names, include_extras=True)["it"]
     except Exception:  # whatever evaluating a stranger's annotation may raise
         return annotation
-
-
-def _docstring_params(target: Callable[..., Any]) -> dict[str, str]:
-    import docstring_parser  # 10 ms, and only where options are shown or read
-
-    texts = [target.__doc__]
-    if inspect.isclass(target):
-        texts.append(target.__init__.__doc__)
-    found: dict[str, str] = {}
-    for text in filter(None, texts):
-        with contextlib.suppress(docstring_parser.ParseError):
-            for param in docstring_parser.parse(text).params:
-                found.setdefault(param.arg_name, " ".join((param.description or "").split()))
-    return found
 
 
 @cache

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
+from wf.foreign import index_text
 from wf_kornia.losses import MEMBERS, REFUSED
-from wf_kornia.options import index as written
 
 
 def index() -> str:
     """The text of the index."""
-    library = f"kornia {version('kornia')}"
-    return written(library, "wf_kornia.index", MEMBERS, REFUSED)
+    rows = [(name, one.group, one.summary) for name, one in MEMBERS.items()]
+    rows += [(name, "refused", why) for name, why in REFUSED.items()]
+    return index_text("kornia", "wf_kornia.index", sorted(rows))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
+import torch
 from kornia import losses as library
 from torch import Tensor, nn
 
 from wf.errors import UsageError, unknown
-from wf_kornia.options import Member, Reduction
+from wf.foreign import Member
+
+Reduction = Literal["mean", "sum"]
 
 _FOCAL_HELP = {
     "alpha": "Factor of classes 1 and up, class 0 gets 1 - alpha; none when not given.",
@@ -29,15 +33,15 @@ _HELP = {
 }
 
 
-def _robust(kind: type, summary: str) -> Member:
-    return Member(kind, "real", summary, types={"reduction": Reduction}, defaults={"reduction": "mean"}, help=_HELP)
+_loss = partial(Member, module="kornia.losses", instead={Tensor: list[float]}, help=_HELP)
+_robust = partial(_loss, group="real", types={"reduction": Reduction}, defaults={"reduction": "mean"})
 
 
 MEMBERS: dict[str, Member] = {
-    "BinaryFocalLossWithLogits": Member(
+    "BinaryFocalLossWithLogits": _loss(
         library.BinaryFocalLossWithLogits,
-        "yes_no",
         "focal loss of independent yes-or-no targets, over sigmoids",
+        group="yes_no",
         types={"reduction": Reduction},
         defaults={"reduction": "mean", "alpha": None},
         help={
@@ -50,20 +54,20 @@ MEMBERS: dict[str, Member] = {
     ),
     "CauchyLoss": _robust(library.CauchyLoss, "log(1 + x**2 / 2) of the error x"),
     "CharbonnierLoss": _robust(library.CharbonnierLoss, "sqrt(1 + x**2) - 1 of the error x"),
-    "DiceLoss": Member(library.DiceLoss, "regions", "1 - Dice score of each image, averaged", help=_HELP),
-    "FocalLoss": Member(
+    "DiceLoss": _loss(library.DiceLoss, "1 - Dice score of each image, averaged", group="regions"),
+    "FocalLoss": _loss(
         library.FocalLoss,
-        "classes",
         "softmax cross-entropy that turns down what is already classified well",
+        group="classes",
         types={"reduction": Reduction},
         defaults={"reduction": "mean", "alpha": None},
         help=_FOCAL_HELP,
     ),
     "GemanMcclureLoss": _robust(library.GemanMcclureLoss, "2 x**2 / (x**2 + 4) of the error x"),
-    "HausdorffERLoss": Member(
+    "HausdorffERLoss": _loss(
         library.HausdorffERLoss,
-        "shares",
         "distance of the edges, estimated by erosion",
+        group="shares",
         types={"reduction": Reduction},
         help={
             "alpha": "Power of the weight of each erosion's number.",
@@ -71,14 +75,13 @@ MEMBERS: dict[str, Member] = {
             "reduction": "Of the elements.",
         },
     ),
-    "LovaszSoftmaxLoss": Member(
-        library.LovaszSoftmaxLoss, "regions", "Lovasz-softmax, a surrogate of intersection over union", help=_HELP
+    "LovaszSoftmaxLoss": _loss(
+        library.LovaszSoftmaxLoss, "Lovasz-softmax, a surrogate of intersection over union", group="regions"
     ),
-    "TverskyLoss": Member(
+    "TverskyLoss": _loss(
         library.TverskyLoss,
-        "regions",
         "Dice loss that weighs false positives and false negatives apart",
-        help=_HELP,
+        group="regions",
     ),
     "WelschLoss": _robust(library.WelschLoss, "1 - exp(-x**2 / 2) of the error x"),
 }
@@ -139,11 +142,12 @@ def build(name: str, **options: Any) -> nn.Module:
     Raises:
         UsageError: For an option out of range.
     """
+    given = {key: torch.as_tensor(options[key]) for key in ("weight", "pos_weight") if options.get(key) is not None}
     alpha = options.get("alpha")
     if "Focal" in name and alpha is not None and not 0 <= alpha <= 1:  # the library takes any
         raise UsageError(f"loss 'kornia/{name}': alpha is {alpha}; it must be from 0 to 1")
     try:
-        made: nn.Module = member(name).make(**options)
+        made: nn.Module = member(name).make(**{**options, **given})
     except (ValueError, TypeError) as error:
         raise UsageError(f"loss 'kornia/{name}': {error}") from error
     return Reshaped(made) if name in ("BinaryFocalLossWithLogits", "HausdorffERLoss") else made

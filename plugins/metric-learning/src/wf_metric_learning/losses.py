@@ -12,8 +12,7 @@ from pytorch_metric_learning import losses as library
 from torch import nn
 
 from wf.errors import UsageError, unknown
-
-Empty = inspect.Parameter.empty
+from wf.foreign import headline, option, stand_in
 
 _HELP = {
     "num_classes": "The number of classes.",
@@ -177,8 +176,8 @@ class Member:
         filled = {"num_classes": int, "num_outputs": int} if self.group == "classes" else {}
         theirs = self._theirs()
         return [
-            *(_parameter(name, kind, Empty) for name, kind in filled.items()),
-            *(_parameter(name, kind, theirs[name].default) for name, kind in self.types.items()),
+            *(option(name, kind) for name, kind in filled.items()),
+            *(option(name, kind, theirs[name].default) for name, kind in self.types.items()),
         ]
 
     def make(self, num_classes: int | None, num_outputs: int | None, options: Mapping[str, Any]) -> nn.Module:
@@ -228,18 +227,7 @@ def build(name: str, *, num_classes: int | None = None, num_outputs: int | None 
 def described(name: str) -> Callable[..., None]:
     """A function with the signature and docstring that `build` has for one name; not to be called."""
     one = member(name)
-
-    def function() -> None: ...
-
-    rows = one.parameters()
-    lines = [f"    {row.name}: {_HELP[row.name]}" for row in rows]
-    summary = f"{one.summary[0].upper()}{one.summary[1:]} (`pytorch_metric_learning.losses.{name}`)."
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = "\n".join([summary, "", "Args:", *lines])
-    function.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]  # inspect looks there
-    function.__annotations__ = {row.name: row.annotation for row in rows}
-    function.__wrapped__ = one.kind  # type: ignore[attr-defined]  # for its file and line
-    return function
+    return stand_in(one.kind, one.parameters(), headline(one.summary, f"pytorch_metric_learning.losses.{name}"), _HELP)
 
 
 def member(name: str) -> Member:
@@ -251,7 +239,3 @@ def member(name: str) -> Member:
     if name not in MEMBERS:
         raise UsageError(unknown("loss of pytorch-metric-learning", name, MEMBERS))
     return MEMBERS[name]
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
 from pytorch_optimizer import get_supported_optimizers
 
+from wf.foreign import index_text
 from wf_pytorch_optimizer.members import REFUSED, WRAPPERS, member
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -23,18 +23,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 def index() -> str:
     """The text of the index."""
-    header = (
-        f"# generated from pytorch-optimizer {version('pytorch-optimizer')} by: python -m wf_pytorch_optimizer.index"
-    )
-    lines = [_line(name) for name in sorted([*get_supported_optimizers(), *WRAPPERS])]
-    return "\n".join([header, *lines]) + "\n"
+    rows = [_row(name) for name in sorted([*get_supported_optimizers(), *WRAPPERS])]
+    return index_text("pytorch-optimizer", "wf_pytorch_optimizer.index", rows)
 
 
-def _line(name: str) -> str:
+def _row(name: str) -> tuple[str, str, str]:
     if name in REFUSED:
-        return f"{name} refused {REFUSED[name]}"
+        return name, "refused", REFUSED[name]
     group = next((group for group, names in GROUPS.items() if name in names), "plain")
-    return f"{name} {group} {member(name).summary}"
+    return name, group, member(name).summary
 
 
 if __name__ == "__main__":

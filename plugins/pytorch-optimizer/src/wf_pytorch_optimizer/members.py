@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import docstring_parser
 import pytorch_optimizer as library
 from pydantic import Field
 from pytorch_optimizer.base.exception import NegativeLRError, NegativeStepError, ZeroParameterSizeError
@@ -15,6 +16,7 @@ from pytorch_optimizer.optimizer import OPTIMIZERS
 from torch.optim import Optimizer
 
 from wf.errors import UsageError, unknown
+from wf.foreign import descriptions, option, parameters_of, stand_in
 from wf_pytorch_optimizer import makers, options
 from wf_pytorch_optimizer.state import PlainState
 
@@ -63,6 +65,7 @@ HIDDEN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("friendlysam", "gsam", "looksam", "sam", "wsam"), ("foreach",)),  # the base has its own
     "adalomo": ("loss_scale", "clip_grad_norm"),
     "lomo": ("clip_grad_norm",),  # it takes a second backward pass
+    "trac": ("betas",),  # one a factor, as many as the user likes; not tried yet
 }
 """Options that a maker rules out."""
 
@@ -122,20 +125,20 @@ class Member:
     @property
     def own(self) -> list[inspect.Parameter]:
         """The run values and options of its maker."""
-        return options.parameters_of(self.maker)[1:]
+        return list(parameters_of(self.maker).values())[1:]
 
     @property
     def theirs(self) -> dict[str, inspect.Parameter]:
         """The options of the library's class that can be set, as the library has them."""
         taken = {*makers.FILLED, *HIDDEN.get(self.name, ()), *(one.name for one in self.own)}
-        return {one.name: one for one in options.parameters_of(self.kind) if one.name not in taken}
+        return {name: one for name, one in parameters_of(self.kind).items() if name not in taken}
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
         """All of them, as they are written."""
         both = [*self.own, *filter(None, map(options.written, self.theirs.values()))]
         mended = MENDED.get(self.name, {})
-        return [one.replace(kind=one.KEYWORD_ONLY, annotation=mended.get(one.name, one.annotation)) for one in both]
+        return [option(one.name, mended.get(one.name, one.annotation), one.default) for one in both]
 
     @property
     def summary(self) -> str:
@@ -184,18 +187,10 @@ def build(name: str, **values: Any) -> Optimizer:
         raise UsageError(f"{owner}: {error}") from error
 
 
-def described(name: str) -> Callable[..., Optimizer]:
-    """A function with the signature and docstring that `build` has for one name; it leads to the library's source."""
+def described(name: str) -> Callable[..., None]:
+    """A function with the signature and docstring that `build` has for one name; not to be called."""
     one = member(name)
-
-    def function(**values: Any) -> Optimizer:
-        return build(name, **values)
-
-    names = {parameter.name for parameter in one.own}
-    own = {name: text for name, text in makers.HELP.items() if name in names}
-    function.__doc__ = options.docstring(one.kind, f"{one.summary}.", one.parameters, own)
-    function.__signature__ = inspect.Signature(one.parameters)  # type: ignore[attr-defined]  # inspect reads it
-    function.__annotations__ = {parameter.name: parameter.annotation for parameter in one.parameters}
-    function.__wrapped__ = one.kind  # type: ignore[attr-defined]  # for its file and line
-    function.__name__ = function.__qualname__ = one.kind.__name__
-    return function
+    more = docstring_parser.parse(one.kind.__doc__ or "").long_description
+    text = "\n\n".join(filter(None, [f"{one.summary}.", more]))
+    own = {parameter.name: makers.HELP[parameter.name] for parameter in one.own if parameter.name in makers.HELP}
+    return stand_in(one.kind, one.parameters, text, {**descriptions(one.kind, markup=True), **own})

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
+from wf.foreign import index_text
 from wf_smp.losses import MEMBERS, REFUSED
-from wf_smp.options import index as written
 
 
 def index() -> str:
     """The text of the index."""
-    library = f"segmentation-models-pytorch {version('segmentation-models-pytorch')}"
-    return written(library, "wf_smp.index", MEMBERS, REFUSED)
+    rows = [(name, one.group, one.summary) for name, one in MEMBERS.items()]
+    rows += [(name, "refused", why) for name, why in REFUSED.items()]
+    return index_text("segmentation-models-pytorch", "wf_smp.index", sorted(rows))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from segmentation_models_pytorch import losses as library
 from torch import Tensor, nn
 
 from wf.errors import UsageError, unknown
-from wf_smp.options import Member, Reduction
+from wf.foreign import Member, option
+
+Reduction = Literal["mean", "sum"]
 
 MODES = {"mask": "multiclass", "class_index": "multiclass", "binary": "binary", "multilabel": "multilabel"}
 """The library's word for each kind of targets."""
@@ -36,15 +39,13 @@ _TVERSKY_HELP = {
 }
 
 
-def _region(kind: type, summary: str, **more: Any) -> Member:
-    return Member(
-        kind,
-        "regions",
-        summary,
-        fixed={"mode": "multiclass", "from_logits": True},
-        defaults={"ignore_index": -100},
-        **{"help": _HELP, **more},
-    )
+_loss = partial(Member, module="segmentation_models_pytorch.losses", instead={Tensor: list[float]}, help=_HELP)
+_region = partial(
+    _loss,
+    group="regions",
+    fixed={"mode": "multiclass", "from_logits": True},
+    defaults={"ignore_index": -100},
+)
 
 
 MEMBERS: dict[str, Member] = {
@@ -54,28 +55,27 @@ MEMBERS: dict[str, Member] = {
     "TverskyLoss": _region(
         library.TverskyLoss, "Dice loss that weighs false positives and false negatives apart", help=_TVERSKY_HELP
     ),
-    "FocalLoss": Member(
+    "FocalLoss": _loss(
         library.FocalLoss,
-        "focal",
         "focal loss of each class against the rest, over sigmoids",
-        filled={"targets": str},
+        group="focal",
+        more=(option("targets", str),),
         fixed={"from_logits": True},
-        hidden=("mode", "eps"),
+        without=("mode", "eps"),
         defaults={"ignore_index": -100},
         types={"reduction": Reduction, "gamma": float},
-        help=_HELP,
     ),
-    "SoftBCEWithLogitsLoss": Member(
+    "SoftBCEWithLogitsLoss": _loss(
         library.SoftBCEWithLogitsLoss,
-        "yes_no",
         "sigmoid and binary cross-entropy of smoothed targets",
+        group="yes_no",
         types={"reduction": Reduction},
         help={**_HELP, "ignore_index": "Elements of this value add nothing; the mean counts them."},
     ),
-    "SoftCrossEntropyLoss": Member(
+    "SoftCrossEntropyLoss": _loss(
         library.SoftCrossEntropyLoss,
-        "classes",
         "softmax cross-entropy of smoothed targets",
+        group="classes",
         fixed={"dim": 1},
         defaults={"smooth_factor": 0.0},  # the library's None fails
         types={"reduction": Reduction, "smooth_factor": float},
@@ -131,12 +131,13 @@ def build(name: str, *, targets: str = "", **options: Any) -> nn.Module:
         UsageError: For an option out of range.
     """
     one = member(name)
+    given = {key: torch.as_tensor(options[key]) for key in ("weight", "pos_weight") if options.get(key) is not None}
     if name == "FocalLoss":
         options["mode"] = MODES[targets]
         if targets == "multilabel":
             options["ignore_index"] = None  # the library fails on one
     try:
-        made: nn.Module = one.make(**options)
+        made: nn.Module = one.make(**{**options, **given})
     except (ValueError, AssertionError, TypeError) as error:
         raise UsageError(f"loss 'smp/{name}': {error}") from error
     return FocalLoss(made, options["ignore_index"]) if name == "FocalLoss" else made

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import timm
-
+from wf.foreign import index_text
 from wf_timm import models, optimizers
 
 
 def models_index() -> str:
     """The text of the models' index."""
-    lines = [
-        f"{name} refused {models.REFUSED[name]}" if name in models.REFUSED else name for name in models.index_names()
+    rows = [
+        (name, "refused" if name in models.REFUSED else "", models.REFUSED.get(name, ""))
+        for name in models.index_names()
     ]
-    return _text(lines)
+    return index_text("timm", "wf_timm.index", rows)
 
 
 def optimizers_index() -> str:
     """The text of the optimizers' index."""
     refused = optimizers.refused()
-    lines = []
+    rows = []
     for name in optimizers.names():
         group = "create_graph" if name in optimizers.SECOND_ORDER else "plain"
-        lines.append(
-            f"{name} refused {refused[name]}" if name in refused else f"{name} {group} {optimizers.summary(name)}"
-        )
-    return _text(lines)
-
-
-def _text(lines: list[str]) -> str:
-    return "\n".join([f"# generated from timm {timm.__version__} by: python -m wf_timm.index", *lines]) + "\n"
+        rows.append((name, "refused", refused[name]) if name in refused else (name, group, optimizers.summary(name)))
+    return index_text("timm", "wf_timm.index", rows)
 
 
 INDEXES = {"models.txt": models_index, "optimizers.txt": optimizers_index}

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import types
-import typing
 from collections.abc import Callable
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
-import docstring_parser
 import torch
 from timm.optim import Adahessian, get_optimizer_class, get_optimizer_info, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
 
 from wf.errors import UsageError, unknown
+from wf.foreign import descriptions, option, parameters_of, stand_in, writable
 
 DType = Literal["bfloat16", "float16", "float32"]
+_DTYPES = {torch.dtype: DType, str | torch.dtype: DType, str | torch.dtype | None: DType | None}
 SECOND_ORDER = ("adahessian",)
 """They want gradients with their graph."""
 NEEDS = {
@@ -26,6 +25,7 @@ NEEDS = {
 }
 """What another library has to bring, by the beginning of the name."""
 _HELP = {
+    "params": "What it trains.",
     "lr": "Step size.",
     "weight_decay": "How much the weights are drawn to zero.",
     "momentum": "Share of the last step that is taken again.",
@@ -73,27 +73,13 @@ def build(name: str, params: list[nn.Parameter], **options: Any) -> Optimizer:
     return made
 
 
-def described(name: str) -> Callable[..., Optimizer]:
-    """A function with the signature and docstring that `build` has for one name."""
+def described(name: str) -> Callable[..., None]:
+    """A function with the signature and docstring that `build` has for one name; not to be called."""
     kind, defaults = _class(name)
-    parsed = docstring_parser.parse(f"{inspect.getdoc(kind) or ''}\n\n{inspect.getdoc(kind.__init__) or ''}")
-    told = {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}
-    own = [_option(one, defaults) for one in _parameters(kind)]
-    options = [one for one in own if one is not None]
-
-    def function(params: list[nn.Parameter], **values: Any) -> Optimizer:
-        return build(name, params, **values)
-
-    params = inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=list)
-    both = [params, *options]
-    help_texts = {"params": "What it trains.", **_HELP, **{key: text for key, text in told.items() if text}}
-    lines = [f"    {one.name}: {help_texts.get(one.name, f'See {kind.__module__}.')}" for one in both]
-    function.__doc__ = "\n".join([f"{summary(name)}.", "", "Args:", *lines])
-    function.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]  # inspect reads it
-    function.__annotations__ = {one.name: one.annotation for one in both}
-    function.__name__ = function.__qualname__ = kind.__name__
-    function.__wrapped__ = kind  # type: ignore[attr-defined]  # for its file and line
-    return function
+    theirs = [one for key, one in parameters_of(kind).items() if key not in ("params", *_LEFT_OUT)]
+    options = [option("params", list), *filter(None, (_option(one, defaults) for one in theirs))]
+    others = {one.name: f"See {kind.__module__}." for one in options}
+    return stand_in(kind, options, f"{summary(name)}.", {**others, **_HELP, **descriptions(kind, markup=True)})
 
 
 def names() -> list[str]:
@@ -130,18 +116,12 @@ def _class(name: str) -> tuple[type[Optimizer], dict[str, Any]]:
     return kind, defaults
 
 
-def _parameters(kind: type[Optimizer]) -> list[inspect.Parameter]:
-    hints = typing.get_type_hints(kind.__init__)
-    found = [one for one in inspect.signature(kind).parameters.values() if one.name not in ("params", *_LEFT_OUT)]
-    return [one.replace(annotation=hints.get(one.name, one.annotation)) for one in found]
-
-
 def _option(parameter: inspect.Parameter, defaults: dict[str, Any]) -> inspect.Parameter | None:
     """A parameter as it can be written in a run file; None when no file can hold a value of it."""
     default = defaults.get(parameter.name, parameter.default)
     if isinstance(default, torch.dtype):
         default = str(default).removeprefix("torch.")
-    annotation = _annotation(parameter.annotation)
+    annotation = writable(parameter.annotation, _DTYPES)
     if parameter.annotation is parameter.empty:
         annotation = int if parameter.name in _COUNTS else _of_default(default)
     if type(default).__name__ == "_RequiredParameter":  # how torch's older optimizers mark what has no default
@@ -150,7 +130,7 @@ def _option(parameter: inspect.Parameter, defaults: dict[str, Any]) -> inspect.P
         return None
     if annotation is float and type(default) is int:
         default = float(default)
-    return parameter.replace(annotation=annotation, default=default, kind=inspect.Parameter.KEYWORD_ONLY)
+    return option(parameter.name, annotation, default)
 
 
 def _of_default(default: Any) -> Any:
@@ -160,20 +140,3 @@ def _of_default(default: Any) -> Any:
     if default is None or isinstance(default, bool):
         return bool if default is not None else Any
     return float if isinstance(default, (int, float)) else type(default)
-
-
-def _annotation(annotation: Any) -> Any:
-    """An annotation without what cannot be written; None when nothing is left of it."""
-    if annotation is torch.dtype:
-        return DType
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        left = list(dict.fromkeys(one for one in map(_annotation, args) if one is not None))
-        if DType in left:
-            left = [one for one in left if one is not str]
-        return Union[tuple(left)] if set(left) - {type(None)} else None  # noqa: UP007 - it is made, not written
-    if origin in (list, tuple):
-        inner = [one if one is Ellipsis else _annotation(one) for one in args]
-        return None if None in inner else origin[tuple(inner)]
-    plain = (bool, int, float, str, type(None), Any)
-    return annotation if annotation in plain or origin is Literal else None

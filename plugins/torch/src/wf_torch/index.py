@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
-from wf_torch import losses, members, optimizers, schedulers
+from wf.foreign import index_text
+from wf_torch import losses, optimizers, schedulers
 
 MODULES = {"losses": losses, "optimizers": optimizers, "schedulers": schedulers}
 
@@ -13,9 +13,9 @@ MODULES = {"losses": losses, "optimizers": optimizers, "schedulers": schedulers}
 def index(kinds: str) -> str:
     """The text of an index."""
     module = MODULES[kinds]
-    library = f"torch {version('torch').partition('+')[0]}"
-    text: str = members.index(library, module.MEMBERS, module.REFUSED)
-    return text
+    rows = [(name, one.group, one.summary) for name, one in module.MEMBERS.items()]
+    rows += [(name, "refused", why) for name, why in module.REFUSED.items()]
+    return index_text("torch", "wf_torch.index", sorted(rows, key=lambda row: row[0].lower()))
 
 
 if __name__ == "__main__":

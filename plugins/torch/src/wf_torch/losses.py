@@ -10,8 +10,9 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
+from wf import foreign
 from wf.errors import UsageError
-from wf_torch.members import Member, made, parameter
+from wf_torch.members import Member, made
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -19,9 +20,9 @@ _HELP = {
     "reduction": "mean and sum are over all elements; none gives one figure an element.",
     "num_outputs": "How many numbers the model gives for one sample.",
 }
-_NUM_OUTPUTS = (parameter("num_outputs", int),)
+_NUM_OUTPUTS = (foreign.option("num_outputs", int),)
 _WITHOUT = ("size_average", "reduce")  # deprecated: reduction says it
-_loss = partial(Member, types={"reduction": Reduction}, without=_WITHOUT, help=_HELP)
+_loss = partial(Member, module="torch.nn", types={"reduction": Reduction}, without=_WITHOUT, help=_HELP)
 _CLASS_TYPES = {
     "reduction": Reduction,
     "weight": list[float] | None,

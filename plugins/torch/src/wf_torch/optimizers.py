@@ -11,11 +11,12 @@ from annotated_types import Ge, Lt
 from torch import nn
 
 from wf.errors import UsageError
-from wf_torch.members import Member, made, parameter
+from wf.foreign import option
+from wf_torch.members import Member, made
 from wf_torch.muon import MuonAndAdamW
 
 _WITHOUT = ("differentiable", "capturable")  # for a backward pass through step(), and for CUDA graphs
-_PARAMS = parameter("params", list[nn.Parameter])
+_PARAMS = option("params", list[nn.Parameter])
 _HELP = {
     "params": "The parameters to train.",
     "lr": "Learning rate.",
@@ -24,7 +25,7 @@ _HELP = {
     "maximize": "Go uphill.",
     "betas": "Decay rates of the running averages of the gradient and of its square.",
 }
-_optimizer = partial(Member, group="plain", without=_WITHOUT, more=(_PARAMS,), help=_HELP)
+_optimizer = partial(Member, module="torch.optim", group="plain", without=_WITHOUT, more=(_PARAMS,), help=_HELP)
 
 MEMBERS: dict[str, Member] = {
     "adadelta": _optimizer(torch.optim.Adadelta, "steps from running averages of gradients and of steps"),
@@ -50,9 +51,9 @@ MEMBERS: dict[str, Member] = {
         "orthogonalized momentum for the hidden matrices, AdamW for all others",
         group="groups",
         more=(
-            parameter("param_groups", list[dict[str, Any]]),
-            parameter("adamw_lr", float | None, None),
-            parameter("adamw_betas", tuple[float, float], (0.9, 0.999)),
+            option("param_groups", list[dict[str, Any]]),
+            option("adamw_lr", float | None, None),
+            option("adamw_betas", tuple[float, float], (0.9, 0.999)),
         ),
         without=("params",),
         types={

@@ -13,17 +13,20 @@ from torch.optim.lr_scheduler import LRScheduler
 from wf import FromRun, Nested
 from wf.building import traits_of
 from wf.errors import UsageError
+from wf.foreign import option
 from wf.traits import SchedulerTraits
-from wf_torch.members import Member, made, parameter
+from wf_torch.members import Member, made
 
-_OPTIMIZER = parameter("optimizer", Optimizer)
+_OPTIMIZER = option("optimizer", Optimizer)
 _HELP = {"optimizer": "Whose learning rate it sets."}
 _Positive = Annotated[int, Ge(1)]
 _Epochs = list[Annotated[int, Ge(0)]]
 _Several = Annotated[list[LRScheduler], Nested("scheduler")]
 _WHOLE_RUN = Annotated[_Positive, FromRun("total_epochs")]
 _EPOCHS_HELP = "Epochs until the end of the schedule, by default the run's."
-_scheduler = partial(Member, group="epoch", without=("last_epoch",), more=(_OPTIMIZER,), help=_HELP)
+_scheduler = partial(
+    Member, module="torch.optim.lr_scheduler", group="epoch", without=("last_epoch",), more=(_OPTIMIZER,), help=_HELP
+)
 
 MEMBERS: dict[str, Member] = {
     "ChainedScheduler": _scheduler(
@@ -98,7 +101,7 @@ MEMBERS: dict[str, Member] = {
         lr_scheduler.ReduceLROnPlateau,
         "lower the learning rate when the monitored figure stops improving",
         group="evaluation",
-        more=(_OPTIMIZER, parameter("monitor", str), parameter("directions", dict[str, bool])),
+        more=(_OPTIMIZER, option("monitor", str), option("directions", dict[str, bool])),
         types={"mode": Literal["auto", "min", "max"]},
         defaults={"mode": "auto"},
         help={

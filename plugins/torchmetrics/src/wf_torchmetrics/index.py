@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
+from wf.foreign import index_text
 from wf_torchmetrics.members import MEMBERS
 from wf_torchmetrics.refused import refused
 
 
 def index() -> str:
     """The text of the index."""
-    header = f"# generated from torchmetrics {version('torchmetrics')} by: python -m wf_torchmetrics.index"
-    lines = {name: f"{name} {member.group} {member.summary}" for name, member in MEMBERS.items()}
-    lines |= {name: f"{name} refused {why}" for name, why in refused().items()}
-    return "\n".join([header, *(lines[name] for name in sorted(lines))]) + "\n"
+    rows = [(name, one.group, one.summary) for name, one in MEMBERS.items()]
+    rows += [(name, "refused", why) for name, why in refused().items()]
+    return index_text("torchmetrics", "wf_torchmetrics.index", sorted(rows))
 
 
 if __name__ == "__main__":

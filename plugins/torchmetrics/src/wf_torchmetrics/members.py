@@ -7,24 +7,20 @@ their own defaults. What the data decide (`task`, `num_classes`, `num_labels`, `
 from __future__ import annotations
 
 import inspect
-import re
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
-import docstring_parser
 import torch
-from torch import Tensor
 
 from wf.errors import UsageError, unknown
+from wf.foreign import descriptions, headline, option, parameters_of, stand_in, writable
 from wf.runtime.links import Outputs
 
 HIDDEN = (
-    *("cls", "self", "kwargs", "task", "num_classes", "num_labels", "num_outputs", "input_format"),
+    *("task", "num_classes", "num_labels", "num_outputs", "input_format"),
     *("multidim_average", "aggregation_level", "keep_sequence_dim", "normalization"),
 )
 """Parameters that are no options: the data decide them, or another value would give a figure a sample."""
@@ -53,8 +49,6 @@ TYPES: Mapping[str, Any] = {
     "thresholds": int | list[float] | None,
 }
 """Annotations in the place of the library's."""
-
-Empty = inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
@@ -89,10 +83,7 @@ class Member:
     @cached_property
     def theirs(self) -> dict[str, inspect.Parameter]:
         """All parameters that the library's class has."""
-        made = self.kind.__new__ if "__new__" in vars(self.kind) else self.kind.__init__
-        hints = typing.get_type_hints(made)
-        rows = inspect.signature(made).parameters.values()
-        return {row.name: row.replace(annotation=hints.get(row.name, Any)) for row in rows}
+        return parameters_of(self.kind)
 
     @property
     def judges(self) -> str:
@@ -102,12 +93,12 @@ class Member:
     @property
     def filled(self) -> list[inspect.Parameter]:
         """What the run fills in."""
-        rows = [_parameter("device", torch.device)]
+        rows = [option("device", torch.device)]
         if self.task:
-            rows.append(_parameter("outputs", Outputs))
+            rows.append(option("outputs", Outputs))
         if self.task or "num_classes" in self.theirs:
-            rows.append(_parameter("num_classes", int))
-        return rows if self.judges != "numbers" else [*rows, _parameter("num_outputs", int)]
+            rows.append(option("num_classes", int))
+        return rows if self.judges != "numbers" else [*rows, option("num_outputs", int)]
 
     @property
     def leaves_out(self) -> bool:
@@ -118,40 +109,28 @@ class Member:
     def options(self) -> list[inspect.Parameter]:
         """What the user may choose."""
         hidden = set(HIDDEN) - ({"normalization"} if self.judges == "numbers" else set())
-        rows = [self._option(row) for name, row in self.theirs.items() if name not in hidden]
+        rows = [*filter(None, (self._option(row) for name, row in self.theirs.items() if name not in hidden))]
         if self.task == "any" and self.judges != "rows":
-            rows.insert(0, _parameter("task", Literal["binary", "multiclass"] | None, None))
+            rows.insert(0, option("task", Literal["binary", "multiclass"] | None, None))
         if self.leaves_out:
-            rows.append(_parameter("ignore_index", int, DEFAULTS["ignore_index"]))
+            rows.append(option("ignore_index", int, DEFAULTS["ignore_index"]))
         return rows
 
-    def _option(self, row: inspect.Parameter) -> inspect.Parameter:
-        annotation = self.types.get(row.name, TYPES.get(row.name, _mended(row.annotation)))
-        return _parameter(row.name, annotation, DEFAULTS.get(row.name, row.default))
+    def _option(self, row: inspect.Parameter) -> inspect.Parameter | None:
+        annotation = self.types.get(row.name, TYPES.get(row.name, writable(row.annotation)))
+        return None if annotation is None else option(row.name, annotation, DEFAULTS.get(row.name, row.default))
 
     def described(self) -> Callable[..., None]:
-        """A function with its parameters and a docstring that describes them; not to be called."""
-
-        def function() -> None: ...
-
-        rows = sorted([*self.filled, *self.options], key=lambda row: row.default is not Empty)
-        said = self._said()
-        lines = [f"    {row.name}: {said[row.name]}" for row in rows]
-        summary = f"{self.summary[0].upper()}{self.summary[1:]} (`torchmetrics.{self.module}.{self.name}`)."
-        function.__name__ = function.__qualname__ = self.name
-        function.__doc__ = "\n".join([summary, "", "Args:", *lines])
-        function.__signature__ = inspect.Signature(rows)  # type: ignore[attr-defined]  # inspect looks there
-        function.__annotations__ = {row.name: row.annotation for row in rows}
-        function.__wrapped__ = self.kind  # type: ignore[attr-defined]  # for its file and line
-        return function
+        """What says its options, for `Catalogue.like`."""
+        text = headline(self.summary, f"torchmetrics.{self.module}.{self.name}")
+        return stand_in(self.kind, [*self.filled, *self.options], text, self._said())
 
     def _said(self) -> dict[str, str]:
         """What is said of each parameter; a class that is told the task leaves that to those of the tasks."""
-        prefixes = ("Binary", "Multilabel", "Multiclass", "") if self.task == "any" else ("",)
+        prefixes = ("", "Multiclass", "Multilabel", "Binary") if self.task == "any" else ("",)
         module = import_module(f"torchmetrics.{self.module}")
         kinds = [getattr(module, f"{prefix}{self.name}", None) for prefix in prefixes]
-        parsed = [docstring_parser.parse(inspect.cleandoc(kind.__doc__ or "")) for kind in kinds if kind]
-        return {param.arg_name: _plain(param.description or "") for one in parsed for param in one.params} | HELP
+        return {**descriptions(*filter(None, kinds)), **HELP}
 
 
 def described(name: str) -> Callable[..., None]:
@@ -168,23 +147,6 @@ def member(name: str) -> Member:
     if name not in MEMBERS:
         raise UsageError(unknown("metric of torchmetrics", name, MEMBERS))
     return MEMBERS[name]
-
-
-def _parameter(name: str, annotation: Any, default: Any = Empty) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _plain(text: str) -> str:
-    """A description without line breaks and markup."""
-    return " ".join(re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+_*", r"\1\2", text).split())
-
-
-def _mended(annotation: Any) -> Any:
-    """An annotation without tensors, and without what would give a figure a sample."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return Union[tuple(_mended(arg) for arg in args if arg is not Tensor)]  # noqa: UP007 - it is made, not written
-    return annotation
 
 
 _COUNTED = {

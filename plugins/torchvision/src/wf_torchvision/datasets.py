@@ -21,6 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from wf.errors import DataError, PluginError, UsageError, unknown
+from wf.foreign import option, parameters_of, stand_in
+from wf.parameters import docstring_params
 from wf.runtime import Dataset, TensorSamples
 
 _MISSING = (OSError, RuntimeError, ValueError, EOFError)
@@ -234,30 +236,17 @@ def make(name: str, **options: Any) -> Dataset:
     return fake(**options) if name == "fake" else build(name, **options)
 
 
-def described(name: str) -> Callable[..., Dataset]:
+def described(name: str) -> Callable[..., Dataset | None]:
     """What has the signature and docstring that `make` has for one name."""
     if name == "fake":
         return fake
     form = _form(name)
-
-    def function(data_dir: Path, **values: Any) -> Dataset:
-        return build(name, data_dir, **values)
-
-    own = inspect.signature(build, eval_str=True).parameters
-    kept = ["data_dir", "root", "download", *([] if form.in_memory else ["image_size"])]
-    options = [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=values[0], annotation=Literal[values])
-        for key, values in form.choices.items()
-    ]
-    both = [*(own[key] for key in kept), *options]
-    text = inspect.getdoc(build) or ""
-    lines = [f"    {key}: Which of them." for key in form.choices]
-    head, _, tail = text.partition("    choices: What else the class lets one choose.\n")
-    function.__doc__ = "".join([head, *(f"{line}\n" for line in lines), tail])
-    function.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]  # inspect reads it
-    function.__annotations__ = {one.name: one.annotation for one in both}
-    function.__wrapped__ = getattr(torchvision.datasets, form.kind)  # type: ignore[attr-defined]  # for its place
-    return function
+    theirs = parameters_of(build)
+    kept = [theirs[key] for key in ("data_dir", "root", "download", *([] if form.in_memory else ["image_size"]))]
+    choices = [option(key, Literal[values], values[0]) for key, values in form.choices.items()]
+    text = (build.__doc__ or "").partition("\n")[0]
+    help = {**docstring_params(build), **dict.fromkeys(form.choices, "Which of them.")}
+    return stand_in(getattr(torchvision.datasets, form.kind), [*kept, *choices], text, help)
 
 
 def _form(name: str) -> Form:

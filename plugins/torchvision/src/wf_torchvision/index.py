@@ -4,52 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torchvision
-
+from wf.foreign import index_text
 from wf_torchvision import datasets, models, transforms
 
-SUMMARIES = {
-    "image": "",
-    "video": "video a classifier of videos [3, frames, height, width]",
-    "segmentation": "segmentation a class for each pixel",
+FAMILIES = {
+    "image": ("", ""),
+    "video": ("video", "a classifier of videos [3, frames, height, width]"),
+    "segmentation": ("segmentation", "a class for each pixel"),
+    **{family: ("refused", why) for family, why in models.REFUSED.items()},
 }
+"""The group and the summary of each family of models."""
 
 
 def models_index() -> str:
     """The text of the models' index."""
-    lines = {
-        name: f"{name} {SUMMARIES[family]}".strip()
-        if family in SUMMARIES
-        else f"{name} refused {models.REFUSED[family]}"
-        for name, family in models.names().items()
-    }
-    return _header() + "\n".join(lines.values()) + "\n"
+    return _text([(name, *FAMILIES[family]) for name, family in models.names().items()])
 
 
 def transforms_index() -> str:
     """The text of the transforms' index."""
-    lines = ["preset fixed what pretrained weights want: resize, crop, normalize"]
+    rows = [("preset", "fixed", "what pretrained weights want: resize, crop, normalize")]
     for name in transforms.names():
-        if name in transforms.REFUSED:
-            lines.append(f"{name} refused {transforms.REFUSED[name]}")
-        else:
-            lines.append(f"{name} {'fixed' if name in transforms.FIXED else 'random'} {transforms.summary(name)}")
-    return _header() + "\n".join(lines) + "\n"
+        group = "fixed" if name in transforms.FIXED else "random"
+        why = transforms.REFUSED.get(name)
+        rows.append((name, "refused", why) if why else (name, group, transforms.summary(name)))
+    return _text(rows)
 
 
 def datasets_index() -> str:
     """The text of the datasets' index."""
-    lines = ["fake plain noise with classes drawn at random (offline)"]
+    rows = [("fake", "plain", "noise with classes drawn at random (offline)")]
     for name, form in datasets.FORMS.items():
         parts = ", ".join(form.parts) if len(form.parts) > 1 else "one part"
-        lines.append(f"{name} plain torchvision's {form.kind}: {parts}")
-    lines += [f"{name} refused {why}" for name, why in sorted(datasets.REFUSED.items())]
-    return _header() + "\n".join(lines) + "\n"
+        rows.append((name, "plain", f"torchvision's {form.kind}: {parts}"))
+    return _text([*rows, *((name, "refused", why) for name, why in sorted(datasets.REFUSED.items()))])
 
 
-def _header() -> str:
-    version = torchvision.__version__.partition("+")[0]
-    return f"# generated from torchvision {version} by: python -m wf_torchvision.index\n"
+def _text(rows: list[tuple[str, str, str]]) -> str:
+    return index_text("torchvision", "wf_torchvision.index", rows)
 
 
 INDEXES = {"models.txt": models_index, "transforms.txt": transforms_index, "datasets.txt": datasets_index}

@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import numbers
-import types
-import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
-import docstring_parser
 import torch
 from torch import Tensor
 from torchvision.models import get_model_weights, get_weight, list_models
@@ -23,6 +20,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms._presets import ImageClassification
 
 from wf.errors import UsageError, unknown
+from wf.foreign import descriptions, option, parameters_of, stand_in, writable
 
 FIXED = ("CenterCrop", "Grayscale", "Identity", "Normalize", "Pad", "RGB", "Resize")
 """Those that do the same every time."""
@@ -58,6 +56,8 @@ _CHOICES = {
     "interpolation": ("nearest", "nearest-exact", "bilinear", "bicubic"),  # the others are for Pillow's images
     "policy": tuple(policy.value for policy in AutoAugmentPolicy),
 }
+_INSTEAD = {numbers.Number: float, Sequence: list[float], tuple[float, float]: list[float]}
+_LEFT_OUT = ("clip", "inplace")  # without an annotation; and what would change the samples themselves
 _SEED_BITS = 24
 
 
@@ -162,23 +162,9 @@ def described(name: str) -> Callable[..., Any]:
     if name == "preset":
         return Preset
     kind = _kind(name)
-    options = [one for one in map(_option, _parameters(kind)) if one is not None]
-    told = {
-        param.arg_name: param.description or "" for param in docstring_parser.parse(inspect.getdoc(kind) or "").params
-    }
-
-    def function(**values: Any) -> Any:
-        return build(name, **values)
-
-    lines = [
-        f"    {one.name}: {' '.join(told.get(one.name, '').split()) or f'See {kind.__module__}.'}" for one in options
-    ]
-    function.__doc__ = "\n".join([f"{summary(name)}.", "", "Args:", *lines])
-    function.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # inspect reads it
-    function.__annotations__ = {one.name: one.annotation for one in options}
-    function.__wrapped__ = kind  # type: ignore[attr-defined]  # for its file and line
-    function.__name__ = function.__qualname__ = name
-    return function
+    options = [*filter(None, map(_option, parameters_of(kind).values()))]
+    others = {one.name: f"See {kind.__module__}." for one in options}
+    return stand_in(kind, options, f"{summary(name)}.", {**others, **descriptions(kind, markup=True)})
 
 
 def names() -> list[str]:
@@ -195,13 +181,6 @@ def summary(name: str) -> str:
     for end in (". ", " based on ", ", as described", " as used in "):
         text = text.partition(end)[0]
     return text.rstrip(".")
-
-
-def _parameters(kind: type[Any]) -> list[inspect.Parameter]:
-    """What its constructor takes, annotations resolved; not what would change the samples themselves."""
-    hints = typing.get_type_hints(kind.__init__)
-    found = list(inspect.signature(kind.__init__).parameters.values())[1:]
-    return [one.replace(annotation=hints.get(one.name, one.annotation)) for one in found if one.name != "inplace"]
 
 
 def _kind(name: str) -> type[Any]:
@@ -247,32 +226,14 @@ def _own_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
 
 
 def _option(parameter: inspect.Parameter) -> inspect.Parameter | None:
-    """A parameter as it can be written in a run file; None when no file can hold a value of it."""
+    """A parameter as it can be written in a run file; None when no file can hold a value of it, or it is no option."""
     default = getattr(parameter.default, "value", parameter.default)
     if parameter.name in _ENUMS:
         annotation: Any = Literal[_CHOICES[parameter.name]]
     else:
-        annotation = _annotation(parameter.annotation)
-    if annotation is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        annotation = writable(parameter.annotation, _INSTEAD)
+    if annotation is None or parameter.name in _LEFT_OUT:
         return None
-    if isinstance(annotation, type) and annotation is float and type(default) is int:
+    if annotation is float and type(default) is int:
         default = float(default)
-    return parameter.replace(annotation=annotation, default=default, kind=parameter.KEYWORD_ONLY)
-
-
-def _annotation(annotation: Any) -> Any:
-    """An annotation that values are converted to; None when nothing is left of it."""
-    if annotation in (bool, int, float, str, type(None)):
-        return annotation
-    if annotation is numbers.Number:
-        return float
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        left = list(dict.fromkeys(one for one in map(_annotation, args) if one is not None))
-        return Union[tuple(left)] if set(left) - {type(None)} else None  # noqa: UP007 - it is made, not written
-    if annotation in (Sequence, typing.Sequence, list) or origin in (Sequence, list):
-        inner = _annotation(args[0]) if args else float
-        return list[inner] if inner is not None else None  # type: ignore[valid-type]  # made, not written
-    if origin is tuple:
-        return list[float] if float in map(_annotation, args) else list[int]
-    return Literal[args] if origin is Literal else None
+    return option(parameter.name, annotation, default)
