@@ -21,6 +21,9 @@ ECOSYSTEM := $(VENV)/ecosystem
 ADAPTED := $(ECOSYSTEM)/installed
 ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(addprefix plugins/,$(ADAPTERS)))) tests/ecosystem
 
+# What measures time is collected by itself, in a small process.
+TIMINGS := $(shell grep -rl 'mark\.alone' --include='test_*.py' cli corelib plugins tests)
+
 .PHONY: demo test lint catalogue bench wheels
 .DELETE_ON_ERROR:
 
@@ -35,7 +38,7 @@ demo: $(INSTALLED)
 test: $(TOOLS) $(ADAPTED) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'not alone and not catalogue'
 	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m 'not catalogue' $(ADAPTER_TESTS)
-	$(BIN)/python -m pytest -q -m alone
+	$(BIN)/python -m pytest -q -m alone $(TIMINGS)
 
 lint: $(TOOLS) $(ADAPTED)
 	$(BIN)/ruff check .

@@ -85,9 +85,13 @@ def median_sec(args: list[str], site: Path, repeats: int) -> float:
 
 def peak_mb(args: list[str], site: Path) -> float:
     """The peak resident memory of a command line in MB."""
+    usage = "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss"
+    if Path("/proc/self/status").exists():  # there ru_maxrss begins with that of the process that started this one
+        usage = "int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     code = (
-        "import resource, sys\nfrom wf_cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "import re, resource, sys\nfrom wf_cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        f"print({usage}, file=sys.stderr)"
     )
     command = [sys.executable, "-P", "-c", code, *args]
     done = subprocess.run(command, env={"PYTHONPATH": str(site)}, capture_output=True, text=True, check=True, cwd=site)
