@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import pytest
+from stopwatch import seconds
 from workspace import ROOT
 
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "safetensors")
@@ -117,22 +115,11 @@ assert b"--loss.gamma" in shown.buffer.getvalue()
 @pytest.mark.parametrize("args", [["--help"], ["list"], ["list-plugins"]])
 def test_listing_answers_at_once(args: list[str]) -> None:
     command = [sys.executable, "-P", "-m", "wf_cli", *args]
-    assert typical(lambda: subprocess.run(command, check=True, capture_output=True)) < LIMIT_SEC
+    assert seconds(lambda: subprocess.run(command, check=True, capture_output=True)) < LIMIT_SEC
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("args", [*OF_ONE_COMPONENT, *MISTAKES])
 def test_one_component_answers_at_once(args: list[str]) -> None:
     command = [sys.executable, "-P", "-m", "wf_cli", *args]
-    assert typical(lambda: subprocess.run(command, check=False, capture_output=True)) < LIMIT_OF_ONE_COMPONENT_SEC
-
-
-def typical(call: Callable[[], object], repeats: int = 7) -> float:
-    """The median time of a call in seconds, after a first one that is not counted."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    assert seconds(lambda: subprocess.run(command, check=False, capture_output=True)) < LIMIT_OF_ONE_COMPONENT_SEC

@@ -43,11 +43,11 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Install:
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
-    every = importlib.metadata.entry_points
+    every = importlib.metadata.distributions
     monkeypatch.setattr(
         importlib.metadata,
-        "entry_points",
-        lambda group: [e for e in every(group=group) if e.dist and Path(str(e.dist.locate_file(""))) == site],
+        "distributions",
+        lambda: [found for found in every() if Path(str(found.locate_file(""))) == site],
     )
 
     def install(distribution: str, requires: tuple[str, ...] = (), **modules: str) -> None:

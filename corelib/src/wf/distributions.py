@@ -62,19 +62,36 @@ class Unreadable:
 
 
 def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, Distribution]]:
-    """Every entry point of a plugin, and the distribution that has it."""
-    entries: Iterable[tuple[importlib.metadata.EntryPoint | Unreadable, importlib.metadata.Distribution | None]]
+    """Every entry point of a plugin, and the distribution that has it; one that is damaged hides no other."""
+    seen: set[str] = set()
+    for installed in importlib.metadata.distributions():
+        try:
+            text = installed.read_text("entry_points.txt") or ""
+        except (ValueError, OSError):
+            text = GROUP  # it may be a plugin's, and whoever parses it says what is wrong
+        if GROUP not in text:
+            continue
+        distribution = read(installed)
+        name = normalize(distribution.name)
+        if name not in seen:  # Python does not see the second one of the same name either
+            yield from ((entry, distribution) for entry in _entry_points(installed, text))
+        seen |= {name} - {UNKNOWN}
+
+
+def _entry_points(
+    installed: importlib.metadata.Distribution, text: str
+) -> Iterator[importlib.metadata.EntryPoint | Unreadable]:
+    """The plugins of a distribution; of a section that is written wrongly Python reads nothing, without a word."""
+    lines = map(str.strip, text.splitlines())
+    wrong = [line for line in lines if line.strip("[] \t") == GROUP and line != f"[{GROUP}]"]
     try:
-        entries = [(entry, entry.dist) for entry in importlib.metadata.entry_points(group=GROUP)]
-    except Exception:  # one damaged distribution, of whatever kind, must not hide all plugins
-        entries = _one_by_one()
-    entries = [*entries, *_without_a_section()]
-    known: dict[int, Distribution] = {}
-    for entry, installed in entries:
-        if installed is not None:
-            if id(installed) not in known:
-                known[id(installed)] = read(installed)
-            yield entry, known[id(installed)]
+        found = installed.entry_points.select(group=GROUP)
+    except Exception as error:
+        yield Unreadable(describe(error))
+    else:
+        yield from found
+        if wrong:
+            yield Unreadable(f"'{wrong[0]}' is written for the section [{GROUP}]")
 
 
 def check_readable() -> None:
@@ -99,30 +116,6 @@ def _check_readable(installed: importlib.metadata.Distribution) -> None:
             f"torch cannot be used here: the metadata of distribution '{name}' is damaged: {describe(error)}\n"
             f"  try: pip install --force-reinstall {name}"
         ) from error
-
-
-def _one_by_one() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, importlib.metadata.Distribution]]:
-    """The same, each distribution guarded; the second one of the same name is not seen by Python either."""
-    seen: set[str] = set()
-    for installed in importlib.metadata.distributions():
-        name = normalize(read(installed).name)
-        if name in seen:
-            continue
-        seen |= {name} - {UNKNOWN}
-        try:
-            yield from ((entry, installed) for entry in installed.entry_points.select(group=GROUP))
-        except Exception as error:
-            if GROUP in (_text(installed, "entry_points.txt") or GROUP):  # one that is no text may be a plugin's
-                yield Unreadable(describe(error)), installed
-
-
-def _without_a_section() -> Iterator[tuple[Unreadable, importlib.metadata.Distribution]]:
-    """The distributions whose section of plugins is written wrongly; Python reads nothing there, without a word."""
-    for installed in importlib.metadata.distributions():
-        lines = map(str.strip, _text(installed, "entry_points.txt").splitlines())
-        wrong = [line for line in lines if line.strip("[] \t") == GROUP and line != f"[{GROUP}]"]
-        if wrong:
-            yield Unreadable(f"'{wrong[0]}' is written for the section [{GROUP}]"), installed
 
 
 def _text(installed: importlib.metadata.Distribution, file: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os.path
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,10 +39,10 @@ def locate(module: str) -> Path | None:
 
 def _below(folders: Iterable[str], parts: list[str]) -> Path | None:
     for folder in folders:
-        path = Path(folder, *parts)
-        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if file.is_file():
-                return file
+        path = os.path.join(folder, *parts)  # ten times quicker than a Path, and every plugin asks
+        for file in (os.path.join(path, "__init__.py"), f"{path}.py"):
+            if os.path.isfile(file):
+                return Path(file)
     return None
 
 
@@ -101,28 +102,32 @@ def target_problems(targets: Iterable[str]) -> Iterator[tuple[str, str]]:
 class _Text:
     """What stands in a module's file."""
 
-    words: frozenset[str]
-    functions_and_classes: tuple[str, ...]
-    dynamic: bool
-    """It may have names that do not stand in it."""
+    text: str
+
+    def may_have(self, name: str) -> bool:
+        """Whether a name stands in it, or it may have names that do not."""
+        found = re.search(rf"\b{re.escape(name)}\b", self.text)
+        return found is not None or any(word in self.text for word in DYNAMIC)
+
+    def functions_and_classes(self) -> list[str]:
+        """Those that it defines by name."""
+        return re.findall(r"^(?:class|def|async def)\s+(\w+)", self.text, re.MULTILINE)
 
 
 def _read(module: str) -> _Text | None:
     file = locate(module)
     if file is None:
         return None
-    text = file.read_text(encoding="utf-8", errors="replace")
-    defined = re.findall(r"^(?:class|def|async def)\s+(\w+)", text, re.MULTILINE)
-    return _Text(frozenset(re.findall(r"\w+", text)), tuple(defined), any(word in text for word in DYNAMIC))
+    return _Text(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def _problem(module: str, attribute: str, text: _Text | None) -> str:
     """What is wrong with a target, in words; nothing where it may be right."""
     if text is None:
         return "" if _may_be_compiled(module) else f"there is no module {module}"
-    if text.dynamic or attribute in text.words:
+    if text.may_have(attribute):
         return ""
-    near = closest(attribute, [name for name in text.functions_and_classes if not name.startswith("_")])
+    near = closest(attribute, [name for name in text.functions_and_classes() if not name.startswith("_")])
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"{module} has no {attribute}{hint}"
 
