@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from wf_datasets.bundled import PROPERTIES
+
 
 def test_resume_gives_the_bits_of_a_run_without_a_break(wf: Any, finished: Path, folder: Path) -> None:
     record = wf("resume", "done", "--epochs", 3, "--json", "--quiet").json()
@@ -83,6 +85,42 @@ def test_predict_numbers_of_a_regression(wf: Any, folder: Path) -> None:
     records = wf("predict", "house", "new.csv", "--json").json()
     assert [float(line) for line in lines] == pytest.approx([record["output"][0] for record in records], rel=1e-3)
     assert [record["label"] for record in records] == [None, None]
+
+
+def _predicted(wf: Any, *line: object) -> tuple[list[str], list[Any], torch.Tensor]:
+    """What a short run prints for its test split, and the labels and the outputs of its JSON."""
+    done = wf("run", *line, "--epochs", 1, "--quiet", "--name", "x")
+    assert done.code == 0, done.stderr
+    records = wf("predict", "x", "test", "--json").json()
+    labels, outputs = zip(*((record["label"], record["output"]) for record in records), strict=True)
+    return wf("predict", "x", "test").stdout.splitlines(), list(labels), torch.tensor(outputs)
+
+
+def test_predict_every_label_that_holds(wf: Any) -> None:
+    lines, labels, outputs = _predicted(wf, "--dataset", "digits-multilabel")
+    names = list(PROPERTIES)
+    assert labels == [[name for name, logit in zip(names, row, strict=True) if logit > 0] for row in outputs.tolist()]
+    assert lines == [", ".join(label) or "-" for label in labels]
+    assert "-" in lines
+
+
+def test_predict_a_class_for_each_pixel(wf: Any) -> None:
+    small = ("--dataset.image_size", 16, "--dataset.num_samples", 40, "--model.channels", "[4, 8]")
+    lines, labels, outputs = _predicted(wf, "--dataset", "shapes", *small)
+    names = ["background", "square", "ring", "cross"]
+    assert labels == [[[names[index] for index in row] for row in mask] for mask in outputs.argmax(1).tolist()]
+    for line, mask in zip(lines, labels, strict=True):
+        shares = {part.rpartition(" ")[0]: part.rpartition(" ")[2] for part in line.split(", ")}
+        pixels = [name for row in mask for name in row]
+        assert shares == {name: f"{pixels.count(name) / 256:.1%}" for name in names if name in pixels}
+        assert list(shares) == sorted(shares, key=pixels.count, reverse=True)
+
+
+def test_predict_one_of_two_classes(wf: Any) -> None:
+    lines, labels, outputs = _predicted(wf, "--dataset", "breast-cancer-binary")
+    assert lines == labels
+    assert set(lines) == {"malignant", "benign"}
+    assert [name == "malignant" for name in lines] == (outputs.flatten() > 0).tolist()
 
 
 def test_export_writes_a_state_dict_that_torch_and_safetensors_read(wf: Any, finished: Path, folder: Path) -> None:

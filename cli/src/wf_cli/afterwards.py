@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_jso
 def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_json: bool) -> None:
     """Predict for INPUT: a split, or a .csv, .npy, .npz or image file.
 
-    Prints a line a sample: the class, or the numbers of a regression.
+    Prints a line a sample: the class, the labels that hold (- for none), the share of pixels of each class of a mask,
+    or the numbers of a regression.
     """
     keep_stdout()
     experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
@@ -96,14 +98,25 @@ def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_jso
     )
     labels = experiment.labels(outputs)
     rows = outputs.tolist()
+    pairs = list(zip(labels or [None] * len(rows), rows, strict=True))
     if as_json:
-        print_json(
-            [{"label": label, "output": row} for label, row in zip(labels or [None] * len(rows), rows, strict=True)]
-        )
+        print_json([{"label": label, "output": row} for label, row in pairs])
         return
-    for row, label in zip(rows, labels or [None] * len(rows), strict=True):
-        values = row if isinstance(row, list) else [row]
-        say(label if label is not None else " ".join(number(value) for value in values))
+    for label, row in pairs:
+        say(_numbers(row) if label is None else _words(label))
+
+
+def _numbers(row: float | list[float]) -> str:
+    return " ".join(map(number, row if isinstance(row, list) else [row]))
+
+
+def _words(label: str | list[Any]) -> str:
+    """A class, labels, or the share of pixels of each class of a mask, the largest first."""
+    if isinstance(label, str):
+        return label
+    pixels = [name for row in label if isinstance(row, list) for name in row]
+    shares = [f"{name} {count / len(pixels):.1%}" for name, count in Counter(pixels).most_common()]
+    return ", ".join(shares or label) or "-"
 
 
 @click.command()

@@ -188,13 +188,19 @@ class Experiment:
             outputs = torch.cat([self.model(batch) for batch in batches])
         return outputs.cpu().clone()
 
-    def labels(self, predictions: Tensor) -> list[str] | None:
-        """The class names of predictions ``[N, ...]``, None for a regression and for embeddings."""
+    def labels(self, predictions: Tensor) -> list[Any] | None:
+        """The class names of predictions ``[N, ...]``, None for a regression and for embeddings.
+
+        One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
+        names, one a pixel.
+        """
         outputs = self._parts.values["outputs"]
-        if self.data.targets not in ("class_index", "binary") or outputs.predictions == "embeddings":
+        if self.data.targets == "real" or outputs.predictions == "embeddings":
             return None
-        names = self.data.class_names or ("0", "1")
-        return [names[index] for index in outputs.labels(predictions).tolist()]
+        names, indices = self.data.class_names or ("0", "1"), outputs.labels(predictions).tolist()
+        if self.data.targets == "multilabel":
+            return [[name for name, holds in zip(names, row, strict=True) if holds] for row in indices]
+        return _named(indices, names)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory; returns the files.
@@ -413,6 +419,11 @@ def save_weights(model: nn.Module, file: Path) -> None:
         save_file(state, file)
     else:
         torch.save(state, file)
+
+
+def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
+    """Names in the place of indices, however deep these are nested."""
+    return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]
 
 
 def _now() -> str:
