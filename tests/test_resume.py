@@ -180,10 +180,24 @@ def test_a_schedule_over_the_whole_run_cannot_be_stretched(wf: Any, tmp_path: Pa
     files = {path: path.read_bytes() for path in sorted((tmp_path / "runs" / "run").rglob("*")) if path.is_file()}
     longer = wf("resume", "run", "--epochs", 3)
     assert longer.code == 2
-    assert f"scheduler '{scheduler}'" in longer.stderr
-    assert "80 steps" in longer.stderr
-    assert "120" in longer.stderr
+    assert f"scheduler '{scheduler}' follows the run's length, 80 steps, and cannot be stretched" in longer.stderr
+    assert "train anew: wf run runs/run/run.toml --epochs 3 --name NAME" in longer.stderr
+    assert "wf resume" not in longer.stderr
+    again = wf("resume", "run")
+    assert (again.code, again.stderr) == (2, longer.stderr.replace("--epochs 3", "--epochs 12"))
+    assert wf("run", "runs/run/run.toml", "--epochs", 3, "--name", "new", "--quiet").code == 0
     assert {path: path.read_bytes() for path in files} == files, "a refused resume changed the run"
+
+
+def test_a_run_that_was_stopped_early_goes_on_to_the_length_of_its_schedule(wf: Any) -> None:
+    stops = ("--hook.early-stopping.patience", 1, "--hook.early-stopping.min_delta", 100)
+    plan = ("--dataset", "iris", "--scheduler", "onecycle", "--epochs", 8, "--hook", "early-stopping", *stops)
+    stopped = wf("run", *plan, "--name", "run", "--quiet", "--json").json()
+    assert stopped["epochs"] < 8
+    assert "go on to that length: wf resume runs/run --epochs 8" in wf("resume", "run").stderr
+    assert wf("resume", "run", "--epochs", 8, "--quiet").code == 0
+    shorter = wf("resume", "run", "--epochs", 7)
+    assert shorter.code == 2
 
 
 @pytest.mark.parametrize(

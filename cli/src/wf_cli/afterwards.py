@@ -148,10 +148,24 @@ def plot(ctx: click.Context, place: str, format_: str) -> None:
 
 
 def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
-    manifest = directory.manifest
-    done = manifest.get("epochs") or 0
-    if manifest.get("status") == "done" and (epochs is None or epochs <= done):
-        raise UsageError(
-            f"run {directory.path} is done: {manifest.get('reason')}\n"
-            f"  train on: wf resume {directory.path} --epochs {done + 10}"
-        )
+    """Refuse to go on with a run that is done, unless it becomes longer and can.
+
+    Raises:
+        UsageError: With what is possible.
+    """
+    manifest, planned = directory.manifest, read(directory.run_file)[0].get("epochs")
+    done, fixed = manifest.get("epochs") or 0, manifest.get("follow_length")
+    longer = epochs is not None and epochs > done
+    if manifest.get("status") != "done" or (longer and (not fixed or epochs == planned)):
+        return
+    lines = [f"run {directory.path} is done: {manifest.get('reason')}"]
+    more = epochs if longer else done + 10
+    if fixed:
+        length = f"{manifest['total_steps']:,} steps"
+        lines.append(f"{' and '.join(fixed)} follows the run's length, {length}, and cannot be stretched")
+        if planned and planned > done:
+            lines.append(f"go on to that length: wf resume {directory.path} --epochs {planned}")
+        lines.append(f"train anew: wf run {directory.run_file} --epochs {more} --name NAME")
+    else:
+        lines.append(f"train on: wf resume {directory.path} --epochs {more}")
+    raise UsageError("\n  ".join(lines))

@@ -285,15 +285,21 @@ class Experiment:
         """
         assert self.run_dir is not None
         assert self.loop.checkpointer is not None
-        before, now = RunDirectory.open(self.run_dir).manifest.get("total_steps"), self._parts.values["total_steps"]
-        for kind in ("optimizer", "scheduler") if before not in (None, now) else ():
-            if self._parts.follows_length(kind, self.plan.get(kind)):
-                raise UsageError(
-                    f"{kind} '{self.name(kind)}' was laid out for {before:,} steps and is on its way; it cannot "
-                    f"be stretched to {now:,}\n  go on to the end it has: wf resume {self.run_dir}\n"
-                    f"  or start a new run of that length: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
-                )
+        manifest, now = RunDirectory.open(self.run_dir).manifest, self._parts.values["total_steps"]
+        before, fixed = manifest.get("total_steps"), self._follow_length()
+        if before not in (None, now) and fixed:
+            done = manifest.get("status") == "done"
+            raise UsageError(
+                f"{' and '.join(fixed)} follows the run's length, {before:,} steps, and cannot be stretched to {now:,}"
+                + ("" if done else f"\n  go on to the end it has: wf resume {self.run_dir}")
+                + f"\n  train anew: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
+            )
         return self.loop.checkpointer.load("latest")
+
+    def _follow_length(self) -> list[str]:
+        """The parts that are laid out for the length of the run, in words."""
+        kinds = [kind for kind in ("optimizer", "scheduler") if self._parts.follows_length(kind, self.plan.get(kind))]
+        return [f"{kind} '{self.name(kind)}'" for kind in kinds]
 
     def _stop_by_signal(self, reason: str) -> None:
         """End after the present step. The checkpoint is what matters now: a last evaluation is left to the resumed run.
@@ -317,8 +323,10 @@ class Experiment:
             return None
         directory = RunDirectory.open(self.run_dir) if resume else RunDirectory.create(self.run_dir)
         directory.write_run_file(self.run_file())
-        length = {"status": "running", "reason": None, "total_steps": self._parts.values["total_steps"]}
-        directory.update_manifest(**length, **({} if resume else self._manifest(directory)))
+        length = {"total_steps": self._parts.values["total_steps"], "follow_length": self._follow_length()}
+        directory.update_manifest(
+            status="running", reason=None, **length, **({} if resume else self._manifest(directory))
+        )
         return directory
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
