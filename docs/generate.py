@@ -1,7 +1,7 @@
 """Writes the tables in the pages of this folder that come from the code: `python docs/generate.py`.
 
-A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`. A test checks that
-every table is up to date.
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; NAME is a key of `TABLES`. It also writes the
+index of the catalogues' members, `MEMBERS`. A test checks that all of it is up to date.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib.resources
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from wf.runfile import GENERAL, dump
 from wf_cli.main import COMMANDS, cli
 
 FOLDER = Path(__file__).parent
+MEMBERS = FOLDER.parent / "corelib" / "src" / "wf" / "known_members.txt"
 MARKS = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(\n?<!-- end -->)", re.DOTALL)
 
 
@@ -209,6 +211,16 @@ def refused() -> str:
     return table(("kind", "names", "why they cannot be used"), rows)
 
 
+def members() -> str:
+    """The members of the catalogues that can be used: lines of a kind, a prefix and names."""
+    lines = []
+    for catalogue, _ in _catalogues():
+        start = f"{catalogue.kind} {catalogue.prefix} "
+        names = " ".join(catalogue.usable())
+        lines += textwrap.wrap(names, 120, initial_indent=start, subsequent_indent=start, break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
+
+
 def _catalogues() -> Iterator[tuple[Catalogue, str]]:
     """Read from the declarations themselves, which import no library: none of them has to be installed."""
     for folder in sorted((FOLDER.parent / "plugins").glob("*/src")):
@@ -263,13 +275,14 @@ def renew(text: str) -> str:
 
 
 def main() -> None:
-    """Renew every page."""
+    """Renew every page, and the index of members."""
     for page in sorted(FOLDER.glob("*.md")):
         old = page.read_text(encoding="utf-8")
         new = renew(old)
         if new != old:
             page.write_text(new, encoding="utf-8")
             print(page.name)
+    MEMBERS.write_text(members(), encoding="utf-8")
 
 
 def _component_row(entry: Entry) -> tuple[str, str, str]:

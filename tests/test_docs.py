@@ -21,6 +21,7 @@ from wf import errors
 from wf.compatibility import LINKS
 from wf.component import KINDS
 from wf.events import EVENTS
+from wf.known import who_brings
 from wf.parameters import RUN_VALUES
 from wf.registry import Registry
 from wf.runfile import GENERAL
@@ -56,6 +57,13 @@ def test_tables_are_up_to_date() -> None:
     generate = load_generate()
     old = [page for page, text in TEXTS.items() if generate.renew(text) != text]
     assert not old, "run: python docs/generate.py"
+
+
+def test_index_of_members_is_up_to_date() -> None:
+    generate = load_generate()
+    assert generate.members() == generate.MEMBERS.read_text(encoding="utf-8"), "run: python docs/generate.py"
+    for catalogue, distribution in generate._catalogues():
+        assert [known.distribution for known in who_brings(catalogue.kind, f"{catalogue.prefix}/x")] == [distribution]
 
 
 def load_generate() -> ModuleType:

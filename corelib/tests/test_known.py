@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wf.component import KINDS, Catalogue
-from wf.known import Known, index, who_brings
+from wf.known import Known, index, known_members, who_brings
 from wf.registry import Registry
 
 HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}
@@ -44,3 +44,19 @@ def test_who_brings(kind: str, name: str, distribution: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), [("model", "focal"), ("model", "torchvision"), ("loss", "nothing")])
 def test_nobody_brings(kind: str, name: str) -> None:
     assert who_brings(kind, name) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "members"),
+    [
+        ("optimizer", "lion", ["pytorch-optimizer/lion", "timm/lion"]),
+        ("optimizer", "Lion", ["pytorch-optimizer/lion", "timm/lion"]),
+        ("model", "convnext_atto", ["timm/convnext_atto"]),
+        ("loss", "lion", []),
+        ("optimizer", "bnbadam", []),  # cannot be used
+    ],
+)
+def test_members_by_their_own_names(kind: str, name: str, members: list[str]) -> None:
+    found = known_members(kind, name)
+    assert [member for _, member in found] == members
+    assert all(known.brings(kind, member) for known, member in found)

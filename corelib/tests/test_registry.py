@@ -206,6 +206,14 @@ def test_what_a_known_plugin_brings_that_is_not_installed() -> None:
         REGISTRY.find("loss", "log-cosh")
 
 
+def test_what_a_known_catalogue_brings_that_is_not_installed() -> None:
+    with pytest.raises(UsageError, match=r"wf-pytorch-optimizer brings optimizer 'pytorch-optimizer/lion' and is not"):
+        REGISTRY.find("optimizer", "lion")
+    with pytest.raises(UsageError, match=r"did you mean 'torchvision/resnet18'") as caught:
+        Registry.discover(only_builtin=True).find("model", "resnet18")
+    assert "timm" not in str(caught.value)
+
+
 def test_plugins_that_are_not_loaded_are_mentioned() -> None:
     registry = Registry([plugin("broken", status="failed"), plugin("off", status="blocked")])
     with pytest.raises(UsageError, match=r"not loaded: broken \(failed\), off \(blocked\); see wf list-plugins"):

@@ -1,6 +1,7 @@
 """Plugins that are known to exist, installed or not: who brings a name that is not there.
 
-The index is ``known_plugins.toml`` beside this file; ``docs/known-plugins.md`` says how to get into it.
+The index is ``known_plugins.toml`` beside this file; ``docs/known-plugins.md`` says how to get into it. The members of
+its catalogues are in ``known_members.txt``, which ``docs/generate.py`` writes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Known:
 @cache
 def index() -> tuple[Known, ...]:
     """The whole index, by name."""
-    document = tomllib.loads(files("wf").joinpath("known_plugins.toml").read_text(encoding="utf-8"))
+    document = tomllib.loads(_text("known_plugins.toml"))
     return tuple(
         Known(name, table["summary"], table["install"], table["names"]) for name, table in sorted(document.items())
     )
@@ -49,3 +50,19 @@ def is_among(name: str, names: Iterable[str]) -> bool:
 def who_brings(kind: str, name: str) -> list[Known]:
     """The distributions that bring a component."""
     return [known for known in index() if known.brings(kind, name)]
+
+
+def known_members(kind: str, name: str) -> list[tuple[Known, str]]:
+    """The catalogues' members of that name alone, without a prefix, each with the distribution that brings it."""
+    found = []
+    for line in _text("known_members.txt").splitlines():
+        its_kind, prefix, *members = line.split()
+        if its_kind == kind:
+            full = [f"{prefix}/{member}" for member in members if plain_word(member) == plain_word(name)]
+            found += [(known, member) for member in full for known in who_brings(kind, member)]
+    return found
+
+
+@cache
+def _text(file: str) -> str:
+    return files("wf").joinpath(file).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from wf.component import KINDS, MAX_NAME, Catalogue, Component, Param, with_targ
 from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
-from wf.known import is_among, who_brings
+from wf.known import is_among, known_members, who_brings
 from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
 from wf.plugins import Plugin, Selection, discover
@@ -308,11 +308,17 @@ class Registry:
         return None
 
     def not_installed(self, kind: str, name: str) -> list[str]:
-        """Which known plugins bring a component and are not installed, and what to type, in words."""
+        """Which known plugins bring a component and are not installed, and what to type, in words.
+
+        Those with a catalogue's member of that name are told where none that is installed has one.
+        """
         here = {plugin.distribution for plugin in self.plugins}
-        missing = [known for known in who_brings(kind, name) if known.distribution not in here]
+        members = known_members(kind, name)
+        bring = [] if any(known.distribution in here for known, _ in members) else members
+        bring += [(known, name) for known in who_brings(kind, name) if known.distribution not in here]
         return [
-            f"{known.distribution} brings {kind} '{name}' and is not installed: {known.install}" for known in missing
+            f"{known.distribution} brings {kind} '{full}' and is not installed: {known.install}"
+            for known, full in bring
         ]
 
     def kinds_of(self, name: str) -> list[str]:
