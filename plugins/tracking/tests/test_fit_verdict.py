@@ -15,6 +15,7 @@ from torch import Tensor
 from wf import Epochs, Loop
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import Splits
+from wf.runtime.links import Outputs
 from wf.runtime.serving import RunData
 from wf_tracking.fit_verdict import FitVerdict
 
@@ -53,12 +54,23 @@ def ten_classes(num: int = 1000) -> Tensor:
 
 CLASSES = run_data("class_index", *"0123456789", train=ten_classes(), test=ten_classes(), validation=ten_classes())
 ONES = torch.ones(9, 1)
-MULTILABEL = run_data("multilabel", "a", train=ONES, test=ONES)
 LINE = run_data("real", train=torch.linspace(0, 1, 200).unsqueeze(1), test=torch.linspace(0, 1, 100).unsqueeze(1))
 
 
-def judge(data: RunData, metrics: dict[str, Any], loss: Any = torch.nn.functional.mse_loss) -> Any:
-    return FitVerdict(data, loss).judge(metrics)
+def judge(data: RunData, metrics: dict[str, Any], loss: Any = None, predictions: str = "raw") -> Any:
+    outputs = Outputs(data.targets, predictions, single_logit=data.targets == "binary")
+    return FitVerdict(data, loss or LOSSES[data.targets], outputs).judge(metrics)
+
+
+LOSSES: dict[str, Any] = {
+    "real": torch.nn.functional.mse_loss,
+    "class_index": torch.nn.functional.cross_entropy,
+    "binary": lambda predictions, targets: torch.nn.functional.binary_cross_entropy_with_logits(
+        predictions.flatten(), targets
+    ),
+    "multilabel": torch.nn.functional.binary_cross_entropy_with_logits,
+    "mask": torch.nn.functional.cross_entropy,
+}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def judge(data: RunData, metrics: dict[str, Any], loss: Any = torch.nn.functiona
     ],
 )
 def test_a_classification_is_judged_by_accuracy(train: float, test: float, verdict: str) -> None:
-    found = judge(CLASSES, {"train/accuracy": train, "test/accuracy": test, "train/loss": 9.0, "test/loss": 0.0})
+    found = judge(CLASSES, {"train/accuracy": train, "test/accuracy": test, "train/loss": 1.0, "test/loss": 0.0})
     assert found.verdict == verdict
     assert f"train accuracy {train:.4g}, test accuracy {test:.4g}" in found.reason
     assert found.train == pytest.approx((1 - train) / 0.9)
@@ -87,6 +99,52 @@ def test_accuracy_is_measured_against_the_most_frequent_class() -> None:
     assert judge(data, {"train/accuracy": 0.95, "test/accuracy": 0.95}).verdict == "underfitting"
     binary = run_data("binary", "no", "yes", train=rare.float(), test=rare.float())
     assert judge(binary, {"train/accuracy": 0.99, "test/accuracy": 0.99}).train == pytest.approx(0.2)
+
+
+def test_each_label_is_measured_against_what_it_mostly_is() -> None:
+    labels = torch.tensor([[1.0, 0.0]] * 80 + [[0.0, 1.0]] * 20)
+    data = run_data("multilabel", "a", "b", train=labels, test=labels)
+    assert judge(data, {"train/accuracy": 0.8, "test/accuracy": 0.8}).train == pytest.approx(1.0)
+    assert judge(data, {"train/accuracy": 0.98, "test/accuracy": 0.98}).verdict == "neither"
+    assert judge(data, {"train/accuracy": 1.0, "test/accuracy": 0.9}).verdict == "overfitting"
+
+
+def test_pixels_are_measured_against_the_most_frequent_class() -> None:
+    masks = torch.zeros(50, 8, 8, dtype=torch.int64)
+    masks[:, :4, :4] = 1
+    masks[:, 7] = -100  # left out
+    data = run_data("mask", "no", "yes", train=masks, test=masks)
+    share = 16 / 56
+    assert judge(data, {"train/accuracy": 1 - share, "test/accuracy": 1 - share}).train == pytest.approx(1.0)
+    assert judge(data, {"train/accuracy": 0.99, "test/accuracy": 0.99}).verdict == "neither"
+    on_disk = run_data("mask", "no", "yes", train=masks, test=masks, on_disk=True)
+    assert "cannot be known" in str(judge(on_disk, {"train/accuracy": 0.99, "test/accuracy": 0.99}))
+
+
+@pytest.mark.parametrize(
+    ("data", "predictions", "loss", "constant"),
+    [
+        (CLASSES, "raw", None, 2.303),
+        (CLASSES, "log_probs", torch.nn.functional.nll_loss, 2.303),
+        (CLASSES, "probs", lambda p, targets: torch.nn.functional.nll_loss(p.log(), targets), 2.303),
+        (run_data("binary", train=torch.tensor([0.0, 1.0] * 50), test=torch.ones(9)), "raw", None, 0.6931),
+        (
+            run_data("multilabel", "a", "b", train=torch.eye(2).repeat(50, 1), test=torch.ones(9, 2)),
+            "raw",
+            None,
+            0.6931,
+        ),
+    ],
+)
+def test_a_loss_worse_than_that_of_a_constant_is_said(
+    data: RunData, predictions: str, loss: Any, constant: float
+) -> None:
+    figures = {"train/accuracy": 0.95, "test/accuracy": 0.95}
+    blown = judge(data, {**figures, "train/loss": 1046.0}, loss, predictions)
+    assert blown.verdict == "neither"
+    assert f"; but the train loss, 1046, is above that of a constant prediction, {constant}" in str(blown)
+    assert "but" not in str(judge(data, {**figures, "train/loss": constant - 0.01}, loss, predictions))
+    assert "but" not in str(judge(data, {**figures}, loss, predictions))
 
 
 def test_a_difference_that_may_be_chance_is_no_overfitting() -> None:
@@ -139,7 +197,6 @@ def test_a_loss_that_is_no_mean_is_not_compared(loss: Any) -> None:
         (CLASSES, {"train/accuracy": 0.9}, "overfitting would not show"),
         (CLASSES, {"train/accuracy": math.nan, "test/accuracy": 0.5}, "finite"),
         (CLASSES, {}, "it takes accuracy"),
-        (MULTILABEL, {"train/accuracy": 0.9, "test/accuracy": 0.9}, "no rule for multilabel"),
         (run_data("real", train=ONES, test=ONES), {"train/mse": 0.1, "test/mse": 0.1}, "is zero"),
         (run_data("real", train=ONES, test=ONES, on_disk=True), {"train/mse": 0.1, "test/mse": 0.1}, "cannot"),
     ],
@@ -183,7 +240,7 @@ def test_it_judges_at_the_end_of_a_run() -> None:
         def evaluate(self, split: str) -> Mapping[str, Any]:
             return {"accuracy": 1.0 if split == "train" else 0.5}
 
-    hook = FitVerdict(CLASSES, torch.nn.functional.cross_entropy)
+    hook = FitVerdict(CLASSES, LOSSES["class_index"], Outputs("class_index", "raw", single_logit=False))
     loop = Loop(Trainer(), Evaluator(), hooks=[hook], final_splits=["train", "test"])
     loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
     assert hook.verdict is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wf import Hook, Loop
 from wf.runtime import TensorSamples
+from wf.runtime.links import Outputs
 from wf.runtime.serving import RunData
 
 POOR = 0.5
@@ -24,7 +25,6 @@ RATIO = 1.5
 NUM_STANDARD_ERRORS = 2.0
 """A difference within this many standard errors may be chance: about 95 % of chance differences are smaller."""
 
-_LABELS = ("class_index", "binary", "one_hot")
 _FIGURES = {"labels": ("accuracy",), "real": ("r2", "mse", "mae", "loss")}
 _ADVICE = {
     "underfitting": "a larger model, more epochs or another learning rate may help, if the inputs say enough",
@@ -58,22 +58,25 @@ class FitVerdict(Hook):
     ``error / trivial error``, 1 is no better than that predictor and 0 is perfect. For classes the error is
     1 - accuracy and the trivial predictor always says train's most frequent class; for numbers the error is 1 - R2,
     else mse or mae, else the loss, and the trivial predictor always says train's mean (mae: median; loss: the better
-    of the two).
+    of the two). Each label of multilabel is a class of its own, and so is each pixel of masks.
 
     - underfitting: train's relative error is above 0.5, whatever the other split says.
     - overfitting: otherwise, and the held-out relative error is larger than train's by more than 0.1, is more than
       1.5 times train's, and the difference is beyond two standard errors for splits of that size.
     - neither: otherwise. Unknown: figures are missing, and what there is does not decide; the reason says why.
 
-    The rule cannot tell a model that is too weak from inputs that say little about the targets.
+    The rule cannot tell a model that is too weak from inputs that say little about the targets. Accuracy does not show
+    how sure a model is of what is wrong: where train's loss is above that of always giving the shares of the classes,
+    the reason says so.
 
     Args:
         data: The run's data: its targets, for the trivial predictor, and the sizes of the splits.
-        loss: The loss, for a regression that has no metric.
+        loss: The loss, for what a constant prediction gets.
+        outputs: How the model's predictions are read.
     """
 
-    def __init__(self, data: RunData, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.data, self.loss = data, loss
+    def __init__(self, data: RunData, loss: Callable[[Tensor, Tensor], Tensor], outputs: Outputs) -> None:
+        self.data, self.loss, self.outputs = data, loss, outputs
         self.verdict: Verdict | None = None
 
     def on_run_end(self, run: Loop) -> None:
@@ -83,15 +86,15 @@ class FitVerdict(Hook):
 
     def judge(self, metrics: dict[str, Any]) -> Verdict:
         """The verdict on the figures of the splits, as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``."""
-        kind = "labels" if self.data.targets in _LABELS else self.data.targets
-        if kind not in _FIGURES:
-            return _unknown(f"there is no rule for {self.data.targets} targets")
+        kind = "real" if self.data.targets == "real" else "labels"
         held_out = "test" if any(name.startswith("test/") for name in metrics) else "validation"
         for splits in (("train", held_out), ("train",)):
             for name in _FIGURES[kind]:
                 values = {split: metrics.get(f"{split}/{name}") for split in splits}
                 if all(_is_number(value) for value in values.values()):
-                    return self._compare(name, values)
+                    found = self._compare(name, values)
+                    worried = kind == "labels" and found.verdict != "underfitting"
+                    return replace(found, reason=found.reason + self._worry(metrics)) if worried else found
         return _unknown(f"it takes {' or '.join(_FIGURES[kind])} of train and of test or validation, finite")
 
     def _compare(self, name: str, values: dict[str, Any]) -> Verdict:
@@ -128,20 +131,52 @@ class FitVerdict(Hook):
         if train is None or targets is None:
             return self._trivial_class_error() if name == "accuracy" else None
         if name == "accuracy":
-            train, targets = _labels(train), _labels(targets)
-            return float((targets != train.mode().values).double().mean())
+            usual = torch.stack([column.bincount().argmax() for column in self._classes(train).T])
+            return float((self._classes(targets) != usual).double().mean())
         mean, median = train.double().mean(0), train.double().median(0).values
         if name == "mse":
             return float((targets - mean).square().mean())
         if name == "mae":
             return float((targets - median).abs().mean())
-        losses = [_mean_loss(self.loss, constant, targets) for constant in (mean, median)]
+        losses = [_mean_loss(self.loss, constant, targets, self.data.batch_size) for constant in (mean, median)]
         return min((value for value in losses if value is not None), default=None)
 
     def _trivial_class_error(self) -> float | None:
         """Of samples on disk, which are not all read again: by train's class counts, or as if classes were even."""
+        if self.data.targets in ("multilabel", "mask"):
+            return None
         counts = self.data.spec.class_counts or (1,) * len(self.data.class_names)
         return 1 - max(counts) / sum(counts) if counts else None
+
+    def _classes(self, targets: Tensor) -> Tensor:
+        """What accuracy counts: int64 ``[M, 1]``, or ``[N, C]`` for multilabel; without what is left out, below 0."""
+        if self.data.targets == "one_hot":
+            targets = targets.argmax(1)
+        if self.data.targets == "multilabel":
+            return targets.to(torch.int64)
+        return targets[targets >= 0].to(torch.int64).reshape(-1, 1)
+
+    def _worry(self, metrics: dict[str, Any]) -> str:
+        """That train's loss is worse than that of a constant prediction; empty where it is not, or not known."""
+        found, constant = metrics.get("train/loss", math.nan), self._trivial_loss()
+        if not _is_number(found) or constant is None or found <= constant:
+            return ""
+        return f"; but the train loss, {found:.4g}, is above that of a constant prediction, {constant:.4g}"
+
+    def _trivial_loss(self) -> float | None:
+        """The loss of giving train's shares of the classes always, None when it cannot be known."""
+        train = _targets(self.data, "train")
+        if train is None or self.data.targets == "mask":
+            return None
+        classes = self._classes(train)
+        if yes_no := self.outputs.single_logit or self.data.targets == "multilabel":
+            shares = classes.double().mean(0)
+        else:
+            shares = classes.flatten().bincount(minlength=len(self.data.class_names)) / len(classes)
+        if self.outputs.predictions not in ("probs", "real"):
+            shares = shares.clamp(1e-6, 1 - 1e-6)
+            shares = shares.logit() if yes_no else shares.log()
+        return _mean_loss(self.loss, shares, train, self.data.batch_size)
 
     def _standard_error(self, name: str, split: str, error: float) -> float:
         """Of a relative error, from the number of samples: binomial for accuracy, else that of a mean square."""
@@ -166,23 +201,22 @@ def _targets(data: RunData, split: str) -> Tensor | None:
     return samples.targets if isinstance(samples, TensorSamples) else None
 
 
-def _labels(targets: Tensor) -> Tensor:
-    """Class indices ``[N]`` of class_index, binary or one_hot targets."""
-    return targets.argmax(1) if targets.ndim == 2 and targets.shape[1] > 1 else targets.flatten()
-
-
 @torch.no_grad()
-def _mean_loss(loss: Callable[[Tensor, Tensor], Tensor], constant: Tensor, targets: Tensor) -> float | None:
-    """The loss of predicting `constant` ``[K]`` always, None when it is no mean over the samples.
+def _mean_loss(
+    loss: Callable[[Tensor, Tensor], Tensor], constant: Tensor, targets: Tensor, batch_size: int
+) -> float | None:
+    """The loss of predicting `constant` ``[K]`` for every sample, None when it is no mean over the samples.
 
     A mean stays the same when every sample is there twice; a sum does not, and could not be compared.
     """
     if isinstance(loss, torch.nn.Module):
         home = next(itertools.chain(loss.parameters(), loss.buffers()), targets)
         constant, targets = constant.to(home.device), targets.to(home.device)
-    predictions = constant.to(targets.dtype).expand_as(targets).contiguous()
-    once = loss(predictions, targets)
-    twice = loss(torch.cat([predictions, predictions]), torch.cat([targets, targets]))
-    if once.ndim or not torch.isclose(once, twice, rtol=1e-4):
+    dtype = targets.dtype if targets.is_floating_point() else torch.get_default_dtype()
+    batches = targets.split(batch_size)
+    rows = [constant.to(dtype).repeat(len(batch), 1) for batch in batches]
+    losses = [loss(row, batch) for row, batch in zip(rows, batches, strict=True)]
+    twice = loss(torch.cat([rows[0], rows[0]]), torch.cat([batches[0], batches[0]]))
+    if twice.ndim or not torch.isclose(losses[0], twice, rtol=1e-4):
         return None
-    return float(once)
+    return sum(float(value) * len(batch) for value, batch in zip(losses, batches, strict=True)) / len(targets)
