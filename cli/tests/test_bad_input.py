@@ -27,7 +27,6 @@ NAMES = [
     ("run --learning-rate 1", 2, ["did you mean --lr"]),
     ("run --activation relu", 2, ["did you mean --model.activation"]),
     ("run --model lstm --hidden_size 3", 2, ["did you mean --model.hidden_size"]),
-    ("run --device gpu", 2, ["did you mean 'cuda'"]),
     ("list plugins", 2, ["'plugins' is no kind\n  the plugins: wf list-plugins"]),
     ("run --los focal", 2, ["unknown option '--los'", "did you mean --loss", "wf run --help"]),
     ("run --los.gamma 2", 2, ["unknown kind 'los'", "did you mean 'loss'?"]),
@@ -89,7 +88,7 @@ VALUES = [
     ("--monitor val_acc", ["did you mean 'validation/accuracy'"]),
     ("--monitor train/loss", ["'train/loss'", "available: validation/loss, validation/accuracy"]),
     ("--monitor validation/acc --keep best", ["'validation/acc'", "did you mean 'validation/accuracy'"]),
-    ("--device gpu", ["unknown device 'gpu'", "cuda"]),
+    ("--device gpu", ["unknown device 'gpu'\n  a GPU of NVIDIA or AMD is cuda, one of Apple mps\n  available: cpu"]),
     ("--name a --run-dir b", ["both --name and --run-dir"]),
     ("--model.num_outputs 5", ["'mlp' gives shape [2, 5]", "10 classes needs [2, 10]", "num_outputs"]),
     ("--model net.py:Net --model.outs 5", ["gives shape [2, 5]", "10 classes needs [2, 10]"]),
@@ -137,7 +136,8 @@ def test_text_among_the_targets(refused: Refused, folder: Path) -> None:
 
 @pytest.mark.skipif(__import__("torch").cuda.is_available(), reason="there is a CUDA device")
 def test_device_that_is_not_there(refused: Refused) -> None:
-    refused("run --device cuda", 2, "device 'cuda' is not there", "available: cpu", "--device auto")
+    refused("run --device cuda", 2, "device 'cuda' is not there\n  available: cpu, auto\n")
+    refused("run --device CUDA", 2, "unknown device 'CUDA'\n  available: auto, cpu\n")
 
 
 @pytest.mark.parametrize("option", ["--name done", "--run-dir runs/done"])

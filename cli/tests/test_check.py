@@ -156,12 +156,18 @@ def test_a_required_option_without_a_value_is_no_failure(wf: Any) -> None:
     for words, line in (
         (["scheduler", "step"], "--scheduler.step_size 10"),
         (["scheduler", "multistep"], "--scheduler.milestones '[10]'"),
+        (["transform", "pad"], "--transform.pad.pixels 10"),  # or its other option: it says so itself
         (["transform", "normalize"], "--transform.normalize.mean '[0.5]' --transform.normalize.std '[0.5]'"),
     ):
         done = wf("check", *words)
         assert done.code == 0, done.stdout
         assert f"with a value to try: {line}" in " ".join(done.stdout.split())
     assert "skipped" not in wf("check", "step", "--scheduler.step_size", 10).stdout
+    assert (
+        "transform pad (wf-datasets 0.1.0): 14 passed, 1 skipped"
+        in wf("check", "pad", "--transform.pad.pixels", 10).stdout
+    )
+    assert wf("check", "pad", "--transform.pad.pixels", -1).code == 1
 
 
 def test_unknown_names_are_refused_without_torch() -> None:

@@ -272,10 +272,13 @@ def test_help_explains_the_chosen_components(wf: Any, folder: Path) -> None:
     plain = wf("run", "--help").stdout
     text = wf("run", "--loss", "focal", "--hook", "+early-stopping", "--help").stdout
     assert text.startswith(plain.rstrip("\n"))
+    assert "[mlp, unet for masks, lstm for tokens]" in plain
     assert "loss focal: " in text
     assert "--loss.gamma  float, default 2.0" in text
     assert "--hook.early-stopping.patience  int" in text
     assert "--loss.factor" in wf("run", "--help", "--loss", "my.py:times").stdout
+    assert "--hook.my.py:times.factor" in wf("run", "--help", "--hook", "my.py:times").stdout
+    assert "--hook.my.py:times.factor" in wf("show", "hook", "my.py:times").stdout
     assert "--loss.gamma" in wf("run", "focal.toml", "--help").stdout
     assert "--dataset.target" in wf("run", "--dataset", "house.csv", "--help").stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +50,10 @@ def laid_out(length: Annotated[int, FromRun("total_epochs")], width: int = 1) ->
     return Thing(length=length, width=width)
 
 
+def rotate(degrees: float, then: Annotated[list[Any], Nested("transform")] = ()) -> Thing:  # type: ignore[assignment]
+    return Thing(degrees=degrees, then=then)
+
+
 def optional(num_channels: int | None, class_names: list[str]) -> Thing:
     return Thing(num_channels=num_channels, class_names=class_names)
 
@@ -83,6 +88,8 @@ COMPONENTS = (
     Component("optimizer", "inner", inner, aliases=("in",), traits=OptimizerTraits()),
     Component("optimizer", "all", several),
     Component("scheduler", "laid-out", laid_out),
+    Component("scheduler", "turned", rotate),
+    Component("transform", "turn/left", rotate, call="factory"),
     Component("model", "optional", optional),
     Component("model", "injected", injected, inject={"in_chans": "num_channels"}),
     Component("model", "odd", odd_defaults),
@@ -144,6 +151,28 @@ def test_what_the_run_does_not_know() -> None:
 def test_a_required_option() -> None:
     with pytest.raises(UsageError, match=r"model 'thing' needs option 'gamma': --model.gamma VALUE"):
         builder(num_classes=1).build("model", "thing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "message"),
+    [
+        ("transform", "turn/left", "transform 'turn/left' needs option 'degrees': --transform.turn/left.degrees VALUE"),
+        ("transform", "turn/left@ours", "--transform.turn/left@ours.degrees VALUE"),
+        (
+            "optimizer",
+            {"use": "outer", "base": {"use": "inner", "num_classes": 1}, "then": "turned"},
+            "scheduler 'turned' needs option 'degrees': --optimizer.then.degrees VALUE",
+        ),
+        (
+            "transform",
+            {"use": "turn/left", "degrees": 1, "then": ["turn/left"]},
+            "needs option 'degrees', in its table",
+        ),
+    ],
+)
+def test_a_required_option_of_one_of_several_and_of_a_nested_one(kind: str, table: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        builder().build(kind, table)
 
 
 def test_an_unknown_option() -> None:

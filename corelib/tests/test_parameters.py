@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
+from annotated_types import Ge
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,6 +212,8 @@ class Color(Enum):
         (bool, True, True),
         (bool, 1, True),
         (bool | int, True, True),
+        (list[bool | float], [True, 1.0], [True, 1.0]),
+        (Literal[1, True], True, True),
         (Any, "@null", None),
         (Any, True, True),
         (Color, "red", Color.RED),
@@ -232,6 +235,11 @@ def test_convert(annotation: Any, value: Any, wanted: Any) -> None:
         (int, False, "option 'x' wants int, not False"),
         (int | str, True, "option 'x' wants int or str, not True"),
         (float | None, True, "option 'x' wants float or null, not True"),
+        (Annotated[float, Ge(0)], True, "option 'x' wants float, not True"),
+        (Annotated[int, Ge(0)] | None, False, "option 'x' wants int or null, not False"),
+        (Literal[1, 2], True, "option 'x' wants 1|2, not True"),
+        (list[float], [0.5, True], "option 'x' wants list[float], not [0.5, True]"),
+        (dict[str, int], {"a": True}, "not {'a': True}"),
         (int, 2.5, "option 'x' wants int, not 2.5"),
         (float, "@null", "option 'x' wants float, not None"),
         (list[int], 3, "write a list, for example '[3]'"),

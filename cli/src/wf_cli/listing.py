@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
+from wf.component import KINDS, REQUIRED, Catalogue, Param, option_prefix
 from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
@@ -221,7 +221,7 @@ def describe(entry: Entry) -> str:
     parts = [paragraphs(title(entry)), table(head, indent="  ")]
     if text := _documentation(entry):
         parts.append(paragraphs(text.replace("``", ""), indent="  "))
-    parts.append(options_table(entry))
+    parts.append(options_table(entry, component.name if plugin else component.target_name))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -239,13 +239,17 @@ def title(entry: Entry) -> str:
     return f"{component.kind} {component.name}" + (f": {component.summary}" if component.summary else "")
 
 
-def options_table(entry: Entry) -> str:
-    """The options of a component: how they are written, their types, defaults and descriptions."""
-    component = entry.component
+def options_table(entry: Entry, use: str) -> str:
+    """The options of a component: how they are written, their types, defaults and descriptions.
+
+    Args:
+        entry: The component.
+        use: What a run calls it.
+    """
     params = entry.params()
     if not params:
         return "  no options"
-    prefix = f"--{component.kind}.{component.name}" if component.kind in MANY else f"--{component.kind}"
+    prefix = f"--{option_prefix(entry.component.kind, use)}"
     return definitions(
         [
             (f"{prefix}.{param.name}  {type_name(param.type)}, {_default(param)}", param.help.replace("``", ""))

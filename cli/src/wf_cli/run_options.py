@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wf.component import KINDS, MANY
-from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
+from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 from wf.runfile import GENERAL
 from wf_cli.common import complete_names
 
@@ -21,6 +21,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Output": ("name", "run_dir", "log_every", "quiet", "as_json", "print_config", "dry_run", "help"),
 }
 """The options as ``wf run --help`` and ``wf compare --help`` group them."""
+
+DEFAULTS: dict[str, str] = {
+    **dict.fromkeys(("loss", "metric", "transform"), "what fits the dataset"),
+    "hook": ", ".join(DEFAULT_HOOKS),
+    "model": MODEL_CHOICE,
+}
+"""What a run has of a kind where it names none, if that depends on the dataset or is not one name."""
 
 METAVARS: dict[str, str] = {
     "batch_size": "N|full",
@@ -54,9 +61,7 @@ def kind_options(command: Any) -> Any:
     """Add an option a kind: ``--loss NAME``."""
     for kind in reversed(KINDS):
         several = kind in MANY
-        default = ", ".join(DEFAULT_HOOKS) if kind == "hook" else DEFAULT_USE.get(kind, "")
-        if kind in ("loss", "metric", "transform"):
-            default = "what fits the dataset"
+        default = DEFAULTS.get(kind) or DEFAULT_USE.get(kind, "")
         command = click.option(
             f"--{kind}",
             kind,

@@ -278,6 +278,7 @@ def _explain_chosen(ctx: click.Context) -> list[str]:
     for kind in KINDS:
         value = plan[kind] if kind == "dataset" and kind in document else document.get(kind) or []
         tables = value if isinstance(value, list) else value.get("tables", [value])
-        entries = [builder.entry(kind, chosen["use"]) for chosen in tables if isinstance(chosen.get("use"), str)]
-        texts += [f"{paragraphs(title(entry))}\n{options_table(entry)}" for entry in entries if entry]
+        names = [chosen["use"] for chosen in tables if isinstance(chosen.get("use"), str)]
+        entries = [(name, builder.entry(kind, name)) for name in names]
+        texts += [f"{paragraphs(title(entry))}\n{options_table(entry, name)}" for name, entry in entries if entry]
     return texts

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.blame import FAILURES, blame
-from wf.component import REQUIRED, Component, Param
+from wf.component import REQUIRED, Param, option_prefix
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
 from wf.modules import is_path
@@ -102,12 +102,14 @@ class Builder:
         """The options of an entry."""
         return parameters(entry.component, entry.described)
 
-    def build(self, kind: str, table: Any) -> Built:
+    def build(self, kind: str, table: Any, prefix: str | None = None) -> Built:
         """Make one component.
 
         Args:
             kind: Its kind.
             table: ``{"use": name, option: value, ...}``, a name, a class, a function or a live object.
+            prefix: What stands before its options on the command line, for messages; empty for one that cannot be
+                reached from there. By default it is that of a component of a run.
 
         Raises:
             UsageError: For an unknown name, option or value, or when something that it needs is missing.
@@ -121,7 +123,9 @@ class Builder:
             if options:
                 raise UsageError(f"{kind}: {use!r} is a finished object and takes no options ({', '.join(options)})")
             return Built(use, None)
-        arguments, chosen = self._arguments(entry, options)
+        if prefix is None:
+            prefix = option_prefix(kind, use if isinstance(use, str) else entry.component.name)
+        arguments, chosen = self._arguments(entry, options, prefix)
         value = self._call(entry, arguments)
         self.made.append(entry)
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
@@ -137,11 +141,13 @@ class Builder:
         owner = f"{entry.component.kind} '{entry.component.name}'"
         known = {param.name: param for param in params}
         return {
-            name: self._given(known[name], given[name], owner)[0] if name in given else known[name].default
+            name: self._given(known[name], given[name], owner, "")[0] if name in given else known[name].default
             for name in names
         }
 
-    def _arguments(self, entry: Entry, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _arguments(
+        self, entry: Entry, options: Mapping[str, Any], prefix: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the target is called with, and what of it was chosen rather than filled in."""
         component, params = entry.component, self.params(entry)
         owner = f"{component.kind} '{component.name}'"
@@ -150,33 +156,35 @@ class Builder:
         chosen: dict[str, Any] = {}
         for param in params:
             if param.name in options:
-                arguments[param.name], chosen[param.name] = self._given(param, options[param.name], owner)
+                arguments[param.name], chosen[param.name] = self._given(
+                    param, options[param.name], owner, prefix and f"{prefix}.{param.name}"
+                )
             elif param.source is not None:
                 self._fill(param, arguments, owner)
             elif param.default is REQUIRED:
-                raise UsageError(_missing(param, owner, component))
+                raise UsageError(_missing(param, owner, prefix))
             elif entry.plugin is not None:
                 arguments[param.name] = param.default
                 if _is_plain(param.default):  # a run file cannot hold others
                     chosen[param.name] = param.default
         return arguments, chosen
 
-    def _given(self, param: Param, value: Any, owner: str) -> tuple[Any, Any]:
+    def _given(self, param: Param, value: Any, owner: str, prefix: str) -> tuple[Any, Any]:
         """The value for the target and the value for the run file."""
         value = without_null(value)
         if param.kind is not None and value is not None:
-            return self._nested(param.kind, value, owner, several=takes_several(param.type))
+            return self._nested(param.kind, value, owner, prefix, several=takes_several(param.type))
         converted = convert(param, value, owner)
         if isinstance(converted, Path):
             converted = self._locate(converted)
         return converted, converted
 
-    def _nested(self, kind: str, value: Any, owner: str, *, several: bool) -> tuple[Any, Any]:
+    def _nested(self, kind: str, value: Any, owner: str, prefix: str, *, several: bool) -> tuple[Any, Any]:
         """A component of a component, or a list of them, and its table for the run file."""
         if several:
-            made = [self._nested(kind, one, owner, several=False) for one in listed(kind, value, owner)]
+            made = [self._nested(kind, one, owner, "", several=False) for one in listed(kind, value, owner)]
             return [one for one, _ in made], [table for _, table in made]
-        nested = self.build(kind, value)
+        nested = self.build(kind, value, prefix)
         if nested.entry is not None:
             note_traits(nested.value, nested.entry.component.traits)
         return nested.value, nested.table()
@@ -294,8 +302,8 @@ def note_traits(value: Any, traits: Traits | None) -> None:
         _TRAITS[value] = traits
 
 
-def _missing(param: Param, owner: str, component: Component) -> str:
-    lines = [f"{owner} needs option '{param.name}': --{component.kind}.{param.name} VALUE"]
+def _missing(param: Param, owner: str, prefix: str) -> str:
+    lines = [f"{owner} needs option '{param.name}'{f': --{prefix}.{param.name} VALUE' if prefix else ', in its table'}"]
     if param.help:
         lines.append(f"{param.name}: {param.help}")
     return "\n  ".join(lines)

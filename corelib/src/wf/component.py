@@ -34,6 +34,11 @@ MANY = ("transform", "metric", "hook")
 """The kinds of which a run may have several."""
 
 
+def option_prefix(kind: str, use: str) -> str:
+    """What stands before a component's options on the command line: ``loss``, ``hook.plots``."""
+    return f"{kind}.{use}" if kind in MANY else kind
+
+
 class _Required:
     """The default of an option that has none."""
 

@@ -323,21 +323,25 @@ def _adapter(annotation: Any) -> Any:
 def _validate(annotation: Any, value: Any) -> Any:
     if annotation is Any or isinstance(annotation, str):
         return value
-    if isinstance(value, bool) and _wants_number(annotation):
-        raise ValueError("a number, not true or false")
     try:
         adapter = _adapter(annotation)
     except TypeError:  # it cannot be hashed
         return value
-    return value if adapter is None else adapter.validate_python(value)
+    converted = value if adapter is None else adapter.validate_python(value)
+    if _takes_for_number(value, converted):
+        raise ValueError("a number, not true or false")
+    return converted
 
 
-def _wants_number(annotation: Any) -> bool:
-    """Whether true and false would be taken for 1 and 0."""
-    if _is_union(annotation):
-        args = typing.get_args(annotation)
-        return any(map(_wants_number, args)) and bool not in args and Any not in args
-    return annotation in (int, float)
+def _takes_for_number(value: Any, converted: Any) -> bool:
+    """Whether a true or false, however deep, was taken for 1 or 0."""
+    if isinstance(value, bool):
+        return isinstance(converted, (int, float)) and not isinstance(converted, bool)
+    if isinstance(value, (list, tuple)) and isinstance(converted, (list, tuple)):
+        return any(map(_takes_for_number, value, converted))
+    if isinstance(value, dict) and isinstance(converted, dict):
+        return any(_takes_for_number(value[key], converted[key]) for key in value.keys() & converted.keys())
+    return False
 
 
 def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> str:

@@ -36,6 +36,11 @@ DEFAULT_USE: dict[str, str] = {
 DEFAULT_MODEL: dict[str, str] = {"mask": "unet", "tokens": "lstm"}
 """The model of a run that names none, where the dataset declares such targets or inputs; else that of `DEFAULT_USE`."""
 
+MODEL_CHOICE = ", ".join(
+    [DEFAULT_USE["model"], *(f"{name} for {of.removesuffix('s')}s" for of, name in DEFAULT_MODEL.items())]
+)
+"""Both, in words."""
+
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
 
 SPLITS = ("train", "validation", "test")

@@ -259,6 +259,21 @@ def no_data(path: Path, download: bool = True) -> Any:
     raise DataError(f"nothing at {path}, download {download}\n  what to do about it")
 
 
+def refuses_itself(steep: float = -1.0) -> Any:
+    """A loss whose own default is wrong.
+
+    Args:
+        steep: Above 0.
+    """
+    raise UsageError(f"steep is {steep}; it must be above 0")
+
+
+def test_defaults_that_a_component_refuses_are_a_failure() -> None:
+    component = Component("loss", "planted", refuses_itself, "of a test", traits=NUMBERS, call="factory")
+    results = {result.check: result for result in check_plugin("planted", registry=registry(component))}
+    assert (results["made"].status, "must be above 0" in results["made"].message) == ("failed", True)
+
+
 def test_dataset_without_its_data_is_skipped_with_the_reason() -> None:
     component = Component("dataset", "planted", no_data, "of a test", traits=DatasetTraits())
     without = {result.check: result for result in check_plugin("planted", registry=registry(component))}

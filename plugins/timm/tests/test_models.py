@@ -140,7 +140,11 @@ def test_offline_says_where_it_looked_and_what_to_do(pretrained: bool | Path, tm
         build("resnet10t", (3, 64, 64), 5, pretrained=pretrained)
     text = str(caught.value)
     assert caught.value.exit_code == 4
-    assert "weights resnet10t.c3_in1k were not found and could not be downloaded" in text
+    first, why, *_ = text.splitlines()
+    assert first == "weights resnet10t.c3_in1k were not found and could not be downloaded"
+    assert why.startswith("  ")
+    assert why.endswith(".")  # a whole sentence
+    assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 130
     assert f"looked in:\n    {tmp_path / 'hub'} (timm/resnet10t.c3_in1k)" in text
     assert "--model.pretrained FILE" in text
     assert tags("resnet10t") == ["c3_in1k"]

@@ -22,12 +22,13 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         reason = "the only one there is" if chosen == "cpu" else "the first accelerator that was found"
         return torch.device(chosen), f"device {chosen} (auto: {reason})"
     kind = name.partition(":")[0]
+    listed = f"available: {', '.join(reversed(available))}, auto"
+    if kind == "gpu":
+        raise UsageError(f"unknown device '{name}'\n  a GPU of NVIDIA or AMD is cuda, one of Apple mps\n  {listed}")
     if kind not in ("cpu", "cuda", "mps"):
-        raise UsageError(unknown("device", name, ["auto", "cpu", "cuda", "cuda:N", "mps"]))
-    if name != "cpu" and name not in available:
-        raise UsageError(
-            f"device '{name}' is not there\n  available: {', '.join(reversed(available))}\n  or --device auto"
-        )
+        raise UsageError(unknown("device", name, [*available, "auto"]))
+    if name not in available:
+        raise UsageError(f"device '{name}' is not there\n  {listed}")
     return torch.device(name), f"device {name}"
 
 

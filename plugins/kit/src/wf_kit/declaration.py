@@ -133,6 +133,11 @@ def made(subject: Subject) -> None:
             if subject.kind != "dataset":
                 raise
             raise NotHere(f"its data are not here: {str(error).splitlines()[0]}") from error
+        except UsageError as error:
+            unset = [param.name for param in subject.params if param.default is None and param.source is None]
+            if subject.given or not unset:  # it refuses a value, not that there is none
+                raise
+            raise NotHere(f"{error}; with a value to try: {_line(subject, unset[:1])}") from error
         check_kind(subject, value)
 
 

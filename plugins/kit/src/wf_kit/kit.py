@@ -107,7 +107,7 @@ class Subject:
         self.run = dict(run or {})
         self.use = _use(entry)
         """What a run file says to name it, whatever else has that name and wherever the run is."""
-        self._given = dict(options or {})
+        self.given = dict(options or {})
         self._results: dict[str, Result] = {}
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ class Subject:
     def options(self) -> dict[str, Any]:
         """The values that are tried. Nothing is downloaded unless the author asks for it."""
         offline = {"download": False} if self.kind == "dataset" and self.param("download") else {}
-        return {**offline, **self._given}
+        return {**offline, **self.given}
 
     def table(self, **options: Any) -> dict[str, Any]:
         """Its table in a run file, some options changed."""

@@ -157,15 +157,14 @@ def _missing(name: str, pretrained: bool | Path, error: Exception) -> str:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     config: Any = get_pretrained_cfg(name if pretrained is True else f"{name}.{pretrained}")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     where = [f"    {HF_HUB_CACHE} ({config.hf_hub_id})"] if config.hf_hub_id else []
     if config.url:
         where.append(f"    {Path(torch.hub.get_dir()) / 'checkpoints' / Path(config.url).name}")
     fetch = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
     return "\n".join(
         [
-            f"weights {name}.{config.tag} were not found and could not be downloaded: "
-            f"{lines[0][:200] if lines else type(error).__name__}",
+            f"weights {name}.{config.tag} were not found and could not be downloaded",
+            f"  {_first_sentence(str(error)) or type(error).__name__}",
             "  looked in:",
             *where,
             "  what to do:",
@@ -174,3 +173,7 @@ def _missing(name: str, pretrained: bool | Path, error: Exception) -> str:
             "    train from the start: leave --model.pretrained out",
         ]
     )
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.!?])\s", text.strip(), maxsplit=1)[0].partition("\n")[0]
