@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from runs import checkpoints, manifest, records, weights
 
 STOP_AFTER = '''
@@ -134,6 +135,62 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
     assert wf("run", *plan, *hook, "--name", "straight").code == 0
     assert wf("resume", "killed", "--quiet").code == 0
     assert_same(run, tmp_path / "runs" / "straight")
+
+
+def test_a_cross_validation_that_was_killed_is_listed_as_such(wf: Any, tmp_path: Path) -> None:
+    plan = ("--batch-size", 100, "--epochs", 4, "--folds", 3, "--quiet")
+    assert wf("run", *plan, *stop_after(tmp_path, 30, "SIGKILL"), "--name", "folds").code == -signal.SIGKILL
+    (found,) = wf("runs", "--json").json()
+    assert (found["status"], found["num_runs"], found["num_done"]) == ("killed", 3, 0)
+    assert [run["status"] for run in wf("runs", "folds", "--json").json()] == ["killed"]
+    assert "0 of 3 runs done" in wf("runs").stdout
+
+
+HANG = '''
+import time
+from pathlib import Path
+from wf import Hook
+
+class Hang(Hook):
+    """Stands still at step 30, once."""
+
+    def on_step_end(self, run) -> None:
+        if run.progress.step == 30 and not Path("hangs").exists():
+            Path("hangs").touch()
+            time.sleep(600)
+'''
+
+
+def test_one_process_at_a_time(wf: Any, tmp_path: Path) -> None:
+    """A second one is refused while the first lives, and goes on at once when it was killed, workers or not."""
+    (tmp_path / "hang.py").write_text(HANG)
+    for label in ("left", "right"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(100):
+            Image.new("RGB", (4, 4), (number, 9, 200)).save(tmp_path / "photos" / label / f"{number}.png")
+    plan = ("--dataset", "photos/", "--model", "linear", "--batch-size", 4, "--epochs", 1, "--workers", 2, "--quiet")
+    plan = (*plan, "--checkpoint-every", "4steps")
+    line = ("run", *plan, "--hook", "+hang.py:Hang", "--name", "first")
+    command = [sys.executable, "-P", "-m", "wf_cli", *map(str, line)]
+    process, deadline = subprocess.Popen(command, cwd=tmp_path), time.monotonic() + 60
+    try:
+        while not (tmp_path / "hangs").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for second in (wf("resume", "first"), wf(*line)):
+            assert second.code == 2
+            assert f"runs/first is in use: process {process.pid} on " in second.stderr
+        assert [run["status"] for run in wf("runs", "--json").json()] == ["running"]
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    finally:
+        process.kill()
+        process.wait()
+    assert [int(pid) for pid in workers if os.path.exists(f"/proc/{pid}")], "no worker outlived its parent"
+    (killed,) = wf("runs", "--json").json()
+    assert (killed["status"], killed["reason"]) == ("killed", "its process is gone")
+    resumed = wf("resume", "first", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert manifest(tmp_path / "runs/first")["status"] == "done"
+    assert not list((tmp_path / "runs/first").glob(".*"))
 
 
 def test_a_real_process_is_stopped_from_outside(tmp_path: Path) -> None:

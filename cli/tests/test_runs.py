@@ -40,7 +40,7 @@ def test_runs(wf: Any, three: Path) -> None:
     names = [line.split()[0] for line in result.stdout.splitlines() if not line.startswith(" ")]
     assert sorted(names) == ["folds", "nine", "one", "rows"]
     assert "    iris, linear, focal, adam, 9 epochs  test accuracy " in result.stdout
-    assert "    iris, 2 runs" in result.stdout
+    assert "    iris, 2 runs  adam; sgd\n" in result.stdout
 
 
 def test_json(wf: Any, three: Path) -> None:
@@ -49,7 +49,8 @@ def test_json(wf: Any, three: Path) -> None:
     assert (nine["status"], nine["dataset"], nine["model"], nine["loss"]) == ("done", "iris", "linear", "focal")
     assert (nine["epochs"], nine["num_runs"], nine["run_dir"]) == (9, None, "runs/nine")
     assert 0 <= nine["metrics"]["test/accuracy"] <= 1
-    assert (found["rows"]["num_runs"], found["folds"]["num_runs"]) == (2, 2)
+    for name in ("rows", "folds"):
+        assert (found[name]["num_runs"], found[name]["num_done"]) == (2, 2)
 
 
 def test_runs_within_a_comparison(wf: Any, three: Path) -> None:
@@ -76,8 +77,21 @@ def test_a_damaged_run_is_listed_as_such(wf: Any, three: Path) -> None:
     assert {run["name"]: run["status"] for run in wf("runs", "--json").json()}["one"] == "damaged"
 
 
+def test_a_run_that_lost_its_run_file_is_listed_as_such(wf: Any, three: Path) -> None:
+    for place in ("one", "rows/adam/seed-42"):
+        (three / place / "run.toml").unlink()
+    found = {run["name"]: run for run in wf("runs", "--json").json()}
+    assert (found["one"]["status"], found["rows"]["status"]) == ("damaged", "done")
+    assert "runs/one/run.toml is gone" in found["one"]["reason"]
+    assert (found["rows"]["num_runs"], found["rows"]["num_done"]) == (2, 1)
+    assert "iris, 1 of 2 runs done" in wf("runs").stdout
+    assert [run["status"] for run in wf("runs", "rows", "--json").json()] == ["damaged", "done"]
+    assert [run["status"] for run in wf("runs", "one", "--json").json()] == ["damaged"]
+
+
 def test_search(wf: Any, three: Path) -> None:
     assert [run["name"] for run in wf("runs", "--search", "FOCAL", "--json").json()] == ["nine"]
+    assert "rows" in [run["name"] for run in wf("runs", "--search", "sgd", "--json").json()]
     assert wf("runs", "--search", "nothing").stdout == "no runs in runs have 'nothing'\n"
 
 
@@ -93,6 +107,16 @@ def test_unknown_figure(wf: Any, three: Path) -> None:
     result = wf("runs", "--by", "test/acc")
     assert result.code == 2
     assert "did you mean 'test/accuracy'" in result.stderr
+    for name in ("one", "nine", "folds"):
+        shutil.rmtree(three / name)
+    assert "of the runs in it: wf runs NAME" in wf("runs", "--by", "test/accuracy").stderr
+
+
+def test_a_word_that_is_no_folder(wf: Any, three: Path) -> None:
+    result = wf("runs", "focal")
+    assert result.code == 4
+    assert "in runs: folds, ... (4 in all)" in result.stderr
+    assert "wf runs --search focal" in result.stderr
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "120"])

@@ -71,6 +71,10 @@ def test_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     RunDirectory.create(Path("runs/first")).update_manifest()
     with pytest.raises(DataError, match="there is no run directory 'frist'\n  in runs: first"):
         RunDirectory.open("frist")
+    for number in range(8):
+        RunDirectory.create(Path(f"runs/x{number}")).update_manifest()
+    with pytest.raises(DataError, match=r"in runs: x3, x4, x5, x6, x7, ... \(9 in all\)"):
+        RunDirectory.open("nothing")
 
 
 # Manifest

@@ -11,6 +11,7 @@ import click
 
 from wf.api import read, reopen
 from wf.errors import DataError, UsageError
+from wf.lock import refuse_held
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
 from wf_cli.common import complete_runs, registry_of
@@ -56,6 +57,7 @@ def resume(ctx: click.Context, place: str, epochs: str | None, quiet: bool, as_j
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = _open_directory(place)
     _refuse_done(directory, wanted)
+    refuse_held(directory.path)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes = {} if wanted is None else {"epochs": wanted, "steps": None}
     fit(_open(ctx, directory, None, quiet=quiet, **changes), as_json=as_json, resume=True)

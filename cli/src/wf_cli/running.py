@@ -17,6 +17,7 @@ from wf.errors import DivergedError, InterruptedRun, UsageError
 from wf.parameters import NULL
 from wf.plan import complete, prepare
 from wf.registry import Registry
+from wf.rundir import refuse_taken
 from wf.runfile import RunFile, check_general, merge
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.common import complete_component_options, registry_of
@@ -103,8 +104,8 @@ def run(
     plan = prepare(document, registry)
     place = Path(run_dir) if run_dir else Path("runs") / name if name else None
     writes = not (dry_run or print_config)
-    if writes:
-        _refuse_existing(place)
+    if writes and place is not None and place.exists():
+        refuse_taken(place)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     if num_folds is not None and writes:
         _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
@@ -242,13 +243,6 @@ def _plain_value(text: str) -> Any:
     """Numbers as numbers, everything else as it was typed."""
     value = parse_value(text)
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else text
-
-
-def _refuse_existing(place: Path | None) -> None:
-    if place is not None and place.exists():
-        raise UsageError(
-            f"run directory {place} exists already\n  continue that run: wf resume {place}   or choose another name"
-        )
 
 
 def _cross_validate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from wf.errors import DataError, UsageError, unknown
-from wf.rundir import LATEST, RunDirectory
+from wf.rundir import LATEST, RunDirectory, is_run
 from wf.traits import MetricTraits
 from wf_cli.common import registry_of
 from wf_cli.listing import JSON
@@ -19,6 +19,8 @@ from wf_cli.output import number, paragraphs, plural, print_json
 
 NAMED = ("dataset", "model", "loss", "optimizer")
 """The kinds that the list names."""
+MAX_ROWS = 8
+"""So many rows of a comparison it names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,12 @@ class Listed:
     loss: str | None = None
     optimizer: str | None = None
     epochs: int | None = None
+    rows: Sequence[str] = ()
+    """Of a comparison: what its rows are called."""
     num_runs: int | None = None
-    """Of a comparison or a cross-validation: the runs in it."""
+    """Of a comparison or a cross-validation: the runs that it is to have."""
+    num_done: int | None = None
+    """How many of them are done."""
     metrics: Mapping[str, Any]
 
 
@@ -53,8 +59,8 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
     """
     place = next((path for path in (Path(folder), Path("runs") / folder) if path.is_dir()), None)
     if place is None:
-        raise DataError(f"there is no folder '{folder}'\n  runs are made by wf run, below runs/")
-    if _is_single(place):
+        raise _nowhere(folder)
+    if is_run(place):
         found = [_read(place, place.parent)]
     else:
         found = [_read(path, place) for path in _directories(place)]
@@ -70,9 +76,14 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
         click.echo(f"no runs in {place}" if search is None else f"no runs in {place} have '{search}'")
 
 
-def _is_single(folder: Path) -> bool:
-    """Whether a folder is a run with no others in it."""
-    return (folder / "manifest.json").is_file() and (folder / "run.toml").is_file() and not (folder / "fold-1").exists()
+def _nowhere(folder: str) -> DataError:
+    if not Path("runs").is_dir():
+        return DataError(f"there is no folder '{folder}'\n  runs are made by wf run, below runs/")
+    try:
+        RunDirectory.open(folder)
+    except DataError as error:  # with the closest ones
+        return DataError(f"{error}\n  look for a word: wf runs --search {folder}")
+    raise AssertionError  # a run directory is a folder
 
 
 def _directories(folder: Path) -> Iterator[Path]:
@@ -80,7 +91,7 @@ def _directories(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name == LATEST or path.name.startswith(".") or not path.is_dir():
             continue
-        if (path / "manifest.json").is_file():
+        if (path / "manifest.json").is_file() or is_run(path):
             yield path
         else:
             yield from _directories(path)
@@ -88,8 +99,8 @@ def _directories(folder: Path) -> Iterator[Path]:
 
 def _read(path: Path, folder: Path) -> Listed:
     manifest = _manifest(path)
-    within = [run for run in _directories(path) if (run / "run.toml").is_file()]
-    first = _manifest(within[0]) if within else manifest
+    within = [] if is_run(path) else [_manifest(run) for run in _directories(path)]
+    first = within[0] if within else manifest
     components: dict[str, list[str]] = {}
     for component in first.get("components", []):
         components.setdefault(component["kind"], []).append(component["name"])
@@ -103,28 +114,46 @@ def _read(path: Path, folder: Path) -> Listed:
         status=str(manifest.get("status")),
         reason=manifest.get("reason"),
         epochs=manifest.get("epochs"),
-        num_runs=len(within) or None,
+        rows=[str(row["name"]) for row in manifest.get("rows", ())],
+        num_runs=_num_runs(manifest, within),
+        num_done=sum(run.get("status") == "done" for run in within) if within else None,
         metrics=manifest.get("metrics") or {},
         **names,
     )
 
 
+def _num_runs(manifest: Mapping[str, Any], within: Sequence[Mapping[str, Any]]) -> int | None:
+    """The runs that a comparison or a cross-validation is to have; None for a single run."""
+    if manifest.get("kind") == "comparison":
+        return len(manifest.get("rows", ())) * len(manifest.get("repeats", ()))
+    folds = manifest.get("folds")  # their number, and at the end the figures of each
+    return folds if isinstance(folds, int) else len(folds or within) or None
+
+
 def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run; one that cannot be read says that alone."""
+    """The manifest of a run; one that lost files says that alone."""
+    directory = RunDirectory(path)
     try:
-        return RunDirectory(path).manifest
+        manifest = directory.state
     except DataError as error:
         return {"status": "damaged", "reason": str(error)}
+    if is_run(path) and not directory.run_file.is_file():
+        return {**manifest, "status": "damaged", "reason": f"{directory.run_file} is gone"}
+    return manifest
 
 
 def _has(run: Listed, word: str) -> bool:
-    texts = (run.name, run.status, run.dataset, run.model, run.loss, run.optimizer)
+    texts = (run.name, run.status, run.dataset, run.model, run.loss, run.optimizer, *run.rows)
     return any(word.lower() in text.lower() for text in texts if text)
 
 
 def _sorted(ctx: click.Context, found: list[Listed], by: str) -> list[Listed]:
     """The runs that have the figure, the best first, and then the others."""
     known = dict.fromkeys(name for run in found for name in run.metrics)
+    if found and not known:
+        raise UsageError(
+            "none of these runs has figures\n  those of a comparison: wf compare NAME   of the runs in it: wf runs NAME"
+        )
     if found and by not in known:
         raise UsageError(unknown("figure", by, known, of="these runs"))
     registry, name = registry_of(ctx), by.partition("/")[2]
@@ -140,13 +169,24 @@ def _print(found: list[Listed], by: str | None) -> None:
     width = max(len(run.name) for run in found)
     for run in found:
         parts = [getattr(run, kind) for kind in NAMED if getattr(run, kind)]
-        parts += [plural(run.num_runs, "run")] if run.num_runs else []
+        parts += [_progress(run)] if run.num_runs else []
         parts += [plural(run.epochs, "epoch")] if run.epochs is not None else []
-        shown = _figures(run) if by is None else f"{by} {number(run.metrics.get(by))}"
+        shown = (_rows(run) or _figures(run)) if by is None else f"{by} {number(run.metrics.get(by))}"
         if run.status not in ("done", "running") and run.reason:
             shown = run.reason.splitlines()[0]
         click.echo(f"{run.name:<{width}}  {_when(run.started):<16}  {run.status}")
         click.echo(f"{paragraphs('  '.join(filter(None, (', '.join(parts), shown))), indent='    ')}")
+
+
+def _progress(run: Listed) -> str:
+    """``8 runs``, ``3 of 8 runs done``."""
+    runs = plural(run.num_runs or 0, "run")
+    return runs if run.num_done == run.num_runs else f"{run.num_done or 0} of {runs} done"
+
+
+def _rows(run: Listed) -> str:
+    more = f", ... ({len(run.rows)} rows in all)" if len(run.rows) > MAX_ROWS else ""
+    return "; ".join(run.rows[:MAX_ROWS]) + more
 
 
 def _when(started: str | None) -> str:

@@ -11,10 +11,11 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from wf.errors import DataError, UsageError, closest
 from wf.events import Hook
+from wf.lock import LOCK, is_held, refuse_held
 
 if TYPE_CHECKING:
     from wf.loop import Loop
@@ -44,10 +45,8 @@ class RunDirectory:
             raise UsageError(f"'{LATEST}' is another name of the newest run\n  choose another --name")
         try:
             path.mkdir(parents=True)
-        except FileExistsError as error:
-            raise UsageError(
-                f"run directory {path} exists already\n  continue that run: wf resume {path}   or choose another --name"
-            ) from error
+        except FileExistsError:
+            refuse_taken(path)
         except OSError as error:
             raise DataError(
                 f"cannot make run directory {path}: {error.strerror}\n  choose another --run-dir"
@@ -67,9 +66,11 @@ class RunDirectory:
             if (candidate / "manifest.json").is_file():
                 return cls(candidate.resolve() if candidate.name == LATEST else candidate)
         folder = path.parent if path.parent != Path() else Path("runs")
-        known = [entry.parent.name for entry in folder.glob("*/manifest.json")] if folder.is_dir() else []
-        listed = closest(path.name, known) or sorted(known)[-5:]
-        available = f"\n  in {folder}: {', '.join(listed)}" if listed else f"\n  there are no runs in {folder}"
+        found = {entry.parent.name for entry in folder.glob("*/manifest.json")} if folder.is_dir() else set()
+        known = sorted(found - {LATEST})
+        listed = closest(path.name, sorted(found)) or known[-5:]
+        more = f", ... ({len(known)} in all)" if len(known) > len(listed) else ""
+        available = f"\n  in {folder}: {', '.join(listed)}{more}" if listed else f"\n  there are no runs in {folder}"
         raise DataError(f"there is no run directory '{place}'{available}")
 
     @property
@@ -84,6 +85,21 @@ class RunDirectory:
             return dict(json.loads((self.path / "manifest.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{self.path / 'manifest.json'} cannot be read: {error}") from error
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The manifest for a reader: its status is "killed" where it says "running" and no process is at work there."""
+        manifest = self.manifest
+        if manifest.get("status") == "running" and is_held(self.lock_file) is False:
+            manifest = self.manifest  # it may have ended meanwhile
+            if manifest.get("status") == "running":
+                return {**manifest, "status": "killed", "reason": "its process is gone"}
+        return manifest
+
+    @property
+    def lock_file(self) -> Path:
+        """What the process that trains holds a lock of, see `wf.lock`."""
+        return self.path / LOCK
 
     def write_run_file(self, text: str) -> None:
         """Write ``run.toml``."""
@@ -168,6 +184,23 @@ class Recorder(Hook):
                 file.flush()
         except OSError as error:
             raise DataError(f"cannot write {self._metrics.name}: {error.strerror}") from error
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is that of a run, even of one that lost a file; that of several runs is none itself."""
+    return sum((path / name).is_file() for name in ("run.toml", "manifest.json", "metrics.jsonl")) > 1
+
+
+def refuse_taken(path: Path) -> NoReturn:
+    """Refuse a place for a new run where something is.
+
+    Raises:
+        UsageError: With the process that is at work there, if one is.
+    """
+    refuse_held(path)
+    raise UsageError(
+        f"run directory {path} exists already\n  continue that run: wf resume {path}   or choose another --name"
+    )
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from wf.building import Built
 from wf.cadence import Epochs, Every, Steps
 from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
 from wf.hook_failures import HookFailures
+from wf.lock import locked
 from wf.loop import Loop
 from wf.modules import import_module, is_path, message_of
 from wf.protocols import Checkpointer, Stateful, Strategy
@@ -142,26 +143,10 @@ class Experiment:
         Raises:
             DivergedError: When a loss is not finite.
             InterruptedRun: On SIGINT or SIGTERM, after a checkpoint was committed.
+            UsageError: When another process trains in the run directory.
         """
-        state = self._saved_state() if resume else None  # before the directory is touched: it may refuse
-        directory = self._open_directory(resume=resume)
-        self._recorder = Recorder(directory.path if directory else None)
-        self.loop.hooks = (*self._parts.hooks, self._recorder)
-        step = self.loop.progress.step if state is None else state["progress"]["step"]
-        try:
-            self._failures.begin(self.loop, directory, step)
-            with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
-                if state is not None:
-                    self.loop.load_state_dict(state)
-                self.loop.run(self.data, self._until())
-            if received:
-                raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
-        except BaseException as error:
-            self._note_end(directory, status_of(error), message_of(error) or type(error).__name__)
-            raise
-        finally:
-            self._recorder.close()
-        self._note_end(directory, "done", self.loop.stop_reason or f"{self._until_words()} done")
+        with self._held_directory(resume=resume) as directory:
+            self._fit(directory, resume=resume)
         return self
 
     def dry_run(self) -> dict[str, Any]:
@@ -318,16 +303,44 @@ class Experiment:
         unit = "step" if isinstance(until, Steps) else "epoch"
         return f"{until.num} {unit}{'' if until.num == 1 else 's'}"
 
-    def _open_directory(self, *, resume: bool) -> RunDirectory | None:
+    def _fit(self, directory: RunDirectory | None, *, resume: bool) -> None:
+        state = self._saved_state() if resume else None  # before the directory is changed: it may refuse
+        if directory is not None:
+            self._begin(directory, resume=resume)
+        self._recorder = Recorder(directory.path if directory else None)
+        self.loop.hooks = (*self._parts.hooks, self._recorder)
+        step = self.loop.progress.step if state is None else state["progress"]["step"]
+        try:
+            self._failures.begin(self.loop, directory, step)
+            with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
+                if state is not None:
+                    self.loop.load_state_dict(state)
+                self.loop.run(self.data, self._until())
+            if received:
+                raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
+        except BaseException as error:
+            self._note_end(directory, status_of(error), message_of(error) or type(error).__name__)
+            raise
+        finally:
+            self._recorder.close()
+        self._note_end(directory, "done", self.loop.stop_reason or f"{self._until_words()} done")
+
+    @contextmanager
+    def _held_directory(self, *, resume: bool) -> Iterator[RunDirectory | None]:
+        """The run directory, locked; None where this process writes none."""
         if self.run_dir is None or self.strategy.rank != 0:
-            return None
+            yield None
+            return
         directory = RunDirectory.open(self.run_dir) if resume else RunDirectory.create(self.run_dir)
+        with locked(directory.lock_file):
+            yield directory
+
+    def _begin(self, directory: RunDirectory, *, resume: bool) -> None:
         directory.write_run_file(self.run_file())
         length = {"total_steps": self._parts.values["total_steps"], "follow_length": self._follow_length()}
         directory.update_manifest(
             status="running", reason=None, **length, **({} if resume else self._manifest(directory))
         )
-        return directory
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
         files = {file for built in self._parts.all() if (file := _own_file(built))}

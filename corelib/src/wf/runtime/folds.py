@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.lock import locked
 from wf.modules import message_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory
@@ -80,25 +82,28 @@ def cross_validate(
     figures: list[Mapping[str, Any]] = []
     parent: RunDirectory | None = None
     epochs = steps = 0
-    for number in range(1, num_folds + 1):
-        fold = {**plan, "fold": f"{number}/{num_folds}"}
-        place = None if run_dir is None else run_dir / f"fold-{number}"
-        experiment = Experiment(fold, registry, run_dir=place, subfolder=f"fold-{number}", folders=folders, quiet=quiet)
-        assert experiment.run_dir is not None
-        if parent is None:
-            run_dir = experiment.run_dir.parent
-            parent = RunDirectory.create(run_dir)
-            parent.update_manifest(status="running", folds=num_folds)
-        if announce is not None:
-            announce(number, experiment)
-        try:
-            experiment.fit()
-        except BaseException as error:
-            parent.update_manifest(status=status_of(error), reason=f"fold {number}: {message_of(error)}")
-            raise
-        figures.append(dict(experiment.metrics))
-        epochs, steps = experiment.loop.progress.epoch, experiment.loop.progress.step
-    assert parent is not None
-    folds = Folds(parent.path, tuple(figures), epochs, steps)
-    parent.update_manifest(**folds.record(), reason=f"{num_folds} folds done")
-    return folds
+    with ExitStack() as until_done:
+        for number in range(1, num_folds + 1):
+            fold = {**plan, "fold": f"{number}/{num_folds}"}
+            name = f"fold-{number}"
+            place = None if run_dir is None else run_dir / name
+            experiment = Experiment(fold, registry, run_dir=place, subfolder=name, folders=folders, quiet=quiet)
+            assert experiment.run_dir is not None
+            if parent is None:
+                run_dir = experiment.run_dir.parent
+                parent = RunDirectory.create(run_dir)
+                until_done.enter_context(locked(parent.lock_file))
+                parent.update_manifest(status="running", folds=num_folds)
+            if announce is not None:
+                announce(number, experiment)
+            try:
+                experiment.fit()
+            except BaseException as error:
+                parent.update_manifest(status=status_of(error), reason=f"fold {number}: {message_of(error)}")
+                raise
+            figures.append(dict(experiment.metrics))
+            epochs, steps = experiment.loop.progress.epoch, experiment.loop.progress.step
+        assert parent is not None
+        folds = Folds(parent.path, tuple(figures), epochs, steps)
+        parent.update_manifest(**folds.record(), reason=f"{num_folds} folds done")
+        return folds

@@ -1,0 +1,191 @@
+"""A lock on a directory: one process at a time writes there, and one that has died holds nothing.
+
+The operating system keeps the lock of an open file and drops it with the process, however that ends. A forked child,
+such as a dataloader's worker, inherits open files and with them the lock; it closes them at once, so that the lock
+goes with the process that took it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from wf.errors import DataError, UsageError
+
+LOCK = ".lock"
+"""The file in a run directory that is locked; it says who holds it."""
+_PATIENCE_SEC = 0.3
+"""So long it is tried: `is_held` has the lock for an instant, too."""
+
+_held: set[int] = set()
+"""The descriptors of this process's locks."""
+
+
+def _leave_to_the_parent() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
+@contextmanager
+def locked(file: Path, on_wait: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Hold the lock of a file, which is made for it and removed afterwards.
+
+    Where the file system has no locks, that is said in a warning, and nothing is held.
+
+    Args:
+        file: The file, in a directory that is there.
+        on_wait: Told who holds the lock, once; then it is waited for. None refuses instead.
+
+    Raises:
+        UsageError: When another process holds it, and which.
+        DataError: When the file cannot be made.
+    """
+    descriptor = _acquire(file, on_wait)
+    try:
+        yield
+    finally:
+        if descriptor in _held:  # else this is a forked child, and the lock is its parent's
+            if _is_there(descriptor, file):
+                with suppress(OSError):  # somewhere an open file cannot be removed; it holds nothing
+                    file.unlink()
+            _close(descriptor)
+
+
+def is_held(file: Path) -> bool | None:
+    """Whether a process that lives holds the lock of a file; None where that cannot be known."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        return not _take(descriptor, shared=True)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def refuse_held(directory: Path) -> None:
+    """Refuse a run directory in which a process is at work.
+
+    Raises:
+        UsageError: Naming the process.
+    """
+    if is_held(directory / LOCK):
+        raise _in_use(directory / LOCK)
+
+
+def _acquire(file: Path, on_wait: Callable[[str], object] | None) -> int:
+    patience, told = time.monotonic() + _PATIENCE_SEC, False
+    while (descriptor := _try(file)) is None:
+        if time.monotonic() > patience:
+            if on_wait is None:
+                raise _in_use(file)
+            if not told:
+                on_wait(_holder(file))
+                told = True
+        time.sleep(0.02)
+    return descriptor
+
+
+def _try(file: Path) -> int | None:
+    """The descriptor of the locked file; None while another process holds it."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(f"cannot write {file}: {error.strerror}") from error
+    _held.add(descriptor)
+    try:
+        taken = _take(descriptor)
+    except OSError as error:
+        taken = True
+        logging.getLogger("wf").warning(
+            "%s cannot be locked: %s. Nothing keeps a second process from writing there", file.parent, error.strerror
+        )
+    if not taken or not _is_there(descriptor, file):  # or its holder removed it meanwhile
+        _close(descriptor)
+        return None
+    _introduce(descriptor)
+    return descriptor
+
+
+def _introduce(descriptor: int) -> None:
+    """Write who holds the lock, for the messages of others."""
+    import socket  # 4 ms, and only runs need it
+
+    me = {"pid": os.getpid(), "host": socket.gethostname(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    with suppress(OSError):  # a full disk
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(me).encode() + b"\n")
+
+
+def _holder(file: Path) -> str:
+    """``process 4711 on node3, since 2026-11-21 14:23``."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        since = datetime.fromisoformat(found["started"]).astimezone().strftime("%Y-%m-%d %H:%M")
+        return f"process {found['pid']} on {found['host']}, since {since}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _in_use(file: Path) -> UsageError:
+    return UsageError(
+        f"{file.parent} is in use: {_holder(file)}\n  wait until it ends, or choose another directory: --name NAME"
+    )
+
+
+def _is_there(descriptor: int, file: Path) -> bool:
+    """Whether a descriptor is that of the file which now has the name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        return False
+
+
+def _close(descriptor: int) -> None:
+    _held.discard(descriptor)
+    os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(descriptor: int, *, shared: bool = False) -> bool:
+        """Lock an open file; False while another process has it. OSError where the file system has no locks."""
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read: one far behind the text
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EDEADLK):
+                raise
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+else:
+    import fcntl
+
+    def _take(descriptor: int, *, shared: bool = False) -> bool:
+        """Lock an open file; False while another process has it. OSError where the file system has no locks."""
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            return False
+        return True
