@@ -199,6 +199,9 @@ def test_broken_off_and_gone_on(wf: Any, folder: Path, straight: Path, whom: str
         assert begun
         for cell in begun:
             (cell / "mark").touch()
+        (listed,) = wf("runs", "--json").json()
+        assert listed["status"] == {"SIGKILL": "killed", "SIGTERM": "interrupted"}[how]
+        assert (listed["num_runs"], listed["num_done"]) == (4, len(done))
         if how == "SIGTERM":
             assert "wf compare --resume runs/c" in broken.stderr
             assert manifest(folder / "runs/c")["status"] == "interrupted"
@@ -235,7 +238,8 @@ def test_a_run_that_diverges_is_shown_and_the_others_are_trained(wf: Any, folder
     assert re.search(r"my.py:bad, seed 42, 43: diverged: ", result.stdout)
     assert "2/2" in result.stdout
     assert "0/2" in result.stdout
-    assert manifest(folder / "runs/c")["status"] == "failed"
+    state = manifest(folder / "runs/c")
+    assert (state["status"], state["reason"]) == ("diverged", "2 of 6 runs diverged")
     again = wf(*line, "--json")
     assert again.code == 5
     assert again.stderr == "", "a run that diverged is not trained again"
@@ -253,6 +257,7 @@ def test_a_run_that_fails_is_shown_and_tried_again(wf: Any, folder: Path) -> Non
     again = wf(*line)
     assert again.code == 1
     assert "2 of 4 runs were over before" in again.stderr
+    assert manifest(folder / "runs/c")["status"] == "failed"
 
 
 def test_rows_that_cannot_be_built_are_refused_together(wf: Any, folder: Path) -> None:
@@ -260,8 +265,17 @@ def test_rows_that_cannot_be_built_are_refused_together(wf: Any, folder: Path) -
     result = wf("compare", *IRIS, "--vary", "model=linear,nets.py:Broken,net.py:Net", "--name", "c")
     assert result.code == 1
     assert "nets.py:Broken: RuntimeError: boom" in result.stderr
-    assert "net.py:Net: model 'net-net' gives shape [2, 10]" in result.stderr
+    assert result.stderr.count("net.py:Net: model 'net-net' gives shape [2, 10]") == 1
+    *_, told = result.stderr.partition("these rows cannot be trained\n")
+    assert [line for line in told.splitlines() if not line.startswith(("  nets.py", "  net.py", "    "))] == []
+    assert result.stderr.count("gives shape") == 1
     assert not (folder / "runs").exists()
+
+
+def test_why_a_row_cannot_be_trained_is_said_once(wf: Any, folder: Path) -> None:
+    result = wf("compare", *IRIS, "--vary", "model=linear,net.py:Net", "--quiet")
+    assert result.code == 2
+    assert result.stderr.startswith("wf: these rows cannot be trained\n  net.py:Net: model 'net-net' gives shape")
 
 
 def test_variants(wf: Any, folder: Path) -> None:
@@ -287,6 +301,10 @@ def test_dry_run_writes_nothing(compare: Compare, folder: Path) -> None:
     result = compare("--dry-run")
     assert result.stdout.splitlines()[:2] == ["adam", "sgd"]
     assert "4 runs" in result.stderr
+    record = compare("--dry-run", "--json", "--quiet").json()
+    assert (record["status"], record["directory"]) == ("dry-run", None)
+    assert [row["settings"] for row in record["rows"]] == [{"optimizer": "adam"}, {"optimizer": "sgd"}]
+    assert record["rows"][0]["runs"] == [{"repeat": "seed 42"}, {"repeat": "seed 43"}]
     assert not (folder / "runs").exists()
 
 
@@ -345,6 +363,7 @@ def test_losses_of_different_functions_are_refused_before_anything_is_trained(wf
         (["--vary", "epochs=1,2", "--epochs", "3"], ["both --epochs and --vary epochs"]),
         (["--vary", "optimizer.lr=1,2", "--optimizer.lr", "3"], ["both --optimizer.lr and --vary"]),
         (["--vary", "dataset=iris,wine"], ["different data"]),
+        (["--dataset", "iris", "--vary", "metric=accuracy,f1"], ["'accuracy' and 'f1' differ in their metrics alone"]),
         (["--vary", "optimizer=adam,sgd", "--by", "validation/acc"], ["did you mean 'validation/accuracy'"]),
         (["--vary", "optimizer=adam,sgd", "--repeats", "0"], ["--repeats must be a whole number from 1 on"]),
         (["--vary", "optimizer=adam,sgd", "--jobs", "two"], ["--jobs must be a whole number"]),
@@ -373,7 +392,8 @@ def test_a_damaged_run_is_told_and_trained_again(compare: Compare, wf: Any, fold
     before = wf("compare", "c")
     (trained / "adam/seed-43/manifest.json").write_text('{"status"')
     shown = wf("compare", "c")
-    assert shown.code == 0
+    assert shown.code == 4
+    assert "unknown: of 'adam' only 1 of 2 runs are there." in shown.stdout
     assert "adam, seed 43: damaged: runs/c/adam/seed-43/manifest.json cannot be read" in shown.stdout
     assert "1 of 4 runs are not over; train them: wf compare --resume runs/c" in shown.stdout
     again = compare()
@@ -393,6 +413,37 @@ def test_a_damaged_run_is_told_and_trained_again(compare: Compare, wf: Any, fold
         assert word in refused.stderr
     file.write_text(text.replace('"figures"', '"figs"'))
     assert "damaged: figures missing" in compare(code=4).stderr
+
+
+def test_a_run_that_is_gone_is_told_and_trained_again(wf: Any, folder: Path, trained: Path) -> None:
+    before = wf("compare", "c")
+    shutil.rmtree(trained / "sgd/seed-42")
+    shown = wf("compare", "c", "--json")
+    assert shown.code == 4
+    row = shown.json()["rows"][1]
+    assert [run["status"] for run in row["runs"]] == ["missing", "done"]
+    assert row["difference"]["verdict"] == "unknown"
+    assert "of 'sgd' only 1 of 2 runs are there" in row["difference"]["why"]
+    assert "1 of 4 runs are not over" in shown.json()["notes"][0]
+    again = wf("compare", "--resume", "c")
+    assert again.code == 0
+    assert figures(again.stdout) == figures(before.stdout)
+
+
+def test_a_row_that_lost_its_run_file_is_told(wf: Any, folder: Path, trained: Path) -> None:
+    (trained / "sgd/run.toml").unlink()
+    for line in (["c"], ["--resume", "c"]):
+        refused = wf("compare", *line)
+        assert refused.code == 4
+        assert "runs/c/sgd/run.toml is gone, which said what row 'sgd' is" in refused.stderr
+        assert "wf compare runs/c/*/ " in refused.stderr
+    rows = (trained / "adam", trained / "sgd")
+    assert wf("compare", *rows).code == 0
+    (trained / "sgd/seed-42/run.toml").unlink()
+    for places in (rows, (trained / "adam/seed-42", trained / "sgd/seed-42")):
+        refused = wf("compare", *places)
+        assert refused.code == 4
+        assert "sgd/seed-42/run.toml is gone" in refused.stderr
 
 
 def figures(text: str) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wf_compare.comparison import Planned, Request
     from wf_compare.study import Study
     from wf_compare.table import Table
+    from wf_compare.training import Setting
 
 ALWAYS = ("by", "quiet", "as_json")
 """The options that every form of the command takes."""
@@ -70,7 +71,7 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
     in RUN.toml a row each; every other option is as of wf run and holds for all rows. Each row is trained with every
     seed, and differences to the first row are paired by seed. The same command again goes on where it was: what is
     finished is not trained again. With RUN ... nothing is trained: the rows are made of those runs. Exit code 5 when a
-    run diverged, and that of the run when one failed; the others are trained and shown all the same.
+    run diverged, that of the run when one failed, 4 when one is lost; the others are trained and shown all the same.
     """
     from wf_compare.text import to_text
 
@@ -87,7 +88,7 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
     else:
         if len(places) > 1:
             raise UsageError("give one run file, or finished runs; each --vary or [[variant]] makes rows of the file")
-        found = _train(ctx, files[0] if files else None, options, quiet=quiet)
+        found = _train(ctx, files[0] if files else None, options, quiet=quiet, as_json=as_json)
         if found is None:
             return 0
         table = found
@@ -101,9 +102,11 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
     return exit_code(table)
 
 
-def _train(ctx: click.Context, run_file: str | None, options: dict[str, Any], *, quiet: bool) -> Table | None:
+def _train(
+    ctx: click.Context, run_file: str | None, options: dict[str, Any], *, quiet: bool, as_json: bool
+) -> Table | None:
     """Make the rows, and train them; None for a dry run."""
-    from wf_compare.comparison import plan_rows
+    from wf_compare.comparison import make_study, plan_rows
     from wf_compare.study import Study, default_name, digest_of
 
     base, variants, folders = read_variants(Path(run_file)) if run_file else ({}, [], ())
@@ -119,26 +122,25 @@ def _train(ctx: click.Context, run_file: str | None, options: dict[str, Any], *,
         raise UsageError(f"{path} is a comparison of other rows\n  choose another --name")
     say = _say(quiet=quiet)
     if study is None or options["dry_run"]:
-        study = _begin(ctx, path, planned, names, folders, request, registry, say, write=not options["dry_run"])
-    if study is None:
-        return None
+        trials, setting = _try_out(ctx, path, planned, names, folders, request, say)
+        if options["dry_run"]:
+            _report_dry_run(planned, request, as_json=as_json)
+            return None
+        study = make_study(path, planned, trials, setting, request, registry)
     return _go_on(study, registry, request, say)
 
 
-def _begin(
+def _try_out(
     ctx: click.Context,
     path: Path,
     planned: Sequence[Planned],
     plugins: Sequence[str],
     folders: Sequence[Path],
     request: Request,
-    registry: Registry,
     say: Any,
-    *,
-    write: bool,
-) -> Study | None:
-    """Try out the rows, and make the directory unless it is a dry run."""
-    from wf_compare.comparison import make_study, try_rows
+) -> tuple[list[Any], Setting]:
+    """Build the rows; gives what that showed, and what their processes have in common."""
+    from wf_compare.comparison import try_rows
     from wf_compare.training import Setting
 
     everywhere = everywhere_of(ctx)
@@ -151,10 +153,18 @@ def _begin(
         raise
     total = len(planned) * len(request.repeats)
     say(f"{plural(len(planned), 'row')}, {plural(len(request.repeats), 'repeat')}: {plural(total, 'run')} in {path}")
-    if not write:
+    return trials, setting
+
+
+def _report_dry_run(planned: Sequence[Planned], request: Request, *, as_json: bool) -> None:
+    from wf_compare.study import name_of_repeat
+
+    if not as_json:
         click.echo("\n".join([*(row.name for row in planned), "", "dry run: every row was built; nothing was written"]))
-        return None
-    return make_study(path, planned, trials, setting, request, registry)
+        return
+    runs = [{"repeat": name_of_repeat(repeat)} for repeat in request.repeats]
+    rows = [{"name": row.name, "settings": dict(row.settings), "runs": runs} for row in planned]
+    print_json({"directory": None, "status": "dry-run", "jobs": request.jobs, "rows": rows})
 
 
 def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> Table:

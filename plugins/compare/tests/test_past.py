@@ -56,6 +56,13 @@ def test_runs_that_differ_in_the_seed_are_repeats(make: Any) -> None:
             [{"optimizer": {"use": "sgd", "lr": 0.1}}, {}, {"optimizer": {"use": "adam", "lr": 0.1}}],
             ["sgd", "adam, lr 0.001", "adam, lr 0.1"],
         ),
+        (
+            [
+                {"transform": [], "dataset": {"use": "iris"}},
+                {"transform": [{"use": "scale"}], "dataset": {"use": "wine"}, "epochs": 5},
+            ],
+            ["iris, no transform, epochs 3", "wine, scale, epochs 5"],
+        ),
         ([{}, {"hook": [{"use": "early-stopping", "patience": 3}]}], ["ce, adam", "early-stopping"]),
     ],
 )
@@ -80,6 +87,23 @@ def test_other_code_of_the_same_name_is_another_row(make: Any) -> None:
     names = [make("a"), make("b", seed=43)]
     RunDirectory(Path("runs/b")).update_manifest(code=[{"file": "net.py", "sha256": "1f"}])
     assert len(rows_of(names)) == 2
+
+
+def test_rows_that_differ_in_metrics_alone_are_refused(make: Any) -> None:
+    both = [{"use": "accuracy"}, {"use": "f1"}]
+    with pytest.raises(UsageError, match="runs/a and runs/b differ in their metrics alone"):
+        rows_of([make("a"), make("b", metric=both, seed=43)])
+    watched = [make("d", metric=both, monitor="validation/f1"), make("e", monitor="validation/accuracy")]
+    assert len(rows_of(watched)) == 2
+
+
+def test_a_run_that_lost_a_file_is_told(make: Any) -> None:
+    for name in ("all/a", "all/b"):
+        make(name, seed=ord(name[-1]))
+        (Path("runs") / name / "metrics.jsonl").touch()
+    (Path("runs/all/b") / "run.toml").unlink()
+    with pytest.raises(DataError, match=r"runs/all/b/run.toml is gone"):
+        rows_of(["all"])
 
 
 def test_where_there_is_no_run(make: Any) -> None:

@@ -198,6 +198,21 @@ def test_what_is_not_over_is_told() -> None:
     assert "1 of 3 runs failed; try them again: wf compare --resume runs/x" in text
 
 
+@pytest.mark.parametrize("status", ["running", "killed", "interrupted", "not started", "missing", "damaged"])
+def test_a_row_without_all_of_its_runs_gets_no_verdict(status: str) -> None:
+    values = [0.1, 0.12, 0.11]
+    short = with_run(make_row("b", [value + 0.5 for value in values[:2]]), make_run(44, None, status))
+    for rows in ([make_row("a", values), short], [short, make_row("a", values)]):
+        found = make_table(rows, BY, True).lines[1].difference
+        assert found is not None
+        assert (found.verdict, found.why) == ("unknown", "of 'b' only 2 of 3 runs are there")
+
+
+def test_fewer_pairs_than_repeats_are_said() -> None:
+    table = make_table([make_row("a", [0.1, 0.2, 0.3]), make_row("b", [0.5, 0.7], first=43)], BY, True)
+    assert table.notes == ["'b' has 2 repeats and 'a' 3: the difference is over the 2 in common."]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_damaged_run_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)

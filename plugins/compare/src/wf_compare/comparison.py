@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
+from wf.lock import LOCK, locked
 from wf.plan import prepare
 from wf.registry import Registry
 from wf.runfile import RunFile, check
@@ -26,8 +25,8 @@ from wf_compare.results import (
     larger_is_better,
     read_run,
 )
-from wf_compare.study import Cell, Study, digest_of, hashes_of, versions_of
-from wf_compare.table import Table, exit_code, make_table
+from wf_compare.study import OVER, Cell, Study, digest_of, hashes_of, versions_of
+from wf_compare.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
 
 Say = Callable[[str], None]
@@ -141,19 +140,15 @@ def go_on(study: Study, registry: Registry, request: Request, say: Say) -> Table
         UsageError: When what trains it is not what it was begun with.
         InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
     """
-    lock = FileLock(study.path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another wf compare is at work in {study.path}; waiting for it")
-        lock.acquire()
-    with lock:
+    with locked(study.path / LOCK, lambda who: say(f"{study.path} is in use: {who}; waiting for it")):
         by = figure_of(study, request)
-        study.update(by=by, **({"repeats": list(request.repeats)} if request.repeats else {}))
-        missing = [cell for cell in study.cells() if read_run(cell.place, cell.repeat).status not in FINAL]
+        repeats = list(request.repeats) or study.manifest["repeats"]
+        missing = [cell for cell in study.cells(repeats) if read_run(cell.place, cell.repeat).status not in FINAL]
+        if missing:
+            _check_unchanged(study, registry)
+        study.update(by=by, repeats=repeats, **({"status": "running", "reason": None} if missing else {}))
         try:
             if missing:
-                _check_unchanged(study, registry)
                 _train(study, missing, request, by, say)
         except InterruptedRun as error:
             study.update(status="interrupted", reason=str(error))
@@ -165,10 +160,11 @@ def finish(study: Study, registry: Registry, by: str) -> Table:
     """Judge a comparison as far as it is, and write its table."""
     rows = study.rows()
     table = make_table(rows, by, larger_is_better(by, registry), study.path, study.manifest["jobs"])
-    over = all(run.status in (*FINAL, "failed") for row in rows for run in row.runs)
-    if over:
-        ended = datetime.now(UTC).isoformat(timespec="seconds")
-        study.update(status="failed" if exit_code(table) else "done", reason=None, ended=ended)
+    states = [run.status for row in rows for run in row.runs]
+    if all(state in OVER for state in states):
+        worst = max(states, key=OVER.index)
+        reason = None if worst == "done" else f"{states.count(worst)} of {len(states)} runs {worst}"
+        study.update(status=worst, reason=reason, ended=datetime.now(UTC).isoformat(timespec="seconds"))
     study.write_table(table)
     return table
 
@@ -208,7 +204,6 @@ def _train(study: Study, cells: Sequence[Cell], request: Request, by: str, say: 
     for document in study.documents():
         setting.prepare(document)  # their processes begin with what that reads
     failures, total = dict(manifest["failures"]), len(list(study.cells()))
-    study.update(status="running", reason=None)
     number, by_key = total - len(cells), {study.key(cell): cell for cell in cells}
     if number:
         say(f"{number} of {total} runs were over before")
@@ -265,7 +260,8 @@ def _refuse_broken(rows: Sequence[Planned], trials: Sequence[Any]) -> None:
         kinds: dict[int, type[WfError]] = {2: UsageError, 3: PluginError, 4: DataError}
         told = dict.fromkeys(trial.error for _, trial in broken)
         lines = [f"{', '.join(name for name, trial in broken if trial.error == error)}: {error}" for error in told]
-        raise kinds.get(broken[0][1].exit_code, WfError)("\n  ".join(["these rows cannot be trained", *lines]))
+        text = "\n".join(["these rows cannot be trained", *lines]).replace("\n", "\n  ")
+        raise kinds.get(broken[0][1].exit_code, WfError)(text)
 
 
 def _common(figures: Any) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from wf.component import KINDS, MANY
 from wf.errors import DataError, UsageError
-from wf.rundir import RunDirectory
+from wf.rundir import RunDirectory, is_run
 from wf.runfile import RunFile, load
-from wf_compare.results import Row, read_run
+from wf_compare.results import Row, read_run, same_but_for_metrics, what_trains
 from wf_compare.study import name_of_repeat
 
 REPEATED = ("seed", "fold")
@@ -27,15 +27,18 @@ def rows_of(places: Sequence[str]) -> list[Row]:
         places: Run directories, or folders of several, such as that of a cross-validation; names below ``runs/`` too.
 
     Raises:
-        DataError: Where there is no run.
-        UsageError: For a run that is there twice.
+        DataError: Where there is no run, or only parts of one.
+        UsageError: For a run that is there twice, and for rows that are trained alike.
     """
     groups: dict[str, list[Found]] = {}
+    trained: dict[str, tuple[str, Path]] = {}
     for path in (path for place in places for path in _runs_at(place)):
-        document = load(path / "run.toml")
-        code = RunDirectory(path).manifest.get("code")
-        key = json.dumps([_without(document, REPEATED), code], sort_keys=True, default=str)
+        document, code = _document(path), RunDirectory(path).manifest.get("code")
+        key, same = (_key(_without(kept, REPEATED), code) for kept in (document, what_trains(document)))
         groups.setdefault(key, []).append((path, document))
+        other, first = trained.setdefault(same, (key, path))
+        if other != key:
+            raise same_but_for_metrics(f"{first} and {path}")
     documents = [members[0][1] for members in groups.values()]
     return [
         Row(
@@ -54,14 +57,29 @@ def _runs_at(place: str) -> Iterator[Path]:
     if path is None:
         RunDirectory.open(place)  # raises, naming the closest
         return
-    if (path / "run.toml").is_file() and (path / "manifest.json").is_file():
+    if is_run(path):
         yield path.resolve() if path.is_symlink() else path
         return
-    below = sorted(file.parent for file in path.glob("**/run.toml") if (file.parent / "manifest.json").is_file())
+    below = sorted(folder for folder in path.glob("**/") if is_run(folder))
     found = [run for run in below if not any(parent.is_symlink() for parent in (run, *run.parents))]
     if not found:
         raise DataError(f"there are no runs in {path}")
     yield from found
+
+
+def _document(path: Path) -> RunFile:
+    """The run file of a run.
+
+    Raises:
+        DataError: When it is gone.
+    """
+    if not (path / "run.toml").is_file():
+        raise DataError(f"{path / 'run.toml'} is gone, which said what this run is\n  leave the run out")
+    return load(path / "run.toml")
+
+
+def _key(document: Mapping[str, Any], code: Any) -> str:
+    return json.dumps([document, code], sort_keys=True, default=str)
 
 
 def _by_repeat(members: Sequence[Found]) -> dict[str, Path]:
@@ -82,12 +100,26 @@ def _names(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, 
     flat = [dict(_flatten(_without(document, REPEATED))) for document in documents]
     keys = dict.fromkeys(key for row in flat for key in row)
     varying = [key for key in keys if len({json.dumps(row.get(key), default=str) for row in flat}) > 1]
+    varying.sort(key=_rank)
     found = []
     for row in flat:
         settings = {key: row[key] for key in varying if key in row and _matters(key, row, flat)}
-        words = [str(value) if key in KINDS else f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()]
+        words = [_words(key, value) for key, value in settings.items()]
         found.append((", ".join(words) or f"{row['loss']}, {row.get('optimizer', row['trainer'])}", settings))
     return found
+
+
+def _rank(key: str) -> int:
+    """Components come first, in the order of the kinds, each followed by its options."""
+    kind = key.partition(".")[0]
+    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
+
+
+def _words(key: str, value: Any) -> str:
+    """``adam``, ``no transform``, ``lr 0.1``."""
+    if key in KINDS:
+        return str(value) or f"no {key}"
+    return f"{key.rpartition('.')[2]} {value}"
 
 
 def _matters(key: str, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:

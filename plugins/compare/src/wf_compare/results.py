@@ -9,12 +9,14 @@ from typing import Any
 
 from wf.errors import DataError, DivergedError, UsageError, unknown
 from wf.registry import Registry
-from wf.rundir import RunDirectory, read_records
+from wf.rundir import RunDirectory, is_run, read_records
 from wf.runfile import RunFile
 from wf.traits import MetricTraits
 
 FINAL = ("done", "diverged")
 """The states of a run that is not trained again."""
+LOST = ("damaged", "missing")
+"""Those of a run that was trained and of which nothing can be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Run:
     """What it is paired by: ``seed 42``."""
     place: Path
     status: str
-    """``done``, ``diverged``, ``failed``, ``interrupted``, ``running``, ``not started`` or ``damaged``."""
+    """``done``, ``diverged``, ``failed``, ``interrupted``, ``running``, ``killed``, ``not started``, or of `LOST`."""
     reason: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     samples: Mapping[str, int] = field(default_factory=dict)
@@ -50,24 +52,28 @@ class Row:
     runs: tuple[Run, ...]
 
 
-def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None) -> Run:
+def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None, *, over: bool = False) -> Run:
     """What the directory of a run says.
 
     Args:
         place: The directory, which need not be there.
         repeat: What the run is paired by.
         failure: ``reason`` and ``exit_code`` of a run that failed, where its directory cannot say it.
+        over: Whether it was trained, so that its directory must be there.
     """
     manifest: dict[str, Any] = {"status": "not started"}
+    if over:
+        manifest = {"status": "missing", "reason": f"{place} is gone"}
     try:
-        if (place / "manifest.json").is_file():
-            manifest = RunDirectory(place).manifest
+        if (place / "manifest.json").is_file() or is_run(place):
+            manifest = RunDirectory(place).state
     except DataError as error:
         manifest = {"reason": str(error)}
     status, reason = str(manifest.get("status", "damaged")), manifest.get("reason")
     if failure is not None and status not in FINAL:
         status, reason = "failed", failure["reason"]
-    code = {"diverged": DivergedError.exit_code, "failed": (failure or {}).get("exit_code", 1)}.get(status, 0)
+    codes = {"diverged": DivergedError.exit_code, "failed": (failure or {}).get("exit_code", 1)}
+    code = codes.get(status, DataError.exit_code if status in LOST else 0)
     return Run(
         repeat=repeat,
         place=place,
@@ -162,6 +168,24 @@ def check_different(documents: Sequence[Mapping[str, Any]], names: Sequence[str]
             raise UsageError(
                 f"rows '{names[first]}' and '{names[number]}' are the same run: everything in them is equal"
             )
+    trained = [what_trains(document) for document in documents]
+    for number, one in enumerate(trained):
+        if (first := trained.index(one)) < number:
+            raise same_but_for_metrics(f"rows '{names[first]}' and '{names[number]}'")
+
+
+def what_trains(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run file has a part in the training: all but the metrics that nothing looks at meanwhile."""
+    monitor = str(document.get("monitor")).partition("/")[2]
+    return {**document, "metric": [table for table in document.get("metric", []) if table["use"] == monitor]}
+
+
+def same_but_for_metrics(which: str) -> UsageError:
+    """The error for rows that differ in what they are measured with alone."""
+    return UsageError(
+        f"{which} differ in their metrics alone, and would be trained alike\n"
+        "  give one row all of the metrics: --metric A --metric B"
+    )
 
 
 def check_same_data(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:

@@ -40,6 +40,8 @@ KIND = "comparison"
 """The manifest's ``kind``."""
 SCHEMA = 1
 """The version of the layout and of the manifest."""
+OVER = ("done", "diverged", "failed")
+"""Its states when every run is over, the worse the later."""
 NEEDED = {"status", "rows", "repeats", "failures", "figures", "by", "jobs", "digest", "versions", "code"} | {
     "plugins",
     "only_builtin",
@@ -142,24 +144,29 @@ class Study:
         if found.get("schema") != SCHEMA:
             raise DataError(
                 f"{self.path} has layout {found.get('schema')} and this wf-compare reads layout {SCHEMA}\n"
-                f"  compare its runs: wf compare {self.path}/*/*/   or begin a new comparison: --name NAME"
+                f"  {self._instead}"
             )
         if not found.keys() >= NEEDED:
             missing = ", ".join(sorted(NEEDED - found.keys()))
-            raise DataError(
-                f"{self.path / 'manifest.json'} is damaged: {missing} missing\n"
-                f"  compare its runs: wf compare {self.path}/*/*/   or begin a new comparison: --name NAME"
-            )
+            raise DataError(f"{self.path / 'manifest.json'} is damaged: {missing} missing\n  {self._instead}")
         return found
+
+    @property
+    def _instead(self) -> str:
+        return f"compare its runs: wf compare {self.path}/*/   or begin a new comparison: --name NAME"
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest."""
         self._directory.update_manifest(**fields)
 
-    def cells(self) -> Iterator[Cell]:
-        """Every run, repeat after repeat, so that one that is cut short has whole repeats."""
+    def cells(self, repeats: Sequence[Mapping[str, Any]] | None = None) -> Iterator[Cell]:
+        """Every run, repeat after repeat, so that one that is cut short has whole repeats.
+
+        Args:
+            repeats: Other ones than it has.
+        """
         manifest = self.manifest
-        for repeat in manifest["repeats"]:
+        for repeat in manifest["repeats"] if repeats is None else repeats:
             for number, row in enumerate(manifest["rows"]):
                 name = name_of_repeat(repeat)
                 folder = self.path / row["folder"]
@@ -173,7 +180,14 @@ class Study:
                 )
 
     def documents(self) -> list[RunFile]:
-        """The rows' resolved run files."""
+        """The rows' resolved run files.
+
+        Raises:
+            DataError: When one is gone.
+        """
+        for row in self.manifest["rows"]:
+            if not (file := self.path / row["folder"] / "run.toml").is_file():
+                raise DataError(f"{file} is gone, which said what row '{row['name']}' is\n  {self._instead}")
         return [load(self.path / row["folder"] / "run.toml") for row in self.manifest["rows"]]
 
     def rows(self) -> list[Row]:
@@ -186,7 +200,7 @@ class Study:
                 settings=row["settings"],
                 document=document,
                 runs=tuple(
-                    read_run(cell.place, cell.repeat, failures.get(self.key(cell)))
+                    read_run(cell.place, cell.repeat, failures.get(self.key(cell)), over=manifest["status"] in OVER)
                     for cell in cells
                     if cell.row == number
                 ),

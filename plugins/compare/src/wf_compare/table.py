@@ -12,7 +12,6 @@ from wf.errors import DivergedError, UsageError
 from wf_compare.results import FINAL, Row, Run, what_differs, why_unpaired
 from wf_compare.statistics import CONFIDENCE, Difference, Estimate, difference, estimate, together
 
-LOST = ("diverged", "failed")
 METHOD = "Student t over the repeats; differences are paired; verdicts hold for all differences together (Holm)"
 
 
@@ -56,7 +55,18 @@ class Table:
             notes.append(f"{missing} of {len(runs)} runs are not over{self._go_on('train them')}.")
         if failed := sum(run.status == "failed" for run in runs):
             notes.append(f"{failed} of {len(runs)} runs failed{self._go_on('try them again')}.")
-        return notes
+        return [*notes, *filter(None, map(self._unpaired_repeats, self.lines))]
+
+    def _unpaired_repeats(self, line: Line) -> str | None:
+        """That a row was not trained with the repeats of the first one."""
+        first = self.lines[0].row
+        mine, theirs = ({run.repeat for run in row.runs} for row in (line.row, first))
+        if line.difference is None or mine == theirs:
+            return None
+        return (
+            f"'{line.row.name}' has {len(mine)} repeats and '{first.name}' {len(theirs)}: "
+            f"the difference is over the {len(mine & theirs)} in common."
+        )
 
     def _go_on(self, what: str) -> str:
         return "" if self.place is None else f"; {what}: wf compare --resume {self.place}"
@@ -131,11 +141,19 @@ def _difference(row: Row, reference: Row, by: str, larger_is_better: bool | None
         return why or "no pair of runs is done"
     pairs = [mine[repeat] for repeat in common], [theirs[repeat] for repeat in common]
     found = difference(*pairs, larger_is_better=larger_is_better)
-    lost = next((one for one in (row, reference) if any(run.status in LOST for run in one.runs)), None)
-    if lost is None:
-        return found
-    why = f"of '{lost.name}' not all runs ended well, and those that did are no fair sample"
-    return Difference(estimate=found.estimate, verdict="unknown", why=why)
+    why = next((why for one in (row, reference) if (why := _why_incomplete(one, by))), None)
+    return found if why is None else Difference(estimate=found.estimate, verdict="unknown", why=why)
+
+
+def _why_incomplete(row: Row, by: str) -> str | None:
+    """Why the figures that a row has say nothing of it; None where no run lacks one."""
+    having = _values(row, by)
+    states = {run.status for run in row.runs if run.repeat not in having}
+    if not states:
+        return None
+    if states & {"diverged", "failed", "done"}:
+        return f"of '{row.name}' not all runs ended well, and those that did are no fair sample"
+    return f"of '{row.name}' only {len(having)} of {len(row.runs)} runs are there"
 
 
 def _what_became(run: Run, by: str) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from wf.api import read
 from wf.errors import DataError, WfError
+from wf.lock import locked, refuse_held
 from wf.modules import describe
 from wf.plan import prepare
 from wf.registry import Registry
@@ -92,7 +92,10 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
     try:
         ready, registry = setting.prepare(plan)
         experiment = Experiment(ready, registry, save=False, folders=setting.folders, quiet=True)
+    except WfError as error:
+        return Trial(error=_words(error), exit_code=error.exit_code)
     except Exception as error:
+        traceback.print_exception(error)
         return Trial(error=_words(error), exit_code=_exit_code(error))
     names = ["loss", *(str(table["use"]) for table in experiment.plan["metric"])]
     return Trial(
@@ -117,7 +120,7 @@ def train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Sett
     _end_with_the_parent()
     setting.divide_threads()
     before = set(sys.modules)
-    with FileLock(place.with_name(f".{place.name}.lock")):  # a process whose parent was killed may still hold it
+    with locked(place.with_name(f".{place.name}.lock"), _wait):  # a process whose parent was killed may still hold it
         outcome = _train(run_file, changes, place, setting)
     with suppress(OSError):  # a full disk
         sys.stdout.flush()
@@ -134,6 +137,7 @@ def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Set
     if before in FINAL:
         return Outcome(status=before)
     try:
+        refuse_held(place)  # somebody may go on with this run alone
         if before == "damaged":
             shutil.rmtree(place)
         document, folders = read(run_file)
@@ -159,18 +163,22 @@ def _can_go_on(experiment: Experiment, place: Path) -> bool:
 
 
 def _explain(error: BaseException) -> Outcome:
-    """How a run ended that raised an error."""
+    """How a run ended that raised an error, which is told in its log."""
+    with suppress(OSError):  # a full disk
+        if isinstance(error, WfError):
+            print(_words(error), file=sys.stderr)
+        else:
+            traceback.print_exception(error)
     return Outcome(status=status_of(error), reason=_words(error).partition("\n")[0], exit_code=_exit_code(error))
 
 
 def _words(error: BaseException) -> str:
-    """An error in words; what wf did not foresee leaves its traceback on standard error."""
-    with suppress(OSError):  # a full disk
-        if isinstance(error, WfError):
-            print(error, file=sys.stderr)
-        else:
-            traceback.print_exception(error)
-    return str(error) if isinstance(error, WfError) else describe(error)
+    message = str(error) if isinstance(error, WfError) else describe(error)
+    return "\n  ".join([message, *getattr(error, "__notes__", [])])
+
+
+def _wait(_who: str) -> None:
+    """It will soon be over: it stops where its parent is gone."""
 
 
 def _exit_code(error: BaseException) -> int:
