@@ -145,7 +145,7 @@ def _holder(file: Path) -> str:
 
 def _in_use(file: Path) -> UsageError:
     return UsageError(
-        f"{file.parent} is in use: {_holder(file)}\n  wait until it ends, or choose another directory: --name NAME"
+        f"{file.parent} is in use: {_holder(file)}\n  wait until it ends, or train elsewhere: wf run --name NAME"
     )
 
 
