@@ -6,6 +6,7 @@ import gc
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wf import Epochs, Every, Hook, Loop, Steps
-from wf.errors import DataError, DivergedError, UsageError
+from wf.errors import DataError, DivergedError, SaveError, UsageError
 from wf.events import EVENTS
 from wf.feed import PlainBatch
 
@@ -556,6 +557,152 @@ def test_a_loss_that_is_not_finite_is_told_before_the_commit() -> None:
     with pytest.raises(DivergedError):
         Loop(Diverging(), None, checkpointer, [Guard()], checkpoint_every=Every(1, "steps")).run(Data(), Epochs(1))
     assert list(checkpointer.saved) == [1, 2]
+
+
+class Writer(Checkpointer):
+    """Writes in the background: a checkpoint is done when `finish` is called, or else when it is waited for."""
+
+    def __init__(self, *failing: int) -> None:
+        super().__init__()
+        self.failing, self.writing = failing, 0
+        self.max_writing = 0
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Any:
+        self.writing += 1
+        self.max_writing = max(self.writing, self.max_writing)
+        self._commit = lambda: super(Writer, self).save(state, progress, metrics)
+        self.future = _Lazy(self)
+        return self.future
+
+    def finish(self) -> None:
+        self.writing -= 1
+        place, number = self._commit(), len(self.order)
+        if number in self.failing:
+            self.future.set_exception(SaveError(f"save {number} failed"))
+        else:
+            self.future.set_result(place)
+
+
+class _Lazy(Future[str]):
+    """A future that finishes when it is waited for."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def result(self, timeout: float | None = None) -> str:
+        if not self.done():
+            self._writer.finish()
+        return super().result(timeout)
+
+
+class FinishAt:
+    """Lets the checkpoint be finished in a step."""
+
+    def __init__(self, writer: Writer, step: int) -> None:
+        self.writer, self.step = writer, step
+
+    def on_step_end(self, run: Loop) -> None:
+        if run.progress.step == self.step:
+            self.writer.finish()
+
+
+def write_in_background(writer: Writer, *hooks: Any, **settings: Any) -> tuple[Log, Loop]:
+    log, every = Log(), Every(3, "steps")
+    loop = Loop(Trainer(), None, writer, [*hooks, log], checkpoint_every=every, **settings)
+    return log, loop
+
+
+def committed(log: Log) -> list[tuple[int, str]]:
+    """After which step which checkpoint was told of."""
+    return [(event[3], event[5]) for event in log.events if event[0] == "on_checkpoint_end"]
+
+
+def test_a_checkpoint_is_told_of_at_the_first_step_after_it_is_durable() -> None:
+    writer = Writer()
+    log, loop = write_in_background(writer, FinishAt(writer, 5))
+    loop.run(Data(10), Epochs(1))
+    assert committed(log) == [(5, "step-3"), (9, "step-6"), (10, "step-9"), (10, "step-10")]
+    assert writer.max_writing == 1
+
+
+def test_no_save_is_missed_by_a_pause_that_was_being_set() -> None:
+    """A save that is done before the next pause is set, as a small one is, is told of after the next step."""
+    writer = Writer()
+    writer.save = lambda *args: (Writer.save(writer, *args), writer.finish())[0]  # type: ignore[method-assign,func-returns-value]
+    log, loop = write_in_background(writer)
+    loop.run(Data(10), Epochs(1))
+    assert committed(log) == [(4, "step-3"), (7, "step-6"), (10, "step-9"), (10, "step-10")]
+
+
+@pytest.mark.parametrize("step", [4, 20])
+def test_a_save_that_failed_ends_the_run_at_the_next_step(step: int) -> None:
+    writer = Writer(1)
+    log, loop = write_in_background(writer, FinishAt(writer, step))
+    with pytest.raises(SaveError, match="save 1 failed"):
+        loop.run(Data(10), Epochs(1))
+    assert loop.progress.step == min(step, 6)
+    assert committed(log) == []
+
+
+def test_a_run_that_goes_on_after_a_failed_save_tries_again_when_the_next_is_due() -> None:
+    writer, failed = Writer(1), []
+    log, loop = write_in_background(
+        writer, save_failed=lambda run, error: not failed.append((run.progress.step, str(error)))
+    )
+    loop.run(Data(10), Epochs(1))
+    assert failed == [(6, "save 1 failed")]
+    assert committed(log) == [(9, "step-6"), (10, "step-9"), (10, "step-10")]
+
+
+def test_a_run_whose_last_state_is_not_saved_does_not_end_well() -> None:
+    writer = Writer(3)
+    log, loop = write_in_background(writer, save_failed=lambda *_: True)
+    with pytest.raises(SaveError, match="save 3 failed"):
+        loop.run(Data(7), Epochs(1))
+    assert committed(log) == [(6, "step-3"), (7, "step-6")]
+    assert "run_end" in log.names(), "it goes on to the end first"
+
+
+def test_the_last_step_is_tried_again_when_its_save_failed() -> None:
+    writer = Writer(2)
+    log, loop = write_in_background(writer, save_failed=lambda *_: True)
+    loop.run(Data(6), Epochs(1))
+    assert committed(log) == [(6, "step-3"), (6, "step-6")]
+    assert [step for _, _, step in writer.order] == [3, 6, 6]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_error_waits_for_the_checkpoint_and_is_not_hidden_by_it(fails: bool) -> None:
+    class Breaking(Trainer):
+        def train_step(self, batch: Any) -> float:
+            if len(self.batches) == 4:
+                raise ValueError("broken")
+            return super().train_step(batch)
+
+    writer, log = Writer(*[1] * fails), Log()
+    loop = Loop(Breaking(), None, writer, [log], checkpoint_every=Every(3, "steps"))
+    with pytest.raises(ValueError, match="broken") as caught:
+        loop.run(Data(10), Epochs(1))
+    assert committed(log) == ([] if fails else [(4, "step-3")])
+    notes = getattr(caught.value, "__notes__", [])
+    assert any("save 1 failed" in note for note in notes) is fails
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_several_processes_hear_of_a_save_at_the_same_pause(first: bool) -> None:
+    """In the other processes nothing is ever done; what the first one says counts."""
+    writer = Writer()
+    log, loop = write_in_background(writer, *([FinishAt(writer, 4)] if first else []), log_every=2)
+    pauses: list[int] = []
+
+    def agree(flag: bool) -> bool:
+        pauses.append(loop.progress.step)
+        return flag or (not first and loop._writing is not None and loop.progress.step == 5)
+
+    loop.agree = agree
+    loop.run(Data(6), Epochs(1))
+    assert committed(log) == [(5, "step-3"), (6, "step-6")]
 
 
 def test_a_checkpoint_makes_no_record_of_its_own() -> None:

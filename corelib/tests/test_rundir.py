@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wf import files
 from wf.cadence import Progress
-from wf.errors import DataError, UsageError
+from wf.errors import DataError, SaveError, UsageError
 from wf.rundir import Recorder, RunDirectory, finite, read_records, write_atomically
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_manifest(tmp_path: Path, text: str) -> None:
         _ = RunDirectory(tmp_path).manifest
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("step", ["create", "write", "sync", "rename"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
     file = tmp_path / "manifest.json"
     write_atomically(file, "old")
-    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    monkeypatch.setattr(files, step, fail)
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
         write_atomically(file, "new")
     assert file.read_text() == "old"
@@ -172,15 +172,47 @@ def test_without_a_directory_records_stay_in_memory() -> None:
     assert [one["step"] for one in recorder.records] == [1]
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
+def test_a_record_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(tmp_path)
-    with Path("/dev/full").open("ab", buffering=0) as full:
-        recorder.close()
-        recorder._metrics = full
-        with pytest.raises(DataError, match=r"cannot write .*/dev/full.*: No space left"):
-            record(recorder, 1)
+    monkeypatch.setattr(files, "write", _full_disk)
+    with pytest.raises(SaveError, match=r"cannot write .*metrics.jsonl: No space left"):
+        record(recorder, 1)
+    recorder.close()
+
+
+@given(faults=st.lists(st.sampled_from(["write", "half a write", "sync", "truncate", ""]), min_size=1, max_size=6))
+def test_a_run_that_goes_on_loses_no_record(tmp_path_factory: pytest.TempPathFactory, faults: list[str]) -> None:
+    """One fault a step, each followed by a save; what was lost is written again, and nothing twice."""
+    folder = tmp_path_factory.mktemp("run")
+    told: list[str] = []
+    recorder = Recorder(folder, lambda run, error: not told.append(str(error)))  # type: ignore[func-returns-value]  # True
+    for step, fault in enumerate(faults):
+        with pytest.MonkeyPatch.context() as patch:
+            if fault:
+                patch.setattr(files, fault.split()[-1], _half_full_disk if fault == "half a write" else _full_disk)
+            record(recorder, step)
+            try:
+                size = recorder.state_dict()["bytes"]
+            except SaveError as error:
+                told.append(str(error))
+            else:
+                assert size == (folder / "metrics.jsonl").stat().st_size
+                assert [one["step"] for one in lines(folder)] == list(range(step + 1))
+    record(recorder, len(faults))
+    assert recorder.state_dict()["bytes"] == (folder / "metrics.jsonl").stat().st_size
+    recorder.close()
+    for name in ("metrics.jsonl", "timings.jsonl"):
+        assert [one["step"] for one in lines(folder, name)] == list(range(len(faults) + 1))
+    assert bool(told) == any(fault not in ("", "truncate") for fault in faults)
+
+
+def _full_disk(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _half_full_disk(stream: Any, data: Any) -> None:
+    stream.write(data[: len(data) // 2])
+    _full_disk()
 
 
 @given(before=st.integers(0, 4), lost=st.integers(0, 4), cut=st.integers(0, 30))

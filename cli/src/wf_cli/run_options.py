@@ -17,7 +17,14 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Length and data": (
         *("epochs", "steps", "batch_size", "lr", "seed", "shuffle", "split", "folds", "fold", "workers", "device"),
     ),
-    "Evaluation and checkpoints": ("eval_every", "eval_splits", "checkpoint_every", "keep", "monitor"),
+    "Evaluation and checkpoints": (
+        "eval_every",
+        "eval_splits",
+        "checkpoint_every",
+        "on_checkpoint_error",
+        "keep",
+        "monitor",
+    ),
     "Output": ("name", "run_dir", "log_every", "quiet", "as_json", "print_config", "dry_run", "help"),
 }
 """The options as ``wf run --help`` and ``wf compare --help`` group them."""
@@ -38,6 +45,7 @@ METAVARS: dict[str, str] = {
     "eval_splits": "SPLIT,...",
     "checkpoint_every": "EVERY",
     "keep": "last|best",
+    "on_checkpoint_error": "stop|continue",
     "monitor": "FIGURE",
     "links": "LINK,...",
 }

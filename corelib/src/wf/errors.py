@@ -33,6 +33,10 @@ class DataError(WfError, ValueError):
     exit_code = 4
 
 
+class SaveError(DataError):
+    """A checkpoint or a record of the run that could not be written to the disk."""
+
+
 class DivergedError(WfError):
     """A loss or gradient that is not finite."""
 

@@ -46,7 +46,11 @@ class Hook:
         """After the last batch of an epoch and its evaluation; ``run.progress.epoch`` is still this epoch."""
 
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
-        """After a checkpoint was committed at `place`, after a step or an epoch."""
+        """After a checkpoint was committed at `place`.
+
+        Where it is written while training goes on that is a few steps after the one that it is of, sooner or later from
+        run to run.
+        """
 
     def on_run_end(self, run: Loop) -> None:
         """After the final evaluation of a run that was not ended by an error."""

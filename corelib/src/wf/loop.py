@@ -7,13 +7,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from wf.blame import FAILURES, blame, blamed
 from wf.cadence import Epochs, Every, Progress, Steps
-from wf.errors import DataError, UsageError, WfError, unknown
+from wf.errors import DataError, SaveError, UsageError, WfError, unknown
 from wf.events import EVENTS, check_events, listeners
 from wf.feed import Batches, Losses, read_each
 from wf.modules import describe
@@ -51,6 +52,8 @@ class Loop:
         name_of: What a part is called in the note on an error that it raises.
         hook_failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to
             go on without that part's listening.
+        save_failed: Told ``(run, error)`` of a checkpoint that could not be written; True when the run is to go on and
+            try again when the next one is due.
         modes: Puts the weights that are judged and kept into the model, where they are not those that are trained.
 
     Raises:
@@ -76,6 +79,7 @@ class Loop:
         agree: Callable[[bool], bool] = bool,
         name_of: Callable[[Any], str] = lambda part: type(part).__name__,
         hook_failed: Callable[[Loop, Any, str, BaseException], bool] = lambda *_: False,
+        save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False,
         modes: Modes | None = None,
     ) -> None:
         _check_settings(log_every, eval_every, keep)
@@ -85,7 +89,7 @@ class Loop:
         self.eval_splits, self.final_splits = tuple(eval_splits), tuple(final_splits)
         self.keep, self.monitor, self.larger_is_better = keep, monitor, larger_is_better
         self.parts, self.agree = dict(parts or {}), agree
-        self._name_of, self._hook_failed = name_of, hook_failed
+        self._name_of, self._hook_failed, self._save_failed = name_of, hook_failed, save_failed
         self._modes, self._judging = modes, False
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
@@ -106,6 +110,8 @@ class Loop:
         self._sizes: list[int] = []
         self._losses = Losses()
         self._saved_at = (-1, -1)
+        self._writing: Future[str] | None = None
+        self._unsaved: SaveError | None = None
         self._evaluated_at: dict[str, int] = {}
         self._not_loaded: dict[int, dict[str, Any]] = {}
         self._saved_time = time.monotonic()
@@ -140,7 +146,7 @@ class Loop:
             self._call("on_run_start", self)
             while not self._done():
                 self._call("on_epoch_start", self)
-                self._pause_at = progress.step + 1
+                self._pause_from(progress.step + 1)
                 for batch in source.epoch(progress.epoch, progress.batch):
                     self.batch, self.loss = batch, train_step(batch)
                     self._pending.append(self.loss)
@@ -160,6 +166,7 @@ class Loop:
                     self._end_epoch()
             self._finish()
         except BaseException as error:
+            self._wait_after(error)
             self._tell_of(error)
             raise
         return self
@@ -192,16 +199,48 @@ class Loop:
                 self._call("on_evaluation_end", self, split, figures)
 
     def save(self) -> None:
-        """Commit a checkpoint of the present state, unless this very step has been saved."""
+        """Begin a checkpoint of the present state, unless this very step has one.
+
+        A checkpointer may write it while training goes on; it is one at a time, and the loop waits for the one before.
+
+        Raises:
+            SaveError: When this one or the one before cannot be written and the run is not to go on without.
+        """
         if self.checkpointer is None or self._saved_at == (self.progress.epoch, self.progress.step):
             return
+        self.wait_for_checkpoint()
         self._read()
         if not self._losses.finite:
             self.log()  # a hook that watches for it hears of it before the commit
-        with self._judged():
-            place = self.checkpointer.save(self.state_dict(), asdict(self.progress), self.metrics)
         self._saved_at, self._saved_time = (self.progress.epoch, self.progress.step), time.monotonic()
-        self._call("on_checkpoint_end", self, place)
+        try:
+            with self._judged():
+                saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.metrics)
+        except SaveError as error:
+            self._not_saved(error)
+            return
+        if not isinstance(saved, Future):
+            self._saved(saved)
+            return
+        self._writing = saved
+        if self.agree is bool:  # several processes must all pause at the same step
+            saved.add_done_callback(self._pause_soon)
+
+    def wait_for_checkpoint(self) -> None:
+        """Wait until no checkpoint is being written any more, and tell of it.
+
+        Raises:
+            SaveError: When it could not be written and the run is not to go on without.
+        """
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        try:
+            place = writing.result()
+        except SaveError as error:
+            self._not_saved(error)
+        else:
+            self._saved(place)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values: a sync point."""
@@ -241,6 +280,35 @@ class Loop:
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
         self._saved_at = (self.progress.epoch, self.progress.step)
+
+    def _agreed_state(self) -> dict[str, Any]:
+        """The state; what one of several processes cannot save is an error for all of them."""
+        state, failure = {}, None
+        try:
+            state = self.state_dict()
+        except SaveError as error:
+            failure = error
+        if self.agree(failure is not None):
+            raise failure or SaveError("another process could not save the state; its own message says why")
+        return state
+
+    def _saved(self, place: str) -> None:
+        self._unsaved = None
+        self._call("on_checkpoint_end", self, place)
+
+    def _not_saved(self, error: SaveError) -> None:
+        self._saved_at, self._unsaved = (-1, -1), error
+        if not self._save_failed(self, error):
+            raise error
+
+    def _wait_after(self, error: BaseException) -> None:
+        """Let a checkpoint be finished before the run ends with an error; one that fails must not hide the error."""
+        if self.agree is not bool:  # the other processes may be anywhere
+            return
+        try:
+            self.wait_for_checkpoint()
+        except FAILURES as another:
+            error.add_note(f"the checkpoint that was being written failed too: {describe(another)}")
 
     def _stateful(self) -> dict[str, Stateful]:
         parts = dict(self.parts)
@@ -351,6 +419,8 @@ class Loop:
     def _pause(self) -> bool:
         """Do what is due after this step; True when the epoch is to be left. `_end_epoch` goes on after its last."""
         progress = self.progress
+        if self._writing is not None and self.agree(self._writing.done()):
+            self.wait_for_checkpoint()
         last = progress.batch == self.num_batches
         if (progress.batch - 1) % self.log_every == 0 and not last:
             self.log()
@@ -362,13 +432,21 @@ class Loop:
             return True
         if not last and (_due(self.checkpoint_every, progress.step, "steps") or self._checkpoint_time()):
             self.save()
-        self._pause_at = self._next_pause()
+        self._pause_from(self._next_pause())
         return False
+
+    def _pause_from(self, step: int) -> None:
+        """Pause after `step`, or after the next one where something waits for it already."""
+        self._pause_at = step
+        waits = self._stop_requested is not None or (self._writing is not None and self._writing.done())
+        if waits and self.agree is bool:  # looked at after the step is set: what comes now sets it back itself
+            self._pause_at = 0
+
+    def _pause_soon(self, _: Future[str]) -> None:
+        self._pause_at = 0
 
     def _next_pause(self) -> int:
         step, batch = self.progress.step, self.progress.batch
-        if self._stop_requested is not None and self.agree is bool:  # by what has just been told
-            return 0
         candidates = [step + self.log_every - (batch - 1) % self.log_every]
         for cadence in (self.eval_every, self.checkpoint_every):
             if cadence is not None and cadence.unit == "steps":
@@ -417,7 +495,9 @@ class Loop:
         return False
 
     def _finish(self) -> None:
+        self.wait_for_checkpoint()
         self.save()
+        self.wait_for_checkpoint()
         self.log()  # after the checkpoint, so that a run that goes on from it has the records of an uninterrupted one
         self.finished = True
         with self._judged():
@@ -427,6 +507,8 @@ class Loop:
             step = self.progress.step
             self.evaluate([split for split in self.final_splits if self._evaluated_at.get(split) != step])
             self._call("on_run_end", self)
+        if self._unsaved is not None:
+            raise self._unsaved
 
     @contextmanager
     def _judged(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ are saved in checkpoints.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -61,13 +62,21 @@ class Evaluator(Protocol):
 class Checkpointer(Protocol):
     """Durable state. Called by the loop at its cadence, at the end and before a stop."""
 
-    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
-        """Commit `state`; when it returns the checkpoint is durable. Returns its place.
+    def save(
+        self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]
+    ) -> str | Future[str]:
+        """Commit `state` and return its place, or copy it and return a future of its place.
+
+        A place stands for a checkpoint that is durable. After this has returned, the state changes. The loop asks for
+        one checkpoint at a time, and training goes on while a future is not done.
 
         Args:
             state: What `Loop.state_dict` gives: tensors and plain values.
             progress: The position in the run.
             metrics: The last figures, as ``{"validation/loss": 0.1}``.
+
+        Raises:
+            SaveError: When it cannot be written, here or from the future; the run may be told to go on without it.
         """
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:

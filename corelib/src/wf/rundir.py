@@ -9,11 +9,13 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from wf.errors import DataError, UsageError, closest
+from wf import files
+from wf.errors import DataError, SaveError, UsageError, closest
 from wf.events import Hook
 from wf.lock import LOCK, is_held, refuse_held
 
@@ -44,7 +46,8 @@ class RunDirectory:
         if path.name == LATEST:
             raise UsageError(f"'{LATEST}' is another name of the newest run\n  choose another --name")
         try:
-            path.mkdir(parents=True)
+            files.make_directory(path)
+            files.sync_directory(path.parent)
         except FileExistsError:
             refuse_taken(path)
         except OSError as error:
@@ -131,12 +134,17 @@ class Recorder(Hook):
 
     Args:
         directory: Where; None keeps them in memory alone.
+        save_failed: Told ``(run, error)`` of a record that could not be written; True when the run is to go on, and the
+            record to be written with the next one. A checkpoint has all records that led to it, or is not made.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(
+        self, directory: Path | None, save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False
+    ) -> None:
         self.records: list[dict[str, Any]] = []
-        self._metrics = None if directory is None else _open_records(directory / "metrics.jsonl")
-        self._timings = None if directory is None else _open_records(directory / "timings.jsonl")
+        self._save_failed = save_failed
+        self._metrics = None if directory is None else _Lines(directory / "metrics.jsonl", durable=True)
+        self._timings = None if directory is None else _Lines(directory / "timings.jsonl", durable=False)
         self._started = time.perf_counter()
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
@@ -148,20 +156,18 @@ class Recorder(Hook):
         self._write(run, {"event": "eval", "split": split}, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """The length of ``metrics.jsonl``, which is on disk when this returns."""
-        if self._metrics is None:
-            return {"bytes": 0}
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
-        return {"bytes": self._metrics.tell()}
+        """The length of ``metrics.jsonl``, which is on disk when this returns.
+
+        Raises:
+            SaveError: When it is not.
+        """
+        return {"bytes": 0 if self._metrics is None else self._metrics.sync()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
         if self._metrics is not None:
-            size = min(state["bytes"], self._metrics.seek(0, os.SEEK_END))  # a longer one would be filled with zeros
-            self._metrics.truncate(size)
-            self._metrics.seek(size)
-            self.records = list(read_records(Path(self._metrics.name)))
+            self._metrics.cut(state["bytes"])
+            self.records = list(read_records(self._metrics.path))
 
     def close(self) -> None:
         """Close the files."""
@@ -178,12 +184,74 @@ class Recorder(Hook):
             return
         seconds = round(time.perf_counter() - self._started, 6)
         timing = {**head, "epoch": epoch, "step": progress.step, "elapsed_sec": seconds}
+        for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
+            try:
+                file.append(json.dumps(line).encode() + b"\n")
+            except SaveError as error:
+                if not self._save_failed(run, error):
+                    raise
+
+
+class _Lines:
+    """A JSON-lines file that grows. Lines that may not be on the disk stay in memory, to be written again.
+
+    Args:
+        path: The file; it is cut behind its last whole line.
+        durable: Whether `sync` is called now and then; if not, what the system has taken counts as written.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path, self._durable = path, durable
+        self._stream: FileIO = path.open("ab", buffering=0)
+        self._size, self._lines = 0, bytearray()  # where what is on the disk ends, and what follows
+        self._is_whole = False  # whether all of that is in the file, and nothing else
+        self.cut(path.read_bytes().rfind(b"\n") + 1)
+
+    def append(self, line: bytes) -> None:
+        """Write a line, and those before it that are not there yet."""
+        self._lines += line
+        with self._told() as was_whole:
+            if was_whole:
+                files.write(self._stream, line)
+            else:
+                self._write_again()
+        if not self._durable:
+            self._settle()
+
+    def sync(self) -> int:
+        """The length of the file, all of it on the disk."""
+        with self._told() as was_whole:
+            if not was_whole:
+                self._write_again()
+            files.sync(self._stream.fileno())
+        self._settle()
+        return self._size
+
+    def cut(self, size: int) -> None:
+        """Leave the first `size` bytes; a shorter file would be filled with zeros, and stays as it is."""
+        self._size, self._lines = min(size, self._stream.seek(0, os.SEEK_END)), bytearray()
+        with self._told():
+            files.truncate(self._stream, self._size)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _settle(self) -> None:
+        self._size, self._lines = self._size + len(self._lines), bytearray()
+
+    def _write_again(self) -> None:
+        files.truncate(self._stream, self._size)
+        files.write(self._stream, self._lines)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[bool]:
+        """Say what failed; what the system took before a failure may be lost or half there, so it counts as neither."""
+        was_whole, self._is_whole = self._is_whole, False
         try:
-            for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
+            yield was_whole
         except OSError as error:
-            raise DataError(f"cannot write {self._metrics.name}: {error.strerror}") from error
+            raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
+        self._is_whole = True
 
 
 def is_run(path: Path) -> bool:
@@ -215,32 +283,21 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
             return
 
 
-def _open_records(file: Path) -> BinaryIO:
-    """A JSON-lines file to append to, without a last line that was cut off by a crash."""
-    stream = file.open("ab")
-    whole = file.read_bytes().rfind(b"\n") + 1
-    stream.truncate(whole)
-    stream.seek(whole)
-    return stream
-
-
 def write_atomically(file: Path, text: str) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
     Raises:
-        DataError: When it cannot be written.
+        SaveError: When it cannot be written.
     """
     temporary = file.with_name(f".{file.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
+        files.write_file(temporary, [text.encode()])
+        files.rename(temporary, file)
+        files.sync_directory(file.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write {file}: {error.strerror}") from error
+        raise SaveError(f"cannot write {file}: {error.strerror}") from error
 
 
 def finite(value: Any) -> Any:

@@ -64,6 +64,12 @@ GENERAL: dict[str, Param] = {
             default="5min",
             help="When a checkpoint is saved: 50steps, 2epochs, 10min. One is always saved at the end.",
         ),
+        Param(
+            name="on_checkpoint_error",
+            type=str,
+            default="stop",
+            help="When a checkpoint or a record cannot be written: stop, or continue and try again at the next one.",
+        ),
         Param(name="log_every", type=int, default=100, help="Batches between two train records."),
         Param(name="keep", type=str, default="last", help="The weights that the run keeps: last or best (by monitor)."),
         Param(name="monitor", type=str, default="validation/loss", help="The figure that decides what is best."),
@@ -78,7 +84,7 @@ GENERAL: dict[str, Param] = {
 }
 """The general keys of a run file."""
 
-CHOICES = {"keep": ("last", "best")}
+CHOICES = {"keep": ("last", "best"), "on_checkpoint_error": ("stop", "continue")}
 ON_ERROR = ("stop", "disable")
 """The values of ``on_error``, a key of a hook's table beside ``use``; the first one is the default."""
 MAX_SEED = 2**63 - 1

@@ -10,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,10 +26,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wf.errors import DataError, UsageError
+from wf import Loop, files
+from wf.errors import DataError, SaveError, UsageError
 from wf.runtime.codec import CodecError
 from wf_training import checkpointer as module
 from wf_training.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint, read_manifest
+from wf_training.snapshot import DTYPES, Snapshot, safetensors_file
 
 
 def make(run_dir: Path, keep_last: int = 2, larger_is_better: bool = False) -> DirectoryCheckpointer:
@@ -47,9 +51,8 @@ def state_of(step: int) -> dict[str, Any]:
 
 def save(checkpointer: DirectoryCheckpointer, step: int, loss: Any = None, **metrics: Any) -> Path:
     figures = {**metrics} if loss is None else {"validation/loss": loss, **metrics}
-    return Path(
-        checkpointer.save(state_of(step), {"step": step, "epoch": step // 10, "batch": 0, "samples": 0}, figures)
-    )
+    progress = {"step": step, "epoch": step // 10, "batch": 0, "samples": 0}
+    return Path(checkpointer.save(state_of(step), progress, figures).result())
 
 
 def step_of(state: Any) -> int:
@@ -82,7 +85,7 @@ def test_a_real_run_comes_back(tmp_path: Path) -> None:
     model(torch.randn(2, 1, 5, 5)).sum().backward()
     optimizer.step()
     parts = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict()}
-    make(tmp_path).save({"parts": parts}, {"step": 1, "epoch": 0}, {})
+    make(tmp_path).save({"parts": parts}, {"step": 1, "epoch": 0}, {}).result()
     back = make(tmp_path).load()["parts"]
     assert all(torch.equal(back["model"][name], one) for name, one in model.state_dict().items())
     assert list(back["optimizer"]["state"]) == list(optimizer.state_dict()["state"])
@@ -116,7 +119,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.float8_e5m2])
 def test_a_model_that_is_not_finite_is_marked(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
     model = {"count": torch.tensor(1), "weight": torch.ones(2), "bad": torch.tensor([1.0, value]).to(dtype)}
-    place = Path(make(tmp_path).save({"parts": {"model": model}}, {"step": 1, "epoch": 0}, {}))
+    place = Path(make(tmp_path).save({"parts": {"model": model}}, {"step": 1, "epoch": 0}, {}).result())
     assert read_manifest(place)["finite"] is False
 
 
@@ -142,7 +145,7 @@ class TestChoice:
         assert there(tmp_path) == ["step-00000003", "step-00000006", "step-00000007"]
         for step in (8, 9, 10):
             bad = {"parts": {"model": {"weight": torch.tensor(float("nan"))}}}
-            checkpointer.save(bad, {"step": step, "epoch": 0}, {})
+            checkpointer.save(bad, {"step": step, "epoch": 0}, {}).result()
         assert there(tmp_path) == ["step-00000003", "step-00000007", "step-00000009", "step-00000010"]
 
     def test_going_back_never_removes_what_was_just_saved(self, tmp_path: Path) -> None:
@@ -167,9 +170,73 @@ class TestChoice:
             make(tmp_path).load("best")
 
 
+@pytest.mark.parametrize(("every", "kept"), [(3, [30, 60, 80]), (1, [*range(10, 90, 10)]), (None, [80])])
+def test_every_nth_is_kept(tmp_path: Path, every: int | None, kept: list[int]) -> None:
+    """A resumed run counts on, and a step that is saved again keeps its number."""
+    for step in (10, 20, 30, 40, 50, 40, 50, 60, 70, 80):
+        save(DirectoryCheckpointer(tmp_path, "validation/loss", {}, 1, every), step)
+    assert [one["step"] for one in list_checkpoints(tmp_path)] == kept
+
+
+def test_the_state_may_change_as_soon_as_save_returns(tmp_path: Path) -> None:
+    checkpointer, state = make(tmp_path), state_of(3)
+    with pytest.MonkeyPatch.context() as patch:
+        may_write = threading.Event()
+        write = files.write
+
+        def late(stream: Any, data: Any) -> None:
+            may_write.wait(10)
+            write(stream, data)
+
+        patch.setattr(files, "write", late)
+        writing = checkpointer.save(state, {"step": 3, "epoch": 0}, {})
+        for tensor in state["parts"]["model"].values():
+            tensor.fill_(-1)
+        state["parts"]["scheduler"]["milestones"][2] = -1
+        state["step"] = -1
+        assert not writing.done()
+        may_write.set()
+        assert step_of(checkpointer.load()) == 3
+
+
+def test_memory_is_kept_from_one_save_to_the_next(tmp_path: Path) -> None:
+    checkpointer = make(tmp_path)
+    save(checkpointer, 1)
+    memory = checkpointer._snapshot._memory.data_ptr()
+    for step in (2, 3):
+        save(checkpointer, step)
+    assert checkpointer._snapshot._memory.data_ptr() == memory
+    assert step_of(checkpointer.load("step-00000003")) == 3
+
+
+def test_the_first_record_makes_room_for_the_copy(tmp_path: Path) -> None:
+    loop = Loop(SimpleNamespace(train_step=lambda batch: 0.5), parts={"model": nn.Linear(100, 10)})  # type: ignore[arg-type]
+    checkpointer = make(tmp_path)
+    checkpointer.on_log(loop, {})
+    checkpointer._wait()
+    assert len(checkpointer._snapshot._memory) == 4 * 1010
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(min_size=1).filter(lambda name: name != "__metadata__" and name.isprintable()),
+        st.tuples(st.sampled_from(list(DTYPES)), st.lists(st.integers(0, 3), max_size=3)),
+    )
+)
+def test_files_are_what_safetensors_reads(shapes: dict[str, tuple[torch.dtype, list[int]]]) -> None:
+    tensors = {name: torch.randint(0, 2, shape).to(dtype) for name, (dtype, shape) in shapes.items()}
+    data = b"".join(safetensors_file(Snapshot().take(tensors)))
+    back = safetensors.torch.load(data)
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], one) and back[name].dtype is one.dtype for name, one in tensors.items())
+
+
 def test_options_are_checked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="keep_last is 0"):
         make(tmp_path, keep_last=0)
+    with pytest.raises(UsageError, match="keep_every is 0"):
+        DirectoryCheckpointer(tmp_path, "validation/loss", {}, keep_every=0)
     with pytest.raises(UsageError, match="need a run directory"):
         DirectoryCheckpointer(None, "validation/loss", {})
 
@@ -300,7 +367,7 @@ def test_the_same_step_is_replaced(tmp_path: Path) -> None:
 def test_all_is_on_the_disk_before_the_commit_and_the_commit_after_it(tmp_path: Path) -> None:
     calls: list[tuple[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
-        fsync, rename = os.fsync, os.rename
+        fsync, rename = os.fsync, os.replace
 
         def recorded_fsync(file: int) -> None:
             calls.append(("fsync", os.readlink(f"/proc/self/fd/{file}")))
@@ -311,7 +378,7 @@ def test_all_is_on_the_disk_before_the_commit_and_the_commit_after_it(tmp_path: 
             rename(old, new)
 
         patch.setattr(os, "fsync", recorded_fsync)
-        patch.setattr(os, "rename", recorded_rename)
+        patch.setattr(os, "replace", recorded_rename)
         save(make(tmp_path), 10)
     folder = tmp_path / "checkpoints"
     temporary = folder / f".tmp-step-00000010-{os.getpid()}"
@@ -329,13 +396,12 @@ def test_all_is_on_the_disk_before_the_commit_and_the_commit_after_it(tmp_path: 
 class Faults:
     """Does `act` in place of the n-th of the calls that change the disk."""
 
-    NAMES = ("fsync", "rename", "mkdir", "unlink", "rmdir", "open")
+    NAMES = ("make_directory", "create", "write", "sync", "rename", "remove", "truncate")
 
     def __init__(self, patch: pytest.MonkeyPatch, point: int, act: Callable[[], None]) -> None:
         self.num_calls, self.point, self.act = 0, point, act
         for name in self.NAMES:
-            patch.setattr(os, name, self._faulty(getattr(os, name)))
-        patch.setattr(module, "open", self._faulty(open), raising=False)
+            patch.setattr(files, name, self._faulty(getattr(files, name)))
 
     def _faulty(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -356,10 +422,10 @@ def save_all(run_dir: Path, steps: tuple[int, ...]) -> None:
         save(make(run_dir), step, 1.0 / step)
 
 
-def save_error(run_dir: Path, step: int) -> DataError | None:
+def save_error(run_dir: Path, step: int) -> SaveError | None:
     try:
         save(make(run_dir), step, 1.0 / step)
-    except DataError as error:
+    except SaveError as error:
         return error
     return None
 
@@ -434,13 +500,15 @@ class TestFaults:
         (tmp_path / "checkpoints").chmod(0o755)
         assert step_of(make(tmp_path).load()) == 10
 
-    def test_an_interrupt_leaves_nothing_behind(self, tmp_path: Path) -> None:
+    def test_an_interrupt_does_not_harm_what_is_being_written(self, tmp_path: Path) -> None:
         save(make(tmp_path), 10)
+        checkpointer = make(tmp_path)
         with pytest.MonkeyPatch.context() as patch:
-            Faults(patch, 8, lambda: signal.raise_signal(signal.SIGINT))
+            Faults(patch, 8, lambda: os.kill(os.getpid(), signal.SIGINT))
             with pytest.raises(KeyboardInterrupt):
-                save(make(tmp_path), 20)
-        assert there(tmp_path) == ["step-00000010"]
+                save(checkpointer, 20)
+            assert step_of(checkpointer.load()) == 20
+        assert there(tmp_path) == ["step-00000010", "step-00000020"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -473,7 +541,7 @@ run_dir, start = Path(sys.argv[1]), int(sys.argv[2])
 checkpointer = DirectoryCheckpointer(run_dir, "validation/loss", {})
 for step in range(start, 10**6):
     state = {"step": step, "parts": {"model": {str(k): torch.full((50_000,), float(step + k)) for k in range(4)}}}
-    checkpointer.save(state, {"step": step - step % 2, "epoch": 0}, {"validation/loss": 1.0 / step})
+    checkpointer.save(state, {"step": step - step % 2, "epoch": 0}, {"validation/loss": 1.0 / step}).result()
     print(step, flush=True)
 """
 

@@ -6,6 +6,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import wf
 from wf.blame import naming_culprit
 from wf.building import Built
 from wf.cadence import Epochs, Every, Steps
-from wf.errors import DataError, DivergedError, InterruptedRun, UsageError, WfError
+from wf.errors import DataError, DivergedError, InterruptedRun, SaveError, UsageError
 from wf.hook_failures import HookFailures
 from wf.lock import locked
 from wf.loop import Loop
@@ -31,6 +32,7 @@ from wf.runtime.assembly import Assembly
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.random import TrainStream
+from wf.save_failures import SaveFailures
 
 
 class Experiment:
@@ -68,6 +70,7 @@ class Experiment:
         self._recorder = Recorder(None)
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank)
+        self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
         self._modes = self._make_modes()
         self.loop = self._make_loop()
         """The loop that trains it."""
@@ -238,6 +241,7 @@ class Experiment:
             agree=bool if parts.strategy.world_size == 1 else parts.strategy.agree,
             name_of=self._failures.name_of,
             hook_failed=self._failures,
+            save_failed=self._save_failures,
             modes=self._modes,
         )
 
@@ -307,7 +311,8 @@ class Experiment:
         state = self._saved_state() if resume else None  # before the directory is changed: it may refuse
         if directory is not None:
             self._begin(directory, resume=resume)
-        self._recorder = Recorder(directory.path if directory else None)
+        self._save_failures.begin(directory)
+        self._recorder = Recorder(directory.path if directory else None, self._save_failures)
         self.loop.hooks = (*self._parts.hooks, self._recorder)
         step = self.loop.progress.step if state is None else state["progress"]["step"]
         try:
@@ -319,7 +324,7 @@ class Experiment:
             if received:
                 raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
         except BaseException as error:
-            self._note_end(directory, status_of(error), message_of(error) or type(error).__name__)
+            self._note_failure(directory, error)
             raise
         finally:
             self._recorder.close()
@@ -358,6 +363,13 @@ class Experiment:
             "code": [directory.keep_code(file) for file in sorted(files)],
         }
 
+    def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:
+        """Write down how the run ended; the disk that may be full must not hide why."""
+        try:
+            self._note_end(directory, status_of(error), message_of(error) or type(error).__name__)
+        except DataError as another:
+            error.add_note(f"nor could the end of the run be written down: {another}")
+
     def _note_end(self, directory: RunDirectory | None, status: str, reason: str) -> None:
         if directory is None:
             return
@@ -370,32 +382,54 @@ class Experiment:
             steps=progress.step,
             metrics=self.metrics,
             notes=self.loop.notes,
+            failed_saves=self._save_failures.failed,
         )
 
 
 class _RankZero:
-    """A checkpointer of several processes: the first one saves, and all wait until it is done."""
+    """A checkpointer of several processes: the first one saves, and all hear together how it ended."""
 
     def __init__(self, checkpointer: Checkpointer, strategy: Strategy) -> None:
         self._checkpointer, self._strategy = checkpointer, strategy
 
-    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
-        place, failure = "", None
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
+        saved: str | Future[str] | None = None
         if self._strategy.rank == 0:
             try:
-                place = self._checkpointer.save(state, progress, metrics)
-            except WfError as error:
-                failure = error
-        failed = self._strategy.agree(failure is not None)
-        if failure is not None:
-            raise failure
-        if failed:
-            raise DataError("process 0 could not save the checkpoint; its own message says why")
-        return place
+                saved = self._checkpointer.save(state, progress, metrics)
+            except Exception as error:  # the others wait for this process, and must hear of it
+                saved = Future()
+                saved.set_exception(error)
+        return _SavedByOne(saved, self._strategy.agree)
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         self._strategy.agree(False)
         return self._checkpointer.load(which)
+
+
+class _SavedByOne(Future[str]):
+    """What several processes know of a checkpoint that the first one writes; all must ask for the result together.
+
+    Args:
+        saved: The place, or the future of it; None in the other processes, where it never looks done.
+        agree: See `Strategy.agree`.
+    """
+
+    def __init__(self, saved: str | Future[str] | None, agree: Callable[[bool], bool]) -> None:
+        super().__init__()
+        self._saved, self._agree = saved, agree
+
+    def done(self) -> bool:
+        return self._saved.done() if isinstance(self._saved, Future) else self._saved is not None
+
+    def result(self, timeout: float | None = None) -> str:
+        failure = self._saved.exception(timeout) if isinstance(self._saved, Future) else None
+        failed = self._agree(failure is not None)
+        if failure is not None:
+            raise failure
+        if failed:
+            raise SaveError("process 0 could not save the checkpoint; its own message says why")
+        return self._saved.result() if isinstance(self._saved, Future) else self._saved or ""
 
 
 def _collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkpointer | None:

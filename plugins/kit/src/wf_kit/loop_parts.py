@@ -6,6 +6,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import torch
@@ -107,8 +108,9 @@ def checkpointer_exact(subject: Subject) -> None:
         for step in (3, 4):
             state = _state(step)
             wanted.append(saved(state))
-            checkpointer.save(state, state["progress"], state["metrics"])
+            writing = checkpointer.save(state, state["progress"], state["metrics"])
             state["parts"]["model"]["weight"].zero_()  # training goes on
+            _settled(writing)
         for again in (checkpointer, make(subject, known)):
             loaded = saved(dict(again.load()))
             expect(loaded != wanted[0], "load() gives the checkpoint before the newest")
@@ -127,10 +129,10 @@ def checkpointer_refuses(subject: Subject) -> None:
         checkpointer = make(subject, known)
         state = _state(3)
         wanted = saved(state)
-        checkpointer.save(state, state["progress"], state["metrics"])
+        _settled(checkpointer.save(state, state["progress"], state["metrics"]))
         bad = _state(4)
         bad["parts"]["hook/planted"] = {"lock": threading.Lock()}
-        _expect_error(lambda: checkpointer.save(bad, bad["progress"], bad["metrics"]), "save() of a lock")
+        _expect_error(lambda: _settled(checkpointer.save(bad, bad["progress"], bad["metrics"])), "save() of a lock")
         _expect_error(lambda: checkpointer.load("no-such-checkpoint"), "load() of a name that is not there")
         expect(saved(dict(checkpointer.load())) == wanted, "after a refused save, the checkpoint before it is gone")
 
@@ -153,6 +155,11 @@ def hook_events(subject: Subject) -> None:
         hook = make(subject, known)
         check_events([hook])
         expect(any(listeners(event, [hook]) for event in EVENTS), "it listens to no event")
+
+
+def _settled(saved: Any) -> Any:
+    """What `save` gave, once it is durable."""
+    return saved.result() if isinstance(saved, Future) else saved
 
 
 class _Losses:

@@ -1,8 +1,9 @@
 """Checkpoints as directories: each one is whole and verified, or it is not there.
 
-A checkpoint is written to a temporary directory beside its place, every file and the directory are fsynced, the
-manifest comes last, and one rename commits it. A process that dies at any point leaves the checkpoints before it as
-they were; what it leaves behind is cleaned by the next save. A run directory has one writer at a time.
+A save copies the state to host memory; what follows is done in the background, while training goes on. A checkpoint is
+written to a temporary directory beside its place, every file and the directory are fsynced, the manifest comes last,
+and one rename commits it. A process that dies at any point leaves the checkpoints before it as they were; what it
+leaves behind is cleaned by the next save. A run directory has one writer at a time.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ import logging
 import math
 import os
 import re
-import shutil
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from wf.errors import DataError, UsageError, unknown
+from wf import files
+from wf.errors import DataError, SaveError, UsageError, unknown
 from wf.runtime import codec
+from wf_training.snapshot import Snapshot, pieces, raw, safetensors_file
+
+if TYPE_CHECKING:
+    from wf import Loop
 
 SCHEMA = 1
 """The version of the layout and of the manifest."""
@@ -44,31 +52,54 @@ class DirectoryCheckpointer:
 
     Each one is ``run_dir/checkpoints/step-00000938`` with the files ``tensors.safetensors``, ``state.json`` and
     ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest that verifies, ``best`` the one with the best
-    figure of the monitor among those that verify (of equal ones the first). The newest `keep_last`, the best one and
-    the newest one whose model is finite are kept; older ones are removed once a new one is durable.
-    Of several processes only the first may save.
+    figure of the monitor among those that verify (of equal ones the first). The newest `keep_last`, the best one, the
+    newest one whose model is finite and, where `keep_every` is given, every n-th one are kept; the others are removed
+    once a new one is durable. Of several processes only the first may save.
+
+    The copy of the state stays in host memory from one save to the next, as large as the tensors of a checkpoint.
 
     Args:
         run_dir: The run directory.
         monitor: The figure that decides what is best, as ``validation/loss``.
         directions: Whether a larger figure is better, by name without the split.
         keep_last: How many of the newest checkpoints are kept, 1 or more.
+        keep_every: Every n-th of the run's checkpoints is kept for good: 10 keeps the 10th, the 20th and so on. None
+            keeps none of them.
 
     Raises:
-        UsageError: Without a run directory, or with `keep_last` below 1.
+        UsageError: Without a run directory, or with `keep_last` or `keep_every` below 1.
     """
 
-    def __init__(self, run_dir: Path | None, monitor: str, directions: dict[str, bool], keep_last: int = 2) -> None:
+    def __init__(
+        self,
+        run_dir: Path | None,
+        monitor: str,
+        directions: dict[str, bool],
+        keep_last: int = 2,
+        keep_every: int | None = None,
+    ) -> None:
         if run_dir is None:
             raise UsageError("checkpoints need a run directory, and this run writes none")
         if keep_last < 1:
             raise UsageError(f"keep_last is {keep_last}; at least 1 checkpoint is kept")
+        if keep_every is not None and keep_every < 1:
+            raise UsageError(f"keep_every is {keep_every}; 1 keeps every checkpoint, 2 every second one")
         self.folder = Path(run_dir) / "checkpoints"
-        self.monitor, self.keep_last = monitor, keep_last
+        self.monitor, self.keep_last, self.keep_every = monitor, keep_last, keep_every
         self.larger_is_better = directions.get(monitor.partition("/")[2], False)
+        self._snapshot = Snapshot()
+        self._work: Future[Any] | None = None
 
-    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
-        """Commit `state` as the checkpoint of ``progress["step"]``; when it returns the checkpoint is durable.
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        """Make room for the copy of the state, at the first record: after a step, so that the optimizer has its own."""
+        if self._work is None:
+            _, tensors = codec.encode(run.state_dict())
+            self._work = _in_background(lambda: self._snapshot.reserve(tensors))
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
+        """Copy `state` and begin to commit it as the checkpoint of ``progress["step"]``.
+
+        One at a time is written: it waits for the one before. The state may change as soon as this returns.
 
         Args:
             state: What `Loop.state_dict` gives.
@@ -76,16 +107,20 @@ class DirectoryCheckpointer:
             metrics: The last figures, numbers or lists of numbers.
 
         Returns:
-            The checkpoint's directory.
+            The checkpoint's directory, once it is durable; `SaveError` when it could not be written, with the
+            checkpoints before it as they were.
 
         Raises:
-            DataError: When it could not be written. The checkpoints before it are as they were.
             CodecError: For a state that holds something that cannot be saved.
         """
+        self._wait()
+        document, tensors = codec.encode(state)
+        copies = self._snapshot.take(tensors)
+        about = {**{key: progress[key] for key in ("step", "epoch")}, "progress": dict(progress)}
+        about["metrics"] = _plain(metrics)
         place = self.folder / _name(progress["step"])
-        self._commit(place, _pack(state, progress, metrics))
-        self._retire(progress["step"])
-        return str(place)
+        self._work = work = _in_background(lambda: self._commit(place, about, document, copies))
+        return work
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         """The state of the checkpoint `which`: ``latest``, ``best``, or a name such as ``step-00000938``.
@@ -93,6 +128,7 @@ class DirectoryCheckpointer:
         Raises:
             DataError: When there is none of that name, or none that verifies.
         """
+        self._wait()
         found = _scan(self.folder)
         if which not in ("latest", "best") and which not in found:
             raise DataError(unknown("checkpoint", which, ["latest", "best", *found], f"looked in {self.folder}"))
@@ -117,21 +153,40 @@ class DirectoryCheckpointer:
             lines.append(f"none of them has a number for the monitor '{self.monitor}'")
         return "\n  ".join([*lines, *(skipped or [f"there: {', '.join(names) or 'nothing'}"])])
 
-    def _commit(self, place: Path, files: Mapping[str, bytes]) -> None:
+    def _wait(self) -> None:
+        """Until nothing is written any more; how that ended is for the one who got the future."""
+        if self._work is not None:
+            wait([self._work])
+
+    def _commit(
+        self, place: Path, about: dict[str, Any], document: dict[str, Any], tensors: Mapping[str, Tensor]
+    ) -> str:
         temporary = place.with_name(f".tmp-{place.name}-{os.getpid()}")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _sync_directory(self.folder.parent)
+            if not self.folder.is_dir():
+                files.make_directory(self.folder)
+            files.sync_directory(self.folder.parent)
             _clean(self.folder)
-            _write_directory(temporary, files)
+            files.make_directory(temporary)
+            about["number"] = 1 + self._last_number(about["step"])
+            _write_files(temporary, about, document, tensors)
             _replace(temporary, place)
         except OSError as error:
-            raise DataError(
+            raise SaveError(
                 f"the checkpoint {place.name} could not be written to {self.folder}: {error.strerror or error}\n"
                 "  the checkpoints before it are as they were; see whether the disk is full or the directory read-only"
             ) from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # it is gone after a commit
+            with suppress(OSError):
+                if temporary.exists():  # it is gone after a commit
+                    files.remove_tree(temporary)
+        self._retire(about["step"])
+        return str(place)
+
+    def _last_number(self, step: int) -> int:
+        """The number, among all of the run, of the checkpoint before `step`."""
+        manifests = _manifests(_scan(self.folder), warn=False).values()
+        return max((manifest.get("number", 0) for manifest in manifests if manifest["step"] < step), default=0)
 
     def _retire(self, step: int) -> None:
         """Remove what is no longer kept; checkpoints of later steps, from before a run went back, are left alone."""
@@ -141,6 +196,8 @@ class DirectoryCheckpointer:
         finite = [name for name in past if manifests[name]["finite"]]
         best = _by_figure(manifests, self.monitor, self.larger_is_better)
         kept = {*past[-self.keep_last :], *best[:1], *finite[-1:]}
+        if self.keep_every is not None:
+            kept |= {name for name in past if manifests[name].get("number", 0) % self.keep_every == 0}
         try:
             for name in past:
                 if name not in kept:
@@ -172,14 +229,14 @@ def read_checkpoint(path: Path) -> Any:
     """
     manifest = read_manifest(path)
     try:
-        files = {name: (path / name).read_bytes() for name in (TENSORS, STATE)}
-        for name, data in files.items():
+        found = {name: (path / name).read_bytes() for name in (TENSORS, STATE)}
+        for name, data in found.items():
             if {"bytes": len(data), "sha256": _sha256(data)} != manifest["files"][name]:
                 raise DamagedCheckpoint(f"{name} does not match its checksum")
-        tensors = safetensors.torch.load(files[TENSORS])
-        if {name: _sha256(_bytes(tensor)) for name, tensor in tensors.items()} != manifest["tensors"]:
+        tensors = safetensors.torch.load(found[TENSORS])
+        if {name: _sha256(raw(tensor)) for name, tensor in tensors.items()} != manifest["tensors"]:
             raise DamagedCheckpoint(f"the tensors in {TENSORS} do not match their checksums")
-        return codec.decode(json.loads(files[STATE]), tensors)
+        return codec.decode(json.loads(found[STATE]), tensors)
     except OSError as error:
         raise DamagedCheckpoint(_reason(error)) from error
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
@@ -218,32 +275,67 @@ def _reason(error: OSError) -> str:
     return str(error)
 
 
-def _pack(state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> dict[str, bytes]:
-    """The contents of a checkpoint's files, the manifest last."""
-    document, tensors = codec.encode(state)
-    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
-    files = {TENSORS: safetensors.torch.save(tensors), STATE: _json(document)}
+def _in_background(work: Callable[[], Any]) -> Future[Any]:
+    """Begin `work` in a thread of its own; a process that ends in order waits for it."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="wf-checkpoint").start()
+    return future
+
+
+def _write_files(
+    folder: Path, about: Mapping[str, Any], document: dict[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write the files of a checkpoint, the manifest last."""
+    sums: dict[str, dict[str, Any]] = {}
+    files.write_file(folder / TENSORS, _summed(TENSORS, safetensors_file(tensors), sums))
+    files.write_file(folder / STATE, _summed(STATE, [memoryview(_json(document))], sums))
     manifest = {
         "schema": SCHEMA,
-        "step": progress["step"],
-        "epoch": progress["epoch"],
-        "progress": dict(progress),
-        "metrics": _plain(metrics),
-        "finite": _is_finite(state.get("parts", {}).get("model", {}).values()),
-        "files": {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()},
-        "tensors": {name: _sha256(_bytes(tensor)) for name, tensor in tensors.items()},
+        **about,
+        "finite": _is_finite(_model(document, tensors)),
+        "files": sums,
+        "tensors": {name: _sha256(raw(tensor)) for name, tensor in tensors.items()},
     }
-    return {**files, MANIFEST: _seal(manifest)}
+    files.write_file(folder / MANIFEST, [_seal(manifest)])
+    files.sync_directory(folder)
+
+
+def _summed(name: str, parts: Iterable[memoryview], sums: dict[str, dict[str, Any]]) -> Iterator[memoryview]:
+    """The parts of a file as they come; after the last one its length and checksum are in `sums`."""
+    digest, num_bytes = hashlib.sha256(), 0
+    for part in parts:
+        digest.update(part)
+        num_bytes += len(part)
+        yield part
+    sums[name] = {"bytes": num_bytes, "sha256": digest.hexdigest()}
+
+
+def _model(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterable[Any]:
+    """The values of the model's state in an encoded state."""
+    node: Any = document["value"].get("parts", {}).get("model", {})
+    model: Mapping[str, Any] = codec.decode({**document, "value": node}, tensors)
+    return model.values()
 
 
 def _is_finite(values: Iterable[Any]) -> bool:
-    """Whether all floating tensors are; a device is waited for once."""
-    checks: dict[torch.device, list[Tensor]] = {}
-    for value in values:
-        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
-            wide = value.float() if value.is_floating_point() and value.dtype.itemsize == 1 else value
-            checks.setdefault(value.device, []).append(torch.isfinite(wide).all())
-    return all(bool(torch.stack(on_device).all()) for on_device in checks.values())
+    """Whether all floating tensors are."""
+    return all(_all_finite(value) for value in values if isinstance(value, Tensor))
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    wide = tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor
+    if torch.isfinite(wide.sum()):  # one pass: no sum with a term that is not finite is finite
+        return True
+    return bool(torch.isfinite(wide).all())
 
 
 def _plain(value: Any) -> Any:
@@ -267,12 +359,10 @@ def _json(value: Any, indent: int | None = None) -> bytes:
 
 
 def _sha256(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    flat = tensor.as_strided((tensor.numel(),), (1,))  # a contiguous tensor of one element may have any stride
-    return flat.view(torch.uint8).numpy().data
+    digest = hashlib.sha256()
+    for piece in pieces(memoryview(data)):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _name(step: int) -> str:
@@ -309,58 +399,39 @@ def _by_figure(manifests: Mapping[str, Mapping[str, Any]], monitor: str, larger_
     return sorted(names, key=lambda name: -figures[name] if larger_is_better else figures[name])
 
 
-def _write_directory(path: Path, files: Mapping[str, bytes]) -> None:
-    path.mkdir()
-    for name, data in files.items():
-        with open(path / name, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync_directory(path)
-
-
 def _replace(new: Path, place: Path) -> None:
     """Put a finished directory in its place; what was there is removed when the new one is durable."""
     old = place.with_name(f".old-{place.name}")
     moved = place.exists()
     if moved:
-        os.rename(place, old)
+        files.rename(place, old)
     try:
-        os.rename(new, place)
+        files.rename(new, place)
     except OSError:
         if moved:
-            os.rename(old, place)
+            files.rename(old, place)
         raise
-    _sync_directory(place.parent)
+    files.sync_directory(place.parent)
     if moved:
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):  # the next save cleans it
+            files.remove_tree(old)
 
 
 def _clean(folder: Path) -> None:
     """Remove or put back what a process that died left behind."""
-    for path in folder.glob(".old-*"):
+    for path in sorted(folder.glob(".old-*")):
         place = folder / path.name.removeprefix(".old-")
         if place.exists():
-            _sync_directory(folder)
-            shutil.rmtree(path)
+            files.sync_directory(folder)
+            files.remove_tree(path)
         else:
-            os.rename(path, place)
-    for path in folder.glob(".tmp-*"):
-        shutil.rmtree(path)
+            files.rename(path, place)
+    for path in sorted(folder.glob(".tmp-*")):
+        files.remove_tree(path)
 
 
 def _discard(path: Path) -> None:
     """Remove a checkpoint so that one killed half way leaves none that looks damaged."""
     doomed = path.with_name(f".tmp-{path.name}-gone")
-    os.rename(path, doomed)
-    shutil.rmtree(doomed)
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":  # directories cannot be opened there, and a rename is durable without
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.rename(path, doomed)
+    files.remove_tree(doomed)
