@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from wf.api import read, reopen
+from wf.drift import check_names
 from wf.errors import DataError, UsageError
 from wf.lock import refuse_held
 from wf.rundir import RunDirectory
@@ -24,7 +25,7 @@ CHECKPOINT = click.option(
 )
 
 
-def _open_directory(place: str) -> RunDirectory:
+def open_directory(place: str) -> RunDirectory:
     """The run directory that the user means.
 
     Raises:
@@ -47,20 +48,39 @@ def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, *
 @click.command()
 @RUN
 @click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
+@click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
+@click.option(
+    "--allow-drift",
+    metavar="NAME,...",
+    default="",
+    help="Go on although these are not what the run was made under, or all; the manifest will say so.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
-def resume(ctx: click.Context, place: str, epochs: str | None, quiet: bool, as_json: bool) -> None:
+def resume(
+    ctx: click.Context,
+    place: str,
+    epochs: str | None,
+    workers: str | None,
+    allow_drift: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Go on with a run from its newest checkpoint."""
     from wf_cli.running import fit
 
+    allowed = [name for name in allow_drift.split(",") if name]
+    check_names(allowed)
     wanted = None if epochs is None else check_general("epochs", epochs)
-    directory = _open_directory(place)
+    directory = open_directory(place)
     _refuse_done(directory, wanted)
     refuse_held(directory.path)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes = {} if wanted is None else {"epochs": wanted, "steps": None}
-    fit(_open(ctx, directory, None, quiet=quiet, **changes), as_json=as_json, resume=True)
+    if workers is not None:
+        changes["workers"] = check_general("workers", workers)
+    fit(_open(ctx, directory, None, quiet=quiet, **changes), as_json=as_json, resume=True, allow_drift=allowed)
 
 
 @click.command()
@@ -71,7 +91,7 @@ def resume(ctx: click.Context, place: str, epochs: str | None, quiet: bool, as_j
 @click.pass_context
 def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_json: bool) -> None:
     """Evaluate a run's weights on one split."""
-    experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
+    experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
     metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
@@ -92,7 +112,7 @@ def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_jso
     or the numbers of a regression.
     """
     keep_stdout()
-    experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
+    experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
     from wf.runtime.inputs import read_inputs
 
     outputs = experiment.predict(
@@ -130,7 +150,7 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
     """Write the model's state_dict to FILE: .safetensors, .pt or .pth."""
     from wf.runtime.experiment import save_weights
 
-    experiment = _open(ctx, _open_directory(place), checkpoint, quiet=True)
+    experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
     try:
         save_weights(experiment.model, Path(file))
     except OSError as error:
@@ -144,7 +164,7 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
 @click.pass_context
 def plot(ctx: click.Context, place: str, format_: str) -> None:
     """Draw a run's curves and predictions into RUN/plots/."""
-    experiment = _open(ctx, _open_directory(place), "latest", quiet=True)
+    experiment = _open(ctx, open_directory(place), "latest", quiet=True)
     for file in experiment.plot(format_):
         click.echo(file)
 

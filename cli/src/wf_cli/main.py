@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "run": "wf_cli.running:run",
     "resume": "wf_cli.afterwards:resume",
     "compare": "wf_cli.compare:compare",
+    "replay": "wf_cli.replay:replay",
+    "prove-resume": "wf_cli.prove_resume:prove_resume",
     "runs": "wf_cli.runs:runs",
     "list": "wf_cli.listing:list_components",
     "show": "wf_cli.listing:show",
@@ -44,7 +46,7 @@ COMMANDS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Train": ("run", "resume", "compare"),
     "See what there is": ("list", "show", "list-plugins", "doctor"),
-    "Use a run": ("runs", "evaluate", "predict", "export", "plot"),
+    "Use a run": ("runs", "evaluate", "predict", "export", "plot", "replay", "prove-resume"),
     "Write a plugin": ("new-plugin", "check"),
 }
 """The verbs as ``wf --help`` groups them."""

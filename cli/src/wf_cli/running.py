@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,8 @@ def run(
     plan = prepare(document, registry)
     place = Path(run_dir) if run_dir else Path("runs") / name if name else None
     writes = not (dry_run or print_config)
-    if writes and place is not None and place.exists():
-        refuse_taken(place)
+    if writes:
+        refuse_existing(place)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     if num_folds is not None and writes:
         _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
@@ -123,10 +123,10 @@ def run(
         fit(experiment, as_json=as_json)
 
 
-def fit(experiment: Any, *, as_json: bool, resume: bool = False) -> None:
+def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Collection[str] = ()) -> None:
     """Train, and print how it ended; an error that leaves a run directory says what can be done with that."""
     try:
-        experiment.fit(resume=resume)
+        experiment.fit(resume=resume, allow_drift=allow_drift)
     except InterruptedRun as error:
         error.add_note(f"go on with it: wf resume {experiment.run_dir}")
         raise
@@ -243,6 +243,12 @@ def _plain_value(text: str) -> Any:
     """Numbers as numbers, everything else as it was typed."""
     value = parse_value(text)
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else text
+
+
+def refuse_existing(place: Path | None) -> None:
+    """Refuse a run directory that exists."""
+    if place is not None and place.exists():
+        refuse_taken(place)
 
 
 def _cross_validate(

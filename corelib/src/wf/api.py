@@ -104,6 +104,7 @@ def reopen(
     *,
     registry: Registry | None = None,
     quiet: bool = True,
+    again_in: Path | None = None,
     **changes: Any,
 ) -> Experiment:
     """The experiment of a run directory, its weights restored.
@@ -113,6 +114,7 @@ def reopen(
         checkpoint: As for `load_model`; None restores nothing.
         registry: Where names are looked up.
         quiet: Leave out the progress hook.
+        again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then.
         changes: General keys to change, e.g. ``epochs``.
     """
     directory = RunDirectory.open(Path(place))
@@ -124,7 +126,8 @@ def reopen(
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
-    experiment = Experiment(plan, registry, run_dir=directory.path, folders=folders, quiet=quiet)
+    run_dir, again = again_in or directory.path, again_in is not None
+    experiment = Experiment(plan, registry, run_dir=run_dir, folders=folders, quiet=quiet, initialize=again)
     return experiment if checkpoint is None else experiment.restore(checkpoint)
 
 

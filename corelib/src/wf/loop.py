@@ -251,7 +251,7 @@ class Loop:
             "evaluated_at": dict(self._evaluated_at),
             "best": self.best,
             "losses": asdict(self._losses),
-            "parts": {name: self._state_of(part) for name, part in self._stateful().items()},
+            "parts": {name: self._state_of(part) for name, part in self.stateful().items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
@@ -264,7 +264,7 @@ class Loop:
         Raises:
             UsageError: When the parts are not the same.
         """
-        here, there = self._stateful(), state["parts"]
+        here, there = self.stateful(), state["parts"]
         if set(here) != set(there) and not partial:
             raise UsageError(
                 "the checkpoint does not fit this run"
@@ -310,7 +310,8 @@ class Loop:
         except FAILURES as another:
             error.add_note(f"the checkpoint that was being written failed too: {describe(another)}")
 
-    def _stateful(self) -> dict[str, Stateful]:
+    def stateful(self) -> dict[str, Stateful]:
+        """What a checkpoint holds beside the position, by name."""
         parts = dict(self.parts)
         if isinstance(self.trainer, Stateful):
             parts["trainer"] = self.trainer
@@ -318,6 +319,10 @@ class Loop:
             if isinstance(hook, Stateful):
                 parts[_free_name(f"hook/{type(hook).__name__}", parts)] = hook
         return parts
+
+    def part_name(self, name: str) -> str:
+        """What a part of the state is called in messages, with the name that it has in a checkpoint."""
+        return f"{self._name_of(self.stateful()[name])} ({name})"
 
     def _read(self) -> None:
         """Read the losses that are still on their device: the host waits here."""

@@ -116,12 +116,13 @@ class RunDirectory:
 
     def keep_code(self, file: Path) -> dict[str, str]:
         """Copy a source file into ``code/``; returns the copy's name and SHA-256."""
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = sha256_of(file)
         copy = self.path / "code" / file.name
         copy.parent.mkdir(exist_ok=True)
         if copy.exists() and copy.read_bytes() != file.read_bytes():  # of the same name in another folder
             copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
-        shutil.copyfile(file, copy)
+        if not copy.exists():
+            shutil.copyfile(file, copy)
         return {"file": copy.name, "sha256": digest}
 
     def records(self) -> list[dict[str, Any]]:
@@ -298,6 +299,11 @@ def write_atomically(file: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise SaveError(f"cannot write {file}: {error.strerror}") from error
+
+
+def sha256_of(file: Path) -> str:
+    """The checksum of a file's content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def finite(value: Any) -> Any:

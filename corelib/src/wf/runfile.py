@@ -44,6 +44,12 @@ GENERAL: dict[str, Param] = {
             help="Shares of train/validation/test; a split that the dataset brings itself stays as it is.",
         ),
         Param(name="fold", type=str | None, default=None, help="k/K: the test split is the k-th of K folds."),
+        Param(
+            name="init_from",
+            type=str | None,
+            default=None,
+            help="Weights to begin with: a state_dict (.pt, .pth, .safetensors) or a run directory.",
+        ),
         Param(name="device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps."),
         Param(name="workers", type=int, default=0, help="Processes that load samples which are not in memory."),
         Param(

@@ -23,11 +23,15 @@ from wf.errors import UsageError, unknown
 from wf.events import listeners
 from wf.fitting import check as check_fit
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
+from wf.protocols import Checkpointer
 from wf.registry import Registry
 from wf.rules import Known, Samples
-from wf.runfile import GENERAL, RunFile, on_error_of, options_of
+from wf.rundir import RunDirectory
+from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of
 from wf.runtime.data import Dataset, TensorSamples, parse_split, split_dataset
 from wf.runtime.device import choose_device
+from wf.runtime.fingerprint import of_dataset, of_tensors
+from wf.runtime.initial import put_into, read_weights
 from wf.runtime.links import Outputs, check_outputs, link_loss
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.serving import RunData, as_dataset
@@ -48,6 +52,7 @@ class Assembly:
         save: Whether anything is written; False makes no checkpointer and no run directory.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
         quiet: Leave out the progress hook.
+        initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Assembly:
         save: bool,
         folders: Sequence[Path],
         quiet: bool,
+        initialize: bool = True,
     ) -> None:
         self.registry = registry
         self.messages: list[str] = []
@@ -67,6 +73,11 @@ class Assembly:
         self.built: dict[str, Built | list[Built]] = {}
         """What was made, by kind."""
         self._asked = plan
+        self._dataset: Dataset | None = None
+        """What the dataset gave, until its checksum is made."""
+        self._fingerprint: dict[str, str] = {}
+        self.init_from: dict[str, str] | None = None
+        """Where the first weights came from, and their checksum; None for those that were drawn."""
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
@@ -77,7 +88,7 @@ class Assembly:
         self._know_data()
         self._choose_length()
         self._fit_together()
-        self._make_model()
+        self._make_model(initialize=initialize)
         self._make_loss()
         self._make_optimizer()
         self.run_dir = (run_dir or self._default_run_dir() / subfolder) if save else None
@@ -90,6 +101,10 @@ class Assembly:
     def hooks(self) -> tuple[Any, ...]:
         """The hooks."""
         return tuple(built.value for built in self.several("hook"))
+
+    def may_fail(self) -> list[Any]:
+        """The hooks without which the run goes on when they fail."""
+        return [built.value for built in self.several("hook") if self.on_error[built.name] == "disable"]
 
     def several(self, kind: str) -> list[Built]:
         """What was made of a kind of which there may be several."""
@@ -127,6 +142,12 @@ class Assembly:
             )
             raise UsageError(unknown("figure in 'monitor':", monitor, known, hint))
         return monitor
+
+    def fingerprint(self) -> dict[str, str]:
+        """The checksums of the dataset's samples, made once; see `wf.runtime.fingerprint`."""
+        if self._dataset is not None:
+            self._fingerprint, self._dataset = of_dataset(self._dataset), None
+        return self._fingerprint
 
     def follows_length(self, kind: str, table: Any) -> bool:
         """Whether a component, or one nested in it, was given the run's length by the run."""
@@ -171,7 +192,7 @@ class Assembly:
 
     def _make_data(self) -> None:
         plan = self.plan
-        dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
+        dataset = self._dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
         name = self.name("dataset")
         self._choose_judges(dataset.targets)
         self._check_fit(
@@ -277,7 +298,7 @@ class Assembly:
         self.values["num_outputs"] = num_outputs
         self.values["outputs"] = Outputs(spec.targets, predictions, single_logit=fit.targets == "binary")
 
-    def _make_model(self) -> None:
+    def _make_model(self, *, initialize: bool) -> None:
         torch.manual_seed(self.plan["seed"])
         model = self._make("model")
         if not isinstance(model, nn.Module):
@@ -287,8 +308,31 @@ class Assembly:
         targets, shape = self.values["targets"], (self.values["num_outputs"], *self.data.spec.mask_shape)
         wanted = None if self.values["outputs"].predictions == "embeddings" else shape
         self.values["num_outputs"] = check_outputs(model, self.data.first("train"), targets, wanted, names)
+        if initialize and self.plan["init_from"] is not None:
+            self._initialize(model, self.plan["init_from"])
         self._prepare_for_trainer(model)
         self.values["model"] = self.strategy.prepare(model)
+
+    def _initialize(self, model: nn.Module, place: str) -> None:
+        """Begin with the weights of a file or of another run."""
+        weights, source = read_weights(place, self.builder.folders, self._weights_of)
+        put_into(model, weights, source)
+        self.init_from = {"source": source, "weights": of_tensors(weights)}
+        self.messages.append(f"weights from {source} ({len(weights)} tensors)")
+
+    def _weights_of(self, directory: RunDirectory) -> tuple[Any, str]:
+        """The weights that another run kept, and which checkpoint has them."""
+        document = load(directory.run_file)
+        metrics = [self.builder.entry("metric", table["use"]) for table in document.get("metric", [])]
+        monitor = document.get("monitor", GENERAL["monitor"].default)
+        values = {"run_dir": directory.path, "monitor": monitor, "directions": self._directions(metrics)}
+        which = "best" if document.get("keep") == "best" else "latest"
+        return self.keeper(document["checkpointer"], values).load(which)["parts"]["model"], which
+
+    def keeper(self, table: Mapping[str, Any], values: Mapping[str, Any]) -> Checkpointer:
+        """The checkpointer of a table, for another run than this one."""
+        made: Checkpointer = Builder(self.registry, values, self.builder.folders).build("checkpointer", table).value
+        return made
 
     def _prepare_for_trainer(self, model: nn.Module) -> None:
         """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`."""

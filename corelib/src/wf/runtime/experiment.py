@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import platform
+import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -15,24 +15,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import wf
+from wf import drift
 from wf.blame import naming_culprit
-from wf.building import Built
 from wf.cadence import Epochs, Every, Steps
 from wf.errors import DataError, DivergedError, InterruptedRun, SaveError, UsageError
 from wf.hook_failures import HookFailures
 from wf.lock import locked
 from wf.loop import Loop
-from wf.modules import import_module, is_path, message_of
+from wf.modules import message_of
 from wf.protocols import Checkpointer, Stateful, Strategy
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
+from wf.runtime.conditions import conditions_of, own_files
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.random import TrainStream
+from wf.runtime.restoring import check_restored, check_savable
 from wf.save_failures import SaveFailures
+
+_LOG = logging.getLogger("wf")
 
 
 class Experiment:
@@ -46,6 +49,7 @@ class Experiment:
         save: Whether anything is written; False makes no checkpointer and no run directory.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
         quiet: Leave out the progress hook.
+        initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
 
     Raises:
         UsageError: For names, options, values or combinations that cannot work.
@@ -62,12 +66,21 @@ class Experiment:
         save: bool = True,
         folders: Sequence[Path] = (),
         quiet: bool = False,
+        initialize: bool = True,
     ) -> None:
         with naming_culprit(registry.plugins):
             self._parts = Assembly(
-                plan, registry, run_dir=run_dir, subfolder=subfolder, save=save, folders=folders, quiet=quiet
+                plan,
+                registry,
+                run_dir=run_dir,
+                subfolder=subfolder,
+                save=save,
+                folders=folders,
+                quiet=quiet,
+                initialize=initialize,
             )
         self._recorder = Recorder(None)
+        self._drift: list[drift.Drift] = []
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank)
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
@@ -125,6 +138,15 @@ class Experiment:
         """Whether the run file alone repeats the run: it uses no live objects."""
         return all(built.repeatable for built in self._parts.all())
 
+    @property
+    def total_steps(self) -> int:
+        """The updates of the whole run."""
+        return int(self._parts.values["total_steps"])
+
+    def state_in(self, run_dir: Path) -> Mapping[str, Any]:
+        """The newest state that another run of this run file saved in its directory."""
+        return self._parts.keeper(self.plan["checkpointer"], {**self._parts.values, "run_dir": run_dir}).load("latest")
+
     def name(self, kind: str) -> str:
         """The name of the component of a kind, for people."""
         return self._parts.name(kind)
@@ -134,11 +156,12 @@ class Experiment:
         live = "" if self.repeatable else "This run used live objects: it cannot be repeated from this file alone."
         return dump(self.plan, live)
 
-    def fit(self, *, resume: bool = False) -> Experiment:
+    def fit(self, *, resume: bool = False, allow_drift: Collection[str] = ()) -> Experiment:
         """Train until the run file's length is reached; the run directory is made first.
 
         Args:
             resume: Go on from the newest checkpoint of the run directory.
+            allow_drift: Names of `wf.drift.CONDITIONS` that may be others than the run was made under, or ``all``.
 
         Returns:
             Itself.
@@ -146,10 +169,13 @@ class Experiment:
         Raises:
             DivergedError: When a loss is not finite.
             InterruptedRun: On SIGINT or SIGTERM, after a checkpoint was committed.
-            UsageError: When another process trains in the run directory.
+            UsageError: When the run's state cannot be saved, the run would not go on as it began, or another process
+                trains in the run directory.
         """
+        if not resume:
+            self._check_savable()
         with self._held_directory(resume=resume) as directory:
-            self._fit(directory, resume=resume)
+            self._fit(directory, resume=resume, allow_drift=allow_drift)
         return self
 
     def dry_run(self) -> dict[str, Any]:
@@ -266,11 +292,28 @@ class Experiment:
                 saved[f"transform/{number}-{built.name}"] = built.value
         return saved
 
-    def _saved_state(self) -> Mapping[str, Any]:
+    def _check_savable(self) -> None:
+        """Refuse a run whose state cannot be saved, where it is to be."""
+        if self.loop.checkpointer is not None:
+            with self._naming_culprit():
+                check_savable(self.loop, self._parts.may_fail())
+
+    def _put_back(self, state: Mapping[str, Any], directory: RunDirectory | None, allowed: Collection[str]) -> None:
+        """Restore a checkpoint, see that it came back, and write down under which other conditions the run goes on."""
+        self.loop.load_state_dict(state, partial=drift.is_allowed("state", allowed))
+        found = [*self._drift, *check_restored(self.loop, state, allowed)]
+        for one in found:
+            _LOG.warning("%s", one)
+        if directory is not None and found:
+            before = directory.manifest.get("drift", [])
+            directory.update_manifest(drift=[*before, drift.record(found, self.loop.progress.step, _now())])
+
+    def _saved_state(self, allow_drift: Collection[str]) -> Mapping[str, Any]:
         """The newest checkpoint.
 
         Raises:
-            UsageError: When the run is to become longer or shorter and its optimizer or scheduler follows its length.
+            UsageError: When the run was made under other conditions, or is to become longer or shorter and its
+                optimizer or scheduler follows its length.
         """
         assert self.run_dir is not None
         assert self.loop.checkpointer is not None
@@ -283,6 +326,9 @@ class Experiment:
                 + ("" if done else f"\n  go on to the end it has: wf resume {self.run_dir}")
                 + f"\n  train anew: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
             )
+        self._drift = drift.check(manifest, conditions_of(self._parts), allow_drift, str(self.run_dir))
+        if unknown := drift.unknown_in(manifest):
+            _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
         return self.loop.checkpointer.load("latest")
 
     def _follow_length(self) -> list[str]:
@@ -307,8 +353,8 @@ class Experiment:
         unit = "step" if isinstance(until, Steps) else "epoch"
         return f"{until.num} {unit}{'' if until.num == 1 else 's'}"
 
-    def _fit(self, directory: RunDirectory | None, *, resume: bool) -> None:
-        state = self._saved_state() if resume else None  # before the directory is changed: it may refuse
+    def _fit(self, directory: RunDirectory | None, *, resume: bool, allow_drift: Collection[str]) -> None:
+        state = self._saved_state(allow_drift) if resume else None  # before the directory is changed: it may refuse
         if directory is not None:
             self._begin(directory, resume=resume)
         self._save_failures.begin(directory)
@@ -319,7 +365,7 @@ class Experiment:
             self._failures.begin(self.loop, directory, step)
             with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
                 if state is not None:
-                    self.loop.load_state_dict(state)
+                    self._put_back(state, directory, allow_drift)
                 self.loop.run(self.data, self._until())
             if received:
                 raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
@@ -343,24 +389,16 @@ class Experiment:
     def _begin(self, directory: RunDirectory, *, resume: bool) -> None:
         directory.write_run_file(self.run_file())
         length = {"total_steps": self._parts.values["total_steps"], "follow_length": self._follow_length()}
-        directory.update_manifest(
-            status="running", reason=None, **length, **({} if resume else self._manifest(directory))
-        )
+        started: dict[str, Any] = {} if resume else {"started": _now(), "repeatable": self.repeatable}
+        if self._parts.init_from is not None and not resume:
+            started["init_from"] = self._parts.init_from
+        directory.update_manifest(status="running", reason=None, **length, **started, **self._manifest(directory))
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
-        files = {file for built in self._parts.all() if (file := _own_file(built))}
-        files |= {Path(name).resolve() for name in self.plan["plugins"] if is_path(name)}
         return {
-            "seed": self.plan["seed"],
-            "device": str(self.strategy.device),
-            "threads": torch.get_num_threads(),
-            "world_size": self.strategy.world_size,
-            "started": _now(),
-            "repeatable": self.repeatable,
-            "versions": {"wf": wf.__version__, "python": platform.python_version(), "torch": torch.__version__},
-            "components": _provenance(self._parts.builder.made),
+            **conditions_of(self._parts),
             "samples": {split: self.data.num_samples(split) for split in self.data.splits},
-            "code": [directory.keep_code(file) for file in sorted(files)],
+            "code": [directory.keep_code(file) for file in own_files(self._parts)],
         }
 
     def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:
@@ -483,31 +521,6 @@ def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _own_file(built: Built) -> Path | None:
-    """The source file of one's own code."""
-    if built.entry is None or built.entry.plugin is not None or not isinstance(built.entry.component.target, str):
-        return None
-    file = import_module(built.entry.component.target.rpartition(":")[0]).__file__
-    return Path(file).resolve() if file else None
-
-
-def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Where each component came from, once."""
-    records: list[dict[str, Any]] = []
-    for component, plugin in ((entry.component, entry.plugin) for entry in made):
-        record = {
-            "kind": component.kind,
-            "name": component.name,
-            "target": component.target_name,
-            "plugin": plugin.name if plugin else None,
-            "distribution": plugin.distribution if plugin else None,
-            "version": plugin.version if plugin else None,
-        }
-        if record not in records:
-            records.append(record)
-    return records
 
 
 def status_of(error: BaseException) -> str:

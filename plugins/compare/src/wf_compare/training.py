@@ -143,7 +143,7 @@ def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Set
         document, folders = read(run_file)
         plan, registry = setting.prepare({**document, **changes})
         experiment = Experiment(plan, registry, run_dir=place, folders=[*folders, *setting.folders], quiet=True)
-        experiment.fit(resume=_can_go_on(experiment, place))
+        experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",))  # other --jobs
     except BaseException as error:
         return _explain(error)
     return Outcome(status="done")

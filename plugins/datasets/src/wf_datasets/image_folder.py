@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,14 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
             DataError: When the file is damaged.
         """
         return read_image(self.files[index], self.size, self.channels), self.labels[index]
+
+    def identity(self) -> list[tuple[str, int, int]]:
+        """Name, size and class of each file: what tells these images from others, wherever their folder is."""
+        folder = os.path.commonpath([file.parent for file in self.files])
+        return [
+            (os.path.relpath(file, folder), file.stat().st_size, label)
+            for file, label in zip(self.files, self.labels, strict=True)
+        ]
 
 
 def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:

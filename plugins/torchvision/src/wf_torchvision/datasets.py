@@ -154,6 +154,10 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
         pixels = np.array(image.convert("RGB").resize(self.size[::-1], Image.Resampling.BILINEAR))
         return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255), int(label)
 
+    def identity(self) -> list[Any]:
+        """Which part of which dataset it is, with its classes: what tells these images from others."""
+        return [type(self.samples).__name__, len(self.samples), _labels(self.samples)]
+
 
 def build(
     name: str,

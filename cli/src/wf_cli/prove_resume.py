@@ -1,0 +1,233 @@
+"""``wf prove-resume``: the same run straight and killed, each in processes of its own, compared bit for bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf.cadence import Every
+from wf.errors import UsageError, WfError
+from wf.plan import prepare
+from wf.records import compare_records
+from wf.rundir import RunDirectory
+from wf_cli.listing import JSON
+from wf_cli.main import everywhere_of
+from wf_cli.output import plural, print_json, say, table
+from wf_cli.run_options import general_options, kind_options
+from wf_cli.running import RunCommand, assemble, refuse_existing
+
+STRAIGHT, KILLED = "straight", "killed"
+SHOWN = 5
+"""How many values of a part that differ are named."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was compared."""
+
+    name: str
+    num_values: int
+    differences: Sequence[str]
+
+
+class Died(WfError):  # noqa: N818 - named for what it is
+    """A process of the proof that did not end as it should."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@click.command("prove-resume", cls=RunCommand)
+@click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
+@click.option("--kill-at", type=int, metavar="STEP", multiple=True, help="Kill the run after this step; repeatable.")
+@kind_options
+@general_options
+@click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
+@click.option("--name", metavar="NAME", help="The proof's name below runs/. [date-prove-resume]")
+@click.option("--run-dir", metavar="DIR", type=click.Path(), help="The proof's path, instead of a name.")
+@click.option("--quiet", is_flag=True, help="Do not say what is being done.")
+@JSON
+@click.pass_context
+def prove_resume(
+    ctx: click.Context,
+    /,
+    run_file: str | None,
+    kill_at: tuple[int, ...],
+    lr: str | None,
+    name: str | None,
+    run_dir: str | None,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a run straight and with kill -9 after some steps, and compare everything bit for bit.
+
+    Takes what wf run takes. Each process is a new one. Exits with 0 when both runs end with the same bits, with 1 when
+    they do not: then a part of the run does not keep what it needs, and the table names it.
+    """
+    if name and run_dir:
+        raise UsageError("both --name and --run-dir are given; choose one")
+    kills = sorted(set(kill_at))
+    if not kills or kills[0] < 1:
+        raise UsageError("say after which steps the run is killed, from 1 on: --kill-at 20 --kill-at 45")
+    place = Path(run_dir) if run_dir else Path("runs") / (name or f"{datetime.now():%Y%m%d-%H%M%S}-prove-resume")
+    refuse_existing(place)
+    document, folders, registry = assemble(ctx, run_file, lr, settings)
+    document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
+    from wf.runtime.experiment import Experiment
+
+    experiment = Experiment(prepare(document, registry), registry, save=False, folders=folders, quiet=True)
+    _check(experiment, kills)
+    place.mkdir(parents=True)
+    (place / "run.toml").write_text(experiment.run_file(), encoding="utf-8")
+    proof = _Proof(ctx, place, experiment, folders, quiet=quiet or as_json)
+    resumed_from = proof.run(kills)
+    rows = _compare(experiment, RunDirectory.open(place / STRAIGHT), RunDirectory.open(place / KILLED))
+    _report(rows, list(zip(kills, resumed_from, strict=True)), place, experiment.total_steps, as_json=as_json)
+    ctx.exit(0 if not any(row.differences for row in rows) else 1)
+
+
+def _cadence(chosen: Any, first: int) -> Any:
+    """Checkpoints must come before the first kill, and not only by the clock; some steps are then done again."""
+    if chosen is not None and Every.parse(chosen).unit != "minutes":
+        return chosen
+    return f"{max(1, 2 * first // 3)}steps"
+
+
+def _check(experiment: Any, kills: Sequence[int]) -> None:
+    """Refuse a proof that cannot be made."""
+    if experiment.strategy.world_size > 1:
+        raise UsageError("wf prove-resume starts its processes itself; start it without torchrun")
+    if not experiment.repeatable:
+        raise UsageError("the run uses live objects, which its run file cannot make again")
+    if kills[-1] >= experiment.total_steps:
+        raise UsageError(
+            f"the run has {plural(experiment.total_steps, 'step')}: it cannot be killed after step {kills[-1]}\n"
+            f"  --kill-at takes steps from 1 to {experiment.total_steps - 1}"
+        )
+
+
+class _Proof:
+    """Starts the processes of a proof."""
+
+    def __init__(
+        self, ctx: click.Context, place: Path, experiment: Any, folders: Sequence[Path], *, quiet: bool
+    ) -> None:
+        everywhere = everywhere_of(ctx)
+        self._order = {
+            "folders": [str(folder.resolve()) for folder in folders],
+            "plugins": [*experiment.plan["plugins"], *everywhere.plugins],
+            "only_builtin": everywhere.only_builtin,
+        }
+        self._place, self._experiment, self._quiet = place, experiment, quiet
+
+    def run(self, kills: Sequence[int]) -> list[int]:
+        """Train both runs; gives the step of the checkpoint from which the run went on after each kill."""
+        self._say("straight")
+        self._start(STRAIGHT, resume=False)
+        found = []
+        for number, step in enumerate(kills):
+            self._say(f"kill -9 after step {step}")
+            self._start(KILLED, resume=number > 0, kill_at=step)
+            state: Mapping[str, Any] = self._experiment.state_in(self._place / KILLED)
+            found.append(int(state["progress"]["step"]))
+        self._say(f"on from step {found[-1]} to the end")
+        self._start(KILLED, resume=True)
+        return found
+
+    def _start(self, which: str, *, resume: bool, kill_at: int | None = None) -> None:
+        """Train in a new process, to the end or to where it is killed."""
+        order = {
+            **self._order,
+            "run_dir": str(self._place / which),
+            "run_file": None if resume else str(self._place / "run.toml"),
+            "kill_at": kill_at,
+        }
+        command = [sys.executable, "-P", "-m", "wf_cli.proving", json.dumps(order)]
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False).returncode
+        expected = 0 if kill_at is None else -signal.SIGKILL
+        if code == expected:
+            return
+        if code == 0:
+            raise UsageError(
+                f"the run in {self._place / which} ended before step {kill_at}, so it was not killed there"
+            )
+        ended = f"ended with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+        raise Died(f"the run in {self._place / which} {ended}", code if code > 0 else 1)
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            click.echo(f"wf: {text}", err=True)
+
+
+def _compare(experiment: Any, straight: RunDirectory, killed: RunDirectory) -> list[Row]:
+    """Everything that both runs left: the final checkpoint part by part, the records and the final figures."""
+    from wf.runtime.differences import differences, num_values
+
+    before, after = experiment.state_in(straight.path), experiment.state_in(killed.path)
+    one, other = (
+        {**{key: state[key] for key in state if key != "parts"}, **state["parts"]} for state in (before, after)
+    )
+    rows = [
+        Row(name, num_values(one.get(name)), [str(found) for found in islice(differences(*pair), SHOWN)])
+        for name, pair in ((name, (one.get(name), other.get(name))) for name in dict.fromkeys((*one, *other)))
+    ]
+    rows.append(_compare_records(straight, killed))
+    keys = ("status", "reason", "epochs", "steps", "metrics")
+    ended, resumed = ({key: run.manifest.get(key) for key in keys} for run in (straight, killed))
+    rows.append(Row("manifest.json", num_values(ended), [str(found) for found in differences(ended, resumed)]))
+    return rows
+
+
+def _compare_records(straight: RunDirectory, killed: RunDirectory) -> Row:
+    """``metrics.jsonl``, to the byte."""
+    before, after = ((run.path / "metrics.jsonl").read_bytes() for run in (straight, killed))
+    words = []
+    if before != after:
+        figures = [one for one in compare_records(straight.records(), killed.records()) if not one.equal]
+        words = [f"{one.event} {one.split} {one.name}: from step {one.first_step} on" for one in figures[:SHOWN]]
+        words = words or ["the same figures, written in another way"]
+    return Row("metrics.jsonl", len(straight.records()), words)
+
+
+def _report(
+    rows: Sequence[Row], kills: Sequence[tuple[int, int]], place: Path, total_steps: int, *, as_json: bool
+) -> None:
+    equal = not any(row.differences for row in rows)
+    if as_json:
+        print_json(
+            {
+                "run_dir": str(place),
+                "equal": equal,
+                "steps": total_steps,
+                "kills": [{"step": step, "resumed_from": start} for step, start in kills],
+                "parts": [
+                    {
+                        "name": row.name,
+                        "values": row.num_values,
+                        "equal": not row.differences,
+                        "differences": list(row.differences),
+                    }
+                    for row in rows
+                ],
+            }
+        )
+        return
+    cells = [("part", "values", "compared")]
+    for row in rows:
+        first, *more = row.differences or ["equal"]
+        cells += [(row.name, f"{row.num_values:,}", first), *(("", "", one) for one in more)]
+    lines = [f"killed after step {step}, resumed from step {start}" for step, start in kills]
+    verdict = "the killed run ends with the bits of the straight one" if equal else "the killed run went another way"
+    say("\n".join([table(cells), "", *lines, f"{plural(total_steps, 'step')}: {verdict}", f"both are in {place}"]))

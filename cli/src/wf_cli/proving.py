@@ -1,0 +1,64 @@
+"""A process of ``wf prove-resume``: ``python -m wf_cli.proving ORDER`` trains a run, and may kill itself in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wf.api import read, reopen
+from wf.errors import WfError
+from wf.plan import prepare
+from wf.registry import Registry
+
+
+def train(order: Mapping[str, Any]) -> None:
+    """Do what an order says.
+
+    Args:
+        order: ``run_dir``; ``run_file``, or None to go on with the run there; ``kill_at``, the step after which the
+            process kills itself, or None; ``folders``, ``plugins`` and ``only_builtin``.
+    """
+    from wf.runtime.experiment import Experiment
+
+    run_dir = Path(order["run_dir"])
+    registry = Registry.discover(dict.fromkeys(order["plugins"]), only_builtin=order["only_builtin"])
+    resume = order["run_file"] is None
+    if resume:
+        experiment = reopen(run_dir, None, registry=registry, quiet=True)
+    else:
+        document, folders = read(order["run_file"])
+        folders = [*folders, *map(Path, order["folders"])]
+        experiment = Experiment(prepare(document, registry), registry, run_dir=run_dir, folders=folders, quiet=True)
+    if order["kill_at"] is not None:
+        _kill_after(experiment.loop, order["kill_at"], run_dir)
+    experiment.fit(resume=resume)
+
+
+def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
+    """Let the process kill itself as it begins the first step after `step`, once there is a checkpoint."""
+    train_step = loop.trainer.train_step
+
+    def killing(batch: Any) -> Any:
+        if loop.progress.step >= step and any((run_dir / "checkpoints").glob("step-*")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_step(batch)
+
+    loop.trainer.train_step = killing
+
+
+def main() -> None:
+    """Do what the line orders; exits with the codes of `wf`."""
+    try:
+        train(json.loads(sys.argv[1]))
+    except WfError as error:
+        print(f"wf: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""``wf replay``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf.api import read, reopen
+from wf.drift import Drift, compare
+from wf.errors import UsageError
+from wf.records import Figure, compare_records
+from wf.rundir import RunDirectory
+from wf_cli.afterwards import RUN, open_directory
+from wf_cli.common import registry_of
+from wf_cli.listing import JSON
+from wf_cli.output import number, print_json, say, table
+
+SHOWN = 10
+"""How many tensors that differ are named."""
+
+
+@click.command()
+@RUN
+@click.option("--name", metavar="NAME", help="The new run directory's name below runs/. [RUN-replay]")
+@click.option("--run-dir", metavar="DIR", type=click.Path(), help="The new run directory's path, instead of a name.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@JSON
+@click.pass_context
+def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None, quiet: bool, as_json: bool) -> None:
+    """Run a run again from its run file, and compare each figure and the weights.
+
+    Exits with 0 when everything is equal to the bit, with 1 when it is not.
+    """
+    if name and run_dir:
+        raise UsageError("both --name and --run-dir are given; choose one")
+    before = open_directory(place)
+    _refuse_unfit(before)
+    again = Path(run_dir) if run_dir else _free(Path("runs") / (name or f"{before.path.name}-replay"), taken=name)
+    plugins = read(before.run_file)[0].get("plugins", [])
+    registry = registry_of(ctx, tuple(plugins))
+    experiment = reopen(before.path, None, registry=registry, quiet=quiet or as_json, again_in=again)
+    try:
+        experiment.fit()
+    finally:
+        experiment.strategy.close()
+    if experiment.strategy.rank != 0:
+        return
+    after = RunDirectory.open(again)
+    equal = _report(
+        compare_records(before.records(), after.records()),
+        _weights(experiment.state_in(before.path), experiment.state_in(again)),
+        compare(before.manifest, after.manifest),
+        (before, after),
+        as_json=as_json,
+    )
+    ctx.exit(0 if equal else 1)
+
+
+def _refuse_unfit(run: RunDirectory) -> None:
+    """A run that is not over, or that its file cannot make again, has nothing to be compared with."""
+    manifest = run.manifest
+    if manifest.get("status") != "done":
+        raise UsageError(
+            f"run {run.path} is {manifest.get('status')}: there is no end to compare with\n"
+            f"  go on with it first: wf resume {run.path}"
+        )
+    if not manifest.get("repeatable", True):
+        raise UsageError(f"run {run.path} used live objects, which its run file cannot make again")
+
+
+def _free(place: Path, taken: str | None) -> Path:
+    """The place, numbered where it is taken; a name that the user chose is not changed."""
+    found, counter = place, 2
+    while taken is None and found.exists():
+        found, counter = place.with_name(f"{place.name}-{counter}"), counter + 1
+    return found
+
+
+def _weights(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The tensors of the model that differ, in words."""
+    from wf.runtime.differences import differences
+
+    return [str(one) for one in islice(differences(before["parts"]["model"], after["parts"]["model"]), SHOWN)]
+
+
+def _report(
+    figures: Sequence[Figure],
+    weights: Sequence[str],
+    drift: Sequence[Drift],
+    runs: tuple[RunDirectory, RunDirectory],
+    *,
+    as_json: bool,
+) -> bool:
+    """Print what was found; True when all is equal."""
+    equal = not weights and all(figure.equal for figure in figures)
+    if as_json:
+        print_json(
+            {
+                "run_dir": str(runs[1].path),
+                "of": str(runs[0].path),
+                "equal": equal,
+                "figures": [{**asdict(figure), "equal": figure.equal} for figure in figures],
+                "weights": {"equal": not weights, "differences": list(weights)},
+                "drift": [asdict(one) for one in drift],
+            }
+        )
+        return equal
+    rows = [("figure", "records", "compared")]
+    rows += [(f"{one.event} {one.split} {one.name}", str(one.records), _words(one)) for one in figures]
+    rows.append(("weights", "", "equal" if not weights else weights[0]))
+    say(table([*rows, *(("", "", line) for line in weights[1:])]))
+    for one in drift:
+        say(f"\nnot as it was: {one}" if one is drift[0] else f"not as it was: {one}")
+    say(f"\n{runs[1].path} {'is equal to' if equal else 'drifts from'} {runs[0].path}")
+    return equal
+
+
+def _words(figure: Figure) -> str:
+    if figure.equal:
+        return "equal"
+    apart = "" if figure.largest is None else f", by up to {number(figure.largest)}"
+    return f"differs from step {figure.first_step:,} on{apart}"

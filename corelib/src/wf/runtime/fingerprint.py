@@ -1,0 +1,45 @@
+"""What tells samples, and weights, from other ones: a checksum that is quick to make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from wf.runtime.data import Dataset, Samples, TensorSamples
+
+
+def of_dataset(dataset: Dataset) -> dict[str, str]:
+    """The checksum of the samples of each split that a dataset brings.
+
+    Of tensors it is that of their bytes. Of other samples it is that of what their method `identity` gives (a JSON
+    value: names and sizes of files, targets), and without one of their number and targets.
+    """
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    targets = {"train": dataset.target_tensor}
+    return {split: _of_samples(samples, targets.get(split)) for split, samples in splits.items() if samples is not None}
+
+
+def of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """The checksum of tensors with their names, dtypes and shapes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _of_samples(samples: Samples, targets: Tensor | None) -> str:
+    if isinstance(samples, TensorSamples):
+        return of_tensors({"inputs": samples.inputs, "targets": samples.targets})
+    identity = getattr(samples, "identity", None)
+    known = identity() if identity is not None else [len(samples), None if targets is None else targets.tolist()]
+    return hashlib.blake2b(json.dumps(known, default=str).encode(), digest_size=16).hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous()
+    return flat.as_strided((flat.numel(),), (1,)).view(torch.uint8).numpy().data

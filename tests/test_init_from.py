@@ -1,0 +1,120 @@
+"""A run that begins with the weights of a file or of another run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import manifest, weights
+from safetensors.torch import save_file
+
+PLAN = ("--dataset", "iris", "--model", "linear", "--quiet")
+
+
+class Planted:
+    """A pickle of this makes a folder when it is loaded without care."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = str(place)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.place,)
+
+
+@pytest.fixture
+def first(wf: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a run called first."""
+    made = wf("run", *PLAN, "--epochs", 2, "--name", "first", "--seed", 7)
+    assert made.code == 0, made.stderr
+    return weights(tmp_path / "runs" / "first")
+
+
+@pytest.mark.parametrize("place", ["w.pt", "w.pth", "w.safetensors", "first", "runs/first", "latest"])
+def test_it_begins_with_these_weights(wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], place: str) -> None:
+    file = tmp_path / place
+    if file.suffix:
+        (save_file if file.suffix == ".safetensors" else torch.save)(first, file)  # type: ignore[operator]  # both do
+    begun = wf("run", *PLAN, "--init-from", place, "--steps", 0, "--name", "second")
+    assert begun.code == 0, begun.stderr
+    run = tmp_path / "runs" / "second"
+    found = weights(run)
+    assert all(torch.equal(found[name], first[name]) for name in first)
+    assert manifest(run)["init_from"].keys() == {"source", "weights"}
+    assert f'init_from = "{place}"' in (run / "run.toml").read_text()
+
+
+def test_the_best_weights_of_a_run_that_keeps_them(wf: Any, tmp_path: Path) -> None:
+    kept = ("--epochs", 8, "--lr", 0.1, "--keep", "best", "--monitor", "validation/accuracy")
+    assert wf("run", *PLAN, *kept, "--name", "first").code == 0
+    begun = wf("run", *PLAN, "--init-from", "first", "--steps", 0, "--name", "second")
+    assert begun.code == 0, begun.stderr
+    first = tmp_path / "runs" / "first"
+    best = torch.cat([one.flatten() for one in weights(tmp_path / "runs" / "second").values()])
+    last = torch.cat([one.flatten() for one in weights(first).values()])
+    assert not torch.equal(best, last)
+    assert "checkpoint best" in manifest(tmp_path / "runs" / "second")["init_from"]["source"]
+
+
+def test_resuming_and_evaluating_do_not_ask_for_the_file_again(
+    wf: Any, tmp_path: Path, first: dict[str, torch.Tensor]
+) -> None:
+    torch.save(first, tmp_path / "w.pt")
+    assert wf("run", *PLAN, "--init-from", "w.pt", "--steps", 3, "--name", "second").code == 0
+    (tmp_path / "w.pt").unlink()
+    assert wf("evaluate", "second").code == 0
+    resumed = wf("resume", "second", "--epochs", 2, "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert manifest(tmp_path / "runs" / "second")["init_from"]["source"] == "w.pt"
+
+
+def test_what_does_not_fit_is_named_and_leaves_nothing(wf: Any, tmp_path: Path, first: dict[str, torch.Tensor]) -> None:
+    name, *_ = first
+    wrong = {**{key: value for key, value in first.items() if key != name}, "head.weight": torch.ones(2, 3)}
+    last = next(reversed(first))
+    wrong[last] = torch.ones(1, 1, 7)
+    torch.save(wrong, tmp_path / "w.pt")
+    refused = wf("run", *PLAN, "--init-from", "w.pt", "--name", "second")
+    assert refused.code == 2
+    for words in (f"missing: {name} float32", "unexpected: head.weight float32 [2, 3]", f"{last} float32 [1, 1, 7]"):
+        assert words in refused.stderr
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["first", "latest"]
+
+
+def test_a_pickle_that_is_more_than_tensors_is_not_carried_out(wf: Any, tmp_path: Path) -> None:
+    for number, save in enumerate((torch.save, lambda value, file: file.write_bytes(pickle.dumps(value)))):
+        save({"weight": Planted(tmp_path / "planted")}, tmp_path / f"w{number}.pt")
+        refused = wf("run", *PLAN, "--init-from", f"w{number}.pt")
+        assert refused.code == 2, refused.stderr
+        assert "holds more than tensors" in refused.stderr
+        assert not (tmp_path / "planted").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        ({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, 2, "save what is under 'state_dict'"),
+        ([torch.ones(1)], 2, "holds list, not a state_dict"),
+        (b"no such thing", 2, "or is damaged"),
+        (None, 4, "there is no file 'w.pt'"),
+    ],
+)
+def test_a_file_that_is_no_state_dict(wf: Any, tmp_path: Path, content: Any, code: int, words: str) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "w.pt").write_bytes(content)
+    elif content is not None:
+        torch.save(content, tmp_path / "w.pt")
+    refused = wf("run", *PLAN, "--init-from", "w.pt")
+    assert (refused.code, words in refused.stderr) == (code, True), refused.stderr
+
+
+def test_other_places(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "w.onnx").write_text("")
+    assert "available: .safetensors, .pt, .pth" in wf("run", *PLAN, "--init-from", "w.onnx").stderr
+    refused = wf("run", *PLAN, "--init-from", "nothing")
+    assert refused.code == 4
+    assert "there is no run directory 'nothing'" in refused.stderr

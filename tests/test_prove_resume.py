@@ -1,0 +1,142 @@
+"""`wf prove-resume` and `wf replay` find what is equal equal, and what is not not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import manifest
+
+OWN = """
+import random
+
+import torch
+from wf import Hook
+from wf.runtime import Dataset, TensorSamples
+
+
+class Drawing(Hook):
+    '''Draws from Python's generator, which nobody saves.'''
+
+    def __init__(self) -> None:
+        random.seed(1)
+        self.drawn = 0.0
+
+    def on_step_end(self, run) -> None:
+        self.drawn = random.random()
+
+    def state_dict(self):
+        return {"drawn": self.drawn}
+
+    def load_state_dict(self, state):
+        self.drawn = state["drawn"]
+
+
+NUMBER = 0
+
+
+class Unsaved(Hook):
+    '''Counts in a place of its own and writes what it counts among the figures.'''
+
+    def on_log(self, run, record) -> None:
+        global NUMBER
+        NUMBER += 1
+        record["number"] = NUMBER
+
+
+def noisy(num_samples: int = 60) -> Dataset:
+    inputs = torch.linspace(0, 1, num_samples).unsqueeze(1)
+    return Dataset(train=TensorSamples(inputs, inputs + random.random()), targets="real")
+"""
+
+PLAN = ("--dataset", "iris", "--model.dropout", 0.2, "--batch-size", 16, "--epochs", 4, "--log-every", 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(OWN)
+    return tmp_path
+
+
+def test_a_run_that_resumes_exactly(wf: Any, folder: Path) -> None:
+    (folder / "run.toml").write_text('epochs = 3\n[dataset]\nuse = "iris"\n')
+    line = ("prove-resume", "run.toml", *PLAN, "--kill-at", 5, "--kill-at", 16, "--hook", "+early-stopping")
+    proved = wf(*line, "--name", "proof", timeout=110)
+    assert proved.code == 0, proved.stdout + proved.stderr
+    rows = dict(line.split()[::2] for line in proved.stdout.splitlines() if line.endswith("equal"))
+    assert {"model", "optimizer", "random", "progress", "metrics.jsonl", "hook/EarlyStopping"} <= rows.keys()
+    assert "killed after step 5, resumed from step 3\nkilled after step 16, resumed from step 15" in proved.stdout
+    assert "28 steps: the killed run ends with the bits of the straight one" in proved.stdout
+    killed = folder / "runs" / "proof" / "killed"
+    assert (killed / "metrics.jsonl").read_bytes() == (killed.parent / "straight" / "metrics.jsonl").read_bytes()
+    assert manifest(killed)["steps"] == 28
+
+
+def test_a_hook_that_does_not_keep_what_it_needs(wf: Any, folder: Path) -> None:
+    line = ("prove-resume", *PLAN, "--kill-at", 10, "--hook", "+own.py:Unsaved")
+    line += ("--hook", "+own.py:Drawing", "--json")
+    proved = wf(*line, "--name", "proof", timeout=110)
+    assert proved.code == 1, proved.stdout + proved.stderr
+    found = proved.json()
+    assert (found["equal"], found["kills"]) == (False, [{"step": 10, "resumed_from": 6}])
+    differing = {part["name"]: part["differences"] for part in found["parts"] if not part["equal"]}
+    assert differing.keys() == {"hook/Drawing", "hook/Recorder", "metrics.jsonl"}
+    assert differing["hook/Drawing"][0].startswith("drawn: 0.")
+    assert differing["metrics.jsonl"] == ["train train number: from step 7 on"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "--kill-at 20"),
+        (("--kill-at", 0), "from 1 on"),
+        (("--kill-at", 28), "takes steps from 1 to 27"),
+        (("--kill-at", 3, "--nmae", "x"), "did you mean --name"),
+    ],
+)
+def test_a_proof_that_cannot_be_made(wf: Any, folder: Path, options: tuple[Any, ...], words: str) -> None:
+    refused = wf("prove-resume", *PLAN, *options)
+    assert refused.code == 2
+    assert words in refused.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_a_replay_is_equal(wf: Any, folder: Path) -> None:
+    assert wf("run", *PLAN, "--name", "first", "--quiet").code == 0
+    again = wf("replay", "first", "--quiet")
+    assert again.code == 0, again.stdout + again.stderr
+    assert "train train loss" in again.stdout
+    assert again.stdout.endswith("runs/first-replay is equal to runs/first\n")
+    found = wf("replay", "first", "--json").json()
+    assert (found["run_dir"], found["equal"], found["drift"]) == ("runs/first-replay-2", True, [])
+    assert found["weights"] == {"equal": True, "differences": []}
+    loss = next(one for one in found["figures"] if (one["event"], one["name"]) == ("eval", "accuracy"))
+    assert (loss["split"], loss["records"], loss["equal"], loss["first_step"]) == ("validation", 4, True, None)
+
+
+def test_a_replay_that_drifts_says_from_where_on(wf: Any, folder: Path) -> None:
+    line = ("--dataset", "own.py:noisy", "--batch-size", 10, "--epochs", 2, "--name", "first", "--quiet")
+    assert wf("run", *line).code == 0
+    (folder / "own.py").write_text(OWN.replace("inputs + random.random()", "inputs + 0.5 * inputs"))
+    again = wf("replay", "first", "--json", "--name", "second")
+    assert again.code == 1, again.stderr
+    found = again.json()
+    assert (found["run_dir"], found["equal"]) == ("runs/second", False)
+    assert {one["name"] for one in found["drift"]} == {"dataset", "code"}
+    assert found["figures"][0]["first_step"] == 1
+    assert found["figures"][0]["largest"] > 0
+    assert "differ, by up to" in found["weights"]["differences"][0]
+    table = wf("replay", "first").stdout
+    assert "differs from step 1 on, by up to" in table
+    assert "not as it was: dataset: was train" in table
+
+
+def test_a_run_that_is_not_over_is_not_replayed(wf: Any, folder: Path) -> None:
+    assert wf("run", *PLAN, "--name", "first", "--quiet").code == 0
+    file = folder / "runs" / "first" / "manifest.json"
+    file.write_text(json.dumps({**manifest(file.parent), "status": "interrupted"}))
+    refused = wf("replay", "first")
+    assert refused.code == 2
+    assert "wf resume runs/first" in refused.stderr
