@@ -3,10 +3,12 @@
 # make lint       ruff, mypy --strict, import rules
 # make catalogue  train with every member of every catalogue, and renew the table in docs/ecosystem.md
 # make bench      run every script in benchmarks/
+# make soak       kill runs at random instants, KILLS times, and resume them
 # make wheels     build every distribution into dist/
 
 PYTHON ?= python3
 WORKERS ?= 2
+KILLS ?= 5000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +26,7 @@ ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(addprefix plugins/,$(ADAPTERS))
 # What measures time is collected by itself, in a small process.
 TIMINGS := $(shell grep -rl 'mark\.alone' --include='test_*.py' cli corelib plugins tests)
 
-.PHONY: demo test lint catalogue bench wheels
+.PHONY: demo test lint catalogue bench soak wheels
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -52,6 +54,9 @@ catalogue: $(TOOLS) $(ADAPTED)
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+soak: $(TOOLS)
+	OMP_NUM_THREADS=1 WF_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n $(WORKERS) tests/test_faults.py -k random_instants
 
 wheels: $(INSTALLED)
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(DISTRIBUTIONS) $(addprefix ./plugins/,$(ADAPTERS))

@@ -15,3 +15,13 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     Tests that ask for it are marked ``xdist_group("wheels")``, so that one worker builds them once.
     """
     return build_wheels([*FOLDERS.values(), *ADAPTER_FOLDERS.values(), EXAMPLE], tmp_path_factory.mktemp("wheels"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what tests have counted: ``record_property("counted", "3 kills survived")``."""
+    passed = terminalreporter.getreports("passed")
+    counted = [text for report in passed for name, text in report.user_properties if name == "counted"]
+    if counted:
+        terminalreporter.section("counted")
+        for text in counted:
+            terminalreporter.line(str(text))

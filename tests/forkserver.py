@@ -41,10 +41,12 @@ class ForkServer:
 
     Args:
         python: The interpreter; by default the test's own.
+        warm: The arguments of a run that the server makes itself first, in a folder that is removed. What it has
+            imported and remembered, a fork need not do again: a small run then takes a third of the time.
     """
 
-    def __init__(self, python: Path | None = None) -> None:
-        self._python = str(python or sys.executable)
+    def __init__(self, python: Path | None = None, warm: Sequence[str] = ()) -> None:
+        self._python, self._warm = str(python or sys.executable), [*warm]
         self._server: subprocess.Popen[str] | None = None
 
     def run(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float) -> Result:
@@ -79,7 +81,7 @@ class ForkServer:
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._server is None:
             self._server = subprocess.Popen(
-                [self._python, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [self._python, "-P", __file__, *self._warm], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
         assert self._server.stdin is not None
         assert self._server.stdout is not None
@@ -100,6 +102,9 @@ def serve() -> None:
             importlib.import_module(module)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # a pool of threads would not survive the fork
+    if warm := sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            assert _main(warm) == 0, f"wf {' '.join(warm)} failed"
     for line in sys.stdin:
         print(json.dumps(_serve_one(json.loads(line))), file=replies, flush=True)
 

@@ -226,7 +226,7 @@ def test_the_first_record_makes_room_for_the_copy(tmp_path: Path) -> None:
 )
 def test_files_are_what_safetensors_reads(shapes: dict[str, tuple[torch.dtype, list[int]]]) -> None:
     tensors = {name: torch.randint(0, 2, shape).to(dtype) for name, (dtype, shape) in shapes.items()}
-    data = b"".join(safetensors_file(Snapshot().take(tensors)))
+    data = b"".join(safetensors_file(*Snapshot().take(tensors)))
     back = safetensors.torch.load(data)
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], one) and back[name].dtype is one.dtype for name, one in tensors.items())

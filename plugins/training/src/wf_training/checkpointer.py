@@ -93,8 +93,9 @@ class DirectoryCheckpointer:
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
         """Make room for the copy of the state, at the first record: after a step, so that the optimizer has its own."""
         if self._work is None:
-            _, tensors = codec.encode(run.state_dict())
-            self._work = _in_background(lambda: self._snapshot.reserve(tensors))
+            with suppress(SaveError):  # it comes again with a save, where it matters
+                _, tensors = codec.encode(run.state_dict())
+                self._work = _in_background(lambda: self._snapshot.reserve(tensors))
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
         """Copy `state` and begin to commit it as the checkpoint of ``progress["step"]``.
@@ -115,11 +116,11 @@ class DirectoryCheckpointer:
         """
         self._wait()
         document, tensors = codec.encode(state)
-        copies = self._snapshot.take(tensors)
+        copies, data = self._snapshot.take(tensors)
         about = {**{key: progress[key] for key in ("step", "epoch")}, "progress": dict(progress)}
         about["metrics"] = _plain(metrics)
         place = self.folder / _name(progress["step"])
-        self._work = work = _in_background(lambda: self._commit(place, about, document, copies))
+        self._work = work = _in_background(lambda: self._commit(place, about, document, copies, data))
         return work
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
@@ -159,7 +160,12 @@ class DirectoryCheckpointer:
             wait([self._work])
 
     def _commit(
-        self, place: Path, about: dict[str, Any], document: dict[str, Any], tensors: Mapping[str, Tensor]
+        self,
+        place: Path,
+        about: dict[str, Any],
+        document: dict[str, Any],
+        tensors: Mapping[str, Tensor],
+        data: memoryview,
     ) -> str:
         temporary = place.with_name(f".tmp-{place.name}-{os.getpid()}")
         try:
@@ -169,7 +175,7 @@ class DirectoryCheckpointer:
             _clean(self.folder)
             files.make_directory(temporary)
             about["number"] = 1 + self._last_number(about["step"])
-            _write_files(temporary, about, document, tensors)
+            _write_files(temporary, about, document, tensors, data)
             _replace(temporary, place)
         except OSError as error:
             raise SaveError(
@@ -290,11 +296,11 @@ def _in_background(work: Callable[[], Any]) -> Future[Any]:
 
 
 def _write_files(
-    folder: Path, about: Mapping[str, Any], document: dict[str, Any], tensors: Mapping[str, Tensor]
+    folder: Path, about: Mapping[str, Any], document: dict[str, Any], tensors: Mapping[str, Tensor], data: memoryview
 ) -> None:
     """Write the files of a checkpoint, the manifest last."""
     sums: dict[str, dict[str, Any]] = {}
-    files.write_file(folder / TENSORS, _summed(TENSORS, safetensors_file(tensors), sums))
+    files.write_file(folder / TENSORS, _summed(TENSORS, safetensors_file(tensors, data), sums))
     files.write_file(folder / STATE, _summed(STATE, [memoryview(_json(document))], sums))
     manifest = {
         "schema": SCHEMA,
@@ -434,4 +440,5 @@ def _discard(path: Path) -> None:
     """Remove a checkpoint so that one killed half way leaves none that looks damaged."""
     doomed = path.with_name(f".tmp-{path.name}-gone")
     files.rename(path, doomed)
+    files.sync_directory(path.parent)
     files.remove_tree(doomed)

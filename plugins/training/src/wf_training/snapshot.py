@@ -36,8 +36,8 @@ class Snapshot:
     def __init__(self) -> None:
         self._memory = torch.empty(0, dtype=torch.uint8)
 
-    def take(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies of contiguous tensors, on the host, one behind the other; the next call overwrites them.
+    def take(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], memoryview]:
+        """Copies of contiguous tensors, on the host, and their bytes as one; the next call overwrites them.
 
         They are in the order of a safetensors file: those of the largest elements first, so that each one is aligned.
         """
@@ -47,11 +47,11 @@ class Snapshot:
         for name, tensor in ordered.items():
             end = begin + tensor.nbytes
             copies[name] = self._memory[begin:end].view(tensor.dtype).view(tensor.shape)
-            copies[name].copy_(tensor.detach(), non_blocking=True)
+            copies[name].copy_(tensor.detach(), non_blocking=tensor.is_cuda)
             begin = end
         for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
             torch.cuda.synchronize(device)
-        return copies
+        return copies, raw(self._memory[:begin])
 
     def reserve(self, tensors: Mapping[str, Tensor]) -> None:
         """Have memory for these tensors, every page of it touched."""
@@ -76,13 +76,14 @@ def pieces(data: memoryview) -> Iterator[memoryview]:
     return (data[begin : begin + PIECE_BYTES] for begin in range(0, len(data), PIECE_BYTES))
 
 
-def safetensors_file(tensors: Mapping[str, Tensor]) -> Iterator[memoryview]:
+def safetensors_file(tensors: Mapping[str, Tensor], data: memoryview) -> Iterator[memoryview]:
     """The content of a safetensors file in pieces: the header's length, the header, the bytes of all tensors.
 
     `safetensors.torch.save` makes two copies of everything first, and holds the interpreter's lock meanwhile.
 
     Args:
-        tensors: As `Snapshot.take` gives them.
+        tensors: In the order of their bytes.
+        data: Their bytes, both as `Snapshot.take` gives them.
     """
     header, end = {}, 0
     for name, tensor in tensors.items():
@@ -91,5 +92,4 @@ def safetensors_file(tensors: Mapping[str, Tensor]) -> Iterator[memoryview]:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield memoryview(len(text).to_bytes(8, "little") + text)
-    for tensor in tensors.values():
-        yield from pieces(raw(tensor))
+    yield from pieces(data)

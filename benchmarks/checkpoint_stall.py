@@ -1,0 +1,121 @@
+"""How long a checkpoint keeps training waiting, beside a blocking `torch.save` of the same state.
+
+    python benchmarks/checkpoint_stall.py [--rounds N] [--threads N] [--megabytes N ...]
+
+A step trains a small layer while the rest of the model only has to be saved. The stall of a save is the time inside
+it, and what the steps lose until the checkpoint is durable: the time that they took beyond as many steps without.
+`torch.save` neither waits for the disk nor has checksums; with an fsync it is as durable as it can be, but for that.
+The two take turns, and the medians of the rounds are shown; the first save makes the memory for the copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wf_training.checkpointer import DirectoryCheckpointer
+
+Save = Callable[[], "Future[str] | None"]
+
+
+class Training:
+    """A layer that is trained, in a model of many megabytes."""
+
+    def __init__(self, megabytes: int) -> None:
+        self.model = nn.ModuleList(nn.Linear(1250, 2000, bias=False) for _ in range(megabytes // 10))
+        self.layer = nn.Linear(768, 768)
+        self.optimizer = torch.optim.SGD(self.layer.parameters(), lr=1e-3)
+        self.inputs = torch.randn(256, 768)
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        self.layer(self.inputs).square().mean().backward()
+        self.optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        return {"parts": {"model": {**self.model.state_dict(), **self.layer.state_dict()}}}
+
+    def step_sec(self, seconds: float = 1.0) -> float:
+        """How long a step takes by itself."""
+        times, end = [], time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            self.step()
+            times.append(time.perf_counter() - start)
+        return statistics.fmean(times)
+
+    def stall(self, save: Save) -> tuple[float, float, float]:
+        """Seconds inside `save`, seconds that the steps lost meanwhile, and seconds until it was durable."""
+        alone = self.step_sec()
+        start = time.perf_counter()
+        writing = save()
+        inside, num_steps = time.perf_counter() - start, 0
+        while writing is not None and not writing.done():
+            self.step()
+            num_steps += 1
+        whole = time.perf_counter() - start
+        return inside, max(0.0, whole - inside - num_steps * alone), whole
+
+
+def measure(megabytes: int, rounds: int, folder: Path) -> None:
+    training, step = Training(megabytes), iter(range(1, 1000))
+    checkpointer = DirectoryCheckpointer(folder / "run", "validation/loss", {}, keep_last=1)
+
+    def checkpoint() -> Future[str]:
+        return checkpointer.save(training.state(), {"step": next(step), "epoch": 0}, {})
+
+    def blocking(*, durable: bool) -> None:
+        with open(folder / "state.pt", "wb") as file:
+            torch.save(training.state(), file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+
+    ways: dict[str, Save] = {
+        "checkpoint": checkpoint,
+        "torch.save": lambda: blocking(durable=False),
+        "torch.save, fsync": lambda: blocking(durable=True),
+    }
+    first = training.stall(checkpoint)
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, save in ways.items():
+            taken[name].append(training.stall(save))
+    medians = {name: [statistics.median(one) for one in zip(*rows, strict=True)] for name, rows in taken.items()}
+    plain = medians["torch.save"][0]
+    for name, (inside, lost, whole) in {"first checkpoint": first, **medians}.items():
+        ratio = (inside + lost) / plain
+        print(f"{megabytes:5} MB  {name:18} {inside:8.3f} {lost:8.3f} {inside + lost:8.3f} {whole:9.3f} {ratio:8.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[100, 1000])
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {options.threads} thread(s), "
+        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}; medians of {options.rounds} rounds, in seconds"
+    )
+    print(f"{'':28}   in save  in steps  stall   durable  of torch.save")
+    for megabytes in options.megabytes:
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            (Path(folder) / "run").mkdir()
+            measure(megabytes, options.rounds, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
