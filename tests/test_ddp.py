@@ -162,6 +162,27 @@ def test_a_hook_that_changes_gradients_cannot_fall_away_in_one_process(tmp_path:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("policy", ["stop", "continue"])
+def test_a_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
+    """The first process writes in the background; both end, or both go on."""
+    monkeypatch.setenv("WF_FAULT", "EIO:background:6")
+    hook = ("--hook", f"+{Path(__file__).with_name('faults.py')}:Tell")
+    plan = ("--steps", 30, "--log-every", 5, "--checkpoint-every", "10steps", "--on-checkpoint-error", policy)
+    done = torchrun(tmp_path, "run", *hook, *plan, "--strategy", "ddp", "--name", "two", "--quiet")
+    run = tmp_path / "runs" / "two"
+    assert "the checkpoint step-00000010 could not be written" in done.stderr
+    assert "process 0 could not save the checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr.partition("torch.distributed")[0]
+    if policy == "stop":
+        assert done.returncode != 0
+        assert manifest(run)["status"] == "failed"
+        assert checkpoints(run) == []
+    else:
+        assert done.returncode == 0, done.stderr
+        assert [place.name for place in checkpoints(run)] == ["step-00000020", "step-00000030"]
+        assert len(manifest(run)["failed_saves"]) == 1
+
+
 def test_without_torchrun(wf: Any) -> None:
     done = wf("run", "--strategy", "ddp", env={"RANK": None})
     assert done.code == 2
