@@ -23,6 +23,7 @@ from wf import traits
 from wf.compatibility import DEFAULTS, LINKS
 from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
 from wf.doctor import CHECKS
+from wf.drift import CONDITIONS
 from wf.events import EVENTS, Hook
 from wf.known import index
 from wf.parameters import RUN_VALUES, type_name
@@ -183,6 +184,12 @@ def checks() -> str:
     return table(("check", "of", "what it means", "what to do", "the defect that proves it"), rows)
 
 
+def drift() -> str:
+    """What is compared when a run goes on, and what a difference means."""
+    rows = [(f"`{one.name}`", one.what, one.means, one.level) for one in CONDITIONS]
+    return table(("name", "what it is", "what a difference means for the bits", "level"), rows)
+
+
 def ecosystem() -> str:
     """The catalogues of this workspace, each with the library whose components it brings."""
     rows = []
@@ -260,6 +267,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "broken-plugins": broken_plugins,
     "known-plugins": known_plugins,
     "doctor-checks": doctor_checks,
+    "drift": drift,
     "checks": checks,
     "ecosystem": ecosystem,
     "refused": refused,

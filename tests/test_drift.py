@@ -177,6 +177,16 @@ def test_state_that_does_not_come_back_is_named(wf: Any, run: Path, tmp_path: Pa
     assert [(one["name"], one["now"]) for one in record["differences"]] == [("state", "0")]
 
 
+def test_a_hook_that_was_added_begins_anew_where_that_is_allowed(wf: Any, run: Path, tmp_path: Path) -> None:
+    edit(run / "run.toml", lambda text: text + '[[hook]]\nuse = "early-stopping"\n')
+    assert "hook learning-rate-log, " in wf("resume", "begun", "--epochs", 2).stderr
+    refused = wf("resume", "begun", "--epochs", 2, "--allow-drift", "run-file")
+    assert (refused.code, "only in the run: ['hook/EarlyStopping']" in refused.stderr) == (2, True)
+    assert wf("resume", "begun", "--epochs", 2, "--allow-drift", "all").code == 0
+    found = [(one["name"], one["before"], one["now"]) for one in manifest(run)["drift"][-1]["differences"]]
+    assert ("state", "not in the checkpoint", "hook/EarlyStopping") in found
+
+
 def test_lines_that_are_gone_from_the_records_are_noticed(wf: Any, run: Path) -> None:
     edit(run / "metrics.jsonl", lambda _: "")
     refused = wf("resume", "begun", "--epochs", 2)

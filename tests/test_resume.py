@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from runs import checkpoints, manifest, records, weights
 
+from wf.registry import Registry
+
 STOP_AFTER = '''
 import os, signal
 from wf import Hook
@@ -72,6 +74,40 @@ RUNS: dict[str, tuple[Any, ...]] = {
         *("--batch-size", 100, "--epochs", 4),
     ),
 }
+
+
+RUNS["hooks"] = (
+    *("--batch-size", 100, "--epochs", 4, "--lr", 5e-2, "--hook", "+early-stopping", "--hook", "+gradient-clip"),
+    *("--hook", "+plots", "--hook", "+tensorboard", "--keep", "best", "--monitor", "validation/accuracy"),
+)
+
+DATASET = """
+import torch
+from wf.runtime import Dataset
+
+
+class Noisy(torch.utils.data.Dataset):
+    def __init__(self, num_samples):
+        self.num_samples = num_samples
+        self.generator = torch.Generator().manual_seed(3)
+
+    def __len__(self):
+        return self.num_samples
+
+    def __getitem__(self, index):
+        value = index / self.num_samples
+        return torch.tensor([value]) + 0.1 * torch.rand(1, generator=self.generator), value
+
+    def state_dict(self):
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state["generator"])
+
+
+def noisy(num_samples: int = 100) -> Dataset:
+    return Dataset(train=Noisy(num_samples), targets="real")
+"""
 
 
 def stop_after(folder: Path, step: int, name: str = "SIGTERM") -> tuple[str, ...]:
@@ -275,6 +311,45 @@ def test_other_schedules_go_on(wf: Any, tmp_path: Path, scheduler: Sequence[Any]
     assert wf("run", *plan, "--epochs", 3, "--name", "straight").code == 0
     assert_same(tmp_path / "runs" / "run", tmp_path / "runs" / "straight")
     assert "epochs = 3" in (tmp_path / "runs" / "run" / "run.toml").read_text()
+
+
+def test_every_builtin_hook_with_a_state_is_stopped_and_resumed_here() -> None:
+    registry = Registry.discover(only_builtin=True)
+    stateful = {entry.component.name for entry in registry.entries("hook") if hasattr(entry.load(), "state_dict")}
+    assert stateful == {"early-stopping", "divergence-guard"}  # the former is in RUNS, the latter in every run
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (2, 1)])
+def test_another_number_of_workers_goes_on_to_the_bit(wf: Any, tmp_path: Path, before: int, after: int) -> None:
+    """Images from files in the middle of an epoch, with shuffling, augmentation and dropout."""
+    for number in range(60):
+        file = tmp_path / "images" / str(number % 2) / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (4 * number, 255 - 4 * number, 100 * (number % 2))).save(file)
+    plan = (
+        *("--dataset", "images/", "--dataset.image_size", 8, "--model", "cnn", "--model.channels", "[4]"),
+        *("--model.dropout", 0.3, "--transform", "flip", "--transform", "crop", "--batch-size", 4, "--epochs", 3),
+        *("--log-every", 3, *stop_after(tmp_path, 15), "--quiet"),
+    )
+    stopped = wf("run", *plan, "--workers", before, "--name", "halted")
+    assert stopped.code == 143, stopped.stderr
+    assert wf("run", *plan, "--workers", after, "--name", "straight").code == 0
+    resumed = wf("resume", "halted", "--workers", after, "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert_same(tmp_path / "runs" / "halted", tmp_path / "runs" / "straight")
+
+
+def test_a_dataset_with_a_state_goes_on_to_the_bit(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(DATASET)
+    plan = ("--dataset", "own.py:noisy", "--batch-size", 7, "--epochs", 3, "--log-every", 3)
+    plan += (*stop_after(tmp_path, 14), "--quiet")
+    assert wf("run", *plan, "--name", "halted").code == 143
+    assert wf("run", *plan, "--name", "straight").code == 0
+    assert wf("resume", "halted", "--quiet").code == 0
+    assert_same(tmp_path / "runs" / "halted", tmp_path / "runs" / "straight")
+    refused = wf("run", *plan, "--workers", 2)
+    assert refused.code == 2
+    assert "--workers 0" in refused.stderr
 
 
 def test_environment_is_one_thread() -> None:

@@ -24,6 +24,7 @@ MANIFEST: dict[str, Any] = {
     "dataset": {"train": "ab", "test": "cd"},
     "run_file": {
         "epochs": 4,
+        "split": "70/15/15",
         "batch_size": 32,
         "optimizer": {"use": "adam", "lr": 0.1, "base": {"use": "sgd", "lr": 1}},
         "hook": [{"use": "early-stopping", "patience": 3}, {"use": "progress"}],
@@ -106,6 +107,7 @@ def test_all_that_differs_is_told_at_once() -> None:
     [
         (("run_file", "epochs"), 8),
         (("run_file", "optimizer", "use"), "adam@wf-optimizers"),
+        (("run_file", "hook", 1, "use"), "progress@wf-tracking"),
         (("run_file", "optimizer", "new_option"), 3),
         (("run_file", "log_every"), 100),
         (("run_file", "dataset", "path"), "/elsewhere/points.csv"),
@@ -130,6 +132,8 @@ def test_what_changes_no_bit_is_no_difference(path: tuple[Any, ...], value: Any)
         (("run_file", "scheduler"), {"use": "step"}, "scheduler.use not there, is step"),
         (("run_file", "log_every"), 7, "log_every not there, is 7"),
         (("run_file", "fold"), "1/5", "fold not there, is 1/5"),
+        (("run_file", "split"), "60/25/15", "split 70/15/15, is 60/25/15"),
+        (("run_file", "optimizer", "use"), "torch/adam", "optimizer.use adam, is torch/adam"),
     ],
 )
 def test_what_was_edited_in_the_run_file_is_named(path: tuple[Any, ...], value: Any, words: str) -> None:

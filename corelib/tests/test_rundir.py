@@ -270,3 +270,9 @@ def test_no_records_yet(tmp_path: Path) -> None:
 )
 def test_finite_values_are_json(value: Any) -> None:
     json.dumps(finite(value), allow_nan=False)
+
+
+def test_a_process_that_writes_no_records_gives_back_the_state_that_it_got() -> None:
+    recorder = Recorder(None)
+    recorder.load_state_dict({"bytes": 120})
+    assert recorder.state_dict() == {"bytes": 120}

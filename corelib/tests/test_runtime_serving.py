@@ -95,6 +95,29 @@ def test_an_epoch_can_be_entered_anywhere(on_disk: bool) -> None:
             assert torch.equal(ours.targets, theirs.targets)
 
 
+class Counted(OnDisk):
+    """Samples that say which of them were read."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        super().__init__(inputs, targets)
+        self.read: list[int] = []
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        self.read.append(index)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(("epoch", "start"), [(0, 1), (0, 3), (50, 2)])
+def test_entering_an_epoch_reads_nothing_of_what_was_done(epoch: int, start: int) -> None:
+    inputs = torch.arange(23, dtype=torch.float32).unsqueeze(1)
+    samples = Counted(inputs, inputs)
+    data = serve(Dataset(train=samples, targets="real"), [(Noise(), True)])
+    samples.read.clear()
+    first = next(iter(data.epoch(epoch, start)))
+    assert first.sample_ids is not None
+    assert samples.read == first.sample_ids.tolist()
+
+
 def test_memory_and_disk_serve_the_same_bits() -> None:
     """With the same transforms, whichever of them are applied ahead."""
     chain = [(Double(), False), (Noise(), True), (Double(), False), (Noise(), True)]

@@ -181,6 +181,8 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     What one of them does not say cannot be compared, and is none: see `unknown_in`.
     """
     old, new = facts(before), facts(now)
+    for name in {"components", "plugin-versions"} & old.keys() & new.keys():  # which there are, the run file says
+        old[name], new[name] = _shared(old[name], new[name]), _shared(new[name], old[name])
     return [
         Drift(name=condition.name, level=_level(condition, now), before=one, now=other)
         for condition in CONDITIONS
@@ -315,15 +317,19 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         for key, one in value.items():
             yield from _flat(f"{path}.{key}", one)
     elif isinstance(value, list) and value and all(isinstance(one, Mapping) and "use" in one for one in value):
-        names = [str(one["use"]) for one in value]
+        names = [_bare(one["use"]) for one in value]
         yield path, names
         for number, one in enumerate(value):
             numbered = f"-{number + 1}" if names.count(names[number]) > 1 else ""
             for key in one.keys() - {"use"}:
                 yield from _flat(f"{path}.{names[number]}{numbered}.{key}", one[key])
     else:
-        bare = isinstance(value, str) and path.endswith(".use") and ":" not in value
-        yield path, value.partition("@")[0] if bare else value  # whose it is, is a condition of its own
+        yield path, _bare(value) if path.endswith(".use") else value
+
+
+def _bare(use: Any) -> str:
+    """A component's name; whose it is, is a condition of its own."""
+    return str(use) if ":" in str(use) else str(use).partition("@")[0]
 
 
 def _level(condition: Condition, now: Mapping[str, Any]) -> Level:
@@ -331,6 +337,10 @@ def _level(condition: Condition, now: Mapping[str, Any]) -> Level:
     if condition.name == "threads" and not str(now.get("device")).startswith("cpu"):
         return "warning"
     return condition.level
+
+
+def _shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in one.items() if key in other}
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -343,7 +353,11 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple
 
 def _alike(one: Any, other: Any) -> bool:
     """Equal, or two places of one file: what is in it is a condition of its own."""
-    if isinstance(one, str) and isinstance(other, str) and "/" in one + other:
+    if (
+        isinstance(one, str)
+        and isinstance(other, str)
+        and (PurePath(one).is_absolute() or PurePath(other).is_absolute())
+    ):
         return PurePath(one).name == PurePath(other).name
     return bool(one == other)
 

@@ -321,8 +321,8 @@ class Loop:
         return parts
 
     def part_name(self, name: str) -> str:
-        """What a part of the state is called in messages, with the name that it has in a checkpoint."""
-        return f"{self._name_of(self.stateful()[name])} ({name})"
+        """What the part of that name in a checkpoint is called in messages."""
+        return self._name_of(self.stateful()[name])
 
     def _read(self) -> None:
         """Read the losses that are still on their device: the host waits here."""

@@ -147,6 +147,8 @@ class Recorder(Hook):
         self._metrics = None if directory is None else _Lines(directory / "metrics.jsonl", durable=True)
         self._timings = None if directory is None else _Lines(directory / "timings.jsonl", durable=False)
         self._started = time.perf_counter()
+        self._bytes_elsewhere = 0
+        """The length of the file of another process, where this one writes none."""
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
         """Write a train record."""
@@ -162,10 +164,11 @@ class Recorder(Hook):
         Raises:
             SaveError: When it is not.
         """
-        return {"bytes": 0 if self._metrics is None else self._metrics.sync()}
+        return {"bytes": self._bytes_elsewhere if self._metrics is None else self._metrics.sync()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
+        self._bytes_elsewhere = state["bytes"]
         if self._metrics is not None:
             self._metrics.cut(state["bytes"])
             self.records = list(read_records(self._metrics.path))

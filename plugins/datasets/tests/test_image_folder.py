@@ -44,6 +44,19 @@ def test_images_are_read_when_asked_for(tmp_path: Path) -> None:
         dataset.train[3]
 
 
+def test_names_sizes_and_classes_tell_images_apart(tmp_path: Path) -> None:
+    def of(folder: Path) -> list[tuple[str, int, int]]:
+        samples = image_folder(folder).train
+        assert isinstance(samples, ImageFiles)
+        return samples.identity()
+
+    first = of(album(tmp_path / "here", {"a": 2, "b": 1}))
+    assert [(name, label) for name, _, label in first] == [("a/000.png", 0), ("a/001.png", 0), ("b/000.png", 1)]
+    assert of(album(tmp_path / "there", {"a": 2, "b": 1})) == first
+    paint(tmp_path / "here" / "a" / "001.png", size=(40, 30))
+    assert [one != other for one, other in zip(of(tmp_path / "here"), first, strict=True)] == [False, True, False]
+
+
 def test_size_and_channels(tmp_path: Path) -> None:
     folder = album(tmp_path, {"a": 1, "b": 1})
     assert image_folder(folder, image_size=(8, 12)).train[0][0].shape == (3, 8, 12)

@@ -15,6 +15,7 @@ from wf.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.runtime import Batch, codec
+from wf.runtime.differences import differences
 from wf.traits import OptimizerTraits
 from wf_timm.optimizers import SECOND_ORDER, build, described, refused
 from wf_timm.plugin import wf_components
@@ -64,6 +65,7 @@ def test_it_trains_and_goes_on_from_its_state(name: str) -> None:
     state = copy.deepcopy(codec.decode(*codec.encode(trainer.optimizer.state_dict())))  # as from a file
     again = trainer_of(name, copied, **options)
     again.optimizer.load_state_dict(state)
+    assert not list(differences(trainer.optimizer.state_dict(), again.optimizer.state_dict()))
     for _ in range(2):
         random = torch.get_rng_state()
         expected = trainer.train_step(batch())

@@ -23,7 +23,7 @@ from wf.errors import UsageError, unknown
 from wf.events import listeners
 from wf.fitting import check as check_fit
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
-from wf.protocols import Checkpointer
+from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.rules import Known, Samples
 from wf.rundir import RunDirectory
@@ -78,6 +78,8 @@ class Assembly:
         self._fingerprint: dict[str, str] = {}
         self.init_from: dict[str, str] | None = None
         """Where the first weights came from, and their checksum; None for those that were drawn."""
+        self.stateful_samples: Stateful | None = None
+        """The train samples, where they have a state."""
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
@@ -194,6 +196,7 @@ class Assembly:
         plan = self.plan
         dataset = self._dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
         name = self.name("dataset")
+        self._keep_state_of(dataset.train, name)
         self._choose_judges(dataset.targets)
         self._check_fit(
             transforms=True,
@@ -226,6 +229,17 @@ class Assembly:
         for split in plan["eval_splits"]:
             if split not in self.data.splits and split != "validation":
                 self.data.samples(split)  # raises, naming the splits that are there
+
+    def _keep_state_of(self, samples: Any, name: str) -> None:
+        """Let samples that have a state be saved; each worker would have one of its own."""
+        if not isinstance(samples, Stateful):
+            return
+        if self.plan["workers"]:
+            raise UsageError(
+                f"dataset '{name}' has a state (state_dict), of which each worker would change a copy\n"
+                "  read it in the process that trains: --workers 0"
+            )
+        self.stateful_samples = samples
 
     def _choose_judges(self, targets: str) -> None:
         """Loss and metrics, where none is named."""

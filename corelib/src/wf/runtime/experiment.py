@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from wf import drift
-from wf.blame import naming_culprit
+from wf.blame import FAILURES, naming_culprit
 from wf.cadence import Epochs, Every, Steps
-from wf.errors import DataError, DivergedError, InterruptedRun, SaveError, UsageError
+from wf.errors import DataError, DivergedError, InterruptedRun, SaveError, UsageError, WfError
 from wf.hook_failures import HookFailures
 from wf.lock import locked
 from wf.loop import Loop
@@ -172,10 +172,9 @@ class Experiment:
             UsageError: When the run's state cannot be saved, the run would not go on as it began, or another process
                 trains in the run directory.
         """
-        if not resume:
-            self._check_savable()
+        failure = None if resume else self._failure_of_state()
         with self._held_directory(resume=resume) as directory:
-            self._fit(directory, resume=resume, allow_drift=allow_drift)
+            self._fit(directory, failure, resume=resume, allow_drift=allow_drift)
         return self
 
     def dry_run(self) -> dict[str, Any]:
@@ -287,26 +286,35 @@ class Experiment:
             saved["loss"] = loss
         if self._modes is not None:
             saved["modes"] = self._modes
+        if self._parts.stateful_samples is not None:
+            saved["dataset"] = self._parts.stateful_samples
         for number, built in enumerate(self._parts.several("transform")):
             if isinstance(built.value, Stateful):
                 saved[f"transform/{number}-{built.name}"] = built.value
         return saved
 
-    def _check_savable(self) -> None:
-        """Refuse a run whose state cannot be saved, where it is to be."""
-        if self.loop.checkpointer is not None:
-            with self._naming_culprit():
-                check_savable(self.loop, self._parts.may_fail())
+    def _failure_of_state(self) -> BaseException | None:
+        """Refuse a run whose state cannot be saved, where it is to be; gives what a part raised, which ends the run."""
+        if self.loop.checkpointer is None:
+            return None
+        try:
+            check_savable(self.loop, self._parts.may_fail())
+        except FAILURES as error:
+            if isinstance(error, WfError):
+                raise
+            return error
+        return None
 
     def _put_back(self, state: Mapping[str, Any], directory: RunDirectory | None, allowed: Collection[str]) -> None:
         """Restore a checkpoint, see that it came back, and write down under which other conditions the run goes on."""
         self.loop.load_state_dict(state, partial=drift.is_allowed("state", allowed))
         found = [*self._drift, *check_restored(self.loop, state, allowed)]
+        if directory is None or not found:
+            return
         for one in found:
             _LOG.warning("%s", one)
-        if directory is not None and found:
-            before = directory.manifest.get("drift", [])
-            directory.update_manifest(drift=[*before, drift.record(found, self.loop.progress.step, _now())])
+        before = directory.manifest.get("drift", [])
+        directory.update_manifest(drift=[*before, drift.record(found, self.loop.progress.step, _now())])
 
     def _saved_state(self, allow_drift: Collection[str]) -> Mapping[str, Any]:
         """The newest checkpoint.
@@ -353,7 +361,15 @@ class Experiment:
         unit = "step" if isinstance(until, Steps) else "epoch"
         return f"{until.num} {unit}{'' if until.num == 1 else 's'}"
 
-    def _fit(self, directory: RunDirectory | None, *, resume: bool, allow_drift: Collection[str]) -> None:
+    def _fit(
+        self,
+        directory: RunDirectory | None,
+        failure: BaseException | None,
+        *,
+        resume: bool,
+        allow_drift: Collection[str],
+    ) -> None:
+        """Train, or end at once with the `failure` that a part has raised already."""
         state = self._saved_state(allow_drift) if resume else None  # before the directory is changed: it may refuse
         if directory is not None:
             self._begin(directory, resume=resume)
@@ -364,6 +380,8 @@ class Experiment:
         try:
             self._failures.begin(self.loop, directory, step)
             with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
+                if failure is not None:
+                    raise failure
                 if state is not None:
                     self._put_back(state, directory, allow_drift)
                 self.loop.run(self.data, self._until())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,14 +17,13 @@ from wf.runtime.differences import Difference, differences
 SHOWN = 5
 """How many values of a part a message names."""
 HEAVY = ("model", "loss", "optimizer", "modes")
-"""Parts of torch's own protocol that hold most of a state; they are not put back into themselves for a try."""
+"""Parts of torch's own protocol that hold most of a state; they are asked for it once."""
 
 
 def check_savable(loop: Loop, may_fail: Sequence[Any] = ()) -> None:
-    """Refuse, before step 1, a run whose state cannot be saved or does not come back.
+    """Refuse, before step 1, a run whose state cannot be saved, or is another one each time it is asked for.
 
-    What holds tensors is encoded without a copy. Hooks, transforms, schedulers and trainer are given their own state
-    back and must give the same again.
+    Encoding copies no tensor. Nothing is put back here: a part may take that for the sign that a run goes on.
 
     Args:
         loop: Ready to run.
@@ -42,26 +41,21 @@ def check_savable(loop: Loop, may_fail: Sequence[Any] = ()) -> None:
 
 
 def _check_part(loop: Loop, name: str, part: Stateful) -> None:
-    state = _call(loop, name, "state_dict", part.state_dict)
+    state = _state_of(loop, name, part)
     try:
-        encoded = codec.encode(dict(state))
+        codec.encode(state)
     except codec.CodecError as error:
-        raise UsageError(f"the state of {loop.part_name(name)} cannot be saved\n  {error}") from error
-    if name in HEAVY:
-        return
-    _call(loop, name, "load_state_dict", lambda: part.load_state_dict(codec.decode(*encoded)))
-    again = dict(_call(loop, name, "state_dict", part.state_dict))
-    found = list(islice(differences(codec.decode(*encoded), again), SHOWN))
-    if found:
-        words = [f"{loop.part_name(name)}: {one}" for one in found]
-        raise UsageError("\n  ".join(["the state of this run does not come back as it was saved", *words]))
+        raise UsageError(f"the state of {_name(loop, name)} cannot be saved\n  {error}") from error
+    if name not in HEAVY and (found := list(islice(differences(state, _state_of(loop, name, part)), SHOWN))):
+        words = [f"{_name(loop, name)}: {one}" for one in found]
+        raise UsageError("\n  ".join(["the state of this run is another one each time it is asked for", *words]))
 
 
-def _call(loop: Loop, name: str, what: str, call: Callable[[], Any]) -> Any:
+def _state_of(loop: Loop, name: str, part: Stateful) -> dict[str, Any]:
     try:
-        return call()
+        return dict(part.state_dict())
     except FAILURES as error:
-        blame(error, f"{loop.part_name(name)}, at {what} before the first step")
+        blame(error, f"{loop.part_name(name)}, at state_dict")
         raise
 
 
@@ -91,11 +85,10 @@ def check_restored(loop: Loop, state: Mapping[str, Any], allowed: Collection[str
                 ]
             )
         )
-    return [
-        drift.Drift(name="state", level="error", before=f"{name}.{one.path} {one.before}", now=one.after)
-        for name, several in found.items()
-        for one in several
-    ]
+    apart = [(f"{name}.{one.path} {one.before}", one.after) for name, several in found.items() for one in several]
+    apart += [(name, "not in the run") for name in saved if name not in loop.stateful()]
+    apart += [("not in the checkpoint", name) for name in loop.stateful() if name not in state["parts"]]
+    return [drift.Drift(name="state", level="error", before=before, now=now) for before, now in apart]
 
 
 def _by_part(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Difference]]:
@@ -104,4 +97,9 @@ def _by_part(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, l
 
 
 def _words(found: Mapping[str, list[Difference]], loop: Loop) -> list[str]:
-    return [f"{loop.part_name(name)}: {one}" for name, several in found.items() for one in several]
+    return [f"{_name(loop, name)}: {one}" for name, several in found.items() for one in several]
+
+
+def _name(loop: Loop, name: str) -> str:
+    """What a part is called, with the name that it has in a checkpoint."""
+    return f"{loop.part_name(name)} ({name})"

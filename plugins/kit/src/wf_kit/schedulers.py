@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wf.runtime.differences import differences
 from wf.traits import SchedulerTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import make, values
@@ -64,6 +65,8 @@ def resumes(subject: Subject) -> None:
     optimizer, scheduler, _ = _scheduled(subject)
     for part, state in zip((optimizer, scheduler), restored(states), strict=True):
         part.load_state_dict(state)
+    apart = list(differences(restored(states), [optimizer.state_dict(), scheduler.state_dict()]))
+    expect(not apart, f"its state after a restore is another one: {next(iter(apart), '')}")
     found = _rates(subject, optimizer, scheduler, range(half, total))
     expect(found == wanted, f"after a restore the learning rates are {found}, and without it {wanted}")
 
