@@ -3,9 +3,10 @@
     python benchmarks/checkpoint_stall.py [--rounds N] [--threads N] [--megabytes N ...]
 
 A step trains a small layer while the rest of the model only has to be saved. The stall of a save is the time inside
-it, and what the steps lose until the checkpoint is durable: the time that they took beyond as many steps without.
-`torch.save` neither waits for the disk nor has checksums; with an fsync it is as durable as it can be, but for that.
-The two take turns, and the medians of the rounds are shown; the first save makes the memory for the copy.
+it, and what the steps lose until the checkpoint is durable: the processor time that they took beyond as many steps
+alone, for memory and caches are shared. What the writer itself takes of a processor is a column of its own: it is free
+where a processor is, and where none is it comes on top. `torch.save` neither waits for the disk nor has checksums;
+with an fsync it is as durable as it can be, but for that. They take turns, and the medians of the rounds are shown.
 """
 
 from __future__ import annotations
@@ -47,25 +48,25 @@ class Training:
         return {"parts": {"model": {**self.model.state_dict(), **self.layer.state_dict()}}}
 
     def step_sec(self, seconds: float = 1.0) -> float:
-        """How long a step takes by itself."""
-        times, end = [], time.perf_counter() + seconds
+        """The processor time of a step alone."""
+        start, end, num_steps = time.thread_time(), time.perf_counter() + seconds, 0
         while time.perf_counter() < end:
-            start = time.perf_counter()
             self.step()
-            times.append(time.perf_counter() - start)
-        return statistics.fmean(times)
+            num_steps += 1
+        return (time.thread_time() - start) / num_steps
 
-    def stall(self, save: Save) -> tuple[float, float, float]:
-        """Seconds inside `save`, seconds that the steps lost meanwhile, and seconds until it was durable."""
+    def stall(self, save: Save) -> tuple[float, ...]:
+        """Seconds inside `save`, that the steps lost meanwhile, until it was durable, and of the writer's processor."""
         alone = self.step_sec()
-        start = time.perf_counter()
+        start, others = time.perf_counter(), time.process_time() - time.thread_time()
         writing = save()
-        inside, num_steps = time.perf_counter() - start, 0
+        inside, steps, num_steps = time.perf_counter() - start, time.thread_time(), 0
         while writing is not None and not writing.done():
             self.step()
             num_steps += 1
-        whole = time.perf_counter() - start
-        return inside, max(0.0, whole - inside - num_steps * alone), whole
+        lost = time.thread_time() - steps - num_steps * alone
+        others = time.process_time() - time.thread_time() - others
+        return inside, lost, time.perf_counter() - start, others
 
 
 def measure(megabytes: int, rounds: int, folder: Path) -> None:
@@ -87,16 +88,20 @@ def measure(megabytes: int, rounds: int, folder: Path) -> None:
         "torch.save": lambda: blocking(durable=False),
         "torch.save, fsync": lambda: blocking(durable=True),
     }
+    checkpointer.reserve(training.state()).result()  # as a run does at its first record
     first = training.stall(checkpoint)
-    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, save in ways.items():
             taken[name].append(training.stall(save))
     medians = {name: [statistics.median(one) for one in zip(*rows, strict=True)] for name, rows in taken.items()}
     plain = medians["torch.save"][0]
-    for name, (inside, lost, whole) in {"first checkpoint": first, **medians}.items():
+    for name, (inside, lost, whole, others) in {"first checkpoint": first, **medians}.items():
         ratio = (inside + lost) / plain
-        print(f"{megabytes:5} MB  {name:18} {inside:8.3f} {lost:8.3f} {inside + lost:8.3f} {whole:9.3f} {ratio:8.2f}")
+        print(
+            f"{megabytes:5} MB  {name:18} {inside:8.3f} {lost:8.3f} {inside + lost:8.3f} {ratio:14.2f} {whole:9.3f} "
+            f"{others:8.3f}"
+        )
 
 
 def main() -> None:
@@ -110,7 +115,7 @@ def main() -> None:
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {options.threads} thread(s), "
         f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}; medians of {options.rounds} rounds, in seconds"
     )
-    print(f"{'':28}   in save  in steps  stall   durable  of torch.save")
+    print(f"{'':28}  in save in steps    stall  of torch.save   durable   writer")
     for megabytes in options.megabytes:
         with tempfile.TemporaryDirectory(dir=".") as folder:
             (Path(folder) / "run").mkdir()

@@ -94,8 +94,14 @@ class DirectoryCheckpointer:
         """Make room for the copy of the state, at the first record: after a step, so that the optimizer has its own."""
         if self._work is None:
             with suppress(SaveError):  # it comes again with a save, where it matters
-                _, tensors = codec.encode(run.state_dict())
-                self._work = _in_background(lambda: self._snapshot.reserve(tensors))
+                self.reserve(run.state_dict())
+
+    def reserve(self, state: Mapping[str, Any]) -> Future[None]:
+        """Begin to make room for the copy of a state like this one."""
+        self._wait()
+        _, tensors = codec.encode(state)
+        self._work = work = _in_background(lambda: self._snapshot.reserve(tensors))
+        return work
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
         """Copy `state` and begin to commit it as the checkpoint of ``progress["step"]``.
