@@ -165,7 +165,8 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
     assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
     run = tmp_path / "runs" / "killed"
     assert manifest(run)["status"] == "running"
-    assert checkpoints(run)[-1].name == "step-00000028"
+    newest = checkpoints(run)[-1].name
+    assert newest in ("step-00000024", "step-00000028"), "the one being written may be lost, and no other"
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(b'{"event": "train", "cut off')
     assert wf("run", *plan, *hook, "--name", "straight").code == 0
