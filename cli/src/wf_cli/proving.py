@@ -40,12 +40,17 @@ def train(order: Mapping[str, Any]) -> None:
 
 
 def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
-    """Let the process kill itself as it begins the first step after `step`, once there is a checkpoint."""
+    """Let the process kill itself as it begins the first step after `step`, once there is a checkpoint.
+
+    One that is being written is waited for, so that the steps alone say from where the run goes on.
+    """
     train_step = loop.trainer.train_step
 
     def killing(batch: Any) -> Any:
-        if loop.progress.step >= step and any((run_dir / "checkpoints").glob("step-*")):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if loop.progress.step >= step:
+            loop.wait_for_checkpoint()
+            if any((run_dir / "checkpoints").glob("step-*")):
+                os.kill(os.getpid(), signal.SIGKILL)
         return train_step(batch)
 
     loop.trainer.train_step = killing
