@@ -230,6 +230,95 @@ def test_one_process_at_a_time(wf: Any, tmp_path: Path) -> None:
     assert not list((tmp_path / "runs/first").glob(".*"))
 
 
+POISON = '''
+import os, signal
+import torch
+from wf import Hook
+
+class Poison(Hook):
+    """Spoils the weights after a step until the run has gone back; kills it once at a later one.
+
+    Args:
+        model: Whose weights.
+        at: The step.
+        kill: The step after which it is killed, once it has gone back.
+    """
+
+    def __init__(self, model, at: int, kill: int) -> None:
+        self.model, self.at, self.kill = model, at, kill
+
+    def on_step_end(self, run) -> None:
+        if run.progress.step == self.at and not run.rollbacks:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(torch.nan)
+        if run.progress.step == self.kill and run.rollbacks and not os.path.exists("killed"):
+            open("killed", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+SCHEDULES = {
+    "none": (),
+    "onecycle": ("--scheduler", "onecycle"),
+    "warmup": ("--scheduler", "linear-warmup", "--scheduler.num_steps", 20, "--scheduler.then", "cosine"),
+}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at", "kill"),
+    [
+        pytest.param("none", 20, 18, id="before the next checkpoint"),
+        pytest.param("onecycle", 20, 30, id="after the next checkpoint"),
+        pytest.param("warmup", 24, 18, id="a checkpoint of spoilt weights"),
+        pytest.param("warmup", 37, 38, id="the last epoch"),
+    ],
+)
+def test_went_back_and_killed(wf: Any, tmp_path: Path, schedule: str, at: int, kill: int) -> None:
+    """A run that went back, was killed and resumed ends with the bits of one that went back."""
+    (tmp_path / "poison.py").write_text(POISON)
+    hook = "--hook.poison.py:Poison"
+    plan = ("--batch-size", 100, "--epochs", 3, "--model.dropout", 0.3, "--optimizer", "adamw", *SCHEDULES[schedule])
+    plan += ("--checkpoint-every", "8steps", "--log-every", 5, "--hook.divergence-guard.rollback", 2, "--quiet")
+    plan += ("--hook", "+poison.py:Poison", f"{hook}.at", at, f"{hook}.kill", kill)
+    killed = wf("run", *plan, "--name", "killed")
+    assert killed.code == -signal.SIGKILL, killed.stderr
+    resumed = wf("resume", "killed", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    straight = wf("run", *plan, "--name", "straight")
+    assert straight.code == 0, straight.stderr
+    ours, theirs = tmp_path / "runs" / "killed", tmp_path / "runs" / "straight"
+    (back,) = manifest(theirs)["rollbacks"]
+    assert back["to_step"] == (at - 1) // 8 * 8 < at <= back["from_step"]
+    assert back["reason"].startswith("the training loss is not" if at % 8 else "the ")
+    assert f"goes on from step {back['to_step']} with learning rate" in straight.stderr
+    assert "went back" in straight.stdout
+    assert [one["to_step"] for one in manifest(ours)["rollbacks"]] == [back["to_step"]]
+    steps = [record["step"] for record in records(ours, "train")]
+    assert steps == sorted(steps)
+    assert_same(ours, theirs)
+
+
+def test_a_run_that_goes_on_diverging_ends(wf: Any, tmp_path: Path) -> None:
+    plan = ("--optimizer", "sgd", "--lr", 1e38, "--log-every", 1, "--checkpoint-every", "1steps", "--quiet")
+    done = wf(
+        "run", *plan, "--hook.divergence-guard.rollback", 2, "--hook.divergence-guard.lr_factor", 0.9, "--name", "x"
+    )
+    assert done.code == 5
+    found = manifest(tmp_path / "runs" / "x")
+    assert found["status"] == "diverged"
+    assert len(found["rollbacks"]) == 2
+    assert "the run has gone back 2 times already" in done.stderr
+
+
+def test_nothing_to_go_back_to(wf: Any, tmp_path: Path) -> None:
+    done = wf(
+        "run", "--optimizer", "sgd", "--lr", 1e38, "--hook.divergence-guard.rollback", 2, "--name", "x", "--quiet"
+    )
+    assert done.code == 5
+    assert "there is no checkpoint to go back to" in done.stderr
+    assert "--checkpoint-every" in done.stderr
+    assert manifest(tmp_path / "runs" / "x")["rollbacks"] == []
+
+
 def test_a_real_process_is_stopped_from_outside(tmp_path: Path) -> None:
     arguments = ["run", "--epochs", "100000", "--name", "long", "--log-every", "1", "--quiet"]
     process = subprocess.Popen(

@@ -329,6 +329,15 @@ def test_stop_ends_after_the_present_step_with_a_checkpoint(known: bool) -> None
     assert log.names()[-4:] == ["checkpoint_end", "log", "evaluation_end", "run_end"]
 
 
+def test_a_stop_that_was_asked_for_before_the_run_counts_once() -> None:
+    checkpointer = Checkpointer()
+    loop = Loop(Trainer(), checkpointer=checkpointer)
+    loop.stop("a signal while the state was loaded")
+    assert loop.run(Data(), Epochs(1)).stop_reason == "a signal while the state was loaded"
+    assert list(checkpointer.saved) == [0]
+    assert loop.run(Data(), Epochs(1)).stop_reason is None
+
+
 @pytest.mark.parametrize(
     ("event", "step"),
     [

@@ -6,7 +6,8 @@ codes 2 to 5 as one message without a traceback; everything else is a bug and ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 
 class WfError(Exception):
@@ -41,6 +42,22 @@ class DivergedError(WfError):
     """A loss or gradient that is not finite."""
 
     exit_code = 5
+
+
+class GoBack(DivergedError):  # noqa: N818 - named for what it asks for
+    """Raised by a hook: the run is to go on from its newest checkpoint; where there is none it ends with this error.
+
+    Of several processes all must raise it together: see `Loop.agree`.
+
+    Args:
+        message: What happened.
+        then: Called when the checkpoint has been loaded, with the number of times that the run has gone back since that
+            checkpoint was made, this one included. What it returns is added to the record in `Loop.rollbacks`.
+    """
+
+    def __init__(self, message: str, then: Callable[[int], Mapping[str, Any]] = lambda _: {}) -> None:
+        super().__init__(message)
+        self.then = then
 
 
 class InterruptedRun(WfError):  # noqa: N818 - named for what happened to the run

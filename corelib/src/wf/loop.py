@@ -8,13 +8,13 @@ import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
 from wf.blame import FAILURES, blame, blamed
 from wf.cadence import Epochs, Every, Progress, Steps
-from wf.errors import DataError, SaveError, UsageError, WfError, unknown
+from wf.errors import DataError, GoBack, SaveError, UsageError, WfError, unknown
 from wf.events import EVENTS, check_events, listeners
 from wf.feed import Batches, Losses, read_each
 from wf.modules import describe
@@ -32,6 +32,8 @@ class Loop:
                 now and then: log, evaluate, save
             log, evaluate, save
         save; log; evaluate every split once with the weights that the run keeps
+
+    A hook that raises `wf.errors.GoBack` lets it go on from the newest checkpoint.
 
     Args:
         trainer: Makes one update from one batch.
@@ -94,10 +96,14 @@ class Loop:
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
         """The last figures of each split, as ``validation/loss``."""
+        self.saved_step: int | None = None
+        """The step of the newest checkpoint that is durable."""
         self.finished = False
         """True from the final evaluation on: what is evaluated now decides nothing any more."""
         self.notes: dict[str, str] = {}
         """What hooks found out about the run, in words; the command line prints them at the end."""
+        self.rollbacks: list[dict[str, Any]] = []
+        """A record of each time that the run went back to a checkpoint: ``from_step``, ``to_step`` and why."""
         self.best: float | None = None
         self.loss: Any = None
         self.batch: Any = None
@@ -135,44 +141,53 @@ class Loop:
             raise UsageError(f"until is {until!r}; say Epochs(10) or Steps(5000)")
         source: TrainData = data if isinstance(data, TrainData) else Batches(data)
         self.until, self.num_batches = until, source.num_batches
-        self.stop_reason = self._stop_requested = None
-        self.finished, self._saved_time = False, time.monotonic()
+        self.stop_reason = None
+        self._saved_time = time.monotonic()
         self._bind()
-        self._judging = False
-        if self._modes is not None:
-            self._modes.to_train()
-        progress, train_step, step_end = self.progress, self.trainer.train_step, self._events["on_step_end"]
+        self._begin_to_train()
         try:
             self._call("on_run_start", self)
-            while not self._done():
-                self._call("on_epoch_start", self)
-                self._pause_from(progress.step + 1)
-                for batch in source.epoch(progress.epoch, progress.batch):
-                    self.batch, self.loss = batch, train_step(batch)
-                    self._pending.append(self.loss)
-                    self._sizes.append(batch.size)
-                    progress.step += 1
-                    progress.batch += 1
-                    progress.samples += batch.size
-                    for listen in step_end:
-                        try:
-                            listen(self)
-                        except FAILURES as error:
-                            if not self._goes_on(listen, "on_step_end", error):
-                                raise
-                    if progress.step >= self._pause_at and self._pause():
-                        break
-                else:
-                    self._end_epoch()
-            self._finish()
+            while not self.finished:
+                try:
+                    self._train(source)
+                    self._finish()
+                except GoBack as request:
+                    self._go_back(request)
         except BaseException as error:
             self._wait_after(error)
             self._tell_of(error)
             raise
+        finally:
+            self._stop_requested = None
         return self
+
+    def _train(self, source: TrainData) -> None:
+        progress, train_step, step_end = self.progress, self.trainer.train_step, self._events["on_step_end"]
+        while not self._done():
+            self._call("on_epoch_start", self)
+            self._pause_from(progress.step + 1)
+            for batch in source.epoch(progress.epoch, progress.batch):
+                self.batch, self.loss = batch, train_step(batch)
+                self._pending.append(self.loss)
+                self._sizes.append(batch.size)
+                progress.step += 1
+                progress.batch += 1
+                progress.samples += batch.size
+                for listen in step_end:
+                    try:
+                        listen(self)
+                    except FAILURES as error:
+                        if not self._goes_on(listen, "on_step_end", error):
+                            raise
+                if progress.step >= self._pause_at and self._pause():
+                    break
+            else:
+                self._end_epoch()
 
     def stop(self, reason: str) -> None:
         """Ask the run to end after the present step; a checkpoint is saved and the end is as usual.
+
+        Asked before `run`, it ends before the first step.
 
         Of several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
         """
@@ -210,7 +225,7 @@ class Loop:
             return
         self.wait_for_checkpoint()
         self._read()
-        if not self._losses.finite:
+        if self.agree(not self._losses.finite):
             self.log()  # a hook that watches for it hears of it before the commit
         self._saved_at, self._saved_time = (self.progress.epoch, self.progress.step), time.monotonic()
         try:
@@ -250,6 +265,7 @@ class Loop:
             "metrics": dict(self.metrics),
             "evaluated_at": dict(self._evaluated_at),
             "best": self.best,
+            "rollbacks": list(self.rollbacks),
             "losses": asdict(self._losses),
             "parts": {name: self._state_of(part) for name, part in self.stateful().items()},
         }
@@ -279,7 +295,33 @@ class Loop:
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
+        self.rollbacks = list(state.get("rollbacks", []))  # nor this
         self._saved_at = (self.progress.epoch, self.progress.step)
+        self.saved_step = self.progress.step
+
+    def _go_back(self, request: GoBack) -> None:
+        """Take up the newest checkpoint; where there is none the run ends with the error that the request is."""
+        with suppress(GoBack):  # what is told of the checkpoint that was being written
+            self.wait_for_checkpoint()
+        step, before = self.progress.step, self.rollbacks
+        try:
+            if self.checkpointer is None:
+                raise DataError("this run saves none")
+            state = self.checkpointer.load("latest")
+        except DataError as why:
+            reason = str(why).partition("\n")[0]
+            request.add_note(f"there is no checkpoint to go back to: {reason}\n  --checkpoint-every saves more often")
+            raise request from None
+        self.load_state_dict(state)
+        self._begin_to_train()
+        figures = request.then(len(before) + 1 - len(self.rollbacks))
+        self.rollbacks = [*before, {"from_step": step, "to_step": self.progress.step, **figures}]
+        self._saved_at = (-1, -1)  # it is another state now
+
+    def _begin_to_train(self) -> None:
+        self.finished = self._judging = False
+        if self._modes is not None:
+            self._modes.to_train()
 
     def _agreed_state(self) -> dict[str, Any]:
         """The state; what one of several processes cannot save is an error for all of them."""
@@ -293,7 +335,7 @@ class Loop:
         return state
 
     def _saved(self, place: str) -> None:
-        self._unsaved = None
+        self._unsaved, self.saved_step = None, self._saved_at[1]
         self._call("on_checkpoint_end", self, place)
 
     def _not_saved(self, error: SaveError) -> None:
@@ -302,8 +344,11 @@ class Loop:
             raise error
 
     def _wait_after(self, error: BaseException) -> None:
-        """Let a checkpoint be finished before the run ends with an error; one that fails must not hide the error."""
-        if self.agree is not bool:  # the other processes may be anywhere
+        """Let a checkpoint be finished before the run ends with an error; one that fails must not hide the error.
+
+        The user who interrupts does not wait: what is written then is whole at the end of the process, or not there.
+        """
+        if self.agree is not bool or isinstance(error, KeyboardInterrupt):  # other processes may be anywhere
             return
         try:
             self.wait_for_checkpoint()

@@ -130,6 +130,18 @@ class TestChoice:
             save(checkpointer, step)
         assert step_of(make(tmp_path).load()) == 100_000_000
 
+    def test_latest_is_finite_where_one_is(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        checkpointer = make(tmp_path, keep_last=5)
+        for step, weight in ((10, torch.nan), (20, 1.0), (30, torch.inf), (40, torch.nan)):
+            state = {"step": step, "parts": {"model": {"weight": torch.tensor(weight)}}}
+            checkpointer.save(state, {"step": step, "epoch": 0}, {}).result()
+        assert checkpointer.load()["step"] == 20
+        passed_over = [f"checkpoint step-000000{step} is passed over: its weights are not finite" for step in (40, 30)]
+        assert caplog.messages == passed_over
+        shutil.rmtree(checkpointer.folder / "step-00000020")
+        assert checkpointer.load()["step"] == 40, "infinities may belong to a model, as a mask"
+        assert caplog.messages == passed_over
+
     @pytest.mark.parametrize(("larger_is_better", "best"), [(False, 20), (True, 10)])
     def test_best_is_by_the_monitor(self, tmp_path: Path, larger_is_better: bool, best: int) -> None:
         checkpointer = make(tmp_path, larger_is_better=larger_is_better)

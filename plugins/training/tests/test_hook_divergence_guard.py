@@ -200,8 +200,19 @@ def test_a_resumed_guard_goes_on_where_it_was(losses: list[float], cut: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"factor": 1.0}, "factor is 1;"), ({"patience": 1}, "patience is 1;")]
+    ("options", "message"),
+    [
+        ({"factor": 1.0}, "factor is 1;"),
+        ({"patience": 1}, "patience is 1;"),
+        ({"rollback": -1}, "rollback is -1;"),
+        ({"lr_factor": 1.0}, "lr_factor is 1;"),
+    ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         DivergenceGuard(**options)
+
+
+def test_going_back_needs_a_learning_rate() -> None:
+    with pytest.raises(UsageError, match="the optimizer has no learning rate"):
+        run_script([1.0], DivergenceGuard(rollback=1))

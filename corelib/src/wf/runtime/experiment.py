@@ -438,6 +438,7 @@ class Experiment:
             steps=progress.step,
             metrics=self.metrics,
             notes=self.loop.notes,
+            rollbacks=self.loop.rollbacks,
             failed_saves=self._save_failures.failed,
         )
 

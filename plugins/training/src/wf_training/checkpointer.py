@@ -51,10 +51,11 @@ class DirectoryCheckpointer:
     """Keeps checkpoints as directories with a checksum of every file and tensor, and loads only what verifies.
 
     Each one is ``run_dir/checkpoints/step-00000938`` with the files ``tensors.safetensors``, ``state.json`` and
-    ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest that verifies, ``best`` the one with the best
-    figure of the monitor among those that verify (of equal ones the first). The newest `keep_last`, the best one, the
-    newest one whose model is finite and, where `keep_every` is given, every n-th one are kept; the others are removed
-    once a new one is durable. Of several processes only the first may save.
+    ``manifest.json``; nothing in it is a pickle. ``latest`` is the newest that verifies; one whose model is not
+    finite is passed over where there is one that is. ``best`` is the one with the best figure of the monitor among
+    those that verify (of equal ones the first). The newest `keep_last`, the best one, the newest one whose model is
+    finite and, where `keep_every` is given, every n-th one are kept; the others are removed once a new one is
+    durable. Of several processes only the first may save.
 
     The copy of the state stays in host memory from one save to the next, as large as the tensors of a checkpoint.
 
@@ -142,7 +143,9 @@ class DirectoryCheckpointer:
         names = list(reversed(found))
         if which == "best":
             names = _by_figure(_manifests(found, warn=True), self.monitor, self.larger_is_better)
-        elif which != "latest":
+        elif which == "latest":
+            names = _finite_first(names, _manifests(found, warn=False))
+        else:
             names = [which]
         skipped = []
         for name in names:
@@ -409,6 +412,14 @@ def _by_figure(manifests: Mapping[str, Mapping[str, Any]], monitor: str, larger_
     figures = {name: manifest["metrics"].get(monitor) for name, manifest in manifests.items()}
     names = [name for name, figure in figures.items() if isinstance(figure, int | float)]
     return sorted(names, key=lambda name: -figures[name] if larger_is_better else figures[name])
+
+
+def _finite_first(names: list[str], manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names in their order, those whose model is known not to be finite last: no run recovers from one."""
+    ordered = sorted(names, key=lambda name: name in manifests and not manifests[name]["finite"])
+    for name in names[: names.index(ordered[0])] if ordered else []:
+        _LOG.warning("checkpoint %s is passed over: its weights are not finite", name)
+    return ordered
 
 
 def _replace(new: Path, place: Path) -> None:

@@ -53,6 +53,6 @@ def wf_components() -> list[Component]:
             "hook",
             "divergence-guard",
             "wf_training.hooks.divergence_guard:DivergenceGuard",
-            "warn of a rising loss, end the run at one that is not finite",
+            "warn of a rising loss, end the run or go back at one that is not finite",
         ),
     ]

@@ -5,20 +5,33 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from wf import Hook, Loop
-from wf.errors import DivergedError, UsageError
+import torch
+from torch import Tensor
+
+from wf import FromRun, Hook, Loop
+from wf.errors import DivergedError, GoBack, UsageError
+from wf_training.checkpointer import DamagedCheckpoint, read_manifest
+from wf_training.learning_rates import rates, scale_rates
 
 _CAUSE = "most often the learning rate is too large{lr}, or the inputs are not scaled"
 _REMEDY = "try a smaller --lr{lr}, --transform standardize, or --hook +gradient-clip"
+_BACK = "or let the run go back to a checkpoint: --checkpoint-every 1epochs --hook.divergence-guard.rollback 3"
 
 
 class DivergenceGuard(Hook):
-    """Ends the run when a loss is not finite, and warns once when the training loss keeps rising.
+    """Ends the run, or goes back, when a loss is not finite, and warns once when the training loss keeps rising.
 
     It reads the records of the loop, so it costs nothing per step, and a checkpoint is never committed after a loss
-    that was not finite. Rising means: `patience` records in a row are each higher than every record before them, and
+    that was not finite. Weights that are not finite are noticed when their checkpoint is committed. With `rollback` the
+    run then goes on from its newest checkpoint with finite weights, with every learning rate multiplied by `lr_factor`
+    (``lr_factor ** 2`` when it is the second time from there), those that a scheduler goes by included; all else is as
+    it was at that checkpoint, ``metrics.jsonl`` too, and each time is a record in ``manifest.json``. It needs
+    checkpoints that come often enough: ``--checkpoint-every``.
+
+    Rising means: `patience` records in a row are each higher than every record before them, and
     the last is at least `factor` times the level that the rise began from. Losses that only scatter about a level
     have such a streak with probability ``1 / ((patience - 1) * patience!)`` whatever their distribution and however
     long the run (1 in 480 for 5, the chance of successive records in exchangeable draws), before `factor` is asked
@@ -27,29 +40,55 @@ class DivergenceGuard(Hook):
     Args:
         factor: How many times the level before the rise the loss must reach.
         patience: How many records in a row must be higher than everything before them.
+        rollback: How many times the run may go back; 0 ends it at the first loss that is not finite.
+        lr_factor: What the learning rates are multiplied by each time.
+        optimizer: Whose learning rates.
+        scheduler: What sets them.
+        params: The weights that are trained.
 
     Raises:
-        UsageError: For a `factor` or `patience` out of range.
+        UsageError: For an option out of range, or a `rollback` without a learning rate.
     """
 
-    def __init__(self, factor: float = 2.0, patience: int = 5) -> None:
+    def __init__(
+        self,
+        factor: float = 2.0,
+        patience: int = 5,
+        rollback: int = 0,
+        lr_factor: float = 0.5,
+        optimizer: Annotated[Any, FromRun("optimizer")] = None,
+        scheduler: Annotated[Any, FromRun("scheduler")] = None,
+        params: Annotated[list[Tensor] | None, FromRun("params")] = None,
+    ) -> None:
         if not factor > 1:
             raise UsageError(f"divergence-guard: factor is {factor:g}; it must be larger than 1")
         if patience < 2:
             raise UsageError(f"divergence-guard: patience is {patience}; it must be at least 2")
-        self.factor, self.patience = factor, patience
+        if rollback < 0:
+            raise UsageError(f"divergence-guard: rollback is {rollback}; it must be 0 or more")
+        if not 0 < lr_factor < 1:
+            raise UsageError(f"divergence-guard: lr_factor is {lr_factor:g}; it must be larger than 0 and less than 1")
+        self.factor, self.patience, self.rollback, self.lr_factor = factor, patience, rollback, lr_factor
+        self.optimizer, self.scheduler, self.params = optimizer, scheduler, params
         self.highest: float | None = None
         self.before_rise: float | None = None
         self.num_rises = 0
         self.warned = False
         self.last_finite: tuple[int, float] | None = None
 
+    def on_run_start(self, run: Loop) -> None:
+        """Check that there is a learning rate to lower."""
+        if self.rollback and not rates(self.optimizer):
+            raise UsageError(
+                "divergence-guard: the optimizer has no learning rate, and a run that goes back without a smaller one "
+                "diverges again\n  leave rollback out, or use an optimizer with a learning rate, such as adam"
+            )
+
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
         """Look at the losses since the last record."""
         losses = [record[name] for name in ("running_loss", "loss", "epoch_loss") if name in record]
-        for loss in losses:
-            if not math.isfinite(loss):
-                raise DivergedError(self._message(run, "training loss", loss, record.get("lr")))
+        bad = next((loss for loss in losses if not math.isfinite(loss)), None)
+        self._check(run, "training loss is", bad, record.get("lr"))
         if "running_loss" in record:
             self.last_finite = (run.progress.step, record["running_loss"])
             self._watch(record["running_loss"], record.get("lr"))
@@ -57,8 +96,21 @@ class DivergenceGuard(Hook):
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Look at the loss of an evaluated split."""
         loss = metrics.get("loss")
-        if isinstance(loss, float) and not math.isfinite(loss):
-            raise DivergedError(self._message(run, f"{split} loss", loss, None))
+        self._check(run, f"{split} loss is", loss if isinstance(loss, float) and not math.isfinite(loss) else None)
+
+    def on_checkpoint_end(self, run: Loop, place: str) -> None:
+        """Look at what the checkpoint says of its model; a buffer may hold infinities, as masks do, weights may not."""
+        if run.agree(not _is_finite(place)):
+            known = self.params is not None
+            finite = known and all(bool(torch.isfinite(parameter).all()) for parameter in self.params or ())
+            self._check(run, "weights are", None if finite else math.nan)
+
+    def on_run_end(self, run: Loop) -> None:
+        """Say at the end, too, that the run went back."""
+        if run.rollbacks:
+            last = run.rollbacks[-1]
+            times = _times(len(run.rollbacks))
+            run.notes["went back"] = f"{times}, the last time from step {last['from_step']:,} to {last['to_step']:,}"
 
     def state_dict(self) -> dict[str, Any]:
         """What it has seen of the losses."""
@@ -95,14 +147,49 @@ class DivergenceGuard(Hook):
                 *(_text(start), _text(loss), self.num_rises, *_advice(lr)),
             )
 
-    def _message(self, run: Loop, what: str, loss: float, lr: float | None) -> str:
-        lines = [f"the {what} is not finite ({loss}) at step {run.progress.step}, epoch {run.progress.epoch + 1}"]
+    def _check(self, run: Loop, what: str, bad: float | None, lr: float | None = None) -> None:
+        """End the run, or let it go back, where something is not finite in any process."""
+        if not run.agree(bad is not None):
+            return
+        message = self._message(run, what, bad, lr)
+        if len(run.rollbacks) >= self.rollback:
+            raise DivergedError(message)
+        before, number = rates(self.optimizer), len(run.rollbacks) + 1
+
+        def lower(times: int) -> dict[str, Any]:
+            scale_rates(self.optimizer, self.scheduler, self.lr_factor**times)
+            return self._say(run, message.partition("\n")[0], before, number)
+
+        raise GoBack(message, lower)
+
+    def _say(self, run: Loop, reason: str, before: list[float], number: int) -> dict[str, Any]:
+        """Say that the run goes on from another step; gives what the record of it is to hold."""
+        after, step = rates(self.optimizer), run.progress.step
+        logging.getLogger("wf").warning(
+            "%s\n  the run goes on from step %d with learning rate %s instead of %s (%d of %d times)",
+            *(reason, step, _rates(after), _rates(before), number, self.rollback),
+        )
+        return {"reason": reason, "lr_before": before, "lr_after": after}
+
+    def _message(self, run: Loop, what: str, bad: float | None, lr: float | None) -> str:
+        found = "in another process" if bad is None else f"({bad})"
+        lines = [f"the {what} not finite {found} at step {run.progress.step}, epoch {run.progress.epoch + 1}"]
         if self.last_finite is None:
             lines.append("no training loss before it was seen to be finite")
         else:
             step, value = self.last_finite
             lines.append(f"the training loss was last seen finite at step {step}: {_text(value)}")
-        return "\n  ".join([*lines, *_advice(lr)])
+        if run.rollbacks:
+            lines.append(f"the run has gone back {_times(len(run.rollbacks))} already")
+        return "\n  ".join([*lines, *_advice(lr), *([] if self.rollback else [_BACK])])
+
+
+def _is_finite(place: str) -> bool:
+    """Whether the model in a checkpoint is; another checkpointer's says nothing of it."""
+    try:
+        return bool(read_manifest(Path(place))["finite"])
+    except DamagedCheckpoint:
+        return True
 
 
 def _advice(lr: float | None) -> tuple[str, str]:
@@ -111,6 +198,14 @@ def _advice(lr: float | None) -> tuple[str, str]:
         _CAUSE.format(lr=f" ({lr:g})" if known else ""),
         _REMEDY.format(lr=f" ({lr / 10:g})" if known and lr is not None else ""),
     )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _rates(values: list[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _text(loss: float) -> str:
