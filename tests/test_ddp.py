@@ -195,3 +195,37 @@ def test_a_wrong_option_ends_both_processes(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "unknown option 'gama'" in done.stderr
     assert checkpoints(tmp_path) == [] if (tmp_path / "checkpoints").exists() else not list(tmp_path.glob("runs/*"))
+
+
+TROUBLE = '''
+import os, signal
+import torch
+
+class Trouble:
+    """In process 1: spoils the weights once, and later sends the process a signal."""
+
+    def __init__(self, strategy, model) -> None:
+        self.rank, self.model = strategy.rank, model
+
+    def on_step_end(self, run):
+        if self.rank == 1 and run.progress.step == 6 and not run.rollbacks:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(torch.nan)
+        if self.rank == 1 and run.progress.step == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+'''
+
+
+def test_all_processes_go_back_together_and_stop_for_the_signal_of_one(tmp_path: Path) -> None:
+    (tmp_path / "trouble.py").write_text(TROUBLE)
+    plan = ("--checkpoint-every", "4steps", "--log-every", 2, "--hook.divergence-guard.rollback", 1, "--steps", 500)
+    hook = ("--hook", "+trouble.py:Trouble")
+    done = torchrun(tmp_path, "run", *plan, *hook, "--strategy", "ddp", "--name", "two", "--quiet")
+    assert done.returncode != 0
+    found = manifest(tmp_path / "runs/two")
+    assert (found["status"], found["reason"][:18]) == ("interrupted", "stopped by SIGTERM"), done.stderr
+    (back,) = found["rollbacks"]
+    assert back["to_step"] == 4
+    step = found["steps"]
+    assert 12 <= step <= 14, "they stop at the next pause"
+    assert checkpoints(tmp_path / "runs/two")[-1].name == f"step-{step:08d}"

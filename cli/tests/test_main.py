@@ -102,7 +102,7 @@ def test_own_code_that_raises_in_the_middle_of_a_run(wf: Any, folder: Path) -> N
     assert "Traceback" in result.stderr
     assert result.stderr.endswith(f"wf: unexpected failure in {folder / 'net.py'}: RuntimeError: boom\n")
     manifest = json.loads((folder / "runs/crash/manifest.json").read_text())
-    assert (manifest["status"], manifest["reason"]) == ("failed", "boom")
+    assert (manifest["status"], manifest["reason"]) == ("failed", f"in {folder / 'net.py'}: RuntimeError: boom")
 
 
 def test_reader_that_goes_away(folder: Path) -> None:

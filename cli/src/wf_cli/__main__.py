@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from wf_cli.main import main
+from wf_cli.main import INTERRUPTED, main
 
 
 def process() -> NoReturn:
@@ -26,9 +26,10 @@ def _leave(code: int) -> NoReturn:
     """End the process as Python does, without taking the interpreter down.
 
     Threads of torch outlive their work, and one that wakes while the interpreter is taken down aborts the process
-    ("terminate called without an active exception") after all its work is done.
+    ("terminate called without an active exception") after all its work is done. A run that was interrupted has waited
+    for its threads, or was told a second time not to.
     """
-    for thread in threading.enumerate():
+    for thread in threading.enumerate() if code != INTERRUPTED else ():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
     atexit._run_exitfuncs()

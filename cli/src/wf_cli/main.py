@@ -51,6 +51,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 """The verbs as ``wf --help`` groups them."""
 
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code of a command that SIGINT ended."""
+
 FIRST_STEPS = (
     ("wf run", "Train on handwritten digits."),
     ("wf run --loss focal --optimizer adam", "Choose components by name."),
@@ -158,13 +161,13 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except click.exceptions.Abort as error:  # also click's name for an EOFError, which is no interruption
         cause = error.__cause__
-        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say(_interrupted(cause), 130)
+        code = _explain_bug(cause) if isinstance(cause, EOFError) else _say(_interrupted(cause), INTERRUPTED)
     except click.ClickException as error:
         code = _say(explain_click(error, words), 2, show=show)
     except WfError as error:
         code = _say(_with_notes(error), error.exit_code, show=show)
     except KeyboardInterrupt as error:
-        code = _say(_interrupted(error), 130)
+        code = _say(_interrupted(error), INTERRUPTED)
     except Exception as error:
         cause = error.error if isinstance(error, _PastClickError) else error
         code = _explain_output(cause) or _explain_bug(cause)

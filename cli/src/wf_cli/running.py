@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from wf.api import read
 from wf.building import Builder
 from wf.component import KINDS, MANY
-from wf.errors import DivergedError, InterruptedRun, UsageError
+from wf.errors import DivergedError, UsageError
 from wf.parameters import NULL
 from wf.plan import complete, prepare
 from wf.registry import Registry
@@ -127,11 +127,13 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Co
     """Train, and print how it ended; an error that leaves a run directory says what can be done with that."""
     try:
         experiment.fit(resume=resume, allow_drift=allow_drift)
-    except InterruptedRun as error:
-        error.add_note(f"go on with it: wf resume {experiment.run_dir}")
-        raise
     except DivergedError as error:
         error.add_note(f"its figures so far: {experiment.run_dir}/metrics.jsonl")
+        raise
+    except BaseException as error:
+        step = experiment.loop.saved_step
+        if experiment.strategy.rank == 0 and step is not None and not isinstance(error, UsageError):
+            error.add_note(f"go on from step {step}: wf resume {experiment.run_dir}")
         raise
     finally:
         experiment.strategy.close()

@@ -22,13 +22,13 @@ from wf.errors import DataError, DivergedError, InterruptedRun, SaveError, Usage
 from wf.hook_failures import HookFailures
 from wf.lock import locked
 from wf.loop import Loop
-from wf.modules import message_of
 from wf.protocols import Checkpointer, Stateful, Strategy
 from wf.registry import Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
 from wf.runtime.conditions import conditions_of, own_files
+from wf.runtime.failures import advice, reason_of
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.random import TrainStream
@@ -173,8 +173,11 @@ class Experiment:
                 trains in the run directory.
         """
         failure = None if resume else self._failure_of_state()
-        with self._held_directory(resume=resume) as directory:
-            self._fit(directory, failure, resume=resume, allow_drift=allow_drift)
+        with (
+            _signals_stop(self._stop_by_signal, at_once=self.strategy.world_size == 1) as received,
+            self._held_directory(resume=resume) as directory,
+        ):
+            self._fit(directory, received, failure, resume=resume, allow_drift=allow_drift)
         return self
 
     def dry_run(self) -> dict[str, Any]:
@@ -353,6 +356,12 @@ class Experiment:
             self.loop.final_splits = ()
         self.loop.stop(reason)
 
+    def _raise_signal(self, received: Sequence[signal.Signals]) -> None:
+        """End as interrupted where any of the processes got a signal."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if self.strategy.agree(number in received[:1]):
+                raise InterruptedRun(f"stopped by {number.name} after step {self.loop.progress.step}", number)
+
     def _until(self) -> Epochs | Steps:
         return Steps(self.plan["steps"]) if self.plan["steps"] is not None else Epochs(self.plan["epochs"])
 
@@ -364,6 +373,7 @@ class Experiment:
     def _fit(
         self,
         directory: RunDirectory | None,
+        received: Sequence[signal.Signals],
         failure: BaseException | None,
         *,
         resume: bool,
@@ -379,16 +389,17 @@ class Experiment:
         step = self.loop.progress.step if state is None else state["progress"]["step"]
         try:
             self._failures.begin(self.loop, directory, step)
-            with self._naming_culprit(), _signals_stop(self._stop_by_signal) as received:
+            with self._naming_culprit():
                 if failure is not None:
                     raise failure
                 if state is not None:
                     self._put_back(state, directory, allow_drift)
                 self.loop.run(self.data, self._until())
-            if received:
-                raise InterruptedRun(f"stopped by {received[0].name} after step {self.loop.progress.step}", received[0])
+            self._raise_signal(received)
         except BaseException as error:
             self._note_failure(directory, error)
+            if isinstance(error, InterruptedRun):
+                self.strategy.agree(False)  # when one process leaves torchrun ends the others, which may be writing
             raise
         finally:
             self._recorder.close()
@@ -420,9 +431,11 @@ class Experiment:
         }
 
     def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:
-        """Write down how the run ended; the disk that may be full must not hide why."""
+        """Say what can be done, and write down how the run ended; the disk that may be full must not hide why."""
+        if advice(error):
+            error.add_note(advice(error))
         try:
-            self._note_end(directory, status_of(error), message_of(error) or type(error).__name__)
+            self._note_end(directory, status_of(error), reason_of(error))
         except DataError as another:
             error.add_note(f"nor could the end of the run be written down: {another}")
 
@@ -494,18 +507,23 @@ def _collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkp
 
 
 @contextmanager
-def _signals_stop(end: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
-    """Let the first SIGINT or SIGTERM call `end` with the reason; a second one raises KeyboardInterrupt."""
+def _signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[signal.Signals]]:
+    """Let the first SIGINT or SIGTERM call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
+
+    A SIGTERM after it changes nothing: schedulers send several. With several processes no signal after the first does,
+    `at_once` is False: torchrun sends each process what the terminal has sent to all of them before.
+    """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
 
     def stop(number: int, _frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
         received.append(signal.Signals(number))
-        end(f"{signal.Signals(number).name} received")
+        if len(received) == 1:
+            end(f"{received[0].name} received")
+        elif at_once and number == signal.SIGINT:
+            raise KeyboardInterrupt("a second signal ended the run at once")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -186,6 +187,7 @@ class RunData:
             samples,  # type: ignore[arg-type]  # ours is a protocol of the same methods
             batch_sampler=chunks,
             num_workers=self._workers,
+            worker_init_fn=_outlive_a_signal,
             generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
         )
         for chunk, (x, y) in zip(chunks, loader, strict=True):
@@ -282,6 +284,20 @@ class RunData:
         num_classes = max(len(self.class_names), 2)
         counted = classes[(classes >= 0) & (classes < num_classes)].to(torch.int64)
         return tuple(torch.bincount(counted, minlength=num_classes).tolist())
+
+
+def _outlive_a_signal(_worker: int) -> None:
+    """Let a process that loads data live on after the first SIGINT and SIGTERM; the next one ends it.
+
+    A terminal, and many a scheduler, sends a signal to all processes of a run. The run finishes its step then and ends
+    the ones that load data itself; had they died before, it would fail.
+    """
+
+    def stay(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, stay)
+    signal.signal(signal.SIGTERM, stay)
 
 
 def _step(position: int, transform: tuple[Any, bool]) -> _Step:

@@ -1,0 +1,80 @@
+"""What an error that nobody foresaw means, in words that people understand."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from dataclasses import dataclass
+
+import torch
+
+from wf.blame import blamed
+from wf.errors import WfError
+from wf.modules import describe, message_of
+
+_LOADER_DIED = re.compile(r"DataLoader worker \(pid(\(s\))? .*(is killed by signal|exited unexpectedly)")
+_IN_LOADER = re.compile(r"Caught \S+ in DataLoader worker process")
+_NO_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Meaning:
+    words: str
+    raised: str
+    """The error itself and where it comes from, on one line."""
+    advice: str = ""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a run ended, for its manifest.
+
+    Returns:
+        The message of an error that was raised on purpose. Of another one what it means, whose it is and what it says,
+        on one line: ``out of memory: in hook 'plots' of wf-tracking, at on_log: MemoryError``.
+    """
+    meaning = _meaning(error)
+    if meaning is None and isinstance(error, (WfError, KeyboardInterrupt)):
+        return message_of(error) or type(error).__name__
+    if meaning is None:
+        return _in_place(error)
+    return f"{meaning.words}: {meaning.raised}"
+
+
+def advice(error: BaseException) -> str:
+    """What can be done about an error; empty where nobody knows."""
+    meaning = _meaning(error)
+    return meaning.advice if meaning else ""
+
+
+def _meaning(error: BaseException) -> _Meaning | None:
+    text = message_of(error)
+    inside = _IN_LOADER.match(text) is not None
+    raised = text.rstrip().rpartition("\n")[2] if inside else _in_place(error)
+    if isinstance(error, (MemoryError, RuntimeError, OSError)) and _is_memory(error, raised):
+        return _Meaning(
+            words="out of memory", raised=raised, advice="out of memory: try a smaller --batch-size or a smaller model"
+        )
+    if _LOADER_DIED.match(text) or _lost_on_the_way(error):
+        words = "a process that loads data was killed"
+        return _Meaning(
+            words=words,
+            raised=describe(error).partition(". ")[0],
+            advice=f"{words}, most often because memory ran out: try fewer --workers, or a smaller --batch-size",
+        )
+    return _Meaning(words="in a process that loads data", raised=raised) if inside else None
+
+
+def _lost_on_the_way(error: BaseException) -> bool:
+    """Whether it was raised while tensors were taken over from another process, which is gone then."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    taken = any(frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame in frames)
+    return taken and isinstance(error, (OSError, EOFError))
+
+
+def _in_place(error: BaseException) -> str:
+    where = blamed(error)
+    return f"in {where}: {describe(error)}" if where else describe(error)
+
+
+def _is_memory(error: BaseException, raised: str) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(raised) is not None

@@ -1,0 +1,270 @@
+"""Signals and failures: what a run leaves behind, and that it goes on from there to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import checkpoints, manifest, records
+from test_resume import assert_same
+
+TOOLS = '''
+import os, signal, time
+import torch
+from torch.utils.data import get_worker_info
+from wf import files
+from wf.runtime import Dataset
+
+
+def once(name):
+    """True the first time in this folder."""
+    try:
+        open(name, "x").close()
+    except FileExistsError:
+        return False
+    return True
+
+
+class Signal:
+    """Sends this process a signal at an event of the loop, once."""
+
+    def __init__(self, event: str, step: int, number: int = signal.SIGTERM) -> None:
+        def send(run, *_):
+            if run.progress.step == step and once("sent"):
+                os.kill(os.getpid(), number)
+        setattr(self, event, send)
+
+
+class SignalInSave:
+    """Sends signals while the first checkpoint is being written, and writes on slowly after the last one."""
+
+    def __init__(self, numbers: list[int], seconds: float) -> None:
+        rename = files.rename
+
+        def slow(old, new):
+            if new.name.startswith("step-") and once("sent"):
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+                    time.sleep(0.5)
+                time.sleep(seconds)
+            rename(old, new)
+
+        files.rename = slow
+
+
+class Fails:
+    """Raises at a step."""
+
+    def __init__(self, what: str, step: int = 20) -> None:
+        self.what, self.step = what, step
+
+    def on_step_end(self, run):
+        if run.progress.step == self.step and once("failed"):
+            if self.what == "allocation":
+                torch.empty(10**15)
+            raise {"memory": MemoryError(), "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB"),
+                   "hook": ConnectionError("the server is gone")}[self.what]
+
+
+class Numbers:
+    """A dataset that is not in memory; it may fail, once, after the first checkpoint."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+
+    def __len__(self):
+        return 400
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        trains = get_worker_info() is not None and os.path.exists("runs/x/checkpoints")
+        if index == 77 and self.fails and trains and once("failed"):
+            if self.fails == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise {"memory": MemoryError(), "error": ValueError("sample 77 is broken")}[self.fails]
+        return torch.rand(3, generator=generator), index % 2
+
+
+def numbers(fails: str = "", wait: float = 0) -> Dataset:
+    open("loading", "w").close()
+    time.sleep(wait)
+    return Dataset(train=Numbers(fails), targets="class_index", class_names=("even", "odd"))
+'''
+
+PLAN = ("--batch-size", 100, "--epochs", 3, "--model.dropout", 0.3, "--checkpoint-every", "8steps", "--quiet")
+LOADED = ("--dataset", "tools.py:numbers", "--model", "mlp", "--workers", 2, "--batch-size", 4, "--epochs", 2)
+LOADED += ("--model.dropout", 0.3, "--checkpoint-every", "20steps", "--log-every", 1, "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    return tmp_path
+
+
+def hook(name: str, **options: Any) -> tuple[Any, ...]:
+    words: tuple[Any, ...] = ("--hook", f"+tools.py:{name}")
+    for option, value in options.items():
+        words += (f"--hook.tools.py:{name}.{option}", value)
+    return words
+
+
+def assert_goes_on(wf: Any, folder: Path, plan: tuple[Any, ...]) -> None:
+    """The run ``x`` goes on and ends as one that nothing happened to."""
+    resumed = wf("resume", "x", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert wf("run", *plan, "--name", "straight").code == 0
+    assert_same(folder / "runs/x", folder / "runs/straight")
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "at"),
+    [("on_run_start", 0, 0), ("on_evaluation_end", 13, 13), ("on_checkpoint_end", 39, 39)],
+)
+def test_sigterm_at_an_event(wf: Any, folder: Path, event: str, step: int, at: int) -> None:
+    plan = (*PLAN, *hook("Signal", event=event, step=step))
+    done = wf("run", *plan, "--name", "x")
+    assert done.code == 143, done.stderr
+    assert f"stopped by SIGTERM after step {at}\n  go on from step {at}: wf resume runs/x" in done.stderr
+    assert manifest(folder / "runs/x")["status"] == "interrupted"
+    assert checkpoints(folder / "runs/x")[-1].name == f"step-{at:08d}"
+    assert_goes_on(wf, folder, plan)
+
+
+def test_sigterm_in_a_save(wf: Any, folder: Path) -> None:
+    """The step is finished, the checkpoint too, and another one is saved."""
+    plan = (*PLAN, *hook("SignalInSave", numbers="[15, 15]", seconds=0))
+    done = wf("run", *plan, "--name", "x")
+    assert done.code == 143, done.stderr
+    step = manifest(folder / "runs/x")["steps"]
+    assert step > 8
+    assert checkpoints(folder / "runs/x")[-1].name == f"step-{step:08d}"
+    assert_goes_on(wf, folder, plan)
+
+
+def test_a_second_sigint_does_not_wait(wf: Any, wf_process: Any, folder: Path) -> None:
+    """What was being written is not there; what is there is whole."""
+    plan = (*PLAN, *hook("SignalInSave", numbers="[2, 2]", seconds=60))
+    began = time.monotonic()
+    done = wf_process("run", *plan, "--name", "x")
+    assert done.code == 130, done.stderr
+    assert time.monotonic() - began < 45
+    assert "wf: interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = manifest(folder / "runs/x")
+    assert (found["status"], found["reason"]) == ("interrupted", "a second signal ended the run at once")
+    assert checkpoints(folder / "runs/x") == []
+    assert wf("resume", "x").code == 4, "there is nothing to go on from"
+
+
+@pytest.mark.parametrize(
+    ("what", "begin", "end"),
+    [
+        ("memory", "out of memory: in hook 'tools-fails' of ", "/tools.py, at on_step_end: MemoryError"),
+        ("cuda", "out of memory: in hook", "OutOfMemoryError: CUDA out of memory. Tried 2 GiB"),
+        ("allocation", "out of memory: in hook", ""),
+        ("hook", "in hook 'tools-fails' of ", "/tools.py, at on_step_end: ConnectionError: the server is gone"),
+    ],
+)
+def test_an_error(wf: Any, folder: Path, what: str, begin: str, end: str) -> None:
+    plan = (*PLAN, *hook("Fails", what=what))
+    done = wf("run", *plan, "--name", "x")
+    assert done.code == 1
+    found = manifest(folder / "runs/x")
+    assert found["status"] == "failed"
+    assert found["reason"].startswith(begin)
+    assert found["reason"].endswith(end)
+    assert ("out of memory: try a smaller --batch-size" in done.stderr) is (what != "hook")
+    assert "go on from step 16: wf resume runs/x" in done.stderr
+    if what == "hook":
+        assert_goes_on(wf, folder, plan)
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason", "advice"),
+    [
+        ("kill", "a process that loads data was killed: ", "most often because memory ran out: try fewer --workers"),
+        ("memory", "out of memory: MemoryError", "out of memory: try a smaller --batch-size"),
+        ("error", "in a process that loads data: ValueError: sample 77 is broken", "ValueError: sample 77 is broken"),
+    ],
+)
+def test_a_process_that_loads_data_fails(wf: Any, folder: Path, fails: str, reason: str, advice: str) -> None:
+    plan = (*LOADED, "--dataset.fails", fails, "--split", "99/1", "--no-shuffle")
+    done = wf("run", *plan, "--name", "x")
+    assert done.code == 1, done.stderr
+    found = manifest(folder / "runs/x")
+    assert (found["status"], found["reason"][: len(reason)]) == ("failed", reason)
+    assert "\n" not in found["reason"]
+    assert advice in done.stderr
+    assert "go on from step " in done.stderr
+    if fails == "kill":
+        assert_goes_on(wf, folder, plan)
+
+
+class Process:
+    """A real process of a run, in a process group of its own."""
+
+    def __init__(self, folder: Path, *args: Any, module: tuple[str, ...] = ("wf_cli",)) -> None:
+        command = [sys.executable, "-P", "-m", *module, *map(str, args)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "NO_COLOR": "1"}
+        self.popen = subprocess.Popen(
+            command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def when(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            assert self.popen.poll() is None, self.popen.stderr.read() if self.popen.stderr else ""
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str]:
+        _, stderr = self.popen.communicate(timeout=60)
+        return self.popen.returncode, stderr
+
+
+@pytest.fixture
+def process(folder: Path) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def start(*args: Any, **options: Any) -> Process:
+        started.append(Process(folder, *args, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.popen.poll() is None:
+            os.killpg(one.popen.pid, signal.SIGKILL)
+            one.popen.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_data_load_leaves_nothing(process: Any, folder: Path, number: signal.Signals) -> None:
+    run = process("run", *LOADED, "--dataset.wait", 60, "--name", "x")
+    run.when((folder / "loading").exists)
+    run.popen.send_signal(number)
+    code, stderr = run.end()
+    assert code == (130 if number == signal.SIGINT else -signal.SIGTERM), "a shell says 128 + the number of both"
+    assert "Traceback" not in stderr
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run(wf: Any, process: Any, folder: Path, number: signal.Signals) -> None:
+    """As a terminal and many a scheduler send it: to the ones that load data, too."""
+    run = process("run", *LOADED, "--name", "x")
+    run.when(lambda: (folder / "runs/x/metrics.jsonl").exists() and len(records(folder / "runs/x")) > 5)
+    os.killpg(run.popen.pid, number)
+    code, stderr = run.end()
+    assert code == 128 + number, stderr
+    step = manifest(folder / "runs/x")["steps"]
+    assert f"go on from step {step}: wf resume" in stderr
+    assert checkpoints(folder / "runs/x")[-1].name == f"step-{step:08d}"
+    if number == signal.SIGTERM:
+        assert_goes_on(wf, folder, LOADED)
