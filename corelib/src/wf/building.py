@@ -311,6 +311,8 @@ def _missing(param: Param, owner: str, prefix: str) -> str:
 
 def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
     targets = values.get("dataset_targets")
+    if source == "class_counts" and "num_classes" in values:
+        return "the classes of samples that are not held in memory are not counted"
     if source in ("num_classes", "class_names", "class_counts") and targets is not None:
         return f"the dataset has {targets} targets, so there are no classes"
     known = sorted(name for name in values if name in RUN_VALUES)

@@ -6,12 +6,14 @@ Importing this package imports torch; the rest of `wf` does not.
 from wf.runtime.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts
 from wf.runtime.metric import Metric
 from wf.runtime.random import sample_uniform, stream
+from wf.runtime.streams import Stream
 
 __all__ = [
     "Batch",
     "Dataset",
     "Metric",
     "Samples",
+    "Stream",
     "TensorSamples",
     "class_index",
     "sample_uniform",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +13,7 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.plan import SPLITS
 from wf.runtime.random import stream
+from wf.runtime.streams import Stream
 from wf.traits import Targets
 
 IN_PLACE = (
@@ -37,7 +39,10 @@ class Batch(NamedTuple):
 
 
 class Samples(Protocol):
-    """A map-style dataset: ``len()`` and ``[i] -> (input, target)``, as `torch.utils.data.Dataset` has them."""
+    """A map-style dataset: ``len()`` and ``[i] -> (input, target)``, as `torch.utils.data.Dataset` has them.
+
+    `TensorSamples` and `Stream` are two that are served in their own ways.
+    """
 
     def __len__(self) -> int: ...
 
@@ -222,6 +227,7 @@ class Splits:
 
     samples: Mapping[str, Samples]
     indices: Mapping[str, Tensor]
+    """int64; none of a stream, which knows its own numbers."""
 
 
 def split_dataset(
@@ -239,23 +245,17 @@ def split_dataset(
         shuffle: Whether members are drawn.
         fold: ``(k, K)``: the test split is the k-th of K folds, and train and validation share the rest.
     """
+    if isinstance(dataset.train, Stream):
+        return _split_stream(dataset, dataset.train, split, seed if shuffle else None, fold)
     generator = stream(seed, "split") if shuffle else None
     classes, num_samples = _classes(dataset), len(dataset.train)
-    train_share, validation_share, test_share = parse_split(split)
     given = {"validation": dataset.validation, "test": dataset.test}
     rest, test = torch.arange(num_samples), torch.empty(0, dtype=torch.int64)
     if fold is not None:
         rest, test = fold_parts(*fold, num_samples, classes, generator)
         given["test"] = None
-    shares = [
-        train_share,
-        0.0 if given["validation"] is not None else validation_share,
-        0.0 if given["test"] is not None or fold is not None else test_share,
-    ]
-    total = sum(shares)
-    parts = stratified_parts(
-        [share / total for share in shares], len(rest), None if classes is None else classes[rest], generator
-    )
+    shares = _open_shares(split, [name for name, own in given.items() if own is not None or (fold and name == "test")])
+    parts = stratified_parts(shares, len(rest), None if classes is None else classes[rest], generator)
     indices = dict(zip(SPLITS, (rest[part] for part in parts), strict=True))
     if fold is not None:
         indices["test"] = test
@@ -271,6 +271,32 @@ def split_dataset(
     if "train" not in samples:
         raise DataError(f"split {split} of {num_samples} samples leaves none for training")
     return Splits(samples=samples, indices=indices)
+
+
+def _open_shares(split: str, given: Sequence[str]) -> list[float]:
+    """The shares of train, validation and test, without those that are given."""
+    shares = [0.0 if name in given else share for name, share in zip(SPLITS, parse_split(split), strict=True)]
+    return [share / sum(shares) for share in shares]
+
+
+def _split_stream(
+    dataset: Dataset, train: Stream, split: str, seed: int | None, fold: tuple[int, int] | None
+) -> Splits:
+    """Divide a stream: each sample by a draw of its own, or, without a seed, the first ones for training."""
+    if fold is not None:
+        raise UsageError("a stream cannot be divided into folds, which needs the class of each sample beforehand")
+    samples = {name: own for name in SPLITS[1:] if (own := getattr(dataset, name)) is not None}
+    ends = list(itertools.accumulate(_sizes(_open_shares(split, list(samples)), train.num_samples)))
+    for name, begin, end in zip(SPLITS, [0, *ends], ends, strict=False):
+        part = train.part(begin / train.num_samples, end / train.num_samples, seed)
+        if begin < end and len(part):
+            samples[name] = part
+    if "train" not in samples:
+        raise DataError(f"split {split} of {train.num_samples} samples leaves none for training")
+    return Splits(
+        samples={name: samples[name] for name in SPLITS if name in samples},
+        indices={name: torch.arange(len(own)) for name, own in samples.items() if not isinstance(own, Stream)},
+    )
 
 
 def iter_indices(num_samples: int, batch_size: int, start: int) -> Iterator[tuple[int, int]]:

@@ -197,9 +197,9 @@ class Experiment:
     def predict(self, inputs: str | Tensor = "test") -> Tensor:
         """What the model gives for a split or for inputs ``[N, ...]`` of one's own, in evaluation mode, on the CPU."""
         if isinstance(inputs, str):
-            batches = [batch.inputs for batch in self.data.batches(inputs)]
+            batches = (batch.inputs for batch in self.data.batches(inputs))
         else:
-            batches = list(self.data.prepare(inputs).split(self.data.batch_size))
+            batches = iter(self.data.prepare(inputs).split(self.data.batch_size))
         with evaluated(self.model), torch.inference_mode(), self._naming_culprit():
             outputs = torch.cat([self.model(batch) for batch in batches])
         return outputs.cpu().clone()

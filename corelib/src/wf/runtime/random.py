@@ -27,7 +27,9 @@ def stream(seed: int, name: str, *position: int) -> torch.Generator:
     return torch.Generator().manual_seed(_key(seed, name, *position))
 
 
-def sample_uniform(seed: int, epoch: int, sample_ids: Tensor, num_draws: int, transform: int = 0) -> Tensor:
+def sample_uniform(
+    seed: int, epoch: int, sample_ids: Tensor, num_draws: int, transform: int = 0, *, name: str = "augment"
+) -> Tensor:
     """Uniform draws for each sample of a batch, a function of the arguments and the number of the draw alone.
 
     Args:
@@ -36,12 +38,13 @@ def sample_uniform(seed: int, epoch: int, sample_ids: Tensor, num_draws: int, tr
         sample_ids: int64 ``[N]``.
         num_draws: How many draws each sample gets.
         transform: The position of the transform among the run's, so that no two draw the same.
+        name: The stream, as in `stream`.
 
     Returns:
         float32 ``[N, num_draws]`` in [0, 1) on the device of `sample_ids`. The mixing function is the finalizer of
         splitmix64 (Steele, Lea, Flood 2014).
     """
-    key = torch.tensor(_key(seed, "augment", epoch, transform), dtype=torch.int64, device=sample_ids.device)
+    key = torch.tensor(_key(seed, name, epoch, transform), dtype=torch.int64, device=sample_ids.device)
     draws = torch.arange(1, num_draws + 1, dtype=torch.int64, device=sample_ids.device)
     mixed = _mix(_mix(sample_ids.to(torch.int64) + key).unsqueeze(1) + draws * -7046029254386353131)
     return (_shift(mixed, 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)

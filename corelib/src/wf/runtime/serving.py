@@ -1,7 +1,11 @@
-"""Serving a run's splits in batches: slices of tensors where samples are in memory, torch's DataLoader elsewhere."""
+"""Serving a run's splits in batches: slices of tensors where samples are in memory, torch's DataLoader elsewhere.
+
+A stream is read by the training process itself, in the order that it has.
+"""
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +17,7 @@ from torch import Tensor
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float, iter_indices
 from wf.runtime.random import sample_uniform, stream
+from wf.runtime.streams import Stream, first, regrouped, taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,7 @@ class RunData:
         self.targets: str = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
         self.class_names = tuple(dataset.class_names)
+        self._check_workers()
         self._check_shares()
         self._fit_transforms()
         self._transform_ahead()
@@ -118,17 +124,21 @@ class RunData:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The train batches of one epoch from batch `start` on, for the loop."""
-        order = self._order(epoch)
-        batches = self._serve("train", order, start)
+        samples = self._samples["train"]
+        if isinstance(samples, Stream):
+            batches = self._streamed(samples, self._stream_order(samples, epoch), start)
+        else:
+            batches = self._serve("train", samples, self._order(epoch), start)
         return self._transformed(batches, epoch) if self._transforms else batches
 
     def batches(self, split: str) -> Iterator[Batch]:
         """A split in order, deterministic transforms applied; this process's share where there are several."""
-        num_samples = self.num_samples(split)
-        order = None
-        if self._world_size > 1:
-            order = torch.arange(self._rank, num_samples, self._world_size)
-        batches = self._serve(split, order, 0)
+        samples = self.samples(split)
+        if isinstance(samples, Stream):
+            batches = self._streamed(samples, samples.order(), 0)
+        else:
+            order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
+            batches = self._serve(split, samples, order, 0)
         return self._transformed(batches, None) if self._transforms else batches
 
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -159,8 +169,21 @@ class RunData:
         padded = torch.cat([order, order])[: self._per_process() * self._world_size]
         return padded[self._rank :: self._world_size]
 
-    def _serve(self, split: str, order: Tensor | None, start: int) -> Iterator[Batch]:
-        samples, ids = self._samples[split], self._ids[split]
+    def _stream_order(self, samples: Stream, epoch: int) -> Iterator[Tensor]:
+        """The order of all processes in an epoch, padded by its beginning so that each has as many samples."""
+
+        def order() -> Iterator[Tensor]:
+            return samples.order(stream(self._seed, "order", epoch) if self._shuffle else None)
+
+        return itertools.chain(order(), first(order(), -len(samples) % self._world_size))
+
+    def _streamed(self, samples: Stream, order: Iterator[Tensor], start: int) -> Iterator[Batch]:
+        mine = taken(order, start * self.batch_size, self._rank, self._world_size)
+        for inputs, targets, numbers in regrouped(samples.rows(mine), self.batch_size):
+            yield self._batch(inputs, targets, numbers)
+
+    def _serve(self, split: str, samples: Samples, order: Tensor | None, start: int) -> Iterator[Batch]:
+        ids = self._ids[split]
         if isinstance(samples, TensorSamples):
             return self._slices(samples, ids, order, start)
         return self._loaded(samples, ids, order, start)
@@ -191,9 +214,12 @@ class RunData:
             generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
         )
         for chunk, (x, y) in zip(chunks, loader, strict=True):
-            targets = self._put(as_default(y))  # Python's floats come as float64
-            targets = targets.unsqueeze(1) if self.targets == "real" and targets.ndim == 1 else targets
-            yield Batch(self._put(as_float(as_default(x))), targets, ids[chunk], None, len(chunk))
+            yield self._batch(x, y, ids[chunk])
+
+    def _batch(self, inputs: Tensor, targets: Tensor, ids: Tensor) -> Batch:
+        targets = self._put(as_default(targets))  # Python's floats come as float64
+        targets = targets.unsqueeze(1) if self.targets == "real" and targets.ndim == 1 else targets
+        return Batch(self._put(as_float(as_default(inputs))), targets, ids, None, len(ids))
 
     def _put(self, tensor: Tensor) -> Tensor:
         return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
@@ -212,6 +238,13 @@ class RunData:
                 else:
                     inputs = transform(inputs)
             yield batch._replace(inputs=inputs)
+
+    def _check_workers(self) -> None:
+        if self._workers and any(isinstance(samples, Stream) for samples in self._samples.values()):
+            raise UsageError(
+                f"a stream is read in order by the training process: it has no use for {self._workers} workers\n"
+                "  leave --workers out"
+            )
 
     def _check_shares(self) -> None:
         """Every process must have a part of every split, or the others would wait for it."""
@@ -254,6 +287,8 @@ class RunData:
     def _look(self, dataset: Dataset, name: str) -> Spec:
         """Check the samples and tell what they are."""
         for split, samples in self._samples.items():
+            if isinstance(samples, Stream):
+                samples = TensorSamples(*next(samples.rows(samples.order()))[:2])
             if isinstance(samples, TensorSamples):
                 _check_tensors(samples, dataset, f"dataset '{name}', {split} split", self._ignore_index)
         inputs = self.first("train", 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -35,7 +35,11 @@ def make_vocabulary(texts: Iterable[Sequence[str]], max_size: int, min_count: in
     Returns:
         The most frequent first, equally frequent ones by their letters.
     """
-    counts = Counter(token for tokens in texts for token in tokens)
+    return most_frequent(Counter(token for tokens in texts for token in tokens), max_size, min_count)
+
+
+def most_frequent(counts: Mapping[str, int], max_size: int, min_count: int = 1) -> list[str]:
+    """What `make_vocabulary` gives for tokens that occur so often, for texts that are counted as they are read."""
     ranked = sorted((token for token, count in counts.items() if count >= min_count), key=lambda t: (-counts[t], t))
     return [PADDING, UNKNOWN, *ranked[: max(max_size - 2, 0)]]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Dataset, Samples, TensorSamples
+from wf.runtime import Dataset, Samples, Stream, TensorSamples
 from wf.runtime.data import as_default, as_float, split_dataset
 from wf.runtime.serving import RunData, as_dataset
 from wf.traits import DatasetTraits
@@ -113,8 +113,8 @@ def _splits(dataset: Dataset) -> Iterator[tuple[str, Samples]]:
 
 def _first(samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
     """The first samples, as a run serves them."""
-    for number in range(min(len(samples), MANY)):
-        input_, target = samples[number]
+    each = iter(samples) if isinstance(samples, Stream) else (samples[number] for number in range(len(samples)))
+    for input_, target in itertools.islice(each, MANY):
         yield as_float(as_default(torch.as_tensor(input_))), torch.as_tensor(target)
 
 
