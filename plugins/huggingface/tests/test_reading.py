@@ -18,6 +18,10 @@ from wf.runtime import Dataset
 from wf_huggingface.dataset import huggingface
 
 ROWS = 40
+pytestmark = pytest.mark.filterwarnings(
+    # the library leaves the closing of a CSV file that was not read to its end to the garbage collector
+    "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +205,7 @@ def test_a_split_that_is_passed_over_is_named(tmp_path: Path, caplog: pytest.Log
         ({"target": "price", "inputs": ["a", "text"]}, "'text' is not of numbers"),
         ({"inputs": "a", "target": "text", "task": "regression"}, "cannot be the target of a regression"),
         ({"inputs": "a", "target": ["label", "tall"]}, "cannot be the target of a regression"),
-        ({"streaming": True}, "cannot stream"),
+        ({"shuffle_buffer": 0}, "must be at least 1"),
         ({"max_tokens": 0}, "must be at least 3 and 1"),
     ],
 )
@@ -274,7 +278,7 @@ def test_the_hub_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_shuffled_stream_loses_samples_when_it_goes_on() -> None:
-    """Why there is no streaming: once this fails, it can be thought of again."""
+    """Why wf shuffles a stream itself, rather than by the library: once this fails, it can be thought of again."""
 
     def stream() -> Any:
         rows = datasets.Dataset.from_dict({"row": list(range(40))})
@@ -288,6 +292,120 @@ def test_a_shuffled_stream_loses_samples_when_it_goes_on() -> None:
     rest = [one["row"] for one in again]
     assert rest != order[13:]
     assert len(rest) < len(order[13:])
+
+
+def read_all(samples: Any, start: int = 0) -> list[torch.Tensor]:
+    inputs, targets = (torch.cat(parts) for parts in zip(*samples.read(start), strict=True))
+    return [inputs, targets]
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        (".parquet", {"inputs": ["a", "b"]}),
+        (".csv", {"inputs": "text", "max_tokens": 3, "vocabulary_size": 5}),
+        (".tsv", {"inputs": "b", "target": "price"}),
+        (".json", {"inputs": "b", "target": "tall"}),
+        (".jsonl", {"inputs": "b", "target": "tall", "task": "binary"}),
+        (".csv", {"inputs": "b", "target": ["tall", "wide"]}),
+    ],
+)
+def test_a_stream_has_the_samples_of_the_file(
+    tmp_path: Path, ending: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("wf_huggingface.streaming.ROWS", 7)
+    file = write(tmp_path / f"data{ending}")
+    stream = huggingface(file, streaming=True, **options)
+    assert "reading it once as a stream" in capsys.readouterr().err
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+    plain = huggingface(file, **options)
+    for name in ("targets", "class_names", "target_names", "feature_names", "vocabulary"):
+        assert getattr(stream, name) == getattr(plain, name)
+    assert len(stream.train) == len(plain.train) == ROWS
+    for start in (0, 9):
+        for got, wanted in zip(read_all(stream.train, start), (inputs_of(plain), targets_of(plain)), strict=True):
+            assert got.dtype == wanted.dtype
+            assert torch.equal(got, wanted[start:])
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_streams_of_splits(tmp_path: Path, saved: bool) -> None:
+    parts = {"train": table().head(30), "test": table().tail(10)}
+    for split, frame in parts.items():
+        frame.to_csv(tmp_path / f"{split}.csv", index=False)
+    place = tmp_path
+    if saved:
+        place = tmp_path / "saved"
+        tables = {name: datasets.Dataset.from_pandas(one) for name, one in parts.items()}
+        datasets.DatasetDict(tables).save_to_disk(place)
+    stream = huggingface(place, inputs="a", streaming=True)
+    assert stream.test is not None
+    assert (len(stream.train), len(stream.test), stream.validation) == (30, 10, None)
+    assert read_all(stream.test)[0].flatten().tolist() == pytest.approx(parts["test"]["a"].tolist())
+
+
+def test_streams_of_images(tmp_path: Path) -> None:
+    folder = images(tmp_path / "photos")
+    plain = huggingface(folder)
+    saved = datasets.load_dataset(str(folder), split="train")
+    saved.to_parquet(str(tmp_path / "photos.parquet"))
+    for place in (folder, tmp_path / "photos.parquet"):
+        stream = huggingface(place, image_size=(6, 5), streaming=True)
+        assert stream.class_names == ["dark", "light"]
+        inputs, targets = read_all(stream.train)
+        assert inputs.dtype == torch.uint8
+        for number in range(24):
+            image, target = plain.train[number]
+            assert torch.equal(inputs[number].float() / 255, image)
+            assert targets[number] == target
+    with pytest.raises(UsageError, match=r"must know their size .*--dataset\.image_size 64"):
+        huggingface(folder, streaming=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "options", "message"),
+    [
+        ("a", 33, None, {"inputs": "a"}, "train split, column 'a': 1 values are missing, first in row 33"),
+        ("label", 33, None, {"inputs": "a"}, "column 'label': 1 values are missing, first in row 33"),
+        ("text", 33, None, {"inputs": "text"}, "column 'text': 1 values are missing, first in row 33"),
+        ("a", 33, float("inf"), {"inputs": "a"}, "not finite float32 numbers, first in row 33"),
+        ("tall", 33, 2, {"inputs": "a", "target": "tall", "task": "binary"}, r"row 33 \(from 0\): 2 is neither"),
+    ],
+)
+def test_what_is_wrong_in_the_middle_of_a_stream_is_told_before_step_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, row: int, value: Any, options: Any, message: str
+) -> None:
+    monkeypatch.setattr("wf_huggingface.streaming.ROWS", 7)
+    frame = table()
+    frame[column] = frame[column].astype(object)
+    frame.loc[row, column] = value
+    frame.to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(DataError, match=message):
+        huggingface(tmp_path / "data.parquet", streaming=True, **options)
+
+
+def test_streams_that_cannot_be_read(tmp_path: Path) -> None:
+    table().to_csv(tmp_path / "train.csv", index=False)
+    table().assign(label="maybe").to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(DataError, match="test split, column 'label': class 'maybe' does not occur"):
+        huggingface(tmp_path, inputs="a", streaming=True)
+    (tmp_path / "data.parquet").write_bytes(b"PAR1 is what it begins with")
+    with pytest.raises(DataError, match=r"data.parquet' cannot be read"):
+        huggingface(tmp_path / "data.parquet", streaming=True)
+    table().head(0).to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(DataError, match="no samples"):
+        huggingface(tmp_path / "none.csv", inputs="a", streaming=True)
+    (tmp_path / "bad.jsonl").write_text('{"a": 1, "label": 0}\n' * 50 + '{"a": \n')
+    with pytest.raises(DataError, match=r"bad.jsonl' cannot be read"):
+        huggingface(tmp_path / "bad.jsonl", inputs="a", streaming=True)
+
+
+def test_numbers_that_become_fractions_in_the_middle_of_a_stream(tmp_path: Path) -> None:
+    """A CSV file is read in parts, and the columns are what the first part says."""
+    lines = ["a,price", *(f"{number},1" for number in range(25_000)), "0.5,1.5"]
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"cannot be read: Float value 0\.5\d* was truncated"):
+        huggingface(tmp_path / "data.csv", target="price", task="regression", streaming=True)
 
 
 def test_nothing_is_left_switched_off(tmp_path: Path) -> None:

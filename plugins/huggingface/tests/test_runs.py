@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -61,6 +62,80 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, p
         assert one.read_bytes() == other.read_bytes(), file
 
 
+def write_table(folder: Path, rows: int = 160) -> None:
+    generator = np.random.default_rng(0)
+    for split, num in (("train", rows), ("validation", 32), ("test", 32)):
+        a, b = generator.normal(size=(2, num)).astype(np.float32)
+        frame = pd.DataFrame({"a": a, "b": b, "label": np.where(a * b > 0, "yes", "no")})
+        frame.to_json(folder / f"{split}.jsonl", orient="records", lines=True)
+
+
+def same_runs(runs: Path, one: str, other: str, step: int) -> None:
+    for file in ("metrics.jsonl", f"checkpoints/step-{step:08}/tensors.safetensors"):
+        assert (runs / one / file).read_bytes() == (runs / other / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_stream_killed_in_the_middle_of_an_epoch_and_resumed(wf: Any, tmp_path: Path, shuffle: bool) -> None:
+    """10 steps an epoch, in buffers of 24: it dies in the second epoch, two steps after a checkpoint."""
+    (tmp_path / "kill.py").write_text(HOOK)
+    (tmp_path / "data").mkdir()
+    write_table(tmp_path / "data")
+    plan = ("--dataset", "huggingface", "--dataset.path", "data", "--dataset.streaming", "true")
+    train = (
+        "--dataset.shuffle_buffer",
+        24,
+        "--model",
+        "mlp",
+        "--model.dropout",
+        0.2,
+        "--batch-size",
+        16,
+        "--epochs",
+        3,
+    )
+    often = ("--checkpoint-every", "3steps", "--log-every", 1, "--hook", "+kill.py:Kill", "--quiet")
+    line = ("run", *plan, *train, *often, *(() if shuffle else ("--no-shuffle",)))
+    settings: dict[str, Any] = {"env": env(tmp_path), "timeout": 150}
+    assert wf(*line, "--name", "killed", **settings).code == -signal.SIGKILL
+    straight = wf(*line, "--name", "straight", **settings)
+    assert straight.code == 0, straight.stderr
+    resumed = wf("resume", "killed", "--quiet", **settings)
+    assert resumed.code == 0, resumed.stderr
+    same_runs(tmp_path / "runs", "killed", "straight", 30)
+
+
+@pytest.mark.parametrize("order", [("--no-shuffle",), ("--dataset.shuffle_buffer", 160)])
+def test_a_stream_trains_as_the_same_file_does_in_the_same_order(wf: Any, tmp_path: Path, order: Any) -> None:
+    """Without shuffling, and with a buffer that holds the whole split."""
+    (tmp_path / "data").mkdir()
+    write_table(tmp_path / "data")
+    line = ("run", "--dataset", "huggingface", "--dataset.path", "data", "--model", "mlp", "--batch-size", 16, *order)
+    for name, streaming in (("stream", "true"), ("file", "false")):
+        more = ("--epochs", 2, "--quiet", "--name", name, "--dataset.streaming", streaming)
+        done = wf(*line, *more, env=env(tmp_path))
+        assert done.code == 0, done.stderr
+    same_runs(tmp_path / "runs", "stream", "file", 20)
+
+
+def test_a_stream_without_splits_is_divided(wf: Any, tmp_path: Path) -> None:
+    write_table(tmp_path, 1000)
+    line = ("run", "--dataset", "train.jsonl", "--dataset.streaming", "true", "--quiet", "--json")
+    done = wf(*line, "--split", "60/20/20", "--epochs", 1, env=env(tmp_path))
+    assert done.code == 0, done.stderr
+    samples = json.loads((Path(tmp_path, done.json()["run_dir"]) / "manifest.json").read_text())["samples"]
+    assert sum(samples.values()) == 1000
+    assert samples == pytest.approx({"train": 600, "validation": 200, "test": 200}, abs=45)
+    for more, message in (
+        (("--folds", 3), "folds"),
+        (("--workers", 2), "2 workers"),
+        (("--loss", "weighted-ce"), "counted"),
+    ):
+        refused = wf(*line, *more, env=env(tmp_path))
+        assert refused.code == 2
+        assert message in refused.stderr
+
+
 def test_text(wf: Any, tmp_path: Path) -> None:
     texts = [f"it was a {word} day, number {number}" for number in range(30) for word in ("good", "bad")]
     pd.DataFrame({"text": texts, "label": ["good" in text for text in texts]}).to_parquet(tmp_path / "days.parquet")
@@ -78,7 +153,7 @@ def test_text(wf: Any, tmp_path: Path) -> None:
     [
         (("--dataset.path", "nobody/nothing"), 4, "looked in:"),
         (("--dataset.path", "gone.parquet"), 4, "no file or folder 'gone.parquet'"),
-        (("--dataset.path", "x", "--dataset.streaming", "true"), 2, "cannot stream"),
+        (("--dataset.path", "x", "--dataset.streaming", "true"), 4, "looked in:"),
         (("--dataset.task", "clasification"), 2, "classification"),
         ((), 2, "path"),
     ],

@@ -10,13 +10,8 @@ from wf.runtime import Dataset
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import read_inputs
 from wf_huggingface.reading import read, splits_of
+from wf_huggingface.streaming import Wanted, stream_dataset
 from wf_huggingface.targets import Task, read_targets
-
-NO_STREAMING = """dataset 'huggingface' cannot stream
-  a run divides, shuffles and resumes by the number of a sample: it needs their count before step 1 and the 5,000th
-  one without the others; a stream has neither, and a stream that is shuffled in a buffer does not come back from its
-  state_dict with the samples that were in the buffer, so that it could not resume to the bit
-  without streaming the samples stay on disk too: files are converted to Arrow once and mapped into memory"""
 
 
 def huggingface(
@@ -35,6 +30,7 @@ def huggingface(
     max_tokens: int = 128,
     cache_dir: Path | None = None,
     streaming: bool = False,
+    shuffle_buffer: int = 1000,
 ) -> Dataset:
     """A table, texts or images in files or of the Hugging Face hub, by the library `datasets`.
 
@@ -60,7 +56,11 @@ def huggingface(
         vocabulary_size: Of texts: the most frequent tokens of the train split; all others are one token.
         max_tokens: Of texts: what a text has beyond so many tokens is cut off.
         cache_dir: Where the library keeps what it converted or downloaded. By default its own folder, see HF_HOME.
-        streaming: Not possible; the error says why.
+        streaming: Read the samples one after the other, in constant memory and without converting files to Arrow on
+            disk. They are all read once before step 1, to count samples, classes and tokens, and again up to its place
+            by a run that resumes. Images need an `image_size`. Without splits of its own a dataset is divided by a draw
+            for each sample, so shares are about what was asked for and not stratified.
+        shuffle_buffer: Of a stream: so many samples that follow each other are shuffled among themselves.
 
     Returns:
         Inputs float32 ``[N, F]``, ``[N, ...]`` or ``[N, C, H, W]`` from 0 to 1, or tokens int64 ``[N, T]``; targets
@@ -70,16 +70,28 @@ def huggingface(
         DataError: When nothing is there or cannot be downloaded, or for values that do not fit.
         UsageError: For a column or split that there is not, or an option out of range.
     """
-    if streaming:
-        raise UsageError(NO_STREAMING)
     if vocabulary_size < 3 or max_tokens < 1:
         raise UsageError(
             f"huggingface: vocabulary_size is {vocabulary_size} and max_tokens {max_tokens}; "
             "they must be at least 3 and 1"
         )
-    tables = splits_of(
-        read(path, config, revision, cache_dir), path, {"train": train, "validation": validation, "test": test}
-    )
+    if shuffle_buffer < 1:
+        raise UsageError(f"huggingface: shuffle_buffer is {shuffle_buffer}; it must be at least 1")
+    found_there = read(path, config, revision, cache_dir, streaming=streaming)
+    tables = splits_of(found_there, path, {"train": train, "validation": validation, "test": test})
+    if streaming:
+        wanted = Wanted(
+            path=path,
+            inputs=inputs,
+            target=target,
+            task=task,
+            image_size=image_size,
+            channels=channels,
+            vocabulary_size=vocabulary_size,
+            max_tokens=max_tokens,
+            buffer=shuffle_buffer,
+        )
+        return stream_dataset(tables, wanted)
     columns: Columns = choose(tables["train"].features, inputs, target, path)
     found, vocabulary = read_inputs(
         tables, columns, image_size=image_size, channels=channels, vocab_size=vocabulary_size, length=max_tokens

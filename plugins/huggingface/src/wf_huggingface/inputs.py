@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import datasets
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -44,6 +45,8 @@ class Images:
     size: tuple[int, int] | None
     """Height and width; None for images that are of one size already."""
     channels: int
+    start: int = 0
+    """The number of the first row, where they are a part of a stream."""
 
     def with_targets(self, targets: Tensor) -> Samples:
         """Samples of these inputs and targets."""
@@ -55,11 +58,15 @@ class Images:
         Raises:
             DataError: When the image is missing or damaged.
         """
-        image = read_image(self.table, self.column, index).convert("L" if self.channels == 1 else "RGB")
+        return self.pixels(index).to(torch.float32).div_(255)
+
+    def pixels(self, index: int) -> Tensor:
+        """uint8 ``[C, H, W]``."""
+        image = read_image(self.table, self.column, index, self.start).convert("L" if self.channels == 1 else "RGB")
         if self.size is not None and image.size != self.size[::-1]:
             image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(image))
-        return pixels.reshape(image.height, image.width, self.channels).permute(2, 0, 1).to(torch.float32).div_(255)
+        return pixels.reshape(image.height, image.width, self.channels).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -102,32 +109,38 @@ def read_inputs(
     return {split: InMemory(numbers(table, columns.inputs, split)) for split, table in tables.items()}, []
 
 
-def numbers(table: Any, names: Sequence[str], split: str) -> Tensor:
+def numbers(table: Any, names: Sequence[str], split: str, start: int = 0) -> Tensor:
     """Columns of numbers as float32 ``[N, F]``, or one of lists of numbers as ``[N, ...]``.
+
+    Args:
+        table: The rows.
+        names: The columns.
+        split: What the rows are of, for messages.
+        start: The number of the first row, where they are a part of a stream.
 
     Raises:
         DataError: Naming the first row with a value that is missing, or lists of several lengths.
     """
-    found = [_column(table, name, split) for name in names]
+    found = [_column(table, name, split, start) for name in names]
     return found[0] if len(found) == 1 and found[0].ndim > 1 else torch.stack([one.flatten() for one in found], dim=1)
 
 
-def check_missing(table: Any, name: str, split: str) -> None:
+def check_missing(table: Any, name: str, split: str, start: int = 0) -> None:
     """Refuse a column with values that are missing.
 
     Raises:
         DataError: Naming the first row of them.
     """
-    values = _plain(table, name)
+    values = plain(table, name)
     missing = [row for row, value in enumerate(values) if value is None]
     if missing:
         raise DataError(
-            f"{split} split, column '{name}': {len(missing)} values are missing, first in row {missing[0]} "
+            f"{split} split, column '{name}': {len(missing)} values are missing, first in row {start + missing[0]} "
             "(from 0)\n  fill them or leave those rows out first: there is no honest value to take for them"
         )
 
 
-def read_image(table: Any, column: str, index: int) -> Image.Image:
+def read_image(table: Any, column: str, index: int, start: int = 0) -> Image.Image:
     """One image, turned upright as its EXIF data says.
 
     Raises:
@@ -137,19 +150,25 @@ def read_image(table: Any, column: str, index: int) -> Image.Image:
         image = table[index][column]
         return ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, AttributeError, Image.DecompressionBombError) as error:
-        raise DataError(f"column '{column}', row {index} (from 0): the image cannot be read: {error}") from error
+        raise DataError(
+            f"column '{column}', row {start + index} (from 0): the image cannot be read: {error}"
+        ) from error
 
 
-def _plain(table: Any, name: str) -> list[Any]:
+def plain(table: Any, name: str) -> list[Any]:
     """A column as Python has it, without decoding."""
-    values: list[Any] = table.with_format(None).select_columns([name])[:][name]
+    values: list[Any]
+    if isinstance(table, datasets.Dataset):
+        values = table.with_format(None).select_columns([name])[:][name]
+    else:  # an Arrow table, a part of a stream
+        values = table.column(name).to_pylist()
     return values
 
 
-def _column(table: Any, name: str, split: str) -> Tensor:
-    check_missing(table, name, split)
+def _column(table: Any, name: str, split: str, start: int) -> Tensor:
+    check_missing(table, name, split, start)
     try:
-        array = np.array(_plain(table, name), dtype=np.float32)
+        array = np.array(plain(table, name), dtype=np.float32)
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{split} split, column '{name}': its lists are not of one length, or hold values that are missing\n"
@@ -159,7 +178,7 @@ def _column(table: Any, name: str, split: str) -> Tensor:
     if len(wrong):
         raise DataError(
             f"{split} split, column '{name}': {len(wrong)} values are not finite float32 numbers, "
-            f"first in row {wrong[0][0]} (from 0)"
+            f"first in row {start + wrong[0][0]} (from 0)"
         )
     return torch.from_numpy(array)
 
@@ -168,7 +187,7 @@ def _texts(tables: Mapping[str, Any], name: str, vocab_size: int, length: int) -
     tokens = {}
     for split, table in tables.items():
         check_missing(table, name, split)
-        tokens[split] = [tokenize(text) for text in _plain(table, name)]
+        tokens[split] = [tokenize(text) for text in plain(table, name)]
     vocabulary = make_vocabulary(tokens["train"], vocab_size)
     longest = max((len(one) for one in tokens["train"]), default=1)
     length = max(1, min(length, longest))
@@ -178,12 +197,22 @@ def _texts(tables: Mapping[str, Any], name: str, vocab_size: int, length: int) -
 def _images(
     tables: Mapping[str, Any], name: str, image_size: int | tuple[int, int] | None, channels: int
 ) -> dict[str, Inputs]:
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if size is not None and min(size) < 1:
-        raise UsageError(f"huggingface: image_size is {image_size}; it must be at least 1")
+    size = both_sides(image_size)
     if size is None:
         _check_one_size(tables, name)
     return {split: Images(table, name, size, channels) for split, table in tables.items()}
+
+
+def both_sides(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width.
+
+    Raises:
+        UsageError: For less than one pixel.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if size is not None and min(size) < 1:
+        raise UsageError(f"huggingface: image_size is {image_size}; it must be at least 1")
+    return size
 
 
 def _check_one_size(tables: Mapping[str, Any], name: str) -> None:

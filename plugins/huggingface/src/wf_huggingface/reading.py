@@ -25,14 +25,18 @@ NAMES = {
 _log = logging.getLogger(__name__)
 
 
-def read(path: Path, config: str | None, revision: str | None, cache_dir: Path | None) -> dict[str, Any]:
-    """The splits of what a path or a name names, each a `datasets.Dataset`.
+def read(
+    path: Path, config: str | None, revision: str | None, cache_dir: Path | None, *, streaming: bool = False
+) -> dict[str, Any]:
+    """The splits of what a path or a name names, each a `datasets.Dataset` or, as a stream, an `IterableDataset`.
 
     Raises:
         DataError: When it is not there or cannot be read.
     """
     place = path.expanduser()
     options: dict[str, Any] = {"name": config, "cache_dir": None if cache_dir is None else str(cache_dir.expanduser())}
+    if streaming:
+        options["streaming"] = True
     with _quiet():
         if place.is_file():
             return _read_file(place, options)
@@ -88,7 +92,9 @@ def _read_folder(place: Path, options: dict[str, Any]) -> dict[str, Any]:
             saved = datasets.load_from_disk(str(place))
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"'{place}' cannot be read: {_first_line(error)}") from error
-        return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+        tables = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+        streaming = options.get("streaming", False)
+        return {name: table.to_iterable_dataset() for name, table in tables.items()} if streaming else tables
     return _load(str(place), str(place), **options)
 
 
@@ -111,11 +117,25 @@ def _read_hub(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load(what: str, reader: str, **options: Any) -> dict[str, Any]:
-    try:
+    with readable(what):
         loaded = datasets.load_dataset(reader, **{name: one for name, one in options.items() if one is not None})
+    if not options.get("streaming", False):
+        return dict(loaded)
+    # by the row group: else Arrow reads a whole parquet file ahead into memory, also when nobody reads on any more
+    return {name: table.reshard() for name, table in loaded.items()}
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn what the library raises into a message.
+
+    Raises:
+        DataError: In its place.
+    """
+    try:
+        yield
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:  # ConnectionError is one
         raise DataError(f"'{what}' cannot be read: {_reason(error)}") from error
-    return dict(loaded)
 
 
 def _reason(error: BaseException) -> str:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import class_index
 from wf.traits import Targets
 from wf_huggingface.columns import Columns, describe, is_number, is_text, is_whole
-from wf_huggingface.inputs import check_missing, numbers
+from wf_huggingface.inputs import check_missing, numbers, plain
 
 Task = Literal["auto", "classification", "regression", "binary", "multilabel"]
 
@@ -28,8 +27,17 @@ class Labels:
     class_names: Sequence[str] = ()
 
 
-def read_targets(tables: Mapping[str, Any], columns: Columns, task: Task) -> Labels:
+def read_targets(
+    tables: Mapping[str, Any], columns: Columns, task: Task, classes: Sequence[Any] | None = None, start: int = 0
+) -> Labels:
     """The targets of each split.
+
+    Args:
+        tables: The splits.
+        columns: Which columns are targets.
+        task: What they are.
+        classes: The values that are the classes; None for those of the train split.
+        start: The row that the tables begin with, where they are a part of a stream.
 
     Raises:
         DataError: For values that are missing, or that do not fit the task.
@@ -37,24 +45,28 @@ def read_targets(tables: Mapping[str, Any], columns: Columns, task: Task) -> Lab
     """
     for split, table in tables.items():
         for name in columns.targets:
-            check_missing(table, name, split)
+            check_missing(table, name, split, start)
     features = [columns.features[name] for name in columns.targets]
-    chosen = _task_of(features) if task == "auto" else task
+    chosen = task_of(columns, task)
     if chosen == "regression" and all(is_number(feature) for feature in features):
-        return Labels("real", {split: numbers(table, columns.targets, split) for split, table in tables.items()})
+        return Labels("real", {split: numbers(table, columns.targets, split, start) for split, table in tables.items()})
     if chosen == "binary" and len(features) == 1 and _is_yes_or_no(features[0]):
-        return Labels("binary", {split: yes.flatten() for split, yes in _yes_or_no(tables, columns).items()})
+        return Labels("binary", {split: yes.flatten() for split, yes in _yes_or_no(tables, columns, start).items()})
     if chosen == "multilabel" and _is_list_of_labels(features[0]) and len(features) == 1:
         return _lists(tables, columns.targets[0], features[0].feature.names)
     if chosen == "multilabel" and all(map(_is_yes_or_no, features)):
-        return Labels("multilabel", _yes_or_no(tables, columns), columns.targets)
+        return Labels("multilabel", _yes_or_no(tables, columns, start), columns.targets)
     if chosen == "classification" and len(features) == 1:
-        return _classes(tables, columns.targets[0], features[0])
+        return _classes(tables, columns.targets[0], features[0], classes)
     held = ", ".join(f"'{name}' ({describe(columns.features[name])})" for name in columns.targets)
     raise UsageError(f"{held} cannot be the target of a {chosen}\n  choose another --dataset.target or --dataset.task")
 
 
-def _task_of(features: Sequence[Any]) -> str:
+def task_of(columns: Columns, task: Task) -> str:
+    """What the targets are, where the user leaves it open by what their columns hold."""
+    features = [columns.features[name] for name in columns.targets]
+    if task != "auto":
+        return task
     if len(features) > 1:
         return "multilabel" if all(is_whole(feature) for feature in features) else "regression"
     if isinstance(features[0], (datasets.List, datasets.LargeList)):
@@ -71,15 +83,15 @@ def _is_list_of_labels(feature: Any) -> bool:
     return isinstance(feature, lists) and isinstance(feature.feature, datasets.ClassLabel)
 
 
-def _yes_or_no(tables: Mapping[str, Any], columns: Columns) -> dict[str, Tensor]:
-    tensors = {split: numbers(table, columns.targets, split) for split, table in tables.items()}
+def _yes_or_no(tables: Mapping[str, Any], columns: Columns, start: int) -> dict[str, Tensor]:
+    tensors = {split: numbers(table, columns.targets, split, start) for split, table in tables.items()}
     for split, tensor in tensors.items():
         wrong = torch.nonzero((tensor != 0) & (tensor != 1))
         if len(wrong):
             row, column = wrong[0].tolist()
             raise DataError(
-                f"{split} split, column '{columns.targets[column]}', row {row} (from 0): {tensor[row, column]:g} is "
-                "neither 0 nor 1"
+                f"{split} split, column '{columns.targets[column]}', row {start + row} (from 0): "
+                f"{tensor[row, column]:g} is neither 0 nor 1"
             )
     return tensors
 
@@ -88,20 +100,20 @@ def _lists(tables: Mapping[str, Any], name: str, names: Sequence[str]) -> Labels
     tensors = {}
     for split, table in tables.items():
         tensors[split] = torch.zeros(len(table), len(names))
-        for row, labels in zip(tensors[split], table.with_format(None)[:][name], strict=True):
+        for row, labels in zip(tensors[split], plain(table, name), strict=True):
             row[torch.tensor(labels, dtype=torch.int64)] = 1
     return Labels("multilabel", tensors, names)
 
 
-def _classes(tables: Mapping[str, Any], name: str, feature: Any) -> Labels:
-    values = {split: list(table.with_format(None).select_columns([name])[:][name]) for split, table in tables.items()}
+def _classes(tables: Mapping[str, Any], name: str, feature: Any, classes: Sequence[Any] | None) -> Labels:
+    values = {split: plain(table, name) for split, table in tables.items()}
     if isinstance(feature, datasets.ClassLabel):
         return Labels("class_index", {split: torch.tensor(found) for split, found in values.items()}, feature.names)
     if not (is_text(feature) or is_number(feature)):
         raise UsageError(f"column '{name}' ({describe(feature)}) holds no classes\n  choose another --dataset.target")
-    tensor, names = class_index(values["train"])
-    index = {value: number for number, value in zip(tensor.tolist(), values["train"], strict=True)}
-    tensors = {"train": tensor}
+    index = {value: number for number, value in enumerate(classes or sorted(set(values["train"])))}
+    names = [str(value) for value in index]
+    tensors = {}
     for split, found in values.items():
         strange = [value for value in found if value not in index]
         if strange:
