@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
@@ -379,7 +380,7 @@ class Loop:
     def _load(self, part: Stateful, state: dict[str, Any]) -> None:
         """Put back a part's state; the run may go on without a hook that fails, whose state is kept as it is."""
         try:
-            part.load_state_dict(state)
+            part.load_state_dict(copy.copy(state))  # some take out of it what they load
         except FAILURES as error:
             if not self._goes_on_without(part, "load_state_dict", error):
                 raise

@@ -57,7 +57,7 @@ def run_resumes(subject: Subject) -> None:
     with _folder() as folder:
         with _experiment(subject, folder, stop_at=STOP_AT, epochs=3) as experiment:
             experiment.fit()
-        with _experiment(subject, folder, epochs=3) as experiment:
+        with _experiment(subject, folder, stop_at=STOP_AT, epochs=3) as experiment:
             resumed = _state(experiment.fit(resume=True))
     for name, wanted in straight.items():
         expect(resumed.get(name) == wanted, f"after a stop and a resume, {name} is another one than without")
