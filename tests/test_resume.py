@@ -174,6 +174,19 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
     assert_same(run, tmp_path / "runs" / "straight")
 
 
+def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
+    """There is nothing to go on from, so it begins anew, and keeps no record of the steps that it does again."""
+    hook = stop_after(tmp_path, 3, "SIGKILL")
+    plan = ("--batch-size", 100, "--epochs", 2, "--model.dropout", 0.3, "--log-every", 1, "--quiet")
+    assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
+    assert records(tmp_path / "runs" / "killed")
+    assert wf("run", *plan, *hook, "--name", "straight").code == 0
+    resumed = wf("resume", "killed", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert "ended before its first one; it begins anew" in resumed.stderr
+    assert_same(tmp_path / "runs" / "killed", tmp_path / "runs" / "straight")
+
+
 def test_a_cross_validation_that_was_killed_is_listed_as_such(wf: Any, tmp_path: Path) -> None:
     plan = ("--batch-size", 100, "--epochs", 4, "--folds", 3, "--quiet")
     assert wf("run", *plan, *stop_after(tmp_path, 30, "SIGKILL"), "--name", "folds").code == -signal.SIGKILL

@@ -38,6 +38,10 @@ class SaveError(DataError):
     """A checkpoint or a record of the run that could not be written to the disk."""
 
 
+class NothingSavedError(DataError):
+    """There is no checkpoint at all: the run ended before its first one."""
+
+
 class DivergedError(WfError):
     """A loss or gradient that is not finite."""
 

@@ -80,7 +80,11 @@ class Checkpointer(Protocol):
         """
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
-        """The state of the checkpoint `which`: ``latest``, ``best`` or one's name."""
+        """The state of the checkpoint `which`: ``latest``, ``best`` or one's name.
+
+        Raises:
+            NothingSavedError: When there is no checkpoint at all; a run that is resumed begins anew then.
+        """
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wf import Loop, files
-from wf.errors import DataError, SaveError, UsageError
+from wf.errors import DataError, NothingSavedError, SaveError, UsageError
 from wf.runtime.codec import CodecError
 from wf_training import checkpointer as module
 from wf_training.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint, read_manifest
@@ -173,7 +173,7 @@ class TestChoice:
         assert caught.value.exit_code == 4
 
     def test_nothing_there(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"no usable checkpoint for 'latest'.*\n  there: nothing"):
+        with pytest.raises(NothingSavedError, match=r"there are no checkpoints in .*: the run ended before"):
             make(tmp_path).load()
 
     def test_no_figure_for_best(self, tmp_path: Path) -> None:

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from wf import drift
 from wf.blame import FAILURES, naming_culprit
 from wf.cadence import Epochs, Every, Steps
-from wf.errors import DataError, DivergedError, InterruptedRun, SaveError, UsageError, WfError
+from wf.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRun,
+    NothingSavedError,
+    SaveError,
+    UsageError,
+    WfError,
+)
 from wf.hook_failures import HookFailures
 from wf.lock import locked
 from wf.loop import Loop
@@ -319,8 +327,8 @@ class Experiment:
         before = directory.manifest.get("drift", [])
         directory.update_manifest(drift=[*before, drift.record(found, self.loop.progress.step, _now())])
 
-    def _saved_state(self, allow_drift: Collection[str]) -> Mapping[str, Any]:
-        """The newest checkpoint.
+    def _saved_state(self, allow_drift: Collection[str]) -> Mapping[str, Any] | None:
+        """The newest checkpoint; None where the run ended before its first one.
 
         Raises:
             UsageError: When the run was made under other conditions, or is to become longer or shorter and its
@@ -340,7 +348,11 @@ class Experiment:
         self._drift = drift.check(manifest, conditions_of(self._parts), allow_drift, str(self.run_dir))
         if unknown := drift.unknown_in(manifest):
             _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
-        return self.loop.checkpointer.load("latest")
+        try:
+            return self.loop.checkpointer.load("latest")
+        except NothingSavedError as error:
+            _LOG.warning("%s; it begins anew", error)
+            return None
 
     def _follow_length(self) -> list[str]:
         """The parts that are laid out for the length of the run, in words."""
@@ -394,6 +406,8 @@ class Experiment:
                     raise failure
                 if state is not None:
                     self._put_back(state, directory, allow_drift)
+                elif resume:
+                    self._recorder.load_state_dict({"bytes": 0})
                 self.loop.run(self.data, self._until())
             self._raise_signal(received)
         except BaseException as error:

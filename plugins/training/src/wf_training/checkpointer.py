@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from wf import files
-from wf.errors import DataError, SaveError, UsageError, unknown
+from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
 from wf.runtime import codec
 from wf_training.snapshot import Snapshot, pieces, raw, safetensors_file
 
@@ -134,10 +134,13 @@ class DirectoryCheckpointer:
         """The state of the checkpoint `which`: ``latest``, ``best``, or a name such as ``step-00000938``.
 
         Raises:
+            NothingSavedError: When there is no checkpoint at all.
             DataError: When there is none of that name, or none that verifies.
         """
         self._wait()
         found = _scan(self.folder)
+        if which in ("latest", "best") and not found:
+            raise NothingSavedError(f"there are no checkpoints in {self.folder}: the run ended before its first one")
         if which not in ("latest", "best") and which not in found:
             raise DataError(unknown("checkpoint", which, ["latest", "best", *found], f"looked in {self.folder}"))
         names = list(reversed(found))
@@ -161,7 +164,7 @@ class DirectoryCheckpointer:
         lines = [f"no usable checkpoint for '{which}' in {self.folder}"]
         if which == "best" and not skipped:
             lines.append(f"none of them has a number for the monitor '{self.monitor}'")
-        return "\n  ".join([*lines, *(skipped or [f"there: {', '.join(names) or 'nothing'}"])])
+        return "\n  ".join([*lines, *(skipped or [f"there: {', '.join(names)}"])])
 
     def _wait(self) -> None:
         """Until nothing is written any more; how that ended is for the one who got the future."""
