@@ -184,7 +184,8 @@ def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
     more = epochs if longer else done + 10
     if fixed:
         length = f"{manifest['total_steps']:,} steps"
-        lines.append(f"{' and '.join(fixed)} follows the run's length, {length}, and cannot be stretched")
+        verb = "follows" if len(fixed) == 1 else "follow"
+        lines.append(f"{' and '.join(fixed)} {verb} the run's length, {length}, and cannot be stretched")
         if planned and planned > done:
             lines.append(f"go on to that length: wf resume {directory.path} --epochs {planned}")
         lines.append(f"train anew: wf run {directory.run_file} --epochs {more} --name NAME")

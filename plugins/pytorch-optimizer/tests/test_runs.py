@@ -112,7 +112,7 @@ def test_nothing_can_be_scheduled_where_there_is_no_learning_rate(name: str, tmp
 
 def test_a_run_that_was_laid_out_for_its_length_is_not_stretched(tmp_path: Path) -> None:
     fit("ranger21", tmp_path / "run")
-    with pytest.raises(UsageError, match="it cannot be stretched to 16"):
+    with pytest.raises(UsageError, match="follow the run's length, 12 steps, and cannot be stretched to 16"):
         fit("ranger21", tmp_path / "run", resume=True, epochs=4)
 
 

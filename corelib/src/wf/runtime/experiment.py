@@ -340,8 +340,9 @@ class Experiment:
         before, fixed = manifest.get("total_steps"), self._follow_length()
         if before not in (None, now) and fixed:
             done = manifest.get("status") == "done"
+            verb = "follows" if len(fixed) == 1 else "follow"
             raise UsageError(
-                f"{' and '.join(fixed)} follows the run's length, {before:,} steps, and cannot be stretched to {now:,}"
+                f"{' and '.join(fixed)} {verb} the run's length, {before:,} steps, and cannot be stretched to {now:,}"
                 + ("" if done else f"\n  go on to the end it has: wf resume {self.run_dir}")
                 + f"\n  train anew: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
             )
