@@ -58,6 +58,7 @@ class Killer:
 
     def on_step_end(self, run):
         if run.progress.step == self.step and os.path.exists("fail"):
+            run.wait_for_checkpoint()
             os.kill(os.getpid(), signal.SIGKILL)
 """
 TOLD = [event for event in EVENTS if event != "on_exception"]
