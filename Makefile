@@ -53,7 +53,7 @@ catalogue: $(TOOLS) $(ADAPTED)
 	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 soak: $(TOOLS)
 	OMP_NUM_THREADS=1 WF_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n $(WORKERS) tests/test_faults.py -k random_instants

@@ -1,121 +1,193 @@
 """What the loop costs over a hand-written one: microseconds and Python calls a step, side by side in one run.
 
-Usage: python benchmarks/loop_overhead.py [--steps N] [--rounds N]
+    python benchmarks/loop_overhead.py [--steps N] [--rounds N] [--optimizer sgd|adam] [--peers]
 
-The work is a tiny linear model on one fixed batch, so that nearly all time is overhead. The variants take turns, and
-the table shows the median over the rounds of each variant's time against the hand-written loop's of the same round.
-Calls are counted with `sys.setprofile`, Python functions only; they hardly vary from run to run.
+The work is a tiny linear model on batches that are there already, so that nearly all time is overhead. Each figure is
+marginal: what a run of many epochs takes beyond a run of few, a step, so that starting up is not in it and all that
+happens at log intervals and at the ends of epochs is. The variants take turns, and the table shows medians over the
+rounds. Calls are those of Python functions, counted with `sys.setprofile`; they do not vary from run to run. Peers are
+measured where they are installed (requirements-bench.txt); the weights of every variant must be those of the
+hand-written loop bit for bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import platform
+import shutil
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import wf
 from wf.registry import Registry
 
-SIZE, FEATURES = 32, 8
+SIZE, FEATURES, BATCHES = 32, 8, 100
+"""Samples in a batch, numbers in a sample, batches in an epoch."""
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+Data = list[tuple[Tensor, Tensor]]
+Variant = Callable[[Data, str, int], nn.Module]
+"""Trains a fresh model on batches, with an optimizer, for a number of epochs; gives the model."""
 
 
-class Repeat:
-    """Serves one batch over and over."""
-
-    def __init__(self, batch: Any, num_batches: int) -> None:
-        self._batch, self.num_batches = batch, num_batches
-
-    def epoch(self, epoch: int, start: int = 0) -> Any:
-        """The batches of an epoch."""
-        return (self._batch for _ in range(start, self.num_batches))
+def make_data() -> Data:
+    """The batches of an epoch."""
+    torch.manual_seed(1)
+    x, y = torch.randn(SIZE * BATCHES, FEATURES), torch.randn(SIZE * BATCHES, 1)
+    return list(zip(x.split(SIZE), y.split(SIZE), strict=True))
 
 
-def parts() -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+def make_parts(optimizer: str) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
     """A fresh model, loss and optimizer, the same every time."""
     torch.manual_seed(0)
     model = nn.Linear(FEATURES, 1)
-    return model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=1e-3)
+    return model, nn.MSELoss(), OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
 
 
-def hand_written(batch: Any, num_steps: int) -> nn.Module:
+def hand_written(data: Data, optimizer: str, epochs: int) -> nn.Module:
     """The usual loop."""
-    model, loss_of, optimizer = parts()
+    model, loss_of, update = make_parts(optimizer)
     model.train()
-    for x, y in ((batch.inputs, batch.targets) for _ in range(num_steps)):
-        loss = loss_of(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    for _ in range(epochs):
+        for x, y in data:
+            loss = loss_of(model(x), y)
+            update.zero_grad()
+            loss.backward()
+            update.step()
     return model
 
 
-def with_wf(batch: Any, num_steps: int, hooks: tuple[str, ...]) -> nn.Module:
-    """The same through `wf.Loop`, the supervised trainer and hooks by name."""
-    registry = Registry.discover()
-    model, loss_of, optimizer = parts()
-    trainer = registry.find("trainer", "supervised").load()(model, loss_of, optimizer, None, "epoch", "validation/loss")
-    options: dict[str, dict[str, Any]] = {"learning-rate-log": {"optimizer": optimizer}}
-    made = [registry.find("hook", name).load()(**options.get(name, {})) for name in hooks]
-    wf.Loop(trainer, hooks=made).run(Repeat(batch, num_steps), wf.Epochs(1))
+def bare_loop(data: Data, optimizer: str, epochs: int, hooks: tuple[Any, ...] = (), log_every: int = 100) -> nn.Module:
+    """`wf.Loop` with the supervised trainer and no hooks but those given."""
+    trainer = Registry.discover().find("trainer", "supervised").load()
+    model, loss_of, update = make_parts(optimizer)
+    made = trainer(model, loss_of, update, None, "epoch", "validation/loss")
+    wf.Loop(made, hooks=hooks, log_every=log_every).run(data, wf.Epochs(epochs))
     return model
+
+
+def whole_run(data: Data, optimizer: str, epochs: int, **settings: Any) -> nn.Module:
+    """All that `wf run` turns on: hooks, records, run directory and checkpoints; there is nothing to evaluate."""
+    inputs, targets = (torch.cat(tensors) for tensors in zip(*data, strict=True))
+    folder = tempfile.mkdtemp()
+    try:
+        run = wf.build(
+            dataset=(inputs, targets),
+            model=lambda: make_parts(optimizer)[0],
+            loss="mse",
+            optimizer={"use": optimizer, "lr": 1e-3},
+            run_dir=Path(folder, "run"),
+            **{
+                "epochs": epochs,
+                "batch_size": SIZE,
+                "shuffle": False,
+                "split": "100/0/0",
+                "transform": [],
+                "seed": 0,
+                **settings,
+            },
+        )
+        with redirect_stderr(StringIO()):  # the lines of progress
+            return run.fit().model
+    finally:
+        shutil.rmtree(folder)
+
+
+VARIANTS: dict[str, Variant] = {
+    "hand-written": hand_written,
+    "wf, no hooks": bare_loop,
+    "wf run, as it is": whole_run,
+}
 
 
 def count_calls(work: Callable[[], object]) -> int:
-    """Python function calls that `work` makes."""
+    """Python function calls that `work` makes in this thread."""
     calls = 0
 
     def profile(_frame: Any, event: str, _arg: Any) -> None:
         nonlocal calls
         calls += event == "call"
 
+    before = sys.getprofile()
+    gc.disable()  # what listens to the collector would be counted
     sys.setprofile(profile)
     try:
         work()
     finally:
-        sys.setprofile(None)
+        sys.setprofile(before)
+        gc.enable()
     return calls
 
 
-def measure(num_steps: int, rounds: int) -> None:
-    """Measure and print the table."""
-    torch.set_num_threads(1)
-    from wf.runtime import Batch
+def calls_a_step(variant: Variant, data: Data, optimizer: str) -> float:
+    """Python function calls of one more step, all that happens now and then included."""
+    few, many = 1, 4
+    variant(data, optimizer, 1)  # what happens only once
+    more = count_calls(lambda: variant(data, optimizer, many)) - count_calls(lambda: variant(data, optimizer, few))
+    return more / ((many - few) * len(data))
 
-    batch = Batch(torch.randn(SIZE, FEATURES), torch.randn(SIZE, 1), None, None, SIZE)
-    variants: dict[str, Callable[[int], nn.Module]] = {
-        "hand-written": lambda steps: hand_written(batch, steps),
-        "wf, no hooks": lambda steps: with_wf(batch, steps, ()),
-        "wf, log hooks": lambda steps: with_wf(batch, steps, ("learning-rate-log", "divergence-guard")),
-    }
+
+def microseconds(variants: Mapping[str, Variant], data: Data, optimizer: str, steps: int, rounds: int) -> Any:
+    """The marginal microseconds a step of each variant, one a round."""
+    few, many = 2, 2 + max(1, steps // len(data))
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, work in variants.items():
-            started = time.perf_counter()
-            work(num_steps)
-            times[name].append(time.perf_counter() - started)
-    bare = times["hand-written"]
-    reference = [parameter.detach().clone() for parameter in hand_written(batch, 50).parameters()]
+        for name, variant in variants.items():
+            seconds = []
+            for epochs in (few, many):
+                started = time.perf_counter()
+                variant(data, optimizer, epochs)
+                seconds.append(time.perf_counter() - started)
+            times[name].append((seconds[1] - seconds[0]) / ((many - few) * len(data)) * 1e6)
+    return times
+
+
+def same_bits(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two models have the same weights."""
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a.detach().cpu(), b.detach().cpu()) for a, b in pairs)
+
+
+def measure(variants: Mapping[str, Variant], optimizer: str, steps: int, rounds: int) -> None:
+    """Measure and print the table."""
+    data = make_data()
+    reference = hand_written(data, optimizer, 3)
+    times = microseconds(variants, data, optimizer, steps, rounds)
     print(f"python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, 1 thread")
-    print(f"{rounds} rounds of {num_steps} steps\n")
-    print(f"{'':<14}{'us a step':>12}{'us over bare':>14}{'calls a step':>14}  same bits")
-    for name, work in variants.items():
-        over = statistics.median((a - b) / num_steps for a, b in zip(times[name], bare, strict=True)) * 1e6
-        step = statistics.median(times[name]) / num_steps * 1e6
-        calls = (count_calls(lambda work=work: work(1100)) - count_calls(lambda work=work: work(100))) / 1000
-        same = all(torch.equal(a, b) for a, b in zip(work(50).parameters(), reference, strict=True))
-        print(f"{name:<14}{step:>12.1f}{over:>14.1f}{calls:>14.1f}  {'yes' if same else 'NO'}")
+    print(f"{optimizer}, {rounds} rounds of {steps} steps\n")
+    print(f"{'':<20}{'us a step':>10}{'us over':>10}{'calls a step':>14}{'calls over':>12}  same bits")
+    bare_calls = calls_a_step(hand_written, data, optimizer)
+    for name, variant in variants.items():
+        over = statistics.median(a - b for a, b in zip(times[name], times["hand-written"], strict=True))
+        calls = calls_a_step(variant, data, optimizer)
+        same = "yes" if same_bits(variant(data, optimizer, 3), reference) else "NO"
+        print(
+            f"{name:<20}{statistics.median(times[name]):>10.1f}{over:>10.1f}{calls:>14.1f}{calls - bare_calls:>12.1f}"
+            f"  {same}"
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--optimizer", choices=[*OPTIMIZERS], default="sgd")
+    parser.add_argument("--peers", action="store_true", help="other loops, too, where they are installed")
     arguments = parser.parse_args()
-    measure(arguments.steps, arguments.rounds)
+    torch.set_num_threads(1)
+    measured = dict(VARIANTS)
+    if arguments.peers:
+        from _peers import installed_peers
+
+        measured |= installed_peers()
+    measure(measured, arguments.optimizer, arguments.steps, arguments.rounds)

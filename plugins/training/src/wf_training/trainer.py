@@ -15,7 +15,7 @@ from wf.protocols import Strategy
 from wf.runtime import Batch
 from wf.traits import OptimizerTraits
 from wf_training.freezing import freeze as frozen_parts
-from wf_training.steps import UPDATES
+from wf_training.steps import UPDATES, gradient_clearer
 
 if TYPE_CHECKING:
     from wf import Loop
@@ -68,6 +68,7 @@ class SupervisedTrainer:
         step = "plain" if optimizer_traits is None else optimizer_traits.step
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
         self._update = UPDATES.get(step)
+        self._clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod
     def prepare_model(model: nn.Module, freeze: str | list[str] | None) -> list[nn.Module]:
@@ -87,7 +88,7 @@ class SupervisedTrainer:
             loss = self._update(self, batch)
         else:
             loss = self.loss(self.model(batch.inputs), batch.targets)
-            self.optimizer.zero_grad()
+            self._clear_gradients()
             loss.backward()
             for listen in self.before_update:
                 listen()

@@ -1,0 +1,148 @@
+"""Other training loops at the work of `loop_overhead.py`, each as its documentation writes it.
+
+Progress bars, loggers and checkpoints are turned off where there is a switch for them, so that what is measured is each
+library's way to the same forward, loss, backward and update.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from loop_overhead import Data, Variant, make_parts
+from torch import nn
+
+
+class Batches:
+    """The batches, as something that is neither a list nor a DataLoader: Lightning takes a list for many loaders."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+def ignite_engine(data: Data, optimizer: str, epochs: int) -> nn.Module:
+    """`ignite.engine.Engine` with a step of one's own."""
+    from ignite.engine import Engine
+
+    model, loss_of, update = make_parts(optimizer)
+    model.train()
+
+    def step(_engine: Any, batch: Any) -> Any:
+        x, y = batch
+        loss = loss_of(model(x), y)
+        update.zero_grad()
+        loss.backward()
+        update.step()
+        return loss.detach()
+
+    Engine(step).run(data, max_epochs=epochs)
+    return model
+
+
+def ignite_supervised(data: Data, optimizer: str, epochs: int) -> nn.Module:
+    """`ignite.engine.create_supervised_trainer`."""
+    from ignite.engine import create_supervised_trainer
+
+    model, loss_of, update = make_parts(optimizer)
+    trainer = create_supervised_trainer(model, update, loss_of, output_transform=lambda x, y, y_pred, loss: loss)
+    trainer.run(data, max_epochs=epochs)
+    return model
+
+
+def accelerate(data: Data, optimizer: str, epochs: int) -> nn.Module:
+    """A loop with `accelerate.Accelerator`."""
+    from accelerate import Accelerator
+
+    model, loss_of, update = make_parts(optimizer)
+    accelerator = Accelerator(cpu=True)
+    prepared, update = accelerator.prepare(model, update)
+    prepared.train()
+    for _ in range(epochs):
+        for x, y in data:
+            loss = loss_of(prepared(x), y)
+            update.zero_grad()
+            accelerator.backward(loss)
+            update.step()
+    return model
+
+
+def lightning(data: Data, optimizer: str, epochs: int) -> nn.Module:
+    """`pytorch_lightning.Trainer` and a module of one's own."""
+    import pytorch_lightning
+
+    class Module(pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.loss_of, self.update = make_parts(optimizer)
+
+        def training_step(self, batch: Any, _number: int) -> Any:
+            x, y = batch
+            return self.loss_of(self.model(x), y)
+
+        def configure_optimizers(self) -> Any:
+            return self.update
+
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        module = Module()
+        pytorch_lightning.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            default_root_dir=folder,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        ).fit(module, Batches(data))
+    return module.model
+
+
+def skorch(data: Data, optimizer: str, epochs: int) -> nn.Module:
+    """`skorch.NeuralNetRegressor` without callbacks and validation."""
+    from skorch import NeuralNetRegressor
+
+    model, _, update = make_parts(optimizer)
+    x, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
+    net = NeuralNetRegressor(
+        model,
+        max_epochs=epochs,
+        batch_size=len(data[0][0]),
+        optimizer=type(update),
+        lr=1e-3,
+        train_split=None,
+        callbacks="disable",
+        verbose=0,
+    )
+    net.fit(x, y)
+    return net.module_
+
+
+PEERS: dict[str, tuple[str, Variant]] = {
+    "ignite Engine": ("ignite", ignite_engine),
+    "ignite supervised": ("ignite", ignite_supervised),
+    "Accelerate": ("accelerate", accelerate),
+    "Lightning": ("pytorch_lightning", lightning),
+    "skorch": ("skorch", skorch),
+}
+"""What each one is called, the package that it needs, and itself."""
+
+
+def installed_peers() -> dict[str, Variant]:
+    """The peers whose package is there; says which are not."""
+    missing = sorted({package for package, _ in PEERS.values() if importlib.util.find_spec(package) is None})
+    if missing:
+        print(f"not installed, so left out: {', '.join(missing)} (pip install -r requirements-bench.txt)\n")
+    return {name: variant for name, (package, variant) in PEERS.items() if package not in missing}
