@@ -27,7 +27,7 @@ class Wf(Protocol):
         *args: object,
         cwd: Path | None = None,
         env: Mapping[str, str | None] | None = None,
-        timeout: float = 60,
+        timeout: float = 180,
     ) -> Result: ...
 
 
@@ -51,7 +51,7 @@ def wf(fork_server: ForkServer, tmp_path: Path) -> Wf:
     """The command line in a fork of a process that has torch already: for all but the few tests about processes."""
 
     def run(
-        *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 60
+        *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 180
     ) -> Result:
         return fork_server.run([str(arg) for arg in args], cwd or tmp_path, _environment(env), timeout)
 
@@ -66,7 +66,7 @@ def wf_process(tmp_path: Path) -> Wf:
     """
 
     def run(
-        *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 60
+        *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 180
     ) -> Result:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "wf_cli", *map(str, args)],

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from loop_overhead import Data, Variant, make_parts
+from loop_overhead import Variant, Work
 from torch import nn
 
 
 class Batches:
     """The batches, as something that is neither a list nor a DataLoader: Lightning takes a list for many loaders."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Any) -> None:
         self._data = data
 
     def __iter__(self) -> Iterator[Any]:
@@ -31,11 +31,11 @@ class Batches:
         return len(self._data)
 
 
-def ignite_engine(data: Data, optimizer: str, epochs: int) -> nn.Module:
+def ignite_engine(work: Work, epochs: int) -> nn.Module:
     """`ignite.engine.Engine` with a step of one's own."""
     from ignite.engine import Engine
 
-    model, loss_of, update = make_parts(optimizer)
+    model, loss_of, update = work.parts()
     model.train()
 
     def step(_engine: Any, batch: Any) -> Any:
@@ -46,30 +46,30 @@ def ignite_engine(data: Data, optimizer: str, epochs: int) -> nn.Module:
         update.step()
         return loss.detach()
 
-    Engine(step).run(data, max_epochs=epochs)
+    Engine(step).run(work.data, max_epochs=epochs)
     return model
 
 
-def ignite_supervised(data: Data, optimizer: str, epochs: int) -> nn.Module:
+def ignite_supervised(work: Work, epochs: int) -> nn.Module:
     """`ignite.engine.create_supervised_trainer`."""
     from ignite.engine import create_supervised_trainer
 
-    model, loss_of, update = make_parts(optimizer)
+    model, loss_of, update = work.parts()
     trainer = create_supervised_trainer(model, update, loss_of, output_transform=lambda x, y, y_pred, loss: loss)
-    trainer.run(data, max_epochs=epochs)
+    trainer.run(work.data, max_epochs=epochs)
     return model
 
 
-def accelerate(data: Data, optimizer: str, epochs: int) -> nn.Module:
+def accelerate(work: Work, epochs: int) -> nn.Module:
     """A loop with `accelerate.Accelerator`."""
     from accelerate import Accelerator
 
-    model, loss_of, update = make_parts(optimizer)
+    model, loss_of, update = work.parts()
     accelerator = Accelerator(cpu=True)
     prepared, update = accelerator.prepare(model, update)
     prepared.train()
     for _ in range(epochs):
-        for x, y in data:
+        for x, y in work.data:
             loss = loss_of(prepared(x), y)
             update.zero_grad()
             accelerator.backward(loss)
@@ -77,14 +77,14 @@ def accelerate(data: Data, optimizer: str, epochs: int) -> nn.Module:
     return model
 
 
-def lightning(data: Data, optimizer: str, epochs: int) -> nn.Module:
+def lightning(work: Work, epochs: int) -> nn.Module:
     """`pytorch_lightning.Trainer` and a module of one's own."""
     import pytorch_lightning
 
     class Module(pytorch_lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model, self.loss_of, self.update = make_parts(optimizer)
+            self.model, self.loss_of, self.update = work.parts()
 
         def training_step(self, batch: Any, _number: int) -> Any:
             x, y = batch
@@ -106,20 +106,20 @@ def lightning(data: Data, optimizer: str, epochs: int) -> nn.Module:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-        ).fit(module, Batches(data))
+        ).fit(module, Batches(work.data))
     return module.model
 
 
-def skorch(data: Data, optimizer: str, epochs: int) -> nn.Module:
+def skorch(work: Work, epochs: int) -> nn.Module:
     """`skorch.NeuralNetRegressor` without callbacks and validation."""
     from skorch import NeuralNetRegressor
 
-    model, _, update = make_parts(optimizer)
-    x, y = (torch.cat(tensors) for tensors in zip(*data, strict=True))
+    model, _, update = work.parts()
+    x, y = (torch.cat(tensors) for tensors in zip(*work.data, strict=True))
     net = NeuralNetRegressor(
         model,
         max_epochs=epochs,
-        batch_size=len(data[0][0]),
+        batch_size=work.batch_size,
         optimizer=type(update),
         lr=1e-3,
         train_split=None,

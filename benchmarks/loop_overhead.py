@@ -22,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -32,34 +34,47 @@ from torch import Tensor, nn
 import wf
 from wf.registry import Registry
 
-SIZE, FEATURES, BATCHES = 32, 8, 100
-"""Samples in a batch, numbers in a sample, batches in an epoch."""
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-Data = list[tuple[Tensor, Tensor]]
-Variant = Callable[[Data, str, int], nn.Module]
-"""Trains a fresh model on batches, with an optimizer, for a number of epochs; gives the model."""
 
 
-def make_data() -> Data:
-    """The batches of an epoch."""
-    torch.manual_seed(1)
-    x, y = torch.randn(SIZE * BATCHES, FEATURES), torch.randn(SIZE * BATCHES, 1)
-    return list(zip(x.split(SIZE), y.split(SIZE), strict=True))
+@dataclass(frozen=True)
+class Work:
+    """What is trained on what."""
+
+    optimizer: str = "sgd"
+    batch_size: int = 32
+    batches: int = 100
+    """In an epoch."""
+    hidden: int = 0
+    """Units of a hidden layer; 0 for a linear model."""
+
+    @cached_property
+    def data(self) -> list[tuple[Tensor, Tensor]]:
+        """The batches of an epoch."""
+        torch.manual_seed(1)
+        x, y = torch.randn(self.batch_size * self.batches, FEATURES), torch.randn(self.batch_size * self.batches, 1)
+        return list(zip(x.split(self.batch_size), y.split(self.batch_size), strict=True))
+
+    def parts(self) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+        """A fresh model, loss and optimizer, the same every time."""
+        torch.manual_seed(0)
+        model: nn.Module = nn.Linear(FEATURES, 1)
+        if self.hidden:
+            model = nn.Sequential(nn.Linear(FEATURES, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))
+        return model, nn.MSELoss(), OPTIMIZERS[self.optimizer](model.parameters(), lr=1e-3)
 
 
-def make_parts(optimizer: str) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
-    """A fresh model, loss and optimizer, the same every time."""
-    torch.manual_seed(0)
-    model = nn.Linear(FEATURES, 1)
-    return model, nn.MSELoss(), OPTIMIZERS[optimizer](model.parameters(), lr=1e-3)
+FEATURES = 8
+Variant = Callable[[Work, int], nn.Module]
+"""Trains a fresh model for a number of epochs, and gives it."""
 
 
-def hand_written(data: Data, optimizer: str, epochs: int) -> nn.Module:
+def hand_written(work: Work, epochs: int) -> nn.Module:
     """The usual loop."""
-    model, loss_of, update = make_parts(optimizer)
+    model, loss_of, update = work.parts()
     model.train()
     for _ in range(epochs):
-        for x, y in data:
+        for x, y in work.data:
             loss = loss_of(model(x), y)
             update.zero_grad()
             loss.backward()
@@ -67,29 +82,29 @@ def hand_written(data: Data, optimizer: str, epochs: int) -> nn.Module:
     return model
 
 
-def bare_loop(data: Data, optimizer: str, epochs: int, hooks: tuple[Any, ...] = (), log_every: int = 100) -> nn.Module:
+def bare_loop(work: Work, epochs: int, hooks: tuple[Any, ...] = (), log_every: int = 100) -> nn.Module:
     """`wf.Loop` with the supervised trainer and no hooks but those given."""
     trainer = Registry.discover().find("trainer", "supervised").load()
-    model, loss_of, update = make_parts(optimizer)
+    model, loss_of, update = work.parts()
     made = trainer(model, loss_of, update, None, "epoch", "validation/loss")
-    wf.Loop(made, hooks=hooks, log_every=log_every).run(data, wf.Epochs(epochs))
+    wf.Loop(made, hooks=hooks, log_every=log_every).run(work.data, wf.Epochs(epochs))
     return model
 
 
-def whole_run(data: Data, optimizer: str, epochs: int, **settings: Any) -> nn.Module:
+def whole_run(work: Work, epochs: int, **settings: Any) -> nn.Module:
     """All that `wf run` turns on: hooks, records, run directory and checkpoints; there is nothing to evaluate."""
-    inputs, targets = (torch.cat(tensors) for tensors in zip(*data, strict=True))
+    inputs, targets = (torch.cat(tensors) for tensors in zip(*work.data, strict=True))
     folder = tempfile.mkdtemp()
     try:
         run = wf.build(
             dataset=(inputs, targets),
-            model=lambda: make_parts(optimizer)[0],
+            model=lambda: work.parts()[0],
             loss="mse",
-            optimizer={"use": optimizer, "lr": 1e-3},
+            optimizer={"use": work.optimizer, "lr": 1e-3},
             run_dir=Path(folder, "run"),
             **{
                 "epochs": epochs,
-                "batch_size": SIZE,
+                "batch_size": work.batch_size,
                 "shuffle": False,
                 "split": "100/0/0",
                 "transform": [],
@@ -110,8 +125,8 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def count_calls(work: Callable[[], object]) -> int:
-    """Python function calls that `work` makes in this thread."""
+def count_calls(run: Callable[[], object]) -> int:
+    """Python function calls that `run` makes in this thread."""
     calls = 0
 
     def profile(_frame: Any, event: str, _arg: Any) -> None:
@@ -122,33 +137,33 @@ def count_calls(work: Callable[[], object]) -> int:
     gc.disable()  # what listens to the collector would be counted
     sys.setprofile(profile)
     try:
-        work()
+        run()
     finally:
         sys.setprofile(before)
         gc.enable()
     return calls
 
 
-def calls_a_step(variant: Variant, data: Data, optimizer: str) -> float:
+def calls_a_step(variant: Variant, work: Work) -> float:
     """Python function calls of one more step, all that happens now and then included."""
     few, many = 1, 4
-    variant(data, optimizer, 1)  # what happens only once
-    more = count_calls(lambda: variant(data, optimizer, many)) - count_calls(lambda: variant(data, optimizer, few))
-    return more / ((many - few) * len(data))
+    variant(work, 1)  # what happens only once
+    more = count_calls(lambda: variant(work, many)) - count_calls(lambda: variant(work, few))
+    return more / ((many - few) * work.batches)
 
 
-def microseconds(variants: Mapping[str, Variant], data: Data, optimizer: str, steps: int, rounds: int) -> Any:
+def microseconds(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int) -> dict[str, list[float]]:
     """The marginal microseconds a step of each variant, one a round."""
-    few, many = 2, 2 + max(1, steps // len(data))
+    few, many = 2, 2 + max(1, steps // work.batches)
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
             seconds = []
             for epochs in (few, many):
                 started = time.perf_counter()
-                variant(data, optimizer, epochs)
+                variant(work, epochs)
                 seconds.append(time.perf_counter() - started)
-            times[name].append((seconds[1] - seconds[0]) / ((many - few) * len(data)) * 1e6)
+            times[name].append((seconds[1] - seconds[0]) / ((many - few) * work.batches) * 1e6)
     return times
 
 
@@ -158,19 +173,18 @@ def same_bits(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a.detach().cpu(), b.detach().cpu()) for a, b in pairs)
 
 
-def measure(variants: Mapping[str, Variant], optimizer: str, steps: int, rounds: int) -> None:
+def measure(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int) -> None:
     """Measure and print the table."""
-    data = make_data()
-    reference = hand_written(data, optimizer, 3)
-    times = microseconds(variants, data, optimizer, steps, rounds)
+    reference = hand_written(work, 3)
+    times = microseconds(variants, work, steps, rounds)
     print(f"python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, 1 thread")
-    print(f"{optimizer}, {rounds} rounds of {steps} steps\n")
+    print(f"{work.optimizer}, {rounds} rounds of {steps} steps\n")
     print(f"{'':<20}{'us a step':>10}{'us over':>10}{'calls a step':>14}{'calls over':>12}  same bits")
-    bare_calls = calls_a_step(hand_written, data, optimizer)
+    bare_calls = calls_a_step(hand_written, work)
     for name, variant in variants.items():
         over = statistics.median(a - b for a, b in zip(times[name], times["hand-written"], strict=True))
-        calls = calls_a_step(variant, data, optimizer)
-        same = "yes" if same_bits(variant(data, optimizer, 3), reference) else "NO"
+        calls = calls_a_step(variant, work)
+        same = "yes" if same_bits(variant(work, 3), reference) else "NO"
         print(
             f"{name:<20}{statistics.median(times[name]):>10.1f}{over:>10.1f}{calls:>14.1f}{calls - bare_calls:>12.1f}"
             f"  {same}"
@@ -190,4 +204,4 @@ if __name__ == "__main__":
         from _peers import installed_peers
 
         measured |= installed_peers()
-    measure(measured, arguments.optimizer, arguments.steps, arguments.rounds)
+    measure(measured, Work(arguments.optimizer), arguments.steps, arguments.rounds)

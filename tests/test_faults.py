@@ -52,7 +52,7 @@ class Machine:
     server: ForkServer
     folder: Path
 
-    def wf(self, *args: str, fault: str = "none:none:0", timeout: float = 120, **env: str) -> Result:
+    def wf(self, *args: str, fault: str = "none:none:0", timeout: float = 240, **env: str) -> Result:
         names = {"WF_FAULT": fault, "WF_TOLD": str(self.folder / "told"), "NO_COLOR": "1", "COLUMNS": "120", **env}
         return self.server.run(args, self.folder, {**os.environ, **names}, timeout)
 
@@ -343,6 +343,7 @@ class Refill:
                 except OSError:
                     pass
         if file.name and run.progress.step == 12:
+            run.wait_for_checkpoint()
             file.unlink()
 '''
 

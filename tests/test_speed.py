@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from loop_overhead import OPTIMIZERS, VARIANTS, Variant, calls_a_step, hand_written, make_data, same_bits
+from loop_overhead import OPTIMIZERS, VARIANTS, Variant, Work, calls_a_step, hand_written, same_bits
 
 import wf
 from wf import Hook, Loop, Steps
@@ -17,21 +17,21 @@ from wf import Hook, Loop, Steps
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "hand-written"])
 def test_a_step_makes_no_more_calls_than_by_hand_and_has_its_bits(name: str, optimizer: str) -> None:
     """With all that `wf run` turns on: its hooks, records and checkpoints, spread over the steps."""
-    data, variant = make_data(), VARIANTS[name]
-    assert calls_a_step(variant, data, optimizer) <= calls_a_step(hand_written, data, optimizer)
-    assert same_bits(variant(data, optimizer, 2), hand_written(data, optimizer, 2))
+    work, variant = Work(optimizer), VARIANTS[name]
+    assert calls_a_step(variant, work) <= calls_a_step(hand_written, work)
+    assert same_bits(variant(work, 2), hand_written(work, 2))
 
 
 def test_calls_are_counted() -> None:
-    def with_two_calls(data: Any, optimizer: str, epochs: int) -> Any:
-        for _ in range(epochs * len(data)):
+    def with_two_calls(work: Work, epochs: int) -> Any:
+        for _ in range(epochs * work.batches):
             nothing()
             nothing()
 
     def nothing() -> None: ...
 
     variant: Variant = with_two_calls
-    assert calls_a_step(variant, make_data(), "sgd") == pytest.approx(2)
+    assert calls_a_step(variant, Work()) == pytest.approx(2)
 
 
 @pytest.fixture
