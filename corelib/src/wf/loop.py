@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import itertools
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from wf.blame import FAILURES, blame, blamed
+from wf.blame import FAILURES
 from wf.cadence import Epochs, Every, Progress, Steps
-from wf.errors import DataError, GoBack, SaveError, UsageError, WfError, unknown
-from wf.events import EVENTS, check_events, listeners
+from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.feed import Batches, Losses, read_each
 from wf.modules import describe
+from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 
 
@@ -92,7 +89,8 @@ class Loop:
         self.eval_splits, self.final_splits = tuple(eval_splits), tuple(final_splits)
         self.keep, self.monitor, self.larger_is_better = keep, monitor, larger_is_better
         self.parts, self.agree = dict(parts or {}), agree
-        self._name_of, self._hook_failed, self._save_failed = name_of, hook_failed, save_failed
+        self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed)
+        self._tell = self._participants.tell
         self._modes, self._judging = modes, False
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
@@ -120,9 +118,7 @@ class Loop:
         self._writing: Future[str] | None = None
         self._unsaved: SaveError | None = None
         self._evaluated_at: dict[str, int] = {}
-        self._not_loaded: dict[int, dict[str, Any]] = {}
         self._saved_time = time.monotonic()
-        self._events: dict[str, list[Callable[..., None]]] = {}
 
     def run(self, data: TrainData | Iterable[Any], until: Epochs | Steps) -> Loop:
         """Train on `data` until `until`, from where `progress` stands.
@@ -144,10 +140,10 @@ class Loop:
         self.until, self.num_batches = until, source.num_batches
         self.stop_reason = None
         self._saved_time = time.monotonic()
-        self._bind()
+        self._participants.bind()
         self._begin_to_train()
         try:
-            self._call("on_run_start", self)
+            self._tell("on_run_start", self)
             while not self.finished:
                 try:
                     self._train(source)
@@ -156,16 +152,17 @@ class Loop:
                     self._go_back(request)
         except BaseException as error:
             self._wait_after(error)
-            self._tell_of(error)
+            self._participants.tell_of(error)
             raise
         finally:
             self._stop_requested = None
         return self
 
     def _train(self, source: TrainData) -> None:
-        progress, train_step, step_end = self.progress, self.trainer.train_step, self._events["on_step_end"]
+        progress, train_step = self.progress, self.trainer.train_step
+        step_end = self._participants.listening["on_step_end"]
         while not self._done():
-            self._call("on_epoch_start", self)
+            self._tell("on_epoch_start", self)
             self._pause_from(progress.step + 1)
             for batch in source.epoch(progress.epoch, progress.batch):
                 self.batch, self.loss = batch, train_step(batch)
@@ -178,7 +175,7 @@ class Loop:
                     try:
                         listen(self)
                     except FAILURES as error:
-                        if not self._goes_on(listen, "on_step_end", error):
+                        if not self._participants.goes_on(listen, "on_step_end", error):
                             raise
                 if progress.step >= self._pause_at and self._pause():
                     break
@@ -201,7 +198,7 @@ class Loop:
         self._read()
         record = self._losses.record(end_of_epoch=end_of_epoch)
         if record:
-            self._call("on_log", self, record)
+            self._tell("on_log", self, record)
 
     def evaluate(self, splits: Sequence[str]) -> None:
         """Evaluate `splits` now and tell the listeners: a sync point."""
@@ -212,7 +209,7 @@ class Loop:
                 figures = self.evaluator.evaluate(split)
                 self._evaluated_at[split] = self.progress.step
                 self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
-                self._call("on_evaluation_end", self, split, figures)
+                self._tell("on_evaluation_end", self, split, figures)
 
     def save(self) -> None:
         """Begin a checkpoint of the present state, unless this very step has one.
@@ -268,7 +265,7 @@ class Loop:
             "best": self.best,
             "rollbacks": list(self.rollbacks),
             "losses": asdict(self._losses),
-            "parts": {name: self._state_of(part) for name, part in self.stateful().items()},
+            "parts": self._participants.states(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
@@ -281,18 +278,8 @@ class Loop:
         Raises:
             UsageError: When the parts are not the same.
         """
-        here, there = self.stateful(), state["parts"]
-        if set(here) != set(there) and not partial:
-            raise UsageError(
-                "the checkpoint does not fit this run"
-                f"\n  only in the checkpoint: {sorted(set(there) - set(here)) or '-'}"
-                f"\n  only in the run: {sorted(set(here) - set(there)) or '-'}"
-            )
+        self._participants.load_states(state["parts"], partial=partial)
         self.progress = Progress(**state["progress"])
-        self._not_loaded = {}
-        for name in here.keys() & there.keys():
-            if there[name] is not None:  # of a hook that could not say it
-                self._load(here[name], there[name])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
@@ -337,7 +324,7 @@ class Loop:
 
     def _saved(self, place: str) -> None:
         self._unsaved, self.saved_step = None, self._saved_at[1]
-        self._call("on_checkpoint_end", self, place)
+        self._tell("on_checkpoint_end", self, place)
 
     def _not_saved(self, error: SaveError) -> None:
         self._saved_at, self._unsaved = (-1, -1), error
@@ -358,17 +345,11 @@ class Loop:
 
     def stateful(self) -> dict[str, Stateful]:
         """What a checkpoint holds beside the position, by name."""
-        parts = dict(self.parts)
-        if isinstance(self.trainer, Stateful):
-            parts["trainer"] = self.trainer
-        for hook in self.hooks:
-            if isinstance(hook, Stateful):
-                parts[_free_name(f"hook/{type(hook).__name__}", parts)] = hook
-        return parts
+        return self._participants.stateful()
 
     def part_name(self, name: str) -> str:
         """What the part of that name in a checkpoint is called in messages."""
-        return self._name_of(self.stateful()[name])
+        return self._participants.name_of(self.stateful()[name])
 
     def _read(self) -> None:
         """Read the losses that are still on their device: the host waits here."""
@@ -376,83 +357,6 @@ class Loop:
             losses = getattr(self.trainer, "read", read_each)(self._pending)
             self._losses.add(losses, self._sizes)
             self._pending, self._sizes = [], []
-
-    def _load(self, part: Stateful, state: dict[str, Any]) -> None:
-        """Put back a part's state; the run may go on without a hook that fails, whose state is kept as it is."""
-        try:
-            part.load_state_dict(copy.copy(state))  # some take out of it what they load
-        except FAILURES as error:
-            if not self._goes_on_without(part, "load_state_dict", error):
-                raise
-            self._not_loaded[id(part)] = state
-
-    def _state_of(self, part: Stateful) -> dict[str, Any] | None:
-        """A part's state; None for a hook that fails to give it and without which the run goes on."""
-        if id(part) in self._not_loaded:
-            return self._not_loaded[id(part)]
-        try:
-            return dict(part.state_dict())
-        except FAILURES as error:
-            if not self._goes_on_without(part, "state_dict", error):
-                raise
-        return None
-
-    def _all_parts(self) -> list[Any]:
-        parts = (self.trainer, self.evaluator, self.checkpointer, *self.hooks)
-        return [part for part in parts if part is not None]
-
-    def _bind(self) -> None:
-        parts = self._all_parts()
-        check_events(parts)
-        awake = [part for part in parts if id(part) not in self._not_loaded]
-        self._events = {event: list(listeners(event, awake)) for event in EVENTS}
-        clippers = self._events["on_gradients_ready"]
-        if hasattr(self.trainer, "before_update"):
-            tell = functools.partial(self._call, "on_gradients_ready", self)
-            self.trainer.before_update = (tell,) if clippers else ()
-        elif clippers:
-            raise UsageError(
-                f"{type(self.trainer).__name__} does not announce its gradients (it has no attribute "
-                f"'before_update'), so these hooks cannot work: "
-                + ", ".join(self._name_of(self._owner(call, "on_gradients_ready")) for call in clippers)
-            )
-
-    def _call(self, event: str, *args: Any) -> None:
-        for listen in self._events.get(event, ()):
-            try:
-                listen(*args)
-            except FAILURES as error:
-                if not self._goes_on(listen, event, error):
-                    raise
-
-    def _goes_on(self, listen: Callable[..., None], event: str, error: BaseException) -> bool:
-        """Whether the run goes on after a listener's error."""
-        return self._goes_on_without(self._owner(listen, event), event, error)
-
-    def _goes_on_without(self, part: Any, event: str, error: BaseException) -> bool:
-        """Name the part that failed in `event`; True when the run goes on and it listens to nothing any more."""
-        if isinstance(error, WfError) or blamed(error):  # raised on purpose, or by a part that this one called
-            return False
-        blame(error, f"{self._name_of(part)}, at {event}")
-        if not self._hook_failed(self, part, event, error):
-            return False
-        for name, listening in self._events.items():  # in place: they may be in the middle of being told
-            gone = listeners(name, [part])
-            listening[:] = [_deaf if call in gone else call for call in listening]
-        return True
-
-    def _tell_of(self, error: BaseException) -> None:
-        """Tell every listener of an error; one that fails itself must not hide it."""
-        for listen in self._events.get("on_exception", ()):
-            try:
-                listen(self, error)
-            except FAILURES as another:
-                name = self._name_of(self._owner(listen, "on_exception"))
-                error.add_note(f"{name} failed too, at on_exception: {describe(another)}")
-
-    def _owner(self, listen: Callable[..., None], event: str) -> Any:
-        """The part that listens to an event with this method."""
-        return next((part for part in self._all_parts() if listen in listeners(event, [part])), listen)
 
     def _done(self) -> bool:
         return self._stopping() or self._reached(Epochs) or self._reached(Steps)
@@ -515,7 +419,7 @@ class Loop:
             )
         self.log(end_of_epoch=True)
         improved = _due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
-        self._call("on_epoch_end", self)
+        self._tell("on_epoch_end", self)
         progress.epoch += 1
         progress.batch = 0
         due = (
@@ -557,7 +461,7 @@ class Loop:
                 self._evaluated_at = {}
             step = self.progress.step
             self.evaluate([split for split in self.final_splits if self._evaluated_at.get(split) != step])
-            self._call("on_run_end", self)
+            self._tell("on_run_end", self)
         if self._unsaved is not None:
             raise self._unsaved
 
@@ -593,15 +497,5 @@ def _check_settings(log_every: int, eval_every: Every | None, keep: str) -> None
         raise UsageError(unknown("value of 'keep':", keep, ["last", "best"]))
 
 
-def _free_name(name: str, taken: Container[str]) -> str:
-    """The name, numbered where it is taken."""
-    numbered = (f"{name}-{number}" for number in itertools.count(2))
-    return name if name not in taken else next(other for other in numbered if other not in taken)
-
-
 def _due(cadence: Every | None, count: int, unit: str) -> bool:
     return cadence is not None and cadence.due(count, unit)
-
-
-def _deaf(*_: Any) -> None:
-    """What stands in for a listener that is not told any more."""

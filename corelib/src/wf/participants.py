@@ -1,0 +1,164 @@
+"""Who takes part in a run: who listens to which event, whose state is saved, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Callable, Container, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wf.blame import FAILURES, blame, blamed
+from wf.errors import UsageError, WfError
+from wf.events import EVENTS, check_events, listeners
+from wf.modules import describe
+from wf.protocols import Stateful
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+
+
+class Participants:
+    """The loop's trainer, evaluator, checkpointer and hooks, and the parts that are saved beside them.
+
+    Args:
+        run: The loop, whose parts are looked up whenever they are needed.
+        name_of: What a part is called in the note on an error that it raises.
+        failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to go
+            on without that part's listening.
+    """
+
+    def __init__(
+        self,
+        run: Loop,
+        name_of: Callable[[Any], str],
+        failed: Callable[[Loop, Any, str, BaseException], bool],
+    ) -> None:
+        self._run, self.name_of, self._failed = run, name_of, failed
+        self._not_loaded: dict[int, dict[str, Any]] = {}
+        self.listening: dict[str, list[Callable[..., None]]] = {}
+        """The listeners of each event, from `bind` on."""
+
+    def bind(self) -> None:
+        """Find the listeners of each event, once for the whole run.
+
+        Raises:
+            UsageError: For a method that is almost an event, or hooks that wait for gradients in vain.
+        """
+        parts = self._all()
+        check_events(parts)
+        awake = [part for part in parts if id(part) not in self._not_loaded]
+        self.listening = {event: list(listeners(event, awake)) for event in EVENTS}
+        clippers, trainer = self.listening["on_gradients_ready"], self._run.trainer
+        if hasattr(trainer, "before_update"):
+            tell = functools.partial(self.tell, "on_gradients_ready", self._run)
+            trainer.before_update = (tell,) if clippers else ()
+        elif clippers:
+            raise UsageError(
+                f"{type(trainer).__name__} does not announce its gradients (it has no attribute "
+                f"'before_update'), so these hooks cannot work: "
+                + ", ".join(self.name_of(self._owner(call, "on_gradients_ready")) for call in clippers)
+            )
+
+    def tell(self, event: str, *args: Any) -> None:
+        """Tell those who listen to an event."""
+        for listen in self.listening.get(event, ()):
+            try:
+                listen(*args)
+            except FAILURES as error:
+                if not self.goes_on(listen, event, error):
+                    raise
+
+    def tell_of(self, error: BaseException) -> None:
+        """Tell every listener of the error that ends the run; one that fails itself must not hide it."""
+        for listen in self.listening.get("on_exception", ()):
+            try:
+                listen(self._run, error)
+            except FAILURES as another:
+                name = self.name_of(self._owner(listen, "on_exception"))
+                error.add_note(f"{name} failed too, at on_exception: {describe(another)}")
+
+    def goes_on(self, listen: Callable[..., None], event: str, error: BaseException) -> bool:
+        """Whether the run goes on after a listener's error."""
+        return self._goes_on_without(self._owner(listen, event), event, error)
+
+    def stateful(self) -> dict[str, Stateful]:
+        """What a checkpoint holds beside the position, by name."""
+        parts = dict(self._run.parts)
+        if isinstance(self._run.trainer, Stateful):
+            parts["trainer"] = self._run.trainer
+        for hook in self._run.hooks:
+            if isinstance(hook, Stateful):
+                parts[_free_name(f"hook/{type(hook).__name__}", parts)] = hook
+        return parts
+
+    def states(self) -> dict[str, dict[str, Any] | None]:
+        """The state of each; None for a hook that fails to give it and without which the run goes on."""
+        return {name: self._state_of(part) for name, part in self.stateful().items()}
+
+    def load_states(self, states: Mapping[str, Any], *, partial: bool) -> None:
+        """Put back what `states` gave.
+
+        Raises:
+            UsageError: When it is of other parts, and `partial` does not allow that.
+        """
+        here = self.stateful()
+        if set(here) != set(states) and not partial:
+            raise UsageError(
+                "the checkpoint does not fit this run"
+                f"\n  only in the checkpoint: {sorted(set(states) - set(here)) or '-'}"
+                f"\n  only in the run: {sorted(set(here) - set(states)) or '-'}"
+            )
+        self._not_loaded = {}
+        for name in here.keys() & states.keys():
+            if states[name] is not None:  # of a hook that could not say it
+                self._load(here[name], states[name])
+
+    def _all(self) -> list[Any]:
+        run = self._run
+        return [part for part in (run.trainer, run.evaluator, run.checkpointer, *run.hooks) if part is not None]
+
+    def _load(self, part: Stateful, state: dict[str, Any]) -> None:
+        """Put back a part's state; the run may go on without a hook that fails, whose state is kept as it is."""
+        try:
+            part.load_state_dict(copy.copy(state))  # some take out of it what they load
+        except FAILURES as error:
+            if not self._goes_on_without(part, "load_state_dict", error):
+                raise
+            self._not_loaded[id(part)] = state
+
+    def _state_of(self, part: Stateful) -> dict[str, Any] | None:
+        if id(part) in self._not_loaded:
+            return self._not_loaded[id(part)]
+        try:
+            return dict(part.state_dict())
+        except FAILURES as error:
+            if not self._goes_on_without(part, "state_dict", error):
+                raise
+        return None
+
+    def _goes_on_without(self, part: Any, event: str, error: BaseException) -> bool:
+        """Name the part that failed in `event`; True when the run goes on and it listens to nothing any more."""
+        if isinstance(error, WfError) or blamed(error):  # raised on purpose, or by a part that this one called
+            return False
+        blame(error, f"{self.name_of(part)}, at {event}")
+        if not self._failed(self._run, part, event, error):
+            return False
+        for name, listening in self.listening.items():  # in place: they may be in the middle of being told
+            gone = listeners(name, [part])
+            listening[:] = [_deaf if call in gone else call for call in listening]
+        return True
+
+    def _owner(self, listen: Callable[..., None], event: str) -> Any:
+        """The part that listens to an event with this method."""
+        return next((part for part in self._all() if listen in listeners(event, [part])), listen)
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """The name, numbered where it is taken."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
+
+
+def _deaf(*_: Any) -> None:
+    """What stands in for a listener that is not told any more."""
