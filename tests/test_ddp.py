@@ -112,6 +112,7 @@ PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
     [
         pytest.param(("--optimizer", "sgd"), id="plain"),
         pytest.param((*PROTOCOLS, "--optimizer", "polyak", "--trainer.freeze", "backbone"), id="closure, frozen"),
+        pytest.param(("--optimizer", "sgd", "--accumulate", 3), id="accumulated"),
     ],
 )
 def test_a_shared_step_is_that_of_the_whole_batch(wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]) -> None:

@@ -38,6 +38,10 @@ RUNS: dict[str, tuple[Any, ...]] = {
         *("--batch-size", 200, "--epochs", 3, "--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.2),
         *("--transform", "standardize", "--transform", "flip", "--transform", "crop", "--optimizer", "rmsprop"),
     ),
+    "accumulation": (
+        *("--batch-size", 25, "--accumulate", 4, "--epochs", 4, "--model.dropout", 0.3, "--loss", "weighted-ce"),
+        *("--hook", "+gradient-clip"),
+    ),
     "onecycle": ("--batch-size", 100, "--epochs", 4, "--optimizer", "sgd", "--scheduler", "onecycle"),
     "multistep": (
         *("--batch-size", 100, "--epochs", 4, "--scheduler", "multistep", "--scheduler.milestones", "[1, 3]"),

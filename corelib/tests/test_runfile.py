@@ -194,6 +194,7 @@ def test_general_value(key: str, value: Any, wanted: Any) -> None:
         ("epochs", "many", "option 'epochs' wants int or null, not 'many'"),
         ("epochs", True, "option 'epochs' wants int or null, not True"),
         ("batch_size", 0, "batch_size must be at least 1"),
+        ("accumulate", 0, "accumulate must be at least 1"),
         ("batch_size", "0", "batch_size must be at least 1"),
         ("batch_size", "all", "a whole number from 1 on, or full"),
         ("batch_size", True, "wants int or str, not True"),

@@ -95,6 +95,19 @@ def test_an_epoch_can_be_entered_anywhere(on_disk: bool) -> None:
             assert torch.equal(ours.targets, theirs.targets)
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_update_of_several_batches_is_served_as_one(on_disk: bool) -> None:
+    data = serve(regression(on_disk=on_disk), [(Noise(), True)], accumulate=3)
+    assert data.num_batches == 2
+    assert [batch.size for batch in data.epoch(2)] == [12, 4], "the last one is short"
+    assert [batch.size for batch in data.epoch(2, 1)] == [4]
+    alone = list(serve(regression(on_disk=on_disk), [(Noise(), True)]).epoch(2))
+    together = list(data.epoch(2))
+    assert torch.equal(together[0].inputs, torch.cat([batch.inputs for batch in alone[:3]]))
+    assert torch.equal(together[1].targets, alone[3].targets)
+    assert max(batch.size for batch in data.batches("train")) == 4, "an evaluation takes one batch at a time"
+
+
 class Counted(OnDisk):
     """Samples that say which of them were read."""
 

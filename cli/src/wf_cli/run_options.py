@@ -19,6 +19,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "epochs",
             "steps",
             "batch_size",
+            "accumulate",
             "lr",
             "seed",
             "shuffle",

@@ -24,6 +24,7 @@ RUN_VALUES: dict[str, str] = {
     "data_dir": "Path: the user's data folder (WF_DATA_DIR)",
     "device": "torch.device: where this process computes",
     "batch_size": "int: samples in a batch",
+    "accumulate": "int: batches whose gradients make one update; a training step is given them as one batch",
     "input_shape": "tuple[int, ...]: the shape of one sample's input",
     "num_features": "int: numbers in one sample's input",
     "num_channels": "int: channels of an image, the first of input_shape",

@@ -30,6 +30,7 @@ GENERAL: dict[str, Param] = {
         ),
         Param(name="steps", type=int | None, default=None, help="Updates to train, instead of epochs."),
         Param(name="batch_size", type=int | str, default=32, help="Samples in a batch, or full."),
+        Param(name="accumulate", type=int, default=1, help="Batches whose gradients make one update."),
         Param(name="seed", type=int, default=42, help="Seed of everything that is drawn."),
         Param(
             name="shuffle",
@@ -182,6 +183,11 @@ def check(document: Mapping[str, Any]) -> RunFile:
             raise UsageError(unknown("key", key, [*GENERAL, *KINDS], hint))
     if checked.get("epochs") is not None and checked.get("steps") is not None:
         raise UsageError("both epochs and steps are given; say how long to train in one of them")
+    if checked.get("batch_size") == "full" and checked.get("accumulate", 1) > 1:
+        raise UsageError(
+            f"accumulate is {checked['accumulate']} and batch_size is full: an epoch has one batch\n"
+            "  give batch_size the number of samples that fit into memory"
+        )
     return checked
 
 
@@ -200,7 +206,7 @@ def check_general(key: str, value: Any) -> Any:
             raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
     if key in ("eval_every", "checkpoint_every") and value is not None:
         _check_cadence(key, value)
-    low = {"epochs": 0, "steps": 0, "batch_size": 1, "log_every": 1, "workers": 0, "seed": 0}.get(key)
+    low = {"epochs": 0, "steps": 0, "batch_size": 1, "accumulate": 1, "log_every": 1, "workers": 0, "seed": 0}.get(key)
     if low is not None and isinstance(value, int) and value < low:
         raise UsageError(f"{key} must be at least {low}, not {value}")
     if key == "seed" and value > MAX_SEED:

@@ -214,6 +214,7 @@ class Assembly:
             splits,
             [(built.value, _train_only(built)) for built in transforms],
             batch_size=None if plan["batch_size"] == "full" else plan["batch_size"],
+            accumulate=plan["accumulate"],
             seed=plan["seed"],
             shuffle=plan["shuffle"],
             device=self.strategy.device,
@@ -261,6 +262,7 @@ class Assembly:
         values: dict[str, Any] = {
             "dataset_targets": spec.targets,
             "batch_size": self.data.batch_size,
+            "accumulate": self.plan["accumulate"],
             "input_shape": spec.input_shape,
             "num_features": math.prod(spec.input_shape),
             "num_channels": spec.input_shape[0] if len(spec.input_shape) == 3 else None,
@@ -427,6 +429,8 @@ class Assembly:
         values["metrics"] = {built.name: built.value for built in metrics}
         values["metric_forms"] = {built.name: getattr(_traits_of(built), "predictions", "raw") for built in metrics}
         values["directions"] = self._directions([built.entry for built in metrics])
+        if self.plan["accumulate"] > 1:
+            self._need_from_trainer("accumulate", "add up the gradients of several batches", "--accumulate 1")
         values["trainer"] = self._make("trainer")
         values["evaluator"] = self._make("evaluator")
 
@@ -463,6 +467,14 @@ class Assembly:
         """The run values that the component of a kind takes."""
         entry = self.builder.entry(kind, self.plan[kind]["use"])
         return {param.source for param in self.builder.params(entry)} if entry else {"optimizer", "scheduler"}
+
+    def _need_from_trainer(self, value: str, what: str, without: str) -> None:
+        """Refuse a trainer that does not take a run value without which it cannot do what the run asks for."""
+        if value not in self._wanted_by("trainer"):
+            raise UsageError(
+                f"trainer '{self.name('trainer')}' cannot {what}: it takes no '{value}'\n"
+                f"  train with {without}, or with --trainer supervised"
+            )
 
     def _traits(self, kind: str, use: Any = None) -> Any:
         entry = self.builder.entry(kind, self.plan[kind]["use"] if use is None else use)

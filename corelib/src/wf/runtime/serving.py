@@ -59,6 +59,7 @@ class RunData:
         splits: Its division.
         transforms: In their order: ``(transform, train_only)``; a random one is always for training alone.
         batch_size: Samples in a batch; None for all at once.
+        accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
         device: Where batches are put.
@@ -76,6 +77,7 @@ class RunData:
         transforms: Sequence[tuple[Any, bool]] = (),
         *,
         batch_size: int | None = 32,
+        accumulate: int = 1,
         seed: int = 0,
         shuffle: bool = True,
         device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
@@ -94,6 +96,7 @@ class RunData:
         self.splits: tuple[str, ...] = tuple(self._samples)
         self.targets: str = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
+        self._update_size = self.batch_size * accumulate
         self.class_names = tuple(dataset.class_names)
         self._check_workers()
         self._check_shares()
@@ -119,26 +122,26 @@ class RunData:
 
     @property
     def num_batches(self) -> int:
-        """Batches of this process in an epoch."""
-        return -(-self._per_process() // self.batch_size)
+        """Batches of this process in an epoch, which are its updates."""
+        return -(-self._per_process() // self._update_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The train batches of one epoch from batch `start` on, for the loop."""
         samples = self._samples["train"]
         if isinstance(samples, Stream):
-            batches = self._streamed(samples, self._stream_order(samples, epoch), start)
+            batches = self._streamed(samples, self._stream_order(samples, epoch), start, self._update_size)
         else:
-            batches = self._serve("train", samples, self._order(epoch), start)
+            batches = self._serve("train", samples, self._order(epoch), start, self._update_size)
         return self._transformed(batches, epoch) if self._transforms else batches
 
     def batches(self, split: str) -> Iterator[Batch]:
         """A split in order, deterministic transforms applied; this process's share where there are several."""
         samples = self.samples(split)
         if isinstance(samples, Stream):
-            batches = self._streamed(samples, samples.order(), 0)
+            batches = self._streamed(samples, samples.order(), 0, self.batch_size)
         else:
             order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
-            batches = self._serve(split, samples, order, 0)
+            batches = self._serve(split, samples, order, 0, self.batch_size)
         return self._transformed(batches, None) if self._transforms else batches
 
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -177,19 +180,21 @@ class RunData:
 
         return itertools.chain(order(), first(order(), -len(samples) % self._world_size))
 
-    def _streamed(self, samples: Stream, order: Iterator[Tensor], start: int) -> Iterator[Batch]:
-        mine = taken(order, start * self.batch_size, self._rank, self._world_size)
-        for inputs, targets, numbers in regrouped(samples.rows(mine), self.batch_size):
+    def _streamed(self, samples: Stream, order: Iterator[Tensor], start: int, size: int) -> Iterator[Batch]:
+        mine = taken(order, start * size, self._rank, self._world_size)
+        for inputs, targets, numbers in regrouped(samples.rows(mine), size):
             yield self._batch(inputs, targets, numbers)
 
-    def _serve(self, split: str, samples: Samples, order: Tensor | None, start: int) -> Iterator[Batch]:
+    def _serve(self, split: str, samples: Samples, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
         ids = self._ids[split]
         if isinstance(samples, TensorSamples):
-            return self._slices(samples, ids, order, start)
-        return self._loaded(samples, ids, order, start)
+            return self._slices(samples, ids, order, start, size)
+        return self._loaded(samples, ids, order, start, size)
 
-    def _slices(self, samples: TensorSamples, ids: Tensor, order: Tensor | None, start: int) -> Iterator[Batch]:
-        tensors, size, first = (samples.inputs, samples.targets, ids), self.batch_size, start * self.batch_size
+    def _slices(
+        self, samples: TensorSamples, ids: Tensor, order: Tensor | None, start: int, size: int
+    ) -> Iterator[Batch]:
+        tensors, first = (samples.inputs, samples.targets, ids), start * size
         if first >= (len(ids) if order is None else len(order)):
             return
         parts: Iterator[tuple[Tensor, ...]]
@@ -203,9 +208,9 @@ class RunData:
             if samples.inputs._version != version:
                 raise UsageError(IN_PLACE.format("the model"))
 
-    def _loaded(self, samples: Samples, ids: Tensor, order: Tensor | None, start: int) -> Iterator[Batch]:
+    def _loaded(self, samples: Samples, ids: Tensor, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
         order = torch.arange(len(samples)) if order is None else order
-        chunks = [order[begin:end].tolist() for begin, end in iter_indices(len(order), self.batch_size, start)]
+        chunks = [order[begin:end].tolist() for begin, end in iter_indices(len(order), size, start)]
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             samples,  # type: ignore[arg-type]  # ours is a protocol of the same methods
             batch_sampler=chunks,

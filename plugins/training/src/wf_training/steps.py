@@ -1,11 +1,10 @@
 """How a batch becomes an update, by the step protocol of the optimizer: see `wf.traits.OptimizerTraits`.
 
-The plain protocol stands in the trainer itself; these are the others.
+The plain protocol stands in the trainer itself; these are the others, and the plain one where gradients are added up.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,16 @@ from wf.runtime.random import TrainStream
 
 if TYPE_CHECKING:
     from wf_training.trainer import SupervisedTrainer
+
+
+def plain(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+    """The optimizer finds the gradients ready, which are added up from those of the batch's parts."""
+    trainer.optimizer.zero_grad()
+    loss = trainer.gradients(batch)
+    for listen in trainer.before_update:
+        listen()
+    trainer.optimizer.step()
+    return loss
 
 
 def closure(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
@@ -129,20 +138,9 @@ class Evaluation:
 
     @torch.enable_grad()
     def _evaluate(self) -> Tensor:
-        trainer, batch = self._trainer, self._batch
+        trainer = self._trainer
         trainer.optimizer.zero_grad()
-        loss = trainer.loss(trainer.model(batch.inputs), batch.targets)
-        if self._create_graph:
-            _backward_with_graph(loss)
-        else:
-            loss.backward()
+        loss = trainer.gradients(self._batch, create_graph=self._create_graph)
         for listen in trainer.before_update:
             listen()
-        return loss.detach()
-
-
-def _backward_with_graph(loss: Tensor) -> None:
-    with warnings.catch_warnings():
-        # It warns of the cycle of parameter and gradient, and says to reset the gradients: `create_graph` does.
-        warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True", category=UserWarning)
-        loss.backward(create_graph=True)
+        return loss

@@ -15,7 +15,8 @@ from wf.protocols import Strategy
 from wf.runtime import Batch
 from wf.traits import OptimizerTraits
 from wf_training.freezing import freeze as frozen_parts
-from wf_training.steps import UPDATES, gradient_clearer
+from wf_training.gradients import Gradients
+from wf_training.steps import UPDATES, gradient_clearer, plain
 
 if TYPE_CHECKING:
     from wf import Loop
@@ -38,6 +39,8 @@ class SupervisedTrainer:
         freeze: Submodules that are not trained, by name, as ``layer1`` or ``[layer1, layer2.0]``; ``backbone``: all but
             the head. They stay in evaluation mode, so that what is frozen does not change: a batch norm uses and keeps
             its running means, and there is no dropout in them.
+        accumulate: Batches whose gradients make one update; they come as one batch, see `wf_training.gradients`.
+        batch_size: Samples in each of them.
 
     Raises:
         UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
@@ -57,6 +60,8 @@ class SupervisedTrainer:
         optimizer_traits: Annotated[OptimizerTraits | None, FromRun("optimizer_traits")] = None,
         strategy: Annotated[Strategy | None, FromRun("strategy")] = None,
         freeze: str | list[str] | None = None,
+        accumulate: Annotated[int, FromRun("accumulate")] = 1,
+        batch_size: Annotated[int | None, FromRun("batch_size")] = None,
     ) -> None:
         self.model, self.loss, self.optimizer, self.strategy = model, loss, optimizer, strategy
         self._frozen = self.prepare_model(model if strategy is None else strategy.bare(model), freeze)
@@ -67,7 +72,8 @@ class SupervisedTrainer:
         self._each_step = scheduler if scheduler_interval == "step" else None
         step = "plain" if optimizer_traits is None else optimizer_traits.step
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
-        self._update = UPDATES.get(step)
+        self.gradients = Gradients(model, loss, batch_size if accumulate > 1 else None)
+        self._update = UPDATES.get(step, plain if accumulate > 1 else None)
         self._clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod

@@ -1,0 +1,156 @@
+"""Gradients of a batch in parts are those of the whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from step_protocols import Curvature, Sharpness
+from torch import Tensor, nn
+from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
+from wf_losses.focal import FocalLoss
+
+from wf import Epochs, Loop
+from wf.runtime import Batch
+from wf.runtime.links import link_loss
+from wf.traits import OptimizerTraits
+from wf_training.gradients import Gradients
+from wf_training.trainer import SupervisedTrainer
+
+IGNORED = -100
+
+
+class Masked(nn.Module):
+    """A loss of one's own: what is 0 / 0 in a part without a counted target has gradients that are no numbers."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        counted = targets != IGNORED
+        losses = nn.functional.cross_entropy(predictions, targets.clamp(0), reduction="none")
+        return (losses * counted).sum() / counted.sum()
+
+    def total_weight(self, targets: Tensor) -> Tensor:
+        return (targets != IGNORED).sum()
+
+
+LOSSES: dict[str, Callable[[], Any]] = {
+    "ce": nn.CrossEntropyLoss,
+    "ce, ignored": CrossEntropyLoss,
+    "ce, summed": lambda: CrossEntropyLoss(reduction="sum"),
+    "ce, mean by link": lambda: link_loss(CrossEntropyLoss(reduction="none"), [], 3),
+    "weighted-ce": lambda: WeightedCrossEntropyLoss([8, 3, 1]).double(),
+    "focal": FocalLoss,
+    "one's own": Masked,
+    "mse": lambda: link_loss(nn.MSELoss(), ["one-hot"], 3),
+}
+
+
+@pytest.fixture(autouse=True)
+def _double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def batch(num: int = 11, ignored: tuple[int, ...] = ()) -> Batch:
+    torch.manual_seed(0)
+    targets = torch.randint(3, (num,))
+    targets[list(ignored)] = IGNORED
+    return Batch(torch.randn(num, 5), targets, None, None, num)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+
+
+def gradients(loss: Any, given: Batch, part_size: int | None) -> tuple[Tensor, list[Tensor]]:
+    model = network()
+    value = Gradients(model, loss, part_size)(given)
+    return value, [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("part_size", [1, 4, 5])
+def test_the_parts_of_a_batch_make_the_gradients_of_the_whole(name: str, part_size: int) -> None:
+    ignored = (0, 1, 2, 3, 4, 9) if name not in ("ce", "mse", "ce, mean by link") else ()
+    given, loss = batch(ignored=ignored), LOSSES[name]()
+    value, found = gradients(loss, given, part_size)
+    whole, expected = gradients(loss, given, None)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, whole, rtol=1e-13, atol=0)
+    assert len(found) == 4
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_batch_in_which_nothing_counts_is_no_number_in_parts_either() -> None:
+    value, _ = gradients(CrossEntropyLoss(), batch(4, ignored=(0, 1, 2, 3)), 2)
+    assert torch.isnan(value)
+
+
+def test_a_batch_of_one_part_has_the_bits_of_one_without_parts() -> None:
+    given, loss = batch(4), WeightedCrossEntropyLoss([8, 3, 1])
+    assert gradients(loss, given, 4)[0] == gradients(loss, given, None)[0]
+    assert all(map(torch.equal, gradients(loss, given, 4)[1], gradients(loss, given, None)[1]))
+
+
+@pytest.mark.parametrize(
+    ("step", "optimizer"),
+    [
+        ("plain", lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9)),
+        ("closure", lambda params: torch.optim.LBFGS(params, lr=0.1, max_iter=3)),
+        ("two_step", lambda params: Sharpness(params, lr=0.1)),
+        ("create_graph", lambda params: Curvature(params, lr=0.1)),
+    ],
+)
+def test_every_step_protocol_takes_parts(step: Any, optimizer: Any) -> None:
+    def trained(accumulate: int) -> tuple[list[Tensor], list[float], int]:
+        model, losses, told = network(), [], []
+
+        class Watch:
+            def on_gradients_ready(self, run: Loop) -> None:
+                told.append(run.progress.step)
+
+            def on_step_end(self, run: Loop) -> None:
+                losses.append(float(run.loss))
+
+        trainer = SupervisedTrainer(
+            model,
+            nn.CrossEntropyLoss(),
+            optimizer(model.parameters()),
+            None,
+            "epoch",
+            "validation/loss",
+            OptimizerTraits(step=step),
+            accumulate=accumulate,
+            batch_size=4,
+        )
+        torch.manual_seed(2)
+        Loop(trainer, hooks=[Watch()]).run([batch(), batch(8)], Epochs(2))
+        return list(model.parameters()), losses, len(told)
+
+    found, expected = trained(3), trained(1)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-9, atol=1e-12)
+    assert found[1] == pytest.approx(expected[1], rel=1e-10)
+    assert found[2] == expected[2], "hooks are told of gradients once an evaluation"
+
+
+def test_processes_share_their_gradients_with_the_last_part() -> None:
+    seen: list[str] = []
+
+    class Shared(nn.Linear):
+        @contextmanager
+        def no_sync(self) -> Iterator[None]:
+            seen.append("apart")
+            yield
+            seen.append("together")
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            seen.append(f"{len(inputs)} forward")
+            return super().forward(inputs)
+
+    Gradients(Shared(5, 3), nn.CrossEntropyLoss(), 4)(batch(9))
+    part = ["apart", "4 forward", "together"]
+    assert seen == [*part, *part, "1 forward"]

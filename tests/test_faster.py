@@ -1,0 +1,34 @@
+"""What makes a run faster by name, as a user asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from runs import manifest, weights
+
+BY_HAND = Path(__file__).parents[1] / "examples" / "by_hand.py"
+
+
+def test_accumulated_batches_make_the_updates_of_large_ones(wf: Any, tmp_path: Path) -> None:
+    plan = ("--dataset", "iris", "--epochs", 3, "--optimizer", "sgd", "--quiet")
+    assert wf("run", *plan, "--batch-size", 7, "--accumulate", 4, "--name", "parts").code == 0
+    assert wf("run", *plan, "--batch-size", 28, "--name", "whole").code == 0
+    parts, whole = (weights(tmp_path / "runs" / name) for name in ("parts", "whole"))
+    assert manifest(tmp_path / "runs/parts")["steps"] == manifest(tmp_path / "runs/whole")["steps"] == 3 * 4
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+    assert manifest(tmp_path / "runs/parts")["run_file"]["accumulate"] == 4
+
+
+def test_a_batch_of_all_samples_is_not_accumulated(wf: Any) -> None:
+    refused = wf("run", "--batch-size", "full", "--accumulate", 2)
+    assert refused.code == 2
+    assert "accumulate is 2 and batch_size is full" in refused.stderr
+
+
+def test_a_trainer_that_does_not_accumulate(wf: Any) -> None:
+    refused = wf("run", "--trainer", f"{BY_HAND}:HandGradient", "--dataset", "diabetes", "--accumulate", 2)
+    assert refused.code == 2
+    assert "cannot add up the gradients of several batches: it takes no 'accumulate'" in refused.stderr
+    assert "--trainer supervised" in refused.stderr
