@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from runs import manifest, weights
 
@@ -32,3 +33,33 @@ def test_a_trainer_that_does_not_accumulate(wf: Any) -> None:
     assert refused.code == 2
     assert "cannot add up the gradients of several batches: it takes no 'accumulate'" in refused.stderr
     assert "--trainer supervised" in refused.stderr
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_run_in_less_precision_is_near_one_in_float32(wf: Any, tmp_path: Path, precision: str) -> None:
+    """Figures of a small run agree to the bits that bf16 has, 8."""
+    plan = ("--dataset", "iris", "--epochs", 4, "--quiet", "--json")
+    low = wf("run", *plan, "--precision", precision, "--name", precision)
+    full = wf("run", *plan, "--name", "fp32")
+    assert low.code == full.code == 0, low.stderr
+    figures = low.json()["metrics"]
+    assert figures["test/loss"] == pytest.approx(full.json()["metrics"]["test/loss"], rel=2**-7)
+    assert figures["test/loss"] != full.json()["metrics"]["test/loss"]
+    assert manifest(tmp_path / "runs" / precision)["run_file"]["precision"] == precision
+    again = wf("evaluate", precision, "--json")
+    assert again.json()["metrics"]["test/loss"] == figures["test/loss"], "it is judged as it was trained"
+    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "runs" / precision).values())
+    assert wf("predict", precision, "test").code == 0
+
+
+def test_tf32_where_there_is_none(wf: Any, tmp_path: Path) -> None:
+    refused = wf("run", "--precision", "tf32", "--device", "cpu")
+    assert refused.code == 2
+    assert "device cpu has no tf32" in refused.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fp16_with_a_trainer_that_scales_no_loss(wf: Any) -> None:
+    refused = wf("run", "--trainer", f"{BY_HAND}:HandGradient", "--dataset", "diabetes", "--precision", "fp16")
+    assert refused.code == 2
+    assert "cannot scale the loss, as fp16 needs it: it takes no 'scaler'" in refused.stderr

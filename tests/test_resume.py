@@ -42,6 +42,10 @@ RUNS: dict[str, tuple[Any, ...]] = {
         *("--batch-size", 25, "--accumulate", 4, "--epochs", 4, "--model.dropout", 0.3, "--loss", "weighted-ce"),
         *("--hook", "+gradient-clip"),
     ),
+    "fp16": (
+        *("--batch-size", 50, "--accumulate", 2, "--precision", "fp16", "--epochs", 4, "--model.dropout", 0.3),
+        *("--scheduler", "onecycle", "--loss.reduction", "sum"),
+    ),
     "onecycle": ("--batch-size", 100, "--epochs", 4, "--optimizer", "sgd", "--scheduler", "onecycle"),
     "multistep": (
         *("--batch-size", 100, "--epochs", 4, "--scheduler", "multistep", "--scheduler.milestones", "[1, 3]"),

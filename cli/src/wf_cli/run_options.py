@@ -20,6 +20,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "steps",
             "batch_size",
             "accumulate",
+            "precision",
             "lr",
             "seed",
             "shuffle",
@@ -52,6 +53,7 @@ DEFAULTS: dict[str, str] = {
 
 METAVARS: dict[str, str] = {
     "batch_size": "N|full",
+    "precision": "PRECISION",
     "split": "A/B/C",
     "fold": "k/K",
     "init_from": "FILE|RUN",

@@ -42,6 +42,7 @@ RUN_VALUES: dict[str, str] = {
     "loss": "the loss, links included: called with (predictions, targets)",
     "optimizer": "torch.optim.Optimizer",
     "optimizer_traits": "OptimizerTraits: how the optimizer is stepped",
+    "scaler": "torch.amp.GradScaler: scales the loss in fp16; None in another precision",
     "scheduler": "torch.optim.lr_scheduler.LRScheduler, or None",
     "scheduler_interval": "str: when the scheduler is stepped: step, epoch or evaluation",
     "metrics": "dict[str, Metric]: the run's metrics by name",

@@ -31,6 +31,12 @@ GENERAL: dict[str, Param] = {
         Param(name="steps", type=int | None, default=None, help="Updates to train, instead of epochs."),
         Param(name="batch_size", type=int | str, default=32, help="Samples in a batch, or full."),
         Param(name="accumulate", type=int, default=1, help="Batches whose gradients make one update."),
+        Param(
+            name="precision",
+            type=str,
+            default="fp32",
+            help="What the model computes in: fp32, bf16, fp16, or fp32 with products in tf32.",
+        ),
         Param(name="seed", type=int, default=42, help="Seed of everything that is drawn."),
         Param(
             name="shuffle",
@@ -91,7 +97,12 @@ GENERAL: dict[str, Param] = {
 }
 """The general keys of a run file."""
 
-CHOICES = {"keep": ("last", "best"), "on_checkpoint_error": ("stop", "continue")}
+CHOICES = {
+    "keep": ("last", "best"),
+    "precision": ("fp32", "bf16", "fp16", "tf32"),
+    "on_checkpoint_error": ("stop", "continue"),
+}
+"""The values of general keys that have a fixed set of them."""
 ON_ERROR = ("stop", "disable")
 """The values of ``on_error``, a key of a hook's table beside ``use``; the first one is the default."""
 MAX_SEED = 2**63 - 1

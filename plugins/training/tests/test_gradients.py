@@ -10,13 +10,13 @@ import pytest
 import torch
 from step_protocols import Curvature, Sharpness
 from torch import Tensor, nn
-from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
-from wf_losses.focal import FocalLoss
 
 from wf import Epochs, Loop
 from wf.runtime import Batch
 from wf.runtime.links import link_loss
 from wf.traits import OptimizerTraits
+from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
+from wf_losses.focal import FocalLoss
 from wf_training.gradients import Gradients
 from wf_training.trainer import SupervisedTrainer
 

@@ -34,6 +34,7 @@ from wf.runtime.fingerprint import of_dataset, of_tensors
 from wf.runtime.initial import put_into, read_weights
 from wf.runtime.links import Outputs, check_outputs, link_loss
 from wf.runtime.optimizers import param_groups, shown_traits
+from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.serving import RunData, as_dataset
 from wf.traits import LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
@@ -321,6 +322,7 @@ class Assembly:
             raise UsageError(f"model '{self.name('model')}' is {type(model).__name__}, not a torch.nn.Module")
         names = {kind: self.name(kind) for kind in ("dataset", "model")}
         model.to(self.strategy.device)
+        autocast_forward(model, self.plan["precision"], self.strategy.device)
         targets, shape = self.values["targets"], (self.values["num_outputs"], *self.data.spec.mask_shape)
         wanted = None if self.values["outputs"].predictions == "embeddings" else shape
         self.values["num_outputs"] = check_outputs(model, self.data.first("train"), targets, wanted, names)
@@ -431,6 +433,9 @@ class Assembly:
         values["directions"] = self._directions([built.entry for built in metrics])
         if self.plan["accumulate"] > 1:
             self._need_from_trainer("accumulate", "add up the gradients of several batches", "--accumulate 1")
+        values["scaler"] = make_scaler(self.plan["precision"], self.strategy.device)
+        if values["scaler"] is not None:
+            self._need_from_trainer("scaler", "scale the loss, as fp16 needs it", "--precision bf16")
         values["trainer"] = self._make("trainer")
         values["evaluator"] = self._make("evaluator")
 

@@ -39,6 +39,7 @@ from wf.runtime.conditions import conditions_of, own_files
 from wf.runtime.failures import advice, reason_of
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
+from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_restored, check_savable
 from wf.save_failures import SaveFailures
@@ -180,8 +181,10 @@ class Experiment:
             UsageError: When the run's state cannot be saved, the run would not go on as it began, or another process
                 trains in the run directory.
         """
+        check_tf32(self.plan["precision"], self.strategy.device)
         failure = None if resume else self._failure_of_state()
         with (
+            products_in(self.plan["precision"], self.strategy.device),
             _signals_stop(self._stop_by_signal, at_once=self.strategy.world_size == 1) as received,
             self._held_directory(resume=resume) as directory,
         ):
@@ -193,13 +196,14 @@ class Experiment:
         loop, data = self.loop, self.data
         splits = [name for name in self.plan["eval_splits"] if name in data.splits] or [data.splits[-1]]
         loop.checkpointer, loop.eval_every, loop.final_splits = None, Every(2, "steps"), tuple(splits)
-        with self._naming_culprit():
+        check_tf32(self.plan["precision"], self.strategy.device)
+        with self._working():
             loop.run(data, Steps(2))
         return self.metrics
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The figures of one split with the present weights."""
-        with self._naming_culprit():
+        with self._working():
             return dict(self._parts.values["evaluator"].evaluate(split))
 
     def predict(self, inputs: str | Tensor = "test") -> Tensor:
@@ -208,7 +212,7 @@ class Experiment:
             batches = (batch.inputs for batch in self.data.batches(inputs))
         else:
             batches = iter(self.data.prepare(inputs).split(self.data.batch_size))
-        with evaluated(self.model), torch.inference_mode(), self._naming_culprit():
+        with evaluated(self.model), torch.inference_mode(), self._working():
             outputs = torch.cat([self.model(batch) for batch in batches])
         return outputs.cpu().clone()
 
@@ -285,6 +289,12 @@ class Experiment:
         traits = self._parts.values.get("optimizer_traits")
         return OptimizerModes(self._parts.values["optimizer"]) if traits is not None and traits.modes else None
 
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """In the run's precision; errors name the plugin whose code raised them."""
+        with products_in(self.plan["precision"], self.strategy.device), self._naming_culprit():
+            yield
+
     def _naming_culprit(self) -> AbstractContextManager[None]:
         return naming_culprit(self._parts.registry.plugins)
 
@@ -292,7 +302,7 @@ class Experiment:
         """What a checkpoint holds beside the loop's own state."""
         values, loss = self._parts.values, self._parts.bare_loss
         saved: dict[str, Any] = {"model": self.model, "random": TrainStream()}
-        saved |= {name: values[name] for name in ("optimizer", "scheduler") if values.get(name) is not None}
+        saved |= {name: values[name] for name in ("optimizer", "scheduler", "scaler") if values.get(name) is not None}
         if isinstance(loss, nn.Module) and loss.state_dict():
             saved["loss"] = loss
         if self._modes is not None:

@@ -25,12 +25,17 @@ class Gradients:
         model: As the strategy prepared it.
         loss: Called with (predictions, targets).
         part_size: Samples in a part; None for one part.
+        scaler: Scales the loss before the gradients are computed, which then are as large.
     """
 
     def __init__(
-        self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], part_size: int | None = None
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        part_size: int | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        self._model, self._loss, self._part_size = model, loss, part_size
+        self._model, self._loss, self._part_size, self._scaler = model, loss, part_size, scaler
         self._unshared: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)
 
     def __call__(self, batch: Batch, *, create_graph: bool = False) -> Tensor:
@@ -73,7 +78,7 @@ class Gradients:
             loss = torch.where(share == 0, 0.0, loss * share.to(loss.dtype))
         elif share is not None:
             loss = loss * share
-        _backward(loss, create_graph=create_graph)
+        _backward(loss if self._scaler is None else self._scaler.scale(loss), create_graph=create_graph)
         return loss.detach()
 
 

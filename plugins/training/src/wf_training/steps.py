@@ -28,6 +28,21 @@ def plain(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     return loss
 
 
+def scaled(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+    """The plain step where the loss is scaled: one whose gradients overflow is left out, and the scale lowered."""
+    optimizer, scaler = trainer.optimizer, trainer.scaler
+    assert scaler is not None
+    optimizer.zero_grad()
+    loss = trainer.gradients(batch)
+    scaler.unscale_(optimizer)
+    for listen in trainer.before_update:
+        listen()
+    scaler.step(optimizer)  # waits for the device
+    scaler.update()
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # or a schedule warns of an update that was left out
+    return loss
+
+
 def closure(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     """The optimizer evaluates the batch as often as it likes."""
     evaluate = Evaluation(trainer, batch)

@@ -16,7 +16,7 @@ from wf.runtime import Batch
 from wf.traits import OptimizerTraits
 from wf_training.freezing import freeze as frozen_parts
 from wf_training.gradients import Gradients
-from wf_training.steps import UPDATES, gradient_clearer, plain
+from wf_training.steps import UPDATES, gradient_clearer, plain, scaled
 
 if TYPE_CHECKING:
     from wf import Loop
@@ -41,6 +41,7 @@ class SupervisedTrainer:
             its running means, and there is no dropout in them.
         accumulate: Batches whose gradients make one update; they come as one batch, see `wf_training.gradients`.
         batch_size: Samples in each of them.
+        scaler: Scales the loss where gradients are computed in fp16.
 
     Raises:
         UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
@@ -62,6 +63,7 @@ class SupervisedTrainer:
         freeze: str | list[str] | None = None,
         accumulate: Annotated[int, FromRun("accumulate")] = 1,
         batch_size: Annotated[int | None, FromRun("batch_size")] = None,
+        scaler: Annotated[torch.amp.GradScaler | None, FromRun("scaler")] = None,
     ) -> None:
         self.model, self.loss, self.optimizer, self.strategy = model, loss, optimizer, strategy
         self._frozen = self.prepare_model(model if strategy is None else strategy.bare(model), freeze)
@@ -72,8 +74,14 @@ class SupervisedTrainer:
         self._each_step = scheduler if scheduler_interval == "step" else None
         step = "plain" if optimizer_traits is None else optimizer_traits.step
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
-        self.gradients = Gradients(model, loss, batch_size if accumulate > 1 else None)
-        self._update = UPDATES.get(step, plain if accumulate > 1 else None)
+        if scaler is not None and step != "plain":
+            raise UsageError(
+                f"fp16 scales gradients for the plain step alone, and the optimizer is stepped in another way: {step}\n"
+                "  train with --precision bf16, or with another optimizer, such as adam"
+            )
+        self.scaler = scaler
+        self.gradients = Gradients(model, loss, batch_size if accumulate > 1 else None, scaler)
+        self._update = scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else None)
         self._clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod

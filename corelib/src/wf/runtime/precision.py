@@ -1,0 +1,83 @@
+"""The precision that a run computes in: `fp32` as torch does, `bf16` or `fp16` by autocast, `tf32` in products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.errors import UsageError
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast_forward(model: nn.Module, precision: str, device: torch.device) -> None:
+    """Let the model's forward run under `torch.autocast` where the precision says so, whoever calls it.
+
+    Weights stay as they are; predictions come out in torch's default dtype, so that loss and metrics are computed in
+    it.
+
+    Args:
+        model: Its own attribute ``forward`` is set; a copy of the model has one of its own.
+        precision: The run's.
+        device: Where the model is.
+
+    Raises:
+        UsageError: When the device has none.
+    """
+    if precision not in _AUTOCAST:
+        return
+    dtype, kind = _AUTOCAST[precision], device.type
+    emulated = kind == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.amp.is_autocast_available(kind) or emulated:
+        raise UsageError(f"device {device} does not compute in {precision}\n  train with --precision fp32, or fp16")
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(kind, dtype):
+            predictions = type(self).forward(self, *args, **kwargs)
+        floating = isinstance(predictions, Tensor) and predictions.is_floating_point()
+        return predictions.to(torch.get_default_dtype()) if floating else predictions
+
+    model.forward = MethodType(forward, model)
+
+
+def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | None:
+    """What keeps small gradients from becoming 0 in fp16; None for another precision, which needs none."""
+    return torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+
+def check_tf32(precision: str, device: torch.device) -> None:
+    """Refuse to train in tf32 where there is none.
+
+    Raises:
+        UsageError: Naming the device.
+    """
+    if precision == "tf32" and not _has_tf32(device):
+        raise UsageError(
+            f"device {device} has no tf32, which NVIDIA's GPUs have from compute capability 8.0 on\n"
+            "  train with --precision bf16, or fp32"
+        )
+
+
+@contextmanager
+def products_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Products of float32 matrices, and convolutions, in tf32 where the precision says so and the device has it."""
+    if precision != "tf32" or not _has_tf32(device):
+        yield
+        return
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
