@@ -346,6 +346,26 @@ def test_main_job(wf_process: Any, folder: Path) -> None:
     assert seconds < 15
 
 
+EXECUTOR = """
+from concurrent.futures import ThreadPoolExecutor
+from wf import Hook
+
+class Waiting(Hook):
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(1)
+
+    def on_run_end(self, run) -> None:
+        self.executor.submit(print, "worked").result()
+"""
+
+
+def test_an_idle_thread_of_a_component_does_not_keep_the_process(wf_process: Any, folder: Path) -> None:
+    (folder / "own.py").write_text(EXECUTOR)
+    done = wf_process("run", "--dataset", "iris", *QUICK, "--hook", "+own.py:Waiting", timeout=40)
+    assert done.code == 0, done.stderr
+    assert "worked" in done.stdout
+
+
 def test_unused_import_of_torch_is_not_needed_to_refuse(folder: Path) -> None:
     """A wrong name costs no second: it is refused before torch is imported."""
     code = (

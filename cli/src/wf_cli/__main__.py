@@ -29,9 +29,8 @@ def _leave(code: int) -> NoReturn:
     ("terminate called without an active exception") after all its work is done. A run that was interrupted has waited
     for its threads, or was told a second time not to.
     """
-    for thread in threading.enumerate() if code != INTERRUPTED else ():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    if code != INTERRUPTED:
+        threading._shutdown()  # type: ignore[attr-defined]  # ends the threads of idle executors and waits for all
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

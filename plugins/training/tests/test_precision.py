@@ -152,7 +152,8 @@ def test_tf32_is_for_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
             inside.append(settings())
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, failing)
+    with pytest.raises(ZeroDivisionError):
+        failing()
     assert inside == [("high", True)]
     assert settings() == before
 

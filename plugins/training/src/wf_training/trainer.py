@@ -14,6 +14,7 @@ from wf.errors import UsageError, unknown
 from wf.protocols import Strategy
 from wf.runtime import Batch
 from wf.traits import OptimizerTraits
+from wf_training.compiling import Mode, compiled
 from wf_training.freezing import freeze as frozen_parts
 from wf_training.gradients import Gradients
 from wf_training.steps import UPDATES, gradient_clearer, plain, scaled
@@ -42,6 +43,8 @@ class SupervisedTrainer:
         accumulate: Batches whose gradients make one update; they come as one batch, see `wf_training.gradients`.
         batch_size: Samples in each of them.
         scaler: Scales the loss where gradients are computed in fp16.
+        compile: Compile the forward for training, by `torch.compile`, or in the mode of it that this names. The first
+            steps take long. Kernels are fused, so the last bits are others. Evaluations are not compiled.
 
     Raises:
         UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
@@ -64,8 +67,10 @@ class SupervisedTrainer:
         accumulate: Annotated[int, FromRun("accumulate")] = 1,
         batch_size: Annotated[int | None, FromRun("batch_size")] = None,
         scaler: Annotated[torch.amp.GradScaler | None, FromRun("scaler")] = None,
+        compile: bool | Mode = False,
     ) -> None:
-        self.model, self.loss, self.optimizer, self.strategy = model, loss, optimizer, strategy
+        self.model: nn.Module = compiled(model, compile) if compile else model
+        self.loss, self.optimizer, self.strategy = loss, optimizer, strategy
         self._frozen = self.prepare_model(model if strategy is None else strategy.bare(model), freeze)
         self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
         self._interval = scheduler_interval
@@ -80,7 +85,7 @@ class SupervisedTrainer:
                 "  train with --precision bf16, or with another optimizer, such as adam"
             )
         self.scaler = scaler
-        self.gradients = Gradients(model, loss, batch_size if accumulate > 1 else None, scaler)
+        self.gradients = Gradients(self.model, loss, batch_size if accumulate > 1 else None, scaler)
         self._update = scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else None)
         self._clear_gradients = gradient_clearer(optimizer)
 
