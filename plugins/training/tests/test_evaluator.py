@@ -153,3 +153,30 @@ def test_buffers_are_those_of_the_first_process() -> None:
     assert isinstance(model[1], nn.BatchNorm1d)
     assert model[1].running_mean is not None
     assert model[1].running_mean.tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize(("batch_size", "seen"), [(None, [26]), (16, [16, 10]), (5, [5, 5, 5, 5, 5, 1])])
+def test_the_model_sees_batches_of_the_size_asked_for_and_the_loss_those_of_the_run(
+    batch_size: int | None, seen: list[int]
+) -> None:
+    class Net(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            by_model.append(len(inputs))
+            return super().forward(inputs)
+
+    def loss(predictions: Tensor, targets: Tensor) -> Tensor:
+        by_loss.append(len(targets))
+        return functional.cross_entropy(predictions, targets)
+
+    by_model: list[int] = []
+    by_loss: list[int] = []
+    figures = evaluator(loss, Net(4, 3), batch_size=batch_size).evaluate("train")
+    assert by_model == seen
+    assert by_loss == ([8, 8, 8, 2] if batch_size != 5 else seen)
+    assert figures["count-seen"] == NUM
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": 12, "average": "batch"}])
+def test_a_batch_size_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="batch_size is"):
+        evaluator(nn.CrossEntropyLoss(), **options)

@@ -134,14 +134,19 @@ class RunData:
             batches = self._serve("train", samples, self._order(epoch), start, self._update_size)
         return self._transformed(batches, epoch) if self._transforms else batches
 
-    def batches(self, split: str) -> Iterator[Batch]:
-        """A split in order, deterministic transforms applied; this process's share where there are several."""
-        samples = self.samples(split)
+    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+        """A split in order, deterministic transforms applied; this process's share where there are several.
+
+        Args:
+            split: Its name.
+            batch_size: Samples in a batch; None for as many as in training.
+        """
+        samples, size = self.samples(split), batch_size or self.batch_size
         if isinstance(samples, Stream):
-            batches = self._streamed(samples, samples.order(), 0, self.batch_size)
+            batches = self._streamed(samples, samples.order(), 0, size)
         else:
             order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
-            batches = self._serve(split, samples, order, 0, self.batch_size)
+            batches = self._serve(split, samples, order, 0, size)
         return self._transformed(batches, None) if self._transforms else batches
 
     def prepare(self, inputs: Tensor) -> Tensor:

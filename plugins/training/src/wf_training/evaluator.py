@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime import Batch, Metric
+from wf.runtime import Metric
 from wf.runtime.links import Outputs, total_weight
 from wf.runtime.modes import evaluated
 from wf.runtime.serving import RunData
@@ -29,7 +30,12 @@ class DefaultEvaluator:
         data: The run's splits.
         strategy: Where several processes share a split.
         average: ``sample``: the loss is the mean over samples (over their weights for a weighted loss);
-            ``batch``: the mean of the batches' losses, the last short one included with the same weight.
+            ``batch``: the mean of the losses of the run's batches, the last short one included with the same weight.
+        batch_size: Samples that the model is given at once; None for four times the run's, since without gradients
+            there is room for more. A multiple of the run's where `average` is ``batch``.
+
+    Raises:
+        UsageError: For a batch size that cannot be.
     """
 
     def __init__(
@@ -42,7 +48,9 @@ class DefaultEvaluator:
         data: RunData,
         strategy: Strategy,
         average: Literal["sample", "batch"] = "sample",
+        batch_size: int | None = None,
     ) -> None:
+        self._batch_size = _check_batch_size(batch_size, data.batch_size, average)
         self._model: nn.Module = strategy.bare(model)  # what DDP adds would wait for processes that are done
         self._loss, self._data, self._strategy = loss, data, strategy
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
@@ -77,11 +85,11 @@ class DefaultEvaluator:
         weights: list[Tensor] = []
         for _, _, metric in self._metrics:
             metric.reset()
-        for batch in self._data.batches(split):
+        for batch in self._data.batches(split, self._batch_size):
             predictions = self._model(batch.inputs)
-            loss, weight = self._weigh(predictions, batch)
-            weighted.append(loss)
-            weights.append(weight)
+            for loss, weight in self._weigh(predictions, batch.targets):
+                weighted.append(loss)
+                weights.append(weight)
             self._update_metrics(predictions, batch.targets)
         totals = [torch.stack(weighted).sum(), torch.stack(weights).sum()]
         loss_sum, weight_sum = self._strategy.sum(totals)
@@ -91,17 +99,20 @@ class DefaultEvaluator:
             figures[name] = metric.compute()
         return figures
 
-    def _weigh(self, predictions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a batch times its weight, and the weight."""
-        loss = _wide(self._loss(predictions, batch.targets))
-        weight = loss.new_tensor(1.0 if self._average == "batch" else batch.size)
-        if getattr(self._loss, "reduction", "mean") == "sum":
-            return loss, weight
-        own = total_weight(self._loss, batch.targets) if self._average == "sample" else None
-        if own is not None:
-            weight = _wide(own)
-            loss = torch.where(weight == 0, 0.0, loss)  # a batch without a counted target has the loss 0 / 0
-        return loss * weight, weight
+    def _weigh(self, predictions: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Losses times their weights, and the weights, of batches as in training: some losses depend on the size."""
+        size = self._data.batch_size
+        for outputs, wanted in zip(predictions.split(size), targets.split(size), strict=True):
+            loss = _wide(self._loss(outputs, wanted))
+            weight = loss.new_tensor(1.0 if self._average == "batch" else len(wanted))
+            if getattr(self._loss, "reduction", "mean") == "sum":
+                yield loss, weight
+                continue
+            own = total_weight(self._loss, wanted) if self._average == "sample" else None
+            if own is not None:
+                weight = _wide(own)
+                loss = torch.where(weight == 0, 0.0, loss)  # a batch without a counted target has the loss 0 / 0
+            yield loss * weight, weight
 
     def _update_metrics(self, predictions: Tensor, targets: Tensor) -> None:
         forms: dict[str, Tensor] = {}
@@ -110,6 +121,14 @@ class DefaultEvaluator:
             if form not in forms:
                 forms[form] = self._outputs.read(predictions, form)
             metric.update(forms[form], classes)
+
+
+def _check_batch_size(asked: int | None, of_run: int, average: str) -> int:
+    size = 4 * of_run if asked is None else asked
+    if size < 1 or (average == "batch" and size % of_run):
+        wanted = f"a multiple of the run's, {of_run}" if average == "batch" else "at least 1"
+        raise UsageError(f"the evaluator's batch_size is {size}; it must be {wanted}")
+    return size
 
 
 def _wide(tensor: Tensor) -> Tensor:
