@@ -40,7 +40,7 @@ RUNS: dict[str, tuple[Any, ...]] = {
     ),
     "accumulation": (
         *("--batch-size", 25, "--accumulate", 4, "--epochs", 4, "--model.dropout", 0.3, "--loss", "weighted-ce"),
-        *("--hook", "+gradient-clip"),
+        *("--hook", "+gradient-clip", "--optimizer", "adam", "--optimizer.fused", "true"),
     ),
     "fp16": (
         *("--batch-size", 50, "--accumulate", 2, "--precision", "fp16", "--epochs", 4, "--model.dropout", 0.3),

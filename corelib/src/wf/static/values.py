@@ -54,7 +54,15 @@ TORCH_BASES: Mapping[str, bool] = {
 """Classes that components derive from, where making an object is nothing but calling ``__init__``; whether their own
 one is without options."""
 
-TORCH_CLASSES = (*TORCH_BASES, "torch.Generator", "torch.Tensor", "torch.device", "torch.dtype", "torch.nn.Parameter")
+TORCH_CLASSES = (
+    *TORCH_BASES,
+    "torch.Generator",
+    "torch.Tensor",
+    "torch.amp.GradScaler",
+    "torch.device",
+    "torch.dtype",
+    "torch.nn.Parameter",
+)
 """Classes that signatures name; each is known by its last name."""
 
 CALLS = (FromRun, Nested, Path, float)

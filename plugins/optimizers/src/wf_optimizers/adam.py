@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from wf_optimizers.checks import require_decay, require_not_negative, require_params, require_positive
+from wf_optimizers.checks import made, require_decay, require_not_negative, require_params, require_positive
 
 
 def adam(
@@ -15,6 +15,8 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     amsgrad: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
 ) -> torch.optim.Adam:
     """Adam (`torch.optim.Adam`). Kingma and Ba 2015.
 
@@ -25,12 +27,15 @@ def adam(
         eps: Added to the denominator.
         weight_decay: L2 penalty, added to the gradient.
         amsgrad: Divide by the largest running average so far (Reddi, Kale and Kumar 2018).
+        foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
+        fused: Update in one kernel, which rounds in other places: the last bits differ from those of the others.
 
     Raises:
-        UsageError: For a value out of range.
+        UsageError: For a value out of range, or `foreach` or `fused` where torch cannot.
     """
     _check("adam", params, lr, betas, eps, weight_decay)
-    return torch.optim.Adam(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+    options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+    return made("adam", torch.optim.Adam, params, foreach=foreach, fused=fused, **options)
 
 
 def adamw(
@@ -40,6 +45,8 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
     amsgrad: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
 ) -> torch.optim.AdamW:
     """Adam with decoupled weight decay (`torch.optim.AdamW`). Loshchilov and Hutter 2019.
 
@@ -50,12 +57,15 @@ def adamw(
         eps: Added to the denominator.
         weight_decay: Every step takes `lr * weight_decay` of each parameter away.
         amsgrad: Divide by the largest running average so far (Reddi, Kale and Kumar 2018).
+        foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
+        fused: Update in one kernel, which rounds in other places: the last bits differ from those of the others.
 
     Raises:
-        UsageError: For a value out of range.
+        UsageError: For a value out of range, or `foreach` or `fused` where torch cannot.
     """
     _check("adamw", params, lr, betas, eps, weight_decay)
-    return torch.optim.AdamW(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+    options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+    return made("adamw", torch.optim.AdamW, params, foreach=foreach, fused=fused, **options)
 
 
 def _check(

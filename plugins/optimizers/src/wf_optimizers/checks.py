@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -41,3 +43,18 @@ def require_params(component: str, params: list[nn.Parameter]) -> None:
     """Refuse a model without trainable parameters."""
     if not params:
         raise UsageError(f"{component}: the model and the loss have no trainable parameters, so nothing can be trained")
+
+
+Optimizer = TypeVar("Optimizer")
+
+
+def made(component: str, make: Callable[..., Optimizer], params: list[nn.Parameter], **options: Any) -> Optimizer:
+    """An optimizer of torch.
+
+    Raises:
+        UsageError: When it cannot update these parameters in the way that the options ask for.
+    """
+    try:
+        return make(params, **options)
+    except RuntimeError as error:
+        raise UsageError(f"{component}: {error}\n  leave out --optimizer.fused and --optimizer.foreach") from error

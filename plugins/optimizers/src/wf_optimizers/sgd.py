@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from wf.errors import UsageError
-from wf_optimizers.checks import require, require_decay, require_not_negative, require_params, require_positive
+from wf_optimizers.checks import made, require, require_decay, require_not_negative, require_params, require_positive
 
 
 def sgd(
@@ -16,6 +16,8 @@ def sgd(
     dampening: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
 ) -> torch.optim.SGD:
     """Stochastic gradient descent (`torch.optim.SGD`), with momentum if wanted.
 
@@ -26,9 +28,12 @@ def sgd(
         dampening: Share of the gradient that is left out of the momentum.
         weight_decay: L2 penalty, added to the gradient.
         nesterov: Take the gradient where the momentum leads; needs momentum, and no dampening.
+        foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
+        fused: Update in one kernel, which rounds in other places: the last bits differ from those of the others.
 
     Raises:
-        UsageError: For a value out of range, or `nesterov` without momentum or with dampening.
+        UsageError: For a value out of range, `nesterov` without momentum or with dampening, or `foreach` or
+            `fused` where torch cannot.
     """
     require_params("sgd", params)
     require_positive("sgd", lr=lr)
@@ -40,6 +45,5 @@ def sgd(
             f"sgd: nesterov needs momentum greater than 0 and dampening 0; "
             f"momentum is {momentum}, dampening is {dampening}\n  set momentum, for example to 0.9"
         )
-    return torch.optim.SGD(
-        params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov
-    )
+    options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+    return made("sgd", torch.optim.SGD, params, nesterov=nesterov, foreach=foreach, fused=fused, **options)

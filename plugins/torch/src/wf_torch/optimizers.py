@@ -20,8 +20,8 @@ _PARAMS = option("params", list[nn.Parameter])
 _HELP = {
     "params": "The parameters to train.",
     "lr": "Learning rate.",
-    "foreach": "Update many parameters at once; when not given, where torch thinks it faster.",
-    "fused": "Update in one kernel.",
+    "foreach": "Update many parameters at once, by the same operations; when not given, torch does so on accelerators.",
+    "fused": "Update in one kernel, which rounds in other places: the last bits differ.",
     "maximize": "Go uphill.",
     "betas": "Decay rates of the running averages of the gradient and of its square.",
 }

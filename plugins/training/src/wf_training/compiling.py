@@ -6,15 +6,12 @@ import os
 import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
-
-Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-"""The modes of `torch.compile`."""
 
 
 class _Compiled(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from wf.errors import UsageError, unknown
 from wf.protocols import Strategy
 from wf.runtime import Batch
 from wf.traits import OptimizerTraits
-from wf_training.compiling import Mode, compiled
+from wf_training.compiling import compiled
 from wf_training.freezing import freeze as frozen_parts
 from wf_training.gradients import Gradients
 from wf_training.steps import UPDATES, gradient_clearer, plain, scaled
@@ -67,7 +67,7 @@ class SupervisedTrainer:
         accumulate: Annotated[int, FromRun("accumulate")] = 1,
         batch_size: Annotated[int | None, FromRun("batch_size")] = None,
         scaler: Annotated[torch.amp.GradScaler | None, FromRun("scaler")] = None,
-        compile: bool | Mode = False,
+        compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
         self.model: nn.Module = compiled(model, compile) if compile else model
         self.loss, self.optimizer, self.strategy = loss, optimizer, strategy
