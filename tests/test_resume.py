@@ -65,7 +65,7 @@ RUNS: dict[str, tuple[Any, ...]] = {
     ),
     "segmentation": (
         *("--dataset", "shapes", "--dataset.num_samples", 74, "--dataset.image_size", 8, "--batch-size", 4),
-        *("--epochs", 3, "--model.channels", "[4, 8]"),
+        *("--epochs", 3, "--model.channels", "[4, 8]", "--trainer.channels_last", "true"),
     ),
     "multilabel": ("--dataset", "digits-multilabel", "--batch-size", 100, "--epochs", 3),
     "text": ("--dataset", "authors", "--batch-size", 114, "--epochs", 3, "--model.hidden_size", 16),

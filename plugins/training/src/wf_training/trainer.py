@@ -17,6 +17,7 @@ from wf.traits import OptimizerTraits
 from wf_training.compiling import compiled
 from wf_training.freezing import freeze as frozen_parts
 from wf_training.gradients import Gradients
+from wf_training.layout import lay_out
 from wf_training.steps import UPDATES, gradient_clearer, plain, scaled
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class SupervisedTrainer:
         scaler: Scales the loss where gradients are computed in fp16.
         compile: Compile the forward for training, by `torch.compile`, or in the mode of it that this names. The first
             steps take long. Kernels are fused, so the last bits are others. Evaluations are not compiled.
+        channels_last: Keep images, and weights of four dimensions, in the memory format `torch.channels_last`, which
+            convolutions are faster in on many devices. They add in another order then, so the last bits are others.
+        input_shape: The shape of a sample.
 
     Raises:
         UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
@@ -67,11 +71,19 @@ class SupervisedTrainer:
         accumulate: Annotated[int, FromRun("accumulate")] = 1,
         batch_size: Annotated[int | None, FromRun("batch_size")] = None,
         scaler: Annotated[torch.amp.GradScaler | None, FromRun("scaler")] = None,
+        channels_last: bool = False,
+        input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
         compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
         self.model: nn.Module = compiled(model, compile) if compile else model
         self.loss, self.optimizer, self.strategy = loss, optimizer, strategy
-        self._frozen = self.prepare_model(model if strategy is None else strategy.bare(model), freeze)
+        if channels_last and input_shape is not None and len(input_shape) != 3:
+            raise UsageError(
+                f"--trainer.channels_last is for images [C, H, W], and a sample's shape is {list(input_shape)}\n"
+                "  leave it out"
+            )
+        bare = model if strategy is None else strategy.bare(model)
+        self._frozen = self.prepare_model(bare, freeze, channels_last)
         self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
         self._interval = scheduler_interval
         self._monitor: str = getattr(scheduler, "monitor", monitor)
@@ -90,8 +102,13 @@ class SupervisedTrainer:
         self._clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod
-    def prepare_model(model: nn.Module, freeze: str | list[str] | None) -> list[nn.Module]:
-        """Freeze parts of the model; gives those that stay in evaluation mode. See `wf.protocols.Trainer`."""
+    def prepare_model(model: nn.Module, freeze: str | list[str] | None, channels_last: bool) -> list[nn.Module]:
+        """Freeze parts of the model and lay it out; gives those that stay in evaluation mode.
+
+        See `wf.protocols.Trainer`.
+        """
+        if channels_last:
+            lay_out(model)
         return frozen_parts(model, freeze)
 
     def train_step(self, batch: Batch) -> Tensor:
