@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,11 +188,34 @@ def test_a_hook_that_was_added_begins_anew_where_that_is_allowed(wf: Any, run: P
     assert ("state", "not in the checkpoint", "hook/EarlyStopping") in found
 
 
-def test_lines_that_are_gone_from_the_records_are_noticed(wf: Any, run: Path) -> None:
-    edit(run / "metrics.jsonl", lambda _: "")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:30], "30 of "),
+        (lambda text: text.replace('"loss": ', '"loss": 1', 1), "lines of it were changed"),
+    ],
+)
+def test_records_that_are_not_those_of_the_checkpoint_are_noticed(
+    wf: Any, run: Path, change: Callable[[str], str], words: str
+) -> None:
+    edit(run / "metrics.jsonl", change)
+    before = {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
     refused = wf("resume", "begun", "--epochs", 2)
     assert refused.code == 2
-    assert "(hook/Recorder): bytes" in refused.stderr
+    assert "metrics.jsonl is not what it was at step 5: " + words in refused.stderr
+    assert {file: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
+    allowed = wf("resume", "begun", "--epochs", 2, "--quiet", "--allow-drift", "state")
+    assert allowed.code == 0, allowed.stderr
+    assert "Recorder.sha256" in str(manifest(run)["drift"])
+
+
+def test_a_finished_run_whose_checkpoints_are_gone_is_not_trained_over(wf: Any, run: Path) -> None:
+    records = (run / "metrics.jsonl").read_bytes()
+    shutil.rmtree(run / "checkpoints")
+    refused = wf("resume", "begun", "--epochs", 2)
+    assert refused.code == 4
+    assert "its checkpoints are gone\n  train anew: wf run " in refused.stderr
+    assert (run / "metrics.jsonl").read_bytes() == records
 
 
 @pytest.mark.parametrize(

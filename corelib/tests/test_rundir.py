@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -199,7 +200,8 @@ def test_a_run_that_goes_on_loses_no_record(tmp_path_factory: pytest.TempPathFac
                 assert size == (folder / "metrics.jsonl").stat().st_size
                 assert [one["step"] for one in lines(folder)] == list(range(step + 1))
     record(recorder, len(faults))
-    assert recorder.state_dict()["bytes"] == (folder / "metrics.jsonl").stat().st_size
+    content = (folder / "metrics.jsonl").read_bytes()
+    assert recorder.state_dict() == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     recorder.close()
     for name in ("metrics.jsonl", "timings.jsonl"):
         assert [one["step"] for one in lines(folder, name)] == list(range(len(faults) + 1))
@@ -234,6 +236,7 @@ def test_a_resumed_run_has_the_records_of_its_checkpoint_and_then_its_own(
     second = Recorder(folder)
     second.load_state_dict(state)
     assert [one["step"] for one in second.records] == list(range(before))
+    assert second.state_dict() == state
     record(second, 100)
     second.close()
     assert [one["step"] for one in lines(folder)] == [*range(before), 100]
@@ -274,5 +277,5 @@ def test_finite_values_are_json(value: Any) -> None:
 
 def test_a_process_that_writes_no_records_gives_back_the_state_that_it_got() -> None:
     recorder = Recorder(None)
-    recorder.load_state_dict({"bytes": 120})
-    assert recorder.state_dict() == {"bytes": 120}
+    recorder.load_state_dict({"bytes": 120, "sha256": "abc"})
+    assert recorder.state_dict() == {"bytes": 120, "sha256": "abc"}

@@ -147,8 +147,8 @@ class Recorder(Hook):
         self._metrics = None if directory is None else _Lines(directory / "metrics.jsonl", durable=True)
         self._timings = None if directory is None else _Lines(directory / "timings.jsonl", durable=False)
         self._started = time.perf_counter()
-        self._bytes_elsewhere = 0
-        """The length of the file of another process, where this one writes none."""
+        self._elsewhere: Mapping[str, Any] = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+        """The state of the file of another process, where this one writes none."""
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
         """Write a train record."""
@@ -159,16 +159,16 @@ class Recorder(Hook):
         self._write(run, {"event": "eval", "split": split}, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """The length of ``metrics.jsonl``, which is on disk when this returns.
+        """The length and checksum of ``metrics.jsonl``, which is on disk when this returns.
 
         Raises:
             SaveError: When it is not.
         """
-        return {"bytes": self._bytes_elsewhere if self._metrics is None else self._metrics.sync()}
+        return dict(self._elsewhere) if self._metrics is None else self._metrics.sync()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
-        self._bytes_elsewhere = state["bytes"]
+        self._elsewhere = state
         if self._metrics is not None:
             self._metrics.cut(state["bytes"])
             self.records = list(read_records(self._metrics.path))
@@ -208,6 +208,7 @@ class _Lines:
         self.path, self._durable = path, durable
         self._stream: FileIO = path.open("ab", buffering=0)
         self._size, self._lines = 0, bytearray()  # where what is on the disk ends, and what follows
+        self._digest = hashlib.sha256()  # of what is on the disk
         self._is_whole = False  # whether all of that is in the file, and nothing else
         self.cut(path.read_bytes().rfind(b"\n") + 1)
 
@@ -222,25 +223,29 @@ class _Lines:
         if not self._durable:
             self._settle()
 
-    def sync(self) -> int:
-        """The length of the file, all of it on the disk."""
+    def sync(self) -> dict[str, Any]:
+        """The length and checksum of the file, all of it on the disk."""
         with self._told() as was_whole:
             if not was_whole:
                 self._write_again()
             files.sync(self._stream.fileno())
         self._settle()
-        return self._size
+        return {"bytes": self._size, "sha256": self._digest.hexdigest()}
 
     def cut(self, size: int) -> None:
         """Leave the first `size` bytes; a shorter file would be filled with zeros, and stays as it is."""
         self._size, self._lines = min(size, self._stream.seek(0, os.SEEK_END)), bytearray()
         with self._told():
             files.truncate(self._stream, self._size)
+        if self._durable:
+            self._digest = hashlib.sha256(self.path.read_bytes()[: self._size])
 
     def close(self) -> None:
         self._stream.close()
 
     def _settle(self) -> None:
+        if self._durable:
+            self._digest.update(self._lines)
         self._size, self._lines = self._size + len(self._lines), bytearray()
 
     def _write_again(self) -> None:

@@ -41,7 +41,7 @@ from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
-from wf.runtime.restoring import check_restored, check_savable
+from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.save_failures import SaveFailures
 
 _LOG = logging.getLogger("wf")
@@ -342,7 +342,8 @@ class Experiment:
 
         Raises:
             UsageError: When the run was made under other conditions, or is to become longer or shorter and its
-                optimizer or scheduler follows its length.
+                optimizer or scheduler follows its length, or its records are not those of the checkpoint.
+            DataError: When the run is done and its checkpoints are gone.
         """
         assert self.run_dir is not None
         assert self.loop.checkpointer is not None
@@ -360,10 +361,17 @@ class Experiment:
         if unknown := drift.unknown_in(manifest):
             _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
         try:
-            return self.loop.checkpointer.load("latest")
+            state = self.loop.checkpointer.load("latest")
         except NothingSavedError as error:
+            if manifest.get("status") == "done":
+                raise DataError(
+                    f"there is nothing to go on from: run {self.run_dir} is done, and its checkpoints are gone"
+                    f"\n  train anew: wf run {self.run_dir / 'run.toml'} --name NAME"
+                ) from error
             _LOG.warning("%s; it begins anew", error)
             return None
+        check_records(self.run_dir / "metrics.jsonl", state, allow_drift)
+        return state
 
     def _follow_length(self) -> list[str]:
         """The parts that are laid out for the length of the run, in words."""
@@ -418,7 +426,7 @@ class Experiment:
                 if state is not None:
                     self._put_back(state, directory, allow_drift)
                 elif resume:
-                    self._recorder.load_state_dict({"bytes": 0})
+                    self._recorder.load_state_dict(Recorder(None).state_dict())
                 self.loop.run(self.data, self._until())
             self._raise_signal(received)
         except BaseException as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from wf import drift
@@ -11,6 +13,7 @@ from wf.blame import FAILURES, blame
 from wf.errors import UsageError
 from wf.loop import Loop
 from wf.protocols import Stateful
+from wf.rundir import Recorder
 from wf.runtime import codec
 from wf.runtime.differences import Difference, differences
 
@@ -57,6 +60,32 @@ def _state_of(loop: Loop, name: str, part: Stateful) -> dict[str, Any]:
     except FAILURES as error:
         blame(error, f"{loop.part_name(name)}, at state_dict")
         raise
+
+
+def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str] = ()) -> None:
+    """Refuse records that are not those which led to a checkpoint, before anything is changed.
+
+    Args:
+        file: ``metrics.jsonl``.
+        state: What was loaded.
+        allowed: Names for `wf.drift`; ``state`` lets a run go on with the records as they are.
+
+    Raises:
+        UsageError: When lines that the checkpoint counts on are gone or others.
+    """
+    hooks = [part for name, part in state["parts"].items() if name.startswith(f"hook/{Recorder.__name__}") and part]
+    saved = next((part for part in hooks if "bytes" in part), None)
+    if saved is None or drift.is_allowed("state", allowed):
+        return
+    data, num_bytes = file.read_bytes() if file.exists() else b"", saved["bytes"]
+    digest = hashlib.sha256(data[:num_bytes]).hexdigest()
+    if len(data) >= num_bytes and saved.get("sha256", digest) == digest:  # checkpoints of older versions have none
+        return
+    wrong = f"{len(data):,} of {num_bytes:,} bytes are there" if len(data) < num_bytes else "lines of it were changed"
+    raise UsageError(
+        f"{file} is not what it was at step {state['progress']['step']:,}: {wrong}\n"
+        "  put it back as it was, or go on with what it is, which the manifest will say: --allow-drift state"
+    )
 
 
 def check_restored(loop: Loop, state: Mapping[str, Any], allowed: Collection[str] = ()) -> list[drift.Drift]:
