@@ -160,6 +160,9 @@ def finish(machine: Machine, wanted: Mapping[str, Any]) -> bool:
         refused = machine.resume()
         assert refused.code == 4, refused.stderr
         assert "Traceback" not in refused.stderr
+        begun = machine.run(SHORT)
+        assert begun.code == 0, begun.stderr
+        assert end_of(machine) == wanted
         return False
     if manifest(machine.place)["status"] != "done":
         resumed = machine.resume()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,9 +220,17 @@ def test_damaged_run(
     assert (finished / "manifest.json").read_bytes() == before
 
 
-def test_cross_validation_is_not_one_run(wf: Any, refused: Refused) -> None:
+def test_cross_validation_is_not_one_run(wf: Any, refused: Refused, folder: Path) -> None:
     assert wf("run", "--folds", 2, "--epochs", 1, "--quiet", "--name", "both").code == 0
     refused("evaluate both", 2, "both is a cross-validation of 2 runs", "both/fold-1")
+    shutil.rmtree(folder / "runs" / "both" / "fold-2")  # as where the first was killed
+    refused("resume both", 2, "not trained yet: fold 2", "fold-1/run.toml --fold 2/2 --run-dir runs/both/fold-2")
+
+
+def test_comparison_is_not_one_run(refused: Refused, folder: Path) -> None:
+    (folder / "runs" / "two").mkdir(parents=True)
+    (folder / "runs" / "two" / "manifest.json").write_text('{"kind": "comparison"}')
+    refused("resume two", 2, "two is a comparison", "wf compare --resume runs/two")
 
 
 def test_plugin_that_the_line_names_must_load(refused: Refused) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,25 @@ def test_create_and_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_existing_one_is_refused(tmp_path: Path) -> None:
-    RunDirectory.create(tmp_path / "a")
+    RunDirectory.create(tmp_path / "a").update_manifest()
     with pytest.raises(UsageError, match=r"exists already\n  continue that run: wf resume .*/a "):
+        RunDirectory.create(tmp_path / "a")
+
+
+@pytest.mark.parametrize("left", [(), (".lock",), (".lock", "run.toml", ".manifest.json.tmp")])
+def test_what_died_before_its_run_began_is_no_run(tmp_path: Path, left: Sequence[str]) -> None:
+    (tmp_path / "a").mkdir()
+    for name in left:
+        (tmp_path / "a" / name).touch()
+    assert RunDirectory.create(tmp_path / "a").path == tmp_path / "a"
+
+
+@pytest.mark.parametrize("mine", [("run.toml",), (".lock", "notes.txt"), (".lock", "run.toml", "checkpoints")])
+def test_a_directory_with_something_else_is_left_alone(tmp_path: Path, mine: Sequence[str]) -> None:
+    (tmp_path / "a").mkdir()
+    for name in mine:
+        (tmp_path / "a" / name).touch()
+    with pytest.raises(UsageError, match=r"exists already\n  there is no run in it, choose another --name"):
         RunDirectory.create(tmp_path / "a")
 
 
@@ -76,6 +94,17 @@ def test_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         RunDirectory.create(Path(f"runs/x{number}")).update_manifest()
     with pytest.raises(DataError, match=r"in runs: x3, x4, x5, x6, x7, ... \(9 in all\)"):
         RunDirectory.open("nothing")
+
+
+def test_one_that_lost_its_manifest_and_one_that_is_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "a" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    (tmp_path / "a" / "run.toml").touch()
+    with pytest.raises(DataError, match=r"a has no manifest.json: .*\n  train anew: wf run .*a/run.toml --name NAME"):
+        RunDirectory.open(tmp_path / "a")
+    for name in ("manifest.json", "state.json"):
+        (tmp_path / "a" / "checkpoints" / "step-00000001" / name).touch()
+    with pytest.raises(DataError, match=r"step-00000001 is a checkpoint, not a run directory\n  say its run: .*/a$"):
+        RunDirectory.open(tmp_path / "a" / "checkpoints" / "step-00000001")
 
 
 # Manifest

@@ -29,15 +29,29 @@ def open_directory(place: str) -> RunDirectory:
     """The run directory that the user means.
 
     Raises:
-        UsageError: When it is that of a cross-validation, which has one run a fold.
+        UsageError: When it is that of several runs, with what can be said instead.
     """
     directory = RunDirectory.open(place)
-    folds = sorted(directory.path.glob("fold-*/run.toml"))
-    if folds and not directory.run_file.exists():
-        raise UsageError(
-            f"{directory.path} is a cross-validation of {len(folds)} runs\n  choose one: {folds[0].parent} ..."
-        )
+    if not directory.run_file.exists():
+        _refuse_several(directory)
     return directory
+
+
+def _refuse_several(directory: RunDirectory) -> None:
+    path, manifest = directory.path, directory.manifest
+    if manifest.get("kind") == "comparison":
+        raise UsageError(f"{path} is a comparison\n  go on with it: wf compare --resume {path}")
+    folds = manifest.get("folds")
+    if folds is None:
+        return
+    number = len(folds) if isinstance(folds, list) else folds
+    lines = [f"{path} is a cross-validation of {number} runs", f"choose one: {path / 'fold-1'} ..."]
+    missing = [fold for fold in range(1, number + 1) if not (path / f"fold-{fold}" / "manifest.json").exists()]
+    if missing and len(missing) < number:
+        begin = f"wf run {path / 'fold-1' / 'run.toml'} --fold {missing[0]}/{number}"
+        lines.append(f"not trained yet: fold {', '.join(map(str, missing))}")
+        lines.append(f"train the first of them: {begin} --run-dir {path / f'fold-{missing[0]}'}")
+    raise UsageError("\n  ".join(lines))
 
 
 def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from wf import files
 from wf.errors import DataError, SaveError, UsageError, closest
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wf.loop import Loop
 
 LATEST = "latest"
+_BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
+"""What may be in a run directory before its manifest; without the lock it may be the user's own."""
 
 
 class RunDirectory:
@@ -39,8 +41,10 @@ class RunDirectory:
     def create(cls, path: Path) -> RunDirectory:
         """Make a new run directory and point ``latest`` beside it to it.
 
+        One that is empty, or in which a process died before its run began, is taken as it is.
+
         Raises:
-            UsageError: When it exists, or is called ``latest``.
+            UsageError: When it exists otherwise, or is called ``latest``.
             DataError: When it cannot be written.
         """
         if path.name == LATEST:
@@ -49,7 +53,7 @@ class RunDirectory:
             files.make_directory(path)
             files.sync_directory(path.parent)
         except FileExistsError:
-            refuse_taken(path)
+            refuse_taken(path)  # or it is free
         except OSError as error:
             raise DataError(
                 f"cannot make run directory {path}: {error.strerror}\n  choose another --run-dir"
@@ -62,12 +66,20 @@ class RunDirectory:
         """An existing run directory: a path, or a name below ``runs/`` (``latest`` is the newest).
 
         Raises:
-            DataError: When there is none, with the closest ones.
+            DataError: When there is none, with the closest ones; when it is a checkpoint, or has no manifest.
         """
         path = Path(place)
         for candidate in (path, Path("runs") / path):
+            if _is_checkpoint(candidate):
+                run = candidate.resolve().parent.parent
+                raise DataError(f"{candidate} is a checkpoint, not a run directory\n  say its run: {run}")
             if (candidate / "manifest.json").is_file():
                 return cls(candidate.resolve() if candidate.name == LATEST else candidate)
+            if (candidate / "run.toml").is_file():
+                raise DataError(
+                    f"{candidate} has no manifest.json: its run ended before it began, or the file was lost"
+                    f"\n  train anew: wf run {candidate / 'run.toml'} --name NAME"
+                )
         folder = path.parent if path.parent != Path() else Path("runs")
         found = {entry.parent.name for entry in folder.glob("*/manifest.json")} if folder.is_dir() else set()
         known = sorted(found - {LATEST})
@@ -268,16 +280,22 @@ def is_run(path: Path) -> bool:
     return sum((path / name).is_file() for name in ("run.toml", "manifest.json", "metrics.jsonl")) > 1
 
 
-def refuse_taken(path: Path) -> NoReturn:
-    """Refuse a place for a new run where something is.
+def refuse_taken(path: Path) -> None:
+    """Refuse a place for a new run where something is, but for what a process left that died before its run began.
 
     Raises:
         UsageError: With the process that is at work there, if one is.
     """
     refuse_held(path)
-    raise UsageError(
-        f"run directory {path} exists already\n  continue that run: wf resume {path}   or choose another --name"
-    )
+    names = {file.name for file in path.iterdir()} if path.is_dir() else {path.name}
+    if not names or (LOCK in names and names <= _BEFORE_A_RUN):
+        return
+    way = f"continue that run: wf resume {path}   or " if "manifest.json" in names else "there is no run in it, "
+    raise UsageError(f"run directory {path} exists already\n  {way}choose another --name")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.resolve().parent.name == "checkpoints" and (path / "state.json").is_file()
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
