@@ -84,6 +84,15 @@ def test_what_does_not_fit_is_named_and_leaves_nothing(wf: Any, tmp_path: Path, 
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["first", "latest"]
 
 
+def test_weights_that_are_not_finite_are_named(wf: Any, tmp_path: Path, first: dict[str, torch.Tensor]) -> None:
+    name = list(first)[-1]
+    torch.save(first | {name: first[name] / 0}, tmp_path / "w.pt")
+    refused = wf("run", *PLAN, "--init-from", "w.pt")
+    assert (refused.code, f"the weights from w.pt are not finite: {name}\n" in refused.stderr) == (2, True), (
+        refused.stderr
+    )
+
+
 def test_a_pickle_that_is_more_than_tensors_is_not_carried_out(wf: Any, tmp_path: Path) -> None:
     for number, save in enumerate((torch.save, lambda value, file: file.write_bytes(pickle.dumps(value)))):
         save({"weight": Planted(tmp_path / "planted")}, tmp_path / f"w{number}.pt")
@@ -99,7 +108,9 @@ def test_a_pickle_that_is_more_than_tensors_is_not_carried_out(wf: Any, tmp_path
     [
         ({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, 2, "save what is under 'state_dict'"),
         ([torch.ones(1)], 2, "holds list, not a state_dict"),
+        ({"1.weight": torch.ones(3, 4).to_sparse()}, 2, "'1.weight' is a tensor of the kind torch.sparse_coo"),
         (b"no such thing", 2, "or is damaged"),
+        (b"", 4, "'w.pt' is empty"),
         (None, 4, "there is no file 'w.pt'"),
     ],
 )
@@ -110,6 +121,7 @@ def test_a_file_that_is_no_state_dict(wf: Any, tmp_path: Path, content: Any, cod
         torch.save(content, tmp_path / "w.pt")
     refused = wf("run", *PLAN, "--init-from", "w.pt")
     assert (refused.code, words in refused.stderr) == (code, True), refused.stderr
+    assert "Warning" not in refused.stderr
 
 
 def test_other_places(wf: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> No
     """Put weights into a model, every one of them.
 
     Raises:
-        UsageError: Naming what is missing, what is too much and whose shape differs; the model is then as it was.
+        UsageError: Naming what is missing, what is too much, whose shape differs and what is not finite; the model is
+            then as it was.
     """
     wanted = model.state_dict()
     missing = [f"missing: {_told(name, wanted[name])}" for name in wanted if name not in weights]
@@ -65,10 +67,15 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> No
     if missing or unexpected or different:
         lines = [line for lines in (missing, unexpected, different) for line in _first(lines)]
         raise UsageError("\n  ".join([f"the weights from {source} do not fit the model", *lines]))
+    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]  # a buffer may be a mask of -inf
+    if broken := [name for name in parameters if name in weights and not _is_finite(weights[name])]:
+        raise UsageError(f"the weights from {source} are not finite: {', '.join(_first(broken))}")
     model.load_state_dict(dict(weights))
 
 
 def _read_file(file: Path) -> Any:
+    if file.suffix in FORMATS and not file.stat().st_size:
+        raise DataError(f"'{file}' is empty")
     if file.suffix not in FORMATS:
         raise UsageError(f"'{file}': the ending says the format of the weights\n  available: {', '.join(FORMATS)}")
     try:
@@ -76,7 +83,9 @@ def _read_file(file: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of what is refused below in clear words
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"'{file}' holds more than tensors, or is damaged; what a pickle says is not carried out\n"
@@ -95,6 +104,10 @@ def _checked(weights: Any, source: str) -> Weights:
         inside = [name for name in other if isinstance(weights[name], Mapping)]
         hint = f"\n  save what is under {inside[0]!r} in a file of its own" if inside else ""
         raise UsageError(f"'{source}' is no plain state_dict: {other[0]!r} is {type(weights[other[0]]).__name__}{hint}")
+    for name, tensor in weights.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
+            raise UsageError(f"'{source}' is no plain state_dict: {name!r} is a tensor of the kind {kind}")
     return {str(name): value for name, value in weights.items()}
 
 
@@ -102,6 +115,11 @@ def _fits(given: Tensor, wanted: Tensor) -> bool:
     """Floating-point numbers may be of another precision, they are converted."""
     kind = given.dtype == wanted.dtype or (given.is_floating_point() and wanted.is_floating_point())
     return kind and given.shape == wanted.shape
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # float8 cannot be asked
+    return bool(torch.isfinite(wide).all())
 
 
 def _told(name: str, tensor: Tensor) -> str:
