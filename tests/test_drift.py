@@ -236,6 +236,43 @@ def test_state_that_cannot_be_saved_is_refused_before_the_first_step(
     assert wf("run", "--epochs", 1, "--hook", f"+hooks.py:{hook}", "--dry-run").code == 0
 
 
+OPTIMIZERS = """
+import torch
+
+
+class Refusing(torch.optim.SGD):
+    def __init__(self, params, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+
+    def load_state_dict(self, state):
+        raise NotImplementedError("one day")
+
+
+class Doubling(Refusing):
+    def load_state_dict(self, state):
+        self.param_groups[0]["lr"] *= 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        ("Refusing", "(optimizer) cannot be put back, so the run could not go on\n  NotImplementedError: one day"),
+        ("Doubling", "(optimizer): param_groups.0.lr: 0.1, now 0.2"),
+    ],
+)
+def test_an_optimizer_that_does_not_take_its_state_back_is_refused_before_the_first_step(
+    wf: Any, run: Path, tmp_path: Path, optimizer: str, words: str
+) -> None:
+    (tmp_path / "optimizers.py").write_text(OPTIMIZERS)
+    line = ("run", "--epochs", 1, "--optimizer", f"optimizers.py:{optimizer}", "--name", "new")
+    refused = wf(*line)
+    assert refused.code == 2, refused.stderr
+    assert words in refused.stderr
+    assert not (tmp_path / "runs" / "new").exists()
+    assert wf(*line, "--dry-run").code == 0
+
+
 def test_own_code_that_is_gone_is_the_copy(wf: Any, run: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").unlink()
     assert wf("resume", "begun", "--epochs", 2, "--quiet").code == 0

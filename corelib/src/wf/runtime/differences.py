@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ABSENT = "not there"
+"""How a difference says that a state has no such value."""
 _NOTHING = object()
 _SHOWN = 40
 """Characters of a value in words."""
@@ -98,7 +100,7 @@ def _apart(before: Tensor, after: Tensor) -> str:
 
 def _word(value: Any) -> str:
     if value is _NOTHING:
-        return "not there"
+        return ABSENT
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     text = repr(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
@@ -12,21 +13,25 @@ from wf import drift
 from wf.blame import FAILURES, blame
 from wf.errors import UsageError
 from wf.loop import Loop
+from wf.modules import describe
 from wf.protocols import Stateful
 from wf.rundir import Recorder
 from wf.runtime import codec
-from wf.runtime.differences import Difference, differences
+from wf.runtime.differences import ABSENT, Difference, differences
 
 SHOWN = 5
 """How many values of a part a message names."""
 HEAVY = ("model", "loss", "optimizer", "modes")
 """Parts of torch's own protocol that hold most of a state; they are asked for it once."""
+TRIED = ("optimizer", "scheduler")
+"""Parts that are tried with their own state before step 1: it is small then, and nothing else of theirs has begun."""
 
 
 def check_savable(loop: Loop, may_fail: Sequence[Any] = ()) -> None:
     """Refuse, before step 1, a run whose state cannot be saved, or is another one each time it is asked for.
 
-    Encoding copies no tensor. Nothing is put back here: a part may take that for the sign that a run goes on.
+    Encoding copies no tensor. The states of optimizer and scheduler are put back into them and must come out again; of
+    other parts none is: one may take that for the sign that a run goes on.
 
     Args:
         loop: Ready to run.
@@ -49,9 +54,25 @@ def _check_part(loop: Loop, name: str, part: Stateful) -> None:
         codec.encode(state)
     except codec.CodecError as error:
         raise UsageError(f"the state of {_name(loop, name)} cannot be saved\n  {error}") from error
+    if name in TRIED:
+        _try_to_load(loop, name, part, copy.deepcopy(state))
     if name not in HEAVY and (found := list(islice(differences(state, _state_of(loop, name, part)), SHOWN))):
         words = [f"{_name(loop, name)}: {one}" for one in found]
         raise UsageError("\n  ".join(["the state of this run is another one each time it is asked for", *words]))
+
+
+def _try_to_load(loop: Loop, name: str, part: Stateful, state: dict[str, Any]) -> None:
+    """Refuse a part that does not take its own state back; one may add to it, such as empty slots."""
+    try:
+        part.load_state_dict(copy.copy(state))  # some take out of it what they load
+    except FAILURES as error:
+        raise UsageError(
+            f"the state of {_name(loop, name)} cannot be put back, so the run could not go on\n  {describe(error)}"
+        ) from error
+    found = [one for one in differences(state, _state_of(loop, name, part)) if one.before != ABSENT]
+    if found:
+        words = "\n  ".join(f"{_name(loop, name)}: {one}" for one in found[:SHOWN])
+        raise UsageError(f"a state does not come back as it was saved, so the run could not go on\n  {words}")
 
 
 def _state_of(loop: Loop, name: str, part: Stateful) -> dict[str, Any]:
