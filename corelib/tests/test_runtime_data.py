@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, TensorSamples, sample_uniform, stream
-from wf.runtime.data import class_index, fold_parts, iter_indices, parse_split, split_dataset, stratified_parts
+from wf.runtime.data import class_index, fold_parts, parse_split, split_dataset, stratified_parts
 
 
 def dataset(classes: list[int], **given: Any) -> Dataset:
@@ -91,13 +91,6 @@ def test_class_index_sorts_numbers_as_numbers() -> None:
     indices, names = class_index([10, 9, 10])
     assert (indices.tolist(), names) == ([1, 0, 1], ["9", "10"])
     assert class_index(["b", "a"])[1] == ["a", "b"]
-
-
-@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 10))
-def test_batches_from_any_position(num_samples: int, batch_size: int, start: int) -> None:
-    everything = list(iter_indices(num_samples, batch_size, 0))
-    assert [index for begin, end in everything for index in range(begin, end)] == list(range(num_samples))
-    assert list(iter_indices(num_samples, batch_size, start)) == everything[start:]
 
 
 def test_draws_are_uniform_and_a_function_of_the_sample_alone() -> None:

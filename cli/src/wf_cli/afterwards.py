@@ -63,6 +63,7 @@ def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, *
 @RUN
 @click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
 @click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
+@click.option("--serve-from", metavar="auto|...", help="Where batches come from; as before.")
 @click.option(
     "--allow-drift",
     metavar="NAME,...",
@@ -77,6 +78,7 @@ def resume(
     place: str,
     epochs: str | None,
     workers: str | None,
+    serve_from: str | None,
     allow_drift: str,
     quiet: bool,
     as_json: bool,
@@ -91,9 +93,9 @@ def resume(
     _refuse_done(directory, wanted)
     refuse_held(directory.path)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
-    changes = {} if wanted is None else {"epochs": wanted, "steps": None}
-    if workers is not None:
-        changes["workers"] = check_general("workers", workers)
+    changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
+    free = {"workers": workers, "serve_from": serve_from}
+    changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
     fit(_open(ctx, directory, None, quiet=quiet, **changes), as_json=as_json, resume=True, allow_drift=allowed)
 
 

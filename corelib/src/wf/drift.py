@@ -43,7 +43,7 @@ CONDITIONS: tuple[Condition, ...] = (
     ),
     Condition(
         name="run-file",
-        what="what `run.toml` says, but for length, workers, checkpoints and device",
+        what="what `run.toml` says, but for length, data path, checkpoints and device",
         means="another run, half of which would go by the old values: those of the optimizer come from the checkpoint",
         level="error",
         fix="undo the edit of run.toml",
@@ -156,7 +156,7 @@ CONDITIONS: tuple[Condition, ...] = (
 )
 """Every condition that is compared when a run goes on."""
 
-FREE = ("epochs", "steps", "workers", "device", "checkpoint_every", "plugins", "checkpointer")
+FREE = ("epochs", "steps", "workers", "serve_from", "device", "checkpoint_every", "plugins", "checkpointer")
 """What a run file may say anew: it changes no bit of what comes next, or a condition of its own says what it means."""
 
 

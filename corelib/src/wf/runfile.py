@@ -60,6 +60,12 @@ GENERAL: dict[str, Param] = {
         Param(name="device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps."),
         Param(name="workers", type=int, default=0, help="Processes that load samples which are not in memory."),
         Param(
+            name="serve_from",
+            type=str,
+            default="auto",
+            help="Where batches come from: auto, memory, device or loader (torch's DataLoader).",
+        ),
+        Param(
             name="eval_every",
             type=int | str,
             default="1epochs",
@@ -101,6 +107,7 @@ CHOICES = {
     "keep": ("last", "best"),
     "precision": ("fp32", "bf16", "fp16", "tf32"),
     "on_checkpoint_error": ("stop", "continue"),
+    "serve_from": ("auto", "memory", "device", "loader"),
 }
 """The values of general keys that have a fixed set of them."""
 ON_ERROR = ("stop", "disable")

@@ -220,11 +220,13 @@ class Assembly:
             shuffle=plan["shuffle"],
             device=self.strategy.device,
             workers=plan["workers"],
+            serve_from=plan["serve_from"],
             rank=self.strategy.rank,
             world_size=self.strategy.world_size,
             name=name,
             ignore_index=_ignore_index(plan.get("loss") or {}),
         )
+        self.messages.append(self.data.describe())
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
             if share and split not in self.data.splits:
                 self.messages.append(f"warning: too few samples for a {split} split")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -111,8 +111,14 @@ class Dataset:
 
 
 def as_float(inputs: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1], the arithmetic of torchvision's ToTensor; everything else as it is."""
-    return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs
+    """uint8 images as float32 in [0, 1], the arithmetic of torchvision's ToTensor; everything else as it is.
+
+    On CUDA, too: divided by a number of Python's, it would multiply by the reciprocal, which has other bits.
+    """
+    if inputs.dtype != torch.uint8:
+        return inputs
+    whole = 255 if inputs.device.type == "cpu" else torch.full((), 255.0, device=inputs.device)
+    return inputs.to(torch.float32).div_(whole)
 
 
 def as_default(tensor: Tensor) -> Tensor:
@@ -199,7 +205,7 @@ def fold_parts(
 def take(samples: Samples, indices: Tensor) -> Samples:
     """The samples at `indices`, in memory where they were in memory."""
     if isinstance(samples, TensorSamples):
-        return TensorSamples(samples.inputs[indices], samples.targets[indices])
+        return TensorSamples(samples.inputs.index_select(0, indices), samples.targets.index_select(0, indices))
     return torch.utils.data.Subset(samples, indices.tolist())  # type: ignore[arg-type]  # ours is a protocol
 
 
@@ -297,9 +303,3 @@ def _split_stream(
         samples={name: samples[name] for name in SPLITS if name in samples},
         indices={name: torch.arange(len(own)) for name, own in samples.items() if not isinstance(own, Stream)},
     )
-
-
-def iter_indices(num_samples: int, batch_size: int, start: int) -> Iterator[tuple[int, int]]:
-    """The bounds of each batch from batch `start` on; the last one may be short."""
-    for begin in range(start * batch_size, num_samples, batch_size):
-        yield begin, min(begin + batch_size, num_samples)

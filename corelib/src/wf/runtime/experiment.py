@@ -436,6 +436,7 @@ class Experiment:
             raise
         finally:
             self._recorder.close()
+            self.data.close()
         self._note_end(directory, "done", self.loop.stop_reason or f"{self._until_words()} done")
 
     @contextmanager
@@ -460,6 +461,7 @@ class Experiment:
         return {
             **conditions_of(self._parts),
             "samples": {split: self.data.num_samples(split) for split in self.data.splits},
+            "served_from": self.data.places,
             "code": [directory.keep_code(file) for file in own_files(self._parts)],
         }
 

@@ -50,6 +50,20 @@ def sample_uniform(
     return (_shift(mixed, 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)
 
 
+def sample_seeds(seed: int, epoch: int, sample_ids: Tensor) -> Tensor:
+    """A seed for each sample's own draws while it is read, a function of the arguments alone.
+
+    Args:
+        seed: The run's seed.
+        epoch: The epoch; -1 outside training.
+        sample_ids: int64 ``[N]``.
+
+    Returns:
+        int64 ``[N]``, from 0 on.
+    """
+    return _mix(sample_ids + _key(seed, "read", epoch)) & _MASK
+
+
 def _key(seed: int, name: str, *position: int) -> int:
     text = ":".join((str(seed), name, *(str(value) for value in position)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") & _MASK

@@ -1,12 +1,11 @@
 """Serving a run's splits in batches: slices of tensors where samples are in memory, torch's DataLoader elsewhere.
 
-A stream is read by the training process itself, in the order that it has.
+A stream is read by the training process itself, in the order that it has. On every way a batch has the same bits.
 """
 
 from __future__ import annotations
 
 import itertools
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,8 +14,11 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, unknown
-from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float, iter_indices
-from wf.runtime.random import sample_uniform, stream
+from wf.runtime.checks import check_tensors
+from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
+from wf.runtime.loading import Chunk, Loader
+from wf.runtime.places import Place, choose_places, delivered, describe_places
+from wf.runtime.random import sample_seeds, sample_uniform, stream
 from wf.runtime.streams import Stream, first, regrouped, taken
 
 
@@ -42,6 +44,10 @@ class Spec:
         return len(self.class_names) or (2 if self.targets == "binary" else None)
 
 
+_HELD = ("memory", "device")
+"""The places of tensors, which are served as slices."""
+
+
 class _Step(NamedTuple):
     """One of the run's transforms."""
 
@@ -63,7 +69,8 @@ class RunData:
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
         device: Where batches are put.
-        workers: Processes that load samples which are not in memory.
+        workers: Processes that load samples which are not in memory; as many again for evaluations.
+        serve_from: ``auto``, ``memory``, ``device`` or ``loader``, see `wf.runtime.places.choose_places`.
         rank: This process among those that share the work.
         world_size: Their number.
         name: The dataset's name, for messages.
@@ -82,6 +89,7 @@ class RunData:
         shuffle: bool = True,
         device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
         workers: int = 0,
+        serve_from: str = "auto",
         rank: int = 0,
         world_size: int = 1,
         name: str = "dataset",
@@ -102,6 +110,11 @@ class RunData:
         self._check_shares()
         self._fit_transforms()
         self._transform_ahead()
+        self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name)
+        """Where each split is served from."""
+        self._tensors = {split: self._held(split) for split, place in self.places.items() if place in _HELD}
+        pin = device.type == "cuda"
+        self._train_loader, self._loader = (Loader(self._samples, workers, pin=pin) for _ in range(2))
         self._ignore_index = ignore_index
         self.spec = self._look(dataset, name)
         self.input_shape = self.spec.input_shape
@@ -120,6 +133,16 @@ class RunData:
             raise UsageError(unknown("split", split, self.splits))
         return self._samples[split]
 
+    def describe(self) -> str:
+        """Where the samples are served from, in words."""
+        sizes = {split: self.num_samples(split) for split in self.splits}
+        return describe_places(self.places, sizes, self._device, self._workers)
+
+    def close(self) -> None:
+        """End the processes that load samples; they are started anew when they are needed again."""
+        self._train_loader.close()
+        self._loader.close()
+
     @property
     def num_batches(self) -> int:
         """Batches of this process in an epoch, which are its updates."""
@@ -129,10 +152,10 @@ class RunData:
         """The train batches of one epoch from batch `start` on, for the loop."""
         samples = self._samples["train"]
         if isinstance(samples, Stream):
-            batches = self._streamed(samples, self._stream_order(samples, epoch), start, self._update_size)
+            batches = self._streamed("train", samples, self._stream_order(samples, epoch), start, self._update_size)
         else:
-            batches = self._serve("train", samples, self._order(epoch), start, self._update_size)
-        return self._transformed(batches, epoch) if self._transforms else batches
+            batches = self._serve("train", self._order(epoch), start, self._update_size, epoch)
+        return self._finished(batches, "train", epoch)
 
     def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
         """A split in order, deterministic transforms applied; this process's share where there are several.
@@ -143,11 +166,11 @@ class RunData:
         """
         samples, size = self.samples(split), batch_size or self.batch_size
         if isinstance(samples, Stream):
-            batches = self._streamed(samples, samples.order(), 0, size)
+            batches = self._streamed(split, samples, samples.order(), 0, size)
         else:
             order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
-            batches = self._serve(split, samples, order, 0, size)
-        return self._transformed(batches, None) if self._transforms else batches
+            batches = self._serve(split, order, 0, size, None)
+        return self._finished(batches, split, None)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Inputs that come from elsewhere, transformed as the test split is; for predictions."""
@@ -159,7 +182,14 @@ class RunData:
 
     def first(self, split: str, num: int = 2) -> Tensor:
         """The first transformed inputs of a split."""
-        return next(iter(self.batches(split))).inputs[:num]
+        return self._first(split, num).inputs[:num]
+
+    def _first(self, split: str, num: int) -> Batch:
+        """The first samples of a split, or a whole batch of them; no processes are started for it."""
+        if self.places[split] != "loader":
+            return next(iter(self.batches(split)))
+        order, loader = torch.arange(min(num, self.num_samples(split))), Loader(self._samples, 0)
+        return next(self._finished(self._loaded(split, order, num, None, loader), split, None))
 
     def _per_process(self) -> int:
         return -(-self.num_samples("train") // self._world_size)
@@ -185,54 +215,76 @@ class RunData:
 
         return itertools.chain(order(), first(order(), -len(samples) % self._world_size))
 
-    def _streamed(self, samples: Stream, order: Iterator[Tensor], start: int, size: int) -> Iterator[Batch]:
+    def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], start: int, size: int) -> Iterator[Batch]:
         mine = taken(order, start * size, self._rank, self._world_size)
         for inputs, targets, numbers in regrouped(samples.rows(mine), size):
-            yield self._batch(inputs, targets, numbers)
+            yield self._batch(split, inputs, targets, numbers)
 
-    def _serve(self, split: str, samples: Samples, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
-        ids = self._ids[split]
-        if isinstance(samples, TensorSamples):
-            return self._slices(samples, ids, order, start, size)
-        return self._loaded(samples, ids, order, start, size)
+    def _serve(self, split: str, order: Tensor | None, start: int, size: int, epoch: int | None) -> Iterator[Batch]:
+        """Batches of `size` samples from batch `start` on; `epoch` is None outside training."""
+        if self.places[split] in _HELD:
+            return self._slices(split, order, start, size)
+        order = torch.arange(self.num_samples(split)) if order is None else order
+        loader = self._loader if epoch is None else self._train_loader
+        return self._loaded(split, order[start * size :], size, epoch, loader)
 
-    def _slices(
-        self, samples: TensorSamples, ids: Tensor, order: Tensor | None, start: int, size: int
-    ) -> Iterator[Batch]:
-        tensors, first = (samples.inputs, samples.targets, ids), start * size
-        if first >= (len(ids) if order is None else len(order)):
+    def _held(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, targets and indices of a split, where they are served from."""
+        samples, ids = self._samples[split], self._ids[split]
+        assert isinstance(samples, TensorSamples)
+        if self.places[split] == "memory":
+            return samples.inputs, samples.targets, ids
+        return samples.inputs.to(self._device), samples.targets.to(self._device), ids.to(self._device)
+
+    def _slices(self, split: str, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
+        (inputs, targets, ids), first = self._tensors[split], start * size
+        convert = not self._comes_from_host(split)
+        if first >= (len(inputs) if order is None else len(order)):
             return
-        parts: Iterator[tuple[Tensor, ...]]
+        parts: Iterator[tuple[Tensor, Tensor, Tensor]]
         if order is None:
-            parts = zip(*(tensor[first:].split(size) for tensor in tensors), strict=True)
+            parts = zip(*(tensor[first:].split(size) for tensor in (inputs, targets, ids)), strict=True)
         else:
-            parts = (tuple(tensor[chosen] for tensor in tensors) for chosen in order[first:].split(size))
-        version = samples.inputs._version
+            chunks = order[first:].to(inputs.device).split(size)
+            parts = (  # indexing bytes takes 17 times as long
+                (inputs.index_select(0, chosen), targets.index_select(0, chosen), ids.index_select(0, chosen))
+                for chosen in chunks
+            )
+        version = inputs._version
         for x, y, names in parts:
-            yield Batch(self._put(as_float(x)), self._put(y), names, None, len(names))
-            if samples.inputs._version != version:
+            yield Batch(as_float(x) if convert else x, y, names, None, names.numel())
+            if inputs._version != version:
                 raise UsageError(IN_PLACE.format("the model"))
 
-    def _loaded(self, samples: Samples, ids: Tensor, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
-        order = torch.arange(len(samples)) if order is None else order
-        chunks = [order[begin:end].tolist() for begin, end in iter_indices(len(order), size, start)]
-        loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-            samples,  # type: ignore[arg-type]  # ours is a protocol of the same methods
-            batch_sampler=chunks,
-            num_workers=self._workers,
-            worker_init_fn=_outlive_a_signal,
-            generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
+    def _loaded(self, split: str, order: Tensor, size: int, epoch: int | None, loader: Loader) -> Iterator[Batch]:
+        if not len(order):
+            return
+        ids = self._ids[split][order]
+        seeds = sample_seeds(self._seed, -1 if epoch is None else epoch, ids)
+        names = ids.split(size)
+        chunks = (
+            Chunk(split, indices.tolist(), own.tolist())
+            for indices, own in zip(order.split(size), seeds.split(size), strict=True)
         )
-        for chunk, (x, y) in zip(chunks, loader, strict=True):
-            yield self._batch(x, y, ids[chunk])
+        for (x, y), chosen in zip(loader.batches(chunks), names, strict=True):
+            yield self._batch(split, x, y, chosen)
 
-    def _batch(self, inputs: Tensor, targets: Tensor, ids: Tensor) -> Batch:
-        targets = self._put(as_default(targets))  # Python's floats come as float64
+    def _batch(self, split: str, inputs: Tensor, targets: Tensor, ids: Tensor) -> Batch:
+        """A batch in host memory of what was read."""
+        targets = as_default(targets)  # Python's floats come as float64
         targets = targets.unsqueeze(1) if self.targets == "real" and targets.ndim == 1 else targets
-        return Batch(self._put(as_float(as_default(inputs))), targets, ids, None, len(ids))
+        inputs = as_default(inputs)
+        return Batch(inputs if self._comes_from_host(split) else as_float(inputs), targets, ids, None, len(ids))
 
-    def _put(self, tensor: Tensor) -> Tensor:
-        return tensor if self._device.type == "cpu" else tensor.to(self._device, non_blocking=True)
+    def _comes_from_host(self, split: str) -> bool:
+        """Whether batches have still to be put on the device; bytes are on their way there, as floats they are four."""
+        return self._device.type != "cpu" and self.places[split] != "device"
+
+    def _finished(self, batches: Iterator[Batch], split: str, epoch: int | None) -> Iterator[Batch]:
+        """The batches on the device, transformed."""
+        if self._comes_from_host(split):
+            batches = delivered(batches, self._device)
+        return self._transformed(batches, epoch) if self._transforms else batches
 
     def _transformed(self, batches: Iterator[Batch], epoch: int | None) -> Iterator[Batch]:
         """Apply what was not applied ahead; `epoch` is None outside training."""
@@ -300,10 +352,9 @@ class RunData:
             if isinstance(samples, Stream):
                 samples = TensorSamples(*next(samples.rows(samples.order()))[:2])
             if isinstance(samples, TensorSamples):
-                _check_tensors(samples, dataset, f"dataset '{name}', {split} split", self._ignore_index)
-        inputs = self.first("train", 1)
-        _, target = self._samples["train"][0]
-        target = torch.as_tensor(target)
+                check_tensors(samples, dataset, f"dataset '{name}', {split} split", self._ignore_index)
+        batch = self._first("train", 1)
+        inputs, target = batch.inputs, batch.targets[0]
         return Spec(
             name=name,
             targets=dataset.targets,
@@ -329,20 +380,6 @@ class RunData:
         num_classes = max(len(self.class_names), 2)
         counted = classes[(classes >= 0) & (classes < num_classes)].to(torch.int64)
         return tuple(torch.bincount(counted, minlength=num_classes).tolist())
-
-
-def _outlive_a_signal(_worker: int) -> None:
-    """Let a process that loads data live on after the first SIGINT and SIGTERM; the next one ends it.
-
-    A terminal, and many a scheduler, sends a signal to all processes of a run. The run finishes its step then and ends
-    the ones that load data itself; had they died before, it would fail.
-    """
-
-    def stay(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-
-    signal.signal(signal.SIGINT, stay)
-    signal.signal(signal.SIGTERM, stay)
 
 
 def _step(position: int, transform: tuple[Any, bool]) -> _Step:
@@ -390,56 +427,3 @@ def _from_pair(inputs: Any, targets: Any) -> Dataset:
     names = [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
     kind: Any = "class_index" if targets.ndim == 1 else "mask"
     return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
-
-
-def _check_tensors(samples: TensorSamples, dataset: Dataset, where: str, ignore_index: int) -> None:
-    """Refuse values that training would silently make nonsense of; once, before step 1."""
-    if samples.inputs.is_floating_point() and not bool(torch.isfinite(samples.inputs).all()):
-        raise DataError(f"{where}: inputs hold values that are not finite")
-    _check_tokens(samples.inputs, len(dataset.vocabulary), where)
-    targets = samples.targets
-    shape = _SHAPES[dataset.targets]
-    if targets.ndim != len(shape):
-        raise DataError(
-            f"{where}: {dataset.targets} targets must be [{', '.join(shape)}], not {list(targets.shape)}\n"
-            "  unsqueeze(1) makes [N] to [N, 1], flatten() the other way round"
-        )
-    if dataset.targets == "class_index" and len(dataset.class_names) < 2:
-        raise DataError(
-            f"{where}: there is one class only ({', '.join(dataset.class_names)}), so nothing to tell apart"
-        )
-    if dataset.targets in ("class_index", "mask"):
-        counted = targets[targets != ignore_index]
-        if not len(counted):
-            raise DataError(f"{where}: every target is {ignore_index}, which is left out")
-        low, high = int(counted.min()), int(counted.max())
-        if targets.dtype != torch.int64 or low < 0 or high >= len(dataset.class_names):
-            raise DataError(
-                f"{where}: class indices from {low} to {high} ({targets.dtype}) do not fit "
-                f"{len(dataset.class_names)} classes; they must be int64 from 0 to {len(dataset.class_names) - 1}"
-            )
-    elif targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
-        raise DataError(f"{where}: targets hold values that are not finite")
-    elif not targets.is_floating_point():
-        raise DataError(f"{where}: {dataset.targets} targets must be floating point, not {targets.dtype}")
-
-
-def _check_tokens(inputs: Tensor, vocab_size: int, where: str) -> None:
-    """Refuse inputs that a vocabulary does not fit."""
-    if not vocab_size:
-        return
-    if inputs.dtype != torch.int64 or inputs.ndim != 2:
-        raise DataError(f"{where}: tokens must be int64 [N, T], not {inputs.dtype} {list(inputs.shape)}")
-    low, high = int(inputs.min()), int(inputs.max())
-    if low < 0 or high >= vocab_size:
-        raise DataError(f"{where}: tokens from {low} to {high} do not fit a vocabulary of {vocab_size}")
-
-
-_SHAPES: dict[str, tuple[str, ...]] = {
-    "real": ("N", "K"),
-    "class_index": ("N",),
-    "binary": ("N",),
-    "multilabel": ("N", "C"),
-    "one_hot": ("N", "C"),
-    "mask": ("N", "H", "W"),
-}

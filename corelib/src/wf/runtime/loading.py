@@ -1,0 +1,154 @@
+"""Reading samples that are not in memory: torch's DataLoader, and for each sample random numbers of its own."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset, get_worker_info
+
+from wf.runtime.data import Samples
+
+
+class Chunk(NamedTuple):
+    """The samples of one batch."""
+
+    split: str
+    indices: list[int]
+    seeds: list[int]
+    """What each sample may draw from, see `wf.runtime.random.sample_seeds`."""
+
+
+class Loader:
+    """Reads batches of a run's splits, in this process or in others that live until `close`.
+
+    While a sample is read, torch's, Python's and NumPy's global generators are seeded for that sample alone, so what
+    it draws depends on no other one and on no number of workers; afterwards this process has its own back. Samples with
+    a method ``__getitems__``, which reads a batch at once, have the draws of the batch's first sample.
+
+    Args:
+        splits: The samples of each split.
+        workers: Processes that read; 0 for this one.
+        pin: Whether batches are put into pinned memory, for a CUDA device.
+    """
+
+    def __init__(self, splits: Mapping[str, Samples], workers: int, *, pin: bool = False) -> None:
+        self._splits, self._workers, self._pin = splits, workers, pin
+        self._chunks = _Chunks()
+        self._loader: DataLoader[Any] | None = None
+        self._in_use = False
+
+    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of each chunk. While one iteration goes on, another one has processes of its own."""
+        if self._in_use:
+            yield from Loader(self._splits, self._workers, pin=self._pin).batches(chunks)
+            return
+        self._in_use, self._chunks.now = True, chunks
+        try:
+            yield from self._open()
+        except GeneratorExit:  # an epoch that is left early; what was read ahead is dropped when the next one begins
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._in_use = False
+
+    def close(self) -> None:
+        """End the processes; the next iteration starts others."""
+        self._loader = None
+
+    def _open(self) -> DataLoader[Any]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                _Seeded(self._splits),
+                batch_sampler=self._chunks,  # type: ignore[arg-type]  # of what `_Seeded` is asked for
+                num_workers=self._workers,
+                persistent_workers=self._workers > 0,
+                pin_memory=self._pin,
+                worker_init_fn=_outlive_a_signal,
+                generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
+            )
+        return self._loader
+
+
+class _Chunks:
+    """What the DataLoader takes for its sampler: the chunks of the present iteration."""
+
+    now: Iterable[Chunk] = ()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.now)
+
+
+class _Seeded(torch.utils.data.Dataset[Any]):
+    """The samples of every split, read a chunk at a time, each with its seed."""
+
+    def __init__(self, splits: Mapping[str, Samples]) -> None:
+        self._splits = splits
+
+    def __len__(self) -> int:
+        return sum(map(len, self._splits.values()))
+
+    def __getitems__(self, chunk: Chunk) -> list[Any]:
+        samples: Any = self._splits[chunk.split]
+        with generators_kept() if get_worker_info() is None else nullcontext():
+            if _reads_many(samples):
+                _seed(chunk.seeds[0])
+                return list(samples.__getitems__(chunk.indices))
+            return [_read(samples, index, seed) for index, seed in zip(chunk.indices, chunk.seeds, strict=True)]
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave torch's, Python's and NumPy's global generators as they were."""
+    numpy = sys.modules.get("numpy")
+    ours, pythons = torch.get_rng_state(), random.getstate()
+    numpys = None if numpy is None else numpy.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(ours)
+        random.setstate(pythons)
+        if numpy is not None:
+            numpy.random.set_state(numpys)
+
+
+def _read(samples: Samples, index: int, seed: int) -> tuple[Any, Any]:
+    _seed(seed)
+    return samples[index]
+
+
+def _seed(seed: int) -> None:
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed sees to accelerators too, and takes 40 times as long
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed & 0xFFFFFFFF)
+
+
+def _reads_many(samples: Any) -> bool:
+    """Whether samples read a batch at once; a `Subset` does if those do that it is one of."""
+    if isinstance(samples, Subset):
+        return _reads_many(samples.dataset)
+    return callable(getattr(samples, "__getitems__", None))
+
+
+def _outlive_a_signal(_worker: int) -> None:
+    """Let a process that loads data live on after the first SIGINT and SIGTERM; the next one ends it.
+
+    A terminal, and many a scheduler, sends a signal to all processes of a run. The run finishes its step then and ends
+    the ones that load data itself; had they died before, it would fail.
+    """
+
+    def stay(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, stay)
+    signal.signal(signal.SIGTERM, stay)

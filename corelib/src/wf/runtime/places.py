@@ -1,0 +1,138 @@
+"""Where the samples of a run are served from, and the way of a batch to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError
+from wf.runtime.data import Batch, Samples, TensorSamples, as_float
+from wf.runtime.streams import Stream
+
+Place = Literal["memory", "device", "loader", "stream"]
+"""``memory``: slices of tensors in host memory; ``device``: of tensors on the device; ``loader``: torch's DataLoader
+reads sample by sample; ``stream``: the training process reads in order."""
+
+COMFORTABLE = 0.25
+"""The share of a device's free memory that samples may take unasked; model, optimizer and activations come later."""
+
+
+def choose_places(
+    asked: str, samples: Mapping[str, Samples], device: torch.device, name: str = "dataset"
+) -> dict[str, Place]:
+    """Where each split is served from.
+
+    Args:
+        asked: ``auto``, ``memory``, ``device`` or ``loader``. ``auto`` serves what is in memory from there, or from a
+            CUDA device where it takes at most a quarter of the free memory.
+        samples: The splits.
+        device: Where batches are wanted.
+        name: The dataset's name, for messages.
+
+    Raises:
+        UsageError: When what is asked for is not possible.
+    """
+    natural = {split: _natural(one) for split, one in samples.items()}
+    if "stream" in natural.values() and asked != "auto":
+        raise UsageError(
+            f"dataset '{name}' is a stream, which the training process reads in order: it cannot be served from "
+            f"{asked}\n  leave --serve-from out"
+        )
+    outside = [split for split, place in natural.items() if place == "loader"]
+    if outside and asked in ("memory", "device"):
+        raise UsageError(
+            f"dataset '{name}' is not in memory ({', '.join(outside)}): its samples are read one by one, when they are "
+            f"needed, so they cannot be served from {asked}\n  leave --serve-from out, or let it be loader"
+        )
+    if asked == "loader":
+        return dict.fromkeys(samples, "loader")
+    held: Place = "device" if _on_device(asked, _num_bytes(samples), device) else "memory"
+    return {split: held if place == "memory" else place for split, place in natural.items()}
+
+
+def _natural(samples: Samples) -> Place:
+    if isinstance(samples, Stream):
+        return "stream"
+    return "memory" if isinstance(samples, TensorSamples) else "loader"
+
+
+def _num_bytes(samples: Mapping[str, Samples]) -> int:
+    """The bytes of all samples that are in memory."""
+    tensors = [one for one in samples.values() if isinstance(one, TensorSamples)]
+    return sum(one.inputs.nbytes + one.targets.nbytes for one in tensors)
+
+
+def describe_places(places: Mapping[str, Place], sizes: Mapping[str, int], device: torch.device, workers: int) -> str:
+    """What was chosen, in words."""
+    words = {
+        "memory": "in memory, served as slices"
+        + (", the next batch copied while one is trained on" if device.type == "cuda" else ""),
+        "device": f"held on {device}, served as slices",
+        "loader": f"loaded by torch's DataLoader, {workers or 'no'} worker{'' if workers == 1 else 's'}",
+        "stream": "read in order as a stream",
+    }
+    totals: dict[Place, int] = {}
+    for split, place in places.items():
+        totals[place] = totals.get(place, 0) + sizes[split]
+    parts = [f"{num:,} sample{'' if num == 1 else 's'} {words[place]}" for place, num in totals.items()]
+    unused = f" ({workers} workers have nothing to do)" if workers and "loader" not in places.values() else ""
+    return f"data: {'; '.join(parts)}{unused}"
+
+
+def delivered(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Batches from host memory on the device, bytes as floats; to CUDA the next one is copied ahead."""
+    if device.type == "cuda":
+        yield from _copied_ahead(batches, device)
+        return
+    for batch in batches:
+        yield batch._replace(inputs=as_float(batch.inputs).to(device), targets=batch.targets.to(device))
+
+
+def _on_device(asked: str, size: int, device: torch.device) -> bool:
+    """Whether samples in memory are put on the device; a device without memory of its own gains nothing by it."""
+    if asked == "memory" or (asked == "auto" and device.type != "cuda"):
+        return False
+    if device.type != "cuda":
+        raise UsageError(
+            f"device {device.type} has no memory of its own, so samples cannot be served from there\n"
+            "  leave --serve-from out, or train on CUDA: --device cuda"
+        )
+    free, _ = torch.cuda.mem_get_info(device)
+    if asked == "device" and size > free:
+        raise UsageError(
+            f"the samples take {size / 1e6:,.0f} MB, and {device} has {free / 1e6:,.0f} MB free\n"
+            "  leave --serve-from out, or let it be memory"
+        )
+    return asked == "device" or size <= COMFORTABLE * free
+
+
+def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Copy each batch on a CUDA stream of its own, while the one before it is computed on.
+
+    A copy from pinned memory does not make the host wait. Torch's allocators, that of pinned memory as well, hand a
+    block out again only when the copy is through and, for `record_stream`, the stream that computes is done with it.
+    """
+    copies = torch.cuda.Stream(device)
+
+    def copy(batch: Batch) -> Batch:
+        with torch.cuda.stream(copies):
+            inputs = as_float(_pinned(batch.inputs).to(device, non_blocking=True))
+            return batch._replace(inputs=inputs, targets=_pinned(batch.targets).to(device, non_blocking=True))
+
+    coming = next(batches, None)
+    ahead = None if coming is None else copy(coming)
+    while ahead is not None:
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(copies)
+        for tensor in (ahead.inputs, ahead.targets):
+            tensor.record_stream(computing)
+        present, coming = ahead, next(batches, None)
+        ahead = None if coming is None else copy(coming)
+        yield present
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_pinned() else tensor.pin_memory()
