@@ -1,0 +1,226 @@
+"""Seconds an epoch, figures and peak memory of R3 (Fashion-MNIST), beside the usual script, side by side in one run.
+
+    python benchmarks/data_path.py [--epochs N] [--threads N] [--serve-from memory] [--folder DIR]
+
+The usual script is torchvision's dataset with ToTensor, torch's DataLoader with batches of 64, and a loop by hand. The
+other one is `wf run examples/r3_fashion_mnist.toml`. Each has a process of its own, in which epochs take turns with
+those of the other; an epoch has the evaluation of the test split with it, and the first one of each is not counted.
+Beside the seconds on the clock stand those of the processor, which another program on the machine disturbs less.
+Peak memory is the most that a process ever held (ru_maxrss). Reading is from the four gzipped files to tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wf.plan import DEFAULT_HOOKS
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "r3_fashion_mnist.toml"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+class Turns:
+    """Reports an epoch to the process that started this one, and waits until it is let go on."""
+
+    def __init__(self) -> None:
+        self.report({"ready": True})
+
+    def report(self, figures: dict[str, Any]) -> None:
+        """Say how the epoch was and wait; the time of the next one counts from here."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print("REPORT", json.dumps({**figures, "peak_mb": peak}), flush=True)
+        if sys.stdin.readline().strip() != "go":
+            os._exit(0)
+        self._start, self._processor = time.perf_counter(), time.process_time()
+
+    def end_epoch(self, loss: float, accuracy: float) -> None:
+        """Report an epoch that ended with these figures of the test split."""
+        seconds, processor = time.perf_counter() - self._start, time.process_time() - self._processor
+        self.report({"seconds": seconds, "processor": processor, "loss": loss, "accuracy": accuracy})
+
+
+class Reporter:
+    """A hook that reports each epoch."""
+
+    def __init__(self) -> None:
+        self._turns: Turns | None = None
+
+    def on_epoch_start(self, run: Any) -> None:
+        """Here the epoch before has been evaluated."""
+        if self._turns is None:
+            self._turns = Turns()
+        else:
+            self._turns.end_epoch(run.metrics["test/loss"], run.metrics["test/accuracy"])
+
+
+def by_wf(folder: Path, serve_from: str) -> None:
+    """R3 as a run of wf."""
+    import wf
+
+    dataset = {"use": "fashion-mnist", "root": str(folder)}
+    hooks = [*DEFAULT_HOOKS, Reporter()]
+    wf.run(EXAMPLE, dataset=dataset, serve_from=serve_from, epochs=1000, hook=hooks, run_dir=folder / "run", quiet=True)
+
+
+def by_hand(folder: Path) -> None:
+    """R3 as it is usually written."""
+    import torch
+    from torch import nn
+    from torchvision import datasets
+    from torchvision.transforms import ToTensor
+
+    train, test = (datasets.FashionMNIST(str(folder), train=part, transform=ToTensor()) for part in (True, False))
+    loaders = [torch.utils.data.DataLoader(part, batch_size=64) for part in (train, test)]
+    torch.manual_seed(42)
+    layers = (nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    model = nn.Sequential(nn.Flatten(), *layers)
+    loss_of = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    turns = Turns()
+    while True:
+        model.train()
+        for number, (x, y) in enumerate(loaders[0]):
+            loss = loss_of(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if number % 100 == 0:
+                loss.item()
+        model.eval()
+        total, correct = 0.0, 0.0
+        with torch.no_grad():
+            for x, y in loaders[1]:
+                predictions = model(x)
+                total += loss_of(predictions, y).item()
+                correct += (predictions.argmax(1) == y).type(torch.float).sum().item()
+        turns.end_epoch(total / len(loaders[1]), correct / len(test))
+
+
+def time_reading(folder: Path) -> None:
+    """Seconds from the gzipped files to tensors, the first time in this process."""
+    from wf_datasets.mnist import fashion_mnist
+
+    start = time.perf_counter()
+    fashion_mnist(folder, root=folder, download=False)
+    print("REPORT", json.dumps({"seconds": time.perf_counter() - start}))
+
+
+class Process:
+    """One of the two, as a process that takes its turn when it is asked."""
+
+    def __init__(self, *args: object) -> None:
+        command = [sys.executable, __file__, *map(str, args)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.reports: list[dict[str, Any]] = []
+        self._read()
+
+    def turn(self) -> None:
+        """Let it make one epoch."""
+        assert self._process.stdin is not None
+        print("go", file=self._process.stdin, flush=True)
+        self._read()
+
+    def end(self) -> None:
+        """Let it go."""
+        self._process.communicate("end\n")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("REPORT "):
+                self.reports.append(json.loads(line.removeprefix("REPORT ")))
+                return
+        raise SystemExit(f"{self._process.args} ended with code {self._process.wait()}")
+
+
+def files_of(folder: Path) -> Iterator[Path]:
+    """The four files."""
+    found = sorted(folder.glob("*-ubyte.gz"))
+    if len(found) != 4:
+        raise SystemExit(f"Fashion-MNIST is not in {folder}: apt-get install dataset-fashion-mnist, or --folder DIR")
+    return iter(found)
+
+
+def unpack(source: Path, folder: Path) -> None:
+    """The files as torchvision wants them, unpacked, and as they come, for wf."""
+    raw = folder / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in files_of(source):
+        shutil.copy(file, folder)
+        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+
+
+def measure(source: Path, epochs: int, serve_from: str) -> None:
+    """Measure and print the table."""
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {os.environ['OMP_NUM_THREADS']} "
+        f"thread(s), torch {version('torch')}, load {os.getloadavg()[0]:.1f}; medians of {epochs} epochs"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        unpack(source, folder)
+        reading = [Process("reading", folder).reports[0]["seconds"] for _ in range(3)]
+        both = {"usual script": Process("hand", folder), "wf": Process("wf", folder, "--serve-from", serve_from)}
+        for _ in range(epochs + 1):
+            for process in both.values():
+                process.turn()
+        for process in both.values():
+            process.end()
+    hand, ours = (process.reports[1:] for process in both.values())
+    print(f"\n{'':14}{'s an epoch':>12}{'processor':>12}{'peak MB':>10}{'test loss':>12}{'accuracy':>10}")
+    for name, process in both.items():
+        clock, processor = (_median(process.reports[2:], unit) for unit in ("seconds", "processor"))
+        last = process.reports[-1]
+        figures = f"{last['peak_mb']:10.0f}{last['loss']:12.6f}{last['accuracy']:10.4f}"
+        print(f"{name:14}{clock:12.2f}{processor:12.2f}{figures}")
+    same = all(
+        abs(one["loss"] - other["loss"]) < 1e-9 and abs(one["accuracy"] - other["accuracy"]) < 1e-9
+        for one, other in zip(hand, ours, strict=True)
+    )
+    print()
+    for unit in ("seconds", "processor"):
+        ratios = [one[unit] / other[unit] for one, other in zip(hand[1:], ours[1:], strict=True)]
+        span = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"times faster, {unit:11} {span}")
+    print(f"memory more than script   {ours[-1]['peak_mb'] - hand[-1]['peak_mb']:.0f} MB")
+    print(f"same figures every epoch  {'yes' if same else 'NO'}")
+    print(f"reading the gzipped files {min(reading):.2f} s")
+
+
+def _median(reports: list[dict[str, Any]], unit: str) -> float:
+    return statistics.median(report[unit] for report in reports)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=("hand", "wf", "reading"), help=argparse.SUPPRESS)
+    parser.add_argument("where", nargs="?", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--serve-from", default="auto")
+    parser.add_argument("--folder", type=Path, default=DEBIAN, help="the folder of the four gzipped files")
+    arguments = parser.parse_args()
+    if arguments.part == "hand":
+        by_hand(arguments.where)
+    elif arguments.part == "wf":
+        by_wf(arguments.where, arguments.serve_from)
+    elif arguments.part == "reading":
+        time_reading(arguments.where)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+        measure(arguments.folder, arguments.epochs, arguments.serve_from)
