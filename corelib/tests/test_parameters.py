@@ -319,3 +319,39 @@ def test_type_name(annotation: Any, text: str) -> None:
 
 def test_every_run_value_says_its_type_or_what_it_is() -> None:
     assert all(name.isidentifier() and text for name, text in RUN_VALUES.items())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int, 3),
+        (int | None, None),
+        (int | str, "full"),
+        (float, float("inf")),
+        (bool, True),
+        (list[str], ["a", "b"]),
+        (list[str] | None, None),
+        (list[int], []),
+    ],
+)
+def test_plain_values_stay_as_they_are_and_take_no_pydantic(
+    monkeypatch: pytest.MonkeyPatch, annotation: Any, value: Any
+) -> None:
+    def unused(annotation: Any) -> Any:
+        raise AssertionError(f"pydantic was asked about {annotation}")
+
+    monkeypatch.setattr("wf.parameters._adapter", unused)
+    converted = convert(Param(name="option", type=annotation), value, "a test")
+    assert (type(converted), converted) == (type(value), value)
+    assert converted is not value or not isinstance(value, list), "a list is a copy"
+
+
+@pytest.mark.parametrize(("annotation", "value"), [(int, True), (list[int], [1, True]), (float, "fast"), (str, 3)])
+def test_what_only_looks_plain_is_refused(annotation: Any, value: Any) -> None:
+    with pytest.raises(UsageError, match="option 'option' wants"):
+        convert(Param(name="option", type=annotation), value, "a test")
+
+
+def test_a_whole_number_for_a_float_is_converted() -> None:
+    converted = convert(Param(name="option", type=float), 2, "a test")
+    assert (type(converted), converted) == (float, 2.0)

@@ -18,6 +18,7 @@ from wf.runfile import check_general
 from wf_cli.common import complete_runs, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import figures, keep_stdout, number, print_json, say
+from wf_cli.starting import uncollected
 
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
@@ -96,7 +97,9 @@ def resume(
     changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
     free = {"workers": workers, "serve_from": serve_from}
     changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
-    fit(_open(ctx, directory, None, quiet=quiet, **changes), as_json=as_json, resume=True, allow_drift=allowed)
+    with uncollected():
+        experiment = _open(ctx, directory, None, quiet=quiet, **changes)
+    fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
 
 
 @click.command()

@@ -25,6 +25,7 @@ from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption, everywhere_of
 from wf_cli.output import figures, paragraphs, plural, print_json, say, table
 from wf_cli.run_options import general_options, kind_options, write_options
+from wf_cli.starting import uncollected
 from wf_cli.suggesting import suggest
 
 LISTED = ("eval_splits", "links", "plugins")
@@ -110,9 +111,10 @@ def run(
     if num_folds is not None and writes:
         _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
         return
-    from wf.runtime.experiment import Experiment
+    with uncollected():
+        from wf.runtime.experiment import Experiment
 
-    experiment = Experiment(plan, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
+        experiment = Experiment(plan, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
     if print_config:
         say(experiment.run_file(), nl=False)
         return

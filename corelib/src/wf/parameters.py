@@ -308,6 +308,10 @@ def _hint(annotation: Any, names: dict[str, Any]) -> Any:
         return annotation
 
 
+_PLAIN = (bool, int, float, str, type(None))
+"""Types whose values pydantic would leave as they are; to import it takes 60 ms."""
+
+
 @cache
 def _adapter(annotation: Any) -> Any:
     """What converts to an annotation; None for one that says nothing about values."""
@@ -325,6 +329,8 @@ def _adapter(annotation: Any) -> Any:
 def _validate(annotation: Any, value: Any) -> Any:
     if annotation is Any or isinstance(annotation, str):
         return value
+    if _fits_plainly(annotation, value):
+        return list(value) if isinstance(value, list) else value
     try:
         adapter = _adapter(annotation)
     except TypeError:  # it cannot be hashed
@@ -333,6 +339,15 @@ def _validate(annotation: Any, value: Any) -> Any:
     if _takes_for_number(value, converted):
         raise ValueError("a number, not true or false")
     return converted
+
+
+def _fits_plainly(annotation: Any, value: Any) -> bool:
+    """Whether a value is of exactly the type that is wanted, one of a few plain ones, so that nothing is to convert."""
+    if type(value) is list:
+        inner = typing.get_args(annotation) if typing.get_origin(annotation) is list else ()
+        return bool(inner) and all(_fits_plainly(inner[0], item) for item in value)
+    choices = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    return type(value) in _PLAIN and type(value) in choices
 
 
 def _takes_for_number(value: Any, converted: Any) -> bool:

@@ -1,0 +1,123 @@
+"""Seconds from the start of a process to the end of its first training step: `wf run`, and a bare script beside it.
+
+    python benchmarks/start.py [--rounds N] [--modules]
+
+The bare script does with torch what the run does with it: the same model, loss, optimizer and batch, and nothing else.
+The two take turns, each in a fresh process that ends after its first step. The shortest time of each counts, as
+whatever else runs only adds to it, and so do the shortest seconds of the processor. `--modules` lists what `wf run`
+imports beside what the bare script does, and how long that takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+BARE = """
+import os
+import torch
+from torch import nn
+
+generator = torch.Generator().manual_seed(0)
+inputs, targets = torch.randn(1000, 20, generator=generator), torch.randint(0, 3, (1000,), generator=generator)
+torch.manual_seed(42)
+model = nn.Sequential(nn.Linear(20, 128), nn.ReLU(), nn.Linear(128, 3))
+loss_of = nn.CrossEntropyLoss()
+optimizer = torch.optim.Adam(model.parameters())
+for start in range(0, 1000, 32):
+    loss = loss_of(model(inputs[start : start + 32]), targets[start : start + 32])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    os._exit(0)
+"""
+LEAVE = """
+import os
+import sys
+
+class Leave:
+    def on_step_end(self, run):
+        os._exit(0)
+"""
+WF = ("run", "--dataset", "synthetic", "--model", "mlp", "--optimizer", "adam", "--hook", "+leave.py:Leave")
+
+
+def once(command: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds on the clock and of the processor of a command."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{command[-1]}: {done.stderr}")
+    return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """What is compared."""
+    (folder / "bare.py").write_text(BARE)
+    (folder / "leave.py").write_text(LEAVE)
+    return {"bare script": [sys.executable, "bare.py"], "wf run": [sys.executable, "-m", "wf_cli", *WF]}
+
+
+def measure(rounds: int) -> None:
+    """Measure and print the table."""
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, python "
+        f"{platform.python_version()}, torch {version('torch')}, load {os.getloadavg()[0]:.1f}; shortest of {rounds}\n"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        both = commands(Path(temporary))
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
+        for number in range(rounds + 1):
+            for name, command in both.items():
+                taken = once(command, Path(temporary))
+                if number:  # the first one reads files that no cache has
+                    times[name].append(taken)
+    shortest = {name: [min(one) for one in zip(*taken, strict=True)] for name, taken in times.items()}
+    print(f"{'':14}{'seconds':>10}{'processor':>12}")
+    for name, taken in shortest.items():
+        print(f"{name:14}{taken[0]:10.2f}{taken[1]:12.2f}")
+    more = [one - other for one, other in zip(shortest["wf run"], shortest["bare script"], strict=True)]
+    print(f"{'wf takes more':14}{more[0]:10.2f}{more[1]:12.2f}")
+
+
+def list_modules() -> None:
+    """Print the packages whose modules take longest to import, beside torch's own, and the longest modules."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        spent: dict[str, dict[str, int]] = {}
+        for name, command in commands(folder).items():
+            done = subprocess.run(
+                [command[0], "-X", "importtime", *command[1:]], cwd=folder, capture_output=True, text=True
+            )
+            lines = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if "|" in line]
+            spent[name] = {line[2].strip(): int(line[0]) for line in lines if line[0].strip().isdecimal()}
+    more = {name: took for name, took in spent["wf run"].items() if name not in spent["bare script"]}
+    packages: dict[str, int] = {}
+    for name, took in more.items():
+        package = name.partition(".")[0]
+        packages[package] = packages.get(package, 0) + took
+    print(f"{len(more)} modules that the bare script does not import, {sum(more.values()) / 1000:.0f} ms")
+    for title, table in (("packages", packages), ("modules", more)):
+        print(f"\n{title}, ms")
+        for name, took in sorted(table.items(), key=lambda item: -item[1])[:25]:
+            print(f"{took / 1000:8.1f}  {name}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--modules", action="store_true", help="list what is imported instead")
+    arguments = parser.parse_args()
+    if arguments.modules:
+        list_modules()
+    else:
+        measure(arguments.rounds)
