@@ -18,7 +18,15 @@ from wf_timm.weights import tags
 
 CATALOGUE = next(one for one in wf_components() if one.kind == "model")
 WORKING = sorted({*CATALOGUE.names()} - {*CATALOGUE.refused()})
-SAMPLE = ("convnext_atto", "crossvit_9_240", "efficientvit_b0", "levit_128s", "maxxvit_rmlp_nano_rw_256", "test_vit")
+SAMPLE = (
+    "convnext_atto",
+    "crossvit_9_240",
+    "ecaresnet50d_pruned",
+    "efficientvit_b0",
+    "levit_128s",
+    "maxxvit_rmlp_nano_rw_256",
+    "test_vit",
+)
 SMALL = ("test_byobnet", "test_convnext", "test_efficientnet", "test_mambaout", "test_nfnet", "test_resnet", "test_vit")
 """timm's own for tests: they are trained for two steps, at the size of the images."""
 

@@ -84,7 +84,7 @@ def build(
         ) from error
     if pretrained is not False:
         _say(model, name, pretrained)
-    return model
+    return model.train()  # the pruned ones come in evaluation mode
 
 
 def index_names() -> list[str]:
