@@ -167,7 +167,7 @@ def _words(label: str | list[Any]) -> str:
 @click.pass_context
 def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
     """Write the model's state_dict to FILE: .safetensors, .pt or .pth."""
-    from wf.runtime.experiment import save_weights
+    from wf.runtime.weights import save_weights
 
     experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
     try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,28 +18,28 @@ from wf.blame import FAILURES, naming_culprit
 from wf.cadence import Epochs, Every, Steps
 from wf.errors import (
     DataError,
-    DivergedError,
     InterruptedRun,
     NothingSavedError,
-    SaveError,
     UsageError,
     WfError,
 )
 from wf.hook_failures import HookFailures
 from wf.lock import locked
 from wf.loop import Loop
-from wf.protocols import Checkpointer, Stateful, Strategy
+from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
+from wf.runtime.collective import collective
 from wf.runtime.conditions import conditions_of, own_files
-from wf.runtime.failures import advice, reason_of
+from wf.runtime.failures import advice, reason_of, status_of
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_records, check_restored, check_savable
+from wf.runtime.signals import signals_stop
 from wf.save_failures import SaveFailures
 
 _LOG = logging.getLogger("wf")
@@ -185,7 +183,7 @@ class Experiment:
         failure = None if resume else self._failure_of_state()
         with (
             products_in(self.plan["precision"], self.strategy.device),
-            _signals_stop(self._stop_by_signal, at_once=self.strategy.world_size == 1) as received,
+            signals_stop(self._stop_by_signal, at_once=self.strategy.world_size == 1) as received,
             self._held_directory(resume=resume) as directory,
         ):
             self._fit(directory, received, failure, resume=resume, allow_drift=allow_drift)
@@ -267,7 +265,7 @@ class Experiment:
         return Loop(
             values["trainer"],
             values["evaluator"],
-            _collective(parts.checkpointer, parts.strategy),
+            collective(parts.checkpointer, parts.strategy),
             parts.hooks,
             log_every=plan["log_every"],
             eval_every=parts.eval_every,
@@ -491,101 +489,6 @@ class Experiment:
         )
 
 
-class _RankZero:
-    """A checkpointer of several processes: the first one saves, and all hear together how it ended."""
-
-    def __init__(self, checkpointer: Checkpointer, strategy: Strategy) -> None:
-        self._checkpointer, self._strategy = checkpointer, strategy
-
-    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
-        saved: str | Future[str] | None = None
-        if self._strategy.rank == 0:
-            try:
-                saved = self._checkpointer.save(state, progress, metrics)
-            except Exception as error:  # the others wait for this process, and must hear of it
-                saved = Future()
-                saved.set_exception(error)
-        return _SavedByOne(saved, self._strategy.agree)
-
-    def load(self, which: str = "latest") -> Mapping[str, Any]:
-        self._strategy.agree(False)
-        return self._checkpointer.load(which)
-
-
-class _SavedByOne(Future[str]):
-    """What several processes know of a checkpoint that the first one writes; all must ask for the result together.
-
-    Args:
-        saved: The place, or the future of it; None in the other processes, where it never looks done.
-        agree: See `Strategy.agree`.
-    """
-
-    def __init__(self, saved: str | Future[str] | None, agree: Callable[[bool], bool]) -> None:
-        super().__init__()
-        self._saved, self._agree = saved, agree
-
-    def done(self) -> bool:
-        return self._saved.done() if isinstance(self._saved, Future) else self._saved is not None
-
-    def result(self, timeout: float | None = None) -> str:
-        failure = self._saved.exception(timeout) if isinstance(self._saved, Future) else None
-        failed = self._agree(failure is not None)
-        if failure is not None:
-            raise failure
-        if failed:
-            raise SaveError("process 0 could not save the checkpoint; its own message says why")
-        return self._saved.result() if isinstance(self._saved, Future) else self._saved or ""
-
-
-def _collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkpointer | None:
-    return checkpointer if checkpointer is None or strategy.world_size == 1 else _RankZero(checkpointer, strategy)
-
-
-@contextmanager
-def _signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[signal.Signals]]:
-    """Let the first SIGINT or SIGTERM call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
-
-    A SIGTERM after it changes nothing: schedulers send several. With several processes no signal after the first does,
-    `at_once` is False: torchrun sends each process what the terminal has sent to all of them before.
-    """
-    received: list[signal.Signals] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def stop(number: int, _frame: Any) -> None:
-        received.append(signal.Signals(number))
-        if len(received) == 1:
-            end(f"{received[0].name} received")
-        elif at_once and number == signal.SIGINT:
-            raise KeyboardInterrupt("a second signal ended the run at once")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def save_weights(model: nn.Module, file: Path) -> None:
-    """Write the model's state_dict: ``.safetensors``, or ``.pt`` and ``.pth`` as torch.save writes it.
-
-    Raises:
-        UsageError: For another ending, with the ones that are known.
-    """
-    if file.suffix not in (".safetensors", ".pt", ".pth"):
-        raise UsageError(f"'{file}': the ending says the format\n  available: .safetensors, .pt, .pth")
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(state, file)
-    else:
-        torch.save(state, file)
-
-
 def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
     """Names in the place of indices, however deep these are nested."""
     return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]
@@ -593,10 +496,3 @@ def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def status_of(error: BaseException) -> str:
-    """The manifest's status of a run that ended with an error."""
-    if isinstance(error, (InterruptedRun, KeyboardInterrupt)):
-        return "interrupted"
-    return "diverged" if isinstance(error, DivergedError) else "failed"

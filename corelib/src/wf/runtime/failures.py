@@ -1,4 +1,4 @@
-"""What an error that nobody foresaw means, in words that people understand."""
+"""How a run ended with an error: its status, and what the error means in words that people understand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from wf.blame import blamed
-from wf.errors import WfError
+from wf.errors import DivergedError, InterruptedRun, WfError
 from wf.modules import describe, message_of
 
 _LOADER_DIED = re.compile(r"DataLoader worker \(pid(\(s\))? .*(is killed by signal|exited unexpectedly)")
@@ -23,6 +23,13 @@ class _Meaning:
     raised: str
     """The error itself and where it comes from, on one line."""
     advice: str = ""
+
+
+def status_of(error: BaseException) -> str:
+    """The manifest's status of a run that ended with an error."""
+    if isinstance(error, (InterruptedRun, KeyboardInterrupt)):
+        return "interrupted"
+    return "diverged" if isinstance(error, DivergedError) else "failed"
 
 
 def reason_of(error: BaseException) -> str:

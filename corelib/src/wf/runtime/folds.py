@@ -13,7 +13,8 @@ from wf.lock import locked
 from wf.modules import message_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory
-from wf.runtime.experiment import Experiment, status_of
+from wf.runtime.experiment import Experiment
+from wf.runtime.failures import status_of
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from wf.modules import describe
 from wf.plan import prepare
 from wf.registry import Registry
 from wf.runfile import RunFile
-from wf.runtime.experiment import Experiment, status_of
+from wf.runtime.experiment import Experiment
+from wf.runtime.failures import status_of
 from wf_compare.results import FINAL, read_run
 
 

@@ -1,0 +1,36 @@
+"""SIGINT and SIGTERM: the first one ends a run in order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[signal.Signals]]:
+    """Let the first SIGINT or SIGTERM call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
+
+    A SIGTERM after it changes nothing: schedulers send several. With several processes no signal after the first does,
+    `at_once` is False: torchrun sends each process what the terminal has sent to all of them before.
+    """
+    received: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def stop(number: int, _frame: Any) -> None:
+        received.append(signal.Signals(number))
+        if len(received) == 1:
+            end(f"{received[0].name} received")
+        elif at_once and number == signal.SIGINT:
+            raise KeyboardInterrupt("a second signal ended the run at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
