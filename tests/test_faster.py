@@ -63,3 +63,19 @@ def test_fp16_with_a_trainer_that_scales_no_loss(wf: Any) -> None:
     refused = wf("run", "--trainer", f"{BY_HAND}:HandGradient", "--dataset", "diabetes", "--precision", "fp16")
     assert refused.code == 2
     assert "cannot scale the loss, as fp16 needs it: it takes no 'scaler'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "trainer 'graphed' captures CUDA graphs, and the device is cpu\n  train with --trainer supervised"),
+        (("--accumulate", 2), "trainer 'graphed' cannot add up the gradients of several batches"),
+        (("--precision", "fp16"), "trainer 'graphed' cannot scale the loss"),
+        (("--optimizer", "torch/lbfgs"), "lbfgs"),
+    ],
+)
+def test_what_is_not_captured(wf: Any, tmp_path: Path, options: tuple[Any, ...], words: str) -> None:
+    refused = wf("run", "--trainer", "graphed", "--device", "cpu", *options)
+    assert refused.code == 2, refused.stderr
+    assert words in refused.stderr
+    assert not (tmp_path / "runs").exists()

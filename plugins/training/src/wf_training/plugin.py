@@ -18,6 +18,13 @@ def wf_components() -> list[Component]:
             traits=TrainerTraits(steps=("plain", "closure", "two_step", "create_graph")),
         ),
         Component(
+            "trainer",
+            "graphed",
+            "wf_training.graphed:GraphedTrainer",
+            "the supervised step captured as a CUDA graph",
+            traits=TrainerTraits(steps=("plain",)),
+        ),
+        Component(
             "evaluator",
             "default",
             "wf_training.evaluator:DefaultEvaluator",

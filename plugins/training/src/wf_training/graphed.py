@@ -1,0 +1,260 @@
+"""The trainer that captures its whole step in a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from wf import FromRun
+from wf.errors import UsageError
+from wf.protocols import Strategy
+from wf.runtime import Batch
+from wf_training.trainer import SupervisedTrainer
+
+if TYPE_CHECKING:
+    from wf import Loop
+
+WARM_UP = 3
+"""Steps before the capture: libraries and the optimizer allocate in them what they keep."""
+
+OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD)
+"""Those whose update can be captured with a learning rate that changes."""
+
+_INSTEAD = "train with --trainer supervised"
+
+
+class GraphedTrainer(SupervisedTrainer):
+    """Trains as the supervised trainer does, with forward, loss, backward and update captured once as a CUDA graph.
+
+    A step then is one launch, which makes small models faster: what Python does in a step takes longer than their
+    kernels. The first three steps, batches of another size (the last one of an epoch), and the first three after a
+    checkpoint was loaded are plain ones. Adam, AdamW and RMSprop run with ``capturable`` and SGD with ``fused``, which
+    compute on the device what else Python does, so the last bits are others than those of the supervised trainer.
+
+    Args:
+        model: The model as it is trained. It must not ask for values on the host (``.item()``, ``if tensor``), nor
+            depend on anything that changes from step to step but its inputs, weights, buffers and torch's generator.
+        loss: Called with (predictions, targets); gives a scalar. The same holds for it.
+        optimizer: One of `OPTIMIZERS`.
+        scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
+        scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
+        monitor: The figure that a scheduler of interval ``evaluation`` is given, unless it has a `monitor` of its own.
+        device: A CUDA device.
+        batch_size: Samples in the batches that are captured.
+        strategy: One process.
+        freeze: As for the supervised trainer.
+        channels_last: As for the supervised trainer.
+        input_shape: The shape of a sample.
+
+    Raises:
+        UsageError: For what cannot be captured.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler | None,
+        scheduler_interval: str,
+        monitor: str,
+        device: torch.device,
+        batch_size: int,
+        strategy: Annotated[Strategy | None, FromRun("strategy")] = None,
+        freeze: str | list[str] | None = None,
+        channels_last: bool = False,
+        input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
+    ) -> None:
+        _check(device, strategy, optimizer)
+        _compute_on_device(optimizer)
+        super().__init__(
+            model,
+            loss,
+            optimizer,
+            scheduler,
+            scheduler_interval,
+            monitor,
+            strategy=strategy,
+            freeze=freeze,
+            channels_last=channels_last,
+            input_shape=input_shape,
+        )
+        self._batch_size = batch_size
+        self._rates = [torch.zeros((), device=next(model.parameters()).device) for _ in optimizer.param_groups]
+        self._filled: list[float | None] = [None] * len(self._rates)
+        self._captured: _Captured | None = None
+        self._num_plain = 0
+        optimizer.register_load_state_dict_post_hook(self._begin_anew)
+
+    def on_run_start(self, run: Loop) -> None:
+        """See the supervised trainer.
+
+        Raises:
+            UsageError: When a hook is to be told of the gradients.
+        """
+        super().on_run_start(run)
+        if self.before_update:
+            raise UsageError(
+                "a hook listens to on_gradients_ready, as gradient-clip does, and a captured graph runs no Python\n"
+                f"  leave the hook out, or {_INSTEAD}"
+            )
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Make one update.
+
+        Args:
+            batch: ``inputs [N, ...]`` and ``targets [N, ...]`` on the model's device.
+
+        Returns:
+            The loss before the update, 0-d, detached, on its device.
+
+        Raises:
+            UsageError: When the step cannot be captured.
+        """
+        self._fill_rates()
+        if self._captured is None and self._num_plain >= WARM_UP and batch.size == self._batch_size:
+            self._captured = _Captured(self._step, batch, self._fixed())
+        if self._captured is not None and self._captured.fits(batch):
+            self._check_fixed(self._captured.fixed)
+            loss = self._captured.replay(batch)
+        else:
+            self._num_plain += batch.size == self._batch_size
+            with _beside(batch.inputs.device):
+                loss = self._step(batch.inputs, batch.targets)
+        if self._each_step is not None:
+            self._each_step.step()
+        return loss
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """What is captured."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.model(inputs), targets)
+        loss.backward()
+        with self._rates_on_device():
+            self.optimizer.step()
+        return loss.detach()
+
+    def _fill_rates(self) -> None:
+        for number, group in enumerate(self.optimizer.param_groups):
+            if group["lr"] != self._filled[number]:
+                self._rates[number].fill_(group["lr"])
+                self._filled[number] = group["lr"]
+
+    @contextmanager
+    def _rates_on_device(self) -> Iterator[None]:
+        """Let the optimizer read its learning rates where a graph can: in tensors on the device."""
+        groups = self.optimizer.param_groups
+        values = [group["lr"] for group in groups]
+        for group, rate in zip(groups, self._rates, strict=True):
+            group["lr"] = rate
+        try:
+            yield
+        finally:
+            for group, value in zip(groups, values, strict=True):
+                group["lr"] = value
+
+    def _fixed(self) -> list[dict[str, Any]]:
+        """The optimizer's options but for learning rates: a graph has them as they are when it is captured."""
+        names = self.optimizer.defaults.keys() - {"lr"}
+        return [{name: group[name] for name in names} for group in self.optimizer.param_groups]
+
+    def _check_fixed(self, captured: list[dict[str, Any]]) -> None:
+        for before, now in zip(captured, self._fixed(), strict=True):
+            if before != now:
+                changed = ", ".join(sorted(name for name in now if now[name] != before[name]))
+                raise UsageError(
+                    f"the optimizer's {changed} changed while it trains, and a graph that is captured has it fixed\n"
+                    f"  a schedule that cycles the momentum does that: --scheduler.cycle_momentum false, or {_INSTEAD}"
+                )
+
+    def _begin_anew(self, _optimizer: torch.optim.Optimizer) -> None:
+        """What was captured updates a state that is the optimizer's no more."""
+        self._captured, self._num_plain = None, 0
+
+
+class _Captured:
+    """A step as a graph, and the tensors that it reads its batch from.
+
+    Args:
+        step: Called with inputs and targets once, to be captured; nothing is computed then.
+        batch: What those of its shape and dtype will be.
+        fixed: What the graph takes as it is now.
+
+    Raises:
+        UsageError: When the step cannot be captured.
+    """
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor], batch: Batch, fixed: list[dict[str, Any]]) -> None:
+        self.fixed = fixed
+        self._inputs, self._targets = torch.empty_like(batch.inputs), torch.empty_like(batch.targets)
+        self._graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads, which write checkpoints or load data, may do meanwhile what a capture may not.
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                self._loss = step(self._inputs, self._targets)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            cause = str(_first(error)).partition("\n")[0]
+            raise UsageError(
+                f"the step cannot be captured as a CUDA graph: {cause}\n"
+                f"  the model, the loss or the optimizer asks for values on the host; {_INSTEAD}"
+            ) from error
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether the batch is of the shapes and dtypes that were captured."""
+        pairs = ((batch.inputs, self._inputs), (batch.targets, self._targets))
+        return all(one.shape == other.shape and one.dtype == other.dtype for one, other in pairs)
+
+    def replay(self, batch: Batch) -> Tensor:
+        """Make the step with a batch; gives its loss."""
+        self._inputs.copy_(batch.inputs, non_blocking=True)
+        self._targets.copy_(batch.targets, non_blocking=True)
+        self._graph.replay()
+        return self._loss.clone()
+
+
+@contextmanager
+def _beside(device: torch.device) -> Iterator[None]:
+    """Compute on a stream of its own, as the steps before a capture must: autograd remembers the stream."""
+    stream, present = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(present)
+    with torch.cuda.stream(stream):
+        yield
+    present.wait_stream(stream)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that was raised first: the end of a capture that failed raises another one."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def _check(device: torch.device, strategy: Strategy | None, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse a run whose steps cannot be captured."""
+    if torch.device(device).type != "cuda":
+        raise UsageError(f"trainer 'graphed' captures CUDA graphs, and the device is {device}\n  {_INSTEAD}")
+    if strategy is not None and strategy.world_size > 1:
+        raise UsageError(f"trainer 'graphed' captures the step of one process\n  {_INSTEAD}, or --strategy local")
+    if type(optimizer) not in OPTIMIZERS:
+        known = ", ".join(kind.__name__ for kind in OPTIMIZERS)
+        raise UsageError(
+            f"the update of {type(optimizer).__name__} cannot be captured as a CUDA graph\n"
+            f"  those that can: {known}; or {_INSTEAD}"
+        )
+
+
+def _compute_on_device(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+        elif group["foreach"]:
+            raise UsageError(f"SGD is captured with its fused kernel: leave out --optimizer.foreach, or {_INSTEAD}")
+        else:
+            group["fused"] = True

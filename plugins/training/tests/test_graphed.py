@@ -1,0 +1,169 @@
+"""The graphed trainer: what it refuses, when it captures, and on CUDA that it trains as the supervised one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
+
+from wf import Epochs, Loop
+from wf.errors import UsageError
+from wf.runtime import Batch
+from wf_training import graphed
+from wf_training.graphed import GraphedTrainer
+from wf_training.trainer import SupervisedTrainer
+
+CUDA = torch.device("cuda")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+class Deferred(graphed._Captured):
+    """Stands for a graph where there is none: it computes nothing when it is captured, and the step when replayed."""
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor], batch: Batch, fixed: list[dict[str, Any]]) -> None:
+        self.fixed, self._step, self.num = fixed, step, 0
+        self._inputs, self._targets = torch.empty_like(batch.inputs), torch.empty_like(batch.targets)
+
+    def replay(self, batch: Batch) -> Tensor:
+        self.num += 1
+        return self._step(batch.inputs, batch.targets)
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphed, "_Captured", Deferred)
+    monkeypatch.setattr(graphed, "_beside", lambda device: nullcontext())
+
+
+def network(device: torch.device) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 3)).to(device)
+
+
+def batches(device: torch.device) -> list[Any]:
+    generator = torch.Generator().manual_seed(1)
+    inputs, targets = torch.randn(22, 4, generator=generator), torch.randint(3, (22,), generator=generator)
+    return list(zip(inputs.to(device).split(5), targets.to(device).split(5), strict=True))
+
+
+def make(model: nn.Module, optimizer: Any, kind: Any = GraphedTrainer, **options: Any) -> Any:
+    more = {"device": CUDA, "batch_size": 5} if kind is GraphedTrainer else {}
+    scheduler = StepLR(optimizer, 2, 0.7)
+    return kind(model, nn.CrossEntropyLoss(), optimizer, scheduler, "step", "", **more, **options)
+
+
+def trained(kind: Any, device: torch.device, make_optimizer: Any) -> tuple[list[Tensor], list[float], Any]:
+    model, losses = network(device), []
+
+    class Watch:
+        def on_epoch_end(self, run: Loop) -> None:
+            losses.append(float(run.loss))
+
+    trainer = make(model, make_optimizer(model.parameters()), kind)
+    torch.manual_seed(2)
+    Loop(trainer, hooks=[Watch()]).run(batches(device), Epochs(3))
+    return list(model.state_dict().values()), losses, trainer
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_steps_are_captured_after_some_plain_ones_and_learning_rates_follow() -> None:
+    cpu = torch.device("cpu")
+    found, losses, trainer = trained(GraphedTrainer, cpu, lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9))
+    expected, expected_losses, _ = trained(
+        SupervisedTrainer, cpu, lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9, fused=True)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # its rates are float32, theirs float64
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert trainer._captured.num == 12 - graphed.WARM_UP, "of 4 whole batches an epoch; the short one is plain"
+    assert isinstance(trainer.optimizer.param_groups[0]["lr"], float), "a checkpoint has numbers"
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_a_checkpoint_that_is_loaded_ends_what_was_captured() -> None:
+    _, _, trainer = trained(GraphedTrainer, torch.device("cpu"), lambda params: torch.optim.SGD(params, lr=0.1))
+    trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
+    assert trainer._captured is None
+    Loop(trainer).run(batches(torch.device("cpu")), Epochs(1))
+    assert trainer._captured.num == 1
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_an_option_that_changes_is_refused() -> None:
+    model = network(torch.device("cpu"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    class Cycle:
+        def on_step_end(self, run: Loop) -> None:
+            optimizer.param_groups[0]["momentum"] *= 0.9
+
+    with pytest.raises(UsageError, match=r"optimizer's momentum changed.*\n.*cycle_momentum false"):
+        Loop(make(model, optimizer), hooks=[Cycle()]).run(batches(torch.device("cpu")), Epochs(2))
+
+
+def test_a_hook_that_is_told_of_gradients_is_refused() -> None:
+    model = network(torch.device("cpu"))
+
+    class Clip:
+        def on_gradients_ready(self, run: Loop) -> None:
+            raise AssertionError
+
+    trainer = make(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(UsageError, match="a hook listens to on_gradients_ready"):
+        Loop(trainer, hooks=[Clip()]).run(batches(torch.device("cpu")), Epochs(1))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        (lambda params: torch.optim.Adagrad(params), "the update of Adagrad cannot be captured.*\n.*AdamW"),
+        (lambda params: torch.optim.SGD(params, foreach=True), "leave out --optimizer.foreach"),
+    ],
+)
+def test_optimizers_that_cannot_be_captured(optimizer: Any, words: str) -> None:
+    model = network(torch.device("cpu"))
+    with pytest.raises(UsageError, match=words):
+        make(model, optimizer(model.parameters()))
+
+
+def test_several_processes_are_refused() -> None:
+    class Two:
+        world_size = 2
+
+    model = network(torch.device("cpu"))
+    with pytest.raises(UsageError, match="the step of one process"):
+        make(model, torch.optim.SGD(model.parameters()), strategy=Two())
+
+
+def test_the_optimizer_computes_on_the_device() -> None:
+    params = list(network(torch.device("cpu")).parameters())
+    adam, sgd = torch.optim.Adam(params), torch.optim.SGD(params)
+    graphed._compute_on_device(adam)
+    graphed._compute_on_device(sgd)
+    assert adam.param_groups[0]["capturable"] is sgd.param_groups[0]["fused"] is True
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop])
+def test_a_graphed_run_is_near_a_plain_one(kind: Any) -> None:
+    """Bias corrections and learning rates are float32 on the device: the last bits differ."""
+    found, losses, trainer = trained(GraphedTrainer, CUDA, lambda params: kind(params, lr=1e-2))
+    expected, expected_losses, _ = trained(SupervisedTrainer, CUDA, lambda params: kind(params, lr=1e-2))
+    assert trainer._captured is not None
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert losses == pytest.approx(expected_losses, rel=1e-3)
+
+
+@needs_cuda
+def test_a_model_that_asks_for_values_on_the_host_is_refused() -> None:
+    class Asking(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs) * (1.0 if inputs.sum().item() > 0 else 0.5)
+
+    model = Asking(4, 3).to(CUDA)
+    with pytest.raises(UsageError, match="cannot be captured as a CUDA graph"):
+        Loop(make(model, torch.optim.SGD(model.parameters(), lr=0.1))).run(batches(CUDA), Epochs(1))
