@@ -43,9 +43,12 @@ def name_of(entry: Entry) -> str:
     return f"{entry.component.kind}-{entry.component.name}"
 
 
+ELSEWHERE = ("ddp", "graphed")
+
+
 def of_kind(*kinds: str) -> list[Any]:
-    """The entries of some kinds, without what needs torchrun: tests/test_ddp.py has that."""
-    found = [entry for entry in ENTRIES if entry.component.kind in kinds and entry.component.name != "ddp"]
+    """The entries of some kinds, without what needs torchrun (tests/test_ddp.py has that) or CUDA (test_graphed.py)."""
+    found = [entry for entry in ENTRIES if entry.component.kind in kinds and entry.component.name not in ELSEWHERE]
     return [pytest.param(entry, id=name_of(entry)) for entry in found]
 
 

@@ -121,8 +121,8 @@ def fitting(wf: Any, *args: str) -> list[str]:
         ("metrics", "dataset/diabetes", ["mae", "mse", "r2", "rmse"]),
         ("transforms", "iris", ["scale", "standardize"]),
         ("optimizers", "supervised", ["adam", "adamw", "rmsprop", "sgd"]),
-        ("trainer", "adam", ["supervised"]),
-        ("trainers", "scheduler/plateau", ["supervised"]),
+        ("trainer", "adam", ["graphed", "supervised"]),
+        ("trainers", "scheduler/plateau", ["graphed", "supervised"]),
         ("datasets", "metrics/mse", ["diabetes", "line", *("csv", "npz", "random")]),
         (
             "dataset",
