@@ -3,10 +3,12 @@
     python benchmarks/data_path.py [--epochs N] [--threads N] [--serve-from memory] [--folder DIR]
 
 The usual script is torchvision's dataset with ToTensor, torch's DataLoader with batches of 64, and a loop by hand. The
-other one is `wf run examples/r3_fashion_mnist.toml`. Each has a process of its own, in which epochs take turns with
-those of the other; an epoch has the evaluation of the test split with it, and the first one of each is not counted.
-Beside the seconds on the clock stand those of the processor, which another program on the machine disturbs less.
-Peak memory is the most that a process ever held (ru_maxrss). Reading is from the four gzipped files to tensors.
+other one is `wf run examples/r3_fashion_mnist.toml`. Between them stands the same loop by hand over tensors in memory:
+what `wf` takes beyond that is what it costs. Each has a process of its own, in which epochs take turns with those of
+the others; an epoch has the evaluation of the test split with it, and the first one of each is not counted. Beside the
+seconds on the clock stand those of the processor, which another program on the machine disturbs less. Threads are as
+many as torch takes by itself, unless `--threads` or OMP_NUM_THREADS says another number. Peak memory is the most that a
+process ever held (ru_maxrss). Reading is from the four gzipped files to tensors.
 """
 
 from __future__ import annotations
@@ -80,12 +82,40 @@ def by_wf(folder: Path, serve_from: str) -> None:
 def by_hand(folder: Path) -> None:
     """R3 as it is usually written."""
     import torch
-    from torch import nn
     from torchvision import datasets
     from torchvision.transforms import ToTensor
 
     train, test = (datasets.FashionMNIST(str(folder), train=part, transform=ToTensor()) for part in (True, False))
-    loaders = [torch.utils.data.DataLoader(part, batch_size=64) for part in (train, test)]
+    loop_by_hand(*(torch.utils.data.DataLoader(part, batch_size=64) for part in (train, test)))
+
+
+class Slices:
+    """Batches of tensors in memory, by hand."""
+
+    def __init__(self, images: Any, labels: Any) -> None:
+        self._images, self._labels = images, labels
+
+    def __len__(self) -> int:
+        return -(-len(self._labels) // 64)
+
+    def __iter__(self) -> Iterator[Any]:
+        for x, y in zip(self._images.split(64), self._labels.split(64), strict=True):
+            yield x.float().div_(255), y
+
+
+def by_tensors(folder: Path) -> None:
+    """R3 by hand, with all samples in memory."""
+    from torchvision import datasets
+
+    parts = [datasets.FashionMNIST(str(folder), train=part) for part in (True, False)]
+    loop_by_hand(*(Slices(part.data.unsqueeze(1), part.targets) for part in parts))
+
+
+def loop_by_hand(train: Any, test: Any) -> None:
+    """Model, loss, optimizer and loop as they are usually written."""
+    import torch
+    from torch import nn
+
     torch.manual_seed(42)
     layers = (nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
     model = nn.Sequential(nn.Flatten(), *layers)
@@ -94,7 +124,7 @@ def by_hand(folder: Path) -> None:
     turns = Turns()
     while True:
         model.train()
-        for number, (x, y) in enumerate(loaders[0]):
+        for number, (x, y) in enumerate(train):
             loss = loss_of(model(x), y)
             loss.backward()
             optimizer.step()
@@ -102,13 +132,14 @@ def by_hand(folder: Path) -> None:
             if number % 100 == 0:
                 loss.item()
         model.eval()
-        total, correct = 0.0, 0.0
+        total, correct, num = 0.0, 0.0, 0
         with torch.no_grad():
-            for x, y in loaders[1]:
+            for x, y in test:
                 predictions = model(x)
                 total += loss_of(predictions, y).item()
                 correct += (predictions.argmax(1) == y).type(torch.float).sum().item()
-        turns.end_epoch(total / len(loaders[1]), correct / len(test))
+                num += len(y)
+        turns.end_epoch(total / len(test), correct / num)
 
 
 def time_reading(folder: Path) -> None:
@@ -167,27 +198,32 @@ def unpack(source: Path, folder: Path) -> None:
 
 def measure(source: Path, epochs: int, serve_from: str) -> None:
     """Measure and print the table."""
+    threads = os.environ.get("OMP_NUM_THREADS", "torch's own number of")
     print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {os.environ['OMP_NUM_THREADS']} "
-        f"thread(s), torch {version('torch')}, load {os.getloadavg()[0]:.1f}; medians of {epochs} epochs"
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {threads} threads, "
+        f"torch {version('torch')}, load {os.getloadavg()[0]:.1f}; medians of {epochs} epochs"
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         unpack(source, folder)
         reading = [Process("reading", folder).reports[0]["seconds"] for _ in range(3)]
-        both = {"usual script": Process("hand", folder), "wf": Process("wf", folder, "--serve-from", serve_from)}
+        each = {
+            "usual script": Process("hand", folder),
+            "tensors by hand": Process("tensors", folder),
+            "wf": Process("wf", folder, "--serve-from", serve_from),
+        }
         for _ in range(epochs + 1):
-            for process in both.values():
+            for process in each.values():
                 process.turn()
-        for process in both.values():
+        for process in each.values():
             process.end()
-    hand, ours = (process.reports[1:] for process in both.values())
-    print(f"\n{'':14}{'s an epoch':>12}{'processor':>12}{'peak MB':>10}{'test loss':>12}{'accuracy':>10}")
-    for name, process in both.items():
+    hand, ours = (each[name].reports[1:] for name in ("usual script", "wf"))
+    print(f"\n{'':16}{'s an epoch':>12}{'processor':>12}{'peak MB':>10}{'test loss':>12}{'accuracy':>10}")
+    for name, process in each.items():
         clock, processor = (_median(process.reports[2:], unit) for unit in ("seconds", "processor"))
         last = process.reports[-1]
         figures = f"{last['peak_mb']:10.0f}{last['loss']:12.6f}{last['accuracy']:10.4f}"
-        print(f"{name:14}{clock:12.2f}{processor:12.2f}{figures}")
+        print(f"{name:16}{clock:12.2f}{processor:12.2f}{figures}")
     same = all(
         abs(one["loss"] - other["loss"]) < 1e-9 and abs(one["accuracy"] - other["accuracy"]) < 1e-9
         for one, other in zip(hand, ours, strict=True)
@@ -208,19 +244,22 @@ def _median(reports: list[dict[str, Any]], unit: str) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", nargs="?", choices=("hand", "wf", "reading"), help=argparse.SUPPRESS)
+    parser.add_argument("part", nargs="?", choices=("hand", "tensors", "wf", "reading"), help=argparse.SUPPRESS)
     parser.add_argument("where", nargs="?", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--serve-from", default="auto")
     parser.add_argument("--folder", type=Path, default=DEBIAN, help="the folder of the four gzipped files")
     arguments = parser.parse_args()
     if arguments.part == "hand":
         by_hand(arguments.where)
+    elif arguments.part == "tensors":
+        by_tensors(arguments.where)
     elif arguments.part == "wf":
         by_wf(arguments.where, arguments.serve_from)
     elif arguments.part == "reading":
         time_reading(arguments.where)
     else:
-        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+        if arguments.threads:
+            os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
         measure(arguments.folder, arguments.epochs, arguments.serve_from)

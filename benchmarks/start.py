@@ -41,7 +41,6 @@ for start in range(0, 1000, 32):
 """
 LEAVE = """
 import os
-import sys
 
 class Leave:
     def on_step_end(self, run):
