@@ -65,9 +65,7 @@ def points() -> Iterator[Point]:
 
 def measure(steps: int, rounds: int) -> list[tuple[Point, float, list[float]]]:
     """Measure and print the table; gives each point with its calls and its microseconds, one a round."""
-    print(
-        f"torch {torch.__version__}, 1 thread, {rounds} rounds of {steps} steps; over the hand-written loop\n"
-    )
+    print(f"torch {torch.__version__}, 1 thread, {rounds} rounds of {steps} steps; over the hand-written loop\n")
     print(f"{'':<28}{'':>8}{'calls a step':>14}{'us a step':>11}   quartiles")
     found = []
     for point in points():
