@@ -278,8 +278,10 @@ class Loop:
         Raises:
             UsageError: When the parts are not the same.
         """
-        self._participants.load_states(state["parts"], partial=partial)
+        if not partial:
+            self._participants.check_names(state["parts"])
         self.progress = Progress(**state["progress"])
+        self._participants.load_states(state["parts"])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it

@@ -96,23 +96,26 @@ class Participants:
         """The state of each; None for a hook that fails to give it and without which the run goes on."""
         return {name: self._state_of(part) for name, part in self.stateful().items()}
 
-    def load_states(self, states: Mapping[str, Any], *, partial: bool) -> None:
-        """Put back what `states` gave.
+    def check_names(self, states: Mapping[str, Any]) -> None:
+        """Refuse states of other parts.
 
         Raises:
-            UsageError: When it is of other parts, and `partial` does not allow that.
+            UsageError: Naming those that are only here and those that are only there.
         """
-        here = self.stateful()
-        if set(here) != set(states) and not partial:
+        here, there = set(self.stateful()), set(states)
+        if here != there:
             raise UsageError(
                 "the checkpoint does not fit this run"
-                f"\n  only in the checkpoint: {sorted(set(states) - set(here)) or '-'}"
-                f"\n  only in the run: {sorted(set(here) - set(states)) or '-'}"
+                f"\n  only in the checkpoint: {sorted(there - here) or '-'}"
+                f"\n  only in the run: {sorted(here - there) or '-'}"
             )
+
+    def load_states(self, states: Mapping[str, Any]) -> None:
+        """Put back what `states` gave, to the parts that there are."""
         self._not_loaded = {}
-        for name in here.keys() & states.keys():
-            if states[name] is not None:  # of a hook that could not say it
-                self._load(here[name], states[name])
+        for name, part in self.stateful().items():
+            if states.get(name) is not None:  # of a hook that could not say it
+                self._load(part, states[name])
 
     def _all(self) -> list[Any]:
         run = self._run

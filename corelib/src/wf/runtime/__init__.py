@@ -3,6 +3,14 @@
 Importing this package imports torch; the rest of `wf` does not.
 """
 
+from wf.distributions import check_readable
+
+try:
+    import torch as _torch  # noqa: F401 - before what needs it
+except Exception:
+    check_readable()  # it looks for backends among all that is installed
+    raise
+
 from wf.runtime.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts
 from wf.runtime.metric import Metric
 from wf.runtime.random import sample_uniform, stream
