@@ -46,6 +46,8 @@ class Fault:
         self.counts: Counter[str] = Counter()
         self.happened = False
         self.unsynced = Unsynced(names=action == "power")
+        self.power = threading.RLock()
+        """It fails for all threads at once: none syncs what is being lost."""
 
     def install(self) -> None:
         """Put this into `wf.files`."""
@@ -57,12 +59,13 @@ class Fault:
             thread = "main" if threading.current_thread() is threading.main_thread() else "background"
             self.counts[thread] += 1
             _append("WF_OPERATIONS", f"{thread} {name}")
-            if (thread, self.counts[thread]) == self.place or (self.happened and self.action.endswith("+")):
-                self.happened = True
-                self._happen(name, real, args)
-            if self.action.startswith("power"):
-                self.unsynced.note(name, args)
-            return real(*args)
+            with self.power if self.action.startswith("power") else contextlib.nullcontext():
+                if (thread, self.counts[thread]) == self.place or (self.happened and self.action.endswith("+")):
+                    self.happened = True
+                    self._happen(name, real, args)
+                if self.action.startswith("power"):
+                    self.unsynced.note(name, args)
+                return real(*args)
 
         return call
 
@@ -106,9 +109,9 @@ class Unsynced:
 
     def lose(self) -> None:
         """Lose it."""
-        for descriptor, size in [*self.data.values()]:  # the other thread goes on
+        for descriptor, size in self.data.values():
             os.ftruncate(descriptor, size)
-        for _, undo in reversed([*self.undo]) if self.names else ():
+        for _, undo in reversed(self.undo) if self.names else ():
             with contextlib.suppress(OSError):  # it was removed meanwhile, or is not empty: its names were synced
                 undo()
 
