@@ -3,14 +3,13 @@
     python benchmarks/growth.py [--steps N] [--rounds N] [--plot FILE]
 
 Everything is a difference to the hand-written loop at the same work, a step: Python calls, which do not vary, and
-microseconds, the median of the rounds with the quartiles. A large model's step takes so long that the difference
-of two of them is mostly noise; the calls tell there.
+microseconds, as `loop_overhead.py` takes them. A large model's step takes so long that the difference of two of them
+is mostly noise; the calls tell there.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -63,22 +62,21 @@ def points() -> Iterator[Point]:
         yield Point("hooks that do not", number, Work(), partial(bare_loop, hooks=hooks))
 
 
-def measure(steps: int, rounds: int) -> list[tuple[Point, float, list[float]]]:
-    """Measure and print the table; gives each point with its calls and its microseconds, one a round."""
+def measure(steps: int, rounds: int) -> list[tuple[Point, float, float]]:
+    """Measure and print the table; gives each point with its calls and its microseconds."""
     print(f"torch {torch.__version__}, 1 thread, {rounds} rounds of {steps} steps; over the hand-written loop\n")
-    print(f"{'':<28}{'':>8}{'calls a step':>14}{'us a step':>11}   quartiles")
+    print(f"{'':<28}{'':>8}{'calls a step':>14}{'us a step':>11}")
     found = []
     for point in points():
         calls = calls_a_step(point.variant, point.work) - calls_a_step(hand_written, point.work)
         times = microseconds({"wf": point.variant, "by hand": hand_written}, point.work, steps, rounds)
-        over = [a - b for a, b in zip(times["wf"], times["by hand"], strict=True)]
+        over = times["wf"] - times["by hand"]
         found.append((point, calls, over))
-        low, middle, high = statistics.quantiles(over, n=4)
-        print(f"{point.axis:<28}{point.value:>8,}{calls:>14.1f}{middle:>11.1f}   {low:.1f} to {high:.1f}", flush=True)
+        print(f"{point.axis:<28}{point.value:>8,}{calls:>14.1f}{over:>11.1f}", flush=True)
     return found
 
 
-def draw(found: list[tuple[Point, float, list[float]]], file: Path) -> None:
+def draw(found: list[tuple[Point, float, float]], file: Path) -> None:
     """Draw what was measured: a panel for each axis, calls above and microseconds below."""
     from matplotlib.figure import Figure
 
@@ -88,11 +86,8 @@ def draw(found: list[tuple[Point, float, list[float]]], file: Path) -> None:
     for column, axis in enumerate(axes):
         chosen = [one for one in found if one[0].axis == axis]
         places, labels = range(len(chosen)), [f"{point.value:,}" for point, _, _ in chosen]
-        quartiles = [statistics.quantiles(over, n=4) for _, _, over in chosen]
-        middles = [middle for _, middle, _ in quartiles]
-        spread = [[middle - low for low, middle, _ in quartiles], [high - middle for _, middle, high in quartiles]]
         panels[0][column].plot(places, [calls for _, calls, _ in chosen], "o-")
-        panels[1][column].errorbar(places, middles, yerr=spread, fmt="o-", capsize=3)
+        panels[1][column].plot(places, [over for _, _, over in chosen], "o-")
         panels[1][column].set_xticks(list(places), labels)
         panels[1][column].set_xlabel(axis)
         for panel in (panels[0][column], panels[1][column]):

@@ -4,10 +4,10 @@
 
 The work is a tiny linear model on batches that are there already, so that nearly all time is overhead. Each figure is
 marginal: what a run of many epochs takes beyond a run of few, a step, so that starting up is not in it and all that
-happens at log intervals and at the ends of epochs is. The variants take turns, and the table shows medians over the
-rounds. Calls are those of Python functions, counted with `sys.setprofile`; they do not vary from run to run. Peers are
-measured where they are installed (requirements-bench.txt); the weights of every variant must be those of the
-hand-written loop bit for bit.
+happens at log intervals and at the ends of epochs is. Time is that of the processor; the variants take turns, and the
+shortest times of the rounds count, as whatever else runs only adds to them. Calls are those of Python functions,
+counted with `sys.setprofile`; they do not vary from run to run. Peers are measured where they are installed
+(requirements-bench.txt); the weights of every variant must be those of the hand-written loop bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import gc
 import platform
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -152,19 +151,17 @@ def calls_a_step(variant: Variant, work: Work) -> float:
     return more / ((many - few) * work.batches)
 
 
-def microseconds(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int) -> dict[str, list[float]]:
-    """The marginal microseconds a step of each variant, one a round."""
-    few, many = 2, 2 + max(1, steps // work.batches)
-    times: dict[str, list[float]] = {name: [] for name in variants}
+def microseconds(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int) -> dict[str, float]:
+    """The marginal microseconds of the processor a step of each variant, from the shortest times of the rounds."""
+    few, many = 1, 1 + max(1, steps // work.batches)
+    times: dict[tuple[str, int], list[float]] = {(name, epochs): [] for name in variants for epochs in (few, many)}
     for _ in range(rounds):
-        for name, variant in variants.items():
-            seconds = []
-            for epochs in (few, many):
-                started = time.perf_counter()
-                variant(work, epochs)
-                seconds.append(time.perf_counter() - started)
-            times[name].append((seconds[1] - seconds[0]) / ((many - few) * work.batches) * 1e6)
-    return times
+        for name, epochs in times:
+            started = time.process_time()
+            variants[name](work, epochs)
+            times[name, epochs].append(time.process_time() - started)
+    more_steps = (many - few) * work.batches
+    return {name: (min(times[name, many]) - min(times[name, few])) / more_steps * 1e6 for name in variants}
 
 
 def same_bits(one: nn.Module, other: nn.Module) -> bool:
@@ -182,13 +179,10 @@ def measure(variants: Mapping[str, Variant], work: Work, steps: int, rounds: int
     print(f"{'':<20}{'us a step':>10}{'us over':>10}{'calls a step':>14}{'calls over':>12}  same bits")
     bare_calls = calls_a_step(hand_written, work)
     for name, variant in variants.items():
-        over = statistics.median(a - b for a, b in zip(times[name], times["hand-written"], strict=True))
         calls = calls_a_step(variant, work)
+        over, more_calls = times[name] - times["hand-written"], calls - bare_calls
         same = "yes" if same_bits(variant(work, 3), reference) else "NO"
-        print(
-            f"{name:<20}{statistics.median(times[name]):>10.1f}{over:>10.1f}{calls:>14.1f}{calls - bare_calls:>12.1f}"
-            f"  {same}"
-        )
+        print(f"{name:<20}{times[name]:>10.1f}{over:>10.1f}{calls:>14.1f}{more_calls:>12.1f}  {same}")
 
 
 if __name__ == "__main__":
