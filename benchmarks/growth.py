@@ -97,8 +97,8 @@ def draw(found: list[tuple[Point, float, float]], file: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path, help="where the figure is drawn: a .svg or .png")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
