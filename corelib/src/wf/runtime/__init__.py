@@ -6,12 +6,11 @@ Importing this package imports torch; the rest of `wf` does not.
 from wf.distributions import check_readable
 
 try:
-    import torch as _torch  # noqa: F401 - before what needs it
+    from wf.runtime.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts
 except Exception:
-    check_readable()  # it looks for backends among all that is installed
+    check_readable()  # torch looks for backends among all that is installed
     raise
 
-from wf.runtime.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts
 from wf.runtime.metric import Metric
 from wf.runtime.random import sample_uniform, stream
 from wf.runtime.streams import Stream
