@@ -81,7 +81,7 @@ def gradient_clearer(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     """What sets the gradients to None before each backward pass.
 
     `torch.optim.Optimizer.zero_grad` does so under a label for the profiler and a switch for the compiler, which cost
-    more than the clearing, 7 us against 0.2 (benchmarks/loop_overhead.py). An optimizer that has its own keeps it.
+    more than the clearing; benchmarks/loop_overhead.py counts the calls. An optimizer that has its own keeps it.
     """
     if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad or "zero_grad" in vars(optimizer):
         return optimizer.zero_grad
