@@ -35,6 +35,8 @@ RUN_VALUES: dict[str, str] = {
     "class_counts": "list[int]: train samples of each class",
     "feature_names": "list[str]: one an input column",
     "vocab_size": "int: tokens of the vocabulary, where inputs are tokens",
+    "learned": "dict | None: what the run learned from its data when it began: reader, class_names, ...; "
+    "None while it begins",
     "model": "torch.nn.Module: the model as it is trained",
     "params": "list[Parameter]: the trainable parameters of model and loss",
     "param_groups": "list[dict]: params in two groups: hidden=True, the matrices and kernels of all layers "

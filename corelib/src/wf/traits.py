@@ -79,6 +79,8 @@ class DatasetTraits(_Declared):
     """Transforms that are applied when the user names none."""
     files: tuple[str, ...] = ()
     """Endings of the files that it reads through an option ``path``: ``--dataset house.csv``; ``/`` for a folder."""
+    reader: str | None = None
+    """The class of the reader that its datasets have, ``"package.module:Class"``, see `wf.runtime.reading.Reader`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,14 @@ except Exception:
 
 from wf.runtime.metric import Metric
 from wf.runtime.random import sample_uniform, stream
+from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
 
 __all__ = [
     "Batch",
     "Dataset",
     "Metric",
+    "Reader",
     "Samples",
     "Stream",
     "TensorSamples",

@@ -84,7 +84,7 @@ class Assembly:
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
-        self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir()}, folders)
+        self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": None}, folders)
         self.values = self.builder.values
         self._make_strategy()
         self._make_data()

@@ -13,6 +13,7 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.plan import SPLITS
 from wf.runtime.random import stream
+from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
 from wf.traits import Targets
 
@@ -99,6 +100,8 @@ class Dataset:
     """One a target column of a regression."""
     target_tensor: Tensor | None = field(default=None, repr=False)
     """int64 ``[N]``: the class of each train sample where `train` holds no tensors, for stratified splits."""
+    reader: Reader | None = field(default=None, repr=False)
+    """What read the inputs from files, and reads the files given to ``wf predict``."""
 
     def __post_init__(self) -> None:
         if len(self.train) == 0:
