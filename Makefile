@@ -1,5 +1,6 @@
 # make demo       install wf into .venv and run the main job
-# make test       install the test tools and the adapters' libraries too, lint, run all tests
+# make test       lint, and run the tests but for the exhaustive ones; FILES=plugins/losses runs those of some files alone
+# make test-all   lint, and run all tests: the exhaustive ones, the adapters' and the timings, too
 # make lint       ruff, mypy --strict, import rules
 # make catalogue  train with every member of every catalogue, and renew the table in docs/ecosystem.md
 # make bench      run every script in benchmarks/
@@ -9,6 +10,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 KILLS ?= 5000
+FILES ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,10 +25,13 @@ ECOSYSTEM := $(VENV)/ecosystem
 ADAPTED := $(ECOSYSTEM)/installed
 ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(addprefix plugins/,$(ADAPTERS)))) tests/ecosystem
 
+# Files of the adapters need their libraries.
+PYTEST = OMP_NUM_THREADS=1 $(if $(filter $(addsuffix %,$(addprefix plugins/,$(ADAPTERS)) tests/ecosystem),$(FILES)),$(ECOSYSTEM),$(VENV))/bin/python -m pytest -q
+
 # What measures time is collected by itself, in a small process.
 TIMINGS := $(shell grep -rl 'mark\.alone' --include='test_*.py' cli corelib plugins tests)
 
-.PHONY: demo test lint catalogue bench soak wheels
+.PHONY: demo test test-all lint catalogue bench soak wheels
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -37,8 +42,16 @@ demo: $(INSTALLED)
 		echo 'Fashion-MNIST is not here, so this part of the demo was left out; the places are above.'; }
 
 # One thread a worker: two workers with two threads each get in each other's way on two cores.
+ifdef FILES
+test: $(TOOLS) $(ADAPTED)
+	$(PYTEST) -m 'not exhaustive and not catalogue' $(FILES)
+else
 test: $(TOOLS) $(ADAPTED) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'not alone and not catalogue'
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not exhaustive and not alone and not catalogue'
+endif
+
+test-all: $(TOOLS) $(ADAPTED) lint
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone and not catalogue'
 	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m 'not catalogue' $(ADAPTER_TESTS)
 	$(BIN)/python -m pytest -q -m alone $(TIMINGS)
 

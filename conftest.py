@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,9 @@ import pytest
 from forkserver import ForkServer, Result
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
+MEMORY = Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # runs sync their files: seconds on a busy disk
 
 
 class Wf(Protocol):
@@ -41,7 +45,7 @@ def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
-    server = ForkServer()
+    server = ForkServer(warm=("run", "--epochs", "1", "--model.hidden", "[4]", "--quiet"))
     yield server
     server.close()
 
@@ -54,6 +58,22 @@ def wf(fork_server: ForkServer, tmp_path: Path) -> Wf:
         *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 180
     ) -> Result:
         return fork_server.run([str(arg) for arg in args], cwd or tmp_path, _environment(env), timeout)
+
+    return run
+
+
+@pytest.fixture
+def ranks(fork_server: ForkServer, tmp_path: Path) -> Wf:
+    """The command line in two processes that train together: forks with what torchrun would give each of them.
+
+    It ends with code 1 when one of them fails; the other is stopped then.
+    """
+
+    def run(
+        *args: object, cwd: Path | None = None, env: Mapping[str, str | None] | None = None, timeout: float = 110
+    ) -> Result:
+        words, environment = [str(arg) for arg in args], _environment({"GLOO_SOCKET_IFNAME": "lo", **(env or {})})
+        return fork_server.run(words, cwd or tmp_path, environment, timeout, processes=2)
 
     return run
 
@@ -81,3 +101,8 @@ def wf_process(tmp_path: Path) -> Wf:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker waits for the other one in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("exhaustive") is None)

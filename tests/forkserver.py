@@ -6,10 +6,12 @@ A fresh process needs seconds until torch is there, a fork of this one milliseco
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,12 @@ from pathlib import Path
 from typing import IO, Any
 
 PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf.runtime", "wf_cli.main")
+WARM = (
+    *("pydantic", "zoneinfo", "encodings.utf_8_sig", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *("torch.utils.tensorboard", "wf.runtime.inputs"),
+    *(f"wf_cli.{verb}" for verb in ("afterwards", "compare", "fits", "listing", "replay", "running", "runs")),
+)
+"""What is imported as well before a run that warms the server, beside every built-in component."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class ForkServer:
         self._python, self._warm = str(python or sys.executable), [*warm]
         self._server: subprocess.Popen[str] | None = None
 
-    def run(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float) -> Result:
+    def run(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float, processes: int = 1) -> Result:
         """Run `wf` with `args`.
 
         Args:
@@ -57,12 +65,15 @@ class ForkServer:
             cwd: Its working directory.
             env: Its whole environment.
             timeout: Seconds until the run and its children are killed.
+            processes: How many run it together, each with its rank in the environment, as torchrun starts them. When
+                one fails, the others are stopped and the code is 1.
 
         Raises:
             TimeoutError: When it was killed, with what it had written.
         """
         try:
-            reply = self._ask({"args": list(args), "cwd": str(cwd), "env": dict(env), "timeout": timeout})
+            request = {"args": list(args), "cwd": str(cwd), "env": dict(env), "timeout": timeout}
+            reply = self._ask({**request, "processes": processes})
         except BaseException:
             self.close()
             raise
@@ -103,34 +114,83 @@ def serve() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # a pool of threads would not survive the fork
     if warm := sys.argv[1:]:
+        _import_everything()
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             assert _main(warm) == 0, f"wf {' '.join(warm)} failed"
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page of what was there before
     for line in sys.stdin:
         print(json.dumps(_serve_one(json.loads(line))), file=replies, flush=True)
 
 
+def _import_everything() -> None:
+    for module in WARM:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    registry = importlib.import_module("wf.registry").Registry.discover(only_builtin=True)
+    for entry in registry.entries():
+        entry.load()
+
+
 def _serve_one(request: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        pid = os.fork()
-        if pid == 0:
-            _child(request, out, err)
-        code = _wait(pid, request["timeout"])
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)  # what the run left behind, or the run itself
+        pids = [_fork({**request, "env": {**request["env"], **env}}, out, err) for env in _ranks(request["processes"])]
+        code = _wait(pids, request["timeout"])
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # what the run left behind, or the run itself
         timed_out = code is None
         if code is None:
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            code = -signal.SIGKILL
+            for pid in pids:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
         return {"code": code, "timed_out": timed_out, "stdout": _content(out), "stderr": _content(err)}
 
 
-def _wait(pid: int, timeout: float) -> int | None:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    return None
+def _ranks(processes: int) -> list[dict[str, str]]:
+    """What torchrun sets for each process; nothing for a single one."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    sizes = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    return [{"RANK": str(rank), "LOCAL_RANK": str(rank), **sizes, **place} for rank in range(processes)]
+
+
+def _fork(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _child(request, out, err)
+    return pid
+
+
+def _wait(pids: list[int], timeout: float) -> int | None:
+    """The code with which they ended; None when they did not in time."""
+    deadline, running, code = time.monotonic() + timeout, [*pids], 0
+    while running and time.monotonic() < deadline:
+        for pid in running:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                break
+        else:
+            time.sleep(0.002)
+            continue
+        running.remove(pid)
+        ended = os.waitstatus_to_exitcode(status)
+        if ended and not code:
+            code = ended if len(pids) == 1 else 1
+            time.sleep(0.1)  # they may be ending, too: torchrun looks that often
+            for other in running:
+                os.kill(other, signal.SIGTERM)
+            deadline = min(deadline, time.monotonic() + 30)
+    if running and not code:
+        return None
+    for pid in running:  # it was stopped and did not end
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return code
 
 
 def _child(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> None:

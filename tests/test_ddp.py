@@ -1,4 +1,4 @@
-"""Two real processes, started by torchrun, that train one model together."""
+"""Two processes that train one model together: torchrun starts them once, the fixture `ranks` for the details."""
 
 from __future__ import annotations
 
@@ -115,20 +115,22 @@ PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
         pytest.param(("--optimizer", "sgd", "--accumulate", 3), id="accumulated"),
     ],
 )
-def test_a_shared_step_is_that_of_the_whole_batch(wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]) -> None:
+def test_a_shared_step_is_that_of_the_whole_batch(
+    ranks: Any, wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]
+) -> None:
     """Two processes with batches of 20 make the update of one process with the 40 samples."""
     plan = ("--no-shuffle", "--steps", 3, *optimizer, "--quiet")
-    done = torchrun(tmp_path, "run", *plan, "--batch-size", 20, "--strategy", "ddp", "--name", "two")
-    assert done.returncode == 0, done.stderr
+    done = ranks("run", *plan, "--batch-size", 20, "--strategy", "ddp", "--name", "two")
+    assert done.code == 0, done.stderr
     assert wf("run", *plan, "--batch-size", 40, "--name", "one").code == 0
     two, one = (weights(tmp_path / "runs" / name) for name in ("two", "one"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
 
 
-def test_optimizers_that_differentiate_gradients_train_in_one_process(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, "run", *PROTOCOLS, "--optimizer", "create-graph", "--strategy", "ddp", "--steps", 3)
-    assert done.returncode != 0
+def test_optimizers_that_differentiate_gradients_train_in_one_process(ranks: Any, tmp_path: Path) -> None:
+    done = ranks("run", *PROTOCOLS, "--optimizer", "create-graph", "--strategy", "ddp", "--steps", 3)
+    assert done.code != 0
     assert "several processes share gradients without their graphs" in done.stderr
 
 
@@ -143,43 +145,45 @@ class Failing:
 """
 
 
-def test_a_hook_that_fails_in_one_process(tmp_path: Path) -> None:
+def test_a_hook_that_fails_in_one_process(ranks: Any, tmp_path: Path) -> None:
     """It falls away there alone; the manifest is that of process 0."""
     (tmp_path / "failing.py").write_text(FAILING)
     hook = ("--hook", "+failing.py:Failing", "--hook.failing.py:Failing.on_error", "disable")
-    done = torchrun(tmp_path, "run", *hook, "--strategy", "ddp", "--steps", 3, "--name", "two", "--quiet")
-    assert done.returncode == 0, done.stderr
+    done = ranks("run", *hook, "--strategy", "ddp", "--steps", 3, "--name", "two", "--quiet")
+    assert done.code == 0, done.stderr
     assert done.stderr.count("failed at on_step_end of step 1 in process 1; the run goes on without it") == 1
     assert 'raise RuntimeError("boom")' in done.stderr
     assert (manifest(tmp_path / "runs/two")["status"], manifest(tmp_path / "runs/two")["steps"]) == ("done", 3)
     assert manifest(tmp_path / "runs/two")["disabled_hooks"] == []
 
 
-def test_a_hook_that_changes_gradients_cannot_fall_away_in_one_process(tmp_path: Path) -> None:
+def test_a_hook_that_changes_gradients_cannot_fall_away_in_one_process(ranks: Any, tmp_path: Path) -> None:
     hook = ("--hook", "+gradient-clip", "--hook.gradient-clip.on_error", "disable")
-    done = torchrun(tmp_path, "run", *hook, "--strategy", "ddp", "--steps", 3)
-    assert done.returncode != 0
+    done = ranks("run", *hook, "--strategy", "ddp", "--steps", 3)
+    assert done.code != 0
     assert "hook 'gradient-clip' changes the gradients" in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("policy", ["stop", "continue"])
-def test_a_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
+def test_a_checkpoint_that_cannot_be_written(
+    ranks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
     """The first process writes in the background; both end, or both go on."""
     monkeypatch.setenv("WF_FAULT", "EIO:background:6")
     hook = ("--hook", f"+{Path(__file__).with_name('faults.py')}:Tell")
     plan = ("--steps", 30, "--log-every", 5, "--checkpoint-every", "10steps", "--on-checkpoint-error", policy)
-    done = torchrun(tmp_path, "run", *hook, *plan, "--strategy", "ddp", "--name", "two", "--quiet")
+    done = ranks("run", *hook, *plan, "--strategy", "ddp", "--name", "two", "--quiet")
     run = tmp_path / "runs" / "two"
     assert "the checkpoint step-00000010 could not be written" in done.stderr
     assert "process 0 could not save the checkpoint" in done.stderr
     assert "unexpected failure" not in done.stderr  # torchrun itself shows a traceback
     if policy == "stop":
-        assert done.returncode != 0
+        assert done.code != 0
         assert manifest(run)["status"] == "failed"
         assert checkpoints(run) == []
     else:
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         assert [place.name for place in checkpoints(run)] == ["step-00000020", "step-00000030"]
         assert len(manifest(run)["failed_saves"]) == 1
 
@@ -191,9 +195,9 @@ def test_without_torchrun(wf: Any) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_option_ends_both_processes(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, "run", "--strategy", "ddp", "--loss.gama", 2, "--loss", "focal")
-    assert done.returncode != 0
+def test_a_wrong_option_ends_both_processes(ranks: Any, tmp_path: Path) -> None:
+    done = ranks("run", "--strategy", "ddp", "--loss.gama", 2, "--loss", "focal")
+    assert done.code != 0
     assert "unknown option 'gama'" in done.stderr
     assert checkpoints(tmp_path) == [] if (tmp_path / "checkpoints").exists() else not list(tmp_path.glob("runs/*"))
 
@@ -217,12 +221,12 @@ class Trouble:
 '''
 
 
-def test_all_processes_go_back_together_and_stop_for_the_signal_of_one(tmp_path: Path) -> None:
+def test_all_processes_go_back_together_and_stop_for_the_signal_of_one(ranks: Any, tmp_path: Path) -> None:
     (tmp_path / "trouble.py").write_text(TROUBLE)
     plan = ("--checkpoint-every", "4steps", "--log-every", 2, "--hook.divergence-guard.rollback", 1, "--steps", 500)
     hook = ("--hook", "+trouble.py:Trouble")
-    done = torchrun(tmp_path, "run", *plan, *hook, "--strategy", "ddp", "--name", "two", "--quiet")
-    assert done.returncode != 0
+    done = ranks("run", *plan, *hook, "--strategy", "ddp", "--name", "two", "--quiet")
+    assert done.code != 0
     found = manifest(tmp_path / "runs/two")
     assert (found["status"], found["reason"][:18]) == ("interrupted", "stopped by SIGTERM"), done.stderr
     (back,) = found["rollbacks"]

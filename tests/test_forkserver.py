@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +18,15 @@ def test_hanging_run_is_killed(wf: Any, tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match="killed after 1 s"):
         wf("run", "--epochs", "1000000", "--name", "endless", timeout=1)
     assert wf("list", "losses").code == 0
+
+
+def test_when_one_rank_fails_the_other_is_stopped(ranks: Any, tmp_path: Path) -> None:
+    """As torchrun does it; that both train together is in tests/test_ddp.py."""
+    (tmp_path / "hook.py").write_text(
+        "import time\nclass Waits:\n    def __init__(self, strategy):\n"
+        "        if strategy.rank: raise RuntimeError('boom')\n        time.sleep(60)\n"
+    )
+    began = time.monotonic()
+    done = ranks("run", "--hook", "+hook.py:Waits", "--strategy", "ddp", "--steps", 1)
+    assert (done.code, "boom" in done.stderr) == (1, True)
+    assert time.monotonic() - began < 50
