@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf.errors import UsageError
+from wf.typed import Repeated, plain
 from wf_cli.arguments import names_to_change, parse_value, take_everywhere, take_options
 
 PLAIN = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=20)
@@ -39,14 +40,14 @@ PLAIN = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=F
     ],
 )
 def test_value_is_toml_or_else_a_string(text: str, value: Any) -> None:
-    parsed = parse_value(text)
+    parsed = plain(parse_value(text))
     assert parsed == value
     assert type(parsed) is type(value)
 
 
 @given(PLAIN | st.lists(PLAIN, max_size=4))
 def test_what_toml_writes_is_read_back(value: Any) -> None:
-    assert parse_value(tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")) == value
+    assert plain(parse_value(tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n"))) == value
 
 
 @given(st.text(max_size=30))
@@ -66,7 +67,8 @@ def test_any_text_gives_a_value(text: str) -> None:
         ("--dataset.target= ", {"dataset": {"target": ""}}, []),
         ("--loss.note a=b", {"loss": {"note": "a=b"}}, []),
         ("--loss.note=a=b", {"loss": {"note": "a=b"}}, []),
-        ("--loss.gamma 2 --loss.gamma 3", {"loss": {"gamma": 3}}, []),
+        ("--loss.gamma 2 --loss.gamma 3", {"loss": {"gamma": Repeated([2, 3])}}, []),
+        ("--loss.my-gamma 2 --loss.my_gamma=3 --loss.my-gamma 4", {"loss": {"my_gamma": Repeated([2, 3, 4])}}, []),
         ("--hook.early-stopping.min-delta 1", {"hook": {"options": {"early-stopping": {"min_delta": 1}}}}, []),
         ("--metric.my.py:Top.k 5", {"metric": {"options": {"my.py:Top": {"k": 5}}}}, []),
         (

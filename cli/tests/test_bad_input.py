@@ -250,3 +250,18 @@ def test_component_whose_module_is_broken(wf: Any, folder: Path, line: str) -> N
     assert "loss 'mine' of plug could not be loaded" in result.stderr
     assert "No module named 'no_such_package_of_anybody' (try: pip install no_such_package_of_anybody)" in result.stderr
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--epochs 1 --epochs 2", "--epochs is given more than once; choose one value"),
+        ("--loss ce --loss focal", "--loss is given more than once"),
+        ("--eval-splits train --eval-splits test", "a list has commas between its values"),
+        ("--model.dropout 0.1 --model.dropout 0.2", "option 'dropout' is given more than once, as 0.1 and 0.2"),
+    ],
+)
+def test_an_option_that_is_given_twice(wf: Any, line: str, words: str) -> None:
+    refused = wf("run", *line.split(), "--dry-run")
+    assert refused.code == 2
+    assert words in refused.stderr

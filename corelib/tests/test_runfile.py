@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wf.component import KINDS, MANY
 from wf.errors import UsageError
 from wf.parameters import NULL, without_null
-from wf.runfile import GENERAL, apply_many, check, check_general, dump, load, merge
+from wf.runfile import GENERAL, apply_many, check, check_general, dump, load, merge, parse_split
 
 # Round trip
 
@@ -206,7 +206,7 @@ def test_general_value(key: str, value: Any, wanted: Any) -> None:
         ("eval_every", "5min", "eval_every is 5min; it counts epochs or steps"),
         ("checkpoint_every", "often", "checkpoint_every: 'often' is not a cadence"),
         ("shuffle", "perhaps", "wants bool"),
-        ("eval_splits", "test", "write a list, for example '[test]'"),
+        ("eval_splits", "test", "write a list, for example '[\"test\"]'"),
         ("monitor", 5, "put it in quotes"),
     ],
 )
@@ -314,3 +314,24 @@ def test_a_change_of_what_is_not_there() -> None:
     assert "add it" not in str(caught.value)
     with pytest.raises(UsageError, match="add it: --hook \\+early-stopping"):
         apply_many("hook", [{"use": "plots"}], [], {"early-stopping": {"patience": 1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"), [("70/15/15", (0.7, 0.15, 0.15)), ("90/10", (0.9, 0.1, 0)), ("1/1/2", (0.25, 0.25, 0.5))]
+)
+def test_parse_split(text: str, shares: tuple[float, ...]) -> None:
+    assert parse_split(text) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "70", "a/b", "0/50/50", "-1/1", "1/2/3/4", "70/15/", "nan/50/50", "inf/1/1", "1e400/1/1", "1/nan"]
+)
+def test_parse_split_refuses(text: str) -> None:
+    with pytest.raises(UsageError, match="A/B/C"):
+        parse_split(text)
+
+
+@pytest.mark.parametrize("key", ["epochs", "steps", "batch_size", "accumulate", "log_every", "workers", "seed"])
+def test_numbers_that_no_machine_can_count_to_are_refused(key: str) -> None:
+    with pytest.raises(UsageError, match=f"{key} must be at most"):
+        check({key: 10**30})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, TensorSamples, sample_uniform, stream
-from wf.runtime.data import class_index, fold_parts, parse_split, split_dataset, stratified_parts
+from wf.runtime.data import class_index, fold_parts, split_dataset, stratified_parts
 
 
 def dataset(classes: list[int], **given: Any) -> Dataset:
@@ -18,19 +18,6 @@ def dataset(classes: list[int], **given: Any) -> Dataset:
     names = [str(index) for index in range(max(classes) + 1)]
     samples = TensorSamples(torch.arange(len(classes)).unsqueeze(1).float(), targets)
     return Dataset(train=samples, targets="class_index", class_names=names, **given)
-
-
-@pytest.mark.parametrize(
-    ("text", "shares"), [("70/15/15", (0.7, 0.15, 0.15)), ("90/10", (0.9, 0.1, 0)), ("1/1/2", (0.25, 0.25, 0.5))]
-)
-def test_parse_split(text: str, shares: tuple[float, ...]) -> None:
-    assert parse_split(text) == pytest.approx(shares)
-
-
-@pytest.mark.parametrize("text", ["", "70", "a/b", "0/50/50", "-1/1", "1/2/3/4", "70/15/"])
-def test_parse_split_refuses(text: str) -> None:
-    with pytest.raises(UsageError, match="A/B/C"):
-        parse_split(text)
 
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80)

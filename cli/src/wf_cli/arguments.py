@@ -9,6 +9,7 @@ from typing import Any
 
 from wf.component import KINDS, MANY
 from wf.errors import UsageError, unknown
+from wf.typed import Repeated, typed
 
 ADD, REMOVE = "+", "no:"
 
@@ -71,13 +72,15 @@ def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everyw
 def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Take every ``--KIND.OPTION VALUE`` out of a line; gives the run file that they make, and the rest.
 
-    A boolean option alone means true: ``--optimizer.nesterov``.
+    A boolean option alone means true: ``--optimizer.nesterov``. An option that is given more than once has a list of
+    its values, for whoever knows whether it takes one.
 
     Raises:
         UsageError: For an unknown kind, or an option of one of several components that does not say which.
     """
     document: dict[str, Any] = {}
     rest: list[str] = []
+    seen: set[str] = set()
     words = list(args)
     while words:
         word = words.pop(0)
@@ -85,22 +88,29 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if not (name.startswith("--") and "." in name):
             rest.append(word)
             continue
-        if not equals:
-            value = words.pop(0) if words and not _is_option(words[0]) else "true"
-        _place(document, name[2:], parse_value(value))
+        if equals:
+            placed = parse_value(value)
+        else:
+            placed = parse_value(words.pop(0)) if words and not _is_option(words[0]) else True
+        path = name[2:].replace("-", "_")
+        _place(document, name[2:], placed, again=path in seen)
+        seen.add(path)
     return document, rest
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML where it parses as TOML, else a string; dates and times stay strings."""
-    try:
-        document = tomllib.loads(f"values = [{text}]")  # where neither a comment nor a second line can hide
+    """A value as TOML where it parses as TOML, else a string; dates and times stay strings.
+
+    Numbers and booleans keep their text, see `wf.typed`.
+    """
+    try:  # in brackets neither a comment nor a second line can hide
+        document = tomllib.loads(f"values = [{text}]", parse_float=lambda number: typed(float(number), number))
     except tomllib.TOMLDecodeError:
         return text
     values = document.pop("values")
     if document or len(values) != 1 or text.rstrip().endswith(","):
         return text
-    return values[0] if isinstance(values[0], (bool, int, float, str, list, dict)) else text
+    return typed(values[0], text.strip()) if isinstance(values[0], (int, float, str, list, dict)) else text
 
 
 def names_to_change(kind: str, names: Sequence[str]) -> dict[str, Any]:
@@ -124,8 +134,8 @@ def _is_option(word: str) -> bool:
     return word.startswith("--") or (len(word) == 2 and word[0] == "-" and word[1].isalpha())
 
 
-def _place(document: dict[str, Any], path: str, value: Any) -> None:
-    """Put a value at ``kind.option`` or ``kind.name.option``."""
+def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> None:
+    """Put a value at ``kind.option`` or ``kind.name.option``, beside the one that is there where it is given again."""
     kind, *keys = path.split(".")
     if kind not in KINDS:
         raise UsageError(unknown("kind", kind, KINDS, f"in option --{path}; options are written --KIND.OPTION"))
@@ -139,7 +149,10 @@ def _place(document: dict[str, Any], path: str, value: Any) -> None:
         inner = table.get(key)
         table[key] = table = inner if isinstance(inner, dict) else {} if inner is None else {"use": inner}
     inner = table.get(last)
-    if isinstance(inner, dict) and not isinstance(value, Mapping):
+    if again:
+        given = inner if isinstance(inner, Repeated) else Repeated([inner])
+        table[last] = Repeated([*given, value])
+    elif isinstance(inner, dict) and not isinstance(value, Mapping):
         inner["use"] = value
     else:
         table[last] = value

@@ -19,6 +19,7 @@ from wf.plan import complete, prepare
 from wf.registry import Registry
 from wf.rundir import refuse_taken
 from wf.runfile import RunFile, check_general, merge
+from wf.typed import TypedBool, plain
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.common import complete_component_options, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
@@ -28,7 +29,7 @@ from wf_cli.run_options import general_options, kind_options, write_options
 from wf_cli.starting import uncollected
 from wf_cli.suggesting import suggest
 
-LISTED = ("eval_splits", "links", "plugins")
+LISTED = ("eval_splits", "init_without", "links", "plugins")
 """General keys whose values are lists: on the command line names with commas between them."""
 
 
@@ -43,7 +44,9 @@ class RunCommand(click.Command):
         ctx.meta["options"] = options
         wants_help = any(word in ("-h", "--help") for word in rest)
         try:
-            result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
+            rest_without_help = [word for word in rest if word not in ("-h", "--help")]
+            self._refuse_repeated(ctx, rest_without_help)
+            result = super().parse_args(ctx, rest_without_help)
         except click.NoSuchOption as error:
             raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx) from error
         if wants_help:
@@ -51,6 +54,15 @@ class RunCommand(click.Command):
             click.echo("\n\n".join([self.get_help(ctx), *explained]))
             ctx.exit()
         return result
+
+    def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse an option with one value that is given twice; click would take the last one without a word."""
+        _, _, given = self.make_parser(ctx).parse_args(args=[*args])
+        for param in given:
+            single = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
+            if single and given.count(param) > 1:
+                values = " a list has commas between its values: A,B" if param.name in LISTED else " choose one value"
+                raise UsageError(f"{param.opts[0]} is given more than once;{values}")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a component's own options, too."""
@@ -246,7 +258,7 @@ def _general_value(key: str, value: Any) -> Any:
 def _plain_value(text: str) -> Any:
     """Numbers as numbers, everything else as it was typed."""
     value = parse_value(text)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else text
+    return plain(value) if isinstance(value, (int, float)) and not isinstance(value, TypedBool) else text
 
 
 def refuse_existing(place: Path | None) -> None:

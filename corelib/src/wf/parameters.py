@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
+import math
 import re
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
 from wf.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
+from wf.typed import Repeated, as_wanted
 
 RUN_VALUES: dict[str, str] = {
     "seed": "int: the run's seed",
@@ -61,6 +64,16 @@ RUN_VALUES: dict[str, str] = {
 }
 """What the run fills into a parameter of that name that has no default, unless the user sets it."""
 
+
+COUNTS = frozenset(name for name, text in RUN_VALUES.items() if text.startswith("int:") and name != "seed")
+"""The run values that are numbers of things, so at least 1."""
+
+_WRITTEN = ("int", "str", "Path", "tuple[", "list[str]", "list[int]", "dict[str, str]", "dict[str, bool]", "torch.dev")
+OBJECTS = frozenset(name for name, text in RUN_VALUES.items() if not text.startswith(_WRITTEN))
+"""The run values that a run file cannot hold."""
+
+MAX_FLOAT = 3.4028234663852886e38
+"""The largest number of float32, which models compute in."""
 
 NULL = "@null"
 """How None is written in a run file and on the command line."""
@@ -149,7 +162,8 @@ def convert(param: Param, value: Any, owner: str) -> Any:
 
     Args:
         param: The option.
-        value: From the command line, a run file or Python.
+        value: From the command line, a run file or Python. What was typed on a command line is text where the option
+            takes text and no numbers: ``2021`` may be the name of a column.
         owner: Who has the option, for messages: ``loss 'focal'``.
 
     Raises:
@@ -158,8 +172,12 @@ def convert(param: Param, value: Any, owner: str) -> Any:
     value = without_null(value)
     if value is None and param.default is None:  # whatever the annotation says
         return None
+    value = as_wanted(_joined(param, value, owner), param.type)
+    if param.source in OBJECTS and _is_written(value):
+        what = RUN_VALUES[param.source].partition(":")[0]
+        raise UsageError(f"{owner}: '{param.name}' is filled in by the run ({what}); leave it out")
     try:
-        return _validate(param.type, value)
+        return _checked(param, _validate(param.type, value))
     except ValueError as error:
         raise UsageError(_explain_misfit(param, value, owner, error)) from None
 
@@ -172,6 +190,32 @@ def without_null(value: Any) -> Any:
         return [without_null(item) for item in value]
     if type(value) is dict:
         return {key: without_null(item) for key, item in value.items()}
+    return value
+
+
+def _joined(param: Param, value: Any, owner: str) -> Any:
+    """One list of what a repeated option was given, where it takes a list."""
+    if not isinstance(value, Repeated):
+        return value
+    if param.kind is None and takes_list(param.type):
+        return [item for one in value for item in (one if isinstance(one, list) else [one])]
+    given = " and ".join(map(str, value))
+    raise UsageError(f"{owner}: option '{param.name}' is given more than once, as {given}; it takes one value")
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a value can come from a run file or a command line."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(map(_is_written, value))
+    return isinstance(value, (bool, int, float, str, dict))
+
+
+def _checked(param: Param, value: Any) -> Any:
+    """The value, unless it is a number that cannot be meant."""
+    if isinstance(value, float) and math.isfinite(value) and abs(value) > MAX_FLOAT:
+        raise ValueError(f"a number of at most {MAX_FLOAT:.3g}, the largest in float32")
+    if param.source in COUNTS and isinstance(value, int) and value < 1:
+        raise ValueError(f"a number of at least 1: {RUN_VALUES[param.source].partition(': ')[2]}")
     return value
 
 
@@ -215,6 +259,16 @@ def type_name(annotation: Any) -> str:
 def nested_kind(annotation: Any) -> str | None:
     """The kind of component that a parameter is itself, by its annotation."""
     return marker.kind if (marker := _marker(annotation, Nested)) else None
+
+
+def takes_list(annotation: Any) -> bool:
+    """Whether a list is among the values of an annotation."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return takes_list(typing.get_args(annotation)[0])
+    if _is_union(annotation):
+        return any(map(takes_list, typing.get_args(annotation)))
+    origin = typing.get_origin(annotation) or annotation
+    return isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, (str, bytes, Mapping))
 
 
 def takes_several(annotation: Any) -> bool:
@@ -372,14 +426,25 @@ def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> 
         lines.append(f"available: {', '.join(choices)}")
     elif hasattr(error, "errors"):
         lines += sorted({detail["msg"] for detail in error.errors()})[:2]
-    if "list[" in type_name(param.type) or typing.get_origin(param.type) is tuple:
-        if not isinstance(value, (list, tuple)) and value is not None:
-            lines.append(f"write a list, for example '[{value}]'")
-    elif param.type is str and isinstance(value, (int, float)):
-        lines.append(f"to have it as text put it in quotes: '\"{value}\"'")
+    else:
+        lines.append(str(error))
+    if takes_list(param.type) and not isinstance(value, (list, tuple)) and value is not None:
+        lines += _list_hint(param, value)
+    elif param.type is str and isinstance(value, (bool, int, float)):
+        lines.append(f"to have it as text put it in quotes: '\"{str(value).lower()}\"'")
     if param.help:
         lines.append(f"{param.name}: {param.help}")
     return "\n  ".join(lines)
+
+
+def _list_hint(param: Param, value: Any) -> list[str]:
+    """How a list is written: of this value where that fits, else of the default's."""
+    for example in ([value], param.default):
+        if isinstance(example, (list, tuple)) and example:
+            with contextlib.suppress(ValueError):
+                _validate(param.type, list(example))
+                return [f"write a list, for example '{json.dumps(list(example))}'"]
+    return []
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -16,6 +16,7 @@ from wf.cadence import Every
 from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, convert
+from wf.typed import plain
 
 RunFile = dict[str, Any]
 
@@ -56,6 +57,12 @@ GENERAL: dict[str, Param] = {
             type=str | None,
             default=None,
             help="Weights to begin with: a state_dict (.pt, .pth, .safetensors) or a run directory.",
+        ),
+        Param(
+            name="init_without",
+            type=list[str],
+            default=[],
+            help="Modules or parameters, by name, that keep the weights they are drawn with, such as a new head.",
         ),
         Param(name="device", type=str, default="auto", help="auto, cpu, cuda, cuda:N or mps."),
         Param(name="workers", type=int, default=0, help="Processes that load samples which are not in memory."),
@@ -113,6 +120,19 @@ CHOICES = {
 ON_ERROR = ("stop", "disable")
 """The values of ``on_error``, a key of a hook's table beside ``use``; the first one is the default."""
 MAX_SEED = 2**63 - 1
+MAX_COUNT = 2**31 - 1
+RANGES = {
+    "epochs": (0, MAX_SEED),
+    "steps": (0, MAX_SEED),
+    "batch_size": (1, MAX_COUNT),
+    "accumulate": (1, MAX_COUNT),
+    "log_every": (1, MAX_COUNT),
+    "workers": (0, 1024),
+    "seed": (0, MAX_SEED),
+}
+"""The smallest and the largest value of general keys that are numbers."""
+MAX_SHARE = 1e18
+"""The shares of a split are numbers below this."""
 VARIANT = "variant"
 """The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
 
@@ -201,6 +221,8 @@ def check(document: Mapping[str, Any]) -> RunFile:
             raise UsageError(unknown("key", key, [*GENERAL, *KINDS], hint))
     if checked.get("epochs") is not None and checked.get("steps") is not None:
         raise UsageError("both epochs and steps are given; say how long to train in one of them")
+    if checked.get("init_without") and not checked.get("init_from"):
+        raise UsageError("init_without leaves layers out of init_from, which is not given")
     if checked.get("batch_size") == "full" and checked.get("accumulate", 1) > 1:
         raise UsageError(
             f"accumulate is {checked['accumulate']} and batch_size is full: an epoch has one batch\n"
@@ -224,12 +246,32 @@ def check_general(key: str, value: Any) -> Any:
             raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
     if key in ("eval_every", "checkpoint_every") and value is not None:
         _check_cadence(key, value)
-    low = {"epochs": 0, "steps": 0, "batch_size": 1, "accumulate": 1, "log_every": 1, "workers": 0, "seed": 0}.get(key)
-    if low is not None and isinstance(value, int) and value < low:
-        raise UsageError(f"{key} must be at least {low}, not {value}")
-    if key == "seed" and value > MAX_SEED:
-        raise UsageError(f"seed must be at most {MAX_SEED}, not {value}")
+    if key in RANGES and isinstance(value, int):
+        low, high = RANGES[key]
+        if value < low:
+            raise UsageError(f"{key} must be at least {low}, not {value}")
+        if value > high:
+            raise UsageError(f"{key} must be at most {high}, not {value}")
+    if key == "split":
+        parse_split(value)
     return value
+
+
+def parse_split(text: str) -> tuple[float, float, float]:
+    """Read ``70/15/15`` (train/validation/test) or ``90/10`` (train/validation) as shares that add up to 1.
+
+    Raises:
+        UsageError: For anything else.
+    """
+    try:
+        shares = [float(part) for part in str(text).split("/")]
+    except ValueError:
+        shares = []
+    if len(shares) not in (2, 3) or not all(0 <= share < MAX_SHARE for share in shares) or not shares[0] > 0:
+        raise UsageError(f"split '{text}' is not of the form A/B/C, the shares of train, validation and test: 70/15/15")
+    shares += [0.0] * (3 - len(shares))
+    total = sum(shares)
+    return shares[0] / total, shares[1] / total, shares[2] / total
 
 
 def _check_cadence(key: str, value: int | str) -> None:
@@ -407,8 +449,8 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{_toml_key(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    plain = value if isinstance(value, (bool, int, float, str, date, time)) else str(value)
-    return tomli_w.dumps({"value": plain}).removeprefix("value = ").rstrip("\n")
+    value = plain(value) if isinstance(value, (bool, int, float, str, date, time)) else str(value)
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
 
 
 def _toml_key(key: str) -> str:

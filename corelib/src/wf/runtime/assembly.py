@@ -27,8 +27,8 @@ from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.rules import Known, Samples
 from wf.rundir import RunDirectory
-from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of
-from wf.runtime.data import Dataset, TensorSamples, parse_split, split_dataset
+from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of, parse_split
+from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.device import choose_device
 from wf.runtime.fingerprint import of_dataset, of_tensors
 from wf.runtime.initial import put_into, read_weights
@@ -336,9 +336,11 @@ class Assembly:
     def _initialize(self, model: nn.Module, place: str) -> None:
         """Begin with the weights of a file or of another run."""
         weights, source = read_weights(place, self.builder.folders, self._weights_of)
-        put_into(model, weights, source)
+        kept = put_into(model, weights, source, self.plan["init_without"])
         self.init_from = {"source": source, "weights": of_tensors(weights)}
-        self.messages.append(f"weights from {source} ({len(weights)} tensors)")
+        taken = len(model.state_dict()) - len(kept)
+        rest = f"; as they are drawn: {', '.join(kept)}" if kept else ""
+        self.messages.append(f"weights from {source} ({taken} tensors{rest})")
 
     def _weights_of(self, directory: RunDirectory) -> tuple[Any, str]:
         """The weights that another run kept, and which checkpoint has them."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf.plan import SPLITS
+from wf.runfile import parse_split
 from wf.runtime.random import stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
@@ -141,23 +142,6 @@ def class_index(labels: Sequence[Any]) -> tuple[Tensor, list[str]]:
     values = sorted(set(labels))
     index = {value: position for position, value in enumerate(values)}
     return torch.tensor([index[label] for label in labels], dtype=torch.int64), [str(value) for value in values]
-
-
-def parse_split(text: str) -> tuple[float, float, float]:
-    """Read ``70/15/15`` (train/validation/test) or ``90/10`` (train/validation) as shares that add up to 1.
-
-    Raises:
-        UsageError: For anything else.
-    """
-    try:
-        shares = [float(part) for part in str(text).split("/")]
-    except ValueError:
-        shares = []
-    if len(shares) not in (2, 3) or any(share < 0 for share in shares) or not shares[0] > 0 or sum(shares) <= 0:
-        raise UsageError(f"split '{text}' is not of the form A/B/C, the shares of train, validation and test: 70/15/15")
-    shares += [0.0] * (3 - len(shares))
-    total = sum(shares)
-    return shares[0] / total, shares[1] / total, shares[2] / total
 
 
 def stratified_parts(

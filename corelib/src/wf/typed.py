@@ -1,0 +1,103 @@
+"""Values as they were typed: whether ``2021`` is a number or a text, the type of its option says, later.
+
+A command line is read before anybody knows the options' types. So a number keeps the text that it was typed as, and an
+option that is given more than once keeps all its values. (A run file says by quotes what is text.)
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Collection, Mapping
+from pathlib import PurePath
+from typing import Any
+
+
+class Typed:
+    """What a number and a boolean have in common that keep their text."""
+
+    text: str
+
+
+class TypedInt(int, Typed):
+    """A whole number that was typed, as ``2021`` or ``1_000``."""
+
+
+class TypedFloat(float, Typed):
+    """A number that was typed, as ``1e-3``."""
+
+
+class TypedBool(int, Typed):
+    """A ``true`` or ``false`` that was typed; a plain True is an option without a value."""
+
+
+class Repeated(list[Any]):
+    """The values of an option that is given more than once."""
+
+
+def typed(value: Any, text: str | None = None) -> Any:
+    """A number or a boolean that keeps the text it was typed as; everything else as it is.
+
+    Args:
+        value: What TOML makes of the text; in a list each number is taken to be typed as TOML writes it.
+        text: What was typed.
+    """
+    if type(value) is list:
+        return [typed(item) for item in value]
+    if not isinstance(value, (int, float)) or isinstance(value, Typed):
+        return value
+    kind = TypedBool if isinstance(value, bool) else TypedInt if isinstance(value, int) else TypedFloat
+    made = kind(value)
+    made.text = str(value).lower() if text is None else text
+    return made
+
+
+def plain(value: Any) -> Any:
+    """A value without the text that it was typed as."""
+    for kind, without in ((TypedBool, bool), (TypedInt, int), (TypedFloat, float)):
+        if isinstance(value, kind):
+            return without(value)
+    return value
+
+
+def as_wanted(value: Any, annotation: Any) -> Any:
+    """A value as an option of that annotation takes it: what was typed as text where only text is wanted."""
+    if type(value) is list:
+        inner = _of_items(annotation)
+        return [as_wanted(item, inner) for item in value]
+    if type(value) is dict:
+        return {key: as_wanted(item, Any) for key, item in value.items()}
+    return value.text if isinstance(value, Typed) and _wants_text(annotation) else plain(value)
+
+
+def _wants_text(annotation: Any) -> bool:
+    """Whether text is among the values of an annotation, and no numbers are."""
+    kinds = _kinds(annotation)
+    return any(issubclass(kind, (str, PurePath)) for kind in kinds) and not any(
+        issubclass(kind, (int, float, complex)) or kind is object for kind in kinds
+    )
+
+
+def _of_items(annotation: Any) -> Any:
+    """The annotation of a list's items; Any where it does not say one."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _of_items(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return next((inner for inner in map(_of_items, args) if inner is not Any), Any)
+    items = {arg for arg in args if arg is not Ellipsis}
+    is_list = isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, Mapping)
+    return items.pop() if is_list and len(items) == 1 else Any
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """The classes of an annotation's values; object where it does not say."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _kinds(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return set().union(*map(_kinds, args))
+    if origin is typing.Literal:
+        return {type(arg) for arg in args}
+    kind = origin or annotation
+    return {kind if isinstance(kind, type) else type(None) if kind is None else object}

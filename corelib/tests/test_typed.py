@@ -1,0 +1,131 @@
+"""Values as they were typed, and what the options' types make of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from wf.component import FromRun, Param
+from wf.errors import UsageError
+from wf.parameters import convert
+from wf.typed import Repeated, plain, typed
+
+
+def option(annotation: Any, **fields: Any) -> Param:
+    return Param(name="it", type=annotation, **fields)
+
+
+@pytest.mark.parametrize(
+    "annotation", [str, str | None, str | list[str], Annotated[str, "a note"], str | tuple[str, ...]]
+)
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (typed(2021, "2021"), "2021"),
+        (typed(1000, "1_000"), "1_000"),
+        (typed(1.5, "1.50"), "1.50"),
+        (typed(0.001, "1e-3"), "1e-3"),
+        (typed(True, "true"), "true"),
+        (typed(False, "false"), "false"),
+        ("yes", "yes"),
+    ],
+)
+def test_text_is_taken_as_it_was_typed(annotation: Any, value: Any, text: str) -> None:
+    assert convert(option(annotation), value, "x") == text
+
+
+@pytest.mark.parametrize("annotation", [Path, Path | None])
+def test_a_path_may_be_a_number(annotation: Any) -> None:
+    assert convert(option(annotation), typed(2021, "2021"), "x") == Path("2021")
+
+
+@pytest.mark.parametrize("annotation", [list[str], tuple[str, ...], str | list[str], list[str] | None])
+def test_so_are_the_texts_of_a_list(annotation: Any) -> None:
+    assert [*convert(option(annotation), typed([2021, True, typed(1.5, "1.50"), "a"]), "x")] == [
+        "2021",
+        "true",
+        "1.50",
+        "a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "wanted"),
+    [
+        (int, typed(1000, "1_000"), 1000),
+        (float, typed(0.001, "1e-3"), 0.001),
+        (float, 2, 2.0),
+        (bool, typed(True, "true"), True),
+        (bool, True, True),
+        (int | str, 3, 3),
+        (Any, typed(0.001, "1e-3"), 0.001),
+        (Any, typed(True, "true"), True),
+        ("Unknown", typed(1.5, "1.50"), 1.5),
+        (Literal[1, 2], typed(1, "1"), 1),
+        (list[float], [typed(0.001, "1e-3"), 2], [0.001, 2.0]),
+        (dict[str, float], {"a": typed(0.001, "1e-3")}, {"a": 0.001}),
+    ],
+)
+def test_numbers_stay_numbers(annotation: Any, value: Any, wanted: Any) -> None:
+    made = convert(option(annotation), value, "x")
+    assert made == wanted
+    assert type(made) is type(wanted)
+
+
+def test_a_word_of_a_choice_may_look_like_a_number() -> None:
+    assert convert(option(Literal["2", "3"]), typed(2, "2"), "x") == "2"
+
+
+@pytest.mark.parametrize("value", [2021, True, 1.5, [1]])
+def test_a_run_file_says_by_quotes_what_is_text(value: Any) -> None:
+    with pytest.raises(UsageError, match="wants str"):
+        convert(option(str), value, "x")
+
+
+@pytest.mark.parametrize("annotation", [list[str], str | tuple[str, ...], str | list[str]])
+def test_a_repeated_option_is_a_list(annotation: Any) -> None:
+    assert [*convert(option(annotation), Repeated(["a", typed(["b", 3]), typed(4, "4")]), "x")] == ["a", "b", "3", "4"]
+
+
+@pytest.mark.parametrize("annotation", [str, int, float, bool, Any, str | None])
+def test_a_repeated_option_that_takes_one_value_is_refused(annotation: Any) -> None:
+    with pytest.raises(UsageError, match="given more than once, as 1 and 2"):
+        convert(option(annotation), Repeated([1, 2]), "x")
+
+
+def test_a_number_beyond_float32_is_refused() -> None:
+    assert convert(option(float), float("inf"), "x") == float("inf")
+    with pytest.raises(UsageError, match="largest in float32"):
+        convert(option(float), 1e39, "x")
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_number_of_things_that_the_run_fills_in_is_at_least_one(value: int) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        convert(option(Annotated[int, FromRun("num_outputs")], source="num_outputs"), value, "x")
+
+
+@pytest.mark.parametrize("value", [3, "adam", [3], {"a": 1}])
+def test_what_only_the_run_can_make_is_not_written(value: Any) -> None:
+    with pytest.raises(UsageError, match="filled in by the run"):
+        convert(option(Any, source="params"), value, "x")
+    thing = object()
+    assert convert(option(Any, source="params"), [thing], "x") == [thing]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "value", "hint"),
+    [(list[int], [512], "abc", "'[512]'"), (list[int], [], 64, "'[64]'"), (list[str], [], "abc", "'[\"abc\"]'")],
+)
+def test_the_example_of_a_list_is_one_that_works(annotation: Any, default: Any, value: Any, hint: str) -> None:
+    with pytest.raises(UsageError) as error:
+        convert(option(annotation, default=default), value, "x")
+    assert f"write a list, for example {hint}" in str(error.value)
+
+
+def test_plain() -> None:
+    assert plain(typed(True, "true")) is True
+    assert type(plain(typed(1000, "1_000"))) is int
+    assert type(plain(typed(1.0, "1.00"))) is float
