@@ -38,6 +38,8 @@ class Result:
     code: int
     stdout: str
     stderr: str
+    left: bool = False
+    """Whether a process that it had started was still there."""
 
     def json(self) -> Any:
         """Standard output, read as JSON."""
@@ -77,7 +79,7 @@ class ForkServer:
         except BaseException:
             self.close()
             raise
-        result = Result(reply["code"], reply["stdout"], reply["stderr"])
+        result = Result(reply["code"], reply["stdout"], reply["stderr"], reply["left"])
         if reply["timed_out"]:
             raise TimeoutError(f"wf {' '.join(args)}: killed after {timeout:g} s\n{result.stdout}\n{result.stderr}")
         return result
@@ -136,16 +138,24 @@ def _serve_one(request: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pids = [_fork({**request, "env": {**request["env"], **env}}, out, err) for env in _ranks(request["processes"])]
         code = _wait(pids, request["timeout"])
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)  # what the run left behind, or the run itself
+        left = [pid for pid in pids if _kill_all(pid)]  # what the run left behind, or the run itself
         timed_out = code is None
         if code is None:
             code = -signal.SIGKILL
             for pid in pids:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
-        return {"code": code, "timed_out": timed_out, "stdout": _content(out), "stderr": _content(err)}
+        ended = {"code": code, "timed_out": timed_out, "left": bool(left)}
+        return {**ended, "stdout": _content(out), "stderr": _content(err)}
+
+
+def _kill_all(group: int) -> bool:
+    """Kill a process and what it started; False where nothing is left of it."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _ranks(processes: int) -> list[dict[str, str]]:

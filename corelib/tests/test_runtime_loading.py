@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import random
-from collections.abc import Iterator
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from typing import Any
 
 import numpy as np
@@ -143,6 +149,114 @@ def test_after_an_error_an_epoch_can_be_read_again(workers: int) -> None:
     samples.broken = -1
     assert len(rows(data.epoch(0))) == data.num_batches
     data.close()
+
+
+def children() -> list[int]:
+    return [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids: list[int], within_sec: float = 10) -> bool:
+    deadline = time.monotonic() + within_sec
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(map(is_alive, pids))
+
+
+class Stuck(Readers):
+    """Samples of which one is never read to its end, by a process that loads data."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == self.broken and get_worker_info() is not None:
+            time.sleep(600)
+        return super().__getitem__(index)
+
+
+def test_an_error_ends_the_processes_while_its_traceback_is_held() -> None:
+    samples = Readers()
+    data = serve(samples, workers=2)
+    samples.broken = 3
+    with pytest.raises(ValueError, match="this sample is broken") as held:
+        rows(data.batches("train")) + rows(data.batches("validation"))
+    assert children() == []
+    assert held.tb is not None
+
+
+def test_processes_end_with_the_data_that_nobody_holds_any_more() -> None:
+    data: RunData | None = serve(Readers(), workers=2)
+    assert data is not None
+    batches: Iterator[Batch] | None = data.epoch(0)
+    assert batches is not None
+    next(batches)
+    pids = children()
+    assert len(pids) == 2
+    data = batches = None
+    gc.collect()
+    assert gone(pids)
+
+
+def test_processes_end_although_they_are_stuck_in_a_sample() -> None:
+    data = serve(Stuck(), workers=2)
+    order = [int(index) for batch in data.epoch(0) for index in batch.inputs[:, 0]]
+    data.close()
+    data = serve(Stuck(broken=order[6]), workers=2)  # in the second batch
+    batches = data.epoch(0)
+    next(batches)
+    pids, began = children(), time.monotonic()
+    data.close()
+    assert time.monotonic() - began < 5, "torch gives each process five seconds, and five more"
+    assert gone(pids, 0)
+
+
+def test_processes_outlive_signals_to_all_of_a_run() -> None:
+    data = serve(Readers(), workers=2)
+    batches = data.epoch(0)
+    first = next(batches)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        for pid in children():
+            os.kill(pid, number)
+    assert sum(batch.size for batch in (first, *batches)) == data.num_samples("train")
+    data.close()
+
+
+def _end(how: str, pids: connection.Connection[Any, Any]) -> None:
+    """Hold data that are being read, and end this process in one of its ways."""
+    held = serve(Readers(), workers=2)
+    batches = held.epoch(0)
+    next(batches)
+    pids.send(children())
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the traceback
+    ways: dict[str, Callable[[], Any]] = {
+        "return": lambda: None,
+        "error": lambda: [][0],
+        "exit": lambda: sys.exit(3),
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    }
+    ways[how]()
+
+
+@pytest.mark.parametrize(("how", "code"), [("return", 0), ("error", 1), ("exit", 3), ("kill", -9), ("term", -15)])
+def test_processes_end_whatever_way_their_parent_does(how: str, code: int) -> None:
+    """As in a script that holds an experiment: nothing is closed, and the traceback keeps all of it."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    parent = multiprocessing.get_context("fork").Process(target=_end, args=(how, sender))
+    parent.start()
+    pids = receiver.recv()
+    parent.join(20)
+    hangs = parent.is_alive()
+    parent.kill()
+    assert not hangs
+    assert parent.exitcode == code
+    assert len(pids) == 2
+    assert gone(pids)
 
 
 def images() -> TensorSamples:

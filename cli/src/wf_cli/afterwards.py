@@ -99,7 +99,8 @@ def resume(
     changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
     with uncollected():
         experiment = _open(ctx, directory, None, quiet=quiet, **changes)
-    fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
+    with experiment:
+        fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
 
 
 @click.command()
@@ -110,8 +111,8 @@ def resume(
 @click.pass_context
 def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_json: bool) -> None:
     """Evaluate a run's weights on one split."""
-    experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
-    metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
+    with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
+        metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
     else:
@@ -131,12 +132,12 @@ def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_jso
     or the numbers of a regression.
     """
     keep_stdout()
-    experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
     from wf.runtime.inputs import read_inputs
 
-    outputs = experiment.predict(
-        inputs if inputs in experiment.data.splits else read_inputs(Path(inputs), experiment.data.spec)
-    )
+    with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
+        outputs = experiment.predict(
+            inputs if inputs in experiment.data.splits else read_inputs(Path(inputs), experiment.data.spec)
+        )
     labels = experiment.labels(outputs)
     rows = outputs.tolist()
     pairs = list(zip(labels or [None] * len(rows), rows, strict=True))
@@ -169,11 +170,11 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
     """Write the model's state_dict to FILE: .safetensors, .pt or .pth."""
     from wf.runtime.weights import save_weights
 
-    experiment = _open(ctx, open_directory(place), checkpoint, quiet=True)
-    try:
-        save_weights(experiment.model, Path(file))
-    except OSError as error:
-        raise DataError(f"cannot write {file}: {error.strerror or error}") from error
+    with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
+        try:
+            save_weights(experiment.model, Path(file))
+        except OSError as error:
+            raise DataError(f"cannot write {file}: {error.strerror or error}") from error
     click.echo(f"{file}: {sum(tensor.numel() for tensor in experiment.model.state_dict().values()):,} numbers")
 
 
@@ -183,8 +184,9 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
 @click.pass_context
 def plot(ctx: click.Context, place: str, format_: str) -> None:
     """Draw a run's curves and predictions into RUN/plots/."""
-    experiment = _open(ctx, open_directory(place), "latest", quiet=True)
-    for file in experiment.plot(format_):
+    with _open(ctx, open_directory(place), "latest", quiet=True) as experiment:
+        files = experiment.plot(format_)
+    for file in files:
         click.echo(file)
 
 

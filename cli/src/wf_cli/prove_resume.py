@@ -87,8 +87,8 @@ def prove_resume(
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
     from wf.runtime.experiment import Experiment
 
-    experiment = Experiment(prepare(document, registry), registry, save=False, folders=folders, quiet=True)
-    _check(experiment, kills)
+    with Experiment(prepare(document, registry), registry, save=False, folders=folders, quiet=True) as experiment:
+        _check(experiment, kills)
     place.mkdir(parents=True)
     (place / "run.toml").write_text(experiment.run_file(), encoding="utf-8")
     proof = _Proof(ctx, place, experiment, folders, quiet=quiet or as_json)

@@ -34,9 +34,10 @@ def train(order: Mapping[str, Any]) -> None:
         document, folders = read(order["run_file"])
         folders = [*folders, *map(Path, order["folders"])]
         experiment = Experiment(prepare(document, registry), registry, run_dir=run_dir, folders=folders, quiet=True)
-    if order["kill_at"] is not None:
-        _kill_after(experiment.loop, order["kill_at"], run_dir)
-    experiment.fit(resume=resume)
+    with experiment:
+        if order["kill_at"] is not None:
+            _kill_after(experiment.loop, order["kill_at"], run_dir)
+        experiment.fit(resume=resume)
 
 
 def _kill_after(loop: Any, step: int, run_dir: Path) -> None:

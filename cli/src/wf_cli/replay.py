@@ -43,11 +43,8 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
     again = Path(run_dir) if run_dir else _free(Path("runs") / (name or f"{before.path.name}-replay"), taken=name)
     plugins = read(before.run_file)[0].get("plugins", [])
     registry = registry_of(ctx, tuple(plugins))
-    experiment = reopen(before.path, None, registry=registry, quiet=quiet or as_json, again_in=again)
-    try:
+    with reopen(before.path, None, registry=registry, quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()
-    finally:
-        experiment.strategy.close()
     if experiment.strategy.rank != 0:
         return
     after = RunDirectory.open(again)

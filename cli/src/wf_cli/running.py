@@ -127,14 +127,15 @@ def run(
         from wf.runtime.experiment import Experiment
 
         experiment = Experiment(plan, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
-    if print_config:
-        say(experiment.run_file(), nl=False)
-        return
-    say_plan(experiment, quiet=quiet)
-    if dry_run:
-        _report_dry_run(experiment.dry_run(), as_json=as_json)
-    else:
-        fit(experiment, as_json=as_json)
+    with experiment:
+        if print_config:
+            say(experiment.run_file(), nl=False)
+            return
+        say_plan(experiment, quiet=quiet)
+        if dry_run:
+            _report_dry_run(experiment.dry_run(), as_json=as_json)
+        else:
+            fit(experiment, as_json=as_json)
 
 
 def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Collection[str] = ()) -> None:
@@ -149,8 +150,6 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Co
         if experiment.strategy.rank == 0 and step is not None and not isinstance(error, UsageError):
             error.add_note(f"go on from step {step}: wf resume {experiment.run_dir}")
         raise
-    finally:
-        experiment.strategy.close()
     if experiment.strategy.rank == 0:
         report(experiment, as_json=as_json)
 

@@ -87,18 +87,30 @@ class Assembly:
         self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": None}, folders)
         self.values = self.builder.values
         self._make_strategy()
-        self._make_data()
-        self._know_data()
-        self._choose_length()
-        self._fit_together()
-        self._make_model(initialize=initialize)
-        self._make_loss()
-        self._make_optimizer()
-        self.run_dir = (run_dir or self._default_run_dir() / subfolder) if save else None
-        self.values["run_dir"] = self.run_dir
-        self._make_judges()
-        self.checkpointer = self._make("checkpointer") if save else None
-        self._make_hooks(quiet=quiet)
+        try:
+            self._make_data()
+            self._know_data()
+            self._choose_length()
+            self._fit_together()
+            self._make_model(initialize=initialize)
+            self._make_loss()
+            self._make_optimizer()
+            self.run_dir = (run_dir or self._default_run_dir() / subfolder) if save else None
+            self.values["run_dir"] = self.run_dir
+            self._make_judges()
+            self.checkpointer = self._make("checkpointer") if save else None
+            self._make_hooks(quiet=quiet)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End what serves data, and leave the processes of the strategy."""
+        try:
+            if "data" in self.values:
+                self.values["data"].close()
+        finally:
+            self.strategy.close()
 
     @property
     def hooks(self) -> tuple[Any, ...]:

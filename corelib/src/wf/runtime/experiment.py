@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ _LOG = logging.getLogger("wf")
 
 class Experiment:
     """A run, every component made and wired.
+
+    What it does ends the processes that it started for that. In a ``with`` block, `close` is called at its end.
 
     Args:
         plan: The run file, as `wf.plan.prepare` gives it.
@@ -88,12 +90,27 @@ class Experiment:
             )
         self._recorder = Recorder(None)
         self._drift: list[drift.Drift] = []
+        self._at_work = False
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank)
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
         self._modes = self._make_modes()
-        self.loop = self._make_loop()
-        """The loop that trains it."""
+        try:
+            self.loop = self._make_loop()
+            """The loop that trains it."""
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes and threads that serve data, and this process's part in those of the strategy."""
+        self._parts.close()
 
     @property
     def plan(self) -> RunFile:
@@ -182,7 +199,7 @@ class Experiment:
         check_tf32(self.plan["precision"], self.strategy.device)
         failure = None if resume else self._failure_of_state()
         with (
-            products_in(self.plan["precision"], self.strategy.device),
+            self._working(),
             signals_stop(self._stop_by_signal, at_once=self.strategy.world_size == 1) as received,
             self._held_directory(resume=resume) as directory,
         ):
@@ -289,9 +306,15 @@ class Experiment:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        """In the run's precision; errors name the plugin whose code raised them."""
-        with products_in(self.plan["precision"], self.strategy.device), self._naming_culprit():
-            yield
+        """In the run's precision; errors name the plugin whose code raised them, and no process lives on."""
+        within, self._at_work = self._at_work, True
+        try:
+            with products_in(self.plan["precision"], self.strategy.device), self._naming_culprit():
+                yield
+        finally:
+            self._at_work = within
+            if not within:
+                self.data.close()
 
     def _naming_culprit(self) -> AbstractContextManager[None]:
         return naming_culprit(self._parts.registry.plugins)
@@ -434,7 +457,6 @@ class Experiment:
             raise
         finally:
             self._recorder.close()
-            self.data.close()
         self._note_end(directory, "done", self.loop.stop_reason or f"{self._until_words()} done")
 
     @contextmanager

@@ -98,7 +98,8 @@ def cross_validate(
             if announce is not None:
                 announce(number, experiment)
             try:
-                experiment.fit()
+                with experiment:
+                    experiment.fit()
             except BaseException as error:
                 parent.update_manifest(status=status_of(error), reason=f"fold {number}: {message_of(error)}")
                 raise

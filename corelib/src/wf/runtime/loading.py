@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
+from multiprocessing import Pipe, connection, util
 from typing import Any, NamedTuple
 
 import torch
@@ -25,8 +30,14 @@ class Chunk(NamedTuple):
     """What each sample may draw from, see `wf.runtime.random.sample_seeds`."""
 
 
+PATIENCE_SEC = 1.0
+"""How long a process that loads data may go on with what it reads, once it is to end."""
+
+
 class Loader:
     """Reads batches of a run's splits, in this process or in others that live until `close`.
+
+    The others end as well when this object is collected, and whatever way this process ends.
 
     While a sample is read, torch's, Python's and NumPy's global generators are seeded for that sample alone, so what
     it draws depends on no other one and on no number of workers; afterwards this process has its own back. Samples with
@@ -42,12 +53,14 @@ class Loader:
         self._splits, self._workers, self._pin = splits, workers, pin
         self._chunks = _Chunks()
         self._loader: DataLoader[Any] | None = None
+        self._end: util.Finalize | None = None
         self._in_use = False
 
     def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets of each chunk. While one iteration goes on, another one has processes of its own."""
         if self._in_use:
-            yield from Loader(self._splits, self._workers, pin=self._pin).batches(chunks)
+            with closing(Loader(self._splits, self._workers, pin=self._pin)) as another:
+                yield from another.batches(chunks)
             return
         self._in_use, self._chunks.now = True, chunks
         try:
@@ -61,20 +74,25 @@ class Loader:
             self._in_use = False
 
     def close(self) -> None:
-        """End the processes; the next iteration starts others."""
-        self._loader = None
+        """End the processes and threads; the next iteration starts others."""
+        self._loader, end, self._end = None, self._end, None
+        if end is not None:
+            end()
 
     def _open(self) -> DataLoader[Any]:
         if self._loader is None:
+            told, tell = Pipe(duplex=False) if self._workers else (None, None)
             self._loader = DataLoader(
                 _Seeded(self._splits),
                 batch_sampler=self._chunks,  # type: ignore[arg-type]  # of what `_Seeded` is asked for
                 num_workers=self._workers,
                 persistent_workers=self._workers > 0,
                 pin_memory=self._pin,
-                worker_init_fn=_outlive_a_signal,
+                worker_init_fn=None if told is None else partial(_begin_to_load, told),
                 generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
             )
+            if told is not None:  # called at the end of the process, too: before it waits for them and closes queues
+                self._end = util.Finalize(self, _end_loading, (self._loader, told, tell), exitpriority=100)
         return self._loader
 
 
@@ -140,15 +158,38 @@ def _reads_many(samples: Any) -> bool:
     return callable(getattr(samples, "__getitems__", None))
 
 
-def _outlive_a_signal(_worker: int) -> None:
-    """Let a process that loads data live on after the first SIGINT and SIGTERM; the next one ends it.
+def _begin_to_load(told: connection.Connection[Any, Any], _worker: int) -> None:
+    """Let a process that loads data outlive signals, and end when it is told to or when its parent is gone.
 
-    A terminal, and many a scheduler, sends a signal to all processes of a run. The run finishes its step then and ends
-    the ones that load data itself; had they died before, it would fail.
+    A terminal, and many a scheduler, sends a signal to all processes of a run, some more than once. The run finishes
+    its step then and ends the ones that load data itself; had they died before, it would fail.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=_wait_for_the_end, args=(told, os.getppid()), daemon=True).start()
 
-    def stay(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGINT, stay)
-    signal.signal(signal.SIGTERM, stay)
+def _wait_for_the_end(told: connection.Connection[Any, Any], parent: int) -> None:
+    """End this process, whatever it does at the time: torch would wait for what it reads, which may take for ever."""
+    while os.getppid() == parent and not told.poll(PATIENCE_SEC):
+        pass
+    if os.getppid() == parent:
+        time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still be taking over what they have read
+    os._exit(0)
+
+
+def _end_loading(
+    loader: DataLoader[Any], told: connection.Connection[Any, Any], tell: connection.Connection[Any, Any]
+) -> None:
+    """End the processes and threads of a DataLoader, also those of one that failed while it started them."""
+    tell.send_bytes(b"end")
+    iterator: Any = loader._iterator
+    if iterator is not None:
+        with suppress(RuntimeError):  # torch tells of a process that was killed meanwhile
+            iterator._shutdown_workers()  # there is no public way, and an error's traceback keeps the iterator alive
+        for worker in iterator._workers:
+            worker.join(2 * PATIENCE_SEC)
+            worker.kill()
+            worker.join()
+    for end in (told, tell):
+        end.close()

@@ -92,13 +92,13 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
     setting.divide_threads()
     try:
         ready, registry = setting.prepare(plan)
-        experiment = Experiment(ready, registry, save=False, folders=setting.folders, quiet=True)
+        with Experiment(ready, registry, save=False, folders=setting.folders, quiet=True) as experiment:
+            names = ["loss", *(str(table["use"]) for table in experiment.plan["metric"])]
     except WfError as error:
         return Trial(error=_words(error), exit_code=error.exit_code)
     except Exception as error:
         traceback.print_exception(error)
         return Trial(error=_words(error), exit_code=_exit_code(error))
-    names = ["loss", *(str(table["use"]) for table in experiment.plan["metric"])]
     return Trial(
         run_file=experiment.run_file(),
         figures=tuple(f"{split}/{name}" for split in experiment.data.splits for name in names),
@@ -143,8 +143,9 @@ def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Set
             shutil.rmtree(place)
         document, folders = read(run_file)
         plan, registry = setting.prepare({**document, **changes})
-        experiment = Experiment(plan, registry, run_dir=place, folders=[*folders, *setting.folders], quiet=True)
-        experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",))  # other --jobs
+        folders = [*folders, *setting.folders]
+        with Experiment(plan, registry, run_dir=place, folders=folders, quiet=True) as experiment:
+            experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",))  # other --jobs
     except BaseException as error:
         return _explain(error)
     return Outcome(status="done")

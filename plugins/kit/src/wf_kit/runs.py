@@ -129,12 +129,12 @@ def _experiment(subject: Subject, folder: Path, *, stop_at: int | None = None, *
         )
     if stop_at is not None:
         given["hook"] = [{"use": "kit-stop@wf-kit", "step": stop_at}, *given["hook"]]
-    with as_by_torchrun(subject), contextlib.chdir(folder):
-        experiment = Experiment(prepare(given, subject.registry), subject.registry, run_dir=folder / "run")
-        try:
-            yield experiment
-        finally:
-            experiment.strategy.close()
+    with (
+        as_by_torchrun(subject),
+        contextlib.chdir(folder),
+        Experiment(prepare(given, subject.registry), subject.registry, run_dir=folder / "run") as experiment,
+    ):
+        yield experiment
 
 
 def _wants(subject: Subject) -> str:
@@ -142,9 +142,11 @@ def _wants(subject: Subject) -> str:
 
 
 def _check_file(subject: Subject, file: Path) -> None:
-    with as_by_torchrun(subject):
-        again = Experiment(prepare(load(file), subject.registry), subject.registry, save=False)
-        again.strategy.close()
+    with (
+        as_by_torchrun(subject),
+        Experiment(prepare(load(file), subject.registry), subject.registry, save=False) as again,
+    ):
+        pass
     expect(again.run_file() == file.read_text(encoding="utf-8"), "built from its run.toml, the run says another one")
 
 

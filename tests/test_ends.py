@@ -1,0 +1,71 @@
+"""Every way out of a run ends the processes that it started: with its answer, or with an error."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wf as wf_python
+
+LOADED = ("--dataset", "iris", "--model", "linear", "--epochs", 1, "--serve-from", "loader", "--workers", 1, "--quiet")
+"""A run whose samples are read by another process, in evaluations too."""
+TIMEOUT = 60
+
+BROKEN = """
+import torch
+from wf.runtime import Dataset
+
+class Samples:
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        if index == 41:
+            raise OSError(f"sample {index} cannot be read")
+        return torch.rand(4), index % 3
+
+def broken():
+    return Dataset(train=Samples(), targets="class_index", class_names=("a", "b", "c"))
+"""
+
+
+def test_each_verb_ends(wf: Any, tmp_path: Path) -> None:
+    done = wf("run", *LOADED, "--name", "x", timeout=TIMEOUT)
+    assert done.code == 0, done.stderr
+    for line in (("evaluate", "x"), ("predict", "x", "test"), ("run", *LOADED, "--dry-run")):
+        done = wf(*line, timeout=TIMEOUT)
+        assert done.code == 0, (line, done.stderr)
+        assert not done.left, line
+
+
+def test_a_process_ends_with_its_answer(wf: Any, wf_process: Any, tmp_path: Path) -> None:
+    """Where Python ends it, which the others leave out."""
+    (tmp_path / "own.py").write_text(BROKEN)
+    assert wf("run", *LOADED, "--name", "x").code == 0
+    assert wf_process("evaluate", "x", timeout=TIMEOUT).code == 0
+    assert wf_process("run", "--dataset", "own.py:broken", "--workers", 2, timeout=TIMEOUT).code == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_sample_ends_the_run(wf: Any, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "own.py").write_text(BROKEN)
+    for options in ((), ("--dry-run", "--no-shuffle", "--batch-size", 40)):
+        done = wf("run", "--dataset", "own.py:broken", "--workers", workers, "--quiet", *options, timeout=TIMEOUT)
+        assert done.code == 1, done.stderr
+        assert "OSError: sample 41 cannot be read" in done.stderr
+        assert not done.left
+
+
+def test_an_experiment_ends_what_it_started() -> None:
+    experiment = wf_python.build(
+        dataset="iris", model="linear", epochs=1, serve_from="loader", workers=1, save=False, quiet=True
+    )
+    with experiment:
+        for work in (lambda: experiment.evaluate("train"), experiment.predict, experiment.dry_run):
+            work()
+            assert multiprocessing.active_children() == []
+        next(iter(experiment.data.epoch(0)))
+    assert multiprocessing.active_children() == [], "left with the block"
