@@ -17,7 +17,7 @@ from environment import Environment
 from forkserver import ForkServer, Result
 from workspace import FOLDERS, PLUGINS
 
-pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
 
 TRAIN = ("run", "--dataset", "iris", "--model", "linear", "--epochs", "1", "--quiet")
 TRY = (*TRAIN, "--dry-run")

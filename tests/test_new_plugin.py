@@ -16,7 +16,7 @@ from workspace import ROOT, build_wheels, run_pip
 
 from wf.component import KINDS
 
-pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
 
 NAME = "my-parts"
 

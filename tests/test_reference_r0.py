@@ -106,6 +106,7 @@ def test_200_epochs_by_resuming_are_those_of_a_straight_run(wf: Any, r0: Path, t
         assert manifest(run)["reason"] == "200 epochs done"
 
 
+@pytest.mark.exhaustive
 def test_second_form(wf: Any, tmp_path: Path) -> None:
     assert wf("run", EXAMPLES / "r0_line_small_steps.toml", "--name", "small", "--quiet").code == 0
     run = tmp_path / "runs" / "small"

@@ -21,7 +21,15 @@ ROWS = {
 }
 X = (0.5, 14, 15, 28, 11, 8, 3, -4, 6, 13, 21)
 Y = (35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4)
-rows = pytest.mark.parametrize(("lr", "scale", "losses", "parameters"), ROWS.values(), ids=ROWS)
+NAMES = ("lr", "scale", "losses", "parameters")
+rows = pytest.mark.parametrize(NAMES, ROWS.values(), ids=ROWS)
+one_row = pytest.mark.parametrize(
+    NAMES,
+    [
+        pytest.param(*row, id=name, marks=[pytest.mark.exhaustive] if name != "diverging" else [])
+        for name, row in ROWS.items()
+    ],
+)
 
 
 def scaled(factor: float) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ def test_by_hand(wf: Any, tmp_path: Path, lr: float, scale: float, losses: Figur
     assert (tmp_path / "runs/r1/code/by_hand.py").read_bytes() == (EXAMPLES / "by_hand.py").read_bytes()
 
 
-@rows
+@one_row
 def test_as_a_trainer_of_a_package(
     wf_process: Any, tmp_path: Path, lr: float, scale: float, losses: Figures, parameters: Figures
 ) -> None:

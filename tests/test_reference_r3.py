@@ -20,6 +20,7 @@ ROWS = {
 """Epoch: loss at batch 0, at batch 900, test accuracy in percent, test loss."""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_figures(wf: Any, tmp_path: Path) -> None:
     done = wf("run", EXAMPLES / "r3_fashion_mnist.toml", "--name", "r3", "--dataset.download", "false", timeout=600)

@@ -23,11 +23,11 @@ import os, signal
 from wf import Hook
 
 class StopAfter(Hook):
-    """Sends this process a signal, once."""
+    """Sends this process a signal, once at each of its steps."""
 
     def on_step_end(self, run) -> None:
-        if run.progress.step == STEP and not os.path.exists("stopped"):
-            open("stopped", "w").close()
+        if run.progress.step in STEPS and not os.path.exists(f"stopped-{run.progress.step}"):
+            open(f"stopped-{run.progress.step}", "w").close()
             os.kill(os.getpid(), signal.NAME)
 '''
 
@@ -118,9 +118,9 @@ def noisy(num_samples: int = 100) -> Dataset:
 """
 
 
-def stop_after(folder: Path, step: int, name: str = "SIGTERM") -> tuple[str, ...]:
-    """The options of a run that gets a signal after a step; a second run in that folder gets none."""
-    (folder / "stop_after.py").write_text(STOP_AFTER.replace("STEP", str(step)).replace("NAME", name))
+def stop_after(folder: Path, *steps: int, name: str = "SIGTERM") -> tuple[str, ...]:
+    """The options of a run that gets a signal after each of these steps; a second run in that folder gets none."""
+    (folder / "stop_after.py").write_text(STOP_AFTER.replace("STEPS", str(steps)).replace("NAME", name))
     return "--hook", "+stop_after.py:StopAfter"
 
 
@@ -136,17 +136,24 @@ def assert_same(run: Path, expected: Path) -> None:
         assert manifest(run)[key] == manifest(expected)[key]
 
 
-@pytest.mark.parametrize("case", RUNS)
-@pytest.mark.parametrize("where", ["mid-epoch", "end of epoch"])
-def test_stopped_and_resumed(wf: Any, tmp_path: Path, case: str, where: str) -> None:
+SAMPLE = ("dropout", "augmentation", "accumulation", "fp16", "warmup", "plateau", "early stopping", "hooks")
+SAMPLE += ("closure optimizer", "of-model optimizer")
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in SAMPLE else pytest.param(case, marks=pytest.mark.exhaustive) for case in RUNS]
+)
+def test_stopped_and_resumed(wf: Any, tmp_path: Path, case: str) -> None:
+    """Stopped in the middle of an epoch, and again at the end of one."""
     steps_per_epoch = 7 if case == "augmentation" else 13
-    step = steps_per_epoch + 4 if where == "mid-epoch" else 2 * steps_per_epoch
-    common = ("--log-every", 5, *RUNS[case], *stop_after(tmp_path, step), "--quiet")
-    stopped = wf("run", *common, "--name", "halted")
-    assert stopped.code == 143, stopped.stderr
+    stops = steps_per_epoch + 4, 2 * steps_per_epoch
+    common = ("--log-every", 5, *RUNS[case], *stop_after(tmp_path, *stops), "--quiet")
     run = tmp_path / "runs" / "halted"
-    assert manifest(run)["status"] == "interrupted"
-    assert checkpoints(run)[-1].name == f"step-{step:08d}"
+    for step, line in zip(stops, (("run", *common, "--name", "halted"), ("resume", "halted", "--quiet")), strict=True):
+        stopped = wf(*line)
+        assert stopped.code == 143, stopped.stderr
+        assert manifest(run)["status"] == "interrupted"
+        assert checkpoints(run)[-1].name == f"step-{step:08d}"
     straight = wf("run", *common, "--name", "straight")
     assert straight.code == 0, straight.stderr
     resumed = wf("resume", "halted", "--quiet")
@@ -156,7 +163,7 @@ def test_stopped_and_resumed(wf: Any, tmp_path: Path, case: str, where: str) -> 
 
 
 def test_sigint(wf: Any, tmp_path: Path) -> None:
-    stopped = wf("run", *stop_after(tmp_path, 20, "SIGINT"), "--name", "halted", "--quiet")
+    stopped = wf("run", *stop_after(tmp_path, 20, name="SIGINT"), "--name", "halted", "--quiet")
     assert (stopped.code, stopped.stdout) == (130, "")
     assert "SIGINT" in stopped.stderr
     assert "Traceback" not in stopped.stderr
@@ -168,7 +175,7 @@ def test_sigint(wf: Any, tmp_path: Path) -> None:
 
 def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
     """After kill -9 the run goes on from its last checkpoint, in the middle of an epoch."""
-    hook = stop_after(tmp_path, 30, "SIGKILL")
+    hook = stop_after(tmp_path, 30, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 4, "--model.dropout", 0.3, "--checkpoint-every", "4steps", "--quiet")
     assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
     run = tmp_path / "runs" / "killed"
@@ -184,7 +191,7 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
 
 def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
     """There is nothing to go on from, so it begins anew, and keeps no record of the steps that it does again."""
-    hook = stop_after(tmp_path, 3, "SIGKILL")
+    hook = stop_after(tmp_path, 3, name="SIGKILL")
     plan = ("--batch-size", 100, "--epochs", 2, "--model.dropout", 0.3, "--log-every", 1, "--quiet")
     assert wf("run", *plan, *hook, "--name", "killed").code == -signal.SIGKILL
     assert records(tmp_path / "runs" / "killed")
@@ -197,7 +204,7 @@ def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
 
 def test_a_cross_validation_that_was_killed_is_listed_as_such(wf: Any, tmp_path: Path) -> None:
     plan = ("--batch-size", 100, "--epochs", 4, "--folds", 3, "--quiet")
-    assert wf("run", *plan, *stop_after(tmp_path, 30, "SIGKILL"), "--name", "folds").code == -signal.SIGKILL
+    assert wf("run", *plan, *stop_after(tmp_path, 30, name="SIGKILL"), "--name", "folds").code == -signal.SIGKILL
     (found,) = wf("runs", "--json").json()
     assert (found["status"], found["num_runs"], found["num_done"]) == ("killed", 3, 0)
     assert [run["status"] for run in wf("runs", "folds", "--json").json()] == ["killed"]
@@ -288,9 +295,9 @@ SCHEDULES = {
     ("schedule", "at", "kill"),
     [
         pytest.param("none", 20, 18, id="before the next checkpoint"),
-        pytest.param("onecycle", 20, 30, id="after the next checkpoint"),
+        pytest.param("onecycle", 20, 30, id="after the next checkpoint", marks=pytest.mark.exhaustive),
         pytest.param("warmup", 24, 18, id="a checkpoint of spoilt weights"),
-        pytest.param("warmup", 37, 38, id="the last epoch"),
+        pytest.param("warmup", 37, 38, id="the last epoch", marks=pytest.mark.exhaustive),
     ],
 )
 def test_went_back_and_killed(wf: Any, tmp_path: Path, schedule: str, at: int, kill: int) -> None:
@@ -430,7 +437,7 @@ def test_every_builtin_hook_with_a_state_is_stopped_and_resumed_here() -> None:
     assert stateful == {"early-stopping", "divergence-guard"}  # the former is in RUNS, the latter in every run
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (2, 1)])
+@pytest.mark.parametrize(("before", "after"), [(0, 2), pytest.param(2, 0, marks=pytest.mark.exhaustive), (2, 1)])
 def test_another_number_of_workers_goes_on_to_the_bit(wf: Any, tmp_path: Path, before: int, after: int) -> None:
     """Images from files in the middle of an epoch, with shuffling, augmentation and dropout."""
     for number in range(60):

@@ -10,7 +10,7 @@ import pytest
 from environment import Environment
 from workspace import EXAMPLE, FOLDERS, PLUGINS, ROOT, run_pip
 
-pytestmark = [pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
 
 R1 = [
     "--dataset",

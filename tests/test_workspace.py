@@ -27,6 +27,7 @@ def parsed(wheel: Path) -> Message:
     return Parser().parsestr(metadata(wheel))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.parametrize("name", [*FOLDERS, *ADAPTERS])
 def test_wheel(wheels: dict[str, Path], name: str) -> None:
@@ -45,6 +46,7 @@ def test_wheel(wheels: dict[str, Path], name: str) -> None:
     assert str(headers.get_payload()).strip()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.parametrize("name", [*PLUGINS, *ADAPTERS])
 def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
@@ -55,11 +57,13 @@ def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
     assert [requirement.partition("[")[0] for requirement in needs] == ["wf-core"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 def test_console_script(wheels: dict[str, Path]) -> None:
     assert "[console_scripts]\nwf = wf_cli.__main__:process" in metadata(wheels["wf-cli"], "entry_points.txt")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.parametrize(("extra", "plugins"), [("builtin", PLUGINS), ("ecosystem", ADAPTERS)])
 def test_only_builtin_names_the_plugins(wheels: dict[str, Path], extra: str, plugins: tuple[str, ...]) -> None:

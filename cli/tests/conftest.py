@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forkserver import ForkServer
 
 FILES = {
     "house.csv": "size,rooms,price\n" + "".join(f"{n},{n % 4},{2 * n + 1}\n" for n in range(40)),
@@ -115,9 +118,16 @@ def refused(wf: Any, folder: Path) -> Callable[..., str]:
     return run
 
 
-@pytest.fixture
-def finished(wf: Any, folder: Path) -> Path:
-    """The directory of a finished run, named `done`."""
-    result = wf("run", "--epochs", 1, "--quiet", "--name", "done")
+@pytest.fixture(scope="session")
+def runs_of_one(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `runs` with a finished run, named `done`."""
+    place = tmp_path_factory.mktemp("finished")
+    result = fork_server.run(["run", "--epochs", "1", "--quiet", "--name", "done"], place, os.environ, 60)
     assert result.code == 0, result.stderr
-    return folder / "runs" / "done"
+    return place / "runs"
+
+
+@pytest.fixture
+def finished(runs_of_one: Path, folder: Path) -> Path:
+    """The directory of a finished run, named `done`: a copy for each test."""
+    return Path(shutil.copytree(runs_of_one, folder / "runs", symlinks=True)) / "done"

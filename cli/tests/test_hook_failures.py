@@ -62,6 +62,11 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 """
 TOLD = [event for event in EVENTS if event != "on_exception"]
+BY_COMMAND_LINE = [
+    event if event in ("on_step_end", "on_checkpoint_end") else pytest.param(event, marks=pytest.mark.exhaustive)
+    for event in TOLD
+]
+"""All are tried in Python, see below."""
 PLUGIN = ("-p", "fragile.py")
 SHORT = ("--dataset", "iris", "--steps", 12, "--checkpoint-every", "5steps", "--quiet", "--name", "x")
 
@@ -91,7 +96,7 @@ def manifest(place: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("event", TOLD)
+@pytest.mark.parametrize("event", BY_COMMAND_LINE)
 def test_a_failing_hook_ends_the_run_and_is_named(fragile: Run, place: Path, event: str) -> None:
     result = fragile(event)
     assert (result.code, result.stdout) == (1, "")
@@ -102,7 +107,7 @@ def test_a_failing_hook_ends_the_run_and_is_named(fragile: Run, place: Path, eve
     assert (manifest(place)["status"], manifest(place)["disabled_hooks"]) == ("failed", [])
 
 
-@pytest.mark.parametrize("event", TOLD)
+@pytest.mark.parametrize("event", BY_COMMAND_LINE)
 def test_a_run_goes_on_without_a_hook(fragile: Run, place: Path, event: str) -> None:
     result = fragile(event, "--hook.fragile.on_error", "disable")
     assert result.code == 0, result.stderr
@@ -290,7 +295,13 @@ def bad(wf: Any, place: Path) -> Run:
 
 
 @pytest.mark.parametrize("what", SAYS)
-@pytest.mark.parametrize("event", ["on_step_end", "on_evaluation_end", "state_dict"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        "on_step_end",
+        *(pytest.param(event, marks=pytest.mark.exhaustive) for event in ("on_evaluation_end", "state_dict")),
+    ],
+)
 def test_whatever_a_hook_raises_is_its_failure(bad: Run, place: Path, event: str, what: str) -> None:
     result = bad(event, what)
     assert (result.code, result.stdout) == (1, "")
@@ -372,6 +383,29 @@ def test_in_python_a_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     assert exp.loop.notes == {"disabled hooks": "Live, at on_log of step 1: OSError: the server is gone"}
     assert "failed at on_log of step 1" in caplog.text
     assert exp.loop.progress.step == 2
+
+
+class Fragile(api.Hook):
+    def __init__(self, event: str) -> None:
+        setattr(self, event, self.fail)
+
+    def fail(self, *_: Any) -> None:
+        raise OSError("the server is gone")
+
+
+@pytest.mark.parametrize("event", TOLD)
+def test_in_python_at_every_event(event: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = {**RUN, "save": True, "epochs": 1, "steps": None}
+    with pytest.raises(OSError, match="the server is gone") as caught:
+        api.run(hook=[Fragile(event)], run_dir=tmp_path / "ends", **run)
+    assert caught.value.__notes__ == [f"in hook 'Fragile' of own code, at {event}"]
+    assert json.loads((tmp_path / "ends/manifest.json").read_text())["status"] == "failed"
+    api.run(hook=[{"use": Fragile(event), "on_error": "disable"}], run_dir=tmp_path / "goes-on", **run)
+    ended = json.loads((tmp_path / "goes-on/manifest.json").read_text())
+    (record,) = ended["disabled_hooks"]
+    assert (record["hook"], record["event"], record["error"]) == ("Fragile", event, "OSError: the server is gone")
+    assert ended["status"] == "done"
+    assert caplog.text.count(f"failed at {event} of step") == 1
 
 
 BROKEN = {

@@ -314,7 +314,9 @@ def test_diverging_run(wf: Any, folder: Path) -> None:
     assert "not finite" in manifest["reason"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.exhaustive)]
+)
 def test_signal_ends_a_run_after_a_checkpoint(wf: Any, folder: Path, number: signal.Signals, code: int) -> None:
     command = [sys.executable, "-P", "-m", "wf_cli", "run", "--epochs", "100000", "--quiet", "--name", "long"]
     run = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -81,6 +81,7 @@ def test_a_package_of_one_kind(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert trait in ("", f"{kind}traits")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(300)
 def test_a_package_of_every_kind(tmp_path: Path) -> None:
     package = new_package("every-kind", list(KINDS), tmp_path / "package").folder

@@ -558,11 +558,12 @@ for step in range(start, 10**6):
 """
 
 
-def test_kill_nine_at_any_instant(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.exhaustive)])
+def test_kill_nine_at_any_instant(tmp_path: Path, kills: int) -> None:
     """What was announced as saved is there after the kill, whole; every second save replaces the one before."""
     draw, start = random.Random(os.getpid()), 1
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    for _ in range(4):
+    for _ in range(kills):
         command = [sys.executable, "-c", SAVER, str(tmp_path), str(start)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -123,6 +123,7 @@ os._exit(0)  # a thread of the group that wakes while the interpreter is taken d
 """
 
 
+@pytest.mark.exhaustive
 def test_ddp_with_two_processes(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
