@@ -10,7 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf.errors import DataError, UsageError
+from wf.runtime import TensorSamples
+from wf.runtime.data import split_dataset
+from wf.runtime.serving import RunData
 from wf_datasets.csv_file import csv_file
+from wf_datasets.fill import FillMissing
+from wf_datasets.standardize import Standardize
 
 HOUSES = "area,rooms,price\n50,2,100.5\n80,3,150.0\n120,5,310.25\n"
 
@@ -165,7 +170,190 @@ def test_missing_drop_says_what_it_left_out(tmp_path: Path, caplog: pytest.LogCa
 
 def test_missing_mean(tmp_path: Path) -> None:
     path = write(tmp_path, "a,b,y\n1,7,0.5\n,8,0.6\n5,9,0.7\n")
-    assert csv_file(path, target="y", missing="mean").train.inputs.tolist() == [[1, 7], [3, 8], [5, 9]]
+    dataset = csv_file(path, target="y", missing="mean")
+    assert dataset.train.inputs.nan_to_num(nan=-1).tolist() == [[1, 7], [-1, 8], [5, 9]]
+    data = RunData(dataset, split_dataset(dataset, "100/0", 0, shuffle=False), shuffle=False)
+    assert next(data.epoch(0)).inputs.tolist() == [[1, 7], [3, 8], [5, 9]]
+
+
+def test_the_mean_is_that_of_the_train_split(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,y\n1,0.5\n3,0.6\n,0.7\n100,0.8\n,0.9\n")
+    dataset = csv_file(path, target="y", missing="mean")
+    data = RunData(dataset, split_dataset(dataset, "40/0/60", 0, shuffle=False), shuffle=False)
+    assert next(data.batches("test")).inputs.tolist() == [[2], [100], [2]]
+    assert data.prepare(torch.tensor([[torch.nan], [7.0]])).tolist() == [[2], [7]]
+    again = FillMissing()
+    again.load_state_dict(data.own_transforms[0].state_dict())
+    assert again(torch.tensor([[torch.nan]])).tolist() == [[2]]
+    dataset = csv_file(write(tmp_path, "a,y\n,0.5\n,0.6\n1,0.7\n100,0.8\n2,0.9\n"), target="y", missing="mean")
+    splits = split_dataset(dataset, "40/0/60", 0, shuffle=False)
+    with pytest.raises(DataError, match="no number in the train split"):
+        RunData(dataset, splits, shuffle=False)
+
+
+def test_large_numbers_stay_apart(tmp_path: Path) -> None:
+    rows = "".join(f"{1_700_000_000 + index},{index % 7},{index}.5\n" for index in range(40))
+    dataset = csv_file(write(tmp_path, "time,x,y\n" + rows), target="y")
+    assert isinstance(dataset.train, TensorSamples)
+    assert dataset.train.inputs.dtype == torch.float64
+    assert dataset.reader is not None
+    assert dataset.reader.read(write(tmp_path, "time,x\n1700000001,1\n", "one.csv")).dtype == torch.float64
+    splits = split_dataset(dataset, "100/0", 0, shuffle=False)
+    data = RunData(dataset, splits, [(Standardize(), False)], shuffle=False)
+    batch = next(data.epoch(0))
+    assert batch.inputs.dtype == torch.float32
+    assert len(batch.inputs[:, 0].unique()) == 32
+    assert torch.equal(data.prepare(dataset.train.inputs[:32]), batch.inputs)
+    assert data.warnings == []
+    (warning,) = RunData(dataset, splits, shuffle=False).warnings
+    assert "'time'" in warning
+    assert "standardize" in warning
+    ordinary = csv_file(write(tmp_path, "year,x,y\n2020,293.15,0.5\n2021,294.6,0.7\n"), target="y")
+    assert isinstance(ordinary.train, TensorSamples)
+    assert ordinary.train.inputs.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("cells", "hint"),
+    [
+        (["-1", "0", "1"] * 2, "3 different whole numbers (-1, 0, 1)"),
+        (["0", "2", "5"] * 2, "do not follow one another from 0 or 1"),
+        (["0.0", "1.0"] * 2, "written with a fraction"),
+        ([str(value) for value in range(21)] * 2, "more than 20"),
+        (["0.5", "1.5"] * 2, None),
+        (["0", "2", "5"], None),
+    ],
+)
+def test_says_that_it_took_a_regression(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cells: list[str], hint: str | None
+) -> None:
+    path = write(tmp_path, "x,y\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
+    with caplog.at_level(logging.WARNING):
+        assert csv_file(path, target="y").targets == "real"
+        assert (hint or "nothing is said") in (caplog.text or "nothing is said")
+        assert ("--dataset.task classification" in caplog.text) == (hint is not None)
+    caplog.clear()
+    assert csv_file(path, target="y", task="regression").targets == "real"
+    assert csv_file(path, target="y", task="classification").targets == "class_index"
+    assert caplog.text == ""
+
+
+def test_codes_with_leading_zeros_stay_apart(tmp_path: Path) -> None:
+    path = write(tmp_path, "k,y\n007,01\n7,1\n007,01\n010,1\n")
+    dataset = csv_file(path, target="y", categorical="k")
+    assert list(dataset.feature_names) == ["k=007", "k=010", "k=7"]
+    assert (list(dataset.class_names), dataset.train.targets.tolist()) == (["01", "1"], [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("cell", "looks"),
+    [
+        ("3,14", "a number with a decimal comma"),
+        ("1,234", "thousands separators"),
+        ("1,234,567.8", "thousands separators"),
+        ("1.234,5", "thousands separators and a decimal comma"),
+        ("1 234", "thousands separators"),
+        ("1\u202f234,5", "thousands separators"),
+        ("12.5%", "percentage"),
+        ("12,5 %", "percentage"),
+        ("$1,200.50", "amount of money"),
+        ("12 €", "amount of money"),
+        ("1_2", "underscore"),
+        ("(3.5)", "negative number in brackets"),
+        ("−3", "long minus"),
+        ("1.5D+03", "Fortran"),
+        ("2024-01-31", "a date"),
+        ("2024-01-31T12:00:00Z", "a date"),
+        ("31.1.2024 12:00", "a date"),
+        ("01/31/24", "a date"),
+        ("5 Mar 2021", "a date"),
+        ("12:30", "time of day"),
+        ("12 kg", "a unit"),
+        ("１２", "another script"),
+    ],
+)
+def test_numbers_as_people_write_them(tmp_path: Path, cell: str, looks: str) -> None:
+    path = write(tmp_path, f"x;y\n1;0.5\n{cell};0.6\n")
+    with pytest.raises(DataError) as caught:
+        csv_file(path, target="y")
+    message = str(caught.value)
+    assert f"line 3, column 'x': '{cell}' is not a number" in message
+    assert looks in message
+    assert "one-hot" not in message
+    with pytest.raises(DataError, match="looks like"):
+        csv_file(write(tmp_path, f"x;y\n1;0.5\n2;{cell}\n"), target="y", task="regression")
+    other = cell.translate(str.maketrans("23１", "34２"))
+    with pytest.raises(DataError, match="looks like"):  # or each would be a class
+        csv_file(write(tmp_path, f"x;y\n1;{cell}\n2;{cell}\n3;{other}\n"), target="y")
+
+
+def test_utf16_is_told(tmp_path: Path) -> None:
+    for encoding, word in (("utf-16", "UTF-16"), ("utf-16le", "0x00"), ("utf-16be", "0x00")):
+        with pytest.raises(DataError, match=f"(?s){word}.*iconv -f utf-16"):
+            csv_file(write(tmp_path, HOUSES.encode(encoding)), target="price")
+
+
+def test_long_fields_are_refused(tmp_path: Path) -> None:
+    for text in (f"x,y\n1,{'a' * 200_000}\n", f"x,y\n1,0.5\n{'9' * 200_000},1.5\n", f'x,y\n1,"{"a" * 200_000}"\n'):
+        with pytest.raises(DataError, match=r"line [23] cannot be read"):
+            csv_file(write(tmp_path, text), target="y")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,street\n1,mud\n", r"line 2, column 'street': unknown category 'mud'(?s:.)*gravel, paved"),
+        ("a,street\n1,paved\nnan,paved\n", r"line 3, column 'a': the value is missing"),
+        ("a,street\n1,\n", r"line 2, column 'street': the value is missing"),
+        ("a\n1\n", r"unknown column 'street'"),
+        ("a,street\n1\n", r"line 2: 1 fields"),
+        ("a,street\n1,paved,2\n", r"line 2: 3 fields"),
+        ("a,street,a\n1,paved,2\n", r"two columns are named 'a'"),
+        ("a,street\n1_2,paved\n", r"(?s)line 2, column 'a': '1_2' is not a number.*underscore"),
+        ("a,street\n", "no rows"),
+        ("", "is empty"),
+        (b"a,street\n1,gr\xfcn\n", "not UTF-8"),
+        ("a,street\n1,pa\0ved\n", "line 2: it holds a byte 0x00"),
+    ],
+)
+def test_a_file_for_prediction_that_does_not_fit(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = write(tmp_path, "a,street,y\n1,gravel,0.5\n2,paved,0.7\n")
+    reader = csv_file(path, target="y", categorical="street").reader
+    assert reader is not None
+    with pytest.raises(DataError, match=message):
+        reader.read(write(tmp_path, text, "new.csv"))
+
+
+def test_a_file_for_prediction_may_be_written_in_another_way(tmp_path: Path) -> None:
+    path = write(tmp_path, "a,k=v,new,y\n1,x,true,0.5\n2,y,false,0.7\n")
+    reader = csv_file(path, target="y", categorical="k=v").reader
+    assert reader is not None
+    new = "note|new|k=v| a \nhm, hm|FALSE|y |3\n\nhm||x|4\n".replace("||", "|1|")
+    assert reader.read(write(tmp_path, new, "new.tsv")).tolist() == [[3, 0, 1, 0], [4, 1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("b,a,y\n2,1,cat\n4,3,dog\n", None),
+        ("b,a,y\n2,1,dog\n4,3,dog\n", None),
+        ("a,y\n1,cat\n3,dog\n", "unknown column 'b'"),
+        ("a,b,y\n1,2,cat\n3,4,wolf\n", "line 3, column 'y': unknown class 'wolf'"),
+    ],
+)
+def test_reads_by_what_it_learned(tmp_path: Path, text: str, message: str | None) -> None:
+    first = csv_file(write(tmp_path, "a,b,y\n1,2,cat\n3,4,dog\n"), target="y")
+    assert first.reader is not None
+    learned = {"reader": first.reader.description(), "targets": "class_index", "class_names": ["cat", "dog"]}
+    path = write(tmp_path, text)
+    if message is None:
+        again = csv_file(path, target="y", learned=learned)
+        assert list(again.feature_names) == ["a", "b"]
+        assert again.train.inputs.tolist() == [[1, 2], [3, 4]]
+        assert again.train.targets.tolist() == [0 if "cat" in text else 1, 1]
+    else:
+        with pytest.raises(DataError, match=message):
+            csv_file(path, target="y", learned=learned)
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class Assembly:
             name=name,
             ignore_index=_ignore_index(plan.get("loss") or {}),
         )
-        self.messages.append(self.data.describe())
+        self.messages += [self.data.describe(), *(f"warning: {text}" for text in self.data.warnings)]
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
             if share and split not in self.data.splits:
                 self.messages.append(f"warning: too few samples for a {split} split")

@@ -103,6 +103,8 @@ class Dataset:
     """int64 ``[N]``: the class of each train sample where `train` holds no tensors, for stratified splits."""
     reader: Reader | None = field(default=None, repr=False)
     """What read the inputs from files, and reads the files given to ``wf predict``."""
+    transforms: Sequence[Any] = field(default=(), repr=False)
+    """What its inputs need before all other transforms, in training and in prediction: fitted on the train split."""
 
     def __post_init__(self) -> None:
         if len(self.train) == 0:

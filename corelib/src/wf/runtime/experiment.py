@@ -330,6 +330,8 @@ class Experiment:
             saved["modes"] = self._modes
         if self._parts.stateful_samples is not None:
             saved["dataset"] = self._parts.stateful_samples
+        for number, own in enumerate(self._parts.data.own_transforms):
+            saved[f"transform/dataset-{number}"] = own
         for number, built in enumerate(self._parts.several("transform")):
             if isinstance(built.value, Stateful):
                 saved[f"transform/{number}-{built.name}"] = built.value

@@ -16,6 +16,7 @@ from torch import Tensor
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime.checks import check_tensors
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
+from wf.runtime.figures import lost_in_float32, scale_hint
 from wf.runtime.loading import Chunk, Loader
 from wf.runtime.places import Place, choose_places, delivered, describe_places
 from wf.runtime.random import sample_seeds, sample_uniform, stream
@@ -95,9 +96,14 @@ class RunData:
         name: str = "dataset",
         ignore_index: int = -100,
     ) -> None:
-        self._samples = {split: _floats(samples) for split, samples in splits.samples.items()}
+        self._samples = dict(splits.samples)
         self._ids = dict(splits.indices)
-        self._all_transforms = [_step(*numbered) for numbered in enumerate(transforms)]
+        self.own_transforms = tuple(dataset.transforms)
+        """The dataset's, which come before all others."""
+        own = [(transform, False) for transform in self.own_transforms]
+        self._all_transforms = [_step(*numbered) for numbered in enumerate([*own, *transforms])]
+        self.warnings: list[str] = []
+        """What the user should know of the data."""
         self._transforms = list(self._all_transforms)
         self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
         self._rank, self._world_size = rank, world_size
@@ -110,6 +116,7 @@ class RunData:
         self._check_shares()
         self._fit_transforms()
         self._transform_ahead()
+        self._narrow(dataset, name)
         self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name)
         """Where each split is served from."""
         self._tensors = {split: self._held(split) for split, place in self.places.items() if place in _HELD}
@@ -174,11 +181,10 @@ class RunData:
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Inputs that come from elsewhere, transformed as the test split is; for predictions."""
-        inputs = as_default(as_float(inputs))
+        inputs = as_float(inputs)
         for step in self._all_transforms:
-            if not step.train_only:
-                inputs = step.transform(inputs)
-        return inputs.to(self._device)
+            inputs = as_default(inputs) if step.train_only else step.transform(inputs)
+        return as_default(inputs).to(self._device)
 
     def first(self, split: str, num: int = 2) -> Tensor:
         """The first transformed inputs of a split."""
@@ -329,8 +335,7 @@ class RunData:
         for step in self._transforms[: fitted[-1] + 1]:
             if hasattr(step.transform, "fit"):
                 step.transform.fit(inputs)
-            if not step.train_only:
-                inputs = step.transform(inputs)
+            inputs = as_default(inputs) if step.train_only else step.transform(inputs)
 
     def _transform_ahead(self) -> None:
         """Apply the leading deterministic transforms once, where the samples are in memory."""
@@ -346,6 +351,22 @@ class RunData:
                 inputs = transform(inputs)
             self._samples[split] = TensorSamples(inputs, samples.targets)
 
+    def _narrow(self, dataset: Dataset, name: str) -> None:
+        """Samples in memory in torch's default precision, that of the model: float64 is kept until here."""
+        for split, samples in self._samples.items():
+            if not isinstance(samples, TensorSamples):
+                continue
+            inputs = as_default(samples.inputs)
+            lost = lost_in_float32(samples.inputs) if split == "train" and inputs.dtype == torch.float32 else []
+            if lost:
+                names = ", ".join(repr(dataset.feature_names[one]) for one in lost if one < len(dataset.feature_names))
+                self.warnings.append(
+                    f"dataset '{name}': numbers{f' of {names}' if names else ''} are so large and close together that "
+                    "float32, which the model takes, does not keep them apart\n"
+                    "  standardize them before all else: --transform standardize"
+                )
+            self._samples[split] = TensorSamples(inputs, as_default(samples.targets))
+
     def _look(self, dataset: Dataset, name: str) -> Spec:
         """Check the samples and tell what they are."""
         for split, samples in self._samples.items():
@@ -353,6 +374,9 @@ class RunData:
                 samples = TensorSamples(*next(samples.rows(samples.order()))[:2])
             if isinstance(samples, TensorSamples):
                 check_tensors(samples, dataset, f"dataset '{name}', {split} split", self._ignore_index)
+        train = self._samples["train"]
+        if dataset.targets == "real" and isinstance(train, TensorSamples) and (hint := scale_hint(train.targets)):
+            self.warnings.append(f"dataset '{name}': {hint}")
         batch = self._first("train", 1)
         inputs, target = batch.inputs, batch.targets[0]
         return Spec(
@@ -400,13 +424,6 @@ def as_dataset(value: Any, name: str) -> Dataset:
     raise UsageError(
         f"dataset '{name}' gave {type(value).__name__}; it must give a wf.runtime.Dataset or a pair (inputs, targets)"
     )
-
-
-def _floats(samples: Samples) -> Samples:
-    """Samples in memory in torch's default precision, which is that of the model."""
-    if not isinstance(samples, TensorSamples):
-        return samples
-    return TensorSamples(as_default(samples.inputs), as_default(samples.targets))
 
 
 def _from_pair(inputs: Any, targets: Any) -> Dataset:

@@ -1,139 +1,92 @@
-"""The cells of one column as numbers, categories or labels."""
+"""What the cells of a column are: numbers, or one of several categories."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from wf.errors import DataError
-from wf.runtime import class_index
-from wf_datasets.table import Table
+from wf_datasets.cells import BOOLEANS, number
+from wf_datasets.table import Array, Column
 
-_BOOLEANS = {"true": 1.0, "false": 0.0}
-_WORDS = _BOOLEANS | dict.fromkeys(("", "na", "n/a", "nan", "null", "none", "?"), math.nan)
-"""What is read as a number without being one; nan stands for a missing value."""
-_MISSING_TEXT = ("", "nan")
-_WHOLE = re.compile(r"[+-]?[0-9]+\Z")
-MAX_CLASSES = 20
-"""Whole numbers with more distinct values than this are a regression."""
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
+_PADDED = re.compile(r"[+-]?0[0-9]+\Z")
+Form = Literal["text", "boolean", "whole", "number"]
+"""Which cells are one category: equal texts, ``True`` and ``true``, ``+1`` and ``1``, ``1.50`` and ``1.5``."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of a table."""
+class Categories:
+    """The values of a column, in their order."""
 
-    name: str
-    cells: list[str]
-    numbers: Tensor | None
-    """float64 ``[N]``, nan where a value is missing; None for text."""
+    values: tuple[str, ...]
+    form: Form
 
-    @property
-    def missing(self) -> list[int]:
-        """The rows without a value."""
-        if self.numbers is not None:
-            return torch.nonzero(self.numbers.isnan()).flatten().tolist()
-        return [row for row, cell in enumerate(self.cells) if cell.lower() in _MISSING_TEXT]
+    def key(self, cell: str) -> str:
+        """The value that a cell names."""
+        return _key(cell, self.form)
 
-    def take(self, rows: list[int]) -> Column:
-        """The column with these rows only."""
-        numbers = None if self.numbers is None else self.numbers[rows]
-        return replace(self, cells=[self.cells[row] for row in rows], numbers=numbers)
-
-    def fill(self, value: float) -> Column:
-        """The column of numbers with `value` for every missing one."""
-        assert self.numbers is not None
-        return replace(self, numbers=self.numbers.nan_to_num(nan=value))
+    def indices(self, column: Column) -> Array:
+        """The index of each row's value, int64 ``[N]``, -1 for none of them."""
+        assert column.codes is not None
+        places = {value: place for place, value in enumerate(self.values)}
+        known = [places.get(self.key(text), -1) for text in column.texts]
+        indices: Array = np.array([*known, -1], dtype=np.int64)[column.codes]
+        return indices
 
 
-def text_column(table: Table, name: str) -> Column:
-    """A column whose cells are categories."""
-    return Column(name, table.columns[name], None)
+def categories(texts: Iterable[str], *, numbers: bool = False) -> Categories:
+    """The values that cells name, sorted: as numbers where they are, else as text.
 
+    Codes with leading zeros stay the texts that they are.
 
-def number_column(table: Table, name: str) -> Column | int:
-    """A column of numbers, or the first row that holds something else.
-
-    ``true`` and ``false`` are 1 and 0; an empty cell, NA, N/A, NaN, null, None and ? are missing values.
-
-    Raises:
-        DataError: For a number that is infinite or too large for float32.
+    Args:
+        texts: The different cells.
+        numbers: Whether ``1.5`` and ``1.50`` are one value.
     """
-    cells = table.columns[name]
-    try:
-        values = list(map(float, cells))
-    except ValueError:
-        values = []
-        for row, cell in enumerate(cells):
-            value = _number(cell)
-            if value is None:
-                return row
-            values.append(value)
-    numbers = torch.tensor(values, dtype=torch.float64)
-    infinite = torch.nonzero(numbers.to(torch.float32).isinf()).flatten()
-    if len(infinite):
-        row = int(infinite[0])
-        raise DataError(f"{table.place(row, name)}: {cells[row]} is not a finite float32 number")
-    return Column(name, cells, numbers)
+    found = list(texts)
+    form = _form(found, numbers=numbers)
+    values = {_key(text, form) for text in found}
+    if form in ("whole", "number"):
+        return Categories(tuple(sorted(values, key=float)), form)
+    return Categories(tuple(sorted(values)), form)
 
 
-def _number(cell: str) -> float | None:
-    try:
-        return _WORDS[cell.lower()] if cell.lower() in _WORDS else float(cell)
-    except ValueError:
-        return None
+def _form(texts: Sequence[str], *, numbers: bool) -> Form:
+    if all(text.lower() in BOOLEANS for text in texts):
+        return "boolean"
+    if any(map(_PADDED.match, texts)):
+        return "text"
+    if all(map(_WHOLE.match, texts)):
+        return "whole"
+    return "number" if numbers else "text"
 
 
-def is_zero_one(column: Column) -> bool:
-    """Whether the column holds only 0 and 1, or true and false."""
-    return column.numbers is not None and bool(((column.numbers == 0) | (column.numbers == 1)).all())
+def _key(cell: str, form: Form) -> str:
+    if form == "boolean":
+        return cell.lower()
+    if form == "whole":
+        return str(int(cell)) if _WHOLE.match(cell) and not _PADDED.match(cell) else cell
+    value = number(cell) if form == "number" else None
+    return cell if value is None else str(value + 0.0)  # -0.0 is 0.0
 
 
-def is_classes(column: Column) -> bool:
-    """Whether a target column without missing values names classes.
-
-    Text and booleans do, numbers with a fraction or a decimal point do not. Whole numbers do when each occurs at least
-    twice and there are two of them, or at most 20 that follow one another from 0 or 1.
-    """
-    if column.numbers is None or _is_boolean(column):
-        return True
-    if not all(map(_WHOLE.match, column.cells)):
-        return False
-    counts = Counter(map(int, column.cells))
-    values = sorted(counts)
-    if min(counts.values()) < 2 or not 2 <= len(values) <= MAX_CLASSES:
-        return False
-    return len(values) == 2 or (values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1)
+def as_numbers(column: Column) -> Array | None:
+    """A column of text as numbers, float64 ``[N]``; None where a cell is none."""
+    assert column.codes is not None
+    used = np.unique(column.codes)
+    values = np.full(len(column.texts), np.nan)
+    for code in used.tolist():
+        value = number(column.texts[code])
+        if value is None:
+            return None
+        values[code] = value
+    return values[column.codes]
 
 
-def _is_boolean(column: Column) -> bool:
-    return all(cell.lower() in _BOOLEANS for cell in column.cells)
-
-
-def labels(column: Column) -> tuple[Tensor, list[str]]:
-    """The column as class indices.
-
-    Returns:
-        int64 ``[N]`` and the class names, sorted: as numbers where all are numbers, else as text.
-    """
-    return class_index(_values(column))
-
-
-def _values(column: Column) -> list[Any]:
-    if _is_boolean(column):
-        return [cell.lower() for cell in column.cells]
-    if all(map(_WHOLE.match, column.cells)):
-        return [int(cell) for cell in column.cells]
-    return column.cells if column.numbers is None else column.numbers.tolist()
-
-
-def one_hot(column: Column) -> tuple[Tensor, list[str]]:
-    """The column as float32 ``[N, K]``, a column for each of its K values, and their names ``name=value``."""
-    indices, values = labels(column)
-    encoded = torch.nn.functional.one_hot(indices, len(values)).to(torch.float32)
-    return encoded, [f"{column.name}={value}" for value in values]
+def is_zero_one(numbers: Array) -> bool:
+    """Whether there are only 0 and 1 among the numbers."""
+    return bool(((numbers == 0) | (numbers == 1)).all())

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime import Dataset, TensorSamples
-from wf_datasets.column import Column, is_classes, is_zero_one, labels, number_column, one_hot, text_column
-from wf_datasets.table import Table, read_table
+from wf.runtime.figures import are_classes, lost_in_float32, regression_hint
+from wf_datasets.cells import looks_like
+from wf_datasets.column import Categories, as_numbers, categories, is_zero_one
+from wf_datasets.fill import FillMissing
+from wf_datasets.table import Array, Column, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.table_reader import InputColumn, Missing, TableReader, not_numbers
 
 _log = logging.getLogger(__name__)
 
 Task = Literal["auto", "classification", "regression"]
-Missing = Literal["error", "drop", "mean"]
 
 
 def csv_file(
@@ -30,6 +35,7 @@ def csv_file(
     missing: Missing = "error",
     task: Task = "auto",
     delimiter: str = "auto",
+    learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """A table in a UTF-8 text file; its first line names the columns.
 
@@ -44,26 +50,38 @@ def csv_file(
         categorical: Columns to one-hot encode, one input named ``column=value`` for each value, sorted; as a target:
             classes.
         missing: What becomes of missing values: ``error`` refuses them, ``drop`` leaves their rows out, ``mean`` puts
-            the mean of the column (over the whole file) in place of a missing input number.
+            the mean of the column, over the train split, in place of a missing input number.
         task: ``auto`` is a classification where the target holds text or booleans, is declared categorical, or holds
             whole numbers that look like classes: each at least twice, and either two distinct ones or at most 20 that
             follow one another from 0 or 1. Everything else is a regression.
         delimiter: The character between fields, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides the first
             line into the most fields.
+        learned: What the run learned from the file when it began; then the file is read by that.
 
     Returns:
-        Inputs float32 ``[N, F]``; targets ``class_index``, ``real [N, K]`` or ``multilabel [N, K]``.
+        Inputs float32 ``[N, F]``, or float64 where float32 would not keep the numbers of a column apart; targets
+        ``class_index``, ``real [N, K]`` or ``multilabel [N, K]``.
 
     Raises:
         DataError: For a file that is missing or invalid; the message names line, column and value.
         UsageError: For options that contradict each other.
     """
-    table = read_table(path, delimiter)
-    roles = _roles(table, _names(target), _names(ignore), _names(categorical))
-    parsed = _Parsed(table, _inputs(table, roles), _targets(table, roles, task))
-    parsed = _complete(parsed, missing)
-    inputs, feature_names = _encode(parsed.inputs)
-    return _dataset(parsed, inputs, feature_names, task)
+    known = None if learned is None or not learned.get("reader") else TableReader(**learned["reader"])
+    names = _names(target)
+    file = TableFile(path, delimiter, [*names, *(column.name for column in known.columns)] if known else names)
+    roles = _roles(file, names, _names(ignore), _names(categorical), known)
+    table = _complete(_read(file, roles, task), roles, missing)
+    reader = known or _learn(table, roles, delimiter, missing)
+    targets = _targets(table, roles, task, learned if known else None)
+    return Dataset(
+        train=TensorSamples(reader.encode(table), targets.tensor),
+        targets=targets.kind,
+        class_names=list(targets.class_names),
+        feature_names=reader.feature_names,
+        target_names=roles.targets if targets.kind == "real" else (),
+        reader=reader,
+        transforms=(FillMissing(),) if missing == "mean" else (),
+    )
 
 
 @dataclass(frozen=True)
@@ -74,109 +92,97 @@ class _Roles:
     inputs: tuple[str, ...]
     categorical: tuple[str, ...]
 
+    def modes(self, task: Task) -> dict[str, Mode]:
+        """What each column is read as."""
+        modes: dict[str, Mode] = {name: "text" if name in self.categorical else "number" for name in self.inputs}
+        numbers = task == "regression" or len(self.targets) > 1
+        return modes | dict.fromkeys(self.targets, "number" if numbers else "text")
+
 
 @dataclass(frozen=True)
-class _Parsed:
-    """The columns in use."""
-
-    table: Table
-    inputs: list[Column]
-    targets: list[Column]
+class _Targets:
+    kind: Literal["class_index", "real", "multilabel"]
+    tensor: Tensor
+    class_names: Sequence[str] = ()
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _roles(table: Table, targets: tuple[str, ...], ignore: tuple[str, ...], categorical: tuple[str, ...]) -> _Roles:
+def _roles(
+    file: TableFile,
+    targets: tuple[str, ...],
+    ignore: tuple[str, ...],
+    categorical: tuple[str, ...],
+    known: TableReader | None,
+) -> _Roles:
     if not targets or len(set(targets)) < len(targets):
         raise UsageError(f"csv: target is {list(targets)}; it must name one column, or several different ones")
+    if known is not None:
+        inputs = tuple(column.name for column in known.columns)
+        _check_columns(file, "target", targets)
+        _check_columns(file, "path", inputs)
+        return _Roles(targets, inputs, tuple(column.name for column in known.columns if column.mode == "text"))
     for option, names in (("target", targets), ("ignore", ignore), ("categorical", categorical)):
-        _check_columns(table, option, names)
+        _check_columns(file, option, names)
     for name in set(targets) & set(ignore):
         raise UsageError(f"csv: column '{name}' is both target and ignored")
-    inputs = tuple(name for name in table.columns if name not in {*targets, *ignore})
+    inputs = tuple(name for name in file.header if name not in {*targets, *ignore})
     if not inputs:
-        raise DataError(f"{table.path}: no column is left as an input; its columns: {', '.join(table.columns)}")
+        raise DataError(f"{file.path}: no column is left as an input; its columns: {', '.join(file.header)}")
     if "" in inputs:
         raise DataError(
-            f"{table.path}: column {list(table.columns).index('') + 1} has no name (often a row number)\n"
+            f"{file.path}: column {file.header.index('') + 1} has no name (often a row number)\n"
             "  name it in the first line, or leave it out: --dataset.ignore '[\"\"]'"
         )
     return _Roles(targets, inputs, categorical)
 
 
-def _check_columns(table: Table, option: str, names: Iterable[str]) -> None:
+def _check_columns(file: TableFile, option: str, names: Iterable[str]) -> None:
     for name in names:
-        if name not in table.columns:
+        if name not in file.header:
             hint = f"set it with --dataset.{option}; the first line of the file must name the columns"
-            raise DataError(f"{table.path}: {unknown('column', name, table.columns, hint)}")
+            raise DataError(f"{file.path}: {unknown('column', name, file.header, hint)}")
 
 
-def _inputs(table: Table, roles: _Roles) -> list[Column]:
-    columns, wrong = [], {}
-    for name in roles.inputs:
-        column = text_column(table, name) if name in roles.categorical else number_column(table, name)
-        if isinstance(column, int):
-            wrong[name] = column
-        else:
-            columns.append(column)
-    if wrong:
-        name, row = next(iter(wrong.items()))
-        raise DataError(_not_a_number(table, name, row, list(wrong)))
-    return columns
+def _read(file: TableFile, roles: _Roles, task: Task) -> Table:
+    try:
+        return file.read(roles.modes(task))
+    except NotNumbersError as error:
+        inputs = {name: cell for name, cell in error.found.items() if name in roles.inputs}
+        if inputs:
+            raise DataError(not_numbers(file, inputs)) from error
+        name, (line, cell) = next(iter(error.found.items()))
+        why = "a regression needs" if task == "regression" else "several targets must hold"
+        look = looks_like(cell)
+        more = f"\n  it looks like {look[0]}: {look[1]}" if look else ""
+        raise DataError(f"{place(file.path, line, name)}: '{cell}' is not a number; {why} numbers{more}") from error
 
 
-def _not_a_number(table: Table, name: str, row: int, names: list[str]) -> str:
-    listed = ", ".join(f'"{one}"' for one in names)
-    lines = [f"{table.place(row, name)}: '{table.columns[name][row]}' is not a number"]
-    if len(names) > 1:
-        lines.append(f"text stands in {len(names)} columns: {', '.join(names)}")
-    lines.append(f"one-hot encode it: --dataset.categorical '[{listed}]'")
-    lines.append(f"or leave it out: --dataset.ignore '[{listed}]'")
-    return "\n  ".join(lines)
-
-
-def _targets(table: Table, roles: _Roles, task: Task) -> list[Column]:
-    columns = []
-    for name in roles.targets:
-        column = number_column(table, name)
-        if isinstance(column, int):
-            if task == "regression" or len(roles.targets) > 1:
-                why = "a regression needs" if task == "regression" else "several targets must hold"
-                value = table.columns[name][column]
-                raise DataError(f"{table.place(column, name)}: '{value}' is not a number; {why} numbers")
-            column = text_column(table, name)
-        elif name in roles.categorical and task != "regression":
-            column = text_column(table, name)
-        columns.append(column)
-    return columns
-
-
-def _complete(parsed: _Parsed, missing: Missing) -> _Parsed:
-    """The columns without missing values."""
+def _complete(table: Table, roles: _Roles, missing: Missing) -> Table:
+    """The table without missing values, except those that the mean will stand in for."""
+    holes = {column.name: rows for column in table.columns.values() if (rows := column.missing).any()}
     if missing == "mean":
-        parsed = replace(parsed, inputs=[_fill(column) for column in parsed.inputs])
-    holes = {column.name: rows for column in (*parsed.inputs, *parsed.targets) if (rows := column.missing)}
+        filled = {name for name, rows in holes.items() if _can_fill(table.columns[name], rows, roles)}
+        holes = {name: rows for name, rows in holes.items() if name not in filled}
     if not holes:
-        return parsed
+        return table
     if missing != "drop":
-        raise DataError(_missing_values(parsed.table, holes, missing))
-    return _without(parsed, set().union(*holes.values()))
+        raise DataError(_missing_values(table, holes, missing))
+    return _without(table, np.logical_or.reduce(list(holes.values())))
 
 
-def _fill(column: Column) -> Column:
-    """A column of numbers with its mean for each missing one; one without any number stays as it is."""
-    if column.numbers is None or column.numbers.isnan().all():
-        return column
-    return column.fill(float(column.numbers.nanmean()))
+def _can_fill(column: Column, missing: Array, roles: _Roles) -> bool:
+    return column.name in roles.inputs and column.numbers is not None and not missing.all()
 
 
-def _missing_values(table: Table, holes: dict[str, list[int]], missing: Missing) -> str:
-    count = sum(map(len, holes.values()))
+def _missing_values(table: Table, holes: Mapping[str, Array], missing: Missing) -> str:
+    counts = {name: int(rows.sum()) for name, rows in holes.items()}
     name, rows = next(iter(holes.items()))
-    lines = [f"{table.place(rows[0], name)}: the value is missing"]
-    lines.append(f"{count} missing in all: {', '.join(f'{len(rows)} in {name}' for name, rows in holes.items())}")
+    lines = [f"{table.place(int(np.argmax(rows)), name)}: the value is missing"]
+    each = ", ".join(f"{num} in {one}" for one, num in counts.items())
+    lines.append(f"{sum(counts.values())} missing in all: {each}")
     if missing == "mean":
         lines.append("the mean can stand in for numbers of an input column only, and needs at least one of them")
         lines.append("leave the rows out: --dataset.missing drop")
@@ -187,56 +193,116 @@ def _missing_values(table: Table, holes: dict[str, list[int]], missing: Missing)
     return "\n  ".join(lines)
 
 
-def _without(parsed: _Parsed, dropped: set[int]) -> _Parsed:
-    num_rows = len(parsed.table.lines)
-    kept = [row for row in range(num_rows) if row not in dropped]
-    if not kept:
-        raise DataError(f"{parsed.table.path}: every one of its {num_rows} rows has a missing value; none is left")
-    _log.warning("%s: %d of %d rows have a missing value and are left out", parsed.table.path, len(dropped), num_rows)
-    return _Parsed(
-        replace(parsed.table, lines=[parsed.table.lines[row] for row in kept]),
-        [column.take(kept) for column in parsed.inputs],
-        [column.take(kept) for column in parsed.targets],
-    )
+def _without(table: Table, dropped: Array) -> Table:
+    if dropped.all():
+        raise DataError(f"{table.path}: every one of its {len(dropped)} rows has a missing value; none is left")
+    _log.warning("%s: %d of %d rows have a missing value and are left out", table.path, dropped.sum(), len(dropped))
+    return table.take(~dropped)
 
 
-def _encode(columns: list[Column]) -> tuple[Tensor, list[str]]:
-    parts: list[Tensor] = []
-    names: list[str] = []
-    for column in columns:
-        if column.numbers is None:
-            part, part_names = one_hot(column)
-        else:
-            part, part_names = column.numbers.to(torch.float32).unsqueeze(1), [column.name]
-        parts.append(part)
-        names.extend(part_names)
-    return torch.cat(parts, dim=1), names
+def _learn(table: Table, roles: _Roles, delimiter: str, missing: Missing) -> TableReader:
+    """The reader of the table's inputs."""
+    columns, double = [], False
+    for name in roles.inputs:
+        column = table.columns[name]
+        columns.append(InputColumn(name, None if column.codes is None else categories(column.present())))
+        if column.numbers is not None:
+            double = double or bool(lost_in_float32(torch.from_numpy(column.numbers).unsqueeze(1)))
+    return TableReader.of(columns, delimiter, missing, double=double)
 
 
-def _dataset(parsed: _Parsed, inputs: Tensor, feature_names: list[str], task: Task) -> Dataset:
-    targets, names = parsed.targets, [column.name for column in parsed.targets]
-    if len(targets) == 1 and (task == "classification" or (task == "auto" and is_classes(targets[0]))):
-        indices, class_names = labels(targets[0])
-        _check_classes(parsed.table.path, names[0], class_names)
-        samples = TensorSamples(inputs, indices)
-        return Dataset(train=samples, targets="class_index", class_names=class_names, feature_names=feature_names)
-    numbers = torch.stack([column.numbers for column in targets if column.numbers is not None], dim=1)
-    samples = TensorSamples(inputs, numbers.to(torch.float32))
-    if len(targets) > 1 and task != "regression":
-        zero_one = [is_zero_one(column) for column in targets]
+def _targets(table: Table, roles: _Roles, task: Task, learned: Mapping[str, Any] | None) -> _Targets:
+    columns = [table.columns[name] for name in roles.targets]
+    if columns[0].codes is not None:
+        return _one_target(table, columns[0], columns[0].name in roles.categorical, task, learned)
+    numbers = [column.numbers for column in columns if column.numbers is not None]
+    tensor = torch.from_numpy(np.stack(numbers, axis=1)).to(torch.float32)
+    if len(columns) > 1 and task != "regression":
+        zero_one = list(map(is_zero_one, numbers))
         if all(zero_one):
-            return Dataset(train=samples, targets="multilabel", class_names=names, feature_names=feature_names)
+            return _Targets("multilabel", tensor, roles.targets)
         if task == "classification":
-            name = names[zero_one.index(False)]
             raise DataError(
-                f"{parsed.table.path}: a classification on several targets needs 0 and 1, not so in '{name}'"
+                f"{table.path}: a classification on several targets needs 0 and 1, "
+                f"not so in '{roles.targets[zero_one.index(False)]}'"
             )
-    return Dataset(train=samples, targets="real", target_names=names, feature_names=feature_names)
+    return _Targets("real", tensor)
 
 
-def _check_classes(path: Path, name: str, class_names: list[str]) -> None:
-    if len(class_names) < 2:
+def _one_target(
+    table: Table, column: Column, categorical: bool, task: Task, learned: Mapping[str, Any] | None
+) -> _Targets:
+    """A target column that was read as text, because it may hold classes."""
+    numbers = None if categorical else as_numbers(column)
+    if numbers is not None:
+        _check_finite(table, column, numbers)
+    chosen = learned["targets"] if learned else None
+    if chosen is None:
+        chosen = "class_index" if task == "classification" or numbers is None or _is_classes(column) else "real"
+    if chosen == "class_index":
+        found = _classes(table, column, numbers, task, learned)
+        return _Targets("class_index", torch.from_numpy(found.indices(column)), found.values)
+    if numbers is None:
+        raise DataError(f"{table.path}: the target '{column.name}' holds text now; the run was trained on numbers")
+    if task == "auto" and learned is None and (hint := regression_hint(numbers)):
+        _log.warning("%s: the target '%s' %s", table.path, column.name, hint)
+    return _Targets("real", torch.from_numpy(numbers).to(torch.float32).unsqueeze(1))
+
+
+def _check_finite(table: Table, column: Column, numbers: Array) -> None:
+    with np.errstate(over="ignore"):
+        infinite = np.flatnonzero(np.isinf(numbers.astype(np.float32)))
+    if len(infinite):
+        row = int(infinite[0])
+        assert column.codes is not None
+        cell = column.texts[int(column.codes[row])]
+        raise DataError(f"{table.place(row, column.name)}: {cell} is not a finite float32 number")
+
+
+def _is_classes(column: Column) -> bool:
+    """Whether a target column of numbers names classes: booleans, codes with leading zeros, and counted ones."""
+    found = categories(column.present(), numbers=True)
+    if found.form in ("boolean", "number"):
+        return found.form == "boolean"
+    numbers = map(int, found.values) if found.form == "whole" else range(len(found.values))
+    return are_classes(dict(zip(numbers, np.bincount(found.indices(column)).tolist(), strict=True)))
+
+
+def _classes(
+    table: Table, column: Column, numbers: Array | None, task: Task, learned: Mapping[str, Any] | None
+) -> Categories:
+    texts = column.present()
+    if numbers is None and task == "auto" and learned is None and len(texts) > 1:
+        _check_written_numbers(table, column, texts)
+    found = categories(texts, numbers=numbers is not None)
+    if learned is not None:
+        known = Categories(tuple(learned["class_names"]), found.form)
+        strange = np.flatnonzero(known.indices(column) < 0)
+        if len(strange):
+            row = int(strange[0])
+            assert column.codes is not None
+            cell = column.texts[int(column.codes[row])]
+            hint = "the run was trained without it"
+            raise DataError(f"{table.place(row, column.name)}: {unknown('class', cell, known.values, hint)}")
+        return known
+    if len(found.values) < 2:
         raise DataError(
-            f"{path}: the target '{name}' has one class only ({class_names[0]})\n"
+            f"{table.path}: the target '{column.name}' has one class only ({found.values[0]})\n"
             "  choose another target, or --dataset.task regression"
         )
+    return found
+
+
+def _check_written_numbers(table: Table, column: Column, texts: Sequence[str]) -> None:
+    """Refuse numbers in a spelling that is not read, which would be a class each."""
+    looks = [looks_like(text) for text in texts]
+    if looks[0] is None or None in looks:
+        return
+    row = 0
+    assert column.codes is not None
+    cell = column.texts[int(column.codes[row])]
+    what, advice = looks_like(cell) or looks[0]
+    raise DataError(
+        f"{table.place(row, column.name)}: '{cell}' is not a number\n  it looks like {what}: {advice}\n"
+        "  or take each text for a class: --dataset.task classification"
+    )

@@ -27,7 +27,12 @@ DATASETS = [
         "csv",
         "wf_datasets.csv_file:csv_file",
         "a table in a text file",
-        traits=DatasetTraits(inputs="vector", transforms=("standardize",), files=(".csv", ".tsv")),
+        traits=DatasetTraits(
+            inputs="vector",
+            transforms=("standardize",),
+            files=(".csv", ".tsv"),
+            reader="wf_datasets.table_reader:TableReader",
+        ),
     ),
     Component(
         "dataset",

@@ -25,7 +25,7 @@ class Standardize:
         """Measure the train split.
 
         Args:
-            inputs: float32 ``[N, F]``, ``[N, T, F]`` or ``[N, C, H, W]``.
+            inputs: float32 or float64 ``[N, F]``, ``[N, T, F]`` or ``[N, C, H, W]``.
 
         Raises:
             DataError: When an input is not finite.
@@ -54,6 +54,8 @@ class Standardize:
             )
         if self._mean.device != inputs.device:  # once a run: a copy in every batch would make the device wait
             self._mean, self._std = self._mean.to(inputs.device), self._std.to(inputs.device)
+        if self._mean.dtype == torch.float64 != inputs.dtype:  # measured before the inputs were made float32
+            self._mean, self._std = self._mean.to(inputs.dtype), self._std.to(inputs.dtype)
         return (inputs - self._mean) / self._std
 
     def state_dict(self) -> dict[str, Tensor]:

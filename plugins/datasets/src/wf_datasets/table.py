@@ -1,107 +1,410 @@
-"""Delimited text files as columns of cells, checked."""
+"""Delimited text files as columns of arrays, checked.
+
+A file is read by the chunk. One of plain numbers is parsed by `numpy.loadtxt`; where that refuses, or in doubt, the
+csv module and `wf_datasets.cells.number` decide, which know what is missing and say where something is wrong. Both
+give the same bits.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from wf.errors import DataError, UsageError
+from wf_datasets.cells import number
 from wf_datasets.paths import existing_file
 
 DELIMITERS = (",", ";", "\t", "|")
 """What ``auto`` chooses from."""
+CHUNK = 1 << 20
+"""Bytes that are read at once."""
+_LARGEST = float(np.finfo(np.float32).max)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Mode = Literal["number", "text", "skip"]
+"""What a column is read as."""
+
+
+class NotNumbersError(Exception):
+    """Columns that are read as numbers hold something else: each with the line and the cell, first to last."""
+
+    def __init__(self, found: dict[str, tuple[int, str]]) -> None:
+        super().__init__(str(found))
+        self.found = found
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, read as numbers or as text."""
+
+    name: str
+    numbers: Array | None
+    """float64 ``[N]``, nan where a value is missing; None for text."""
+    codes: Array | None = None
+    """Of text: int64 ``[N]``, the places of the cells in `texts`."""
+    texts: Sequence[str] = ()
+    """Different cells, without the blanks around them."""
+
+    @property
+    def missing(self) -> Array:
+        """The rows without a value, bool ``[N]``."""
+        if self.numbers is not None:
+            return np.isnan(self.numbers)
+        return self._where([text.lower() in ("", "nan") for text in self.texts])
+
+    def take(self, kept: Array) -> Column:
+        """The column with these rows only."""
+        numbers = None if self.numbers is None else self.numbers[kept]
+        return replace(self, numbers=numbers, codes=None if self.codes is None else self.codes[kept])
+
+    def present(self) -> list[str]:
+        """The texts that do occur."""
+        assert self.codes is not None
+        return [self.texts[code] for code in np.unique(self.codes).tolist()]
+
+    def _where(self, chosen: Sequence[bool]) -> Array:
+        assert self.codes is not None
+        return np.array([*chosen, False], dtype=bool)[self.codes]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a file, without the blanks around them."""
+    """The columns of a file that were asked for."""
 
     path: Path
-    columns: dict[str, list[str]]
-    """The cells by column name, in the file's order."""
-    lines: list[int]
+    columns: Mapping[str, Column]
+    lines: Array
     """The line where each row starts, counted from 1."""
 
     def place(self, row: int, column: str) -> str:
         """Where a cell stands, for messages."""
-        return f"{self.path}, line {self.lines[row]}, column '{column}'"
+        return place(self.path, int(self.lines[row]), column)
+
+    def take(self, kept: Array) -> Table:
+        """The table with these rows only."""
+        columns = {name: column.take(kept) for name, column in self.columns.items()}
+        return replace(self, columns=columns, lines=self.lines[kept])
 
 
-def read_table(path: Path, delimiter: str = "auto") -> Table:
-    """Read a UTF-8 file whose first line names the columns; blank lines do not count.
+def place(path: Path, line: int, column: str) -> str:
+    """Where a cell stands, for messages."""
+    return f"{path}, line {line}, column '{column}'"
+
+
+class TableFile:
+    """A UTF-8 file whose first line names the columns; blank lines do not count.
 
     Args:
         path: The file.
-        delimiter: One character, ``\\t``, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides
-            the first line most.
+        delimiter: One character, ``\\t``, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides the first line
+            into all of `wanted`, or else into the most fields.
+        wanted: Columns that are known to be there.
 
     Raises:
-        DataError: When the file is missing, empty, not UTF-8, ragged or badly quoted, has no rows, or names a column
-            twice.
+        DataError: When the file is missing, empty, not UTF-8 or badly quoted, or names a column twice.
         UsageError: When the delimiter is not one character.
     """
-    path = existing_file(path)
-    text = _decode(path)
-    if not text.strip():
-        raise DataError(f"{path} is empty; its first line must name the columns")
-    rows = _rows(path, text, _delimiter(text, delimiter))
-    _, header = next(rows)
-    _check_header(path, header)
-    lines, cells = [], []
-    for number, row in rows:
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}, line {number}: {len(row)} fields, but the first line names {len(header)} columns\n"
-                "  a field that holds the delimiter must stand in double quotes; --dataset.delimiter names another one"
-            )
-        lines.append(number)
-        cells.append(row)
-    if not cells:
-        raise DataError(f"{path} has column names but no rows")
-    columns = {name: list(column) for name, column in zip(header, zip(*cells, strict=True), strict=True)}
-    return Table(path, columns, lines)
+
+    def __init__(self, path: Path, delimiter: str = "auto", wanted: Sequence[str] = ()) -> None:
+        self.path = existing_file(path)
+        self._chunks = _chunks(self.path)
+        first = next((chunk for chunk in self._chunks if chunk[1].strip()), None)
+        if first is None:
+            raise DataError(f"{self.path} is empty; its first line must name the columns")
+        line, text = first
+        self.delimiter = _delimiter(text, delimiter, wanted)
+        stream = io.StringIO(text, newline="")
+        try:
+            self.header: tuple[str, ...] = tuple(next(_rows(self.path, stream, self.delimiter, line))[1])
+        except _UnendedError as error:
+            raise error.told from error
+        self._line = line + _num_lines(text[: stream.tell()])
+        self._rest = text[stream.tell() :]
+        _check_header(self.path, self.header)
+
+    def read(self, modes: Mapping[str, Mode]) -> Table:
+        """Read the rows, once.
+
+        Args:
+            modes: What each column is read as; one that is not there is passed over.
+
+        Raises:
+            DataError: When it is not UTF-8, ragged or badly quoted, has no rows, or holds a number that is infinite or
+                too large for float32.
+            NotNumbersError: When a column that is read as numbers holds something else.
+        """
+        read = _Reading(self.path, self.header, modes, self.delimiter)
+        chunks = self._chunks_of_rows()
+        for line, text in chunks:
+            if not read.fast(line, text):
+                read.slow(line, text, chunks)
+        return read.table()
+
+    def _chunks_of_rows(self) -> Iterator[tuple[int, str]]:
+        if self._rest:
+            yield self._line, self._rest
+        yield from self._chunks
 
 
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
+class _Codes(dict[str, float]):
+    """A number for each different cell, in order of appearance; blanks around a cell do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def __missing__(self, cell: str) -> float:
+        text = cell.strip()
+        if text in self:
+            code = self[text]
+        else:
+            code = self[text] = float(len(self.texts))
+            self.texts.append(text)
+        self[cell] = code
+        return code
+
+
+class _Reading:
+    """Reads rows, a chunk after the other."""
+
+    def __init__(self, path: Path, header: Sequence[str], modes: Mapping[str, Mode], delimiter: str) -> None:
+        self._path, self._header, self._delimiter = path, header, delimiter
+        wanted = [(index, name, modes.get(name, "skip")) for index, name in enumerate(header)]
+        self._numbers = {index: name for index, name, mode in wanted if mode == "number"}
+        self._texts = {index: name for index, name, mode in wanted if mode == "text"}
+        self._codes = {index: _Codes() for index in self._texts}
+        self._converters: dict[int | str, Any] = {index: lambda _: 0.0 for index, _, mode in wanted if mode == "skip"}
+        self._converters |= {index: codes.__getitem__ for index, codes in self._codes.items()}
+        self._parts: dict[int, list[Array]] = {index: [] for index in (*self._numbers, *self._texts)}
+        self._lines: list[Array] = []
+        end = re.escape(delimiter)
+        self._quoted = re.compile(rf'(?:(?<![^\n{end}]))"[^"\r\n{end}]*"(?![^\r\n{end}])')
+        """A cell in quotes that means the same without them."""
+
+    def fast(self, line: int, text: str) -> bool:
+        """Take a chunk that `numpy.loadtxt` can read just as `slow` would; whether it is one."""
+        if '"' in text:
+            if 2 * len(self._quoted.findall(text)) != text.count('"'):
+                return False
+            text = text.replace('"', "")
+        lines = text.split("\n")
+        if not lines[-1]:
+            lines.pop()
+        if not lines or max(map(len, lines)) >= csv.field_size_limit():
+            return False
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns of a chunk of blank lines
+                rows = np.loadtxt(
+                    lines,
+                    dtype=np.float64,
+                    delimiter=self._delimiter,
+                    comments=None,
+                    converters=self._converters,
+                    encoding=None,
+                    ndmin=2,
+                )
+        except (ValueError, TypeError):
+            return False
+        if rows.shape != (len(lines), len(self._header)):  # blank or ragged lines
+            return False
+        if not all(self._is_finite(index, rows[:, index]) for index in self._numbers):
+            return False
+        for index, parts in self._parts.items():
+            parts.append(rows[:, index].copy())
+        self._lines.append(np.arange(line, line + len(lines)))
+        return True
+
+    def _is_finite(self, index: int, values: Array) -> bool:
+        """Whether numbers fit float32; where one is missing only if `number` has read them."""
+        if index in self._converters:
+            values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+        return bool(np.abs(values).max() <= _LARGEST)  # not so of nan
+
+    def slow(self, line: int, text: str, more: Iterator[tuple[int, str]]) -> None:
+        """Take a chunk, and as many of those after it as a quoted cell goes on through."""
+        num_chunks = 1
+        while True:
+            try:
+                found = list(_rows(self._path, io.StringIO(text, newline=""), self._delimiter, line))
+                break
+            except _UnendedError as error:
+                further = [chunk for _, (_, chunk) in zip(range(num_chunks), more, strict=False)]
+                if not further:
+                    raise error.told from error
+                num_chunks += len(further)
+                text += "".join(further)
+        for start, row in found:
+            if len(row) != len(self._header):
+                raise DataError(
+                    f"{self._path}, line {start}: {len(row)} fields, but the first line names {len(self._header)} "
+                    "columns\n  a field that holds the delimiter must stand in double quotes; "
+                    "--dataset.delimiter names another one"
+                )
+        if found:
+            self._take([start for start, _ in found], [row for _, row in found])
+
+    def _take(self, starts: list[int], rows: list[list[str]]) -> None:
+        wrong: dict[str, tuple[int, str]] = {}
+        columns = list(zip(*rows, strict=True))
+        for index, name in self._numbers.items():
+            cells = columns[index]
+            values = _floats(cells)
+            if values is None:
+                values = list(map(number, cells))
+                self._converters[index] = _word  # later chunks have such cells, too
+            if None in values:
+                bad = values.index(None)
+                wrong[name] = starts[bad], cells[bad]
+                continue
+            array = np.array(values, dtype=np.float64)
+            with np.errstate(over="ignore"):
+                infinite = np.flatnonzero(np.isinf(array.astype(np.float32)))
+            if len(infinite):
+                at = int(infinite[0])
+                where = place(self._path, starts[at], name)
+                raise DataError(f"{where}: {_short(cells[at])} is not a finite float32 number")
+            self._parts[index].append(array)
+        if wrong:
+            raise NotNumbersError(wrong)
+        for index, codes in self._codes.items():
+            self._parts[index].append(np.array([codes[cell] for cell in columns[index]]))
+        self._lines.append(np.array(starts))
+
+    def table(self) -> Table:
+        """What was read."""
+        if not self._lines:
+            raise DataError(f"{self._path} has column names but no rows")
+        columns: dict[str, Column] = {}
+        for index, name in self._numbers.items():
+            columns[name] = Column(name, np.concatenate(self._parts.pop(index)))
+        for index, name in self._texts.items():
+            codes = np.concatenate(self._parts.pop(index)).astype(np.int64)
+            columns[name] = Column(name, None, codes, self._codes[index].texts)
+        return Table(self._path, columns, np.concatenate(self._lines))
+
+
+def _word(cell: str) -> float:
+    value = number(cell.strip())
+    if value is None:
+        raise ValueError(cell)
+    return value
+
+
+def _floats(cells: Sequence[str]) -> Sequence[float | None] | None:
+    """The numbers in cells where they are what `float` makes of them; None where `number` has to tell."""
+    joined = "".join(cells)
+    if not joined.isascii() or "_" in joined:
+        return None
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
+        values = list(map(float, cells))
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= 60 else f"{cell[:40]}... ({len(cell):,} characters)"
+
+
+def _chunks(path: Path) -> Iterator[tuple[int, str]]:
+    """The text of a file in parts that end where a line ends, each with the number of its first line."""
+    line, parts, first = 1, [b""], True
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(CHUNK):
+                end = block.rfind(b"\n") + 1
+                if not end:
+                    parts.append(block)
+                    continue
+                data, parts = b"".join([*parts, block[:end]]), [block[end:]]
+                yield line, _decode(path, data, line, first=first)
+                line, first = line + data.count(b"\n"), False
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if data := b"".join(parts):
+        yield line, _decode(path, data, line, first=first)
+
+
+def _decode(path: Path, data: bytes, line: int, *, first: bool) -> str:
+    utf16 = first and data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if b"\0" in data and not utf16:
+        line += data.count(b"\n", 0, data.index(b"\0"))
         raise DataError(
-            f"{path}, line {number}: byte 0x{data[error.start]:02x} is not UTF-8\n"
-            f"  convert the file first, for example: iconv -f latin1 -t utf-8 {path.name} > utf8-{path.name}"
+            f"{path}, line {line}: it holds a byte 0x00, as UTF-16 does and files that are no text\n"
+            f"  convert the file first, for example: {_iconv(path, 'utf-16le')}"
+        )
+    try:
+        return data.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        line += error.object.count(b"\n", 0, error.start)
+        what = ", but as UTF-16 begins" if utf16 else ""
+        raise DataError(
+            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8{what}\n"
+            f"  convert the file first, for example: {_iconv(path, 'utf-16' if utf16 else 'latin1')}"
         ) from error
 
 
-def _delimiter(text: str, delimiter: str) -> str:
-    if delimiter == "auto":
-        first = text.lstrip("\r\n")
-        return max(DELIMITERS, key=lambda one: len(next(csv.reader(io.StringIO(first, newline=""), delimiter=one))))
+def _iconv(path: Path, encoding: str) -> str:
+    return f"iconv -f {encoding} -t utf-8 {path.name} > utf8-{path.name}"
+
+
+def _delimiter(text: str, delimiter: str, wanted: Sequence[str]) -> str:
     delimiter = "\t" if delimiter == "\\t" else delimiter
-    if len(delimiter) != 1 or delimiter in '\r\n"':
+    if delimiter != "auto" and (len(delimiter) != 1 or delimiter in '\r\n"\0'):
         raise UsageError(f"csv: delimiter '{delimiter}' is not one character; use ',', ';', '\\t', '|' or auto")
-    return delimiter
+    if delimiter != "auto":
+        return delimiter
+    fields = {one: _first_row(text.lstrip("\r\n"), one) for one in DELIMITERS}
+    fitting = [one for one, row in fields.items() if wanted and set(wanted) <= set(row)]
+    return next(iter(fitting), max(DELIMITERS, key=lambda one: len(fields[one])))
 
 
-def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _first_row(text: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))]
+    except (csv.Error, StopIteration):
+        return []
+
+
+class _UnendedError(Exception):
+    """The text ends within a quoted cell."""
+
+    def __init__(self, told: DataError) -> None:
+        super().__init__(str(told))
+        self.told = told
+
+
+def _rows(path: Path, stream: io.StringIO, delimiter: str, line: int) -> Iterator[tuple[int, list[str]]]:
     """Each row that is not blank, with the line where it starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    start = 1
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    start = line
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
             if len(cells) > 1 or any(cells):
                 yield start, cells
-            start = reader.line_num + 1
+            start = line + reader.line_num
     except csv.Error as error:
-        raise DataError(f"{path}: the row that starts in line {start} cannot be read: {error}") from error
+        told = DataError(f"{path}: the row that starts in line {start} cannot be read: {error}")
+        if "unexpected end of data" in str(error):
+            raise _UnendedError(told) from error
+        raise told from error
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _num_lines(text: str) -> int:
+    return len(io.StringIO(text, newline="").readlines())
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
     for index, name in enumerate(header):
         if name in header[:index]:
             raise DataError(f"{path}: two columns are named '{name}' ({header.index(name) + 1} and {index + 1})")

@@ -1,0 +1,51 @@
+"""Missing numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError
+
+
+class FillMissing:
+    """Put the mean of a feature, as measured on the train split, in the place of what is nan."""
+
+    def __init__(self) -> None:
+        self._mean: Tensor | None = None
+
+    def fit(self, inputs: Tensor) -> None:
+        """Measure the train split.
+
+        Args:
+            inputs: ``[N, F]``.
+
+        Raises:
+            DataError: When a feature has no number there.
+        """
+        mean = inputs.double().nanmean(dim=0, keepdim=True)
+        empty = torch.nonzero(mean.isnan().flatten())
+        if len(empty):
+            raise DataError(
+                f"feature {int(empty[0]) + 1} has no number in the train split, so it has no mean there\n"
+                "  leave it out: --dataset.ignore; or choose another --split or --seed"
+            )
+        self._mean = mean
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The inputs without nan."""
+        if self._mean is None:
+            raise RuntimeError("fit() must be called before missing values are filled in")
+        if self._mean.device != inputs.device:  # once a run: a copy in every batch would make the device wait
+            self._mean = self._mean.to(inputs.device)
+        return torch.where(inputs.isnan(), self._mean.to(inputs.dtype), inputs)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The means; empty before `fit`."""
+        return {} if self._mean is None else {"mean": self._mean}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        self._mean = state.get("mean")

@@ -1,0 +1,150 @@
+"""Tables: both ways of reading give the same, and nothing ends in a traceback."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wf.errors import DataError, WfError
+from wf_datasets import table as module
+from wf_datasets.cells import looks_like, number
+from wf_datasets.csv_file import csv_file
+from wf_datasets.table import NotNumbersError, Table, TableFile
+from wf_datasets.table_reader import TableReader
+
+QUICK = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CELLS = st.one_of(
+    st.floats(allow_nan=False).map(repr),
+    st.integers(-(10**14), 10**14).map(str),
+    st.sampled_from(
+        [
+            *("1", "007", "1.", ".5", "+1", "1e5", "1E-3", " 2 ", "\t3", "1_2", "1e999", "1e39", "inf", "nan", "-NaN"),
+            *("", "?", "true", "False", "0x10", "1 2", "1,5", "１２", "−1", "1d3", "cat", "a'b", "é", " ", "NA", "# 1"),
+            *("1e-400", "00", "-0", "--1", "1e", ".", "e5", "Infinity", "nan(1)", "\x1c5", "\x0c6", "\u20287", "l\rm"),
+            "3.4028235e38",
+        ]
+    ),
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=4),
+)
+
+
+def tables() -> st.SearchStrategy[tuple[str, str]]:
+    """Text files in many dialects, most of them nearly well-formed, and their delimiters."""
+
+    @st.composite
+    def made(draw: st.DrawFn) -> tuple[str, str]:
+        delimiter = draw(st.sampled_from(",;\t|"))
+        width = draw(st.integers(1, 4))
+        quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, None]))
+        end = draw(st.sampled_from(["\n", "\r\n", "\n\n", "\r"]))
+        usual = draw(st.sampled_from([CELLS, st.integers(-9, 9).map(str), st.sampled_from(["1.5", "", "NA", "u"])]))
+        rows = draw(st.lists(st.lists(usual, min_size=width, max_size=width), max_size=8))
+        rows += draw(st.lists(st.lists(CELLS, min_size=1, max_size=5), max_size=1))
+        rows.insert(0, [f"c{index}" for index in range(width)])
+        if quoting is None:
+            text = "".join(delimiter.join(row) + end for row in rows)
+        else:
+            stream = io.StringIO(newline="")
+            csv.writer(stream, delimiter=delimiter, quoting=quoting, lineterminator=end).writerows(rows)
+            text = stream.getvalue()
+        return (text if draw(st.booleans()) else text.rstrip("\r\n")), delimiter
+
+    return made()
+
+
+def read(path: Path, delimiter: str, modes: dict[str, Any]) -> Table | tuple[str, str]:
+    try:
+        return TableFile(path, delimiter).read(modes)
+    except (DataError, NotNumbersError) as error:
+        return type(error).__name__, str(error)
+
+
+def shown(found: Table | tuple[str, str]) -> Any:
+    if isinstance(found, tuple):
+        return found
+    columns = {
+        name: column.numbers.tobytes()
+        if column.numbers is not None
+        else [column.texts[code] for code in ([] if column.codes is None else column.codes.tolist())]
+        for name, column in found.columns.items()
+    }
+    return found.lines.tolist(), columns
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a few rows are several chunks."""
+    monkeypatch.setattr(module, "CHUNK", 12)
+
+
+@given(table=tables(), modes=st.lists(st.sampled_from(["number", "text", "skip"]), min_size=4, max_size=4))
+@QUICK
+def test_fast_and_slow_read_the_same(tmp_path: Path, table: tuple[str, str], modes: list[str]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(table[0].encode())
+    chosen = {f"c{index}": mode for index, mode in enumerate(modes)}
+    mixed = shown(read(path, table[1], chosen))
+    with mock.patch.object(module._Reading, "fast", return_value=False):
+        assert shown(read(path, table[1], chosen)) == mixed
+    with mock.patch.object(module, "CHUNK", 1 << 20):
+        at_once = read(path, table[1], chosen)
+    if isinstance(at_once, Table):
+        assert shown(at_once) == mixed
+    else:  # which one of several faults is found first depends on the chunks
+        assert mixed[0] in ("DataError", "NotNumbersError")
+
+
+@given(data=st.binary(max_size=80))
+@QUICK
+def test_any_bytes_are_a_table_or_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n1,2\n" + data)
+    for modes in ({"a": "number", "b": "text"}, {"a": "text", "b": "skip"}):
+        read(path, "auto", modes)
+    path.write_bytes(data)
+    read(path, "auto", {})
+
+
+@given(table=tables(), missing=st.sampled_from(["error", "drop", "mean"]), categorical=st.booleans())
+@QUICK
+def test_prediction_reads_what_training_read(
+    tmp_path: Path, table: tuple[str, str], missing: Any, categorical: bool
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(table[0].encode())
+    try:
+        dataset = csv_file(path, "c0", categorical="c1" if categorical else (), missing=missing, delimiter=table[1])
+    except WfError:
+        return
+    assert dataset.reader is not None
+    again = TableReader(**dataset.reader.description())
+    assert again.description() == dataset.reader.description()
+    if missing == "drop":
+        return
+    assert torch.equal(again.read(path).nan_to_num(nan=7e7), dataset.train.inputs.nan_to_num(nan=7e7))
+    learned = {"reader": dataset.reader.description(), "targets": dataset.targets, "class_names": dataset.class_names}
+    once_more = csv_file(
+        path, "c0", categorical="c1" if categorical else (), missing=missing, delimiter=table[1], learned=learned
+    )
+    assert torch.equal(once_more.train.targets, dataset.train.targets)
+    assert list(once_more.class_names) == list(dataset.class_names)
+
+
+@given(cell=st.one_of(CELLS, st.from_regex(r"[+-]?[0-9.,_eE]{1,6}%?", fullmatch=True)))
+@QUICK
+def test_a_number_is_what_float_reads_but_stricter(cell: str) -> None:
+    value = number(cell)
+    if value is not None and np.isfinite(value) and cell.lower() not in ("true", "false"):
+        assert value == float(cell)
+        assert cell.isascii()
+        assert "_" not in cell
+    looks_like(cell)
