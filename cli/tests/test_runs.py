@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wf.drift import facts
+from wf.errors import DataError
+from wf.manifests import FIELDS
+from wf.rundir import RunDirectory
+from wf_cli.main import main
+
+WORDS = ("name", "folder", "settings", "kind", "target", "distribution", "version", "file", "sha256", "torch")
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +143,88 @@ def test_a_heading_a_run_on_any_screen(wf: Any, three: Path, columns: str) -> No
 def test_a_run_itself(wf: Any, three: Path) -> None:
     (found,) = wf("runs", "nine", "--json").json()
     assert (found["name"], found["status"], found["epochs"]) == ("nine", "done", 9)
+
+
+ODD = ('"started": "yesterday"', '"started": "9999-12-31T23:59:59-12:00"', '"components": null', '"components": [{}]')
+ODD += ('"metrics": []', '"metrics": {"test/loss": {}}', f'"metrics": {{"test/loss": 1{"0" * 400}}}', '"epochs": "10"')
+ODD += ('"folds": "2"', '"rows": [1]', '"rows": [{"name": "a", "folder": "../../x", "settings": {}}]', '"status": 1')
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_an_odd_manifest_takes_no_other_run_away(wf: Any, three: Path, field: str) -> None:
+    file = three / "one/manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **json.loads(f"{{{field}}}")}))
+    for line in (["runs"], ["runs", "--by", "test/loss"], ["runs", "--search", "o"]):
+        assert wf(*line).code == 0
+    found = {run["name"]: run for run in wf("runs", "--json").json()}
+    assert len(found) == 4
+    assert found["one"]["status"] == "damaged"
+    assert f"'{field.split(chr(34))[1]}' must be " in found["one"]["reason"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 200 + "]" * 200, "1" * 10_000, "[]", "\udcff"])
+def test_a_manifest_that_is_no_table(wf: Any, three: Path, text: str) -> None:
+    (three / "one/manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert {run["name"]: run["status"] for run in wf("runs", "--json").json()}["one"] == "damaged"
+    for line in (["evaluate", "one"], ["resume", "one"], ["replay", "one"]):
+        result = wf(*line)
+        assert (result.code, "Traceback" in result.stderr) == (4, False)
+        assert "one/manifest.json cannot be read: " in result.stderr
+
+
+def test_links_to_folders_are_not_followed_and_pipes_not_waited_for(wf: Any, three: Path) -> None:
+    (three / "a").symlink_to(".")
+    (three / "b").symlink_to("..")
+    (three / "one" / "manifest.json").unlink()
+    for name in ("manifest.json", ".lock"):
+        os.mkfifo(three / "one" / name)
+    found = {run["name"]: run["status"] for run in wf("runs", "--json", timeout=20).json()}
+    assert found == {"folds": "done", "nine": "done", "one": "damaged", "rows": "done"}
+    result = wf("resume", "one", timeout=20)
+    assert (result.code, "manifest.json is not a plain file" in result.stderr) == (4, True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may look into every folder")
+def test_a_folder_that_cannot_be_looked_into(wf: Any, three: Path) -> None:
+    (three / "one").chmod(0)
+    try:
+        found = {run["name"]: run for run in wf("runs", "--json").json()}
+        assert found["one"]["reason"] == "runs/one cannot be read: Permission denied"
+        result = wf("resume", "one")
+        assert (result.code, "Permission denied" in result.stderr) == (4, True)
+    finally:
+        (three / "one").chmod(0o755)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["done", "comparison", "2026"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(list(FIELDS)), VALUES, min_size=1, max_size=3))
+def test_any_manifest_is_listed_or_damaged(built: Path, changes: dict[str, Any]) -> None:
+    """What reads manifests, told any: nothing but wf's own errors."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name in ("one", "rows"):
+            place = Path("runs", name)
+            place.mkdir(parents=True)
+            shutil.copy(built / name / "manifest.json", place)
+            if name == "one":
+                shutil.copy(built / name / "run.toml", place)
+            manifest = json.loads((place / "manifest.json").read_text())
+            (place / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+        for line in ("runs", "runs --json", "runs --search a", "compare one rows", "compare rows", "resume one"):
+            with pytest.raises(SystemExit) as end, contextlib.redirect_stdout(io.StringIO()):
+                main(line.split())
+            assert end.value.code in (0, 2, 4) if line != "resume one" else (2, 4), line
+        for name in ("one", "rows"):
+            with contextlib.suppress(DataError):
+                facts(RunDirectory(Path("runs", name)).manifest)

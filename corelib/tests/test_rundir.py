@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf import files
+from wf import files, rundir
 from wf.cadence import Progress
 from wf.errors import DataError, SaveError, UsageError
-from wf.rundir import Recorder, RunDirectory, finite, read_records, write_atomically
+from wf.lock import locked
+from wf.rundir import Recorder, RunDirectory, claim, finite, read_records, write_atomically
 
 
 class Run:
@@ -105,6 +108,117 @@ def test_one_that_lost_its_manifest_and_one_that_is_a_checkpoint(tmp_path: Path)
         (tmp_path / "a" / "checkpoints" / "step-00000001" / name).touch()
     with pytest.raises(DataError, match=r"step-00000001 is a checkpoint, not a run directory\n  say its run: .*/a$"):
         RunDirectory.open(tmp_path / "a" / "checkpoints" / "step-00000001")
+
+
+def test_claims_are_each_another_directory(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x-2").symlink_to("nowhere")
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda _: claim(tmp_path / "runs" / "x"), range(16)))
+    assert len({one.path for one in claims}) == 16
+    assert {one.path.name for one in claims} == {f"x-{number}" for number in range(3, 19)}
+    for one in claims:
+        one.give_up()
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["x", "x-2"]
+
+
+def test_a_claim_that_is_given_up_takes_the_folders_along_that_were_made_for_it(tmp_path: Path) -> None:
+    first, second = (claim(tmp_path / "a" / "b" / "x") for _ in range(2))
+    first.give_up()
+    assert [second.path] == list((tmp_path / "a" / "b").iterdir())
+    (second.path / "file").touch()
+    second.give_up()
+    assert (second.path / "file").exists()
+
+
+def test_of_two_that_begin_in_a_directory_the_second_is_refused_even_when_the_first_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = rundir.make
+
+    def make_and_lose_the_race(path: Path) -> None:
+        make(path)  # it is free
+        monkeypatch.undo()
+        with RunDirectory.begin(path) as first:
+            first.update_manifest(status="done")
+
+    monkeypatch.setattr(rundir, "make", make_and_lose_the_race)
+    with pytest.raises(UsageError, match="exists already"), RunDirectory.begin(tmp_path / "x"):
+        raise AssertionError
+    assert RunDirectory(tmp_path / "x").manifest == {"status": "done"}
+
+
+# Links, pipes and other things in a directory of somebody else
+
+
+@pytest.fixture
+def thesis(tmp_path: Path) -> Path:
+    file = tmp_path / "home" / "thesis.tex"
+    file.parent.mkdir()
+    file.write_text("line one\nmy thesis")
+    return file
+
+
+@pytest.mark.parametrize("name", [".run.toml.tmp", "run.toml", ".manifest.json.tmp", "code/net.py"])
+def test_what_is_written_takes_the_place_of_a_link(tmp_path: Path, thesis: Path, name: str) -> None:
+    own = tmp_path / "net.py"
+    own.write_text("pass")
+    directory = RunDirectory(tmp_path / "run")
+    (directory.path / "code").mkdir(parents=True)
+    (directory.path / name).symlink_to(thesis)
+    directory.write_run_file("seed = 1\n")
+    directory.update_manifest(status="running")
+    directory.keep_code(own)
+    assert thesis.read_text() == "line one\nmy thesis"
+    assert not any(path.is_symlink() for path in directory.path.rglob("*"))
+    assert (directory.run_file.read_text(), directory.manifest) == ("seed = 1\n", {"status": "running"})
+    assert (directory.path / "code" / "net.py").read_text() == "pass"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timings.jsonl"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+def test_records_are_written_to_a_plain_file_alone(tmp_path: Path, thesis: Path, name: str, kind: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    _put(folder / name, kind, thesis)
+    with pytest.raises(
+        SaveError, match=rf"cannot write .*{name}: (it is a link|it is not a plain|Is a directory|No such)"
+    ):
+        Recorder(folder)
+    assert thesis.read_text() == "line one\nmy thesis"
+    assert not (thesis.parent / "new").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "dangling"])
+def test_code_is_not_kept_behind_a_link(tmp_path: Path, thesis: Path, kind: str) -> None:
+    (tmp_path / "run").mkdir()
+    _put(tmp_path / "run" / "code", kind, thesis.parent if kind == "link" else thesis)
+    with pytest.raises(SaveError, match=r"cannot write .*code/thesis.tex: it is (a link to elsewhere|not a folder)"):
+        RunDirectory(tmp_path / "run").keep_code(thesis)
+    assert [file.name for file in thesis.parent.iterdir()] == ["thesis.tex"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("manifest.json", "metrics.jsonl", ".lock"):
+        os.mkfifo(tmp_path / name)
+    directory = RunDirectory(tmp_path)
+    with pytest.raises(DataError, match=r"manifest.json cannot be read: it is not a plain file"):
+        _ = directory.manifest
+    with pytest.raises(DataError, match=r"metrics.jsonl cannot be read: it is not a plain file"):
+        directory.records()
+    with pytest.raises(DataError, match=r"cannot write .*\.lock: it is not a plain file"), locked(directory.lock_file):
+        raise AssertionError
+
+
+def _put(place: Path, kind: str, thesis: Path) -> None:
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.touch()
+    else:
+        place.symlink_to(thesis if kind == "link" else thesis.with_name("new"))
 
 
 # Manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from wf.errors import PluginError, WfError
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
 from wf.plugins import Plugin
 from wf.registry import Registry
+from wf.rundir import LATEST, names_in
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.main import everywhere_of
 
@@ -106,8 +108,8 @@ def _complete_options(ctx: click.Context, kind: str, name: str, prefix: str, inc
 
 def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Completion of the runs below ``runs/``, newest last, and of paths."""
-    runs = sorted(entry.parent.name for entry in Path("runs").glob("*/manifest.json"))
-    found = [CompletionItem(name) for name in runs if name.startswith(incomplete)]
+    runs = sorted([*names_in(Path("runs")), *([LATEST] if os.path.isdir(Path("runs") / LATEST) else [])])
+    found = [CompletionItem(name) for name in runs if name.startswith(incomplete) and name.isprintable()]
     return found or [CompletionItem(incomplete, type="dir")]
 
 

@@ -19,7 +19,7 @@ from wf.cadence import Every
 from wf.errors import UsageError, WfError
 from wf.plan import prepare
 from wf.records import compare_records
-from wf.rundir import RunDirectory
+from wf.rundir import RunDirectory, claim, make, write_atomically
 from wf_cli.listing import JSON
 from wf_cli.main import everywhere_of
 from wf_cli.output import plural, print_json, say, table
@@ -89,8 +89,11 @@ def prove_resume(
 
     with Experiment(prepare(document, registry), registry, save=False, folders=folders, quiet=True) as experiment:
         _check(experiment, kills)
-    place.mkdir(parents=True)
-    (place / "run.toml").write_text(experiment.run_file(), encoding="utf-8")
+    if name or run_dir:
+        make(place)
+    else:
+        place = claim(place).path
+    write_atomically(place / "run.toml", experiment.run_file())
     proof = _Proof(ctx, place, experiment, folders, quiet=quiet or as_json)
     resumed_from = proof.run(kills)
     rows = _compare(experiment, RunDirectory.open(place / STRAIGHT), RunDirectory.open(place / KILLED))

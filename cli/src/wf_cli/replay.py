@@ -40,17 +40,18 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
         raise UsageError("both --name and --run-dir are given; choose one")
     before = open_directory(place)
     _refuse_unfit(before)
-    again = Path(run_dir) if run_dir else _free(Path("runs") / (name or f"{before.path.name}-replay"), taken=name)
+    again = Path(run_dir) if run_dir else Path("runs") / name if name else f"{before.path.name}-replay"
     plugins = read(before.run_file)[0].get("plugins", [])
     registry = registry_of(ctx, tuple(plugins))
     with reopen(before.path, None, registry=registry, quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()
     if experiment.strategy.rank != 0:
         return
-    after = RunDirectory.open(again)
+    assert experiment.run_dir is not None
+    after = RunDirectory.open(experiment.run_dir)
     equal = _report(
         compare_records(before.records(), after.records()),
-        _weights(experiment.state_in(before.path), experiment.state_in(again)),
+        _weights(experiment.state_in(before.path), experiment.state_in(after.path)),
         compare(before.manifest, after.manifest),
         (before, after),
         as_json=as_json,
@@ -68,14 +69,6 @@ def _refuse_unfit(run: RunDirectory) -> None:
         )
     if not manifest.get("repeatable", True):
         raise UsageError(f"run {run.path} used live objects, which its run file cannot make again")
-
-
-def _free(place: Path, taken: str | None) -> Path:
-    """The place, numbered where it is taken; a name that the user chose is not changed."""
-    found, counter = place, 2
-    while taken is None and found.exists():
-        found, counter = place.with_name(f"{place.name}-{counter}"), counter + 1
-    return found
 
 
 def _weights(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

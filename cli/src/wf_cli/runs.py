@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from wf.errors import DataError, UsageError, unknown
-from wf.rundir import LATEST, RunDirectory, is_run
+from wf.rundir import RunDirectory, is_run, runs_below
 from wf.traits import MetricTraits
 from wf_cli.common import registry_of
 from wf_cli.listing import JSON
@@ -57,13 +58,17 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
 
     A comparison or a cross-validation is one line; wf runs runs/NAME lists the runs in it.
     """
-    place = next((path for path in (Path(folder), Path("runs") / folder) if path.is_dir()), None)
+    place = next((path for path in (Path(folder), Path("runs") / folder) if os.path.isdir(path)), None)
     if place is None:
         raise _nowhere(folder)
     if is_run(place):
         found = [_read(place, place.parent)]
     else:
-        found = [_read(path, place) for path in _directories(place)]
+        unreadable: dict[str, str] = {}
+        found = [_read(path, place) for path in runs_below(place, unreadable)]
+        if str(place) in unreadable:
+            raise DataError(f"{place} cannot be read: {unreadable[str(place)]}")
+        found += [_unreadable(Path(path), place, why) for path, why in unreadable.items()]
     found = sorted(found, key=lambda run: (run.started or "", run.name))
     found = [run for run in found if search is None or _has(run, search)]
     if by is not None:
@@ -77,7 +82,7 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
 
 
 def _nowhere(folder: str) -> DataError:
-    if not Path("runs").is_dir():
+    if not os.path.isdir("runs"):
         return DataError(f"there is no folder '{folder}'\n  runs are made by wf run, below runs/")
     try:
         RunDirectory.open(folder)
@@ -86,20 +91,9 @@ def _nowhere(folder: str) -> DataError:
     raise AssertionError  # a run directory is a folder
 
 
-def _directories(folder: Path) -> Iterator[Path]:
-    """The run directories below a folder; not those inside another one."""
-    for path in sorted(folder.iterdir()):
-        if path.name == LATEST or path.name.startswith(".") or not path.is_dir():
-            continue
-        if (path / "manifest.json").is_file() or is_run(path):
-            yield path
-        else:
-            yield from _directories(path)
-
-
 def _read(path: Path, folder: Path) -> Listed:
     manifest = _manifest(path)
-    within = [] if is_run(path) else [_manifest(run) for run in _directories(path)]
+    within = [] if is_run(path) else [_manifest(run) for run in runs_below(path, {})]
     first = within[0] if within else manifest
     components: dict[str, list[str]] = {}
     for component in first.get("components", []):
@@ -122,6 +116,12 @@ def _read(path: Path, folder: Path) -> Listed:
     )
 
 
+def _unreadable(path: Path, folder: Path, why: str) -> Listed:
+    name = path.relative_to(folder).as_posix()
+    reason = f"{path} cannot be read: {why}"
+    return Listed(name=name, run_dir=str(path), started=None, status="unreadable", reason=reason, metrics={})
+
+
 def _num_runs(manifest: Mapping[str, Any], within: Sequence[Mapping[str, Any]]) -> int | None:
     """The runs that a comparison or a cross-validation is to have; None for a single run."""
     if manifest.get("kind") == "comparison":
@@ -137,7 +137,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = directory.state
     except DataError as error:
         return {"status": "damaged", "reason": str(error)}
-    if is_run(path) and not directory.run_file.is_file():
+    if is_run(path) and not os.path.isfile(directory.run_file):
         return {**manifest, "status": "damaged", "reason": f"{directory.run_file} is gone"}
     return manifest
 

@@ -104,7 +104,7 @@ def reopen(
     *,
     registry: Registry | None = None,
     quiet: bool = True,
-    again_in: Path | None = None,
+    again_in: Path | str | None = None,
     **changes: Any,
 ) -> Experiment:
     """The experiment of a run directory, its weights restored.
@@ -114,7 +114,8 @@ def reopen(
         checkpoint: As for `load_model`; None restores nothing.
         registry: Where names are looked up.
         quiet: Leave out the progress hook.
-        again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then.
+        again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then. A string is
+            a name below ``runs/``, numbered where it is taken.
         changes: General keys to change, e.g. ``epochs``.
     """
     directory = RunDirectory.open(Path(place))
@@ -126,8 +127,16 @@ def reopen(
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
-    run_dir, again = again_in or directory.path, again_in is not None
-    experiment = Experiment(plan, registry, run_dir=run_dir, folders=folders, quiet=quiet, initialize=again)
+    again = again_in is not None
+    experiment = Experiment(
+        plan,
+        registry,
+        run_dir=None if isinstance(again_in, str) else again_in or directory.path,
+        default_name=again_in if isinstance(again_in, str) else "",
+        folders=folders,
+        quiet=quiet,
+        initialize=again,
+    )
     return experiment if checkpoint is None else experiment.restore(checkpoint)
 
 

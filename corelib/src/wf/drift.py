@@ -260,7 +260,7 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "device": _values(manifest, "device", lambda name: str(name).partition(":")[0]),
         "threads": _values(manifest, "threads"),
         "precision": _values(manifest, "precision"),
-        "torch": _values(manifest, "versions", lambda versions: ".".join(versions["torch"].split(".")[:2])),
+        "torch": _values(manifest.get("versions", {}), "torch", lambda version: ".".join(str(version).split(".")[:2])),
         "schema": _values(manifest, "schema"),
         "torch-build": _version(manifest, "torch"),
         "device-name": _values(manifest, "device_name"),

@@ -2,11 +2,15 @@
 
 The first functions are single operations, and all else is made of them. They are called as ``files.rename(...)``, so
 that a test can put a failure, or the end of the process, in the place of any one of them.
+
+A run directory may come from somebody else. Nothing is written through a link in it, and nothing waits for a pipe.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
@@ -20,8 +24,12 @@ def make_directory(path: Path) -> None:
 
 
 def create(path: Path) -> FileIO:
-    """Open a file to be written from its beginning, without a buffer."""
-    return FileIO(path, "w")
+    """Open a new file to be written, without a buffer. What had its name is removed; a link is not followed."""
+    try:
+        return FileIO(path, "x")
+    except FileExistsError:
+        path.unlink()
+        return FileIO(path, "x")
 
 
 def write(stream: FileIO, data: Data) -> None:
@@ -53,6 +61,57 @@ def remove(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink()
+
+
+def open_plain(path: str | Path, flags: int) -> int:
+    """The descriptor of a plain file, as `os.open` gives it.
+
+    Raises:
+        OSError: Also for a link when it is to be written, and for a pipe or a device.
+    """
+    own = getattr(os, "O_NOFOLLOW", 0) if flags & (os.O_WRONLY | os.O_RDWR) else 0
+    try:
+        descriptor = os.open(path, flags | own | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        if own and os.path.islink(path):
+            raise OSError(errno.ELOOP, "it is a link to elsewhere", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return descriptor
+
+
+def append(path: Path) -> FileIO:
+    """Open a file to be written at its end, without a buffer; it is made where it is not there."""
+    return FileIO(path, "a", opener=open_plain)
+
+
+def read(path: Path, limit: int | None = None) -> bytes:
+    """What a plain file holds.
+
+    Args:
+        path: The file; a link to one is followed.
+        limit: More bytes than this are an `OSError`.
+    """
+    with FileIO(path, "r", opener=open_plain) as stream:
+        if limit is not None and os.fstat(stream.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"it is larger than {limit:,} bytes", str(path))
+        return stream.readall()
+
+
+def make_own_folder(path: Path) -> None:
+    """Make a folder inside a run directory, where it is not there.
+
+    Raises:
+        OSError: Also where it is a link: what is written must stay in the run directory.
+    """
+    if not os.path.lexists(path):
+        make_directory(path)
+    elif path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link to elsewhere", str(path))
+    elif not path.is_dir():
+        raise OSError(errno.ENOTDIR, "it is not a folder", str(path))
 
 
 def write_file(path: Path, pieces: Iterable[Data]) -> None:

@@ -18,10 +18,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from wf import files
 from wf.errors import DataError, UsageError
 
 LOCK = ".lock"
 """The file in a run directory that is locked; it says who holds it."""
+_MAX_BYTES = 4096
+"""What it says is shorter."""
 _PATIENCE_SEC = 0.3
 """So long it is tried: `is_held` has the lock for an instant, too."""
 
@@ -66,7 +69,7 @@ def locked(file: Path, on_wait: Callable[[str], object] | None = None) -> Iterat
 def is_held(file: Path) -> bool | None:
     """Whether a process that lives holds the lock of a file; None where that cannot be known."""
     try:
-        descriptor = os.open(file, os.O_RDONLY)
+        descriptor = files.open_plain(file, os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError:
@@ -105,7 +108,7 @@ def _acquire(file: Path, on_wait: Callable[[str], object] | None) -> int:
 def _try(file: Path) -> int | None:
     """The descriptor of the locked file; None while another process holds it."""
     try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = files.open_plain(file, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise DataError(f"cannot write {file}: {error.strerror}") from error
     _held.add(descriptor)
@@ -136,10 +139,10 @@ def _introduce(descriptor: int) -> None:
 def _holder(file: Path) -> str:
     """``process 4711 on node3, since 2026-11-21 14:23``."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(files.read(file, _MAX_BYTES))
         since = datetime.fromisoformat(found["started"]).astimezone().strftime("%Y-%m-%d %H:%M")
         return f"process {found['pid']} on {found['host']}, since {since}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"
 
 

@@ -47,8 +47,8 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], 
     for record in records:
         for name, value in record.items():
             if name not in _HEAD:
-                point = (record["epoch"], record["step"], value)
-                found.setdefault((record["event"], record["split"], name), []).append(point)
+                point = (record.get("epoch", 0), record.get("step", 0), value)
+                found.setdefault((record.get("event", ""), record.get("split", ""), name), []).append(point)
     return found
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf import files
+from wf import files, manifests
 from wf.errors import DataError, SaveError, UsageError, closest
 from wf.events import Hook
-from wf.lock import LOCK, is_held, refuse_held
+from wf.lock import LOCK, is_held, locked, refuse_held
 
 if TYPE_CHECKING:
     from wf.loop import Loop
 
 LATEST = "latest"
+MAX_MANIFEST = 1 << 26
+"""The bytes of a manifest that is read."""
+MAX_DEPTH = 3
+"""How many folders deep runs are looked for: a comparison's run is two below it."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
 """What may be in a run directory before its manifest; without the lock it may be the user's own."""
 
@@ -49,17 +54,23 @@ class RunDirectory:
         """
         if path.name == LATEST:
             raise UsageError(f"'{LATEST}' is another name of the newest run\n  choose another --name")
-        try:
-            files.make_directory(path)
-            files.sync_directory(path.parent)
-        except FileExistsError:
-            refuse_taken(path)  # or it is free
-        except OSError as error:
-            raise DataError(
-                f"cannot make run directory {path}: {error.strerror}\n  choose another --run-dir"
-            ) from error
+        make(path)
         _point_latest(path)
         return cls(path)
+
+    @classmethod
+    @contextlib.contextmanager
+    def begin(cls, path: Path) -> Iterator[RunDirectory]:
+        """Make a new run directory, as `create` does, and hold its lock.
+
+        Raises:
+            UsageError: As `create`, also when another process was quicker, even if it is done by now.
+            DataError: As `create`.
+        """
+        directory = cls.create(path)
+        with locked(directory.lock_file):
+            _refuse_filled(path)
+            yield directory
 
     @classmethod
     def open(cls, place: str | Path) -> RunDirectory:
@@ -73,17 +84,19 @@ class RunDirectory:
             if _is_checkpoint(candidate):
                 run = candidate.resolve().parent.parent
                 raise DataError(f"{candidate} is a checkpoint, not a run directory\n  say its run: {run}")
-            if (candidate / "manifest.json").is_file():
+            if os.path.isfile(candidate / "manifest.json"):
                 return cls(candidate.resolve() if candidate.name == LATEST else candidate)
-            if (candidate / "run.toml").is_file():
+            if os.path.isfile(candidate / "run.toml"):
+                _refuse_unreadable(candidate)
                 raise DataError(
                     f"{candidate} has no manifest.json: its run ended before it began, or the file was lost"
                     f"\n  train anew: wf run {candidate / 'run.toml'} --name NAME"
                 )
+        for candidate in (path, Path("runs") / path):
+            _refuse_unreadable(candidate)
         folder = path.parent if path.parent != Path() else Path("runs")
-        found = {entry.parent.name for entry in folder.glob("*/manifest.json")} if folder.is_dir() else set()
-        known = sorted(found - {LATEST})
-        listed = closest(path.name, sorted(found)) or known[-5:]
+        known = names_in(folder)
+        listed = closest(path.name, [*known, LATEST] if os.path.isdir(folder / LATEST) else known) or known[-5:]
         more = f", ... ({len(known)} in all)" if len(known) > len(listed) else ""
         available = f"\n  in {folder}: {', '.join(listed)}{more}" if listed else f"\n  there are no runs in {folder}"
         raise DataError(f"there is no run directory '{place}'{available}")
@@ -95,11 +108,20 @@ class RunDirectory:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands."""
+        """The manifest as it stands.
+
+        Raises:
+            DataError: When it cannot be read, or says something that it may not.
+        """
+        file = self.path / "manifest.json"
         try:
-            return dict(json.loads((self.path / "manifest.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{self.path / 'manifest.json'} cannot be read: {error}") from error
+            found = manifests.parse(files.read(file, MAX_MANIFEST))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{file} cannot be read: {why}") from error
+        if wrong := manifests.wrong_in_manifest(found):
+            raise DataError(f"{file} cannot be read: {wrong}")
+        return dict(found)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -128,13 +150,17 @@ class RunDirectory:
 
     def keep_code(self, file: Path) -> dict[str, str]:
         """Copy a source file into ``code/``; returns the copy's name and SHA-256."""
-        digest = sha256_of(file)
+        data = files.read(file)
+        digest = hashlib.sha256(data).hexdigest()
         copy = self.path / "code" / file.name
-        copy.parent.mkdir(exist_ok=True)
-        if copy.exists() and copy.read_bytes() != file.read_bytes():  # of the same name in another folder
-            copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
-        if not copy.exists():
-            shutil.copyfile(file, copy)
+        try:
+            files.make_own_folder(copy.parent)
+            if _is_own(copy) and files.read(copy) != data:  # of the same name in another folder
+                copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
+            if not _is_own(copy):
+                files.write_file(copy, [data])
+        except OSError as error:
+            raise SaveError(f"cannot write {copy}: {error.strerror}") from error
         return {"file": copy.name, "sha256": digest}
 
     def records(self) -> list[dict[str, Any]]:
@@ -157,7 +183,12 @@ class Recorder(Hook):
         self.records: list[dict[str, Any]] = []
         self._save_failed = save_failed
         self._metrics = None if directory is None else _Lines(directory / "metrics.jsonl", durable=True)
-        self._timings = None if directory is None else _Lines(directory / "timings.jsonl", durable=False)
+        try:
+            self._timings = None if directory is None else _Lines(directory / "timings.jsonl", durable=False)
+        except SaveError:
+            if self._metrics is not None:
+                self._metrics.close()
+            raise
         self._started = time.perf_counter()
         self._elsewhere: Mapping[str, Any] = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
         """The state of the file of another process, where this one writes none."""
@@ -218,11 +249,15 @@ class _Lines:
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         self.path, self._durable = path, durable
-        self._stream: FileIO = path.open("ab", buffering=0)
+        try:
+            self._stream: FileIO = files.append(path)
+            content = files.read(path)
+        except OSError as error:
+            raise SaveError(f"cannot write {path}: {error.strerror}") from error
         self._size, self._lines = 0, bytearray()  # where what is on the disk ends, and what follows
         self._digest = hashlib.sha256()  # of what is on the disk
         self._is_whole = False  # whether all of that is in the file, and nothing else
-        self.cut(path.read_bytes().rfind(b"\n") + 1)
+        self.cut(content.rfind(b"\n") + 1)
 
     def append(self, line: bytes) -> None:
         """Write a line, and those before it that are not there yet."""
@@ -250,7 +285,7 @@ class _Lines:
         with self._told():
             files.truncate(self._stream, self._size)
         if self._durable:
-            self._digest = hashlib.sha256(self.path.read_bytes()[: self._size])
+            self._digest = hashlib.sha256(files.read(self.path)[: self._size])
 
     def close(self) -> None:
         self._stream.close()
@@ -277,7 +312,41 @@ class _Lines:
 
 def is_run(path: Path) -> bool:
     """Whether a directory is that of a run, even of one that lost a file; that of several runs is none itself."""
-    return sum((path / name).is_file() for name in ("run.toml", "manifest.json", "metrics.jsonl")) > 1
+    return sum(os.path.isfile(path / name) for name in ("run.toml", "manifest.json", "metrics.jsonl")) > 1
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of the runs right in a folder, by name; `LATEST`, which is another name of one, is none."""
+    try:
+        found = sorted(entry.name for entry in os.scandir(folder) if entry.name != LATEST)
+    except OSError:
+        return []
+    return [name for name in found if os.path.isfile(folder / name / "manifest.json")]
+
+
+def runs_below(folder: Path, unreadable: dict[str, str], depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """The run directories below a folder, by name; not those inside another one.
+
+    Args:
+        folder: Where to look, `depth` folders deep and through no link but one to a run.
+        unreadable: Gets each folder that cannot be looked into, and why.
+        depth: See `folder`.
+    """
+    try:
+        inside = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError as error:
+        unreadable[str(folder)] = str(error.strerror)
+        return
+    for name in inside:
+        path = folder / name
+        if name == LATEST or name.startswith("."):
+            continue
+        if os.path.isfile(path / "manifest.json") or is_run(path):
+            yield path
+        elif depth > 1 and not path.is_symlink():
+            yield from runs_below(path, unreadable, depth - 1)
+        elif not os.access(path, os.R_OK | os.X_OK):
+            unreadable[str(path)] = "Permission denied"
 
 
 def refuse_taken(path: Path) -> None:
@@ -287,6 +356,10 @@ def refuse_taken(path: Path) -> None:
         UsageError: With the process that is at work there, if one is.
     """
     refuse_held(path)
+    _refuse_filled(path)
+
+
+def _refuse_filled(path: Path) -> None:
     names = {file.name for file in path.iterdir()} if path.is_dir() else {path.name}
     if not names or (LOCK in names and names <= _BEFORE_A_RUN):
         return
@@ -294,23 +367,108 @@ def refuse_taken(path: Path) -> None:
     raise UsageError(f"run directory {path} exists already\n  {way}choose another --name")
 
 
+def make(path: Path) -> None:
+    """Make a directory for a run; one that `refuse_taken` calls free is taken as it is.
+
+    Raises:
+        UsageError: When something is there.
+        DataError: When it cannot be made.
+    """
+    try:
+        try:
+            files.make_directory(path)
+        except FileExistsError:
+            refuse_taken(path)
+        files.sync_directory(path.parent)
+    except OSError as error:
+        raise _cannot_make(path, error) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """An empty directory that is this process's alone."""
+
+    path: Path
+    made: Sequence[Path]
+    """It, and the folders above it that were made for it."""
+
+    def give_up(self) -> None:
+        """Remove it, where nothing was put into it."""
+        for folder in self.made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def claim(path: Path) -> Claim:
+    """Make an empty directory at `path`, or at the first of ``path-2``, ``path-3``, ... where nothing is.
+
+    Of several processes that ask for the same one, each gets another.
+
+    Raises:
+        DataError: When it cannot be made.
+    """
+    above = [folder for folder in path.parents if not folder.exists()]
+    for number in itertools.count(1):
+        place = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            files.make_directory(place)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _cannot_make(place, error) from error
+        return Claim(path=place, made=(place, *above))
+    raise AssertionError
+
+
+def _cannot_make(path: Path, error: OSError) -> DataError:
+    return DataError(f"cannot make run directory {path}: {error.strerror}\n  choose another --run-dir")
+
+
+def _is_own(file: Path) -> bool:
+    """Whether there is a file, and not a link to one."""
+    return file.is_file() and not file.is_symlink()
+
+
 def _is_checkpoint(path: Path) -> bool:
-    return path.resolve().parent.name == "checkpoints" and (path / "state.json").is_file()
+    return os.path.isfile(path / "state.json") and path.resolve().parent.name == "checkpoints"
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Say of a place that is there and is no run why that is."""
+    try:
+        os.stat(path / "manifest.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"run directory {path} cannot be read: {why}") from error
+    raise DataError(f"run directory {path} cannot be read: its manifest.json is not a plain file")
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line that was cut off by a crash is left out."""
+    """The records of a JSON-lines file; a last line that was cut off by a crash is left out.
+
+    Raises:
+        DataError: When the file cannot be read, or has lines that are no records.
+    """
     if not file.exists():
         return
-    for line in file.read_bytes().split(b"\n"):
+    try:
+        lines = files.read(file).split(b"\n")
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
         try:
-            if line:
-                yield json.loads(line)
+            record = manifests.parse(line) if line else {}
         except ValueError:
             return
+        if wrong := manifests.wrong_in_record(record):
+            raise DataError(f"{file} is damaged, line {number}: {wrong}")
+        if line:
+            yield record
 
 
-def write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
     Raises:
@@ -318,7 +476,7 @@ def write_atomically(file: Path, text: str) -> None:
     """
     temporary = file.with_name(f".{file.name}.tmp")
     try:
-        files.write_file(temporary, [text.encode()])
+        files.write_file(temporary, [content.encode() if isinstance(content, str) else content])
         files.rename(temporary, file)
         files.sync_directory(file.parent)
     except OSError as error:

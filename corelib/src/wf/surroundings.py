@@ -27,6 +27,7 @@ from wf.distributions import (
 )
 from wf.modules import describe
 from wf.plan import data_dir
+from wf.rundir import names_in
 
 Level = Literal["ok", "note", "problem"]
 TIMEOUT_SEC = 120.0
@@ -162,7 +163,7 @@ def runs_folder() -> Finding:
         message = "the working directory is gone"
         return _folder("problem", "runs-folder", Path("runs"), message, "work in a folder that is there")
     if folder.is_dir() and os.access(folder, os.W_OK):
-        number = len(list(folder.glob("*/manifest.json")))
+        number = len(names_in(folder))
         return _folder("ok", "runs-folder", folder, f"holds {number} run{'' if number == 1 else 's'}")
     if not folder.is_dir() and _can_be_made(folder):
         return _folder("ok", "runs-folder", folder, "is not there yet; the first run makes it")

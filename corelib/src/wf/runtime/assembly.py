@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from torch import nn
 from wf import compatibility
 from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
-from wf.errors import UsageError, unknown
+from wf.errors import DataError, UsageError, unknown
 from wf.events import listeners
 from wf.fitting import check as check_fit
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.rules import Known, Samples
-from wf.rundir import RunDirectory
+from wf.rundir import RunDirectory, claim
 from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of, parse_split
 from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.device import choose_device
@@ -48,7 +49,8 @@ class Assembly:
     Args:
         plan: The run file, as `wf.plan.prepare` gives it.
         registry: Where names are looked up.
-        run_dir: The run directory; None for one named after date, dataset, loss and optimizer, below ``runs/``.
+        run_dir: The run directory; None for one of its own, which is made below ``runs/``.
+        default_name: What that one is called; by default after date, dataset, loss and optimizer.
         subfolder: Of the default run directory, for one of several runs that belong together.
         save: Whether anything is written; False makes no checkpointer and no run directory.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
@@ -62,6 +64,7 @@ class Assembly:
         registry: Registry,
         *,
         run_dir: Path | None,
+        default_name: str = "",
         subfolder: str,
         save: bool,
         folders: Sequence[Path],
@@ -87,6 +90,8 @@ class Assembly:
         self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": None}, folders)
         self.values = self.builder.values
         self._make_strategy()
+        self.give_up: Callable[[], object] = lambda: None
+        """Removes the run directory that was made for a run without one, where nothing was put into it."""
         try:
             self._make_data()
             self._know_data()
@@ -95,7 +100,7 @@ class Assembly:
             self._make_model(initialize=initialize)
             self._make_loss()
             self._make_optimizer()
-            self.run_dir = (run_dir or self._default_run_dir() / subfolder) if save else None
+            self.run_dir = (run_dir or self._claim_run_dir(default_name) / subfolder) if save else None
             self.values["run_dir"] = self.run_dir
             self._make_judges()
             self.checkpointer = self._make("checkpointer") if save else None
@@ -105,11 +110,12 @@ class Assembly:
             raise
 
     def close(self) -> None:
-        """End what serves data, and leave the processes of the strategy."""
+        """End what serves data, leave the processes of the strategy, and a run directory that nothing was put into."""
         try:
             if "data" in self.values:
                 self.values["data"].close()
         finally:
+            self.give_up()
             self.strategy.close()
 
     @property
@@ -501,14 +507,32 @@ class Assembly:
         entry = self.builder.entry(kind, self.plan[kind]["use"] if use is None else use)
         return entry.component.traits if entry else None
 
-    def _default_run_dir(self) -> Path:
+    def _claim_run_dir(self, name: str) -> Path:
+        """Make the run directory of a run without one; the first process does, and the others hear its name."""
+        claimed, error = None, None
+        if self.strategy.rank == 0:
+            try:
+                claimed = claim(Path("runs") / (name or self._default_name()))
+                self.give_up = weakref.finalize(self, claimed.give_up)  # also when it is never fitted
+            except DataError as failure:
+                error = failure
+        name = self._of_the_first("" if claimed is None else claimed.path.name)
+        if not name:
+            raise error or DataError("process 0 could not make the run directory; its own message says why")
+        return Path("runs") / name
+
+    def _of_the_first(self, text: str) -> str:
+        """A text of the first process, on every process."""
+        if self.strategy.world_size == 1:
+            return text
+        own = text.encode() if self.strategy.rank == 0 else b""
+        found = self.strategy.gather(torch.tensor(list(own), dtype=torch.uint8, device=self.strategy.device))
+        return bytes(found.tolist()).decode()
+
+    def _default_name(self) -> str:
         last = self.name("optimizer" if "optimizer" in self.built else "trainer")
         date = datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = "-".join((date, self.name("dataset"), self.name("loss"), last)).replace("/", "-")
-        path, number = Path("runs") / name, 2
-        while path.exists():
-            path, number = Path("runs") / f"{name}-{number}", number + 1
-        return path
+        return "-".join((date, self.name("dataset"), self.name("loss"), last)).replace("/", "-")
 
 
 def _samples_of(dataset: Dataset) -> Samples | None:

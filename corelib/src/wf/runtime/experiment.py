@@ -53,7 +53,10 @@ class Experiment:
     Args:
         plan: The run file, as `wf.plan.prepare` gives it.
         registry: Where names are looked up.
-        run_dir: The run directory; None for one named after date, dataset, loss and optimizer, below ``runs/``.
+        run_dir: The run directory; None for one of its own below ``runs/``, which is made at once, so that no other
+            process takes it, and removed when the run does not begin.
+        default_name: What that one is called, numbered where it is taken; by default after date, dataset, loss and
+            optimizer.
         subfolder: Of the default run directory, for one of several runs that belong together.
         save: Whether anything is written; False makes no checkpointer and no run directory.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
@@ -71,6 +74,7 @@ class Experiment:
         registry: Registry,
         *,
         run_dir: Path | None = None,
+        default_name: str = "",
         subfolder: str = "",
         save: bool = True,
         folders: Sequence[Path] = (),
@@ -82,6 +86,7 @@ class Experiment:
                 plan,
                 registry,
                 run_dir=run_dir,
+                default_name=default_name,
                 subfolder=subfolder,
                 save=save,
                 folders=folders,
@@ -254,7 +259,7 @@ class Experiment:
         Raises:
             UsageError: When nothing has been written yet.
         """
-        if self.run_dir is None or not self.run_dir.exists():
+        if self.run_dir is None or not (self.run_dir / "manifest.json").exists():
             raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
         plots = self._parts.registry.own_choice("hook", "plots")
         return list(self._parts.builder.build("hook", {"use": plots, "format": format}).value.draw())
@@ -438,10 +443,10 @@ class Experiment:
         if directory is not None:
             self._begin(directory, resume=resume)
         self._save_failures.begin(directory)
-        self._recorder = Recorder(directory.path if directory else None, self._save_failures)
-        self.loop.hooks = (*self._parts.hooks, self._recorder)
         step = self.loop.progress.step if state is None else state["progress"]["step"]
         try:
+            self._recorder = Recorder(directory.path if directory else None, self._save_failures)
+            self.loop.hooks = (*self._parts.hooks, self._recorder)
             self._failures.begin(self.loop, directory, step)
             with self._naming_culprit():
                 if failure is not None:
@@ -467,9 +472,13 @@ class Experiment:
         if self.run_dir is None or self.strategy.rank != 0:
             yield None
             return
-        directory = RunDirectory.open(self.run_dir) if resume else RunDirectory.create(self.run_dir)
-        with locked(directory.lock_file):
-            yield directory
+        if resume:
+            directory = RunDirectory.open(self.run_dir)
+            with locked(directory.lock_file):
+                yield directory
+        else:
+            with RunDirectory.begin(self.run_dir) as directory:
+                yield directory
 
     def _begin(self, directory: RunDirectory, *, resume: bool) -> None:
         directory.write_run_file(self.run_file())

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wf.lock import locked
 from wf.modules import message_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory
@@ -92,8 +91,7 @@ def cross_validate(
             assert experiment.run_dir is not None
             if parent is None:
                 run_dir = experiment.run_dir.parent
-                parent = RunDirectory.create(run_dir)
-                until_done.enter_context(locked(parent.lock_file))
+                parent = until_done.enter_context(RunDirectory.begin(run_dir))
                 parent.update_manifest(status="running", folds=num_folds)
             if announce is not None:
                 announce(number, experiment)

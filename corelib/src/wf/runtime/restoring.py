@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from wf import drift
+from wf import drift, files
 from wf.blame import FAILURES, blame
 from wf.errors import UsageError
 from wf.loop import Loop
@@ -98,7 +98,7 @@ def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str]
     saved = next((part for part in hooks if "bytes" in part), None)
     if saved is None or drift.is_allowed("state", allowed):
         return
-    data, num_bytes = file.read_bytes() if file.exists() else b"", saved["bytes"]
+    data, num_bytes = files.read(file) if file.exists() else b"", saved["bytes"]
     digest = hashlib.sha256(data[:num_bytes]).hexdigest()
     if len(data) >= num_bytes and saved.get("sha256", digest) == digest:  # checkpoints of older versions have none
         return

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wf.component import KINDS, MANY
 from wf.errors import DataError, UsageError
-from wf.rundir import RunDirectory, is_run
+from wf.rundir import MAX_DEPTH, RunDirectory, is_run, runs_below
 from wf.runfile import RunFile, load
 from wf_compare.results import Row, read_run, same_but_for_metrics, what_trains
 from wf_compare.study import name_of_repeat
+
+_LOG = logging.getLogger("wf")
 
 REPEATED = ("seed", "fold")
 """What may differ between the runs of one row."""
@@ -53,18 +57,32 @@ def rows_of(places: Sequence[str]) -> list[Row]:
 
 def _runs_at(place: str) -> Iterator[Path]:
     """The runs in a directory: it itself, or those below it."""
-    path = next((path for path in (Path(place), Path("runs") / place) if path.is_dir()), None)
+    path = next((path for path in (Path(place), Path("runs") / place) if os.path.isdir(path)), None)
     if path is None:
         RunDirectory.open(place)  # raises, naming the closest
         return
     if is_run(path):
         yield path.resolve() if path.is_symlink() else path
         return
-    below = sorted(folder for folder in path.glob("**/") if is_run(folder))
-    found = [run for run in below if not any(parent.is_symlink() for parent in (run, *run.parents))]
+    unreadable: dict[str, str] = {}
+    found = list(_single_runs(path, unreadable))
+    for folder, why in unreadable.items():
+        _LOG.warning("%s is left out: %s", folder, why)
     if not found:
-        raise DataError(f"there are no runs in {path}")
+        raise DataError(
+            f"there are no runs in {path}\n  runs are looked for in it and {MAX_DEPTH - 1} folders below, not further"
+        )
     yield from found
+
+
+def _single_runs(path: Path, unreadable: dict[str, str]) -> Iterator[Path]:
+    """The runs below a folder, those of comparisons and cross-validations one by one."""
+    for found in runs_below(path, unreadable):
+        if is_run(found):
+            if not found.is_symlink():
+                yield found
+        else:
+            yield from _single_runs(found, unreadable)
 
 
 def _document(path: Path) -> RunFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,10 +66,11 @@ def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None,
     if over:
         manifest = {"status": "missing", "reason": f"{place} is gone"}
     try:
-        if (place / "manifest.json").is_file() or is_run(place):
+        if os.path.lexists(place / "manifest.json") or is_run(place):
             manifest = RunDirectory(place).state
+        seconds = _seconds(place)
     except DataError as error:
-        manifest = {"reason": str(error)}
+        manifest, seconds = {"reason": str(error)}, None
     status, reason = str(manifest.get("status", "damaged")), manifest.get("reason")
     if failure is not None and status not in FINAL:
         status, reason = "failed", failure["reason"]
@@ -81,7 +83,7 @@ def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None,
         reason=None if status == "done" else reason,
         metrics=manifest.get("metrics") or {},
         samples=manifest.get("samples") or {},
-        seconds=_seconds(place),
+        seconds=seconds,
         made_with=_made_with(manifest),
         exit_code=code,
     )
@@ -99,11 +101,13 @@ def _seconds(place: Path) -> float | None:
     """The time of a run, which starts again from 0 in the timings whenever the run went on."""
     total, last = 0.0, None
     for record in read_records(place / "timings.jsonl"):
-        now = float(record["elapsed_sec"])
+        now = record.get("elapsed_sec")
+        if not isinstance(now, (int, float)):
+            continue
         if last is not None and now < last:
             total += last
         last = now
-    return None if last is None else total + last
+    return None if last is None else float(total + last)
 
 
 def figures_of(rows: Sequence[Row]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from wf import files
 from wf.api import read
 from wf.errors import DataError, WfError
 from wf.lock import locked, refuse_held
@@ -198,8 +199,8 @@ def _leave_the_terminal(log: Path) -> None:
     """Write to the log what would go to the screen, and leave Ctrl-C to the parent, which stops the run in order."""
     with suppress(AttributeError, OSError):  # elsewhere there are no process groups
         os.setpgid(0, 0)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    files.make_own_folder(log.parent)
+    file = files.open_plain(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(file, 1)

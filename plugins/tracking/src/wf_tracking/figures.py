@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
+from wf import files
+from wf.errors import SaveError
+from wf.rundir import write_atomically
 from wf_tracking.history import Curve, History, curves
 
 COLOURS = {"train": "#0072B2", "validation": "#D55E00", "test": "#009E73", "predictions": "#111111"}
@@ -128,10 +132,19 @@ def plot_predictions(
 
 @_styled
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, its format by the path's suffix; the same figure gives the same bytes."""
+    """Write a figure, its format by the path's suffix; the same figure gives the same bytes.
+
+    Raises:
+        SaveError: When it cannot be written.
+    """
     metadata: dict[str, Any] = {"Creator": "wf", "Date": None} if path.suffix == ".svg" else {"Software": "wf"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata=metadata, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], metadata=metadata, dpi=150)
+    try:
+        files.make_own_folder(path.parent)
+    except OSError as error:
+        raise SaveError(f"cannot write {path}: {error.strerror}") from error
+    write_atomically(path, picture.getvalue())
     return path
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf import Hook, Loop
-from wf.errors import UsageError
+from wf import Hook, Loop, files
+from wf.errors import SaveError, UsageError
 from wf.protocols import Strategy
 
 if TYPE_CHECKING:
@@ -88,4 +88,8 @@ def _open(folder: Path, purge_step: int | None) -> SummaryWriter:
             f"the hook 'tensorboard' needs the package tensorboard ({error})\n"
             "  install it: pip install tensorboard; or leave the hook out: --hook no:tensorboard"
         ) from error
+    try:
+        files.make_own_folder(folder)
+    except OSError as error:
+        raise SaveError(f"cannot write {folder}: {error.strerror}") from error
     return SummaryWriter(str(folder), purge_step=purge_step)

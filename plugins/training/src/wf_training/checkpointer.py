@@ -181,8 +181,7 @@ class DirectoryCheckpointer:
     ) -> str:
         temporary = place.with_name(f".tmp-{place.name}-{os.getpid()}")
         try:
-            if not self.folder.is_dir():
-                files.make_directory(self.folder)
+            files.make_own_folder(self.folder)
             files.sync_directory(self.folder.parent)
             _clean(self.folder)
             files.make_directory(temporary)
@@ -247,7 +246,7 @@ def read_checkpoint(path: Path) -> Any:
     """
     manifest = read_manifest(path)
     try:
-        found = {name: (path / name).read_bytes() for name in (TENSORS, STATE)}
+        found = {name: files.read(path / name) for name in (TENSORS, STATE)}
         for name, data in found.items():
             if {"bytes": len(data), "sha256": _sha256(data)} != manifest["files"][name]:
                 raise DamagedCheckpoint(f"{name} does not match its checksum")
@@ -270,7 +269,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         DamagedCheckpoint: Saying what is wrong with it.
     """
     try:
-        data = (path / MANIFEST).read_bytes()
+        data = files.read(path / MANIFEST)
         manifest = {key: value for key, value in json.loads(data).items() if key != "digest"}
         if _seal(manifest) != data:
             raise DamagedCheckpoint(f"{MANIFEST} does not match its checksum")
@@ -278,6 +277,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise DamagedCheckpoint(f"it is written in schema {manifest['schema']}, this version reads {SCHEMA}")
         if _name(manifest["step"]) != path.name.removeprefix(".old-"):
             raise DamagedCheckpoint(f"its manifest is that of step {manifest['step']}")
+        if not isinstance(manifest["metrics"], dict) or not isinstance(manifest.get("number", 0), int):
+            raise DamagedCheckpoint(f"{MANIFEST} has no figures, or no number")
+        _ = manifest["epoch"], manifest["finite"]
     except OSError as error:
         raise DamagedCheckpoint(_reason(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
