@@ -291,6 +291,61 @@ def test_an_iterator_is_used_up_after_one_epoch() -> None:
         Loop(Trainer()).run(iter([([1], [2])]), Epochs(2))
 
 
+class Array:
+    """Something with a shape, as tensors and arrays have one."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "num"),
+    [
+        (Array(32, 4), Array(32), 32),
+        (["a", "b", "c"], [0, 1, 0], 3),
+        ({"a": Array(32, 4), "b": Array(32, 3)}, Array(32), 32),
+        ({"a": Array(32, 4), "b": Array(32, 3)}, None, 32),
+        ({"a": [1, 2, 3], "b": [4, 5, 6]}, [0, 1, 0], 3),
+        ((Array(32, 4), Array(32, 3)), Array(32), 32),
+        ([Array(3, 8, 8)] * 5, Array(5), 5),
+        ([Array(3, 8, 8)] * 5, [0, 1, 0, 1, 0], 5),
+        ({"graph": {"nodes": Array(99, 4), "edges": Array(2, 500)}}, Array(7, 1), 7),
+    ],
+)
+def test_samples_are_counted_and_not_the_inputs(inputs: Any, targets: Any, num: int) -> None:
+    assert Loop(Trainer()).run([(inputs, targets)], Steps(1)).progress.samples == num
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets"),
+    [
+        ([Array(3, 8, 8)] * 5, [{"boxes": Array(2, 4)}] * 5),  # a sample each, or several arrays of three samples
+        ((Array(32, 4), Array(31, 4)), None),
+        ({"a": 1}, None),
+        (Array(), None),
+        (3.5, 1.0),
+    ],
+)
+def test_samples_are_not_guessed(inputs: Any, targets: Any) -> None:
+    with pytest.raises(UsageError, match="a batch's inputs are a"):
+        Loop(Trainer()).run([(inputs, targets)], Steps(1))
+
+
+@pytest.mark.parametrize("batch", [([1],), ([1], [2], [3]), {"inputs": [1], "targets": [2]}])
+def test_what_is_no_pair_is_refused(batch: Any) -> None:
+    with pytest.raises(UsageError, match="it must be a pair"):
+        Loop(Trainer()).run([batch], Steps(1))
+
+
+def test_data_that_end_early_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    class Short(list[Any]):
+        def __len__(self) -> int:
+            return 5
+
+    Loop(Trainer()).run(Short([([1], [2])] * 2), Epochs(1))
+    assert "epoch 1 had 2 batches, and the data say that it has 5" in caplog.text
+
+
 def test_pairs_are_batches() -> None:
     trainer = Trainer()
     loop = Loop(trainer).run([([1, 2], [3, 4]), [[5], [6]]], Epochs(2))

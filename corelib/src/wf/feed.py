@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,10 @@ def as_batch(batch: Any) -> Any:
         return batch
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         return PlainBatch(*batch)
-    raise UsageError(f"a batch is {type(batch).__name__}; it must be a pair (inputs, targets) or have an int `size`")
+    items = f" of {len(batch)} items" if isinstance(batch, (tuple, list)) else ""
+    raise UsageError(
+        f"a batch is a {type(batch).__name__}{items}; it must be a pair (inputs, targets) or have an int `size`"
+    )
 
 
 class PlainBatch:
@@ -44,7 +47,55 @@ class PlainBatch:
     def __init__(self, inputs: Any, targets: Any) -> None:
         self.inputs, self.targets = inputs, targets
         self.sample_ids = self.mask = None
-        self.size = len(inputs)
+        try:
+            self.size = inputs.shape[0]
+        except (AttributeError, IndexError, TypeError):  # no array, or one without dimensions
+            self.size = num_samples(inputs, targets)
+
+
+def num_samples(inputs: Any, targets: Any) -> int:
+    """The samples of a pair whose inputs are not one array: values, one a sample, or several arrays.
+
+    Raises:
+        UsageError: Where it would be a guess.
+    """
+    leads = {_lead(leaf) for leaf in _arrays(inputs)}
+    if not leads and not isinstance(inputs, Mapping):
+        return _length(inputs)
+    if _lead(targets) is not None:
+        return int(targets.shape[0])
+    if isinstance(targets, (tuple, list)) and not any(isinstance(one, Mapping) or _arrays(one) for one in targets):
+        return len(targets)
+    (lead,) = leads if len(leads) == 1 else (None,)
+    if lead is None or isinstance(targets, (tuple, list)):  # each array may be one sample
+        kind = type(inputs).__name__
+        raise UsageError(
+            f"a batch's inputs are a {kind}, and neither its arrays nor the targets say how many samples it has\n"
+            "  give batches that have an int `size`, beside what the trainer wants of them"
+        )
+    return lead
+
+
+def _arrays(value: Any) -> list[Any]:
+    """The arrays and tensors in a value, however deep they are nested."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return [leaf for one in value for leaf in _arrays(one)]
+    return [value] if hasattr(value, "shape") else []
+
+
+def _lead(array: Any) -> int | None:
+    """The length of an array's first dimension; None for what has none."""
+    shape = getattr(array, "shape", ())
+    return int(shape[0]) if len(shape) else None
+
+
+def _length(inputs: Any) -> int:
+    try:
+        return len(inputs)
+    except TypeError as error:
+        raise UsageError(f"a batch's inputs are a {type(inputs).__name__}, which has no length: {inputs!r}") from error
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from wf.feed import Batches, Losses, read_each
 from wf.modules import describe
 from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
+
+_LOG = logging.getLogger("wf")
 
 
 class Loop:
@@ -419,6 +422,9 @@ class Loop:
                 f"there are no batches to train on in epoch {progress.epoch + 1}\n"
                 "  an iterator is used up after one pass: give a list, a DataLoader or a TrainData"
             )
+        if self.num_batches is not None and progress.batch != self.num_batches:
+            number, found = progress.epoch + 1, progress.batch
+            _LOG.warning("epoch %d had %d batches, and the data say that it has %d", number, found, self.num_batches)
         self.log(end_of_epoch=True)
         improved = _due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
         self._tell("on_epoch_end", self)
