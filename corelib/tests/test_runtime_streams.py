@@ -151,3 +151,24 @@ def test_the_first_samples_are_checked() -> None:
 
     with pytest.raises(DataError, match="not finite"):
         serve(Dataset(train=Stream(num_samples=20, read=read), targets="real"))
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (torch.zeros(3, 1), "it yields Tensor$"),
+        ((torch.zeros(3, 1), torch.zeros(3, 1), 1), "it yields Tensor, Tensor, int$"),
+        (([[1.0]], [[1.0]]), "it yields list, list$"),
+        ((torch.zeros(3, 1), torch.zeros(2, 1)), "as many targets as inputs, and from sample 6 on"),
+        ((torch.zeros(3, 2), torch.zeros(3, 1)), r"from sample 6 on it yields torch.float32 \[2\] and"),
+        ((torch.zeros(3, 1), torch.zeros(3, 1, dtype=torch.int64)), "from sample 6 on it yields .* torch.int64"),
+    ],
+)
+def test_what_a_stream_yields_is_looked_at(later: Any, message: str) -> None:
+    def read(_: int) -> Iterator[Any]:
+        yield torch.zeros(6, 1), torch.zeros(6, 1)
+        yield later
+
+    dataset = Dataset(train=Stream(num_samples=9, read=read), targets="real")
+    with pytest.raises(DataError, match=message):
+        list(serve(dataset, shuffle=False).epoch(0))

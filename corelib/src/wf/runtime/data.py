@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, UsageError
+from wf.errors import DataError, UsageError, unknown
 from wf.plan import SPLITS
 from wf.runfile import parse_split
 from wf.runtime.random import stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
-from wf.traits import Targets
+from wf.traits import TARGETS, Targets
 
 IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"
@@ -82,6 +82,7 @@ class Dataset:
     """What a dataset component gives. A pair of tensors ``(inputs, targets)`` is taken for one, too.
 
     Raises:
+        UsageError: For a kind of targets that there is not.
         DataError: When the train split is empty.
     """
 
@@ -107,6 +108,9 @@ class Dataset:
     """What its inputs need before all other transforms, in training and in prediction: fitted on the train split."""
 
     def __post_init__(self) -> None:
+        if self.targets not in TARGETS:
+            what = "wf trains on those; what a model needs beside them, such as boxes, it does not train on yet"
+            raise UsageError(unknown("kind of targets", self.targets, TARGETS, what))
         if len(self.train) == 0:
             raise DataError("the dataset has no samples")
 

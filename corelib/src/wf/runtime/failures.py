@@ -11,9 +11,9 @@ import torch
 from wf.blame import blamed
 from wf.errors import DivergedError, InterruptedRun, WfError
 from wf.modules import describe, message_of
+from wf.runtime.loading import InLoader
 
 _LOADER_DIED = re.compile(r"DataLoader worker \(pid(\(s\))? .*(is killed by signal|exited unexpectedly)")
-_IN_LOADER = re.compile(r"Caught \S+ in DataLoader worker process")
 _NO_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 
 
@@ -55,8 +55,8 @@ def advice(error: BaseException) -> str:
 
 def _meaning(error: BaseException) -> _Meaning | None:
     text = message_of(error)
-    inside = _IN_LOADER.match(text) is not None
-    raised = text.rstrip().rpartition("\n")[2] if inside else _in_place(error)
+    inside = isinstance(error.__cause__, InLoader) and not isinstance(error, WfError)
+    raised = describe(error) if inside else _in_place(error)
     if isinstance(error, (MemoryError, RuntimeError, OSError)) and _is_memory(error, raised):
         return _Meaning(
             words="out of memory", raised=raised, advice="out of memory: try a smaller --batch-size or a smaller model"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from multiprocessing import Pipe, connection, util
 from typing import Any, NamedTuple
@@ -18,6 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset, get_worker_info
 
+from wf.blame import FAILURES, blame, culprit
+from wf.errors import DataError, WfError
+from wf.modules import describe
+from wf.runtime.checks import Checks
 from wf.runtime.data import Samples
 
 
@@ -28,6 +34,17 @@ class Chunk(NamedTuple):
     indices: list[int]
     seeds: list[int]
     """What each sample may draw from, see `wf.runtime.random.sample_seeds`."""
+
+
+class InLoader(Exception):  # noqa: N818 - the cause of an error: the traceback of the process where it was raised
+    """Where an error was raised, in a process that loads data."""
+
+
+class _Failure(NamedTuple):
+    """An error as it comes from a process that loads data."""
+
+    error: BaseException
+    traceback: str
 
 
 PATIENCE_SEC = 1.0
@@ -46,11 +63,12 @@ class Loader:
     Args:
         splits: The samples of each split.
         workers: Processes that read; 0 for this one.
+        checks: Make a batch of samples, and look it through where it was read.
         pin: Whether batches are put into pinned memory, for a CUDA device.
     """
 
-    def __init__(self, splits: Mapping[str, Samples], workers: int, *, pin: bool = False) -> None:
-        self._splits, self._workers, self._pin = splits, workers, pin
+    def __init__(self, splits: Mapping[str, Samples], workers: int, checks: Checks, *, pin: bool = False) -> None:
+        self._splits, self._workers, self._checks, self._pin = splits, workers, checks, pin
         self._chunks = _Chunks()
         self._loader: DataLoader[Any] | None = None
         self._end: util.Finalize | None = None
@@ -59,12 +77,15 @@ class Loader:
     def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets of each chunk. While one iteration goes on, another one has processes of its own."""
         if self._in_use:
-            with closing(Loader(self._splits, self._workers, pin=self._pin)) as another:
+            with closing(Loader(self._splits, self._workers, self._checks, pin=self._pin)) as another:
                 yield from another.batches(chunks)
             return
         self._in_use, self._chunks.now = True, chunks
         try:
-            yield from self._open()
+            for read in self._open():
+                if isinstance(read, _Failure):
+                    raise read.error from InLoader(read.traceback)
+                yield read
         except GeneratorExit:  # an epoch that is left early; what was read ahead is dropped when the next one begins
             raise
         except BaseException:
@@ -83,8 +104,9 @@ class Loader:
         if self._loader is None:
             told, tell = Pipe(duplex=False) if self._workers else (None, None)
             self._loader = DataLoader(
-                _Seeded(self._splits),
+                _Seeded(self._splits, self._checks),
                 batch_sampler=self._chunks,  # type: ignore[arg-type]  # of what `_Seeded` is asked for
+                collate_fn=_as_it_is,
                 num_workers=self._workers,
                 persistent_workers=self._workers > 0,
                 pin_memory=self._pin,
@@ -106,21 +128,74 @@ class _Chunks:
 
 
 class _Seeded(torch.utils.data.Dataset[Any]):
-    """The samples of every split, read a chunk at a time, each with its seed."""
+    """The samples of every split, read a chunk at a time, each with its seed, and made a batch of."""
 
-    def __init__(self, splits: Mapping[str, Samples]) -> None:
-        self._splits = splits
+    def __init__(self, splits: Mapping[str, Samples], checks: Checks) -> None:
+        self._splits, self._checks = splits, checks
 
     def __len__(self) -> int:
         return sum(map(len, self._splits.values()))
 
-    def __getitems__(self, chunk: Chunk) -> list[Any]:
+    def __getitems__(self, chunk: Chunk) -> tuple[Tensor, Tensor] | _Failure:
+        if get_worker_info() is None:
+            with generators_kept():
+                return self._batch(chunk)
+        try:
+            return self._batch(chunk)
+        except FAILURES as error:
+            return _sent(error)
+
+    def _batch(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
         samples: Any = self._splits[chunk.split]
-        with generators_kept() if get_worker_info() is None else nullcontext():
-            if _reads_many(samples):
-                _seed(chunk.seeds[0])
-                return list(samples.__getitems__(chunk.indices))
-            return [_read(samples, index, seed) for index, seed in zip(chunk.indices, chunk.seeds, strict=True)]
+        ids = _ids(samples, chunk.indices)
+        if _reads_many(samples):
+            _seed(chunk.seeds[0])
+            found = self._named(chunk.split, ids, lambda: list(samples.__getitems__(chunk.indices)))
+        else:
+            found = [
+                self._named(chunk.split, [one], partial(_read, samples, index, seed))
+                for one, index, seed in zip(ids, chunk.indices, chunk.seeds, strict=True)
+            ]
+        return self._checks.pairs(found, ids, chunk.split)
+
+    def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
+        """What is read; an error says of which samples."""
+        try:
+            return read()
+        except WfError:
+            raise
+        except (IndexError, StopIteration) as error:
+            where, number = self._checks.where(split), ", ".join(map(str, ids))
+            raise DataError(
+                f"{where}: sample {number} cannot be read: {describe(error)}\n"
+                "  is its __len__ larger than what there is? --traceback shows where it was raised"
+            ) from error
+        except FAILURES as error:
+            error.add_note(f"sample {', '.join(map(str, ids))} of {self._checks.where(split)}")
+            raise
+
+
+def _as_it_is(read: Any) -> Any:
+    return read
+
+
+def _ids(samples: Any, indices: list[int]) -> list[int]:
+    """The numbers of samples in their dataset."""
+    return [int(samples.indices[index]) for index in indices] if isinstance(samples, Subset) else indices
+
+
+def _sent(error: BaseException) -> _Failure:
+    """An error with where it comes from, as one that another process can read."""
+    text = "".join(traceback.format_exception(error))
+    if not isinstance(error, WfError):
+        blame(error, culprit(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        notes, error = getattr(error, "__notes__", []), RuntimeError(describe(error))
+        for note in notes:
+            error.add_note(note)
+    return _Failure(error, f"\n{text}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, unknown
-from wf.runtime.checks import check_tensors
+from wf.runtime.checks import Checks
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
 from wf.runtime.figures import lost_in_float32, scale_hint
 from wf.runtime.loading import Chunk, Loader
@@ -112,6 +112,7 @@ class RunData:
         self.batch_size = batch_size or self.num_samples("train")
         self._update_size = self.batch_size * accumulate
         self.class_names = tuple(dataset.class_names)
+        self._checks = Checks(dataset, name, ignore_index)
         self._check_workers()
         self._check_shares()
         self._fit_transforms()
@@ -121,8 +122,7 @@ class RunData:
         """Where each split is served from."""
         self._tensors = {split: self._held(split) for split, place in self.places.items() if place in _HELD}
         pin = device.type == "cuda"
-        self._train_loader, self._loader = (Loader(self._samples, workers, pin=pin) for _ in range(2))
-        self._ignore_index = ignore_index
+        self._train_loader, self._loader = (Loader(self._samples, workers, self._checks, pin=pin) for _ in range(2))
         self.spec = self._look(dataset, name)
         self.input_shape = self.spec.input_shape
 
@@ -194,7 +194,7 @@ class RunData:
         """The first samples of a split, or a whole batch of them; no processes are started for it."""
         if self.places[split] != "loader":
             return next(iter(self.batches(split)))
-        order, loader = torch.arange(min(num, self.num_samples(split))), Loader(self._samples, 0)
+        order, loader = torch.arange(min(num, self.num_samples(split))), Loader(self._samples, 0, self._checks)
         return next(self._finished(self._loaded(split, order, num, None, loader), split, None))
 
     def _per_process(self) -> int:
@@ -224,6 +224,7 @@ class RunData:
     def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], start: int, size: int) -> Iterator[Batch]:
         mine = taken(order, start * size, self._rank, self._world_size)
         for inputs, targets, numbers in regrouped(samples.rows(mine), size):
+            self._checks.batch(inputs, targets, numbers.tolist(), split)
             yield self._batch(split, inputs, targets, numbers)
 
     def _serve(self, split: str, order: Tensor | None, start: int, size: int, epoch: int | None) -> Iterator[Batch]:
@@ -371,9 +372,10 @@ class RunData:
         """Check the samples and tell what they are."""
         for split, samples in self._samples.items():
             if isinstance(samples, Stream):
-                samples = TensorSamples(*next(samples.rows(samples.order()))[:2])
-            if isinstance(samples, TensorSamples):
-                check_tensors(samples, dataset, f"dataset '{name}', {split} split", self._ignore_index)
+                inputs, targets, numbers = next(samples.rows(samples.order()))
+                self._checks.batch(inputs, targets, numbers.tolist(), split)
+            elif isinstance(samples, TensorSamples):
+                self._checks.tensors(samples, self._ids[split], split)
         train = self._samples["train"]
         if dataset.targets == "real" and isinstance(train, TensorSamples) and (hint := scale_hint(train.targets)):
             self.warnings.append(f"dataset '{name}': {hint}")

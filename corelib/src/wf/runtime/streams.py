@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class Stream:
         num_samples: How many there are.
         read: Called with the number of a sample, it yields that one and all behind it, in an order that never changes,
             as pairs of inputs ``[n, ...]`` and targets ``[n, ...]`` with as many samples at a time as it likes. What it
-            yields is not looked through before step 1, as tensors in memory are.
+            yields is looked through a batch at a time, before it is trained on.
         buffer: So many samples that follow each other are held in memory and shuffled among themselves.
         share: Which part of the samples this is, from 0 to 1.
         seed: Draws the members of the share; None takes samples that follow each other.
@@ -137,13 +138,38 @@ class _Reader:
         return inputs, targets
 
     def _next(self) -> None:
-        self._chunk = next(self._chunks, None)
+        before, self._chunk = self._chunk, _pair(next(self._chunks, None), self._end)
         if self._chunk is None:
             raise DataError(
                 f"the stream ended after {self._end:,} samples, and {self._stream.num_samples:,} were counted\n"
                 "  has a file been changed since then?"
             )
+        if before is not None and _like(self._chunk) != _like(before):
+            raise DataError(
+                f"the stream's samples are not alike: from sample {self._end:,} on it yields {_like(self._chunk)}, and "
+                f"before it was {_like(before)}"
+            )
         self._begin, self._end = self._end, self._end + len(self._chunk[0])
+
+
+def _pair(chunk: Any, number: int) -> tuple[Tensor, Tensor] | None:
+    """What `Stream.read` yielded, from the sample of a number on; None at its end."""
+    if chunk is None:
+        return None
+    if not isinstance(chunk, (tuple, list)) or len(chunk) != 2 or not all(isinstance(one, Tensor) for one in chunk):
+        kinds = ", ".join(type(one).__name__ for one in (chunk if isinstance(chunk, (tuple, list)) else [chunk]))
+        raise DataError(f"the stream must yield pairs of tensors, and from sample {number:,} on it yields {kinds}")
+    inputs, targets = chunk
+    if not (inputs.ndim and targets.ndim) or len(inputs) != len(targets):
+        shapes = f"{list(inputs.shape)} and {list(targets.shape)}"
+        raise DataError(
+            f"the stream must yield as many targets as inputs, and from sample {number:,} on it has {shapes}"
+        )
+    return inputs, targets
+
+
+def _like(chunk: tuple[Tensor, Tensor]) -> str:
+    return " and ".join(f"{tensor.dtype} {list(tensor.shape[1:])}" for tensor in chunk)
 
 
 def taken(order: Iterable[Tensor], start: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
