@@ -66,7 +66,7 @@ def num_samples(inputs: Any, targets: Any) -> int:
         return int(targets.shape[0])
     if isinstance(targets, (tuple, list)) and not any(isinstance(one, Mapping) or _arrays(one) for one in targets):
         return len(targets)
-    (lead,) = leads if len(leads) == 1 else (None,)
+    lead = leads.pop() if len(leads) == 1 else None
     if lead is None or isinstance(targets, (tuple, list)):  # each array may be one sample
         kind = type(inputs).__name__
         raise UsageError(
@@ -87,7 +87,7 @@ def _arrays(value: Any) -> list[Any]:
 
 def _lead(array: Any) -> int | None:
     """The length of an array's first dimension; None for what has none."""
-    shape = getattr(array, "shape", ())
+    shape: Any = getattr(array, "shape", ())
     return int(shape[0]) if len(shape) else None
 
 
