@@ -20,6 +20,10 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # runs sync their files: seconds on a busy disk
 
 
+STATE = Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}"
+os.environ["WF_STATE_DIR"] = str(STATE)  # nobody's own
+
+
 class Wf(Protocol):
     """Runs `wf ARGS...`, in the test's `tmp_path` unless `cwd` says otherwise.
 
@@ -38,7 +42,7 @@ class Wf(Protocol):
 def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120", "FORCE_COLOR": None}
     config = str(Path(tempfile.gettempdir()) / "wf-tests-config")  # nobody's own settings
-    plain |= {"XDG_CONFIG_HOME": config, "WF_PLUGINS_ALLOW": None}
+    plain |= {"XDG_CONFIG_HOME": config, "WF_PLUGINS_ALLOW": None, "WF_TRUST": None}
     merged = {**os.environ, **plain, **(changes or {})}
     return {name: value for name, value in merged.items() if value is not None}
 

@@ -431,7 +431,8 @@ def main(args: Sequence[str]) -> None:
     """The command line of this file."""
     if not args or args[0] != "--update":
         sys.exit(__doc__)
-    os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", NO_COLOR="1")
+    state = str(Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}")  # nobody's own
+    os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", NO_COLOR="1", WF_STATE_DIR=state)
     server = ForkServer()
     wrong = [line for page in args[1:] or PAGES for line in update(page, server)]
     server.close()

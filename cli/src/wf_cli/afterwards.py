@@ -15,7 +15,7 @@ from wf.errors import DataError, UsageError
 from wf.lock import refuse_held
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
-from wf_cli.common import complete_runs, registry_of
+from wf_cli.common import complete_runs, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import figures, keep_stdout, number, print_json, say
 from wf_cli.starting import uncollected
@@ -56,8 +56,7 @@ def _refuse_several(directory: RunDirectory) -> None:
 
 
 def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
-    plugins = read(directory.run_file)[0].get("plugins", [])
-    return reopen(directory.path, checkpoint, registry=registry_of(ctx, tuple(plugins)), **changes)
+    return reopen(directory.path, checkpoint, **of_line(ctx), **changes)
 
 
 @click.command()

@@ -16,6 +16,7 @@ ADD, REMOVE = "+", "no:"
 EVERYWHERE = (
     ("-p MODULE|FILE", "Load a plugin that is not installed; repeatable."),
     ("-p no:NAME", "Leave a plugin out: it is not even imported."),
+    ("--trust SHA256", "Run the code of a run directory that has this checksum; repeatable."),
     ("--only-builtin", "Load just the plugins that come with wf."),
     ("--strict", "End with code 3 if any plugin cannot be loaded."),
     ("--traceback", "Show the traceback of an error."),
@@ -28,20 +29,21 @@ class Everywhere:
     """The options that may stand anywhere on the line."""
 
     plugins: list[str] = field(default_factory=list)
+    trust: list[str] = field(default_factory=list)
     only_builtin: bool = False
     strict: bool = False
     traceback: bool = False
 
 
 def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everywhere, list[str]]:
-    """Take ``-p X``, ``--only-builtin``, ``--strict`` and ``--traceback`` out of a line; gives them and the rest.
+    """Take the options of `EVERYWHERE` out of a line; gives them and the rest.
 
     Args:
         args: The line.
-        strict: Whether a ``-p`` without a value is refused; not while a line is being typed.
+        strict: Whether a ``-p`` or ``--trust`` without a value is refused; not while a line is being typed.
 
     Raises:
-        UsageError: For a ``-p`` without a value.
+        UsageError: For such a one.
     """
     found, rest = Everywhere(), []
     words = iter(args)
@@ -56,6 +58,14 @@ def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everyw
             found.plugins.append(word[2:])
         elif word.startswith("--plugin="):
             found.plugins.append(word.partition("=")[2])
+        elif word == "--trust":
+            value = next(words, None)
+            if value is not None:
+                found.trust.append(value)
+            elif strict:
+                raise UsageError("--trust needs a SHA-256 checksum after it")
+        elif word.startswith("--trust="):
+            found.trust.append(word.partition("=")[2])
         elif word == "--only-builtin":
             found.only_builtin = True
         elif word == "--strict":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,7 +15,7 @@ from wf.component import MANY
 from wf.errors import PluginError, WfError
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
 from wf.plugins import Plugin
-from wf.registry import Registry
+from wf.registry import Ask, Registry
 from wf.rundir import LATEST, names_in
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.main import everywhere_of
@@ -21,25 +23,26 @@ from wf_cli.main import everywhere_of
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def discover(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
+def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:
     """The registry of the plugins that this line asks for, those that failed included.
 
     Args:
         ctx: Of the verb.
-        extra: More plugins, from a run file.
+        of_run: More plugins, from a run file.
+        ask: Asked before those are loaded.
     """
     everywhere = everywhere_of(ctx)
-    names = dict.fromkeys((*everywhere.plugins, *extra))
-    return Registry.discover(names, only_builtin=everywhere.only_builtin)
+    names = dict.fromkeys(everywhere.plugins)
+    return Registry.discover(names, only_builtin=everywhere.only_builtin, of_run=of_run, ask=ask)
 
 
-def registry_of(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
+def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:
     """As `discover`; a plugin that cannot be loaded is a warning, or an error where the line asks for it.
 
     Raises:
         PluginError: When a plugin of ``-p`` or of a run file cannot be loaded, or any one with ``--strict``.
     """
-    registry = discover(ctx, extra)
+    registry = discover(ctx, of_run, ask)
     broken = [plugin for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]
     for plugin in broken:
         if plugin.details and everywhere_of(ctx).traceback:
@@ -50,6 +53,18 @@ def registry_of(ctx: click.Context, extra: tuple[str, ...] = ()) -> Registry:
             click.echo(f"wf: warning: {_explain(plugin)}", err=True)
     check_strict(ctx, broken)
     return registry
+
+
+def of_line(ctx: click.Context, **keys: Any) -> dict[str, Any]:
+    """How this line opens a run directory: the registry, the code that it names itself, and what it trusts.
+
+    Args:
+        ctx: Of the verb.
+        keys: What else the line says, as keys of a run file.
+    """
+    everywhere = everywhere_of(ctx)
+    line = {**keys, "plugins": [*everywhere.plugins, *keys.get("plugins", [])]}
+    return {"discover": partial(registry_of, ctx), "line": line, "trust": everywhere.trust}
 
 
 def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from click.core import ParameterSource
 from wf.api import read_variants
 from wf.component import KINDS, MANY
 from wf.errors import DataError, InterruptedRun, UsageError, unknown
+from wf.guard import Guard
 from wf.registry import Registry
 from wf.rundir import RunDirectory
 from wf.runfile import GENERAL, RunFile, merge
+from wf.trust import Source, directory_of, guard_for
 from wf_cli.arguments import take_options
-from wf_cli.common import complete_runs, registry_of
+from wf_cli.common import complete_runs, of_line, registry_of
 from wf_cli.listing import JSON
 from wf_cli.main import everywhere_of
 from wf_cli.output import plural, print_json, terminal_width
@@ -111,8 +114,10 @@ def _train(
 
     base, variants, folders = read_variants(Path(run_file)) if run_file else ({}, [], ())
     varied, rows = _rows(ctx, base, variants, options)
-    names = _plugins(ctx, [document for _, _, document in rows])
-    registry = registry_of(ctx, names)
+    of_run = _plugins(ctx, [base, *(variant for _, variant in variants)], [document for _, _, document in rows])
+    line = of_line(ctx, options=ctx.meta["options"], settings=options, rows=[settings for _, settings, _ in rows])
+    sources = [(document, folders) for document in (base, *(variant for _, variant in variants))]
+    registry = _registry(ctx, Path(run_file) if run_file else None, sources, line, of_run)
     planned = plan_rows(rows, registry)
     request = _request(options, planned[0].plan["seed"])
     digest = digest_of([row.plan for row in planned])
@@ -122,19 +127,22 @@ def _train(
         raise UsageError(f"{path} is a comparison of other rows\n  choose another --name")
     say = _say(quiet=quiet)
     if study is None or options["dry_run"]:
-        trials, setting = _try_out(ctx, path, planned, names, folders, request, say)
+        trials, setting = _try_out(ctx, path, planned, registry.guard, of_run, folders, request, say)
         if options["dry_run"]:
             _report_dry_run(planned, request, as_json=as_json)
             return None
         study = make_study(path, planned, trials, setting, request, registry)
-    return _go_on(study, registry, request, say)
+    else:
+        registry = _registry_of_study(ctx, study, line)
+    return _go_on(ctx, study, registry, request, say)
 
 
 def _try_out(
     ctx: click.Context,
     path: Path,
     planned: Sequence[Planned],
-    plugins: Sequence[str],
+    guard: Guard | None,
+    of_run: Sequence[str],
     folders: Sequence[Path],
     request: Request,
     say: Any,
@@ -144,8 +152,14 @@ def _try_out(
     from wf_compare.training import Setting
 
     everywhere = everywhere_of(ctx)
-    names = tuple(dict.fromkeys((*everywhere.plugins, *plugins)))
-    setting = Setting(plugins=names, only_builtin=everywhere.only_builtin, folders=tuple(folders), jobs=request.jobs)
+    setting = Setting(
+        plugins=tuple(everywhere.plugins),
+        of_run=tuple(of_run),
+        guard=guard,
+        only_builtin=everywhere.only_builtin,
+        folders=tuple(folders),
+        jobs=request.jobs,
+    )
     try:
         trials = try_rows(planned, setting, request, say)
     except InterruptedRun as error:
@@ -175,15 +189,24 @@ def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> T
     if not is_study(path):
         raise UsageError(f"{path} is no comparison\n  go on with a run: wf resume {path}")
     study = Study(path)
-    registry = registry_of(ctx, tuple(study.manifest["plugins"]))
-    return _go_on(study, registry, Request(by=options["by"], jobs=_whole("jobs", options["jobs"])), _say(quiet=quiet))
+    registry = _registry_of_study(ctx, study, of_line(ctx))
+    request = Request(by=options["by"], jobs=_whole("jobs", options["jobs"]))
+    return _go_on(ctx, study, registry, request, _say(quiet=quiet))
 
 
-def _go_on(study: Study, registry: Registry, request: Request, say: Any) -> Table:
-    from wf_compare.comparison import go_on
+def _registry_of_study(ctx: click.Context, study: Study, line: Mapping[str, Any]) -> Registry:
+    """The registry for a comparison that is there, which may come from somebody else with all its code."""
+    ask = partial(guard_for, study.path, study.sources(), line=line["line"], trust=line["trust"])
+    return registry_of(ctx, study.manifest["plugins"], ask)
 
+
+def _go_on(ctx: click.Context, study: Study, registry: Registry, request: Request, say: Any) -> Table:
+    from wf_compare.comparison import Line, go_on
+
+    everywhere = everywhere_of(ctx)
+    line = Line(plugins=tuple(everywhere.plugins), only_builtin=everywhere.only_builtin)
     try:
-        return go_on(study, registry, request, say)
+        return go_on(study, registry, request, say, line)
     except (InterruptedRun, DataError) as error:
         error.add_note(f"go on with it: the same command, or wf compare --resume {study.path}")
         raise
@@ -274,13 +297,27 @@ def _path(options: Mapping[str, Any], default: str) -> Path:
     return Path(options["run_dir"]) if options["run_dir"] else Path("runs") / (options["name"] or default)
 
 
-def _plugins(ctx: click.Context, documents: Sequence[RunFile]) -> tuple[str, ...]:
-    """Put the plugins of the line into every row's run file; gives those of all rows."""
+def _plugins(ctx: click.Context, files: Sequence[RunFile], rows: Sequence[RunFile]) -> tuple[str, ...]:
+    """Put the plugins of the line into every row's run file; gives those that the run file names."""
+    of_run = tuple(dict.fromkeys(name for document in files for name in document.get("plugins", [])))
     line = [name for name in everywhere_of(ctx).plugins if not name.startswith("no:")]
-    for document in documents:
+    for document in rows:
         if names := [*document.get("plugins", []), *line]:
             document["plugins"] = list(dict.fromkeys(names))
-    return tuple(dict.fromkeys(name for document in documents for name in document.get("plugins", [])))
+    return of_run
+
+
+def _registry(
+    ctx: click.Context,
+    run_file: Path | None,
+    sources: Sequence[Source],
+    line: Mapping[str, Any],
+    of_run: Sequence[str],
+) -> Registry:
+    """The registry for the rows; a run file that lies in a run directory loads no code that is not allowed."""
+    place = None if run_file is None else directory_of(run_file)
+    ask = None if place is None else partial(guard_for, place, sources, line=line["line"], trust=line["trust"])
+    return registry_of(ctx, of_run, ask)
 
 
 def _whole(name: str, text: str, low: int = 1) -> int:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import select
+import shlex
 import signal
 import sys
 import traceback
@@ -19,6 +20,7 @@ import wf
 from wf.blame import culprit as find_culprit
 from wf.blame import take_blame
 from wf.errors import UsageError, WfError, closest
+from wf.guard import UntrustedError
 from wf.modules import message_of
 from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
 from wf_cli.output import stdout_descriptor
@@ -165,6 +167,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         code = _say(explain_click(error, words), 2, show=show)
     except WfError as error:
+        if isinstance(error, UntrustedError) and error.checksum:
+            error.add_note(f"the whole command: {shlex.join(['wf', *words, '--trust', error.checksum])}")
         code = _say(_with_notes(error), error.exit_code, show=show)
     except KeyboardInterrupt as error:
         code = _say(_interrupted(error), INTERRUPTED)

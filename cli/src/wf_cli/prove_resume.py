@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ import click
 
 from wf.cadence import Every
 from wf.errors import UsageError, WfError
+from wf.guard import Guard
 from wf.plan import prepare
 from wf.records import compare_records
 from wf.rundir import RunDirectory, claim, make, write_atomically
@@ -94,7 +95,7 @@ def prove_resume(
     else:
         place = claim(place).path
     write_atomically(place / "run.toml", experiment.run_file())
-    proof = _Proof(ctx, place, experiment, folders, quiet=quiet or as_json)
+    proof = _Proof(ctx, place, experiment, folders, registry.guard, quiet=quiet or as_json)
     resumed_from = proof.run(kills)
     rows = _compare(experiment, RunDirectory.open(place / STRAIGHT), RunDirectory.open(place / KILLED))
     _report(rows, list(zip(kills, resumed_from, strict=True)), place, experiment.total_steps, as_json=as_json)
@@ -125,12 +126,21 @@ class _Proof:
     """Starts the processes of a proof."""
 
     def __init__(
-        self, ctx: click.Context, place: Path, experiment: Any, folders: Sequence[Path], *, quiet: bool
+        self,
+        ctx: click.Context,
+        place: Path,
+        experiment: Any,
+        folders: Sequence[Path],
+        guard: Guard | None,
+        *,
+        quiet: bool,
     ) -> None:
         everywhere = everywhere_of(ctx)
         self._order = {
             "folders": [str(folder.resolve()) for folder in folders],
-            "plugins": [*experiment.plan["plugins"], *everywhere.plugins],
+            "plugins": everywhere.plugins,
+            "of_run": experiment.plan["plugins"],
+            "guard": guard and {**asdict(guard), "targets": sorted(guard.targets)},
             "only_builtin": everywhere.only_builtin,
         }
         self._place, self._experiment, self._quiet = place, experiment, quiet
@@ -154,7 +164,8 @@ class _Proof:
         order = {
             **self._order,
             "run_dir": str(self._place / which),
-            "run_file": None if resume else str(self._place / "run.toml"),
+            "run_file": str(self._place / "run.toml"),
+            "resume": resume,
             "kill_at": kill_at,
         }
         command = [sys.executable, "-P", "-m", "wf_cli.proving", json.dumps(order)]

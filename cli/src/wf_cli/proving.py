@@ -12,6 +12,7 @@ from typing import Any
 
 from wf.api import read, reopen
 from wf.errors import WfError
+from wf.guard import Guard
 from wf.plan import prepare
 from wf.registry import Registry
 
@@ -20,24 +21,30 @@ def train(order: Mapping[str, Any]) -> None:
     """Do what an order says.
 
     Args:
-        order: ``run_dir``; ``run_file``, or None to go on with the run there; ``kill_at``, the step after which the
-            process kills itself, or None; ``folders``, ``plugins`` and ``only_builtin``.
+        order: ``run_dir``; ``run_file``, the proof's own; ``resume``, whether to go on with the run there; ``kill_at``,
+            the step after which the process kills itself, or None; ``folders``, ``plugins``, ``of_run``,
+            ``only_builtin``, and ``guard``, the fields of a `Guard`, or None.
     """
     from wf.runtime.experiment import Experiment
 
     run_dir = Path(order["run_dir"])
-    registry = Registry.discover(dict.fromkeys(order["plugins"]), only_builtin=order["only_builtin"])
-    resume = order["run_file"] is None
-    if resume:
-        experiment = reopen(run_dir, None, registry=registry, quiet=True)
+    guard = order["guard"] and Guard(**{**order["guard"], "targets": frozenset(order["guard"]["targets"])})
+    registry = Registry.discover(
+        dict.fromkeys(order["plugins"]),
+        only_builtin=order["only_builtin"],
+        of_run=order["of_run"],
+        ask=(lambda _: guard) if guard else None,
+    )
+    document, folders = read(order["run_file"])
+    if order["resume"]:
+        experiment = reopen(run_dir, None, registry=registry, line=document, quiet=True)
     else:
-        document, folders = read(order["run_file"])
         folders = [*folders, *map(Path, order["folders"])]
         experiment = Experiment(prepare(document, registry), registry, run_dir=run_dir, folders=folders, quiet=True)
     with experiment:
         if order["kill_at"] is not None:
             _kill_after(experiment.loop, order["kill_at"], run_dir)
-        experiment.fit(resume=resume)
+        experiment.fit(resume=order["resume"])
 
 
 def _kill_after(loop: Any, step: int, run_dir: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from wf.api import read, reopen
+from wf.api import reopen
 from wf.drift import Drift, compare
 from wf.errors import UsageError
 from wf.records import Figure, compare_records
 from wf.rundir import RunDirectory
 from wf_cli.afterwards import RUN, open_directory
-from wf_cli.common import registry_of
+from wf_cli.common import of_line
 from wf_cli.listing import JSON
 from wf_cli.output import number, print_json, say, table
 
@@ -41,9 +41,7 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
     before = open_directory(place)
     _refuse_unfit(before)
     again = Path(run_dir) if run_dir else Path("runs") / name if name else f"{before.path.name}-replay"
-    plugins = read(before.run_file)[0].get("plugins", [])
-    registry = registry_of(ctx, tuple(plugins))
-    with reopen(before.path, None, registry=registry, quiet=quiet or as_json, again_in=again) as experiment:
+    with reopen(before.path, None, **of_line(ctx), quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()
     if experiment.strategy.rank != 0:
         return

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.api import read
+from wf.api import read, registry_for
 from wf.building import Builder
 from wf.component import KINDS, MANY
 from wf.errors import DivergedError, UsageError
@@ -21,7 +21,7 @@ from wf.rundir import refuse_taken
 from wf.runfile import RunFile, check_general, merge
 from wf.typed import TypedBool, plain
 from wf_cli.arguments import names_to_change, parse_value, take_options
-from wf_cli.common import complete_component_options, registry_of
+from wf_cli.common import complete_component_options, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption, everywhere_of
 from wf_cli.output import figures, paragraphs, plural, print_json, say, table
@@ -166,7 +166,9 @@ def assemble(
     plugins = [*document.get("plugins", []), *(p for p in everywhere_of(ctx).plugins if not p.startswith("no:"))]
     if plugins:
         document["plugins"] = list(dict.fromkeys(plugins))
-    return document, folders, registry_of(ctx, tuple(document.get("plugins", [])))
+    if run_file is None:
+        return document, folders, registry_of(ctx)
+    return document, folders, registry_for(Path(run_file), base, folders, **of_line(ctx, **over))
 
 
 def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str | None) -> dict[str, Any]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
-from wf.modules import is_path
+from wf.modules import is_path, locate
 from wf.plan import prepare
-from wf.registry import Registry, read_kind
+from wf.registry import Ask, Registry, read_kind
 from wf.rundir import RunDirectory
-from wf.runfile import RunFile, check, load, load_variants, merge
+from wf.runfile import RunFile, check, folders_of, load, load_variants, merge
 from wf.settings import Pin
+from wf.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
     from torch import nn
 
     from wf.runtime.experiment import Experiment
+
+Discover = Callable[[Sequence[str], Ask | None], Registry]
+"""Makes a registry for a run file: given the plugins that it names, and what is asked before they are loaded."""
 
 
 def build(
@@ -29,6 +34,7 @@ def build(
     save: bool = True,
     quiet: bool = False,
     registry: Registry | None = None,
+    trust: str | Sequence[str] = (),
     **settings: Any,
 ) -> Experiment:
     """Build a run without starting it.
@@ -40,6 +46,7 @@ def build(
         save: Whether the run writes a run directory when it is fitted.
         quiet: Leave out the progress hook.
         registry: Where names are looked up; by default every installed plugin.
+        trust: Checksums of code that a run directory brings and that may run, where `source` lies in one.
         settings: Keys of a run file, laid over `source`: general ones (``epochs=10``) and components (``loss="l1"``,
             ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``, ``hook=["early-stopping"]``):
             names, tables, classes, functions or live objects.
@@ -51,9 +58,15 @@ def build(
         UsageError: For names, options, values or combinations that cannot work.
         DataError: When data are missing or invalid.
     """
-    document, folders = read(source)
-    document, _ = merge(document, check(settings))
-    registry = registry or Registry.discover(document.get("plugins", []))
+    own = check(settings)
+    if source is None or isinstance(source, Mapping):
+        document, folders = read(source)
+        document, _ = merge(document, own)
+        registry = registry or Registry.discover(document.get("plugins", []))
+    else:
+        base, folders = read(source)
+        document, _ = merge(base, own)
+        registry = registry_for(Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust)
     place = Path(run_dir) if run_dir is not None else Path("runs") / name if name else None
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
@@ -85,17 +98,21 @@ def create(kind: str, name: str, /, *, registry: Registry | None = None, **optio
     return Builder(registry or Registry.discover()).build(read_kind(kind), {"use": name, **options}).value
 
 
-def load_model(place: str | os.PathLike[str], checkpoint: str = "latest") -> nn.Module:
+def load_model(
+    place: str | os.PathLike[str], checkpoint: str = "latest", *, trust: str | Sequence[str] = ()
+) -> nn.Module:
     """The trained model of a run directory, in evaluation mode.
 
     Args:
         place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
         checkpoint: ``latest``, ``best`` or a checkpoint's name.
+        trust: Checksums of code that the directory brings and that may run; the refusal says them.
 
     Raises:
+        UsageError: When the directory brings code that is neither known to be yours nor allowed.
         DataError: When there is no such run directory, or no checkpoint in it that verifies.
     """
-    return reopen(place, checkpoint).model.eval()
+    return reopen(place, checkpoint, trust=trust).model.eval()
 
 
 def reopen(
@@ -103,6 +120,9 @@ def reopen(
     checkpoint: str | None = "latest",
     *,
     registry: Registry | None = None,
+    discover: Discover | None = None,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
     quiet: bool = True,
     again_in: Path | str | None = None,
     **changes: Any,
@@ -113,17 +133,23 @@ def reopen(
         place: As for `load_model`.
         checkpoint: As for `load_model`; None restores nothing.
         registry: Where names are looked up.
+        discover: Makes the registry instead, given the plugins that the run file names and what is to be asked before
+            they are loaded.
+        line: Keys of a run file that the command line names: the same code needs no other allowance.
+        trust: As for `load_model`.
         quiet: Leave out the progress hook.
         again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then. A string is
             a name below ``runs/``, numbered where it is taken.
         changes: General keys to change, e.g. ``epochs``.
     """
     directory = RunDirectory.open(Path(place))
-    document, folders = read(directory.run_file)
-    document, _ = merge(document, check(changes))
+    base, folders = read(directory.run_file)
+    document, _ = merge(base, check(changes))
     if checkpoint is not None:
         document.pop("strategy", None)  # one process looks at what several may have trained
-    registry = (registry or Registry.discover(document.get("plugins", []))).preferring(_made_with(directory))
+    discover = discover or partial(_discover, registry, {})
+    ask = partial(guard_for, directory.path, [(base, folders)], line=line, trust=trust)
+    registry = discover(base.get("plugins", []), ask).preferring(_made_with(directory))
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
@@ -138,6 +164,38 @@ def reopen(
         initialize=again,
     )
     return experiment if checkpoint is None else experiment.restore(checkpoint)
+
+
+def registry_for(
+    run_file: Path,
+    document: RunFile,
+    folders: Sequence[Path],
+    discover: Discover,
+    *,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
+) -> Registry:
+    """The registry for a run file that was read; that of a run directory loads no code that is not allowed.
+
+    Args:
+        run_file: Where it was read.
+        document: What it says, its plugins located.
+        folders: Where its relative paths are looked up.
+        discover: Makes the registry, given the plugins that the run file names and what is to be asked before that.
+        line: As for `reopen`.
+        trust: As for `load_model`.
+    """
+    place, ask = directory_of(run_file), None
+    if place is not None:
+        ask = partial(guard_for, place, [(document, folders)], line=line, trust=trust)
+    return discover(document.get("plugins", []), ask)
+
+
+def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequence[str], ask: Ask | None) -> Registry:
+    """The registry that Python gives, or a new one."""
+    if registry is None:
+        return Registry.discover(own.get("plugins", []), of_run=of_run, ask=ask)
+    return registry if ask is None else registry.guarded(ask(registry))
 
 
 def _made_with(directory: RunDirectory) -> Iterator[Pin]:
@@ -170,7 +228,7 @@ def read_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Seque
 
 def _with_folders(document: RunFile, path: Path) -> tuple[RunFile, Sequence[Path]]:
     """A run file whose plugins are found, and the folders in which its relative paths are looked up."""
-    folders = (path.parent / "code", path.parent)
+    folders = folders_of(path)
     if "plugins" in document:
         document["plugins"] = [_located(name, folders) for name in document["plugins"]]
     return document, folders
@@ -178,8 +236,7 @@ def _with_folders(document: RunFile, path: Path) -> tuple[RunFile, Sequence[Path
 
 def _located(name: str, folders: Sequence[Path]) -> str:
     """A plugin's file below one of the folders where it is not below the working directory."""
-    places = [folder / name for folder in folders] if is_path(name) and not Path(name).exists() else []
-    return next((str(place) for place in places if place.is_file()), name)
+    return str(locate(Path(name), folders)) if is_path(name) and not Path(name).expanduser().exists() else name
 
 
 __all__ = ["build", "create", "load_model", "read", "reopen", "run"]

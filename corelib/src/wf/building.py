@@ -17,7 +17,7 @@ from wf.blame import FAILURES, blame
 from wf.component import REQUIRED, Param, option_prefix
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
-from wf.modules import is_path
+from wf.modules import is_path, locate
 from wf.parameters import (
     RUN_VALUES,
     allows_none,
@@ -176,7 +176,7 @@ class Builder:
             return self._nested(param.kind, value, owner, prefix, several=takes_several(param.type))
         converted = convert(param, value, owner)
         if isinstance(converted, Path):
-            converted = self._locate(converted)
+            converted = locate(converted, self.folders)
         return converted, converted
 
     def _nested(self, kind: str, value: Any, owner: str, prefix: str, *, several: bool) -> tuple[Any, Any]:
@@ -192,13 +192,7 @@ class Builder:
     def _own_code(self, use: str) -> str:
         """``path.py:Attr`` with the path of the file that is there."""
         path, colon, attribute = use.rpartition(":")
-        return f"{self._locate(Path(path))}:{attribute}" if colon and is_path(path) else use
-
-    def _locate(self, path: Path) -> Path:
-        """The path itself, or where it is below one of the folders; a file that is gone may lie there as a copy."""
-        path = path.expanduser()
-        places = [folder / path for folder in self.folders] + [folder / path.name for folder in self.folders]
-        return next((place.resolve() for place in (path, *places) if place.exists()), path)
+        return f"{locate(Path(path), self.folders)}:{attribute}" if colon and is_path(path) else use
 
     def _fill(self, param: Param, arguments: dict[str, Any], owner: str) -> None:
         assert param.source is not None

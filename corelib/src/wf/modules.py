@@ -7,11 +7,13 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from wf.errors import UsageError, closest
+from wf.guard import Guard
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -27,11 +29,27 @@ FILE_PREFIX = "wf_file_"
 """How the names of modules begin that were imported from a file."""
 
 
-def import_module(name: str) -> ModuleType:
+class _Loader(SourceFileLoader):
+    """Runs the bytes that were read and checked: no second reading, and no ``__pycache__`` that lies beside them."""
+
+    def __init__(self, name: str, path: Path, content: bytes) -> None:
+        super().__init__(name, str(path))
+        self._content = content
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self._content, self.path)
+        return code
+
+
+def import_module(name: str, guard: Guard | None = None) -> ModuleType:
     """Import a module by its name or by its file's path.
 
+    Args:
+        name: A dotted name, or a path.
+        guard: Asked before a file is run; None allows it.
+
     Raises:
-        UsageError: When there is no such file.
+        UsageError: When there is no such file, or it is not allowed.
     """
     if not is_path(name):
         return importlib.import_module(name)
@@ -40,10 +58,15 @@ def import_module(name: str) -> ModuleType:
         near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
         hint = f"\n  in that folder: {', '.join(near)}" if near else ""
         raise UsageError(f"there is no file '{name}'{hint}")
-    module_name = f"{FILE_PREFIX}{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
+    if path.suffix != ".py":
+        raise UsageError(f"'{name}' is no Python file: its name does not end in .py")
+    content = path.read_bytes()
+    if guard is not None:
+        guard.check_file(path, content)
+    module_name = _name_for(path)
     if module_name in sys.modules:
         return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=_Loader(module_name, path, content))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -54,6 +77,21 @@ def import_module(name: str) -> ModuleType:
         del sys.modules[module_name]
         raise
     return module
+
+
+def _name_for(path: Path) -> str:
+    """The name of a file's module; paths that differ in other characters than letters and digits stay apart."""
+    name = f"{FILE_PREFIX}{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
+    while name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
+        name += "_"
+    return name
+
+
+def locate(path: Path, folders: Sequence[Path] = ()) -> Path:
+    """The path itself, or where it is below one of the folders; a file that is gone may lie there as a copy."""
+    path = path.expanduser()
+    places = [folder / path for folder in folders] + [folder / path.name for folder in folders]
+    return next((place.resolve() for place in (path, *places) if place.exists()), path)
 
 
 def is_path(name: str) -> bool:

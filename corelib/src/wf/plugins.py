@@ -13,7 +13,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -34,6 +34,7 @@ from wf.distributions import (
     unsupported_core,
 )
 from wf.errors import PluginError, UsageError, closest, unknown
+from wf.guard import Guard, UntrustedError
 from wf.modules import (
     FILE_PREFIX,
     describe,
@@ -86,6 +87,8 @@ class Selection:
 
     extra: tuple[str, ...] = ()
     """Modules or files named with ``-p``."""
+    of_run: tuple[str, ...] = ()
+    """Modules or files that a run file names."""
     blocked: frozenset[str] = frozenset()
     """Plugins named with ``-p no:NAME``: listed, never imported."""
     only_builtin: bool = False
@@ -95,12 +98,20 @@ class Selection:
     """Lists that each have to name an installed plugin before it is imported; none allows all."""
 
     @classmethod
-    def parse(cls, names: Iterable[str], *, only_builtin: bool = False, allow: Iterable[AllowList] = ()) -> Selection:
-        """Sort the values of ``-p`` into what is to be loaded and what is not."""
-        names = list(names)
+    def parse(
+        cls,
+        names: Iterable[str],
+        *,
+        only_builtin: bool = False,
+        allow: Iterable[AllowList] = (),
+        of_run: Iterable[str] = (),
+    ) -> Selection:
+        """Sort the values of ``-p``, and what a run file names, into what is to be loaded and what is not."""
+        names, of_run = list(names), list(of_run)
         return cls(
             extra=tuple(name for name in names if not name.startswith("no:")),
-            blocked=frozenset(normalize(name[3:]) for name in names if name.startswith("no:")),
+            of_run=tuple(name for name in of_run if not name.startswith("no:") and name not in names),
+            blocked=frozenset(normalize(name[3:]) for name in (*names, *of_run) if name.startswith("no:")),
             only_builtin=only_builtin,
             autoload=os.environ.get("WF_DISABLE_PLUGIN_AUTOLOAD", "") in ("", "0"),
             allow=tuple(allow),
@@ -110,11 +121,15 @@ class Selection:
         """Why a plugin is not to be imported, in words; None if it may be."""
         if any(_is(found, name) for name in self.blocked):
             return f"left out by -p no:{found.name}"
-        if found.asked_for or found.distribution is None:
+        if found.asked_for:
             return None
-        name = found.distribution.name
-        lists = [one.title for one in self.allow if not one.allows(name, builtin=normalize(name) in builtin)]
-        return f"not in the allow-list of {' and '.join(lists)}" if lists else None
+        owner = found.distribution or found.owner
+        name = normalize(owner.name) if owner else ""
+        how = "" if found.distribution else f"the run file names it; to load it: -p {found.module}; it is "
+        if self.only_builtin and name not in builtin:
+            return f"{how}left out by --only-builtin"
+        lists = [one.title for one in self.allow if not (name and one.allows(name, builtin=name in builtin))]
+        return f"{how}not in the allow-list of {' and '.join(lists)}" if lists else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +141,12 @@ class _Found:
     loader: Any
     entry_point: str | None = None
     distribution: Distribution | None = None
+    owner: Distribution | None = None
+    """The distribution of the plugin in whose package a module is that a run file names."""
     asked_for: bool = False
     """Named with ``-p`` on this very line."""
+    of_run: bool = False
+    """Named by a run file alone."""
 
     def record(self, status: Literal["ok", "failed", "blocked", "incompatible"], **fields: Any) -> Plugin:
         """The plugin, with what became of it."""
@@ -143,26 +162,39 @@ class _Found:
         )
 
 
-def discover(selection: Selection = Selection()) -> list[Plugin]:
-    """Find and load the selected plugins.
+def discover(
+    selection: Selection = Selection(), ask: Callable[[Sequence[Plugin]], Guard] | None = None
+) -> list[Plugin]:
+    """Find and load the selected plugins; those that a run file names come last.
+
+    Args:
+        selection: Which.
+        ask: Given the others, says what of the run file's may be loaded; None allows all.
 
     Returns:
         One record a plugin, by name; those that failed, are blocked or do not support this wf included.
 
     Raises:
-        UsageError: When ``-p no:NAME`` names no plugin, or ``-p`` names no module or file.
+        UsageError: When ``-p no:NAME`` names no plugin, ``-p`` or a run file names no module or file, or `ask` refuses.
     """
     manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     builtin = builtin_distributions() if selection.only_builtin or selection.allow else frozenset()
-    installed = _installed(builtin if selection.only_builtin else None) if selection.autoload else ()
-    found = _with_own_names([*installed, *map(_named, selection.extra)])
+    everything = _installed() if selection.autoload or selection.of_run else []
+    kept = [one for one in everything if selection.autoload and not (selection.only_builtin and _is_not(one, builtin))]
+    of_run = [_of_run(name, everything) for name in selection.of_run]
+    found = _with_own_names([*kept, *map(_named, selection.extra), *of_run])
     _check_blocked(selection, found)
-    version = core_version()
-    plugins = []
-    for plugin in found:
+    plugins: list[Plugin] = []
+    version, guard = core_version(), None
+    for plugin in sorted(found, key=lambda one: one.of_run):
+        if plugin.of_run and guard is None and ask is not None:
+            guard = ask(plugins)
         objection = selection.objection(plugin, builtin)
-        plugins.append(plugin.record("blocked", error=objection) if objection else _load(manager, plugin, version))
+        if objection:
+            plugins.append(plugin.record("blocked", error=objection))
+        else:
+            plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
     return sorted(plugins, key=lambda plugin: plugin.name)
 
 
@@ -183,14 +215,16 @@ def _check_blocked(selection: Selection, found: Sequence[_Found]) -> None:
         raise UsageError(unknown("plugin in -p no:", wrong[0], [plugin.name for plugin in found]))
 
 
-def _installed(only: frozenset[str] | None) -> list[_Found]:
-    """The plugins of the installed distributions, or of some of them."""
+def _is_not(found: _Found, names: frozenset[str]) -> bool:
+    return found.distribution is None or normalize(found.distribution.name) not in names
+
+
+def _installed() -> list[_Found]:
+    """The plugins of the installed distributions."""
     found: list[_Found] = []
     names: set[str] = set()
     for entry, distribution in sorted(plugin_entry_points(), key=lambda pair: normalize(pair[1].name)):
         name = normalize(distribution.name)
-        if only is not None and name not in only:
-            continue
         if name in names:
             name = f"{name}[{entry.name}]"
         names.add(name)
@@ -207,20 +241,35 @@ def _follow(entry: EntryPoint | Unreadable) -> Any:
     return entry.load()
 
 
-def _named(name: str) -> _Found:
-    """A plugin named with ``-p``."""
+def _named(name: str, guard: Guard | None = None) -> _Found:
+    """A plugin named with ``-p``, or by a run file."""
     if is_path(name):
         path = Path(name).expanduser()
         if not path.is_file():
             near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
             hint = f"\n  did you mean {' or '.join(str(path.with_name(word)) for word in near)}?" if near else ""
             raise UsageError(f"-p {name}: there is no such file{hint}")
-        return _Found(name=path.stem, module=str(path), loader=lambda: import_module(name), asked_for=True)
+        return _Found(name=path.stem, module=str(path), loader=lambda: import_module(name, guard), asked_for=True)
     if not is_there(name):
         raise UsageError(
             f"-p {name}: there is no such module\n  say a module's dotted name or a file's path (./{name}.py)"
         )
     return _Found(name=name, module=name, loader=lambda: importlib.import_module(name), asked_for=True)
+
+
+def _of_run(name: str, installed: Sequence[_Found]) -> _Found:
+    """A plugin that a run file names, of which nothing is looked at yet."""
+    package = "" if is_path(name) else name.partition(".")[0]
+    owners = [one.distribution for one in installed if re.split(r"[.:]", one.module)[0] == package]
+    title = Path(name).stem if is_path(name) else name
+    return _Found(name=title, module=name, owner=next(iter(owners), None), loader=None, of_run=True)
+
+
+def _allowed(found: _Found, guard: Guard | None) -> _Found:
+    """A plugin that a run file names, ready to be loaded."""
+    if guard is not None and not is_path(found.module):
+        guard.check_target(found.module)
+    return replace(found, loader=_named(found.module, guard).loader)
 
 
 def _with_own_names(found: Sequence[_Found]) -> list[_Found]:
@@ -231,7 +280,8 @@ def _with_own_names(found: Sequence[_Found]) -> list[_Found]:
     for plugin in found:
         place = str(Path(plugin.module).resolve()) if is_path(plugin.module) else plugin.module
         if plugin.entry_point is None and place in places:
-            kept[places[place]] = replace(kept[places[place]], asked_for=True)
+            if plugin.asked_for:
+                kept[places[place]] = replace(kept[places[place]], asked_for=True)
             continue
         places.setdefault(place, len(kept))
         kept.append(replace(plugin, name=f"{plugin.name}[{plugin.module}]") if plugin.name in names else plugin)
@@ -240,7 +290,8 @@ def _with_own_names(found: Sequence[_Found]) -> list[_Found]:
 
 
 def _is(plugin: _Found, name: str) -> bool:
-    return name in (normalize(plugin.name), normalize(plugin.distribution.name if plugin.distribution else ""))
+    owner = plugin.distribution or plugin.owner
+    return name in (normalize(plugin.name), normalize(owner.name if owner else ""))
 
 
 def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> Plugin:
@@ -259,6 +310,8 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
             components = _components(manager, module, found.name)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"while plugin '{found.name}' was loaded")
+        raise
+    except UntrustedError:
         raise
     except BaseException as error:  # whatever a plugin does, it must not end wf
         return found.record("failed", error=describe(error), fix=_fix(found, error), details=traceback.format_exc())

@@ -7,7 +7,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from wf.component import KINDS, MAX_NAME, Catalogue, Component, Param, with_targ
 from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
+from wf.guard import Guard
 from wf.known import is_among, known_members, who_brings
 from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
@@ -36,6 +37,8 @@ class Entry:
     plugin: Plugin | None = None
     refused: str = ""
     """Why it cannot be used, for a catalogue's member that cannot."""
+    guard: Guard | None = field(default=None, repr=False)
+    """Asked before one's own code is loaded; None allows it."""
 
     @property
     def provider(self) -> str:
@@ -72,8 +75,11 @@ class Entry:
         """What a declaration says as ``module:Attr``."""
         component = self.component
         module_name, _, attribute = text.rpartition(":")
+        if self.guard is not None and not is_path(module_name):
+            self.guard.check_target(text)
         try:
-            module = import_module(module_name) if self.plugin is None else importlib.import_module(module_name)
+            own = self.plugin is None
+            module = import_module(module_name, self.guard) if own else importlib.import_module(module_name)
         except WfError:
             raise
         except (Exception, SystemExit) as error:  # a module that calls sys.exit must not end wf
@@ -145,6 +151,10 @@ class Entry:
         return found.target if found else self.described()
 
 
+Ask = Callable[["Registry"], Guard]
+"""Says what a run directory may load; given what is registered without it."""
+
+
 class Registry:
     """Every component that the loaded plugins bring.
 
@@ -155,10 +165,12 @@ class Registry:
     Args:
         plugins: What was discovered, those that are not loaded included.
         pins: The providers that bare names mean; of several pins of a name the first one counts.
+        guard: Asked before code that no plugin declares is loaded; None allows it.
     """
 
-    def __init__(self, plugins: Iterable[Plugin], pins: Iterable[Pin] = ()) -> None:
+    def __init__(self, plugins: Iterable[Plugin], pins: Iterable[Pin] = (), guard: Guard | None = None) -> None:
         self.plugins = tuple(plugins)
+        self.guard = guard
         self.pins: dict[tuple[str, str], Pin] = {}
         for pin in pins:
             self.pins.setdefault((pin.kind, plain_name(pin.name)), pin)
@@ -170,24 +182,51 @@ class Registry:
                 self._add(component, plugin)
 
     @classmethod
-    def discover(cls, names: Iterable[str] = (), *, only_builtin: bool = False) -> Registry:
+    def discover(
+        cls,
+        names: Iterable[str] = (),
+        *,
+        only_builtin: bool = False,
+        of_run: Iterable[str] = (),
+        ask: Ask | None = None,
+    ) -> Registry:
         """The registry of the installed plugins, as the environment and the settings say.
 
         Args:
             names: Modules and files to load beside them, and ``no:NAME`` for what is to be left out.
             only_builtin: Load just the plugins that come with wf.
+            of_run: Modules and files that a run file names, which allow-lists and `only_builtin` hold for.
+            ask: Given what is registered without them, says which code of a run file may be loaded; None allows all.
 
         Raises:
             UsageError: For a name or a settings file that cannot be read.
         """
         settings = load_settings()
-        selection = Selection.parse(names, only_builtin=only_builtin, allow=settings.allow)
+        selection = Selection.parse(names, only_builtin=only_builtin, allow=settings.allow, of_run=of_run)
+        guard: Guard | None = None
+
+        def asked(plugins: Sequence[Plugin]) -> Guard:
+            nonlocal guard
+            if guard is None and ask is not None:
+                guard = ask(cls(plugins, settings.pins))
+            assert guard is not None
+            return guard
+
         with _without_collections():
-            return cls(discover(selection), settings.pins)
+            plugins = discover(selection, asked if ask else None)
+            return cls(plugins, settings.pins, asked(plugins) if ask else None)
 
     def preferring(self, pins: Iterable[Pin]) -> Registry:
         """The same components, with pins that win over its own."""
-        return Registry(self.plugins, [*pins, *self.pins.values()])
+        return Registry(self.plugins, [*pins, *self.pins.values()], self.guard)
+
+    def guarded(self, guard: Guard) -> Registry:
+        """The same components; code that no plugin declares is loaded only if the guard allows it."""
+        return Registry(self.plugins, self.pins.values(), guard)
+
+    def installed(self) -> Registry:
+        """The components of installed plugins alone, without those that the line or a run file named."""
+        return Registry([plugin for plugin in self.plugins if plugin.distribution], self.pins.values(), self.guard)
 
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
         if isinstance(component, Catalogue):
@@ -227,7 +266,7 @@ class Registry:
             path, _, attribute = name.rpartition(":")
             if not path or not attribute:
                 raise UsageError(f"{kind} '{name}' is not of the form path.py:Attr or package.module:Attr")
-            return Entry(Component(kind, _own_name(name), name))
+            return Entry(Component(kind, _own_name(name), name), guard=self.guard)
         bare, at, provider = name.partition("@")
         if at and not (bare.strip() and provider.strip()):
             raise UsageError(f"{kind} '{name}' is not of the form NAME or NAME@DISTRIBUTION")

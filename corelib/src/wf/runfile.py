@@ -149,6 +149,11 @@ def load(path: Path) -> RunFile:
     return document
 
 
+def folders_of(path: Path) -> tuple[Path, ...]:
+    """The folders in which a run file's relative paths are looked up: its ``code/`` and its own."""
+    return path.parent / "code", path.parent
+
+
 def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
     """Read a run file that may have ``[[variant]]`` tables: a run file each, to be laid over the rest of it.
 

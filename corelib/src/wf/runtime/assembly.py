@@ -23,6 +23,7 @@ from wf.cadence import Every
 from wf.errors import DataError, UsageError, unknown
 from wf.events import listeners
 from wf.fitting import check as check_fit
+from wf.guard import Guard
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
@@ -367,11 +368,22 @@ class Assembly:
         monitor = document.get("monitor", GENERAL["monitor"].default)
         values = {"run_dir": directory.path, "monitor": monitor, "directions": self._directions(metrics)}
         which = "best" if document.get("keep") == "best" else "latest"
-        return self.keeper(document["checkpointer"], values).load(which)["parts"]["model"], which
+        nothing = Guard(
+            place=str(directory.path),
+            hint="weights are taken from a run without running its code: write them to a file, and begin with that\n"
+            f"  wf export {directory.path} FILE.safetensors",
+        )
+        if ":" in document["checkpointer"]["use"]:
+            nothing.check_target(document["checkpointer"]["use"])
+        keeper = self.keeper(document["checkpointer"], values, self.registry.guarded(nothing))
+        return keeper.load(which)["parts"]["model"], which
 
-    def keeper(self, table: Mapping[str, Any], values: Mapping[str, Any]) -> Checkpointer:
+    def keeper(
+        self, table: Mapping[str, Any], values: Mapping[str, Any], registry: Registry | None = None
+    ) -> Checkpointer:
         """The checkpointer of a table, for another run than this one."""
-        made: Checkpointer = Builder(self.registry, values, self.builder.folders).build("checkpointer", table).value
+        builder = Builder(registry or self.registry, values, self.builder.folders)
+        made: Checkpointer = builder.build("checkpointer", table).value
         return made
 
     def _prepare_for_trainer(self, model: nn.Module) -> None:

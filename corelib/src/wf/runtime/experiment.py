@@ -13,7 +13,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from wf import drift
+from wf import drift, trust
+from wf.api import read
 from wf.blame import FAILURES, naming_culprit
 from wf.cadence import Epochs, Every, Steps
 from wf.errors import (
@@ -486,7 +487,9 @@ class Experiment:
         started: dict[str, Any] = {} if resume else {"started": _now(), "repeatable": self.repeatable}
         if self._parts.init_from is not None and not resume:
             started["init_from"] = self._parts.init_from
-        directory.update_manifest(status="running", reason=None, **length, **started, **self._manifest(directory))
+        made = self._manifest(directory)
+        trust.record(directory.path, [read(directory.run_file)], self._parts.registry)
+        directory.update_manifest(status="running", reason=None, **length, **started, **made)
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
         return {

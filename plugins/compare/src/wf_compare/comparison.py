@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
+from wf.guard import Guard
 from wf.lock import LOCK, locked
 from wf.plan import prepare
 from wf.registry import Registry
 from wf.runfile import RunFile, check
+from wf.trust import record
 from wf_compare.results import (
     FINAL,
     Row,
@@ -53,6 +55,15 @@ class Request:
     """What each repeat changes; none for those that the comparison has."""
     jobs: int = 1
     """How many runs are trained at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What a command line says of plugins."""
+
+    plugins: tuple[str, ...] = ()
+    """As after ``-p``."""
+    only_builtin: bool = False
 
 
 def plan_rows(rows: Sequence[tuple[str, Mapping[str, Any], RunFile]], registry: Registry) -> list[Planned]:
@@ -117,7 +128,7 @@ def make_study(
     """Make the directory of a comparison whose rows were tried out."""
     plans = [row.plan for row in rows]
     documents = [check(tomllib.loads(trial.run_file)) for trial in trials]
-    return Study.create(
+    study = Study.create(
         path,
         [(row.name, row.settings, trial.run_file) for row, trial in zip(rows, trials, strict=True)],
         digest=digest_of(plans),
@@ -127,14 +138,25 @@ def make_study(
         repeats=list(request.repeats),
         jobs=request.jobs,
         figures=_common(trial.figures for trial in trials),
-        plugins=list(setting.plugins),
+        plugins=list(dict.fromkeys((*setting.plugins, *setting.of_run))),
         only_builtin=setting.only_builtin,
         folders=[str(folder) for folder in setting.folders],
     )
+    record(study.path, study.sources(), registry)
+    for place, source in zip(study.folders(), study.sources(), strict=True):
+        record(place, [source], registry)
+    return study
 
 
-def go_on(study: Study, registry: Registry, request: Request, say: Say) -> Table:
+def go_on(study: Study, registry: Registry, request: Request, say: Say, line: Line = Line()) -> Table:
     """Train the runs of a comparison that are not over, and judge.
+
+    Args:
+        study: The comparison.
+        registry: Where names are looked up; its guard holds for the runs, too.
+        request: What is asked for.
+        say: Told what happens.
+        line: What the command line says of plugins.
 
     Raises:
         UsageError: When what trains it is not what it was begun with.
@@ -149,7 +171,7 @@ def go_on(study: Study, registry: Registry, request: Request, say: Say) -> Table
         study.update(by=by, repeats=repeats, **({"status": "running", "reason": None} if missing else {}))
         try:
             if missing:
-                _train(study, missing, request, by, say)
+                _train(study, missing, request, by, say, line, registry.guard)
         except InterruptedRun as error:
             study.update(status="interrupted", reason=str(error))
             raise
@@ -191,13 +213,17 @@ def figure_of(study: Study, request: Request) -> str:
     return choose_figure(request.by or manifest["by"], manifest["figures"], study.documents())
 
 
-def _train(study: Study, cells: Sequence[Cell], request: Request, by: str, say: Say) -> None:
+def _train(
+    study: Study, cells: Sequence[Cell], request: Request, by: str, say: Say, line: Line, guard: Guard | None
+) -> None:
     from wf_compare.training import Setting, train
 
     manifest = study.manifest
     setting = Setting(
-        plugins=tuple(manifest["plugins"]),
-        only_builtin=manifest["only_builtin"],
+        plugins=line.plugins,
+        of_run=tuple(manifest["plugins"]),
+        guard=guard,
+        only_builtin=manifest["only_builtin"] or line.only_builtin,
         folders=tuple(map(Path, manifest["folders"])),
         jobs=manifest["jobs"],
     )

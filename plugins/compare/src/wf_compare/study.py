@@ -31,7 +31,8 @@ from wf.errors import DataError, UsageError
 from wf.modules import is_path
 from wf.registry import Registry
 from wf.rundir import RunDirectory, write_atomically
-from wf.runfile import RunFile, load
+from wf.runfile import RunFile, folders_of, load
+from wf.trust import Source
 from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run
 from wf_compare.table import Table
@@ -189,6 +190,16 @@ class Study:
             if not (file := self.path / row["folder"] / "run.toml").is_file():
                 raise DataError(f"{file} is gone, which said what row '{row['name']}' is\n  {self._instead}")
         return [load(self.path / row["folder"] / "run.toml") for row in self.manifest["rows"]]
+
+    def folders(self) -> list[Path]:
+        """The rows' folders."""
+        return [self.path / row["folder"] for row in self.manifest["rows"]]
+
+    def sources(self) -> list[Source]:
+        """The rows' resolved run files, and the folders in which their relative paths are looked up."""
+        elsewhere = [Path(folder) for folder in self.manifest["folders"]]
+        places = [[*folders_of(folder / "run.toml"), *elsewhere] for folder in self.folders()]
+        return list(zip(self.documents(), places, strict=True))
 
     def rows(self) -> list[Row]:
         """The rows with their runs as far as they are."""

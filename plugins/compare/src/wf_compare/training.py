@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from wf import files
 from wf.api import read
 from wf.errors import DataError, WfError
+from wf.guard import Guard
 from wf.lock import locked, refuse_held
 from wf.modules import describe
 from wf.plan import prepare
@@ -30,6 +30,9 @@ from wf.runtime.experiment import Experiment
 from wf.runtime.failures import status_of
 from wf_compare.results import FINAL, read_run
 
+_REGISTRIES: dict[Any, Registry] = {}
+"""Those of this process and the one that it was forked from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -37,6 +40,10 @@ class Setting:
 
     plugins: tuple[str, ...] = ()
     """Plugins to load or to leave out, as after ``-p``."""
+    of_run: tuple[str, ...] = ()
+    """Plugins that run files name."""
+    guard: Guard | None = None
+    """What run files from a directory may load; None allows all."""
     only_builtin: bool = False
     folders: tuple[Path, ...] = ()
     """Where relative paths of the run file are looked up beside the working directory."""
@@ -45,8 +52,17 @@ class Setting:
 
     def prepare(self, document: Mapping[str, Any]) -> tuple[RunFile, Registry]:
         """A run file made ready, and its registry; what is read for that is kept, so that a forked child has it."""
-        registry = _registry(tuple(dict.fromkeys((*self.plugins, *document.get("plugins", [])))), self.only_builtin)
+        of_run = tuple(dict.fromkeys((*self.of_run, *document.get("plugins", []))))
+        key = (self.plugins, of_run, self.only_builtin, self.guard and self.guard.place)
+        if (registry := _REGISTRIES.get(key)) is None:
+            ask = None if self.guard is None else self._allowed
+            registry = Registry.discover(self.plugins, only_builtin=self.only_builtin, of_run=of_run, ask=ask)
+            _REGISTRIES[key] = registry
         return prepare(document, registry), registry
+
+    def _allowed(self, _: Registry) -> Guard:
+        assert self.guard is not None
+        return self.guard
 
     def divide_threads(self) -> None:
         """Take this process's share of the threads that torch would use alone."""
@@ -80,11 +96,6 @@ class Outcome:
     exit_code: int = 0
     modules: tuple[str, ...] = ()
     """The modules that it imported."""
-
-
-@cache
-def _registry(names: tuple[str, ...], only_builtin: bool) -> Registry:
-    return Registry.discover(names, only_builtin=only_builtin)
 
 
 def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:

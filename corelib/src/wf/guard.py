@@ -1,0 +1,47 @@
+"""What a run directory may load: the code that was allowed for it, to the byte, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wf.errors import UsageError
+
+
+class UntrustedError(UsageError):
+    """A run directory names code that nothing says is the user's own.
+
+    Args:
+        message: What it would run.
+        checksum: What allows it, given with ``--trust``; empty where nothing does.
+    """
+
+    def __init__(self, message: str, checksum: str = "") -> None:
+        super().__init__(message)
+        self.checksum = checksum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """Asked before each piece of code that a run directory names is loaded. The default allows nothing."""
+
+    place: str
+    """Whose code it is, for messages."""
+    targets: frozenset[str] = frozenset()
+    """The ``module:Attr`` and the plugin modules that may be imported."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of each file that may be run, by its path without links."""
+    hint: str = "the directory may have been changed meanwhile: the same command again says what it brings now"
+    """What to do about a refusal."""
+
+    def check_target(self, text: str) -> None:
+        """Refuse a ``module:Attr`` or a module that was not allowed."""
+        if text not in self.targets:
+            raise UntrustedError(f"{self.place} names {text}, which was not allowed to run\n  {self.hint}")
+
+    def check_file(self, path: Path, content: bytes) -> None:
+        """Refuse a file that was not allowed, or whose content is another one by now."""
+        if self.files.get(str(path)) != hashlib.sha256(content).hexdigest():
+            raise UntrustedError(f"{self.place} names {path}, which was not allowed to run\n  {self.hint}")
