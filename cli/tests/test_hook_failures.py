@@ -445,3 +445,32 @@ def test_evaluation_and_prediction_name_the_plugin_too(monkeypatch: pytest.Monke
         with pytest.raises(ArithmeticError) as caught:
             work()
         assert caught.value.__notes__ == ["in wf-models"]
+
+
+WATCHER = """
+from wf import Component, Hook, hookimpl
+from wf.errors import DataError
+from wf.traits import HookTraits
+
+class Fragile(Hook):
+    def on_run_end(self, run):
+        raise DataError("there is nothing to draw")
+
+@hookimpl
+def wf_components():
+    return [Component("hook", "fragile", Fragile, traits=HookTraits(watches=True))]
+"""
+
+
+def test_a_hook_that_only_watches_falls_away_unless_the_user_wants_it_to_end_the_run(wf: Any, place: Path) -> None:
+    (place / "fragile.py").write_text(WATCHER)
+    result = wf("run", *PLUGIN, "--hook", "+fragile", *SHORT)
+    assert result.code == 0, result.stderr
+    assert result.stderr.count("warning: hook 'fragile' of fragile failed at on_run_end of step 12") == 1
+    assert manifest(place)["status"] == "done"
+    stops = wf("run", *PLUGIN, "--hook", "+fragile", "--hook.fragile.on_error", "stop", *SHORT, "--name", "y")
+    assert stops.code == 4
+    assert "there is nothing to draw" in stops.stderr
+    text = (place / "runs/y/run.toml").read_text()
+    assert 'on_error = "stop"' in text
+    assert "on_error" not in (place / "runs/x/run.toml").read_text()

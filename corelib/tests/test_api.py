@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,114 @@ def test_a_resumed_run_has_the_records_of_an_uninterrupted_one(tmp_path: Path) -
     assert resumed.metrics == whole.metrics
     names = ("whole", "parts")
     assert len({(tmp_path / name / "metrics.jsonl").read_bytes() for name in names}) == 1
+
+
+class Spread:
+    """A metric of one's own that says nothing of itself, and gives figures by name."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def update(self, predictions: Any, targets: Any) -> None:
+        self.values.append(float((predictions - targets).abs().mean()))
+
+    def compute(self) -> dict[str, float]:
+        return {"of-all": max(self.values)}
+
+
+def build_spread(tmp_path: Path, **settings: Any) -> Any:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    x = torch.linspace(0, 1, 40).unsqueeze(1)
+    common: dict[str, Any] = {"hook": [], "metric": [Spread], "epochs": 6, "run_dir": tmp_path / "run", "quiet": True}
+    common |= {"dataset": (x, 2 * x), "model": nn.Linear(1, 1), "loss": "l1", "keep": "best"}
+    return wf.build(optimizer={"use": "sgd", "lr": 1.0}, **{**common, **settings})
+
+
+@pytest.mark.parametrize(("said", "best"), [("min", min), ("max", max)])
+def test_the_best_by_a_figure_whose_direction_the_user_says(tmp_path: Path, said: str, best: Any) -> None:
+    done = build_spread(tmp_path, monitor=f"validation/spread-of-all:{said}").fit()
+    values = [record["spread-of-all"] for record in done.history[:-3] if record["event"] == "eval"]
+    assert len(set(values)) > 1
+    assert done.loop.best == best(values) == done.metrics["validation/spread-of-all"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "words"),
+    [
+        ("validation/spread-of-all", "not known whether a larger 'validation/spread-of-all' is better"),
+        ("validation/Spred-of-all:min", "unknown figure in 'monitor': 'validation/Spred-of-all'"),
+        ("train/loss", "unknown figure in 'monitor': 'train/loss'"),
+        ("val/loss", "not of the form SPLIT/FIGURE"),
+    ],
+)
+def test_what_cannot_decide_is_refused_before_the_first_step(tmp_path: Path, monitor: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_spread(tmp_path, monitor=monitor)
+    assert words in str(caught.value)
+
+
+def live(**settings: Any) -> Any:
+    """A run of one step of live objects."""
+    import torch
+
+    x = torch.linspace(0, 1, 20).unsqueeze(1)
+    common: dict[str, Any] = {"dataset": (x, 2 * x), "loss": "l1", "metric": [], "hook": [], "steps": 2}
+    return wf.run(save=False, quiet=True, **{**common, **settings})
+
+
+def test_live_optimizers_and_what_makes_one() -> None:
+    import torch
+    from torch import nn
+
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    before = net.weight.detach().clone()
+    done = live(model=net, optimizer=optimizer, scheduler=schedule, eval_every="1steps")
+    assert not torch.equal(net.weight, before)
+    assert (done.repeatable, schedule.last_epoch) == (False, 2)
+    sgd = functools.partial(torch.optim.SGD, momentum=0.9)
+    made = live(model=functools.partial(nn.Linear, 1, 1), optimizer={"use": sgd, "lr": 0.1}, transform=[nn.Identity()])
+    assert made.loop.progress.step == 2
+    with pytest.raises(UsageError, match="parameters that are not among the model's"):
+        live(model=nn.Linear(1, 1), optimizer=optimizer)
+    with pytest.raises(UsageError, match="of another optimizer than the run's"):
+        live(model=nn.Linear(1, 1), scheduler=schedule)
+
+
+def test_objects_go_where_a_protocol_is_wanted() -> None:
+    import torch
+
+    strategy = wf.create("strategy", "local", device=torch.device("cpu"))
+    assert wf.create("hook", "progress", strategy=strategy).strategy is strategy
+
+
+def test_a_trainer_need_not_repeat_the_options_of_the_one_that_it_derives_from() -> None:
+    from torch import nn
+
+    from wf_training.trainer import SupervisedTrainer
+
+    class Own(SupervisedTrainer):
+        def __init__(
+            self, model: Any, loss: Any, optimizer: Any, scheduler: Any, scheduler_interval: str, monitor: str
+        ) -> None:
+            super().__init__(model, loss, optimizer, scheduler, scheduler_interval, monitor)
+
+    assert live(model=nn.Linear(1, 1), trainer=Own).loop.progress.step == 2
+
+
+def test_a_plugin_file_with_objects_for_targets_is_repeatable() -> None:
+    from torch import nn
+
+    def cubic(predictions: Any, targets: Any) -> Any:
+        return (predictions - targets).abs().pow(3).mean()
+
+    plugin = Plugin(name="own", distribution=None, version=None, module="own", status="ok")
+    named = dataclasses.replace(plugin, components=(wf.Component("loss", "cubic", cubic),))
+    registry = Registry([*Registry.discover().plugins, named])
+    parts = wf.build(dataset="diabetes", loss="cubic", registry=registry, save=False)
+    assert parts.repeatable
+    assert not wf.build(dataset="diabetes", loss=cubic, model=nn.Linear(10, 1), save=False).repeatable

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wf import Epochs, Every, Hook, Loop, Steps
-from wf.errors import DataError, DivergedError, SaveError, UsageError
+from wf.errors import DataError, DivergedError, SaveError, UsageError, WfError
 from wf.events import EVENTS
 from wf.feed import PlainBatch
 
@@ -541,6 +541,18 @@ def test_what_is_raised_on_purpose_ends_the_run(event: str, error: BaseException
     assert caught.value is error
     assert not asked
     assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.parametrize("kind", [UsageError, DataError, SaveError, DivergedError])
+@pytest.mark.parametrize("event", [*FAILING, "state_dict"])
+def test_a_hook_that_only_watches_takes_no_run_down(event: str, kind: type[WfError]) -> None:
+    fragile = Fragile(event, kind("x"))
+    loop = fragile_loop(fragile, hook_failed=lambda *_: True, watches=lambda part: part is fragile)
+    if event == "on_run_start" or kind in (SaveError, DivergedError):
+        with pytest.raises(kind):
+            loop.run(Data(2), Epochs(1))
+    else:
+        assert loop.run(Data(2), Epochs(1)).finished
 
 
 @pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])

@@ -54,7 +54,11 @@ class CompareCommand(RunCommand):
 @click.argument("places", nargs=-1, metavar="[RUN.toml | RUN ...]", type=click.Path(), shell_complete=complete_runs)
 @click.option("--vary", multiple=True, metavar="KEY=A,B,...", help="Make a row for each value; repeatable.")
 @click.option("--repeats", metavar="N", help="Runs of each row, with the seeds from --seed on. [5]")
-@click.option("--by", metavar="FIGURE", help="The figure to compare by. [the first metric on validation]")
+@click.option(
+    "--by",
+    metavar="FIGURE",
+    help="The figure to compare by, as test/r2. [the first metric on validation]",
+)
 @click.option("--jobs", metavar="N", default="1", help="Runs at a time, which share the threads. [1]")
 @click.option("--resume", metavar="DIR", type=click.Path(), help="Go on with the comparison in DIR.")
 @kind_options
@@ -225,7 +229,8 @@ def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Tab
     if len(places) == 1 and path is not None and is_study(path):
         study = Study(path)
         chosen = figure_of(study, Request(by=by))
-        return make_table(study.rows(), chosen, larger_is_better(chosen, registry), path, study.manifest["jobs"])
+        larger = larger_is_better(chosen, study.documents(), registry)
+        return make_table(study.rows(), chosen, larger, path, study.manifest["jobs"])
     return judge_past(rows_of(places), by, registry)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from wf.errors import DataError, UsageError, unknown
+from wf.figures import Monitor, best
 from wf.rundir import RunDirectory, is_run, runs_below
 from wf.traits import MetricTraits
 from wf_cli.common import registry_of
@@ -50,7 +51,11 @@ class Listed:
 @click.command("runs")
 @click.argument("folder", default="runs", metavar="[FOLDER]", type=click.Path())
 @click.option("--search", metavar="WORD", help="Only those with WORD in their name, status or components.")
-@click.option("--by", metavar="FIGURE", help="Show this figure, as test/accuracy, and sort by it, the best first.")
+@click.option(
+    "--by",
+    metavar="FIGURE",
+    help="Show this figure, as test/accuracy or test/spread:min, and sort by it, the best first.",
+)
 @JSON
 @click.pass_context
 def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as_json: bool) -> None:
@@ -149,29 +154,36 @@ def _has(run: Listed, word: str) -> bool:
 
 def _sorted(ctx: click.Context, found: list[Listed], by: str) -> list[Listed]:
     """The runs that have the figure, the best first, and then the others."""
+    monitor = Monitor.read(by)
     known = dict.fromkeys(name for run in found for name in run.metrics)
     if found and not known:
         raise UsageError(
             "none of these runs has figures\n  those of a comparison: wf compare NAME   of the runs in it: wf runs NAME"
         )
-    if found and by not in known:
-        raise UsageError(unknown("figure", by, known, of="these runs"))
-    registry, name = registry_of(ctx), by.partition("/")[2]
+    if found and monitor.figure not in known:
+        raise UsageError(unknown("figure", monitor.figure, known, of="these runs"))
+    values = {number: run.metrics.get(monitor.figure) for number, run in enumerate(found)}
+    order = best(values, larger_is_better=_direction(ctx, monitor))
+    return [found[number] for number in [*order, *(number for number in values if number not in order)]]
+
+
+def _direction(ctx: click.Context, monitor: Monitor) -> bool:
+    """Whether a larger figure is better, as the user or the metric of that name says it."""
+    registry, name = registry_of(ctx), monitor.name
     traits = registry.find("metric", name).component.traits if registry.has("metric", name) else None
-    larger = name != "loss" and not (isinstance(traits, MetricTraits) and traits.larger_is_better is False)
-    having = [run for run in found if isinstance(run.metrics.get(by), (int, float))]
-    having.sort(key=lambda run: float(run.metrics[by]), reverse=larger)
-    return [*having, *(run for run in found if run not in having)]
+    if monitor.larger_is_better is None and isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
+        return traits.larger_is_better
+    return monitor.direction("--by")
 
 
 def _print(found: list[Listed], by: str | None) -> None:
     """Two lines a run: its name, when and how it ended; what was trained and what came out."""
-    width = max(len(run.name) for run in found)
+    width, figure = max(len(run.name) for run in found), None if by is None else Monitor.read(by).figure
     for run in found:
         parts = [getattr(run, kind) for kind in NAMED if getattr(run, kind)]
         parts += [_progress(run)] if run.num_runs else []
         parts += [plural(run.epochs, "epoch")] if run.epochs is not None else []
-        shown = (_rows(run) or _figures(run)) if by is None else f"{by} {number(run.metrics.get(by))}"
+        shown = (_rows(run) or _figures(run)) if figure is None else f"{figure} {number(run.metrics.get(figure))}"
         if run.status not in ("done", "running") and run.reason:
             shown = run.reason.splitlines()[0]
         click.echo(f"{run.name:<{width}}  {_when(run.started):<16}  {run.status}")

@@ -52,7 +52,9 @@ class Built:
     @property
     def repeatable(self) -> bool:
         """Whether its table in a run file makes it again: neither it nor an option is a live object."""
-        return self.entry is not None and isinstance(self.entry.component.target, str) and _is_plain(self.options)
+        entry = self.entry
+        named = entry is not None and (entry.plugin is not None or isinstance(entry.component.target, str))
+        return named and _is_plain(self.options)
 
     @property
     def name(self) -> str:
@@ -84,11 +86,15 @@ class Builder:
         self.registry = registry
         self.folders = tuple(folders)
         self.values: dict[str, Any] = dict(values or {})
+        self._live: set[str] = set()
+        """What stands in the plan for the live objects that it was given."""
         self.made: list[Entry] = []
         """The components that it has made so far, nested ones included."""
 
     def entry(self, kind: str, use: Any) -> Entry | None:
         """The entry behind a name, class or function; None for a live object."""
+        if isinstance(use, str) and use in self._live:
+            return None
         if isinstance(use, str) and use.startswith(LIVE):
             raise UsageError(
                 f"{kind}: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
@@ -96,7 +102,7 @@ class Builder:
             )
         if isinstance(use, str):
             return self.registry.find(kind, self._own_code(use))
-        return entry_of(kind, use) if inspect.isclass(use) or inspect.isroutine(use) else None
+        return entry_of(kind, use) if _makes(kind, use) else None
 
     def params(self, entry: Entry) -> tuple[Param, ...]:
         """The options of an entry."""
@@ -122,7 +128,9 @@ class Builder:
         if entry is None:
             if options:
                 raise UsageError(f"{kind}: {use!r} is a finished object and takes no options ({', '.join(options)})")
-            return Built(use, None)
+            live = Built(use, None)
+            self._live.add(live.table()["use"])
+            return live
         if prefix is None:
             prefix = option_prefix(kind, use if isinstance(use, str) else entry.component.name)
         arguments, chosen = self._arguments(entry, options, prefix)
@@ -131,7 +139,7 @@ class Builder:
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
 
     def options(self, entry: Entry, table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-        """Some of an entry's options as its target gets them from a table, defaults included.
+        """Those of some options that an entry has, as its target gets them from a table, defaults included.
 
         Raises:
             UsageError: For an unknown option or a value that does not fit.
@@ -139,10 +147,11 @@ class Builder:
         params = self.params(entry)
         given = check_options(entry, {name: value for name, value in table.items() if name != "use"}, params)
         owner = f"{entry.component.kind} '{entry.component.name}'"
-        known = {param.name: param for param in params}
+        known = {param.name: param for param in params if param.name in names}
         return {
-            name: self._given(known[name], given[name], owner, "")[0] if name in given else known[name].default
-            for name in names
+            name: self._given(param, given[name], owner, "")[0] if name in given else param.default
+            for name, param in known.items()
+            if name in given or param.default is not REQUIRED
         }
 
     def _arguments(
@@ -217,6 +226,13 @@ class Builder:
         except FAILURES as error:
             blame(error, f"{component.kind} '{component.name}' of {origin_of(entry)}, while it is made")
             raise
+
+
+def _makes(kind: str, use: Any) -> bool:
+    """Whether a live class or function makes the component; a partial of a loss or transform is one already."""
+    if isinstance(use, functools.partial):
+        return inspect.isclass(use.func) or kind not in ("loss", "transform")
+    return inspect.isclass(use) or inspect.isroutine(use)
 
 
 def origin_of(entry: Entry | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from wf.errors import UsageError, closest
 
@@ -18,6 +18,10 @@ class Hook:
     Deriving from `Hook` is optional: any object with a method of these names is a hook. `run` is the `Loop`:
     ``run.progress``, ``run.loss`` and ``run.batch`` (the last ones), ``run.metrics``, ``run.stop(reason)``.
     """
+
+    told_last: ClassVar[bool] = False
+    """It hears of ``on_log`` and ``on_evaluation_end`` after all hooks without this, whatever their order: for one that
+    shows or writes down figures, which other hooks add to."""
 
     def on_run_start(self, run: Loop) -> None:
         """Before the first step, after a restore."""
@@ -40,7 +44,7 @@ class Hook:
         """
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """After a split was evaluated, a sync point."""
+        """After a split was evaluated, a sync point; `metrics` has its figures by name, and a hook may add to them."""
 
     def on_epoch_end(self, run: Loop) -> None:
         """After the last batch of an epoch and its evaluation; ``run.progress.epoch`` is still this epoch."""

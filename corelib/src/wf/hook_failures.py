@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Built, origin_of
@@ -22,15 +22,21 @@ class HookFailures:
         parts: What was made, by kind.
         on_error: The policy of each hook by name.
         rank: This process among those that share the work; None where it is alone.
+        watching: The names of the hooks that only tell: once the run has begun it goes on without them whatever they
+            raise, an error of `wf.errors` included.
     """
 
     def __init__(
-        self, parts: Mapping[str, Built | list[Built]], on_error: Mapping[str, str], rank: int | None = None
+        self,
+        parts: Mapping[str, Built | list[Built]],
+        on_error: Mapping[str, str],
+        rank: int | None = None,
+        watching: Collection[str] = (),
     ) -> None:
         self._parts = [
             (kind, built) for kind, made in parts.items() for built in (made if isinstance(made, list) else [made])
         ]
-        self._on_error, self._rank = dict(on_error), rank
+        self._on_error, self._rank, self._watching = dict(on_error), rank, frozenset(watching)
         self._directory: RunDirectory | None = None
         self._new: list[dict[str, Any]] = []
         self.disabled: list[dict[str, Any]] = []
@@ -47,6 +53,11 @@ class HookFailures:
         """What a part is called in messages: ``hook 'tensorboard' of wf-tracking``."""
         found = self._find(part)
         return f"{found[0]} '{found[1].name}' of {origin_of(found[1].entry)}" if found else type(part).__name__
+
+    def watches(self, part: Any) -> bool:
+        """Whether a part only tells, so that the run goes on without it whatever it raises."""
+        found = self._find(part)
+        return found is not None and found[0] == "hook" and found[1].name in self._watching
 
     def __call__(self, run: Loop, part: Any, event: str, error: BaseException) -> bool:
         """Whether the run goes on without a part that failed; if so it is written down, and said loudly."""

@@ -15,6 +15,7 @@ from wf.blame import FAILURES
 from wf.cadence import Epochs, Every, Progress, Steps
 from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.feed import Batches, Losses, read_each
+from wf.figures import Monitor
 from wf.modules import describe
 from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
@@ -48,13 +49,14 @@ class Loop:
         checkpoint_every: When a checkpoint is saved; None only at the end and before a stop.
         keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps. The best ones come
             from their checkpoint, so without a checkpointer it is always the last ones.
-        monitor: The figure that decides what is best, as ``validation/loss``.
-        larger_is_better: The direction of `monitor`.
+        monitor: The figure that decides what is best, as ``validation/loss``, ``validation/accuracy:max``.
+        larger_is_better: The direction of `monitor`, where it is not the loss and does not say it itself.
         parts: What is saved beside the position: model, optimizer, ... by name.
         agree: Makes one decision of many processes; see `Strategy.agree`.
         name_of: What a part is called in the note on an error that it raises.
         hook_failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to
             go on without that part's listening.
+        watches: Whether a hook only tells, so that `hook_failed` is told of its errors of `wf.errors` as well.
         save_failed: Told ``(run, error)`` of a checkpoint that could not be written; True when the run is to go on and
             try again when the next one is due.
         modes: Puts the weights that are judged and kept into the model, where they are not those that are trained.
@@ -77,11 +79,12 @@ class Loop:
         checkpoint_every: Every | None = None,
         keep: str = "last",
         monitor: str = "validation/loss",
-        larger_is_better: bool = False,
+        larger_is_better: bool | None = None,
         parts: Mapping[str, Stateful] | None = None,
         agree: Callable[[bool], bool] = bool,
         name_of: Callable[[Any], str] = lambda part: type(part).__name__,
         hook_failed: Callable[[Loop, Any, str, BaseException], bool] = lambda *_: False,
+        watches: Callable[[Any], bool] = lambda _: False,
         save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False,
         modes: Modes | None = None,
     ) -> None:
@@ -90,9 +93,11 @@ class Loop:
         self.hooks = tuple(hooks)
         self.log_every, self.eval_every, self.checkpoint_every = log_every, eval_every, checkpoint_every
         self.eval_splits, self.final_splits = tuple(eval_splits), tuple(final_splits)
-        self.keep, self.monitor, self.larger_is_better = keep, monitor, larger_is_better
+        self.keep, self._monitor = keep, Monitor.read(monitor)
+        self.monitor, said = self._monitor.figure, self._monitor.larger_is_better
+        self.larger_is_better = said if larger_is_better is None else larger_is_better
         self.parts, self.agree = dict(parts or {}), agree
-        self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed)
+        self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed, watches)
         self._tell = self._participants.tell
         self._modes, self._judging = modes, False
         self.progress = Progress()
@@ -209,10 +214,14 @@ class Loop:
             return
         with self._judged():
             for split in splits:
-                figures = self.evaluator.evaluate(split)
+                figures = dict(self.evaluator.evaluate(split))
                 self._evaluated_at[split] = self.progress.step
-                self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
+                self._know(split, figures)
                 self._tell("on_evaluation_end", self, split, figures)
+                self._know(split, figures)
+
+    def _know(self, split: str, figures: Mapping[str, Any]) -> None:
+        self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
 
     def save(self) -> None:
         """Begin a checkpoint of the present state, unless this very step has one.
@@ -447,12 +456,11 @@ class Loop:
         self.evaluate(self.eval_splits)
         if self.keep != "best" or self.evaluator is None:
             return False
-        if self.monitor not in self.metrics:
-            raise UsageError(unknown("figure in 'monitor':", self.monitor, self.metrics))
-        value = self.metrics[self.monitor]
-        if value is None or math.isnan(value):
+        value = self._monitor.value(self.metrics, "keep best", "monitor")
+        if not math.isfinite(value):
             return False
-        if self.best is None or (value > self.best if self.larger_is_better else value < self.best):
+        larger = self._monitor.direction("monitor") if self.larger_is_better is None else self.larger_is_better
+        if self.best is None or (value > self.best if larger else value < self.best):
             self.best = value
             return True
         return False

@@ -373,10 +373,14 @@ def _adapter(annotation: Any) -> Any:
     """What converts to an annotation; None for one that says nothing about values."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter  # 60 ms, and only where a value is converted
     from pydantic.warnings import ArbitraryTypeWarning
+    from pydantic_core import SchemaError
 
     check_readable()  # pydantic looks for plugins of its own
-    for config in (ConfigDict(arbitrary_types_allowed=True), None):  # some types have a configuration of their own
-        with contextlib.suppress(PydanticUserError), warnings.catch_warnings():
+    for config in (
+        ConfigDict(arbitrary_types_allowed=True),
+        None,
+    ):  # some types have a configuration of their own
+        with contextlib.suppress(PydanticUserError, SchemaError), warnings.catch_warnings():
             warnings.simplefilter("ignore", ArbitraryTypeWarning)  # that it is no type
             return TypeAdapter(annotation, config=config)
     return None

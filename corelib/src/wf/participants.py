@@ -9,13 +9,16 @@ from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wf.blame import FAILURES, blame, blamed
-from wf.errors import UsageError, WfError
+from wf.errors import DataError, PluginError, SaveError, UsageError, WfError
 from wf.events import EVENTS, check_events, listeners
 from wf.modules import describe
 from wf.protocols import Stateful
 
 if TYPE_CHECKING:
     from wf.loop import Loop
+
+_FIGURES = ("on_log", "on_evaluation_end")
+"""The events at which a hook may add figures."""
 
 
 class Participants:
@@ -26,6 +29,8 @@ class Participants:
         name_of: What a part is called in the note on an error that it raises.
         failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to go
             on without that part's listening.
+        watches: Whether a part only tells: then `failed` is told of its errors of `wf.errors`, too, once the run has
+            begun; what an error means for the run is for others to say.
     """
 
     def __init__(
@@ -33,8 +38,9 @@ class Participants:
         run: Loop,
         name_of: Callable[[Any], str],
         failed: Callable[[Loop, Any, str, BaseException], bool],
+        watches: Callable[[Any], bool] = lambda _: False,
     ) -> None:
-        self._run, self.name_of, self._failed = run, name_of, failed
+        self._run, self.name_of, self._failed, self._watches = run, name_of, failed, watches
         self._not_loaded: dict[int, dict[str, Any]] = {}
         self.listening: dict[str, list[Callable[..., None]]] = {}
         """The listeners of each event, from `bind` on."""
@@ -48,7 +54,8 @@ class Participants:
         parts = self._all()
         check_events(parts)
         awake = [part for part in parts if id(part) not in self._not_loaded]
-        self.listening = {event: list(listeners(event, awake)) for event in EVENTS}
+        last = sorted(awake, key=lambda part: bool(getattr(part, "told_last", False)))
+        self.listening = {event: list(listeners(event, last if event in _FIGURES else awake)) for event in EVENTS}
         clippers, trainer = self.listening["on_gradients_ready"], self._run.trainer
         if hasattr(trainer, "before_update"):
             tell = functools.partial(self.tell, "on_gradients_ready", self._run)
@@ -142,7 +149,9 @@ class Participants:
 
     def _goes_on_without(self, part: Any, event: str, error: BaseException) -> bool:
         """Name the part that failed in `event`; True when the run goes on and it listens to nothing any more."""
-        if isinstance(error, WfError) or blamed(error):  # raised on purpose, or by a part that this one called
+        if blamed(error):  # raised by a part that this one called
+            return False
+        if isinstance(error, WfError) and not self._may_fall_away(part, event, error):  # raised on purpose
             return False
         blame(error, f"{self.name_of(part)}, at {event}")
         if not self._failed(self._run, part, event, error):
@@ -151,6 +160,11 @@ class Participants:
             gone = listeners(name, [part])
             listening[:] = [_deaf if call in gone else call for call in listening]
         return True
+
+    def _may_fall_away(self, part: Any, event: str, error: WfError) -> bool:
+        """Whether an error raised on purpose is that of a part which only tells; before the run it refuses options."""
+        theirs = isinstance(error, (UsageError, DataError, PluginError)) and not isinstance(error, SaveError)
+        return theirs and event != "on_run_start" and self._watches(part)
 
     def _owner(self, listen: Callable[..., None], event: str) -> Any:
         """The part that listens to an event with this method."""

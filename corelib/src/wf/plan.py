@@ -15,6 +15,7 @@ from wf.building import Builder, check_options, listed, name_of_live
 from wf.compatibility import DEFAULTS, LINKS, default_metrics
 from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, closest, unknown
+from wf.figures import Monitor, divided
 from wf.fitting import check as check_fit
 from wf.parameters import convert, takes_several, without_null
 from wf.registry import Entry, Registry
@@ -225,7 +226,7 @@ def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str
     if entry is None or not isinstance(traits, SchedulerTraits) or traits.interval != "evaluation":
         return None
     filled = any(param.source == "monitor" for param in entry.params_unloaded() or ())
-    return str(table.get("monitor", monitor)) if filled else None
+    return Monitor.read(str(table.get("monitor", monitor))).figure if filled else None
 
 
 def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
@@ -254,9 +255,10 @@ def _name_in_list(kind: str, name: str, registry: Registry) -> str:
     return names.pop() if len(names) == 1 else str(_full_name(kind, name, registry))
 
 
-def _check_monitor(monitor: str) -> None:
+def _check_monitor(text: str) -> None:
     """Refuse what cannot be a figure, whichever splits and metrics the run turns out to have."""
-    split, _, figure = monitor.partition("/")
+    monitor = Monitor.read(text).figure
+    split, figure = divided(monitor)
     if split not in SPLITS or not figure:
         figures = ("loss", *(name for defaults in DEFAULTS.values() for name in defaults.metrics))
         near = closest(monitor, [f"{split}/{name}" for split in SPLITS for name in dict.fromkeys(figures)])

@@ -469,7 +469,8 @@ def split_kind(word: str) -> tuple[str, str] | None:
 
 def entry_of(kind: str, target: Callable[..., Any]) -> Entry:
     """An entry for a live class or function."""
-    name = _own_name(getattr(target, "__name__", type(target).__name__))
+    named = getattr(target, "func", target)  # that of a partial
+    name = _own_name(getattr(named, "__name__", type(named).__name__))
     return Entry(with_target(Component(kind, name, "live:object"), target))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from wf.compatibility import resolve, targets_that_fit, trains_embeddings
+from wf.figures import divided
 from wf.registry import Entry
 from wf.traits import (
     DatasetTraits,
@@ -274,7 +275,7 @@ def _judge_evaluations(part: Part, known: Known) -> Verdict:
     if traits.interval != "evaluation":
         return FITS
     splits = known.evaluated
-    if splits is None or (splits and (part.watched is None or part.watched.partition("/")[0] in splits)):
+    if splits is None or (splits and (part.watched is None or divided(part.watched)[0] in splits)):
         return FITS
     waits = f"it waits for {part.watched or 'an evaluation'}, but the run evaluates {listed(splits) or 'nothing'}"
     advice = "see --eval-splits and --split, or set --scheduler.monitor"

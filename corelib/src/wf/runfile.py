@@ -98,7 +98,12 @@ GENERAL: dict[str, Param] = {
         ),
         Param(name="log_every", type=int, default=100, help="Batches between two train records."),
         Param(name="keep", type=str, default="last", help="The weights that the run keeps: last or best (by monitor)."),
-        Param(name="monitor", type=str, default="validation/loss", help="The figure that decides what is best."),
+        Param(
+            name="monitor",
+            type=str,
+            default="validation/loss",
+            help="The figure that decides what is best; its direction, :min or :max, may follow.",
+        ),
         Param(
             name="links",
             type=list[str] | None,
@@ -118,7 +123,10 @@ CHOICES = {
 }
 """The values of general keys that have a fixed set of them."""
 ON_ERROR = ("stop", "disable")
-"""The values of ``on_error``, a key of a hook's table beside ``use``; the first one is the default."""
+"""The values of ``on_error``, a key of a hook's table beside ``use``.
+
+The first one is the default, the second one that of hooks which only watch, see `wf.traits.HookTraits`.
+"""
 MAX_SEED = 2**63 - 1
 MAX_COUNT = 2**31 - 1
 RANGES = {
@@ -294,13 +302,13 @@ def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name not in reserved}
 
 
-def on_error_of(table: Mapping[str, Any]) -> str:
+def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
     """What a run does when the hook of a table fails, one of `ON_ERROR`.
 
     Raises:
         UsageError: For another value.
     """
-    value = table.get("on_error", ON_ERROR[0])
+    value = table.get("on_error", default)
     if value not in ON_ERROR:
         raise UsageError(unknown("value of 'on_error'", str(value), ON_ERROR, of=f"hook '{table['use']}'"))
     return str(value)

@@ -149,6 +149,15 @@ class TrainerTraits(_Declared):
     """The optimizer step protocols that it knows; the run value `optimizer_traits` says which one is wanted."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HookTraits(_Declared):
+    """What a hook does."""
+
+    watches: bool = False
+    """It only tells: it changes neither the weights nor the way that the run goes, so a run goes on without it when it
+    fails: ``on_error`` is ``disable`` where the user does not say it."""
+
+
 Traits = (
     LossTraits
     | ModelTraits
@@ -158,6 +167,7 @@ Traits = (
     | OptimizerTraits
     | SchedulerTraits
     | TrainerTraits
+    | HookTraits
 )
 
 CLASSES: dict[str, type[Traits]] = {
@@ -169,5 +179,6 @@ CLASSES: dict[str, type[Traits]] = {
     "optimizer": OptimizerTraits,
     "scheduler": SchedulerTraits,
     "trainer": TrainerTraits,
+    "hook": HookTraits,
 }
 """The class of each kind of component that has traits."""

@@ -189,6 +189,8 @@ def test_plateau_must_know_the_direction() -> None:
     with pytest.raises(UsageError, match=r"larger 'validation/dice' is better(.|\n)*accuracy, loss"):
         Plateau(_optimizer(), "validation/dice", {"accuracy": True})
     assert Plateau(_optimizer(), "validation/dice", {"accuracy": True}, mode="max").mode == "max"
+    said = Plateau(_optimizer(), "validation/a/dice:max", {"accuracy": True})
+    assert (said.mode, said.monitor) == ("max", "validation/a/dice")
 
 
 def test_warmup_rises_linearly_from_the_first_update_on() -> None:

@@ -254,6 +254,8 @@ def test_a_plateau_follows_the_direction_of_the_figure() -> None:
         assert (plateau.mode, plateau.monitor) == (mode, monitor)
     with pytest.raises(UsageError, match="not known whether a larger 'validation/odd' is better"):
         schedulers.build("ReduceLROnPlateau", monitor="validation/odd", mode="auto", **options)
+    said: Any = schedulers.build("ReduceLROnPlateau", monitor="validation/a/odd:max", mode="auto", **options)
+    assert (said.mode, said.monitor) == ("max", "validation/a/odd")
 
 
 def _toml(value: Any) -> str:

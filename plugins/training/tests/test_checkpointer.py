@@ -150,6 +150,16 @@ class TestChoice:
         assert step_of(checkpointer.load("best")) == best
         assert step_of(make(tmp_path, larger_is_better=larger_is_better).load("best")) == best
 
+    def test_without_a_direction_none_is_the_best(self, tmp_path: Path) -> None:
+        checkpointer = DirectoryCheckpointer(tmp_path, "validation/a/odd", {"odd": True}, 1)
+        for step, odd in ((10, 0.9), (20, 0.1), (30, 0.5)):
+            save(checkpointer, step, **{"validation/a/odd": odd})
+        assert there(tmp_path) == ["step-00000030"]
+        with pytest.raises(UsageError, match="not known whether a larger 'validation/a/odd' is better"):
+            checkpointer.load("best")
+        said = DirectoryCheckpointer(tmp_path, "validation/a/odd:max", {}, 1)
+        assert step_of(said.load("best")) == 30
+
     def test_the_newest_and_the_best_and_a_finite_one_are_kept(self, tmp_path: Path) -> None:
         checkpointer = make(tmp_path)
         for step in range(1, 8):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from wf.errors import UsageError
 from wf.runtime import Dataset, Metric, TensorSamples
 from wf.runtime.data import split_dataset
 from wf.runtime.links import Outputs, link_loss
+from wf.runtime.metric import as_metric
 from wf.runtime.serving import RunData
 from wf_training.evaluator import DefaultEvaluator
 from wf_training.strategies import LocalStrategy
@@ -49,7 +52,7 @@ def evaluator(
     data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
     outputs, strategy = Outputs("class_index", "logits", single_logit=False), LocalStrategy(torch.device("cpu"))
     forms: dict[str, Any] = {"metrics": {"count": Count()}, "metric_forms": {"count": "labels"}}
-    return DefaultEvaluator(model or net(), loss, outputs=outputs, data=data, strategy=strategy, **forms, **options)
+    return DefaultEvaluator(model or net(), loss, outputs=outputs, data=data, strategy=strategy, **{**forms, **options})
 
 
 def net() -> nn.Module:
@@ -180,3 +183,73 @@ def test_the_model_sees_batches_of_the_size_asked_for_and_the_loss_those_of_the_
 def test_a_batch_size_that_cannot_be(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="batch_size is"):
         evaluator(nn.CrossEntropyLoss(), **options)
+
+
+class Gives(Metric):
+    """Gives what it was told to."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self.given = given
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None: ...
+
+    def compute(self) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("given", "figures"),
+    [
+        (torch.tensor(0.5), {"odd": 0.5}),
+        (np.float32(0.5), {"odd": 0.5}),
+        (np.array([0.5, 1.0]), {"odd": [0.5, 1.0]}),
+        (3, {"odd": 3}),
+        ([torch.tensor(0.5), 1.0], {"odd": [0.5, 1.0]}),
+        ({"low": 0.5, "high": torch.tensor([1.0])}, {"odd-low": 0.5, "odd-high": [1.0]}),
+        ({"a": {"b": 1.0}}, {"odd-a-b": 1.0}),
+        (math.inf, {"odd": math.inf}),
+    ],
+)
+def test_a_metric_may_give_numbers_of_any_kind(given: Any, figures: dict[str, Any]) -> None:
+    found = evaluator(functional.cross_entropy, metrics={"odd": Gives(given)}).evaluate("train")
+    assert {name: value for name, value in found.items() if name != "loss"} == figures
+
+
+@pytest.mark.parametrize("given", [None, "0.5", 1j, object(), [None], {"a": None}])
+def test_what_is_no_figure_names_its_metric(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"metric 'odd' gave .* which is no figure"):
+        evaluator(functional.cross_entropy, metrics={"odd": Gives(given)}).evaluate("train")
+
+
+def test_two_figures_of_one_name_are_refused() -> None:
+    metrics = {"odd": Gives({"low": 1.0}), "odd-low": Gives(2.0)}
+    with pytest.raises(UsageError, match="metric 'odd-low' gives the figure 'odd-low', which is there already"):
+        evaluator(functional.cross_entropy, metrics=metrics).evaluate("train")
+
+
+class Duck:
+    """What plugins.md asks of a metric, and no more."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        self.seen += len(targets)
+
+    def compute(self) -> int:
+        return self.seen
+
+
+def test_a_metric_that_derives_from_nothing_begins_anew_each_time() -> None:
+    judge = evaluator(functional.cross_entropy, metrics={"seen": as_metric(Duck(), "metric 'seen'", 1)})
+    assert judge.evaluate("train")["seen"] == judge.evaluate("train")["seen"]
+
+
+@pytest.mark.parametrize(
+    ("made", "world_size", "words"),
+    [(object(), 1, "it has no update and no compute"), (Duck(), 2, "it has no reset and sync")],
+)
+def test_what_cannot_judge_is_refused(made: Any, world_size: int, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        as_metric(made, "metric 'odd'", world_size)

@@ -155,3 +155,18 @@ def test_a_resumed_run_stops_where_an_uninterrupted_one_does(
         rest = drive(second, values[cut:])
         at = None if rest is None else rest + cut
     assert at == whole
+
+
+@pytest.mark.parametrize(("said", "epoch"), [("max", 3), ("min", 10)])
+def test_a_direction_behind_the_figure(said: str, epoch: int) -> None:
+    falling = [1 - 0.05 * number for number in range(10)]
+    assert stopped_after(falling, "a/odd", monitor=f"validation/a/odd:{said}")[0] == epoch
+
+
+def test_a_direction_that_is_not_known_is_refused_before_the_first_step() -> None:
+    judge = Evaluator([1.0], "odd")
+    judge.figures = ("loss", "odd")  # type: ignore[attr-defined]  # as one that says what it gives
+    loop = Loop(Trainer(), judge, hooks=[EarlyStopping("validation/odd", {})])
+    with pytest.raises(UsageError, match="not known whether a larger 'validation/odd' is better"):
+        loop.run(BATCHES, Epochs(1))
+    assert loop.progress.step == 0

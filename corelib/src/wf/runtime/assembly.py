@@ -22,6 +22,7 @@ from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
 from wf.errors import DataError, UsageError, unknown
 from wf.events import listeners
+from wf.figures import LOSS, Monitor, metric_of
 from wf.fitting import check as check_fit
 from wf.guard import Guard
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
@@ -35,10 +36,11 @@ from wf.runtime.device import choose_device
 from wf.runtime.fingerprint import of_dataset, of_tensors
 from wf.runtime.initial import put_into, read_weights
 from wf.runtime.links import Outputs, check_outputs, link_loss
+from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.serving import RunData, as_dataset
-from wf.traits import LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
+from wf.traits import HookTraits, LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
 TARGET_STEPS, MAX_EPOCHS = 1000, 200
 """A run that says no length gets about so many steps, but at most so many epochs."""
@@ -128,6 +130,11 @@ class Assembly:
         """The hooks without which the run goes on when they fail."""
         return [built.value for built in self.several("hook") if self.on_error[built.name] == "disable"]
 
+    def watching(self) -> frozenset[str]:
+        """The names of the hooks that only tell, and without which the run goes on when they fail."""
+        hooks = self.several("hook")
+        return frozenset(hook.name for hook in hooks if _watches(hook) and self.on_error[hook.name] == "disable")
+
     def several(self, kind: str) -> list[Built]:
         """What was made of a kind of which there may be several."""
         made = self.built[kind]
@@ -148,21 +155,27 @@ class Assembly:
         entry = self.builder.entry(kind, use)
         return entry.component.name if entry else name_of_live(use)
 
-    def monitor(self) -> str:
+    def monitor(self) -> Monitor:
         """The figure that decides what is best.
 
         Raises:
-            UsageError: When it decides, or the user chose it, and no evaluation yields it.
+            UsageError: When it decides, or the user chose it, and no evaluation yields it; or when it decides and its
+                direction is not known.
         """
-        monitor: str = self.plan["monitor"]
+        monitor = Monitor.read(self.plan["monitor"], self.values["directions"])
         splits = [split for split in self.plan["eval_splits"] if split in self.data.splits]
-        known = [f"{split}/{name}" for split in splits for name in self.values["directions"]]
-        matters = self.plan["keep"] == "best" or monitor != GENERAL["monitor"].default
-        if matters and monitor not in known:
+        metrics = self.values["metrics"]
+        decides = self.plan["keep"] == "best"
+        matters = decides or monitor.figure != GENERAL["monitor"].default
+        yielded = monitor.name == LOSS or metric_of(monitor.name, metrics) is not None
+        if matters and not (yielded and monitor.split in splits):
+            known = [f"{split}/{name}" for split in splits for name in (LOSS, *metrics)]
             hint = (
                 "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
             )
-            raise UsageError(unknown("figure in 'monitor':", monitor, known, hint))
+            raise UsageError(unknown("figure in 'monitor':", monitor.figure, known, hint))
+        if decides:
+            monitor.direction("--monitor")
         return monitor
 
     def fingerprint(self) -> dict[str, str]:
@@ -364,9 +377,12 @@ class Assembly:
     def _weights_of(self, directory: RunDirectory) -> tuple[Any, str]:
         """The weights that another run kept, and which checkpoint has them."""
         document = load(directory.run_file)
-        metrics = [self.builder.entry("metric", table["use"]) for table in document.get("metric", [])]
-        monitor = document.get("monitor", GENERAL["monitor"].default)
-        values = {"run_dir": directory.path, "monitor": monitor, "directions": self._directions(metrics)}
+        monitor = document.setdefault("monitor", GENERAL["monitor"].default)
+        values = {
+            "run_dir": directory.path,
+            "monitor": Monitor.read(monitor).figure,
+            "directions": self._directions(document),
+        }
         which = "best" if document.get("keep") == "best" else "latest"
         nothing = Guard(
             place=str(directory.path),
@@ -392,8 +408,15 @@ class Assembly:
         entry = self.builder.entry("trainer", table["use"])
         prepare = getattr(entry.load(), "prepare_model", None) if entry else None
         if entry is not None and prepare is not None:
-            names = list(inspect.signature(prepare).parameters)[1:]
-            prepare(model, **self.builder.options(entry, table, names))
+            wanted = list(inspect.signature(prepare).parameters.values())[1:]
+            options = self.builder.options(entry, table, [param.name for param in wanted])
+            lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
+            if lacks:
+                raise UsageError(
+                    f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its prepare_model takes\n"
+                    "  add it to the parameters of __init__, or give it a default in prepare_model"
+                )
+            prepare(model, **options)
 
     def _make_loss(self) -> None:
         loss = self.bare_loss = self._make("loss")
@@ -421,7 +444,12 @@ class Assembly:
         plan, values = self.plan, self.values
         wanted = self._wanted_by("trainer")
         values["param_groups"] = param_groups(values["model"], values["params"])
-        values.update(monitor=plan["monitor"], scheduler=None, scheduler_interval="epoch", directions={"loss": False})
+        values.update(
+            monitor=Monitor.read(plan["monitor"]).figure,
+            directions=self._directions(plan),
+            scheduler=None,
+            scheduler_interval="epoch",
+        )
         if "optimizer" in wanted:
             values["optimizer"] = self._make("optimizer")
             declared = self._traits("optimizer")
@@ -432,15 +460,21 @@ class Assembly:
         if not plan.get("scheduler"):
             return
         self._check_has_rate()
-        values["directions"] = self._directions(
-            [self.builder.entry("metric", table["use"]) for table in plan["metric"]]
-        )
-        values["scheduler"] = self._make("scheduler")
+        scheduler = values["scheduler"] = self._make("scheduler")
+        if self._is_live("scheduler") and getattr(scheduler, "optimizer", None) is not values["optimizer"]:
+            raise UsageError(
+                f"scheduler '{self.name('scheduler')}' is of another optimizer than the run's\n"
+                "  give its optimizer to the run as well, or a function of `optimizer` that makes the scheduler"
+            )
         traits = self._traits("scheduler")
-        values["scheduler_interval"] = traits.interval if isinstance(traits, SchedulerTraits) else "epoch"
+        waits = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        default = "evaluation" if waits else "epoch"
+        values["scheduler_interval"] = traits.interval if isinstance(traits, SchedulerTraits) else default
 
     def _check_trained(self) -> None:
-        """An optimizer that takes the model knows nothing of the loss's parameters."""
+        """A live optimizer has the run's parameters; one that takes the model knows nothing of the loss's."""
+        if self._is_live("optimizer"):
+            self._check_live_optimizer()
         if self.values["optimizer_traits"].built_from != "model" or not isinstance(self.bare_loss, nn.Module):
             return
         if any(param.requires_grad for param in self.bare_loss.parameters()):
@@ -448,6 +482,24 @@ class Assembly:
                 f"optimizer '{self.name('optimizer')}' trains the model alone, and loss '{self.name('loss')}' has "
                 "parameters of its own\n  use an optimizer that takes parameters, such as adam"
             )
+
+    def _is_live(self, kind: str) -> bool:
+        made = self.built.get(kind)
+        return isinstance(made, Built) and made.entry is None
+
+    def _check_live_optimizer(self) -> None:
+        """Refuse a live optimizer of other parameters, and say which of the run's it leaves alone."""
+        groups = getattr(self.values["optimizer"], "param_groups", ())
+        its = {id(param) for group in groups for param in group["params"]}
+        own = [id(param) for param in self.values["params"]]
+        if its - set(own):
+            raise UsageError(
+                f"optimizer '{self.name('optimizer')}' has parameters that are not among the model's\n"
+                "  give it model.parameters() of the very model that the run is given, "
+                'or let the run make it: optimizer={"use": torch.optim.SGD, "lr": 0.1}'
+            )
+        if left := len(own) - len(its):
+            self.messages.append(f"warning: the optimizer has only {len(its)} of {len(own)} tensors; {left} stay")
 
     def _check_has_rate(self) -> None:
         """A scheduler changes a learning rate, and some optimizers find their step sizes themselves."""
@@ -462,9 +514,8 @@ class Assembly:
         """Metrics, trainer and evaluator."""
         values = self.values
         metrics = self._make_many("metric", self.plan["metric"])
-        values["metrics"] = {built.name: built.value for built in metrics}
+        values["metrics"] = {built.name: self._as_metric(built) for built in metrics}
         values["metric_forms"] = {built.name: getattr(_traits_of(built), "predictions", "raw") for built in metrics}
-        values["directions"] = self._directions([built.entry for built in metrics])
         if self.plan["accumulate"] > 1:
             self._need_from_trainer("accumulate", "add up the gradients of several batches", "--accumulate 1")
         values["scaler"] = make_scaler(self.plan["precision"], self.strategy.device)
@@ -473,33 +524,55 @@ class Assembly:
         values["trainer"] = self._make("trainer")
         values["evaluator"] = self._make("evaluator")
 
+    def _needed_everywhere(self, hook: Built) -> bool:
+        """Whether it changes gradients that several processes share."""
+        return self.strategy.world_size > 1 and bool(listeners("on_gradients_ready", [hook.value]))
+
+    def _as_metric(self, built: Built) -> Any:
+        """A metric as the evaluator uses it, whoever made it."""
+        if built.name == LOSS:
+            raise UsageError("a metric named 'loss' would hide the loss among the figures\n  give it another name")
+        return as_metric(built.value, f"metric '{built.name}'", self.strategy.world_size)
+
     def _make_hooks(self, *, quiet: bool) -> None:
-        policies = [on_error_of(table) for table in self.plan["hook"]]
-        tables = [{"use": table["use"], **options_of("hook", table)} for table in self.plan["hook"]]
-        made = self._make_many("hook", tables)
-        self.on_error = {built.name: policy for built, policy in zip(made, policies, strict=True)}
-        for built, table in zip(made, self.plan["hook"], strict=True):
-            if self.on_error[built.name] == "disable":
+        asked = self.plan["hook"]
+        made = self._make_many("hook", [{"use": table["use"], **options_of("hook", table)} for table in asked])
+        self.on_error = {}
+        for built, table, said in zip(made, self.plan["hook"], asked, strict=True):
+            watches = _watches(built) and not self._needed_everywhere(built)
+            self.on_error[built.name] = on_error_of(said, "disable" if watches else "stop")
+            if "on_error" in said:
                 self._check_disable(built)
-                table["on_error"] = "disable"
+                table["on_error"] = said["on_error"]
         if quiet:  # the run file says what was asked for, not what this terminal shows
             self.built["hook"] = [built for built in made if built.name != "progress"]
 
     def _check_disable(self, hook: Built) -> None:
         """A hook that changes gradients must not fall away in one process alone: the weights would drift apart."""
-        if self.strategy.world_size > 1 and listeners("on_gradients_ready", [hook.value]):
+        if self.on_error[hook.name] == "disable" and self._needed_everywhere(hook):
             raise UsageError(
                 f"hook '{hook.name}' changes the gradients: with several processes it cannot have "
                 'on_error = "disable", or the weights could drift apart\n  let its failure end the run'
             )
 
-    def _directions(self, metrics: Sequence[Any]) -> dict[str, bool]:
-        """Whether a larger figure is better, of the loss and of each metric that says it."""
-        directions = {"loss": False}
-        for entry in metrics:
+    def _directions(self, plan: Mapping[str, Any]) -> dict[str, bool]:
+        """Whether a larger figure is better, by name without the split: as the metrics and the run's monitor say it."""
+        directions, names = {LOSS: False}, []
+        for use in (table["use"] for table in plan.get("metric", ())):
+            entry = self.builder.entry("metric", use)
+            names.append(entry.component.name if entry else name_of_live(use))
             traits = entry.component.traits if entry else None
             if isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
-                directions[entry.component.name] = traits.larger_is_better
+                directions[names[-1]] = traits.larger_is_better
+        watching = [plan.get("scheduler") or {}, *plan.get("hook", ())]
+        for text in [plan["monitor"], *(table["monitor"] for table in watching if "monitor" in table)]:
+            monitor = Monitor.read(str(text), directions)
+            metric = metric_of(monitor.name, names)
+            if metric in directions and metric is not None:  # it gives several by name, all in its direction
+                directions.setdefault(monitor.name, directions[metric])
+        monitor = Monitor.read(plan["monitor"], directions)
+        if monitor.larger_is_better is not None:
+            directions[monitor.name] = monitor.larger_is_better
         return directions
 
     def _wanted_by(self, kind: str) -> set[str | None]:
@@ -567,6 +640,12 @@ def _fold(text: str | None) -> tuple[int, int] | None:
 
 def _traits_of(built: Built) -> Any:
     return built.entry.component.traits if built.entry else None
+
+
+def _watches(built: Built) -> bool:
+    """Whether a hook only tells."""
+    traits = _traits_of(built)
+    return isinstance(traits, HookTraits) and traits.watches
 
 
 def _ignore_index(loss: Mapping[str, Any]) -> int:

@@ -98,7 +98,7 @@ class Experiment:
         self._drift: list[drift.Drift] = []
         self._at_work = False
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
-        self._failures = HookFailures(self._parts.built, self._parts.on_error, rank)
+        self._failures = HookFailures(self._parts.built, self._parts.on_error, rank, self._parts.watching())
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
         self._modes = self._make_modes()
         try:
@@ -296,12 +296,13 @@ class Experiment:
             final_splits=parts.data.splits,
             checkpoint_every=parts.checkpoint_every,
             keep=plan["keep"],
-            monitor=monitor,
-            larger_is_better=values["directions"].get(monitor.rpartition("/")[2], False),
+            monitor=monitor.figure,
+            larger_is_better=monitor.larger_is_better,
             parts=self._saved_parts(),
             agree=bool if parts.strategy.world_size == 1 else parts.strategy.agree,
             name_of=self._failures.name_of,
             hook_failed=self._failures,
+            watches=self._failures.watches,
             save_failed=self._save_failures,
             modes=self._modes,
         )

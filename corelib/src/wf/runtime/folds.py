@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.figures import is_number
 from wf.modules import message_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory
@@ -26,7 +27,7 @@ class Folds:
     steps: int
 
     def record(self) -> dict[str, Any]:
-        """As ``wf run --json`` prints it: the means of the figures, and those of each fold."""
+        """As ``wf run --json`` prints it: the means of the figures, those of each fold, and where one is missing."""
         return {
             "run_dir": None if self.run_dir is None else str(self.run_dir),
             "status": "done",
@@ -34,25 +35,71 @@ class Folds:
             "steps": self.steps,
             "metrics": {name: mean for name, (mean, _) in self.summary().items()},
             "folds": [dict(figures) for figures in self.metrics],
+            "missing": {name: list(folds) for name, folds in self.missing().items()},
         }
 
-    def summary(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation over the folds (n - 1) of each figure that is one number."""
-        names = [name for name, value in self.metrics[0].items() if isinstance(value, (int, float))]
-        columns = {name: [float(figures[name]) for figures in self.metrics] for name in names}
-        return {name: (statistics.fmean(values), statistics.stdev(values)) for name, values in columns.items()}
+    def summary(self) -> dict[str, tuple[float | None, float | None]]:
+        """Mean and standard deviation over the folds (n - 1) of each figure that is one number.
+
+        Over the folds that have it as a finite number; None where there are too few of them.
+        """
+        return {name: _mean_and_deviation(list(self._finite(name).values())) for name in self._names()}
+
+    def missing(self) -> dict[str, dict[int, Any]]:
+        """What stands in the place of a finite number, by figure and by the fold's number."""
+        found: dict[str, dict[int, Any]] = {}
+        for name in self._names():
+            having = self._finite(name)
+            if len(having) < len(self.metrics):
+                numbered = enumerate(self.metrics, 1)
+                found[name] = {number: figures.get(name) for number, figures in numbered if number not in having}
+        return found
 
     def table(self) -> str:
         """A line a fold and the mean with its standard deviation, of the validation and test figures."""
-        names = [name for name in self.summary() if not name.startswith("train/")]
+        names, summary = [name for name in self._names() if not name.startswith("train/")], self.summary()
         rows = [["fold", *names]]
-        rows += [
-            [str(number), *(f"{figures[name]:.4f}" for name in names)] for number, figures in enumerate(self.metrics, 1)
-        ]
-        rows.append(["mean", *(f"{self.summary()[name][0]:.4f}" for name in names)])
-        rows.append(["std", *(f"{self.summary()[name][1]:.4f}" for name in names)])
+        for number in range(1, len(self.metrics) + 1):
+            rows.append([str(number), *(_cell(self._finite(name).get(number)) for name in names)])
+        rows.append(["mean", *(_cell(summary[name][0]) for name in names)])
+        rows.append(["std", *(_cell(summary[name][1]) for name in names)])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+        lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+        missing = {name: folds for name, folds in self.missing().items() if name in names}
+        if missing:
+            lines.append("")
+        for name, folds in missing.items():
+            why = ", ".join(f"in fold {number} it {_what_it_is(value)}" for number, value in folds.items())
+            having = len(self.metrics) - len(folds)
+            over = f"mean and std are over the other {having}" if having > 1 else "there is no std"
+            lines.append(f"n/a: {name} is no finite number everywhere: {why}; {over if having else 'there is no mean'}")
+        return "\n".join(lines)
+
+    def _names(self) -> list[str]:
+        """The figures that are one number in some fold."""
+        names = dict.fromkeys(name for figures in self.metrics for name in figures)
+        return [name for name in names if any(isinstance(one.get(name), (int, float)) for one in self.metrics)]
+
+    def _finite(self, name: str) -> dict[int, float]:
+        """A figure of the folds that have it as a finite number, by the fold's number."""
+        numbered = enumerate(self.metrics, 1)
+        return {number: float(figures[name]) for number, figures in numbered if is_number(figures.get(name))}
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
+    mean = statistics.fmean(values) if values else None
+    return mean, statistics.stdev(values) if len(values) > 1 else None
+
+
+def _cell(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _what_it_is(value: Any) -> str:
+    """That a figure is no finite number, in words."""
+    if value is None:
+        return "is missing"
+    return f"is {value}" if isinstance(value, (int, float)) else f"is of type {type(value).__name__}"
 
 
 def cross_validate(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from wf.errors import UsageError
 from wf.protocols import Strategy
 
 
@@ -55,3 +58,56 @@ class Metric(abc.ABC):
         names = list(self._sums)
         self._sums = dict(zip(names, strategy.sum([self._sums[name] for name in names]), strict=True))
         self._lists = {name: [strategy.gather(torch.cat(kept))] for name, kept in self._lists.items()}
+
+
+class _Own:
+    """A metric that does not derive from `Metric`, as the evaluator uses it.
+
+    One without `reset` is begun anew as a copy of what it was at first.
+    """
+
+    def __init__(self, made: Any) -> None:
+        self._made, self._now = made, None if hasattr(made, "reset") else copy.deepcopy(made)
+
+    def reset(self) -> None:
+        if self._now is None:
+            self._made.reset()
+        else:
+            self._now = copy.deepcopy(self._made)
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        (self._made if self._now is None else self._now).update(predictions, targets)
+
+    def compute(self) -> Any:
+        return (self._made if self._now is None else self._now).compute()
+
+    def sync(self, strategy: Strategy) -> None:
+        if strategy.world_size > 1:
+            self._made.sync(strategy)
+
+
+def as_metric(made: Any, owner: str, world_size: int) -> Any:
+    """A metric with all methods that the evaluator calls.
+
+    Args:
+        made: It needs `update` and `compute`; with `reset` it is begun anew, else a copy of it is.
+        owner: What it is called in messages.
+        world_size: Of several processes, what they took in is put together by its ``sync(strategy)``.
+
+    Raises:
+        UsageError: For one that lacks a method.
+    """
+    if isinstance(made, Metric):
+        return made
+    lacks = [name for name in ("update", "compute") if not callable(getattr(made, name, None))]
+    if lacks:
+        raise UsageError(
+            f"{owner} is {type(made).__name__}, which is no metric: it has no {' and no '.join(lacks)}\n"
+            "  derive it from wf.runtime.Metric, or give it update(predictions, targets) and compute()"
+        )
+    if world_size > 1 and not all(callable(getattr(made, name, None)) for name in ("reset", "sync")):
+        raise UsageError(
+            f"{owner} cannot put together what several processes took in: it has no reset and sync\n"
+            "  derive it from wf.runtime.Metric"
+        )
+    return _Own(made)

@@ -181,7 +181,7 @@ def go_on(study: Study, registry: Registry, request: Request, say: Say, line: Li
 def finish(study: Study, registry: Registry, by: str) -> Table:
     """Judge a comparison as far as it is, and write its table."""
     rows = study.rows()
-    table = make_table(rows, by, larger_is_better(by, registry), study.path, study.manifest["jobs"])
+    table = make_table(rows, by, larger_is_better(by, study.documents(), registry), study.path, study.manifest["jobs"])
     states = [run.status for row in rows for run in row.runs]
     if all(state in OVER for state in states):
         worst = max(states, key=OVER.index)
@@ -200,7 +200,7 @@ def judge_past(rows: Sequence[Row], by: str | None, registry: Registry) -> Table
     documents = [row.document for row in rows]
     check_same_data(documents, [row.name for row in rows])
     chosen = choose_figure(by, figures_of(rows), documents)
-    return make_table(rows, chosen, larger_is_better(chosen, registry))
+    return make_table(rows, chosen, larger_is_better(chosen, documents, registry))
 
 
 def figure_of(study: Study, request: Request) -> str:

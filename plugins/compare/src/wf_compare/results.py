@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError, DivergedError, UsageError, unknown
+from wf.figures import Monitor, divided, metric_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory, is_run, read_records
 from wf.runfile import RunFile
@@ -121,16 +122,16 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     """The figure to compare by: the user's, or the first metric on the validation split, else on the test split.
 
     Args:
-        by: The user's choice.
+        by: The user's choice, perhaps with its direction: ``validation/accuracy:max``.
         figures: The figures that every row has, as ``validation/accuracy``.
         documents: The rows' resolved run files.
 
     Raises:
         UsageError: For a figure that there is not, or the loss where the rows have different ones.
     """
-    metrics = [str(table["use"]) for table in documents[0].get("metric", [])]
+    metrics = _metrics(documents[0])
     preferred = [f"{split}/{name}" for split in ("validation", "test") for name in (*metrics, "loss")]
-    chosen = by or next((name for name in preferred if name in figures), None)
+    chosen = Monitor.read(by).figure if by else next((name for name in preferred if name in figures), None)
     if chosen is None:
         raise UsageError("the rows have no figure in common")
     if chosen not in figures:
@@ -142,23 +143,34 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
             f"{chosen} of these rows is not one figure: their losses are {different}, "
             f"and values of different functions say nothing of each other\n  {instead}"
         )
-    name = chosen.partition("/")[2]
-    measures = [table for document in documents for table in document.get("metric", []) if table["use"] == name]
+    name = metric_of(divided(chosen)[1], metrics)
+    measures = [
+        table
+        for document in documents
+        for own, table in zip(_metrics(document), document.get("metric", []), strict=True)
+        if own == name
+    ]
     if any(measure != measures[0] for measure in measures):
         raise UsageError(
             f"{chosen} of these rows is not one figure: {' and '.join(dict.fromkeys(map(_in_words, measures)))}\n"
             "  give every row the same metric, or choose another figure: --by FIGURE"
         )
-    return chosen
+    return by or chosen
 
 
-def larger_is_better(figure: str, registry: Registry) -> bool | None:
-    """The direction of a figure; None where its metric does not say it."""
-    name = figure.partition("/")[2]
-    if name == "loss":
-        return False
-    traits = registry.find("metric", name).component.traits if registry.has("metric", name) else None
+def larger_is_better(by: str, documents: Sequence[Mapping[str, Any]], registry: Registry) -> bool | None:
+    """The direction of a figure, of the user's choice as ``validation/accuracy:max``; None where nobody says it."""
+    monitor = Monitor.read(by)
+    metric = metric_of(monitor.name, _metrics(documents[0])) if monitor.larger_is_better is None else None
+    if metric is None:
+        return monitor.larger_is_better
+    traits = registry.find("metric", metric).component.traits if registry.has("metric", metric) else None
     return traits.larger_is_better if isinstance(traits, MetricTraits) else None
+
+
+def _metrics(document: Mapping[str, Any]) -> list[str]:
+    """The names of a run's metrics."""
+    return [str(table["use"]).partition("@")[0] for table in document.get("metric", [])]
 
 
 def check_different(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
@@ -180,8 +192,9 @@ def check_different(documents: Sequence[Mapping[str, Any]], names: Sequence[str]
 
 def what_trains(document: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run file has a part in the training: all but the metrics that nothing looks at meanwhile."""
-    monitor = str(document.get("monitor")).partition("/")[2]
-    return {**document, "metric": [table for table in document.get("metric", []) if table["use"] == monitor]}
+    watched = metric_of(Monitor.read(str(document.get("monitor"))).name, _metrics(document))
+    tables = zip(_metrics(document), document.get("metric", []), strict=True)
+    return {**document, "metric": [table for name, table in tables if name == watched]}
 
 
 def same_but_for_metrics(which: str) -> UsageError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DivergedError, UsageError
+from wf.figures import Monitor
 from wf_compare.results import FINAL, Row, Run, what_differs, why_unpaired
 from wf_compare.statistics import CONFIDENCE, Difference, Estimate, difference, estimate, together
 
@@ -92,7 +93,7 @@ def make_table(
 
     Args:
         rows: With their runs, the row that is compared with first.
-        by: The figure, as ``validation/accuracy``.
+        by: The figure, as ``validation/accuracy``, or with its direction.
         larger_is_better: Its direction.
         place: The directory of the comparison.
         jobs: How many runs were trained at a time.
@@ -100,7 +101,7 @@ def make_table(
     Raises:
         UsageError: When the figure is not one number.
     """
-    lines = []
+    lines, by = [], Monitor.read(by).figure
     for row, found in zip(rows, _differences(rows, by, larger_is_better), strict=True):
         mine = _values(row, by)
         seconds = [run.seconds for run in row.runs if run.status == "done" and run.seconds is not None]

@@ -37,7 +37,12 @@ def summary(subject: Subject) -> None:
     expect(len(text) < 100, f"the summary has {len(text)} characters")
 
 
-@check("traits", *CLASSES, after=(), fix="declare the traits class of the component's kind, see wf.traits")
+@check(
+    "traits",
+    *(kind for kind in CLASSES if kind != "hook"),
+    after=(),
+    fix="declare the traits class of the component's kind, see wf.traits",
+)
 def has_traits(subject: Subject) -> None:
     """It declares the traits of its kind."""
     _declared(subject)

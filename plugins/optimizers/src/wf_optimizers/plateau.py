@@ -7,7 +7,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from wf.errors import UsageError
+from wf.figures import Monitor
 from wf_optimizers.checks import require, require_not_negative
 
 
@@ -18,7 +18,7 @@ class Plateau(ReduceLROnPlateau):
 
     Args:
         optimizer: Whose learning rate it sets.
-        monitor: The figure it watches, as ``validation/loss``.
+        monitor: The figure it watches, as ``validation/loss`` or, with its direction, ``validation/accuracy:max``.
         directions: Whether a larger figure is better, by its name without the split.
         mode: ``min``: smaller is better; ``max``: larger is; ``auto``: as the metric says of itself.
         factor: Factor of a change.
@@ -45,26 +45,16 @@ class Plateau(ReduceLROnPlateau):
     ) -> None:
         require(0 < factor < 1, "plateau", "factor", factor, "greater than 0 and less than 1")
         require_not_negative("plateau", patience=patience, threshold=threshold, cooldown=cooldown, min_lr=min_lr)
-        self.monitor = monitor
+        watched = Monitor.read(monitor, directions)
+        self.monitor = watched.figure
+        if mode == "auto":
+            mode = "max" if watched.direction("--scheduler.monitor", "plateau", mode=True) else "min"
         super().__init__(
             optimizer,
-            mode=_direction(monitor, directions) if mode == "auto" else mode,
+            mode=mode,
             factor=factor,
             patience=patience,
             threshold=threshold,
             cooldown=cooldown,
             min_lr=min_lr,
         )
-
-
-def _direction(monitor: str, directions: dict[str, bool]) -> Literal["min", "max"]:
-    name = monitor.rpartition("/")[2]
-    if name == "loss":
-        return "min"
-    if name not in directions:
-        known = ", ".join(sorted({"loss", *directions}))
-        raise UsageError(
-            f"plateau: it is not known whether a larger '{monitor}' is better\n"
-            f"  set mode to min or max, or monitor one of: {known}"
-        )
-    return "max" if directions[name] else "min"

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from wf import FromRun, Nested
 from wf.building import traits_of
 from wf.errors import UsageError
+from wf.figures import Monitor
 from wf.foreign import option
 from wf.traits import SchedulerTraits
 from wf_torch.members import Member, made
@@ -106,7 +107,7 @@ MEMBERS: dict[str, Member] = {
         defaults={"mode": "auto"},
         help={
             **_HELP,
-            "monitor": "The figure that it watches, as validation/loss.",
+            "monitor": "The figure that it watches, as validation/loss or, with its direction, test/r2:max.",
             "directions": "Whether a larger figure is better, by its name without the split.",
             "mode": "min: smaller is better; max: larger is; auto: as the metric says of itself.",
             "patience": "Evaluations without improvement that are put up with.",
@@ -184,10 +185,11 @@ def _one_cycle(**options: Any) -> LRScheduler:
 
 
 def _plateau(monitor: str, directions: dict[str, bool], **options: Any) -> LRScheduler:
+    watched = Monitor.read(monitor, directions)
     if options["mode"] == "auto":
-        options["mode"] = "max" if _larger_is_better(monitor, directions) else "min"
+        options["mode"] = "max" if watched.direction("--scheduler.monitor", mode=True) else "min"
     scheduler = lr_scheduler.ReduceLROnPlateau(**options)
-    scheduler.monitor = monitor  # type: ignore[attr-defined]  # the trainer looks there
+    scheduler.monitor = watched.figure  # type: ignore[attr-defined]  # the trainer looks there
     return scheduler
 
 
@@ -198,17 +200,6 @@ MAKERS: dict[str, Callable[..., LRScheduler]] = {
     "SequentialLR": _sequential,
 }
 """What makes those that torch's class does not make as it is."""
-
-
-def _larger_is_better(monitor: str, directions: dict[str, bool]) -> bool:
-    name = monitor.rpartition("/")[2]
-    if name not in {"loss", *directions}:
-        known = ", ".join(sorted({"loss", *directions}))
-        raise UsageError(
-            f"it is not known whether a larger '{monitor}' is better\n"
-            f"  set mode to min or max, or monitor one of: {known}"
-        )
-    return name != "loss" and directions[name]
 
 
 def _check_epochs(schedulers: Sequence[LRScheduler]) -> None:

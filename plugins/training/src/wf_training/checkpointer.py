@@ -28,6 +28,7 @@ from torch import Tensor
 
 from wf import files
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
+from wf.figures import Monitor, best
 from wf.runtime import codec
 from wf_training.snapshot import Snapshot, pieces, raw, safetensors_file
 
@@ -86,8 +87,7 @@ class DirectoryCheckpointer:
         if keep_every is not None and keep_every < 1:
             raise UsageError(f"keep_every is {keep_every}; 1 keeps every checkpoint, 2 every second one")
         self.folder = Path(run_dir) / "checkpoints"
-        self.monitor, self.keep_last, self.keep_every = monitor, keep_last, keep_every
-        self.larger_is_better = directions.get(monitor.partition("/")[2], False)
+        self.monitor, self.keep_last, self.keep_every = Monitor.read(monitor, directions), keep_last, keep_every
         self._snapshot = Snapshot()
         self._work: Future[Any] | None = None
 
@@ -145,7 +145,8 @@ class DirectoryCheckpointer:
             raise DataError(unknown("checkpoint", which, ["latest", "best", *found], f"looked in {self.folder}"))
         names = list(reversed(found))
         if which == "best":
-            names = _by_figure(_manifests(found, warn=True), self.monitor, self.larger_is_better)
+            self.monitor.direction("--monitor")
+            names = self._best_first(_manifests(found, warn=True))
         elif which == "latest":
             names = _finite_first(names, _manifests(found, warn=False))
         else:
@@ -163,8 +164,14 @@ class DirectoryCheckpointer:
     def _nothing(self, which: str, names: list[str], skipped: list[str]) -> str:
         lines = [f"no usable checkpoint for '{which}' in {self.folder}"]
         if which == "best" and not skipped:
-            lines.append(f"none of them has a number for the monitor '{self.monitor}'")
+            lines.append(f"none of them has a number for the monitor '{self.monitor.figure}'")
         return "\n  ".join([*lines, *(skipped or [f"there: {', '.join(names)}"])])
+
+    def _best_first(self, manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """The names of those that have the figure, the best first; none where its direction is not known."""
+        larger, figure = self.monitor.larger_is_better, self.monitor.figure
+        figures = {name: manifest["metrics"].get(figure) for name, manifest in manifests.items()}
+        return [] if larger is None else best(figures, larger_is_better=larger)
 
     def _wait(self) -> None:
         """Until nothing is written any more; how that ended is for the one who got the future."""
@@ -211,8 +218,7 @@ class DirectoryCheckpointer:
         manifests = _manifests(found, warn=False)
         past = [name for name, manifest in manifests.items() if manifest["step"] <= step]
         finite = [name for name in past if manifests[name]["finite"]]
-        best = _by_figure(manifests, self.monitor, self.larger_is_better)
-        kept = {*past[-self.keep_last :], *best[:1], *finite[-1:]}
+        kept = {*past[-self.keep_last :], *self._best_first(manifests)[:1], *finite[-1:]}
         if self.keep_every is not None:
             kept |= {name for name in past if manifests[name].get("number", 0) % self.keep_every == 0}
         try:
@@ -410,13 +416,6 @@ def _manifests(found: Mapping[str, Path], *, warn: bool) -> dict[str, dict[str, 
             if warn:
                 _LOG.warning("checkpoint %s is skipped: %s", name, error)
     return manifests
-
-
-def _by_figure(manifests: Mapping[str, Mapping[str, Any]], monitor: str, larger_is_better: bool) -> list[str]:
-    """The names of those that have the figure, best first and of equal ones the older first."""
-    figures = {name: manifest["metrics"].get(monitor) for name, manifest in manifests.items()}
-    names = [name for name, figure in figures.items() if isinstance(figure, int | float)]
-    return sorted(names, key=lambda name: -figures[name] if larger_is_better else figures[name])
 
 
 def _finite_first(names: list[str], manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:

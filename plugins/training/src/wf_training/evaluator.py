@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
+from wf.figures import LOSS
 from wf.protocols import Strategy
 from wf.runtime import Metric
 from wf.runtime.links import Outputs, total_weight
@@ -55,6 +56,8 @@ class DefaultEvaluator:
         self._loss, self._data, self._strategy = loss, data, strategy
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
+        self.figures = (LOSS, *metrics)
+        """The names of what it gives, so that a monitor can be looked at before the first step."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """The loss and every metric over `split`, as plain numbers.
@@ -137,14 +140,41 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _read(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures as plain numbers: the one place where the host waits for the device."""
+    """Figures as plain numbers: the one place where the host waits for the device.
+
+    Raises:
+        UsageError: For a metric that gives something else.
+    """
     read: dict[str, Any] = {}
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            read.update({f"{name}-{key}": item for key, item in _read(value).items()})
-        else:
-            read[name] = value.tolist() if isinstance(value, Tensor) else value
+    for metric, value in figures.items():
+        for name, numbers in _named(metric, value, metric):
+            if name in read:
+                raise UsageError(f"metric '{metric}' gives the figure '{name}', which is there already")
+            read[name] = numbers
     return read
+
+
+def _named(name: str, value: Any, metric: str) -> Iterator[tuple[str, Any]]:
+    """A figure by its name, or several, each with its key behind a dash."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _named(f"{name}-{key}", item, metric)
+    else:
+        yield name, _numbers(value, metric)
+
+
+def _numbers(value: Any, metric: str) -> Any:
+    """A number, or a list of them, of a tensor, an array or what is one already."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, (list, tuple)):
+        return [_numbers(item, metric) for item in plain]
+    if isinstance(plain, (bool, int, float)):
+        return plain
+    raise UsageError(
+        f"metric '{metric}' gave {value!r:.40} of type {type(value).__name__}, which is no figure\n"
+        "  compute() gives a number, a tensor or a list of them, or a dict of these by name; "
+        "nan where there is none"
+    )
 
 
 def _generators() -> list[Tensor]:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun
 from wf.errors import UsageError, unknown
+from wf.figures import Monitor
 from wf.protocols import Strategy
 from wf.runtime import Batch
 from wf.traits import OptimizerTraits
@@ -86,7 +87,7 @@ class SupervisedTrainer:
         self._frozen = self.prepare_model(bare, freeze, channels_last)
         self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
         self._interval = scheduler_interval
-        self._monitor: str = getattr(scheduler, "monitor", monitor)
+        self._monitor = Monitor.read(getattr(scheduler, "monitor", monitor))
         self._watches = scheduler is not None and scheduler_interval == "evaluation"
         self._each_step = scheduler if scheduler_interval == "step" else None
         step = "plain" if optimizer_traits is None else optimizer_traits.step
@@ -102,7 +103,9 @@ class SupervisedTrainer:
         self._clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod
-    def prepare_model(model: nn.Module, freeze: str | list[str] | None, channels_last: bool) -> list[nn.Module]:
+    def prepare_model(
+        model: nn.Module, freeze: str | list[str] | None = None, channels_last: bool = False
+    ) -> list[nn.Module]:
         """Freeze parts of the model and lay it out; gives those that stay in evaluation mode.
 
         See `wf.protocols.Trainer`.
@@ -146,11 +149,12 @@ class SupervisedTrainer:
         self.model.train()
         for module in self._frozen:
             module.eval()
-        split = self._monitor.partition("/")[0]
+        split = self._monitor.split
         evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
         if self._watches and split not in evaluated:
             raise UsageError(
-                f"the scheduler watches '{self._monitor}', but the run does not evaluate '{split}' while it trains\n"
+                f"the scheduler watches '{self._monitor.figure}', but the run does not evaluate '{split}' "
+                "while it trains\n"
                 f"  evaluated: {', '.join(evaluated) or 'nothing'}\n"
                 "  add the split to --eval-splits, or set --scheduler.monitor"
             )
@@ -161,11 +165,8 @@ class SupervisedTrainer:
         Raises:
             UsageError: When the evaluation does not yield what it watches.
         """
-        if not self._watches or run.finished or not self._monitor.startswith(f"{split}/"):
-            return
-        if self._monitor not in run.metrics:
-            raise UsageError(unknown("figure in the scheduler's 'monitor':", self._monitor, run.metrics))
-        self._scheduler.step(run.metrics[self._monitor])
+        if self._watches and not run.finished and split == self._monitor.split:
+            self._scheduler.step(self._monitor.value(run.metrics, "the scheduler", "--scheduler.monitor"))
 
     def on_epoch_end(self, run: Loop) -> None:
         """Step a scheduler that counts epochs."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from wf import Epochs, Hook, Loop
-from wf.errors import UsageError, unknown
+from wf.errors import UsageError
+from wf.figures import Monitor
+
+_OPTION = "--hook.early-stopping.monitor"
 
 
 class EarlyStopping(Hook):
@@ -17,14 +21,15 @@ class EarlyStopping(Hook):
     number counts as no improvement. The evaluation at the end of the run decides nothing any more.
 
     Args:
-        monitor: The figure that is watched, as ``validation/loss``.
+        monitor: The figure that is watched, as ``validation/loss`` or, with its direction, ``validation/accuracy:max``.
         directions: Whether a larger figure is better, by name without the split.
         patience: How many evaluations in a row may pass without an improvement.
         min_delta: How much better than the best a figure must be to count, in its own unit.
         mode: Whether the figure is to become small (``min``) or large (``max``); ``auto`` goes by the metric.
 
     Raises:
-        UsageError: For an option out of range, a monitor that the run does not evaluate, or one that is not a number.
+        UsageError: For an option out of range, a monitor that the run does not evaluate, one that is not a number, or
+            one whose direction is not known.
     """
 
     def __init__(
@@ -35,8 +40,9 @@ class EarlyStopping(Hook):
         min_delta: float = 0.0,
         mode: Literal["auto", "min", "max"] = "auto",
     ) -> None:
-        self.split, _, self.figure = monitor.partition("/")
-        if not self.split or not self.figure:
+        self._monitor = Monitor.read(monitor, directions)
+        self.monitor, self.split = self._monitor.figure, self._monitor.split
+        if not self.split or not self._monitor.name:
             raise UsageError(f"early-stopping: monitor '{monitor}' is not of the form SPLIT/FIGURE: validation/loss")
         if patience < 1:
             raise UsageError(f"early-stopping: patience is {patience}; it must be at least 1")
@@ -44,26 +50,30 @@ class EarlyStopping(Hook):
             raise UsageError(f"early-stopping: min_delta is {min_delta:g}; it must be 0 or more")
         if mode not in ("auto", "min", "max"):
             raise UsageError(f"early-stopping: mode is '{mode}'; choose from auto, min, max")
-        self.monitor, self.directions = monitor, dict(directions)
-        self.patience, self.min_delta, self.mode = patience, min_delta, mode
+        self.patience, self.min_delta = patience, min_delta
+        if mode != "auto":
+            self._monitor = replace(self._monitor, larger_is_better=mode == "max")
         self.best: float | None = None
         self.num_waited = 0
 
     def on_run_start(self, run: Loop) -> None:
-        """Check that the split will be evaluated."""
+        """Check that the split will be evaluated, and that a figure that the evaluator declares has a direction."""
         evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
         if self.split not in evaluated:
             raise UsageError(
                 f"early-stopping watches '{self.monitor}', but the run does not evaluate '{self.split}' while it trains"
                 f"\n  evaluated: {', '.join(evaluated) or 'nothing'}"
-                f"\n  add the split to --eval-splits, or set --hook.early-stopping.monitor"
+                f"\n  add the split to --eval-splits, or set {_OPTION}"
             )
+        if self._monitor.name in getattr(run.evaluator, "figures", ()):
+            self._larger_is_better()
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Compare the figure with the best one so far."""
         if split != self.split or _is_over(run):
             return
-        value = self._value(metrics)
+        figures = {f"{split}/{name}": value for name, value in metrics.items()}
+        value = self._monitor.value(figures, "early-stopping", _OPTION)
         if self._improves(value):
             self.best, self.num_waited = value, 0
             return
@@ -79,32 +89,17 @@ class EarlyStopping(Hook):
         """Put back what `state_dict` gave."""
         self.best, self.num_waited = state["best"], state["num_waited"]
 
-    def _value(self, metrics: Mapping[str, Any]) -> float:
-        if self.figure not in metrics:
-            known = [f"{self.split}/{name}" for name in metrics]
-            raise UsageError(unknown("figure", self.monitor, known, "set --hook.early-stopping.monitor to one of them"))
-        value = metrics[self.figure]
-        if not isinstance(value, (int, float)):
-            raise UsageError(f"early-stopping: '{self.monitor}' is not one number but {type(value).__name__}")
-        return float(value)
-
     def _improves(self, value: float) -> bool:
-        if math.isnan(value):
+        larger = self._larger_is_better()
+        if not math.isfinite(value):
             return False
         if self.best is None:
             return True
-        gain = value - self.best if self._larger_is_better() else self.best - value
+        gain = value - self.best if larger else self.best - value
         return gain > 0 and gain >= self.min_delta
 
     def _larger_is_better(self) -> bool:
-        if self.mode != "auto":
-            return self.mode == "max"
-        if self.figure not in self.directions and self.figure != "loss":
-            raise UsageError(
-                f"early-stopping: whether '{self.monitor}' should become small or large is not known"
-                "\n  say it with --hook.early-stopping.mode min or max"
-            )
-        return self.directions.get(self.figure, False)
+        return self._monitor.direction(_OPTION, "early-stopping", mode=True)
 
     def _reason(self, value: float) -> str:
         best = "a finite value" if self.best is None else f"{self.best:.6g}"

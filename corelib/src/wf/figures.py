@@ -1,0 +1,117 @@
+"""The names of figures: ``SPLIT/NAME``, as ``validation/loss`` and ``test/torchmetrics/MulticlassAccuracy``.
+
+A name may have slashes, dashes and dots, so it is taken apart here and nowhere else. What a metric gives by name has
+its key behind a dash: ``validation/spread-low``. Where a figure decides something, its direction may stand behind it:
+``validation/spread-low:min``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from wf.errors import UsageError, unknown
+
+LOSS = "loss"
+"""The figure that every evaluator gives."""
+
+_DIRECTIONS = {"min": False, "max": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor:
+    """A figure that decides something."""
+
+    figure: str
+    """The figure, as ``validation/accuracy``."""
+    larger_is_better: bool | None
+    """Its direction; None where nobody says it."""
+    known: tuple[str, ...] = ()
+    """The figures, without the split, of which it is known."""
+
+    @classmethod
+    def read(cls, text: str, directions: Mapping[str, bool] | None = None) -> Monitor:
+        """A monitor as the user writes it.
+
+        Args:
+            text: ``SPLIT/NAME``, ``SPLIT/NAME:min`` or ``SPLIT/NAME:max``.
+            directions: The directions that are known, by name without the split; the user's own goes before them.
+        """
+        figure, _, said = text.rpartition(":")
+        if said in _DIRECTIONS:
+            return cls(figure=figure, larger_is_better=_DIRECTIONS[said])
+        known = {LOSS: False, **(directions or {})}
+        return cls(figure=text, larger_is_better=known.get(divided(text)[1]), known=tuple(sorted(known)))
+
+    @property
+    def split(self) -> str:
+        """The split that is evaluated."""
+        return divided(self.figure)[0]
+
+    @property
+    def name(self) -> str:
+        """The figure without its split."""
+        return divided(self.figure)[1]
+
+    def direction(self, option: str, owner: str = "", *, mode: bool = False) -> bool:
+        """Whether a larger figure is better.
+
+        Args:
+            option: What the user sets to say it, as ``--monitor``.
+            owner: Who wants to know.
+            mode: An option `mode` says it as well.
+
+        Raises:
+            UsageError: Where nobody says it.
+        """
+        if self.larger_is_better is not None:
+            return self.larger_is_better
+        raise UsageError(
+            f"{f'{owner}: ' if owner else ''}it is not known whether a larger '{self.figure}' is better\n"
+            f"  say it behind the figure: {option} {self.figure}:max or {self.figure}:min"
+            f"{'; or with mode min or max' if mode else ''}\n  known: {', '.join(self.known)}"
+        )
+
+    def value(self, metrics: Mapping[str, Any], owner: str, option: str) -> float:
+        """The figure among those of an evaluation, as ``{"validation/accuracy": 0.9}``.
+
+        Args:
+            metrics: The figures.
+            owner: Who wants it.
+            option: What the user sets to have another one.
+
+        Raises:
+            UsageError: When it is not there, or not one number.
+        """
+        if self.figure not in metrics:
+            raise UsageError(unknown("figure", self.figure, metrics, f"set {option} to one of them"))
+        value = metrics[self.figure]
+        if value is None:  # as JSON holds a number that is not finite
+            return math.nan
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"{owner}: '{self.figure}' is not one number but {type(value).__name__}")
+        return float(value)
+
+
+def divided(figure: str) -> tuple[str, str]:
+    """A figure's split and its name."""
+    split, _, name = figure.partition("/")
+    return split, name
+
+
+def metric_of(name: str, metrics: Iterable[str]) -> str | None:
+    """The metric that a figure without its split is of: the longest name that it is, or that stands before a dash."""
+    return max((one for one in metrics if name == one or name.startswith(f"{one}-")), key=len, default=None)
+
+
+def best(values: Mapping[Any, Any], *, larger_is_better: bool) -> list[Any]:
+    """The keys of values that are finite numbers, the best first and of equal ones the earlier first."""
+    numbers = {key: value for key, value in values.items() if is_number(value)}
+    return sorted(numbers, key=lambda key: -numbers[key] if larger_is_better else numbers[key])
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a figure is one finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
