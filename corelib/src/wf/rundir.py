@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ MAX_MANIFEST = 1 << 26
 """The bytes of a manifest that is read."""
 MAX_DEPTH = 3
 """How many folders deep runs are looked for: a comparison's run is two below it."""
+POSITION = ("event", "split", "epoch", "step")
+"""What a record says beside figures."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
 """What may be in a run directory before its manifest; without the lock it may be the user's own."""
 
@@ -176,6 +178,8 @@ class Recorder(Hook):
         save_failed: Told ``(run, error)`` of a record that could not be written; True when the run is to go on, and the
             record to be written with the next one. A checkpoint has all records that led to it, or is not made.
     """
+
+    told_last = True
 
     def __init__(
         self, directory: Path | None, save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False
@@ -454,18 +458,19 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
     if not file.exists():
         return
     try:
-        lines = files.read(file).split(b"\n")
+        with BufferedReader(FileIO(file, "r", opener=files.open_plain)) as stream:
+            for number, line in enumerate(stream, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    record = manifests.parse(line)
+                except ValueError:
+                    return
+                if wrong := manifests.wrong_in_record(record):
+                    raise DataError(f"{file} is damaged, line {number}: {wrong}")
+                yield record
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, 1):
-        try:
-            record = manifests.parse(line) if line else {}
-        except ValueError:
-            return
-        if wrong := manifests.wrong_in_record(record):
-            raise DataError(f"{file} is damaged, line {number}: {wrong}")
-        if line:
-            yield record
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:

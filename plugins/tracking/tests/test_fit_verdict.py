@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wf import Epochs, Loop
+from wf.rundir import Recorder
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import Splits
 from wf.runtime.links import Outputs
@@ -192,7 +193,7 @@ def test_a_loss_that_is_no_mean_is_not_compared(loss: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "metrics", "words"),
     [
-        (CLASSES, {"train/loss": 0.1, "test/loss": 0.2}, "it takes accuracy of train"),
+        (CLASSES, {"test/loss": 0.2}, "it takes accuracy of train"),
         (CLASSES, {"test/accuracy": 0.9}, "it takes accuracy of train"),
         (CLASSES, {"train/accuracy": 0.9}, "overfitting would not show"),
         (CLASSES, {"train/accuracy": math.nan, "test/accuracy": 0.5}, "finite"),
@@ -247,3 +248,100 @@ def test_it_judges_at_the_end_of_a_run() -> None:
     assert hook.verdict.verdict == "overfitting"
     assert loop.notes["fit"] == str(hook.verdict)
     assert loop.notes["fit"].startswith("overfitting: train accuracy 1, test accuracy 0.5 (error 0.00 and 0.56 times")
+
+
+GUESSING = math.log(10)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "verdict"),
+    [(0.1, 0.2, "neither"), (0.1, 1.0, "overfitting"), (0.7 * GUESSING, 0.7 * GUESSING, "underfitting")],
+)
+def test_without_an_accuracy_the_loss_is_judged_and_that_is_said(train: float, test: float, verdict: str) -> None:
+    found = judge(CLASSES, {"train/loss": train, "test/loss": test, "train/confusion-matrix": [[1]]})
+    assert found.verdict == verdict
+    assert f"train loss {train:.4g}" in str(found)
+    assert "no accuracy was measured" in str(found)
+    assert "--metric +accuracy" in str(found)
+
+
+@pytest.mark.parametrize("share", [0.86, 0.95, 0.999])
+def test_a_loss_near_that_of_guessing_is_not_fine(share: float) -> None:
+    for data in (
+        CLASSES,
+        run_data("class_index", *"0123456789", train=ten_classes(), test=ten_classes(), on_disk=True),
+    ):
+        figures = {"train/accuracy": 0.95, "test/accuracy": 0.95, "train/loss": share * GUESSING}
+        found = judge(data, figures)
+        assert found.verdict == "next to nothing learned yet"
+        assert f"{share:.2f} times that of a constant prediction" in str(found)
+        assert judge(data, {**figures, "train/loss": 0.5 * GUESSING}).verdict == "neither"
+
+
+def judge_curve(losses: list[float], metrics: dict[str, Any], data: RunData = CLASSES) -> Any:
+    outputs = Outputs(data.targets, "raw", single_logit=False)
+    return FitVerdict(data, LOSSES[data.targets], outputs).judge(metrics, losses)
+
+
+GOOD = {"train/accuracy": 0.95, "test/accuracy": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict"),
+    [
+        ([2.0, 1.6, 1.3, 1.1], "still improving"),
+        ([1.0, 0.5, 0.3, 0.29], "neither"),  # settled
+        ([2.0, 1.0, 0.5], "neither"),  # too few
+        ([0.4 + 0.9**number for number in range(12)], "still improving"),
+        ([0.4 + 0.5**number for number in range(40)], "neither"),
+        ([0.3, 0.2, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "neither"),  # rising
+        ([1.0, 0.3, 0.9, 0.3, 0.8, 0.29, 0.9, 0.28], "neither"),  # scattering
+    ],
+)
+def test_a_loss_that_still_falls_is_said(losses: list[float], verdict: str) -> None:
+    found = judge_curve(losses, GOOD)
+    assert found.verdict == verdict
+    assert ("still falling" in str(found)) == (verdict != "neither")
+
+
+def test_what_is_poor_or_overfits_stays_so_while_the_loss_falls() -> None:
+    falling = [2.3, 2.0, 1.7, 1.4]
+    poor = judge_curve(falling, {"train/accuracy": 0.3, "test/accuracy": 0.3})
+    assert (poor.verdict, "still falling, from 1.7 to 1.4" in str(poor)) == ("underfitting", True)
+    assert judge_curve(falling, {"train/accuracy": 1.0, "test/accuracy": 0.7}).verdict == "overfitting"
+    near = judge_curve(falling, {**GOOD, "train/loss": 2.2})
+    assert (near.verdict, "still falling" in str(near)) == ("next to nothing learned yet", True)
+
+
+def test_a_regression_that_still_improves() -> None:
+    figures = {"train/r2": 0.7, "test/r2": 0.7}
+    assert judge_curve([0.08, 0.06, 0.04, 0.03], figures, LINE).verdict == "still improving"
+    assert judge_curve([0.08, 0.02, 0.019, 0.0189], figures, LINE).verdict == "neither"
+
+
+def test_a_model_wider_than_the_targets_is_judged_without_a_constant() -> None:
+    def of_two(predictions: Tensor, targets: Tensor) -> Tensor:
+        return (predictions[:, 0] - targets[:, 0]).square().mean() + predictions[:, 1].square().mean()
+
+    hook = FitVerdict(LINE, of_two, Outputs("real", "raw", single_logit=False), 2)
+    assert hook.judge({"train/loss": 0.1, "test/loss": 0.1}).verdict == "unknown"
+    assert hook.judge({"train/r2": 0.9, "test/r2": 0.9, "train/loss": 0.1}, [1.0, 0.5, 0.2, 0.199]).verdict == "neither"
+
+
+def test_the_loss_over_a_run_is_that_of_its_evaluations() -> None:
+    class Trainer:
+        def train_step(self, batch: Any) -> float:
+            return 1.0
+
+    class Evaluator:
+        loss = 3.0
+
+        def evaluate(self, split: str) -> Mapping[str, Any]:
+            self.loss -= 0.25
+            return {"accuracy": 0.95, "loss": self.loss}
+
+    hook = FitVerdict(CLASSES, LOSSES["class_index"], Outputs("class_index", "raw", single_logit=False))
+    loop = Loop(Trainer(), Evaluator(), hooks=[hook, Recorder(None)], final_splits=["train", "validation", "test"])
+    loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(5))
+    assert "still improving" in loop.notes["fit"]
+    assert "from 2 to 1.75" in loop.notes["fit"]

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,7 @@ from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import Splits
 from wf.runtime.serving import RunData
 from wf_tracking.figures import plot_history, plot_metrics, plot_predictions
-from wf_tracking.history import curves
+from wf_tracking.history import MAX_POINTS, curves
 from wf_tracking.plots import Plots, plot_model, plot_run, predict_split
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -267,3 +267,26 @@ def test_the_example_of_the_readme() -> None:
     names: dict[str, Any] = {}
     exec(example, names)
     assert len(names["figure"].axes) == len(names["data"].axes) == 1
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_peaks() -> None:
+    num, peak = 100_000, 70_001
+
+    def records() -> Iterator[dict[str, Any]]:
+        for step in range(1, num + 1):
+            value = None if step == 50_000 else 9.0 if step == peak else 1.0
+            yield {"event": "train", "split": "train", "epoch": 0, "step": step, "running_loss": value}
+
+    curve = curves(records()).running_loss
+    assert len(curve.steps) == len(curve.values) < MAX_POINTS
+    assert curve.steps == sorted(set(curve.steps))
+    assert (curve.values[curve.steps.index(peak)], max(curve.steps)) == (9.0, num)
+    assert math.isnan(curve.values[curve.steps.index(50_000)])
+
+
+def test_a_curve_below_the_limit_is_whole() -> None:
+    records = [
+        {"event": "eval", "split": "test", "epoch": 0, "step": step, "loss": step % 7} for step in range(1, 5000)
+    ]
+    (curve,) = curves(records).evaluated["loss"]
+    assert curve.steps == list(range(1, 5000))

@@ -296,3 +296,31 @@ def test_rich_is_not_imported_where_there_is_no_terminal() -> None:
     assert result.returncode == 0, result.stderr
     assert "\x1b" not in result.stderr
     assert len(re.findall("^epoch", result.stderr, flags=re.MULTILINE)) == 3
+
+
+class Curve:
+    """A loss by its evaluation."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = iter(values)
+
+    def evaluate(self, split: str) -> Mapping[str, Any]:
+        return {"loss": next(self.values)}
+
+
+@pytest.mark.parametrize(
+    ("best", "last"), [(13, r"epoch 13/40  .*  best"), (40, r"epoch 40/40  .*  best"), (1, r"epoch 40/40  .*s")]
+)
+def test_the_best_epoch_is_shown_and_marked(capsys: pytest.CaptureFixture[str], best: int, last: str) -> None:
+    values = [1.0 + abs(epoch - best) for epoch in range(1, 41)]
+    lines = lines_of(capsys, Epochs(40), batches=1, evaluator=Curve(values), max_lines=4)
+    assert re.fullmatch(last, lines[-1])
+    marked = [line for line in lines if line.endswith("  best")]
+    assert marked[-1].startswith(f"epoch {best:2d}/40")
+
+
+def test_a_stopped_run_marks_its_best_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"batches": 1, "evaluator": Curve([3.0, 2.0, 1.0, 2.0]), "max_lines": 1}
+    lines = lines_of(capsys, Epochs(9), hooks=[StopAt(3)], **options)
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/9", "epoch 4/9", "epoch 3/9"]
+    assert lines[-1].endswith("  best")

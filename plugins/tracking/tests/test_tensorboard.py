@@ -86,3 +86,21 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match="pip install tensorboard"):
         start(tmp_path).run(DATA, Epochs(1))
+
+
+class Adds:
+    """Adds figures of its own."""
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        record["mine"] = 7.0
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: dict[str, Any]) -> None:
+        metrics["mine"] = 8.0
+
+
+def test_it_writes_what_a_later_hook_adds(tmp_path: Path) -> None:
+    loop = Loop(Trainer(), Evaluator(), hooks=[TensorBoard(tmp_path, FIRST), Adds()], log_every=2)
+    loop.run(DATA, Epochs(1))
+    found = scalars(tmp_path / "tensorboard")
+    assert (found["train/mine"][0], found["validation/mine"]) == ((1, 7.0), [(4, 8.0)])
+    assert loop.metrics["validation/mine"] == 8.0

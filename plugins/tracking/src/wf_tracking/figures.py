@@ -58,14 +58,14 @@ def _styled(draw: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 
 
 @_styled
-def plot_history(records: Iterable[dict[str, Any]], title: str = "Loss") -> Figure:
+def plot_history(records: History | Iterable[dict[str, Any]], title: str = "Loss") -> Figure:
     """The loss of every split over the run's epochs, on a logarithmic axis when it spans more than two decades.
 
     Args:
-        records: As in ``metrics.jsonl``.
+        records: As in ``metrics.jsonl``, or their curves.
         title: The title.
     """
-    history = curves(records)
+    history = records if isinstance(records, History) else curves(records)
     figure = _figure(1, 1)
     axes = figure.subplots()
     drawn = _draw_train_loss(axes, history)
@@ -77,9 +77,9 @@ def plot_history(records: Iterable[dict[str, Any]], title: str = "Loss") -> Figu
 
 
 @_styled
-def plot_metrics(records: Iterable[dict[str, Any]]) -> Figure | None:
+def plot_metrics(records: History | Iterable[dict[str, Any]]) -> Figure | None:
     """A panel for each metric, and for the learning rate where it changes; None when there is nothing to show."""
-    history = curves(records)
+    history = records if isinstance(records, History) else curves(records)
     panels = {name: found for name, found in history.evaluated.items() if name != "loss"}
     panels |= {name: [curve] for name, curve in history.logged.items() if len(set(curve.values)) > 1}
     if not panels:

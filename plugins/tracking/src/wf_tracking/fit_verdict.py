@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from wf import Hook, Loop
+from wf import FromRun, Hook, Loop
+from wf.figures import is_number
 from wf.runtime import TensorSamples
 from wf.runtime.links import Outputs
 from wf.runtime.serving import RunData
+from wf_tracking.history import records_of
 
 POOR = 0.5
 """Relative error on train above which a fit is poor: it removes less than half of what knowing nothing leaves."""
@@ -25,8 +27,18 @@ RATIO = 1.5
 NUM_STANDARD_ERRORS = 2.0
 """A difference within this many standard errors may be chance: about 95 % of chance differences are smaller."""
 
-_FIGURES = {"labels": ("accuracy",), "real": ("r2", "mse", "mae", "loss")}
+NEAR = 0.85
+"""The train loss is near that of guessing from this share of it on, however many answers are right."""
+IMPROVING = 0.05
+"""A loss that fell over the last quarter of the run by more than this share of that of guessing is still falling."""
+
+_FEWEST = 4
+_WANTED = "r2 or mse or mae or loss of train and of test or validation, finite"
+_NO_ACCURACY = "; no accuracy was measured, which says more than the loss (--metric +accuracy)"
+_FIGURES = {"labels": ("accuracy", "loss"), "real": ("r2", "mse", "mae", "loss")}
 _ADVICE = {
+    "still improving": "more epochs may help",
+    "next to nothing learned yet": "more epochs or a larger learning rate may help",
     "underfitting": "a larger model, more epochs or another learning rate may help, if the inputs say enough",
     "overfitting": "more data, augmentation, weight decay, dropout, a smaller model or early stopping may help",
 }
@@ -36,7 +48,9 @@ _ADVICE = {
 class Verdict:
     """How well the model fits."""
 
-    verdict: Literal["underfitting", "overfitting", "neither", "unknown"]
+    verdict: Literal[
+        "underfitting", "overfitting", "neither", "unknown", "still improving", "next to nothing learned yet"
+    ]
     reason: str
     """The figures that it rests on, in words."""
     train: float | None = None
@@ -58,11 +72,16 @@ class FitVerdict(Hook):
     ``error / trivial error``, 1 is no better than that predictor and 0 is perfect. For classes the error is
     1 - accuracy and the trivial predictor always says train's most frequent class; for numbers the error is 1 - R2,
     else mse or mae, else the loss, and the trivial predictor always says train's mean (mae: median; loss: the better
-    of the two). Each label of multilabel is a class of its own, and so is each pixel of masks.
+    of the two). Each label of multilabel is a class of its own, and so is each pixel of masks. Where no accuracy is
+    measured the loss is compared, with that of always giving the shares of train's classes.
 
     - underfitting: train's relative error is above 0.5, whatever the other split says.
     - overfitting: otherwise, and the held-out relative error is larger than train's by more than 0.1, is more than
       1.5 times train's, and the difference is beyond two standard errors for splits of that size.
+    - next to nothing learned yet: otherwise, and train's loss is at least 0.85 times that of always giving the shares
+      of the classes: answers may be right, and the model is hardly surer of them than one that guesses.
+    - still improving: otherwise, and the loss was still falling: over the last quarter of at least four evaluations
+      (of validation, else of train's epochs) it fell by more than 0.05 times that of guessing.
     - neither: otherwise. Unknown: figures are missing, and what there is does not decide; the reason says why.
 
     The rule cannot tell a model that is too weak from inputs that say little about the targets. Accuracy does not show
@@ -73,29 +92,57 @@ class FitVerdict(Hook):
         data: The run's data: its targets, for the trivial predictor, and the sizes of the splits.
         loss: The loss, for what a constant prediction gets.
         outputs: How the model's predictions are read.
+        num_outputs: The numbers that it gives for a sample; where these are not one a target, no constant stands for
+            them.
     """
 
-    def __init__(self, data: RunData, loss: Callable[[Tensor, Tensor], Tensor], outputs: Outputs) -> None:
-        self.data, self.loss, self.outputs = data, loss, outputs
+    def __init__(
+        self,
+        data: RunData,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        outputs: Outputs,
+        num_outputs: Annotated[int | None, FromRun("num_outputs")] = None,
+    ) -> None:
+        self.data, self.loss, self.outputs, self.num_outputs = data, loss, outputs, num_outputs
         self.verdict: Verdict | None = None
 
     def on_run_end(self, run: Loop) -> None:
         """Judge, and note it: the command line prints notes at the end."""
-        self.verdict = self.judge(run.metrics)
+        self.verdict = self.judge(run.metrics, _losses(run))
         run.notes["fit"] = str(self.verdict)
 
-    def judge(self, metrics: dict[str, Any]) -> Verdict:
-        """The verdict on the figures of the splits, as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``."""
+    def judge(self, metrics: dict[str, Any], losses: Sequence[float] = ()) -> Verdict:
+        """The verdict on the figures of the splits, as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``.
+
+        Args:
+            metrics: The figures.
+            losses: The loss over the run.
+        """
+        found = self._by_figures(metrics)
+        if found.verdict not in ("underfitting", "neither"):
+            return found
+        guessing = self._guessing_loss()
+        fell = _fell(losses, guessing)
+        told = replace(found, reason=found.reason + fell)
+        if found.verdict == "neither" and (near := self._nearness(metrics, guessing)):
+            return replace(told, verdict="next to nothing learned yet", reason=told.reason + near)
+        return replace(told, verdict="still improving") if fell and found.verdict == "neither" else told
+
+    def _by_figures(self, metrics: dict[str, Any]) -> Verdict:
+        """The verdict on the figures at the end alone."""
         kind = "real" if self.data.targets == "real" else "labels"
         held_out = "test" if any(name.startswith("test/") for name in metrics) else "validation"
         for splits in (("train", held_out), ("train",)):
             for name in _FIGURES[kind]:
                 values = {split: metrics.get(f"{split}/{name}") for split in splits}
-                if all(_is_number(value) for value in values.values()):
+                if all(is_number(value) for value in values.values()):
                     found = self._compare(name, values)
+                    if kind == "labels" and name == "loss":
+                        return _with(found, _NO_ACCURACY)
                     worried = kind == "labels" and found.verdict != "underfitting"
-                    return replace(found, reason=found.reason + self._worry(metrics)) if worried else found
-        return _unknown(f"it takes {' or '.join(_FIGURES[kind])} of train and of test or validation, finite")
+                    return _with(found, self._worry(metrics)) if worried else found
+        wanted = "accuracy of train and of test or validation, finite, or the loss"
+        return _unknown(f"it takes {wanted if kind == 'labels' else _WANTED}")
 
     def _compare(self, name: str, values: dict[str, Any]) -> Verdict:
         """The rule, on one figure of train and, where there is one, of a held-out split."""
@@ -127,6 +174,8 @@ class FitVerdict(Hook):
         """The error of the best constant prediction on `split`, None when it cannot be known."""
         if name == "r2":
             return 1.0
+        if name == "loss" and self.data.targets != "real":
+            return self._trivial_loss(split)
         train, targets = _targets(self.data, "train"), _targets(self.data, split)
         if train is None or targets is None:
             return self._trivial_class_error() if name == "accuracy" else None
@@ -138,7 +187,7 @@ class FitVerdict(Hook):
             return float((targets - mean).square().mean())
         if name == "mae":
             return float((targets - median).abs().mean())
-        losses = [_mean_loss(self.loss, constant, targets, self.data.batch_size) for constant in (mean, median)]
+        losses = [self._mean_loss(constant, targets) for constant in (mean, median)]
         return min((value for value in losses if value is not None), default=None)
 
     def _trivial_class_error(self) -> float | None:
@@ -156,17 +205,36 @@ class FitVerdict(Hook):
             return targets.to(torch.int64)
         return targets[targets >= 0].to(torch.int64).reshape(-1, 1)
 
+    def _mean_loss(self, constant: Tensor, targets: Tensor) -> float | None:
+        """The loss of a constant prediction ``[K]``, None where the model gives something else than K numbers."""
+        if self.num_outputs not in (None, len(constant)):
+            return None
+        return _mean_loss(self.loss, constant, targets, self.data.batch_size)
+
+    def _guessing_loss(self) -> float | None:
+        """The train loss of the best constant prediction, None when it cannot be known."""
+        return self._trivial_error("loss", "train")
+
+    def _nearness(self, metrics: dict[str, Any], guessing: float | None) -> str:
+        """That train's loss is near that of guessing; empty where it is not, or not known."""
+        found = metrics.get("train/loss", math.nan)
+        if self.data.targets == "real" or not is_number(found) or not guessing or guessing <= 0:
+            return ""
+        if not NEAR * guessing <= found <= guessing:
+            return ""
+        return f"; the train loss, {found:.4g}, is {found / guessing:.2f} times that of a constant prediction"
+
     def _worry(self, metrics: dict[str, Any]) -> str:
         """That train's loss is worse than that of a constant prediction; empty where it is not, or not known."""
-        found, constant = metrics.get("train/loss", math.nan), self._trivial_loss()
-        if not _is_number(found) or constant is None or found <= constant:
+        found, constant = metrics.get("train/loss", math.nan), self._guessing_loss()
+        if not is_number(found) or constant is None or found <= constant:
             return ""
         return f"; but the train loss, {found:.4g}, is above that of a constant prediction, {constant:.4g}"
 
-    def _trivial_loss(self) -> float | None:
+    def _trivial_loss(self, split: str) -> float | None:
         """The loss of giving train's shares of the classes always, None when it cannot be known."""
-        train = _targets(self.data, "train")
-        if train is None or self.data.targets == "mask":
+        train, targets = self._class_targets("train"), self._class_targets(split)
+        if train is None or targets is None or self.outputs.predictions == "embeddings":
             return None
         classes = self._classes(train)
         if yes_no := self.outputs.single_logit or self.data.targets == "multilabel":
@@ -176,7 +244,17 @@ class FitVerdict(Hook):
         if self.outputs.predictions not in ("probs", "real"):
             shares = shares.clamp(1e-6, 1 - 1e-6)
             shares = shares.logit() if yes_no else shares.log()
-        return _mean_loss(self.loss, shares, train, self.data.batch_size)
+        return self._mean_loss(shares, targets)
+
+    def _class_targets(self, split: str) -> Tensor | None:
+        """The targets of a split; of samples on disk as their counts are, or even. None for masks."""
+        if self.data.targets == "mask":
+            return None
+        targets = _targets(self.data, split)
+        if targets is None and self.data.targets == "class_index" and self.data.class_names:
+            counts = self.data.spec.class_counts or (1,) * len(self.data.class_names)
+            return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        return targets
 
     def _standard_error(self, name: str, split: str, error: float) -> float:
         """Of a relative error, from the number of samples: binomial for accuracy, else that of a mean square."""
@@ -188,8 +266,35 @@ class FitVerdict(Hook):
         return math.sqrt(share * (1 - share) / num_samples) / trivial
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _with(found: Verdict, more: str) -> Verdict:
+    return replace(found, reason=found.reason + more)
+
+
+def _losses(run: Loop) -> list[float]:
+    """The loss over the run: of validation where it was evaluated, else that of the train epochs.
+
+    Of several evaluations at one step the first counts; the last may be of the best weights.
+    """
+    held_out: dict[int, Any] = {}
+    epochs: list[Any] = []
+    for record in records_of(run):
+        if record["event"] == "eval" and record["split"] == "validation":
+            held_out.setdefault(record["step"], record.get("loss"))
+        elif "epoch_loss" in record:
+            epochs.append(record["epoch_loss"])
+    return [float(value) for value in list(held_out.values()) or epochs if is_number(value)]
+
+
+def _fell(losses: Sequence[float], guessing: float | None) -> str:
+    """That the loss still fell at the end of the run; empty where it did not, or where there are too few."""
+    if len(losses) < _FEWEST:
+        return ""
+    quarter = max(1, len(losses) // 4)
+    before, after = min(losses[:-quarter]), min(losses[-quarter:])
+    scale = abs(guessing or losses[0])
+    if before - after <= IMPROVING * scale:
+        return ""
+    return f"; the loss was still falling, from {before:.4g} to {after:.4g} over the last quarter of the run"
 
 
 def _unknown(reason: str) -> Verdict:

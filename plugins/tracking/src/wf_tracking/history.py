@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf import rundir
+from wf import Loop, rundir
 from wf.errors import DataError
 
-_POSITION = {"event", "split", "epoch", "step"}
+MAX_POINTS = 8192
+"""A curve has fewer points than that: more than a plot has dots to show."""
 _TRAIN_LOSSES = ("loss", "running_loss", "epoch_loss")
 
 
 @dataclass(kw_only=True)
 class Curve:
-    """One figure of one split over the run."""
+    """One figure of one split over the run.
+
+    A long one is thinned while it grows: of four neighbours the lowest and the highest stay, so that what a plot can
+    show stays, a single peak included.
+    """
 
     split: str
     steps: list[int] = field(default_factory=list)
     """Completed updates."""
     values: list[float] = field(default_factory=list)
     """nan where the figure was not finite."""
+    last: int = -1
+    """The last step that was added."""
 
     def add(self, step: int, value: float | None) -> None:
         """Add a point; of several at one step the first counts (the last may be of the best weights)."""
-        if not self.steps or step > self.steps[-1]:
-            self.steps.append(step)
-            self.values.append(math.nan if value is None else float(value))
+        if step <= self.last:
+            return
+        self.last = step
+        self.steps.append(step)
+        self.values.append(math.nan if value is None else float(value))
+        if len(self.steps) >= MAX_POINTS:
+            kept = [index for start in range(0, len(self.steps), 4) for index in self._ends(range(start, start + 4))]
+            self.steps, self.values = [self.steps[index] for index in kept], [self.values[index] for index in kept]
+
+    def _ends(self, indices: range) -> list[int]:
+        """The lowest and the highest of some points, in their order; one that is not finite counts as the highest."""
+        ordered = sorted(indices, key=lambda index: (math.isnan(self.values[index]), self.values[index]))
+        return sorted({ordered[0], ordered[-1]})
 
 
 @dataclass(kw_only=True)
@@ -50,8 +67,8 @@ class History:
     """Updates in all."""
 
 
-def read_records(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of a run directory.
+def read_records(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """The records of a run directory, one at a time.
 
     Raises:
         DataError: When there are none.
@@ -59,50 +76,57 @@ def read_records(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
     if not path.is_file():
         raise DataError(f"there is no {path}, which a run writes its figures to; is '{run_dir}' a run directory?")
-    return list(rundir.read_records(path))
+    return rundir.read_records(path)
+
+
+def records_of(run: Loop) -> Sequence[dict[str, Any]]:
+    """The records of a run so far, those from before it was resumed included; empty where none are kept."""
+    kept = (hook.records for hook in run.hooks if isinstance(hook, rundir.Recorder))
+    return next(kept, [])
 
 
 def curves(records: Iterable[dict[str, Any]]) -> History:
-    """Sort records into curves; figures that are no single number are left out."""
-    records = list(records)
-    train = [record for record in records if record.get("event") == "train"]
-    history = History(
-        running_loss=_curve(train, "running_loss"),
-        epoch_loss=_curve(train, "epoch_loss"),
-        evaluated={},
-        logged={name: _curve(train, name) for name in _names(train) if name not in _TRAIN_LOSSES},
-        steps_per_epoch=_steps_per_epoch(train),
-        num_steps=max((record["step"] for record in records), default=0),
+    """Sort records into curves, in one pass; figures that are no single number are left out."""
+    train, evaluated = _Curves(), _Curves()
+    num_steps, steps_per_epoch = 0, None
+    for record in records:
+        num_steps = max(num_steps, record["step"])
+        if record.get("event") == "train":
+            train.add(record)
+            if "epoch_loss" in record:
+                steps_per_epoch = record["step"] / (record["epoch"] + 1)
+        elif record.get("event") == "eval":
+            evaluated.add(record)
+    logged = {name: splits[0] for name, splits in train.named().items()}
+    return History(
+        running_loss=logged.get("running_loss", Curve(split="train")),
+        epoch_loss=logged.get("epoch_loss", Curve(split="train")),
+        evaluated=evaluated.named(),
+        logged={name: curve for name, curve in logged.items() if name not in _TRAIN_LOSSES},
+        steps_per_epoch=steps_per_epoch,
+        num_steps=num_steps,
     )
-    evaluations = [record for record in records if record.get("event") == "eval"]
-    for name in _names(evaluations):
-        splits = dict.fromkeys(record["split"] for record in evaluations if _is_figure(record, name))
-        history.evaluated[name] = [
-            _curve([record for record in evaluations if record["split"] == split], name) for split in splits
-        ]
-    return history
 
 
-def _curve(records: Sequence[dict[str, Any]], name: str) -> Curve:
-    curve = Curve(split=records[0]["split"] if records else "train")
-    for record in records:
-        if _is_figure(record, name):
-            curve.add(record["step"], record[name])
-    return curve
+class _Curves:
+    """Curves by name and split."""
 
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, Curve]] = {}
+        self._numbers: dict[str, None] = {}
+        """The names that are a number somewhere, in the order in which they came."""
 
-def _is_figure(record: dict[str, Any], name: str) -> bool:
-    return name in record and (record[name] is None or isinstance(record[name], (int, float)))
+    def add(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if name in rundir.POSITION or not (value is None or isinstance(value, (int, float))):
+                continue
+            if value is not None:
+                self._numbers.setdefault(name)
+            split = record["split"]
+            splits = self._found.setdefault(name, {})
+            if split not in splits:
+                splits[split] = Curve(split=split)
+            splits[split].add(record["step"], value)
 
-
-def _names(records: Iterable[dict[str, Any]]) -> list[str]:
-    """The figures that are a number somewhere, in the order in which they came."""
-    found: dict[str, None] = {}
-    for record in records:
-        found |= {name: None for name, value in record.items() if isinstance(value, (int, float))}
-    return [name for name in found if name not in _POSITION]
-
-
-def _steps_per_epoch(train: Sequence[dict[str, Any]]) -> float | None:
-    ends = [record for record in train if "epoch_loss" in record]
-    return ends[-1]["step"] / (ends[-1]["epoch"] + 1) if ends else None
+    def named(self) -> dict[str, list[Curve]]:
+        return {name: list(self._found[name].values()) for name in self._numbers}

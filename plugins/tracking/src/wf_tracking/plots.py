@@ -15,7 +15,7 @@ from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf.runtime.serving import RunData
-from wf_tracking.history import read_records
+from wf_tracking.history import curves, read_records
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[str, ...] = ("svg", "png")
@@ -69,8 +69,8 @@ def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
     """
     from wf_tracking.figures import plot_history, plot_metrics, save
 
-    records = read_records(run_dir)
-    figures = {"loss": plot_history(records), "metrics": plot_metrics(records)}
+    history = curves(read_records(run_dir))
+    figures = {"loss": plot_history(history), "metrics": plot_metrics(history)}
     return [
         save(figure, run_dir / "plots" / f"{name}.{format}") for name, figure in figures.items() if figure is not None
     ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from wf import Catalogue, Component, hookimpl
+from wf.traits import HookTraits
+
+_WATCHES = HookTraits(watches=True)
 
 
 @hookimpl
@@ -14,6 +17,7 @@ def wf_components() -> list[Component | Catalogue]:
             "progress",
             "wf_tracking.progress:Progress",
             "shows on standard error how far the run is: a live line on a terminal, and a line for an epoch",
+            traits=_WATCHES,
         ),
         Component(
             "hook",
@@ -21,23 +25,27 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_tracking.learning_rate_log:LearningRateLog",
             "adds the learning rate to the records of the run",
             aliases=("lr-log",),
+            traits=_WATCHES,
         ),
         Component(
             "hook",
             "plots",
             "wf_tracking.plots:Plots",
             "draws the curves of loss and metrics, and the predictions of a one-dimensional regression",
+            traits=_WATCHES,
         ),
         Component(
             "hook",
             "fit-verdict",
             "wf_tracking.fit_verdict:FitVerdict",
             "says at the end whether the model underfits, overfits, or neither",
+            traits=_WATCHES,
         ),
         Component(
             "hook",
             "tensorboard",
             "wf_tracking.tensorboard:TensorBoard",
             "writes the run's figures as TensorBoard event files",
+            traits=_WATCHES,
         ),
     ]

@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from wf import Epochs, Hook, Loop
 from wf.errors import UsageError
+from wf.figures import divided, is_number
 from wf.protocols import Strategy
 from wf_tracking._text import duration, figure, fit, rate
+from wf_tracking.history import records_of
 
 if TYPE_CHECKING:
     from wf_tracking._live import Live
+
+
+_MARK = "  best"
+"""Behind the line of an epoch that is the best so far."""
 
 
 class Progress(Hook):
     """Shows on standard error how far the run is; standard output stays free for what was asked for.
 
     After an epoch and its evaluation comes a line such as ``epoch 3/10  loss 0.4123  validation loss 0.3980  1.2 s``.
-    A run of many epochs prints only some of them, evenly spaced, the first and the last included. On a terminal there
-    is a live line as well, drawn by a thread that reads the loop's counters; nothing is done per step.
+    A run of many epochs prints only some of them, evenly spaced, the first and the last included. The best one, by the
+    run's monitor, is the last one marked ``best``; where it was left out, its line comes at the end. On a terminal
+    there is a live line as well, drawn by a thread that reads the loop's counters; nothing is done per step.
 
     Args:
         strategy: Only the first process prints.
@@ -33,6 +40,8 @@ class Progress(Hook):
     Raises:
         UsageError: For a value that is not positive.
     """
+
+    told_last = True
 
     def __init__(self, strategy: Strategy, interval_sec: float = 30.0, max_lines: int = 20) -> None:
         for name, value in (("interval_sec", interval_sec), ("max_lines", max_lines)):
@@ -52,7 +61,14 @@ class Progress(Hook):
         self._loss: float | None = None
         self._figures: dict[str, Mapping[str, Any]] = {}
         self._held: str | None = None
+        self._best: float | None = None
+        self._best_line: str | None = None
+        """The line of the best epoch, where it is not printed."""
+        self._is_best = self._holds_best = False
         self._share = -1
+        for record in records_of(run):  # from before the run was resumed
+            if record["event"] == "eval":
+                self._look_at(run, record["split"], record)
         self._start = self._epoch_start = self._printed = time.monotonic()
         self._start_step = run.progress.step
         self._ended = threading.Event()
@@ -77,6 +93,8 @@ class Progress(Hook):
             return
         if split in run.eval_splits:
             self._figures.setdefault(split, metrics)  # the evaluation at the end comes later and has a table of its own
+        if not run.finished:
+            self._is_best = self._look_at(run, split, metrics) or self._is_best
         within = run.eval_every is not None and run.eval_every.unit == "steps"
         if within and split == run.eval_splits[-1] and not _is_over(run):
             self._offer(run, _position(run, within=True), _done(run))
@@ -97,8 +115,12 @@ class Progress(Hook):
         if not self._shown:
             return
         if run.progress.batch:  # the run ended within an epoch
-            self._held = self._line(run, _position(run, within=True))
+            self._held, self._holds_best = self._line(run, _position(run, within=True)), False
+        if self._held is not None and self._holds_best:
+            self._best_line = None
         self._close()
+        if self._best_line is not None:
+            self._print(self._best_line)
 
     def status(self, run: Loop) -> tuple[str, float | None, list[str]]:
         """Where the run is now: its position, the share of the epoch or run done, and loss, speed and time left."""
@@ -116,16 +138,30 @@ class Progress(Hook):
 
     def _offer(self, run: Loop, position: str, done: float) -> None:
         """Print a line when it is its turn: with every further 1/max_lines of the run, or when it is about time."""
-        line = self._line(run, position)
+        is_best, self._is_best = self._is_best, False
+        line = self._line(run, position, _MARK if is_best else "")
         self._figures = {}
         share = int(done * self.max_lines + 1e-9)
         if share > self._share or time.monotonic() - self._printed >= self.interval_sec:
             self._share = share
             self._print(line)
+            self._best_line = None if is_best else self._best_line
         else:
-            self._held = line
+            self._held, self._holds_best = line, is_best
+            self._best_line = line if is_best else self._best_line
 
-    def _line(self, run: Loop, position: str) -> str:
+    def _look_at(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> bool:
+        """Whether an evaluation is the best one so far, by the run's monitor."""
+        watched, name = divided(run.monitor)
+        value, larger = metrics.get(name), run.larger_is_better
+        if split != watched or not is_number(value) or larger is None:
+            return False
+        if self._best is not None and not (value > self._best if larger else value < self._best):
+            return False
+        self._best = value
+        return True
+
+    def _line(self, run: Loop, position: str, mark: str = "") -> str:
         parts = [position]
         if self._loss is not None:
             parts.append(f"loss {figure(self._loss)}")
@@ -133,7 +169,7 @@ class Progress(Hook):
             numbers = [f"{name} {figure(value)}" for name, value in figures.items() if isinstance(value, (int, float))]
             parts += [f"{split} {number}" if index == 0 else number for index, number in enumerate(numbers)]
         width = self._live.width if self._live is not None else None
-        return fit(parts, duration(time.monotonic() - self._epoch_start), width)
+        return fit(parts, f"{duration(time.monotonic() - self._epoch_start)}{mark}", width)
 
     def _print(self, line: str) -> None:
         with self._lock:

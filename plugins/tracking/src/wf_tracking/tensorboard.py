@@ -29,6 +29,8 @@ class TensorBoard(Hook):
         UsageError: When the package tensorboard is not installed.
     """
 
+    told_last = True
+
     def __init__(self, run_dir: Path | None, strategy: Strategy) -> None:
         self.folder = run_dir / "tensorboard" if run_dir is not None and strategy.rank == 0 else None
         self._writer: SummaryWriter | None = None
