@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "lr",
             "seed",
             "shuffle",
+            "drop_last",
             "split",
             "folds",
             "fold",
@@ -107,7 +108,11 @@ def kind_options(command: Any) -> Any:
 def general_options(command: Any) -> Any:
     """Add an option a general key of the run file: ``--batch-size``."""
     for name, param in reversed(GENERAL.items()):
-        if name in ("shuffle", "plugins"):
+        if name == "plugins":
+            continue
+        if param.type is bool:
+            flag = name.replace("_", "-")
+            command = click.option(f"--{flag}/--no-{flag}", name, default=None, help=param.help)(command)
             continue
         default = ",".join(param.default) if isinstance(param.default, list) else param.default
         command = click.option(
@@ -116,7 +121,7 @@ def general_options(command: Any) -> Any:
             metavar=METAVARS.get(name, "N"),
             help=_with_default(param.help, "" if default is None else str(default)),
         )(command)
-    return click.option("--shuffle/--no-shuffle", "shuffle", default=None, help=GENERAL["shuffle"].help)(command)
+    return command
 
 
 def _with_default(text: str, default: str) -> str:

@@ -46,6 +46,12 @@ GENERAL: dict[str, Param] = {
             help="Whether samples are drawn for the splits and served in a new order each epoch.",
         ),
         Param(
+            name="drop_last",
+            type=bool,
+            default=False,
+            help="Whether an epoch leaves out its last batch where that would be a smaller one.",
+        ),
+        Param(
             name="split",
             type=str,
             default="70/15/15",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wf import compatibility
 from wf.building import Builder, Built, name_of_live
@@ -40,6 +40,7 @@ from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.serving import RunData, as_dataset
+from wf.runtime.trial import check_smallest_batch
 from wf.traits import HookTraits, LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
 TARGET_STEPS, MAX_EPOCHS = 1000, 200
@@ -250,6 +251,7 @@ class Assembly:
             accumulate=plan["accumulate"],
             seed=plan["seed"],
             shuffle=plan["shuffle"],
+            drop_last=plan["drop_last"],
             device=self.strategy.device,
             workers=plan["workers"],
             serve_from=plan["serve_from"],
@@ -360,10 +362,48 @@ class Assembly:
         targets, shape = self.values["targets"], (self.values["num_outputs"], *self.data.spec.mask_shape)
         wanted = None if self.values["outputs"].predictions == "embeddings" else shape
         self.values["num_outputs"] = check_outputs(model, self.data.first("train"), targets, wanted, names)
+        self._check_resized(lambda inputs: check_outputs(model, inputs, targets, wanted, names))
         if initialize and self.plan["init_from"] is not None:
             self._initialize(model, self.plan["init_from"])
-        self._prepare_for_trainer(model)
+        self._not_trained = self._prepare_for_trainer(model)
+        if initialize:
+            self._check_smallest(model, self.data.num_kept)
         self.values["model"] = self.strategy.prepare(model)
+
+    def check_folds(self, num_folds: int) -> None:
+        """Refuse a cross-validation of which a later fold could not be trained, by the sizes of all of them."""
+        assert self._dataset is not None
+        plan = self.plan
+        for fold in range(num_folds):
+            splits = split_dataset(
+                self._dataset, plan["split"], plan["seed"], shuffle=plan["shuffle"], fold=(fold, num_folds)
+            )
+            num = self.data.num_kept_of(len(splits.samples["train"]))
+            self._check_smallest(self.strategy.bare(self.values["model"]), num, f" of fold {fold + 1}")
+
+    def _check_smallest(self, model: nn.Module, num: int, where: str = "") -> None:
+        """Refuse a last batch of one sample where it is reached and the model cannot be trained on it."""
+        size = self.data.batch_size
+        if (num % size or size) == 1 and self.values["total_steps"] >= self.data.num_batches:
+            inputs, _ = self.data.as_trained()
+            samples = f"{num:,} train samples{' of each process' if self.strategy.world_size > 1 else ''}{where}"
+            check_smallest_batch(model, self._not_trained, inputs, samples, size, self.name("model"))
+
+    def _check_resized(self, check: Callable[[Tensor], Any]) -> None:
+        """Refuse transforms that change the size in training alone where the model does not take both sizes."""
+        inputs, shapes = self.data.as_trained()
+        evaluated = list(self.data.spec.input_shape)
+        if list(inputs.shape[1:]) == evaluated:
+            return
+        try:
+            check(inputs)
+        except UsageError as error:
+            made = self.several("transform")
+            words = " and ".join(f"'{made[position].name}' (to {shape})" for position, shape in shapes.items())
+            raise UsageError(
+                f"transform {words} changes the shape of samples in training alone: evaluations have {evaluated}\n"
+                f"  {error}\n  let it keep the shape, or add one that all splits go through"
+            ) from error
 
     def _initialize(self, model: nn.Module, place: str) -> None:
         """Begin with the weights of a file or of another run."""
@@ -402,8 +442,12 @@ class Assembly:
         made: Checkpointer = builder.build("checkpointer", table).value
         return made
 
-    def _prepare_for_trainer(self, model: nn.Module) -> None:
-        """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`."""
+    def _prepare_for_trainer(self, model: nn.Module) -> list[nn.Module]:
+        """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`.
+
+        Returns:
+            The parts that stay in evaluation mode, where it gives them.
+        """
         table = self.plan["trainer"]
         entry = self.builder.entry("trainer", table["use"])
         prepare = getattr(entry.load(), "prepare_model", None) if entry else None
@@ -416,7 +460,8 @@ class Assembly:
                     f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its prepare_model takes\n"
                     "  add it to the parameters of __init__, or give it a default in prepare_model"
                 )
-            prepare(model, **options)
+            return [*(prepare(model, **options) or ())]
+        return []
 
     def _make_loss(self) -> None:
         loss = self.bare_loss = self._make("loss")

@@ -173,6 +173,10 @@ class Experiment:
         """The updates of the whole run."""
         return int(self._parts.values["total_steps"])
 
+    def check_folds(self, num_folds: int) -> None:
+        """Refuse a cross-validation of which a later fold could not be trained, before this one is."""
+        self._parts.check_folds(num_folds)
+
     def state_in(self, run_dir: Path) -> Mapping[str, Any]:
         """The newest state that another run of this run file saved in its directory."""
         return self._parts.keeper(self.plan["checkpointer"], {**self._parts.values, "run_dir": run_dir}).load("latest")

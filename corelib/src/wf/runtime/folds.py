@@ -137,6 +137,7 @@ def cross_validate(
             experiment = Experiment(fold, registry, run_dir=place, subfolder=name, folders=folders, quiet=quiet)
             assert experiment.run_dir is not None
             if parent is None:
+                experiment.check_folds(num_folds)
                 run_dir = experiment.run_dir.parent
                 parent = until_done.enter_context(RunDirectory.begin(run_dir))
                 parent.update_manifest(status="running", folds=num_folds)

@@ -5,6 +5,7 @@ A stream is read by the training process itself, in the order that it has. On ev
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from wf.errors import DataError, UsageError, unknown
 from wf.runtime.checks import Checks
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
 from wf.runtime.figures import lost_in_float32, scale_hint
-from wf.runtime.loading import Chunk, Loader
+from wf.runtime.loading import Chunk, Loader, generators_kept
 from wf.runtime.places import Place, choose_places, delivered, describe_places
 from wf.runtime.random import sample_seeds, sample_uniform, stream
 from wf.runtime.streams import Stream, first, regrouped, taken
@@ -69,6 +70,7 @@ class RunData:
         accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
+        drop_last: Whether an epoch leaves out its last batch where that has fewer samples than the others.
         device: Where batches are put.
         workers: Processes that load samples which are not in memory; as many again for evaluations.
         serve_from: ``auto``, ``memory``, ``device`` or ``loader``, see `wf.runtime.places.choose_places`.
@@ -88,6 +90,7 @@ class RunData:
         accumulate: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        drop_last: bool = False,
         device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
         workers: int = 0,
         serve_from: str = "auto",
@@ -111,10 +114,12 @@ class RunData:
         self.targets: str = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
         self._update_size = self.batch_size * accumulate
+        self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
         self._checks = Checks(dataset, name, ignore_index)
         self._check_workers()
         self._check_shares()
+        self._check_kept()
         self._fit_transforms()
         self._transform_ahead()
         self._narrow(dataset, name)
@@ -153,7 +158,17 @@ class RunData:
     @property
     def num_batches(self) -> int:
         """Batches of this process in an epoch, which are its updates."""
-        return -(-self._per_process() // self._update_size)
+        return -(-self.num_kept // self._update_size)
+
+    @property
+    def num_kept(self) -> int:
+        """The samples of this process in an epoch."""
+        return self.num_kept_of(self.num_samples("train"))
+
+    def num_kept_of(self, num_samples: int) -> int:
+        """As `num_kept`, for a train split of so many samples."""
+        num = -(-num_samples // self._world_size)
+        return num - num % self.batch_size if self._drop_last else num
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The train batches of one epoch from batch `start` on, for the loop."""
@@ -190,27 +205,51 @@ class RunData:
         """The first transformed inputs of a split."""
         return self._first(split, num).inputs[:num]
 
-    def _first(self, split: str, num: int) -> Batch:
-        """The first samples of a split, or a whole batch of them; no processes are started for it."""
-        if self.places[split] != "loader":
-            return next(iter(self.batches(split)))
-        order, loader = torch.arange(min(num, self.num_samples(split))), Loader(self._samples, 0, self._checks)
-        return next(self._finished(self._loaded(split, order, num, None, loader), split, None))
+    def as_trained(self, num: int = 2) -> tuple[Tensor, dict[int, list[int]]]:
+        """The first train inputs as they are trained on.
 
-    def _per_process(self) -> int:
-        return -(-self.num_samples("train") // self._world_size)
+        Returns:
+            They, and by its position the shape that each transform of training alone gives a sample which changes it.
+        """
+        if not any(step.train_only for step in self._transforms):
+            return self.first("train", num), {}
+        batch, shapes = next(self._delivered(self._first_read("train", num), "train")), {}
+        inputs, ids = batch.inputs[:num], batch.sample_ids
+        assert ids is not None
+        with generators_kept():
+            for position, transform, train_only, num_draws in self._transforms:
+                apply = copy.deepcopy(transform) if hasattr(transform, "state_dict") else transform  # it may change it
+                before, draws = inputs.shape[1:], sample_uniform(self._seed, 0, ids[:num], num_draws, position)
+                inputs = apply(inputs, draws.to(inputs.device)) if num_draws else apply(inputs)
+                if train_only and inputs.shape[1:] != before:
+                    shapes[position] = list(inputs.shape[1:])
+        return inputs, shapes
+
+    def _first(self, split: str, num: int) -> Batch:
+        """The first samples of a split, or a whole batch of them, transformed."""
+        return next(self._finished(self._first_read(split, num), split, None))
+
+    def _first_read(self, split: str, num: int) -> Iterator[Batch]:
+        """The same before they are on the device; no processes are started for it."""
+        samples, size = self._samples[split], max(num, self.batch_size)
+        if isinstance(samples, Stream):
+            return self._streamed(split, samples, samples.order(), 0, size)
+        if self.places[split] in _HELD:
+            return self._slices(split, None, 0, size)
+        order = torch.arange(min(num, len(samples)))
+        return self._loaded(split, order, num, None, Loader(self._samples, 0, self._checks))
 
     def _order(self, epoch: int) -> Tensor | None:
         """This process's samples in an epoch; None for all of them as they stand."""
         num_samples = self.num_samples("train")
-        if not self._shuffle and self._world_size == 1:
+        if not self._shuffle and self._world_size == 1 and not self._drop_last:
             return None
         order = torch.arange(num_samples)
         if self._shuffle:
             order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
         if self._world_size == 1:
-            return order
-        padded = torch.cat([order, order])[: self._per_process() * self._world_size]
+            return order[: self.num_kept]
+        padded = torch.cat([order, order])[: self.num_kept * self._world_size]
         return padded[self._rank :: self._world_size]
 
     def _stream_order(self, samples: Stream, epoch: int) -> Iterator[Tensor]:
@@ -219,7 +258,8 @@ class RunData:
         def order() -> Iterator[Tensor]:
             return samples.order(stream(self._seed, "order", epoch) if self._shuffle else None)
 
-        return itertools.chain(order(), first(order(), -len(samples) % self._world_size))
+        padded = itertools.chain(order(), first(order(), -len(samples) % self._world_size))
+        return first(padded, self.num_kept * self._world_size) if self._drop_last else padded
 
     def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], start: int, size: int) -> Iterator[Batch]:
         mine = taken(order, start * size, self._rank, self._world_size)
@@ -289,9 +329,11 @@ class RunData:
 
     def _finished(self, batches: Iterator[Batch], split: str, epoch: int | None) -> Iterator[Batch]:
         """The batches on the device, transformed."""
-        if self._comes_from_host(split):
-            batches = delivered(batches, self._device)
+        batches = self._delivered(batches, split)
         return self._transformed(batches, epoch) if self._transforms else batches
+
+    def _delivered(self, batches: Iterator[Batch], split: str) -> Iterator[Batch]:
+        return delivered(batches, self._device) if self._comes_from_host(split) else batches
 
     def _transformed(self, batches: Iterator[Batch], epoch: int | None) -> Iterator[Batch]:
         """Apply what was not applied ahead; `epoch` is None outside training."""
@@ -323,6 +365,13 @@ class RunData:
                     f"the {split} split has {self.num_samples(split)} samples for {self._world_size} processes\n"
                     "  start fewer processes, or change --split"
                 )
+
+    def _check_kept(self) -> None:
+        if not self.num_kept:
+            raise UsageError(
+                f"drop_last leaves nothing to train on: the train split has {self.num_samples('train')} samples, "
+                f"batches {self.batch_size * self._world_size}\n  leave --drop-last out, or make --batch-size smaller"
+            )
 
     def _fit_transforms(self) -> None:
         """Fit each transform on the train inputs as the ones before it leave them."""

@@ -185,9 +185,10 @@ def taken(order: Iterable[Tensor], start: int, rank: int = 0, world_size: int = 
 def first(order: Iterable[Tensor], num: int) -> Iterator[Tensor]:
     """The first `num` of an order."""
     for numbers in order:
-        if num:
-            yield numbers[:num]
-        num = max(0, num - len(numbers))
+        if num <= 0:
+            return
+        yield numbers[:num]
+        num -= len(numbers)
 
 
 def regrouped(chunks: Iterable[Chunk], size: int) -> Iterator[Chunk]:

@@ -1,0 +1,76 @@
+"""Trying the model before step 1 as it will be trained: on samples of training, and on the smallest batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from wf.errors import UsageError
+from wf.modules import describe
+from wf.runtime.random import TrainStream
+
+
+def check_smallest_batch(
+    model: nn.Module, stays: Iterable[nn.Module], inputs: Tensor, samples: str, size: int, name: str
+) -> None:
+    """Refuse a last batch of one sample where the model cannot be trained on one, as with batch norm.
+
+    Args:
+        model: The model itself, on its device; it and the random generators stay as they are.
+        stays: The parts that stay in evaluation mode.
+        inputs: Two samples as training has them.
+        samples: How many train samples there are, in words.
+        size: How many a batch has.
+        name: The model's.
+
+    Raises:
+        UsageError: With what can be done.
+    """
+    if len(inputs) < 2:
+        return
+    error = _error_of(model, stays, inputs[:1])
+    if error is None or _error_of(model, stays, inputs[:2]) is not None:  # the second fails in the first step, too
+        return
+    batches = f"{samples} in batches of {size} leave 1 for the last" if size > 1 else "batches have 1 sample"
+    advice = "leave it out: --drop-last, or choose another --batch-size" if size > 1 else "choose another --batch-size"
+    raise UsageError(
+        f"{batches}, and model '{name}' cannot be trained on one sample alone: it normalizes over the batch\n"
+        f"  {describe(error)}\n  {advice}"
+    ) from error
+
+
+def _error_of(model: nn.Module, stays: Iterable[nn.Module], inputs: Tensor) -> Exception | None:
+    """What the model raises in training mode."""
+    with _as_it_was(model), torch.no_grad():
+        model.train()
+        for module in stays:
+            module.eval()
+        try:
+            model(inputs.clone())
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            return error
+    return None
+
+
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Leave the modes and buffers of a model, and the generators, as they were."""
+    stream = TrainStream()
+    modes, random = {module: module.training for module in model.modules()}, stream.state_dict()
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        with torch.no_grad():
+            for module, name, buffer, before in buffers:
+                setattr(module, name, buffer.copy_(before))  # a module may have put another tensor in its place
+        stream.load_state_dict(random)
