@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wf import Catalogue, Component
 from wf.component import KINDS
 from wf.errors import UsageError
-from wf.fitting import check, fitting, mismatches, part_of, plural, related_kinds
+from wf.fitting import check, fitting, mismatches, pair_verdict, part_of, plural, related_kinds
 from wf.parameters import Param
 from wf.plugins import Plugin
 from wf.registry import Entry, Registry
@@ -326,3 +326,17 @@ def test_a_dataset_whose_data_decide() -> None:
 def test_a_component_that_says_nothing(kind: str, other: str) -> None:
     with pytest.raises(UsageError, match=r"says nothing about itself \(no traits\), so what fits it cannot be told"):
         said(kind, other)
+
+
+@pytest.mark.parametrize(("moves", "fits"), [(True, False), (False, True), (None, None)])
+def test_transforms_that_move_pixels_do_not_fit_masks(moves: bool | None, fits: bool | None) -> None:
+    flip, shapes, photos = (
+        Entry(component, PLUGIN)
+        for component in (
+            Component("transform", "flip", "m:A", traits=TransformTraits(inputs="image", gives="same", moves=moves)),
+            Component("dataset", "shapes", "m:A", traits=DatasetTraits(targets="mask", inputs="image")),
+            Component("dataset", "photos", "m:A", traits=DatasetTraits(targets="class_index", inputs="image")),
+        )
+    )
+    assert pair_verdict(flip, shapes).fits is fits
+    assert pair_verdict(flip, photos).fits is True

@@ -278,3 +278,15 @@ def test_samples_cannot_be_changed_through_a_batch(inference: bool) -> None:
     shuffled = serve(regression())
     for batch in shuffled.epoch(0):
         batch.inputs.sub_(1)  # a copy
+
+
+def test_transforms_keep_the_size_of_masks() -> None:
+    images, masks = torch.rand(6, 1, 4, 4), torch.zeros(6, 4, 4, dtype=torch.int64)
+    dataset = Dataset(train=TensorSamples(images, masks), targets="mask", class_names=("a", "b"))
+    splits = split_dataset(dataset, "100/0", 0, shuffle=False)
+    with pytest.raises(UsageError, match="masks keep theirs"):
+        RunData(dataset, splits, [(lambda inputs: inputs[..., 1:], False)])
+    data = RunData(dataset, splits, [(lambda inputs: inputs[..., 1:], True)])
+    with pytest.raises(UsageError, match=r"make images \[4, 3\] of \[4, 4\]"):
+        next(data.epoch(0))
+    RunData(dataset, splits, [(lambda inputs: 2 * inputs, False)])

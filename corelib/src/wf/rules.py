@@ -224,6 +224,26 @@ def _judge_samples(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"the {part.kind} takes {wanted} and would get {known.samples.words}",))
 
 
+def _judge_moves(part: Part, known: Known) -> Verdict:
+    """Of a transform: it gets the inputs alone, so that masks stay where they are."""
+    traits = part.traits
+    if known.targets != "mask":  # where they are not known: few datasets have masks
+        return FITS
+    if not isinstance(traits, TransformTraits):
+        return SILENT
+    if traits.moves is False:
+        return FITS
+    if traits.moves is None:
+        return Verdict(None, ("it does not say whether it moves pixels, which the masks would not follow",))
+    return Verdict(
+        False,
+        (
+            "it moves the pixels of images, and the masks of the dataset would stay where they are",
+            "leave it out, or move image and mask together in a dataset of your own",
+        ),
+    )
+
+
 def _samples_words(kind: str) -> str:
     if kind == "numbers":
         return "samples of numbers"
@@ -290,6 +310,7 @@ def listed(names: Iterable[str]) -> str:
 
 RULES = (
     Rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
+    Rule("transform", ("dataset",), _judge_moves, "targets", ("transform",)),
     Rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
     Rule("model", ("dataset",), _judge_per, "targets", ("model",)),
     Rule("loss", ("dataset", "model"), _judge_loss, "targets", ("loss",)),

@@ -93,6 +93,9 @@ class TransformTraits(_Declared):
     """The samples it takes, see `ModelTraits`."""
     gives: Literal["same", "any", "vector", "image", "sequence"] = "any"
     """The samples it gives: ``same`` as it takes; ``any`` when that is not known."""
+    moves: bool | None = None
+    """Whether it moves pixels or changes the size of images, which masks would not follow; None when that is not
+    known."""
 
 
 @dataclass(frozen=True, kw_only=True)

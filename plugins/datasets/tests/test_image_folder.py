@@ -1,14 +1,19 @@
+import json
 import logging
 import pickle
+import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from wf.errors import DataError, UsageError
-from wf.runtime.data import split_dataset
-from wf_datasets.image_folder import ImageFiles, image_folder, read_image
+from wf.runtime.data import as_float, split_dataset
+from wf_datasets.image_folder import ImageFiles, image_folder
+from wf_datasets.images import ImageReader, PixelReader, read_image
 
 
 def paint(file: Path, colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (12, 8)) -> Path:
@@ -193,3 +198,107 @@ def test_damaged_images(tmp_path: Path, suffix: str) -> None:
         file.write_bytes(content)
         with pytest.raises(DataError, match=rf"{name}{suffix}' cannot be read"):
             read_image(file, (8, 8), 3)
+
+
+def ramp(kind: type, top: float) -> np.ndarray[Any, np.dtype[Any]]:
+    return (np.linspace(0, top, 64).reshape(8, 8)).astype(kind)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_read_as_such(tmp_path: Path, name: str, channels: int) -> None:
+    Image.fromarray(ramp(np.uint16, 65535)).save(tmp_path / name)
+    image = read_image(tmp_path / name, (8, 8), channels)
+    assert image.shape == (channels, 8, 8)
+    assert torch.allclose(image[0].flatten(), torch.linspace(0, 1, 64), atol=2e-5)
+    assert torch.equal(image[0], image[-1])
+
+
+def test_big_endian_sixteen_bits(tmp_path: Path) -> None:
+    header = b"P5 8 8 65535\n"
+    (tmp_path / "a.pgm").write_bytes(header + ramp(np.uint16, 65535).astype(">u2").tobytes())
+    assert torch.allclose(read_image(tmp_path / "a.pgm", (8, 8), 1).flatten(), torch.linspace(0, 1, 64), atol=2e-5)
+
+
+def test_floats_from_0_to_1_or_refused(tmp_path: Path) -> None:
+    Image.fromarray(ramp(np.float32, 1)).save(tmp_path / "a.tif")
+    assert torch.allclose(read_image(tmp_path / "a.tif", (8, 8), 1).flatten(), torch.linspace(0, 1, 64))
+    for kind, top in ((np.float32, 255), (np.float32, np.nan), (np.int32, 255)):
+        Image.fromarray(ramp(kind, top) if top == top else np.full((8, 8), top, kind)).save(tmp_path / "b.tif")
+        with pytest.raises(DataError, match=r"which of them is white\?"):
+            read_image(tmp_path / "b.tif", (8, 8), 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_white_is_1_and_black_is_0_in_every_mode(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (8, 8), "white")
+    image.paste((0, 0, 0), (0, 0, 4, 8))
+    file = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.convert(mode).save(file, **({"transparency": b"\x00\xff"} if mode == "P" else {}))
+    for channels in (1, 3):
+        read = read_image(file, (8, 8), channels)
+        assert read[:, :, :4].max() < 0.01
+        assert read[:, :, 4:].min() > 0.99
+
+
+def test_damaged_and_huge_images_are_refused(tmp_path: Path) -> None:
+    good = paint(tmp_path / "good.png", size=(64, 64)).read_bytes()
+    Image.effect_noise((64, 64), 90).save(tmp_path / "good.jpg", exif=b"Exif\0\0broken")
+    jpeg = (tmp_path / "good.jpg").read_bytes()
+    size = (20_000).to_bytes(4, "big") * 2
+    head = good[:16] + size + good[24:29]
+    bomb = head + zlib.crc32(head[12:29]).to_bytes(4, "big") + good[33:]
+    cases = [b"", b"no image", good[:40], good[:60], jpeg[: len(jpeg) // 2], bomb]
+    reader = ImageReader((8, 8), 3)
+    for number, data in enumerate(cases):
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(data)
+        with pytest.raises(DataError, match="cannot be read"):
+            reader.read(file)
+    with pytest.raises(DataError, match="cannot be read"):
+        reader.read(tmp_path / "gone.png")
+
+
+def test_hidden_files_are_no_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    album(tmp_path, {"a": 2, "b": 2})
+    for name in (".DS_Store", "._000.png", ".hidden/000.png", "__MACOSX/000.png", "Thumbs.db"):
+        (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "a" / name).write_bytes(b"junk")
+    with caplog.at_level(logging.WARNING):
+        assert len(image_folder(tmp_path, image_size=4).train) == 4
+        assert caplog.text == ""
+        (tmp_path / "a" / "notes.txt").write_text("hm")
+        (tmp_path / "a" / "photo.heic").write_bytes(b"hm")
+        assert len(image_folder(tmp_path, image_size=4).train) == 4
+    assert "passed over 2 files that are no images (.heic, .txt)" in caplog.text
+
+
+def test_prediction_reads_what_training_read(tmp_path: Path) -> None:
+    dataset = image_folder(album(tmp_path, {"a": 2, "b": 2}), image_size=(4, 6), channels=1)
+    assert dataset.reader is not None
+    reader = ImageReader(**json.loads(json.dumps(dataset.reader.description())))
+    assert isinstance(dataset.train, ImageFiles)
+    for index, file in enumerate(dataset.train.files):
+        assert torch.equal(reader.read(file)[0], dataset.train[index][0])
+        pixels = PixelReader((4, 6), 1).read(file)
+        assert pixels.dtype == torch.uint8
+        assert torch.equal(as_float(pixels), reader.read(file))
+
+
+def test_classes_are_those_that_were_learned(tmp_path: Path) -> None:
+    album(tmp_path, {"a": 1, "b": 2})
+    learned = {"class_names": ["b", "a"]}
+    dataset = image_folder(tmp_path, image_size=4, learned=learned)
+    assert isinstance(dataset.train, ImageFiles)
+    assert (dataset.class_names, dataset.train.labels) == (["b", "a"], (1, 0, 0))
+    (tmp_path / "a").rename(tmp_path / "wolf")
+    with pytest.raises(DataError, match="unknown class 'wolf'"):
+        image_folder(tmp_path, image_size=4, learned=learned)
+
+
+def test_folders_train_and_val_are_the_splits(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        album(tmp_path / split, {"a": 10, "b": 10})
+    dataset = image_folder(tmp_path, image_size=4)
+    splits = split_dataset(dataset, "70/15/15", 0, shuffle=True)
+    assert {split: len(samples) for split, samples in splits.samples.items()} == {"train": 20, "validation": 20}

@@ -412,3 +412,26 @@ def test_nothing_is_left_switched_off(tmp_path: Path) -> None:
     assert not datasets.are_progress_bars_disabled()
     huggingface(write(tmp_path / "data.parquet"), inputs="a")
     assert not datasets.are_progress_bars_disabled()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("values", "targets", "hint"),
+    [
+        ([0, 1, 2] * 2, "class_index", ""),
+        ([-1, 0, 1] * 2, "real", "task classification"),
+        ([5, 70, 900] * 2, "real", "task classification"),
+        (list(range(6)), "real", ""),
+    ],
+)
+def test_integers_are_classes_where_they_look_like_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, streaming: bool, values: list[int], targets: str, hint: str
+) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("x,y\n" + "".join(f"{row}.5,{value}\n" for row, value in enumerate(values)))
+    with caplog.at_level("WARNING"):
+        dataset = huggingface(file, target="y", streaming=streaming)
+    assert dataset.targets == targets
+    assert hint in caplog.text
+    assert bool(hint) == bool(caplog.text)
+    assert huggingface(file, target="y", task="classification", streaming=streaming).targets == "class_index"

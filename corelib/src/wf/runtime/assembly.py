@@ -260,10 +260,14 @@ class Assembly:
             name=name,
             ignore_index=_ignore_index(plan.get("loss") or {}),
         )
+        if dataset.targets == "mask":
+            self.messages += [f"warning: {text}" for text in map(_may_move, transforms) if text]
         self.messages += [self.data.describe(), *(f"warning: {text}" for text in self.data.warnings)]
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
             if share and split not in self.data.splits:
-                self.messages.append(f"warning: too few samples for a {split} split")
+                brought = split == "test" and dataset.validation is not None
+                why = f"{name} brings a validation split but no" if brought else "too few samples for a"
+                self.messages.append(f"warning: {why} {split} split")
         for split in plan["eval_splits"]:
             if split not in self.data.splits and split != "validation":
                 self.data.samples(split)  # raises, naming the splits that are there
@@ -697,6 +701,17 @@ def _ignore_index(loss: Mapping[str, Any]) -> int:
     """The class index that the loss of a table leaves out; torch's default where it does not say."""
     value = loss.get("ignore_index", getattr(loss.get("use"), "ignore_index", -100))
     return value if isinstance(value, int) else -100
+
+
+def _may_move(built: Built) -> str | None:
+    """What to tell of a transform of images that have masks."""
+    traits = _traits_of(built)
+    if isinstance(traits, TransformTraits) and traits.moves is not None:
+        return None
+    return (
+        f"transform '{built.name}' does not say whether it moves pixels: the masks stay where they are\n"
+        "  TransformTraits(moves=False) says that it does not"
+    )
 
 
 def _train_only(built: Built) -> bool:

@@ -273,7 +273,11 @@ def split_dataset(
 
 
 def _open_shares(split: str, given: Sequence[str]) -> list[float]:
-    """The shares of train, validation and test, without those that are given."""
+    """The shares of train, validation and test, without those that are given.
+
+    Beside a validation split that is given the rest is for training: no test split is taken out of it.
+    """
+    given = [*given, "test"] if "validation" in given else given
     shares = [0.0 if name in given else share for name, share in zip(SPLITS, parse_split(split), strict=True)]
     return [share / sum(shares) for share in shares]
 

@@ -348,7 +348,16 @@ class RunData:
                     inputs = transform(inputs, draws.to(inputs.device))
                 else:
                     inputs = transform(inputs)
+            self._check_size(batch.inputs, inputs)
             yield batch._replace(inputs=inputs)
+
+    def _check_size(self, before: Tensor, after: Tensor) -> None:
+        """Masks keep their size, so the transforms must not change that of the images."""
+        if self.targets == "mask" and before.shape[2:] != after.shape[2:]:
+            raise UsageError(
+                f"the transforms make images {list(after.shape[2:])} of {list(before.shape[2:])}, masks keep theirs\n"
+                "  leave out the transform that changes the size, or resize image and mask together in your own dataset"
+            )
 
     def _check_workers(self) -> None:
         if self._workers and any(isinstance(samples, Stream) for samples in self._samples.values()):
@@ -380,7 +389,12 @@ class RunData:
             return
         samples = self._samples["train"]
         if not isinstance(samples, TensorSamples):
-            raise UsageError("a transform that is fitted on the train split needs a dataset that is held in memory")
+            name = type(next(step.transform for step in self._transforms if hasattr(step.transform, "fit"))).__name__
+            raise UsageError(
+                f"{name} is fitted on the train split, which needs samples that are held in memory; these are read one "
+                "by one\n  for images give the numbers yourself: --transform normalize --transform.normalize.mean "
+                "'[0.5, 0.5, 0.5]' --transform.normalize.std '[0.25, 0.25, 0.25]'"
+            )
         inputs = as_float(samples.inputs)
         for step in self._transforms[: fitted[-1] + 1]:
             if hasattr(step.transform, "fit"):
@@ -399,6 +413,7 @@ class RunData:
             inputs = as_float(samples.inputs)
             for transform in ahead:
                 inputs = transform(inputs)
+            self._check_size(samples.inputs, inputs)
             self._samples[split] = TensorSamples(inputs, samples.targets)
 
     def _narrow(self, dataset: Dataset, name: str) -> None:

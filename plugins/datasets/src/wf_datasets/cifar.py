@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wf.errors import DataError
 from wf.runtime import Dataset, TensorSamples
+from wf_datasets.images import PixelReader
 from wf_datasets.places import places
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -50,7 +51,11 @@ def cifar10(data_dir: Path, root: Path | None = None, download: bool = True) -> 
         raise where.error("and downloading is off" if not download else "after the download either")
     read = read_binary if files[0].suffix == ".bin" else read_pickle
     return Dataset(
-        train=_samples(files[:-1], read), test=_samples(files[-1:], read), targets="class_index", class_names=CLASSES
+        train=_samples(files[:-1], read),
+        test=_samples(files[-1:], read),
+        targets="class_index",
+        class_names=CLASSES,
+        reader=PixelReader((32, 32), 3),
     )
 
 

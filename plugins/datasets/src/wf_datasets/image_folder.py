@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime import Dataset
+from wf_datasets.images import ENDINGS, ImageReader, read_image
 from wf_datasets.paths import existing_folder
 
 _log = logging.getLogger(__name__)
+_LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -54,39 +54,17 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
         ]
 
 
-def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
-    """One image, turned upright as its EXIF data says and resized (bilinear, antialiased).
-
-    Args:
-        file: The image file.
-        size: Height and width.
-        channels: 1 or 3.
-
-    Returns:
-        float32 ``[channels, height, width]`` from 0 to 1.
-
-    Raises:
-        DataError: When the file is missing or damaged.
-    """
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-            pixels = np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    except _DAMAGED as error:
-        raise DataError(f"image '{file}' cannot be read: {error}\n  repair, replace or delete it") from error
-    return torch.from_numpy(pixels).reshape(*size, channels).permute(2, 0, 1).to(torch.float32).div_(255)
-
-
 def image_folder(
     path: Path,
     image_size: int | tuple[int, int] = 64,
     channels: Literal[1, 3] = 3,
-    extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    extensions: tuple[str, ...] = ENDINGS,
+    learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """Image files in one folder per class, read when they are needed; each folder's name is its class.
 
     The class folders stand in `path`, or in folders ``train``, ``test`` and ``val`` or ``validation`` in it, which then
-    are the splits.
+    are the splits: without ``test`` there is no test split. Hidden files and folders do not count.
 
     Args:
         path: The folder.
@@ -94,6 +72,7 @@ def image_folder(
             the image is not kept.
         channels: 3 for colour, 1 for grey.
         extensions: The files that count as images, in capital letters as well; others are passed over.
+        learned: What the run learned from the folder when it began; then the classes are those.
 
     Returns:
         Inputs float32 ``[C, H, W]`` from 0 to 1, targets ``class_index``.
@@ -109,6 +88,8 @@ def image_folder(
     endings = tuple(ending.lower() if ending.startswith(".") else f".{ending.lower()}" for ending in extensions)
     folders = _split_folders(folder)
     names = [entry.name for entry in _subfolders(folders["train"])]
+    if learned is not None:
+        names = list(learned["class_names"])
     _check_names(folders["train"], names, endings)
     splits = {split: _read_split(place, names, size, channels, endings) for split, place in folders.items()}
     return Dataset(
@@ -118,12 +99,24 @@ def image_folder(
         targets="class_index",
         class_names=names,
         target_tensor=torch.tensor(splits["train"].labels, dtype=torch.int64),
+        reader=ImageReader(size, channels),
     )
 
 
 def _subfolders(folder: Path) -> list[Path]:
     entries = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below a folder, but hidden ones and those that systems leave behind."""
+    found = []
+    for file in folder.rglob("*"):
+        parts = file.relative_to(folder).parts
+        if any(part.startswith(".") or part in _LEFT_BEHIND for part in parts) or not file.is_file():
+            continue
+        found.append(file)
+    return found
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
@@ -144,7 +137,7 @@ def _check_names(folder: Path, names: Sequence[str], endings: Sequence[str]) -> 
         return
     if names:
         raise DataError(f"'{folder}' has one class only: '{names[0]}'; give each class a folder of its own")
-    loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in endings)
+    loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in endings and entry.name[0] != ".")
     found = f"{loose} images but no folders" if loose else "no folders"
     raise DataError(f"'{folder}' has {found}; put the images of each class into a folder with the name of the class")
 
@@ -153,13 +146,20 @@ def _read_split(
     folder: Path, names: Sequence[str], size: tuple[int, int], channels: int, endings: tuple[str, ...]
 ) -> ImageFiles:
     found: list[tuple[Path, int]] = []
+    others: Counter[str] = Counter()
     for entry in _subfolders(folder):
         if entry.name not in names:
-            raise DataError(f"'{folder}': {unknown('class', entry.name, names, 'the classes are those of train')}")
-        files = sorted(file for file in entry.rglob("*") if file.suffix.lower() in endings and file.is_file())
+            hint = "the classes are those of the train split"
+            raise DataError(f"'{folder}': {unknown('class', entry.name, names, hint)}")
+        there = _files(entry)
+        files = sorted(file for file in there if file.suffix.lower() in endings)
+        others.update(file.suffix.lower() for file in there if file.suffix.lower() not in endings)
         if not files:
             raise DataError(f"no image in '{entry}'; looked for {', '.join(endings)}")
         found.extend((file, names.index(entry.name)) for file in files)
     if not found:
         raise DataError(f"'{folder}' has no class folders; put the images of each class into a folder of its name")
+    if others:
+        kinds = ", ".join(sorted(ending or "without an ending" for ending in others))
+        _log.warning("%s: passed over %d files that are no images (%s)", folder, others.total(), kinds)
     return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), size, channels)

@@ -10,6 +10,7 @@ from torch import Tensor
 from wf.errors import DataError
 from wf.runtime import Dataset, TensorSamples
 from wf_datasets.idx import read_idx
+from wf_datasets.images import PixelReader
 from wf_datasets.places import Places, places
 
 FILES = (
@@ -87,7 +88,8 @@ def _load(where: Places, class_name: str, class_names: Sequence[str], download: 
         raise where.error("and downloading is off" if not download else "after the download either")
     train = _samples(files[0], files[1], len(class_names))
     test = _samples(files[2], files[3], len(class_names))
-    return Dataset(train=train, test=test, targets="class_index", class_names=class_names)
+    reader = PixelReader((28, 28), 1)
+    return Dataset(train=train, test=test, targets="class_index", class_names=class_names, reader=reader)
 
 
 def _download(class_name: str, folder: Path) -> None:

@@ -7,10 +7,12 @@ from wf.traits import DatasetTraits, TransformTraits
 
 _REAL = DatasetTraits(targets="real", inputs="vector")
 _CLASSES = DatasetTraits(targets="class_index", inputs="image")
+_IMAGES = DatasetTraits(targets="class_index", inputs="image", reader="wf_datasets.images:PixelReader")
 _STANDARDIZED_CLASSES = DatasetTraits(targets="class_index", inputs="vector", transforms=("standardize",))
-_NUMBERS = TransformTraits(inputs="numbers", gives="same")
-_IMAGE = TransformTraits(inputs="image", gives="same")
-_AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True)
+_NUMBERS = TransformTraits(inputs="numbers", gives="same", moves=False)
+_IMAGE = TransformTraits(inputs="image", gives="same", moves=False)
+_BORDER = TransformTraits(inputs="image", gives="same", moves=True)
+_AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True, moves=True)
 
 DATASETS = [
     Component("dataset", "line", "wf_datasets.line:line", "points of a straight line", traits=_REAL),
@@ -47,7 +49,9 @@ DATASETS = [
         "wf_datasets.image_folder:image_folder",
         "image files, a folder per class",
         aliases=("imagefolder",),
-        traits=DatasetTraits(targets="class_index", inputs="image", files=("/",)),
+        traits=DatasetTraits(
+            targets="class_index", inputs="image", files=("/",), reader="wf_datasets.images:ImageReader"
+        ),
     ),
     Component(
         "dataset",
@@ -117,7 +121,7 @@ DATASETS = [
         "mnist",
         "wf_datasets.mnist:mnist",
         "70,000 handwritten digits of 28x28 pixels",
-        traits=_CLASSES,
+        traits=_IMAGES,
     ),
     Component(
         "dataset",
@@ -125,7 +129,7 @@ DATASETS = [
         "wf_datasets.mnist:fashion_mnist",
         "70,000 pieces of clothing of 28x28 pixels",
         aliases=("fmnist", "fashionmnist"),
-        traits=_CLASSES,
+        traits=_IMAGES,
     ),
     Component(
         "dataset",
@@ -133,7 +137,7 @@ DATASETS = [
         "wf_datasets.cifar:cifar10",
         "60,000 colour images of 32x32 pixels, 10 classes",
         aliases=("cifar-10",),
-        traits=_CLASSES,
+        traits=_IMAGES,
     ),
 ]
 
@@ -153,7 +157,7 @@ TRANSFORMS = [
         "subtract a given mean and divide by a given deviation, per channel",
         traits=_IMAGE,
     ),
-    Component("transform", "pad", "wf_datasets.pad:Pad", "a border around images", traits=_IMAGE),
+    Component("transform", "pad", "wf_datasets.pad:Pad", "a border around images", traits=_BORDER),
     Component(
         "transform",
         "flip",

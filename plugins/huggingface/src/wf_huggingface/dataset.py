@@ -8,10 +8,10 @@ from typing import Literal
 from wf.errors import UsageError
 from wf.runtime import Dataset
 from wf_huggingface.columns import Columns, choose
-from wf_huggingface.inputs import read_inputs
+from wf_huggingface.inputs import check_missing, plain, read_inputs
 from wf_huggingface.reading import read, splits_of
 from wf_huggingface.streaming import Wanted, stream_dataset
-from wf_huggingface.targets import Task, read_targets
+from wf_huggingface.targets import Task, counts_decide, read_targets, settled
 
 
 def huggingface(
@@ -43,8 +43,10 @@ def huggingface(
         inputs: The input columns: any number of columns of numbers, or one of texts, images or lists of numbers. By
             default all but the target.
         target: The target column, or several. By default the one called label, labels, target or y.
-        task: ``auto``: text, booleans, whole numbers and labels are classes, other numbers a ``regression``; several
-            columns, or lists of labels, are ``multilabel``. ``binary``: one column of 0 and 1.
+        task: ``auto``: text, booleans and labels are classes, and so are integers that look like classes: each at
+            least twice, and either two distinct ones or at most 20 that follow one another from 0 or 1. Other numbers
+            are a ``regression``; several columns, or lists of labels, are ``multilabel``. ``binary``: one column of 0
+            and 1.
         config: The configuration, where a dataset has several.
         revision: The version of a dataset of the hub: a branch, tag or commit.
         train: The split to train on. By default ``train``, or the only one.
@@ -96,6 +98,9 @@ def huggingface(
     found, vocabulary = read_inputs(
         tables, columns, image_size=image_size, channels=channels, vocab_size=vocabulary_size, length=max_tokens
     )
+    if counts_decide(columns, task):
+        check_missing(tables["train"], columns.targets[0], "train")
+        task = settled(columns, task, plain(tables["train"], columns.targets[0]), path)
     labels = read_targets(tables, columns, task)
     samples = {split: found[split].with_targets(labels.tensors[split]) for split in tables}
     return Dataset(

@@ -19,7 +19,7 @@ from wf.runtime.text import encode, most_frequent, tokenize
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import Images, both_sides, check_missing, numbers, plain
 from wf_huggingface.reading import readable
-from wf_huggingface.targets import Labels, Task, read_targets, task_of
+from wf_huggingface.targets import Labels, Task, read_targets, settled, task_of
 
 ROWS, IMAGES = 1000, 32
 """So many rows, or rows with an image, are taken at once."""
@@ -45,7 +45,7 @@ class Learned:
     """What one pass over the rows tells."""
 
     num_samples: dict[str, int] = field(default_factory=dict)
-    classes: set[Any] = field(default_factory=set)
+    classes: Counter[Any] = field(default_factory=Counter)
     """The values of the target, where those are classes."""
     tokens: Counter[str] = field(default_factory=Counter)
     longest: int = 1
@@ -94,6 +94,7 @@ class _Reader:
             raise UsageError("a stream of images must know their size before it reads them: --dataset.image_size 64")
         self._named = isinstance(features[self.columns.targets[0]], datasets.ClassLabel)
         self._classes: list[Any] | None = None
+        self._task = wanted.task
         self.vocabulary: list[str] = []
         self.learned = self._learn()
 
@@ -122,7 +123,7 @@ class _Reader:
 
     def labels(self, split: str, rows: Any, first: int) -> Labels:
         """The targets of rows, the first of which has a number."""
-        return read_targets({split: rows}, self.columns, self._wanted.task, self._classes, first)
+        return read_targets({split: rows}, self.columns, self._task, self._classes, first)
 
     def _used(self) -> list[str]:
         return [*self.columns.inputs, *self.columns.targets]
@@ -149,12 +150,13 @@ class _Reader:
                 raise DataError(f"'{path}': the {split} split has no samples")
             if split == "train":
                 self._classes = sorted(learned.classes) or None
+                self._task = settled(self.columns, self._task, learned.classes, path)
                 self.vocabulary = most_frequent(learned.tokens, self._wanted.vocabulary_size) if learned.tokens else []
         return learned
 
     def _looked_at(self, split: str, learned: Learned) -> Iterator[Any]:
         columns, train = self.columns, split == "train"
-        find_classes = train and not self._named and task_of(columns, self._wanted.task) == "classification"
+        find_classes = train and not self._named and task_of(columns, self._task) == "classification"
         for first, rows in self.chunks(split):
             if train and first == 0:
                 learned.first_rows = rows

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import datasets
@@ -11,9 +14,12 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
+from wf.runtime.figures import are_classes, regression_hint
 from wf.traits import Targets
 from wf_huggingface.columns import Columns, describe, is_number, is_text, is_whole
 from wf_huggingface.inputs import check_missing, numbers, plain
+
+_log = logging.getLogger(__name__)
 
 Task = Literal["auto", "classification", "regression", "binary", "multilabel"]
 
@@ -72,6 +78,31 @@ def task_of(columns: Columns, task: Task) -> str:
     if isinstance(features[0], (datasets.List, datasets.LargeList)):
         return "multilabel"
     return "regression" if is_number(features[0]) and not is_whole(features[0]) else "classification"
+
+
+def settled(columns: Columns, task: Task, values: Iterable[Any], path: Path) -> Task:
+    """The task, where the values of a column of integers tell whether they are classes; says so where they may be.
+
+    Args:
+        columns: Which columns are targets.
+        task: What the user says of them.
+        values: Those of the train split, where `counts_decide`.
+        path: Where they are from, for messages.
+    """
+    if not counts_decide(columns, task):
+        return task
+    counts = values if isinstance(values, Counter) else Counter(values)
+    if not counts or are_classes(counts):
+        return "classification"
+    if hint := regression_hint(list(counts.elements())):
+        _log.warning("%s: the target '%s' %s", path, columns.targets[0], hint)
+    return "regression"
+
+
+def counts_decide(columns: Columns, task: Task) -> bool:
+    """Whether it depends on the values what the targets are: one column of integers of which nothing is said."""
+    feature = columns.features[columns.targets[0]]
+    return task == "auto" and len(columns.targets) == 1 and is_whole(feature) and feature.dtype != "bool"
 
 
 def _is_yes_or_no(feature: Any) -> bool:

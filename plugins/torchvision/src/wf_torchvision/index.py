@@ -23,9 +23,10 @@ def models_index() -> str:
 
 def transforms_index() -> str:
     """The text of the transforms' index."""
-    rows = [("preset", "fixed", "what pretrained weights want: resize, crop, normalize")]
+    rows = [("preset", "preset", "what pretrained weights want: resize, crop, normalize")]
     for name in transforms.names():
         group = "fixed" if name in transforms.FIXED else "random"
+        group += "-moving" if name in transforms.MOVING else ""
         why = transforms.REFUSED.get(name)
         rows.append((name, "refused", why) if why else (name, group, transforms.summary(name)))
     return _text(rows)

@@ -32,8 +32,11 @@ def wf_components() -> list[Catalogue]:
             summary="a transform of torchvision (v2)",
             traits=TransformTraits(inputs="image", gives="image"),
             groups={
-                "fixed": TransformTraits(inputs="image", gives="image"),
-                "random": TransformTraits(inputs="image", gives="image", train_only=True),
+                "preset": TransformTraits(inputs="image", gives="image"),
+                "fixed": TransformTraits(inputs="image", gives="image", moves=False),
+                "fixed-moving": TransformTraits(inputs="image", gives="image", moves=True),
+                "random": TransformTraits(inputs="image", gives="image", train_only=True, moves=False),
+                "random-moving": TransformTraits(inputs="image", gives="image", train_only=True, moves=True),
             },
             like="wf_torchvision.transforms:described",
         ),

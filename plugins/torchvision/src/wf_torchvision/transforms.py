@@ -32,6 +32,12 @@ RANDOM = (
     *("RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide"),
 )
 """Those that draw anew for each image."""
+MOVING = (
+    *("CenterCrop", "Pad", "Resize", "AugMix", "AutoAugment", "ElasticTransform", "RandAugment", "RandomAffine"),
+    *("RandomCrop", "RandomHorizontalFlip", "RandomPerspective", "RandomResizedCrop", "RandomRotation"),
+    *("RandomVerticalFlip", "TrivialAugmentWide"),
+)
+"""Those that move pixels, or change the size."""
 _BOXES = "it is for boxes or key points, and wf has no task with them"
 _OTHERS = "it is made of other transforms; name these one after the other"
 _FLOATS = "it changes the type of images, and wf gives every transform float tensors from 0 to 1"

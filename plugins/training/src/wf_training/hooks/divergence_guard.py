@@ -17,7 +17,10 @@ from wf_training.checkpointer import DamagedCheckpoint, read_manifest
 from wf_training.learning_rates import rates, scale_rates
 
 _CAUSE = "most often the learning rate is too large{lr}, or the inputs are not scaled"
-_REMEDY = "try a smaller --lr{lr}, --transform standardize, or --hook +gradient-clip"
+_REMEDY = (
+    "try a smaller --lr{lr}, --transform standardize (normalize for images that are read from files), "
+    "or --hook +gradient-clip"
+)
 _BACK = "or let the run go back to a checkpoint: --checkpoint-every 1epochs --hook.divergence-guard.rollback 3"
 
 
