@@ -245,7 +245,7 @@ def process(folder: Path) -> Iterator[Callable[..., Process]]:
             one.popen.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)])
 def test_a_signal_while_data_load_leaves_nothing(process: Any, folder: Path, number: signal.Signals) -> None:
     run = process("run", *LOADED, "--dataset.wait", 60, "--name", "x")
     run.when((folder / "loading").exists)
@@ -256,7 +256,7 @@ def test_a_signal_while_data_load_leaves_nothing(process: Any, folder: Path, num
     assert not (folder / "runs").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM])
 def test_a_signal_to_all_processes_of_a_run(wf: Any, process: Any, folder: Path, number: signal.Signals) -> None:
     """As a terminal and many a scheduler send it: to the ones that load data, too."""
     run = process("run", *LOADED, "--name", "x")

@@ -33,6 +33,7 @@ def trained(batches: list[Any], *, compile: bool) -> tuple[dict[str, Tensor], li
     return model.state_dict(), list(model.state_dict())
 
 
+@pytest.mark.exhaustive  # inductor takes its time
 @needs_compiler
 @pytest.mark.filterwarnings("default")  # of what inductor imports
 def test_a_compiled_run_is_near_a_plain_one() -> None:
