@@ -191,7 +191,7 @@ def _wait(pids: list[int], timeout: float) -> int | None:
         ended = os.waitstatus_to_exitcode(status)
         if ended and not code:
             code = ended if len(pids) == 1 else 1
-            time.sleep(0.1)  # they may be ending, too: torchrun looks that often
+            time.sleep(0.1 if running else 0)  # the others may be ending, too: torchrun looks that often
             for other in running:
                 os.kill(other, signal.SIGTERM)
             deadline = min(deadline, time.monotonic() + 30)
