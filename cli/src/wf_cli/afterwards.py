@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import click
 
-from wf.api import read, reopen
+from wf.api import open_run, read, reopen
 from wf.drift import check_names
 from wf.errors import DataError, UsageError
 from wf.lock import refuse_held
+from wf.plan import SPLITS
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
 from wf_cli.common import complete_runs, of_line
@@ -20,6 +22,8 @@ from wf_cli.listing import JSON
 from wf_cli.output import figures, keep_stdout, number, print_json, say
 from wf_cli.starting import uncollected
 
+SHOWN = 300
+"""So many characters of a transform are shown."""
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
     "--checkpoint", default="latest", metavar="best|latest|NAME", help="Which weights; by default the latest."
@@ -53,6 +57,11 @@ def _refuse_several(directory: RunDirectory) -> None:
         lines.append(f"not trained yet: fold {', '.join(map(str, missing))}")
         lines.append(f"train the first of them: {begin} --run-dir {path / f'fold-{missing[0]}'}")
     raise UsageError("\n  ".join(lines))
+
+
+def _open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
+    """The trained model alone, for which the run's data are not needed."""
+    return open_run(open_directory(place).path, checkpoint, **of_line(ctx))
 
 
 def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
@@ -125,19 +134,21 @@ def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_jso
 @JSON
 @click.pass_context
 def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_json: bool) -> None:
-    """Predict for INPUT: a split, or a .csv, .npy, .npz or image file.
+    """Predict for INPUT: a split, or a file of inputs.
 
-    Prints a line a sample: the class, the labels that hold (- for none), the share of pixels of each class of a mask,
-    or the numbers of a regression.
+    The file is one that the run's dataset reads (a table, an image), or an array [N, ...] in a .npy or .npz file; the
+    training data are not needed for it. Prints a line a sample: the class, the labels that hold (- for none), the share
+    of pixels of each class of a mask, or the numbers of a regression.
     """
     keep_stdout()
-    from wf.runtime.inputs import read_inputs
-
-    with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
-        outputs = experiment.predict(
-            inputs if inputs in experiment.data.splits else read_inputs(Path(inputs), experiment.data.spec)
-        )
-    labels = experiment.labels(outputs)
+    if inputs in SPLITS:
+        with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
+            outputs = experiment.predict(inputs)
+            labels = experiment.labels(outputs)
+    else:
+        trained = _open_model(ctx, place, checkpoint)
+        outputs = trained.predict(trained.read(Path(inputs)))
+        labels = trained.labels(outputs)
     rows = outputs.tolist()
     pairs = list(zip(labels or [None] * len(rows), rows, strict=True))
     if as_json:
@@ -166,15 +177,30 @@ def _words(label: str | list[Any]) -> str:
 @CHECKPOINT
 @click.pass_context
 def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
-    """Write the model's state_dict to FILE: .safetensors, .pt or .pth."""
+    """Write the model's state_dict to FILE: .safetensors, .pt or .pth.
+
+    It is that of the model alone. What comes before it in the run, such as `standardize`, is named, and stands with its
+    fitted values in the metadata of a .safetensors file.
+    """
     from wf.runtime.weights import save_weights
 
-    with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
-        try:
-            save_weights(experiment.model, Path(file))
-        except OSError as error:
-            raise DataError(f"cannot write {file}: {error.strerror or error}") from error
-    click.echo(f"{file}: {sum(tensor.numel() for tensor in experiment.model.state_dict().values()):,} numbers")
+    trained = _open_model(ctx, place, checkpoint)
+    model, steps = trained.network.model, trained.preprocessing()
+    try:
+        save_weights(model, Path(file), {"wf.preprocessing": json.dumps(steps)} if steps else None)
+    except OSError as error:
+        raise DataError(f"cannot write {file}: {error.strerror or error}") from error
+    click.echo(f"{file}: {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers")
+    if steps:
+        where = ", and stands in the file's metadata" if Path(file).suffix == ".safetensors" else ""
+        lines = [f"wf: warning: the weights are of the model alone: what comes before it is not in them{where}"]
+        lines += [_shortened(json.dumps(step)) for step in steps]
+        lines.append(f"wf.load_model({place!r}) gives the model with it")
+        click.echo("\n  ".join(lines), err=True)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
 
 @click.command()

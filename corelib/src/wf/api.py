@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,9 +19,10 @@ from wf.settings import Pin
 from wf.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from wf.runtime.experiment import Experiment
+    from wf.runtime.trained import Trained, TrainedModel
+
+_LOG = logging.getLogger("wf")
 
 Discover = Callable[[Sequence[str], Ask | None], Registry]
 """Makes a registry for a run file: given the plugins that it names, and what is asked before they are loaded."""
@@ -100,19 +102,56 @@ def create(kind: str, name: str, /, *, registry: Registry | None = None, **optio
 
 def load_model(
     place: str | os.PathLike[str], checkpoint: str = "latest", *, trust: str | Sequence[str] = ()
-) -> nn.Module:
-    """The trained model of a run directory, in evaluation mode.
+) -> TrainedModel:
+    """The trained model of a run directory, in evaluation mode; it takes raw inputs.
+
+    The run's data are not needed.
 
     Args:
         place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
         checkpoint: ``latest``, ``best`` or a checkpoint's name.
         trust: Checksums of code that the directory brings and that may run; the refusal says them.
 
+    Returns:
+        A module that takes inputs ``[N, ...]`` as the dataset's samples hold them, applies the run's fitted transforms
+        and then the model, which is its attribute ``model``.
+
     Raises:
         UsageError: When the directory brings code that is neither known to be yours nor allowed.
         DataError: When there is no such run directory, or no checkpoint in it that verifies.
     """
-    return reopen(place, checkpoint, trust=trust).model.eval()
+    return open_run(place, checkpoint, trust=trust).network.eval()
+
+
+def open_run(
+    place: str | os.PathLike[str],
+    checkpoint: str = "latest",
+    *,
+    registry: Registry | None = None,
+    discover: Discover | None = None,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
+) -> Trained:
+    """The trained model of a run directory, what goes in and what its outputs mean; the data are not needed.
+
+    Args:
+        place: As for `load_model`.
+        checkpoint: As for `load_model`.
+        registry: As for `reopen`.
+        discover: As for `reopen`.
+        line: As for `reopen`.
+        trust: As for `load_model`.
+    """
+    from wf.runtime.description import FILE, read_description
+    from wf.runtime.trained import open_trained
+
+    directory, document, folders, found = _opened(place, registry, discover, line, trust)
+    description = read_description(directory.path)
+    if description is None:
+        _LOG.warning("run %s has no %s, as runs of an older wf: its data are read again", directory.path, FILE)
+        with reopen(place, checkpoint, registry=registry, discover=discover, line=line, trust=trust) as experiment:
+            return experiment.trained()
+    return open_trained(directory, description, document, found, folders, checkpoint)
 
 
 def reopen(
@@ -127,7 +166,7 @@ def reopen(
     again_in: Path | str | None = None,
     **changes: Any,
 ) -> Experiment:
-    """The experiment of a run directory, its weights restored.
+    """The experiment of a run directory, its weights restored; its data are read as they were when it began.
 
     Args:
         place: As for `load_model`.
@@ -141,15 +180,15 @@ def reopen(
         again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then. A string is
             a name below ``runs/``, numbered where it is taken.
         changes: General keys to change, e.g. ``epochs``.
+
+    Raises:
+        UsageError: When weights are restored and the data are not those with which the run began.
+        DataError: When its data are gone, or have other classes or columns.
     """
-    directory = RunDirectory.open(Path(place))
-    base, folders = read(directory.run_file)
-    document, _ = merge(base, check(changes))
+    directory, document, folders, registry = _opened(place, registry, discover, line, trust)
+    document, _ = merge(document, check(changes))
     if checkpoint is not None:
         document.pop("strategy", None)  # one process looks at what several may have trained
-    discover = discover or partial(_discover, registry, {})
-    ask = partial(guard_for, directory.path, [(base, folders)], line=line, trust=trust)
-    registry = discover(base.get("plugins", []), ask).preferring(_made_with(directory))
     plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
@@ -162,8 +201,31 @@ def reopen(
         folders=folders,
         quiet=quiet,
         initialize=again,
+        learned_in=None if again else directory.path,
     )
-    return experiment if checkpoint is None else experiment.restore(checkpoint)
+    if checkpoint is None:
+        return experiment
+    try:
+        experiment.check_data()
+        return experiment.restore(checkpoint)
+    except BaseException:
+        experiment.close()
+        raise
+
+
+def _opened(
+    place: str | os.PathLike[str],
+    registry: Registry | None,
+    discover: Discover | None,
+    line: Mapping[str, Any] | None,
+    trust: str | Sequence[str],
+) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
+    """A run directory, its run file, where that looks paths up, and the plugins that its components came from."""
+    directory = RunDirectory.open(Path(place))
+    document, folders = read(directory.run_file)
+    discover = discover or partial(_discover, registry, {})
+    ask = partial(guard_for, directory.path, [(document, folders)], line=line, trust=trust)
+    return directory, document, folders, discover(document.get("plugins", []), ask).preferring(_made_with(directory))
 
 
 def registry_for(
@@ -239,4 +301,4 @@ def _located(name: str, folders: Sequence[Path]) -> str:
     return str(locate(Path(name), folders)) if is_path(name) and not Path(name).expanduser().exists() else name
 
 
-__all__ = ["build", "create", "load_model", "read", "reopen", "run"]
+__all__ = ["build", "create", "load_model", "open_run", "read", "reopen", "run"]

@@ -238,6 +238,14 @@ def refusal(refused: Sequence[Drift], place: str) -> str:
     return "\n  ".join([*lines, f"or go on all the same, which the manifest will say: --allow-drift {','.join(names)}"])
 
 
+def refusal_of_data(found: Sequence[Drift], place: str) -> str:
+    """Why a run is not judged by the data that are there now."""
+    known = next(condition for condition in CONDITIONS if condition.name == "dataset")
+    lines = [f"run {place} is not evaluated: these are not the data with which it began", *map(str, found)]
+    lines += ["  other samples have other splits, and train samples may be among those of the test", f"  {known.fix}"]
+    return "\n  ".join([*lines, f"or predict for a file of inputs: wf predict {place} FILE"])
+
+
 def unknown_in(manifest: Mapping[str, Any]) -> list[str]:
     """The conditions that a manifest does not say: those of an older wf."""
     said = facts(manifest)

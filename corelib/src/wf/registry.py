@@ -61,7 +61,7 @@ class Entry:
             PluginError: When it cannot be imported, with the original exception and the likely fix.
         """
         target = self.component.target
-        return self._import(target) if isinstance(target, str) else target
+        return self.imported(target) if isinstance(target, str) else target
 
     def described(self) -> Callable[..., Any]:
         """What has the component's signature and docstring: the target, or what the declaration says it is like.
@@ -69,9 +69,9 @@ class Entry:
         Raises:
             PluginError: As for `load`.
         """
-        return self._import(self.component.like)(*self.component.args) if self.component.like else self.load()
+        return self.imported(self.component.like)(*self.component.args) if self.component.like else self.load()
 
-    def _import(self, text: str) -> Callable[..., Any]:
+    def imported(self, text: str) -> Callable[..., Any]:
         """What a declaration says as ``module:Attr``."""
         component = self.component
         module_name, _, attribute = text.rpartition(":")

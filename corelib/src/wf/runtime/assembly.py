@@ -32,6 +32,7 @@ from wf.rules import Known, Samples
 from wf.rundir import RunDirectory, claim
 from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of, parse_split
 from wf.runtime.data import Dataset, TensorSamples, split_dataset
+from wf.runtime.description import NAMES, Description, read_description, read_sample_ids
 from wf.runtime.device import choose_device
 from wf.runtime.fingerprint import of_dataset, of_tensors
 from wf.runtime.initial import put_into, read_weights
@@ -40,8 +41,15 @@ from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.serving import RunData, as_dataset
+from wf.runtime.streams import Stream
 from wf.runtime.trial import check_smallest_batch
 from wf.traits import HookTraits, LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
+
+KEPT = (
+    *("batch_size", "accumulate", "targets", "num_outputs"),
+    *("steps_per_epoch", "total_steps", "total_epochs", "directions"),
+)
+"""The run values that the run's directory keeps beside what it learned from its data."""
 
 TARGET_STEPS, MAX_EPOCHS = 1000, 200
 """A run that says no length gets about so many steps, but at most so many epochs."""
@@ -60,6 +68,7 @@ class Assembly:
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
         quiet: Leave out the progress hook.
         initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
+        learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class Assembly:
         folders: Sequence[Path],
         quiet: bool,
         initialize: bool = True,
+        learned_in: Path | None = None,
     ) -> None:
         self.registry = registry
         self.messages: list[str] = []
@@ -86,12 +96,18 @@ class Assembly:
         self._fingerprint: dict[str, str] = {}
         self.init_from: dict[str, str] | None = None
         """Where the first weights came from, and their checksum; None for those that were drawn."""
+        self._before = None if learned_in is None else read_description(learned_in)
+        self._ids_before = {} if learned_in is None else read_sample_ids(learned_in)
         self.stateful_samples: Stateful | None = None
         """The train samples, where they have a state."""
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
-        self.builder = Builder(registry, {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": None}, folders)
+        self.builder = Builder(
+            registry,
+            {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": self._before and self._before.learned},
+            folders,
+        )
         self.values = self.builder.values
         self._make_strategy()
         self.give_up: Callable[[], object] = lambda: None
@@ -230,6 +246,10 @@ class Assembly:
         plan = self.plan
         dataset = self._dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
         name = self.name("dataset")
+        self.reader = dataset.reader
+        self._names = {field: tuple(getattr(dataset, field)) for field in NAMES}
+        if self._before is not None:
+            self._check_names(self._before.learned, dataset)
         self._keep_state_of(dataset.train, name)
         self._choose_judges(dataset.targets)
         self._check_fit(
@@ -241,7 +261,14 @@ class Assembly:
         )
         if dataset.test is not None and plan["fold"] is None:
             self.messages.append(f"{name} has a test split of its own ({len(dataset.test):,} samples)")
-        splits = split_dataset(dataset, plan["split"], plan["seed"], shuffle=plan["shuffle"], fold=_fold(plan["fold"]))
+        splits = split_dataset(
+            dataset,
+            plan["split"],
+            plan["seed"],
+            shuffle=plan["shuffle"],
+            fold=_fold(plan["fold"]),
+            ids=self._ids_of(dataset),
+        )
         transforms = self._make_many("transform", plan["transform"])
         self.data = self.values["data"] = RunData(
             dataset,
@@ -272,6 +299,51 @@ class Assembly:
             if split not in self.data.splits and split != "validation":
                 self.data.samples(split)  # raises, naming the splits that are there
 
+    def _check_names(self, learned: Mapping[str, Any], dataset: Dataset) -> None:
+        """Refuse data that have other classes or columns than those with which the run began.
+
+        Raises:
+            DataError: Naming what is missing and what is new.
+        """
+        now = {"targets": dataset.targets, **self._names}
+        for field, value in now.items():
+            before = learned[field]
+            if value == (before if field == "targets" else tuple(before)):
+                continue
+            what = field.replace("_", " ")
+            lines = [f"dataset '{self.name('dataset')}': its {what} are not those that the run was trained with"]
+            if field == "targets":
+                lines.append(f"were {before}, are {value}")
+            else:
+                gone, new = [one for one in before if one not in value], [one for one in value if one not in before]
+                lines += [f"not there any more: {', '.join(gone[:10])}"] if gone else []
+                lines += [f"not there before: {', '.join(new[:10])}"] if new else []
+                lines += ["they are in another order"] if not (gone or new) else []
+            lines.append("put the data back as they were, or train anew")
+            raise DataError("\n  ".join(lines))
+
+    def _ids_of(self, dataset: Dataset) -> dict[str, Tensor] | None:
+        """The sample ids with which the run began; None where it begins, or where the dataset lost some of them."""
+        if self._before is None or isinstance(dataset.train, Stream):
+            return None
+        own = {name: ids for name, ids in self._ids_before.items() if getattr(dataset, name) is None or name == "train"}
+        largest = max((int(ids.max()) for ids in own.values() if len(ids)), default=len(dataset.train))
+        return self._ids_before if largest < len(dataset.train) else None
+
+    def describe_data(self) -> Description:
+        """What the run learned from its data, and what its model was made with."""
+        outputs, values = self.values["outputs"], self.values
+        return Description(
+            spec=self.data.spec,
+            inputs=self.data.inputs,
+            target_names=self._names["target_names"],
+            vocabulary=self._names["vocabulary"],
+            reader=None if self.reader is None else dict(self.reader.description()),
+            values={name: values[name] for name in KEPT if name in values},
+            predictions=outputs.predictions,
+            single_logit=outputs.single_logit,
+        )
+
     def _keep_state_of(self, samples: Any, name: str) -> None:
         """Let samples that have a state be saved; each worker would have one of its own."""
         if not isinstance(samples, Stateful):
@@ -299,22 +371,12 @@ class Assembly:
         check_fit(chosen, Known(links=self.plan["links"], **known), self.registry)
 
     def _know_data(self) -> None:
-        spec = self.data.spec
-        values: dict[str, Any] = {
-            "dataset_targets": spec.targets,
-            "batch_size": self.data.batch_size,
-            "accumulate": self.plan["accumulate"],
-            "input_shape": spec.input_shape,
-            "num_features": math.prod(spec.input_shape),
-            "num_channels": spec.input_shape[0] if len(spec.input_shape) == 3 else None,
-            "num_classes": spec.num_classes,
-            "class_names": list(spec.class_names) or None,
-            "class_counts": list(spec.class_counts) if spec.class_counts else None,
-            "feature_names": list(spec.feature_names) or None,
-            "vocab_size": spec.vocab_size,
-            "steps_per_epoch": self.data.num_batches,
-        }
-        self.values.update({name: value for name, value in values.items() if value is not None})
+        self.values.update(self.data.spec.values())
+        self.values.update(
+            batch_size=self.data.batch_size,
+            accumulate=self.plan["accumulate"],
+            steps_per_epoch=self.data.num_batches,
+        )
 
     def _choose_length(self) -> None:
         plan, num_batches = self.plan, self.data.num_batches
@@ -369,7 +431,7 @@ class Assembly:
         self._check_resized(lambda inputs: check_outputs(model, inputs, targets, wanted, names))
         if initialize and self.plan["init_from"] is not None:
             self._initialize(model, self.plan["init_from"])
-        self._not_trained = self._prepare_for_trainer(model)
+        self._not_trained = prepare_for_trainer(self.builder, self.plan["trainer"], model)
         if initialize:
             self._check_smallest(model, self.data.num_kept)
         self.values["model"] = self.strategy.prepare(model)
@@ -445,27 +507,6 @@ class Assembly:
         builder = Builder(registry or self.registry, values, self.builder.folders)
         made: Checkpointer = builder.build("checkpointer", table).value
         return made
-
-    def _prepare_for_trainer(self, model: nn.Module) -> list[nn.Module]:
-        """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`.
-
-        Returns:
-            The parts that stay in evaluation mode, where it gives them.
-        """
-        table = self.plan["trainer"]
-        entry = self.builder.entry("trainer", table["use"])
-        prepare = getattr(entry.load(), "prepare_model", None) if entry else None
-        if entry is not None and prepare is not None:
-            wanted = list(inspect.signature(prepare).parameters.values())[1:]
-            options = self.builder.options(entry, table, [param.name for param in wanted])
-            lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
-            if lacks:
-                raise UsageError(
-                    f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its prepare_model takes\n"
-                    "  add it to the parameters of __init__, or give it a default in prepare_model"
-                )
-            return [*(prepare(model, **options) or ())]
-        return []
 
     def _make_loss(self) -> None:
         loss = self.bare_loss = self._make("loss")
@@ -667,6 +708,27 @@ class Assembly:
         last = self.name("optimizer" if "optimizer" in self.built else "trainer")
         date = datetime.now().strftime("%Y%m%d-%H%M%S")
         return "-".join((date, self.name("dataset"), self.name("loss"), last)).replace("/", "-")
+
+
+def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Module) -> list[nn.Module]:
+    """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`.
+
+    Returns:
+        The parts that stay in evaluation mode, where it gives them.
+    """
+    entry = builder.entry("trainer", table["use"])
+    prepare = getattr(entry.load(), "prepare_model", None) if entry else None
+    if entry is not None and prepare is not None:
+        wanted = list(inspect.signature(prepare).parameters.values())[1:]
+        options = builder.options(entry, table, [param.name for param in wanted])
+        lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
+        if lacks:
+            raise UsageError(
+                f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its prepare_model takes\n"
+                "  add it to the parameters of __init__, or give it a default in prepare_model"
+            )
+        return [*(prepare(model, **options) or ())]
+    return []
 
 
 def _samples_of(dataset: Dataset) -> Samples | None:

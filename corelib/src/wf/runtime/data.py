@@ -105,7 +105,9 @@ class Dataset:
     reader: Reader | None = field(default=None, repr=False)
     """What read the inputs from files, and reads the files given to ``wf predict``."""
     transforms: Sequence[Any] = field(default=(), repr=False)
-    """What its inputs need before all other transforms, in training and in prediction: fitted on the train split."""
+    """What its inputs need before all other transforms, in training and in prediction: fitted on the train split.
+
+    The reader has a method ``transforms()`` that makes them again, to be given the state that they had."""
 
     def __post_init__(self) -> None:
         if self.targets not in TARGETS:
@@ -230,7 +232,13 @@ class Splits:
 
 
 def split_dataset(
-    dataset: Dataset, split: str, seed: int, *, shuffle: bool, fold: tuple[int, int] | None = None
+    dataset: Dataset,
+    split: str,
+    seed: int,
+    *,
+    shuffle: bool,
+    fold: tuple[int, int] | None = None,
+    ids: Mapping[str, Tensor] | None = None,
 ) -> Splits:
     """Divide a dataset into train, validation and test, stratified for classification.
 
@@ -243,22 +251,17 @@ def split_dataset(
         seed: The run's seed.
         shuffle: Whether members are drawn.
         fold: ``(k, K)``: the test split is the k-th of K folds, and train and validation share the rest.
+        ids: The samples of each split where the run has divided them before; a stream has none.
     """
     if isinstance(dataset.train, Stream):
         return _split_stream(dataset, dataset.train, split, seed if shuffle else None, fold)
-    generator = stream(seed, "split") if shuffle else None
-    classes, num_samples = _classes(dataset), len(dataset.train)
-    given = {"validation": dataset.validation, "test": dataset.test}
-    rest, test = torch.arange(num_samples), torch.empty(0, dtype=torch.int64)
-    if fold is not None:
-        rest, test = fold_parts(*fold, num_samples, classes, generator)
-        given["test"] = None
-    shares = _open_shares(split, [name for name, own in given.items() if own is not None or (fold and name == "test")])
-    parts = stratified_parts(shares, len(rest), None if classes is None else classes[rest], generator)
-    indices = dict(zip(SPLITS, (rest[part] for part in parts), strict=True))
-    if fold is not None:
-        indices["test"] = test
+    given = {"validation": dataset.validation, "test": None if fold is not None else dataset.test}
+    if ids is None:
+        indices = _drawn(dataset, split, stream(seed, "split") if shuffle else None, fold)
+    else:
+        indices = {name: ids.get(name, torch.empty(0, dtype=torch.int64)) for name in SPLITS}
     samples: dict[str, Samples] = {}
+    num_samples = len(dataset.train)
     for name in SPLITS:
         own = given.get(name)
         if own is not None:
@@ -270,6 +273,23 @@ def split_dataset(
     if "train" not in samples:
         raise DataError(f"split {split} of {num_samples} samples leaves none for training")
     return Splits(samples=samples, indices=indices)
+
+
+def _drawn(
+    dataset: Dataset, split: str, generator: torch.Generator | None, fold: tuple[int, int] | None
+) -> dict[str, Tensor]:
+    """The indices of each split in the dataset's train part."""
+    classes, num_samples = _classes(dataset), len(dataset.train)
+    given = [name for name in SPLITS[1:] if getattr(dataset, name) is not None]
+    rest = torch.arange(num_samples)
+    if fold is not None:
+        rest, test = fold_parts(*fold, num_samples, classes, generator)
+        given = list(dict.fromkeys((*given, "test")))
+    parts = stratified_parts(
+        _open_shares(split, given), len(rest), None if classes is None else classes[rest], generator
+    )
+    indices = dict(zip(SPLITS, (rest[part] for part in parts), strict=True))
+    return indices if fold is None else {**indices, "test": test}
 
 
 def _open_shares(split: str, given: Sequence[str]) -> list[float]:

@@ -34,13 +34,16 @@ from wf.runfile import RunFile, dump
 from wf.runtime.assembly import Assembly
 from wf.runtime.collective import collective
 from wf.runtime.conditions import conditions_of, own_files
+from wf.runtime.description import FILE
 from wf.runtime.failures import advice, reason_of, status_of
+from wf.runtime.links import Outputs
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.runtime.signals import signals_stop
+from wf.runtime.trained import OWN, Trained, TrainedModel
 from wf.save_failures import SaveFailures
 
 _LOG = logging.getLogger("wf")
@@ -63,6 +66,7 @@ class Experiment:
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
         quiet: Leave out the progress hook.
         initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
+        learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
 
     Raises:
         UsageError: For names, options, values or combinations that cannot work.
@@ -81,6 +85,7 @@ class Experiment:
         folders: Sequence[Path] = (),
         quiet: bool = False,
         initialize: bool = True,
+        learned_in: Path | None = None,
     ) -> None:
         with naming_culprit(registry.plugins):
             self._parts = Assembly(
@@ -93,6 +98,7 @@ class Experiment:
                 folders=folders,
                 quiet=quiet,
                 initialize=initialize,
+                learned_in=learned_in,
             )
         self._recorder = Recorder(None)
         self._drift: list[drift.Drift] = []
@@ -232,14 +238,24 @@ class Experiment:
             return dict(self._parts.values["evaluator"].evaluate(split))
 
     def predict(self, inputs: str | Tensor = "test") -> Tensor:
-        """What the model gives for a split or for inputs ``[N, ...]`` of one's own, in evaluation mode, on the CPU."""
-        if isinstance(inputs, str):
-            batches = (batch.inputs for batch in self.data.batches(inputs))
-        else:
-            batches = iter(self.data.prepare(inputs).split(self.data.batch_size))
+        """What the model gives for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
+
+        Args:
+            inputs: A split's name, or inputs ``[N, ...]`` as the dataset's samples hold them; the run's transforms are
+                applied to them.
+        """
+        if not isinstance(inputs, str):
+            return self.trained().predict(inputs)
+        batches = (batch.inputs for batch in self.data.batches(inputs))
         with evaluated(self.model), torch.inference_mode(), self._working():
             outputs = torch.cat([self.model(batch) for batch in batches])
         return outputs.cpu().clone()
+
+    def trained(self) -> Trained:
+        """Its model with the transforms before it, for raw inputs."""
+        parts = self._parts
+        network = TrainedModel(self.model, self.data.inputs, self.data.own_transforms, parts.several("transform"))
+        return Trained(network, parts.describe_data(), self.plan, parts.builder, parts.reader)
 
     def labels(self, predictions: Tensor) -> list[Any] | None:
         """The class names of predictions ``[N, ...]``, None for a regression and for embeddings.
@@ -247,13 +263,8 @@ class Experiment:
         One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
         names, one a pixel.
         """
-        outputs = self._parts.values["outputs"]
-        if self.data.targets == "real" or outputs.predictions == "embeddings":
-            return None
-        names, indices = self.data.class_names or ("0", "1"), outputs.labels(predictions).tolist()
-        if self.data.targets == "multilabel":
-            return [[name for name, holds in zip(names, row, strict=True) if holds] for row in indices]
-        return _named(indices, names)
+        outputs: Outputs = self._parts.values["outputs"]
+        return outputs.names(predictions, self.data.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory; returns the files.
@@ -268,6 +279,21 @@ class Experiment:
             raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
         plots = self._parts.registry.own_choice("hook", "plots")
         return list(self._parts.builder.build("hook", {"use": plots, "format": format}).value.draw())
+
+    def check_data(self) -> None:
+        """Refuse to judge a run by other data than those with which it began.
+
+        Raises:
+            UsageError: With the checksums, as `fit` says them of a run that goes on.
+        """
+        assert self.run_dir is not None
+        before = RunDirectory.open(self.run_dir).manifest.get("dataset")
+        if before is None:
+            _LOG.warning("run %s does not say on which data it was trained, so they are not compared", self.run_dir)
+            return
+        found = drift.compare({"dataset": before}, {"dataset": self._parts.fingerprint()})
+        if found:
+            raise UsageError(drift.refusal_of_data(found, str(self.run_dir)))
 
     def restore(self, which: str = "latest") -> Experiment:
         """Put back a checkpoint's weights: model, loss and fitted transforms.
@@ -342,7 +368,7 @@ class Experiment:
         if self._parts.stateful_samples is not None:
             saved["dataset"] = self._parts.stateful_samples
         for number, own in enumerate(self._parts.data.own_transforms):
-            saved[f"transform/dataset-{number}"] = own
+            saved[f"{OWN}{number}"] = own
         for number, built in enumerate(self._parts.several("transform")):
             if isinstance(built.value, Stateful):
                 saved[f"transform/{number}-{built.name}"] = built.value
@@ -495,6 +521,8 @@ class Experiment:
         made = self._manifest(directory)
         trust.record(directory.path, [read(directory.run_file)], self._parts.registry)
         directory.update_manifest(status="running", reason=None, **length, **started, **made)
+        if not (directory.path / FILE).exists():  # or it is that of a run that goes on
+            self._parts.describe_data().write(directory.path, self.data.sample_ids)
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
         return {
@@ -528,11 +556,6 @@ class Experiment:
             rollbacks=self.loop.rollbacks,
             failed_saves=self._save_failures.failed,
         )
-
-
-def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
-    """Names in the place of indices, however deep these are nested."""
-    return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]
 
 
 def _now() -> str:

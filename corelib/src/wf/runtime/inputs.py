@@ -1,100 +1,147 @@
-"""Reading inputs for predictions from a file."""
+"""Raw inputs as a run's samples hold them: what they must be, and the one way in from a file."""
 
 from __future__ import annotations
 
-import csv
-import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, closest
-from wf.runtime.serving import Spec
+from wf.plan import SPLITS
+from wf.runtime import arrays
+from wf.runtime.data import as_float
+from wf.runtime.reading import Reader
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-ENDINGS = (".csv", ".npy", ".npz", *IMAGES)
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one sample's input is, before wf and the run's transforms change it."""
+
+    shape: tuple[int, ...]
+    """Without the axis of the samples."""
+    dtype: torch.dtype
+    """As the dataset gave it: uint8 for the bytes of images."""
+    vocab_size: int | None = None
+    """The tokens of the vocabulary, None where inputs are numbers."""
+
+    def check(self, shape: Sequence[int], dtype: torch.dtype, where: str) -> None:
+        """Refuse inputs of another shape, or of a dtype that training would have read in another way.
+
+        Raises:
+            DataError: Saying what is wanted.
+        """
+        if not shape or tuple(shape[1:]) != self.shape:
+            wanted = ", ".join(map(str, ("N", *self.shape)))
+            raise DataError(
+                f"{where}: inputs of shape {list(shape)}; the run takes [{wanted}], or one sample of {list(self.shape)}"
+                "\n  the axes must be in this order: nothing is reshaped"
+            )
+        if not shape[0]:
+            raise DataError(f"{where}: there are no samples in {list(shape)}")
+        if self.dtype == torch.uint8 and not (dtype == torch.uint8 or dtype.is_floating_point):
+            raise DataError(
+                f"{where}: inputs of {_name(dtype)}; the run was trained on images of uint8, which wf divides by 255"
+                "\n  give them as uint8, or as numbers from 0 to 1"
+            )
+        if self.dtype.is_floating_point and dtype == torch.uint8 and len(self.shape) == 3:
+            raise DataError(
+                f"{where}: images of uint8; the run was trained on images of {_name(self.dtype)}, and does not know by "
+                "what these would be divided\n  give such numbers as it was trained on"
+            )
+        if dtype.is_complex or (_is_whole(self.dtype) and not _is_whole(dtype)):
+            raise DataError(f"{where}: inputs of {_name(dtype)}; the run was trained on {_name(self.dtype)}")
+
+    def check_values(self, inputs: Tensor, where: str) -> None:
+        """Refuse numbers that are not finite, bytes of images in another dtype, and tokens that are none.
+
+        Raises:
+            DataError: With the place of the first.
+        """
+        if inputs.is_floating_point():
+            wrong, why = ~torch.isfinite(inputs.to(torch.float32)), "no finite float32 number"
+            if self.dtype == torch.uint8:
+                wrong, why = wrong | (inputs < 0) | (inputs > 1), "outside of 0 to 1, as images in numbers are"
+        elif self.vocab_size is not None:
+            wrong = (inputs < 0) | (inputs >= self.vocab_size)
+            why = f"outside of 0 to {self.vocab_size - 1}, the tokens of the vocabulary"
+        else:
+            return
+        places = torch.nonzero(wrong)
+        if len(places):
+            place = places[0].tolist()
+            raise DataError(f"{where}: {len(places):,} values, the first at {place}, {inputs[tuple(place)]}: {why}")
+
+    def numbers(self, inputs: Tensor) -> Tensor:
+        """Inputs as the run's transforms get them: images from 0 to 1, all others in the dtype of the samples."""
+        return as_float(inputs) if self.dtype == torch.uint8 else inputs.to(self.dtype)
+
+    def read(self, path: Path) -> Tensor:
+        """The inputs in a ``.npy`` or ``.npz`` file: ``[N, ...]``, or one sample.
+
+        Raises:
+            DataError: When the file is damaged, or does not hold such inputs.
+        """
+
+        def look(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+            self.check((1, *shape) if shape == self.shape else shape, _of_numpy(dtype), str(path))
+
+        array = arrays.read_array(path, look)
+        with np.errstate(over="ignore"):
+            if self.dtype.is_floating_point:
+                array = array.astype(np.float64 if self.dtype == torch.float64 else np.float32)
+            elif array.dtype != np.uint8:
+                array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        inputs = torch.from_numpy(array)
+        inputs = inputs.unsqueeze(0) if array.shape == self.shape else inputs
+        self.check_values(inputs, str(path))
+        return inputs
 
 
-def read_inputs(path: Path, spec: Spec) -> Tensor:
-    """The inputs in a file, in the shape that the run's model takes.
+def read_inputs(path: Path, reader: Reader | None, inputs: Inputs) -> Tensor:
+    """The inputs in a file, just as the run's samples hold them.
 
     Args:
-        path: ``.csv`` with a header that has the run's features, ``.npy``, ``.npz`` (its only array, or ``x``), or an
-            image.
-        spec: What the run knows of its data.
-
-    Returns:
-        ``[N, *input_shape]``, before the run's transforms where those keep the shape.
+        path: What the dataset's own reader reads, or a ``.npy`` or ``.npz`` file.
+        reader: That reader, None where the dataset has none.
+        inputs: What the run's samples are.
 
     Raises:
         UsageError: For another ending.
-        DataError: When the file is not there or does not hold such inputs.
+        DataError: When the file is not there, is damaged or does not hold such inputs.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"input '{path}' is neither a split (train, validation, test) nor one of {', '.join(ENDINGS)}")
+    own, ending = () if reader is None else tuple(reader.endings), path.suffix.lower()
+    endings = dict.fromkeys((*own, *arrays.ENDINGS))
+    if ending not in endings:
+        raise UsageError(
+            f"input '{path}' is neither a split ({', '.join(SPLITS)}) nor a file that this run reads: "
+            f"{', '.join(endings)}"
+        )
     if not path.is_file():
         near = closest(path.name, [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise DataError(f"there is no file '{path}'" + (f"\n  did you mean {' or '.join(near)}?" if near else ""))
-    if path.suffix.lower() == ".csv":
-        inputs = _read_csv(path, spec)
-    elif path.suffix.lower() in IMAGES:
-        inputs = _read_image(path, spec)
-    else:
-        inputs = _read_numpy(path)
-    if inputs.shape[1:] != spec.input_shape and inputs.shape == spec.input_shape:
-        inputs = inputs.unsqueeze(0)
-    if inputs[0].numel() != torch.Size(spec.input_shape).numel():
-        raise DataError(
-            f"{path} holds inputs of shape {list(inputs.shape[1:])}, the model takes {list(spec.input_shape)}"
-        )
-    return inputs.reshape(-1, *spec.input_shape)
+    if ending not in own or reader is None:
+        return inputs.read(path)
+    found = reader.read(path)
+    inputs.check(found.shape, found.dtype, str(path))
+    if not getattr(reader, "transforms", tuple)():  # or missing values are for these
+        inputs.check_values(found, str(path))
+    return found
 
 
-def _read_csv(path: Path, spec: Spec) -> Tensor:
-    """The run's features; a feature ``column=value`` is 1 where the column has that value."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows:
-        raise DataError(f"{path} has no rows below its header")
-    features = spec.feature_names or tuple(rows[0])
-    return torch.tensor([[_cell(row, name, path, line) for name in features] for line, row in enumerate(rows, 2)])
+def _of_numpy(dtype: np.dtype[Any]) -> torch.dtype:
+    if dtype == np.uint8:
+        return torch.uint8
+    return {"f": torch.float32, "b": torch.bool}.get(dtype.kind, torch.int64)
 
 
-def _cell(row: dict[str, str], feature: str, path: Path, line: int) -> float:
-    column, equals, value = feature.rpartition("=")
-    if feature not in row and equals and column in row:
-        return float(row[column] == value)
-    if feature not in row:
-        raise DataError(f"{path} has no column '{feature}'\n  available: {', '.join(row)}")
-    try:
-        return float(row[feature])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}, line {line}, column '{feature}': {row[feature]!r} is not a number") from error
+def _is_whole(dtype: torch.dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex or dtype in (torch.bool, torch.uint8))
 
 
-def _read_numpy(path: Path) -> Tensor:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.ndarray):
-            name = "x" if "x" in loaded.files else loaded.files[0]
-            loaded = loaded[name]
-    except (OSError, EOFError, ValueError, IndexError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    inputs = torch.from_numpy(loaded)
-    return inputs if inputs.dtype == torch.uint8 else inputs.to(torch.float32)
-
-
-def _read_image(path: Path, spec: Spec) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
-    if len(spec.input_shape) != 3:
-        raise UsageError(f"the model takes inputs of shape {list(spec.input_shape)}, not images")
-    channels, height, width = spec.input_shape
-    try:
-        image = Image.open(path).convert("L" if channels == 1 else "RGB").resize((width, height))
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path} is not an image that can be read: {error}") from error
-    pixels = torch.from_numpy(np.array(image)).reshape(height, width, channels)
-    return pixels.permute(2, 0, 1).unsqueeze(0)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -118,6 +118,19 @@ class Outputs:
             return predictions
         return predictions.exp() if self.predictions == "log_probs" else predictions.softmax(1)
 
+    def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
+        """The class names of predictions ``[N, ...]``, None for a regression and for embeddings.
+
+        One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
+        names, one a pixel.
+        """
+        if self.targets == "real" or self.predictions == "embeddings":
+            return None
+        names, indices = class_names or ("0", "1"), self.labels(predictions).tolist()
+        if self.targets == "multilabel":
+            return [[name for name, holds in zip(names, row, strict=True) if holds] for row in indices]
+        return _named(indices, names)
+
     def classes(self, targets: Tensor) -> Tensor:
         """The dataset's targets as metrics get them: int64 classes for binary ones."""
         return targets.flatten().to(torch.int64) if self.targets == "binary" else targets
@@ -186,6 +199,11 @@ def check_outputs(
             "leave the number of outputs to wf (a parameter num_outputs), or set it right"
         )
     return shape[0]
+
+
+def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
+    """Names in the place of indices, however deep these are nested."""
+    return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]
 
 
 _PREDICTIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from wf.errors import DataError, UsageError, unknown
 from wf.runtime.checks import Checks
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
 from wf.runtime.figures import lost_in_float32, scale_hint
+from wf.runtime.inputs import Inputs
 from wf.runtime.loading import Chunk, Loader, generators_kept
 from wf.runtime.places import Place, choose_places, delivered, describe_places
 from wf.runtime.random import sample_seeds, sample_uniform, stream
@@ -44,6 +46,21 @@ class Spec:
     def num_classes(self) -> int | None:
         """The number of classes, None for a regression."""
         return len(self.class_names) or (2 if self.targets == "binary" else None)
+
+    def values(self) -> dict[str, Any]:
+        """The run values that say it."""
+        values: dict[str, Any] = {
+            "dataset_targets": self.targets,
+            "input_shape": self.input_shape,
+            "num_features": math.prod(self.input_shape),
+            "num_channels": self.input_shape[0] if len(self.input_shape) == 3 else None,
+            "num_classes": self.num_classes,
+            "class_names": list(self.class_names) or None,
+            "class_counts": list(self.class_counts) if self.class_counts else None,
+            "feature_names": list(self.feature_names) or None,
+            "vocab_size": self.vocab_size,
+        }
+        return {name: value for name, value in values.items() if value is not None}
 
 
 _HELD = ("memory", "device")
@@ -120,6 +137,8 @@ class RunData:
         self._check_workers()
         self._check_shares()
         self._check_kept()
+        self.inputs = self._look_at_inputs(len(dataset.vocabulary) or None)
+        """What the samples' inputs are before the transforms."""
         self._fit_transforms()
         self._transform_ahead()
         self._narrow(dataset, name)
@@ -194,12 +213,10 @@ class RunData:
             batches = self._serve(split, order, 0, size, None)
         return self._finished(batches, split, None)
 
-    def prepare(self, inputs: Tensor) -> Tensor:
-        """Inputs that come from elsewhere, transformed as the test split is; for predictions."""
-        inputs = as_float(inputs)
-        for step in self._all_transforms:
-            inputs = as_default(inputs) if step.train_only else step.transform(inputs)
-        return as_default(inputs).to(self._device)
+    @property
+    def sample_ids(self) -> dict[str, Tensor]:
+        """The index of each split's samples in the dataset; none of a stream, which knows its own numbers."""
+        return dict(self._ids)
 
     def first(self, split: str, num: int = 2) -> Tensor:
         """The first transformed inputs of a split."""
@@ -381,6 +398,18 @@ class RunData:
                 f"drop_last leaves nothing to train on: the train split has {self.num_samples('train')} samples, "
                 f"batches {self.batch_size * self._world_size}\n  leave --drop-last out, or make --batch-size smaller"
             )
+
+    def _look_at_inputs(self, vocab_size: int | None) -> Inputs:
+        samples = self._samples["train"]
+        if isinstance(samples, TensorSamples):
+            return Inputs(tuple(samples.inputs.shape[1:]), samples.inputs.dtype, vocab_size)
+        if isinstance(samples, Stream):
+            inputs = next(samples.rows(samples.order()))[0]
+        else:
+            seeds = sample_seeds(self._seed, -1, self._ids["train"][:1])
+            loader = Loader(self._samples, 0, self._checks)
+            inputs = next(iter(loader.batches([Chunk("train", [0], seeds.tolist())])))[0]
+        return Inputs(tuple(inputs.shape[1:]), as_default(inputs[:1]).dtype, vocab_size)
 
     def _fit_transforms(self) -> None:
         """Fit each transform on the train inputs as the ones before it leave them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,8 +11,13 @@ from torch import nn
 from wf.errors import UsageError
 
 
-def save_weights(model: nn.Module, file: Path) -> None:
+def save_weights(model: nn.Module, file: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write the model's state_dict: ``.safetensors``, or ``.pt`` and ``.pth`` as torch.save writes it.
+
+    Args:
+        model: The model.
+        file: Where.
+        metadata: Texts for the header of a ``.safetensors`` file; the other formats hold tensors alone.
 
     Raises:
         UsageError: For another ending, with the ones that are known.
@@ -23,6 +29,6 @@ def save_weights(model: nn.Module, file: Path) -> None:
     if file.suffix == ".safetensors":
         from safetensors.torch import save_file
 
-        save_file(state, file)
+        save_file(state, file, dict(metadata or {}))
     else:
         torch.save(state, file)

@@ -18,7 +18,6 @@ from wf.runtime import Dataset, TensorSamples
 from wf.runtime.figures import are_classes, lost_in_float32, regression_hint
 from wf_datasets.cells import looks_like
 from wf_datasets.column import Categories, as_numbers, categories, is_zero_one
-from wf_datasets.fill import FillMissing
 from wf_datasets.table import Array, Column, Mode, NotNumbersError, Table, TableFile, place
 from wf_datasets.table_reader import InputColumn, Missing, TableReader, not_numbers
 
@@ -80,7 +79,7 @@ def csv_file(
         feature_names=reader.feature_names,
         target_names=roles.targets if targets.kind == "real" else (),
         reader=reader,
-        transforms=(FillMissing(),) if missing == "mean" else (),
+        transforms=reader.transforms(),
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from wf.errors import DataError, unknown
 from wf_datasets.cells import looks_like
 from wf_datasets.column import Categories
+from wf_datasets.fill import FillMissing
 from wf_datasets.table import Array, Mode, NotNumbersError, Table, TableFile, place
 
 Missing = Literal["error", "drop", "mean"]
@@ -80,6 +81,10 @@ class TableReader:
             if column.categories is not None:
                 columns[-1] |= {"values": list(column.categories.values), "form": column.categories.form}
         return {"columns": columns, "delimiter": self.delimiter, "missing": self.missing, "double": self.double}
+
+    def transforms(self) -> tuple[FillMissing, ...]:
+        """What the inputs need before all other transforms."""
+        return (FillMissing(),) if self.missing == "mean" else ()
 
     @property
     def feature_names(self) -> list[str]:

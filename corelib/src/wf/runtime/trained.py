@@ -1,0 +1,260 @@
+"""A trained model that takes raw inputs: what the run learned goes with it, and the data are not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.blame import FAILURES, naming_culprit
+from wf.building import LIVE, Builder, Built
+from wf.errors import DataError, UsageError, WfError
+from wf.modules import describe
+from wf.plan import data_dir
+from wf.protocols import Stateful
+from wf.registry import Registry
+from wf.rundir import RunDirectory, finite
+from wf.runfile import GENERAL
+from wf.runtime import arrays, unlearned
+from wf.runtime.assembly import prepare_for_trainer
+from wf.runtime.data import as_default
+from wf.runtime.description import Description
+from wf.runtime.device import choose_device
+from wf.runtime.inputs import Inputs, read_inputs
+from wf.runtime.modes import evaluated
+from wf.runtime.precision import autocast_forward, products_in
+from wf.runtime.reading import Reader
+from wf.traits import DatasetTraits
+
+OWN = "transform/dataset-"
+"""How the dataset's own transforms are called in checkpoints, with their number."""
+
+
+class TrainedModel(nn.Module):
+    """The model of a run behind its preprocessing, so that it takes raw inputs.
+
+    Args:
+        model: The model.
+        inputs: What the dataset's samples hold.
+        own: The dataset's own transforms, fitted.
+        transforms: The run's transforms, fitted, in their order.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, own: Sequence[Any] = (), transforms: Sequence[Built] = ()
+    ) -> None:
+        super().__init__()
+        self.model = model
+        """The model without what comes before it."""
+        self.inputs = inputs
+        """What it takes."""
+        self.own = tuple(own)
+        """The dataset's transforms, which come before all others."""
+        self.transforms = tuple(transforms)
+        """The run's transforms; those for training alone are passed over."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
+        """The model's own, under the names that ``wf export`` writes."""
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Take over weights of the model."""
+        return self.model.load_state_dict(state_dict, *args, **kwargs)
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """What the model gets for raw inputs ``[N, ...]``.
+
+        Raises:
+            DataError: For inputs of another shape or kind than the dataset's samples.
+        """
+        self.inputs.check(inputs.shape, inputs.dtype, "the model")
+        inputs = self.inputs.numbers(inputs)
+        for own in self.own:
+            inputs = own(inputs)
+        for transform in self.transforms:
+            inputs = transform.value(inputs) if _is_deterministic(transform) else as_default(inputs)
+        return as_default(inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them."""
+        outputs: Tensor = self.model(self.prepare(inputs))
+        return outputs
+
+
+class Trained:
+    """The model of a run, and what goes in and comes out.
+
+    Args:
+        network: The model with its preprocessing.
+        description: What the run learned from its data.
+        plan: The resolved run file.
+        builder: Looks up names.
+        reader: The dataset's reader, or why it cannot be made; None where there is none.
+    """
+
+    def __init__(
+        self,
+        network: TrainedModel,
+        description: Description,
+        plan: Mapping[str, Any],
+        builder: Builder,
+        reader: Reader | WfError | None = None,
+    ) -> None:
+        self.network, self.description, self.plan = network, description, plan
+        self._builder, self._reader = builder, reader
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """What the model gives for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
+
+        Raises:
+            DataError: For inputs of another shape or kind than the dataset's samples.
+        """
+        self.network.inputs.check(inputs.shape, inputs.dtype, "predict")
+        device = self._builder.values["device"]
+        with (
+            evaluated(self.network),
+            torch.inference_mode(),
+            products_in(self.plan["precision"], device),
+            naming_culprit(self._builder.registry.plugins),
+        ):
+            parts = inputs.split(self.description.values["batch_size"])
+            outputs = torch.cat([self.network.model(self.network.prepare(part).to(device)) for part in parts])
+        return outputs.cpu().clone()
+
+    def labels(self, predictions: Tensor) -> list[Any] | None:
+        """The class names of predictions, as `wf.runtime.links.Outputs.names` gives them."""
+        return self.description.outputs.names(predictions, self.description.spec.class_names)
+
+    def read(self, path: Path) -> Tensor:
+        """The inputs in a file, just as the run's samples hold them; see `wf.runtime.inputs.read_inputs`."""
+        with naming_culprit(self._builder.registry.plugins):
+            if isinstance(self._reader, WfError):
+                if path.suffix.lower() not in arrays.ENDINGS:
+                    raise self._reader
+                return read_inputs(path, None, self.description.inputs)
+            if self._reader is None and path.suffix.lower() in unlearned.ENDINGS:
+                return unlearned.read_unlearned(path, self.description.spec)
+            return read_inputs(path, self._reader, self.description.inputs)
+
+    def preprocessing(self) -> list[dict[str, Any]]:
+        """What comes before the model, as JSON holds it: each transform with its options and what was fitted."""
+        steps: list[dict[str, Any]] = [{"use": "uint8 / 255"}] if self.network.inputs.dtype == torch.uint8 else []
+        steps += [{"use": type(own).__name__, **_fitted(own)} for own in self.network.own]
+        for built in filter(_is_deterministic, self.network.transforms):
+            steps.append({**built.table(), **_fitted(built.value)})
+        return steps
+
+
+def open_trained(
+    directory: RunDirectory,
+    description: Description,
+    document: Mapping[str, Any],
+    registry: Registry,
+    folders: Sequence[Path] = (),
+    checkpoint: str = "latest",
+) -> Trained:
+    """The model of a run directory, its weights restored; neither its data nor its dataset are looked for.
+
+    Args:
+        directory: The run directory.
+        description: What it says of its data.
+        document: Its run file.
+        registry: Where names are looked up.
+        folders: Where relative paths of the run file are looked up.
+        checkpoint: ``latest``, ``best`` or a checkpoint's name.
+
+    Raises:
+        DataError: When no such checkpoint verifies.
+        UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
+    """
+    plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
+    values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
+    values |= {**description.spec.values(), **description.values}
+    device = values["device"] = choose_device(plan["device"])[0]
+    builder = Builder(registry, values, folders)
+    with naming_culprit(registry.plugins):
+        saved = builder.build("checkpointer", plan["checkpointer"]).value.load(checkpoint)["parts"]
+        torch.manual_seed(plan["seed"])
+        model = builder.build("model", plan["model"]).value
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"model '{plan['model']['use']}' is {type(model).__name__}, not a torch.nn.Module")
+        model.to(device)
+        autocast_forward(model, plan["precision"], device)
+        prepare_for_trainer(builder, plan["trainer"], model)
+        model.load_state_dict(saved["model"])
+        reader = _reader(registry, str(plan["dataset"]["use"]), description)
+        own = _own_transforms(reader, saved)
+        network = TrainedModel(model, description.inputs, own, _transforms(builder, plan.get("transform", []), saved))
+    return Trained(network.eval(), description, plan, builder, reader)
+
+
+def _reader(registry: Registry, use: str, description: Description) -> Reader | WfError | None:
+    """The dataset's reader as it was, or why it cannot be made; its class is named by the plugin of the dataset."""
+    if description.reader is None or ":" in use or use.startswith(LIVE):
+        return None
+    try:
+        entry = registry.find("dataset", use)
+        traits = entry.component.traits
+        if not isinstance(traits, DatasetTraits) or traits.reader is None:
+            return None
+        target = entry.imported(traits.reader)
+        try:
+            made: Reader = target(**description.reader)
+        except FAILURES as error:
+            if isinstance(error, WfError):
+                raise
+            why = f"what the run learned for reading files does not fit {traits.reader}: {describe(error)}"
+            raise DataError(why) from error
+    except WfError as error:
+        return error
+    return made
+
+
+def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -> list[Any]:
+    """The transforms that the dataset's inputs need before all others, as its reader makes them, with their states."""
+    names = [name for name in saved if name.startswith(OWN)]
+    if not names:
+        return []
+    if isinstance(reader, WfError):
+        raise reader
+    found = list(getattr(reader, "transforms", tuple)())
+    if len(found) != len(names):
+        raise UsageError(
+            "the dataset's own transforms are not known without its data: its reader does not make them\n"
+            "  see Dataset.transforms: the reader needs a method transforms()"
+        )
+    for number, own in enumerate(found):
+        own.load_state_dict(saved[f"{OWN}{number}"])
+    return found
+
+
+def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any]) -> list[Built]:
+    """The transforms of a run file with their states."""
+    found = []
+    for number, table in enumerate(tables):
+        built = builder.build("transform", table)
+        state = saved.get(f"transform/{number}-{built.name}")
+        if state is not None:
+            built.value.load_state_dict(state)
+        elif hasattr(built.value, "fit") and _is_deterministic(built):
+            raise UsageError(
+                f"transform '{built.name}' was fitted, and no checkpoint has its state: it has no state_dict and "
+                "load_state_dict\n  without them its run's model can be used right after fit() alone"
+            )
+        found.append(built)
+    return found
+
+
+def _fitted(transform: Any) -> dict[str, Any]:
+    """What was fitted, as JSON holds it."""
+    state = transform.state_dict() if isinstance(transform, Stateful) else {}
+    return {"fitted": finite(dict(state))} if state else {}
+
+
+def _is_deterministic(built: Built) -> bool:
+    """Whether a transform comes before the model in evaluations, too."""
+    traits = built.entry.component.traits if built.entry else None
+    return not (getattr(traits, "train_only", False) or getattr(built.value, "num_draws", 0))
