@@ -256,7 +256,7 @@ def test_a_plugin_that_a_run_was_made_with_is_gone(wf: Any, folder: Path, theirs
         result = wf(*line, *theirs)
         assert (result.code, result.stdout) == (3, ""), result.stderr
         assert "loss 'l1' of this run is that of gone-losses 1.5, which is not installed" in result.stderr
-        assert "pip install gone-losses==1.5" in result.stderr
+        assert "install gone-losses 1.5 from where you know it" in result.stderr
 
 
 # Results that programs read

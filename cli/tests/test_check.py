@@ -94,6 +94,14 @@ def test_skip_in_settings(wf: Any, mine: Path) -> None:
     assert done.stderr == "wf: warning: the skip of 'loss/good:model-eval' skips nothing here\n"
 
 
+def test_settings_name_no_code(wf: Any, mine: Path) -> None:
+    (mine / "evil.py").write_text("open('RAN', 'w').close()\n")
+    (mine / "pyproject.toml").write_text('[tool.wf.check.run."loss/good"]\nmodel = "evil.py:Net"\n')
+    done = wf("check", "loss/good", "-p", "mine.py")
+    assert "settings name no code" in done.stdout + done.stderr
+    assert not (mine / "RAN").exists()
+
+
 def test_skip_that_skips_nothing_is_reported(wf: Any, mine: Path) -> None:
     done = wf("check", "good", "-p", "mine.py", "--skip", "model-eval=x")
     assert done.code == 0

@@ -52,7 +52,7 @@ def test_the_screen(wf: Any, healthy: dict[str, str | None], folder: Path) -> No
     assert (
         "\n  PROBLEM  plugin  broken\n"
         "      failed: ModuleNotFoundError: No module named 'no_such_package_of_anybody'\n"
-        "      try: pip install no_such_package_of_anybody\n"
+        "      try: install the package that you know it from; it was looked for beside broken.py"
     ) in result.stdout
     assert "\n  note  light-import  slow\n      declaring its components takes " in result.stdout
     assert "\n  PROBLEM  target  slow\n      target 'my_losses:Loss' of loss mine is not there: " in result.stdout

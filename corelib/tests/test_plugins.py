@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wf.distributions import builtin_distributions
 from wf.errors import UsageError
-from wf.modules import import_module, is_path, normalize
+from wf.known import how_to_install
+from wf.modules import explain, import_module, is_path, normalize
 from wf.plugins import Plugin, Selection, discover
 from wf.settings import AllowList
 
@@ -171,14 +174,13 @@ def test_broken_entry_points_harm_no_other(install: Install) -> None:
         ("c-exit", "failed"),
     ]
     assert broken.entry_point == "main = a_broken_of_test.main"
-    assert (broken.fix, good.fix) == ("pip install nowhere", None)
+    assert (broken.fix, good.fix) == ("tell its author: nowhere is in no package that a-broken asks for", None)
     assert left.fix == "pip install --upgrade c-exit, or tell its author"
 
 
 @pytest.mark.parametrize(
     ("missing", "requires", "package"),
     [
-        ("nowhere", (), "nowhere"),
         ("no_where", ("other", "No-Where[extra]>=2; python_version > '3'"), "No-Where"),
         ("bs4", (), "beautifulsoup4"),
         ("bs4", ("click", "my-soup>=2", "no-soup; extra == 'more'", "not a requirement"), "my-soup"),
@@ -421,12 +423,15 @@ def test_autoload_is_on_otherwise(monkeypatch: pytest.MonkeyPatch, value: str) -
     assert Selection.parse([]).autoload
 
 
-def test_only_what_comes_with_wf(install: Install) -> None:
+def test_only_what_comes_with_wf(install: Install, tmp_path: Path) -> None:
     assert "wf-losses" in builtin_distributions()
-    install("WF.losses", main=GOOD)
+    origin = importlib.metadata.distribution("wf-losses").read_text("direct_url.json") or ""
+    install("WF.losses", main=GOOD)  # the name alone, which anybody may take on an index
     install("stranger", main="raise RuntimeError('imported!')")
-    found = discover(Selection.parse(["no:stranger"], only_builtin=True))
-    assert [plugin.name for plugin in found] == ["wf-losses"]
+    only_builtin = Selection.parse(["no:stranger"], only_builtin=True)
+    assert discover(only_builtin) == []
+    (tmp_path / "site" / "WF.losses-1.0.dist-info" / "direct_url.json").write_text(origin)
+    assert [plugin.name for plugin in discover(only_builtin)] == ["wf-losses"]
 
 
 def test_normalize() -> None:
@@ -499,3 +504,58 @@ def test_import_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "wanted"), [("a.py", True), ("a/b", True), ("a.b", False), ("a", False)])
 def test_is_path(name: str, wanted: bool) -> None:
     assert is_path(name) is wanted
+
+
+def test_no_hint_names_a_package_that_anybody_may_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = tmp_path / "plug.py"
+    file.write_text("import utils_of_mine.deep\n")
+    error = ModuleNotFoundError("No module named 'utils_of_mine'", name="utils_of_mine.deep")
+    for of in (str(file), "package.module", ""):
+        assert "looked for" in explain(error, of)
+        assert "pip" not in explain(error, of)
+    for place in (tmp_path, tmp_path / "here"):
+        (place / "utils_of_mine.py").write_text("")
+        assert f"set PYTHONPATH={place}: utils_of_mine.py lies there" in explain(error, str(file))
+        (place / "utils_of_mine.py").unlink()
+    assert explain(ModuleNotFoundError(name="cv2")).endswith("(try: pip install opencv-python)")
+
+
+@pytest.mark.parametrize(
+    ("core", "losses", "same"),
+    [
+        (("file:///w/corelib", "dir_info"), ("file:///w/plugins/losses", "dir_info"), True),
+        (("file:///w/corelib", "dir_info"), ("file:///other/plugins/losses", "dir_info"), False),
+        (("file:///w/corelib", "dir_info"), ("file:///w/clone/wf-losses", "dir_info"), False),
+        (("file:///w/corelib", "dir_info"), None, False),  # from the index
+        (("file:///w/dist/wf_core.whl", "archive_info"), ("file:///w/dist/wf_losses.whl", "archive_info"), True),
+        (("file:///w/dist/wf_core.whl", "archive_info"), ("file:///tmp/wf_losses.whl", "archive_info"), False),
+        (("file:///w/dist/wf_core.whl", "archive_info"), None, False),
+        (("https://x.org/wf", "vcs_info"), ("https://x.org/wf", "vcs_info"), True),
+        (("https://x.org/wf", "vcs_info"), ("https://x.org/fork", "vcs_info"), False),
+        (None, None, True),
+        (None, ("file:///w/plugins/losses", "dir_info"), False),
+        (("file:///w/corelib", "dir_info"), ("damaged", ""), False),
+    ],
+)
+def test_built_in_is_what_came_from_where_wf_core_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, core: Any, losses: Any, same: bool
+) -> None:
+    for name, origin in {"wf-core": core, "wf-losses": losses, "wf-losses2": core}.items():
+        folder = tmp_path / f"{name.replace('-', '_')}-1.dist-info"
+        folder.mkdir()
+        requires = "Requires-Dist: wf-losses; extra == 'builtin'\n" if name == "wf-core" else ""
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{requires}")
+        if origin:
+            url, info = origin
+            text = json.dumps({"url": url, info: {"commit_id": "1"}}) if info else "{"
+            (folder / "direct_url.json").write_text(text)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert builtin_distributions() == ({"wf-losses"} if same else set())
+
+
+def test_wf_s_own_names_are_not_looked_up_on_an_index() -> None:
+    assert how_to_install("wf_losses", "--upgrade") == "pip install --upgrade ./plugins/losses in a checkout of wf"
+    assert "./corelib" in how_to_install("wf-core", "--force-reinstall")
+    assert how_to_install("acme", "--upgrade") == "pip install --upgrade acme"

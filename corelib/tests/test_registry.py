@@ -90,6 +90,19 @@ def test_a_pin_settles_a_name(provider: str) -> None:
     assert registry.is_ambiguous(registry.find("loss", "focal").component), "the run file says which one"
 
 
+def test_a_project_s_pin_that_takes_a_name_of_wf_s_own_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    plugins = [plugin("wf-losses", loss("sharp")), plugin("strangers", loss("sharp"))]
+    for provider, of_project, told in (
+        ("strangers", False, ""),
+        ("wf-losses", True, ""),
+        ("strangers", True, "pins it"),
+    ):
+        pin = Pin("loss", "sharp", provider, "pyproject.toml", of_project=of_project)
+        assert Registry(plugins, [pin]).find("loss", "sharp").provider == provider
+        assert told in caplog.text
+        assert bool(caplog.text) == bool(told)
+
+
 def test_a_pin_holds_for_an_alias() -> None:
     assert pinned(l1="ours").find("loss", "mae").component.name == "l1"
     assert pinned(mae="theirs").find("loss", "mae").component.name == "mae"
@@ -141,7 +154,8 @@ def test_a_provider_that_is_not_there() -> None:
     with pytest.raises(PluginError) as caught:
         REGISTRY.find("loss", "focal@my-losses")
     assert str(caught.value) == (
-        "loss 'focal' is asked of my-losses, which is not installed\n  try: pip install my-losses\n"
+        "loss 'focal' is asked of my-losses, which is not installed\n"
+        "  wf knows of no plugin of that name: is it spelt right?\n"
         "  available: focal@ours or focal@theirs"
     )
     with pytest.raises(PluginError, match="loss 'huber' is asked of my-losses, which is not installed"):
@@ -322,7 +336,7 @@ def test_own_code_that_is_not_there(own: str) -> None:
         REGISTRY.find("model", f"{own}:Net.size").load()
     with pytest.raises(UsageError, match=r"there is no file .*\n  in that folder: "):
         REGISTRY.find("model", f"{own.replace('net.py', 'nets.py')}:Net").load()
-    with pytest.raises(UsageError, match=r"model 'nowhere:Net': .*pip install nowhere"):
+    with pytest.raises(UsageError, match=r"model 'nowhere:Net': .*looked for in the working directory"):
         REGISTRY.find("model", "nowhere:Net").load()
 
 

@@ -61,8 +61,9 @@ def check(ctx: click.Context, words: tuple[str, ...], skip: tuple[str, ...], as_
     skips = dict(map(_read_skip, skip))
     settled = Wishes.of(load_settings())
     entries = select(registry, words, settled.options)
-    wishes = Wishes(skips, _options(ctx.meta["options"], entries), {}).over(settled)
-    cases = make_cases(registry, entries, wishes)
+    given = Wishes(skips, _options(ctx.meta["options"], entries), {})
+    wishes = given.over(settled)
+    cases = make_cases(registry, entries, wishes, given)
     shown = {str(case.subject) for case in cases}
     near = [name for name in wishes.skip if name in skips or name.rpartition(":")[0] in shown]
     for name in unused_skips(cases, dict.fromkeys(near)):

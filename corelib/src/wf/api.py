@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
+from wf.known import known_as
 from wf.modules import is_path, locate
 from wf.plan import prepare
 from wf.registry import Ask, Registry, read_kind
@@ -267,7 +268,13 @@ def _made_with(directory: RunDirectory) -> Iterator[Pin]:
         plugin = part.get("plugin", name)  # which manifests did not have at first
         if plugin is not None:
             made_with = f"{name} {version}" if name else f"plugin '{plugin}'"
-            fix = f"pip install {name}=={version}" if name else "name its module or file: -p MODULE|FILE"
+            known = known_as(name) if name else None
+            fix = (
+                f"install {name} {version} from where you know it"
+                if name
+                else "name its module or file: -p MODULE|FILE"
+            )
+            fix = known.install if known else fix
             yield Pin(part["kind"], part["name"], plugin, str(directory.path), made_with, fix)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from wf.errors import PluginError
+from wf.known import CORE, how_to_install
 from wf.modules import describe, normalize
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 GROUP = "wf.plugins"
 """The entry-point group of plugins."""
-CORE = "wf-core"
 UNKNOWN = "unknown"
 """What stands for the name and version of a distribution whose metadata does not say."""
 BUILTIN_EXTRAS = ("builtin", "ecosystem")
@@ -114,7 +115,7 @@ def _check_readable(installed: importlib.metadata.Distribution) -> None:
         name = read(installed).name
         raise DamagedMetadataError(
             f"torch cannot be used here: the metadata of distribution '{name}' is damaged: {describe(error)}\n"
-            f"  try: pip install --force-reinstall {name}"
+            f"  try: {how_to_install(name, '--force-reinstall')}"
         ) from error
 
 
@@ -178,14 +179,46 @@ def is_within(version: str, allowed: str) -> bool:
 
 
 def builtin_distributions() -> frozenset[str]:
-    """The distributions of plugins of wf-core's own workspace, as its metadata says."""
+    """The distributions of plugins that wf-core's own metadata names and that came from where wf-core came from.
+
+    Their names alone say nothing: on a package index anybody may take them.
+    """
     try:
-        requirements = importlib.metadata.requires(CORE) or []
+        core = importlib.metadata.distribution(CORE)
     except importlib.metadata.PackageNotFoundError:
         return frozenset()
     marker = re.compile(rf"extra\s*==\s*['\"](?:{'|'.join(BUILTIN_EXTRAS)})['\"]")
-    names = (re.match(r"[A-Za-z0-9._-]+", text) for text in requirements if marker.search(text))
-    return frozenset(normalize(name[0]) for name in names if name)
+    found = (re.match(r"[A-Za-z0-9._-]+", text) for text in core.requires or [] if marker.search(text))
+    names = {normalize(name[0]) for name in found if name}
+    return frozenset(name for name in names if _origin(name) == _origin(CORE))
+
+
+def _origin(name: str) -> tuple[str, ...]:
+    """Where a distribution was installed from, as far as those of one release share it: its ``direct_url.json``.
+
+    A checkout of wf by its root, in which wf-core is in ``corelib`` and plugins are in ``plugins``; a wheel by its
+    folder; a repository by its address and commit; "index" where pip looked the name up. Empty for what is not there.
+    """
+    try:
+        text = _text(importlib.metadata.distribution(name), "direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    if not text:
+        return ("index",)
+    try:
+        found = json.loads(text)
+        url = str(found["url"]).rstrip("/")
+        above, _, last = url.rpartition("/")
+        if "vcs_info" in found:
+            return ("repository", url, str(found["vcs_info"].get("commit_id")))
+        if "archive_info" in found:
+            return ("folder", above)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ("unreadable", name)
+    root, _, group = above.rpartition("/")
+    if name == CORE:
+        return ("checkout", above) if last == "corelib" else ("elsewhere", url)
+    return ("checkout", root) if group == "plugins" else ("elsewhere", url)
 
 
 @cache  # plugins of one workspace all say the same

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from wf.component import Component
 from wf.distributions import builtin_distributions
+from wf.known import how_to_install
 from wf.modules import missing_package, normalize
 from wf.plugins import Plugin
 from wf.registry import Registry, plain_name
@@ -161,8 +162,9 @@ def targets(plugins: Iterable[Plugin]) -> Iterator[Finding]:
             owners = ", ".join(_title(part) for part in plugin.components if part.target == target)
             message = f"target '{target}' of {owners} is not there: {problem}"
             absent = missing_package(ModuleNotFoundError(name=target.partition(".")[0].partition(":")[0]))
-            owner = f"pip install --upgrade {plugin.distribution}, or tell its author" if plugin.distribution else ""
-            fix = f"pip install {absent}" if absent else owner or f"mend {plugin.module}"
+            name = plugin.distribution
+            owner = f"{how_to_install(name, '--upgrade')}, or tell its author" if name else f"mend {plugin.module}"
+            fix = f"pip install {absent}" if absent else owner
             yield Finding(level="problem", check="target", subject=plugin.name, message=message, fix=fix)
 
 

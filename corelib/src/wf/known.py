@@ -13,6 +13,9 @@ from functools import cache
 from importlib.resources import files
 
 from wf.errors import plain_word
+from wf.modules import normalize
+
+CORE = "wf-core"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,28 @@ def is_among(name: str, names: Iterable[str]) -> bool:
 def who_brings(kind: str, name: str) -> list[Known]:
     """The distributions that bring a component."""
     return [known for known in index() if known.brings(kind, name)]
+
+
+def known_as(distribution: str) -> Known | None:
+    """The plugin of that distribution in the index."""
+    return next((known for known in index() if known.distribution == normalize(distribution)), None)
+
+
+def how_to_install(distribution: str, option: str) -> str:
+    """What to type to install once more what is installed; wf's own are on no index, where others may have their names.
+
+    Args:
+        distribution: Its name.
+        option: pip's option.
+    """
+    if normalize(distribution) == CORE:
+        return f"pip install {option} ./corelib in a checkout of wf"
+    known = known_as(distribution)
+    return (
+        known.install.replace("pip install", f"pip install {option}", 1)
+        if known
+        else f"pip install {option} {distribution}"
+    )
 
 
 def known_members(kind: str, name: str) -> list[tuple[Known, str]]:

@@ -20,11 +20,18 @@ DISTRIBUTIONS = {
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python",
     "dateutil": "python-dateutil",
+    "pytorch_metric_learning": "pytorch-metric-learning",
+    "pytorch_optimizer": "pytorch-optimizer",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
+    **{
+        name: name for name in ("datasets", "kornia", "matplotlib", "numpy", "pandas", "pyarrow", "rich", "safetensors")
+    },
+    **{name: name for name in ("scipy", "tensorboard", "timm", "torch", "torchmetrics", "torchvision")},
 }
-"""The distributions of well-known modules that are named otherwise."""
+"""The distributions of well-known modules. No other is advised: anybody may own a name on the package index."""
 FILE_PREFIX = "wf_file_"
 """How the names of modules begin that were imported from a file."""
 
@@ -124,14 +131,39 @@ def message_of(error: BaseException) -> str:
         return f"(its message cannot be read: {type(why).__name__})"
 
 
-def explain(error: BaseException) -> str:
-    """An import's failure in one line, with the likely fix where a package is missing."""
+def explain(error: BaseException, of: str = "") -> str:
+    """An import's failure in one line, with the likely fix where a module is missing.
+
+    Args:
+        error: What importing raised.
+        of: The file or module of one's own that was imported.
+    """
     package = missing_package(error)
-    return f"{describe(error)} (try: pip install {package})" if package else describe(error)
+    fix = f"pip install {package}" if package else where_looked(error, of)
+    return f"{describe(error)} (try: {fix})" if fix else describe(error)
+
+
+def where_looked(error: BaseException, of: str = "") -> str:
+    """What may be done about a missing module that no package is known for; empty for an error of another kind.
+
+    Args:
+        error: What importing raised.
+        of: The file or module of one's own that was imported.
+    """
+    module = missing_module(error)
+    if not module:
+        return ""
+    beside = Path(of).expanduser().absolute().parent if is_path(of) else None
+    for folder in filter(None, (beside, Path.cwd())):
+        for place in (folder / f"{module}.py", folder / module):
+            if (place.suffix == ".py" and place.is_file()) or (place / "__init__.py").is_file():
+                return f"set PYTHONPATH={folder}: {place.name} lies there, where Python does not look for modules"
+    where = f"beside {Path(of).name} and in the working directory" if beside else "in the working directory"
+    return f"install the package that you know it from; it was looked for {where}, too"
 
 
 def missing_package(error: BaseException, declared: Iterable[str] = (), missing: Iterable[str] = ()) -> str:
-    """The distributions that would have to be installed; empty when the error says of none.
+    """The distributions that would have to be installed; empty where none is known.
 
     Args:
         error: What importing a module raised.
@@ -140,7 +172,7 @@ def missing_package(error: BaseException, declared: Iterable[str] = (), missing:
     """
     package = missing_module(error)
     alike = [name for name in declared if normalize(name) == normalize(package)]
-    return "" if not package else alike[0] if alike else " ".join(missing) or DISTRIBUTIONS.get(package, package)
+    return "" if not package else alike[0] if alike else " ".join(missing) or DISTRIBUTIONS.get(package, "")
 
 
 def missing_module(error: BaseException) -> str:

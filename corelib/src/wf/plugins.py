@@ -35,6 +35,7 @@ from wf.distributions import (
 )
 from wf.errors import PluginError, UsageError, closest, unknown
 from wf.guard import Guard, UntrustedError
+from wf.known import how_to_install
 from wf.modules import (
     FILE_PREFIX,
     describe,
@@ -44,6 +45,7 @@ from wf.modules import (
     missing_module,
     missing_package,
     normalize,
+    where_looked,
 )
 from wf.parameters import check_run_values
 from wf.settings import AllowList
@@ -301,7 +303,7 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
         return found.record(
             "incompatible",
             error=f"it supports wf-core {supported}, and {version} is installed",
-            fix=f"pip install --upgrade {distribution.name}, or install a wf-core that it supports",
+            fix=f"{how_to_install(distribution.name, '--upgrade')}, or install a wf-core that it supports",
         )
     started, before = time.perf_counter(), [name for name in HEAVY if name in sys.modules]
     try:
@@ -328,15 +330,18 @@ def _fix(found: _Found, error: BaseException) -> str:
     """What would probably help a plugin that failed."""
     distribution, module = found.distribution, missing_module(error)
     if distribution is None and module:
-        return f"pip install {missing_package(error)}"
+        package = missing_package(error)
+        return f"pip install {package}" if package else where_looked(error, found.module)
     if distribution is None:
         return f"mend {found.module}; its traceback: wf list-plugins -p {found.module} --traceback"
     is_gone = module == re.split(r"[.:]", found.module)[0]  # its own package
     if is_gone or isinstance(error, DamagedMetadataError):
-        return f"pip install --force-reinstall {distribution.name}"
+        return how_to_install(distribution.name, "--force-reinstall")
+    if package := missing_package(error, distribution.required_names, distribution.missing_names()):
+        return f"pip install {package}"
     if module:
-        return f"pip install {missing_package(error, distribution.required_names, distribution.missing_names())}"
-    return f"pip install --upgrade {distribution.name}, or tell its author"
+        return f"tell its author: {module} is in no package that {distribution.name} asks for"
+    return f"{how_to_install(distribution.name, '--upgrade')}, or tell its author"
 
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import importlib
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
 from wf.guard import Guard
-from wf.known import is_among, known_members, who_brings
+from wf.known import is_among, known_as, known_members, who_brings
 from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
 from wf.plugins import Plugin, Selection, discover
@@ -84,9 +86,10 @@ class Entry:
             raise
         except (Exception, SystemExit) as error:  # a module that calls sys.exit must not end wf
             if self.plugin is None and not is_path(module_name) and isinstance(error, ModuleNotFoundError):
-                raise UsageError(f"{component.kind} '{component.target}': {explain(error)}") from error
+                raise UsageError(f"{component.kind} '{component.target}': {explain(error, module_name)}") from error
+            of = module_name if self.plugin is None else self.plugin.module if not self.plugin.distribution else ""
             raise PluginError(
-                f"{component.kind} '{component.name}' of {self.provider} could not be loaded\n  {explain(error)}"
+                f"{component.kind} '{component.name}' of {self.provider} could not be loaded\n  {explain(error, of)}"
             ) from error
         return self._attribute(module, attribute)
 
@@ -273,7 +276,9 @@ class Registry:
         found = self.providers(kind, bare)
         pin = None if provider else self._pin(kind, bare, found)
         if wanted := provider or (pin.provider if pin else ""):
-            found = [entry for entry in found if entry.is_from(wanted)]
+            every, found = found, [entry for entry in found if entry.is_from(wanted)]
+            if pin is not None and pin.of_project:
+                _tell_of_pin(pin, every, found)
         if not found:
             raise self._not_found(kind, bare, wanted, pin)
         if len(found) > 1:
@@ -495,6 +500,19 @@ def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:
     return Entry(catalogue.member(name), plugin, catalogue.refused().get(name, ""))
 
 
+def _tell_of_pin(pin: Pin, every: Sequence[Entry], found: Sequence[Entry]) -> None:
+    """Say that a project lets a name of wf's own mean another plugin's component."""
+    builtin = builtin_distributions()
+    ours = [entry for entry in every if normalize(entry.distribution) in builtin]
+    if ours and found and not any(entry in ours for entry in found):
+        _warn_once(f"{pin.kind} '{pin.name}' is that of {found[0].provider} and not wf's own: {pin.place} pins it")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logging.getLogger("wf").warning("%s", text)
+
+
 def _check_not_refused(entry: Entry) -> None:
     if entry.refused:
         raise UsageError(f"{entry.component.kind} '{entry.component.name}' cannot be used: {entry.refused}")
@@ -502,7 +520,9 @@ def _check_not_refused(entry: Entry) -> None:
 
 def _absent(kind: str, name: str, provider: str, found: Iterable[Entry]) -> PluginError:
     """A component was asked of a plugin that is not there."""
-    lines = [f"{kind} '{name}' is asked of {provider}, which is not installed", f"try: pip install {provider}"]
+    known = known_as(provider)
+    advice = f"try: {known.install}" if known else "wf knows of no plugin of that name: is it spelt right?"
+    lines = [f"{kind} '{name}' is asked of {provider}, which is not installed", advice]
     if is_installed(provider):
         why = "left out by --only-builtin or WF_DISABLE_PLUGIN_AUTOLOAD, or has no plugin"
         lines = [f"{kind} '{name}' is asked of {provider}, which is installed, but not loaded", f"it is {why}"]

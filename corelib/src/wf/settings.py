@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from wf.modules import describe, normalize
 ENVIRONMENT = "WF_PLUGINS_ALLOW"
 BUILTIN = "builtin"
 """In an allow-list: every distribution that comes with wf."""
+PROJECT = "pyproject.toml"
 KEYS = ("allow", "pin", "check")
 
 
@@ -67,6 +68,8 @@ class Pin:
     """What a run that is there was made with, ``wf-losses 0.1.0``; empty for a setting."""
     fix: str = ""
     """What to do where that is not there any more."""
+    of_project: bool = False
+    """It stands in a pyproject.toml, which may have come with somebody else's code."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,11 @@ def load(folder: Path | None = None) -> Settings:
     if listed := os.environ.get(ENVIRONMENT):
         names = [name.strip() for name in listed.split(",")]
         allow.append(AllowList(tuple(filter(None, names)), ENVIRONMENT))
-    pins = [pin for place, table in found for pin in _pins(place, table.get("pin", {}))]
+    pins = [
+        replace(pin, of_project=Path(place).name == PROJECT)
+        for place, table in found
+        for pin in _pins(place, table.get("pin", {}))
+    ]
     check: dict[str, dict[str, Any]] = {}
     for _, table in reversed(found):
         for key, value in table.get("check", {}).items():
@@ -126,7 +133,7 @@ def _project(folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
     """The table of the nearest pyproject.toml that has one, and its place."""
     folder = folder or Path.cwd()
     for parent in (folder, *folder.parents):
-        file = parent / "pyproject.toml"
+        file = parent / PROJECT
         if os.path.isfile(file) and b"wf" in _bytes(file):  # few have it, and parsing takes long
             tool = _read(file).get("tool")
             table = tool.get("wf") if isinstance(tool, dict) else None

@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import wf
 from wf.distributions import (
-    CORE,
     DamagedMetadataError,
     check_readable,
     core_version,
     is_within,
     supported_range,
 )
+from wf.known import CORE, how_to_install
 from wf.modules import describe
 from wf.plan import data_dir
 from wf.rundir import names_in
@@ -75,7 +75,7 @@ def python() -> Finding:
 
 def wf_itself() -> Finding:
     """The version of wf-core: that of the code, and that which its metadata says."""
-    installed, reinstall = core_version(), f"pip install --force-reinstall --no-deps {CORE}"
+    installed, reinstall = core_version(), how_to_install(CORE, "--force-reinstall --no-deps")
     if installed is None:
         message = "its metadata is not there, so no plugin's range of versions can be checked"
         return Finding(level="problem", check="wf", subject=CORE, message=message, fix=reinstall)

@@ -164,6 +164,23 @@ def guard_for(
     return guard
 
 
+def guard_of_line(place: str, line: Mapping[str, Any], hint: str) -> Guard:
+    """A guard that allows the code that a command line names, and no other.
+
+    Args:
+        place: Who else may name code, for messages.
+        line: What the line says, as a document.
+        hint: What to do about a refusal.
+    """
+    named = _named(line)
+    return Guard(
+        place=place,
+        targets=frozenset(piece.name for piece in named if not piece.file),
+        files={str(piece.file): piece.sha256 for piece in named if piece.file},
+        hint=hint,
+    )
+
+
 def record(place: Path, sources: Sequence[Source], registry: Registry) -> None:
     """Remember that this user made a run; a state folder that cannot be written is a warning.
 

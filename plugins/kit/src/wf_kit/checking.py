@@ -12,6 +12,7 @@ from wf.parameters import without_null
 from wf.plan import check_value
 from wf.registry import Entry, Registry
 from wf.settings import load as load_settings
+from wf.trust import guard_of_line
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select
 
@@ -47,9 +48,8 @@ def conformance_cases(
     given = Wishes(skip or {}, options or {}, run or {})
     wishes = given.over(Wishes.of(load_settings()))
     registry = registry or Registry.discover()
-    cases = make_cases(
-        registry, [entry for name in names for entry in select(registry, [name], wishes.options)], wishes
-    )
+    entries = [entry for name in names for entry in select(registry, [name], wishes.options)]
+    cases = make_cases(registry, entries, wishes, given)
     if unused := unused_skips(cases, given.skip):
         raise UsageError(f"the skip of '{unused[0]}' skips nothing\n  no such component, or no such check on it")
     checked = {str(case.subject) for case in cases}
@@ -70,8 +70,14 @@ def check_plugin(
     return [case.result() for case in conformance_cases(*names, skip=skip, options=options, run=run, registry=registry)]
 
 
-def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes) -> list[Case]:
+def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, given: Wishes) -> list[Case]:
     """Every check on every one of some components.
+
+    Args:
+        registry: Where names are looked up.
+        entries: The components.
+        wishes: What is settled about checking them.
+        given: What of that the caller says himself; settings name no code.
 
     Raises:
         UsageError: For a skip of a check that there is not, or without a reason.
@@ -83,7 +89,10 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes) -> 
     for name in wishes.skip:
         if name.rpartition(":")[2] not in CHECKS:
             raise UsageError(unknown("check", name.rpartition(":")[2], CHECKS, f"in the skip of '{name}'"))
-    with_parts = Registry([*registry.plugins, PLUGIN], registry.pins.values())
+    own = [entry.component.target for entry in entries if entry.plugin is None]
+    line = {"entries": [text for text in own if isinstance(text, str)], "options": given.options, "run": given.run}
+    guard = guard_of_line("[tool.wf.check]", line, "settings name no code: name it on the line")
+    with_parts = Registry([*registry.plugins, PLUGIN], registry.pins.values(), guard)
     cases = []
     for entry in entries:
         key = f"{entry.component.kind}/{entry.component.name}"
