@@ -1,11 +1,18 @@
+import contextlib
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wf.errors import DataError
+from wf.runtime import TensorSamples
+from wf_datasets.array_reader import ArrayReader
 from wf_datasets.npz import npz
 
 X = np.arange(12, dtype=np.float64).reshape(6, 2)
@@ -124,3 +131,128 @@ def test_bad_files(tmp_path: Path) -> None:
         npz(tmp_path / "date.npz")
     with pytest.raises(DataError, match="is a folder"):
         npz(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.arange(12, dtype=np.uint8).reshape(4, 3),
+        np.arange(12, dtype=">f4").reshape(4, 3),
+        np.arange(24, dtype=np.uint8).reshape(4, 2, 3),
+        np.arange(72, dtype=np.uint8).reshape(4, 3, 2, 3),
+        np.arange(24, dtype=np.float64).reshape(4, 3, 2),
+        np.asfortranarray(np.arange(12, dtype=np.int64).reshape(4, 3)),
+        1_700_000_000 + np.arange(12.0).reshape(4, 3),
+        np.eye(4, 3, dtype=bool),
+    ],
+)
+def test_prediction_reads_what_training_read(tmp_path: Path, inputs: Any) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, images=inputs, y=np.array([0, 1, 0, 1]))
+    dataset = npz(path, inputs="images")
+    assert dataset.reader is not None
+    reader = ArrayReader(**json.loads(json.dumps(dataset.reader.description())))
+    assert isinstance(dataset.train, TensorSamples)
+    expected = dataset.train.inputs
+    assert torch.equal(reader.read(path), expected)
+    np.savez(tmp_path / "x.npz", x=inputs)
+    np.savez(tmp_path / "only.npz", something=inputs)
+    np.save(tmp_path / "plain.npy", inputs)
+    for name in ("x.npz", "only.npz", "plain.npy"):
+        assert torch.equal(reader.read(tmp_path / name), expected)
+        assert reader.read(tmp_path / name).dtype == expected.dtype
+    np.save(tmp_path / "one.npy", inputs[2])
+    assert torch.equal(reader.read(tmp_path / "one.npy"), expected[2:3])
+
+
+ODD: dict[str, Any] = {
+    "text": np.array([["a", "b", "c"]]),
+    "objects": np.array([[None, 1, 2]], dtype=object),
+    "records": np.zeros(3, dtype=[("a", "f4")]),
+    "complex": np.zeros((2, 3), dtype=complex),
+    "dates": np.zeros((2, 3), dtype="datetime64[s]"),
+    "empty": np.zeros((0, 3)),
+    "zero-dimensional": np.array(1.0),
+    "another shape": np.zeros((2, 4)),
+    "another layout": np.zeros((3, 2)),
+    "flat": np.zeros(6),
+    "nan": np.full((2, 3), np.nan),
+    "infinite": np.full((2, 3), 1e300),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_arrays_are_refused(tmp_path: Path, name: str) -> None:
+    reader = ArrayReader("x", (3,))
+    np.save(tmp_path / "odd.npy", ODD[name])
+    np.savez(tmp_path / "odd.npz", x=ODD[name])
+    for ending in ("npy", "npz"):
+        with pytest.raises(DataError, match=r"odd\.np"):
+            reader.read(tmp_path / f"odd.{ending}")
+
+
+@given(data=st.binary(max_size=120), head=st.integers(0, 128))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_are_refused(tmp_path: Path, data: bytes, head: int) -> None:
+    reader, stream = ArrayReader("x", (3,)), io.BytesIO()
+    np.save(stream, np.zeros((1, 3)))
+    (tmp_path / "odd.npy").write_bytes(stream.getvalue()[:head] + data)
+    with contextlib.suppress(DataError):
+        assert reader.read(tmp_path / "odd.npy").shape[1:] == (3,)
+
+
+def test_an_array_that_promises_terabytes(tmp_path: Path) -> None:
+    path, stream = tmp_path / "odd.npy", io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**13, 3)})
+    path.write_bytes(stream.getvalue() + b"0" * 24)
+    with pytest.raises(DataError, match="cannot be read"):
+        ArrayReader("x", (3,)).read(path)
+
+
+def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
+    bytes_, floats = np.full((2, 4, 4), 200, np.uint8), np.full((2, 4, 4), 0.5, np.float32)
+    np.save(tmp_path / "bytes.npy", bytes_)
+    np.save(tmp_path / "floats.npy", floats)
+    np.save(tmp_path / "large.npy", 200 * floats)
+    images, numbers = ArrayReader("x", (4, 4), images=True), ArrayReader("x", (4, 4))
+    assert images.read(tmp_path / "bytes.npy").shape == (2, 1, 4, 4)
+    assert images.read(tmp_path / "floats.npy").shape == (2, 1, 4, 4)
+    with pytest.raises(DataError, match="trained on images of uint8"):
+        images.read(tmp_path / "large.npy")
+    with pytest.raises(DataError, match="trained on numbers as they are"):
+        numbers.read(tmp_path / "bytes.npy")
+
+
+def test_reads_by_what_it_learned(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.zeros((4, 3)), y=np.array(["b", "a", "b", "a"]))
+    first = npz(path)
+    assert first.reader is not None
+    learned = {"reader": first.reader.description(), "targets": "class_index", "class_names": ["b", "a"]}
+    again = npz(path, learned=learned)
+    assert isinstance(again.train, TensorSamples)
+    assert (again.class_names, again.train.targets.tolist()) == (["b", "a"], [0, 1, 0, 1])
+    np.savez(path, x=np.zeros((2, 3)), y=np.array(["b", "wolf"]))
+    with pytest.raises(DataError, match="at 1: unknown class 'wolf'"):
+        npz(path, learned=learned)
+    np.savez(path, x=np.zeros((2, 4)), y=np.array(["b", "a"]))
+    with pytest.raises(DataError, match="samples of"):
+        npz(path, learned=learned)
+
+
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        (np.array([0.0, 1.0] * 3), "regression"),
+        (np.array([0.5, 1.0] * 3), None),
+        (np.array([0, 1, 2] * 2), None),
+        (np.array([5, 90, 3000] * 2), "3 different integers"),
+    ],
+)
+def test_says_what_it_took_the_targets_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, labels: Any, hint: str | None
+) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((6, 3)), y=labels)
+    with caplog.at_level("WARNING"):
+        npz(tmp_path / "data.npz")
+    assert (hint is None and caplog.text == "") or (hint or "-") in caplog.text

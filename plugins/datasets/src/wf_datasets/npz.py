@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from wf import FromRun
 from wf.errors import DataError, unknown
 from wf.runtime import Dataset, TensorSamples, class_index
+from wf.runtime.figures import regression_hint
+from wf_datasets.array_reader import Array, ArrayReader, numbers, opened
 from wf_datasets.paths import existing_file
 
-Array = np.ndarray[Any, np.dtype[Any]]
+_log = logging.getLogger(__name__)
 
 
 def npz(
@@ -23,6 +27,7 @@ def npz(
     inputs: str = "x",
     targets: str = "y",
     task: Literal["auto", "classification", "regression"] = "auto",
+    learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """Two arrays in a NumPy ``.npz`` file; nothing in it is unpickled.
 
@@ -33,6 +38,7 @@ def npz(
         targets: The key of the targets. Numbers are ``[N]`` or ``[N, K]``; text and booleans ``[N]`` name classes.
         task: ``auto``: a classification for integers, booleans and text, a regression for floats. A classification on
             ``[N, K]`` with K of at least 2 needs 0 and 1 and is multilabel.
+        learned: What the run learned from the file when it began; then inputs and classes are those.
 
     Returns:
         Targets ``class_index``, ``real [N, K]`` or ``multilabel [N, K]``.
@@ -42,61 +48,52 @@ def npz(
     """
     path = existing_file(path)
     arrays = _read(path, {"inputs": inputs, "targets": targets})
-    x, y = _inputs(path, inputs, arrays[inputs]), arrays[targets]
+    known = learned["reader"] if learned is not None else None
+    reader = ArrayReader(**known) if known else ArrayReader.of(path, inputs, arrays[inputs])
+    if arrays[inputs].shape[1:] != reader.shape:
+        raise DataError(
+            f"{path}: '{inputs}' has samples of {list(arrays[inputs].shape[1:])}, no more {list(reader.shape)}"
+        )
+    x, y = reader.encode(path, inputs, arrays[inputs]), arrays[targets]
     if y.ndim not in (1, 2) or len(y) != len(x):
         raise DataError(f"{path}: '{inputs}' has shape {arrays[inputs].shape}, so '{targets}' must be [{len(x)}] or "
                         f"[{len(x)}, K], not {y.shape}")  # fmt: skip
     y = y.reshape(-1) if y.shape[1:] == (1,) else y
     if task == "regression" or (task == "auto" and y.dtype.kind == "f"):
-        return Dataset(train=TensorSamples(x, _real(path, targets, y).reshape(len(x), -1)), targets="real")
-    return _labelled(path, targets, x, y)
+        real = numbers(path, targets, y).reshape(len(x), -1)
+        if task == "auto" and y.ndim == 1 and learned is None and (hint := regression_hint(real.flatten())):
+            _log.warning("%s: '%s' %s", path, targets, hint)
+        return Dataset(train=TensorSamples(x, real), targets="real", reader=reader)
+    if task == "auto" and y.ndim == 1 and y.dtype.kind in "iu" and learned is None:
+        _tell_classes(path, targets, y)
+    return replace(_labelled(path, targets, x, y, learned), reader=reader)
 
 
 def _read(path: Path, keys: dict[str, str]) -> dict[str, Array]:
-    try:
-        with path.open("rb") as stream:  # given a path, NumPy leaves a damaged file open
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path} holds one array without a name; save both with numpy.savez(file, x=..., y=...)"
-                )
-            for option, key in keys.items():
-                if key not in file.files:
-                    hint = f"set it with --dataset.{option}"
-                    raise DataError(f"{path}: {unknown('key', key, file.files, hint)}")
-            return {key: file[key] for key in keys.values()}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read: {error}\n  it must be an .npz file of plain arrays") from error
+    with opened(path) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} holds one array without a name; save both with numpy.savez(file, x=..., y=...)")
+        for option, key in keys.items():
+            if key not in file.files:
+                hint = f"set it with --dataset.{option}"
+                raise DataError(f"{path}: {unknown('key', key, file.files, hint)}")
+        return {key: file[key] for key in keys.values()}
 
 
-def _inputs(path: Path, key: str, array: Array) -> Tensor:
-    if array.ndim < 2 or array.size == 0:
-        raise DataError(
-            f"{path}: '{key}' has shape {array.shape}; inputs are [N, ...] with at least one number a sample"
+def _tell_classes(path: Path, key: str, labels: Array) -> None:
+    values, counts = np.unique(labels, return_counts=True)
+    follow = values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1
+    if len(values) > 2 and not (follow and counts.min() > 1):
+        _log.warning(
+            "%s: '%s' holds %d different integers, each of which is taken for a class\n"
+            "  for numbers to predict: --dataset.task regression; if they are classes: --dataset.task classification",
+            path,
+            key,
+            len(values),
         )
-    if array.dtype == np.uint8 and array.ndim in (3, 4):
-        images = torch.from_numpy(array)
-        return images.unsqueeze(1) if array.ndim == 3 else images
-    return _real(path, key, array)
 
 
-def _real(path: Path, key: str, array: Array) -> Tensor:
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{path}: '{key}' holds {array.dtype}, not numbers")
-    with np.errstate(over="ignore"):
-        numbers = torch.from_numpy(array.astype(np.float32))
-    wrong = torch.nonzero(~numbers.isfinite())
-    if len(wrong):
-        place = wrong[0].tolist()
-        raise DataError(
-            f"{path}: '{key}' holds {len(wrong)} values that are not finite float32 numbers, first at {place}"
-        )
-    return numbers
-
-
-def _labelled(path: Path, key: str, inputs: Tensor, labels: Array) -> Dataset:
+def _labelled(path: Path, key: str, inputs: Tensor, labels: Array, learned: Mapping[str, Any] | None) -> Dataset:
     if labels.dtype.kind not in "fiubU":
         raise DataError(f"{path}: '{key}' holds {labels.dtype}; classes are integers, booleans or text")
     if labels.ndim == 2:
@@ -106,9 +103,20 @@ def _labelled(path: Path, key: str, inputs: Tensor, labels: Array) -> Dataset:
                 "  for numbers to predict: --dataset.task regression"
             )
         columns = [str(index) for index in range(labels.shape[1])]
-        return Dataset(train=TensorSamples(inputs, _real(path, key, labels)), targets="multilabel", class_names=columns)
+        return Dataset(
+            train=TensorSamples(inputs, numbers(path, key, labels)), targets="multilabel", class_names=columns
+        )
     if labels.dtype.kind == "f":
-        _real(path, key, labels)  # refuses nan
+        numbers(path, key, labels)  # refuses nan
+    if learned is not None:
+        names = list(learned["class_names"])
+        texts = list(map(str, labels.tolist()))
+        strange = next((text for text in texts if text not in names), None)
+        if strange is not None:
+            hint = "the run was trained without it"
+            raise DataError(f"{path}: '{key}' at {texts.index(strange)}: {unknown('class', strange, names, hint)}")
+        indices = torch.tensor([names.index(text) for text in texts])
+        return Dataset(train=TensorSamples(inputs, indices), targets="class_index", class_names=names)
     indices, names = class_index(labels.tolist())
     if len(names) < 2:
         raise DataError(f"{path}: '{key}' has one class only ({names[0]})")

@@ -41,7 +41,7 @@ DATASETS = [
         "npz",
         "wf_datasets.npz:npz",
         "two arrays in a NumPy .npz file",
-        traits=DatasetTraits(files=(".npz",)),
+        traits=DatasetTraits(files=(".npz",), reader="wf_datasets.array_reader:ArrayReader"),
     ),
     Component(
         "dataset",

@@ -1,0 +1,141 @@
+"""From an array to inputs: what training and prediction read by alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, unknown
+from wf.runtime.figures import lost_in_float32
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class ArrayReader:
+    """Reads arrays of inputs as those that a run was trained on.
+
+    Args:
+        key: The array of an ``.npz`` file that holds them.
+        shape: That of a sample in the file.
+        images: Whether they are uint8 images ``[C, H, W]`` or ``[H, W]``.
+        double: Whether inputs are float64: float32 would not keep some of the numbers apart.
+    """
+
+    endings: tuple[str, ...] = (".npz", ".npy")
+
+    def __init__(self, key: str, shape: Sequence[int], *, images: bool = False, double: bool = False) -> None:
+        self.key, self.shape, self.images, self.double = key, tuple(shape), images, double
+
+    @classmethod
+    def of(cls, path: Path, key: str, array: Array) -> ArrayReader:
+        """The reader of an array ``[N, ...]``.
+
+        Raises:
+            DataError: For one that has no samples, or holds anything but finite numbers.
+        """
+        if array.ndim < 2 or array.size == 0:
+            raise DataError(
+                f"{path}: '{key}' has shape {array.shape}; inputs are [N, ...] with at least one number a sample"
+            )
+        images = array.dtype == np.uint8 and array.ndim in (3, 4)
+        double = array.dtype.kind in "fiu" and array.dtype.itemsize >= 4 and bool(lost_in_float32(_double(array)))
+        return cls(key, array.shape[1:], images=images, double=double)
+
+    def description(self) -> Mapping[str, Any]:
+        """What makes an equal reader again, in JSON's values."""
+        return {"key": self.key, "shape": list(self.shape), "images": self.images, "double": self.double}
+
+    def read(self, path: Path) -> Tensor:
+        """The inputs in an ``.npz`` or ``.npy`` file: samples ``[N, ...]``, or a single one.
+
+        An ``.npz`` file has them under the key of the training file, under ``x``, or as its only array.
+
+        Raises:
+            DataError: For a file that is damaged, or that does not hold such inputs.
+        """
+        with opened(path) as arrays:
+            if isinstance(arrays, np.ndarray):
+                name, array = "the array", arrays
+            else:
+                names = [one for one in (self.key, "x", *arrays.files) if one in arrays.files]
+                if not names or (names[0] not in (self.key, "x") and len(arrays.files) > 1):
+                    raise DataError(f"{path}: {unknown('key', self.key, arrays.files, 'the run was trained with it')}")
+                name, array = names[0], arrays[names[0]]
+        if array.shape == self.shape:
+            array = array[np.newaxis]
+        if array.shape[1:] != self.shape or not array.shape:
+            wanted = ", ".join(map(str, ("N", *self.shape)))
+            raise DataError(
+                f"{path}: '{name}' has shape {list(array.shape)}; the run takes [{wanted}], or one sample of it\n"
+                "  the axes must be in this order: nothing is reshaped"
+            )
+        if array.size == 0:
+            raise DataError(f"{path}: '{name}' of shape {list(array.shape)} has no samples")
+        if not self.images and array.dtype == np.uint8 and array.ndim in (3, 4):
+            raise DataError(f"{path}: '{name}' holds images of uint8; the run was trained on numbers as they are")
+        return self.encode(path, name, array)
+
+    def encode(self, path: Path, name: str, array: Array) -> Tensor:
+        """Inputs ``[N, ...]`` of an array; images have an axis of channels.
+
+        Raises:
+            DataError: For anything but finite numbers.
+        """
+        if not self.images:
+            return numbers(path, name, array, double=self.double)
+        if array.dtype == np.uint8:
+            images = torch.from_numpy(np.ascontiguousarray(array))
+        else:
+            images = numbers(path, name, array)
+            if array.dtype.kind != "f" or bool((images < 0).any() | (images > 1).any()):
+                raise DataError(
+                    f"{path}: '{name}' holds {array.dtype}; the run was trained on images of uint8, which wf divides "
+                    "by 255\n  give them as uint8, or as floats from 0 to 1"
+                )
+        return images.unsqueeze(1) if array.ndim == 3 else images
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An ``.npz`` or ``.npy`` file; nothing in it is unpickled.
+
+    Raises:
+        DataError: When it is damaged.
+    """
+    try:
+        with path.open("rb") as stream:  # given a path, NumPy leaves a damaged file open
+            yield np.load(stream, allow_pickle=False)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can raise anything; one that promises terabytes, MemoryError
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{path} cannot be read: {reason}\n  it must be an .npz file of plain arrays") from error
+
+
+def numbers(path: Path, key: str, array: Array, *, double: bool = False) -> Tensor:
+    """An array as float32, or as float64.
+
+    Raises:
+        DataError: For anything but numbers that are finite as float32.
+    """
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{path}: '{key}' holds {array.dtype}, not numbers")
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(single))
+    if len(wrong):
+        raise DataError(
+            f"{path}: '{key}' holds {len(wrong)} values that are not finite float32 numbers, first at "
+            f"{wrong[0].tolist()}"
+        )
+    return torch.from_numpy(array.astype(np.float64) if double else single)
+
+
+def _double(array: Array) -> Tensor:
+    return torch.from_numpy(array.astype(np.float64))
