@@ -189,6 +189,39 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
     assert_same(run, tmp_path / "runs" / "straight")
 
 
+IN_THE_END = """
+import os, signal
+
+
+class InTheEnd:
+    def on_evaluation_end(self, run, split, metrics):
+        if run.finished and split == "train" and not os.path.exists("sent"):
+            open("sent", "w").close()
+            os.kill(os.getpid(), signal.NAME)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_run_that_early_stopping_ended_is_not_trained_on(wf: Any, tmp_path: Path, name: str) -> None:
+    """Killed in its final evaluation it has its end in its checkpoint; to be longer it must be asked for that."""
+    (tmp_path / "end.py").write_text(IN_THE_END.replace("NAME", name))
+    plan = ("--dataset", "iris", "--epochs", 40, "--lr", 0.05, "--model.dropout", 0.2, "--hook", "+early-stopping")
+    plan += ("--hook.early-stopping.patience", 2, "--hook", "+end.py:InTheEnd", "--quiet")
+    assert wf("run", *plan, "--name", "halted").code in (-signal.SIGKILL, 143)
+    assert wf("run", *plan, "--name", "straight").code == 0
+    run, straight = tmp_path / "runs" / "halted", tmp_path / "runs" / "straight"
+    resumed = wf("resume", "halted", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert_same(run, straight)
+    assert "has not improved" in manifest(run)["reason"]
+    step = manifest(run)["steps"]
+    longer = wf("resume", "halted", "--epochs", 40)
+    assert longer.code == 0, longer.stderr
+    assert f"it trains on from step {step}" in longer.stderr
+    assert manifest(run)["steps"] > step
+    assert manifest(run)["trains_on_from"] == step
+
+
 def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
     """There is nothing to go on from, so it begins anew, and keeps no record of the steps that it does again."""
     hook = stop_after(tmp_path, 3, name="SIGKILL")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wf import Epochs, Every, Hook, Loop, Steps
-from wf.errors import DataError, DivergedError, SaveError, UsageError, WfError
+from wf.errors import DataError, DivergedError, GoBack, SaveError, UsageError, WfError
 from wf.events import EVENTS
 from wf.feed import PlainBatch
 
@@ -909,6 +909,102 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert loop.metrics == whole.metrics
     assert loop.state_dict()["losses"] == whole.state_dict()["losses"]
     assert told(log) == told(whole_log)
+
+
+class Commits(Checkpointer):
+    """Keeps each state in the order in which they are committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[Any] = []
+
+    def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
+        self.states.append(state)
+        return super().save(state, progress, metrics)
+
+
+class Judge:
+    """Its figures follow from how long was trained."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        return {"loss": 7 * len(self._trainer.batches) % 5}
+
+
+class Ends(Log):
+    """Ends the run for good at an event of a step; it does not know of it any more when the run goes on."""
+
+    def __init__(self, event: str, step: int, *, signal: bool = False) -> None:
+        super().__init__()
+        self._event, self._step, self._signal = event, step, signal
+
+    def _add(self, event: str, run: Loop, *details: Any) -> None:
+        super()._add(event, run, *details)
+        if (event, run.progress.step) == (self._event, self._step) and not run.finished:
+            run.stop("enough")
+            if self._signal:
+                run.stop("SIGTERM received", for_good=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    num_batches=st.integers(1, 4),
+    event=st.sampled_from(["on_step_end", "on_log", "on_evaluation_end", "on_epoch_end"]),
+    step=st.integers(1, 10),
+    until=st.builds(Epochs, st.integers(1, 3)) | st.builds(Steps, st.integers(1, 9)),
+    eval_every=st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
+    checkpoint_every=st.none() | st.builds(Every, st.integers(1, 3), st.sampled_from(["steps", "epochs"])),
+    keep=st.sampled_from(["last", "best"]),
+    known=st.booleans(),
+    signal=st.booleans(),
+)
+def test_a_run_that_a_part_has_ended_is_at_its_end_from_every_checkpoint(
+    num_batches: int,
+    event: str,
+    step: int,
+    until: Any,
+    eval_every: Every,
+    checkpoint_every: Every | None,
+    keep: str,
+    known: bool,
+    signal: bool,
+) -> None:
+    """Killed after any commit and resumed, also where a signal came with the end."""
+    data = Data(num_batches, known=known)
+
+    def run(state: Any = None, *, signal: bool = False) -> tuple[Loop, Log, Commits]:
+        log, checkpointer = Ends(event, step, signal=signal), Commits()
+        cadences: dict[str, Any] = {"eval_every": eval_every, "checkpoint_every": checkpoint_every, "log_every": 2}
+        trainer = Trainer()
+        loop = Loop(trainer, Judge(trainer), checkpointer, [log], keep=keep, final_splits=["test"], **cadences)
+        if state is not None:
+            loop.load_state_dict(state)
+            loop.ended = state["ended"]
+            checkpointer.saved[state["progress"]["step"]] = {"state": state, "loss": -1.0}
+        return loop.run(data, until), log, checkpointer
+
+    whole, whole_log, _ = run()
+    for state in run(signal=signal)[2].states:
+        loop, log, _ = run(state)
+        assert loop.progress == whole.progress
+        assert loop.stop_reason == whole.stop_reason
+        assert loop.trainer.batches == whole.trainer.batches  # type: ignore[attr-defined]  # of this Trainer
+        if keep == "last":
+            assert told(log) == told(whole_log)
+
+
+def test_what_was_decided_after_the_checkpoint_is_forgotten_when_the_run_goes_back() -> None:
+    class Guard:
+        def on_step_end(self, run: Loop) -> None:
+            if run.progress.step == 3 and not run.rollbacks:
+                run.stop("enough")
+                raise GoBack("not finite")
+
+    loop = Loop(Trainer(), checkpointer=Checkpointer(), hooks=[Guard()], checkpoint_every=Every(2, "steps"))
+    assert loop.run(Data(), Epochs(2)).stop_reason is None
+    assert loop.progress.step == 8
 
 
 def told(log: Log) -> list[Any]:

@@ -21,6 +21,8 @@ from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 
 _LOG = logging.getLogger("wf")
+_NOWHERE: tuple[int, int, str | None] = (-1, -1, None)
+_BY_ANOTHER = "stopped by another process"
 
 
 class Loop:
@@ -117,12 +119,16 @@ class Loop:
         self.until: Epochs | Steps = Epochs(0)
         self.num_batches: int | None = None
         self.stop_reason: str | None = None
+        self.ended: str | None = None
+        """Why the run is at its end, where a part of it decided that; whoever resumes it from there sets it again."""
         self._stop_requested: str | None = None
+        self._end_requested: str | None = None
+        self._interrupted: str | None = None
         self._pause_at = 0
         self._pending: list[Any] = []
         self._sizes: list[int] = []
         self._losses = Losses()
-        self._saved_at = (-1, -1)
+        self._saved_at = _NOWHERE
         self._writing: Future[str] | None = None
         self._unsaved: SaveError | None = None
         self._evaluated_at: dict[str, int] = {}
@@ -146,7 +152,7 @@ class Loop:
             raise UsageError(f"until is {until!r}; say Epochs(10) or Steps(5000)")
         source: TrainData = data if isinstance(data, TrainData) else Batches(data)
         self.until, self.num_batches = until, source.num_batches
-        self.stop_reason = None
+        self.stop_reason = self.ended
         self._saved_time = time.monotonic()
         self._participants.bind()
         self._begin_to_train()
@@ -163,13 +169,13 @@ class Loop:
             self._participants.tell_of(error)
             raise
         finally:
-            self._stop_requested = None
+            self._stop_requested = self._end_requested = self._interrupted = self.ended = None
         return self
 
     def _train(self, source: TrainData) -> None:
         progress, train_step = self.progress, self.trainer.train_step
         step_end = self._participants.listening["on_step_end"]
-        while not self._done():
+        while not self._done() or 0 < progress.batch == self.num_batches:  # an epoch that is through is ended as well
             self._tell("on_epoch_start", self)
             self._pause_from(progress.step + 1)
             for batch in source.epoch(progress.epoch, progress.batch):
@@ -190,14 +196,23 @@ class Loop:
             else:
                 self._end_epoch()
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, for_good: bool = True) -> None:
         """Ask the run to end after the present step; a checkpoint is saved and the end is as usual.
 
         Asked before `run`, it ends before the first step.
 
         Of several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
+
+        Args:
+            reason: Why, in words.
+            for_good: Whether this is the end of the run, which its checkpoint then says; False where it is to be
+                resumed and train on, as after a signal.
         """
         self._stop_requested = reason
+        if for_good:
+            self._end_requested = reason
+        else:
+            self._interrupted = reason
         if self.agree is bool:  # several processes must all pause at the same step
             self._pause_at = 0
 
@@ -231,13 +246,16 @@ class Loop:
         Raises:
             SaveError: When this one or the one before cannot be written and the run is not to go on without.
         """
-        if self.checkpointer is None or self._saved_at == (self.progress.epoch, self.progress.step):
+        if self.checkpointer is None:
+            return
+        self._decide_end()
+        if self._saved_at == self._place():
             return
         self.wait_for_checkpoint()
         self._read()
         if self.agree(not self._losses.finite):
             self.log()  # a hook that watches for it hears of it before the commit
-        self._saved_at, self._saved_time = (self.progress.epoch, self.progress.step), time.monotonic()
+        self._saved_at, self._saved_time = self._place(), time.monotonic()
         try:
             with self._judged():
                 saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.metrics)
@@ -275,13 +293,14 @@ class Loop:
             "metrics": dict(self.metrics),
             "evaluated_at": dict(self._evaluated_at),
             "best": self.best,
+            "ended": self.ended,
             "rollbacks": list(self.rollbacks),
             "losses": asdict(self._losses),
             "parts": self._participants.states(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
-        """Put back what `state_dict` gave.
+        """Put back what `state_dict` gave, to train on from there; see `ended` for a run that is not to.
 
         Args:
             state: From a checkpoint of a run with the same parts.
@@ -298,7 +317,7 @@ class Loop:
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
         self.rollbacks = list(state.get("rollbacks", []))  # nor this
-        self._saved_at = (self.progress.epoch, self.progress.step)
+        self._saved_at = (*self._place()[:2], state.get("ended"))
         self.saved_step = self.progress.step
 
     def _go_back(self, request: GoBack) -> None:
@@ -315,10 +334,12 @@ class Loop:
             request.add_note(f"there is no checkpoint to go back to: {reason}\n  --checkpoint-every saves more often")
             raise request from None
         self.load_state_dict(state)
+        self.stop_reason = self.ended = self._end_requested = None  # what was decided after the checkpoint
+        self._stop_requested = self._interrupted
         self._begin_to_train()
         figures = request.then(len(before) + 1 - len(self.rollbacks))
         self.rollbacks = [*before, {"from_step": step, "to_step": self.progress.step, **figures}]
-        self._saved_at = (-1, -1)  # it is another state now
+        self._saved_at = _NOWHERE  # it is another state now
 
     def _begin_to_train(self) -> None:
         self.finished = self._judging = False
@@ -341,7 +362,7 @@ class Loop:
         self._tell("on_checkpoint_end", self, place)
 
     def _not_saved(self, error: SaveError) -> None:
-        self._saved_at, self._unsaved = (-1, -1), error
+        self._saved_at, self._unsaved = _NOWHERE, error
         if not self._save_failed(self, error):
             raise error
 
@@ -382,8 +403,17 @@ class Loop:
     def _stopping(self) -> bool:
         """Whether the run is to end, decided together; every process must ask at the same steps."""
         if self.stop_reason is None and self.agree(self._stop_requested is not None):
-            self.stop_reason = self._stop_requested or "stopped by another process"
+            self.stop_reason = self._stop_requested or _BY_ANOTHER
         return self.stop_reason is not None
+
+    def _decide_end(self) -> None:
+        """Know, before a state is saved, whether it is that of a run that a part has ended."""
+        if self._stopping() and self.ended is None and self.agree(self._end_requested is not None):
+            self.ended = self._end_requested or _BY_ANOTHER
+
+    def _place(self) -> tuple[int, int, str | None]:
+        """What tells one checkpoint from another."""
+        return self.progress.epoch, self.progress.step, self.ended
 
     def _pause(self) -> bool:
         """Do what is due after this step; True when the epoch is to be left. `_end_epoch` goes on after its last."""

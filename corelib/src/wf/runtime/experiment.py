@@ -103,6 +103,7 @@ class Experiment:
         self._recorder = Recorder(None)
         self._drift: list[drift.Drift] = []
         self._at_work = False
+        self._trains_on_from: int | None = None
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank, self._parts.watching())
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
@@ -389,6 +390,7 @@ class Experiment:
     def _put_back(self, state: Mapping[str, Any], directory: RunDirectory | None, allowed: Collection[str]) -> None:
         """Restore a checkpoint, see that it came back, and write down under which other conditions the run goes on."""
         self.loop.load_state_dict(state, partial=drift.is_allowed("state", allowed))
+        self.loop.ended = state.get("ended")
         found = [*self._drift, *check_restored(self.loop, state, allowed)]
         if directory is None or not found:
             return
@@ -431,7 +433,17 @@ class Experiment:
             _LOG.warning("%s; it begins anew", error)
             return None
         check_records(self.run_dir / "metrics.jsonl", state, allow_drift)
-        return state
+        return self._to_train_on(manifest, state)
+
+    def _to_train_on(self, manifest: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The state without the end that a part of the run decided on, where the user asks for more than that."""
+        step, ended = state["progress"]["step"], state.get("ended")  # which older checkpoints do not have
+        is_asked = manifest.get("status") == "done" or manifest.get("total_steps") != self._parts.values["total_steps"]
+        if ended is None or not (is_asked or manifest.get("trains_on_from") == step):
+            return state
+        _LOG.info("the run had ended: %s; it trains on from step %s", ended, f"{step:,}")
+        self._trains_on_from = step
+        return {**state, "ended": None}
 
     def _follow_length(self) -> list[str]:
         """The parts that are laid out for the length of the run, in words."""
@@ -445,7 +457,7 @@ class Experiment:
         """
         if self.strategy.world_size == 1:
             self.loop.final_splits = ()
-        self.loop.stop(reason)
+        self.loop.stop(reason, for_good=False)
 
     def _raise_signal(self, received: Sequence[signal.Signals]) -> None:
         """End as interrupted where any of the processes got a signal."""
@@ -518,6 +530,8 @@ class Experiment:
         started: dict[str, Any] = {} if resume else {"started": _now(), "repeatable": self.repeatable}
         if self._parts.init_from is not None and not resume:
             started["init_from"] = self._parts.init_from
+        if self._trains_on_from is not None:
+            started["trains_on_from"] = self._trains_on_from
         made = self._manifest(directory)
         trust.record(directory.path, [read(directory.run_file)], self._parts.registry)
         directory.update_manifest(status="running", reason=None, **length, **started, **made)

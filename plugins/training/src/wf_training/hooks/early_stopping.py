@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from wf import Epochs, Hook, Loop
+from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.figures import Monitor
 
@@ -70,7 +70,7 @@ class EarlyStopping(Hook):
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Compare the figure with the best one so far."""
-        if split != self.split or _is_over(run):
+        if split != self.split or run.finished:
             return
         figures = {f"{split}/{name}": value for name, value in metrics.items()}
         value = self._monitor.value(figures, "early-stopping", _OPTION)
@@ -106,9 +106,3 @@ class EarlyStopping(Hook):
         by = f" by {self.min_delta:g} or more" if self.min_delta else ""
         times = "evaluation" if self.num_waited == 1 else f"{self.num_waited} evaluations"
         return f"{self.monitor} has not improved on {best}{by} in the last {times} (now {value:.6g})"
-
-
-def _is_over(run: Loop) -> bool:
-    """Whether training has ended and this is the evaluation at the end."""
-    done = run.progress.epoch if isinstance(run.until, Epochs) else run.progress.step
-    return run.stop_reason is not None or done >= run.until.num
