@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -234,3 +235,114 @@ def test_all_processes_go_back_together_and_stop_for_the_signal_of_one(ranks: An
     step = found["steps"]
     assert 12 <= step <= 14, "they stop at the next pause"
     assert checkpoints(tmp_path / "runs/two")[-1].name == f"step-{step:08d}"
+
+
+NET = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(num_features, 8), nn.Linear(8, num_outputs)
+        self.unused, self.frozen = nn.Linear(3, 3), nn.Linear(2, 2).requires_grad_(False)
+
+    def forward(self, inputs):
+        hidden = self.first(inputs.flatten(1)).relu()
+        if self.training:
+            torch.rand(int(inputs.sum().abs()) % 7 + 1)  # how much is drawn depends on the data
+            hidden = hidden * (torch.rand_like(hidden) > 0.3)
+        return self.last(hidden)
+
+
+class Masks:
+    def __init__(self, strategy) -> None:
+        self.rank = strategy.rank
+
+    def on_run_start(self, run):
+        state = torch.get_rng_state()
+        open(f"draws-{self.rank}", "w").write(str(torch.rand(4).tolist()))
+        torch.set_rng_state(state)
+"""
+
+
+def test_each_process_draws_its_own_and_goes_on_with_that(tmp_path: Path) -> None:
+    """With a layer that gets no gradient, which torch refuses where it is not told of."""
+    (tmp_path / "net.py").write_text(NET)
+    plan = ("--strategy", "ddp", "--dataset", "iris", "--model", "net.py:Net", "--batch-size", 10, "--quiet")
+    hook = ("--hook", "+net.py:Masks")
+    straight = torchrun(tmp_path, "run", *plan, *hook, "--epochs", 3, "--name", "straight")
+    assert straight.returncode == 0, straight.stderr
+    draws = [(tmp_path / f"draws-{rank}").read_text() for rank in (0, 1)]
+    assert draws[0] != draws[1]
+    assert torchrun(tmp_path, "run", *plan, *hook, "--steps", 8, "--name", "parts").returncode == 0
+    resumed = torchrun(tmp_path, "resume", "parts", "--epochs", 3, "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
+    one, other = (checkpoints(tmp_path / "runs" / name)[-1] for name in ("straight", "parts"))
+    assert (one / "tensors.safetensors").read_bytes() == (other / "tensors.safetensors").read_bytes()
+    assert one.name == other.name
+    one, other = (tmp_path / "runs" / name / "metrics.jsonl" for name in ("straight", "parts"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+RAISING = """
+class Raising:
+    def __init__(self, strategy) -> None:
+        self.rank = strategy.rank
+
+    def on_step_end(self, run):
+        if self.rank == 1 and run.progress.step == 3:
+            raise ConnectionError("the server is gone")
+"""
+
+
+def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "raising.py").write_text(RAISING)
+    plan = ("--strategy", "ddp", "--dataset", "iris", "--checkpoint-every", "1steps", "--quiet")
+    done = torchrun(tmp_path, "run", *plan, "--hook", "+raising.py:Raising", "--name", "two")
+    assert done.returncode != 0
+    reason = manifest(tmp_path / "runs/two")["reason"]
+    assert reason.startswith("process 1 failed: in hook 'raising-raising' of ")
+    assert reason.endswith("at on_step_end: ConnectionError: the server is gone")
+    assert f"wf: {reason}" in done.stderr
+    assert re.search(r"go on from step \d: torchrun --nproc-per-node 2 -m wf_cli resume runs/two", done.stderr)
+
+
+def test_what_one_process_finds_before_they_meet(wf: Any, tmp_path: Path) -> None:
+    """Two machines without a shared disk: the run is only on the first one."""
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+    assert wf("run", "--dataset", "iris", "--epochs", 1, "--name", "one", "--quiet", cwd=tmp_path / "0").code == 0
+    run_file = tmp_path / "0/runs/one/run.toml"
+    run_file.write_text(run_file.read_text().replace('use = "local"', 'use = "ddp"'))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {**os.environ, "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "wf_cli", "resume", "one", "--epochs", "2"],
+            cwd=tmp_path / rank,
+            env={**shared, "RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    messages = [process.communicate(timeout=100)[1] for process in processes]
+    assert [process.returncode for process in processes] == [4, 4]
+    assert messages[1].startswith("wf: there is no run directory 'one'")
+    assert messages[0].startswith("wf: process 1 failed: there is no run directory 'one'")
+
+
+def test_a_run_of_several_processes_says_how_it_is_resumed(wf: Any, tmp_path: Path) -> None:
+    assert wf("run", "--dataset", "iris", "--epochs", 1, "--name", "one", "--quiet").code == 0
+    run = tmp_path / "runs/one"
+    (run / "run.toml").write_text((run / "run.toml").read_text().replace('use = "local"', 'use = "ddp"'))
+    (run / "manifest.json").write_text(json.dumps({**manifest(run), "world_size": 2}))
+    resumed = wf("resume", "one", "--epochs", 2)
+    assert resumed.code == 2
+    assert "torchrun --nproc-per-node 2 -m wf_cli resume runs/one" in resumed.stderr
+    again = wf("run", "--dataset", "iris", "--name", "one")
+    assert "continue that run: torchrun --nproc-per-node 2 -m wf_cli resume runs/one" in again.stderr

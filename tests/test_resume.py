@@ -235,6 +235,71 @@ def test_killed_before_its_first_checkpoint(wf: Any, tmp_path: Path) -> None:
     assert_same(tmp_path / "runs" / "killed", tmp_path / "runs" / "straight")
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_begins_anew(wf: Any, tmp_path: Path) -> None:
+    """Under the conditions of now, and with the weights that it began with."""
+    (tmp_path / "net.py").write_text(FAILING_NET)
+    plan = ("--dataset", "iris", "--epochs", 2, "--quiet")
+    assert wf("run", *plan, "--model", "net.py:Net", "--name", "first").code == 0
+    run = ("run", *plan, "--model", "net.py:Net", "--init-from", "first")
+    (tmp_path / "fail").touch()
+    assert wf(*run, "--name", "failed").code == 1
+    (tmp_path / "fail").unlink()
+    (tmp_path / "net.py").write_text(FAILING_NET + "# mended")
+    resumed = wf("resume", "failed", "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    assert "it begins anew, under the conditions of now" in resumed.stderr
+    assert wf(*run, "--name", "straight").code == 0
+    assert_same(tmp_path / "runs" / "failed", tmp_path / "runs" / "straight")
+    assert manifest(tmp_path / "runs" / "failed")["init_from"] == manifest(tmp_path / "runs" / "straight")["init_from"]
+
+
+FAILING_NET = """
+import os
+from torch import nn
+
+
+class Net(nn.Linear):
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__(num_features, num_outputs)
+
+    def forward(self, inputs):
+        if self.training and os.path.exists("fail"):
+            raise RuntimeError("not now")
+        return super().forward(inputs)
+"""
+
+
+def test_the_same_command_again_goes_on(wf: Any, tmp_path: Path) -> None:
+    hook = stop_after(tmp_path, 20, name="SIGKILL")
+    plan = ("--batch-size", 100, "--epochs", 3, "--model.dropout", 0.3, "--checkpoint-every", "4steps", "--quiet")
+    command = ("run", *plan, *hook, "--name", "job", "--resume-if-there")
+    assert wf(*command).code == -signal.SIGKILL
+    refused = wf("run", *plan, *hook, "--name", "job")
+    assert (refused.code, "exists already" in refused.stderr) == (2, True)
+    other = wf(*command, "--batch-size", 50)
+    assert other.code == 2
+    assert "run-file: was batch_size 100, is 50" in other.stderr
+    assert wf(*command).code == 0
+    assert wf("run", *plan, *hook, "--name", "straight").code == 0
+    assert_same(tmp_path / "runs" / "job", tmp_path / "runs" / "straight")
+    files = {path: path.read_bytes() for path in (tmp_path / "runs" / "job").rglob("*") if path.is_file()}
+    done = wf(*command, "--json")
+    assert (done.code, done.json()["status"]) == (0, "done")
+    assert "is done already: 3 epochs done" in done.stderr
+    assert done.json()["metrics"] == manifest(tmp_path / "runs" / "job")["metrics"]
+    assert {path: path.read_bytes() for path in (tmp_path / "runs" / "job").rglob("*") if path.is_file()} == files
+    longer = wf("run", *plan, *hook, "--name", "job", "--epochs", 4, env={"TORCHELASTIC_RESTART_COUNT": "1"})
+    assert longer.code == 0, longer.stderr
+    assert manifest(tmp_path / "runs" / "job")["epochs"] == 4
+
+
+@pytest.mark.parametrize("options", [(), ("--folds", 3, "--name", "x")])
+def test_a_run_without_a_name_is_not_found_again(wf: Any, options: tuple[Any, ...]) -> None:
+    refused = wf("run", "--resume-if-there", *options)
+    assert refused.code == 2
+    assert "--resume-if-there" in refused.stderr
+
+
 def test_a_cross_validation_that_was_killed_is_listed_as_such(wf: Any, tmp_path: Path) -> None:
     plan = ("--batch-size", 100, "--epochs", 4, "--folds", 3, "--quiet")
     assert wf("run", *plan, *stop_after(tmp_path, 30, name="SIGKILL"), "--name", "folds").code == -signal.SIGKILL

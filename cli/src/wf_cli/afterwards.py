@@ -14,9 +14,10 @@ from wf.api import open_run, read, reopen
 from wf.drift import check_names
 from wf.errors import DataError, UsageError
 from wf.lock import refuse_held
-from wf.plan import SPLITS
+from wf.plan import DEFAULT_USE, SPLITS
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
+from wf.together import num_processes, resume_command
 from wf_cli.common import complete_runs, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import figures, keep_stdout, number, print_json, say
@@ -100,6 +101,7 @@ def resume(
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = open_directory(place)
     _refuse_done(directory, wanted)
+    refuse_alone(directory, "resume")
     refuse_held(directory.path)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
@@ -213,6 +215,19 @@ def plot(ctx: click.Context, place: str, format_: str) -> None:
         files = experiment.plot(format_)
     for file in files:
         click.echo(file)
+
+
+def refuse_alone(directory: RunDirectory, verb: str) -> None:
+    """Refuse to train alone what several processes have trained.
+
+    Raises:
+        UsageError: With the line that starts them.
+    """
+    size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
+    is_shared = strategy.get("use") not in (None, DEFAULT_USE["strategy"])
+    if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
+        command = resume_command(directory.path, size, verb)
+        raise UsageError(f"run {directory.path} is one of {size} processes, which torchrun starts\n  run: {command}")
 
 
 def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:

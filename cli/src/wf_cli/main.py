@@ -22,6 +22,7 @@ from wf.blame import take_blame
 from wf.errors import UsageError, WfError, closest
 from wf.guard import UntrustedError
 from wf.modules import message_of
+from wf.together import telling_others
 from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
 from wf_cli.output import stdout_descriptor
 
@@ -159,7 +160,8 @@ def main(args: Sequence[str] | None = None) -> None:
     show = "--traceback" in words
     _log_to_stderr()
     try:
-        code = cli.main(words, prog_name="wf", standalone_mode=False)
+        with telling_others():
+            code = cli.main(words, prog_name="wf", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort as error:  # also click's name for an EOFError, which is no interruption
         cause = error.__cause__

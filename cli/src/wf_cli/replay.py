@@ -15,7 +15,7 @@ from wf.drift import Drift, compare
 from wf.errors import UsageError
 from wf.records import Figure, compare_records
 from wf.rundir import RunDirectory
-from wf_cli.afterwards import RUN, open_directory
+from wf_cli.afterwards import RUN, open_directory, refuse_alone
 from wf_cli.common import of_line
 from wf_cli.listing import JSON
 from wf_cli.output import number, print_json, say, table
@@ -40,6 +40,7 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
         raise UsageError("both --name and --run-dir are given; choose one")
     before = open_directory(place)
     _refuse_unfit(before)
+    refuse_alone(before, "replay")
     again = Path(run_dir) if run_dir else Path("runs") / name if name else f"{before.path.name}-replay"
     with reopen(before.path, None, **of_line(ctx), quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()

@@ -43,7 +43,17 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "keep",
         "monitor",
     ),
-    "Output": ("name", "run_dir", "log_every", "quiet", "as_json", "print_config", "dry_run", "help"),
+    "Output": (
+        "name",
+        "run_dir",
+        "resume_if_there",
+        "log_every",
+        "quiet",
+        "as_json",
+        "print_config",
+        "dry_run",
+        "help",
+    ),
 }
 """The options as ``wf run --help`` and ``wf compare --help`` group them."""
 

@@ -14,12 +14,15 @@ from wf.api import read, registry_for
 from wf.building import Builder
 from wf.component import KINDS, MANY
 from wf.errors import DivergedError, UsageError
+from wf.lock import refuse_held
 from wf.parameters import NULL
 from wf.plan import complete, prepare
 from wf.registry import Registry
 from wf.rundir import refuse_taken
 from wf.runfile import RunFile, check_general, merge
+from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
+from wf_cli.afterwards import open_directory
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.common import complete_component_options, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
@@ -83,6 +86,7 @@ class RunCommand(click.Command):
 @click.option("--folds", metavar="K", help="Cross-validate over K folds, stratified by class.")
 @click.option("--name", metavar="NAME", help="The run directory's name below runs/. [date-dataset-loss-optimizer]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The run directory's path, instead of a name.")
+@click.option("--resume-if-there", is_flag=True, help="Go on with the run of that name, if there is one.")
 @click.option("--print-config", is_flag=True, callback=keep_stdout_if, help="Print the resolved run file and end.")
 @click.option("--dry-run", is_flag=True, help="Build everything, run two steps and one evaluation, write nothing.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -96,6 +100,7 @@ def run(
     folds: str | None,
     name: str | None,
     run_dir: str | None,
+    resume_if_there: bool,
     print_config: bool,
     dry_run: bool,
     quiet: bool,
@@ -117,7 +122,8 @@ def run(
     plan = prepare(document, registry)
     place = Path(run_dir) if run_dir else Path("runs") / name if name else None
     writes = not (dry_run or print_config)
-    if writes:
+    again = writes and _again(place, num_folds, asked=resume_if_there)
+    if writes and not again:
         refuse_existing(place)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     if num_folds is not None and writes:
@@ -126,7 +132,15 @@ def run(
     with uncollected():
         from wf.runtime.experiment import Experiment
 
-        experiment = Experiment(plan, registry, run_dir=place, save=writes, folders=folders, quiet=quiet or not writes)
+        experiment = Experiment(
+            plan,
+            registry,
+            run_dir=place,
+            save=writes,
+            folders=folders,
+            quiet=quiet or not writes,
+            resume_if_there=again,
+        )
     with experiment:
         if print_config:
             say(experiment.run_file(), nl=False)
@@ -136,6 +150,23 @@ def run(
             _report_dry_run(experiment.dry_run(), as_json=as_json)
         else:
             fit(experiment, as_json=as_json)
+
+
+def _again(place: Path | None, num_folds: int | None, *, asked: bool) -> bool:
+    """Whether to go on with the run that is in the place: where the line, or torchrun's restart, asks for it."""
+    if asked and num_folds is not None:
+        raise UsageError("a cross-validation does not go on as a whole: --folds without --resume-if-there")
+    if asked and place is None:
+        raise UsageError("--resume-if-there needs a name by which the run is found: --name NAME, or --run-dir DIR")
+    if not asked and is_restart() and place is None:
+        click.echo("wf: warning: started again by torchrun, without --name or --run-dir: it begins anew", err=True)
+    if not (asked or is_restart()) or place is None or num_folds is not None:
+        return False
+    if not (place / "manifest.json").is_file():
+        return False
+    open_directory(str(place))  # it may be that of several runs
+    refuse_held(place)
+    return True
 
 
 def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Collection[str] = ()) -> None:
@@ -148,7 +179,8 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Co
     except BaseException as error:
         step = experiment.loop.saved_step
         if experiment.strategy.rank == 0 and step is not None and not isinstance(error, UsageError):
-            error.add_note(f"go on from step {step}: wf resume {experiment.run_dir}")
+            command = resume_command(experiment.run_dir, experiment.strategy.world_size)
+            error.add_note(f"go on from step {step}: {command}")
         raise
     if experiment.strategy.rank == 0:
         report(experiment, as_json=as_json)

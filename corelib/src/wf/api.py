@@ -17,6 +17,7 @@ from wf.registry import Ask, Registry, read_kind
 from wf.rundir import RunDirectory
 from wf.runfile import RunFile, check, folders_of, load, load_variants, merge
 from wf.settings import Pin
+from wf.together import is_restart, telling_others
 from wf.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def build(
     run_dir: str | os.PathLike[str] | None = None,
     save: bool = True,
     quiet: bool = False,
+    resume_if_there: bool = False,
     registry: Registry | None = None,
     trust: str | Sequence[str] = (),
     **settings: Any,
@@ -48,6 +50,8 @@ def build(
         run_dir: The run directory's path.
         save: Whether the run writes a run directory when it is fitted.
         quiet: Leave out the progress hook.
+        resume_if_there: Let ``fit`` go on with the run that is in the run directory, if there is one; of a run that is
+            done the experiment is as at its end.
         registry: Where names are looked up; by default every installed plugin.
         trust: Checksums of code that a run directory brings and that may run, where `source` lies in one.
         settings: Keys of a run file, laid over `source`: general ones (``epochs=10``) and components (``loss="l1"``,
@@ -61,20 +65,31 @@ def build(
         UsageError: For names, options, values or combinations that cannot work.
         DataError: When data are missing or invalid.
     """
-    own = check(settings)
-    if source is None or isinstance(source, Mapping):
-        document, folders = read(source)
-        document, _ = merge(document, own)
-        registry = registry or Registry.discover(document.get("plugins", []))
-    else:
-        base, folders = read(source)
-        document, _ = merge(base, own)
-        registry = registry_for(Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust)
+    with telling_others():
+        own = check(settings)
+        if source is None or isinstance(source, Mapping):
+            document, folders = read(source)
+            document, _ = merge(document, own)
+            registry = registry or Registry.discover(document.get("plugins", []))
+        else:
+            base, folders = read(source)
+            document, _ = merge(base, own)
+            registry = registry_for(
+                Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust
+            )
+        plan = prepare(document, registry)
     place = Path(run_dir) if run_dir is not None else Path("runs") / name if name else None
-    plan = prepare(document, registry)
     from wf.runtime.experiment import Experiment
 
-    return Experiment(plan, registry, run_dir=place, save=save, folders=folders, quiet=quiet)
+    return Experiment(
+        plan,
+        registry,
+        run_dir=place,
+        save=save,
+        folders=folders,
+        quiet=quiet,
+        resume_if_there=resume_if_there or (is_restart() and place is not None),
+    )
 
 
 def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:

@@ -72,6 +72,20 @@ class InterruptedRun(WfError):  # noqa: N818 - named for what happened to the ru
         self.exit_code = 128 + signal_number
 
 
+class OtherFailedError(WfError):
+    """Another process of the run ended with an error, and so this one ends.
+
+    Args:
+        message: Which one, and what it said.
+        exit_code: That of the other process.
+        status: The manifest's word for how the run ended.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1, status: str = "failed") -> None:
+        super().__init__(message)
+        self.exit_code, self.status = exit_code, status
+
+
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "acc": ("accuracy",),
     "bs": ("batch-size",),

@@ -114,7 +114,11 @@ class Modes(Protocol):
 
 
 class Strategy(Protocol):
-    """Where and how the run is carried out. Called by the experiment and, at sync points, by the loop."""
+    """Where and how the run is carried out. Called by the experiment and, at sync points, by the loop.
+
+    One of several processes may have ``unused_parameters``, which is set before `prepare`: the names of the parameters
+    that got no gradient when the model was tried on a few samples.
+    """
 
     @property
     def device(self) -> Any:

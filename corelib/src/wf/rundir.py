@@ -19,6 +19,7 @@ from wf import files, manifests
 from wf.errors import DataError, SaveError, UsageError, closest
 from wf.events import Hook
 from wf.lock import LOCK, is_held, locked, refuse_held
+from wf.together import resume_command
 
 if TYPE_CHECKING:
     from wf.loop import Loop
@@ -367,7 +368,11 @@ def _refuse_filled(path: Path) -> None:
     names = {file.name for file in path.iterdir()} if path.is_dir() else {path.name}
     if not names or (LOCK in names and names <= _BEFORE_A_RUN):
         return
-    way = f"continue that run: wf resume {path}   or " if "manifest.json" in names else "there is no run in it, "
+    way = "there is no run in it, "
+    if "manifest.json" in names:
+        with contextlib.suppress(DataError):  # of a manifest that cannot be read
+            size = RunDirectory(path).manifest.get("world_size", 1)
+            way = f"continue that run: {resume_command(path, size if isinstance(size, int) else 1)}   or "
     raise UsageError(f"run directory {path} exists already\n  {way}choose another --name")
 
 

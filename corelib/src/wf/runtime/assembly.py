@@ -40,9 +40,11 @@ from wf.runtime.links import Outputs, check_outputs, link_loss
 from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.precision import autocast_forward, make_scaler
+from wf.runtime.random import stream_key
 from wf.runtime.serving import RunData, as_dataset
 from wf.runtime.streams import Stream
 from wf.runtime.trial import check_smallest_batch
+from wf.runtime.unused import unused_parameters
 from wf.traits import HookTraits, LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
 KEPT = (
@@ -125,6 +127,8 @@ class Assembly:
             self._make_judges()
             self.checkpointer = self._make("checkpointer") if save else None
             self._make_hooks(quiet=quiet)
+            if self.strategy.rank > 0:  # all drew the same first weights; what they draw from now on is their own
+                torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
         except BaseException:
             self.close()
             raise
@@ -434,6 +438,10 @@ class Assembly:
         self._not_trained = prepare_for_trainer(self.builder, self.plan["trainer"], model)
         if initialize:
             self._check_smallest(model, self.data.num_kept)
+        if self.strategy.world_size > 1 and hasattr(self.strategy, "unused_parameters"):
+            self.strategy.unused_parameters = unused = unused_parameters(model, self.data.first("train"))
+            if unused:
+                self.messages.append(f"no gradient reaches {', '.join(unused)}: each step looks for such parameters")
         self.values["model"] = self.strategy.prepare(model)
 
     def check_folds(self, num_folds: int) -> None:
@@ -470,6 +478,11 @@ class Assembly:
                 f"transform {words} changes the shape of samples in training alone: evaluations have {evaluated}\n"
                 f"  {error}\n  let it keep the shape, or add one that all splits go through"
             ) from error
+
+    def initialize_anew(self) -> None:
+        """Take the weights that ``init_from`` names, where they were left out for those of a checkpoint."""
+        if self.plan["init_from"] is not None and self.init_from is None:
+            self._initialize(self.strategy.bare(self.values["model"]), self.plan["init_from"])
 
     def _initialize(self, model: nn.Module, place: str) -> None:
         """Begin with the weights of a file or of another run."""

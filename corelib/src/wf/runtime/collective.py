@@ -1,26 +1,42 @@
-"""Checkpoints of several processes: the first one saves, and all hear how it ended."""
+"""Checkpoints of several processes: the first one saves, with what is another state in the others; all hear how it
+ended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import torch
+
 from wf.errors import SaveError
 from wf.protocols import Checkpointer, Strategy
+from wf.runtime import codec
+from wf.runtime.differences import differences
+from wf.runtime.random import TrainStream
+
+SHARED = ("model", "loss", "optimizer", "modes")
+"""Parts whose state is the same in all processes."""
 
 
 class _RankZero:
-    """A checkpointer of several processes: the first one saves, and all hear together how it ended."""
+    """A checkpointer of several processes: the first one saves, and all hear together how it ended.
+
+    ``parts`` in a checkpoint is the state of the first process. ``ranks`` has for each other one the parts that are not
+    as in the first, such as its random generators.
+    """
 
     def __init__(self, checkpointer: Checkpointer, strategy: Strategy) -> None:
         self._checkpointer, self._strategy = checkpointer, strategy
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
         saved: str | Future[str] | None = None
+        ranks = self._gathered(state["parts"])
         if self._strategy.rank == 0:
             try:
-                saved = self._checkpointer.save(state, progress, metrics)
+                saved = self._checkpointer.save({**state, "ranks": ranks}, progress, metrics)
             except Exception as error:  # the others wait for this process, and must hear of it
                 saved = Future()
                 saved.set_exception(error)
@@ -28,7 +44,39 @@ class _RankZero:
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         self._strategy.agree(False)
-        return self._checkpointer.load(which)
+        state, rank = self._checkpointer.load(which), self._strategy.rank
+        others: Sequence[Mapping[str, Any]] = state.get("ranks", ())  # which older checkpoints do not have
+        if rank == 0:
+            return state
+        own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
+        return {**state, "parts": {**state["parts"], **own}}
+
+    def _gathered(self, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What differs from the first process in each other one; all of them must ask together."""
+        own = {name: part for name, part in parts.items() if name not in SHARED}
+        sent = _to_bytes(own)
+        lengths = self._strategy.gather(torch.tensor([len(sent)])).tolist()
+        _, *others = self._strategy.gather(sent).split(lengths)
+        return [_apart(_from_bytes(one), own) for one in others] if self._strategy.rank == 0 else []
+
+
+def _apart(state: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a state that are not as in the first one."""
+    return {name: part for name, part in state.items() if name not in first or any(differences(first[name], part))}
+
+
+def _to_bytes(state: Mapping[str, Any]) -> torch.Tensor:
+    """A state as uint8 ``[N]``, for other processes of this run."""
+    document, tensors = codec.encode(state)
+    stream = io.BytesIO()
+    torch.save({"document": document, "tensors": {name: one.cpu() for name, one in tensors.items()}}, stream)
+    return torch.frombuffer(stream.getbuffer(), dtype=torch.uint8).clone()
+
+
+def _from_bytes(data: torch.Tensor) -> dict[str, Any]:
+    received = torch.load(io.BytesIO(data.cpu().numpy().tobytes()), weights_only=True)
+    state: dict[str, Any] = codec.decode(received["document"], received["tensors"])
+    return state
 
 
 class _SavedByOne(Future[str]):

@@ -31,6 +31,7 @@ from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
+from wf.runtime import again
 from wf.runtime.assembly import Assembly
 from wf.runtime.collective import collective
 from wf.runtime.conditions import conditions_of, own_files
@@ -45,6 +46,7 @@ from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.runtime.signals import signals_stop
 from wf.runtime.trained import OWN, Trained, TrainedModel
 from wf.save_failures import SaveFailures
+from wf.together import telling_others
 
 _LOG = logging.getLogger("wf")
 
@@ -67,6 +69,7 @@ class Experiment:
         quiet: Leave out the progress hook.
         initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
         learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
+        resume_if_there: Let `fit` go on with the run that is in `run_dir`, where there is one.
 
     Raises:
         UsageError: For names, options, values or combinations that cannot work.
@@ -86,8 +89,10 @@ class Experiment:
         quiet: bool = False,
         initialize: bool = True,
         learned_in: Path | None = None,
+        resume_if_there: bool = False,
     ) -> None:
-        with naming_culprit(registry.plugins):
+        there = again.run_in(run_dir) if resume_if_there and save else None
+        with telling_others(), naming_culprit(registry.plugins):
             self._parts = Assembly(
                 plan,
                 registry,
@@ -97,9 +102,10 @@ class Experiment:
                 save=save,
                 folders=folders,
                 quiet=quiet,
-                initialize=initialize,
-                learned_in=learned_in,
+                initialize=initialize and there is None,
+                learned_in=learned_in if there is None else there.path,
             )
+        self._there = there
         self._recorder = Recorder(None)
         self._drift: list[drift.Drift] = []
         self._at_work = False
@@ -213,6 +219,20 @@ class Experiment:
             UsageError: When the run's state cannot be saved, the run would not go on as it began, or another process
                 trains in the run directory.
         """
+        with telling_others():
+            self._fit_alone(resume=resume, allow_drift=allow_drift)
+        return self
+
+    def _fit_alone(self, *, resume: bool, allow_drift: Collection[str]) -> None:
+        """As `fit`; other processes hear nothing of what fails."""
+        if self._there is not None and not resume:
+            again.check_same(self, self._there)
+            if again.is_done(self, self._there):
+                again.show_done(self, self._there)
+                self._recorder.records = self._there.records()
+                return
+            resume = True
+        self._check_together(resume=resume)
         check_tf32(self.plan["precision"], self.strategy.device)
         failure = None if resume else self._failure_of_state()
         with (
@@ -221,7 +241,15 @@ class Experiment:
             self._held_directory(resume=resume) as directory,
         ):
             self._fit(directory, received, failure, resume=resume, allow_drift=allow_drift)
-        return self
+
+    def _check_together(self, *, resume: bool) -> None:
+        """All processes go on with a run, or none does."""
+        if self.strategy.world_size > 1 and self.strategy.agree(resume) and self.strategy.agree(not resume):
+            one, other = ("a run", "none") if resume else ("no run", "one")
+            raise UsageError(
+                f"process {self.strategy.rank} finds {one} in {self.run_dir}, and another process {other}"
+                "\n  the processes of a run need one file system"
+            )
 
     def dry_run(self) -> dict[str, Any]:
         """Train two steps and evaluate once; writes nothing. Returns the figures."""
@@ -419,9 +447,7 @@ class Experiment:
                 + ("" if done else f"\n  go on to the end it has: wf resume {self.run_dir}")
                 + f"\n  train anew: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
             )
-        self._drift = drift.check(manifest, conditions_of(self._parts), allow_drift, str(self.run_dir))
-        if unknown := drift.unknown_in(manifest):
-            _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
+        drift.check_names(allow_drift)
         try:
             state = self.loop.checkpointer.load("latest")
         except NothingSavedError as error:
@@ -430,8 +456,14 @@ class Experiment:
                     f"there is nothing to go on from: run {self.run_dir} is done, and its checkpoints are gone"
                     f"\n  train anew: wf run {self.run_dir / 'run.toml'} --name NAME"
                 ) from error
-            _LOG.warning("%s; it begins anew", error)
+            free = [condition.name for condition in drift.CONDITIONS if condition.name != "dataset"]
+            drift.check(manifest, conditions_of(self._parts), [*free, *allow_drift], str(self.run_dir))
+            _LOG.warning("%s; it begins anew, under the conditions of now", error)
+            self._parts.initialize_anew()
             return None
+        self._drift = drift.check(manifest, conditions_of(self._parts), allow_drift, str(self.run_dir))
+        if unknown := drift.unknown_in(manifest):
+            _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
         check_records(self.run_dir / "metrics.jsonl", state, allow_drift)
         return self._to_train_on(manifest, state)
 
@@ -492,7 +524,7 @@ class Experiment:
             self._recorder = Recorder(directory.path if directory else None, self._save_failures)
             self.loop.hooks = (*self._parts.hooks, self._recorder)
             self._failures.begin(self.loop, directory, step)
-            with self._naming_culprit():
+            with telling_others(), self._naming_culprit():
                 if failure is not None:
                     raise failure
                 if state is not None:
@@ -500,7 +532,7 @@ class Experiment:
                 elif resume:
                     self._recorder.load_state_dict(Recorder(None).state_dict())
                 self.loop.run(self.data, self._until())
-            self._raise_signal(received)
+                self._raise_signal(received)
         except BaseException as error:
             self._note_failure(directory, error)
             if isinstance(error, InterruptedRun):
@@ -528,7 +560,7 @@ class Experiment:
         directory.write_run_file(self.run_file())
         length = {"total_steps": self._parts.values["total_steps"], "follow_length": self._follow_length()}
         started: dict[str, Any] = {} if resume else {"started": _now(), "repeatable": self.repeatable}
-        if self._parts.init_from is not None and not resume:
+        if self._parts.init_from is not None:  # also where a resumed run begins anew
             started["init_from"] = self._parts.init_from
         if self._trains_on_from is not None:
             started["trains_on_from"] = self._trains_on_from

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from wf.blame import blamed
-from wf.errors import DivergedError, InterruptedRun, WfError
+from wf.errors import DivergedError, InterruptedRun, OtherFailedError, WfError
 from wf.modules import describe, message_of
 from wf.runtime.loading import InLoader
 
@@ -29,6 +29,8 @@ def status_of(error: BaseException) -> str:
     """The manifest's status of a run that ended with an error."""
     if isinstance(error, (InterruptedRun, KeyboardInterrupt)):
         return "interrupted"
+    if isinstance(error, OtherFailedError):
+        return error.status
     return "diverged" if isinstance(error, DivergedError) else "failed"
 
 

@@ -24,7 +24,7 @@ def stream(seed: int, name: str, *position: int) -> torch.Generator:
         name: The stream: ``order``, ``split``, ``init``, ...
         position: Where in the stream, e.g. the epoch.
     """
-    return torch.Generator().manual_seed(_key(seed, name, *position))
+    return torch.Generator().manual_seed(stream_key(seed, name, *position))
 
 
 def sample_uniform(
@@ -44,7 +44,7 @@ def sample_uniform(
         float32 ``[N, num_draws]`` in [0, 1) on the device of `sample_ids`. The mixing function is the finalizer of
         splitmix64 (Steele, Lea, Flood 2014).
     """
-    key = torch.tensor(_key(seed, name, epoch, transform), dtype=torch.int64, device=sample_ids.device)
+    key = torch.tensor(stream_key(seed, name, epoch, transform), dtype=torch.int64, device=sample_ids.device)
     draws = torch.arange(1, num_draws + 1, dtype=torch.int64, device=sample_ids.device)
     mixed = _mix(_mix(sample_ids.to(torch.int64) + key).unsqueeze(1) + draws * -7046029254386353131)
     return (_shift(mixed, 40) & 0xFFFFFF).to(torch.float32) / float(1 << 24)
@@ -61,10 +61,11 @@ def sample_seeds(seed: int, epoch: int, sample_ids: Tensor) -> Tensor:
     Returns:
         int64 ``[N]``, from 0 on.
     """
-    return _mix(sample_ids + _key(seed, "read", epoch)) & _MASK
+    return _mix(sample_ids + stream_key(seed, "read", epoch)) & _MASK
 
 
-def _key(seed: int, name: str, *position: int) -> int:
+def stream_key(seed: int, name: str, *position: int) -> int:
+    """The seed of one stream at one position, from 0 on."""
     text = ":".join((str(seed), name, *(str(value) for value in position)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") & _MASK
 

@@ -11,6 +11,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wf.errors import UsageError
+from wf.runtime.board import VARIABLES, board
 
 _COMMAND = "torchrun --nproc-per-node 2 -m wf_cli run ... --strategy ddp"
 
@@ -60,13 +61,23 @@ class DDPStrategy:
     Args:
         device: The kind of device; its index is not used.
         backend: How the processes talk; ``auto`` is nccl on CUDA and gloo elsewhere.
+        find_unused_parameters: Whether each step looks for parameters that get no gradient, which takes time and is
+            needed where there are any; ``auto``: where a few samples, tried before the first step, find some.
+        wait_sec: How long to wait at the start for the other processes.
 
     Raises:
         UsageError: When the processes were not started by torchrun, or backend, device and number of processes do not
             go together.
+        OtherFailedError: When another process fails before it is here, or does not come.
     """
 
-    def __init__(self, device: torch.device, backend: Literal["auto", "gloo", "nccl"] = "auto") -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        backend: Literal["auto", "gloo", "nccl"] = "auto",
+        find_unused_parameters: Literal["auto", "yes", "no"] = "auto",
+        wait_sec: float = 300.0,
+    ) -> None:
         device = torch.device(device)
         self.rank, self.world_size, local_rank = _environment()
         if backend == "auto":
@@ -75,10 +86,12 @@ class DDPStrategy:
             raise UsageError(f"backend nccl needs CUDA, and the device is {device.type}; use gloo or auto")
         if device.type == "cuda":
             device = _cuda_device(local_rank)
-        self.device = device
+        self.device, self._looks = device, find_unused_parameters
+        self.unused_parameters: Sequence[str] = ()
         device_id = device if backend == "nccl" else None
+        store = board(wait_sec).meet(wait_sec)
         distributed.init_process_group(
-            backend, init_method="env://", rank=self.rank, world_size=self.world_size, device_id=device_id
+            backend, store=store, rank=self.rank, world_size=self.world_size, device_id=device_id
         )
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -90,7 +103,9 @@ class DDPStrategy:
         model = model.to(self.device)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UsageError("the model has no parameters to train, so there is nothing to share: use --strategy local")
-        return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+        looks = self.agree(bool(self.unused_parameters)) if self._looks == "auto" else self._looks == "yes"
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=looks)
 
     def bare(self, model: nn.Module) -> nn.Module:
         """The model inside the wrapper."""
@@ -136,14 +151,13 @@ class DDPStrategy:
 
 def _environment() -> tuple[int, int, int]:
     """Rank, number of processes and local rank, as torchrun tells them."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    missing = [name for name in names if name not in os.environ]
+    missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise UsageError(
             f"strategy ddp runs in processes that torchrun starts ({', '.join(missing)} not set)\n  run: {_COMMAND}"
         )
     try:
-        rank, world_size, local_rank = (int(os.environ[name]) for name in names[:3])
+        rank, world_size, local_rank = (int(os.environ[name]) for name in VARIABLES[:3])
     except ValueError as error:
         raise UsageError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers: {error}\n  run: {_COMMAND}") from error
     return rank, world_size, local_rank

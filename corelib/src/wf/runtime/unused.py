@@ -1,0 +1,47 @@
+"""Parameters that get no gradient, which processes that share gradients have to know of."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from wf.blame import FAILURES
+
+
+def unused_parameters(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
+    """The names of the parameters to be trained that do not get a gradient, tried on a few samples.
+
+    The model, its gradients and the random generators stay as they are. Where the model cannot be tried, none is named:
+    training will say why.
+
+    Args:
+        model: In the mode in which it is trained.
+        inputs: ``[N, ...]`` on its device.
+    """
+    params = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    gradients = {name: param.grad for name, param in params.items()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    reached: set[str] = set()
+    handles = [
+        param.register_post_accumulate_grad_hook(partial(_note, reached, name)) for name, param in params.items()
+    ]
+    try:
+        with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
+            model(inputs).sum().backward()
+    except FAILURES:
+        return ()
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, param in params.items():
+            param.grad = gradients[name]
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    return tuple(name for name in params if name not in reached)
+
+
+def _note(reached: set[str], name: str, _: Tensor) -> None:
+    reached.add(name)
