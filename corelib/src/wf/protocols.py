@@ -38,7 +38,8 @@ class Trainer(Protocol):
     It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer, and
     ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``. Its class may have a static
     method ``prepare_model(model, ...)``, called with the bare model and those of the trainer's options that it names,
-    before the strategy gets the model and the optimizer its parameters: what it freezes is not trained.
+    before the strategy gets the model and the optimizer its parameters: what it freezes is not trained. It may return
+    the modules that stay in evaluation mode, as a list.
 
     One that takes the run value `accumulate` gets the batches of an update as one batch and may compute it in parts of
     `batch_size`; one that takes `scaler` scales the loss by it where that is not None. Without them ``--accumulate``

@@ -740,7 +740,8 @@ def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Mo
                 f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its prepare_model takes\n"
                 "  add it to the parameters of __init__, or give it a default in prepare_model"
             )
-        return [*(prepare(model, **options) or ())]
+        stays = prepare(model, **options)
+        return [*stays] if isinstance(stays, (list, tuple)) else []
     return []
 
 
