@@ -59,6 +59,14 @@ def test_an_error_in_a_sample_ends_the_run(wf: Any, tmp_path: Path, workers: int
         assert not done.left
 
 
+@pytest.mark.parametrize("error", ["OSError(24, 'Too many open files')", "RuntimeError('received 0 items of ancdata')"])
+def test_too_few_file_handles_are_told(wf: Any, tmp_path: Path, error: str) -> None:
+    (tmp_path / "own.py").write_text(BROKEN.replace('OSError(f"sample {index} cannot be read")', error))
+    done = wf("run", "--dataset", "own.py:broken", "--workers", 1, "--quiet", timeout=TIMEOUT)
+    assert done.code == 1, done.stderr
+    assert "too many open files: raise the limit (ulimit -n 4096), or try fewer --workers" in done.stderr
+
+
 def test_an_experiment_ends_what_it_started() -> None:
     experiment = wf_python.build(
         dataset="iris", model="linear", epochs=1, serve_from="loader", workers=1, save=False, quiet=True

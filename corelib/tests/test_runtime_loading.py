@@ -226,6 +226,20 @@ def test_processes_outlive_signals_to_all_of_a_run() -> None:
     data.close()
 
 
+def test_signals_wait_only_while_processes_start() -> None:
+    """What a sample starts itself, such as a decoder, can be stopped."""
+
+    class Masked(Readers):
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            return torch.tensor([float(len(blocked)), 0]), torch.zeros(1)
+
+    data = serve(Masked(), workers=1)
+    assert {row[0] for batch in rows(data.epoch(0)) for row in batch} == {0}
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    data.close()
+
+
 def _end(how: str, pids: connection.Connection[Any, Any]) -> None:
     """Hold data that are being read, and end this process in one of its ways."""
     held = serve(Readers(), workers=2)

@@ -15,6 +15,7 @@ from wf.runtime.loading import InLoader
 
 _LOADER_DIED = re.compile(r"DataLoader worker \(pid(\(s\))? .*(is killed by signal|exited unexpectedly)")
 _NO_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
+_NO_HANDLES = re.compile(r"too many open files|received \d+ items of ancdata", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,13 @@ def _meaning(error: BaseException) -> _Meaning | None:
     if isinstance(error, (MemoryError, RuntimeError, OSError)) and _is_memory(error, raised):
         return _Meaning(
             words="out of memory", raised=raised, advice="out of memory: try a smaller --batch-size or a smaller model"
+        )
+    if isinstance(error, (OSError, RuntimeError)) and _NO_HANDLES.search(text):
+        words = "too many open files"
+        return _Meaning(
+            words=words,
+            raised=describe(error).partition(". ")[0],
+            advice=f"{words}: raise the limit (ulimit -n 4096), or try fewer --workers",
         )
     if _LOADER_DIED.match(text) or _lost_on_the_way(error):
         words = "a process that loads data was killed"

@@ -11,9 +11,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
-from multiprocessing import Pipe, connection, util
+from multiprocessing import Pipe, connection, get_start_method, util
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +47,7 @@ class _Failure(NamedTuple):
     traceback: str
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_SEC = 1.0
 """How long a process that loads data may go on with what it reads, once it is to end."""
 
@@ -82,7 +83,10 @@ class Loader:
             return
         self._in_use, self._chunks.now = True, chunks
         try:
-            for read in self._open():
+            loader = self._open()
+            with _signals_wait() if self._workers else nullcontext():
+                reads = iter(loader)
+            for read in reads:
                 if isinstance(read, _Failure):
                     raise read.error from InLoader(read.traceback)
                 yield read
@@ -110,7 +114,7 @@ class Loader:
                 num_workers=self._workers,
                 persistent_workers=self._workers > 0,
                 pin_memory=self._pin,
-                worker_init_fn=None if told is None else partial(_begin_to_load, told),
+                worker_init_fn=None if told is None else partial(_begin_to_load, told, os.getpid()),
                 generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
             )
             if told is not None:  # called at the end of the process, too: before it waits for them and closes queues
@@ -233,24 +237,46 @@ def _reads_many(samples: Any) -> bool:
     return callable(getattr(samples, "__getitems__", None))
 
 
-def _begin_to_load(told: connection.Connection[Any, Any], _worker: int) -> None:
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let signals wait while processes are started, until these can outlive them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_to_load(told: connection.Connection[Any, Any], parent: int, _worker: int) -> None:
     """Let a process that loads data outlive signals, and end when it is told to or when its parent is gone.
 
     A terminal, and many a scheduler, sends a signal to all processes of a run, some more than once. The run finishes
     its step then and ends the ones that load data itself; had they died before, it would fail.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPPING:
         signal.signal(number, lambda *_: None)
-    threading.Thread(target=_wait_for_the_end, args=(told, os.getppid()), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    threading.Thread(target=_wait_for_the_end, args=(told, parent), daemon=True).start()
 
 
 def _wait_for_the_end(told: connection.Connection[Any, Any], parent: int) -> None:
     """End this process, whatever it does at the time: torch would wait for what it reads, which may take for ever."""
-    while os.getppid() == parent and not told.poll(PATIENCE_SEC):
+    while _is_there(parent) and not told.poll(PATIENCE_SEC):
         pass
-    if os.getppid() == parent:
+    if _is_there(parent):
         time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still be taking over what they have read
     os._exit(0)
+
+
+def _is_there(parent: int) -> bool:
+    """Whether the process that this one reads for is there; it may be gone before this one has begun."""
+    if get_start_method() != "forkserver":
+        return os.getppid() == parent
+    try:
+        os.kill(parent, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _end_loading(
