@@ -20,7 +20,7 @@ from wf.runfile import check_general
 from wf.together import num_processes, resume_command
 from wf_cli.common import complete_runs, of_line
 from wf_cli.listing import JSON
-from wf_cli.output import figures, keep_stdout, number, print_json, say
+from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
 from wf_cli.starting import uncollected
 
 SHOWN = 300
@@ -126,7 +126,7 @@ def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_jso
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
     else:
-        click.echo(figures(metrics))
+        echo(figures(metrics))
 
 
 @click.command()
@@ -192,13 +192,13 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
         save_weights(model, Path(file), {"wf.preprocessing": json.dumps(steps)} if steps else None)
     except OSError as error:
         raise DataError(f"cannot write {file}: {error.strerror or error}") from error
-    click.echo(f"{file}: {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers")
+    echo(f"{file}: {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers")
     if steps:
         where = ", and stands in the file's metadata" if Path(file).suffix == ".safetensors" else ""
-        lines = [f"wf: warning: the weights are of the model alone: what comes before it is not in them{where}"]
+        lines = [f"warning: the weights are of the model alone: what comes before it is not in them{where}"]
         lines += [_shortened(json.dumps(step)) for step in steps]
         lines.append(f"wf.load_model({place!r}) gives the model with it")
-        click.echo("\n  ".join(lines), err=True)
+        tell("\n  ".join(lines))
 
 
 def _shortened(text: str) -> str:
@@ -214,7 +214,7 @@ def plot(ctx: click.Context, place: str, format_: str) -> None:
     with _open(ctx, open_directory(place), "latest", quiet=True) as experiment:
         files = experiment.plot(format_)
     for file in files:
-        click.echo(file)
+        echo(file)
 
 
 def refuse_alone(directory: RunDirectory, verb: str) -> None:

@@ -16,7 +16,7 @@ from wf.settings import load as load_settings
 from wf_cli.arguments import take_options
 from wf_cli.common import registry_of, registry_quietly
 from wf_cli.listing import JSON
-from wf_cli.output import plural, print_json, table
+from wf_cli.output import echo, plural, print_json, table, tell
 
 if TYPE_CHECKING:
     from wf_kit.kit import Case, Result
@@ -67,12 +67,12 @@ def check(ctx: click.Context, words: tuple[str, ...], skip: tuple[str, ...], as_
     shown = {str(case.subject) for case in cases}
     near = [name for name in wishes.skip if name in skips or name.rpartition(":")[0] in shown]
     for name in unused_skips(cases, dict.fromkeys(near)):
-        click.echo(f"wf: warning: the skip of '{name}' skips nothing here", err=True)
+        tell(f"warning: the skip of '{name}' skips nothing here")
     results = [result for found in _check_each(cases, show=not as_json) for result in found]
     if as_json:
         print_json({"results": list(map(_record, results)), **_count(results)})
     else:
-        click.echo(f"\n{plural(len(shown), 'component')}: {_counted(results)}")
+        echo(f"\n{plural(len(shown), 'component')}: {_counted(results)}")
     return int(any(result.status == "failed" for result in results))
 
 
@@ -82,7 +82,7 @@ def _check_each(cases: Sequence[Case], *, show: bool) -> Iterator[list[Result]]:
         mine = list(group)
         results = [case.result() for case in mine]
         if show:
-            click.echo(_block(mine[0].subject.entry, results))
+            echo(_block(mine[0].subject.entry, results))
         yield results
 
 

@@ -17,8 +17,10 @@ from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
 from wf.plugins import Plugin
 from wf.registry import Ask, Registry
 from wf.rundir import LATEST, names_in
+from wf.terminal import visible
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.main import everywhere_of
+from wf_cli.output import echo, tell
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -46,11 +48,11 @@ def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None 
     broken = [plugin for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]
     for plugin in broken:
         if plugin.details and everywhere_of(ctx).traceback:
-            click.echo(plugin.details, err=True)
+            echo(plugin.details, err=True)
         if plugin.distribution is None:  # it is there only because the line or the run file names it
             raise PluginError(_explain(plugin))
         if not everywhere_of(ctx).strict:
-            click.echo(f"wf: warning: {_explain(plugin)}", err=True)
+            tell(f"warning: {_explain(plugin)}")
     check_strict(ctx, broken)
     return registry
 
@@ -94,7 +96,9 @@ def complete_names(kind: str) -> Complete:
         entries = registry.entries(kind, catalogues="/" in typed)
         items = [(entry.component.name, entry.component.summary) for entry in entries]
         items += [(f"{found.prefix}/", found.summary) for found, _ in registry.catalogues(kind) if "/" not in typed]
-        return [CompletionItem(sign + name, help=text) for name, text in items if name.startswith(typed)]
+        return [
+            CompletionItem(sign + name, help=visible(text, line=True)) for name, text in items if name.startswith(typed)
+        ]
 
     return complete
 

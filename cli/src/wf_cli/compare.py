@@ -17,14 +17,14 @@ from wf.component import KINDS, MANY
 from wf.errors import DataError, InterruptedRun, UsageError, unknown
 from wf.guard import Guard
 from wf.registry import Registry
-from wf.rundir import RunDirectory
+from wf.rundir import RunDirectory, place_of
 from wf.runfile import GENERAL, RunFile, merge
 from wf.trust import Source, directory_of, guard_for
 from wf_cli.arguments import take_options
 from wf_cli.common import complete_runs, of_line, registry_of
 from wf_cli.listing import JSON
 from wf_cli.main import everywhere_of
-from wf_cli.output import plural, print_json, terminal_width
+from wf_cli.output import echo, plural, print_json, tell, terminal_width
 from wf_cli.run_options import general_options, kind_options
 from wf_cli.running import RunCommand, from_line
 
@@ -103,7 +103,7 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
         print_json(table.record())
     else:
         where = "" if table.place is None else f"\n\ncomparison  {table.place}"
-        click.echo(to_text(table, terminal_width()) + where)
+        echo(to_text(table, terminal_width()) + where)
     from wf_compare.table import exit_code
 
     return exit_code(table)
@@ -178,7 +178,7 @@ def _report_dry_run(planned: Sequence[Planned], request: Request, *, as_json: bo
     from wf_compare.study import name_of_repeat
 
     if not as_json:
-        click.echo("\n".join([*(row.name for row in planned), "", "dry run: every row was built; nothing was written"]))
+        echo("\n".join([*(row.name for row in planned), "", "dry run: every row was built; nothing was written"]))
         return
     runs = [{"repeat": name_of_repeat(repeat)} for repeat in request.repeats]
     rows = [{"name": row.name, "settings": dict(row.settings), "runs": runs} for row in planned]
@@ -254,7 +254,7 @@ def _rows(
             for note in notes + more:
                 if note not in said:
                     said.add(note)
-                    click.echo(f"wf: {row}: {note}", err=True)
+                    tell(f"{row}: {note}")
             rows.append((row, {**({"variant": name} if name else {}), **point}, document))
     keys = [key.rpartition(".")[2] for key, _ in varied]
     return [*(["variants"] if variants else []), *keys], rows
@@ -297,9 +297,7 @@ def _request(options: Mapping[str, Any], seed: int) -> Request:
 
 
 def _path(options: Mapping[str, Any], default: str) -> Path:
-    if options["name"] and options["run_dir"]:
-        raise UsageError("both --name and --run-dir are given; choose one")
-    return Path(options["run_dir"]) if options["run_dir"] else Path("runs") / (options["name"] or default)
+    return place_of(options["name"], options["run_dir"]) or Path("runs") / default
 
 
 def _plugins(ctx: click.Context, files: Sequence[RunFile], rows: Sequence[RunFile]) -> tuple[str, ...]:
@@ -346,4 +344,4 @@ def _refuse_others(ctx: click.Context, allowed: Sequence[str], why: str, what: s
 
 
 def _say(*, quiet: bool) -> Any:
-    return (lambda _: None) if quiet else (lambda text: click.echo(f"wf: {text}", err=True))
+    return (lambda _: None) if quiet else tell

@@ -16,7 +16,7 @@ from wf.surroundings import Finding
 from wf_cli.common import check_strict, discover
 from wf_cli.listing import JSON
 from wf_cli.main import everywhere_of
-from wf_cli.output import paragraphs, plural, print_json, table
+from wf_cli.output import echo, paragraphs, plural, print_json, table
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "environment": ("python", "wf", "torch", "accelerator"),
@@ -42,7 +42,7 @@ def doctor(ctx: click.Context, as_json: bool) -> int:
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        click.echo(_screen(findings))
+        echo(_screen(findings))
     check_strict(ctx, plugins)
     return int(any(finding.level == "problem" for finding in findings))
 

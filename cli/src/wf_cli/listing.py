@@ -18,7 +18,7 @@ from wf.registry import PLURALS, Entry, Registry, read_kind, split_kind
 from wf_cli.common import check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.main import everywhere_of
-from wf_cli.output import definitions, keep_stdout, paragraphs, plural, print_json, table
+from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
@@ -40,13 +40,13 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([_plugin_record(plugin) for plugin in plugins])
     elif plugins:
-        click.echo("\n\n".join(_plugin_block(plugin) for plugin in plugins))
+        echo("\n\n".join(_plugin_block(plugin) for plugin in plugins))
     else:
         off = "WF_DISABLE_PLUGIN_AUTOLOAD" in os.environ
-        click.echo(f"no plugins {'were asked for: WF_DISABLE_PLUGIN_AUTOLOAD is set' if off else 'are installed'}")
+        echo(f"no plugins {'were asked for: WF_DISABLE_PLUGIN_AUTOLOAD is set' if off else 'are installed'}")
     for plugin in plugins:
         if plugin.details and everywhere_of(ctx).traceback:
-            click.echo(f"\n{plugin.name}:\n{plugin.details}", err=True)
+            echo(f"\n{plugin.name}:\n{plugin.details}", err=True)
     check_strict(ctx, plugins)
 
 
@@ -79,7 +79,7 @@ def list_components(
         for catalogue, plugin in registry.catalogues(wanted):
             rows[catalogue.kind].append(_catalogue_row(catalogue, plugin.name))
     if not _print_blocks(rows):
-        click.echo(f"wf: nothing found{f' for {search!r}' if search else ''}{_left_out(registry.plugins)}", err=True)
+        tell(f"nothing found{f' for {search!r}' if search else ''}{_left_out(registry.plugins)}")
 
 
 def _left_out(plugins: Iterable[Plugin]) -> str:
@@ -117,9 +117,9 @@ def _list_fitting(
     for (kind, prefix, provider), number in members.items():
         rows[kind].append((f"{prefix}/...", provider, f"{number} names (wf list {kind} --all --fits {word})"))
     if not _print_blocks(rows):
-        click.echo(f"wf: {nothing_note(found, other)}", err=True)
+        tell(nothing_note(found, other))
     if note := unknown_note([pair for pair in open_ if catalogues or "/" not in pair[0].component.name], wanted):
-        click.echo(f"\n{note}")
+        echo(f"\n{note}")
 
 
 def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
@@ -127,7 +127,7 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
     blocks = [
         f"{paragraphs(f'{kind}: {KINDS[kind]}')}\n{table(rows[kind], indent='  ')}" for kind in KINDS if rows.get(kind)
     ]
-    click.echo("\n\n".join(blocks), nl=bool(blocks))
+    echo("\n\n".join(blocks), nl=bool(blocks))
     return bool(blocks)
 
 
@@ -146,11 +146,11 @@ def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool
     """One component: its options, documentation, traits, provider and place."""
     entry = find_any(registry_of(ctx), words)
     if source:
-        click.echo(_source(entry))
+        echo(_source(entry))
     elif as_json:
         print_json(_details(entry))
     else:
-        click.echo(describe(entry))
+        echo(describe(entry))
 
 
 def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -10,6 +11,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,12 +21,12 @@ import click
 import wf
 from wf.blame import culprit as find_culprit
 from wf.blame import take_blame
-from wf.errors import UsageError, WfError, closest
+from wf.errors import DataError, UsageError, WfError, closest
 from wf.guard import UntrustedError
 from wf.modules import message_of
 from wf.together import telling_others
 from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
-from wf_cli.output import stdout_descriptor
+from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descriptor, tell
 
 COMMANDS: dict[str, str] = {
     "run": "wf_cli.running:run",
@@ -158,6 +160,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code (0 to 5, 130, 141 or 143; see the README)."""
     words = list(sys.argv[1:] if args is None else args)
     show = "--traceback" in words
+    prepare_streams()
     _log_to_stderr()
     try:
         with telling_others():
@@ -176,7 +179,7 @@ def main(args: Sequence[str] | None = None) -> None:
         code = _say(_interrupted(error), INTERRUPTED)
     except Exception as error:
         cause = error.error if isinstance(error, _PastClickError) else error
-        code = _explain_output(cause) or _explain_bug(cause)
+        code = _explain_output(cause) or _explain_name(cause, show=show) or _explain_bug(cause)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -214,17 +217,19 @@ def _with_notes(error: BaseException) -> str:
 
 def _say(message: str, code: int, *, show: bool = False) -> int:
     if show:
-        traceback.print_exc()
-    click.echo(f"wf: {message}", err=True)
+        error = sys.exception()
+        assert error is not None
+        show_traceback(error)
+    tell(message)
     return code
 
 
 def _explain_bug(error: BaseException) -> int:
     """A failure that wf did not foresee keeps its traceback, and whose code raised it is named below that."""
     culprit = take_blame(error) or find_culprit(error)
-    traceback.print_exception(error)
+    show_traceback(error)
     where = f" in {culprit}" if culprit else ""
-    click.echo(f"wf: unexpected failure{where}: {type(error).__name__}: {message_of(error)}", err=True)
+    tell(f"unexpected failure{where}: {type(error).__name__}: {message_of(error)}")
     return 1
 
 
@@ -242,6 +247,22 @@ def _explain_output(error: BaseException) -> int:
     if frame.f_code not in (click.echo.__code__, main.__code__):  # click prints all, and the end flushes it
         return 0
     return _discard([stdout_descriptor()], _say(f"cannot write to standard output: {error.strerror}", 4))
+
+
+NAMING = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)
+"""Errors of the system that a file's name, or its owner, explains."""
+
+
+def _explain_name(error: BaseException, *, show: bool) -> int:
+    """The code for the name of a file that cannot be used, wherever that came up; 0 for any other error."""
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        shown = error.object[max(0, error.start - 40) : error.end + 40]
+        return _say(f"a name is not UTF-8: {shown}\n  give it another name", UsageError.exit_code, show=show)
+    if isinstance(error, OSError) and error.errno in NAMING and error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+        shown = name if len(name) < 200 else f"{name[:100]}... ({len(name):,} characters)"
+        return _say(f"{shown}: {error.strerror}", DataError.exit_code, show=show)
+    return 0
 
 
 def _is_closed(descriptor: int) -> bool:
@@ -262,14 +283,26 @@ class _Handler(logging.Handler):
     """Log records on standard error, in the manner of the other messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print a record; one whose text cannot be made is told by logging itself."""
+        try:
+            text = record.getMessage()
+        except Exception:
+            self.handleError(record)
+            return
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        click.echo(f"wf: {level}{record.getMessage()}", err=True)
+        tell(f"{level}{text}")
 
 
 def _log_to_stderr() -> None:
     root = logging.getLogger()  # plugins log under their own names
     if not any(isinstance(handler, _Handler) for handler in root.handlers):
         root.addHandler(_Handler())
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    """As Python's, visible."""
+    echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
 
 
 def everywhere_of(ctx: click.Context) -> Everywhere:

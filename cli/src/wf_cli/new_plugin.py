@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from wf.component import KINDS
 from wf.registry import read_kind
-from wf_cli.output import plural, table
+from wf_cli.output import echo, plural, table
 
 if TYPE_CHECKING:
     from wf_kit.scaffold import Package
@@ -43,7 +43,7 @@ def new_plugin(name: str, kinds: tuple[str, ...], output: Path | None) -> None:
     from wf_kit.scaffold import new_package  # 20 ms, which wf --help need not wait for
 
     package = new_package(name, [read_kind(kind) for kind in kinds], output)
-    click.echo(_report(package))
+    echo(_report(package))
 
 
 def _report(package: Package) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
+import traceback
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 import click
 
 from wf.rundir import finite
+from wf.terminal import message, visible
 
 _results: list[TextIO] = []
 """Standard output as it was, while it is kept for results."""
@@ -35,19 +39,52 @@ def keep_stdout() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
+def prepare_streams() -> None:
+    """Let whatever is written be written: to nowhere where a stream is closed, escaped where it cannot be encoded.
+
+    A closed descriptor would be that of the first file to be opened, and what is printed would go into that.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest one that is free
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115 - to the end
+        elif isinstance(stream, TextIOWrapper) and descriptor and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def stdout_descriptor() -> int:
     """The file descriptor that results are written to."""
     return _results[0].fileno() if _results else 1
 
 
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text on standard output or standard error. All that wf prints comes through here or `say`."""
+    click.echo(visible(str(text)), err=err, nl=nl)
+
+
+def tell(text: str) -> None:
+    """Print a message on standard error, with `wf:` before it."""
+    click.echo(f"wf: {message(text)}", err=True)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print an error's traceback on standard error; no line of the error's own looks like a message of wf."""
+    text = "".join(traceback.format_exception(error))
+    echo(re.sub(r"(?m)^wf: ", "  wf: ", text), err=True, nl=False)
+
+
 def say(text: str, *, nl: bool = True) -> None:
     """Print a result."""
-    click.echo(text, file=_results[0] if _results else None, nl=nl)
+    click.echo(visible(text), file=_results[0] if _results else None, nl=nl)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; numbers that are not finite are null."""
-    say(json.dumps(finite(value), indent=2, default=str))
+    say(json.dumps(finite(value), indent=2, default=str).replace("\x7f", "\\u007f"))  # which JSON leaves as it is
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
@@ -55,7 +92,8 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
     if not rows:
         return ""
     num_columns = max(len(row) for row in rows)
-    padded = [[*row, *[""] * (num_columns - len(row))] for row in rows]
+    padded = [[*(visible(cell, line=True) for cell in row[:-1]), *row[-1:]] for row in rows]
+    padded = [[*row, *[""] * (num_columns - len(row))] for row in padded]
     widths = [max(len(row[column]) for row in padded) for column in range(num_columns - 1)]
     left = len(indent) + sum(width + 2 for width in widths)
     below = left > terminal_width() - 24
@@ -103,6 +141,7 @@ def terminal_width() -> int:
 def figures(metrics: Mapping[str, Any]) -> str:
     """Figures by split, as ``{"test/accuracy": 0.97}``, as a table; lists and matrices below it."""
     splits = [split for split in ("train", "validation", "test") if any(key.startswith(f"{split}/") for key in metrics)]
+    metrics = {visible(key, line=True): value for key, value in metrics.items()}
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
     plain = [name for name in names if not any(isinstance(metrics.get(f"{split}/{name}"), list) for split in splits)]
     cells = [["", *plain]]

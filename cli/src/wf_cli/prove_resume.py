@@ -20,10 +20,10 @@ from wf.errors import UsageError, WfError
 from wf.guard import Guard
 from wf.plan import prepare
 from wf.records import compare_records
-from wf.rundir import RunDirectory, claim, make, write_atomically
+from wf.rundir import RunDirectory, claim, make, place_of, write_atomically
 from wf_cli.listing import JSON
 from wf_cli.main import everywhere_of
-from wf_cli.output import plural, print_json, say, table
+from wf_cli.output import plural, print_json, say, table, tell
 from wf_cli.run_options import general_options, kind_options
 from wf_cli.running import RunCommand, assemble, refuse_existing
 
@@ -77,23 +77,19 @@ def prove_resume(
     Takes what wf run takes. Each process is a new one. Exits with 0 when both runs end with the same bits, with 1 when
     they do not: then a part of the run does not keep what it needs, and the table names it.
     """
-    if name and run_dir:
-        raise UsageError("both --name and --run-dir are given; choose one")
+    chosen = place_of(name, run_dir)
     kills = sorted(set(kill_at))
     if not kills or kills[0] < 1:
         raise UsageError("say after which steps the run is killed, from 1 on: --kill-at 20 --kill-at 45")
-    place = Path(run_dir) if run_dir else Path("runs") / (name or f"{datetime.now():%Y%m%d-%H%M%S}-prove-resume")
-    refuse_existing(place)
+    refuse_existing(chosen)
     document, folders, registry = assemble(ctx, run_file, lr, settings)
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
     from wf.runtime.experiment import Experiment
 
     with Experiment(prepare(document, registry), registry, save=False, folders=folders, quiet=True) as experiment:
         _check(experiment, kills)
-    if name or run_dir:
-        make(place)
-    else:
-        place = claim(place).path
+    place = chosen or claim(Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-prove-resume").path
+    make(place)
     write_atomically(place / "run.toml", experiment.run_file())
     proof = _Proof(ctx, place, experiment, folders, registry.guard, quiet=quiet or as_json)
     resumed_from = proof.run(kills)
@@ -182,7 +178,7 @@ class _Proof:
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            click.echo(f"wf: {text}", err=True)
+            tell(text)
 
 
 def _compare(experiment: Any, straight: RunDirectory, killed: RunDirectory) -> list[Row]:

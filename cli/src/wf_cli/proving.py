@@ -15,6 +15,7 @@ from wf.errors import WfError
 from wf.guard import Guard
 from wf.plan import prepare
 from wf.registry import Registry
+from wf_cli.output import tell
 
 
 def train(order: Mapping[str, Any]) -> None:
@@ -69,7 +70,7 @@ def main() -> None:
     try:
         train(json.loads(sys.argv[1]))
     except WfError as error:
-        print(f"wf: {error}", file=sys.stderr)
+        tell(str(error))
         sys.exit(error.exit_code)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from wf.api import reopen
 from wf.drift import Drift, compare
 from wf.errors import UsageError
 from wf.records import Figure, compare_records
-from wf.rundir import RunDirectory
+from wf.rundir import RunDirectory, place_of
 from wf_cli.afterwards import RUN, open_directory, refuse_alone
 from wf_cli.common import of_line
 from wf_cli.listing import JSON
@@ -36,12 +35,11 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
 
     Exits with 0 when everything is equal to the bit, with 1 when it is not.
     """
-    if name and run_dir:
-        raise UsageError("both --name and --run-dir are given; choose one")
+    chosen = place_of(name, run_dir)
     before = open_directory(place)
     _refuse_unfit(before)
     refuse_alone(before, "replay")
-    again = Path(run_dir) if run_dir else Path("runs") / name if name else f"{before.path.name}-replay"
+    again = f"{before.path.name}-replay" if chosen is None else chosen
     with reopen(before.path, None, **of_line(ctx), quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()
     if experiment.strategy.rank != 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from wf.lock import refuse_held
 from wf.parameters import NULL
 from wf.plan import complete, prepare
 from wf.registry import Registry
-from wf.rundir import refuse_taken
+from wf.rundir import place_of, refuse_taken
 from wf.runfile import RunFile, check_general, merge
 from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
@@ -27,7 +28,7 @@ from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.common import complete_component_options, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption, everywhere_of
-from wf_cli.output import figures, paragraphs, plural, print_json, say, table
+from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
 from wf_cli.run_options import general_options, kind_options, write_options
 from wf_cli.starting import uncollected
 from wf_cli.suggesting import suggest
@@ -54,7 +55,7 @@ class RunCommand(click.Command):
             raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx) from error
         if wants_help:
             explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
-            click.echo("\n\n".join([self.get_help(ctx), *explained]))
+            echo("\n\n".join([self.get_help(ctx), *explained]))
             ctx.exit()
         return result
 
@@ -115,12 +116,10 @@ def run(
     NAME fits, code of your own does too: --model net.py:Net. Values are TOML where they parse as TOML ('[64, 32]',
     1e-3, true), else strings; @null is null.
     """
-    if name and run_dir:
-        raise UsageError("both --name and --run-dir are given; choose one")
+    place = place_of(name, run_dir)
     num_folds = None if folds is None else _num_folds(folds)
     document, folders, registry = assemble(ctx, run_file, lr, settings)
     plan = prepare(document, registry)
-    place = Path(run_dir) if run_dir else Path("runs") / name if name else None
     writes = not (dry_run or print_config)
     again = writes and _again(place, num_folds, asked=resume_if_there)
     if writes and not again:
@@ -194,7 +193,7 @@ def assemble(
     over = from_line(settings, ctx.meta["options"], lr)
     document, notes = merge(base, over)
     for note in notes:
-        click.echo(f"wf: {note}", err=True)
+        tell(note)
     plugins = [*document.get("plugins", []), *(p for p in everywhere_of(ctx).plugins if not p.startswith("no:"))]
     if plugins:
         document["plugins"] = list(dict.fromkeys(plugins))
@@ -234,10 +233,10 @@ def say_plan(experiment: Any, *, quiet: bool = False) -> None:
         sizes = ", ".join(f"{split} {data.num_samples(split):,}" for split in data.splits)
         parts = ", ".join(f"{kind} {experiment.name(kind)}" for kind in ("model", "loss", "optimizer") if kind in plan)
         until = plural(plan["steps"], "step") if plan["epochs"] is None else plural(plan["epochs"], "epoch")
-        click.echo(f"wf: dataset {experiment.name('dataset')} ({sizes}), {parts}, {until}", err=True)
+        tell(f"dataset {experiment.name('dataset')} ({sizes}), {parts}, {until}")
     for message in experiment.messages:
         if not quiet or message.startswith("warning:"):
-            click.echo(f"wf: {message}", err=True)
+            tell(message)
 
 
 def report(experiment: Any, *, as_json: bool) -> None:
@@ -263,14 +262,14 @@ def report(experiment: Any, *, as_json: bool) -> None:
     if loop.stop_reason:
         rows.append(("stopped", loop.stop_reason))
     rows += [*loop.notes.items(), ("run directory", str(experiment.run_dir))]
-    click.echo(f"{figures(experiment.metrics)}\n\n{table(rows)}")
+    echo(f"{figures(experiment.metrics)}\n\n{table(rows)}")
 
 
 def _report_dry_run(metrics: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"run_dir": None, "status": "dry-run", "epochs": 0, "steps": 2, "metrics": metrics})
     else:
-        click.echo(f"{figures(metrics)}\n\ndry run: 2 steps and one evaluation; nothing was written")
+        echo(f"{figures(metrics)}\n\ndry run: 2 steps and one evaluation; nothing was written")
 
 
 def _num_folds(text: str) -> int:
@@ -296,7 +295,7 @@ def _plain_value(text: str) -> Any:
 
 def refuse_existing(place: Path | None) -> None:
     """Refuse a run directory that exists."""
-    if place is not None and place.exists():
+    if place is not None and os.path.lexists(place):
         refuse_taken(place)
 
 
@@ -309,13 +308,13 @@ def _cross_validate(
         if number == 1:
             say_plan(experiment, quiet=quiet)
         if not quiet:
-            click.echo(f"wf: fold {number}/{folds}", err=True)
+            tell(f"fold {number}/{folds}")
 
     result = cross_validate(plan, registry, folds, run_dir=place, folders=folders, quiet=quiet, announce=announce)
     if as_json:
         print_json(result.record())
         return
-    click.echo(f"{result.table()}\n\nrun directory  {result.run_dir}")
+    echo(f"{result.table()}\n\nrun directory  {result.run_dir}")
 
 
 def _explain_chosen(ctx: click.Context) -> list[str]:

@@ -14,10 +14,11 @@ import click
 from wf.errors import DataError, UsageError, unknown
 from wf.figures import Monitor, best
 from wf.rundir import RunDirectory, is_run, runs_below
+from wf.terminal import visible
 from wf.traits import MetricTraits
 from wf_cli.common import registry_of
 from wf_cli.listing import JSON
-from wf_cli.output import number, paragraphs, plural, print_json
+from wf_cli.output import echo, number, paragraphs, plural, print_json
 
 NAMED = ("dataset", "model", "loss", "optimizer")
 """The kinds that the list names."""
@@ -83,7 +84,7 @@ def runs(ctx: click.Context, folder: str, search: str | None, by: str | None, as
     elif found:
         _print(found, by)
     else:
-        click.echo(f"no runs in {place}" if search is None else f"no runs in {place} have '{search}'")
+        echo(f"no runs in {place}" if search is None else f"no runs in {place} have '{search}'")
 
 
 def _nowhere(folder: str) -> DataError:
@@ -178,7 +179,9 @@ def _direction(ctx: click.Context, monitor: Monitor) -> bool:
 
 def _print(found: list[Listed], by: str | None) -> None:
     """Two lines a run: its name, when and how it ended; what was trained and what came out."""
-    width, figure = max(len(run.name) for run in found), None if by is None else Monitor.read(by).figure
+    names = {run.run_dir: visible(run.name, line=True) for run in found}
+    width = max(map(len, names.values()))
+    figure = None if by is None else Monitor.read(by).figure
     for run in found:
         parts = [getattr(run, kind) for kind in NAMED if getattr(run, kind)]
         parts += [_progress(run)] if run.num_runs else []
@@ -186,8 +189,9 @@ def _print(found: list[Listed], by: str | None) -> None:
         shown = (_rows(run) or _figures(run)) if figure is None else f"{figure} {number(run.metrics.get(figure))}"
         if run.status not in ("done", "running") and run.reason:
             shown = run.reason.splitlines()[0]
-        click.echo(f"{run.name:<{width}}  {_when(run.started):<16}  {run.status}")
-        click.echo(f"{paragraphs('  '.join(filter(None, (', '.join(parts), shown))), indent='    ')}")
+        name, text = names[run.run_dir], "  ".join(filter(None, (", ".join(parts), shown)))
+        echo(f"{name:<{width}}  {_when(run.started):<16}  {visible(run.status, line=True)}")
+        echo(paragraphs(visible(text, line=True), indent="    "))
 
 
 def _progress(run: Listed) -> str:

@@ -14,7 +14,7 @@ from wf.known import known_as
 from wf.modules import is_path, locate
 from wf.plan import prepare
 from wf.registry import Ask, Registry, read_kind
-from wf.rundir import RunDirectory
+from wf.rundir import RunDirectory, place_of
 from wf.runfile import RunFile, check, folders_of, load, load_variants, merge
 from wf.settings import Pin
 from wf.together import is_restart, telling_others
@@ -66,6 +66,7 @@ def build(
         DataError: When data are missing or invalid.
     """
     with telling_others():
+        place = place_of(name, run_dir)
         own = check(settings)
         if source is None or isinstance(source, Mapping):
             document, folders = read(source)
@@ -78,7 +79,6 @@ def build(
                 Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust
             )
         plan = prepare(document, registry)
-    place = Path(run_dir) if run_dir is not None else Path("runs") / name if name else None
     from wf.runtime.experiment import Experiment
 
     return Experiment(

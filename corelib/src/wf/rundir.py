@@ -19,6 +19,7 @@ from wf import files, manifests
 from wf.errors import DataError, SaveError, UsageError, closest
 from wf.events import Hook
 from wf.lock import LOCK, is_held, locked, refuse_held
+from wf.terminal import visible
 from wf.together import resume_command
 
 if TYPE_CHECKING:
@@ -33,6 +34,47 @@ POSITION = ("event", "split", "epoch", "step")
 """What a record says beside figures."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
 """What may be in a run directory before its manifest; without the lock it may be the user's own."""
+
+
+MAX_NAME = 200
+"""The bytes of a folder's name; file systems take 255, and temporary ones are longer."""
+
+
+def place_of(name: str | None, run_dir: str | os.PathLike[str] | None) -> Path | None:
+    """Where a run is to go: below ``runs/`` by name, or anywhere by path; None where neither is said.
+
+    Raises:
+        UsageError: For both, and for a name that is none, or that leads out of ``runs/``.
+    """
+    if name is not None and run_dir is not None:
+        raise UsageError("both --name and --run-dir are given; choose one")
+    if run_dir is not None:
+        if not os.fspath(run_dir).strip() or "\0" in os.fspath(run_dir):
+            raise UsageError("--run-dir is blank, or no path\n  say a path, or leave it out")
+        return Path(run_dir)
+    if name is None:
+        return None
+    if wrong := _wrong_in_name(name):
+        raise UsageError(f"name '{visible(name[:MAX_NAME], line=True)}' {wrong}\n  a path of any kind: --run-dir DIR")
+    return Path("runs") / name
+
+
+def _wrong_in_name(name: str) -> str:
+    """Why a run cannot be called so."""
+    parts = name.split("/")
+    if not name.strip():
+        return "is blank"
+    if name.startswith("/") or {".", ".."} & {*parts} or "\\" in name:
+        return "leads out of runs/, and a name is below it"
+    if any(part.strip() != part or part.startswith((".", "-")) for part in parts):
+        return "begins with a dot, a dash or a blank, or ends with a blank, where a name does not"
+    if "" in parts or len(parts) > MAX_DEPTH:
+        return f"has an empty part, or more than {MAX_DEPTH} parts, where runs are not looked for"
+    if not name.isprintable():
+        return "has characters that cannot be printed, or is not UTF-8"
+    if any(len(part.encode()) > MAX_NAME for part in parts):
+        return f"is longer than {MAX_NAME} bytes"
+    return ""
 
 
 class RunDirectory:

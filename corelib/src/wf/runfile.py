@@ -6,6 +6,7 @@ It is a plain nested dict: general keys, a table a kind with ``use``, arrays of 
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date, time
@@ -200,17 +201,19 @@ def _variant(number: int, table: Any) -> tuple[str, RunFile]:
 
 def _parse(path: Path) -> dict[str, Any]:
     """The TOML document in a file."""
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = path / "run.toml"
         hint = f"\n  repeat the run in it: wf run {inside}" if inside.is_file() else ""
         raise UsageError(f"'{path}' is a folder, not a run file{hint}")
-    if not path.is_file():
-        near = closest(path.name, [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else [])
+    if not os.path.isfile(path):
+        near = closest(
+            path.name, [file.name for file in path.parent.glob("*.toml")] if os.path.isdir(path.parent) else []
+        )
         hint = f"\n  did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"there is no run file '{path}'{hint}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from error
     except OSError as error:
         raise UsageError(f"the run file '{path}' cannot be read: {error.strerror}") from error

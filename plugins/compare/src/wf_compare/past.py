@@ -89,11 +89,16 @@ def _document(path: Path) -> RunFile:
     """The run file of a run.
 
     Raises:
-        DataError: When it is gone.
+        DataError: When it is gone, or not as a run writes it.
     """
     if not (path / "run.toml").is_file():
         raise DataError(f"{path / 'run.toml'} is gone, which said what this run is\n  leave the run out")
-    return load(path / "run.toml")
+    document = load(path / "run.toml")
+    if missing := sorted({"dataset", "model", "loss", "trainer"} - document.keys()):
+        raise DataError(
+            f"{path / 'run.toml'} does not say the run's {missing[0]}, as a run writes it\n  leave the run out"
+        )
+    return document
 
 
 def _key(document: Mapping[str, Any], code: Any) -> str:

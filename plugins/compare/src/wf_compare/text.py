@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
+from wf.terminal import visible
 from wf_compare.statistics import DOUBTFUL, Estimate, Verdict
 from wf_compare.table import Line, Table
 
@@ -57,7 +58,8 @@ def _cells(table: Table) -> list[list[str]]:
         ["", *(line.difference.verdict if line.difference else "" for line in lines)] if len(lines) > 1 else [],
         ["  time", *(f"{'-' if line.seconds is None else duration(line.seconds):>6}" for line in lines)],
     ]
-    return [list(row) for row in zip(*(column for column in columns if column), strict=True)]
+    rows = zip(*(column for column in columns if column), strict=True)
+    return [[visible(cell, line=True) for cell in row] for row in rows]
 
 
 def _runs(line: Line) -> str:

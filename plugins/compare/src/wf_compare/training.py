@@ -28,6 +28,7 @@ from wf.registry import Registry
 from wf.runfile import RunFile
 from wf.runtime.experiment import Experiment
 from wf.runtime.failures import status_of
+from wf.terminal import visible
 from wf_compare.results import FINAL, read_run
 
 _REGISTRIES: dict[Any, Registry] = {}
@@ -180,7 +181,7 @@ def _explain(error: BaseException) -> Outcome:
     """How a run ended that raised an error, which is told in its log."""
     with suppress(OSError):  # a full disk
         if isinstance(error, WfError):
-            print(_words(error), file=sys.stderr)
+            print(visible(_words(error)), file=sys.stderr)
         else:
             traceback.print_exception(error)
     return Outcome(status=status_of(error), reason=_words(error).partition("\n")[0], exit_code=_exit_code(error))

@@ -13,6 +13,7 @@ from wf import Epochs, Hook, Loop
 from wf.errors import UsageError
 from wf.figures import divided, is_number
 from wf.protocols import Strategy
+from wf.terminal import visible
 from wf_tracking._text import duration, figure, fit, rate
 from wf_tracking.history import records_of
 
@@ -172,6 +173,7 @@ class Progress(Hook):
         return fit(parts, f"{duration(time.monotonic() - self._epoch_start)}{mark}", width)
 
     def _print(self, line: str) -> None:
+        line = visible(line, line=True)
         with self._lock:
             self._printed, self._held = time.monotonic(), None
             if self._live is not None:

@@ -1,0 +1,31 @@
+"""Text on its way to a terminal.
+
+Names, summaries, messages and manifests come from plugins, files and folders of other people. What would steer a
+terminal is shown instead of sent, wherever the text goes: a log is looked at in a terminal, too.
+"""
+
+from __future__ import annotations
+
+import re
+
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but for tab and newline, marks that turn the direction of writing, bytes that are not UTF-8."""
+_BREAKING = re.compile(rf"[\t\n]|{_STEERING.pattern}")
+
+
+def visible(text: str, *, line: bool = False) -> str:
+    r"""The text with what would steer a terminal written as ``\u001b``, as JSON, TOML and Python write it.
+
+    Args:
+        text: The text; what is wide or an emoji stays as it is.
+        line: Whether it is to stay on one line: tabs and newlines are written so, too.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return (_BREAKING if line else _STEERING).sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def message(text: str) -> str:
+    """A message, visible: the lines after its first one are indented, so that none looks like a message of its own."""
+    first, *more = visible(text).split("\n")
+    return "\n".join([first, *(one if one.startswith(" ") or not one else f"  {one}" for one in more)])

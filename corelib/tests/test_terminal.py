@@ -1,0 +1,48 @@
+"""Text for a terminal: nothing in it steers one, and it is otherwise as it was."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wf.terminal import message, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("größe 日本 👩‍🔬 العربية", "größe 日本 👩‍🔬 العربية"),
+        ("\x1b]0;TITLE\x07", "\\u001b]0;TITLE\\u0007"),
+        ("\x9b2J", "\\u009b2J"),
+        ("a\rb\x7f", "a\\u000db\\u007f"),
+        ("a\u202eb\u2066", "a\\u202eb\\u2066"),
+        ("\udcff", "\\udcff"),
+        ("two\n\tlines", "two\n\tlines"),
+    ],
+)
+def test_what_steers_is_shown(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_nothing_steers(text: str) -> None:
+    shown = visible(text)
+    assert not {character for character in shown if unicodedata.category(character) in ("Cc", "Cs")} - {"\n", "\t"}
+    assert not {"\n", "\t"} & {*visible(text, line=True)}
+    assert visible(shown) == shown
+    shown.encode()
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_json_stays_json(text: str) -> None:
+    written = json.dumps({text: text}).replace("\x7f", "\\u007f")
+    assert visible(written) == written
+
+
+def test_no_line_of_a_message_looks_like_another_message() -> None:
+    assert message("bad\nwf: done\n  try: this") == "bad\n  wf: done\n  try: this"
