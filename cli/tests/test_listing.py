@@ -11,6 +11,7 @@ from wf.component import KINDS
 
 PLUGIN_KEYS = [
     *("name", "distribution", "version", "entry_point", "status", "error", "fix", "import_ms", "components"),
+    "changed",
 ]
 COMPONENT_KEYS = ["kind", "name", "summary", "plugin", "distribution", "version", "target"]
 

@@ -21,7 +21,7 @@ from wf_cli.output import echo, paragraphs, plural, print_json, table
 SECTIONS: dict[str, tuple[str, ...]] = {
     "environment": ("python", "wf", "torch", "accelerator"),
     "settings": ("settings", "pin", "allow-list"),
-    "plugins": ("plugin", "light-import", "hook-mark", "target", "shared-name"),
+    "plugins": ("plugin", "light-import", "process", "hook-mark", "target", "shared-name"),
     "folders": ("data-folder", "runs-folder"),
 }
 """The checks as the screen groups them."""

@@ -338,6 +338,7 @@ def _plugin_record(plugin: Plugin) -> dict[str, Any]:
             }
             for component in plugin.components
         ],
+        "changed": list(plugin.changed),
     }
 
 
@@ -369,6 +370,8 @@ def _plugin_block(plugin: Plugin) -> str:
         rows += [(word, text) for word, text in (("error", plugin.error), ("try", plugin.fix)) if text]
     elif plugin.error:
         rows.append(("why", plugin.error))
+    if plugin.changed:
+        rows.append(("changes", f"{', '.join(plugin.changed)}, in the process that imports it"))
     return "\n".join(["  ".join(head), *([table(rows, indent="  ")] if rows else [])])
 
 

@@ -158,10 +158,10 @@ def _again(place: Path | None, num_folds: int | None, *, asked: bool) -> bool:
     if asked and place is None:
         raise UsageError("--resume-if-there needs a name by which the run is found: --name NAME, or --run-dir DIR")
     if not asked and is_restart() and place is None:
-        click.echo("wf: warning: started again by torchrun, without --name or --run-dir: it begins anew", err=True)
+        tell("warning: started again by torchrun, without --name or --run-dir: it begins anew")
     if not (asked or is_restart()) or place is None or num_folds is not None:
         return False
-    if not (place / "manifest.json").is_file():
+    if not os.path.isfile(place / "manifest.json"):
         return False
     open_directory(str(place))  # it may be that of several runs
     refuse_held(place)

@@ -24,6 +24,7 @@ CHECKS: dict[str, str] = {
     "settings": "the files that were read, and WF_DISABLE_PLUGIN_AUTOLOAD",
     "plugin": "each plugin is loaded: hooks known, components valid, wf-core of a supported version",
     "light-import": "declaring its components takes a plugin little time and imports nothing heavy",
+    "process": "importing a plugin changes nothing in the process, such as the working directory",
     "hook-mark": "no function is named like a hook without the mark @hookimpl",
     "target": "no target is certainly missing, as its module's source says",
     "shared-name": "names and aliases that several plugins bring",
@@ -65,6 +66,7 @@ def examine(
         *_or_ok("settings", "none", "no settings were found", settings_read(settings)),
         *map(_plugin, registry.plugins),
         *_or_ok("light-import", "all", "no declaration imports anything heavy", light_imports(*costs)),
+        *_or_ok("process", "all", "importing the plugins changed nothing in the process", changes(registry.plugins)),
         *_or_ok("hook-mark", "all", "no function looks like a hook without its mark", hook_marks(loaded)),
         *_or_ok("target", "all", "no target is certainly missing", targets(loaded)),
         *_or_ok("shared-name", "none", "no name is brought by two plugins", shared_names(registry)),
@@ -143,6 +145,15 @@ def light_imports(costs: Mapping[str, Cost], why: str = "") -> Iterator[Finding]
     if why:
         message = f"whether others import the same could not be told: {why}"
         yield Finding(level="note", check="light-import", subject="all", message=message)
+
+
+def changes(plugins: Iterable[Plugin]) -> Iterator[Finding]:
+    """What plugins changed while they were imported."""
+    for plugin in plugins:
+        if plugin.changed:
+            message = f"importing it changes {', '.join(plugin.changed)}; it is put back where nothing else is said"
+            fix = "its author can do that where a component is made, or leave it out: -p no:" + plugin.name
+            yield Finding(level="note", check="process", subject=plugin.name, message=message, fix=fix)
 
 
 def hook_marks(plugins: Iterable[Plugin]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import logging
 import os
 import re
 import sys
@@ -35,6 +36,7 @@ from wf.distributions import (
 )
 from wf.errors import PluginError, UsageError, closest, unknown
 from wf.guard import Guard, UntrustedError
+from wf.importing import Watched, told_when_slow
 from wf.known import how_to_install
 from wf.modules import (
     FILE_PREFIX,
@@ -49,6 +51,8 @@ from wf.modules import (
 )
 from wf.parameters import check_run_values
 from wf.settings import AllowList
+
+_LOG = logging.getLogger("wf")
 
 HOOKS = ("wf_components",)
 """The hooks that a plugin may implement."""
@@ -76,6 +80,8 @@ class Plugin:
     import_ms: float = 0.0
     pulled_in: tuple[str, ...] = ()
     """The heavy modules that its declaration imported, of those that were not there before."""
+    changed: tuple[str, ...] = ()
+    """What it changed in the process while it was imported, in words; undone, but for where that is said."""
     unmarked: tuple[str, ...] = ()
     """Its functions that are named like a hook, or nearly so, and are not marked with ``@hookimpl``."""
     components: tuple[Component | Catalogue, ...] = ()
@@ -189,14 +195,16 @@ def discover(
     _check_blocked(selection, found)
     plugins: list[Plugin] = []
     version, guard = core_version(), None
-    for plugin in sorted(found, key=lambda one: one.of_run):
-        if plugin.of_run and guard is None and ask is not None:
-            guard = ask(plugins)
-        objection = selection.objection(plugin, builtin)
-        if objection:
-            plugins.append(plugin.record("blocked", error=objection))
-        else:
-            plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
+    with told_when_slow(_LOG.warning) as begin:
+        for plugin in sorted(found, key=lambda one: one.of_run):
+            if plugin.of_run and guard is None and ask is not None:
+                guard = ask(plugins)
+            begin(plugin.name)
+            objection = selection.objection(plugin, builtin)
+            if objection:
+                plugins.append(plugin.record("blocked", error=objection))
+            else:
+                plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
     return sorted(plugins, key=lambda plugin: plugin.name)
 
 
@@ -305,6 +313,7 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
             error=f"it supports wf-core {supported}, and {version} is installed",
             fix=f"{how_to_install(distribution.name, '--upgrade')}, or install a wf-core that it supports",
         )
+    process = Watched(declaring=True)
     started, before = time.perf_counter(), [name for name in HEAVY if name in sys.modules]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for what was asked for
@@ -316,12 +325,16 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
     except UntrustedError:
         raise
     except BaseException as error:  # whatever a plugin does, it must not end wf
-        return found.record("failed", error=describe(error), fix=_fix(found, error), details=traceback.format_exc())
+        why, fix, details = describe(error), _fix(found, error), traceback.format_exc()
+        return found.record("failed", error=why, fix=fix, details=details, changed=process.settle(heavy=True))
+    milliseconds = round(1000 * (time.perf_counter() - started), 1)
+    pulled_in = tuple(name for name in HEAVY if name in sys.modules and name not in before)
     return found.record(
         "ok",
         components=components,
-        import_ms=round(1000 * (time.perf_counter() - started), 1),
-        pulled_in=tuple(name for name in HEAVY if name in sys.modules and name not in before),
+        import_ms=milliseconds,
+        pulled_in=pulled_in,
+        changed=process.settle(heavy=bool(pulled_in)),
         unmarked=tuple(unmarked_hooks(module)),
     )
 

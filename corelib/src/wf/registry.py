@@ -6,6 +6,7 @@ import gc
 import importlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
 from wf.guard import Guard
+from wf.importing import Watched
 from wf.known import is_among, known_as, known_members, who_brings
 from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
@@ -27,6 +29,8 @@ from wf.settings import load as load_settings
 
 if TYPE_CHECKING:
     from wf.static import Reading
+
+_LOG = logging.getLogger("wf")
 
 PLURALS = {{"loss": "losses", "strategy": "strategies"}.get(kind, f"{kind}s"): kind for kind in KINDS}
 
@@ -80,8 +84,10 @@ class Entry:
         if self.guard is not None and not is_path(module_name):
             self.guard.check_target(text)
         try:
-            own = self.plugin is None
-            module = import_module(module_name, self.guard) if own else importlib.import_module(module_name)
+            if self.plugin is None:
+                module = import_module(module_name, self.guard)
+            else:
+                module = _import_quietly(module_name, self.plugin)
         except WfError:
             raise
         except (Exception, SystemExit) as error:  # a module that calls sys.exit must not end wf
@@ -494,6 +500,18 @@ def _without_collections() -> Iterator[None]:
 def plain_name(name: str) -> str:
     """A component's name without regard to case and to `_` for `-`; catalogues' members keep theirs."""
     return name.strip() if "/" in name else name.strip().lower().replace("_", "-")
+
+
+def _import_quietly(module: str, plugin: Plugin) -> Any:
+    """Import a module of a plugin, and put back what it changes in the process."""
+    if module in sys.modules:
+        return importlib.import_module(module)
+    process = Watched(declaring=False)
+    try:
+        return importlib.import_module(module)
+    finally:
+        if changed := process.settle():
+            _LOG.warning("plugin '%s' changes the process: %s: %s", plugin.name, module, ", ".join(changed))
 
 
 def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:

@@ -1,0 +1,138 @@
+"""What importing a plugin changes in the process is told, and put back."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from wf import importing
+from wf.component import Component
+from wf.plugins import Plugin, Selection, discover
+from wf.registry import Entry
+
+DECLARATION = """
+from wf import Component, hookimpl
+@hookimpl
+def wf_components():
+    return []
+"""
+
+
+def load(path: Path, text: str) -> Plugin:
+    file = path / "evil.py"
+    file.write_text(text + DECLARATION)
+    (found,) = discover(Selection(extra=(str(file),), autoload=False))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("import os; os.chdir('/')", "the working directory"),
+        ("import os; os.environ['WF_EVIL'] = '1'", "the environment"),
+        ("import sys; sys.path.insert(0, '/evil')", "sys.path"),
+        ("import sys; sys.setrecursionlimit(5000)", "the recursion limit"),
+        ("import warnings; warnings.simplefilter('ignore')", "filters of warnings"),
+        ("import random; random.seed(3)", "Python's random numbers"),
+        ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)", "signal handlers"),
+        ("import logging; logging.root.setLevel(1)", "logging"),
+        ("import sys; sys.excepthook = print", "hooks for exceptions"),
+        ("import gc; gc.disable()", "garbage collection"),
+        ("import builtins; builtins.sorted = lambda *_: []", "builtins.sorted"),
+        ("import torch; torch.set_default_dtype(torch.float64)", "torch's default dtype"),
+        ("import torch; torch.manual_seed(3)", "torch's random numbers"),
+        ("import torch; torch.set_grad_enabled(False)", "whether torch keeps gradients"),
+        ("import torch; torch.nn.functional.relu = lambda x: x", "torch.nn.functional.relu"),
+        ("import torch; torch.nn.Linear.forward = lambda self, x: x", "torch.nn.modules.linear.Linear.forward"),
+    ],
+)
+def test_what_a_declaration_changes_is_told_and_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, changed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = (os.getcwd(), dict(os.environ), [*warnings.filters], random.getstate(), signal.getsignal(signal.SIGINT))
+    others = (logging.root.level, sys.excepthook, builtins.sorted, torch.get_default_dtype(), torch.is_grad_enabled())
+    functions = (torch.nn.functional.relu, torch.nn.Linear.forward, torch.initial_seed(), sys.getrecursionlimit())
+    path = [*sys.path]
+    found = load(tmp_path, text)
+    assert (found.status, found.changed) == ("ok", (changed,))
+    assert before == (
+        *(os.getcwd(), dict(os.environ), [*warnings.filters], random.getstate()),
+        signal.getsignal(signal.SIGINT),
+    )
+    assert others == (
+        *(logging.root.level, sys.excepthook, builtins.sorted, torch.get_default_dtype()),
+        torch.is_grad_enabled(),
+    )
+    assert functions[:2] == (torch.nn.functional.relu, torch.nn.Linear.forward)
+    assert functions[3] == sys.getrecursionlimit()
+    assert sys.path[: len(path)] == path, "what is new hides nothing"
+    sys.path[:] = path
+
+
+def test_what_a_plugin_that_fails_changed_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = load(tmp_path, "import os, sys; os.chdir('/'); sys.exit(3)")
+    assert (found.status, found.changed, os.getcwd()) == ("failed", ("the working directory",), str(tmp_path))
+
+
+def test_a_thread_is_told(tmp_path: Path) -> None:
+    found = load(
+        tmp_path, "import threading, time; threading.Thread(target=time.sleep, args=(0.2,), name='spy').start()"
+    )
+    assert found.changed == ("a thread that it started, spy (not undone)",)
+    for thread in threading.enumerate():
+        if thread.name == "spy":
+            thread.join()
+
+
+def test_nothing_is_told_of_a_plugin_that_changes_nothing(tmp_path: Path) -> None:
+    assert load(tmp_path, "import json, wave, torch\n").changed == ()
+
+
+def test_one_that_takes_long_is_named_while_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(importing, "SLOW_SEC", 0.05)
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, "import time; time.sleep(0.3)")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("still importing plugin 'evil', after 0.05 s")
+
+
+def test_one_that_reads_standard_input_does_not_wait(tmp_path: Path) -> None:
+    found = load(tmp_path, "import os; assert os.read(0, 1) == b''; input()")
+    assert found.error == "EOFError: EOF when reading a line" or "EOFError" in (found.error or "")
+
+
+def test_what_a_component_changes_when_it_is_imported_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "evil_target_of_test.py").write_text(
+        "import os, torch\nos.chdir('/')\ntorch.set_default_dtype(torch.half)\nf = max"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plugin = Plugin(name="evil", distribution="evil", version="1", module="evil", status="ok")
+    with caplog.at_level(logging.WARNING):
+        assert Entry(Component("loss", "evil", "evil_target_of_test:f"), plugin).load() is max
+    assert (os.getcwd(), torch.get_default_dtype()) == (str(tmp_path), torch.float32)
+    assert "evil_target_of_test: the working directory, torch's default dtype" in caplog.text
+
+
+def test_it_takes_no_time() -> None:
+    started = time.perf_counter()
+    for _ in range(20):
+        importing.Watched(declaring=True).settle()
+    assert time.perf_counter() - started < 0.5
