@@ -259,6 +259,45 @@ def test_a_plugin_that_a_run_was_made_with_is_gone(wf: Any, folder: Path, theirs
         assert "install gone-losses 1.5 from where you know it" in result.stderr
 
 
+def test_the_data_have_moved(wf: Any, folder: Path) -> None:
+    line = ("--dataset", "house.csv", "--dataset.target", "price", "--epochs", 1, "--quiet", "--name", "house")
+    assert wf("run", *line).code == 0
+    before = wf("evaluate", "house", "--json").json()["metrics"]
+    (folder / "new.csv").write_text((folder / "house.csv").read_text())
+    predicted = wf("predict", "house", "new.csv").stdout
+    (folder / "house.csv").unlink()
+    gone = wf("evaluate", "house")
+    assert (gone.code, gone.stdout) == (4, "")
+    assert "--dataset.path" in gone.stderr
+    assert wf("evaluate", "house", "--dataset.path", "new.csv", "--json").json()["metrics"] == before
+    assert wf("predict", "house", "new.csv").stdout == predicted
+    assert wf("plot", "house").stdout.splitlines()[0] == "runs/house/plots/loss.svg"
+    exported = wf("export", "house", "house.safetensors")
+    assert "standardize" in exported.stderr
+    assert "mean" in exported.stderr
+    from safetensors import safe_open
+
+    with safe_open(str(folder / "house.safetensors"), "pt") as file:
+        assert "standardize" in file.metadata()["wf.preprocessing"]
+    (folder / "new.csv").write_text((folder / "new.csv").read_text().rsplit("\n", 2)[0])
+    other = wf("evaluate", "house", "--dataset.path", "new.csv")
+    assert other.code == 2
+    assert "is not evaluated: these are not the data with which it began" in other.stderr
+
+
+def test_a_curve_is_drawn_without_the_data(wf: Any, folder: Path) -> None:
+    (folder / "line.csv").write_text("x,y\n" + "".join(f"{one},{2 * one + 0.5}\n" for one in range(20)))
+    assert (
+        wf("run", "--dataset", "line.csv", "--dataset.target", "y", "--epochs", 1, "--quiet", "--name", "l").code == 0
+    )
+    assert "runs/l/plots/predictions.svg" in wf("plot", "l").stdout
+    (folder / "line.csv").unlink()
+    drawn = wf("plot", "l")
+    assert drawn.code == 0
+    assert "predictions" not in drawn.stdout
+    assert "predictions are not drawn" in drawn.stderr
+
+
 # Results that programs read
 
 NOISY = """

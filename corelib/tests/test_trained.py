@@ -202,7 +202,9 @@ def test_a_header_that_promises_too_much_takes_no_memory(
             trained.read(tmp_path / name)
 
 
-@given(data=st.binary(max_size=200), name=st.sampled_from(["x.npy", "x.npz", "x.png"]), cut=st.integers(0, 300))
+@given(
+    data=st.binary(max_size=200), name=st.sampled_from(["x.npy", "x.npz", "x.csv", "x.png"]), cut=st.integers(0, 300)
+)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_bytes_are_read_or_refused(
     trained: Trained, tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str, cut: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,25 @@ RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=c
 CHECKPOINT = click.option(
     "--checkpoint", default="latest", metavar="best|latest|NAME", help="Which weights; by default the latest."
 )
+
+
+DATA = (
+    click.option("--dataset.path", "path", metavar="PATH", help="Where its data are, if they have moved."),
+    click.option("--dataset.root", "root", metavar="PATH", help="The same, of a dataset that takes a root."),
+)
+
+
+def moved(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb that reads a run's data the options that say where they are now."""
+    for option in DATA:
+        command = option(command)
+    return command
+
+
+def _places(path: str | None, root: str | None) -> dict[str, Any]:
+    """What these options change in the run file."""
+    given = {name: value for name, value in (("path", path), ("root", root)) if value is not None}
+    return {"dataset": given} if given else {}
 
 
 def open_directory(place: str) -> RunDirectory:
@@ -80,6 +100,7 @@ def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, *
     default="",
     help="Go on although these are not what the run was made under, or all; the manifest will say so.",
 )
+@moved
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
@@ -90,6 +111,8 @@ def resume(
     workers: str | None,
     serve_from: str | None,
     allow_drift: str,
+    path: str | None,
+    root: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -105,6 +128,7 @@ def resume(
     refuse_held(directory.path)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
+    changes |= _places(path, root)
     free = {"workers": workers, "serve_from": serve_from}
     changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
     with uncollected():
@@ -117,11 +141,14 @@ def resume(
 @RUN
 @click.option("--split", default="test", metavar="S", help="train, validation or test (the default).")
 @CHECKPOINT
+@moved
 @JSON
 @click.pass_context
-def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_json: bool) -> None:
+def evaluate(
+    ctx: click.Context, place: str, split: str, checkpoint: str, path: str | None, root: str | None, as_json: bool
+) -> None:
     """Evaluate a run's weights on one split."""
-    with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
+    with _open(ctx, open_directory(place), checkpoint, quiet=True, **_places(path, root)) as experiment:
         metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
@@ -133,9 +160,12 @@ def evaluate(ctx: click.Context, place: str, split: str, checkpoint: str, as_jso
 @RUN
 @click.argument("inputs", metavar="INPUT")
 @CHECKPOINT
+@moved
 @JSON
 @click.pass_context
-def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_json: bool) -> None:
+def predict(
+    ctx: click.Context, place: str, inputs: str, checkpoint: str, path: str | None, root: str | None, as_json: bool
+) -> None:
     """Predict for INPUT: a split, or a file of inputs.
 
     The file is one that the run's dataset reads (a table, an image), or an array [N, ...] in a .npy or .npz file; the
@@ -144,7 +174,7 @@ def predict(ctx: click.Context, place: str, inputs: str, checkpoint: str, as_jso
     """
     keep_stdout()
     if inputs in SPLITS:
-        with _open(ctx, open_directory(place), checkpoint, quiet=True) as experiment:
+        with _open(ctx, open_directory(place), checkpoint, quiet=True, **_places(path, root)) as experiment:
             outputs = experiment.predict(inputs)
             labels = experiment.labels(outputs)
     else:
@@ -211,9 +241,14 @@ def _shortened(text: str) -> str:
 @click.pass_context
 def plot(ctx: click.Context, place: str, format_: str) -> None:
     """Draw a run's curves and predictions into RUN/plots/."""
-    with _open(ctx, open_directory(place), "latest", quiet=True) as experiment:
-        files = experiment.plot(format_)
-    for file in files:
+    trained, files = _open_model(ctx, place, "latest"), None
+    if trained.needs_data_to_plot():
+        try:
+            with _open(ctx, open_directory(place), "latest", quiet=True) as experiment:
+                files = experiment.plot(format_)
+        except (DataError, UsageError) as error:
+            tell(f"warning: predictions are not drawn: {error}")
+    for file in trained.plot(format_) if files is None else files:
         echo(file)
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -198,7 +199,7 @@ def test_the_model_comes_back_as_it_was_and_no_random_number_is_used() -> None:
 def test_other_data_has_no_plot_of_predictions(tmp_path: Path) -> None:
     assert plot_model(tmp_path, line(features=2), nn.Linear(2, 1)) == []
     data = line()
-    data.targets = "class_index"
+    data.spec = replace(data.spec, targets="class_index")
     assert plot_model(tmp_path, data, nn.Linear(1, 1)) == []
 
 

@@ -44,7 +44,7 @@ from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.runtime.signals import signals_stop
-from wf.runtime.trained import OWN, Trained, TrainedModel
+from wf.runtime.trained import OWN, PLOTS, Trained, TrainedModel
 from wf.save_failures import SaveFailures
 from wf.together import telling_others
 
@@ -306,7 +306,7 @@ class Experiment:
         """
         if self.run_dir is None or not (self.run_dir / "manifest.json").exists():
             raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
-        plots = self._parts.registry.own_choice("hook", "plots")
+        plots = self._parts.registry.own_choice("hook", PLOTS)
         return list(self._parts.builder.build("hook", {"use": plots, "format": format}).value.draw())
 
     def check_data(self) -> None:

@@ -13,12 +13,12 @@ from wf.blame import FAILURES, naming_culprit
 from wf.building import LIVE, Builder, Built
 from wf.errors import DataError, UsageError, WfError
 from wf.modules import describe
-from wf.plan import data_dir
+from wf.plan import DEFAULT_USE, data_dir
 from wf.protocols import Stateful
 from wf.registry import Registry
 from wf.rundir import RunDirectory, finite
 from wf.runfile import GENERAL
-from wf.runtime import arrays, unlearned
+from wf.runtime import arrays
 from wf.runtime.assembly import prepare_for_trainer
 from wf.runtime.data import as_default
 from wf.runtime.description import Description
@@ -29,6 +29,8 @@ from wf.runtime.precision import autocast_forward, products_in
 from wf.runtime.reading import Reader
 from wf.traits import DatasetTraits
 
+PLOTS = "plots"
+"""The hook that draws a run."""
 OWN = "transform/dataset-"
 """How the dataset's own transforms are called in checkpoints, with their number."""
 
@@ -128,6 +130,17 @@ class Trained:
         """The class names of predictions, as `wf.runtime.links.Outputs.names` gives them."""
         return self.description.outputs.names(predictions, self.description.spec.class_names)
 
+    def plot(self, format: str = "svg") -> list[Path]:
+        """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""
+        plots = self._builder.registry.own_choice("hook", PLOTS)
+        return list(self._builder.build("hook", {"use": plots, "format": format}).value.draw())
+
+    def needs_data_to_plot(self) -> bool:
+        """Whether there is more to draw where the data are there."""
+        entry = self._builder.entry("hook", self._builder.registry.own_choice("hook", PLOTS))
+        needs = getattr(entry.load(), "needs_data", None) if entry else None
+        return needs is None or bool(needs(self.description.spec))
+
     def read(self, path: Path) -> Tensor:
         """The inputs in a file, just as the run's samples hold them; see `wf.runtime.inputs.read_inputs`."""
         with naming_culprit(self._builder.registry.plugins):
@@ -135,8 +148,6 @@ class Trained:
                 if path.suffix.lower() not in arrays.ENDINGS:
                     raise self._reader
                 return read_inputs(path, None, self.description.inputs)
-            if self._reader is None and path.suffix.lower() in unlearned.ENDINGS:
-                return unlearned.read_unlearned(path, self.description.spec)
             return read_inputs(path, self._reader, self.description.inputs)
 
     def preprocessing(self) -> list[dict[str, Any]]:
@@ -176,6 +187,8 @@ def open_trained(
     device = values["device"] = choose_device(plan["device"])[0]
     builder = Builder(registry, values, folders)
     with naming_culprit(registry.plugins):
+        strategy = registry.own_choice("strategy", DEFAULT_USE["strategy"])  # one process, whatever trained it
+        builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
         saved = builder.build("checkpointer", plan["checkpointer"]).value.load(checkpoint)["parts"]
         torch.manual_seed(plan["seed"])
         model = builder.build("model", plan["model"]).value
@@ -185,6 +198,7 @@ def open_trained(
         autocast_forward(model, plan["precision"], device)
         prepare_for_trainer(builder, plan["trainer"], model)
         model.load_state_dict(saved["model"])
+        builder.values["model"] = model
         reader = _reader(registry, str(plan["dataset"]["use"]), description)
         own = _own_transforms(reader, saved)
         network = TrainedModel(model, description.inputs, own, _transforms(builder, plan.get("transform", []), saved))

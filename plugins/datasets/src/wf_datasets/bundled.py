@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from wf.runtime import Dataset, TensorSamples
+from wf_datasets.table_reader import TableReader
 
 
 def digits() -> Dataset:
@@ -61,6 +63,7 @@ def breast_cancer_binary() -> Dataset:
         targets="binary",
         class_names=("benign", "malignant"),
         feature_names=dataset.feature_names,
+        reader=dataset.reader,
     )
 
 
@@ -97,7 +100,11 @@ def diabetes() -> Dataset:
     targets = torch.from_numpy(bunch.target).to(torch.float32).unsqueeze(1)
     names = tuple(map(str, bunch.feature_names))
     return Dataset(
-        train=TensorSamples(inputs, targets), targets="real", feature_names=names, target_names=("progression",)
+        train=TensorSamples(inputs, targets),
+        targets="real",
+        feature_names=names,
+        target_names=("progression",),
+        reader=_reader(names),
     )
 
 
@@ -109,9 +116,16 @@ def _load(function: str, **options: Any) -> Any:
 
 def _classes(bunch: Any, inputs: torch.Tensor | None = None, feature_names: tuple[str, ...] | None = None) -> Dataset:
     inputs = torch.from_numpy(bunch.data).to(torch.float32) if inputs is None else inputs
+    feature_names = tuple(map(str, bunch.feature_names)) if feature_names is None else feature_names
     return Dataset(
         train=TensorSamples(inputs, torch.from_numpy(bunch.target).to(torch.int64)),
         targets="class_index",
         class_names=tuple(str(name) for name in bunch.target_names),
-        feature_names=tuple(map(str, bunch.feature_names)) if feature_names is None else feature_names,
+        feature_names=feature_names,
+        reader=_reader(feature_names) if feature_names else None,
     )
+
+
+def _reader(feature_names: Sequence[str]) -> TableReader:
+    """Reads tables with these columns for predictions."""
+    return TableReader([{"name": name} for name in feature_names])

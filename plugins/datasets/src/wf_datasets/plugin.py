@@ -8,7 +8,10 @@ from wf.traits import DatasetTraits, TransformTraits
 _REAL = DatasetTraits(targets="real", inputs="vector")
 _CLASSES = DatasetTraits(targets="class_index", inputs="image")
 _IMAGES = DatasetTraits(targets="class_index", inputs="image", reader="wf_datasets.images:PixelReader")
-_STANDARDIZED_CLASSES = DatasetTraits(targets="class_index", inputs="vector", transforms=("standardize",))
+_TABLE = "wf_datasets.table_reader:TableReader"
+_STANDARDIZED_CLASSES = DatasetTraits(
+    targets="class_index", inputs="vector", transforms=("standardize",), reader=_TABLE
+)
 _NUMBERS = TransformTraits(inputs="numbers", gives="same", moves=False)
 _IMAGE = TransformTraits(inputs="image", gives="same", moves=False)
 _BORDER = TransformTraits(inputs="image", gives="same", moves=True)
@@ -33,7 +36,7 @@ DATASETS = [
             inputs="vector",
             transforms=("standardize",),
             files=(".csv", ".tsv"),
-            reader="wf_datasets.table_reader:TableReader",
+            reader=_TABLE,
         ),
     ),
     Component(
@@ -86,7 +89,7 @@ DATASETS = [
         "breast-cancer-binary",
         "wf_datasets.bundled:breast_cancer_binary",
         "569 tumours, 30 measures, 1 for a malignant one: a binary target (offline)",
-        traits=DatasetTraits(targets="binary", inputs="vector", transforms=("standardize",)),
+        traits=DatasetTraits(targets="binary", inputs="vector", transforms=("standardize",), reader=_TABLE),
     ),
     Component(
         "dataset",
@@ -114,7 +117,7 @@ DATASETS = [
         "diabetes",
         "wf_datasets.bundled:diabetes",
         "442 patients, 10 measures, progression a year later: a regression (offline)",
-        traits=DatasetTraits(targets="real", inputs="vector", transforms=("standardize",)),
+        traits=DatasetTraits(targets="real", inputs="vector", transforms=("standardize",), reader=_TABLE),
     ),
     Component(
         "dataset",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime.serving import RunData
+from wf.runtime.serving import RunData, Spec
 from wf_tracking.history import curves, read_records
 
 Format = Literal["svg", "png"]
@@ -29,7 +29,7 @@ class Plots(Hook):
 
     Args:
         run_dir: The run directory, None for none.
-        data: The run's data.
+        data: The run's data; None where they are not there: predictions are not drawn then.
         model: The model.
         strategy: Only the first process draws.
         format: The files' format.
@@ -39,12 +39,17 @@ class Plots(Hook):
     """
 
     def __init__(
-        self, run_dir: Path | None, data: RunData, model: nn.Module, strategy: Strategy, format: Format = "svg"
+        self, run_dir: Path | None, data: RunData | None, model: nn.Module, strategy: Strategy, format: Format = "svg"
     ) -> None:
         if format not in FORMATS:
             raise UsageError(f"plots: format is '{format}'; choose from {', '.join(FORMATS)}")
         self.run_dir, self.data, self.model, self.strategy, self.format = run_dir, data, model, strategy, format
         self.files: list[Path] = []
+
+    @staticmethod
+    def needs_data(spec: Spec) -> bool:
+        """Whether there are predictions to draw, for which the data are needed."""
+        return is_one_dimensional(spec)
 
     def on_run_end(self, run: Loop) -> None:
         """Draw."""
@@ -54,8 +59,10 @@ class Plots(Hook):
         """Draw what the run directory and the model hold now; returns the files."""
         if self.run_dir is None or self.strategy.rank != 0:
             return []
-        model = self.strategy.bare(self.model)
-        return [*plot_run(self.run_dir, self.format), *plot_model(self.run_dir, self.data, model, self.format)]
+        curves = plot_run(self.run_dir, self.format)
+        if self.data is None:
+            return curves
+        return [*curves, *plot_model(self.run_dir, self.data, self.strategy.bare(self.model), self.format)]
 
 
 def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
@@ -84,7 +91,7 @@ def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = 
     """
     from wf_tracking.figures import plot_predictions, save
 
-    if not is_one_dimensional(data):
+    if not is_one_dimensional(data.spec):
         return []
     found = {split: predict_split(data, model, split) for split in data.splits}
     inputs, outputs = (torch.cat([columns[index] for columns in found.values()]).tolist() for index in (0, 2))
@@ -94,9 +101,9 @@ def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = 
     return [save(figure, run_dir / "plots" / f"predictions.{format}")]
 
 
-def is_one_dimensional(data: RunData) -> bool:
+def is_one_dimensional(spec: Spec) -> bool:
     """Whether the data is a regression of one number on one number."""
-    return data.targets == "real" and torch.Size(data.input_shape).numel() == data.spec.num_targets == 1
+    return spec.targets == "real" and torch.Size(spec.input_shape).numel() == spec.num_targets == 1
 
 
 def predict_split(data: RunData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:
