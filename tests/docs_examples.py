@@ -42,6 +42,7 @@ LANGUAGES = ("console", "python", "toml", "text", "csv")
 INSTALLING = ("make", "pip", "git", "cd", ".", "python3", "torchrun", "sudo", "apt-get")
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 ANY = "..."
+TIMEOUT_SEC = 200  # a busy machine takes a multiple of the usual time
 
 
 @dataclass
@@ -184,7 +185,9 @@ class Reader:
         match = re.match(r"(.*?) ([|>]) (.*)", command)
         words = shlex.split(match[1] if match else command)[1:]
         result = (
-            self.server.run(words, self.folder, self._environment(), 60) if not self.installed else self._own(words)
+            self.server.run(words, self.folder, self._environment(), TIMEOUT_SEC)
+            if not self.installed
+            else self._own(words)
         )
         if match and match[2] == ">":
             (self.folder / match[3]).write_text(result.stdout, encoding="utf-8")
@@ -252,7 +255,7 @@ class Reader:
     def _run_file(self, fence: Fence) -> Outcome:
         file = self.folder / "page.toml"
         file.write_text("\n".join(fence.lines), encoding="utf-8")
-        result = self.server.run(["run", "page.toml", "--dry-run"], self.folder, self._environment(), 60)
+        result = self.server.run(["run", "page.toml", "--dry-run"], self.folder, self._environment(), TIMEOUT_SEC)
         outcome = Outcome("a run file", fence.start, fence.lines, fence.lines)
         if result.code:
             outcome.wrong = result.stderr
