@@ -118,6 +118,7 @@ def test_what_is_left_out_stays_out_of_a_run_that_is_allowed(wf: Any, got: Path,
     (got / "run.toml").write_text(text.replace('use = "evil.py:H"', 'use = "fit-verdict"', 1))
     [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", wf("evaluate", "got").stderr))
     assert wf("evaluate", "got", "--trust", checksum, *line.split()).code == 0
+    assert wf("evaluate", "got", *line.split()).code == 0  # nothing to ask for: it does not run
     assert wf("evaluate", "got", "--trust", checksum, env={"WF_PLUGINS_ALLOW": "builtin"}).code == 0
     assert not (tmp_path / "RAN").exists()
 

@@ -195,12 +195,13 @@ def discover(
     _check_blocked(selection, found)
     plugins: list[Plugin] = []
     version, guard = core_version(), None
+    objections = {plugin.name: selection.objection(plugin, builtin) for plugin in found}
     with told_when_slow(_LOG.warning) as begin:
-        for plugin in sorted(found, key=lambda one: one.of_run):
-            if plugin.of_run and guard is None and ask is not None:
+        for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
+            objection = objections[plugin.name]
+            if plugin.of_run and not objection and guard is None and ask is not None:
                 guard = ask(plugins)
             begin(plugin.name)
-            objection = selection.objection(plugin, builtin)
             if objection:
                 plugins.append(plugin.record("blocked", error=objection))
             else:

@@ -18,7 +18,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,8 @@ class Piece:
     """The file, without links; None for a module."""
     sha256: str = ""
     """Of the file."""
+    blocked: bool = False
+    """A plugin that is not to be loaded, whatever its run file says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +103,17 @@ def brought(place: Path, sources: Sequence[Source], registry: Registry) -> Broug
     if not any(_may_bring(document) for document, _ in sources):
         return Brought(place=place, pieces=(), inside={}, references="")
     walker = _Walker(registry.installed())
+    blocked = {plugin.module for plugin in registry.plugins if plugin.status == "blocked"}
     pieces: dict[tuple[str, str], Piece] = {}
-    tables = []
+    tables, names_code = [], False
     for document, folders in sources:
         found, named = walker.read(document)
         tables.append(named)
-        pieces |= {(where, name): piece for where, name in found if (piece := _piece(where, name, folders))}
-    if not any(tables):
+        names_code |= bool(found)
+        for where, name in found:
+            if piece := _piece(where, name, folders):
+                pieces[where, name] = replace(piece, blocked=where == "plugins" and name in blocked)
+    if not names_code:
         return Brought(place=place, pieces=(), inside={}, references="")
     inside = _files_in({folder for _, folders in sources for folder in folders if _is_code_of(place, folder)}, place)
     root = place.resolve()
@@ -145,14 +151,15 @@ def guard_for(
         files={str(piece.file): piece.sha256 for piece in (*found.pieces, *named) if piece.file},
     )
     given = _checksums(trust)
-    if not found.pieces or found.checksum in given:
+    asked = [piece for piece in found.pieces if not piece.blocked]
+    if not asked or found.checksum in given:
         return guard
     paths, notes = _recall(found.own)
     equal = {piece.sha256 for piece in named if piece.file} | {piece.name for piece in named}
     if paths is not None:
         equal |= set(found.inside.values()) | {piece.name for piece in found.pieces if not piece.file}
         equal |= {sha256 for path, sha256 in found.outside.items() if path in paths}
-    refused = [piece for piece in found.pieces if (piece.sha256 or piece.name) not in equal]
+    refused = [piece for piece in asked if (piece.sha256 or piece.name) not in equal]
     named_files = {piece.file for piece in found.pieces}
     beside = [
         name
@@ -191,7 +198,7 @@ def record(place: Path, sources: Sequence[Source], registry: Registry) -> None:
     """
     try:
         found = brought(place, sources, registry)
-        if found.pieces:
+        if found.pieces and not any(piece.blocked for piece in found.pieces):
             _remember(found)
     except (WfError, OSError, RuntimeError, ValueError) as error:
         _LOG.warning(
@@ -243,10 +250,10 @@ class _Walker:
 
     def read(self, document: Mapping[str, Any]) -> tuple[list[tuple[str, str]], dict[str, Any]]:
         """Where a run file names code, and the plugins and tables in which it does."""
-        plugins = [name for name in document.get("plugins") or () if not self._is_installed(name)]
-        found = [("plugins", name) for name in plugins]
+        plugins = document.get("plugins") or ()
+        found = [("plugins", name) for name in plugins if not self._is_installed(name)]
         names = [Path(name).name if is_path(name) else name for name in plugins]  # the content says the rest
-        tables: dict[str, Any] = {"plugins": names} if plugins else {}
+        tables: dict[str, Any] = {"plugins": names}
         for kind in KINDS.keys() & document.keys():
             value = document[kind]
             for table in value if isinstance(value, list) else [value]:
