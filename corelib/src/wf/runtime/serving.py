@@ -22,7 +22,7 @@ from wf.runtime.figures import lost_in_float32, scale_hint
 from wf.runtime.inputs import Inputs
 from wf.runtime.loading import Chunk, Loader, generators_kept
 from wf.runtime.places import Place, choose_places, delivered, describe_places
-from wf.runtime.random import sample_seeds, sample_uniform, stream
+from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream
 from wf.runtime.streams import Stream, first, regrouped, taken
 
 
@@ -233,6 +233,8 @@ class RunData:
         batch, shapes = next(self._delivered(self._first_read("train", num), "train")), {}
         inputs, ids = batch.inputs[:num], batch.sample_ids
         assert ids is not None
+        random = TrainStream()
+        accelerators = random.state_dict()
         with generators_kept():
             for position, transform, train_only, num_draws in self._transforms:
                 apply = copy.deepcopy(transform) if hasattr(transform, "state_dict") else transform  # it may change it
@@ -240,6 +242,7 @@ class RunData:
                 inputs = apply(inputs, draws.to(inputs.device)) if num_draws else apply(inputs)
                 if train_only and inputs.shape[1:] != before:
                     shapes[position] = list(inputs.shape[1:])
+        random.load_state_dict(accelerators)
         return inputs, shapes
 
     def _first(self, split: str, num: int) -> Batch:
