@@ -164,7 +164,7 @@ def test_the_best_by_a_figure_whose_direction_the_user_says(tmp_path: Path, said
     [
         ("validation/spread-of-all", "not known whether a larger 'validation/spread-of-all' is better"),
         ("validation/Spred-of-all:min", "unknown figure in 'monitor': 'validation/Spred-of-all'"),
-        ("train/loss", "unknown figure in 'monitor': 'train/loss'"),
+        ("train/loss", "'train' is not evaluated while the run trains: --eval-splits train"),
         ("val/loss", "not of the form SPLIT/FIGURE"),
     ],
 )

@@ -28,6 +28,8 @@ def parse(data: bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
     level = [value]
     for _ in range(MAX_DEPTH):
+        if not level:
+            break
         level = [inner for outer in level for inner in _inside(outer)]
     if level:
         raise ValueError("it is nested too deeply")

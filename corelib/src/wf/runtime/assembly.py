@@ -194,6 +194,8 @@ class Assembly:
             hint = (
                 "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
             )
+            if known and monitor.split in self.data.splits and monitor.split not in splits:
+                hint = f"'{monitor.split}' is not evaluated while the run trains: --eval-splits {monitor.split}"
             raise UsageError(unknown("figure in 'monitor':", monitor.figure, known, hint))
         if decides:
             monitor.direction("--monitor")

@@ -34,7 +34,7 @@ IMPROVING = 0.05
 
 _FEWEST = 4
 _WANTED = "r2 or mse or mae or loss of train and of test or validation, finite"
-_NO_ACCURACY = "; no accuracy was measured, which says more than the loss (--metric +accuracy)"
+_NO_ACCURACY = "; no accuracy was measured, which says more than the loss (--metric +NAME keeps the usual metrics)"
 _FIGURES = {"labels": ("accuracy", "loss"), "real": ("r2", "mse", "mae", "loss")}
 _ADVICE = {
     "still improving": "more epochs may help",
