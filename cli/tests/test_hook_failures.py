@@ -470,7 +470,7 @@ def test_a_hook_that_only_watches_falls_away_unless_the_user_wants_it_to_end_the
     assert result.code == 0, result.stderr
     assert result.stderr.count("warning: hook 'fragile' of fragile failed at on_run_end of step 12") == 1
     assert manifest(place)["status"] == "done"
-    stops = wf("run", *PLUGIN, "--hook", "+fragile", "--hook.fragile.on_error", "stop", *SHORT, "--name", "y")
+    stops = wf("run", *PLUGIN, "--hook", "+fragile", "--hook.fragile.on_error", "stop", *SHORT[:-1], "y")
     assert stops.code == 4
     assert "there is nothing to draw" in stops.stderr
     text = (place / "runs/y/run.toml").read_text()

@@ -644,11 +644,11 @@ class Assembly:
         made = self._make_many("hook", [{"use": table["use"], **options_of("hook", table)} for table in asked])
         self.on_error = {}
         for built, table, said in zip(made, self.plan["hook"], asked, strict=True):
-            watches = _watches(built) and not self._needed_everywhere(built)
-            self.on_error[built.name] = on_error_of(said, "disable" if watches else "stop")
-            if "on_error" in said:
+            default = "disable" if _watches(built) and not self._needed_everywhere(built) else "stop"
+            self.on_error[built.name] = policy = on_error_of(said, default)
+            if policy != default:
                 self._check_disable(built)
-                table["on_error"] = said["on_error"]
+                table["on_error"] = policy
         if quiet:  # the run file says what was asked for, not what this terminal shows
             self.built["hook"] = [built for built in made if built.name != "progress"]
 
