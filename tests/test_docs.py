@@ -253,6 +253,7 @@ def test_lines_of_dots_stand_for_any_lines() -> None:
         ("loss 0.12", "accuracy 0.12", True, False),
         ("epoch 3/10", "epoch 4/10", True, False),
         ("took  37 ms", "took 1.5 s", False, True),
+        ("3 passed in 4.21s", "3 passed in 143.66s (0:02:23)", False, True),
         ("runs/20261121-095656-iris-ce-adam", "runs/20270101-000000-iris-ce-adam", False, True),
         ("place  .../focal.py:23", "place  .../focal.py:24", False, True),
     ],
