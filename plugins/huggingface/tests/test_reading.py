@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset
+from wf.runtime import Dataset, Stream
 from wf_huggingface.dataset import huggingface
+from wf_huggingface.reader import FileReader
 
 ROWS = 40
 pytestmark = pytest.mark.filterwarnings(
@@ -435,3 +436,20 @@ def test_integers_are_classes_where_they_look_like_it(
     assert hint in caplog.text
     assert bool(hint) == bool(caplog.text)
     assert huggingface(file, target="y", task="classification", streaming=streaming).targets == "class_index"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("options", [{"inputs": ["a", "b"]}, {"inputs": "text", "max_tokens": 4}])
+def test_prediction_reads_what_training_read(tmp_path: Path, options: dict[str, Any], streaming: bool) -> None:
+    file = tmp_path / "data.jsonl"
+    rows = [{"a": row / 7, "b": row, "text": f"word{row} again", "y": "uv"[row % 2]} for row in range(6)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = huggingface(file, target="y", streaming=streaming, **options)
+    assert dataset.reader is not None
+    reader = FileReader(**json.loads(json.dumps(dataset.reader.description())))
+    train = dataset.train
+    inputs = next(train.rows(train.order()))[0] if isinstance(train, Stream) else train.inputs
+    assert torch.equal(reader.read(file), inputs)
+    file.write_text('{"z": 1}\n')
+    with pytest.raises(DataError, match="unknown column"):
+        reader.read(file)

@@ -17,8 +17,9 @@ from torchvision.datasets import EuroSAT, Imagenette
 from wf.errors import DataError, PluginError, UsageError
 from wf.parameters import from_signature
 from wf.runtime import TensorSamples
-from wf_torchvision.datasets import FORMS, REFUSED, build, described, fake, make, names
+from wf_torchvision.datasets import FORMS, REFUSED, Images, build, described, fake, make, names
 from wf_torchvision.plugin import wf_components
+from wf_torchvision.reader import ImageReader
 
 CATALOGUE = next(one for one in wf_components() if one.kind == "dataset")
 
@@ -138,3 +139,18 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str, tmp
         build(data_dir=tmp_path, **options)
     with pytest.raises(UsageError, match="num_classes at least 2"):
         fake(num_classes=1)
+
+
+def test_an_image_file_is_read_as_the_samples_are(tmp_path: Path) -> None:
+    image = Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+    image.save(tmp_path / "a.png")
+    samples = Images([(image, 1)], (6, 4))
+    reader = ImageReader((6, 4), 3, whole=False)
+    assert ImageReader(**reader.description()).description() == reader.description()
+    assert torch.equal(reader.read(tmp_path / "a.png")[0], samples[0][0])
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match="more than 8 bits"):
+        reader.read(tmp_path / "deep.png")
+    deep = Image.fromarray(np.zeros((4, 4), np.uint16))
+    with pytest.raises(DataError, match="more than 8 bits"):
+        Images([(deep, 1)], (6, 4))[0]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from wf.runtime import Dataset, TensorSamples
+from wf_datasets.images import ImageReader
 from wf_datasets.table_reader import TableReader
 
 
@@ -86,6 +87,7 @@ def digits_multilabel() -> Dataset:
         train=TensorSamples(dataset.train.inputs, table[dataset.train.targets]),
         targets="multilabel",
         class_names=tuple(PROPERTIES),
+        reader=dataset.reader,
     )
 
 
@@ -115,14 +117,14 @@ def _load(function: str, **options: Any) -> Any:
 
 
 def _classes(bunch: Any, inputs: torch.Tensor | None = None, feature_names: tuple[str, ...] | None = None) -> Dataset:
+    names = tuple(map(str, bunch.feature_names)) if feature_names is None else feature_names
     inputs = torch.from_numpy(bunch.data).to(torch.float32) if inputs is None else inputs
-    feature_names = tuple(map(str, bunch.feature_names)) if feature_names is None else feature_names
     return Dataset(
         train=TensorSamples(inputs, torch.from_numpy(bunch.target).to(torch.int64)),
         targets="class_index",
         class_names=tuple(str(name) for name in bunch.target_names),
-        feature_names=feature_names,
-        reader=_reader(feature_names) if feature_names else None,
+        feature_names=names,
+        reader=_reader(names) if names else ImageReader((8, 8), 1),
     )
 
 

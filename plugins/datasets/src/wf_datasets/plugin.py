@@ -6,9 +6,8 @@ from wf import Component, hookimpl
 from wf.traits import DatasetTraits, TransformTraits
 
 _REAL = DatasetTraits(targets="real", inputs="vector")
-_CLASSES = DatasetTraits(targets="class_index", inputs="image")
 _IMAGES = DatasetTraits(targets="class_index", inputs="image", reader="wf_datasets.images:PixelReader")
-_TABLE = "wf_datasets.table_reader:TableReader"
+_TABLE, _IMAGE_FILE = "wf_datasets.table_reader:TableReader", "wf_datasets.images:ImageReader"
 _STANDARDIZED_CLASSES = DatasetTraits(
     targets="class_index", inputs="vector", transforms=("standardize",), reader=_TABLE
 )
@@ -52,16 +51,14 @@ DATASETS = [
         "wf_datasets.image_folder:image_folder",
         "image files, a folder per class",
         aliases=("imagefolder",),
-        traits=DatasetTraits(
-            targets="class_index", inputs="image", files=("/",), reader="wf_datasets.images:ImageReader"
-        ),
+        traits=DatasetTraits(targets="class_index", inputs="image", files=("/",), reader=_IMAGE_FILE),
     ),
     Component(
         "dataset",
         "digits",
         "wf_datasets.bundled:digits",
         "1,797 handwritten digits of 8x8 pixels (offline)",
-        traits=_CLASSES,
+        traits=DatasetTraits(targets="class_index", inputs="image", reader=_IMAGE_FILE),
     ),
     Component(
         "dataset",
@@ -96,14 +93,14 @@ DATASETS = [
         "digits-multilabel",
         "wf_datasets.bundled:digits_multilabel",
         "1,797 handwritten digits, each even, prime, round, above 4 or not: several labels (offline)",
-        traits=DatasetTraits(targets="multilabel", inputs="image"),
+        traits=DatasetTraits(targets="multilabel", inputs="image", reader=_IMAGE_FILE),
     ),
     Component(
         "dataset",
         "shapes",
         "wf_datasets.shapes:shapes",
         "made-up images of squares, rings and crosses, with masks: a segmentation",
-        traits=DatasetTraits(targets="mask", inputs="image"),
+        traits=DatasetTraits(targets="mask", inputs="image", reader=_IMAGE_FILE),
     ),
     Component(
         "dataset",

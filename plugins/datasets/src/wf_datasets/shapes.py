@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wf.errors import UsageError
 from wf.runtime import Dataset, TensorSamples, stream
+from wf_datasets.images import ImageReader
 
 CLASSES = ("background", "square", "ring", "cross")
 
@@ -43,7 +44,12 @@ def shapes(
     images, masks = zip(*(_draw(image_size, max_shapes, generator) for _ in range(num_samples)), strict=True)
     inputs = torch.stack(images)
     inputs += noise * torch.randn(inputs.shape, generator=generator)
-    return Dataset(train=TensorSamples(inputs, torch.stack(masks)), targets="mask", class_names=CLASSES)
+    return Dataset(
+        train=TensorSamples(inputs, torch.stack(masks)),
+        targets="mask",
+        class_names=CLASSES,
+        reader=ImageReader((image_size, image_size), 3),
+    )
 
 
 def _draw(size: int, max_shapes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

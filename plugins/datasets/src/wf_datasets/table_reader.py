@@ -143,8 +143,7 @@ class TableReader:
             if len(rows):
                 raise DataError(
                     f"{table.place(int(rows[0]), column.name)}: the value is missing ({len(rows)} in this column)\n"
-                    "  each row needs a prediction: put a value there, or take the row out of the file\n"
-                    "  a run that is trained with --dataset.missing mean puts the mean there"
+                    "  each row needs a prediction: put a value there, or take the row out of the file"
                 )
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 from wf.errors import UsageError
 from wf.runtime import Dataset
 from wf_huggingface.columns import Columns, choose
-from wf_huggingface.inputs import check_missing, plain, read_inputs
+from wf_huggingface.inputs import both_sides, check_missing, plain, read_inputs
+from wf_huggingface.reader import FileReader
 from wf_huggingface.reading import read, splits_of
 from wf_huggingface.streaming import Wanted, stream_dataset
 from wf_huggingface.targets import Task, counts_decide, read_targets, settled
@@ -113,4 +114,12 @@ def huggingface(
         feature_names=columns.inputs if columns.kind == "numbers" and len(columns.inputs) > 1 else (),
         vocabulary=vocabulary,
         target_tensor=labels.tensors["train"] if labels.kind == "class_index" else None,
+        reader=FileReader(
+            columns.inputs,
+            columns.kind,
+            image_size=both_sides(image_size),
+            channels=channels,
+            vocabulary=vocabulary,
+            length=samples["train"][0][0].shape[0] if vocabulary else 1,
+        ),
     )

@@ -62,11 +62,16 @@ class Images:
 
     def pixels(self, index: int) -> Tensor:
         """uint8 ``[C, H, W]``."""
-        image = read_image(self.table, self.column, index, self.start).convert("L" if self.channels == 1 else "RGB")
-        if self.size is not None and image.size != self.size[::-1]:
-            image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image))
-        return pixels.reshape(image.height, image.width, self.channels).permute(2, 0, 1)
+        return pixels_of(read_image(self.table, self.column, index, self.start), self.size, self.channels)
+
+
+def pixels_of(image: Image.Image, size: tuple[int, int] | None, channels: int) -> Tensor:
+    """An image as uint8 ``[C, H, W]``, resized where a size is given."""
+    image = image.convert("L" if channels == 1 else "RGB")
+    if size is not None and image.size != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image))
+    return pixels.reshape(image.height, image.width, channels).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -147,12 +152,23 @@ def read_image(table: Any, column: str, index: int, start: int = 0) -> Image.Ima
         DataError: When it is missing or damaged.
     """
     try:
-        image = table[index][column]
-        return ImageOps.exif_transpose(image)
+        return upright(table[index][column])
     except (OSError, SyntaxError, ValueError, AttributeError, Image.DecompressionBombError) as error:
         raise DataError(
             f"column '{column}', row {start + index} (from 0): the image cannot be read: {error}"
         ) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image of 8 bits, turned as its EXIF data says.
+
+    Raises:
+        ValueError: For one of more bits, which Pillow would cut off.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"it has more than 8 bits a pixel (mode {image.mode}); convert it first")
+    return image
 
 
 def plain(table: Any, name: str) -> list[Any]:

@@ -16,6 +16,6 @@ def wf_components() -> list[Component]:
             "wf_huggingface.dataset:huggingface",
             "a table, text or images in files, or of the Hugging Face hub",
             aliases=("hf",),
-            traits=DatasetTraits(files=(".parquet", ".json", ".jsonl")),
+            traits=DatasetTraits(files=(".parquet", ".json", ".jsonl"), reader="wf_huggingface.reader:FileReader"),
         ),
     ]

@@ -18,6 +18,7 @@ from wf.runtime import Dataset, Stream
 from wf.runtime.text import encode, most_frequent, tokenize
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import Images, both_sides, check_missing, numbers, plain
+from wf_huggingface.reader import FileReader
 from wf_huggingface.reading import readable
 from wf_huggingface.targets import Labels, Task, read_targets, settled, task_of
 
@@ -78,6 +79,14 @@ def stream_dataset(tables: Mapping[str, Any], wanted: Wanted) -> Dataset:
         target_names=columns.targets if labels.kind == "real" else (),
         feature_names=columns.inputs if columns.kind == "numbers" and len(columns.inputs) > 1 else (),
         vocabulary=reader.vocabulary,
+        reader=FileReader(
+            columns.inputs,
+            columns.kind,
+            image_size=both_sides(wanted.image_size),
+            channels=wanted.channels,
+            vocabulary=reader.vocabulary,
+            length=min(wanted.max_tokens, reader.learned.longest) if reader.vocabulary else 1,
+        ),
     )
 
 

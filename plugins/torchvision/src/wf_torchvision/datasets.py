@@ -23,7 +23,8 @@ from torch import Tensor
 from wf.errors import DataError, PluginError, UsageError, unknown
 from wf.foreign import option, parameters_of, stand_in
 from wf.parameters import docstring_params
-from wf.runtime import Dataset, TensorSamples
+from wf.runtime import Dataset, Samples, TensorSamples
+from wf_torchvision.reader import ImageReader, check_bits, to_pixels
 
 _MISSING = (OSError, RuntimeError, ValueError, EOFError)
 """What torchvision raises for a dataset that is not there, or cannot be downloaded; URLError is an OSError."""
@@ -149,10 +150,10 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
         """
         try:
             image, label = self.samples[index]
-        except (OSError, SyntaxError, ValueError) as error:
+            check_bits(image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"sample {index} of {type(self.samples).__name__} cannot be read: {error}") from error
-        pixels = np.array(image.convert("RGB").resize(self.size[::-1], Image.Resampling.BILINEAR))
-        return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255), int(label)
+        return to_pixels(image, self.size, 3).to(torch.float32).div_(255), int(label)
 
     def identity(self) -> list[Any]:
         """Which part of which dataset it is, with its classes: what tells these images from others."""
@@ -204,6 +205,7 @@ def build(
         targets="class_index",
         class_names=names,
         target_tensor=None if labels is None or form.in_memory else torch.tensor(labels, dtype=torch.int64),
+        reader=_reader(samples["train"], image_size),
     )
 
 
@@ -282,6 +284,14 @@ def _open(name: str, form: Form, arguments: dict[str, Any], folders: Sequence[Pa
         f"    see what torchvision.datasets.{form.kind} wants to find there\n"
         "    name the folder that holds it: --dataset.root DIR, or WF_DATA_DIR for all data"
     )
+
+
+def _reader(samples: Samples, image_size: int) -> ImageReader:
+    """What reads a file as these samples are read."""
+    if isinstance(samples, TensorSamples):
+        channels, *size = samples.inputs.shape[1:]
+        return ImageReader(size, channels, whole=samples.inputs.dtype == torch.uint8)
+    return ImageReader((image_size, image_size), 3, whole=False)
 
 
 def _in_memory(samples: Any) -> TensorSamples:

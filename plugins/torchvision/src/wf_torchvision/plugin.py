@@ -5,7 +5,7 @@ from __future__ import annotations
 from wf import Catalogue, hookimpl
 from wf.traits import DatasetTraits, ModelTraits, TransformTraits
 
-_CLASSES = DatasetTraits(targets="class_index", inputs="image")
+_CLASSES = DatasetTraits(targets="class_index", inputs="image", reader="wf_torchvision.reader:ImageReader")
 
 
 @hookimpl

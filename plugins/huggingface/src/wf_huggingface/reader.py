@@ -1,0 +1,92 @@
+"""Reading a file for predictions as the samples were read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wf.errors import DataError, unknown
+from wf.runtime.text import encode, tokenize
+from wf_huggingface.columns import kind_of
+from wf_huggingface.inputs import Images, check_missing, numbers, pixels_of, plain, upright
+from wf_huggingface.reading import READERS, read
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+class FileReader:
+    """Reads the input columns of a file that the library `datasets` reads, or an image.
+
+    Args:
+        inputs: The input columns.
+        kind: What they hold: ``numbers``, ``array``, ``text`` or ``image``.
+        image_size: Of images: height and width; None where they stay as they are.
+        channels: Of images.
+        vocabulary: Of texts: the tokens.
+        length: Of texts: the number of tokens of a sample.
+    """
+
+    endings: tuple[str, ...] = (*READERS, *IMAGES)
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        kind: str,
+        *,
+        image_size: Sequence[int] | None = None,
+        channels: int = 3,
+        vocabulary: Sequence[str] = (),
+        length: int = 1,
+    ) -> None:
+        self.inputs, self.kind, self.channels = tuple(inputs), kind, channels
+        self.size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.vocabulary, self.length = list(vocabulary), length
+
+    def description(self) -> dict[str, Any]:
+        """What makes an equal reader again, in JSON's values."""
+        return {
+            "inputs": list(self.inputs),
+            "kind": self.kind,
+            "image_size": None if self.size is None else list(self.size),
+            "channels": self.channels,
+            "vocabulary": self.vocabulary,
+            "length": self.length,
+        }
+
+    def read(self, path: Path) -> Tensor:
+        """The inputs in a file ``[N, ...]``.
+
+        Raises:
+            DataError: For a file that is missing or damaged, lacks a column, or holds values that do not fit.
+        """
+        if path.suffix.lower() in IMAGES:
+            return self._image(path)
+        tables = read(path, None, None, None)
+        (table,) = tables.values()
+        for name in self.inputs:
+            if name not in table.features:
+                raise DataError(f"{path}: {unknown('column', name, table.features, 'the run was trained with it')}")
+            found = kind_of(table.features[name])
+            if found != self.kind:
+                raise DataError(f"{path}: column '{name}' holds {found}, the run was trained on {self.kind}")
+        if self.kind == "text":
+            check_missing(table, self.inputs[0], "file")
+            return encode([tokenize(text) for text in plain(table, self.inputs[0])], self.vocabulary, self.length)
+        if self.kind == "image":
+            images = Images(table, self.inputs[0], self.size, self.channels)
+            return torch.stack([images.read(row) for row in range(len(table))])
+        return numbers(table, self.inputs, "file")
+
+    def _image(self, path: Path) -> Tensor:
+        if self.kind != "image":
+            raise DataError(f"{path} is an image; the run was trained on {self.kind}")
+        try:
+            with Image.open(path) as opened:
+                return pixels_of(upright(opened), self.size, self.channels).to(torch.float32).div_(255).unsqueeze(0)
+        except Exception as error:  # a damaged file can raise anything
+            raise DataError(f"image '{path}' cannot be read: {error}\n  repair, replace or delete it") from error

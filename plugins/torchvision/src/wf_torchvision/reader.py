@@ -1,0 +1,64 @@
+"""Reading an image file for predictions as torchvision's datasets are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wf.errors import DataError
+
+
+class ImageReader:
+    """Reads an image file, resized (bilinear); as torchvision's datasets do, it does not look at EXIF data.
+
+    Args:
+        image_size: Height and width.
+        channels: 1 or 3.
+        whole: Whether samples are uint8, as of datasets that are held in memory, and not float32 from 0 to 1.
+    """
+
+    endings: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+    def __init__(self, image_size: Sequence[int], channels: int, *, whole: bool) -> None:
+        height, width = image_size
+        self.size, self.channels, self.whole = (int(height), int(width)), channels, whole
+
+    def description(self) -> dict[str, Any]:
+        """What makes an equal reader again, in JSON's values."""
+        return {"image_size": list(self.size), "channels": self.channels, "whole": self.whole}
+
+    def read(self, path: Path) -> Tensor:
+        """One image ``[1, C, H, W]``.
+
+        Raises:
+            DataError: When the file is missing or damaged.
+        """
+        try:
+            with Image.open(path) as image:
+                check_bits(image)
+                pixels = to_pixels(image, self.size, self.channels)
+        except Exception as error:  # a damaged file can raise anything
+            raise DataError(f"image '{path}' cannot be read: {error}\n  repair, replace or delete it") from error
+        return (pixels if self.whole else pixels.to(torch.float32).div_(255)).unsqueeze(0)
+
+
+def to_pixels(image: Image.Image, size: tuple[int, int], channels: int) -> Tensor:
+    """An image as uint8 ``[C, H, W]``."""
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB").resize(size[::-1], Image.Resampling.BILINEAR))
+    return torch.from_numpy(pixels).reshape(*size, channels).permute(2, 0, 1)
+
+
+def check_bits(image: Any) -> None:
+    """Refuse an image of more than 8 bits, which Pillow would cut off.
+
+    Raises:
+        ValueError: For such an image.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"it has more than 8 bits a pixel (mode {image.mode}); convert it first")
