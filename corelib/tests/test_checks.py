@@ -195,6 +195,18 @@ def test_a_sample_that_ends_iteration_does_not_end_the_epoch() -> None:
             read(serve(Own(ends), "class_index", workers=workers))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_inputs_that_want_gradients_are_read_without(workers: int) -> None:
+    data = serve(Own(lambda index: (torch.ones(2, requires_grad=True), index % 3)), "class_index", workers=workers)
+    assert not any(batch.inputs.requires_grad for batch in data.epoch(0))
+    data.close()
+
+
+def test_what_cannot_be_stacked_is_told() -> None:
+    with pytest.raises(DataError, match=r"input of sample 0, torch.float32 \[2\], cannot be in a batch: .*sparse"):
+        serve(Own(lambda index: (torch.ones(2).to_sparse(), index % 3)), "class_index")
+
+
 def test_many_at_once_must_be_as_many() -> None:
     class Few(Own):
         def __getitems__(self, indices: list[int]) -> list[Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from wf.errors import DataError
+from wf.modules import describe
 from wf.runtime.data import Dataset, TensorSamples, as_default
 
 Numbers = Sequence[int] | Tensor
@@ -154,10 +155,13 @@ class Checks:
 
 def _stacked(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> Tensor:
     """One tensor of what several samples have."""
+    failure: Exception | None = None
+    stacked: Any = None
     try:
-        stacked = default_collate(list(values))
-    except (TypeError, ValueError, RuntimeError):  # they differ, or cannot be stacked
-        stacked = None
+        with torch.no_grad():  # a batch is a leaf, whoever reads it
+            stacked = default_collate(list(values))
+    except (TypeError, ValueError, RuntimeError) as error:  # they differ, or cannot be stacked
+        failure = error
     if isinstance(stacked, Tensor) and len({_dtype(value) for value in values if hasattr(value, "dtype")}) < 2:
         return stacked
     words = {index: _words(value) for index, value in zip(ids, values, strict=True)}
@@ -168,10 +172,13 @@ def _stacked(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -
             f"{where}: the {what} of sample {first} is {like}, that of sample {other} {words[other]}"
             "\n  in a batch they must be alike: let the dataset convert, resize, crop or pad them"
         )
+    if hasattr(values[0], "shape"):
+        why = "" if failure is None else f": {describe(failure)}"
+        raise DataError(f"{where}: the {what} of sample {first}, {like}, cannot be in a batch{why}") from failure
     raise DataError(
         f"{where}: the {what} of sample {first} is {like}, which is no tensor, array or number"
         "\n  let the dataset make one of it, such as torch.as_tensor(...)"
-    )
+    ) from failure
 
 
 def _dtype(value: Any) -> str:
