@@ -204,6 +204,7 @@ class RunDirectory:
                 copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
             if not _is_own(copy):
                 files.write_file(copy, [data])
+                files.sync_directory(copy.parent)
         except OSError as error:
             raise SaveError(f"cannot write {copy}: {error.strerror}") from error
         return {"file": copy.name, "sha256": digest}
