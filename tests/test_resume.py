@@ -276,7 +276,7 @@ def test_the_same_command_again_goes_on(wf: Any, tmp_path: Path) -> None:
     assert wf(*command).code == -signal.SIGKILL
     refused = wf("run", *plan, *hook, "--name", "job")
     assert (refused.code, "exists already" in refused.stderr) == (2, True)
-    other = wf(*command, "--batch-size", 50)
+    other = wf(*("run", "--batch-size", 50, *plan[2:]), *hook, "--name", "job", "--resume-if-there")
     assert other.code == 2
     assert "run-file: was batch_size 100, is 50" in other.stderr
     assert wf(*command).code == 0

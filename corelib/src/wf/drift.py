@@ -63,6 +63,13 @@ CONDITIONS: tuple[Condition, ...] = (
         fix="install the plugins that the run was made with",
     ),
     Condition(
+        name="plugin-code",
+        what="the files of the plugins' packages, and of local packages that these or your own files import",
+        means="other code computes something else, in whichever version it says it is",
+        level="error",
+        fix="undo the edit, or install the code that the run was made with",
+    ),
+    Condition(
         name="world-size",
         what="the number of processes",
         means="gradients are summed in another order, over other shares of a batch",
@@ -181,7 +188,8 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     What one of them does not say cannot be compared, and is none: see `unknown_in`.
     """
     old, new = facts(before), facts(now)
-    for name in {"components", "plugin-versions"} & old.keys() & new.keys():  # which there are, the run file says
+    chosen = {"components", "plugin-versions", "plugin-code"}  # which there are, the run file says
+    for name in chosen & old.keys() & new.keys():
         old[name], new[name] = _shared(old[name], new[name]), _shared(new[name], old[name])
     return [
         Drift(name=condition.name, level=_level(condition, now), before=one, now=other)
@@ -264,6 +272,7 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "run-file": _settings(manifest["run_file"]) if "run_file" in manifest else None,
         "code": _code(manifest["code"]) if "code" in manifest else None,
         "components": _components(manifest, _class_of),
+        "plugin-code": _values(manifest, "plugin_code"),
         "world-size": _values(manifest, "world_size"),
         "device": _values(manifest, "device", lambda name: str(name).partition(":")[0]),
         "threads": _values(manifest, "threads"),

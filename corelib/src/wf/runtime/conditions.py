@@ -21,6 +21,7 @@ from wf.rundir import finite, sha256_of
 from wf.runfile import dump
 from wf.runtime import codec
 from wf.runtime.assembly import Assembly
+from wf.runtime.sources import plugin_code, with_neighbours
 
 
 def conditions_of(parts: Assembly) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
         },
         "schema": codec.SCHEMA,
         "components": _provenance(parts.builder.made),
+        "plugin_code": plugin_code(parts.builder.made, own_files(parts)),
         "dataset": parts.fingerprint(),
         "run_file": tomllib.loads(dump(parts.plan)),
         "code": [{"file": file.name, "sha256": sha256_of(file)} for file in own_files(parts)],
@@ -50,9 +52,9 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
 
 
 def own_files(parts: Assembly) -> list[Path]:
-    """The files of one's own code that a run uses."""
+    """The files of one's own code that a run uses, with the modules that these import from beside them."""
     files = {file for built in parts.all() if (file := _own_file(built))}
-    return sorted(files | {Path(name).resolve() for name in parts.plan["plugins"] if is_path(name)})
+    return sorted(with_neighbours(files | {Path(name).resolve() for name in parts.plan["plugins"] if is_path(name)}))
 
 
 def device_name(device: torch.device) -> str:

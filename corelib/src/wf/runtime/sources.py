@@ -1,0 +1,116 @@
+"""The code that a run's components come from, by checksums: whatever the version says, files can change."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from wf.modules import is_path
+from wf.registry import Entry
+
+CODE = (".py", ".so", ".pyd")
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
+
+
+def plugin_code(made: Iterable[Entry], own: Iterable[Path]) -> dict[str, str]:
+    """A checksum of each package that components come from, by its name and its distribution's version.
+
+    Of what these packages and one's own files import, that is added which does not lie in ``site-packages``: local
+    packages, and distributions that were installed with ``pip install -e``. They stand under their names alone.
+    """
+    found: dict[str, Path] = {}
+    for entry in made:
+        version = f" {entry.plugin.version}" if entry.plugin and entry.plugin.version else ""
+        for module in _modules_of(entry):
+            if root := _root(module):
+                found.setdefault(f"{root[0]}{version}", root[1])
+    places, waiting = set(found.values()), [*found.values(), *own]
+    while waiting:
+        for name in sorted(_imported(waiting.pop())):
+            place = _local(name)
+            if place is not None and place not in places and place not in own:
+                places.add(place)
+                waiting.append(place)
+                found[name] = place
+    return {name: _checksum(place) for name, place in sorted(found.items())}
+
+
+def with_neighbours(own: Iterable[Path]) -> set[Path]:
+    """One's own files, and the modules that they import from the folders in which they lie."""
+    files, waiting = set(own), list(own)
+    while waiting:
+        file = waiting.pop()
+        for name in _imported(file):
+            place = _local(name)
+            if place is not None and place.is_file() and place.parent == file.parent and place not in files:
+                files.add(place)
+                waiting.append(place)
+    return files
+
+
+def _modules_of(entry: Entry) -> Iterator[str]:
+    """The modules that a component and its plugin are in; one's own files are conditions of their own."""
+    target = entry.component.target
+    module = target.rpartition(":")[0] if isinstance(target, str) else str(getattr(target, "__module__", ""))
+    for name in (module, entry.plugin.module if entry.plugin else ""):
+        if name and not is_path(name):
+            yield name
+
+
+def _root(module: str) -> tuple[str, Path] | None:
+    """The outermost package with a file, or the module itself; None for what has no file, as the main program may."""
+    parts = module.split(".")
+    for number in range(1, len(parts) + 1):
+        name = ".".join(parts[:number])
+        if file := getattr(sys.modules.get(name), "__file__", None):
+            path = Path(file).resolve()
+            return name, path.parent if path.stem == "__init__" else path
+    return None
+
+
+def _imported(place: Path) -> set[str]:
+    """The top-level names that the files of a package, or a file, import."""
+    names: set[str] = set()
+    for file in _files(place):
+        if file.suffix == ".py":
+            for one, several in _IMPORT.findall(file.read_bytes()):
+                for text in (one, *several.split(b",")):
+                    if words := text.split():
+                        names.add(words[0].partition(b".")[0].decode(errors="replace"))
+    return names - sys.stdlib_module_names
+
+
+@cache
+def _local(name: str) -> Path | None:
+    """Where a top-level package or module is that is no installed copy; None for others."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    path = Path(spec.origin).resolve()
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    if installed or path.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve()):
+        return None
+    return path.parent if path.stem == "__init__" else path
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    return sorted(path for path in place.rglob("*") if path.suffix in CODE and path.is_file())
+
+
+def _checksum(place: Path) -> str:
+    digest = hashlib.sha256()
+    for file in _files(place):
+        name = file.relative_to(place).as_posix() if place.is_dir() else file.name
+        digest.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
