@@ -319,8 +319,9 @@ def test_a_file_for_prediction_that_does_not_fit(tmp_path: Path, text: str | byt
     path = write(tmp_path, "a,street,y\n1,gravel,0.5\n2,paved,0.7\n")
     reader = csv_file(path, target="y", categorical="street").reader
     assert reader is not None
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         reader.read(write(tmp_path, text, "new.csv"))
+    assert "--dataset.ignore" not in str(caught.value)
 
 
 def test_a_file_for_prediction_may_be_written_in_another_way(tmp_path: Path) -> None:

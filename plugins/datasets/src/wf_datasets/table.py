@@ -247,7 +247,7 @@ class _Reading:
                 raise DataError(
                     f"{self._path}, line {start}: {len(row)} fields, but the first line names {len(self._header)} "
                     "columns\n  a field that holds the delimiter must stand in double quotes; "
-                    "--dataset.delimiter names another one"
+                    f"it is taken to be {self._delimiter!r} (in training --dataset.delimiter names another one)"
                 )
         if found:
             self._take([start for start, _ in found], [row for _, row in found])

@@ -109,7 +109,7 @@ class TableReader:
         try:
             table = file.read({column.name: column.mode for column in self.columns})
         except NotNumbersError as error:
-            raise DataError(not_numbers(file, error.found)) from error
+            raise DataError(not_numbers(file, error.found, training=False)) from error
         self._refuse_missing(table)
         return self.encode(table)
 
@@ -155,8 +155,14 @@ def _strange(table: Table, name: str, row: int, known: Categories) -> str:
     )
 
 
-def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]]) -> str:
-    """The message for columns of numbers that hold something else, each with the first line and cell."""
+def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]], *, training: bool = True) -> str:
+    """The message for columns of numbers that hold something else, each with the first line and cell.
+
+    Args:
+        file: The file.
+        found: The columns.
+        training: Whether there are options that say what becomes of a column.
+    """
     looks = {name: looks_like(cell) for name, (_, cell) in found.items()}
     name = next((name for name, look in looks.items() if look is None), next(iter(found)))
     line, cell = found[name]
@@ -169,6 +175,9 @@ def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]]) -> str:
             where = "it" if one == name else f"{_quoted(found[one][1])} in column '{one}'"
             lines.append(f"{where} looks like {look[0]}: {look[1]}")
             lines += _whole_file(file, look[0])
+    if not training:
+        lines.append("the run was trained on numbers in this column")
+        return "\n  ".join(dict.fromkeys(lines))
     if text:
         lines.append(f"one-hot encode it: --dataset.categorical '{_listed(text)}'")
     lines.append(f"or leave it out: --dataset.ignore '{_listed(text or list(found))}'")
