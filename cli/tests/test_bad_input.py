@@ -255,8 +255,6 @@ def test_component_whose_module_is_broken(wf: Any, folder: Path, line: str) -> N
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--epochs 1 --epochs 2", "--epochs is given more than once; choose one value"),
-        ("--loss ce --loss focal", "--loss is given more than once"),
         ("--eval-splits train --eval-splits test", "a list has commas between its values"),
         ("--model.dropout 0.1 --model.dropout 0.2", "option 'dropout' is given more than once, as 0.1 and 0.2"),
     ],
@@ -265,3 +263,10 @@ def test_an_option_that_is_given_twice(wf: Any, line: str, words: str) -> None:
     refused = wf("run", *line.split(), "--dry-run")
     assert refused.code == 2
     assert words in refused.stderr
+
+
+def test_of_a_general_option_that_is_given_twice_the_last_one_counts(wf: Any) -> None:
+    shown = wf("run", "--epochs", 1, "--loss", "ce", "--epochs", 2, "--print-config")
+    assert shown.code == 0
+    assert "epochs = 2" in shown.stdout
+    assert shown.stderr.count("--epochs is given more than once; the last one counts") == 1

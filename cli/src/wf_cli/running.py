@@ -49,7 +49,7 @@ class RunCommand(click.Command):
         wants_help = any(word in ("-h", "--help") for word in rest)
         try:
             rest_without_help = [word for word in rest if word not in ("-h", "--help")]
-            self._refuse_repeated(ctx, rest_without_help)
+            self._check_repeated(ctx, rest_without_help)
             result = super().parse_args(ctx, rest_without_help)
         except click.NoSuchOption as error:
             raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx) from error
@@ -59,14 +59,15 @@ class RunCommand(click.Command):
             ctx.exit()
         return result
 
-    def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
-        """Refuse an option with one value that is given twice; click would take the last one without a word."""
+    def _check_repeated(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse a list that is given twice, and say that of other options the last one counts."""
         _, _, given = self.make_parser(ctx).parse_args(args=[*args])
-        for param in given:
-            single = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
-            if single and given.count(param) > 1:
-                values = " a list has commas between its values: A,B" if param.name in LISTED else " choose one value"
-                raise UsageError(f"{param.opts[0]} is given more than once;{values}")
+        for param in dict.fromkeys(given):
+            if not isinstance(param, click.Option) or param.multiple or param.is_flag or given.count(param) == 1:
+                continue
+            if param.name in LISTED:
+                raise UsageError(f"{param.opts[0]} is given more than once; a list has commas between its values: A,B")
+            click.echo(f"wf: {param.opts[0]} is given more than once; the last one counts", err=True)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a component's own options, too."""
