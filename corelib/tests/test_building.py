@@ -113,7 +113,7 @@ def test_options_run_values_and_defaults() -> None:
     assert built.value.options == {"gamma": 2.0, "num_classes": 10, "width": 3}
     assert built.options == {"gamma": 2.0, "width": 3}
     assert built.table() == {"use": "thing", "gamma": 2.0, "width": 3}
-    assert (built.name, built.repeatable) == ("thing", False)  # this test's targets are live
+    assert (built.name, built.repeatable) == ("thing", True)  # a plugin's name makes it again, even a live target
 
 
 def test_an_explicit_option_wins_over_the_run() -> None:
@@ -263,8 +263,12 @@ def test_live_objects() -> None:
     assert not built.repeatable
     with pytest.raises(UsageError, match=r"is a finished object and takes no options \(lr\)"):
         builder().build("model", {"use": thing, "lr": 1})
-    partial = functools.partial(make, gamma=1)
-    assert builder().build("model", partial).value is partial
+
+
+def test_a_partial_has_its_options_and_takes_those_of_the_run() -> None:
+    built = builder(num_classes=3).build("model", functools.partial(make, gamma=1))
+    assert built.value.options == {"gamma": 1.0, "num_classes": 3, "width": 3}
+    assert not built.repeatable
 
 
 def test_a_class_takes_options() -> None:

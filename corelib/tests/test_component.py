@@ -126,8 +126,10 @@ def test_traits_are_those_of_the_kind() -> None:
     loss = LossTraits(predictions="raw", targets=())
     with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a model has ModelTraits"):
         Component("model", "x", "m:A", traits=loss)
-    with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a hook has no traits"):
+    with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a hook has HookTraits"):
         Component("hook", "x", "m:A", traits=loss)
+    with pytest.raises(ValueError, match="component 'x': its traits are LossTraits, and a strategy has no traits"):
+        Component("strategy", "x", "m:A", traits=loss)
     with pytest.raises(ValueError, match="catalogue 'x': its traits are LossTraits, and a model has ModelTraits"):
         Catalogue("model", "x", "m:A", "m:names.txt", groups={"odd": loss})
 

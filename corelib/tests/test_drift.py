@@ -31,11 +31,13 @@ MANIFEST: dict[str, Any] = {
         "dataset": {"use": "csv", "path": "data/points.csv"},
     },
     "code": [{"file": "net.py", "sha256": "1" * 64}],
+    "plugin_code": {"wf-losses": "3" * 64},
 }
 
 CHANGES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "dataset": (("dataset", "test"), "ce", "test cd, is ce"),
     "code": (("code", 0, "sha256"), "2" * 64, "net.py 111111111111"),
+    "plugin-code": (("plugin_code", "wf-losses"), "4" * 64, "wf-losses 333333333333"),
     "components": (("components", 0, "target"), "wf_losses:Other", "loss ce wf_losses:CE of wf-losses"),
     "world-size": (("world_size",), 2, "was 1, is 2"),
     "device": (("device",), "cpu", "was cuda, is cpu"),
@@ -144,7 +146,16 @@ def test_what_an_older_manifest_does_not_say() -> None:
     old = {key: MANIFEST[key] for key in ("device", "threads", "world_size", "versions", "components", "code")}
     old["versions"] = {"wf": "0.1.0", "python": "3.11.7", "torch": "2.14.1+cu130"}
     assert compare(old, MANIFEST) == []
-    assert unknown_in(old) == ["dataset", "run-file", "precision", "schema", "device-name", "determinism", "numpy"]
+    assert unknown_in(old) == [
+        "dataset",
+        "run-file",
+        "plugin-code",
+        "precision",
+        "schema",
+        "device-name",
+        "determinism",
+        "numpy",
+    ]
 
 
 def test_a_name_that_there_is_not() -> None:
