@@ -37,7 +37,8 @@ MODEL = (
     *("--dataset", "iris", "--model", "mlp", "--model.hidden", "[4]", "--model.dropout", "0.2", "--optimizer", "sgd"),
     *("--optimizer.momentum", "0.9", "--batch-size", "16", "--log-every", "3", "--quiet"),
 )
-SHORT = (*MODEL, "--epochs", "2", "--checkpoint-every", "5steps", "--checkpointer.keep_last", "1")
+TWO_EPOCHS = (*MODEL, "--epochs", "2", "--checkpoint-every", "5steps")
+SHORT = (*TWO_EPOCHS, "--checkpointer.keep_last", "1")
 """14 steps and three checkpoints: the second one in the middle of an epoch, with the first one to be removed."""
 LONG = (*MODEL, "--epochs", "20", "--checkpoint-every", "3steps")
 """140 steps and 47 checkpoints."""
@@ -320,7 +321,7 @@ def test_every_region_of_every_file_is_verified(
     machine: Machine, straight: Any, thin: int, record_property: Any
 ) -> None:
     """What is damaged is passed over with its reason, and the run goes on from the one before to the same bits."""
-    assert machine.run((*SHORT, "--checkpointer.keep_last", "3")).code == 0
+    assert machine.run((*TWO_EPOCHS, "--checkpointer.keep_last", "3")).code == 0
     newest = checkpoints(machine.place)[-1]
     whole = {path.name: path.read_bytes() for path in newest.iterdir()}
     num_caught = 0

@@ -170,7 +170,7 @@ def test_run_directory_that_does_not_exist(refused: Refused, finished: Path, ver
         ("resume done --epochs 1", 2, ["is done", "--epochs 11"]),
         ("resume done --epochs x", 2, ["'epochs' wants int"]),
         ("predict done no.npy", 4, ["there is no file 'no.npy'"]),
-        ("predict done house.csv", 2, ["neither a split", "nor a file that this run reads: .npy, .npz"]),
+        ("predict done house.csv", 2, ["neither a split", "nor a file that this run reads: .jpg"]),
         ("predict done my.py", 2, ["neither a split", ".npy, .npz"]),
         ("predict done other.npy", 4, ["inputs of shape [3, 7, 7]", "the run takes [N, 1, 8, 8]"]),
         ("predict done empty.npy", 4, ["empty.npy cannot be read"]),
