@@ -233,7 +233,7 @@ def test_result_for_reading(wf: Any, folder: Path) -> None:
 def test_folds(wf: Any, folder: Path) -> None:
     result = wf("run", "--folds", 3, "--epochs", 1, "--json", "--name", "k")
     record = result.json()
-    assert list(record) == ["run_dir", "status", "epochs", "steps", "metrics", "folds"]
+    assert list(record) == ["run_dir", "status", "epochs", "steps", "metrics", "folds", "missing"]
     assert (record["run_dir"], record["status"], len(record["folds"])) == ("runs/k", "done", 3)
     mean = sum(fold["test/accuracy"] for fold in record["folds"]) / 3
     assert record["metrics"]["test/accuracy"] == pytest.approx(mean)
