@@ -16,6 +16,7 @@ BASE: dict[str, Any] = {
     "seed": 42,
     "epochs": 3,
     "dataset": {"use": "digits"},
+    "model": {"use": "mlp"},
     "loss": {"use": "ce"},
     "optimizer": {"use": "adam", "lr": 0.001},
     "trainer": {"use": "supervised"},

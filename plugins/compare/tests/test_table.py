@@ -220,7 +220,8 @@ def test_a_damaged_run_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_what_a_run_was_made_with(tmp_path: Path) -> None:
-    parts = [{"distribution": "wf-losses", "version": "0.2"}, {"distribution": None, "version": None}]
+    loss = {"kind": "loss", "name": "ce", "target": "wf_losses:CE", "distribution": "wf-losses", "version": "0.2"}
+    parts = [loss, {**loss, "distribution": None, "version": None}]
     versions = {"wf": "0.1", "python": "3.11.7", "torch": "2.14.1"}
     RunDirectory(tmp_path).update_manifest(status="done", versions=versions, components=parts, device="cpu")
     made_with = read_run(tmp_path, "seed 1").made_with

@@ -126,6 +126,8 @@ def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
     short = {"epochs": None, "steps": 10, "batch_size": 64} if subject.kind == "dataset" else {}  # however many samples
     run = {**document(subject), **short, **_protocol(subject), **changes}
     table = subject.table()
+    if subject.kind == "hook":  # the kit is to see every error, also of a hook without which a run goes on
+        table = {**table, "on_error": "stop"}
     return {**run, subject.kind: [table] if subject.kind in MANY else table}
 
 

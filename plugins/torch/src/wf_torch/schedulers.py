@@ -107,7 +107,7 @@ MEMBERS: dict[str, Member] = {
         defaults={"mode": "auto"},
         help={
             **_HELP,
-            "monitor": "The figure that it watches, as validation/loss or, with its direction, test/r2:max.",
+            "monitor": "The figure that it watches, as validation/loss; its direction may stand behind it.",
             "directions": "Whether a larger figure is better, by its name without the split.",
             "mode": "min: smaller is better; max: larger is; auto: as the metric says of itself.",
             "patience": "Evaluations without improvement that are put up with.",
