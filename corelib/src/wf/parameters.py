@@ -403,10 +403,10 @@ def _validate(annotation: Any, value: Any) -> Any:
 
 def _fits_plainly(annotation: Any, value: Any) -> bool:
     """Whether a value is of exactly the type that is wanted, one of a few plain ones, so that nothing is to convert."""
-    if type(value) is list:
-        inner = typing.get_args(annotation) if typing.get_origin(annotation) is list else ()
-        return bool(inner) and all(_fits_plainly(inner[0], item) for item in value)
     choices = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if type(value) is list:
+        inner = [typing.get_args(choice)[0] for choice in choices if typing.get_origin(choice) is list]
+        return bool(inner) and all(_fits_plainly(inner[0], item) for item in value)
     return type(value) in _PLAIN and type(value) in choices
 
 

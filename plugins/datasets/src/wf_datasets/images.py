@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from wf.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _BITS_16 = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -35,6 +37,8 @@ def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
     Raises:
         DataError: When the file is missing or damaged, or holds numbers of which it is not known where white is.
     """
+    from PIL import Image  # which a run on bytes, such as Fashion-MNIST's, does without
+
     try:
         with Image.open(file) as opened:
             image = _upright(opened, file)
@@ -54,6 +58,8 @@ def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
 
 def _upright(opened: Image.Image, file: Path) -> Image.Image:
     """The image upright: one of 8 bits, or one of mode F from 0 to 1."""
+    from PIL import Image, ImageOps
+
     image = ImageOps.exif_transpose(opened)
     if image.mode in _BITS_16 or (image.mode == "I" and opened.format in ("PNG", "PPM")):
         return Image.fromarray(np.asarray(image).astype(np.float32) / np.float32(65535))
