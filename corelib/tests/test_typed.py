@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +62,8 @@ def test_so_are_the_texts_of_a_list(annotation: Any) -> None:
         (bool, True, True),
         (int | str, 3, 3),
         (Any, typed(0.001, "1e-3"), 0.001),
+        (Callable[[int, int], int] | list[int], [typed(1, "1")], [1]),
+        (tuple[int, str] | list[float], [typed(0.001, "1e-3"), 2], [0.001, 2.0]),
         (Any, typed(True, "true"), True),
         ("Unknown", typed(1.5, "1.50"), 1.5),
         (Literal[1, 2], typed(1, "1"), 1),

@@ -85,9 +85,9 @@ def _of_items(annotation: Any) -> Any:
         return _of_items(args[0])
     if origin in (typing.Union, types.UnionType):
         return next((inner for inner in map(_of_items, args) if inner is not Any), Any)
-    items = {arg for arg in args if arg is not Ellipsis}
+    items = [arg for arg in args if arg is not Ellipsis]
     is_list = isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, Mapping)
-    return items.pop() if is_list and len(items) == 1 else Any
+    return items[0] if is_list and items and all(item == items[0] for item in items) else Any
 
 
 def _kinds(annotation: Any) -> set[type]:
