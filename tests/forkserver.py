@@ -51,8 +51,8 @@ class ForkServer:
 
     Args:
         python: The interpreter; by default the test's own.
-        warm: The arguments of a run that the server makes itself first, in a folder that is removed. What it has
-            imported and remembered, a fork need not do again: a small run then takes a third of the time.
+        warm: The arguments of a run that the server makes and evaluates itself first, in a folder that is removed. What
+            it has imported and remembered, a fork need not do again: a small run then takes a third of the time.
     """
 
     def __init__(self, python: Path | None = None, warm: Sequence[str] = ()) -> None:
@@ -118,7 +118,8 @@ def serve() -> None:
     if warm := sys.argv[1:]:
         _import_everything()
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            assert _main(warm) == 0, f"wf {' '.join(warm)} failed"
+            for words in (warm, ["evaluate", "latest"]):
+                assert _main(words) == 0, f"wf {' '.join(words)} failed"
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page of what was there before
     for line in sys.stdin:
@@ -132,6 +133,7 @@ def _import_everything() -> None:
     registry = importlib.import_module("wf.registry").Registry.discover(only_builtin=True)
     for entry in registry.entries():
         entry.load()
+        entry.params_unloaded()  # parses its source
 
 
 def _serve_one(request: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
 from wf.distributions import check_readable
@@ -96,13 +97,33 @@ def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> 
     return tuple(_with_source(param, component.inject) for param in params)
 
 
+_KNOWN: WeakKeyDictionary[Callable[..., Any], tuple[Any, dict[int, tuple[Param, ...]]]] = WeakKeyDictionary()
+"""The options of each class and function that was looked at, with its docstring and its code at that time."""
+
+
 def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ...]:
     """The options that a callable's signature, annotations and docstring say.
+
+    A run asks a dozen times for those of its components, so each class and function is looked at once.
 
     Args:
         target: A class or function.
         skip: Leading parameters that are no options.
     """
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        return _from_signature(target, skip)
+    code = getattr(target.__init__ if inspect.isclass(target) else target, "__code__", None)
+    state = (target.__doc__, code)  # what a program may change
+    before, known = _KNOWN.get(target, (None, {}))
+    if before != state:
+        known = {}
+        _KNOWN[target] = (state, known)
+    if skip not in known:
+        known[skip] = _from_signature(target, skip)
+    return known[skip]
+
+
+def _from_signature(target: Callable[..., Any], skip: int) -> tuple[Param, ...]:
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # a builtin that does not say its own
@@ -375,7 +396,7 @@ def _adapter(annotation: Any) -> Any:
     from pydantic.warnings import ArbitraryTypeWarning
     from pydantic_core import SchemaError
 
-    check_readable()  # pydantic looks for plugins of its own
+    _check_installed()
     for config in (
         ConfigDict(arbitrary_types_allowed=True),
         None,
@@ -384,6 +405,12 @@ def _adapter(annotation: Any) -> Any:
             warnings.simplefilter("ignore", ArbitraryTypeWarning)  # that it is no type
             return TypeAdapter(annotation, config=config)
     return None
+
+
+@cache
+def _check_installed() -> None:
+    """Say what is wrong with the environment before pydantic looks for plugins of its own, which it does once."""
+    check_readable()
 
 
 def _validate(annotation: Any, value: Any) -> Any:

@@ -128,7 +128,10 @@ class Entry:
 
     def params_unloaded(self) -> tuple[Param, ...] | None:
         """As `params`, but None where the target would have to be imported."""
-        return None if self.component.params is None and self.reading() is None else self.params()
+        if self.component.params is not None:
+            return self.params()
+        found = self.reading()
+        return None if found is None else parameters(self.component, lambda: found.target)
 
     def doc(self) -> str:
         """The target's docstring, without its indentation."""

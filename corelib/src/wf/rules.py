@@ -138,7 +138,7 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
             found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
         elif isinstance(traits, (ModelTraits, LossTraits, TrainerTraits)):
             found[part.kind] = traits
-        if part.kind == "trainer" and part.entry is not None:
+        if part.kind == "trainer" and part.entry is not None and known.taken is None:
             found["taken"] = taken_by(part.entry)
     return replace(known, **{name: value for name, value in found.items() if getattr(known, name) is None})
 

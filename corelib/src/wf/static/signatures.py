@@ -38,8 +38,14 @@ class Reading:
     """A function or class of the same signature, annotations and docstrings; not to be called."""
     file: Path
     line: int
-    source: str
-    """Its definition."""
+    text: str
+    """The whole file."""
+
+    @property
+    def source(self) -> str:
+        """Its definition; finding its end takes longer than the rest of the reading."""
+        lines = [f"{line}\n" for line in self.text.split("\n")[self.line - 1 :]]
+        return "".join(inspect.getblock(lines))
 
 
 def read(target: str) -> Reading | None:
@@ -62,8 +68,7 @@ def read(target: str) -> Reading | None:
 def _reading(found: Definition) -> Reading:
     module, node = found.module, found.node
     target = _function(module, node) if isinstance(node, ast.FunctionDef) else _class(found)
-    lines = inspect.getblock([f"{line}\n" for line in module.text.split("\n")[node.lineno - 1 :]])
-    return Reading(target=target, file=module.file, line=node.lineno, source="".join(lines))
+    return Reading(target=target, file=module.file, line=node.lineno, text=module.text)
 
 
 def _class(found: Definition) -> type:

@@ -108,6 +108,8 @@ class Subject:
         self.use = _use(entry)
         """What a run file says to name it, whatever else has that name and wherever the run is."""
         self.given = dict(options or {})
+        self.known: dict[str, dict[str, Any]] = {}
+        """What the runs knew for which it was made, by the run; `wf_kit.making.values` fills it."""
         self._results: dict[str, Result] = {}
 
     def __str__(self) -> str:

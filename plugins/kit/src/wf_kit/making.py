@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import os
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from wf.building import Builder
 from wf.component import MANY
+from wf.parameters import OBJECTS
 from wf.plan import prepare
 from wf.runtime.assembly import Assembly
 from wf.runtime.serving import as_dataset
@@ -135,13 +137,37 @@ def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
 def values(
     subject: Subject, targets: str | None = None, shape: tuple[int, ...] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """What a run knows that has the kit's own parts in every place, the component's own included."""
+    """What a run knows that has the kit's own parts in every place, the component's own included.
+
+    A component that takes numbers and names alone gets those of one run in all its checks.
+    """
+    asked = document(subject, targets, shape)
+    if not _takes_plain_values(subject):
+        with _run(subject, asked) as known:
+            yield known
+        return
+    key = repr(asked)
+    if key not in subject.known:
+        with _run(subject, asked) as known:
+            subject.known[key] = {name: value for name, value in known.items() if name not in OBJECTS}
+    yield copy.deepcopy(subject.known[key])
+
+
+@contextmanager
+def _run(subject: Subject, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     with TemporaryDirectory() as folder, as_by_torchrun(subject):
-        plan = prepare(document(subject, targets, shape), subject.registry)
+        plan = prepare(asked, subject.registry)
         parts = Assembly(
             plan, subject.registry, run_dir=Path(folder) / "run", subfolder="", save=True, folders=(), quiet=True
         )
         yield parts.values
+
+
+def _takes_plain_values(subject: Subject) -> bool:
+    """Whether it takes neither objects of a run, such as the model, nor its folder, nor other components."""
+    own = {*OBJECTS, "run_dir"}
+    plain = all(param.kind is None and param.source not in own for param in subject.params)
+    return plain and subject.kind in ("loss", "metric", "transform")
 
 
 def make(subject: Subject, known: Mapping[str, Any], **options: Any) -> Any:
