@@ -160,6 +160,24 @@ def test_missing_values_are_refused(tmp_path: Path) -> None:
     assert "--dataset.missing mean" in message
 
 
+@pytest.mark.parametrize(
+    ("cells", "targets", "rest"),
+    [
+        (["0", "NA", "1", "1", "0"], "class_index", [0, 1, 1, 0]),
+        (["0.5", "null", "1.25"], "real", [[0.5], [1.25]]),
+        ([*map(str, range(50)), "?"], "real", [[float(row)] for row in range(50)]),
+    ],
+)
+def test_a_target_of_numbers_has_the_missing_values_of_numbers(
+    tmp_path: Path, cells: list[str], targets: str, rest: list[Any]
+) -> None:
+    path = write(tmp_path, "x,y\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
+    with pytest.raises(DataError, match="column 'y': the value is missing"):
+        csv_file(path, target="y")
+    dataset = csv_file(path, target="y", missing="drop")
+    assert (dataset.targets, dataset.train.targets.tolist()) == (targets, rest)
+
+
 def test_missing_drop_says_what_it_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "a,c,y\n1,u,0.5\n,u,0.6\n3,,0.7\n4,v,nan\n5,v,0.9\n")
     with caplog.at_level(logging.WARNING):
@@ -219,6 +237,7 @@ def test_large_numbers_stay_apart(tmp_path: Path) -> None:
         (["0", "2", "5"] * 2, "do not follow one another from 0 or 1"),
         (["0.0", "1.0"] * 2, "written with a fraction"),
         ([str(value) for value in range(21)] * 2, "more than 20"),
+        ([str(value) for value in range(40)] * 2, "more than 20"),
         (["0.5", "1.5"] * 2, None),
         (["0", "2", "5"], None),
     ],

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf.errors import DataError, WfError
+from wf_datasets import csv_file as csv_module
 from wf_datasets import table as module
 from wf_datasets.cells import looks_like, number
 from wf_datasets.csv_file import csv_file
@@ -101,6 +102,54 @@ def test_fast_and_slow_read_the_same(tmp_path: Path, table: tuple[str, str], mod
         assert shown(at_once) == mixed
     else:  # which one of several faults is found first depends on the chunks
         assert mixed[0] in ("DataError", "NotNumbersError")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '1.5,"a, ""b"", c",2',
+        '"1.5","a","2"',
+        "NA,a,2",
+        ",,",
+        '"",a," ? "',
+        " 1, a , true",
+        "nan,1,-NaN",
+        "False,é,null",
+    ],
+)
+def test_rows_of_every_kind_are_read_fast(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "t.csv"
+    modes: dict[str, Any] = {"a": "number", "b": "text", "c": "number"}
+    for end in ("\n", "\r\n"):
+        path.write_bytes(("a,b,c\n" + f"{row}\n7,b,8\n" * 5 + row).replace("\n", end).encode())
+        with mock.patch.object(module._Reading, "fast", return_value=False):
+            expected = read(path, ",", modes)
+        assert isinstance(expected, Table)
+        with mock.patch.object(module._Reading, "slow", side_effect=AssertionError):
+            assert shown(read(path, ",", modes)) == shown(expected)
+
+
+@given(
+    first=st.lists(st.integers(-50, 50).map(str), min_size=22, max_size=40),
+    last=st.lists(CELLS.filter(str.isprintable), max_size=2),
+    missing=st.sampled_from(["error", "drop"]),
+)
+@QUICK
+def test_a_target_is_the_same_without_the_first_look(
+    tmp_path: Path, first: list[str], last: list[str], missing: Any
+) -> None:
+    path = tmp_path / "t.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("x", "y"), *((1, cell) for cell in first + last)])
+    found: list[Any] = []
+    for rows in (csv_module._FIRST, 0):
+        with mock.patch.object(csv_module, "_FIRST", rows):
+            try:
+                dataset = csv_file(path, "y", missing=missing, delimiter=",")
+                found.append((dataset.targets, dataset.class_names, dataset.train.targets.tolist()))
+            except WfError as error:
+                found.append(str(error))
+    assert found[0] == found[1]
 
 
 @given(data=st.binary(max_size=80))

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from wf_datasets.cells import BOOLEANS, number
-from wf_datasets.table import Array, Column
+from wf_datasets.plain_rows import Array
+from wf_datasets.table import Column
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _PADDED = re.compile(r"[+-]?0[0-9]+\Z")
@@ -77,9 +78,8 @@ def _key(cell: str, form: Form) -> str:
 def as_numbers(column: Column) -> Array | None:
     """A column of text as numbers, float64 ``[N]``; None where a cell is none."""
     assert column.codes is not None
-    used = np.unique(column.codes)
     values = np.full(len(column.texts), np.nan)
-    for code in used.tolist():
+    for code in column.used():
         value = number(column.texts[code])
         if value is None:
             return None

@@ -15,15 +15,18 @@ from torch import Tensor
 from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime import Dataset, TensorSamples
-from wf.runtime.figures import are_classes, lost_in_float32, regression_hint
-from wf_datasets.cells import looks_like
+from wf.runtime.figures import MAX_CLASSES, are_classes, lost_in_float32, regression_hint
+from wf_datasets.cells import looks_like, number
 from wf_datasets.column import Categories, as_numbers, categories, is_zero_one
-from wf_datasets.table import Array, Column, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.plain_rows import Array
+from wf_datasets.table import Column, Mode, NotNumbersError, Table, TableFile, place
 from wf_datasets.table_reader import InputColumn, Missing, TableReader, not_numbers
 
 _log = logging.getLogger(__name__)
 
 Task = Literal["auto", "classification", "regression"]
+_FIRST = 1000
+"""Rows that a first look takes."""
 
 
 def csv_file(
@@ -67,9 +70,16 @@ def csv_file(
     """
     known = None if learned is None or not learned.get("reader") else TableReader(**learned["reader"])
     names = _names(target)
-    file = TableFile(path, delimiter, [*names, *(column.name for column in known.columns)] if known else names)
+    wanted = [*names, *(column.name for column in known.columns)] if known else names
+    file = TableFile(path, delimiter, wanted)
     roles = _roles(file, names, _names(ignore), _names(categorical), known)
-    table = _complete(_read(file, roles, task), roles, missing)
+    labelled = known is not None and learned is not None and learned["targets"] == "class_index"
+    by_cells = len(names) == 1 and task == "auto" and names[0] not in roles.categorical and not labelled
+    try:
+        table = _read(file, roles, task, guess=by_cells)
+    except _WrongGuessError:
+        table = _read(TableFile(path, delimiter, wanted), roles, task, guess=False)
+    table = _complete(table, roles, missing, by_cells=by_cells)
     reader = known or _learn(table, roles, delimiter, missing)
     targets = _targets(table, roles, task, learned if known else None)
     return Dataset(
@@ -96,6 +106,10 @@ class _Roles:
         modes: dict[str, Mode] = {name: "text" if name in self.categorical else "number" for name in self.inputs}
         numbers = task == "regression" or len(self.targets) > 1
         return modes | dict.fromkeys(self.targets, "number" if numbers else "text")
+
+
+class _WrongGuessError(Exception):
+    """The target does not hold numbers only."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +159,30 @@ def _check_columns(file: TableFile, option: str, names: Iterable[str]) -> None:
             raise DataError(f"{file.path}: {unknown('column', name, file.header, hint)}")
 
 
-def _read(file: TableFile, roles: _Roles, task: Task) -> Table:
+def _read(file: TableFile, roles: _Roles, task: Task, *, guess: bool) -> Table:
+    """The table of a file.
+
+    Args:
+        file: The file.
+        roles: What each column is for.
+        task: The task.
+        guess: Whether a target with more different numbers in its first rows than there are classes is read as
+            numbers, rather than as a text for each of them.
+
+    Raises:
+        DataError: For cells that are not numbers.
+        _WrongGuessError: When the target holds others after all.
+    """
+    modes = roles.modes(task)
+    if guess:
+        values = set(map(number, file.first(roles.targets[0], _FIRST)))
+        guess = None not in values and len(values) > MAX_CLASSES + 1  # nan may be one
+        modes |= dict.fromkeys(roles.targets, "number") if guess else {}
     try:
-        return file.read(roles.modes(task))
+        return file.read(modes)
     except NotNumbersError as error:
+        if guess and list(error.found) == list(roles.targets):
+            raise _WrongGuessError from error
         inputs = {name: cell for name, cell in error.found.items() if name in roles.inputs}
         if inputs:
             raise DataError(not_numbers(file, inputs)) from error
@@ -159,9 +193,20 @@ def _read(file: TableFile, roles: _Roles, task: Task) -> Table:
         raise DataError(f"{place(file.path, line, name)}: '{cell}' is not a number; {why} numbers{more}") from error
 
 
-def _complete(table: Table, roles: _Roles, missing: Missing) -> Table:
-    """The table without missing values, except those that the mean will stand in for."""
-    holes = {column.name: rows for column in table.columns.values() if (rows := column.missing).any()}
+def _complete(table: Table, roles: _Roles, missing: Missing, *, by_cells: bool) -> Table:
+    """The table without missing values, except those that the mean will stand in for.
+
+    Args:
+        table: The table.
+        roles: What each column is for.
+        missing: What becomes of missing values.
+        by_cells: Whether the target is a column of numbers if its cells are.
+    """
+    holes = {name: rows for name, column in table.columns.items() if (rows := column.missing).any()}
+    target = table.columns[roles.targets[0]]
+    numbers = as_numbers(target) if by_cells and target.codes is not None else None
+    if numbers is not None and (rows := np.isnan(numbers)).any():
+        holes[target.name] = rows
     if missing == "mean":
         filled = {name for name, rows in holes.items() if _can_fill(table.columns[name], rows, roles)}
         holes = {name: rows for name, rows in holes.items() if name not in filled}
@@ -225,7 +270,14 @@ def _targets(table: Table, roles: _Roles, task: Task, learned: Mapping[str, Any]
                 f"{table.path}: a classification on several targets needs 0 and 1, "
                 f"not so in '{roles.targets[zero_one.index(False)]}'"
             )
+    if len(columns) == 1 and task == "auto" and learned is None:
+        _tell_regression(table, columns[0], numbers[0])
     return _Targets("real", tensor)
+
+
+def _tell_regression(table: Table, column: Column, numbers: Array) -> None:
+    if hint := regression_hint(numbers):
+        _log.warning("%s: the target '%s' %s", table.path, column.name, hint)
 
 
 def _one_target(
@@ -243,8 +295,8 @@ def _one_target(
         return _Targets("class_index", torch.from_numpy(found.indices(column)), found.values)
     if numbers is None:
         raise DataError(f"{table.path}: the target '{column.name}' holds text now; the run was trained on numbers")
-    if task == "auto" and learned is None and (hint := regression_hint(numbers)):
-        _log.warning("%s: the target '%s' %s", table.path, column.name, hint)
+    if task == "auto" and learned is None:
+        _tell_regression(table, column, numbers)
     return _Targets("real", torch.from_numpy(numbers).to(torch.float32).unsqueeze(1))
 
 

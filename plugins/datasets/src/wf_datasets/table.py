@@ -1,34 +1,31 @@
 """Delimited text files as columns of arrays, checked.
 
-A file is read by the chunk. One of plain numbers is parsed by `numpy.loadtxt`; where that refuses, or in doubt, the
-csv module and `wf_datasets.cells.number` decide, which know what is missing and say where something is wrong. Both
-give the same bits.
+A file is read by the chunk. One of plain rows is parsed by `numpy.loadtxt`; where that refuses, or in doubt, the csv
+module and `wf_datasets.cells.number` decide, which say where something is wrong. Both give the same bits.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from wf.errors import DataError, UsageError
 from wf_datasets.cells import number
 from wf_datasets.paths import existing_file
+from wf_datasets.plain_rows import Array, PlainRows
 
 DELIMITERS = (",", ";", "\t", "|")
 """What ``auto`` chooses from."""
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Bytes that are read at once."""
-_LARGEST = float(np.finfo(np.float32).max)
-
-Array = np.ndarray[Any, np.dtype[Any]]
 Mode = Literal["number", "text", "skip"]
 """What a column is read as."""
 
@@ -67,8 +64,12 @@ class Column:
 
     def present(self) -> list[str]:
         """The texts that do occur."""
+        return [self.texts[code] for code in self.used()]
+
+    def used(self) -> list[int]:
+        """The codes that do occur."""
         assert self.codes is not None
-        return [self.texts[code] for code in np.unique(self.codes).tolist()]
+        return np.flatnonzero(np.bincount(self.codes)).tolist()
 
     def _where(self, chosen: Sequence[bool]) -> Array:
         assert self.codes is not None
@@ -126,9 +127,23 @@ class TableFile:
             self.header: tuple[str, ...] = tuple(next(_rows(self.path, stream, self.delimiter, line))[1])
         except _UnendedError as error:
             raise error.told from error
-        self._line = line + _num_lines(text[: stream.tell()])
+        self._line = line + _num_breaks(text[: stream.tell()].encode())
         self._rest = text[stream.tell() :]
         _check_header(self.path, self.header)
+
+    def first(self, column: str, num: int) -> list[str]:
+        """The cells of a column in the first rows, up to a row that is not as it should be.
+
+        Args:
+            column: Its name.
+            num: How many rows to look at.
+        """
+        place, cells = self.header.index(column), []
+        rows = _rows(self.path, io.StringIO(self._rest, newline=""), self.delimiter, self._line)
+        with suppress(DataError, _UnendedError, IndexError):
+            for _, row in itertools.islice(rows, num):
+                cells.append(row[place])
+        return cells
 
     def read(self, modes: Mapping[str, Mode]) -> Table:
         """Read the rows, once.
@@ -181,53 +196,19 @@ class _Reading:
         self._numbers = {index: name for index, name, mode in wanted if mode == "number"}
         self._texts = {index: name for index, name, mode in wanted if mode == "text"}
         self._codes = {index: _Codes() for index in self._texts}
-        self._converters: dict[int | str, Any] = {index: lambda _: 0.0 for index, _, mode in wanted if mode == "skip"}
-        self._converters |= {index: codes.__getitem__ for index, codes in self._codes.items()}
-        self._parts: dict[int, list[Array]] = {index: [] for index in (*self._numbers, *self._texts)}
-        self._lines: list[Array] = []
-        end = re.escape(delimiter)
-        self._quoted = re.compile(rf'(?:(?<![^\n{end}]))"[^"\r\n{end}]*"(?![^\r\n{end}])')
-        """A cell in quotes that means the same without them."""
+        converters: dict[int, Callable[[str], float]] = {index: len for index, _, mode in wanted if mode == "skip"}
+        converters |= {index: codes.__getitem__ for index, codes in self._codes.items()}
+        self._plain = PlainRows(len(header), delimiter, list(self._numbers), converters)
+        self._store = _Store(1 + len(self._numbers) + len(self._texts), path.stat().st_size)
 
     def fast(self, line: int, text: str) -> bool:
-        """Take a chunk that `numpy.loadtxt` can read just as `slow` would; whether it is one."""
-        if '"' in text:
-            if 2 * len(self._quoted.findall(text)) != text.count('"'):
-                return False
-            text = text.replace('"', "")
-        lines = text.split("\n")
-        if not lines[-1]:
-            lines.pop()
-        if not lines or max(map(len, lines)) >= csv.field_size_limit():
+        """Take a chunk of plain rows just as `slow` would; whether it is one."""
+        rows = self._plain.parse(text)
+        if rows is None:
             return False
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns of a chunk of blank lines
-                rows = np.loadtxt(
-                    lines,
-                    dtype=np.float64,
-                    delimiter=self._delimiter,
-                    comments=None,
-                    converters=self._converters,
-                    encoding=None,
-                    ndmin=2,
-                )
-        except (ValueError, TypeError):
-            return False
-        if rows.shape != (len(lines), len(self._header)):  # blank or ragged lines
-            return False
-        if not all(self._is_finite(index, rows[:, index]) for index in self._numbers):
-            return False
-        for index, parts in self._parts.items():
-            parts.append(rows[:, index].copy())
-        self._lines.append(np.arange(line, line + len(lines)))
+        columns = [rows[:, index] for index in (*self._numbers, *self._texts)]
+        self._store.append([np.arange(line, line + len(rows)), *columns], len(text))
         return True
-
-    def _is_finite(self, index: int, values: Array) -> bool:
-        """Whether numbers fit float32; where one is missing only if `number` has read them."""
-        if index in self._converters:
-            values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
-        return bool(np.abs(values).max() <= _LARGEST)  # not so of nan
 
     def slow(self, line: int, text: str, more: Iterator[tuple[int, str]]) -> None:
         """Take a chunk, and as many of those after it as a quoted cell goes on through."""
@@ -250,53 +231,71 @@ class _Reading:
                     f"it is taken to be {self._delimiter!r} (in training --dataset.delimiter names another one)"
                 )
         if found:
-            self._take([start for start, _ in found], [row for _, row in found])
+            self._take([start for start, _ in found], [row for _, row in found], len(text))
 
-    def _take(self, starts: list[int], rows: list[list[str]]) -> None:
+    def _take(self, starts: list[int], rows: list[list[str]], size: int) -> None:
+        taken: list[Array] = [np.array(starts)]
         wrong: dict[str, tuple[int, str]] = {}
         columns = list(zip(*rows, strict=True))
         for index, name in self._numbers.items():
             cells = columns[index]
-            values = _floats(cells)
-            if values is None:
-                values = list(map(number, cells))
-                self._converters[index] = _word  # later chunks have such cells, too
+            values = _floats(cells) or list(map(number, cells))
             if None in values:
                 bad = values.index(None)
                 wrong[name] = starts[bad], cells[bad]
                 continue
-            array = np.array(values, dtype=np.float64)
+            numbers: Array = np.array(values, dtype=np.float64)
             with np.errstate(over="ignore"):
-                infinite = np.flatnonzero(np.isinf(array.astype(np.float32)))
+                infinite = np.flatnonzero(np.isinf(numbers.astype(np.float32)))
             if len(infinite):
                 at = int(infinite[0])
                 where = place(self._path, starts[at], name)
                 raise DataError(f"{where}: {_short(cells[at])} is not a finite float32 number")
-            self._parts[index].append(array)
+            taken.append(numbers)
         if wrong:
             raise NotNumbersError(wrong)
-        for index, codes in self._codes.items():
-            self._parts[index].append(np.array([codes[cell] for cell in columns[index]]))
-        self._lines.append(np.array(starts))
+        taken += [np.array([codes[cell] for cell in columns[index]]) for index, codes in self._codes.items()]
+        self._store.append(taken, size)
 
     def table(self) -> Table:
         """What was read."""
-        if not self._lines:
+        lines, *found = self._store.columns()
+        if not len(lines):
             raise DataError(f"{self._path} has column names but no rows")
         columns: dict[str, Column] = {}
-        for index, name in self._numbers.items():
-            columns[name] = Column(name, np.concatenate(self._parts.pop(index)))
-        for index, name in self._texts.items():
-            codes = np.concatenate(self._parts.pop(index)).astype(np.int64)
-            columns[name] = Column(name, None, codes, self._codes[index].texts)
-        return Table(self._path, columns, np.concatenate(self._lines))
+        for name, numbers in zip(self._numbers.values(), found, strict=False):
+            columns[name] = Column(name, numbers)
+        for (index, name), codes in zip(self._texts.items(), found[len(self._numbers) :], strict=True):
+            columns[name] = Column(name, None, codes.astype(np.int64), self._codes[index].texts)
+        return Table(self._path, columns, lines.astype(np.int64))
 
 
-def _word(cell: str) -> float:
-    value = number(cell.strip())
-    if value is None:
-        raise ValueError(cell)
-    return value
+class _Store:
+    """Columns of float64 that grow.
+
+    Memory for a whole file is set apart at the first rows, as many as it has if all are as long; what is not written
+    to takes none. So neither a second copy of a column nor pieces of it are held, which would double the peak.
+    """
+
+    def __init__(self, num_columns: int, size: int) -> None:
+        self._values: Array = np.empty((num_columns, 0))
+        self._num_rows, self._size = 0, size
+
+    def append(self, columns: Sequence[Array], size: int) -> None:
+        """Add rows, which took so much of the file's size."""
+        start, end = self._num_rows, self._num_rows + len(columns[0])
+        if end > self._values.shape[1]:
+            expected = int(1.05 * len(columns[0]) * self._size / size)
+            grown = np.empty((len(columns), max(end + end // 2, 0 if start else expected)))
+            grown[:, :start] = self._values[:, :start]
+            self._values = grown
+        for values, column in zip(self._values, columns, strict=True):
+            values[start:end] = column
+        self._num_rows = end
+
+    def columns(self) -> list[Array]:
+        """All rows, column by column."""
+        return list(self._values[:, : self._num_rows])
 
 
 def _floats(cells: Sequence[str]) -> Sequence[float | None] | None:
@@ -327,7 +326,7 @@ def _chunks(path: Path) -> Iterator[tuple[int, str]]:
                     continue
                 data, parts = b"".join([*parts, block[:end]]), [block[end:]]
                 yield line, _decode(path, data, line, first=first)
-                line, first = line + data.count(b"\n"), False
+                line, first = line + _num_breaks(data), False
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if data := b"".join(parts):
@@ -400,8 +399,10 @@ def _rows(path: Path, stream: io.StringIO, delimiter: str, line: int) -> Iterato
         raise told from error
 
 
-def _num_lines(text: str) -> int:
-    return len(io.StringIO(text, newline="").readlines())
+def _num_breaks(data: bytes) -> int:
+    r"""How many lines end, with ``\n``, ``\r\n`` or ``\r``."""
+    num = data.count(b"\n")
+    return num + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else num
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

@@ -15,9 +15,12 @@ from wf.errors import DataError, unknown
 from wf_datasets.cells import looks_like
 from wf_datasets.column import Categories
 from wf_datasets.fill import FillMissing
-from wf_datasets.table import Array, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.plain_rows import Array
+from wf_datasets.table import Mode, NotNumbersError, Table, TableFile, place
 
 Missing = Literal["error", "drop", "mean"]
+_BLOCK = 4096
+"""Rows that are encoded at once: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -119,20 +122,29 @@ class TableReader:
         Raises:
             DataError: For a category that is not known.
         """
-        width = len(self.feature_names)
-        inputs: Array = np.zeros((len(table.lines), width), np.float64 if self.double else np.float32)
-        start = 0
+        sources: list[tuple[Array, int]] = []
+        width = 0
         for column in self.columns:
             found = table.columns[column.name]
             if column.categories is None:
-                inputs[:, start] = found.numbers
+                assert found.numbers is not None
+                sources.append((found.numbers, width))
             else:
                 indices = column.categories.indices(found)
                 strange = np.flatnonzero(indices < 0)
                 if len(strange):
                     raise DataError(_strange(table, column.name, int(strange[0]), column.categories))
-                inputs[np.arange(len(indices)), start + indices] = 1
-            start += len(column.features)
+                sources.append((indices, width))
+            width += len(column.features)
+        inputs: Array = np.zeros((len(table.lines), width), np.float64 if self.double else np.float32)
+        for begin in range(0, len(inputs), _BLOCK):
+            block = inputs[begin : begin + _BLOCK]
+            rows = np.arange(len(block))
+            for column, (source, start) in zip(self.columns, sources, strict=True):
+                if column.categories is None:
+                    block[:, start] = source[begin : begin + _BLOCK]
+                else:
+                    block[rows, start + source[begin : begin + _BLOCK]] = 1
         return torch.from_numpy(inputs)
 
     def _refuse_missing(self, table: Table) -> None:
