@@ -20,7 +20,6 @@ from typing import Any
 import click
 
 from wf import traits
-from wf.compatibility import DEFAULTS, LINKS
 from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
 from wf.doctor import CHECKS
 from wf.drift import CONDITIONS
@@ -30,6 +29,7 @@ from wf.parameters import RUN_VALUES, type_name
 from wf.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
 from wf.registry import Entry, Registry
 from wf.runfile import GENERAL, dump
+from wf.task import Task
 from wf_cli.main import COMMANDS, cli
 
 FOLDER = Path(__file__).parent
@@ -94,13 +94,26 @@ def events() -> str:
 
 def links() -> str:
     """What may stand between model and loss."""
-    return table(("link", "what it does"), [(f"`{name}`", what) for name, what in LINKS.items()])
+    links = [link for link in Registry.discover(only_builtin=True).tasks.links if link.target]
+    return table(("link", "what it does"), [(f"`{link.name}`", link.summary) for link in links])
 
 
 def fits() -> str:
-    """The loss and metrics of a run that names none."""
-    rows = [(f"`{targets}`", f"`{chosen.loss}`", _names(chosen.metrics) or "-") for targets, chosen in DEFAULTS.items()]
-    return table(("targets of the dataset", "loss", "metrics"), rows)
+    """The tasks, and the loss, metrics and model of a run that names none."""
+    registry = Registry.discover(only_builtin=True)
+    tasks = [entry.component.traits for entry in registry.entries("task")]
+    rows = [
+        (
+            f"`{task.name}`",
+            f"`{targets}`",
+            *(f"`{name}`" if (name := task.default(kind)) else "-" for kind in ("loss", "model")),
+            _names(registry.tasks.default_metrics(task, targets)) or "-",
+        )
+        for task in tasks
+        if isinstance(task, Task)
+        for targets in task.targets
+    ]
+    return table(("task", "targets of the dataset", "loss", "model", "metrics"), rows)
 
 
 def trait_classes() -> str:
@@ -234,7 +247,8 @@ def _catalogues() -> Iterator[tuple[Catalogue, str]]:
         package = next(folder.glob("wf_*")).name
         if (folder / package / "plugin.py").exists():
             sys.path.insert(0, str(folder))
-            declared = importlib.import_module(f"{package}.plugin").wf_components()
+            plugin = importlib.import_module(f"{package}.plugin")
+            declared = plugin.wf_components() if hasattr(plugin, "wf_components") else ()
             yield from ((found, f"wf-{folder.parent.name}") for found in declared if isinstance(found, Catalogue))
 
 
@@ -313,7 +327,11 @@ def _options(entry: Entry, name: str) -> str:
 def _chosen_by_default(kind: str) -> str:
     if kind == "model":
         return ", ".join(
-            [f"`{DEFAULT_USE[kind]}`", *(f"`{name}` for {of.removesuffix('s')}s" for of, name in DEFAULT_MODEL.items())]
+            [
+                f"`{DEFAULT_USE[kind]}`",
+                *(f"`{name}` for {of}" for of, name in DEFAULT_MODEL.items()),
+                "or that of the task",
+            ]
         )
     if kind in DEFAULT_USE:
         return f"`{DEFAULT_USE[kind]}`"

@@ -18,11 +18,11 @@ from workspace import FOLDERS
 
 import wf
 from wf import errors
-from wf.compatibility import LINKS
 from wf.component import KINDS
 from wf.events import EVENTS
 from wf.known import who_brings
 from wf.parameters import RUN_VALUES
+from wf.plugins import HOOKS
 from wf.registry import Registry
 from wf.runfile import GENERAL
 from wf_cli.main import COMMANDS, cli, main
@@ -110,9 +110,10 @@ def components() -> Iterator[str]:
     [
         ("docs/hooks.md", EVENTS),
         ("docs/run-file.md", GENERAL),
-        ("docs/run-file.md", LINKS),
+        ("docs/run-file.md", [link.name for link in Registry.discover(only_builtin=True).tasks.links if link.target]),
         ("docs/plugins.md", RUN_VALUES),
         ("docs/plugins.md", KINDS),
+        ("docs/plugins.md", HOOKS),
         ("docs/components.md", components()),
         ("docs/command-line.md", [option for verb in COMMANDS for option in options(verb)]),
         ("docs/python.md", [f"wf.{name}" for name in ("run", "build", "create", "load_model", "Loop")]),

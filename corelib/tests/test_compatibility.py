@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
-from wf.compatibility import DEFAULTS, LINKS, Fit, num_outputs, resolve, targets_that_fit
-from wf.traits import PREDICTIONS, TARGETS, LossTraits, ModelTraits
+from wf import Link
+from wf.compatibility import Fit, Tasks, num_outputs, targets_that_fit
+from wf.compatibility import resolve as resolve_with
+from wf.component import of_declaration
+from wf.plugins import Plugin
+from wf.registry import Registry
+from wf.traits import LossTraits, ModelTraits
+
+TARGETS = ("real", "class_index", "binary", "multilabel", "one_hot", "mask")
+PREDICTIONS = ("raw", "real", "logits", "log_probs", "probs", "embeddings")
+LINKS = Registry.discover(only_builtin=True).tasks.links
+NAMES = {"log-softmax", "softmax", "sigmoid", "log", "one-hot", "binary", "mean"}
+"""Those that put something between."""
+
+
+def plugin(*declared: Link) -> Plugin:
+    components = tuple(map(of_declaration, declared))
+    return Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)
+
+
+def resolve(*args: Any) -> Fit | list[str]:
+    return resolve_with(*args, links=LINKS)
+
 
 # what the loss gets: (targets of the dataset, targets of the loss, classes) -> (targets, link); None for a misfit
 TARGET_LINKS = {
@@ -41,7 +63,7 @@ def test_every_combination(targets: str) -> None:
     for wanted, classes, has, wants in itertools.product(TARGETS, (None, 2, 3), PREDICTIONS, PREDICTIONS):
         found = resolve(
             targets, classes, ModelTraits(predictions=has), LossTraits(predictions=wants, targets=(wanted,))
-        )  # type: ignore[arg-type]  # strings here
+        )
         same = (targets, "") if targets == wanted else None
         given = same or TARGET_LINKS.get((targets, wanted, classes))
         link = PREDICTION_LINKS.get((has, wants))
@@ -56,7 +78,7 @@ def test_every_combination(targets: str) -> None:
         assert isinstance(found, Fit), (targets, wanted, classes, has, wants)
         assert found.targets == given[0]
         assert found.links == tuple(filter(None, (link, given[1])))
-        assert set(found.links) <= LINKS.keys()
+        assert set(found.links) <= NAMES
         assert found.warnings == ()
 
 
@@ -92,9 +114,9 @@ def test_what_says_nothing_is_warned_of_and_not_refused() -> None:
 
 def test_the_targets_with_which_a_model_suits_a_loss() -> None:
     focal = LossTraits(predictions="logits", targets=("class_index", "binary", "mask"))
-    assert targets_that_fit(ModelTraits(), focal) == ["class_index", "binary", "mask"]
-    assert targets_that_fit(ModelTraits(predictions="log_probs"), focal) == ["class_index", "mask"]
-    assert targets_that_fit(ModelTraits(predictions="probs"), focal) == []
+    assert targets_that_fit(ModelTraits(), focal, LINKS) == ["class_index", "binary", "mask"]
+    assert targets_that_fit(ModelTraits(predictions="log_probs"), focal, LINKS) == ["class_index", "mask"]
+    assert targets_that_fit(ModelTraits(predictions="probs"), focal, LINKS) == []
 
 
 @pytest.mark.parametrize(
@@ -111,5 +133,14 @@ def test_num_outputs(targets: str, classes: int | None, columns: int, wanted: in
     assert num_outputs(targets, classes, columns) == wanted
 
 
-def test_there_are_defaults_for_all_targets() -> None:
-    assert set(DEFAULTS) == set(TARGETS)
+def test_the_links_are_those_that_put_something_between_and_some_that_do_not() -> None:
+    assert {link.name for link in LINKS if link.target} == NAMES
+
+
+def test_a_link_for_certain_targets_comes_before_one_for_all_others() -> None:
+    own = Link(name="a", takes=("raw",), gives="x", target="m:f")
+    special = Link(name="b", takes=("raw",), gives="x", target="m:f", targets=("t",))
+    loss = LossTraits(predictions="x", targets=("t", "u"))
+    links = Tasks(Registry([plugin(own, special)])).links
+    assert resolve_with("t", None, ModelTraits(), loss, links=links) == Fit(targets="t", links=("b",))
+    assert resolve_with("u", None, ModelTraits(), loss, links=links) == Fit(targets="u", links=("a",))

@@ -102,12 +102,12 @@ def test_the_fields_of_catalogues_and_options_are_checked_too() -> None:
 @pytest.mark.parametrize(
     ("traits", "fields", "message"),
     [
-        (LossTraits, {"predictions": "rwa", "targets": ()}, "predictions is 'rwa', not one of raw, real, logits, "),
+        (LossTraits, {"predictions": 3, "targets": ()}, "predictions is int, not text"),
         (LossTraits, {"predictions": "raw", "targets": "real"}, "targets is a string, not a tuple; is a comma missing"),
-        (LossTraits, {"predictions": "raw", "targets": ("reals",)}, "targets has 'reals', not one of real, class_"),
-        (LossTraits, {"predictions": "raw", "targets": [["real"]]}, "targets is list, not a tuple of one of real"),
+        (LossTraits, {"predictions": "raw", "targets": (3,)}, "targets has int, not text"),
+        (LossTraits, {"predictions": "raw", "targets": [["real"]]}, "targets is list, not a tuple of text"),
         (LossTraits, {"predictions": "raw", "targets": (), "weighted": 1}, "weighted is int, not True or False"),
-        (MetricTraits, {"targets": 5}, "targets is int, not a tuple of one of real"),
+        (MetricTraits, {"targets": 5}, "targets is int, not a tuple of text"),
         (ModelTraits, {"inputs": [3]}, "inputs is list, not one of any, numbers, vector"),
         (DatasetTraits, {"inputs": 5}, "inputs is int, not one of vector, image, video, sequence, tokens or None"),
         (DatasetTraits, {"transforms": (5,)}, "transforms has int, not text"),

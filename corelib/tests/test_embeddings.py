@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import wf
-from wf.compatibility import EMBEDDING_SIZE, Fit, default_metrics, resolve
+from wf.compatibility import EMBEDDING_SIZE, Fit, resolve
 from wf.component import Component
 from wf.errors import UsageError
 from wf.plugins import Plugin
@@ -53,13 +53,15 @@ def settings(**more: Any) -> dict[str, Any]:
 
 
 def test_what_a_model_gives_raw_is_an_embedding() -> None:
-    assert resolve("class_index", 3, ModelTraits(), TRAITS) == Fit(targets="class_index")
-    assert isinstance(resolve("class_index", 3, ModelTraits(predictions="log_probs"), TRAITS), list)
+    links = registry().tasks.links
+    assert resolve("class_index", 3, ModelTraits(), TRAITS, links=links) == Fit(targets="class_index")
+    assert isinstance(resolve("class_index", 3, ModelTraits(predictions="log_probs"), TRAITS, links=links), list)
 
 
 def test_there_is_no_metric_by_default() -> None:
-    assert default_metrics("class_index", TRAITS) == ()
-    assert default_metrics("class_index", None) == ("accuracy",)
+    tasks = registry().tasks
+    assert tasks.default_metrics(tasks.of("class_index", TRAITS), "class_index") == ()
+    assert tasks.default_metrics(tasks.of("class_index"), "class_index") == ("accuracy",)
     assert wf.build(**settings()).plan["metric"] == []
 
 
@@ -76,7 +78,7 @@ def test_it_trains() -> None:
 
 
 def test_a_metric_of_labels_does_not_fit() -> None:
-    with pytest.raises(UsageError, match="the metric judges labels, the loss trains embeddings") as caught:
+    with pytest.raises(UsageError, match="the metric judges labels, and task 'embedding' tells none") as caught:
         wf.build(**settings(metric=["accuracy"]))
     assert "mae" not in str(caught.value)  # it would not fit the dataset
 

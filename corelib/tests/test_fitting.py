@@ -18,8 +18,6 @@ from wf.plugins import Plugin
 from wf.registry import Entry, Registry
 from wf.rules import DIMS, RULES, Known, Part, Samples
 from wf.traits import (
-    PREDICTIONS,
-    TARGETS,
     DatasetTraits,
     LossTraits,
     MetricTraits,
@@ -30,6 +28,8 @@ from wf.traits import (
     TransformTraits,
 )
 
+TARGETS = ("real", "class_index", "binary", "multilabel", "one_hot", "mask")
+PREDICTIONS = ("raw", "real", "logits", "log_probs", "probs", "embeddings")
 BOTH = (Param(name="optimizer", source="optimizer"), Param(name="scheduler", source="scheduler"))
 ONE = (Param(name="optimizer", source="optimizer"),)
 
@@ -70,7 +70,8 @@ COMPONENTS = (
     Component("hook", "progress", "m:A"),
 )
 PLUGIN = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=COMPONENTS)
-REGISTRY = Registry([PLUGIN])
+TASKS = next(plugin for plugin in Registry.discover(only_builtin=True).plugins if plugin.name == "wf-tasks")
+REGISTRY = Registry([PLUGIN, TASKS])
 
 
 def parts(*names: str) -> list[Part]:
@@ -192,7 +193,7 @@ def test_catalogues_are_suggested_by_their_prefix() -> None:
     zoo = Catalogue(
         "model", "zoo", "m:make", "wf_torchvision:models.txt", traits=ModelTraits(inputs="image"), groups=GROUPS
     )
-    registry = Registry([replace(PLUGIN, components=(*COMPONENTS, zoo))])
+    registry = Registry([replace(PLUGIN, components=(*COMPONENTS, zoo)), TASKS])
     (found,) = mismatches(parts("dataset/digits", "model/line"), Known(), registry)
     assert found.fitting == {"model": ("chances", "cnn", "mlp", "zoo/...")}
     (found,) = mismatches(parts("dataset/diabetes", "model/cnn"), Known(), registry)
@@ -201,7 +202,7 @@ def test_catalogues_are_suggested_by_their_prefix() -> None:
 
 def test_names_that_two_plugins_bring_are_told_apart() -> None:
     other = replace(PLUGIN, name="p", distribution="p", components=(COMPONENTS[15],))
-    (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Known(), Registry([PLUGIN, other]))
+    (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Known(), Registry([PLUGIN, other, TASKS]))
     assert found.fitting == {"loss": ("mse@o", "mse@p")}
 
 
@@ -284,11 +285,12 @@ def test_both_ways(kind: str, other: str, wanted: dict[str, bool | None]) -> Non
 
 def test_kinds_that_have_to_do_with_each_other() -> None:
     related = {kind: related_kinds(kind) for kind in KINDS}
-    assert related["dataset"] == ["transform", "model", "loss", "metric"]
+    assert related["dataset"] == ["transform", "model", "loss", "metric", "task"]
     assert related["trainer"] == ["optimizer", "scheduler"]
     assert related["hook"] == []
-    assert all(kind in related[other] for kind in KINDS for other in related[kind])
-    assert {rule.kind for rule in RULES} | {kind for rule in RULES for kind in rule.against} == set(TRAITS)
+    assert all(kind in related[other] for kind in KINDS for other in related[kind] if other != "task")
+    assert {rule.kind for rule in RULES} | {kind for rule in RULES for kind in rule.against} == {*TRAITS, "task"}
+    assert related_kinds("task") == ["dataset", "transform", "model", "loss", "metric"]
     assert [plural(kind) for kind in ("loss", "strategy", "dataset")] == ["losses", "strategies", "datasets"]
 
 
@@ -297,7 +299,8 @@ def test_kinds_that_have_nothing_to_do_with_each_other() -> None:
         said("metric", "loss/ce")
     assert str(caught.value).splitlines() == [
         "metrics and losses have nothing to do with each other",
-        "  what can be asked: wf list datasets --fits loss/ce, wf list models --fits loss/ce",
+        "  what can be asked: wf list datasets --fits loss/ce, wf list models --fits loss/ce, "
+        "wf list tasks --fits loss/ce",
     ]
     with pytest.raises(UsageError) as caught:
         said("metric", "hook/progress")
@@ -309,11 +312,11 @@ def test_a_dataset_whose_data_decide() -> None:
         said("loss", "dataset/csv")
     assert str(caught.value).splitlines() == [
         "which targets dataset 'csv' has depends on its data; what would fit:",
-        "  real targets: mse",
-        "  class_index targets: ce, mse",
         "  binary targets: bce",
-        "  multilabel targets: none",
+        "  class_index targets: ce, mse",
         "  one_hot targets: mse",
+        "  multilabel targets: none",
+        "  real targets: mse",
         "  mask targets: none",
         "  its data tell: wf run --dataset csv ... --dry-run",
     ]
@@ -338,5 +341,5 @@ def test_transforms_that_move_pixels_do_not_fit_masks(moves: bool | None, fits: 
             Component("dataset", "photos", "m:A", traits=DatasetTraits(targets="class_index", inputs="image")),
         )
     )
-    assert pair_verdict(flip, shapes).fits is fits
-    assert pair_verdict(flip, photos).fits is True
+    assert pair_verdict(flip, shapes, REGISTRY).fits is fits
+    assert pair_verdict(flip, photos, REGISTRY).fits is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wf.component import KINDS, Catalogue
+from wf.component import DECLARED, KINDS, Catalogue
 from wf.known import Known, index, known_members, who_brings
 from wf.registry import Registry
 
@@ -17,7 +17,7 @@ def test_everything_that_comes_with_wf_is_in_it() -> None:
 
 @pytest.mark.parametrize("known", index(), ids=lambda known: known.distribution)
 def test_an_entry(known: Known) -> None:
-    assert set(known.names) <= set(KINDS)
+    assert set(known.names) <= {*KINDS, *DECLARED}
     assert known.summary
     assert known.install.startswith("pip install ")
     if known.distribution in HERE:

@@ -17,6 +17,8 @@ from wf.runfile import merge
 from wf.settings import Pin
 from wf.traits import DatasetTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 
+TASKS = next(plugin for plugin in Registry.discover(only_builtin=True).plugins if plugin.name == "wf-tasks")
+
 
 def registry(*more: Component) -> Registry:
     components = (
@@ -43,7 +45,8 @@ def registry(*more: Component) -> Registry:
         Component("loss", "declared", "nowhere:A", params=(Param(name="gamma", type=float, default=1.0),)),
         *more,
     )
-    return Registry([Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)])
+    own = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)
+    return Registry([own, TASKS])
 
 
 def uses(plan: dict[str, Any], kind: str) -> list[str]:

@@ -8,9 +8,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wf.errors import UsageError
-from wf.runtime.links import LinkedLoss, Outputs, check_outputs, link_loss, total_weight
+from wf.registry import Registry
+from wf.runtime.links import LinkedLoss, Outputs, check_outputs, total_weight
+from wf.runtime.links import link_loss as link_loss_with
 
 LOGITS, CLASSES = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+REGISTRY = Registry.discover(only_builtin=True)
+
+
+def link_loss(loss: Any, links: list[str], num_classes: int, **more: Any) -> Any:
+    return link_loss_with(loss, links, REGISTRY, {"num_classes": num_classes}, **more)
+
+
+def test_a_link_that_needs_what_the_run_does_not_have() -> None:
+    with pytest.raises(UsageError, match="link 'one-hot' needs the run value 'num_classes', which this run does not"):
+        link_loss_with(nn.MSELoss(), ["one-hot"], REGISTRY, {})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from wf.component import KINDS, of_declaration
 from wf.errors import UsageError
 from wf.fitting import fitting, plural, related_kinds
 from wf.registry import Entry, Registry, split_kind
@@ -14,7 +17,7 @@ def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> lis
     Raises:
         UsageError: When it cannot be told.
     """
-    kinds = [wanted] if wanted else related_kinds(other.component.kind)
+    kinds = [wanted] if wanted else [kind for kind in related_kinds(other.component.kind) if kind in KINDS]
     if not kinds:
         raise UsageError(f"what goes with a {other.component.kind} is not decided by what it says about itself")
     found = [pair for kind in kinds for pair in fitting(registry, kind, other, catalogues=True)]
@@ -22,7 +25,7 @@ def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> lis
 
 
 def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | None:
-    """The component that ``--fits`` names: ``NAME``, ``KIND/NAME`` or the name of a file that a dataset reads.
+    """What ``--fits`` names: ``[KIND/]NAME``, the name of a file that a dataset reads, or a form of targets.
 
     Args:
         registry: Where it is looked up.
@@ -42,7 +45,15 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
     if len(related or kinds) > 1:
         ways = " or ".join(f"--fits {kind}/{word}" for kind in related or kinds)
         raise UsageError(f"'{word}' is of several kinds\n  say which: {ways}")
-    return registry.find((related or kinds)[0], word) if kinds else registry.for_file("dataset", word)
+    if kinds:
+        return registry.find((related or kinds)[0], word)
+    return registry.for_file("dataset", word) or _of_form(registry, word)
+
+
+def _of_form(registry: Registry, word: str) -> Entry | None:
+    """The task of targets of a form, with that form alone."""
+    task = registry.tasks.of(word)
+    return Entry(of_declaration(replace(task, targets=(word,)))) if task else None
 
 
 def unknown_note(found: list[tuple[Entry, Verdict]], wanted: str | None) -> str:

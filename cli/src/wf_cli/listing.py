@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import KINDS, REQUIRED, Catalogue, Param, option_prefix
+from wf.component import DECLARED, KINDS, REQUIRED, Catalogue, Param, option_prefix
 from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
@@ -19,6 +19,9 @@ from wf_cli.common import check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.main import everywhere_of
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
+
+_ALL = {**KINDS, **DECLARED}
+"""Every kind that can be listed."""
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
@@ -51,7 +54,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command("list")
-@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, KINDS))
+@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, _ALL))
 @click.option("--all", "catalogues", is_flag=True, help="Open the catalogues, too.")
 @click.option("--search", metavar="WORD", help="Only those with WORD in name or summary; looks into catalogues.")
 @click.option(
@@ -74,7 +77,7 @@ def list_components(
     if as_json:
         print_json([_component_record(entry) for entry in entries])
         return
-    rows = {name: [_row(entry) for entry in entries if entry.component.kind == name] for name in KINDS}
+    rows = {name: [_row(entry) for entry in entries if entry.component.kind == name] for name in _ALL}
     if not catalogues and search is None:
         for catalogue, plugin in registry.catalogues(wanted):
             rows[catalogue.kind].append(_catalogue_row(catalogue, plugin.name))
@@ -105,7 +108,7 @@ def _list_fitting(
             [{**_component_record(one), "fits": verdict.fits, "why": list(verdict.why)} for one, verdict in open_]
         )
         return
-    rows: dict[str, list[tuple[str, ...]]] = {name: [] for name in KINDS}
+    rows: dict[str, list[tuple[str, ...]]] = {name: [] for name in _ALL}
     members: dict[tuple[str, str, str], int] = {}
     for entry in (entry for entry, verdict in open_ if verdict.fits):
         prefix, slash, _ = entry.component.name.partition("/")
@@ -125,7 +128,9 @@ def _list_fitting(
 def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
     """Print the rows of each kind below what the kind is; whether there were any."""
     blocks = [
-        f"{paragraphs(f'{kind}: {KINDS[kind]}')}\n{table(rows[kind], indent='  ')}" for kind in KINDS if rows.get(kind)
+        f"{paragraphs(f'{kind}: {what}')}\n{table(rows[kind], indent='  ')}"
+        for kind, what in _ALL.items()
+        if rows.get(kind)
     ]
     echo("\n\n".join(blocks), nl=bool(blocks))
     return bool(blocks)
@@ -174,14 +179,14 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
             f"'{word}' is of several kinds\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
         )
     bare, _, provider = word.partition("@")
-    for kind in KINDS:
+    for kind in _ALL:
         if unloaded := registry.unloaded(kind, bare, provider):
             raise unloaded
     raise UsageError(_explain_unknown(registry, word))
 
 
 def _explain_unknown(registry: Registry, word: str) -> str:
-    if word in KINDS or word in PLURALS:
+    if word in _ALL or word in PLURALS:
         return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
     if ":" in word:
         return f"'{word}' is code of your own, which may be of any kind\n  say which: wf show KIND {word}"
@@ -189,9 +194,9 @@ def _explain_unknown(registry: Registry, word: str) -> str:
         if word.strip("/") == catalogue.prefix:
             search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
             return f"'{word}' is a catalogue, not a component\n  list its components: {search}"
-    names = [name for kind in KINDS for name in registry.names(kind)]
+    names = [name for kind in _ALL for name in registry.names(kind)]
     names += [f"{catalogue.prefix}/..." for catalogue, _ in registry.catalogues()]
-    hints = [hint for kind in KINDS for hint in registry.not_installed(kind, word)]
+    hints = [hint for kind in _ALL for hint in registry.not_installed(kind, word)]
     first = registry.meant(KINDS, word)
     return unknown("component", word, names, "\n  ".join([*dict.fromkeys(hints), "see: wf list"]), first=first)
 
@@ -217,11 +222,12 @@ def describe(entry: Entry) -> str:
         head.append(("place", _shortest(place)))
     if component.aliases:
         head.append(("aliases", ", ".join(component.aliases)))
-    head += [(name, _trait_words(value)) for name, value in _traits(entry).items() if value not in (None, (), "")]
+    head += [(name, _trait_words(value)) for name, value in _traits(entry).items() if value not in (None, (), "", {})]
     parts = [paragraphs(title(entry)), table(head, indent="  ")]
     if text := _documentation(entry):
         parts.append(paragraphs(text.replace("``", ""), indent="  "))
-    parts.append(options_table(entry, component.name if plugin else component.target_name))
+    if component.kind in KINDS:
+        parts.append(options_table(entry, component.name if plugin else component.target_name))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -289,11 +295,14 @@ def _documentation(entry: Entry) -> str:
 
 
 def _traits(entry: Entry) -> dict[str, Any]:
-    traits = entry.component.traits
-    return {} if traits is None else {field.name: getattr(traits, field.name) for field in dataclasses.fields(traits)}
+    traits, said = entry.component.traits, ("name", "target", "summary", "aliases")  # of the component itself
+    fields = [] if traits is None else [field.name for field in dataclasses.fields(traits)]
+    return {name: getattr(traits, name) for name in fields if entry.component.kind in KINDS or name not in said}
 
 
 def _trait_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_trait_words(inner)}" for name, inner in value.items())
     return (
         ", ".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
     )
@@ -364,7 +373,7 @@ def _plugin_block(plugin: Plugin) -> str:
     for component in plugin.components:
         name = f"{component.prefix}/..." if isinstance(component, Catalogue) else component.name
         names.setdefault(component.kind, []).append(name)
-    rows = [(kind, ", ".join(names[kind])) for kind in KINDS if kind in names]
+    rows = [(kind, ", ".join(names[kind])) for kind in _ALL if kind in names]
     if plugin.status in ("failed", "incompatible"):
         rows += [("entry point", plugin.entry_point)] if plugin.entry_point else []
         rows += [(word, text) for word, text in (("error", plugin.error), ("try", plugin.fix)) if text]
@@ -392,10 +401,10 @@ def _searchable(entry: Entry) -> str:
 
 def _complete_show(ctx: click.Context, typed: str) -> list[CompletionItem]:
     registry, words = registry_quietly(ctx), ctx.params.get("words") or ()
-    kind = words[0] if words and words[0] in KINDS else None
+    kind = words[0] if words and words[0] in _ALL else None
     names = [entry.component.name for entry in registry.entries(kind, catalogues="/" in typed)]
     names += [f"{catalogue.prefix}/" for catalogue, _ in registry.catalogues(kind) if "/" not in typed]
-    return _complete_words(typed, names if kind else [*KINDS, *names])
+    return _complete_words(typed, names if kind else [*_ALL, *names])
 
 
 def _complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from wf.component import KINDS, MANY
+from wf.component import DECLARED, KINDS, MANY
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 from wf.runfile import GENERAL
 from wf_cli.common import complete_names
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Comparison": ("vary", "repeats", "by", "jobs", "resume"),
-    "Components": (*KINDS, "links"),
+    "Components": (*KINDS, "task", "links"),
     "Length and data": (
         *(
             "epochs",
@@ -80,6 +80,7 @@ METAVARS: dict[str, str] = {
     "on_checkpoint_error": "stop|continue",
     "monitor": "FIGURE",
     "links": "LINK,...",
+    "task": "NAME",
 }
 """How the value of a general option is called in help; N where it is not here."""
 
@@ -128,6 +129,7 @@ def general_options(command: Any) -> Any:
         command = click.option(
             f"--{name.replace('_', '-')}",
             name,
+            shell_complete=complete_names(name) if name in DECLARED else None,
             metavar=METAVARS.get(name, "N"),
             help=_with_default(param.help, "" if default is None else str(default)),
         )(command)

@@ -13,6 +13,7 @@ from wf.component import Catalogue, Component, FromRun, Nested, Param
 from wf.events import Hook
 from wf.hookspecs import hookimpl
 from wf.loop import Loop
+from wf.task import Link, Task
 
 if TYPE_CHECKING:
     from wf.api import build, create, load_model, run
@@ -26,11 +27,13 @@ __all__ = [
     "Every",
     "FromRun",
     "Hook",
+    "Link",
     "Loop",
     "Nested",
     "Param",
     "Progress",
     "Steps",
+    "Task",
     "__version__",
     "build",
     "create",

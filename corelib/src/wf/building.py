@@ -306,7 +306,7 @@ def traits_of(value: Any) -> Traits | None:
         return None
 
 
-def note_traits(value: Any, traits: Traits | None) -> None:
+def note_traits(value: Any, traits: Any) -> None:
     """Keep them beside the object, not on it: many take every attribute for state."""
     with contextlib.suppress(TypeError):
         _TRAITS[value] = traits

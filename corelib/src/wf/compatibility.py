@@ -7,38 +7,98 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from wf.traits import LossTraits, ModelTraits
+from wf.errors import UsageError
+from wf.task import Link, Task
+from wf.traits import LossTraits, MetricTraits, ModelTraits
 
-LINKS: dict[str, str] = {
-    "log-softmax": "logits become log-probabilities",
-    "softmax": "logits become probabilities that add up to 1",
-    "sigmoid": "each logit becomes a probability",
-    "log": "probabilities become log-probabilities",
-    "one-hot": "a class index becomes a row of zeros with a single one",
-    "binary": "a class index of two classes becomes 0 or 1, for a single logit",
-    "mean": "the loss of each sample becomes their mean",
-}
-"""What wf may put between the model and the loss, and what each link does."""
+if TYPE_CHECKING:
+    from wf.registry import Registry
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """The names of a loss and of metrics."""
+class Tasks:
+    """The tasks and links that plugins brought, by what they are for.
 
-    loss: str
-    metrics: tuple[str, ...]
+    Args:
+        registry: Where they are looked up.
+    """
 
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._found: dict[tuple[str, str | None], Task | None] = {}
 
-DEFAULTS: dict[str, Defaults] = {
-    "real": Defaults("mse", ("mae", "r2")),
-    "class_index": Defaults("ce", ("accuracy",)),
-    "binary": Defaults("bce-logits", ("accuracy",)),
-    "multilabel": Defaults("bce-logits", ("accuracy", "f1")),
-    "one_hot": Defaults("ce", ()),
-    "mask": Defaults("ce", ("accuracy", "mean-iou")),
-}
-"""The loss and metrics of a run that names none, by the dataset's targets."""
+    def named(self, name: str) -> Task:
+        """The task of a name.
+
+        Raises:
+            UsageError: For an unknown name, or one that two plugins bring.
+        """
+        task = self._registry.find("task", name).component.traits
+        if not isinstance(task, Task):
+            raise UsageError(f"task '{name}' is code of your own\n  give it by wf_tasks() of a plugin: -p FILE.py")
+        return task
+
+    def of(self, targets: str | None, loss: object = None) -> Task | None:
+        """The task of targets of a form, with a loss of such traits; None where no task has such targets.
+
+        Raises:
+            UsageError: When several plugins bring one.
+        """
+        wants = loss.predictions if isinstance(loss, LossTraits) else None
+        key = (targets or "", wants)
+        if key not in self._found:
+            self._found[key] = self._of(*key)
+        return self._found[key]
+
+    def _of(self, targets: str, wants: str | None) -> Task | None:
+        tasks = [task for task in self._all if targets in task.targets]
+        names = list(dict.fromkeys(task.name for task in tasks if wants in task.predictions))
+        names = names or list(dict.fromkeys(task.name for task in tasks if not task.predictions))
+        if len(names) > 1:
+            names = [name for name in names if self._registry.is_builtin("task", name)] or names
+        if len(names) > 1:
+            ways = " or ".join(f"--task {name}" for name in names)
+            raise UsageError(f"targets '{targets}' are those of several tasks\n  say which: {ways}")
+        return self.named(self._registry.own_choice("task", names[0])) if names else None
+
+    @cached_property
+    def _all(self) -> list[Task]:
+        traits = [entry.component.traits for entry in self._registry.entries("task")]
+        return [task for task in traits if isinstance(task, Task)]
+
+    @cached_property
+    def links(self) -> list[Link]:
+        """The links, those that are for certain targets first.
+
+        Raises:
+            UsageError: When two plugins bring a link of one name.
+        """
+        names = self._registry.names("link")
+        found = [self._registry.find("link", self._registry.own_choice("link", name)) for name in names]
+        links = [entry.component.traits for entry in found if isinstance(entry.component.traits, Link)]
+        return sorted(links, key=lambda link: not link.targets)
+
+    def link(self, name: str) -> Link:
+        """The link of a name."""
+        return next(link for link in self.links if link.name == name)
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms of targets that tasks have or links give."""
+        given = [link.gives for link in self.links if link.of == "targets"]
+        return list(dict.fromkeys([*(form for task in self._all for form in task.targets), *given]))
+
+    def default_metrics(self, task: Task | None, targets: str | None) -> tuple[str, ...]:
+        """The metrics of a run that names none: those of the task that judge such targets."""
+        return tuple(name for name in (task.default_names("metric") if task else ()) if self._judges(name, targets))
+
+    def _judges(self, metric: str, targets: str | None) -> bool:
+        providers = self._registry.providers("metric", metric)
+        traits = providers[0].component.traits if providers else None
+        return not isinstance(traits, MetricTraits) or not traits.targets or targets in traits.targets
+
 
 EMBEDDING_SIZE = 64
 """Numbers of an embedding, unless the model's own option says otherwise."""
@@ -60,6 +120,8 @@ def resolve(
     model: ModelTraits | None,
     loss: LossTraits | None,
     allowed: Sequence[str] | None = None,
+    *,
+    links: Sequence[Link],
 ) -> Fit | list[str]:
     """Find the links that make model and loss fit the targets.
 
@@ -69,48 +131,45 @@ def resolve(
         model: The model's traits, None when unknown.
         loss: The loss's traits, None when unknown.
         allowed: The links that may be used; None for any.
+        links: Those that there are, see `Tasks.links`.
 
     Returns:
         How they fit, or what does not fit, in words.
     """
     if loss is None:
         return Fit(targets=targets, warnings=("the loss does not say what it wants (no traits): nothing is checked",))
-    given, target_link = _target_link(targets, num_classes, loss)
+    given, target_link = _target_link(targets, num_classes, loss, links)
     if given is None:
         return [f"the loss wants {_words(loss.targets)} targets, the dataset has {targets}"]
     if target_link and allowed is not None and target_link not in allowed:
         return [
             f"the loss wants {_words(loss.targets)} targets, the dataset has {targets}, link '{target_link}' is off"
         ]
-    prediction_link = _prediction_link(given, model, loss)
+    prediction_link = _prediction_link(given, model, loss, links)
     if prediction_link is None:
         assert model is not None
         return [f"the loss wants {loss.predictions}, the model gives {model.predictions}"]
     warnings = []
-    if model is None and loss.predictions not in ("logits", "real"):
+    if model is None and not _goes("raw", loss.predictions, links):
         warnings.append(
             f"the model does not say what it gives (no traits) and the loss wants {loss.predictions}: "
             "nothing was put between them"
         )
-    links = [link for link in (prediction_link, target_link) if link]
-    off = [link for link in links if allowed is not None and link not in allowed]
+    found = [link for link in (prediction_link, target_link) if link]
+    off = [link for link in found if allowed is not None and link not in allowed]
     warnings += [f"link '{link}' is off: the loss gets what the model gives" for link in off]
-    return Fit(targets=given, links=tuple(link for link in links if link not in off), warnings=tuple(warnings))
+    return Fit(targets=given, links=tuple(link for link in found if link not in off), warnings=tuple(warnings))
 
 
-def default_metrics(targets: str, loss: LossTraits | None) -> tuple[str, ...]:
-    """The metrics of a run that names none; where the loss trains embeddings there are no labels to judge."""
-    return () if trains_embeddings(loss) else DEFAULTS[targets].metrics
-
-
-def trains_embeddings(loss: object) -> bool:
-    """Whether a loss with such traits makes embeddings of what the model gives: no class can be read from it."""
-    return isinstance(loss, LossTraits) and loss.predictions == "embeddings"
-
-
-def targets_that_fit(model: ModelTraits, loss: LossTraits) -> list[str]:
+def targets_that_fit(model: ModelTraits, loss: LossTraits, links: Sequence[Link]) -> list[str]:
     """The targets with which a loss can take what a model gives."""
-    return [targets for targets in loss.targets if _prediction_link(targets, model, loss) is not None]
+    return [targets for targets in loss.targets if _prediction_link(targets, model, loss, links) is not None]
+
+
+def numbers_of_classes(targets: str, links: Sequence[Link]) -> tuple[int | None, ...]:
+    """The numbers of classes that make a difference to which losses fit, where a dataset's is not known."""
+    special = {link.num_classes for link in links if link.fits("targets", targets) and link.num_classes is not None}
+    return (*sorted(special), max(special) + 1) if special else (None,)
 
 
 def num_outputs(targets: str, num_classes: int | None, num_targets: int) -> int:
@@ -126,41 +185,33 @@ def num_outputs(targets: str, num_classes: int | None, num_targets: int) -> int:
     return 1 if targets == "binary" else num_classes or num_targets
 
 
-def _target_link(targets: str, num_classes: int | None, loss: LossTraits) -> tuple[str | None, str | None]:
+def _target_link(
+    targets: str, num_classes: int | None, loss: LossTraits, links: Sequence[Link]
+) -> tuple[str | None, str | None]:
     """The targets that the loss will get, and the link that makes them; (None, None) when there is none."""
     if targets in loss.targets:
         return targets, None
-    if targets == "class_index":
-        for wanted in loss.targets:
-            if wanted == "binary" and num_classes == 2:
-                return "binary", "binary"
-            if wanted == "one_hot":
-                return "one_hot", "one-hot"
+    for wanted in loss.targets:
+        for link in links:
+            if link.fits("targets", targets) and link.gives == wanted and link.num_classes in (None, num_classes):
+                return wanted, link.name if link.target else None
     return None, None
 
 
-def _prediction_link(targets: str, model: ModelTraits | None, loss: LossTraits) -> str | None:
+def _prediction_link(targets: str, model: ModelTraits | None, loss: LossTraits, links: Sequence[Link]) -> str | None:
     """The link from the model's predictions to the loss's; empty for none needed, None for none known."""
     if model is None:
         return ""
     has, wants = model.predictions, loss.predictions
-    if has == wants or wants == "raw":
+    if wants in (has, "raw"):
         return ""
-    known = {
-        ("raw", "real"): "",
-        ("raw", "embeddings"): "",
-        ("raw", "logits"): "",
-        ("logits", "real"): "",
-        ("log_probs", "real"): "",
-        ("probs", "real"): "",
-        ("log_probs", "logits"): "" if targets in ("class_index", "mask") else None,
-        ("raw", "log_probs"): "log-softmax",
-        ("logits", "log_probs"): "log-softmax",
-        ("probs", "log_probs"): "log",
-        ("raw", "probs"): "softmax" if targets in ("class_index", "mask") else "sigmoid",
-        ("logits", "probs"): "softmax" if targets in ("class_index", "mask") else "sigmoid",
-    }
-    return known.get((has, wants))
+    chosen = next((link for link in links if link.fits("predictions", has, targets) and link.gives == wants), None)
+    return None if chosen is None else chosen.name if chosen.target else ""
+
+
+def _goes(form: str, wanted: str, links: Sequence[Link]) -> bool:
+    """Whether one form of predictions serves as another as it is, whatever the targets and without being asked for."""
+    return any(link.fits("predictions", form) and link.gives == wanted and not link.target for link in links)
 
 
 def _words(targets: Iterable[str]) -> str:

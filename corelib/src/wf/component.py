@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Literal
 
 from wf.fields import check_fields
+from wf.task import Link, Task
 from wf.traits import CLASSES, Traits
 
 KINDS: dict[str, str] = {
@@ -29,6 +30,12 @@ KINDS: dict[str, str] = {
     "strategy": "where and how the run is carried out: devices and processes",
 }
 """Every kind of component, with one line on what it is."""
+
+DECLARED: dict[str, str] = {
+    "task": "what dataset, model, loss and metrics agree about",
+    "link": "a small step between model, dataset and loss where they do not fit otherwise",
+}
+"""What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
 
 MANY = ("transform", "metric", "hook")
 """The kinds of which a run may have several."""
@@ -117,7 +124,7 @@ class Component:
     summary: str = ""
     _: KW_ONLY
     aliases: tuple[str, ...] = ()
-    traits: Traits | None = None
+    traits: Traits | Task | Link | None = None
     params: tuple[Param, ...] | None = None
     inject: Mapping[str, str] = field(default_factory=dict)
     call: Literal["factory", "function", "auto"] = "auto"
@@ -127,7 +134,7 @@ class Component:
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kind, str) or self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in (*KINDS, *DECLARED):
             raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
         _check_traits(self, self.traits)
         check_fields(self, "component '{0.name}'")
@@ -262,6 +269,14 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
     return rows
 
 
+def of_declaration(declared: Task | Link) -> Component:
+    """A task or a link as it is looked up: its declaration says what traits say of a component."""
+    kind = "task" if isinstance(declared, Task) else "link"
+    target = declared.target or "wf.task:Link"  # one that puts nothing between has nothing to load
+    aliases = declared.aliases if isinstance(declared, Task) else ()
+    return Component(kind, declared.name, target, declared.summary, aliases=aliases, traits=declared, params=())
+
+
 def with_target(component: Component, target: Callable[..., Any]) -> Component:
     """The same component, its target loaded."""
     return replace(component, target=target)
@@ -289,7 +304,7 @@ def check_name(name: str) -> None:
 
 
 def _check_traits(owner: Component | Catalogue, traits: Any) -> None:
-    wanted = CLASSES.get(owner.kind)
+    wanted: type | None = {**CLASSES, "task": Task, "link": Link}.get(owner.kind)
     if traits is not None and (wanted is None or not isinstance(traits, wanted)):
         what = f"component '{owner.name}'" if isinstance(owner, Component) else f"catalogue '{owner.prefix}'"
         belongs = "has no traits" if wanted is None else f"has {wanted.__name__}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS
 from wf.errors import UsageError
 from wf.registry import PLURALS, Entry, Registry
 from wf.rules import DIMS, FITS, RULES, Known, Part, Rule, Samples, Verdict, listed, transformed, with_parts
-from wf.traits import TARGETS
+from wf.task import Task
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def check(parts: Sequence[Part], known: Known, registry: Registry) -> None:
 
 def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Iterator[Mismatch]:
     """What does not fit, by rule; components that fail for the same reason together."""
-    known = with_parts(known, parts)
+    known = with_parts(replace(known, tasks=registry.tasks), parts)
     names = {part.kind: f"{part.kind} '{part.name}'" for part in parts}
     for rule in RULES:
         here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Known]]]()
@@ -93,7 +93,7 @@ def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = F
             f"{plural(kind)} and {plural(other.component.kind)} have nothing to do with each other"
             + (f"\n  what can be asked: {', '.join(lists)}" if lists else "")
         )
-    found = [(entry, pair_verdict(entry, other)) for entry in registry.entries(kind, catalogues=catalogues)]
+    found = [(entry, pair_verdict(entry, other, registry)) for entry in registry.entries(kind, catalogues=catalogues)]
     if found and all(verdict.fits is None for _, verdict in found):
         _check_says_enough(registry, kind, other)
     return found
@@ -103,19 +103,42 @@ def related_kinds(kind: str) -> list[str]:
     """The kinds whose components fit one of this kind, or do not."""
     pairs = [(rule.kind, against) for rule in RULES for against in rule.against]
     related = {a for a, b in pairs if b == kind} | {b for a, b in pairs if a == kind}
-    return [other for other in KINDS if other in related]
+    return [other for other in (*KINDS, *DECLARED) if other in related]
 
 
-def pair_verdict(one: Entry, other: Entry) -> Verdict:
+def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:
     """Whether two components fit each other, whatever the rest of the run."""
-    verdicts = [
-        rule.judge(part_of(subject), with_parts(Known(), [part_of(object_)]))
-        for subject, object_ in ((one, other), (other, one))
-        for rule in RULES
-        if rule.kind == subject.component.kind and object_.component.kind in rule.against
-    ]
-    worst = next((verdict for fits in (False, None) for verdict in verdicts if verdict.fits is fits), None)
-    return worst or FITS
+    return _best(
+        [
+            _worst(
+                [
+                    rule.judge(part_of(subject), known)
+                    for subject, known in ((one, of_other), (other, of_one))
+                    for rule in RULES
+                    if rule.kind == subject.component.kind
+                    and (other if subject is one else one).component.kind in rule.against
+                ]
+            )
+            for of_one in _known_by(one, registry)
+            for of_other in _known_by(other, registry)
+        ]
+    )
+
+
+def _known_by(entry: Entry, registry: Registry) -> list[Known]:
+    """What is known of a run by one of its parts; by a task, with targets of each form that it has."""
+    plain, task = Known(tasks=registry.tasks), entry.component.traits
+    if isinstance(task, Task):
+        return [replace(plain, task=task, targets=targets) for targets in task.targets or (None,)]
+    return [with_parts(plain, [part_of(entry)])]
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    return next((verdict for fits in (False, None) for verdict in verdicts if verdict.fits is fits), FITS)
+
+
+def _best(verdicts: Sequence[Verdict]) -> Verdict:
+    return next(verdict for fits in (True, None, False) for verdict in verdicts if verdict.fits is fits)
 
 
 def plural(kind: str) -> str:
@@ -161,7 +184,7 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
             f"{owner} says nothing about itself (no traits), so what fits it cannot be told\n"
             "  a run of two steps shows whether it works: wf run ... --dry-run"
         )
-    known = with_parts(Known(), [part_of(other)])
+    known = with_parts(Known(tasks=registry.tasks), [part_of(other)])
     for rule in RULES:
         if rule.kind == kind and rule.needs and getattr(known, rule.needs) is None:
             lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, rule)]
@@ -173,10 +196,11 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
 def _guesses(registry: Registry, rule: Rule) -> Iterator[tuple[str, list[str]]]:
     """What the data of a dataset may turn out to have, and the components that would fit that."""
     if rule.needs == "targets":
-        guesses = {f"{targets} targets": Known(targets=targets) for targets in TARGETS}
+        guesses = {f"{form} targets": Known(targets=form, tasks=registry.tasks) for form in registry.tasks.forms}
     else:
         guesses = {f"{kind} samples": Known(samples=Samples.of_kind(kind)) for kind in DIMS}
-    for words, known in guesses.items():
+    for words, guess in guesses.items():
+        known = with_parts(guess, ())
         choices = _choices(registry, rule.kind)
         yield words, [name for name, found in choices if any(rule.judge(part_of(one), known).fits for one in found)]
 

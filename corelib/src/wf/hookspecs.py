@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pluggy
 
 from wf.component import Catalogue, Component
+from wf.task import Link, Task
 
 PROJECT = "wf"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -17,3 +18,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def wf_components() -> Sequence[Component | Catalogue]:  # type: ignore[empty-body]  # a specification has no body
     """The components that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_tasks() -> Sequence[Task]:  # type: ignore[empty-body]  # a specification has no body
+    """The tasks that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_links() -> Sequence[Link]:  # type: ignore[empty-body]  # a specification has no body
+    """The links that the plugin brings. Called once, at discovery; it must import nothing heavy."""

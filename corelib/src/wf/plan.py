@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from wf.building import Builder, check_options, listed, name_of_live
-from wf.compatibility import DEFAULTS, LINKS, default_metrics
 from wf.component import KINDS, MANY, Param
 from wf.errors import UsageError, closest, unknown
 from wf.figures import Monitor, divided
@@ -21,6 +20,7 @@ from wf.parameters import convert, takes_several, without_null
 from wf.registry import Entry, Registry
 from wf.rules import Known, Part, with_parts
 from wf.runfile import GENERAL, RunFile, apply_many, check, on_error_of, options_of
+from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits
 
 DEFAULT_USE: dict[str, str] = {
@@ -34,13 +34,13 @@ DEFAULT_USE: dict[str, str] = {
 }
 """The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
 
-DEFAULT_MODEL: dict[str, str] = {"mask": "unet", "tokens": "lstm"}
-"""The model of a run that names none, where the dataset declares such targets or inputs; else that of `DEFAULT_USE`."""
+DEFAULT_MODEL: dict[str, str] = {"tokens": "lstm"}
+"""The model of a run that names none, by the inputs that the dataset declares, where its task names none."""
 
 MODEL_CHOICE = ", ".join(
-    [DEFAULT_USE["model"], *(f"{name} for {of.removesuffix('s')}s" for of, name in DEFAULT_MODEL.items())]
+    [DEFAULT_USE["model"], *(f"{name} for {of}" for of, name in DEFAULT_MODEL.items()), "or that of the task"]
 )
-"""Both, in words."""
+"""All of them, in words."""
 
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
 
@@ -79,8 +79,9 @@ def parts_of(
             choice, so it is left out where the trainer takes none.
     """
     parts = []
-    for kind in ("dataset", "transform", "model", "loss", "metric", "trainer", "optimizer", "scheduler"):
+    for kind in ("task", "dataset", "transform", "model", "loss", "metric", "trainer", "optimizer", "scheduler"):
         value = plan.get(kind) or []
+        value = {"use": value} if isinstance(value, str) else value
         for table in value if isinstance(value, list) else [value]:
             if "use" not in table:
                 continue
@@ -105,26 +106,49 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         UsageError: For an unknown key or name.
     """
     plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
-    _check_monitor(plan["monitor"])
+    _check_monitor(plan["monitor"], registry)
     for kind in MANY:
         if isinstance(document.get(kind), Mapping):
             plan[kind] = _with_full_names(kind, document[kind], registry)
     for link in plan["links"] or ():
-        if link not in LINKS:
-            raise UsageError(unknown("link", link, LINKS))
+        if not registry.has("link", link):
+            raise UsageError(unknown("link", link, registry.names("link")))
     for kind, name in DEFAULT_USE.items():
         plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
     _read_dataset_file(plan["dataset"], registry)
     traits = _traits(registry, "dataset", plan["dataset"]["use"])
+    task = task_of(plan, traits, registry)
     if "use" not in document.get("model", {}):
-        plan["model"]["use"] = registry.own_choice("model", _default_model(traits))
-    defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": DEFAULT_HOOKS}
+        plan["model"]["use"] = registry.own_choice("model", _default_model(traits, task))
+    hooks = (*DEFAULT_HOOKS[:-1], *(task.default_names("hook") if task else ()), DEFAULT_HOOKS[-1])
+    defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
     for kind, names in defaults.items():
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
     for table in plan["hook"]:
         on_error_of(table)
     check_names(plan, registry)
     return plan
+
+
+def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task | None:
+    """The task of a run: the one that the run file or the dataset says, or the one that has its targets.
+
+    Args:
+        plan: The run file.
+        dataset: What the dataset says of itself.
+        registry: Where tasks are looked up.
+
+    Returns:
+        None where it is not known, or no task has such targets.
+
+    Raises:
+        UsageError: For the name of a task that nobody brings.
+    """
+    if name := plan.get("task") or getattr(dataset, "task", None):
+        return registry.tasks.named(name)
+    use = plan.get("loss", {}).get("use")
+    known = isinstance(use, str) and registry.has("loss", use.partition("@")[0])
+    return registry.tasks.of(getattr(dataset, "targets", None), _traits(registry, "loss", use) if known else None)
 
 
 def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -203,21 +227,20 @@ def data_dir() -> Path:
 def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
     """The plan with the loss and the metrics that the dataset's targets will choose, where these are known already."""
     traits = _traits(registry, "dataset", plan["dataset"]["use"])
-    defaults = DEFAULTS.get(getattr(traits, "targets", None) or "")
-    if defaults is None or not all(registry.has("metric", name) for name in defaults.metrics):
+    task = task_of(plan, traits, registry)
+    if task is None or not all(registry.has("metric", name) for name in task.default_names("metric")):
         return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
-    loss = {"use": registry.own_choice("loss", defaults.loss)} if registry.has("loss", defaults.loss) else {}
-    chosen = {**loss, **plan.get("loss", {})}
-    use = chosen.get("use")
-    wanted = _traits(registry, "loss", use) if isinstance(use, str) and registry.has("loss", use) else None
-    metrics = own_choices(registry, "metric", default_metrics(traits.targets, wanted))
-    return {**plan, "loss": chosen, "metric": with_changes("metric", plan.get("metric"), metrics)}
+    name = task.default("loss")
+    loss = {"use": registry.own_choice("loss", name)} if name and registry.has("loss", name) else {}
+    metrics = own_choices(registry, "metric", registry.tasks.default_metrics(task, getattr(traits, "targets", None)))
+    changed = with_changes("metric", plan.get("metric"), metrics)
+    return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": changed}
 
 
-def _default_model(dataset: Any) -> str:
-    """The model of a run that names none, by the dataset's traits."""
-    kinds = (getattr(dataset, "targets", None), getattr(dataset, "inputs", None))
-    return next((DEFAULT_MODEL[kind] for kind in kinds if kind in DEFAULT_MODEL), DEFAULT_USE["model"])
+def _default_model(dataset: Any, task: Task | None) -> str:
+    """The model of a run that names none."""
+    of_inputs = DEFAULT_MODEL.get(getattr(dataset, "inputs", None) or "")
+    return (task and task.default("model")) or of_inputs or DEFAULT_USE["model"]
 
 
 def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str | None:
@@ -255,12 +278,14 @@ def _name_in_list(kind: str, name: str, registry: Registry) -> str:
     return names.pop() if len(names) == 1 else str(_full_name(kind, name, registry))
 
 
-def _check_monitor(text: str) -> None:
+def _check_monitor(text: str, registry: Registry) -> None:
     """Refuse what cannot be a figure, whichever splits and metrics the run turns out to have."""
     monitor = Monitor.read(text).figure
     split, figure = divided(monitor)
     if split not in SPLITS or not figure:
-        figures = ("loss", *(name for defaults in DEFAULTS.values() for name in defaults.metrics))
+        tasks = [entry.component.traits for entry in registry.entries("task")]
+        names = [name for task in tasks if isinstance(task, Task) for name in task.default_names("metric")]
+        figures = ("loss", *names)
         near = closest(monitor, [f"{split}/{name}" for split in SPLITS for name in dict.fromkeys(figures)])
         hint = f"\n  did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UsageError(f"monitor '{monitor}' is not of the form SPLIT/FIGURE{hint}\n  splits: {', '.join(SPLITS)}")

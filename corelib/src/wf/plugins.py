@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pluggy
 
 from wf import hookspecs, source
-from wf.component import Catalogue, Component
+from wf.component import KINDS, Catalogue, Component, of_declaration
 from wf.distributions import (
     DamagedMetadataError,
     Distribution,
@@ -51,10 +51,11 @@ from wf.modules import (
 )
 from wf.parameters import check_run_values
 from wf.settings import AllowList
+from wf.task import Link, Task
 
 _LOG = logging.getLogger("wf")
 
-HOOKS = ("wf_components",)
+HOOKS = ("wf_components", "wf_tasks", "wf_links")
 """The hooks that a plugin may implement."""
 HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "pandas", "scipy")
 """Modules that take long to import, which a declaration has no need of."""
@@ -359,15 +360,24 @@ def _fix(found: _Found, error: BaseException) -> str:
 
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:
-    """Register a plugin and ask it for its components."""
+    """Register a plugin and ask it for its components, tasks and links."""
     if inspect.isclass(module):
         raise PluginError(f"{module.__name__} is a class; point the entry point at an instance of it")
     if manager.is_registered(module):
         raise PluginError(f"'{name}' is loaded already, as plugin '{manager.get_name(module)}'")
     manager.register(module, name)
     _check_hooks(manager, module)
-    own = [one for one in manager.hook.wf_components.get_hookimpls() if one.plugin is module]
-    components = [part for implementation in own for part in _checked(implementation.function())]
+    components = _asked(manager, module, "wf_components", (Component, Catalogue))
+    for component in components:
+        if component.kind not in KINDS:
+            raise PluginError(
+                f"{component.kind} '{component.name}' is given by wf_{component.kind}s(), not wf_components()"
+            )
+        check_run_values(component, component.params or ())
+        if isinstance(component, Catalogue):
+            component.names()  # one whose index cannot be read must not fail later, in somebody's listing
+    for hook, declared in (("wf_tasks", Task), ("wf_links", Link)):
+        components += map(of_declaration, _asked(manager, module, hook, (declared,)))
     _check_unique(components)
     source.check_targets(components, str(getattr(module, "__name__", "")))
     return tuple(components)
@@ -403,18 +413,25 @@ def unmarked_hooks(module: Any) -> list[str]:
     return [name for name in functions if name.startswith(f"{hookspecs.PROJECT}_") and closest(name, HOOKS)]
 
 
-def _checked(components: Any) -> Sequence[Component | Catalogue]:
-    if inspect.iscoroutine(components):
-        components.close()  # nobody will await it
-    if not isinstance(components, (list, tuple)):
-        raise PluginError(f"wf_components() gave {type(components).__name__}, not a list of components")
-    for component in components:
-        if not isinstance(component, (Component, Catalogue)):
-            raise PluginError(f"wf_components() gave {component!r}, which is neither a Component nor a Catalogue")
-        check_run_values(component, component.params or ())
-        if isinstance(component, Catalogue):
-            component.names()  # one whose index cannot be read must not fail later, in somebody's listing
-    return components
+def _asked(manager: pluggy.PluginManager, module: Any, hook: str, wanted: tuple[type, ...]) -> list[Any]:
+    """What a plugin gives for a hook."""
+    found: list[Any] = []
+    for implementation in getattr(manager.hook, hook).get_hookimpls():
+        if implementation.plugin is module:
+            found += _checked(implementation.function(), hook, wanted)
+    return found
+
+
+def _checked(declared: Any, hook: str, wanted: tuple[type, ...]) -> Sequence[Any]:
+    if inspect.iscoroutine(declared):
+        declared.close()  # nobody will await it
+    if not isinstance(declared, (list, tuple)):
+        raise PluginError(f"{hook}() gave {type(declared).__name__}, not a list of {hook.removeprefix('wf_')}")
+    for one in declared:
+        if not isinstance(one, wanted):
+            names = " nor a ".join(cls.__name__ for cls in wanted)
+            raise PluginError(f"{hook}() gave {one!r}, which is {'neither' if len(wanted) > 1 else 'not'} a {names}")
+    return declared
 
 
 def _check_unique(components: Iterable[Component | Catalogue]) -> None:

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf.component import KINDS, MAX_NAME, Catalogue, Component, Param, with_target
+from wf.compatibility import Tasks
+from wf.component import DECLARED, KINDS, MAX_NAME, Catalogue, Component, Param, with_target
 from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("wf")
 
-PLURALS = {{"loss": "losses", "strategy": "strategies"}.get(kind, f"{kind}s"): kind for kind in KINDS}
+PLURALS = {{"loss": "losses", "strategy": "strategies"}.get(kind, f"{kind}s"): kind for kind in (*KINDS, *DECLARED)}
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,11 @@ class Registry:
         """The components of installed plugins alone, without those that the line or a run file named."""
         return Registry([plugin for plugin in self.plugins if plugin.distribution], self.pins.values(), self.guard)
 
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The tasks and links, by what they are for."""
+        return Tasks(self)
+
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
         if isinstance(component, Catalogue):
             self._catalogues.setdefault((component.kind, plain_name(component.prefix)), []).append((component, plugin))
@@ -250,10 +256,14 @@ class Registry:
             self._aliases.setdefault((component.kind, plain_name(alias)), []).append(entry)
 
     def entries(self, kind: str | None = None, *, catalogues: bool = False) -> Iterator[Entry]:
-        """The components, by kind and name; with the members of catalogues if asked for."""
-        order = list(KINDS)
-        for _, entries in sorted(self._names.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-            yield from (entry for entry in entries if kind in (None, entry.component.kind))
+        """The components, by kind and name; with the members of catalogues if asked for.
+
+        Tasks and links are among them only where their kind is named.
+        """
+        order = list(KINDS) if kind is None else [kind]
+        keys = [key for key in self._names if key[0] in order]
+        for key in sorted(keys, key=lambda key: (order.index(key[0]), key[1])):
+            yield from self._names[key]
         for catalogue, plugin in self.catalogues(kind) if catalogues else ():
             for name in catalogue.names():
                 yield _member(catalogue, plugin, name)
@@ -337,6 +347,10 @@ class Registry:
             return self.full_name(found[0]) if len(found) == 1 else name
         return self.full_name(self.find(kind, name)) if len(found) > 1 else name
 
+    def is_builtin(self, kind: str, name: str) -> bool:
+        """Whether a plugin that comes with wf brings a component of that name."""
+        return any(normalize(entry.distribution) in builtin_distributions() for entry in self.providers(kind, name))
+
     def full_name(self, entry: Entry) -> str:
         """A component's name, and its provider where several plugins bring that name."""
         name = entry.component.name
@@ -377,7 +391,7 @@ class Registry:
     def kinds_of(self, name: str) -> list[str]:
         """The kinds in which `name` is known; with ``@provider`` those that it brings, if it brings any."""
         bare, _, provider = name.partition("@")
-        found = {kind: entries for kind in KINDS if (entries := self.providers(kind, bare))}
+        found = {kind: entries for kind in (*KINDS, *DECLARED) if (entries := self.providers(kind, bare))}
         brought = [kind for kind, entries in found.items() if any(entry.is_from(provider) for entry in entries)]
         return brought or list(found)
 
@@ -437,7 +451,8 @@ class Registry:
         if missing:
             states = ", ".join(f"{plugin.name} ({plugin.status})" for plugin in missing)
             hints.append(f"it may be in a plugin that is not loaded: {states}; see wf list-plugins")
-        listing = f"see: wf list {kind}   own code: --{kind} path.py:Name"
+        own = "" if kind in DECLARED else f"   own code: --{kind} path.py:Name"
+        listing = f"see: wf list {kind}{own}"
         first = self.meant([kind], name)
         return unknown(kind, name, candidates, "\n  ".join([*hints, listing]), also=aliases, first=first)
 
@@ -470,15 +485,15 @@ def read_kind(word: str) -> str:
         UsageError: With the closest kinds.
     """
     kind = PLURALS.get(word.lower(), word.lower())
-    if kind not in KINDS:
-        raise UsageError(unknown("kind", word, KINDS))
+    if kind not in KINDS and kind not in DECLARED:
+        raise UsageError(unknown("kind", word, [*KINDS, *DECLARED]))
     return kind
 
 
 def split_kind(word: str) -> tuple[str, str] | None:
     """The kind and the name of ``KIND/NAME``; None for a word that is otherwise."""
     head, slash, name = word.partition("/")
-    return (read_kind(head), name) if slash and name and (head in KINDS or head in PLURALS) else None
+    return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARED, *PLURALS) else None
 
 
 def entry_of(kind: str, target: Callable[..., Any]) -> Entry:

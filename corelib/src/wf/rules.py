@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from wf.compatibility import resolve, targets_that_fit, trains_embeddings
+from wf.compatibility import Tasks, numbers_of_classes, resolve, targets_that_fit
 from wf.figures import divided
 from wf.registry import Entry
+from wf.task import Link, Task
 from wf.traits import (
     DatasetTraits,
     LossTraits,
@@ -79,6 +80,10 @@ class Samples:
 class Known:
     """What is known of a run; what is None is not known."""
 
+    tasks: Tasks | None = None
+    """The tasks and links that there are."""
+    task: Task | None = None
+    """The one that the dataset or the user says, or, by then, the one that targets and loss are of."""
     targets: str | None = None
     """The dataset's."""
     num_classes: int | None = None
@@ -92,6 +97,11 @@ class Known:
     """The links that may be used; None for any."""
     evaluated: tuple[str, ...] | None = None
     """The splits that are evaluated while the run trains."""
+
+    @property
+    def all_links(self) -> Sequence[Link]:
+        """The links that there are."""
+        return self.tasks.links if self.tasks else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +145,16 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
         traits = part.traits
         if isinstance(traits, DatasetTraits):
             found["targets"] = traits.targets
+            found["task"] = known.tasks.named(traits.task) if traits.task and known.tasks else None
             found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
         elif isinstance(traits, (ModelTraits, LossTraits, TrainerTraits)):
             found[part.kind] = traits
         if part.kind == "trainer" and part.entry is not None and known.taken is None:
             found["taken"] = taken_by(part.entry)
-    return replace(known, **{name: value for name, value in found.items() if getattr(known, name) is None})
+    known = replace(known, **{name: value for name, value in found.items() if getattr(known, name) is None})
+    if known.task is None and known.tasks is not None and known.targets is not None:
+        return replace(known, task=known.tasks.of(known.targets, known.loss))
+    return known
 
 
 def taken_by(trainer: Entry) -> frozenset[str] | None:
@@ -160,26 +174,42 @@ def transformed(traits: Any, samples: Samples | None) -> Samples | None:
     return None if gives == "any" else Samples.of_kind(gives)
 
 
+def _judge_dataset(part: Part, known: Known) -> Verdict:
+    """Of a dataset: its targets must be of a form that the task has."""
+    has = getattr(part.traits, "targets", None) or known.targets
+    task = known.task
+    if task is None or not task.targets or has in task.targets:
+        return FITS
+    if has is None:
+        return OPEN_TARGETS
+    return Verdict(False, (f"{task.name} has {' or '.join(task.targets)} targets, the dataset has {has}",))
+
+
 def _judge_loss(part: Part, known: Known) -> Verdict:
     traits = part.traits
     if not isinstance(traits, LossTraits):
         return SILENT
     if known.targets is None:
-        return _judge_loss_by_model(traits, known.model)
-    numbers = (known.num_classes,) if known.num_classes or known.targets != "class_index" else (2, 3)
-    tried = [resolve(known.targets, number, known.model, traits, known.links) for number in numbers]
-    misfits = [tuple(found) for found in tried if isinstance(found, list)]
+        return _judge_loss_by_model(traits, known)
+    links = known.all_links
+    numbers = (known.num_classes,) if known.num_classes else numbers_of_classes(known.targets, links)
+    tried = {
+        number: resolve(known.targets, number, known.model, traits, known.links, links=links) for number in numbers
+    }
+    misfits = [tuple(found) for found in tried.values() if isinstance(found, list)]
     if misfits and len(misfits) < len(tried):
-        return Verdict(None, ("it fits where there are two classes",))
+        fit = [number for number, found in tried.items() if not isinstance(found, list)]
+        words = " or ".join("two" if number == 2 else str(number) for number in fit)
+        return Verdict(None, (f"it fits where there are {words} classes",))
     return Verdict(False, misfits[0]) if misfits else FITS
 
 
-def _judge_loss_by_model(loss: LossTraits, model: ModelTraits | None) -> Verdict:
-    if model is None:
+def _judge_loss_by_model(loss: LossTraits, known: Known) -> Verdict:
+    if known.model is None:
         return OPEN_TARGETS
-    if targets_that_fit(model, loss):
+    if targets_that_fit(known.model, loss, known.all_links):
         return FITS
-    return Verdict(False, (f"the loss wants {loss.predictions}, the model gives {model.predictions}",))
+    return Verdict(False, (f"the loss wants {loss.predictions}, the model gives {known.model.predictions}",))
 
 
 def _judge_metric(part: Part, known: Known) -> Verdict:
@@ -200,9 +230,9 @@ def _judge_reading(part: Part, known: Known) -> Verdict:
     traits = part.traits
     if not isinstance(traits, MetricTraits) or known.loss is None or _judge_metric(part, known).fits is False:
         return SILENT
-    if traits.predictions == "raw" or not trains_embeddings(known.loss):
+    if known.task is None or not known.task.reads or traits.predictions in known.task.reads:
         return FITS
-    return Verdict(False, (f"the metric judges {traits.predictions}, the loss trains embeddings, which tell none",))
+    return Verdict(False, (f"the metric judges {traits.predictions}, and task '{known.task.name}' tells none",))
 
 
 def _judge_samples(part: Part, known: Known) -> Verdict:
@@ -225,21 +255,22 @@ def _judge_samples(part: Part, known: Known) -> Verdict:
 
 
 def _judge_moves(part: Part, known: Known) -> Verdict:
-    """Of a transform: it gets the inputs alone, so that masks stay where they are."""
+    """Of a transform: it gets the inputs alone, so that targets that lie in the images stay where they are."""
     traits = part.traits
-    if known.targets != "mask":  # where they are not known: few datasets have masks
+    if known.task is None or not known.task.spatial:  # where it is not known: few datasets have such targets
         return FITS
     if not isinstance(traits, TransformTraits):
         return SILENT
     if traits.moves is False:
         return FITS
     if traits.moves is None:
-        return Verdict(None, ("it does not say whether it moves pixels, which the masks would not follow",))
+        return Verdict(None, ("it does not say whether it moves pixels, which the targets would not follow",))
     return Verdict(
         False,
         (
-            "it moves the pixels of images, and the masks of the dataset would stay where they are",
-            "leave it out, or move image and mask together in a dataset of your own",
+            f"it moves the pixels of images, and the {known.targets or known.task.name} targets of the dataset would "
+            "stay where they are",
+            "leave it out, or move image and targets together in a dataset of your own",
         ),
     )
 
@@ -251,20 +282,19 @@ def _samples_words(kind: str) -> str:
 
 
 def _judge_per(part: Part, known: Known) -> Verdict:
-    """Of a model: masks need a prediction a pixel, all other targets one a sample."""
+    """Of a model: a task says whether it needs a prediction a pixel or one a sample."""
     traits = part.traits
     if not isinstance(traits, ModelTraits):
         return SILENT
     if traits.per == "any":
         return FITS
-    if known.targets is None:  # few datasets have masks
-        return FITS if traits.per == "sample" else OPEN_TARGETS
-    wanted = "pixel" if known.targets == "mask" else "sample"
-    if traits.per == wanted:
+    if known.task is None:
+        return FITS if traits.per == "sample" else OPEN_TARGETS  # most datasets need one a sample
+    wanted = known.task.per
+    if wanted in ("any", traits.per):
         return FITS
-    return Verdict(
-        False, (f"{known.targets} targets need a prediction a {wanted}, the model gives one a {traits.per}",)
-    )
+    what = f"{known.targets} targets need" if known.targets else f"{known.task.name} needs"
+    return Verdict(False, (f"{what} a prediction a {wanted}, the model gives one a {traits.per}",))
 
 
 def _judge_optimizer(part: Part, known: Known) -> Verdict:
@@ -309,12 +339,13 @@ def listed(names: Iterable[str]) -> str:
 
 
 RULES = (
+    Rule("dataset", ("task",), _judge_dataset, suggested=("dataset",)),
     Rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
-    Rule("transform", ("dataset",), _judge_moves, "targets", ("transform",)),
+    Rule("transform", ("dataset", "task"), _judge_moves, "targets", ("transform",)),
     Rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
-    Rule("model", ("dataset",), _judge_per, "targets", ("model",)),
-    Rule("loss", ("dataset", "model"), _judge_loss, "targets", ("loss",)),
-    Rule("metric", ("dataset",), _judge_metric, "targets", ("metric",)),
+    Rule("model", ("dataset", "task"), _judge_per, "targets", ("model",)),
+    Rule("loss", ("dataset", "model", "task"), _judge_loss, "targets", ("loss",)),
+    Rule("metric", ("dataset", "task"), _judge_metric, "targets", ("metric",)),
     Rule("metric", (), _judge_reading, suggested=("metric",)),
     Rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),
     Rule("scheduler", ("trainer",), _judge_scheduler, suggested=("trainer",)),

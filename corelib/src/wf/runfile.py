@@ -30,6 +30,12 @@ GENERAL: dict[str, Param] = {
             default=None,
             help="Epochs to train; by default what gives about 1,000 steps, from 1 to 200.",
         ),
+        Param(
+            name="task",
+            type=str | None,
+            default=None,
+            help="What dataset, model, loss and metrics agree about; by default what the dataset says.",
+        ),
         Param(name="steps", type=int | None, default=None, help="Updates to train, instead of epochs."),
         Param(name="batch_size", type=int | str, default=32, help="Samples in a batch, or full."),
         Param(name="accumulate", type=int, default=1, help="Batches whose gradients make one update."),

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS
 from wf.errors import UsageError, unknown
 from wf.modules import describe, normalize
 
@@ -177,8 +177,8 @@ def _checked(table: Any, place: str) -> dict[str, Any]:
         if not (isinstance(inner, dict) and all(isinstance(value, dict) for value in inner.values())):
             raise UsageError(f"'{key}' in {place} must hold tables, as [{key}.{'loss' if key == 'pin' else 'skip'}]")
     for kind, names in table.get("pin", {}).items():
-        if kind not in KINDS:
-            raise UsageError(unknown("kind", kind, KINDS, f"in 'pin' of {place}"))
+        if kind not in KINDS and kind not in DECLARED:
+            raise UsageError(unknown("kind", kind, [*KINDS, *DECLARED], f"in 'pin' of {place}"))
         for name, provider in names.items():
             if not isinstance(provider, str):
                 raise UsageError(f"pin.{kind}.{name} in {place} must name a distribution, not {provider!r}")

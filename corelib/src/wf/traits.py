@@ -2,20 +2,8 @@
 
 One small frozen class per kind. A missing trait means "unknown": it is a warning, never a refusal.
 
-Kinds of *targets*, with the tensor each one is (N samples):
-
-- ``real``: float ``[N, K]``, a regression on K numbers
-- ``class_index``: int64 ``[N]``, values 0 to C-1
-- ``binary``: float ``[N]``, 0 or 1
-- ``multilabel``: float ``[N, C]``, each 0 or 1
-- ``one_hot``: float ``[N, C]``, exactly one 1 a row
-- ``mask``: int64 ``[N, H, W]``, a class index per pixel
-
-Kinds of *predictions*:
-
-- ``raw``: unbounded scores: the numbers themselves for a regression, logits for a classification
-- ``real``, ``logits``, ``log_probs``, ``probs``: just that
-- ``embeddings``: float ``[N, D]``, of any D; a loss that wants them makes them of what a ``raw`` model gives
+The forms of *targets* and of *predictions* are names that tasks and links bring (`wf.task`; ``wf list tasks`` and ``wf
+list links``). One stands for itself: ``raw`` predictions are what a model gives out that does nothing to its scores.
 """
 
 from __future__ import annotations
@@ -26,12 +14,7 @@ from typing import Literal
 from wf.fields import check_fields
 
 Samples = Literal["any", "numbers", "vector", "image", "video", "sequence", "tokens"]
-Targets = Literal["real", "class_index", "binary", "multilabel", "one_hot", "mask"]
 Step = Literal["plain", "closure", "two_step", "create_graph"]
-Predictions = Literal["raw", "real", "logits", "log_probs", "probs", "embeddings"]
-
-TARGETS: tuple[str, ...] = Targets.__args__  # type: ignore[attr-defined]  # typing hides it
-PREDICTIONS: tuple[str, ...] = Predictions.__args__  # type: ignore[attr-defined]  # typing hides it
 
 
 class _Declared:
@@ -45,9 +28,9 @@ class _Declared:
 class LossTraits(_Declared):
     """What a loss wants."""
 
-    predictions: Predictions
+    predictions: str
     """The predictions it takes."""
-    targets: tuple[Targets, ...]
+    targets: tuple[str, ...]
     """The targets it takes, preferred first."""
     weighted: bool = False
     """It averages over something other than samples; its method ``total_weight(targets)`` says what."""
@@ -57,7 +40,7 @@ class LossTraits(_Declared):
 class ModelTraits(_Declared):
     """What a model is."""
 
-    predictions: Predictions = "raw"
+    predictions: str = "raw"
     """What it gives out."""
     inputs: Samples = "any"
     """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``video [C, T, H, W]``, ``sequence [T]`` or
@@ -71,8 +54,10 @@ class ModelTraits(_Declared):
 class DatasetTraits(_Declared):
     """What a dataset holds."""
 
-    targets: Targets | None = None
-    """Its targets; None when they depend on the file or on an option."""
+    targets: str | None = None
+    """The form of its targets; None when it depends on the file or on an option, or where the task says it all."""
+    task: str | None = None
+    """The task that it is for; None for the one that has such targets."""
     inputs: Literal["vector", "image", "video", "sequence", "tokens"] | None = None
     """Its samples, see `ModelTraits`; None when they depend on the file or on an option."""
     transforms: tuple[str, ...] = ()
@@ -102,10 +87,11 @@ class TransformTraits(_Declared):
 class MetricTraits(_Declared):
     """What a metric wants."""
 
-    predictions: Literal["raw", "labels", "probs"] = "raw"
-    """``labels``: int64 ``[N]`` predicted classes (0/1 ``[N, C]`` for multilabel); ``probs``: float ``[N, C]``;
-    ``raw``: what the model gives out."""
-    targets: tuple[Targets, ...] = ()
+    predictions: str = "raw"
+    """The form in which it wants them, which the task reads: ``raw`` is what the model gives out; for tasks with
+    classes, ``labels`` are int64 ``[N]`` predicted classes (0/1 ``[N, C]`` where several may hold) and ``probs`` float
+    ``[N, C]``."""
+    targets: tuple[str, ...] = ()
     """The dataset's targets that it can judge; empty for any."""
     larger_is_better: bool | None = None
     """The direction of its figure; None when it is not one number."""

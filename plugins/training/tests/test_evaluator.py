@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wf.errors import UsageError
+from wf.registry import Registry
 from wf.runtime import Dataset, Metric, TensorSamples
 from wf.runtime.data import split_dataset
 from wf.runtime.links import Outputs, link_loss
@@ -20,6 +21,7 @@ from wf_training.evaluator import DefaultEvaluator
 from wf_training.strategies import LocalStrategy
 
 NUM, BATCH = 26, 8  # three full batches and one of two samples
+REGISTRY = Registry.discover(only_builtin=True)
 GENERATOR = torch.Generator().manual_seed(3)
 X, Y = torch.randn(NUM, 4, generator=GENERATOR), torch.randint(0, 3, (NUM,), generator=GENERATOR)
 WEIGHT = torch.tensor([1.0, 10.0, 0.5])
@@ -74,7 +76,7 @@ def logits() -> Tensor:
         (Weighted(WEIGHT, ignore_index=1), functional.cross_entropy(logits(), Y, WEIGHT, ignore_index=1)),
         (Weighted(WEIGHT, reduction="sum"), functional.cross_entropy(logits(), Y, WEIGHT, reduction="sum") / NUM),
         (
-            link_loss(Weighted(WEIGHT, reduction="none"), [], 3),
+            link_loss(Weighted(WEIGHT, reduction="none"), [], REGISTRY, {}),
             functional.cross_entropy(logits(), Y, WEIGHT, reduction="sum") / NUM,
         ),
     ],

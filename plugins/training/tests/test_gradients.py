@@ -12,6 +12,7 @@ from step_protocols import Curvature, Sharpness
 from torch import Tensor, nn
 
 from wf import Epochs, Loop
+from wf.registry import Registry
 from wf.runtime import Batch
 from wf.runtime.links import link_loss
 from wf.traits import OptimizerTraits
@@ -21,6 +22,7 @@ from wf_training.gradients import Gradients
 from wf_training.trainer import SupervisedTrainer
 
 IGNORED = -100
+REGISTRY = Registry.discover(only_builtin=True)
 
 
 class Masked(nn.Module):
@@ -39,11 +41,11 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "ce": nn.CrossEntropyLoss,
     "ce, ignored": CrossEntropyLoss,
     "ce, summed": lambda: CrossEntropyLoss(reduction="sum"),
-    "ce, mean by link": lambda: link_loss(CrossEntropyLoss(reduction="none"), [], 3),
+    "ce, mean by link": lambda: link_loss(CrossEntropyLoss(reduction="none"), [], REGISTRY, {}),
     "weighted-ce": lambda: WeightedCrossEntropyLoss([8, 3, 1]).double(),
     "focal": FocalLoss,
     "one's own": Masked,
-    "mse": lambda: link_loss(nn.MSELoss(), ["one-hot"], 3),
+    "mse": lambda: link_loss(nn.MSELoss(), ["one-hot"], REGISTRY, {"num_classes": 3}),
 }
 
 

@@ -25,6 +25,7 @@ from wf.events import listeners
 from wf.figures import LOSS, Monitor, metric_of
 from wf.fitting import check as check_fit
 from wf.guard import Guard
+from wf.known import index
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
@@ -45,6 +46,7 @@ from wf.runtime.serving import RunData, as_dataset
 from wf.runtime.streams import Stream
 from wf.runtime.trial import check_smallest_batch
 from wf.runtime.unused import unused_parameters
+from wf.task import Task
 from wf.traits import HookTraits, LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
 
 KEPT = (
@@ -257,9 +259,11 @@ class Assembly:
         if self._before is not None:
             self._check_names(self._before.learned, dataset)
         self._keep_state_of(dataset.train, name)
+        self.task = self._task_of(dataset, name)
         self._choose_judges(dataset.targets)
         self._check_fit(
             transforms=True,
+            task=self.task,
             targets=dataset.targets,
             num_classes=len(dataset.class_names) or None,
             samples=_samples_of(dataset),
@@ -293,7 +297,7 @@ class Assembly:
             name=name,
             ignore_index=_ignore_index(plan.get("loss") or {}),
         )
-        if dataset.targets == "mask":
+        if self.task is not None and self.task.spatial:
             self.messages += [f"warning: {text}" for text in map(_may_move, transforms) if text]
         self.messages += [self.data.describe(), *(f"warning: {text}" for text in self.data.warnings)]
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
@@ -361,12 +365,34 @@ class Assembly:
             )
         self.stateful_samples = samples
 
+    def _task_of(self, dataset: Dataset, name: str) -> Task | None:
+        """The task of the run.
+
+        Raises:
+            UsageError: When no task has the dataset's targets.
+        """
+        said = self.plan["task"] or dataset.task
+        loss = self._traits("loss") if "use" in self.plan.get("loss", {}) else None
+        task = self.registry.tasks.named(said) if said else self.registry.tasks.of(dataset.targets, loss)
+        if task is None:
+            here = {plugin.distribution for plugin in self.registry.plugins}
+            missing = [one for one in index() if "task" in one.names and one.distribution not in here]
+            hint = "\n  ".join(
+                f"{one.distribution} brings tasks and is not installed: {one.install}" for one in missing
+            )
+            raise UsageError(
+                f"dataset '{name}': " + unknown("targets", dataset.targets, self.registry.tasks.forms, hint)
+            )
+        return task
+
     def _choose_judges(self, targets: str) -> None:
         """Loss and metrics, where none is named."""
-        loss = self.registry.own_choice("loss", compatibility.DEFAULTS[targets].loss)
-        self.plan["loss"] = {"use": loss, **self.plan.get("loss", {})}
-        defaults = compatibility.default_metrics(targets, self._traits("loss"))
-        metrics = own_choices(self.registry, "metric", defaults)
+        task = self.task
+        if "use" not in self.plan.get("loss", {}):
+            if task is None or (name := task.default("loss")) is None:
+                raise UsageError(f"task '{task and task.name}' has no default loss\n  name one: --loss NAME")
+            self.plan["loss"] = {"use": self.registry.own_choice("loss", name), **self.plan.get("loss", {})}
+        metrics = own_choices(self.registry, "metric", self.registry.tasks.default_metrics(task, targets))
         self.plan["metric"] = with_changes("metric", self.plan.get("metric"), metrics)
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
@@ -398,6 +424,7 @@ class Assembly:
         plan, spec = self.plan, self.data.spec
         self._check_fit(
             transforms=False,  # they have been applied
+            task=self.task,
             targets=spec.targets,
             num_classes=spec.num_classes,
             samples=Samples.of_shape(spec.input_shape, tokens=spec.vocab_size is not None),
@@ -405,11 +432,12 @@ class Assembly:
             evaluated=tuple(split for split in plan["eval_splits"] if split in self.data.splits),
         )
         model, loss = self._traits("model"), self._traits("loss")
-        fit = compatibility.resolve(spec.targets, spec.num_classes, model, loss, plan["links"])
+        tasks = self.registry.tasks
+        fit = compatibility.resolve(spec.targets, spec.num_classes, model, loss, plan["links"], links=tasks.links)
         assert isinstance(fit, compatibility.Fit)
         names = {kind: self.name(kind) for kind in ("dataset", "model", "loss")}
         for link in fit.links:
-            what = compatibility.LINKS[link]
+            what = tasks.link(link).summary
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
         self.messages += [f"warning: {text}" for text in fit.warnings]
         plan["links"] = list(fit.links)
@@ -417,7 +445,7 @@ class Assembly:
         if predictions == "raw" and isinstance(loss, LossTraits) and loss.predictions == "real":
             predictions = "real"
         num_outputs = compatibility.num_outputs(fit.targets, spec.num_classes, spec.num_targets)
-        if compatibility.trains_embeddings(loss):
+        if isinstance(loss, LossTraits) and loss.predictions == "embeddings":
             predictions, num_outputs = "embeddings", compatibility.EMBEDDING_SIZE
         self.values["targets"] = fit.targets
         self.values["num_outputs"] = num_outputs
@@ -529,9 +557,12 @@ class Assembly:
             loss.to(self.strategy.device)
             self._check_shared(loss)
         single = self.values["targets"] == "binary"
-        linked = link_loss(loss, self.plan["links"], self.data.spec.num_classes, single_logit=single)
-        if "mean" in getattr(linked, "links", ()):
-            self.messages.append("link mean: reduction=none cannot be backpropagated, so the trainer takes the mean")
+        linked = link_loss(loss, self.plan["links"], self.registry, self.values, single_logit=single)
+        if given := getattr(linked, "given", None):
+            name = linked.links[-1]
+            self.messages.append(
+                f"link {name}: reduction=none cannot be backpropagated, so the trainer takes the {given}"
+            )
         self.values["loss"] = linked
         modules = [module for module in (self.values["model"], loss) if isinstance(module, nn.Module)]
         self.values["params"] = [param for module in modules for param in module.parameters() if param.requires_grad]

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from wf.errors import DataError, UsageError, unknown
+from wf.errors import DataError, UsageError
 from wf.plan import SPLITS
 from wf.runfile import parse_split
 from wf.runtime.random import stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
-from wf.traits import TARGETS, Targets
 
 IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"
@@ -82,14 +81,15 @@ class Dataset:
     """What a dataset component gives. A pair of tensors ``(inputs, targets)`` is taken for one, too.
 
     Raises:
-        UsageError: For a kind of targets that there is not.
         DataError: When the train split is empty.
     """
 
     train: Samples
     """All samples, or those for training where `test` is given."""
-    targets: Targets
-    """The kind of its targets, see `wf.traits`."""
+    targets: str
+    """The form of its targets, see ``wf list tasks``."""
+    task: str | None = None
+    """Its task; None for the one that has such targets."""
     validation: Samples | None = None
     test: Samples | None = None
     class_names: Sequence[str] = ()
@@ -110,9 +110,6 @@ class Dataset:
     The reader has a method ``transforms()`` that makes them again, to be given the state that they had."""
 
     def __post_init__(self) -> None:
-        if self.targets not in TARGETS:
-            what = "wf trains on those; what a model needs beside them, such as boxes, it does not train on yet"
-            raise UsageError(unknown("kind of targets", self.targets, TARGETS, what))
         if len(self.train) == 0:
             raise DataError("the dataset has no samples")
 

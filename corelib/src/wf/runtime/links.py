@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wf.errors import DataError, UsageError
+from wf.registry import Registry
 from wf.runtime.data import IN_PLACE
+from wf.task import Link
 
 
 class LinkedLoss(nn.Module):
@@ -18,30 +21,31 @@ class LinkedLoss(nn.Module):
 
     Args:
         loss: A module or function of (predictions, targets).
-        links: Names from `wf.compatibility.LINKS`.
-        num_classes: For one-hot.
+        links: What each link is and what it does.
         single_logit: The model gives one logit a sample, ``[N, 1]``, and the loss takes ``[N]``.
     """
 
     def __init__(
         self,
         loss: Callable[[Tensor, Tensor], Tensor],
-        links: Sequence[str],
-        num_classes: int | None,
+        links: Sequence[tuple[Link, Callable[[Tensor], Tensor]]],
         *,
         single_logit: bool = False,
     ) -> None:
         super().__init__()
         self.loss = loss
-        self.links = tuple(links)
+        self.links = tuple(link.name for link, _ in links)
+        self.given = next((link.gives for link, _ in links if link.of == "loss"), None)
+        """The form of the figure that a link makes of the loss's own; None where there is none."""
         self._single_logit = single_logit
-        self._num_classes = num_classes
-        self._predictions = [_PREDICTIONS[link] for link in links if link in _PREDICTIONS]
+        self._predictions, self._targets, self._loss = (
+            [change for link, change in links if link.of == of] for of in ("predictions", "targets", "loss")
+        )
 
     @property
     def reduction(self) -> str:
-        """How the loss within reduces; ``mean`` where a link takes the mean."""
-        return "mean" if "mean" in self.links else getattr(self.loss, "reduction", "mean")
+        """How the loss within reduces, or what a link makes of that."""
+        return str(self.given or getattr(self.loss, "reduction", "mean"))
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss of linked predictions and targets."""
@@ -49,30 +53,51 @@ class LinkedLoss(nn.Module):
             predictions = change(predictions)
         if self._single_logit:
             predictions = predictions.flatten()
-        loss = self.loss(predictions, self._targets(targets))
-        return loss.mean() if "mean" in self.links else loss
-
-    def _targets(self, targets: Tensor) -> Tensor:
-        if "one-hot" in self.links:
-            assert self._num_classes is not None
-            return functional.one_hot(targets, self._num_classes).to(torch.get_default_dtype())
-        return targets.to(torch.get_default_dtype()) if "binary" in self.links else targets
+        for change in self._targets:
+            targets = change(targets)
+        loss = self.loss(predictions, targets)
+        for change in self._loss:
+            loss = change(loss)
+        return loss
 
 
-def link_loss(loss: Any, links: Sequence[str], num_classes: int | None, *, single_logit: bool = False) -> Any:
+def link_loss(
+    loss: Any, names: Sequence[str], registry: Registry, values: Mapping[str, Any], *, single_logit: bool = False
+) -> Any:
     """The loss with its links; the loss itself where nothing stands before it.
 
-    A loss with ``reduction="none"`` cannot be backpropagated: it gets the link ``mean``.
+    A loss with ``reduction="none"`` cannot be backpropagated: it gets the link that takes the mean.
+
+    Args:
+        loss: A module or function of (predictions, targets).
+        names: Of the links.
+        registry: Where they are looked up.
+        values: The run's, for the parameters of links.
+        single_logit: The model gives one logit a sample, ``[N, 1]``, and the loss takes ``[N]``.
+
+    Raises:
+        UsageError: When there is no such link, or it wants a value that the run does not have.
     """
-    links = [*links, "mean"] if getattr(loss, "reduction", None) == "none" else list(links)
+    links = [registry.tasks.link(name) for name in names]
+    if (reduction := getattr(loss, "reduction", None)) == "none":
+        links += [link for link in registry.tasks.links if link.fits("loss", reduction) and link.gives == "mean"][:1]
     if not links and not single_logit:
         return loss
-    return LinkedLoss(loss, links, num_classes, single_logit=single_logit)
+    return LinkedLoss(loss, [(link, _loaded(link, registry, values)) for link in links], single_logit=single_logit)
+
+
+def _loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    """What a link does, the run values that it wants filled in."""
+    function = registry.find("link", registry.own_choice("link", link.name)).load()
+    wanted = list(inspect.signature(function).parameters)[1:]
+    if lacks := [name for name in wanted if values.get(name) is None]:
+        raise UsageError(f"link '{link.name}' needs the run value '{lacks[0]}', which this run does not have")
+    return partial(function, **{name: values[name] for name in wanted}) if wanted else function
 
 
 def total_weight(loss: Any, targets: Tensor) -> Tensor | None:
     """What a loss that does not average over samples divides by, None where it averages over samples."""
-    if isinstance(loss, LinkedLoss) and "mean" in loss.links:  # whatever it weighs by, the link takes the plain mean
+    if isinstance(loss, LinkedLoss) and loss.given:  # whatever it weighs by, the link takes the plain mean
         return None
     inner = loss.loss if isinstance(loss, LinkedLoss) else loss
     weigh = getattr(inner, "total_weight", None)
@@ -204,11 +229,3 @@ def check_outputs(
 def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
     """Names in the place of indices, however deep these are nested."""
     return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]
-
-
-_PREDICTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "log-softmax": lambda predictions: predictions.log_softmax(1),
-    "softmax": lambda predictions: predictions.softmax(1),
-    "sigmoid": lambda predictions: predictions.sigmoid(),
-    "log": lambda predictions: predictions.log(),
-}

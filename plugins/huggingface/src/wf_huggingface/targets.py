@@ -15,7 +15,6 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf.runtime.figures import are_classes, regression_hint
-from wf.traits import Targets
 from wf_huggingface.columns import Columns, describe, is_number, is_text, is_whole
 from wf_huggingface.inputs import check_missing, numbers, plain
 
@@ -28,7 +27,7 @@ Task = Literal["auto", "classification", "regression", "binary", "multilabel"]
 class Labels:
     """The targets of each split."""
 
-    kind: Targets
+    kind: str
     tensors: Mapping[str, Tensor]
     class_names: Sequence[str] = ()
 

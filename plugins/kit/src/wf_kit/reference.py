@@ -24,14 +24,14 @@ from wf.protocols import Strategy
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
 from wf.runtime.links import Outputs, total_weight
 from wf.runtime.serving import RunData
-from wf.traits import TARGETS, LossTraits, ModelTraits, OptimizerTraits, Targets, TrainerTraits
+from wf.traits import LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 from wf_kit import samples
 
 PLAIN = OptimizerTraits()
 
 
 def dataset(
-    targets: Targets = "class_index",
+    targets: str = "class_index",
     input_shape: list[int] = [5],  # noqa: B006 - only read
     tokens: bool = False,
 ) -> Dataset:
@@ -318,7 +318,7 @@ class OneProcess:
         """Nothing to give back."""
 
 
-_ALL: tuple[Targets, ...] = TARGETS  # type: ignore[assignment]  # they are just these
+_ALL = samples.TARGETS
 
 PLUGIN = Plugin(
     name="wf-kit",

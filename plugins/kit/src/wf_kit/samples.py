@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wf.traits import TARGETS
-
 NUM_CLASSES = 3
 NUM_OUTPUTS = 2
 """Columns of a regression's targets."""
@@ -93,6 +91,7 @@ class Example:
         return replace(self, predictions=self.predictions[rows], targets=self.targets[rows])
 
 
+TARGETS = ("real", "class_index", "binary", "multilabel", "one_hot", "mask")
 FORMS = tuple(Form("real" if kind == "real" else "logits", kind) for kind in ("class_index", *TARGETS))
 """What a loss without traits may want, tried in this order."""
 

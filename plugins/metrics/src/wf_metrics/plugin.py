@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wf import Catalogue, Component, hookimpl
-from wf.traits import MetricTraits, Targets
+from wf.traits import MetricTraits
 
-_LABELLED: tuple[Targets, ...] = ("class_index", "binary", "multilabel", "mask")
+_LABELLED: tuple[str, ...] = ("class_index", "binary", "multilabel", "mask")
 
 
 def _labels(name: str, target: str, summary: str, *aliases: str) -> Component:

@@ -1,0 +1,96 @@
+"""Tasks and links: what a plugin declares of what can be trained. Imports nothing heavy.
+
+A *task* is what dataset, model, loss and metrics agree about. A *link* closes a small gap between two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wf.fields import check_fields
+
+DEFAULTS: dict[str, type] = {"loss": str, "metric": tuple, "model": str, "hook": tuple}
+"""The kinds of which a task may name the components of a run that names none: one name, or several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What dataset, model, loss and metrics agree about, as a plugin's ``wf_tasks`` declares it."""
+
+    name: str
+    """What users type."""
+    target: str | Callable[..., Any]
+    """``"package.module:Class"``, a `wf.runtime.task.TaskRuntime`, loaded on first use."""
+    summary: str = ""
+    """One line for lists."""
+    targets: tuple[str, ...] = ()
+    """The forms that its targets have: a dataset that declares one of them, and no task, is of this task."""
+    predictions: tuple[str, ...] = ()
+    """The forms of predictions that losses of this task alone want: such a loss chooses the task."""
+    reads: tuple[str, ...] = ()
+    """The forms of predictions that its metrics can be given, see `MetricTraits`; empty for any."""
+    per: Literal["any", "sample", "pixel"] = "any"
+    """What a model of it predicts for, see `ModelTraits`."""
+    spatial: bool = False
+    """Its targets lie in the images: a transform that moves pixels leaves them behind."""
+    defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """The components of a run that names none: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``;
+    the hooks are added to those of every run, and of the metrics those count that judge such targets."""
+    aliases: tuple[str, ...] = ()
+    """Other names that people type."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "task '{0.name}'")
+        for kind, value in self.defaults.items():
+            if kind not in DEFAULTS:
+                raise ValueError(
+                    f"task '{self.name}': it has no defaults of kind '{kind}'; kinds: {', '.join(DEFAULTS)}"
+                )
+            if not isinstance(value, DEFAULTS[kind]):
+                wanted = "one name" if DEFAULTS[kind] is str else "a tuple of names"
+                raise ValueError(f"task '{self.name}': its default {kind} is {type(value).__name__}, not {wanted}")
+
+    def default(self, kind: str) -> str | None:
+        """The name of the default component of a kind of which a run has one."""
+        value = self.defaults.get(kind)
+        return value if isinstance(value, str) else None
+
+    def default_names(self, kind: str) -> tuple[str, ...]:
+        """The names of the default components of a kind of which a run may have several."""
+        value = self.defaults.get(kind, ())
+        return (value,) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A step from one form to another, which a run takes where model and loss do not fit otherwise."""
+
+    name: str
+    """What users type."""
+    takes: tuple[str, ...]
+    """The forms that it takes."""
+    gives: str
+    """The form that it gives."""
+    of: Literal["predictions", "targets", "loss"] = "predictions"
+    """What it changes: what the model gives before the loss gets it, the dataset's targets, or the loss's own figure,
+    whose form is its ``reduction``."""
+    target: str | Callable[..., Any] | None = None
+    """``"package.module:function"``, called with the tensor, and with the run values that its other parameters are
+    named after; None where one form serves as the other as it is, with nothing put between."""
+    summary: str = ""
+    """What it does, in a few words: runs say it."""
+    targets: tuple[str, ...] = ()
+    """The targets of the loss with which it is right; empty for all others. Links that name theirs come first."""
+    num_classes: int | None = None
+    """The number of classes with which alone it is right."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "link '{0.name}'")
+        if not self.takes:
+            raise ValueError(f"link '{self.name}': it takes nothing")
+
+    def fits(self, of: str, form: str, targets: str | None = None) -> bool:
+        """Whether it starts from a form, with these targets of the loss."""
+        return self.of == of and form in self.takes and (not self.targets or targets in self.targets)

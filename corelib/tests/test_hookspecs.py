@@ -1,0 +1,125 @@
+"""What each hook of a plugin gives, and how what is wrong is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wf import Link, Task
+from wf.errors import UsageError
+from wf.hookspecs import PROJECT
+from wf.plugins import HOOKS
+from wf.registry import Registry
+from wf.settings import Pin
+
+HEAD = "from wf import Component, Link, Task, hookimpl\nclass Runtime: ...\ndef change(tensor): ...\n"
+TASK = """
+@hookimpl
+def wf_tasks():
+    return [Task(name="rating", target=Runtime, targets=("stars",), aliases=("stars-of",))]
+"""
+LINK = """
+@hookimpl
+def wf_links():
+    return [Link(name="as-stars", takes=("raw",), gives="stars", target=change, summary="scores are stars")]
+"""
+
+
+def write(folder: Path, name: str, *parts: str) -> str:
+    file = folder / name
+    file.write_text(HEAD + "".join(parts))
+    return str(file)
+
+
+def failure(folder: Path, *parts: str) -> str:
+    registry = Registry.discover([write(folder, "broken.py", *parts)], only_builtin=True)
+    return next(str(plugin.error) for plugin in registry.plugins if plugin.name == "broken")
+
+
+def test_every_hook_has_a_test() -> None:
+    assert all(name.startswith(f"{PROJECT}_") and f"test_hook_{name}" in globals() for name in HOOKS)
+
+
+def test_hook_wf_components(tmp_path: Path) -> None:
+    text = "@hookimpl\ndef wf_components(): return [Component('loss', 'own', change)]\n"
+    registry = Registry.discover([write(tmp_path, "mine.py", text)], only_builtin=True)
+    assert registry.find("loss", "own").provider == "mine"
+
+
+def test_hook_wf_tasks(tmp_path: Path) -> None:
+    registry = Registry.discover([write(tmp_path, "mine.py", TASK)], only_builtin=True)
+    entry = registry.find("task", "stars-of")
+    assert (entry.provider, entry.load().__name__) == ("mine", "Runtime")
+    task = registry.tasks.of("stars")
+    assert isinstance(task, Task)
+    assert (task, task.name) == (registry.tasks.named("rating"), "rating")
+    assert registry.tasks.of("planets") is None
+    with pytest.raises(UsageError, match="unknown task 'ratin'\n  did you mean 'rating'"):
+        registry.tasks.named("ratin")
+
+
+def test_hook_wf_links(tmp_path: Path) -> None:
+    registry = Registry.discover([write(tmp_path, "mine.py", LINK)], only_builtin=True)
+    link = registry.tasks.link("as-stars")
+    assert isinstance(link, Link)
+    assert (link.gives, link.fits("predictions", "raw"), link.fits("targets", "raw")) == ("stars", True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("@hookimpl\ndef wf_tasks(): return None\n", "wf_tasks() gave NoneType, not a list of tasks"),
+        ("@hookimpl\ndef wf_links(): return [1]\n", "wf_links() gave 1, which is not a Link"),
+        ("@hookimpl\ndef wf_tasks(): return 1 / 0\n", "ZeroDivisionError"),
+        ("@hookimpl\ndef wf_tasks(): return [Task(name='A b', target='m:f')]\n", "'A b' is not a component name"),
+        ("@hookimpl\ndef wf_tasks(): return [Task(name='a', target='f')]\n", "'f' is not of the form 'module:Attr'"),
+        (
+            "@hookimpl\ndef wf_tasks(): return [Task(name='a', target='m:f', defaults={'optimizer': 'adam'})]\n",
+            "task 'a': it has no defaults of kind 'optimizer'; kinds: loss, metric, model, hook",
+        ),
+        (
+            "@hookimpl\ndef wf_tasks(): return [Task(name='a', target='m:f', defaults={'metric': 'mae'})]\n",
+            "task 'a': its default metric is str, not a tuple of names",
+        ),
+        (TASK + TASK.replace("wf_tasks", "wf_links"), "wf_links() gave Task"),
+        (
+            "@hookimpl\ndef wf_components(): return [Component('task', 'a', 'm:f')]\n",
+            "task 'a' is given by wf_tasks(), not wf_components()",
+        ),
+        ("@hookimpl\ndef wf_task(): return []\n", "unknown hook 'wf_task'; did you mean 'wf_tasks'"),
+    ],
+)
+def test_a_wrong_declaration_is_blamed_on_its_plugin(tmp_path: Path, text: str, words: str) -> None:
+    assert words in failure(tmp_path, text)
+
+
+def test_two_tasks_of_one_name_are_a_collision_that_a_pin_settles(tmp_path: Path) -> None:
+    files = [write(tmp_path, "one.py", TASK, LINK), write(tmp_path, "two.py", TASK, LINK)]
+    registry = Registry.discover(files, only_builtin=True)
+    words = r"task 'rating' comes from 2 plugins\n  say which one: rating@one or rating@two\n  or settle it"
+    with pytest.raises(UsageError, match=words):
+        registry.tasks.of("stars")
+    with pytest.raises(UsageError, match="link 'as-stars' comes from 2 plugins"):
+        _ = registry.tasks.links
+    pins = [Pin("task", "rating", "two", "a file"), Pin("link", "as-stars", "one", "a file")]
+    pinned = registry.preferring(pins)
+    assert pinned.find("task", "rating").provider == "two"
+    assert pinned.tasks.of("stars") == pinned.tasks.named("rating")
+    assert pinned.tasks.link("as-stars").gives == "stars"
+
+
+def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
+    """wf's own one is taken where wf chooses; between strangers the user says which."""
+    theirs = (
+        "@hookimpl\ndef wf_tasks(): return [Task(name='{}', target='wf_tasks.regression:Regression', targets=({},))]\n"
+    )
+    registry = Registry.discover([write(tmp_path, "one.py", theirs.format("own", "'real'"))], only_builtin=True)
+    found = registry.tasks.of("real")
+    assert found is not None
+    assert found.name == "regression"
+    files = [write(tmp_path, f"{name}.py", theirs.format(name, "'stars'")) for name in ("a", "b")]
+    with pytest.raises(
+        UsageError, match="targets 'stars' are those of several tasks\n  say which: --task a or --task b"
+    ):
+        Registry.discover(files, only_builtin=True).tasks.of("stars")

@@ -1,0 +1,142 @@
+"""Declares the tasks and links of this package; imports neither torch nor the tasks."""
+
+from __future__ import annotations
+
+from wf import Link, Task, hookimpl
+
+SCORES = ("raw", "logits")
+EXCLUSIVE = ("class_index", "mask")
+"""The targets of which each one is one of several classes."""
+
+
+@hookimpl
+def wf_tasks() -> list[Task]:
+    """The tasks of this package."""
+    return [
+        Task(
+            name="classification",
+            summary="one of several classes a sample",
+            target="wf_tasks.classification:Classification",
+            targets=("class_index", "one_hot"),
+            per="sample",
+            defaults={"loss": "ce", "metric": ("accuracy",)},
+        ),
+        Task(
+            name="binary",
+            summary="yes or no a sample, told by one number",
+            target="wf_tasks.classification:Binary",
+            targets=("binary",),
+            per="sample",
+            defaults={"loss": "bce-logits", "metric": ("accuracy",)},
+        ),
+        Task(
+            name="multilabel",
+            summary="any number of labels a sample",
+            target="wf_tasks.classification:Multilabel",
+            targets=("multilabel",),
+            per="sample",
+            defaults={"loss": "bce-logits", "metric": ("accuracy", "f1")},
+        ),
+        Task(
+            name="regression",
+            summary="numbers a sample",
+            target="wf_tasks.regression:Regression",
+            targets=("real",),
+            per="sample",
+            defaults={"loss": "mse", "metric": ("mae", "r2")},
+        ),
+        Task(
+            name="segmentation",
+            summary="one of several classes a pixel",
+            target="wf_tasks.segmentation:Segmentation",
+            targets=("mask",),
+            per="pixel",
+            spatial=True,
+            defaults={"loss": "ce", "metric": ("accuracy", "mean-iou"), "model": "unet"},
+        ),
+        Task(
+            name="embedding",
+            summary="a vector a sample, near to those of its class",
+            target="wf_tasks.embedding:Embedding",
+            targets=("class_index",),
+            predictions=("embeddings",),
+            reads=("raw",),
+            per="sample",
+        ),
+    ]
+
+
+@hookimpl
+def wf_links() -> list[Link]:
+    """The links of this package."""
+    return [
+        Link(
+            name="log-softmax",
+            takes=SCORES,
+            gives="log_probs",
+            target="wf_tasks.links:log_softmax",
+            summary="logits become log-probabilities",
+        ),
+        Link(
+            name="softmax",
+            takes=SCORES,
+            gives="probs",
+            targets=EXCLUSIVE,
+            target="wf_tasks.links:softmax",
+            summary="logits become probabilities that add up to 1",
+        ),
+        Link(
+            name="sigmoid",
+            takes=SCORES,
+            gives="probs",
+            target="wf_tasks.links:sigmoid",
+            summary="each logit becomes a probability",
+        ),
+        Link(
+            name="log",
+            takes=("probs",),
+            gives="log_probs",
+            target="wf_tasks.links:log",
+            summary="probabilities become log-probabilities",
+        ),
+        Link(
+            name="one-hot",
+            of="targets",
+            takes=("class_index",),
+            gives="one_hot",
+            target="wf_tasks.links:one_hot",
+            summary="a class index becomes a row of zeros with a single one",
+        ),
+        Link(
+            name="binary",
+            of="targets",
+            takes=("class_index",),
+            gives="binary",
+            num_classes=2,
+            target="wf_tasks.links:zero_or_one",
+            summary="a class index of two classes becomes 0 or 1, for a single logit",
+        ),
+        Link(
+            name="mean",
+            of="loss",
+            takes=("none",),
+            gives="mean",
+            target="wf_tasks.links:mean",
+            summary="the loss of each sample becomes their mean",
+        ),
+        Link(name="scores-as-logits", takes=("raw",), gives="logits", summary="scores are logits"),
+        Link(name="scores-as-embeddings", takes=("raw",), gives="embeddings", summary="scores are a vector"),
+        Link(
+            name="any-as-numbers",
+            takes=(*SCORES, "log_probs", "probs"),
+            gives="real",
+            summary="whatever a model gives are numbers",
+        ),
+        Link(
+            name="log-probs-as-logits",
+            takes=("log_probs",),
+            gives="logits",
+            targets=EXCLUSIVE,
+            summary="log-probabilities are logits: their log-softmax changes nothing",
+        ),
+    ]

@@ -1,0 +1,92 @@
+"""The tasks of this package as runs and commands know them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import wf as api
+from wf.errors import UsageError
+from wf.registry import Registry
+from wf_tasks.plugin import wf_links, wf_tasks
+
+FORMS = {
+    "real": "regression",
+    "class_index": "classification",
+    "one_hot": "classification",
+    "binary": "binary",
+    "multilabel": "multilabel",
+    "mask": "segmentation",
+}
+
+
+@pytest.mark.parametrize(("targets", "task"), FORMS.items())
+def test_the_task_follows_from_the_targets(targets: str, task: str) -> None:
+    found = Registry.discover(only_builtin=True).tasks.of(targets)
+    assert found is not None
+    assert found.name == task
+
+
+def test_every_declaration_can_be_loaded() -> None:
+    registry = Registry.discover(only_builtin=True)
+    assert all(callable(registry.find("task", task.name).load()) for task in wf_tasks())
+    assert all(callable(registry.find("link", link.name).load()) for link in wf_links() if link.target)
+
+
+def test_a_dataset_that_does_not_fit_its_task_is_refused(wf: Any) -> None:
+    result = wf("run", "--task", "regression", "--dry-run")
+    assert result.code == 2
+    assert result.stderr.splitlines()[:2] == [
+        "wf: dataset 'digits' does not fit task 'regression'",
+        "  regression has real targets, the dataset has class_index",
+    ]
+
+
+def test_a_task_that_nobody_brings(wf: Any) -> None:
+    result = wf("run", "--task", "detection")
+    assert result.code == 2
+    assert "unknown task 'detection'" in result.stderr
+    assert "classification" in result.stderr
+    with pytest.raises(UsageError, match="unknown task 'detection'"):
+        api.build(task="detection", save=False)
+
+
+def test_the_task_of_a_run_file(wf: Any, tmp_path: Any) -> None:
+    (tmp_path / "run.toml").write_text('task = "classification"\nepochs = 1\n[dataset]\nuse = "iris"\n')
+    shown = wf("run", "run.toml", "--print-config").stdout
+    assert 'task = "classification"' in shown
+    assert "task" not in wf("run", "--dataset", "iris", "--print-config").stdout
+
+
+def test_listing_and_showing(wf: Any) -> None:
+    listed = wf("list", "tasks", "--json").json()
+    assert {one["name"] for one in listed} == {task.name for task in wf_tasks()}
+    shown = wf("show", "task", "segmentation", "--json").json()
+    assert shown["traits"] == {
+        "targets": ["mask"],
+        "predictions": [],
+        "reads": [],
+        "per": "pixel",
+        "spatial": True,
+        "defaults": {"loss": "ce", "metric": ["accuracy", "mean-iou"], "model": "unet"},
+    }
+    assert "targets   mask" in wf("show", "task", "segmentation").stdout
+    assert not any(one["kind"] in ("task", "link") for one in wf("list", "--json").json())
+
+
+@pytest.mark.parametrize("word", ["task/multilabel", "multilabel"])
+def test_what_fits_a_task(wf: Any, word: str) -> None:
+    names = {one["name"] for one in wf("list", "losses", "--fits", word, "--json").json()}
+    assert {"bce-logits", "mse"} <= names
+    assert "ce" not in names
+    metrics = {one["name"] for one in wf("list", "metrics", "--fits", word, "--json").json()}
+    assert "f1" in metrics
+    assert "r2" not in metrics
+    tasks = {one["name"] for one in wf("list", "tasks", "--fits", "loss/mse", "--json").json()}
+    assert {"regression", "multilabel", "classification", "binary"} <= tasks
+    assert "segmentation" not in tasks
+
+
+def test_targets_of_a_form_fit_as_the_task_does(wf: Any) -> None:
+    assert "unet" in wf("list", "models", "--fits", "mask").stdout
