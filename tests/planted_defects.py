@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 from wf import Component, Hook, Loop
 from wf.errors import DataError, UsageError
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
-from wf.runtime.links import Outputs
 from wf.runtime.serving import RunData
+from wf.runtime.task import TaskRuntime
 from wf.traits import (
     DatasetTraits,
     LossTraits,
@@ -658,7 +658,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], outputs: Outputs, data: RunData
+        self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], outputs: TaskRuntime, data: RunData
     ) -> None:
         self.model, self.loss, self.outputs, self.data = model, loss, outputs, data
 

@@ -16,6 +16,7 @@ from wf.errors import DataError
 from wf.runtime import Dataset, Stream, TensorSamples
 from wf.runtime.data import split_dataset
 from wf.runtime.serving import RunData
+from wf.runtime.task import task_of
 
 NUM, BAD = 12, 7
 CLASSES = ("a", "b", "c")
@@ -140,8 +141,9 @@ def test_it_does_not_matter_where_samples_are_read(where: str) -> None:
 def test_class_indices_fit_or_are_left_out(values: list[int], ignored: int) -> None:
     wrong = [index for index, value in enumerate(values) if not 0 <= value < 3 and value != ignored]
     said = f"sample {wrong[0]}, {values[wrong[0]]}" if wrong else ""
+    task = task_of("class_index", class_names=CLASSES, ignore_index=ignored)
     try:
-        read(serve(Own(lambda index: (torch.ones(1), values[index]), 4), "class_index", ignore_index=ignored))
+        read(serve(Own(lambda index: (torch.ones(1), values[index]), 4), "class_index", task=task))
         refused = ""
     except DataError as error:
         refused = str(error)

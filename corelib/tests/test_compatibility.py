@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wf import Link
-from wf.compatibility import Fit, Tasks, num_outputs, targets_that_fit
+from wf.compatibility import Fit, Tasks, targets_that_fit
 from wf.compatibility import resolve as resolve_with
 from wf.component import of_declaration
 from wf.plugins import Plugin
@@ -117,20 +117,6 @@ def test_the_targets_with_which_a_model_suits_a_loss() -> None:
     assert targets_that_fit(ModelTraits(), focal, LINKS) == ["class_index", "binary", "mask"]
     assert targets_that_fit(ModelTraits(predictions="log_probs"), focal, LINKS) == ["class_index", "mask"]
     assert targets_that_fit(ModelTraits(predictions="probs"), focal, LINKS) == []
-
-
-@pytest.mark.parametrize(
-    ("targets", "classes", "columns", "wanted"),
-    [
-        ("real", None, 3, 3),
-        ("binary", 2, 1, 1),
-        ("class_index", 5, 1, 5),
-        ("one_hot", 5, 1, 5),
-        ("multilabel", None, 4, 4),
-    ],
-)
-def test_num_outputs(targets: str, classes: int | None, columns: int, wanted: int) -> None:
-    assert num_outputs(targets, classes, columns) == wanted
 
 
 def test_the_links_are_those_that_put_something_between_and_some_that_do_not() -> None:

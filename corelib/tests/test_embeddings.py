@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 import wf
-from wf.compatibility import EMBEDDING_SIZE, Fit, resolve
+from wf.compatibility import Fit, resolve
 from wf.component import Component
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.runtime.links import check_outputs
 from wf.traits import LossTraits, ModelTraits
+from wf_tasks.embedding import EMBEDDING_SIZE, Embedding
 from wf_training.strategies import LocalStrategy
 
 TRAITS = LossTraits(predictions="embeddings", targets=("class_index",))
@@ -93,6 +94,6 @@ def test_weights_of_a_loss_are_not_shared_between_processes() -> None:
 
 def test_an_embedding_is_a_row_a_sample() -> None:
     names = {"model": "m", "dataset": "d"}
-    assert check_outputs(nn.Linear(4, 9), torch.zeros(2, 4), "class_index", None, names) == 9
+    assert check_outputs(nn.Linear(4, 9), torch.zeros(2, 4), Embedding("class_index"), [EMBEDDING_SIZE], names) == 9
     with pytest.raises(UsageError, match="the loss wants embeddings, one row a sample"):
-        check_outputs(nn.Unflatten(1, (2, 2)), torch.zeros(2, 4), "class_index", None, names)
+        check_outputs(nn.Unflatten(1, (2, 2)), torch.zeros(2, 4), Embedding("class_index"), [EMBEDDING_SIZE], names)

@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf.runtime.links import LinkedLoss, Outputs, check_outputs, total_weight
+from wf.runtime.links import LinkedLoss, check_outputs, total_weight
 from wf.runtime.links import link_loss as link_loss_with
+from wf.runtime.task import task_of
 
 LOGITS, CLASSES = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
 
@@ -70,23 +71,23 @@ def test_reduction_none_becomes_the_mean_over_samples() -> None:
 
 
 def test_outputs() -> None:
-    classes = Outputs("class_index", "logits", single_logit=False)
+    classes = task_of("class_index", "logits", single_logit=False)
     assert classes.read(LOGITS, "labels").equal(LOGITS.argmax(1))
     torch.testing.assert_close(classes.read(LOGITS, "probs"), LOGITS.softmax(1))
     assert classes.read(LOGITS, "raw") is LOGITS
-    single = Outputs("class_index", "raw", single_logit=True)
+    single = task_of("class_index", "raw", single_logit=True)
     assert single.read(torch.tensor([[-1.0], [2.0]]), "labels").tolist() == [0, 1]
     torch.testing.assert_close(single.read(torch.zeros(2, 1), "probs"), torch.full((2, 2), 0.5))
-    given_probs = Outputs("binary", "probs", single_logit=True)
+    given_probs = task_of("binary", "probs", single_logit=True)
     assert given_probs.read(torch.tensor([[0.4], [0.6]]), "labels").tolist() == [0, 1]
-    labels = Outputs("multilabel", "logits", single_logit=False)
+    labels = task_of("multilabel", "logits", single_logit=False)
     assert labels.read(torch.tensor([[-1.0, 1.0]]), "labels").tolist() == [[0, 1]]
-    numbers = Outputs("multilabel", "real", single_logit=False)
+    numbers = task_of("multilabel", "real", single_logit=False)
     assert numbers.read(torch.tensor([[0.4, 0.6]]), "labels").tolist() == [[0, 1]]
     assert numbers.read(torch.tensor([[-0.5, 1.5]]), "probs").tolist() == [[0, 1]]
-    log_probs = Outputs("class_index", "log_probs", single_logit=False)
+    log_probs = task_of("class_index", "log_probs", single_logit=False)
     torch.testing.assert_close(log_probs.read(LOGITS.log_softmax(1), "probs"), LOGITS.softmax(1))
-    assert Outputs("binary", "logits", single_logit=True).classes(torch.tensor([0.0, 1.0])).dtype == torch.int64
+    assert task_of("binary", "logits", single_logit=True).classes(torch.tensor([0.0, 1.0])).dtype == torch.int64
 
 
 NAMES = {"model": "net", "dataset": "d"}
@@ -104,13 +105,15 @@ NAMES = {"model": "net", "dataset": "d"}
 )
 def test_check_outputs_refuses(model: nn.Module, targets: str, shape: list[int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_outputs(model, torch.zeros(2, 4), targets, shape, NAMES)
+        check_outputs(model, torch.zeros(2, 4), task_of(targets), shape, NAMES)
 
 
 def test_check_outputs_leaves_the_model_and_the_generator_as_they_were() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1), nn.Flatten(0))
     before = torch.get_rng_state()
-    check_outputs(model, torch.randn(2, 4, generator=torch.Generator()), "binary", [1], NAMES)
+    check_outputs(
+        model, torch.randn(2, 4, generator=torch.Generator()), task_of("binary", single_logit=True), [1], NAMES
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
     assert isinstance(model[1], nn.BatchNorm1d)
@@ -122,4 +125,4 @@ def test_check_outputs_leaves_the_model_and_the_generator_as_they_were() -> None
 def test_check_outputs_refuses_a_model_that_changes_its_inputs() -> None:
     model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3))
     with pytest.raises(UsageError, match="model 'net' changes its inputs in place"):
-        check_outputs(model, torch.zeros(2, 4), "class_index", [3], NAMES)
+        check_outputs(model, torch.zeros(2, 4), task_of("class_index"), [3], NAMES)

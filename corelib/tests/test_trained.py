@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 import wf
 from wf.api import open_run, reopen
 from wf.errors import DataError, UsageError, WfError
+from wf.registry import Registry
 from wf.runtime import Dataset, TensorSamples
+from wf.runtime.description import read_description
 from wf.runtime.inputs import Inputs
 from wf.runtime.trained import Trained
 
@@ -79,6 +81,20 @@ def test_a_run_of_an_older_wf_reads_its_data_again(tmp_path: Path, caplog: pytes
         model = wf.load_model(tmp_path / "run")
     assert "has no data.json" in caplog.text
     assert torch.equal(model(torch.ones(2, 4)), done.predict(torch.ones(2, 4)))
+
+
+@pytest.mark.parametrize("dataset", ["breast-cancer-binary", "diabetes", "digits-multilabel"])
+def test_a_description_that_names_no_task_is_read_by_its_targets(tmp_path: Path, dataset: str) -> None:
+    done = wf.run(dataset=dataset, epochs=1, run_dir=tmp_path / "run", quiet=True)
+    found = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert found.pop("task") == {"breast-cancer-binary": "binary", "diabetes": "regression"}.get(dataset, "multilabel")
+    found.pop("num_classes")
+    (tmp_path / "run" / "data.json").write_text(json.dumps(found))
+    wf.load_model(tmp_path / "run")
+    description, raw = read_description(tmp_path / "run"), done.predict("test")
+    assert description is not None
+    assert description.outputs(Registry.discover()).names(raw, done.data.class_names) == done.labels(raw)
+    assert description.spec == done.data.spec
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}'])

@@ -40,13 +40,18 @@ class Tasks:
             raise UsageError(f"task '{name}' is code of your own\n  give it by wf_tasks() of a plugin: -p FILE.py")
         return task
 
-    def of(self, targets: str | None, loss: object = None) -> Task | None:
-        """The task of targets of a form, with a loss of such traits; None where no task has such targets.
+    def of(self, targets: str | None, loss: object = None, *, predictions: str | None = None) -> Task | None:
+        """The task of targets of a form; None where no task has such targets.
+
+        Args:
+            targets: Their form.
+            loss: What the loss says of itself.
+            predictions: The predictions that it wants, where it is not there to say so.
 
         Raises:
             UsageError: When several plugins bring one.
         """
-        wants = loss.predictions if isinstance(loss, LossTraits) else None
+        wants = loss.predictions if isinstance(loss, LossTraits) else predictions
         key = (targets or "", wants)
         if key not in self._found:
             self._found[key] = self._of(*key)
@@ -98,10 +103,6 @@ class Tasks:
         providers = self._registry.providers("metric", metric)
         traits = providers[0].component.traits if providers else None
         return not isinstance(traits, MetricTraits) or not traits.targets or targets in traits.targets
-
-
-EMBEDDING_SIZE = 64
-"""Numbers of an embedding, unless the model's own option says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,19 +171,6 @@ def numbers_of_classes(targets: str, links: Sequence[Link]) -> tuple[int | None,
     """The numbers of classes that make a difference to which losses fit, where a dataset's is not known."""
     special = {link.num_classes for link in links if link.fits("targets", targets) and link.num_classes is not None}
     return (*sorted(special), max(special) + 1) if special else (None,)
-
-
-def num_outputs(targets: str, num_classes: int | None, num_targets: int) -> int:
-    """How many numbers the model must give for one sample.
-
-    Args:
-        targets: What the loss gets.
-        num_classes: The dataset's classes.
-        num_targets: The columns of the targets, for a regression.
-    """
-    if targets == "real":
-        return num_targets
-    return 1 if targets == "binary" else num_classes or num_targets
 
 
 def _target_link(

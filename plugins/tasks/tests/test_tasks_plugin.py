@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import wf as api
 from wf.errors import UsageError
 from wf.registry import Registry
+from wf.runtime.task import task_of
 from wf_tasks.plugin import wf_links, wf_tasks
 
 FORMS = {
@@ -90,3 +92,18 @@ def test_what_fits_a_task(wf: Any, word: str) -> None:
 
 def test_targets_of_a_form_fit_as_the_task_does(wf: Any) -> None:
     assert "unet" in wf("list", "models", "--fits", "mask").stdout
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes", "columns", "wanted"),
+    [
+        ("real", None, 3, 3),
+        ("binary", 2, 1, 1),
+        ("class_index", 5, 1, 5),
+        ("one_hot", 5, 1, 5),
+        ("multilabel", None, 4, 4),
+    ],
+)
+def test_num_outputs(targets: str, classes: int | None, columns: int, wanted: int) -> None:
+    spec = SimpleNamespace(num_classes=classes, num_targets=columns)
+    assert task_of(targets).fitted(targets, "raw", None).num_outputs(spec) == wanted

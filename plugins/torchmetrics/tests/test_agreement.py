@@ -15,7 +15,7 @@ from torch import Tensor
 import wf
 from wf.building import Builder
 from wf.registry import Registry
-from wf.runtime.links import Outputs
+from wf.runtime.task import task_of
 
 REGISTRY = Registry.discover()
 DRAW = torch.Generator().manual_seed(0)
@@ -31,7 +31,7 @@ TRUE_PAIRS = PAIRS + torch.randn(200, 2, generator=DRAW)
 
 def figure(name: str, targets: str, predictions: Tensor, wanted: Tensor, num: int, **options: Any) -> Any:
     """What torchmetrics gives through wf, in three batches."""
-    values = {"device": torch.device("cpu"), "outputs": Outputs(targets, "raw", single_logit=False)}
+    values = {"device": torch.device("cpu"), "outputs": task_of(targets, "raw", single_logit=False)}
     values |= {"num_outputs": num} if targets == "real" else {"num_classes": num}
     metric = Builder(REGISTRY, values).build("metric", {"use": f"torchmetrics/{name}", **options}).value
     with torch.inference_mode():

@@ -21,7 +21,7 @@ from wf.parameters import RUN_VALUES, convert, from_signature
 from wf.registry import Registry
 from wf.runtime import Dataset
 from wf.runtime.data import TensorSamples
-from wf.runtime.links import Outputs
+from wf.runtime.task import task_of
 from wf.traits import MetricTraits
 from wf_torchmetrics.index import index
 from wf_torchmetrics.members import MEMBERS, described
@@ -72,7 +72,7 @@ class Fed:
         traits = CATALOGUE.member(name).traits
         assert isinstance(traits, MetricTraits)
         self.form = traits.predictions
-        self.outputs = Outputs(targets, "raw", single_logit=targets == "binary")
+        self.outputs = task_of(targets, "raw", single_logit=targets == "binary")
         values = {"device": torch.device("cpu"), "outputs": self.outputs, "num_outputs": self.predictions.shape[1]}
         if num_classes:
             values["num_classes"] = num_classes
@@ -262,7 +262,7 @@ def test_hausdorff_really_fails() -> None:
 )
 def test_what_does_not_fit_is_refused(name: str, targets: str, options: dict[str, Any], message: str) -> None:
     _, _, num_classes = data_of(targets)
-    values = {"device": torch.device("cpu"), "outputs": Outputs(targets, "raw", single_logit=False), "num_outputs": 2}
+    values = {"device": torch.device("cpu"), "outputs": task_of(targets, "raw", single_logit=False), "num_outputs": 2}
     table = {"use": f"torchmetrics/{name}", **{key: value for key, value in options.items() if key != "num"}}
     with pytest.raises(UsageError, match=f"(?s){message}"):
         Builder(REGISTRY, {**values, "num_classes": num_classes}).build("metric", table)

@@ -16,8 +16,8 @@ from wf import Epochs, Loop
 from wf.rundir import Recorder
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import Splits
-from wf.runtime.links import Outputs
 from wf.runtime.serving import RunData
+from wf.runtime.task import task_of
 from wf_tracking.fit_verdict import FitVerdict
 
 
@@ -59,7 +59,7 @@ LINE = run_data("real", train=torch.linspace(0, 1, 200).unsqueeze(1), test=torch
 
 
 def judge(data: RunData, metrics: dict[str, Any], loss: Any = None, predictions: str = "raw") -> Any:
-    outputs = Outputs(data.targets, predictions, single_logit=data.targets == "binary")
+    outputs = task_of(data.targets, predictions, single_logit=data.targets == "binary")
     return FitVerdict(data, loss or LOSSES[data.targets], outputs).judge(metrics)
 
 
@@ -241,7 +241,7 @@ def test_it_judges_at_the_end_of_a_run() -> None:
         def evaluate(self, split: str) -> Mapping[str, Any]:
             return {"accuracy": 1.0 if split == "train" else 0.5}
 
-    hook = FitVerdict(CLASSES, LOSSES["class_index"], Outputs("class_index", "raw", single_logit=False))
+    hook = FitVerdict(CLASSES, LOSSES["class_index"], task_of("class_index", "raw", single_logit=False))
     loop = Loop(Trainer(), Evaluator(), hooks=[hook], final_splits=["train", "test"])
     loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
     assert hook.verdict is not None
@@ -279,7 +279,7 @@ def test_a_loss_near_that_of_guessing_is_not_fine(share: float) -> None:
 
 
 def judge_curve(losses: list[float], metrics: dict[str, Any], data: RunData = CLASSES) -> Any:
-    outputs = Outputs(data.targets, "raw", single_logit=False)
+    outputs = task_of(data.targets, "raw", single_logit=False)
     return FitVerdict(data, LOSSES[data.targets], outputs).judge(metrics, losses)
 
 
@@ -323,7 +323,7 @@ def test_a_model_wider_than_the_targets_is_judged_without_a_constant() -> None:
     def of_two(predictions: Tensor, targets: Tensor) -> Tensor:
         return (predictions[:, 0] - targets[:, 0]).square().mean() + predictions[:, 1].square().mean()
 
-    hook = FitVerdict(LINE, of_two, Outputs("real", "raw", single_logit=False), 2)
+    hook = FitVerdict(LINE, of_two, task_of("real", "raw", single_logit=False), 2)
     assert hook.judge({"train/loss": 0.1, "test/loss": 0.1}).verdict == "unknown"
     assert hook.judge({"train/r2": 0.9, "test/r2": 0.9, "train/loss": 0.1}, [1.0, 0.5, 0.2, 0.199]).verdict == "neither"
 
@@ -340,7 +340,7 @@ def test_the_loss_over_a_run_is_that_of_its_evaluations() -> None:
             self.loss -= 0.25
             return {"accuracy": 0.95, "loss": self.loss}
 
-    hook = FitVerdict(CLASSES, LOSSES["class_index"], Outputs("class_index", "raw", single_logit=False))
+    hook = FitVerdict(CLASSES, LOSSES["class_index"], task_of("class_index", "raw", single_logit=False))
     loop = Loop(Trainer(), Evaluator(), hooks=[hook, Recorder(None)], final_splits=["train", "validation", "test"])
     loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(5))
     assert "still improving" in loop.notes["fit"]

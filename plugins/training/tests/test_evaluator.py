@@ -14,9 +14,10 @@ from wf.errors import UsageError
 from wf.registry import Registry
 from wf.runtime import Dataset, Metric, TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.links import Outputs, link_loss
+from wf.runtime.links import link_loss
 from wf.runtime.metric import as_metric
 from wf.runtime.serving import RunData
+from wf.runtime.task import task_of
 from wf_training.evaluator import DefaultEvaluator
 from wf_training.strategies import LocalStrategy
 
@@ -52,7 +53,7 @@ def evaluator(
 ) -> DefaultEvaluator:
     dataset = Dataset(train=TensorSamples(X, Y), targets="class_index", class_names=["a", "b", "c"])
     data = RunData(dataset, split_dataset(dataset, "100/0/0", 0, shuffle=False), batch_size=BATCH)
-    outputs, strategy = Outputs("class_index", "logits", single_logit=False), LocalStrategy(torch.device("cpu"))
+    outputs, strategy = task_of("class_index", "logits", single_logit=False), LocalStrategy(torch.device("cpu"))
     forms: dict[str, Any] = {"metrics": {"count": Count()}, "metric_forms": {"count": "labels"}}
     return DefaultEvaluator(model or net(), loss, outputs=outputs, data=data, strategy=strategy, **{**forms, **options})
 

@@ -15,6 +15,7 @@ from wf.runtime.metric import Metric
 from wf.runtime.random import sample_uniform, stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
+from wf.runtime.task import TaskRuntime
 
 __all__ = [
     "Batch",
@@ -23,6 +24,7 @@ __all__ = [
     "Reader",
     "Samples",
     "Stream",
+    "TaskRuntime",
     "TensorSamples",
     "class_index",
     "sample_uniform",

@@ -37,13 +37,14 @@ from wf.runtime.description import NAMES, Description, read_description, read_sa
 from wf.runtime.device import choose_device
 from wf.runtime.fingerprint import of_dataset, of_tensors
 from wf.runtime.initial import put_into, read_weights
-from wf.runtime.links import Outputs, check_outputs, link_loss
+from wf.runtime.links import check_outputs, link_loss
 from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.random import stream_key
 from wf.runtime.serving import RunData, as_dataset
 from wf.runtime.streams import Stream
+from wf.runtime.task import make_task
 from wf.runtime.trial import check_smallest_batch
 from wf.runtime.unused import unused_parameters
 from wf.task import Task
@@ -261,6 +262,14 @@ class Assembly:
         self._keep_state_of(dataset.train, name)
         self.task = self._task_of(dataset, name)
         self._choose_judges(dataset.targets)
+        self.outputs = make_task(
+            self.registry,
+            self.task,
+            dataset.targets,
+            class_names=dataset.class_names,
+            ignore_index=_ignore_index(plan.get("loss") or {}),
+        )
+        """What the task does in this run; as the run value `outputs` when model and loss are known."""
         self._check_fit(
             transforms=True,
             task=self.task,
@@ -278,6 +287,7 @@ class Assembly:
             shuffle=plan["shuffle"],
             fold=_fold(plan["fold"]),
             ids=self._ids_of(dataset),
+            task=self.outputs,
         )
         transforms = self._make_many("transform", plan["transform"])
         self.data = self.values["data"] = RunData(
@@ -295,7 +305,7 @@ class Assembly:
             rank=self.strategy.rank,
             world_size=self.strategy.world_size,
             name=name,
-            ignore_index=_ignore_index(plan.get("loss") or {}),
+            task=self.outputs,
         )
         if self.task is not None and self.task.spatial:
             self.messages += [f"warning: {text}" for text in map(_may_move, transforms) if text]
@@ -352,6 +362,7 @@ class Assembly:
             values={name: values[name] for name in KEPT if name in values},
             predictions=outputs.predictions,
             single_logit=outputs.single_logit,
+            task=self.task.name if self.task else None,
         )
 
     def _keep_state_of(self, samples: Any, name: str) -> None:
@@ -441,15 +452,10 @@ class Assembly:
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
         self.messages += [f"warning: {text}" for text in fit.warnings]
         plan["links"] = list(fit.links)
-        predictions = model.predictions if isinstance(model, ModelTraits) else "raw"
-        if predictions == "raw" and isinstance(loss, LossTraits) and loss.predictions == "real":
-            predictions = "real"
-        num_outputs = compatibility.num_outputs(fit.targets, spec.num_classes, spec.num_targets)
-        if isinstance(loss, LossTraits) and loss.predictions == "embeddings":
-            predictions, num_outputs = "embeddings", compatibility.EMBEDDING_SIZE
-        self.values["targets"] = fit.targets
-        self.values["num_outputs"] = num_outputs
-        self.values["outputs"] = Outputs(spec.targets, predictions, single_logit=fit.targets == "binary")
+        gives = model.predictions if isinstance(model, ModelTraits) else "raw"
+        wanted = loss.predictions if isinstance(loss, LossTraits) else None
+        self.outputs = self.outputs.fitted(fit.targets, gives, wanted)
+        self.values.update(targets=fit.targets, num_outputs=self.outputs.num_outputs(spec), outputs=self.outputs)
 
     def _make_model(self, *, initialize: bool) -> None:
         torch.manual_seed(self.plan["seed"])
@@ -459,10 +465,9 @@ class Assembly:
         names = {kind: self.name(kind) for kind in ("dataset", "model")}
         model.to(self.strategy.device)
         autocast_forward(model, self.plan["precision"], self.strategy.device)
-        targets, shape = self.values["targets"], (self.values["num_outputs"], *self.data.spec.mask_shape)
-        wanted = None if self.values["outputs"].predictions == "embeddings" else shape
-        self.values["num_outputs"] = check_outputs(model, self.data.first("train"), targets, wanted, names)
-        self._check_resized(lambda inputs: check_outputs(model, inputs, targets, wanted, names))
+        task, shape = self.outputs, (self.values["num_outputs"], *self.data.spec.mask_shape)
+        self.values["num_outputs"] = check_outputs(model, self.data.first("train"), task, shape, names)
+        self._check_resized(lambda inputs: check_outputs(model, inputs, task, shape, names))
         if initialize and self.plan["init_from"] is not None:
             self._initialize(model, self.plan["init_from"])
         self._not_trained = prepare_for_trainer(self.builder, self.plan["trainer"], model)
@@ -480,7 +485,12 @@ class Assembly:
         plan = self.plan
         for fold in range(num_folds):
             splits = split_dataset(
-                self._dataset, plan["split"], plan["seed"], shuffle=plan["shuffle"], fold=(fold, num_folds)
+                self._dataset,
+                plan["split"],
+                plan["seed"],
+                shuffle=plan["shuffle"],
+                fold=(fold, num_folds),
+                task=self.outputs,
             )
             num = self.data.num_kept_of(len(splits.samples["train"]))
             self._check_smallest(self.strategy.bare(self.values["model"]), num, f" of fold {fold + 1}")
@@ -556,7 +566,7 @@ class Assembly:
         if isinstance(loss, nn.Module):
             loss.to(self.strategy.device)
             self._check_shared(loss)
-        single = self.values["targets"] == "binary"
+        single = self.outputs.single_logit
         linked = link_loss(loss, self.plan["links"], self.registry, self.values, single_logit=single)
         if given := getattr(linked, "given", None):
             name = linked.links[-1]

@@ -16,6 +16,7 @@ from wf.runfile import parse_split
 from wf.runtime.random import stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
+from wf.runtime.task import TaskRuntime, task_of
 
 IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"
@@ -210,13 +211,11 @@ def _sizes(shares: Sequence[float], num: int) -> list[int]:
     return sizes
 
 
-def _classes(dataset: Dataset) -> Tensor | None:
+def _classes(dataset: Dataset, task: TaskRuntime) -> Tensor | None:
     """The class of each train sample, for stratification."""
     if dataset.target_tensor is not None:
         return dataset.target_tensor
-    if dataset.targets in ("class_index", "binary") and isinstance(dataset.train, TensorSamples):
-        return dataset.train.targets.to(torch.int64).flatten()
-    return None
+    return task.strata(dataset.train.targets) if isinstance(dataset.train, TensorSamples) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +235,7 @@ def split_dataset(
     shuffle: bool,
     fold: tuple[int, int] | None = None,
     ids: Mapping[str, Tensor] | None = None,
+    task: TaskRuntime | None = None,
 ) -> Splits:
     """Divide a dataset into train, validation and test, stratified for classification.
 
@@ -249,12 +249,13 @@ def split_dataset(
         shuffle: Whether members are drawn.
         fold: ``(k, K)``: the test split is the k-th of K folds, and train and validation share the rest.
         ids: The samples of each split where the run has divided them before; a stream has none.
+        task: Says what is stratified by; None for the installed one that has such targets.
     """
     if isinstance(dataset.train, Stream):
         return _split_stream(dataset, dataset.train, split, seed if shuffle else None, fold)
     given = {"validation": dataset.validation, "test": None if fold is not None else dataset.test}
     if ids is None:
-        indices = _drawn(dataset, split, stream(seed, "split") if shuffle else None, fold)
+        indices = _drawn(dataset, task, split, stream(seed, "split") if shuffle else None, fold)
     else:
         indices = {name: ids.get(name, torch.empty(0, dtype=torch.int64)) for name in SPLITS}
     samples: dict[str, Samples] = {}
@@ -273,10 +274,14 @@ def split_dataset(
 
 
 def _drawn(
-    dataset: Dataset, split: str, generator: torch.Generator | None, fold: tuple[int, int] | None
+    dataset: Dataset,
+    task: TaskRuntime | None,
+    split: str,
+    generator: torch.Generator | None,
+    fold: tuple[int, int] | None,
 ) -> dict[str, Tensor]:
     """The indices of each split in the dataset's train part."""
-    classes, num_samples = _classes(dataset), len(dataset.train)
+    classes, num_samples = _classes(dataset, task or task_of(dataset.targets)), len(dataset.train)
     given = [name for name in SPLITS[1:] if getattr(dataset, name) is not None]
     rest = torch.arange(num_samples)
     if fold is not None:

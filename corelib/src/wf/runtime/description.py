@@ -14,10 +14,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from wf.errors import DataError, PluginError
+from wf.registry import Registry
 from wf.rundir import write_atomically
 from wf.runtime.inputs import Inputs
-from wf.runtime.links import Outputs
 from wf.runtime.serving import Spec
+from wf.runtime.task import TaskRuntime, make_task
 
 FORMAT = 1
 FILE, SAMPLE_IDS = "data.json", "samples.safetensors"
@@ -43,10 +44,19 @@ class Description:
     single_logit: bool
     """Two classes are told by one output."""
 
-    @property
-    def outputs(self) -> Outputs:
-        """Reads what the model gives."""
-        return Outputs(self.spec.targets, self.predictions, single_logit=self.single_logit)
+    task: str | None = None
+    """The name of the task; None where it follows from targets and predictions."""
+
+    def outputs(self, registry: Registry) -> TaskRuntime:
+        """Reads what the model gives.
+
+        Raises:
+            UsageError: When no plugin brings the task any more.
+        """
+        tasks, spec = registry.tasks, self.spec
+        task = tasks.named(self.task) if self.task else tasks.of(spec.targets, predictions=self.predictions)
+        options = {"single_logit": self.single_logit, "class_names": spec.class_names}
+        return make_task(registry, task, spec.targets, self.predictions, **options)
 
     @property
     def learned(self) -> dict[str, Any]:
@@ -66,6 +76,7 @@ class Description:
             "values": self.values,
             "predictions": self.predictions,
             "single_logit": self.single_logit,
+            "task": self.task,
         }
 
     def write(self, folder: Path, ids: Mapping[str, Tensor]) -> None:
@@ -127,7 +138,9 @@ def read_sample_ids(folder: Path) -> dict[str, Tensor]:
 
 
 def _description(found: Mapping[str, Any]) -> Description:
-    spec = {field.name: found[field.name] for field in fields(Spec)}
+    classes = len(found["class_names"]) or (2 if found["single_logit"] else None)  # older files say no more
+    spec = {field.name: found[field.name] for field in fields(Spec) if field.name != "num_classes"}
+    spec["num_classes"] = found.get("num_classes", classes)
     spec = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()}
     dtype = getattr(torch, found["inputs"]["dtype"])
     if not isinstance(dtype, torch.dtype) or not isinstance(found["values"], dict):
@@ -141,6 +154,7 @@ def _description(found: Mapping[str, Any]) -> Description:
         values=found["values"],
         predictions=found["predictions"],
         single_logit=found["single_logit"],
+        task=found.get("task"),
     )
 
 

@@ -37,13 +37,13 @@ from wf.runtime.collective import collective
 from wf.runtime.conditions import conditions_of, own_files
 from wf.runtime.description import FILE
 from wf.runtime.failures import advice, reason_of, status_of
-from wf.runtime.links import Outputs
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.runtime.signals import signals_stop
+from wf.runtime.task import TaskRuntime
 from wf.runtime.trained import OWN, PLOTS, Trained, TrainedModel
 from wf.save_failures import SaveFailures
 from wf.together import telling_others
@@ -292,7 +292,7 @@ class Experiment:
         One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
         names, one a pixel.
         """
-        outputs: Outputs = self._parts.values["outputs"]
+        outputs: TaskRuntime = self._parts.values["outputs"]
         return outputs.names(predictions, self.data.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:

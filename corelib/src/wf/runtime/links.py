@@ -1,4 +1,4 @@
-"""What stands between model, loss and metrics: links, and predictions read as labels or probabilities."""
+"""What stands between model and loss: links, and a look at what the model gives."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf.runtime.data import IN_PLACE
+from wf.runtime.task import TaskRuntime
 from wf.task import Link
 
 
@@ -104,86 +105,24 @@ def total_weight(loss: Any, targets: Tensor) -> Tensor | None:
     return weigh(targets) if callable(weigh) else None
 
 
-class Outputs:
-    """Reads what a model gives out as labels or as probabilities.
-
-    Args:
-        targets: The dataset's, see `wf.traits`.
-        predictions: What the model gives: ``raw``, ``logits``, ``log_probs``, ``probs``, ``embeddings``, from which
-            neither labels nor probabilities can be read, or ``real`` where it was trained to give the targets' zeros
-            and ones themselves (by mse, say).
-        single_logit: Two classes are told by one logit (targets of the loss are ``binary``).
-    """
-
-    def __init__(self, targets: str, predictions: str, *, single_logit: bool) -> None:
-        self.targets, self.predictions, self.single_logit = targets, predictions, single_logit
-
-    def read(self, predictions: Tensor, form: str) -> Tensor:
-        """Predictions in the form ``raw``, ``labels`` or ``probs`` that a metric wants; see `MetricTraits`."""
-        if form == "raw" or self.targets == "real":
-            return predictions
-        return self.labels(predictions) if form == "labels" else self.probs(predictions)
-
-    def labels(self, predictions: Tensor) -> Tensor:
-        """int64 ``[N]`` predicted classes, or 0/1 ``[N, C]`` for multilabel."""
-        if self.targets == "multilabel":
-            return (predictions > self._threshold()).to(torch.int64)
-        if self.single_logit:
-            return (predictions.flatten() > self._threshold()).to(torch.int64)
-        return predictions.argmax(1)
-
-    def probs(self, predictions: Tensor) -> Tensor:
-        """float ``[N, C]``; a single logit p becomes the columns 1-p and p."""
-        if self.targets == "multilabel" or self.single_logit:
-            chances = self._chances(predictions)
-            if self.targets == "multilabel":
-                return chances
-            return torch.stack([1 - chances.flatten(), chances.flatten()], dim=1)
-        if self.predictions == "probs":
-            return predictions
-        return predictions.exp() if self.predictions == "log_probs" else predictions.softmax(1)
-
-    def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
-        """The class names of predictions ``[N, ...]``, None for a regression and for embeddings.
-
-        One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
-        names, one a pixel.
-        """
-        if self.targets == "real" or self.predictions == "embeddings":
-            return None
-        names, indices = class_names or ("0", "1"), self.labels(predictions).tolist()
-        if self.targets == "multilabel":
-            return [[name for name, holds in zip(names, row, strict=True) if holds] for row in indices]
-        return _named(indices, names)
-
-    def classes(self, targets: Tensor) -> Tensor:
-        """The dataset's targets as metrics get them: int64 classes for binary ones."""
-        return targets.flatten().to(torch.int64) if self.targets == "binary" else targets
-
-    def _chances(self, predictions: Tensor) -> Tensor:
-        if self.predictions == "probs":
-            return predictions
-        return predictions.clamp(0, 1) if self.predictions == "real" else predictions.sigmoid()
-
-    def _threshold(self) -> float:
-        return 0.5 if self.predictions in ("probs", "real") else 0.0
+Outputs = TaskRuntime
+"""Reads what the model gives out; see there."""
 
 
 def check_outputs(
-    model: nn.Module, inputs: Tensor, targets: str, shape: Sequence[int] | None, names: Mapping[str, str]
-) -> int:
+    model: nn.Module, inputs: Tensor, task: TaskRuntime, shape: Sequence[int | None], names: Mapping[str, str]
+) -> int | None:
     """Try the model on a few samples before step 1; it and the random generators stay as they are.
 
     Args:
         model: The model.
         inputs: ``[N, ...]``.
-        targets: What the loss gets.
-        shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks; None
-            for an embedding, which may have any number of outputs.
+        task: Says what it must give.
+        shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks.
         names: Of model and dataset, for messages.
 
     Returns:
-        How many outputs it gives.
+        How many outputs it gives, where that is known.
 
     Raises:
         UsageError: When it gives another shape, or does not take the inputs.
@@ -205,27 +144,4 @@ def check_outputs(
         torch.set_rng_state(state)
     if inputs._version != version:
         raise UsageError(IN_PLACE.format(f"model '{names['model']}'"))
-    if not isinstance(outputs, Tensor):
-        raise UsageError(f"model '{names['model']}' gives {type(outputs).__name__}, not a tensor")
-    got = list(outputs.shape)
-    if shape is None:
-        if len(got) != 2 or got[0] != len(inputs):
-            raise UsageError(
-                f"model '{names['model']}' gives shape {got} for {len(inputs)} samples\n"
-                "  the loss wants embeddings, one row a sample"
-            )
-        return got[1]
-    wanted = [len(inputs), *shape]
-    if got != wanted and not (targets == "binary" and got == wanted[:1]):
-        what = f"{shape[0]} classes" if targets in ("class_index", "one_hot", "mask") else f"{shape[0]} output(s)"
-        raise UsageError(
-            f"model '{names['model']}' gives shape {got} for {len(inputs)} samples; dataset '{names['dataset']}' "
-            f"with {what} needs {wanted}\n  "
-            "leave the number of outputs to wf (a parameter num_outputs), or set it right"
-        )
-    return shape[0]
-
-
-def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
-    """Names in the place of indices, however deep these are nested."""
-    return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]
+    return task.check_outputs(outputs, len(inputs), shape, names)

@@ -18,12 +18,13 @@ from torch import Tensor
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime.checks import Checks
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
-from wf.runtime.figures import lost_in_float32, scale_hint
+from wf.runtime.figures import lost_in_float32
 from wf.runtime.inputs import Inputs
 from wf.runtime.loading import Chunk, Loader, generators_kept
 from wf.runtime.places import Place, choose_places, delivered, describe_places
 from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream
 from wf.runtime.streams import Stream, first, regrouped, taken
+from wf.runtime.task import TaskRuntime, task_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,8 @@ class Spec:
     feature_names: tuple[str, ...]
     vocab_size: int | None = None
     """The tokens of the vocabulary, None where inputs are numbers."""
-
-    @property
-    def num_classes(self) -> int | None:
-        """The number of classes, None for a regression."""
-        return len(self.class_names) or (2 if self.targets == "binary" else None)
+    num_classes: int | None = None
+    """The number of classes, None for a regression."""
 
     def values(self) -> dict[str, Any]:
         """The run values that say it."""
@@ -94,7 +92,7 @@ class RunData:
         rank: This process among those that share the work.
         world_size: Their number.
         name: The dataset's name, for messages.
-        ignore_index: A class index that the loss leaves out; it need not be that of a class.
+        task: What the targets are; None for the installed one that has such targets.
     """
 
     def __init__(
@@ -114,7 +112,7 @@ class RunData:
         rank: int = 0,
         world_size: int = 1,
         name: str = "dataset",
-        ignore_index: int = -100,
+        task: TaskRuntime | None = None,
     ) -> None:
         self._samples = dict(splits.samples)
         self._ids = dict(splits.indices)
@@ -133,7 +131,8 @@ class RunData:
         self._update_size = self.batch_size * accumulate
         self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
-        self._checks = Checks(dataset, name, ignore_index)
+        self._task = task or task_of(dataset.targets, class_names=dataset.class_names)
+        self._checks = Checks(dataset, self._task, name)
         self._check_workers()
         self._check_shares()
         self._check_kept()
@@ -339,7 +338,7 @@ class RunData:
     def _batch(self, split: str, inputs: Tensor, targets: Tensor, ids: Tensor) -> Batch:
         """A batch in host memory of what was read."""
         targets = as_default(targets)  # Python's floats come as float64
-        targets = targets.unsqueeze(1) if self.targets == "real" and targets.ndim == 1 else targets
+        targets = self._task.served(targets)
         inputs = as_default(inputs)
         return Batch(inputs if self._comes_from_host(split) else as_float(inputs), targets, ids, None, len(ids))
 
@@ -373,7 +372,7 @@ class RunData:
 
     def _check_size(self, before: Tensor, after: Tensor) -> None:
         """Masks keep their size, so the transforms must not change that of the images."""
-        if self.targets == "mask" and before.shape[2:] != after.shape[2:]:
+        if self._task.any_size and before.shape[2:] != after.shape[2:]:
             raise UsageError(
                 f"the transforms make images {list(after.shape[2:])} of {list(before.shape[2:])}, masks keep theirs\n"
                 "  leave out the transform that changes the size, or resize image and mask together in your own dataset"
@@ -473,16 +472,16 @@ class RunData:
             elif isinstance(samples, TensorSamples):
                 self._checks.tensors(samples, self._ids[split], split)
         train = self._samples["train"]
-        if dataset.targets == "real" and isinstance(train, TensorSamples) and (hint := scale_hint(train.targets)):
-            self.warnings.append(f"dataset '{name}': {hint}")
+        if isinstance(train, TensorSamples):
+            self.warnings += [f"dataset '{name}': {text}" for text in self._task.warnings(train.targets)]
         batch = self._first("train", 1)
         inputs, target = batch.inputs, batch.targets[0]
         return Spec(
             name=name,
             targets=dataset.targets,
             input_shape=tuple(inputs.shape[1:]),
-            num_targets=int(target.numel()) if dataset.targets in ("real", "multilabel", "one_hot") else 1,
-            mask_shape=tuple(target.shape) if dataset.targets == "mask" else (),
+            **{"num_targets": 1, "mask_shape": (), **self._task.facts(target)},
+            num_classes=self._task.num_classes,
             class_names=self.class_names,
             class_counts=self._class_counts(dataset),
             feature_names=tuple(dataset.feature_names),
@@ -491,17 +490,10 @@ class RunData:
 
     def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
         samples = self._samples["train"]
-        if dataset.targets not in ("class_index", "binary", "mask"):
-            return None
         if isinstance(samples, TensorSamples):
-            classes = samples.targets
-        elif dataset.target_tensor is not None:
-            classes = dataset.target_tensor[self._ids["train"]]
-        else:
-            return None
-        num_classes = max(len(self.class_names), 2)
-        counted = classes[(classes >= 0) & (classes < num_classes)].to(torch.int64)
-        return tuple(torch.bincount(counted, minlength=num_classes).tolist())
+            return self._task.class_counts(samples.targets)
+        known = dataset.target_tensor
+        return None if known is None else self._task.class_counts(known[self._ids["train"]])
 
 
 def _step(position: int, transform: tuple[Any, bool]) -> _Step:

@@ -127,8 +127,9 @@ class Trained:
         return outputs.cpu().clone()
 
     def labels(self, predictions: Tensor) -> list[Any] | None:
-        """The class names of predictions, as `wf.runtime.links.Outputs.names` gives them."""
-        return self.description.outputs.names(predictions, self.description.spec.class_names)
+        """The class names of predictions, as `wf.runtime.TaskRuntime.names` gives them."""
+        task = self.description.outputs(self._builder.registry)
+        return task.names(predictions, self.description.spec.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""

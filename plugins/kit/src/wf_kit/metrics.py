@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf.runtime.links import Outputs
+from wf.runtime.task import task_of
 from wf.traits import MetricTraits
 from wf_kit import samples
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
@@ -144,7 +144,7 @@ class _Trial:
 
     def _read(self, scores: Tensor, targets: Tensor) -> Batch:
         """Scores and targets as a run gives them to the metric."""
-        outputs = Outputs(self.kind, "real" if self.kind == "real" else "logits", single_logit=self.kind == "binary")
+        outputs = task_of(self.kind, "real" if self.kind == "real" else "logits", single_logit=self.kind == "binary")
         return outputs.read(scores, _form(self.subject)), outputs.classes(targets)
 
 

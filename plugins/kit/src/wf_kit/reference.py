@@ -22,8 +22,9 @@ from wf.errors import DataError
 from wf.plugins import Plugin
 from wf.protocols import Strategy
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
-from wf.runtime.links import Outputs, total_weight
+from wf.runtime.links import total_weight
 from wf.runtime.serving import RunData
+from wf.runtime.task import TaskRuntime
 from wf.traits import LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 from wf_kit import samples
 
@@ -198,7 +199,7 @@ class Evaluator:
         loss: Callable[[Tensor, Tensor], Tensor],
         metrics: dict[str, Metric],
         metric_forms: dict[str, str],
-        outputs: Outputs,
+        outputs: TaskRuntime,
         data: RunData,
         strategy: Strategy,
     ) -> None:

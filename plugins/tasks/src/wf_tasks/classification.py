@@ -2,14 +2,203 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 
-class Classification:
+import torch
+from torch import Tensor
+
+from wf.errors import DataError
+from wf.runtime.task import Numbers, at, within
+from wf_tasks.common import TensorTask
+
+
+class Classified(TensorTask):
+    """A task whose predictions tell classes."""
+
+    def read(self, predictions: Tensor, form: str) -> Tensor:
+        """Predictions in the form ``raw``, ``labels`` or ``probs``."""
+        if form == "raw":
+            return predictions
+        return self.labels(predictions) if form == "labels" else self.probs(predictions)
+
+    def labels(self, predictions: Tensor) -> Tensor:
+        """int64 ``[N]`` predicted classes, or ``[N, H, W]`` of masks."""
+        if self.single_logit:
+            return (predictions.flatten() > self._threshold()).to(torch.int64)
+        return predictions.argmax(1)
+
+    def probs(self, predictions: Tensor) -> Tensor:
+        """float ``[N, C]``; a single logit p becomes the columns 1-p and p."""
+        if self.single_logit:
+            chances = self._chances(predictions)
+            return torch.stack([1 - chances.flatten(), chances.flatten()], dim=1)
+        if self.predictions == "probs":
+            return predictions
+        return predictions.exp() if self.predictions == "log_probs" else predictions.softmax(1)
+
+    def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
+        """The name of a class a sample; for masks rows of names, one a pixel."""
+        return _named(self.labels(predictions).tolist(), class_names or ("0", "1"))
+
+    def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
+        """How often each class occurs; what is left out is not counted."""
+        num_classes = max(len(self.class_names), 2)
+        counted = targets[(targets >= 0) & (targets < num_classes)].to(torch.int64)
+        return tuple(torch.bincount(counted, minlength=num_classes).tolist())
+
+    def check_ones(self, targets: Tensor, ids: Numbers, where: str) -> None:
+        """Refuse what is neither 0 nor 1."""
+        wrong = (targets != 0) & (targets != 1)
+        if bool(wrong.any()):
+            raise DataError(f"{where}: {self.targets} targets must be 0 or 1{at(wrong, targets, ids)}")
+
+    def check_columns(self, targets: Tensor, where: str) -> None:
+        """Refuse another number of columns than that of classes."""
+        if self.class_names and targets.shape[1] != len(self.class_names):
+            raise DataError(
+                f"{where}: {self.targets} targets have {targets.shape[1]} columns, and there are "
+                f"{len(self.class_names)} class_names"
+            )
+
+    def _chances(self, predictions: Tensor) -> Tensor:
+        if self.predictions == "probs":
+            return predictions
+        return predictions.clamp(0, 1) if self.predictions == "real" else predictions.sigmoid()
+
+    def _threshold(self) -> float:
+        return 0.5 if self.predictions in ("probs", "real") else 0.0
+
+
+class Indices(Classified):
+    """A task whose targets are class indices, a sample's or a pixel's."""
+
+    def check_dataset(self, name: str) -> None:
+        """Classes need names."""
+        if not self.class_names:
+            raise DataError(f"dataset '{name}' has {self.targets} targets and no class_names, one a class")
+
+    def check_split(self, targets: Tensor, where: str) -> None:
+        """Refuse targets of which all are left out."""
+        if bool((targets == self.ignore_index).all()):
+            raise DataError(f"{where}: every target is {self.ignore_index}, which is left out")
+
+    def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
+        """Refuse indices that are not those of classes."""
+        num_classes = len(self.class_names)
+        integral = targets.dtype == torch.int64
+        if integral and within(targets, num_classes):  # one pass; what is left out may be any number
+            return
+        wrong = (targets < 0) | (targets >= num_classes)
+        wrong = (wrong & (targets != self.ignore_index)) if integral else torch.ones_like(targets, dtype=torch.bool)
+        if not bool(wrong.any()):
+            return
+        counted = targets[targets != self.ignore_index]
+        low, high = counted.min().item(), counted.max().item()
+        raise DataError(
+            f"{where}: class indices from {low:g} to {high:g} ({targets.dtype}) do not fit "
+            f"{num_classes} classes; they must be int64 from 0 to {num_classes - 1}{at(wrong, targets, ids)}"
+        )
+
+    def _words(self, num_outputs: int | None) -> str:
+        return super()._words(num_outputs) if self.single_logit else f"{num_outputs} classes"
+
+
+class Classification(Indices):
     """One of several classes a sample: targets are class indices or rows with a single one."""
 
+    def check_dataset(self, name: str) -> None:
+        """Class indices need the names of at least two classes."""
+        if self.targets == "one_hot":
+            return
+        if len(self.class_names) == 1:
+            raise DataError(
+                f"dataset '{name}': there is one class only ({', '.join(self.class_names)}), so nothing to tell apart"
+            )
+        super().check_dataset(name)
 
-class Binary:
+    def check_split(self, targets: Tensor, where: str) -> None:
+        """Refuse class indices of which all are left out."""
+        if self.targets != "one_hot":
+            super().check_split(targets, where)
+
+    def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
+        """Refuse indices that are not those of classes, and rows that do not add up to 1."""
+        if self.targets != "one_hot":
+            super().check_values(targets, ids, where)
+            return
+        TensorTask.check_values(self, targets, ids, where)
+        self.check_columns(targets, where)
+        wrong = ((targets.sum(1) - 1).abs() > 1e-3) | (targets < 0).any(1)
+        if bool(wrong.any()):
+            raise DataError(f"{where}: one_hot targets must add up to 1, and none be negative{at(wrong, targets, ids)}")
+
+    def strata(self, targets: Tensor) -> Tensor | None:
+        """The class of each sample."""
+        return None if self.targets == "one_hot" else targets.to(torch.int64).flatten()
+
+    def facts(self, target: Tensor) -> dict[str, Any]:
+        """The columns of a row."""
+        return {"num_targets": int(target.numel())} if self.targets == "one_hot" else {}
+
+    def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
+        """How often each class occurs, of class indices."""
+        return None if self.targets == "one_hot" else super().class_counts(targets)
+
+
+class Binary(Classified):
     """Yes or no a sample: targets are 0 or 1, and the model gives one number."""
 
+    def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
+        """Refuse what is neither 0 nor 1."""
+        super().check_values(targets, ids, where)
+        self.check_ones(targets, ids, where)
 
-class Multilabel:
+    def strata(self, targets: Tensor) -> Tensor | None:
+        """Yes or no of each sample."""
+        return targets.to(torch.int64).flatten()
+
+    @property
+    def num_classes(self) -> int | None:
+        """Two, be they named or not."""
+        return len(self.class_names) or 2
+
+    def classes(self, targets: Tensor) -> Tensor:
+        """int64 classes."""
+        return targets.flatten().to(torch.int64)
+
+
+class Multilabel(Classified):
     """Any number of labels a sample: targets are a 0 or 1 a label."""
+
+    def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
+        """Refuse what is neither 0 nor 1, and another number of columns than that of labels."""
+        super().check_values(targets, ids, where)
+        self.check_columns(targets, where)
+        self.check_ones(targets, ids, where)
+
+    def facts(self, target: Tensor) -> dict[str, Any]:
+        """The labels."""
+        return {"num_targets": int(target.numel())}
+
+    def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
+        """None: labels are no classes of which each sample has one."""
+        return None
+
+    def labels(self, predictions: Tensor) -> Tensor:
+        """int64 ``[N, C]``, 1 where a label holds."""
+        return (predictions > self._threshold()).to(torch.int64)
+
+    def probs(self, predictions: Tensor) -> Tensor:
+        """float ``[N, C]``, the probability of each label."""
+        return self._chances(predictions)
+
+    def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
+        """The labels of a sample that hold, with a probability above 0.5."""
+        names, rows = class_names or ("0", "1"), self.labels(predictions).tolist()
+        return [[name for name, holds in zip(names, row, strict=True) if holds] for row in rows]
+
+
+def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
+    """Names in the place of indices, however deep these are nested."""
+    return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]

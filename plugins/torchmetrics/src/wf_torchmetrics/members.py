@@ -17,7 +17,7 @@ import torch
 
 from wf.errors import UsageError, unknown
 from wf.foreign import descriptions, headline, option, parameters_of, stand_in, writable
-from wf.runtime.links import Outputs
+from wf.runtime.task import TaskRuntime
 
 HIDDEN = (
     *("task", "num_classes", "num_labels", "num_outputs", "input_format"),
@@ -95,7 +95,7 @@ class Member:
         """What the run fills in."""
         rows = [option("device", torch.device)]
         if self.task:
-            rows.append(option("outputs", Outputs))
+            rows.append(option("outputs", TaskRuntime))
         if self.task or "num_classes" in self.theirs:
             rows.append(option("num_classes", int))
         return rows if self.judges != "numbers" else [*rows, option("num_outputs", int)]

@@ -15,7 +15,7 @@ from torchmetrics import Metric as TheirMetric
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf.runtime import Metric
-from wf.runtime.links import Outputs
+from wf.runtime.task import TaskRuntime
 from wf_torchmetrics.members import DEFAULTS, Member, member
 
 Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -76,7 +76,7 @@ def build(
     name: str,
     *,
     device: torch.device,
-    outputs: Outputs | None = None,
+    outputs: TaskRuntime | None = None,
     num_classes: int | None = None,
     num_outputs: int | None = None,
     task: str | None = None,
@@ -122,12 +122,12 @@ _AVERAGED = ("MeanAbsoluteError", "MeanSquaredError", "NormalizedRootMeanSquared
 """Those that give one figure for all columns, unless they are told how many there are."""
 
 
-def _task(one: Member, outputs: Outputs | None, num_classes: int | None, task: str | None, owner: str) -> str:
+def _task(one: Member, outputs: TaskRuntime | None, num_classes: int | None, task: str | None, owner: str) -> str:
     """``binary``, ``multiclass`` or ``multilabel``; empty where it is no classification."""
     if not one.task:
         return ""
     assert outputs is not None
-    usual = {"binary": "binary", "multilabel": "multilabel"}.get(outputs.targets, "multiclass")
+    usual = {"binary": "binary", "multilabel": "multilabel"}.get(str(outputs.targets), "multiclass")
     chosen = (task or usual) if one.task == "any" else one.task
     if task and outputs.targets not in ("class_index", "binary") and task != usual:
         raise UsageError(f"{owner}: the dataset has {outputs.targets} targets, which it judges as {usual}, not {task}")

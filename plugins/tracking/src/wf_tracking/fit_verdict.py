@@ -14,8 +14,8 @@ from torch import Tensor
 from wf import FromRun, Hook, Loop
 from wf.figures import is_number
 from wf.runtime import TensorSamples
-from wf.runtime.links import Outputs
 from wf.runtime.serving import RunData
+from wf.runtime.task import TaskRuntime
 from wf_tracking.history import records_of
 
 POOR = 0.5
@@ -100,7 +100,7 @@ class FitVerdict(Hook):
         self,
         data: RunData,
         loss: Callable[[Tensor, Tensor], Tensor],
-        outputs: Outputs,
+        outputs: TaskRuntime,
         num_outputs: Annotated[int | None, FromRun("num_outputs")] = None,
     ) -> None:
         self.data, self.loss, self.outputs, self.num_outputs = data, loss, outputs, num_outputs

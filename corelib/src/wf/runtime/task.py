@@ -1,0 +1,219 @@
+"""What a task does in a run: the class that tasks derive from, and how one is made for a run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError
+from wf.registry import Registry
+from wf.task import Task
+
+Numbers = Sequence[int] | Tensor
+"""The numbers of samples in their dataset, one a row."""
+
+
+class TaskRuntime:
+    """What a task knows of targets and predictions. This one knows nothing: what it is asked it leaves open.
+
+    A task derives from it and says what it knows. One is made for a run, before any sample is read, and again for
+    predictions from what the run's directory keeps.
+
+    Args:
+        targets: The form of the dataset's targets; None where it has no name.
+        predictions: The form of what the model gives, see `fitted`.
+        single_logit: Two classes are told by one output, see `fitted`.
+        class_names: The dataset's, one a class.
+        ignore_index: A class index that the loss leaves out; it need not be that of a class.
+    """
+
+    any_size = False
+    """Whether the targets of samples may differ in size, asked for samples that are read one by one."""
+
+    def __init__(
+        self,
+        targets: str | None = None,
+        predictions: str = "raw",
+        *,
+        single_logit: bool = False,
+        class_names: Sequence[str] = (),
+        ignore_index: int = -100,
+    ) -> None:
+        self.targets, self.predictions, self.single_logit = targets, predictions, single_logit
+        self.class_names, self.ignore_index = tuple(class_names), ignore_index
+
+    # the data
+
+    def check_dataset(self, name: str) -> None:
+        """Refuse a dataset that cannot be of this task, before a sample is read.
+
+        Raises:
+            DataError: Naming the dataset and what to do.
+        """
+
+    def check_split(self, targets: Any, where: str) -> None:
+        """Refuse all the targets of a split that is in memory, where there is nothing to learn from them.
+
+        Raises:
+            DataError: Naming the split.
+        """
+
+    def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
+        """Refuse samples whose targets are not those of this task: those in memory once, others a batch at a time.
+
+        Args:
+            inputs: ``[N, ...]``, or a tree of such.
+            targets: ``[N, ...]``, or a tree of such.
+            ids: The numbers of the samples.
+            where: Dataset and split in words.
+
+        Raises:
+            DataError: Naming the first sample that is wrong, and its value; `at` says both.
+        """
+
+    def served(self, targets: Any) -> Any:
+        """The targets of a batch that was read from samples, in the shape that this task gives them."""
+        return targets
+
+    def strata(self, targets: Any) -> Tensor | None:
+        """int64 ``[N]``: the class of each sample in memory, in proportion to which splits are drawn; None for none."""
+        return None
+
+    @property
+    def num_classes(self) -> int | None:
+        """The run value `num_classes`; None where there are none."""
+        return len(self.class_names) or None
+
+    def facts(self, target: Any) -> dict[str, Any]:
+        """Of one sample's target: ``num_targets``, its columns, and ``mask_shape``, the pixels it has one for."""
+        return {}
+
+    def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
+        """The run value `class_counts`: how often each class occurs in the train split; None where none is counted."""
+        return None
+
+    def warnings(self, targets: Any) -> Iterator[str]:
+        """What the user should know of the train split's targets, in memory."""
+        return iter(())
+
+    # model and loss
+
+    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+        """The task with model and loss, which the run has fitted together.
+
+        Args:
+            given: The form of the targets that the loss gets, behind links.
+            gives: The form of predictions that the model says it gives.
+            wanted: The form that the loss says it wants; None when unknown.
+        """
+        made = copy.copy(self)
+        made.predictions = gives
+        return made
+
+    def num_outputs(self, spec: Any) -> int | None:
+        """The run value `num_outputs`: how many numbers the model is to give for a sample; None for unknown.
+
+        Args:
+            spec: What the run knows of its data, see `wf.runtime.serving.Spec`.
+        """
+        return None
+
+    def check_outputs(
+        self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
+    ) -> int | None:
+        """Refuse what a model gives for a few samples, before step 1.
+
+        Args:
+            outputs: What it gives.
+            num: The samples.
+            shape: What it must give for one sample, beginning with `num_outputs`.
+            names: Of model and dataset, for messages.
+
+        Returns:
+            How many outputs it gives for a sample; None for unknown.
+
+        Raises:
+            UsageError: Saying what it gives and what is needed.
+        """
+        return None
+
+    # metrics and predictions
+
+    def read(self, predictions: Any, form: str) -> Any:
+        """Predictions in the form that a metric wants, asked by the evaluator a batch at a time; see `MetricTraits`."""
+        return predictions
+
+    def classes(self, targets: Any) -> Any:
+        """Targets as metrics get them, asked by the evaluator a batch at a time."""
+        return targets
+
+    def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
+        """What people read of predictions ``[N, ...]``, an entry a sample; None where these say it best themselves.
+
+        Asked by ``wf predict`` and `Experiment.labels`.
+        """
+        return None
+
+
+def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
+    """The first sample with a wrong value, and that value, for the end of a message."""
+    rows = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
+    row = int(rows.nonzero()[0])
+    value = values[row] if wrong.ndim < values.ndim else values[row][wrong[row]].flatten()[0]
+    return f"\n  the first one: sample {int(ids[row])}, {value.tolist()}"
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether all values are; in one pass, as no sum with a term that is not finite is finite."""
+    if not tensor.is_floating_point():
+        return True
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
+def within(tensor: Tensor, num: int) -> bool:
+    """Whether all values are from 0 to `num` - 1."""
+    if not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor)
+    return bool(low >= 0) and bool(high < num)
+
+
+def make_task(registry: Registry, task: Task | None, targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
+    """What a task does, for a run; where there is none, what knows nothing.
+
+    Args:
+        registry: Where it is looked up.
+        task: Its declaration.
+        targets: The form of the dataset's targets.
+        *args: What else `TaskRuntime` takes.
+        **facts: What else `TaskRuntime` takes.
+    """
+    if task is None:
+        return TaskRuntime(targets, *args, **facts)
+    made = registry.find("task", registry.own_choice("task", task.name)).load()(targets, *args, **facts)
+    assert isinstance(made, TaskRuntime)
+    return made
+
+
+@cache
+def _installed() -> Registry:
+    return Registry.discover()
+
+
+def task_of(targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
+    """The task of the installed plugins for targets of a form, where no run says which one.
+
+    Raises:
+        DataError: When no task has such targets.
+    """
+    registry = _installed()
+    task = registry.tasks.of(targets) if targets is not None else None
+    if task is None and targets is not None:
+        known = ", ".join(registry.tasks.forms)
+        raise DataError(f"no task that is installed has targets '{targets}'\n  available: {known}")
+    return make_task(registry, task, targets, *args, **facts)

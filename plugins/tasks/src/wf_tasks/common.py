@@ -1,0 +1,78 @@
+"""What the tasks of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+from wf.runtime.task import Numbers, TaskRuntime, all_finite, at
+
+SHAPES = {
+    "real": ("N", "K"),
+    "class_index": ("N",),
+    "binary": ("N",),
+    "multilabel": ("N", "C"),
+    "one_hot": ("N", "C"),
+    "mask": ("N", "H", "W"),
+}
+"""The shape of targets of each form."""
+
+
+class TensorTask(TaskRuntime):
+    """A task whose targets are one tensor."""
+
+    def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
+        """Refuse another shape."""
+        form = str(self.targets)
+        if not isinstance(targets, Tensor):
+            raise DataError(
+                f"{where}: {form} targets must be one tensor, not a {type(targets).__name__}"
+                "\n  a dataset whose targets are of no such form says none: Dataset(targets=None)"
+            )
+        shape = SHAPES[form]
+        if targets.ndim != len(shape):
+            raise DataError(
+                f"{where}: {form} targets must be [{', '.join(shape)}], not {list(targets.shape)}\n"
+                "  unsqueeze(1) makes [N] to [N, 1], flatten() the other way round"
+            )
+        self.check_values(targets, ids, where)
+
+    def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
+        """Refuse targets that are no finite floats."""
+        if not targets.is_floating_point():
+            raise DataError(f"{where}: {self.targets} targets must be floating point, not {targets.dtype}")
+        if not all_finite(targets):
+            raise DataError(f"{where}: targets hold values that are not finite{at(~targets.isfinite(), targets, ids)}")
+
+    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+        """A loss of numbers trains a model of raw scores to give the targets' own numbers."""
+        made = super().fitted(given, gives, wanted)
+        made.predictions = "real" if (gives, wanted) == ("raw", "real") else gives
+        made.single_logit = given == "binary"
+        return made
+
+    def num_outputs(self, spec: Any) -> int | None:
+        """One for yes or no, else one a class or label."""
+        num: int = 1 if self.single_logit else spec.num_classes or spec.num_targets
+        return num
+
+    def check_outputs(
+        self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
+    ) -> int | None:
+        """Refuse another shape; a single output a sample may come as ``[N]``."""
+        if not isinstance(outputs, Tensor):
+            raise UsageError(f"model '{names['model']}' gives {type(outputs).__name__}, not a tensor")
+        got, wanted = list(outputs.shape), [num, *shape]
+        if got != wanted and not (self.single_logit and got == wanted[:1]):
+            raise UsageError(
+                f"model '{names['model']}' gives shape {got} for {num} samples; dataset '{names['dataset']}' "
+                f"with {self._words(shape[0])} needs {wanted}\n  "
+                "leave the number of outputs to wf (a parameter num_outputs), or set it right"
+            )
+        return shape[0]
+
+    def _words(self, num_outputs: int | None) -> str:
+        return f"{num_outputs} output(s)"
