@@ -199,7 +199,7 @@ def test_the_model_comes_back_as_it_was_and_no_random_number_is_used() -> None:
 def test_other_data_has_no_plot_of_predictions(tmp_path: Path) -> None:
     assert plot_model(tmp_path, line(features=2), nn.Linear(2, 1)) == []
     data = line()
-    data.spec = replace(data.spec, targets="class_index")
+    data.spec = replace(data.spec, num_classes=3)
     assert plot_model(tmp_path, data, nn.Linear(1, 1)) == []
 
 

@@ -159,6 +159,35 @@ class TaskRuntime:
         """
         return None
 
+    # the verdict on a fit
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The figures by which a fit is judged, the one that says most first; asked at the end of a run."""
+        return ("loss",)
+
+    def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
+        """The error of the best predictor that knows nothing of the inputs, by a figure of `judged_by` but the loss.
+
+        Args:
+            figure: Its name.
+            train: The targets of the train split, which such a predictor knows; None where they are not in memory.
+            targets: The targets that it is judged on; None likewise.
+            spec: What the run knows of its data.
+
+        Returns:
+            None where it cannot be known.
+        """
+        return None
+
+    def constants(self, train: Any, spec: Any) -> list[Tensor]:
+        """What such predictors give for each sample, in the form in which the model gives it; the loss judges them."""
+        return []
+
+    def supposed(self, spec: Any) -> Tensor | None:
+        """Targets as those of the train split are, as far as it is known, where they are not in memory."""
+        return None
+
 
 def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
     """The first sample with a wrong value, and that value, for the end of a message."""

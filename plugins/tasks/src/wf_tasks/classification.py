@@ -61,6 +61,47 @@ class Classified(TensorTask):
                 f"{len(self.class_names)} class_names"
             )
 
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The share of right answers."""
+        return ("accuracy", "loss")
+
+    def counted(self, targets: Tensor) -> Tensor:
+        """What accuracy counts: int64 ``[M, 1]``, without what is left out, below 0."""
+        return targets[targets >= 0].to(torch.int64).reshape(-1, 1)
+
+    def baseline(self, figure: str, train: Tensor | None, targets: Tensor | None, spec: Any) -> float | None:
+        """The share that is wrong where the most frequent class is always said."""
+        if figure != "accuracy":
+            return None
+        if train is None or targets is None:
+            counts = self.shares_known(spec)
+            return 1 - max(counts) / sum(counts) if counts else None
+        usual = torch.stack([column.bincount().argmax() for column in self.counted(train).T])
+        return float((self.counted(targets) != usual).double().mean())
+
+    def shares_known(self, spec: Any) -> Sequence[int]:
+        """How often each class occurs, or as if they were even; empty where that says nothing."""
+        counts: Sequence[int] = spec.class_counts or (1,) * len(spec.class_names)
+        return counts
+
+    def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
+        """The shares of the classes, as the model would give them."""
+        counted = self.counted(train)
+        if self.yes_no:
+            shares = counted.double().mean(0)
+        else:
+            shares = counted.flatten().bincount(minlength=len(spec.class_names)) / len(counted)
+        if self.predictions not in ("probs", "real"):
+            shares = shares.clamp(1e-6, 1 - 1e-6)
+            shares = shares.logit() if self.yes_no else shares.log()
+        return [shares]
+
+    @property
+    def yes_no(self) -> bool:
+        """Whether each output is a class by itself."""
+        return self.single_logit
+
     def _chances(self, predictions: Tensor) -> Tensor:
         if self.predictions == "probs":
             return predictions
@@ -145,6 +186,17 @@ class Classification(Indices):
         """How often each class occurs, of class indices."""
         return None if self.targets == "one_hot" else super().class_counts(targets)
 
+    def counted(self, targets: Tensor) -> Tensor:
+        """The class of each sample."""
+        return super().counted(targets.argmax(1) if self.targets == "one_hot" else targets)
+
+    def supposed(self, spec: Any) -> Tensor | None:
+        """Each class as often as it occurs, or once."""
+        counts = self.shares_known(spec)
+        if self.targets == "one_hot" or not spec.class_names:
+            return None
+        return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
 
 class Binary(Classified):
     """Yes or no a sample: targets are 0 or 1, and the model gives one number."""
@@ -192,6 +244,19 @@ class Multilabel(Classified):
     def probs(self, predictions: Tensor) -> Tensor:
         """float ``[N, C]``, the probability of each label."""
         return self._chances(predictions)
+
+    def counted(self, targets: Tensor) -> Tensor:
+        """Each label of each sample, int64 ``[N, C]``."""
+        return targets.to(torch.int64)
+
+    def shares_known(self, spec: Any) -> Sequence[int]:
+        """Nothing: how often a label holds is not counted."""
+        return ()
+
+    @property
+    def yes_no(self) -> bool:
+        """Each label is one."""
+        return True
 
     def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
         """The labels of a sample that hold, with a probability above 0.5."""

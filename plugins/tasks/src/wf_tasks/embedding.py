@@ -45,6 +45,10 @@ class Embedding(Classification):
         """The embeddings themselves."""
         return predictions
 
+    def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
+        """None: no vector stands for the shares of classes."""
+        return []
+
     def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
         """None: no class can be read from them."""
         return None

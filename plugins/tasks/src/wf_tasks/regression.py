@@ -18,11 +18,6 @@ class Regression(TensorTask):
         """A column, where samples gave a lone number."""
         return targets.unsqueeze(1) if isinstance(targets, Tensor) and targets.ndim == 1 else targets
 
-    @property
-    def num_classes(self) -> int | None:
-        """None."""
-        return len(self.class_names) or None
-
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The columns."""
         return {"num_targets": int(target.numel())}
@@ -36,3 +31,21 @@ class Regression(TensorTask):
         """One a column."""
         num: int = spec.num_targets
         return num
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """R2, else a mean error."""
+        return ("r2", "mse", "mae", "loss")
+
+    def baseline(self, figure: str, train: Tensor | None, targets: Tensor | None, spec: Any) -> float | None:
+        """The error of the mean; for mae that of the median."""
+        if figure == "r2":
+            return 1.0
+        if train is None or targets is None or figure not in ("mse", "mae"):
+            return None
+        mean, median = self.constants(train, spec)
+        return float((targets - mean).square().mean() if figure == "mse" else (targets - median).abs().mean())
+
+    def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
+        """Mean and median of each column."""
+        return [train.double().mean(0), train.double().median(0).values]

@@ -33,9 +33,7 @@ IMPROVING = 0.05
 """A loss that fell over the last quarter of the run by more than this share of that of guessing is still falling."""
 
 _FEWEST = 4
-_WANTED = "r2 or mse or mae or loss of train and of test or validation, finite"
 _NO_ACCURACY = "; no accuracy was measured, which says more than the loss (--metric +NAME keeps the usual metrics)"
-_FIGURES = {"labels": ("accuracy", "loss"), "real": ("r2", "mse", "mae", "loss")}
 _ADVICE = {
     "still improving": "more epochs may help",
     "next to nothing learned yet": "more epochs or a larger learning rate may help",
@@ -130,19 +128,24 @@ class FitVerdict(Hook):
 
     def _by_figures(self, metrics: dict[str, Any]) -> Verdict:
         """The verdict on the figures at the end alone."""
-        kind = "real" if self.data.targets == "real" else "labels"
+        figures, labels = self.outputs.judged_by, self._tells_labels
         held_out = "test" if any(name.startswith("test/") for name in metrics) else "validation"
         for splits in (("train", held_out), ("train",)):
-            for name in _FIGURES[kind]:
+            for name in figures:
                 values = {split: metrics.get(f"{split}/{name}") for split in splits}
                 if all(is_number(value) for value in values.values()):
                     found = self._compare(name, values)
-                    if kind == "labels" and name == "loss":
+                    if labels and name == "loss":
                         return _with(found, _NO_ACCURACY)
-                    worried = kind == "labels" and found.verdict != "underfitting"
+                    worried = labels and found.verdict != "underfitting"
                     return _with(found, self._worry(metrics)) if worried else found
-        wanted = "accuracy of train and of test or validation, finite, or the loss"
-        return _unknown(f"it takes {wanted if kind == 'labels' else _WANTED}")
+        if labels:
+            return _unknown("it takes accuracy of train and of test or validation, finite, or the loss")
+        return _unknown(f"it takes {' or '.join(figures)} of train and of test or validation, finite")
+
+    @property
+    def _tells_labels(self) -> bool:
+        return "accuracy" in self.outputs.judged_by
 
     def _compare(self, name: str, values: dict[str, Any]) -> Verdict:
         """The rule, on one figure of train and, where there is one, of a held-out split."""
@@ -172,38 +175,10 @@ class FitVerdict(Hook):
 
     def _trivial_error(self, name: str, split: str) -> float | None:
         """The error of the best constant prediction on `split`, None when it cannot be known."""
-        if name == "r2":
-            return 1.0
-        if name == "loss" and self.data.targets != "real":
+        if name == "loss":
             return self._trivial_loss(split)
         train, targets = _targets(self.data, "train"), _targets(self.data, split)
-        if train is None or targets is None:
-            return self._trivial_class_error() if name == "accuracy" else None
-        if name == "accuracy":
-            usual = torch.stack([column.bincount().argmax() for column in self._classes(train).T])
-            return float((self._classes(targets) != usual).double().mean())
-        mean, median = train.double().mean(0), train.double().median(0).values
-        if name == "mse":
-            return float((targets - mean).square().mean())
-        if name == "mae":
-            return float((targets - median).abs().mean())
-        losses = [self._mean_loss(constant, targets) for constant in (mean, median)]
-        return min((value for value in losses if value is not None), default=None)
-
-    def _trivial_class_error(self) -> float | None:
-        """Of samples on disk, which are not all read again: by train's class counts, or as if classes were even."""
-        if self.data.targets in ("multilabel", "mask"):
-            return None
-        counts = self.data.spec.class_counts or (1,) * len(self.data.class_names)
-        return 1 - max(counts) / sum(counts) if counts else None
-
-    def _classes(self, targets: Tensor) -> Tensor:
-        """What accuracy counts: int64 ``[M, 1]``, or ``[N, C]`` for multilabel; without what is left out, below 0."""
-        if self.data.targets == "one_hot":
-            targets = targets.argmax(1)
-        if self.data.targets == "multilabel":
-            return targets.to(torch.int64)
-        return targets[targets >= 0].to(torch.int64).reshape(-1, 1)
+        return self.outputs.baseline(name, train, targets, self.data.spec)
 
     def _mean_loss(self, constant: Tensor, targets: Tensor) -> float | None:
         """The loss of a constant prediction ``[K]``, None where the model gives something else than K numbers."""
@@ -218,7 +193,7 @@ class FitVerdict(Hook):
     def _nearness(self, metrics: dict[str, Any], guessing: float | None) -> str:
         """That train's loss is near that of guessing; empty where it is not, or not known."""
         found = metrics.get("train/loss", math.nan)
-        if self.data.targets == "real" or not is_number(found) or not guessing or guessing <= 0:
+        if not self._tells_labels or not is_number(found) or not guessing or guessing <= 0:
             return ""
         if not NEAR * guessing <= found <= guessing:
             return ""
@@ -232,29 +207,17 @@ class FitVerdict(Hook):
         return f"; but the train loss, {found:.4g}, is above that of a constant prediction, {constant:.4g}"
 
     def _trivial_loss(self, split: str) -> float | None:
-        """The loss of giving train's shares of the classes always, None when it cannot be known."""
-        train, targets = self._class_targets("train"), self._class_targets(split)
-        if train is None or targets is None or self.outputs.predictions == "embeddings":
+        """The loss of the best constant prediction, None when it cannot be known."""
+        train, targets = self._known_targets("train"), self._known_targets(split)
+        if train is None or targets is None:
             return None
-        classes = self._classes(train)
-        if yes_no := self.outputs.single_logit or self.data.targets == "multilabel":
-            shares = classes.double().mean(0)
-        else:
-            shares = classes.flatten().bincount(minlength=len(self.data.class_names)) / len(classes)
-        if self.outputs.predictions not in ("probs", "real"):
-            shares = shares.clamp(1e-6, 1 - 1e-6)
-            shares = shares.logit() if yes_no else shares.log()
-        return self._mean_loss(shares, targets)
+        losses = [self._mean_loss(constant, targets) for constant in self.outputs.constants(train, self.data.spec)]
+        return min((value for value in losses if value is not None), default=None)
 
-    def _class_targets(self, split: str) -> Tensor | None:
-        """The targets of a split; of samples on disk as their counts are, or even. None for masks."""
-        if self.data.targets == "mask":
-            return None
+    def _known_targets(self, split: str) -> Tensor | None:
+        """The targets of a split; of samples on disk such as they may be."""
         targets = _targets(self.data, split)
-        if targets is None and self.data.targets == "class_index" and self.data.class_names:
-            counts = self.data.spec.class_counts or (1,) * len(self.data.class_names)
-            return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        return targets
+        return self.outputs.supposed(self.data.spec) if targets is None else targets
 
     def _standard_error(self, name: str, split: str, error: float) -> float:
         """Of a relative error, from the number of samples: binomial for accuracy, else that of a mean square."""

@@ -103,7 +103,8 @@ def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = 
 
 def is_one_dimensional(spec: Spec) -> bool:
     """Whether the data is a regression of one number on one number."""
-    return spec.targets == "real" and torch.Size(spec.input_shape).numel() == spec.num_targets == 1
+    numbers = spec.targets is not None and spec.num_classes is None
+    return numbers and torch.Size(spec.input_shape).numel() == spec.num_targets == 1
 
 
 def predict_split(data: RunData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:
