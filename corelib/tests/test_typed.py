@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wf.component import FromRun, Param
 from wf.errors import UsageError
@@ -92,10 +95,18 @@ def test_a_repeated_option_is_a_list(annotation: Any) -> None:
     assert [*convert(option(annotation), Repeated(["a", typed(["b", 3]), typed(4, "4")]), "x")] == ["a", "b", "3", "4"]
 
 
-@pytest.mark.parametrize("annotation", [str, int, float, bool, Any, str | None])
-def test_a_repeated_option_that_takes_one_value_is_refused(annotation: Any) -> None:
-    with pytest.raises(UsageError, match="given more than once, as 1 and 2"):
-        convert(option(annotation), Repeated([1, 2]), "x")
+@given(annotation=st.sampled_from([str, int, float, Any, str | None]), values=st.lists(st.integers(2, 9), min_size=2))
+def test_of_a_repeated_option_that_takes_one_value_the_last_one_counts(annotation: Any, values: list[int]) -> None:
+    given_values = Repeated(map(typed, values))
+    with mock.patch("wf.parameters._LOG") as log:
+        found = [convert(option(annotation), given_values, "x") for _ in range(2)]
+    assert found == [convert(option(annotation), given_values[-1], "x")] * 2
+    assert log.warning.call_count == 1
+
+
+def test_the_last_of_repeated_values_must_fit() -> None:
+    with pytest.raises(UsageError, match="wants int"):
+        convert(option(int), Repeated([1, "two"]), "x")
 
 
 def test_a_number_beyond_float32_is_refused() -> None:

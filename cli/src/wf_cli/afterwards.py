@@ -19,7 +19,7 @@ from wf.plan import DEFAULT_USE, SPLITS
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
 from wf.together import num_processes, resume_command
-from wf_cli.common import complete_runs, of_line
+from wf_cli.common import Verb, complete_runs, of_line, together
 from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
 from wf_cli.starting import uncollected
@@ -89,7 +89,7 @@ def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, *
     return reopen(directory.path, checkpoint, **of_line(ctx), **changes)
 
 
-@click.command()
+@click.command(cls=Verb)
 @RUN
 @click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
 @click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
@@ -97,7 +97,8 @@ def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, *
 @click.option(
     "--allow-drift",
     metavar="NAME,...",
-    default="",
+    multiple=True,
+    callback=together,
     help="Go on although these are not what the run was made under, or all; the manifest will say so.",
 )
 @moved
@@ -110,7 +111,7 @@ def resume(
     epochs: str | None,
     workers: str | None,
     serve_from: str | None,
-    allow_drift: str,
+    allow_drift: str | None,
     path: str | None,
     root: str | None,
     quiet: bool,
@@ -119,7 +120,7 @@ def resume(
     """Go on with a run from its newest checkpoint."""
     from wf_cli.running import fit
 
-    allowed = [name for name in allow_drift.split(",") if name]
+    allowed = [name for name in (allow_drift or "").split(",") if name]
     check_names(allowed)
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = open_directory(place)
@@ -137,7 +138,7 @@ def resume(
         fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
 
 
-@click.command()
+@click.command(cls=Verb)
 @RUN
 @click.option("--split", default="test", metavar="S", help="train, validation or test (the default).")
 @CHECKPOINT
@@ -156,7 +157,7 @@ def evaluate(
         echo(figures(metrics))
 
 
-@click.command()
+@click.command(cls=Verb)
 @RUN
 @click.argument("inputs", metavar="INPUT")
 @CHECKPOINT
@@ -203,7 +204,7 @@ def _words(label: str | list[Any]) -> str:
     return ", ".join(shares or label) or "-"
 
 
-@click.command()
+@click.command(cls=Verb)
 @RUN
 @click.argument("file", type=click.Path())
 @CHECKPOINT
@@ -235,7 +236,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
 
-@click.command()
+@click.command(cls=Verb)
 @RUN
 @click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the pictures.")
 @click.pass_context

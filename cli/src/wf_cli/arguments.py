@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any
 from wf.component import KINDS, MANY
 from wf.errors import UsageError, unknown
 from wf.typed import Repeated, typed
+
+_LOG = logging.getLogger("wf")
 
 ADD, REMOVE = "+", "no:"
 
@@ -156,16 +159,26 @@ def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> N
         table = document.setdefault(kind, {})
     *outer, last = (key.replace("-", "_") for key in keys)
     for key in outer:
-        inner = table.get(key)
+        inner = _one(table.get(key), key)
         table[key] = table = inner if isinstance(inner, dict) else {} if inner is None else {"use": inner}
     inner = table.get(last)
-    if again:
+    if again and isinstance(inner, dict) and "use" in inner and isinstance(value, str):
+        inner["use"] = _one(Repeated([inner["use"], value]), last)
+    elif again:
         given = inner if isinstance(inner, Repeated) else Repeated([inner])
         table[last] = Repeated([*given, value])
     elif isinstance(inner, dict) and not isinstance(value, Mapping):
         inner["use"] = value
     else:
         table[last] = value
+
+
+def _one(value: Any, option: str) -> Any:
+    """The name of a component's own component: the last one, where there are several."""
+    if isinstance(value, Repeated):
+        _LOG.warning("'%s' is given more than once; the last one counts: %s", option, value[-1])
+        return value[-1]
+    return value
 
 
 def _split_name(kind: str, keys: list[str]) -> tuple[str, list[str]]:

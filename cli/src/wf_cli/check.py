@@ -14,7 +14,7 @@ from wf.errors import UsageError
 from wf.registry import Entry
 from wf.settings import load as load_settings
 from wf_cli.arguments import take_options
-from wf_cli.common import registry_of, registry_quietly
+from wf_cli.common import Verb, registry_of, registry_quietly
 from wf_cli.listing import JSON
 from wf_cli.output import echo, plural, print_json, table, tell
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STATUSES = ("passed", "failed", "skipped")
 
 
-class CheckCommand(click.Command):
+class CheckCommand(Verb):
     """Options of the component that is checked are taken out before click parses."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

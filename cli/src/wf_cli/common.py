@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from wf.component import MANY
 from wf.errors import PluginError, WfError
+from wf.parameters import NULL
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
 from wf.plugins import Plugin
 from wf.registry import Ask, Registry
@@ -23,6 +24,27 @@ from wf_cli.main import everywhere_of
 from wf_cli.output import echo, tell
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+class Verb(click.Command):
+    """A command that says of an option with one value that is given more than once that the last one counts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a line."""
+        if not ctx.resilient_parsing:
+            values, _, given = self.make_parser(ctx).parse_args(args=[*args])
+            for param in dict.fromkeys(given):
+                if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
+                    tell(f"{param.opts[0]} is given more than once; the last one counts: {values[str(param.name)]}")
+        return super().parse_args(ctx, args)
+
+
+def together(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> str | None:
+    """One list of what an option has in all, with commas between; "@null" takes back what is before it."""
+    if NULL in values:
+        last = len(values) - 1 - values[::-1].index(NULL)
+        values = values[last + 1 :] or [NULL]
+    return ",".join(values) if values else None
 
 
 def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:

@@ -13,7 +13,7 @@ from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.settings import load as load_settings
 from wf.surroundings import Finding
-from wf_cli.common import check_strict, discover
+from wf_cli.common import Verb, check_strict, discover
 from wf_cli.listing import JSON
 from wf_cli.main import everywhere_of
 from wf_cli.output import echo, paragraphs, plural, print_json, table
@@ -28,7 +28,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 MARKS = {"note": "note", "problem": "PROBLEM"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Verb)
 @JSON
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
 from wf.registry import PLURALS, Entry, Registry, read_kind, split_kind
-from wf_cli.common import check_strict, discover, registry_of, registry_quietly
+from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.main import everywhere_of
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
@@ -34,7 +34,7 @@ def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> b
 JSON = click.option("--json", "as_json", is_flag=True, callback=keep_stdout_if, help="Print JSON.")
 
 
-@click.command("list-plugins")
+@click.command("list-plugins", cls=Verb)
 @JSON
 @click.pass_context
 def list_plugins(ctx: click.Context, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
     check_strict(ctx, plugins)
 
 
-@click.command("list")
+@click.command("list", cls=Verb)
 @click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, _ALL))
 @click.option("--all", "catalogues", is_flag=True, help="Open the catalogues, too.")
 @click.option("--search", metavar="WORD", help="Only those with WORD in name or summary; looks into catalogues.")
@@ -136,7 +136,7 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
     return bool(blocks)
 
 
-@click.command("show")
+@click.command("show", cls=Verb)
 @click.argument(
     "words",
     nargs=-1,

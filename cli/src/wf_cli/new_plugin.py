@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from wf.component import KINDS
 from wf.registry import read_kind
+from wf_cli.common import Verb
 from wf_cli.output import echo, plural, table
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [CompletionItem(kind, help=what) for kind, what in KINDS.items() if kind.startswith(incomplete)]
 
 
-@click.command("new-plugin")
+@click.command("new-plugin", cls=Verb)
 @click.argument("name")
 @click.option(
     "--kind",

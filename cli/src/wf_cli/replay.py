@@ -15,7 +15,7 @@ from wf.errors import UsageError
 from wf.records import Figure, compare_records
 from wf.rundir import RunDirectory, place_of
 from wf_cli.afterwards import RUN, open_directory, refuse_alone
-from wf_cli.common import of_line
+from wf_cli.common import Verb, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import number, print_json, say, table
 
@@ -23,7 +23,7 @@ SHOWN = 10
 """How many tensors that differ are named."""
 
 
-@click.command()
+@click.command(cls=Verb)
 @RUN
 @click.option("--name", metavar="NAME", help="The new run directory's name below runs/. [RUN-replay]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The new run directory's path, instead of a name.")

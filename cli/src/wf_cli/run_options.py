@@ -9,7 +9,7 @@ import click
 from wf.component import DECLARED, KINDS, MANY
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 from wf.runfile import GENERAL
-from wf_cli.common import complete_names
+from wf_cli.common import complete_names, together
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Comparison": ("vary", "repeats", "by", "jobs", "resume"),
@@ -85,6 +85,10 @@ METAVARS: dict[str, str] = {
 """How the value of a general option is called in help; N where it is not here."""
 
 
+LISTED = ("eval_splits", "init_without", "links", "plugins")
+"""General keys whose values are lists: on the command line names with commas between them."""
+
+
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """Write the options in groups; one that no group names goes to the last."""
     params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
@@ -130,6 +134,8 @@ def general_options(command: Any) -> Any:
             f"--{name.replace('_', '-')}",
             name,
             shell_complete=complete_names(name) if name in DECLARED else None,
+            multiple=name in LISTED,
+            callback=together if name in LISTED else None,
             metavar=METAVARS.get(name, "N"),
             help=_with_default(param.help, "" if default is None else str(default)),
         )(command)

@@ -25,19 +25,16 @@ from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
 from wf_cli.afterwards import open_directory
 from wf_cli.arguments import names_to_change, parse_value, take_options
-from wf_cli.common import complete_component_options, of_line, registry_of
+from wf_cli.common import Verb, complete_component_options, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption, everywhere_of
 from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
-from wf_cli.run_options import general_options, kind_options, write_options
+from wf_cli.run_options import LISTED, general_options, kind_options, write_options
 from wf_cli.starting import uncollected
 from wf_cli.suggesting import suggest
 
-LISTED = ("eval_splits", "init_without", "links", "plugins")
-"""General keys whose values are lists: on the command line names with commas between them."""
 
-
-class RunCommand(click.Command):
+class RunCommand(Verb):
     """``wf run``: options of components are taken out before click parses; `--help` explains the chosen components."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -48,9 +45,7 @@ class RunCommand(click.Command):
         ctx.meta["options"] = options
         wants_help = any(word in ("-h", "--help") for word in rest)
         try:
-            rest_without_help = [word for word in rest if word not in ("-h", "--help")]
-            self._check_repeated(ctx, rest_without_help)
-            result = super().parse_args(ctx, rest_without_help)
+            result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
         except click.NoSuchOption as error:
             raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx) from error
         if wants_help:
@@ -58,16 +53,6 @@ class RunCommand(click.Command):
             echo("\n\n".join([self.get_help(ctx), *explained]))
             ctx.exit()
         return result
-
-    def _check_repeated(self, ctx: click.Context, args: list[str]) -> None:
-        """Refuse a list that is given twice, and say that of other options the last one counts."""
-        _, _, given = self.make_parser(ctx).parse_args(args=[*args])
-        for param in dict.fromkeys(given):
-            if not isinstance(param, click.Option) or param.multiple or param.is_flag or given.count(param) == 1:
-                continue
-            if param.name in LISTED:
-                raise UsageError(f"{param.opts[0]} is given more than once; a list has commas between its values: A,B")
-            click.echo(f"wf: {param.opts[0]} is given more than once; the last one counts", err=True)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a component's own options, too."""

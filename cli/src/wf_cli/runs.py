@@ -16,7 +16,7 @@ from wf.figures import Monitor, best
 from wf.rundir import RunDirectory, is_run, runs_below
 from wf.terminal import visible
 from wf.traits import MetricTraits
-from wf_cli.common import registry_of
+from wf_cli.common import Verb, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import echo, number, paragraphs, plural, print_json
 
@@ -49,7 +49,7 @@ class Listed:
     metrics: Mapping[str, Any]
 
 
-@click.command("runs")
+@click.command("runs", cls=Verb)
 @click.argument("folder", default="runs", metavar="[FOLDER]", type=click.Path())
 @click.option("--search", metavar="WORD", help="Only those with WORD in their name, status or components.")
 @click.option(

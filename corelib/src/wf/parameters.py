@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import logging
 import math
 import re
 import types
@@ -22,6 +23,8 @@ from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
 from wf.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
 from wf.typed import Repeated, as_wanted
+
+_LOG = logging.getLogger("wf")
 
 RUN_VALUES: dict[str, str] = {
     "seed": "int: the run's seed",
@@ -215,13 +218,15 @@ def without_null(value: Any) -> Any:
 
 
 def _joined(param: Param, value: Any, owner: str) -> Any:
-    """One list of what a repeated option was given, where it takes a list."""
+    """What a repeated option was given: all of it together where it takes a list, else the last one."""
     if not isinstance(value, Repeated):
         return value
     if param.kind is None and takes_list(param.type):
         return [item for one in value for item in (one if isinstance(one, list) else [one])]
-    given = " and ".join(map(str, value))
-    raise UsageError(f"{owner}: option '{param.name}' is given more than once, as {given}; it takes one value")
+    if not value.told:
+        _LOG.warning("%s: '%s' is given more than once; the last one counts: %s", owner, param.name, value[-1])
+        value.told = True
+    return value[-1]
 
 
 def _is_written(value: Any) -> bool:

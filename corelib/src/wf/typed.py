@@ -34,6 +34,9 @@ class TypedBool(int, Typed):
 class Repeated(list[Any]):
     """The values of an option that is given more than once."""
 
+    told = False
+    """Whether the user has heard that only the last one counts."""
+
 
 def typed(value: Any, text: str | None = None) -> Any:
     """A number or a boolean that keeps the text it was typed as; everything else as it is.
