@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from wf.errors import DataError
 from wf.runtime import TensorSamples
+from wf.runtime.data import split_dataset
+from wf.runtime.serving import RunData
 from wf_datasets.array_reader import ArrayReader
 from wf_datasets.npz import npz
 
@@ -102,6 +104,36 @@ def test_bad_arrays(tmp_path: Path, arrays: dict[str, Any], message: str) -> Non
 def test_nan_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not finite"):
         npz(save(tmp_path, x=X, y=np.array([0, 1, 0, 1, 0, np.nan])), task="classification")
+
+
+def test_missing_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    x = X.copy()
+    x[1, 1] = np.nan
+    path = save(tmp_path, x=x, y=np.arange(6) % 2)
+    with pytest.raises(DataError, match=r"(?s)first at \[1, 1\].*--dataset.missing drop.*--dataset.missing mean"):
+        npz(path)
+    dropped = npz(path, missing="drop").train
+    assert dropped.inputs.tolist() == np.delete(X, 1, 0).tolist()
+    assert dropped.targets.tolist() == [0, 0, 1, 0, 1]
+    assert "1 of 6 samples" in caplog.text
+    dataset = npz(path, missing="mean")
+    data = RunData(dataset, split_dataset(dataset, "100/0", 0, shuffle=False), shuffle=False)
+    filled = torch.where(torch.tensor(x).isnan(), 6.6, torch.tensor(X))
+    assert torch.equal(next(data.epoch(0)).inputs, filled.float())
+    assert data.own_transforms[0](torch.tensor([[torch.nan, torch.nan]])).tolist() == [[5, pytest.approx(6.6)]]
+
+
+def test_missing_targets(tmp_path: Path) -> None:
+    y = np.array([0.5, np.nan, 0.25, 1.5, 2.5, np.nan])
+    path = save(tmp_path, x=X, y=y)
+    for missing in ("error", "mean"):
+        with pytest.raises(DataError, match=r"(?s)'y' holds 2 values.*\[1\].*--dataset.missing drop"):
+            npz(path, missing=missing)
+    assert npz(path, missing="drop").train.targets.flatten().tolist() == [0.5, 0.25, 1.5, 2.5]
+    with pytest.raises(DataError, match="every one of its 6 samples"):
+        npz(save(tmp_path, x=np.full((6, 2), np.nan), y=y), missing="drop")
+    with pytest.raises(DataError, match="not finite"):
+        npz(save(tmp_path, x=np.full((6, 2), np.inf), y=np.arange(6)), missing="mean")
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

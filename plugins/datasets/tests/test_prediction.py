@@ -42,7 +42,7 @@ def text(folder: Path, head: str, rows: list[str]) -> Path:
 def arrays(inputs: Any) -> Callable[[Path], tuple[Path, dict[str, Any]]]:
     def made(folder: Path) -> tuple[Path, dict[str, Any]]:
         np.savez(folder / "data.npz", pixels=inputs, y=np.arange(NUM) % 2)
-        return folder / "data.npz", {"inputs": "pixels"}
+        return folder / "data.npz", {"inputs": "pixels", **({"missing": "mean"} if np.isnan(inputs).any() else {})}
 
     return made
 
@@ -53,6 +53,8 @@ CASES: dict[str, Callable[[Path], tuple[Path, dict[str, Any]]]] = {
     "csv large": times,
     "npz table of bytes": arrays(RANDOM.integers(0, 99, (NUM, 4)).astype(np.uint8)),
     "npz images": arrays(RANDOM.integers(0, 255, (NUM, 6, 5)).astype(np.uint8)),
+    "npz filled": arrays(np.where(RANDOM.random((NUM, 3, 2)) < 0.2, np.nan, RANDOM.random((NUM, 3, 2)))),
+    "npz large filled": arrays(np.where(np.eye(NUM, 3), np.nan, 1e12 + RANDOM.integers(0, 255, (NUM, 3)))),
     "npz large": arrays(1e12 + RANDOM.integers(0, 255, (NUM, 3))),
 }
 

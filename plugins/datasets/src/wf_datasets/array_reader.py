@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wf.errors import DataError, unknown
 from wf.runtime.figures import lost_in_float32
+from wf_datasets.fill import FillMissing, Missing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,15 +26,25 @@ class ArrayReader:
         shape: That of a sample in the file.
         images: Whether they are uint8 images ``[C, H, W]`` or ``[H, W]``.
         double: Whether inputs are float64: float32 would not keep some of the numbers apart.
+        missing: What becomes of missing numbers, nan: ``mean`` leaves them, for the run's own transform to fill in; all
+            others refuse them, because a prediction belongs to each sample.
     """
 
     endings: tuple[str, ...] = (".npz", ".npy")
 
-    def __init__(self, key: str, shape: Sequence[int], *, images: bool = False, double: bool = False) -> None:
-        self.key, self.shape, self.images, self.double = key, tuple(shape), images, double
+    def __init__(
+        self,
+        key: str,
+        shape: Sequence[int],
+        *,
+        images: bool = False,
+        double: bool = False,
+        missing: Missing = "error",
+    ) -> None:
+        self.key, self.shape, self.images, self.double, self.missing = key, tuple(shape), images, double, missing
 
     @classmethod
-    def of(cls, path: Path, key: str, array: Array) -> ArrayReader:
+    def of(cls, path: Path, key: str, array: Array, missing: Missing = "error") -> ArrayReader:
         """The reader of an array ``[N, ...]``.
 
         Raises:
@@ -45,11 +56,16 @@ class ArrayReader:
             )
         images = array.dtype == np.uint8 and array.ndim in (3, 4)
         double = array.dtype.kind in "fiu" and array.dtype.itemsize >= 4 and bool(lost_in_float32(_double(array)))
-        return cls(key, array.shape[1:], images=images, double=double)
+        return cls(key, array.shape[1:], images=images, double=double, missing=missing)
 
     def description(self) -> Mapping[str, Any]:
         """What makes an equal reader again, in JSON's values."""
-        return {"key": self.key, "shape": list(self.shape), "images": self.images, "double": self.double}
+        known = {"key": self.key, "shape": list(self.shape), "images": self.images, "double": self.double}
+        return {**known, "missing": self.missing}
+
+    def transforms(self) -> tuple[FillMissing, ...]:
+        """What the inputs need before all other transforms."""
+        return (FillMissing(),) if self.missing == "mean" and not self.images else ()
 
     def read(self, path: Path) -> Tensor:
         """The inputs in an ``.npz`` or ``.npy`` file: samples ``[N, ...]``, or a single one.
@@ -88,7 +104,7 @@ class ArrayReader:
             DataError: For anything but finite numbers.
         """
         if not self.images:
-            return numbers(path, name, array, double=self.double)
+            return numbers(path, name, array, double=self.double, missing=self.missing == "mean")
         if array.dtype == np.uint8:
             images = torch.from_numpy(np.ascontiguousarray(array))
         else:
@@ -118,8 +134,15 @@ def opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} cannot be read: {reason}\n  it must be an .npz file of plain arrays") from error
 
 
-def numbers(path: Path, key: str, array: Array, *, double: bool = False) -> Tensor:
+def numbers(path: Path, key: str, array: Array, *, double: bool = False, missing: bool = False) -> Tensor:
     """An array as float32, or as float64.
+
+    Args:
+        path: Its file.
+        key: Its name there.
+        array: The array.
+        double: Whether float64 is wanted.
+        missing: Whether numbers may be missing, nan.
 
     Raises:
         DataError: For anything but numbers that are finite as float32.
@@ -128,7 +151,7 @@ def numbers(path: Path, key: str, array: Array, *, double: bool = False) -> Tens
         raise DataError(f"{path}: '{key}' holds {array.dtype}, not numbers")
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(single))
+    wrong = np.argwhere(np.isinf(single) if missing else ~np.isfinite(single))
     if len(wrong):
         raise DataError(
             f"{path}: '{key}' holds {len(wrong)} values that are not finite float32 numbers, first at "

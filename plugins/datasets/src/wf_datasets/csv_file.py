@@ -18,9 +18,10 @@ from wf.runtime import Dataset, TensorSamples
 from wf.runtime.figures import MAX_CLASSES, are_classes, lost_in_float32, regression_hint
 from wf_datasets.cells import looks_like, number
 from wf_datasets.column import Categories, as_numbers, categories, is_zero_one
+from wf_datasets.fill import Missing
 from wf_datasets.plain_rows import Array
 from wf_datasets.table import Column, Mode, NotNumbersError, Table, TableFile, place
-from wf_datasets.table_reader import InputColumn, Missing, TableReader, not_numbers
+from wf_datasets.table_reader import InputColumn, TableReader, not_numbers
 
 _log = logging.getLogger(__name__)
 

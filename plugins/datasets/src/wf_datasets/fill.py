@@ -1,13 +1,16 @@
-"""Missing numbers."""
+"""Missing numbers: what becomes of them, and what stands in for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from wf.errors import DataError
+
+Missing = Literal["error", "drop", "mean"]
 
 
 class FillMissing:
@@ -20,7 +23,7 @@ class FillMissing:
         """Measure the train split.
 
         Args:
-            inputs: ``[N, F]``.
+            inputs: ``[N, ...]``; each number of a sample is a feature.
 
         Raises:
             DataError: When a feature has no number there.
@@ -30,7 +33,7 @@ class FillMissing:
         if len(empty):
             raise DataError(
                 f"feature {int(empty[0]) + 1} has no number in the train split, so it has no mean there\n"
-                "  leave it out: --dataset.ignore; or choose another --split or --seed"
+                "  leave it out of the inputs, or choose another --split or --seed"
             )
         self._mean = mean
 

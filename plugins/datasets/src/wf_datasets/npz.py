@@ -17,6 +17,7 @@ from wf.errors import DataError, unknown
 from wf.runtime import Dataset, TensorSamples, class_index
 from wf.runtime.figures import regression_hint
 from wf_datasets.array_reader import Array, ArrayReader, numbers, opened
+from wf_datasets.fill import Missing
 from wf_datasets.paths import existing_file
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def npz(
     inputs: str = "x",
     targets: str = "y",
     task: Literal["auto", "classification", "regression"] = "auto",
+    missing: Missing = "error",
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """Two arrays in a NumPy ``.npz`` file; nothing in it is unpickled.
@@ -38,6 +40,8 @@ def npz(
         targets: The key of the targets. Numbers are ``[N]`` or ``[N, K]``; text and booleans ``[N]`` name classes.
         task: ``auto``: a classification for integers, booleans and text, a regression for floats. A classification on
             ``[N, K]`` with K of at least 2 needs 0 and 1 and is multilabel.
+        missing: What becomes of missing numbers, nan: ``error`` refuses them, ``drop`` leaves their samples out,
+            ``mean`` puts the mean of each number of a sample, over the train split, in place of a missing input.
         learned: What the run learned from the file when it began; then inputs and classes are those.
 
     Returns:
@@ -48,8 +52,12 @@ def npz(
     """
     path = existing_file(path)
     arrays = _read(path, {"inputs": inputs, "targets": targets})
+    if missing == "drop":
+        arrays = _without_missing(path, arrays)
+    elif holes := {key: rows for key, array in arrays.items() if (rows := _missing(array)).any()}:
+        _check_holes(path, arrays, holes, inputs, missing)
     known = learned["reader"] if learned is not None else None
-    reader = ArrayReader(**known) if known else ArrayReader.of(path, inputs, arrays[inputs])
+    reader = ArrayReader(**known) if known else ArrayReader.of(path, inputs, arrays[inputs], missing)
     if arrays[inputs].shape[1:] != reader.shape:
         raise DataError(
             f"{path}: '{inputs}' has samples of {list(arrays[inputs].shape[1:])}, no more {list(reader.shape)}"
@@ -63,10 +71,10 @@ def npz(
         real = numbers(path, targets, y).reshape(len(x), -1)
         if task == "auto" and y.ndim == 1 and learned is None and (hint := regression_hint(real.flatten())):
             _log.warning("%s: '%s' %s", path, targets, hint)
-        return Dataset(train=TensorSamples(x, real), targets="real", reader=reader)
+        return Dataset(train=TensorSamples(x, real), targets="real", reader=reader, transforms=reader.transforms())
     if task == "auto" and y.ndim == 1 and y.dtype.kind in "iu" and learned is None:
         _tell_classes(path, targets, y)
-    return replace(_labelled(path, targets, x, y, learned), reader=reader)
+    return replace(_labelled(path, targets, x, y, learned), reader=reader, transforms=reader.transforms())
 
 
 def _read(path: Path, keys: dict[str, str]) -> dict[str, Array]:
@@ -78,6 +86,41 @@ def _read(path: Path, keys: dict[str, str]) -> dict[str, Array]:
                 hint = f"set it with --dataset.{option}"
                 raise DataError(f"{path}: {unknown('key', key, file.files, hint)}")
         return {key: file[key] for key in keys.values()}
+
+
+def _missing(array: Array) -> Array:
+    """The samples that lack a number, bool ``[N]``."""
+    found: Array = np.zeros(array.shape[:1], dtype=bool)
+    if array.dtype.kind == "f" and array.size and array.ndim:
+        found |= np.isnan(array).reshape(len(array), -1).any(axis=1)
+    return found
+
+
+def _check_holes(
+    path: Path, arrays: Mapping[str, Array], holes: Mapping[str, Array], inputs: str, missing: Missing
+) -> None:
+    """Refuse missing numbers, except those of inputs that the mean will stand in for."""
+    key = next((key for key in holes if key != inputs or missing != "mean"), None)
+    if key is None:
+        return
+    wrong = np.argwhere(np.isnan(arrays[key]))
+    lines = [f"{path}: '{key}' holds {len(wrong)} values that are not finite: nan, first at {wrong[0].tolist()}"]
+    if missing == "mean":
+        lines.append("the mean can stand in for inputs only; leave the samples out: --dataset.missing drop")
+    else:
+        lines.append("leave the samples out: --dataset.missing drop")
+        lines[-1] += "; or put the mean over the train split there: --dataset.missing mean" if key == inputs else ""
+    raise DataError("\n  ".join(lines))
+
+
+def _without_missing(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
+    dropped = [_missing(array) for array in arrays.values()]
+    if len({rows.shape for rows in dropped}) > 1 or not (gone := np.logical_or.reduce(dropped)).any():
+        return arrays
+    if gone.all():
+        raise DataError(f"{path}: every one of its {len(gone)} samples lacks a number; none is left")
+    _log.warning("%s: %d of %d samples lack a number and are left out", path, gone.sum(), len(gone))
+    return {key: array[~gone] for key, array in arrays.items()}
 
 
 def _tell_classes(path: Path, key: str, labels: Array) -> None:

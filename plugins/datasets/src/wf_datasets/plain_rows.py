@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,11 @@ class PlainRows:
     """
 
     def __init__(
-        self, width: int, delimiter: str, numbers: Sequence[int], converters: Mapping[int, Callable[[str], float]]
+        self, width: int, delimiter: str, numbers: Sequence[int], converters: dict[int | str, Callable[[str], float]]
     ) -> None:
         self._width, self._delimiter = width, delimiter
         self._numbers: Array = np.array(numbers, dtype=np.int64)
-        self._converters: dict[int | str, Any] = {**converters}
+        self._converters = converters
         self._has_words = False
 
     def parse(self, text: str) -> Array | None:

@@ -196,7 +196,9 @@ class _Reading:
         self._numbers = {index: name for index, name, mode in wanted if mode == "number"}
         self._texts = {index: name for index, name, mode in wanted if mode == "text"}
         self._codes = {index: _Codes() for index in self._texts}
-        converters: dict[int, Callable[[str], float]] = {index: len for index, _, mode in wanted if mode == "skip"}
+        converters: dict[int | str, Callable[[str], float]] = {
+            index: len for index, _, mode in wanted if mode == "skip"
+        }
         converters |= {index: codes.__getitem__ for index, codes in self._codes.items()}
         self._plain = PlainRows(len(header), delimiter, list(self._numbers), converters)
         self._store = _Store(1 + len(self._numbers) + len(self._texts), path.stat().st_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 from wf.errors import DataError, unknown
 from wf_datasets.cells import looks_like
 from wf_datasets.column import Categories
-from wf_datasets.fill import FillMissing
+from wf_datasets.fill import FillMissing, Missing
 from wf_datasets.plain_rows import Array
 from wf_datasets.table import Mode, NotNumbersError, Table, TableFile, place
 
-Missing = Literal["error", "drop", "mean"]
 _BLOCK = 4096
 """Rows that are encoded at once: few enough to stay in the processor's cache."""
 
