@@ -149,10 +149,11 @@ def plural(kind: str) -> str:
 def _that_fit(kind: str, rule: Rule, part: Part, known: Known, registry: Registry) -> Iterator[str]:
     """The names of the components of a kind that would make a rule content."""
     unknown = replace(known, trainer=None, taken=None)
+    alone = replace(known, targets=None) if kind == "dataset" else known  # each has its own
     for name, entries in _choices(registry, kind):
         others = map(part_of, entries)
         if kind == rule.kind:
-            verdicts = [rule.judge(other, known) for other in others]
+            verdicts = [rule.judge(other, alone) for other in others]
         else:
             verdicts = [rule.judge(part, with_parts(unknown, [other])) for other in others]
         if any(verdict.fits for verdict in verdicts):

@@ -176,7 +176,7 @@ def transformed(traits: Any, samples: Samples | None) -> Samples | None:
 
 def _judge_dataset(part: Part, known: Known) -> Verdict:
     """Of a dataset: its targets must be of a form that the task has."""
-    has = getattr(part.traits, "targets", None) or known.targets
+    has = known.targets or getattr(part.traits, "targets", None)
     task = known.task
     if task is None or not task.targets or has in task.targets:
         return FITS

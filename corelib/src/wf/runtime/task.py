@@ -188,6 +188,33 @@ class TaskRuntime:
         """Targets as those of the train split are, as far as it is known, where they are not in memory."""
         return None
 
+    # the conformance kit
+
+    def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Any:
+        """A `wf.runtime.Dataset` of made-up samples, with which losses, models, metrics and the task itself are tried.
+
+        Args:
+            num: The train samples.
+            seed: Of what is drawn.
+            input_shape: Of one input, where the task leaves that open.
+
+        Raises:
+            NotImplementedError: Where the task gives none.
+        """
+        raise NotImplementedError
+
+    def right(self, targets: Any) -> Any:
+        """What a model gives for the targets of an example that is always right and gives ``raw`` predictions.
+
+        Raises:
+            NotImplementedError: Where the task gives none.
+        """
+        raise NotImplementedError
+
+    def as_form(self, scores: Any, form: str) -> Any:
+        """Scores, such as `right` gives, as predictions of another form."""
+        return scores
+
 
 def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
     """The first sample with a wrong value, and that value, for the end of a message."""
@@ -241,7 +268,8 @@ def task_of(targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
         DataError: When no task has such targets.
     """
     registry = _installed()
-    task = registry.tasks.of(targets) if targets is not None else None
+    wants = args[0] if args else facts.get("predictions")
+    task = registry.tasks.of(targets, predictions=wants) if targets is not None else None
     if task is None and targets is not None:
         known = ", ".join(registry.tasks.forms)
         raise DataError(f"no task that is installed has targets '{targets}'\n  available: {known}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from wf.building import check_options
 from wf.errors import PluginError, UsageError, unknown
 from wf.parameters import without_null
 from wf.plan import check_value
+from wf.plugins import Plugin
 from wf.registry import Entry, Registry
 from wf.settings import load as load_settings
 from wf.trust import guard_of_line
@@ -92,7 +94,8 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
     own = [entry.component.target for entry in entries if entry.plugin is None]
     line = {"entries": [text for text in own if isinstance(text, str)], "options": given.options, "run": given.run}
     guard = guard_of_line("[tool.wf.check]", line, "settings name no code: name it on the line")
-    with_parts = Registry([*registry.plugins, PLUGIN], registry.pins.values(), guard)
+    tasks = () if any(registry.entries("task")) else _tasks()
+    with_parts = Registry([*registry.plugins, *tasks, PLUGIN], registry.pins.values(), guard)
     cases = []
     for entry in entries:
         key = f"{entry.component.kind}/{entry.component.name}"
@@ -101,6 +104,13 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
         found = [check for check in CHECKS.values() if subject.kind in check.kinds]
         cases += [Case(check, subject, CHECKS, _reason(wishes.skip, key, check.id)) for check in found]
     return cases
+
+
+@cache
+def _tasks() -> tuple[Plugin, ...]:
+    """The plugins that come with wf and bring tasks, for a registry without any."""
+    plugins = Registry.discover(only_builtin=True).plugins
+    return tuple(plugin for plugin in plugins if any(one.kind == "task" for one in plugin.components))
 
 
 def _check_there(entry: Entry, options: Mapping[str, Any], registry: Registry) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from wf.errors import UsageError
+from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, Samples, Stream, TensorSamples
 from wf.runtime.data import as_default, as_float, split_dataset
 from wf.runtime.serving import RunData, as_dataset
+from wf.runtime.task import TaskRuntime, make_task
 from wf.traits import DatasetTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, values
@@ -50,6 +51,8 @@ def traits(subject: Subject) -> None:
 def spec(subject: Subject) -> None:
     """Shapes, dtypes, ranges and names are what its kind of targets asks for."""
     dataset = _dataset(subject)
+    declared = subject.registry.tasks.of(dataset.targets)
+    task = make_task(subject.registry, declared, dataset.targets, class_names=dataset.class_names)
     for split, samples in _splits(dataset):
         shape = None
         for input_, target in _first(samples):
@@ -57,12 +60,11 @@ def spec(subject: Subject) -> None:
             text = f"{split}: the first sample is {[list(part) for part in shape]}, and another one "
             expect((input_.shape, target.shape) == shape, f"{text}{[list(input_.shape), list(target.shape)]}")
             expect(bool(torch.isfinite(input_).all()), f"{split}: an input is not finite")
-            wrong = _RULES[dataset.targets](target, len(dataset.class_names))
-            expect(
-                not wrong,
-                f"{split}: {dataset.targets} targets must be {wrong}; one is {target.tolist()} ({target.dtype})",
-            )
-    _check_names(dataset)
+            try:
+                task.check(input_[None], task.served(target[None]), [0], split)
+            except DataError as error:
+                raise Defect(str(error).partition("\n")[0]) from error
+    _check_names(dataset, task)
     RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True))
 
 
@@ -125,7 +127,7 @@ def _keys(samples: Samples) -> set[bytes]:
     return {input_.numpy().tobytes() for input_, _ in _first(samples)}
 
 
-def _check_names(dataset: Dataset) -> None:
+def _check_names(dataset: Dataset, task: TaskRuntime) -> None:
     """See that there is a name for each class, feature and target, where there are names."""
     first, target = next(_first(dataset.train))
     num_features = len(dataset.feature_names)
@@ -136,42 +138,11 @@ def _check_names(dataset: Dataset) -> None:
             len(dataset.target_names) == target.numel(),
             f"it has {len(dataset.target_names)} target names for {target.numel()}",
         )
-    if dataset.targets in ("multilabel", "one_hot"):
-        num = len(dataset.class_names)
-        expect(num == target.numel(), f"it has {num} class names for {target.numel()} classes")
-    if dataset.targets in ("class_index", "mask"):
-        expect(len(dataset.class_names) > 1, f"it has {len(dataset.class_names)} class names")
+    num, columns = len(dataset.class_names), task.facts(target).get("num_targets")
+    if columns is not None and task.judged_by[0] == "accuracy":
+        expect(num == columns, f"it has {num} class names for {columns} classes")
+    if not target.is_floating_point():
+        expect(num > 1, f"it has {num} class names")
     if dataset.target_tensor is not None:
         same = len(dataset.target_tensor) == len(dataset.train) and int(dataset.target_tensor[0]) == int(target)
         expect(same, "target_tensor does not hold the classes of the train samples")
-
-
-def _real(target: Tensor, num_classes: int) -> str:
-    right = target.is_floating_point() and target.ndim <= 1 and bool(torch.isfinite(target).all())
-    return "" if right else "finite floats [K]"
-
-
-def _indices(target: Tensor, num_classes: int) -> str:
-    counted = target[target != -100] if target.ndim else target
-    right = not target.is_floating_point() and bool(((counted >= 0) & (counted < num_classes)).all())
-    return "" if right else f"int64 from 0 to {num_classes - 1}, as there are {num_classes} class names"
-
-
-def _zeros_and_ones(target: Tensor, num_classes: int) -> str:
-    right = target.is_floating_point() and bool(((target == 0) | (target == 1)).all())
-    return "" if right else "floats of 0 and 1"
-
-
-def _one_hot(target: Tensor, num_classes: int) -> str:
-    return _zeros_and_ones(target, num_classes) or ("" if int(target.sum()) == 1 else "a single 1 among zeros")
-
-
-_RULES: dict[str, Callable[[Tensor, int], str]] = {
-    "real": _real,
-    "class_index": _indices,
-    "mask": _indices,
-    "binary": _zeros_and_ones,
-    "multilabel": _zeros_and_ones,
-    "one_hot": _one_hot,
-}
-"""What a target must be; empty words where it is."""

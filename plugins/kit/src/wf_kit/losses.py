@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from wf.runtime.links import total_weight
 from wf.traits import LossTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
-from wf_kit.making import forms_of, make, values
-from wf_kit.samples import FORMS, Example, Form, example
+from wf_kit.making import forms_of, make, plain_forms, values
+from wf_kit.samples import Example, Form, example
 
 IGNORED = -100
 EXTREME = 1e4
@@ -98,8 +98,9 @@ def reduction(subject: Subject) -> None:
 def weight(subject: Subject) -> None:
     """The mean of a batch is that of its parts, weighted by their samples or by total_weight."""
     for form, loss in _each(subject):
-        if form.predictions == "embeddings":
-            raise NotChecked("a loss of embeddings compares samples with each other")
+        declared = subject.registry.tasks.of(form.targets, predictions=form.predictions)
+        if declared and form.predictions in declared.predictions:
+            raise NotChecked(f"a loss of {form.predictions} compares samples with each other")
         if getattr(loss, "reduction", "mean") != "mean":
             raise NotChecked("it takes no mean")
         batch = example(form)
@@ -122,7 +123,7 @@ def ignore_index(subject: Subject) -> None:
     """Targets of ignore_index change nothing and get no gradient, if it has that option."""
     if subject.param("ignore_index") is None:
         raise NotChecked("it has no option 'ignore_index'")
-    forms = [form for form in _forms(subject) if form.targets in ("class_index", "mask")]
+    forms = [form for form in _forms(subject) if not example(form).targets.is_floating_point()]
     if not forms:
         raise NotChecked("it takes no class indices")
     for form in forms:
@@ -166,7 +167,7 @@ def _forms(subject: Subject) -> tuple[Form, ...]:
     """What it takes: as it declares, or the first that it accepts."""
     forms = forms_of(subject)
     if not forms:
-        raise NotChecked(f"it declares no traits, and takes none of {', '.join(map(str, FORMS))}")
+        raise NotChecked(f"it declares no traits, and takes none of {', '.join(map(str, plain_forms(subject)))}")
     return forms
 
 

@@ -22,6 +22,7 @@ from wf.parameters import OBJECTS
 from wf.plan import prepare
 from wf.runtime.assembly import Assembly
 from wf.runtime.serving import as_dataset
+from wf.runtime.task import TaskRuntime, make_task
 from wf.traits import LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
@@ -80,20 +81,46 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
 
 
 def targets_of(subject: Subject) -> tuple[str, ...]:
-    """The kinds of targets that a component takes; class indices where it does not say or does not mind."""
-    traits = subject.traits
-    if isinstance(traits, ModelTraits) and traits.per == "pixel":
-        return ("mask",)
+    """The forms of targets that a component takes; the plainest where it does not say or does not mind."""
+    traits, plain = subject.traits, [form.targets for form in plain_forms(subject)]
+    if isinstance(traits, ModelTraits) and traits.per != "any":
+        tasks = {form: subject.registry.tasks.of(form) for form in plain}
+        return tuple(form for form, task in tasks.items() if task is not None and task.per == traits.per)[:1]
     found = traits.targets if isinstance(traits, MetricTraits) else tuple(form.targets for form in forms_of(subject))
-    return found or ("class_index",)
+    return found or tuple(plain[:1])
 
 
 def forms_of(subject: Subject) -> tuple[samples.Form, ...]:
     """The predictions and targets that a loss takes: as it declares, or else the first that it accepts."""
     if isinstance(subject.traits, LossTraits):
-        return tuple(samples.Form(subject.traits.predictions, kind) for kind in subject.traits.targets)
-    tried = samples.FORMS if subject.kind == "loss" else ()
+        wants = subject.traits.predictions
+        return tuple(samples.Form(wants, form, task_for(subject, form, wants)) for form in subject.traits.targets)
+    tried = plain_forms(subject) if subject.kind == "loss" else ()
     return tuple(itertools.islice((form for form in tried if _accepts(subject, form)), 1))
+
+
+def plain_forms(subject: Subject) -> tuple[samples.Form, ...]:
+    """What a loss without traits may want, tried in this order: classes first, then the plainest numbers."""
+    found: list[tuple[tuple[int, ...], samples.Form]] = []
+    for targets in subject.registry.tasks.forms:
+        runtime = task_for(subject, targets)
+        try:
+            example = runtime.example().train.targets
+        except NotImplementedError:
+            continue
+        if isinstance(example, Tensor):
+            floats, columns = example.is_floating_point(), example[0].numel()
+            order = (int(floats), -example.ndim if floats else example.ndim, columns)
+            found.append((order, samples.Form("raw", targets, runtime)))
+    if not found:
+        raise NotChecked("no task that is installed gives an example to try it with; wf's own are in wf-tasks")
+    return tuple(form for _, form in sorted(found, key=lambda pair: pair[0]))
+
+
+def task_for(subject: Subject, targets: str, predictions: str = "raw") -> TaskRuntime:
+    """The task of targets of a form, as those of the component's registry."""
+    task = subject.registry.tasks.of(targets, predictions=predictions)
+    return make_task(subject.registry, task, targets, predictions)
 
 
 def _accepts(subject: Subject, form: samples.Form) -> bool:

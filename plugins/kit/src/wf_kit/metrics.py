@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf.runtime.task import task_of
+from wf.runtime.task import TaskRuntime
 from wf.traits import MetricTraits
 from wf_kit import samples
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
-from wf_kit.making import make, values
+from wf_kit.making import make, plain_forms, task_for, values
 
 NUM = 24
 SIZES: tuple[tuple[int, ...], ...] = ((5, 7, 12), (1, 1, 22))
@@ -134,26 +134,39 @@ class _Trial:
 
     def guess(self, seed: int = 1) -> Batch:
         """A batch of a model that knows nothing."""
-        targets = samples.targets(self.kind, NUM, seed=seed)
-        return self._read(samples.guessed_scores(self.kind, targets, seed), targets)
+        targets = self.task.example(NUM, seed).train.targets
+        return self._read(samples.guessed_scores(self.task, targets, seed), targets)
 
     def right(self) -> Batch:
         """A batch of a model that is always right."""
-        targets = samples.targets(self.kind, NUM)
-        return self._read(samples.right_scores(self.kind, targets), targets)
+        targets = self.task.example(NUM).train.targets
+        return self._read(self.task.right(targets), targets)
 
     def _read(self, scores: Tensor, targets: Tensor) -> Batch:
         """Scores and targets as a run gives them to the metric."""
-        outputs = task_of(self.kind, "real" if self.kind == "real" else "logits", single_logit=self.kind == "binary")
+        outputs = self.task.fitted(self.kind, "raw", None)
         return outputs.read(scores, _form(self.subject)), outputs.classes(targets)
+
+    @property
+    def task(self) -> TaskRuntime:
+        """The task of such targets."""
+        return task_for(self.subject, self.kind)
 
 
 def _trials(subject: Subject) -> Iterator[_Trial]:
     """One for each kind of targets that it takes; for any, the plainest of its form of predictions."""
     declared = subject.traits.targets if isinstance(subject.traits, MetricTraits) else ()
-    for kind in declared or (("real",) if _form(subject) == "raw" else ("class_index",)):
+    for kind in declared or _plainest(subject):
         with values(subject, kind) as known:
             yield _Trial(subject, kind, known)
+
+
+def _plainest(subject: Subject) -> tuple[str, ...]:
+    """Numbers where it wants what the model gives, else classes."""
+    for form in plain_forms(subject):
+        if form.task.example().train.targets.is_floating_point() == (_form(subject) == "raw"):
+            return (form.targets,)
+    raise NotChecked("no task that is installed gives an example for it")
 
 
 def _form(subject: Subject) -> str:

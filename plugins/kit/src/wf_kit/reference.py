@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +25,8 @@ from wf.protocols import Strategy
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
 from wf.runtime.links import total_weight
 from wf.runtime.serving import RunData
-from wf.runtime.task import TaskRuntime
-from wf.traits import LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
+from wf.runtime.task import TaskRuntime, task_of
+from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
 from wf_kit import samples
 
 PLAIN = OptimizerTraits()
@@ -43,15 +44,13 @@ def dataset(
         input_shape: The shape of one input.
         tokens: Whether inputs are tokens.
     """
-    shape = (samples.NUM_CLASSES, *samples.MASK_SHAPE) if targets == "mask" else tuple(input_shape)
-    names = [str(index) for index in range(samples.num_classes(targets))]
-    inputs = samples.tokens(shape, 24) if tokens else samples.inputs(shape, 24)
-    return Dataset(
-        train=TensorSamples(inputs, samples.targets(targets, 24)),
-        targets=targets,
-        class_names=() if targets == "binary" else names,
-        vocabulary=samples.VOCABULARY if tokens else (),
-    )
+    task = task_of(targets)
+    made: Dataset = task.example(input_shape=None if task.any_size else input_shape)
+    if not tokens:
+        return made
+    assert isinstance(made.train, TensorSamples)
+    train = TensorSamples(samples.tokens(tuple(input_shape), len(made.train)), made.train.targets)
+    return replace(made, train=train, vocabulary=samples.VOCABULARY)
 
 
 class Model(nn.Module):
@@ -60,14 +59,14 @@ class Model(nn.Module):
     Args:
         input_shape: Shape of one sample.
         num_outputs: Numbers to give for one sample.
-        targets: The targets that the loss gets.
+        data: The run's data: whether a prediction is one a pixel.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], num_outputs: int, targets: str) -> None:
+    def __init__(self, input_shape: tuple[int, ...], num_outputs: int, data: RunData) -> None:
         super().__init__()
         dense = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), num_outputs))
         self.layers = nn.Sequential(
-            nn.Dropout(0.2), nn.Conv2d(input_shape[0], num_outputs, 1) if targets == "mask" else dense
+            nn.Dropout(0.2), nn.Conv2d(input_shape[0], num_outputs, 1) if data.spec.mask_shape else dense
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -319,8 +318,6 @@ class OneProcess:
         """Nothing to give back."""
 
 
-_ALL = samples.TARGETS
-
 PLUGIN = Plugin(
     name="wf-kit",
     distribution=None,
@@ -330,7 +327,7 @@ PLUGIN = Plugin(
     components=(
         Component("dataset", "kit-samples", "wf_kit.reference:dataset"),
         Component("model", "kit-model", "wf_kit.reference:Model", traits=ModelTraits()),
-        Component("loss", "kit-loss", "wf_kit.reference:loss", traits=LossTraits(predictions="raw", targets=_ALL)),
+        Component("loss", "kit-loss", "wf_kit.reference:loss"),
         Component("hook", "kit-stop", "wf_kit.reference:Stopper"),
         Component("optimizer", "kit-adam", "wf_kit.reference:adam"),
         Component(

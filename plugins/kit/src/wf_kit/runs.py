@@ -123,9 +123,11 @@ def _expect_name(subject: Subject, error: BaseException | None) -> None:
 def _experiment(subject: Subject, folder: Path, *, stop_at: int | None = None, **changes: Any) -> Iterator[Experiment]:
     """A real run in a folder, ready to be fitted."""
     given = settings(subject, **changes)
-    if _wants(subject) == "embeddings" and "model" not in subject.run:
+    tasks = [entry.component.traits for entry in subject.registry.entries("task")]
+    special = [form for task in tasks for form in getattr(task, "predictions", ())]
+    if _wants(subject) in special and "model" not in subject.run:
         raise NotChecked(
-            f'the kit has no model of embeddings; name one: [tool.wf.check.run."{subject}"] model = "NAME"'
+            f'the kit has no model of {_wants(subject)}; name one: [tool.wf.check.run."{subject}"] model = "NAME"'
         )
     if stop_at is not None:
         given["hook"] = [{"use": "kit-stop@wf-kit", "step": stop_at}, *given["hook"]]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wf.errors import DataError
 from wf.runtime.task import Numbers, at, within
@@ -102,6 +103,15 @@ class Classified(TensorTask):
         """Whether each output is a class by itself."""
         return self.single_logit
 
+    def right(self, targets: Tensor) -> Tensor:
+        """Logits far from zero."""
+        return 20.0 * targets - 10.0
+
+    def as_form(self, scores: Tensor, form: str) -> Tensor:
+        """Logits as log-probabilities or probabilities, of outputs of which each is one by itself."""
+        forms = {"log_probs": functional.logsigmoid, "probs": torch.sigmoid}
+        return forms[form](scores) if form in forms else scores
+
     def _chances(self, predictions: Tensor) -> Tensor:
         if self.predictions == "probs":
             return predictions
@@ -141,6 +151,20 @@ class Indices(Classified):
             f"{num_classes} classes; they must be int64 from 0 to {num_classes - 1}{at(wrong, targets, ids)}"
         )
 
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """The class of each sample."""
+        return self.example_indices(num)
+
+    def right(self, targets: Tensor) -> Tensor:
+        """Logits far from zero."""
+        return super().right(functional.one_hot(targets, self.example_classes).movedim(-1, 1))
+
+    def as_form(self, scores: Tensor, form: str) -> Tensor:
+        """Logits as log-probabilities or probabilities of classes that exclude each other."""
+        if form == "log_probs":
+            return scores.log_softmax(1)
+        return scores.softmax(1) if form == "probs" else scores
+
     def _words(self, num_outputs: int | None) -> str:
         return super()._words(num_outputs) if self.single_logit else f"{num_outputs} classes"
 
@@ -174,6 +198,22 @@ class Classification(Indices):
         if bool(wrong.any()):
             raise DataError(f"{where}: one_hot targets must add up to 1, and none be negative{at(wrong, targets, ids)}")
 
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """Class indices, or rows with a single one."""
+        indices = super().example_targets(num, generator)
+        if self.targets != "one_hot":
+            return indices
+        return functional.one_hot(indices, self.example_classes).to(torch.get_default_dtype())
+
+    def right(self, targets: Tensor) -> Tensor:
+        """Logits far from zero."""
+        return Classified.right(self, targets) if self.targets == "one_hot" else super().right(targets)
+
+    def as_form(self, scores: Tensor, form: str) -> Tensor:
+        """Logits as predictions of a form; links make probabilities of rows with a single one each by itself."""
+        single = self.targets == "one_hot" and form == "probs"
+        return Classified.as_form(self, scores, form) if single else super().as_form(scores, form)
+
     def strata(self, targets: Tensor) -> Tensor | None:
         """The class of each sample."""
         return None if self.targets == "one_hot" else targets.to(torch.int64).flatten()
@@ -206,6 +246,16 @@ class Binary(Classified):
         super().check_values(targets, ids, where)
         self.check_ones(targets, ids, where)
 
+    example_classes = 0
+
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """Yes for every second one."""
+        return (self.example_indices(num) > 0).to(torch.get_default_dtype())
+
+    def right(self, targets: Tensor) -> Tensor:
+        """One logit a sample, far from zero."""
+        return super().right(targets.unsqueeze(1))
+
     def strata(self, targets: Tensor) -> Tensor | None:
         """Yes or no of each sample."""
         return targets.to(torch.int64).flatten()
@@ -228,6 +278,11 @@ class Multilabel(Classified):
         super().check_values(targets, ids, where)
         self.check_columns(targets, where)
         self.check_ones(targets, ids, where)
+
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """Labels of which any number holds."""
+        indices, labels = self.example_indices(num), range(self.example_classes)
+        return torch.stack([(indices + shift) % 2 for shift in labels], dim=1).to(torch.get_default_dtype())
 
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The labels."""

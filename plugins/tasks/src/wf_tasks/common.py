@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
+from wf.runtime import Dataset, TensorSamples
 from wf.runtime.task import Numbers, TaskRuntime, all_finite, at
 
 SHAPES = {
@@ -19,6 +21,8 @@ SHAPES = {
     "mask": ("N", "H", "W"),
 }
 """The shape of targets of each form."""
+
+_CLASSES = (0, 0, 0, 1, 1, 2)
 
 
 class TensorTask(TaskRuntime):
@@ -73,6 +77,27 @@ class TensorTask(TaskRuntime):
                 "leave the number of outputs to wf (a parameter num_outputs), or set it right"
             )
         return shape[0]
+
+    def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
+        """Inputs in [0, 1), and targets that each class occurs in; they have nothing to do with each other."""
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.rand(num, *(input_shape or self.input_shape), generator=generator)
+        targets = self.example_targets(num, torch.Generator().manual_seed(seed))
+        names = [str(index) for index in range(self.example_classes)]
+        return Dataset(train=TensorSamples(inputs, targets), targets=self.targets or "", class_names=names)
+
+    input_shape: tuple[int, ...] = (5,)
+    """Of an example's inputs, where nobody says another."""
+    example_classes = 3
+    """The names of an example's classes."""
+
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """The targets of an example."""
+        raise NotImplementedError
+
+    def example_indices(self, num: int) -> Tensor:
+        """int64 ``[N]`` class indices; each class occurs among six in a row, in unequal shares."""
+        return torch.tensor(_CLASSES).repeat(-(-num // len(_CLASSES)))[:num]
 
     def _words(self, num_outputs: int | None) -> str:
         return f"{num_outputs} output(s)"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wf.errors import UsageError
 from wf_tasks.classification import Classification
@@ -44,6 +46,10 @@ class Embedding(Classification):
     def read(self, predictions: Tensor, form: str) -> Tensor:
         """The embeddings themselves."""
         return predictions
+
+    def right(self, targets: Tensor) -> Tensor:
+        """A vector of its own for each class."""
+        return 20.0 * functional.one_hot(targets, 8).to(torch.get_default_dtype()) - 10.0
 
     def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
         """None: no vector stands for the shares of classes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wf.runtime.figures import scale_hint
@@ -31,6 +32,16 @@ class Regression(TensorTask):
         """One a column."""
         num: int = spec.num_targets
         return num
+
+    example_classes = 0
+
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """Two columns of normal numbers."""
+        return torch.randn(num, 2, generator=generator)
+
+    def right(self, targets: Tensor) -> Tensor:
+        """The targets themselves."""
+        return targets
 
     @property
     def judged_by(self) -> tuple[str, ...]:

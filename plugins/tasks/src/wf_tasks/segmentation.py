@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wf_tasks.classification import Indices
+
+EXAMPLE_SHAPE = (4, 4)
 
 
 class Segmentation(Indices):
@@ -18,6 +22,13 @@ class Segmentation(Indices):
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The pixels."""
         return {"mask_shape": tuple(target.shape)}
+
+    input_shape = (3, *EXAMPLE_SHAPE)
+
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        """Masks in which each class occurs."""
+        pixels = torch.arange(math.prod(EXAMPLE_SHAPE)).reshape(EXAMPLE_SHAPE)
+        return (self.example_indices(num).reshape(-1, 1, 1) + pixels) % self.example_classes
 
     def shares_known(self, spec: Any) -> Sequence[int]:
         """Nothing: not every pixel is read."""
