@@ -31,7 +31,13 @@ PYTEST = OMP_NUM_THREADS=1 $(if $(filter $(addsuffix %,$(addprefix plugins/,$(AD
 # What measures time is collected by itself, in a small process.
 TIMINGS := $(shell grep -rl 'mark\.alone' --include='test_*.py' cli corelib plugins tests)
 
-.PHONY: demo test test-all lint catalogue bench soak wheels
+# mypy takes a minute where it has no cache, and one core: it works beside the tests and speaks when they are done.
+define BESIDE_TYPES
+@$(MAKE) --no-print-directory types >$(VENV)/types.txt 2>&1 & types=$$!; trap 'kill $$types' INT TERM; \
+	$(1); code=$$?; wait $$types || code=$$?; cat $(VENV)/types.txt; exit $$code
+endef
+
+.PHONY: demo test test-all lint style types catalogue bench soak wheels
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -46,20 +52,24 @@ ifdef FILES
 test: $(TOOLS) $(ADAPTED)
 	$(PYTEST) -m 'not exhaustive and not catalogue' $(FILES)
 else
-test: $(TOOLS) $(ADAPTED) lint
-	$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not exhaustive and not alone and not catalogue'
+test: $(TOOLS) $(ADAPTED) style
+	$(call BESIDE_TYPES,$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not exhaustive and not alone and not catalogue')
 endif
 
-test-all: $(TOOLS) $(ADAPTED) lint
-	$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone and not catalogue'
+test-all: $(TOOLS) $(ADAPTED) style
+	$(call BESIDE_TYPES,$(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone and not catalogue')
 	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m 'not catalogue' $(ADAPTER_TESTS)
 	$(BIN)/python -m pytest -q -m alone $(TIMINGS)
 
-lint: $(TOOLS) $(ADAPTED)
+lint: style types
+
+style: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --python-executable $(ECOSYSTEM)/bin/python
 	$(BIN)/lint-imports --no-logo
+
+types: $(TOOLS) $(ADAPTED)
+	$(BIN)/mypy --python-executable $(ECOSYSTEM)/bin/python
 
 catalogue: $(TOOLS) $(ADAPTED)
 	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m catalogue plugins tests/ecosystem

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pytest
 from forkserver import ForkServer, Result
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
 MEMORY = Path("/dev/shm")
@@ -107,6 +108,20 @@ def wf_process(tmp_path: Path) -> Wf:
     return run
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let property tests try a quarter of their examples where exhaustive tests are left out."""
+    sys.dont_write_bytecode = False  # modules of wf and of tests are compiled once, whatever the environment says
+    settings.register_profile("whole", deadline=None)  # a busy machine is no failure
+    settings.register_profile("sample", deadline=None, max_examples=25)
+    settings.load_profile("sample" if "not exhaustive" in config.option.markexpr else "whole")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no worker waits for the other one in the end."""
     items.sort(key=lambda item: item.get_closest_marker("exhaustive") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Let tests leave no bytecode: many write a module twice in a second, and Python would take the old one."""
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

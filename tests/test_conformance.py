@@ -40,7 +40,12 @@ def name_of(entry: Entry) -> str:
     return f"{entry.component.kind}/{entry.component.name}"
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=name_of)
+def of_one_worker(entry: Entry) -> Any:
+    """Those of a plugin are for one worker: what it takes to declare it is seen in processes of their own, once."""
+    return pytest.param(entry, id=name_of(entry), marks=pytest.mark.xdist_group(f"conformance-{entry.provider}"))
+
+
+@pytest.mark.parametrize("entry", [of_one_worker(entry) for entry in ENTRIES])
 def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where no settings are
     monkeypatch.setattr("wf_datasets.cifar.NUM_IMAGES", 20)

@@ -160,16 +160,26 @@ def test_own_hook(wf: Any, mine: Path) -> None:
     assert done.code == 0, done.stdout
 
 
-def test_a_required_option_without_a_value_is_no_failure(wf: Any) -> None:
-    for words, line in (
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
         (["scheduler", "step"], "--scheduler.step_size 10"),
-        (["scheduler", "multistep"], "--scheduler.milestones '[10]'"),
         (["transform", "pad"], "--transform.pad.pixels 10"),  # or its other option: it says so itself
-        (["transform", "normalize"], "--transform.normalize.mean '[0.5]' --transform.normalize.std '[0.5]'"),
-    ):
-        done = wf("check", *words)
-        assert done.code == 0, done.stdout
-        assert f"with a value to try: {line}" in " ".join(done.stdout.split())
+        pytest.param(["scheduler", "multistep"], "--scheduler.milestones '[10]'", marks=pytest.mark.exhaustive),
+        pytest.param(
+            ["transform", "normalize"],
+            "--transform.normalize.mean '[0.5]' --transform.normalize.std '[0.5]'",
+            marks=pytest.mark.exhaustive,
+        ),
+    ],
+)
+def test_a_required_option_without_a_value_is_no_failure(wf: Any, words: list[str], line: str) -> None:
+    done = wf("check", *words)
+    assert done.code == 0, done.stdout
+    assert f"with a value to try: {line}" in " ".join(done.stdout.split())
+
+
+def test_a_required_option_with_a_value(wf: Any) -> None:
     assert "skipped" not in wf("check", "step", "--scheduler.step_size", 10).stdout
     assert (
         "transform pad (wf-datasets 0.1.0): 14 passed, 1 skipped"

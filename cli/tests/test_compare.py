@@ -179,7 +179,12 @@ def test_the_same_command_again_trains_nothing_and_more_repeats_only_those(
 
 
 @pytest.mark.parametrize(
-    ("whom", "how", "jobs"), [("getpid", "SIGKILL", 1), ("getppid", "SIGKILL", 2), ("getppid", "SIGTERM", 1)]
+    ("whom", "how", "jobs"),
+    [
+        ("getpid", "SIGKILL", 1),
+        pytest.param("getppid", "SIGKILL", 2, marks=pytest.mark.exhaustive),
+        ("getppid", "SIGTERM", 1),
+    ],
 )
 def test_broken_off_and_gone_on(wf: Any, folder: Path, straight: Path, whom: str, how: str, jobs: int) -> None:
     """After kill -9 of a run's process, kill -9 or a signal to the command: all is as of an undisturbed comparison."""

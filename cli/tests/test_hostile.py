@@ -43,7 +43,7 @@ def run(wf: Any, folder: Path) -> Path:
     place = folder / "runs" / "a"
     place.mkdir(parents=True)
     for name in ("run.toml", "metrics.jsonl"):
-        (place / name).write_text("seed = 1\n" if name == "run.toml" else "")
+        (place / name).write_text('steps = 1\ndataset = { use = "iris" }\n' if name == "run.toml" else "")
     fields = {"status": "failed", "reason": EVIL, "metrics": {f"test/{EVIL}": 1.0}}
     (place / "manifest.json").write_text(json.dumps(fields))
     named = folder / "runs" / "\x1b[31mred\nwf: done"

@@ -314,26 +314,32 @@ def test_diverging_run(wf: Any, folder: Path) -> None:
     assert "not finite" in manifest["reason"]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.exhaustive)]
-)
+STOP = """
+import os
+from wf import Hook
+
+class Stop(Hook):
+    def on_step_end(self, run) -> None:
+        if run.progress.step == 6 and not os.path.exists("sent"):
+            open("sent", "w").close()
+            os.kill(os.getpid(), NUMBER)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_ends_a_run_after_a_checkpoint(wf: Any, folder: Path, number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-P", "-m", "wf_cli", "run", "--epochs", "100000", "--quiet", "--name", "long"]
-    run = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    metrics = folder / "runs/long/metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    run.send_signal(number)
-    stdout, stderr = run.communicate(timeout=60)
-    assert (run.returncode, stdout) == (code, "")
-    assert stderr.startswith(f"wf: stopped by {number.name} after step ")
-    assert "wf resume runs/long" in stderr
+    """A real process gets one from outside in tests/test_resume.py."""
+    (folder / "stop.py").write_text(STOP.replace("NUMBER", str(int(number))))
+    plan = ("--dataset", "iris", "--epochs", 3, "--hook", "+stop.py:Stop", "--name", "long")
+    stopped = wf("run", *plan, "--quiet")
+    assert (stopped.code, stopped.stdout) == (code, "")
+    assert stopped.stderr.startswith(f"wf: stopped by {number.name} after step ")
+    assert "wf resume runs/long" in stopped.stderr
     manifest = json.loads((folder / "runs/long/manifest.json").read_text())
     assert manifest["status"] == "interrupted"
     assert [path.name for path in (folder / "runs/long/checkpoints").glob("step-*")] == [f"step-{manifest['steps']:08}"]
-    done = wf("resume", "long", "--epochs", manifest["epochs"] + 1, "--json", "--quiet").json()
-    assert (done["status"], done["epochs"]) == ("done", manifest["epochs"] + 1)
+    done = wf("resume", "long", "--epochs", manifest["epochs"] + 2, "--json", "--quiet").json()
+    assert (done["status"], done["epochs"]) == ("done", manifest["epochs"] + 2)
 
 
 @pytest.mark.alone

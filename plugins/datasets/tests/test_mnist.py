@@ -158,6 +158,7 @@ def test_damaged_gzip(tmp_path: Path, damage: str) -> None:
         mnist(tmp_path)
 
 
+@pytest.mark.exhaustive  # a process that imports torch
 def test_reading_needs_no_torchvision(tmp_path: Path) -> None:
     save(tmp_path, small())
     code = (

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from planted_defects import CORRECT, PLANTED, Planted
 
 from wf.component import KINDS, Component
@@ -66,10 +67,13 @@ def not_passed(results: Sequence[Result]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_right_component_passes_everything(kind: str, package: Package) -> None:
+def test_right_component_passes_everything(kind: str, package: Package, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
     results = check_planted(Planted(check="", defect="", component=CORRECT[kind]), package)
     assert not_passed(results) == {}
     assert {result.check for result in results} == {one.id for one in CHECKS.values() if kind in one.kinds}
+    assert torch.equal(torch.get_rng_state(), before), "the generator is left as it was"
+    assert list(tmp_path.iterdir()) == [], "and so is the folder"
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.check)

@@ -311,13 +311,6 @@ def test_interrupt_is_passed_on() -> None:
         check_plugin("planted", registry=loss_of(raising(KeyboardInterrupt())))
 
 
-def test_generator_and_folder_are_left_as_they_were(tmp_path: Path) -> None:
-    before = torch.get_rng_state()
-    check_plugin("planted", registry=right(*KINDS))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_case_runs_as_a_test() -> None:
     cases = conformance_cases("planted", registry=loss_of(raising(RuntimeError("boom"))))
     only("summary", cases).run()
@@ -339,6 +332,7 @@ def test_own_code_without_traits_is_tried(tmp_path: Path) -> None:
     assert {"loss-finite", "loss-gradient", "loss-extreme", "run"} <= passed
 
 
+@pytest.mark.exhaustive  # plugins/torch/tests/test_torch_conformance.py is such a test
 def test_from_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"

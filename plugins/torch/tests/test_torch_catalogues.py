@@ -130,18 +130,21 @@ def test_every_schedule_changes_the_learning_rate(name: str) -> None:
     assert all(0 <= lr <= 0.1 for lr in seen)
 
 
+@pytest.mark.parametrize("reduction", ["mean", pytest.param("none", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("name", MODULES["losses"].MEMBERS)
-def test_every_loss_goes_down_on_each_of_its_targets(name: str) -> None:
+def test_every_loss_goes_down_on_each_of_its_targets(name: str, reduction: str) -> None:
     traits = REGISTRY.find("loss", f"torch/{name}").component.traits
     assert isinstance(traits, LossTraits)
+    if name == "KLDivLoss" and reduction == "mean":  # of which torch warns
+        reduction = "batchmean"
     for targets in traits.targets:
         if targets == "mask":  # see below
             continue
-        for reduction in ("batchmean" if name == "KLDivLoss" else "mean", "none"):  # of its mean torch warns
-            exp = run(dataset=DATA[targets], loss={"use": f"torch/{name}", "reduction": reduction}, epochs=8)
-            losses = [record["epoch_loss"] for record in exp.history if "epoch_loss" in record]
-            assert all(map(math.isfinite, losses))
-            assert losses[-1] < losses[0], targets
+        loss = {"use": f"torch/{name}", "reduction": reduction}
+        exp = run(dataset=DATA[targets], loss=loss, epochs=8, eval_splits=[])
+        losses = [record["epoch_loss"] for record in exp.history if "epoch_loss" in record]
+        assert all(map(math.isfinite, losses))
+        assert losses[-1] < losses[0], targets
 
 
 @pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss"])

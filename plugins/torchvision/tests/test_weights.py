@@ -18,7 +18,8 @@ from wf_torchvision.heads import head_of
 from wf_torchvision.models import build
 from wf_torchvision.weights import entries
 
-SAMPLE = ("googlenet", "squeezenet1_1", "lraspp_mobilenet_v3_large", "quantized_mobilenet_v2", "mc3_18")
+SMALL = "squeezenet1_1"
+FAMILIES = ("googlenet", "lraspp_mobilenet_v3_large", "quantized_mobilenet_v2", "mc3_18")
 LARGE = ("densenet121", "fcn_resnet50", "inception_v3", "maxvit_t", "regnet_y_400mf", "swin_v2_t", "vit_b_32")
 
 
@@ -61,7 +62,14 @@ def put(name: str, folder: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", [*SAMPLE, *(pytest.param(name, marks=pytest.mark.catalogue) for name in LARGE)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        SMALL,
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in FAMILIES),
+        *(pytest.param(name, marks=pytest.mark.catalogue) for name in LARGE),
+    ],
+)
 def test_all_but_the_head_is_loaded(name: str, home: Path) -> None:
     file = put(name, home)
     size = entries(name)["DEFAULT"].meta["min_size"][0] if name.startswith("vit") else 96
@@ -99,6 +107,7 @@ def test_positions_of_a_transformer_are_fitted_to_the_images(home: Path) -> None
     assert model.get_parameter("encoder.pos_embedding").shape == (1, 5, 768)
 
 
+@pytest.mark.exhaustive
 def test_old_names_of_densenet_are_read(home: Path) -> None:
     file = put("densenet121", home)
     state = torch.load(file, weights_only=True)
