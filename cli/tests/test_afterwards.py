@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from wf.api import load_model
 from wf_datasets.bundled import PROPERTIES
 
 
@@ -344,3 +345,33 @@ def test_what_a_plugin_prints_does_not_spoil_a_result(wf: Any, wf_process: Any, 
     listed = wf_process("list-plugins", "-p", "noisy.py", "--json")
     assert "noisy" in {plugin["name"] for plugin in listed.json()}
     assert "noise at the end" in listed.stderr
+
+
+CHECKPOINTS = {"kept": (), "best": ("--checkpoint", "best"), "latest": ("--checkpoint", "latest")}
+
+
+def test_what_is_used_is_what_the_run_keeps(wf: Any, folder: Path) -> None:
+    line = ("--dataset", "iris", "--model", "linear", "--lr", "0.05", "--epochs", 3, "--keep", "best")
+    own = wf("run", *line, "--monitor", "validation/loss:max", "--quiet", "--name", "x", "--json").json()["metrics"]
+    found = wf("evaluate", "x", "--json").json()
+    assert found["checkpoint"] == "best"
+    assert found["metrics"] == {name: value for name, value in own.items() if name.startswith("test/")}
+    latest = wf("evaluate", "x", "--checkpoint", "latest", "--json").json()
+    assert latest["checkpoint"] == "latest"
+    assert latest["metrics"] != found["metrics"]
+
+    outputs = {name: wf("predict", "x", "test", "--json", *which).stdout for name, which in CHECKPOINTS.items()}
+    assert outputs["kept"] == outputs["best"] != outputs["latest"]
+    for name, which in CHECKPOINTS.items():
+        assert wf("export", "x", f"{name}.pt", *which).code == 0
+    kept, best, last = (torch.load(folder / f"{name}.pt") for name in CHECKPOINTS)
+    model = load_model(folder / "runs/x")
+    for name, weights in model.state_dict().items():
+        assert torch.equal(weights, kept[name])
+        assert torch.equal(weights, best[name])
+        assert not torch.equal(weights, last[name])
+
+
+def test_a_run_that_found_no_best_weights_keeps_the_latest(wf: Any, folder: Path) -> None:
+    assert wf("run", "--dataset", "iris", "--epochs", 0, "--keep", "best", "--quiet", "--name", "x").code == 0
+    assert wf("evaluate", "x", "--json").json()["checkpoint"] == "latest"

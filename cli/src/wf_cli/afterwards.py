@@ -14,6 +14,7 @@ import click
 from wf.api import open_run, read, reopen
 from wf.drift import check_names
 from wf.errors import DataError, UsageError
+from wf.kept import KEPT
 from wf.lock import refuse_held
 from wf.plan import DEFAULT_USE, SPLITS
 from wf.rundir import RunDirectory
@@ -28,7 +29,10 @@ SHOWN = 300
 """So many characters of a transform are shown."""
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
-    "--checkpoint", default="latest", metavar="best|latest|NAME", help="Which weights; by default the latest."
+    "--checkpoint",
+    default=KEPT,
+    metavar="best|latest|NAME",
+    help="Which weights; by default those that the run keeps: the best with --keep best, else the latest.",
 )
 
 
@@ -152,7 +156,7 @@ def evaluate(
     with _open(ctx, open_directory(place), checkpoint, quiet=True, **_places(path, root)) as experiment:
         metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
     if as_json:
-        print_json({"run_dir": str(experiment.run_dir), "checkpoint": checkpoint, "metrics": metrics})
+        print_json({"run_dir": str(experiment.run_dir), "checkpoint": experiment.restored, "metrics": metrics})
     else:
         echo(figures(metrics))
 
@@ -242,10 +246,10 @@ def _shortened(text: str) -> str:
 @click.pass_context
 def plot(ctx: click.Context, place: str, format_: str) -> None:
     """Draw a run's curves and predictions into RUN/plots/."""
-    trained, files = _open_model(ctx, place, "latest"), None
+    trained, files = _open_model(ctx, place, KEPT), None
     if trained.needs_data_to_plot():
         try:
-            with _open(ctx, open_directory(place), "latest", quiet=True) as experiment:
+            with _open(ctx, open_directory(place), KEPT, quiet=True) as experiment:
                 files = experiment.plot(format_)
         except (DataError, UsageError) as error:
             tell(f"warning: predictions are not drawn: {error}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
+from wf.kept import KEPT
 from wf.known import known_as
 from wf.modules import is_path, locate
 from wf.plan import prepare
@@ -117,7 +118,7 @@ def create(kind: str, name: str, /, *, registry: Registry | None = None, **optio
 
 
 def load_model(
-    place: str | os.PathLike[str], checkpoint: str = "latest", *, trust: str | Sequence[str] = ()
+    place: str | os.PathLike[str], checkpoint: str = KEPT, *, trust: str | Sequence[str] = ()
 ) -> TrainedModel:
     """The trained model of a run directory, in evaluation mode; it takes raw inputs.
 
@@ -125,7 +126,8 @@ def load_model(
 
     Args:
         place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
-        checkpoint: ``latest``, ``best`` or a checkpoint's name.
+        checkpoint: ``kept``, the weights that the run keeps (see ``keep`` of run files), ``latest``, ``best`` or a
+            checkpoint's name.
         trust: Checksums of code that the directory brings and that may run; the refusal says them.
 
     Returns:
@@ -141,7 +143,7 @@ def load_model(
 
 def open_run(
     place: str | os.PathLike[str],
-    checkpoint: str = "latest",
+    checkpoint: str = KEPT,
     *,
     registry: Registry | None = None,
     discover: Discover | None = None,
@@ -172,7 +174,7 @@ def open_run(
 
 def reopen(
     place: str | os.PathLike[str],
-    checkpoint: str | None = "latest",
+    checkpoint: str | None = KEPT,
     *,
     registry: Registry | None = None,
     discover: Discover | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wf import drift
 from wf.cadence import Progress
 from wf.errors import DataError, UsageError
+from wf.kept import load_kept
 from wf.rundir import RunDirectory
 from wf.runfile import dump
 
@@ -67,7 +68,7 @@ def show_done(experiment: Experiment, directory: RunDirectory) -> None:
     loop.rollbacks, loop.finished = list(manifest.get("rollbacks", [])), True
     assert loop.checkpointer is not None
     try:
-        state: Any = loop.checkpointer.load("best" if loop.keep == "best" else "latest")
+        state: Any = load_kept(loop.checkpointer, loop.keep)[0]
     except DataError as error:
         _LOG.warning("its weights are not there: %s", error)
         return

@@ -25,6 +25,7 @@ from wf.events import listeners
 from wf.figures import LOSS, Monitor, metric_of
 from wf.fitting import check as check_fit
 from wf.guard import Guard
+from wf.kept import load_kept
 from wf.known import index
 from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
@@ -542,7 +543,6 @@ class Assembly:
             "monitor": Monitor.read(monitor).figure,
             "directions": self._directions(document),
         }
-        which = "best" if document.get("keep") == "best" else "latest"
         nothing = Guard(
             place=str(directory.path),
             hint="weights are taken from a run without running its code: write them to a file, and begin with that\n"
@@ -551,7 +551,8 @@ class Assembly:
         if ":" in document["checkpointer"]["use"]:
             nothing.check_target(document["checkpointer"]["use"])
         keeper = self.keeper(document["checkpointer"], values, self.registry.guarded(nothing))
-        return keeper.load(which)["parts"]["model"], which
+        state, which = load_kept(keeper, document.get("keep", "last"))
+        return state["parts"]["model"], which
 
     def keeper(
         self, table: Mapping[str, Any], values: Mapping[str, Any], registry: Registry | None = None

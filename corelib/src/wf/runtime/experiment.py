@@ -25,6 +25,7 @@ from wf.errors import (
     WfError,
 )
 from wf.hook_failures import HookFailures
+from wf.kept import load_chosen
 from wf.lock import locked
 from wf.loop import Loop
 from wf.protocols import Stateful, Strategy
@@ -110,6 +111,8 @@ class Experiment:
         self._drift: list[drift.Drift] = []
         self._at_work = False
         self._trains_on_from: int | None = None
+        self.restored = ""
+        """The checkpoint that `restore` put back."""
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank, self._parts.watching())
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
@@ -328,14 +331,15 @@ class Experiment:
         """Put back a checkpoint's weights: model, loss and fitted transforms.
 
         Args:
-            which: ``latest``, ``best`` or a checkpoint's name.
+            which: ``kept``, ``latest``, ``best`` or a checkpoint's name.
 
         Returns:
             Itself.
         """
         if self.loop.checkpointer is None:
             raise UsageError("this run was built without a checkpointer (save=False)")
-        saved = self.loop.checkpointer.load(which)["parts"]
+        state, self.restored = load_chosen(self.loop.checkpointer, which, self.loop.keep)
+        saved = state["parts"]
         for name, part in self.loop.parts.items():
             if name in saved and name.partition("/")[0] in ("model", "loss", "transform"):
                 part.load_state_dict(saved[name])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from wf.blame import FAILURES, naming_culprit
 from wf.building import LIVE, Builder, Built
 from wf.errors import DataError, UsageError, WfError
+from wf.kept import KEPT, load_chosen
 from wf.modules import describe
 from wf.plan import DEFAULT_USE, data_dir
 from wf.protocols import Stateful
@@ -166,7 +167,7 @@ def open_trained(
     document: Mapping[str, Any],
     registry: Registry,
     folders: Sequence[Path] = (),
-    checkpoint: str = "latest",
+    checkpoint: str = KEPT,
 ) -> Trained:
     """The model of a run directory, its weights restored; neither its data nor its dataset are looked for.
 
@@ -176,7 +177,7 @@ def open_trained(
         document: Its run file.
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up.
-        checkpoint: ``latest``, ``best`` or a checkpoint's name.
+        checkpoint: ``kept``, ``latest``, ``best`` or a checkpoint's name, see `wf.kept`.
 
     Raises:
         DataError: When no such checkpoint verifies.
@@ -190,7 +191,8 @@ def open_trained(
     with naming_culprit(registry.plugins):
         strategy = registry.own_choice("strategy", DEFAULT_USE["strategy"])  # one process, whatever trained it
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
-        saved = builder.build("checkpointer", plan["checkpointer"]).value.load(checkpoint)["parts"]
+        checkpointer = builder.build("checkpointer", plan["checkpointer"]).value
+        saved = load_chosen(checkpointer, checkpoint, plan["keep"])[0]["parts"]
         torch.manual_seed(plan["seed"])
         model = builder.build("model", plan["model"]).value
         if not isinstance(model, nn.Module):

@@ -1,0 +1,33 @@
+"""Which checkpoint has the weights that a run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wf.protocols import Checkpointer
+
+KEPT = "kept"
+"""Stands for ``best`` where the run keeps the best weights and has found some, else for ``latest``."""
+
+
+def load_chosen(checkpointer: Checkpointer, which: str, keep: str) -> tuple[Mapping[str, Any], str]:
+    """The state of a checkpoint, and which it is.
+
+    Args:
+        checkpointer: Of the run.
+        which: ``kept``, or what the checkpointer takes: ``latest``, ``best`` or a checkpoint's name.
+        keep: What the run file says of the weights: ``last`` or ``best``.
+
+    Raises:
+        DataError: When there is none that verifies.
+    """
+    return load_kept(checkpointer, keep) if which == KEPT else (checkpointer.load(which), which)
+
+
+def load_kept(checkpointer: Checkpointer, keep: str) -> tuple[Mapping[str, Any], str]:
+    """The state with the weights that the run keeps, and which it is; the same rule as at the end of a run."""
+    state = checkpointer.load("latest")
+    if keep == "best" and state.get("best") is not None:
+        return checkpointer.load("best"), "best"
+    return state, "latest"
