@@ -453,3 +453,73 @@ def test_prediction_reads_what_training_read(tmp_path: Path, options: dict[str, 
     file.write_text('{"z": 1}\n')
     with pytest.raises(DataError, match="unknown column"):
         reader.read(file)
+
+
+def learned_of(dataset: Any) -> dict[str, Any]:
+    reader = json.loads(json.dumps(dataset.reader.description()))
+    return {"reader": reader, "targets": dataset.targets, "class_names": list(dataset.class_names)}
+
+
+def tensors_of(dataset: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    train = dataset.train
+    inputs, targets, *_ = (
+        next(train.rows(train.order())) if isinstance(train, Stream) else (train.inputs, train.targets)
+    )
+    return inputs, targets
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("text", [False, True])
+def test_reads_by_what_it_learned(tmp_path: Path, text: bool, streaming: bool) -> None:
+    rows = [{"a": row, "b": row / 7, "text": f"word{row % 3} again", "y": [3, 1, 2][row % 3]} for row in range(9)]
+
+    def save(name: str, rows: list[dict[str, Any]]) -> Path:
+        file = tmp_path / name
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return file
+
+    options: dict[str, Any] = {"target": "y", "streaming": streaming, "inputs": "text" if text else ["b", "a"]}
+    first = huggingface(save("first.jsonl", rows), **options)
+    assert first.targets == "class_index"
+    learned = learned_of(first)
+    options["inputs"] = None  # what is learned counts
+    fewer = [{**row, "new": 1} for row in rows if row["y"] != 1]
+    again = huggingface(save("fewer.jsonl", fewer), learned=learned, **options)
+    kept = torch.tensor([row["y"] != 1 for row in rows])
+    assert list(again.class_names) == ["1", "2", "3"]
+    for one, other in zip(tensors_of(again), tensors_of(first), strict=True):
+        assert torch.equal(one, other[kept])
+    assert learned_of(again) == learned
+    for name, changed, message in (
+        ("wolf", [*rows, {**rows[0], "y": 7}], "class '7'"),
+        ("gone", [{"y": row["y"], "z": 1} for row in rows], "unknown column"),
+        ("other", [{**row, "a": "x", "text": 5} for row in rows], "holds numbers|not of numbers"),
+    ):
+        with pytest.raises((DataError, UsageError), match=message):
+            huggingface(save(f"{name}.jsonl", changed), learned=learned, **options)
+
+
+def test_labels_are_found_by_their_names(tmp_path: Path) -> None:
+    names = ["cat", "dog", "cow"]
+    for folder, order in (("first", names), ("again", names[::-1])):
+        features = datasets.Features({"x": datasets.Value("float32"), "label": datasets.ClassLabel(names=order)})
+        rows = {"x": [1.0, 2.0, 3.0], "label": names}
+        datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / folder))
+    first = huggingface(tmp_path / "first")
+    again = huggingface(tmp_path / "again", learned=learned_of(first))
+    assert (list(again.class_names), tensors_of(again)[1].tolist()) == (names, [0, 1, 2])
+
+
+def test_large_numbers_stay_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "data.jsonl"
+    rows = [{"time": 1_700_000_000 + row, "b": row, "y": row / 3} for row in range(40)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = huggingface(file, target="y")
+    inputs, targets = tensors_of(dataset)
+    assert (inputs.dtype, targets.dtype) == (torch.float64, torch.float32)
+    assert len(inputs[:, 0].unique()) == 40
+    assert dataset.reader is not None
+    assert torch.equal(dataset.reader.read(file), inputs)
+    assert caplog.text == ""
+    assert tensors_of(huggingface(file, target="y", streaming=True))[0].dtype == torch.float32
+    assert "float32, which a stream gives" in caplog.text

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+import torch
+
+from wf import FromRun
 from wf.errors import UsageError
 from wf.runtime import Dataset
+from wf_huggingface.before import Before
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import both_sides, check_missing, plain, read_inputs
 from wf_huggingface.reader import FileReader
@@ -32,6 +37,7 @@ def huggingface(
     cache_dir: Path | None = None,
     streaming: bool = False,
     shuffle_buffer: int = 1000,
+    learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """A table, texts or images in files or of the Hugging Face hub, by the library `datasets`.
 
@@ -64,9 +70,11 @@ def huggingface(
             by a run that resumes. Images need an `image_size`. Without splits of its own a dataset is divided by a draw
             for each sample, so shares are about what was asked for and not stratified.
         shuffle_buffer: Of a stream: so many samples that follow each other are shuffled among themselves.
+        learned: What the run learned from its data when it began; then columns, classes and tokens are those.
 
     Returns:
-        Inputs float32 ``[N, F]``, ``[N, ...]`` or ``[N, C, H, W]`` from 0 to 1, or tokens int64 ``[N, T]``; targets
+        Inputs float32 ``[N, F]`` or ``[N, ...]``, or float64 where float32 would not keep the numbers of a column apart
+        and the samples are in memory; images ``[N, C, H, W]`` from 0 to 1, or tokens int64 ``[N, T]``; targets
         ``class_index``, ``real``, ``binary`` or ``multilabel``.
 
     Raises:
@@ -80,6 +88,7 @@ def huggingface(
         )
     if shuffle_buffer < 1:
         raise UsageError(f"huggingface: shuffle_buffer is {shuffle_buffer}; it must be at least 1")
+    before = Before.of(learned)
     found_there = read(path, config, revision, cache_dir, streaming=streaming)
     tables = splits_of(found_there, path, {"train": train, "validation": validation, "test": test})
     if streaming:
@@ -93,16 +102,26 @@ def huggingface(
             vocabulary_size=vocabulary_size,
             max_tokens=max_tokens,
             buffer=shuffle_buffer,
+            before=before,
         )
         return stream_dataset(tables, wanted)
-    columns: Columns = choose(tables["train"].features, inputs, target, path)
+    features = tables["train"].features
+    columns: Columns = before.columns(features, target, path) if before else choose(features, inputs, target, path)
     found, vocabulary = read_inputs(
-        tables, columns, image_size=image_size, channels=channels, vocab_size=vocabulary_size, length=max_tokens
+        tables,
+        columns,
+        image_size=image_size,
+        channels=channels,
+        vocab_size=vocabulary_size,
+        length=max_tokens,
+        known=before.reader if before else None,
     )
+    task = before.task if before else task
     if counts_decide(columns, task):
         check_missing(tables["train"], columns.targets[0], "train")
         task = settled(columns, task, plain(tables["train"], columns.targets[0]), path)
-    labels = read_targets(tables, columns, task)
+    classes = before.class_names if before and before.task == "classification" else None
+    labels = read_targets(tables, columns, task, classes)
     samples = {split: found[split].with_targets(labels.tensors[split]) for split in tables}
     return Dataset(
         train=samples["train"],
@@ -121,5 +140,6 @@ def huggingface(
             channels=channels,
             vocabulary=vocabulary,
             length=samples["train"][0][0].shape[0] if vocabulary else 1,
+            double=columns.kind in ("numbers", "array") and samples["train"][0][0].dtype == torch.float64,
         ),
     )

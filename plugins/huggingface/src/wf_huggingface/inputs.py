@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf.runtime import Samples, TensorSamples
+from wf.runtime.figures import lost_in_float32
 from wf.runtime.text import encode, make_vocabulary, tokenize
 from wf_huggingface.columns import Columns
 
@@ -23,6 +24,14 @@ class Inputs(Protocol):
 
     def with_targets(self, targets: Tensor) -> Samples:
         """Samples of these inputs and targets."""
+
+
+class Known(Protocol):
+    """By what inputs were read before, see `wf_huggingface.reader.FileReader`."""
+
+    vocabulary: list[str]
+    length: int
+    double: bool
 
 
 @dataclass(frozen=True)
@@ -100,8 +109,18 @@ def read_inputs(
     channels: int,
     vocab_size: int,
     length: int,
+    known: Known | None,
 ) -> tuple[dict[str, Inputs], list[str]]:
     """The inputs of each split, and the vocabulary where they are tokens.
+
+    Args:
+        tables: The splits.
+        columns: Which columns are inputs.
+        image_size: What images are resized to.
+        channels: Of images.
+        vocab_size: How many tokens there are at most.
+        length: How many tokens of a text are kept at most.
+        known: By what they were read when the run began; None where it begins.
 
     Raises:
         DataError: For values that are missing or do not fit.
@@ -110,23 +129,26 @@ def read_inputs(
     if columns.kind == "image":
         return _images(tables, columns.inputs[0], image_size, channels), []
     if columns.kind == "text":
-        return _texts(tables, columns.inputs[0], vocab_size, length)
-    return {split: InMemory(numbers(table, columns.inputs, split)) for split, table in tables.items()}, []
+        return _texts(tables, columns.inputs[0], vocab_size, length, known)
+    found = {split: numbers(table, columns.inputs, split, double=True) for split, table in tables.items()}
+    double = bool(lost_in_float32(found["train"])) if known is None else known.double
+    return {split: InMemory(tensor if double else tensor.float()) for split, tensor in found.items()}, []
 
 
-def numbers(table: Any, names: Sequence[str], split: str, start: int = 0) -> Tensor:
-    """Columns of numbers as float32 ``[N, F]``, or one of lists of numbers as ``[N, ...]``.
+def numbers(table: Any, names: Sequence[str], split: str, start: int = 0, *, double: bool = False) -> Tensor:
+    """Columns of numbers as float32 or float64 ``[N, F]``, or one of lists of numbers as ``[N, ...]``.
 
     Args:
         table: The rows.
         names: The columns.
         split: What the rows are of, for messages.
         start: The number of the first row, where they are a part of a stream.
+        double: Whether float64 is wanted.
 
     Raises:
         DataError: Naming the first row with a value that is missing, or lists of several lengths.
     """
-    found = [_column(table, name, split, start) for name in names]
+    found = [_column(table, name, split, start, torch.float64 if double else torch.float32) for name in names]
     return found[0] if len(found) == 1 and found[0].ndim > 1 else torch.stack([one.flatten() for one in found], dim=1)
 
 
@@ -181,32 +203,38 @@ def plain(table: Any, name: str) -> list[Any]:
     return values
 
 
-def _column(table: Any, name: str, split: str, start: int) -> Tensor:
+def _column(table: Any, name: str, split: str, start: int, dtype: torch.dtype) -> Tensor:
     check_missing(table, name, split, start)
     try:
-        array = np.array(plain(table, name), dtype=np.float32)
+        array = np.array(plain(table, name), dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{split} split, column '{name}': its lists are not of one length, or hold values that are missing\n"
             "  bring them to one shape first"
         ) from error
-    wrong = np.argwhere(~np.isfinite(array))
+    with np.errstate(over="ignore"):
+        wrong = np.argwhere(~np.isfinite(array.astype(np.float32)))
     if len(wrong):
         raise DataError(
             f"{split} split, column '{name}': {len(wrong)} values are not finite float32 numbers, "
             f"first in row {start + wrong[0][0]} (from 0)"
         )
-    return torch.from_numpy(array)
+    return torch.from_numpy(array).to(dtype)
 
 
-def _texts(tables: Mapping[str, Any], name: str, vocab_size: int, length: int) -> tuple[dict[str, Inputs], list[str]]:
+def _texts(
+    tables: Mapping[str, Any], name: str, vocab_size: int, length: int, known: Known | None
+) -> tuple[dict[str, Inputs], list[str]]:
     tokens = {}
     for split, table in tables.items():
         check_missing(table, name, split)
         tokens[split] = [tokenize(text) for text in plain(table, name)]
-    vocabulary = make_vocabulary(tokens["train"], vocab_size)
-    longest = max((len(one) for one in tokens["train"]), default=1)
-    length = max(1, min(length, longest))
+    if known is None:
+        vocabulary = make_vocabulary(tokens["train"], vocab_size)
+        longest = max((len(one) for one in tokens["train"]), default=1)
+        length = max(1, min(length, longest))
+    else:
+        vocabulary, length = known.vocabulary, known.length
     return {split: InMemory(encode(found, vocabulary, length)) for split, found in tokens.items()}, vocabulary
 
 

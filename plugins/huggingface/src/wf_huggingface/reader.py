@@ -29,6 +29,7 @@ class FileReader:
         channels: Of images.
         vocabulary: Of texts: the tokens.
         length: Of texts: the number of tokens of a sample.
+        double: Whether numbers are float64: float32 would not keep some of them apart.
     """
 
     endings: tuple[str, ...] = (*READERS, *IMAGES)
@@ -42,10 +43,11 @@ class FileReader:
         channels: int = 3,
         vocabulary: Sequence[str] = (),
         length: int = 1,
+        double: bool = False,
     ) -> None:
         self.inputs, self.kind, self.channels = tuple(inputs), kind, channels
         self.size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
-        self.vocabulary, self.length = list(vocabulary), length
+        self.vocabulary, self.length, self.double = list(vocabulary), length, double
 
     def description(self) -> dict[str, Any]:
         """What makes an equal reader again, in JSON's values."""
@@ -56,6 +58,7 @@ class FileReader:
             "channels": self.channels,
             "vocabulary": self.vocabulary,
             "length": self.length,
+            "double": self.double,
         }
 
     def read(self, path: Path) -> Tensor:
@@ -80,7 +83,7 @@ class FileReader:
         if self.kind == "image":
             images = Images(table, self.inputs[0], self.size, self.channels)
             return torch.stack([images.read(row) for row in range(len(table))])
-        return numbers(table, self.inputs, "file")
+        return numbers(table, self.inputs, "file", double=self.double)
 
     def _image(self, path: Path) -> Tensor:
         if self.kind != "image":

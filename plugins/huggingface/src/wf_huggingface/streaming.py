@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,16 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, Stream
+from wf.runtime.figures import lost_in_float32
 from wf.runtime.text import encode, most_frequent, tokenize
+from wf_huggingface.before import Before
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import Images, both_sides, check_missing, numbers, plain
 from wf_huggingface.reader import FileReader
 from wf_huggingface.reading import readable
 from wf_huggingface.targets import Labels, Task, read_targets, settled, task_of
+
+_log = logging.getLogger(__name__)
 
 ROWS, IMAGES = 1000, 32
 """So many rows, or rows with an image, are taken at once."""
@@ -39,6 +44,8 @@ class Wanted:
     vocabulary_size: int
     max_tokens: int
     buffer: int
+    before: Before | None = None
+    """What the run learned when it began; None where it begins."""
 
 
 @dataclass
@@ -85,7 +92,7 @@ def stream_dataset(tables: Mapping[str, Any], wanted: Wanted) -> Dataset:
             image_size=both_sides(wanted.image_size),
             channels=wanted.channels,
             vocabulary=reader.vocabulary,
-            length=min(wanted.max_tokens, reader.learned.longest) if reader.vocabulary else 1,
+            length=reader.length if reader.vocabulary else 1,
         ),
     )
 
@@ -96,16 +103,22 @@ class _Reader:
     def __init__(self, tables: Mapping[str, Any], wanted: Wanted) -> None:
         self._tables, self._wanted = tables, wanted
         features = _features(tables["train"], wanted.path)
-        self.columns: Columns = choose(features, wanted.inputs, wanted.target, wanted.path)
+        before = self._before = wanted.before
+        self.columns: Columns = (
+            before.columns(features, wanted.target, wanted.path)
+            if before
+            else choose(features, wanted.inputs, wanted.target, wanted.path)
+        )
         self._features = datasets.Features({name: features[name] for name in self._used()})
         self._size = both_sides(wanted.image_size)
         if self.columns.kind == "image" and self._size is None:
             raise UsageError("a stream of images must know their size before it reads them: --dataset.image_size 64")
         self._named = isinstance(features[self.columns.targets[0]], datasets.ClassLabel)
-        self._classes: list[Any] | None = None
-        self._task = wanted.task
-        self.vocabulary: list[str] = []
+        self._classes: list[Any] | None = list(before.class_names) if before else None
+        self._task = before.task if before else wanted.task
+        self.vocabulary: list[str] = before.reader.vocabulary if before else []
         self.learned = self._learn()
+        self.length = before.reader.length if before else min(wanted.max_tokens, self.learned.longest)
 
     def stream(self, split: str, num_samples: int, buffer: int) -> Stream:
         """The samples of a split."""
@@ -141,7 +154,7 @@ class _Reader:
         names = self.columns.inputs
         if self.columns.kind == "text":
             texts = [tokenize(text) for text in plain(rows, names[0])]
-            return encode(texts, self.vocabulary, min(self._wanted.max_tokens, self.learned.longest))
+            return encode(texts, self.vocabulary, self.length)
         if self.columns.kind == "image":
             table = datasets.Dataset(rows, info=datasets.DatasetInfo(features=self._features))
             images = Images(table, names[0], self._size, self._wanted.channels, first)
@@ -157,7 +170,7 @@ class _Reader:
             learned.num_samples[split] = sum(len(rows) for rows in self._looked_at(split, learned))
             if not learned.num_samples[split]:
                 raise DataError(f"'{path}': the {split} split has no samples")
-            if split == "train":
+            if split == "train" and self._before is None:
                 self._classes = sorted(learned.classes) or None
                 self._task = settled(self.columns, self._task, learned.classes, path)
                 self.vocabulary = most_frequent(learned.tokens, self._wanted.vocabulary_size) if learned.tokens else []
@@ -165,7 +178,9 @@ class _Reader:
 
     def _looked_at(self, split: str, learned: Learned) -> Iterator[Any]:
         columns, train = self.columns, split == "train"
-        find_classes = train and not self._named and task_of(columns, self._task) == "classification"
+        find_classes = (
+            train and self._before is None and not self._named and task_of(columns, self._task) == "classification"
+        )
         for first, rows in self.chunks(split):
             if train and first == 0:
                 learned.first_rows = rows
@@ -175,7 +190,14 @@ class _Reader:
                 learned.longest = max(learned.longest, *map(len, texts), 0)
                 learned.tokens.update(token for text in texts for token in text)
             elif columns.kind != "image":
-                numbers(rows, columns.inputs, split, first)
+                found = numbers(rows, columns.inputs, split, first, double=True)
+                if train and first == 0 and lost_in_float32(found):
+                    _log.warning(
+                        "dataset '%s': numbers are so large and close together that float32, which a stream gives, "
+                        "does not keep them apart\n  read them without --dataset.streaming, and standardize them: "
+                        "--transform standardize",
+                        self._wanted.path,
+                    )
             if find_classes:
                 check_missing(rows, columns.targets[0], split, first)
                 learned.classes.update(plain(rows, columns.targets[0]))

@@ -41,7 +41,7 @@ def read_targets(
         tables: The splits.
         columns: Which columns are targets.
         task: What they are.
-        classes: The values that are the classes; None for those of the train split.
+        classes: The values that are the classes, or their names; None for those of the train split.
         start: The row that the tables begin with, where they are a part of a stream.
 
     Raises:
@@ -138,18 +138,27 @@ def _lists(tables: Mapping[str, Any], name: str, names: Sequence[str]) -> Labels
 def _classes(tables: Mapping[str, Any], name: str, feature: Any, classes: Sequence[Any] | None) -> Labels:
     values = {split: plain(table, name) for split, table in tables.items()}
     if isinstance(feature, datasets.ClassLabel):
-        return Labels("class_index", {split: torch.tensor(found) for split, found in values.items()}, feature.names)
-    if not (is_text(feature) or is_number(feature)):
+        if classes is not None and list(classes) != feature.names:
+            values = {split: [_name(feature, value) for value in found] for split, found in values.items()}
+        else:
+            labels = {split: torch.tensor(found) for split, found in values.items()}
+            return Labels("class_index", labels, feature.names)
+    elif not (is_text(feature) or is_number(feature)):
         raise UsageError(f"column '{name}' ({describe(feature)}) holds no classes\n  choose another --dataset.target")
-    index = {value: number for number, value in enumerate(classes or sorted(set(values["train"])))}
-    names = [str(value) for value in index]
+    names = [str(value) for value in classes or sorted(set(values["train"]))]
+    index = {value: number for number, value in enumerate(names)}
     tensors = {}
     for split, found in values.items():
-        strange = [value for value in found if value not in index]
+        strange = [value for value in found if str(value) not in index]
         if strange:
             raise DataError(
                 f"{split} split, column '{name}': class '{strange[0]}' does not occur in the train split\n"
                 f"  classes: {', '.join(names[:20])}"
             )
-        tensors[split] = torch.tensor([index[value] for value in found], dtype=torch.int64)
+        tensors[split] = torch.tensor([index[str(value)] for value in found], dtype=torch.int64)
     return Labels("class_index", tensors, names)
+
+
+def _name(feature: Any, value: int) -> str:
+    """The name of a label; that of one without a name, as -1, is its number."""
+    return str(feature.names[value]) if 0 <= value < feature.num_classes else str(value)
