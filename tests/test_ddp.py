@@ -1,4 +1,4 @@
-"""Two processes that train one model together: torchrun starts them once, the fixture `ranks` for the details."""
+"""Two processes that train one model together: forks with what torchrun would give them, and once torchrun's own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from forkserver import ForkServer, Result
 from runs import checkpoints, manifest, records, weights
 
 pytestmark = pytest.mark.xdist_group("ddp")  # one worker, so that the shared run is made once
@@ -50,32 +51,49 @@ def torchrun(folder: Path, *args: Any, processes: int = 2) -> subprocess.Complet
     )
 
 
+SHARED: tuple[Any, ...] = (
+    *("run", "--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.1),
+    *("--epochs", 4, "--batch-size", 50, "--keep", "best", "--log-every", 5, "--lr", 2e-2),
+    *("--hook", "+keep.py:KeepWeights", "--hook", "+early-stopping", "--hook", "+gradient-clip"),
+    *("--metric", "accuracy", "--metric", "auroc", "--metric", "confusion-matrix"),
+    *("--strategy", "ddp", "--name", "two", "--json", "--quiet"),
+)
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def shared(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """A folder with the run ``two`` of two processes: a model with dropout and running means."""
     folder = tmp_path_factory.mktemp("ddp")
     (folder / "keep.py").write_text(HOOK)
-    model = ("--model", "cnn", "--model.channels", "[4]", "--model.dropout", 0.1)
-    plan = ("--epochs", 4, "--batch-size", 50, "--keep", "best", "--log-every", 5, "--lr", 2e-2)
-    hooks = ("--hook", "+keep.py:KeepWeights", "--hook", "+early-stopping", "--hook", "+gradient-clip")
-    metrics = ("--metric", "accuracy", "--metric", "auroc", "--metric", "confusion-matrix")
-    done = torchrun(
-        folder, "run", *model, *plan, *hooks, *metrics, "--strategy", "ddp", "--name", "two", "--json", "--quiet"
-    )
-    return folder, done
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "NO_COLOR": "1"}
+    return folder, fork_server.run([*map(str, SHARED)], folder, environment, 110, processes=2)
 
 
 def test_one_run_of_two_processes(shared: Any) -> None:
     folder, done = shared
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
+    assert_one_run(folder, done.stdout)
+
+
+def assert_one_run(folder: Path, stdout: str) -> None:
     assert [path.name for path in (folder / "runs").iterdir() if not path.is_symlink()] == ["two"]
     run = folder / "runs" / "two"
     assert manifest(run)["status"] == "done"
     assert manifest(run)["world_size"] == 2
-    assert json.loads(done.stdout)["metrics"]["test/accuracy"] > 0.15, "printed once, as one document"
+    assert json.loads(stdout)["metrics"]["test/accuracy"] > 0.15, "printed once, as one document"
     steps = [record["step"] for record in records(run, "train")]
     assert steps == sorted(set(steps)), "the processes wrote over each other"
     assert manifest(run)["steps"] == 4 * 13  # of 630 samples each, in batches of 50
+
+
+@pytest.mark.exhaustive
+def test_torchrun_gives_the_same_run(shared: Any, tmp_path: Path) -> None:
+    (tmp_path / "keep.py").write_text(HOOK)
+    done = torchrun(tmp_path, *SHARED)
+    assert done.returncode == 0, done.stderr
+    assert_one_run(tmp_path, done.stdout)
+    ours, theirs = (folder / "runs" / "two" / "metrics.jsonl" for folder in (tmp_path, shared[0]))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_equal_weights_and_the_keys_of_one_process(wf: Any, shared: Any) -> None:
@@ -267,18 +285,18 @@ class Masks:
 """
 
 
-def test_each_process_draws_its_own_and_goes_on_with_that(tmp_path: Path) -> None:
+def test_each_process_draws_its_own_and_goes_on_with_that(ranks: Any, tmp_path: Path) -> None:
     """With a layer that gets no gradient, which torch refuses where it is not told of."""
     (tmp_path / "net.py").write_text(NET)
     plan = ("--strategy", "ddp", "--dataset", "iris", "--model", "net.py:Net", "--batch-size", 10, "--quiet")
     hook = ("--hook", "+net.py:Masks")
-    straight = torchrun(tmp_path, "run", *plan, *hook, "--epochs", 3, "--name", "straight")
-    assert straight.returncode == 0, straight.stderr
+    straight = ranks("run", *plan, *hook, "--epochs", 3, "--name", "straight")
+    assert straight.code == 0, straight.stderr
     draws = [(tmp_path / f"draws-{rank}").read_text() for rank in (0, 1)]
     assert draws[0] != draws[1]
-    assert torchrun(tmp_path, "run", *plan, *hook, "--steps", 8, "--name", "parts").returncode == 0
-    resumed = torchrun(tmp_path, "resume", "parts", "--epochs", 3, "--quiet")
-    assert resumed.returncode == 0, resumed.stderr
+    assert ranks("run", *plan, *hook, "--steps", 8, "--name", "parts").code == 0
+    resumed = ranks("resume", "parts", "--epochs", 3, "--quiet")
+    assert resumed.code == 0, resumed.stderr
     one, other = (checkpoints(tmp_path / "runs" / name)[-1] for name in ("straight", "parts"))
     assert (one / "tensors.safetensors").read_bytes() == (other / "tensors.safetensors").read_bytes()
     assert one.name == other.name
@@ -297,6 +315,7 @@ class Raising:
 """
 
 
+@pytest.mark.exhaustive  # by torchrun, which says its own of a failure
 def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text(RAISING)
     plan = ("--strategy", "ddp", "--dataset", "iris", "--checkpoint-every", "1steps", "--quiet")
@@ -309,6 +328,7 @@ def test_the_reason_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
     assert re.search(r"go on from step \d: torchrun --nproc-per-node 2 -m wf_cli resume runs/two", done.stderr)
 
 
+@pytest.mark.exhaustive  # two processes that import torch
 def test_what_one_process_finds_before_they_meet(wf: Any, tmp_path: Path) -> None:
     """Two machines without a shared disk: the run is only on the first one."""
     for name in ("0", "1"):
