@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,17 @@ def rate(loss: str, optimizer: str) -> tuple[Any, ...]:
     return ("--lr", RATES[loss][optimizer == "nesterov"]) if optimizer in ("sgd", "nesterov") else ()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("loss", RATES)
+SAMPLE = [*zip(RATES, itertools.cycle(OPTIMIZERS), strict=False)]
+"""Each loss with one optimizer and each optimizer with a loss, for `make test`."""
+
+
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [
+        pair if pair in SAMPLE else pytest.param(*pair, marks=pytest.mark.exhaustive)
+        for pair in itertools.product(RATES, OPTIMIZERS)
+    ],
+)
 def test_every_loss_with_every_optimizer(wf: Any, tmp_path: Path, loss: str, optimizer: str) -> None:
     options = (*OPTIMIZERS[optimizer], *rate(loss, optimizer))
     done = wf("run", LENET, "--loss", loss, *options, "--epochs", 8, "--name", "r4", "--quiet", "--json")
@@ -53,7 +63,16 @@ def test_every_loss_with_every_optimizer(wf: Any, tmp_path: Path, loss: str, opt
     assert np.mean(metrics["test/recall"]) == pytest.approx(metrics["test/accuracy"], abs=0.02)
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 5e-4), ("nesterov", 1e-4), ("adam", 2e-3), ("rmsprop", 1e-3)])
+@pytest.mark.parametrize(
+    ("optimizer", "lr"),
+    [
+        ("adam", 2e-3),
+        *(
+            pytest.param(*row, marks=pytest.mark.exhaustive)
+            for row in (("sgd", 5e-4), ("nesterov", 1e-4), ("rmsprop", 1e-3))
+        ),
+    ],
+)
 def test_class_weights_with_a_sum(wf: Any, tmp_path: Path, optimizer: str, lr: float) -> None:
     """Weights such as 1, 10, 100, 100 draw nearly all predictions to the heavy classes."""
     loss = ("weighted-ce", "--loss.class_weights", [1, 10, 100, 100, *[1] * 6], "--loss.reduction", "sum")
