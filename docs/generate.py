@@ -192,7 +192,8 @@ def checks() -> str:
     defects = {planted.check: planted.defect for planted in PLANTED}
     rows = []
     for name, check in CHECKS.items():
-        of = "all" if check.kinds == tuple(KINDS) else ", ".join(check.kinds)
+        some = [kind for kind in check.kinds if kind not in KINDS]
+        of = ", ".join(["all", *some] if set(KINDS) <= set(check.kinds) else check.kinds)
         rows.append((f"`{name}`", of, _prose(check.summary), check.fix, defects[name]))
     return table(("check", "of", "what it means", "what to do", "the defect that proves it"), rows)
 

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
-from wf import Component, Hook, Loop
+from wf import Component, Hook, Link, Loop, Task
+from wf.component import of_declaration
 from wf.errors import DataError, UsageError
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
 from wf.runtime.serving import RunData
@@ -33,6 +34,7 @@ from wf.traits import (
     TrainerTraits,
     TransformTraits,
 )
+from wf_tasks.regression import Regression
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -862,6 +864,43 @@ CLASSES = LossTraits(predictions="logits", targets=("class_index",))
 NUMBERS = LossTraits(predictions="real", targets=("real",))
 
 
+# ---------------------------------------------------------------- tasks and links
+
+
+class Stars(Regression):
+    """Two numbers of stars."""
+
+
+class WholeStars(Stars):
+    """Its example has whole numbers, which it does not accept."""
+
+    def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
+        return torch.ones(num, 2, dtype=torch.int64)
+
+
+class OneMoreStar(Stars):
+    """Wants a number that its targets do not have."""
+
+    def num_outputs(self, spec: Any) -> int | None:
+        return int(spec.num_targets) + 1
+
+
+def shine(predictions: Tensor) -> Tensor:
+    """Scores as shares."""
+    return predictions.sigmoid()
+
+
+def shine_alone(predictions: Tensor) -> Tensor:
+    """Scores as shares, without a gradient."""
+    return predictions.sigmoid().detach()
+
+
+_TASK = Task(name="planted", summary="the task of a test", target="planted_defects:Stars", targets=("stars",))
+_LINK = Link(
+    name="planted", summary="the link of a test", target="planted_defects:shine", takes=("raw",), gives="shine"
+)
+
+
 def _component(kind: str, target: str, traits: Any = None, **fields: Any) -> Component:
     return Component(kind, "planted", f"planted_defects:{target}", f"the {kind} of a test", traits=traits, **fields)
 
@@ -890,6 +929,8 @@ CORRECT: dict[str, Component] = {
         _component("evaluator", "Evaluator"),
         _component("checkpointer", "Files"),
         _component("strategy", "Alone"),
+        of_declaration(_TASK),
+        of_declaration(_LINK),
     )
 }
 """A component of every kind that passes everything."""
@@ -984,6 +1025,9 @@ PLANTED: tuple[Planted, ...] = (
     _planted("checkpointer-refuses", "swallows that a state cannot be saved", "Swallows"),
     _planted("strategy-alone", "takes its wrapper for the model", "Wraps"),
     _planted("hook-events", "a misspelt event", "Misspelt"),
+    _planted("task-example", "an example that it does not accept", "WholeStars"),
+    _planted("task-trains", "`num_outputs` is not that of the targets", "OneMoreStar"),
+    _planted("link-applies", "detaches what it changes", "shine_alone"),
     _declared("run", "a loss that fails in evaluation", _component("loss", "not_in_evaluation", NUMBERS)),
     _declared("run-resumes", "a hook that begins to count anew", _component("hook", "CountsAnew")),
     _declared("run-errors", "a hook whose on_exception fails", _component("hook", "FailsToo")),

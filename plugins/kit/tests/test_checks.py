@@ -10,7 +10,7 @@ import pytest
 import torch
 from planted_defects import CORRECT, PLANTED, Planted
 
-from wf.component import KINDS, Component
+from wf.component import DECLARED, KINDS, Component
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf_kit import Result, check_plugin
@@ -66,7 +66,7 @@ def not_passed(results: Sequence[Result]) -> dict[str, str]:
     return {result.check: f"{result.status}: {result.message}" for result in results if result.status != "passed"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *DECLARED])
 def test_right_component_passes_everything(kind: str, package: Package, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     results = check_planted(Planted(check="", defect="", component=CORRECT[kind]), package)

@@ -14,7 +14,7 @@ import torch
 from planted_defects import CORRECT, NUMBERS
 
 from wf import Catalogue, Component
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS
 from wf.errors import PluginError, UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
@@ -117,7 +117,7 @@ def test_every_check_says_what_it_means_and_what_to_do() -> None:
     for name, check in CHECKS.items():
         assert check.summary, name
         assert check.fix, name
-        assert set(check.kinds) <= set(KINDS), name
+        assert set(check.kinds) <= {*KINDS, *DECLARED}, name
         assert set(check.after) <= set(CHECKS), name
 
 

@@ -84,11 +84,15 @@ def link_loss(
         links += [link for link in registry.tasks.links if link.fits("loss", reduction) and link.gives == "mean"][:1]
     if not links and not single_logit:
         return loss
-    return LinkedLoss(loss, [(link, _loaded(link, registry, values)) for link in links], single_logit=single_logit)
+    return LinkedLoss(loss, [(link, loaded(link, registry, values)) for link in links], single_logit=single_logit)
 
 
-def _loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-    """What a link does, the run values that it wants filled in."""
+def loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    """What a link does, the run values that it wants filled in.
+
+    Raises:
+        UsageError: When it wants one that the run does not have.
+    """
     function = registry.find("link", registry.own_choice("link", link.name)).load()
     wanted = list(inspect.signature(function).parameters)[1:]
     if lacks := [name for name in wanted if values.get(name) is None]:

@@ -94,7 +94,7 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
     own = [entry.component.target for entry in entries if entry.plugin is None]
     line = {"entries": [text for text in own if isinstance(text, str)], "options": given.options, "run": given.run}
     guard = guard_of_line("[tool.wf.check]", line, "settings name no code: name it on the line")
-    tasks = () if any(registry.entries("task")) else _tasks()
+    tasks = [plugin for plugin in _tasks() if plugin.name not in {one.name for one in registry.plugins}]
     with_parts = Registry([*registry.plugins, *tasks, PLUGIN], registry.pins.values(), guard)
     cases = []
     for entry in entries:
@@ -108,7 +108,7 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
 
 @cache
 def _tasks() -> tuple[Plugin, ...]:
-    """The plugins that come with wf and bring tasks, for a registry without any."""
+    """The plugins that come with wf and bring tasks, for a registry without them."""
     plugins = Registry.discover(only_builtin=True).plugins
     return tuple(plugin for plugin in plugins if any(one.kind == "task" for one in plugin.components))
 

@@ -12,6 +12,7 @@ from wf_kit import (
     optimizers,
     runs,
     schedulers,
+    tasks,
     transforms,
 )
 from wf_kit.kit import Check
@@ -26,6 +27,7 @@ MODULES = (
     schedulers,
     metrics,
     loop_parts,
+    tasks,
     runs,
 )
 

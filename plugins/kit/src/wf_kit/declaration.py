@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from typing import Any
 
-from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.component import DECLARED, KINDS, MANY, REQUIRED, Param
 from wf.errors import DataError, UsageError
 from wf.modules import is_path
 from wf.parameters import convert, type_name
@@ -21,13 +21,14 @@ from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
 from wf_kit.making import check_kind, make, values
 
 ALL = tuple(KINDS)
+DECLARING = (*KINDS, *DECLARED)
 LIMIT_MS = 100.0
 REPEATS = 5
 EXAMPLES = {"int": "10", "float": "0.5", "bool": "true"}
 """Values to try, as one types them, by type."""
 
 
-@check("summary", *ALL, after=(), fix="give the declaration a summary of one line below 100 characters")
+@check("summary", *DECLARING, after=(), fix="give the declaration a summary of one line below 100 characters")
 def summary(subject: Subject) -> None:
     """The declaration has a summary that fits into a list."""
     _declared(subject)
@@ -49,7 +50,7 @@ def has_traits(subject: Subject) -> None:
     expect(subject.traits is not None, f"it declares none where {CLASSES[subject.kind].__name__} belongs")
 
 
-@check("name", *ALL, after=(), fix="choose a name or alias that nobody else has, or tell users to pin it")
+@check("name", *DECLARING, after=(), fix="choose a name or alias that nobody else has, or tell users to pin it")
 def name(subject: Subject) -> None:
     """Its name and its aliases lead to it and to nothing else that is installed."""
     plugin = _declared(subject)
@@ -63,7 +64,10 @@ def name(subject: Subject) -> None:
 
 
 @check(
-    "light", *ALL, after=(), fix="name targets as text, 'package.module:Attr', and keep the package's __init__ empty"
+    "light",
+    *DECLARING,
+    after=(),
+    fix="name targets as text, 'package.module:Attr', and keep the package's __init__ empty",
 )
 def light(subject: Subject) -> None:
     """Declaring the plugin imports nothing heavy."""
@@ -71,14 +75,14 @@ def light(subject: Subject) -> None:
     expect(not heavy, f"declaring {_declared(subject).module} imports {', '.join(sorted(set(heavy)))}")
 
 
-@check("fast", *ALL, after=("light",), fix="import less in plugin.py and in the package's __init__")
+@check("fast", *DECLARING, after=("light",), fix="import less in plugin.py and in the package's __init__")
 def fast(subject: Subject) -> None:
     """Declaring the plugin takes less than 100 ms in a fresh interpreter, at the best of five times."""
     best = min(record["ms"] for record in _declared_anew(_installed(subject)))
     expect(best < LIMIT_MS, f"declaring {_declared(subject).module} takes {best:.0f} ms")
 
 
-@check("loads", *ALL, after=(), fix="mend the target's module, or the target's name in the declaration")
+@check("loads", *DECLARING, after=(), fix="mend the target's module, or the target's name in the declaration")
 def loads(subject: Subject) -> None:
     """Its target can be imported."""
     expect(callable(subject.entry.load()), "the target cannot be called")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS
 from wf.distributions import GROUP, is_installed
 from wf.errors import PluginError, UsageError, unknown
 from wf.modules import normalize
@@ -62,7 +62,7 @@ class Wishes:
                 raise UsageError(f"the skip of '{name}' has no reason\n  write why: '{name}' = \"REASON\"")
         for what, table in (("options", self.options), ("run", self.run)):
             for name, value in table.items():
-                if name.partition("/")[0] not in KINDS or not isinstance(value, Mapping):
+                if name.partition("/")[0] not in (*KINDS, *DECLARED) or not isinstance(value, Mapping):
                     raise UsageError(f"'{what}' of '{name}': write a table for a component, as loss/focal")
 
 
@@ -105,7 +105,8 @@ def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Ent
     if plugin.status != "ok":
         lines = [f"plugin '{plugin.name}' is not loaded ({plugin.status}): {plugin.error}"]
         raise PluginError("\n  ".join([*lines, *([f"try: {plugin.fix}"] if plugin.fix else [])]))
-    yield from (entry for entry in registry.entries() if entry.plugin is plugin)
+    for kind in (None, *DECLARED):
+        yield from (entry for entry in registry.entries(kind) if entry.plugin is plugin)
     for catalogue, owner in registry.catalogues():
         if owner is plugin:
             named = [name for name in catalogue.names() if f"{catalogue.kind}/{catalogue.prefix}/{name}" in options]

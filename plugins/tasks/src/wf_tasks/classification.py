@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -172,6 +172,11 @@ class Indices(Classified):
 class Classification(Indices):
     """One of several classes a sample: targets are class indices or rows with a single one."""
 
+    @property
+    def axes(self) -> tuple[str, ...]:  # type: ignore[override]  # it depends on the form
+        """Of rows or of indices."""
+        return ("N", "C") if self.targets == "one_hot" else ("N",)
+
     def check_dataset(self, name: str) -> None:
         """Class indices need the names of at least two classes."""
         if self.targets == "one_hot":
@@ -241,6 +246,14 @@ class Classification(Indices):
 class Binary(Classified):
     """Yes or no a sample: targets are 0 or 1, and the model gives one number."""
 
+    axes = ("N",)
+
+    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+        """The model tells it by one output."""
+        made = super().fitted(given, gives, wanted)
+        made.single_logit = made.single_logit or given == self.targets
+        return made
+
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
         """Refuse what is neither 0 nor 1."""
         super().check_values(targets, ids, where)
@@ -272,6 +285,8 @@ class Binary(Classified):
 
 class Multilabel(Classified):
     """Any number of labels a sample: targets are a 0 or 1 a label."""
+
+    axes = ("N", "C")
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
         """Refuse what is neither 0 nor 1, and another number of columns than that of labels."""

@@ -12,21 +12,14 @@ from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.task import Numbers, TaskRuntime, all_finite, at
 
-SHAPES = {
-    "real": ("N", "K"),
-    "class_index": ("N",),
-    "binary": ("N",),
-    "multilabel": ("N", "C"),
-    "one_hot": ("N", "C"),
-    "mask": ("N", "H", "W"),
-}
-"""The shape of targets of each form."""
-
 _CLASSES = (0, 0, 0, 1, 1, 2)
 
 
 class TensorTask(TaskRuntime):
-    """A task whose targets are one tensor."""
+    """A task whose targets are one tensor of a certain shape."""
+
+    axes: tuple[str, ...] = ("N", "K")
+    """The shape of the targets."""
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
         """Refuse another shape."""
@@ -36,10 +29,9 @@ class TensorTask(TaskRuntime):
                 f"{where}: {form} targets must be one tensor, not a {type(targets).__name__}"
                 "\n  a dataset whose targets are of no such form says none: Dataset(targets=None)"
             )
-        shape = SHAPES[form]
-        if targets.ndim != len(shape):
+        if targets.ndim != len(self.axes):
             raise DataError(
-                f"{where}: {form} targets must be [{', '.join(shape)}], not {list(targets.shape)}\n"
+                f"{where}: {form} targets must be [{', '.join(self.axes)}], not {list(targets.shape)}\n"
                 "  unsqueeze(1) makes [N] to [N, 1], flatten() the other way round"
             )
         self.check_values(targets, ids, where)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from wf_tasks.classification import Indices
 
-EXAMPLE_SHAPE = (4, 4)
+EXAMPLE_SHAPE = (8, 8)
 
 
 class Segmentation(Indices):
     """One of several classes a pixel: targets are a class index a pixel."""
 
+    axes = ("N", "H", "W")
     any_size = True
 
     def facts(self, target: Tensor) -> dict[str, Any]:
