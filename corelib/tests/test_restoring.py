@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from wf import files
 from wf.errors import UsageError
+from wf.rundir import Recorder
 from wf.runtime.restoring import check_records
 
 LINES = b'{"step": 1}\n{"step": 2}\n'
@@ -41,3 +47,30 @@ def test_records_that_are_not(tmp_path: Path, content: bytes | None, words: str)
     with pytest.raises(UsageError, match=f"is not what it was at step 2: {words}"):
         check_records(tmp_path / "metrics.jsonl", state(WHOLE))
     check_records(tmp_path / "metrics.jsonl", state(WHOLE), ["state"])
+
+
+def test_large_records_are_checked_piece_by_piece(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(LINES * 1_000_000 + b'{"st')
+    saved = {"bytes": 12, "sha256": hashlib.sha256(LINES[:12]).hexdigest()}
+    tracemalloc.start()
+    try:
+        check_records(file, state(saved))
+        recorder = Recorder(tmp_path)
+        recorder.load_state_dict(saved)
+        recorder.close()
+        assert tracemalloc.get_traced_memory()[1] < 5 * files.BLOCK < 24_000_000
+    finally:
+        tracemalloc.stop()
+    assert file.read_bytes() == LINES[:12]
+
+
+@given(data=st.text("ab\n", max_size=40).map(str.encode), block=st.integers(1, 9), size=st.integers(0, 50))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_piece_by_piece(tmp_path: Path, data: bytes, block: int, size: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    with mock.patch.object(files, "BLOCK", block):
+        assert files.whole_lines(file) == data.rfind(b"\n") + 1
+        assert b"".join(files.blocks(file)) == data
+        assert b"".join(files.blocks(file, size)) == data[:size]

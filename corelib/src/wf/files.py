@@ -11,11 +11,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
 Data = bytes | bytearray | memoryview
+BLOCK = 1 << 20
+"""Bytes that are read at once."""
 
 
 def make_directory(path: Path) -> None:
@@ -98,6 +100,32 @@ def read(path: Path, limit: int | None = None) -> bytes:
         if limit is not None and os.fstat(stream.fileno()).st_size > limit:
             raise OSError(errno.EFBIG, f"it is larger than {limit:,} bytes", str(path))
         return stream.readall()
+
+
+def blocks(path: Path, size: int | None = None) -> Iterator[bytes]:
+    """What a plain file holds, piece by piece.
+
+    Args:
+        path: The file; a link to one is followed.
+        size: Only so many of its first bytes.
+    """
+    with FileIO(path, "r", opener=open_plain) as stream:
+        left = os.fstat(stream.fileno()).st_size if size is None else size
+        while left > 0 and (block := stream.read(min(left, BLOCK))):
+            left -= len(block)
+            yield block
+
+
+def whole_lines(path: Path) -> int:
+    """How many bytes of a plain file are whole lines."""
+    with FileIO(path, "r", opener=open_plain) as stream:
+        end = stream.seek(0, os.SEEK_END)
+        while end:
+            start = stream.seek(max(0, end - BLOCK))
+            if place := stream.read(end - start).rfind(b"\n") + 1:
+                return start + place
+            end = start
+    return 0
 
 
 def make_own_folder(path: Path) -> None:

@@ -299,13 +299,13 @@ class _Lines:
         self.path, self._durable = path, durable
         try:
             self._stream: FileIO = files.append(path)
-            content = files.read(path)
+            size = files.whole_lines(path)
         except OSError as error:
             raise SaveError(f"cannot write {path}: {error.strerror}") from error
         self._size, self._lines = 0, bytearray()  # where what is on the disk ends, and what follows
         self._digest = hashlib.sha256()  # of what is on the disk
         self._is_whole = False  # whether all of that is in the file, and nothing else
-        self.cut(content.rfind(b"\n") + 1)
+        self.cut(size)
 
     def append(self, line: bytes) -> None:
         """Write a line, and those before it that are not there yet."""
@@ -333,7 +333,7 @@ class _Lines:
         with self._told():
             files.truncate(self._stream, self._size)
         if self._durable:
-            self._digest = hashlib.sha256(files.read(self.path)[: self._size])
+            self._digest = digest_of(self.path, self._size)
 
     def close(self) -> None:
         self._stream.close()
@@ -540,7 +540,15 @@ def write_atomically(file: Path, content: str | bytes) -> None:
 
 def sha256_of(file: Path) -> str:
     """The checksum of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return digest_of(file).hexdigest()
+
+
+def digest_of(file: Path, size: int | None = None) -> hashlib._Hash:
+    """The SHA-256 of a file, or of its first `size` bytes, to go on with."""
+    digest = hashlib.sha256()
+    for block in files.blocks(file, size):
+        digest.update(block)
+    return digest
 
 
 def finite(value: Any) -> Any:
