@@ -71,6 +71,8 @@ def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Itera
             against = tuple(names[kind] for kind in rule.against if kind in names)
             fitting = {kind: tuple(_that_fit(kind, rule, *found[0], registry)) for kind in rule.suggested}
             yield Mismatch(rule.kind, tuple(part.name for part, _ in found), against, why, fitting)
+        if wrong and rule.kind == "dataset":
+            return  # what else does not fit may well fit another dataset
 
 
 def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = False) -> list[tuple[Entry, Verdict]]:

@@ -143,9 +143,12 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
     found: dict[str, Any] = {}
     for part in parts:
         traits = part.traits
-        if isinstance(traits, DatasetTraits):
+        if isinstance(traits, Task):
+            found["task"] = traits
+        elif isinstance(traits, DatasetTraits):
             found["targets"] = traits.targets
-            found["task"] = known.tasks.named(traits.task) if traits.task and known.tasks else None
+            if traits.task and known.tasks and "task" not in found:
+                found["task"] = known.tasks.named(traits.task)
             found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
         elif isinstance(traits, (ModelTraits, LossTraits, TrainerTraits)):
             found[part.kind] = traits

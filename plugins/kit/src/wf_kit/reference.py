@@ -224,7 +224,9 @@ class Evaluator:
 
 
 def _plain(figure: Any) -> Any:
-    return {name: _plain(value) for name, value in figure.items()} if isinstance(figure, Mapping) else figure.tolist()
+    if isinstance(figure, Mapping):
+        return {name: _plain(value) for name, value in figure.items()}
+    return torch.as_tensor(figure).tolist()
 
 
 @contextlib.contextmanager
