@@ -184,6 +184,23 @@ def test_a_full_disk(folder: Path, args: list[str]) -> None:
     assert done.stderr == "wf: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.parametrize("to", ["a full disk", "a reader that has gone"])
+def test_messages_that_cannot_be_written_end_no_run(folder: Path, to: str) -> None:
+    if to == "a full disk":
+        err = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, err = os.pipe()
+        os.close(reader)
+    line = ["run", "--dataset", "iris", "--model", "linear", "--epochs", "2", "--name", "x"]
+    done = subprocess.run([*WF, *line], stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder)
+    os.close(err)
+    assert done.returncode == 0
+    assert done.stdout.startswith("              loss  accuracy\ntrain ")
+    manifest = json.loads((folder / "runs/x/manifest.json").read_text())
+    assert (manifest["status"], manifest["disabled_hooks"]) == ("done", [])
+    assert list((folder / "runs/x/checkpoints").iterdir())
+
+
 def test_a_broken_connection_of_a_component_is_its_failure(wf: Any, folder: Path) -> None:
     code = "def gone(predictions, targets):\n    raise BrokenPipeError('the server is gone')\n"
     (folder / "gone.py").write_text(code)

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
-from io import TextIOWrapper
+from io import BufferedWriter, TextIOWrapper
 from typing import Any, TextIO
 
 import click
@@ -54,6 +54,45 @@ def prepare_streams() -> None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115 - to the end
         elif isinstance(stream, TextIOWrapper) and descriptor and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, TextIOWrapper):
+        sys.stderr = Messages(sys.stderr)
+
+
+class Messages(TextIOWrapper):
+    """Standard error that takes nothing down: once its reader has gone, or its disk is full, it goes nowhere.
+
+    What is written there tells of a run. That this cannot be read any more must not end the run, nor cost a checkpoint.
+
+    Args:
+        stream: Standard error as Python opened it.
+    """
+
+    def __init__(self, stream: TextIOWrapper) -> None:
+        self._descriptor = stream.fileno()
+        unbuffered = open(self._descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 - to the end
+        super().__init__(BufferedWriter(unbuffered), stream.encoding, stream.errors, line_buffering=True)
+
+    def write(self, text: str, /) -> int:
+        """Write a text, or let it go."""
+        try:
+            return super().write(text)
+        except OSError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or let it go."""
+        try:
+            super().flush()
+        except OSError:
+            self._give_up()
+            super().flush()
+
+    def _give_up(self) -> None:
+        """From now on let the descriptor itself lead nowhere, for child processes and C code as well."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._descriptor)
+        os.close(nowhere)
 
 
 def stdout_descriptor() -> int:
