@@ -350,6 +350,21 @@ def test_what_a_plugin_prints_does_not_spoil_a_result(wf: Any, wf_process: Any, 
 CHECKPOINTS = {"kept": (), "best": ("--checkpoint", "best"), "latest": ("--checkpoint", "latest")}
 
 
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_what_cannot_be_exported_leaves_nothing(wf: Any, finished: Path, folder: Path, name: str) -> None:
+    out = folder / "out"
+    (out / name).mkdir(parents=True)
+    (out / "file").write_text("")
+    (out / f"y-{name}").symlink_to("elsewhere.bin")
+    for place in (f"out/{name}", f"out/file/{name}"):
+        result = wf("export", "done", place)
+        assert result.code == 4
+        assert result.stderr.startswith(f"wf: cannot write {place}: ")
+    assert wf("export", "done", f"out/y-{name}").code == 0
+    assert {path.name for path in out.iterdir()} == {name, "file", f"y-{name}", "elsewhere.bin"}
+    assert (out / f"y-{name}").is_symlink()
+
+
 def test_what_is_used_is_what_the_run_keeps(wf: Any, folder: Path) -> None:
     line = ("--dataset", "iris", "--model", "linear", "--lr", "0.05", "--epochs", 3, "--keep", "best")
     own = wf("run", *line, "--monitor", "validation/loss:max", "--quiet", "--name", "x", "--json").json()["metrics"]

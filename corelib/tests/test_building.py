@@ -236,6 +236,12 @@ def test_a_nested_component_may_be_null_or_a_live_object() -> None:
     assert built.table()["base"]["use"].startswith("live ")
 
 
+@pytest.mark.parametrize("value", [5, True, 0.5, [1]])
+def test_a_nested_component_is_no_number(value: Any) -> None:
+    with pytest.raises(UsageError, match=r"optimizer: .* is not the name of a component; write use = "):
+        builder().build("optimizer", {"use": "outer", "base": value})
+
+
 def test_an_error_in_a_nested_option() -> None:
     with pytest.raises(UsageError, match="unknown option 'rl' of optimizer 'inner'"):
         builder(num_classes=1).build("optimizer", {"use": "outer", "base": {"use": "inner", "rl": 1}})

@@ -104,6 +104,8 @@ def run(
     """
     place = place_of(name, run_dir)
     num_folds = None if folds is None else _num_folds(folds)
+    if num_folds is not None and settings.get("fold") is not None:
+        raise UsageError("both --folds and --fold: the one trains every fold, the other one of them")
     document, folders, registry = assemble(ctx, run_file, lr, settings)
     plan = prepare(document, registry)
     writes = not (dry_run or print_config)

@@ -71,6 +71,17 @@ class Built:
         return {"use": component.target_name if own else f"{component.name}{provider}", **self.options}
 
 
+OBJECTS = {
+    "metric": "an object with update(predictions, targets) and compute()",
+    "hook": "an object with methods named like events: on_epoch_end(self, run)",
+    "trainer": "an object with train_step(batch)",
+    "evaluator": "an object with evaluate(split)",
+}
+"""What kinds are objects of, for which functions are often given instead."""
+NO_COMPONENT = (bool, int, float, bytes, date)
+"""What a run file may hold, or a line may say, and what is no component in Python either."""
+
+
 class Builder:
     """Makes components from tables, with the values that the run knows so far.
 
@@ -124,6 +135,8 @@ class Builder:
         if "use" not in options:
             raise UsageError(f"{kind}: its options ({', '.join(options)}) are given, but not which {kind}; say 'use'")
         use = options.pop("use")
+        if isinstance(use, NO_COMPONENT) or (isinstance(use, list) and prefix is not None):
+            raise UsageError(f'{kind}: {use!r} is not the name of a component; write use = "NAME"\n  see: wf list {kind}')
         entry = self.entry(kind, use)
         if entry is None:
             if options:
@@ -171,7 +184,7 @@ class Builder:
             elif param.source is not None:
                 self._fill(param, arguments, owner)
             elif param.default is REQUIRED:
-                raise UsageError(_missing(param, owner, prefix))
+                raise UsageError("\n  ".join([_missing(param, owner, prefix), *_what_it_makes(entry)]))
             elif entry.plugin is not None:
                 arguments[param.name] = param.default
                 if _is_plain(param.default):  # a run file cannot hold others
@@ -317,6 +330,14 @@ def _missing(param: Param, owner: str, prefix: str) -> str:
     if param.help:
         lines.append(f"{param.name}: {param.help}")
     return "\n  ".join(lines)
+
+
+def _what_it_makes(entry: Entry) -> list[str]:
+    """What a function of one's own is called for, where it is taken for the component itself."""
+    kind = entry.component.kind
+    if entry.plugin is not None or kind not in OBJECTS or not inspect.isroutine(entry.load()):
+        return []
+    return [f"the function is called with its options to make the {kind}, {OBJECTS[kind]}"]
 
 
 def _why_unknown(source: str, values: Mapping[str, Any]) -> str:

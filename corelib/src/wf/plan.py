@@ -286,7 +286,8 @@ def _check_monitor(text: str, registry: Registry) -> None:
         tasks = [entry.component.traits for entry in registry.entries("task")]
         names = [name for task in tasks if isinstance(task, Task) for name in task.default_names("metric")]
         figures = ("loss", *names)
-        near = closest(monitor, [f"{split}/{name}" for split in SPLITS for name in dict.fromkeys(figures)])
+        names = [f"{split}/{name}" for split in SPLITS for name in dict.fromkeys(figures)]
+        near = [f"validation/{monitor}"] if monitor in figures else closest(monitor, names)
         hint = f"\n  did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UsageError(f"monitor '{monitor}' is not of the form SPLIT/FIGURE{hint}\n  splits: {', '.join(SPLITS)}")
 
