@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -236,6 +237,28 @@ def test_pairs() -> None:
         as_dataset((inputs, torch.zeros(4, 2, dtype=torch.int64)), "x")
     with pytest.raises(UsageError, match="gave int"):
         as_dataset(3, "x")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        (torch.tensor(1.0), torch.tensor(1.0), "inputs are one number"),
+        (torch.eye(4).to_sparse(), torch.arange(4), "inputs are a tensor that cannot be trained on .torch.sparse_coo"),
+        (torch.zeros(4, 2, device="meta"), torch.arange(4), "without values"),
+        (torch.zeros(4, 2, dtype=torch.complex64), torch.arange(4), "torch.complex64"),
+        (np.array([[1, None]] * 4, dtype=object), np.arange(4), "inputs that are an array of object cannot be made a"),
+        (np.zeros((4, 2)), np.array(["a", "b", "a", "b"]), r"targets that are an array of <U1(.|\n)*class_names="),
+        ([[1.0], [1.0, 2.0]], [0, 1], "inputs that are list cannot be made a tensor"),
+    ],
+)
+def test_pairs_that_are_no_samples(inputs: Any, targets: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        as_dataset((inputs, targets), "x")
+
+
+def test_a_pair_that_requires_gradients_is_taken_without_them() -> None:
+    dataset = as_dataset((torch.zeros(4, 2, requires_grad=True), torch.arange(4)), "x")
+    assert not dataset.train[0][0].requires_grad
 
 
 WRONG: dict[str, tuple[str, Tensor, str]] = {

@@ -136,7 +136,9 @@ class Builder:
             raise UsageError(f"{kind}: its options ({', '.join(options)}) are given, but not which {kind}; say 'use'")
         use = options.pop("use")
         if isinstance(use, NO_COMPONENT) or (isinstance(use, list) and prefix is not None):
-            raise UsageError(f'{kind}: {use!r} is not the name of a component; write use = "NAME"\n  see: wf list {kind}')
+            raise UsageError(
+                f'{kind}: {use!r} is not the name of a component; write use = "NAME"\n  see: wf list {kind}'
+            )
         entry = self.entry(kind, use)
         if entry is None:
             if options:

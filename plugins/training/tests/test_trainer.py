@@ -36,6 +36,24 @@ def lr(trainer: SupervisedTrainer) -> float:
     return float(trainer.optimizer.param_groups[0]["lr"])
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda predictions, targets: 1.0, "the loss gave float\n  it must be a tensor"),
+        (lambda predictions, targets: None, "the loss gave NoneType"),
+        (lambda predictions, targets: (predictions - targets) ** 2, r"the loss gave a tensor of shape \[\d, 1\]"),
+        (lambda predictions, targets: (predictions - targets).detach().mean(), "no gradient goes through"),
+    ],
+)
+def test_a_loss_that_gives_no_loss(loss: Any, message: str, accumulate: int) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = SupervisedTrainer(model, loss, optimizer, None, "epoch", "", batch_size=4, accumulate=accumulate)
+    with pytest.raises(UsageError, match=message):
+        Loop(trainer).run([(X[:4], X[:4])], until=Epochs(1))
+
+
 def test_a_step_is_that_of_a_hand_written_loop() -> None:
     trainer = make()
     torch.manual_seed(0)

@@ -113,6 +113,12 @@ Outputs = TaskRuntime
 """Reads what the model gives out; see there."""
 
 
+def _dtype_hint(inputs: Tensor, error: Exception) -> str:
+    if inputs.dtype == torch.get_default_dtype() or "type" not in str(error):
+        return ""
+    return f"\n  inputs are {inputs.dtype}: let the dataset give floats (inputs.float()), as most models take"
+
+
 def check_outputs(
     model: nn.Module, inputs: Tensor, task: TaskRuntime, shape: Sequence[int | None], names: Mapping[str, str]
 ) -> int | None:
@@ -142,6 +148,7 @@ def check_outputs(
         raise UsageError(
             f"model '{names['model']}' cannot take inputs of shape {list(inputs.shape)} of dataset "
             f"'{names['dataset']}'\n  {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            f"{_dtype_hint(inputs, error)}"
         ) from error
     finally:
         model.train(was_training)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, unknown
+from wf.modules import describe
 from wf.runtime.checks import Checks
 from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
 from wf.runtime.figures import lost_in_float32
@@ -516,8 +517,27 @@ def as_dataset(value: Any, name: str) -> Dataset:
     )
 
 
+def _plain_tensor(value: Any, what: str) -> Tensor:
+    """A tensor of samples that can be sliced and trained on; it does not require a gradient."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        dtype = getattr(value, "dtype", None)
+        held = type(value).__name__ if dtype is None else f"an array of {dtype}"
+        lines = [f"{what} that are {held} cannot be made a tensor: {describe(error)}"]
+        if what == "targets" and getattr(dtype, "kind", "") in "UST":
+            lines.append("give the number of each sample's class, and the names as wf.runtime.Dataset(class_names=...)")
+        raise DataError("\n  ".join(lines)) from error
+    if tensor.ndim == 0:
+        raise DataError(f"{what} are one number; there must be samples, [N] or [N, ...]")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+        form = "without values" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
+        raise DataError(f"{what} are a tensor that cannot be trained on ({form})\n  make it dense, of real numbers")
+    return tensor
+
+
 def _from_pair(inputs: Any, targets: Any) -> Dataset:
-    inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
+    inputs, targets = _plain_tensor(inputs, "inputs"), _plain_tensor(targets, "targets")
     if inputs.ndim == 1:
         inputs = inputs.unsqueeze(1)
     if targets.is_floating_point():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wf.errors import UsageError
 from wf.runtime import Batch
 from wf.runtime.links import total_weight
 
@@ -87,9 +89,35 @@ def _wide(weight: Tensor) -> Tensor:
     return weight if weight.device.type == "mps" else weight.to(torch.float64)
 
 
+def check_loss(loss: Any, error: Exception) -> None:
+    """Say what is wrong where a loss gave something that no gradients come from.
+
+    Args:
+        loss: What it gave.
+        error: What torch, or Python, said of it.
+
+    Raises:
+        UsageError: When that is no tensor, not one number, or not computed from the predictions.
+    """
+    if not isinstance(loss, Tensor):
+        gave, advice = type(loss).__name__, "a tensor: compute it from the predictions, in torch"
+    elif loss.ndim and loss.numel() != 1:
+        gave, advice = f"a tensor of shape {list(loss.shape)}", "one number, such as the mean over the samples"
+    elif not loss.requires_grad:
+        gave = "a tensor that no gradient goes through"
+        advice = "computed from the predictions, in torch, without detach(), item(), argmax() or torch.no_grad()"
+    else:
+        return
+    raise UsageError(f"the loss gave {gave}\n  it must be {advice}") from error
+
+
 def _backward(loss: Tensor, *, create_graph: bool) -> None:
     if not create_graph:
-        loss.backward()
+        try:
+            loss.backward()
+        except (AttributeError, RuntimeError) as error:
+            check_loss(loss, error)
+            raise
         return
     with warnings.catch_warnings():
         # It warns of the cycle of parameter and gradient, and says to reset the gradients: `create_graph` does.

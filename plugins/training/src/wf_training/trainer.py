@@ -17,7 +17,7 @@ from wf.runtime import Batch
 from wf.traits import OptimizerTraits
 from wf_training.compiling import compiled
 from wf_training.freezing import freeze as frozen_parts
-from wf_training.gradients import Gradients
+from wf_training.gradients import Gradients, check_loss
 from wf_training.layout import lay_out
 from wf_training.steps import UPDATES, gradient_clearer, plain, scaled
 
@@ -128,7 +128,11 @@ class SupervisedTrainer:
         else:
             loss = self.loss(self.model(batch.inputs), batch.targets)
             self._clear_gradients()
-            loss.backward()
+            try:
+                loss.backward()
+            except (AttributeError, RuntimeError) as error:
+                check_loss(loss, error)
+                raise
             for listen in self.before_update:
                 listen()
             self.optimizer.step()
