@@ -256,6 +256,15 @@ def test_pairs_that_are_no_samples(inputs: Any, targets: Any, message: str) -> N
         as_dataset((inputs, targets), "x")
 
 
+@pytest.mark.parametrize(
+    ("shape", "warned"),
+    [((8, 8, 3), True), ((9, 16, 1), True), ((3, 8, 8), False), ((1, 8, 3), False), ((8, 3), False)],
+)
+def test_images_with_their_channels_last_are_told(shape: tuple[int, ...], warned: bool) -> None:
+    data = serve(as_dataset((torch.zeros(6, *shape), torch.arange(6) % 2), "x"))
+    assert any("put the channels first" in text for text in data.warnings) is warned
+
+
 def test_a_pair_that_requires_gradients_is_taken_without_them() -> None:
     dataset = as_dataset((torch.zeros(4, 2, requires_grad=True), torch.arange(4)), "x")
     assert not dataset.train[0][0].requires_grad

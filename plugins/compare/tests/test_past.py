@@ -79,6 +79,14 @@ def test_folds_are_repeats(make: Any) -> None:
     assert [run.repeat for run in rows_of(["cv"])[0].runs] == ["seed 42 fold 1/2", "seed 42 fold 2/2"]
 
 
+@pytest.mark.parametrize("other", [None, "1/3"])
+def test_folds_and_other_divisions_have_no_common_mean(make: Any, other: str | None) -> None:
+    make("cv/fold-1", fold="1/2")
+    make("b", **({} if other is None else {"fold": other}))
+    with pytest.raises(UsageError, match=r"runs/cv/fold-1 \(a fold of 2\) and runs/b .* divide the data differently"):
+        rows_of(["cv", "b"])
+
+
 def test_a_run_twice_is_refused(make: Any) -> None:
     with pytest.raises(UsageError, match="are the same run"):
         rows_of([make("a"), make("b")])

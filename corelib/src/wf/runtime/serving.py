@@ -477,6 +477,8 @@ class RunData:
             self.warnings += [f"dataset '{name}': {text}" for text in self._task.warnings(train.targets)]
         batch = self._first("train", 1)
         inputs, target = batch.inputs, batch.targets[0]
+        if hint := _channels_last(inputs.shape[1:]):
+            self.warnings.append(f"dataset '{name}': {hint}")
         return Spec(
             name=name,
             targets=dataset.targets,
@@ -495,6 +497,16 @@ class RunData:
             return self._task.class_counts(samples.targets)
         known = dataset.target_tensor
         return None if known is None else self._task.class_counts(known[self._ids["train"]])
+
+
+def _channels_last(shape: Sequence[int]) -> str:
+    """What to do where samples are images whose channels stand last; nothing where they are not."""
+    if len(shape) != 3 or shape[2] not in (1, 3, 4) or min(shape[:2]) < 8:
+        return ""
+    return (
+        f"samples of shape {list(shape)} look like images [height, width, channels], and are taken for "
+        "[channels, height, width]\n  put the channels first: for an array of all samples x.transpose(0, 3, 1, 2)"
+    )
 
 
 def _step(position: int, transform: tuple[Any, bool]) -> _Step:

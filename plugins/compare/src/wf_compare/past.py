@@ -115,6 +115,13 @@ def _by_repeat(members: Sequence[Found]) -> dict[str, Path]:
                 "leave one of them out"
             )
         found[repeat] = path
+    divisions = {str(document.get("fold") or "").partition("/")[2]: path for path, document in members}
+    if len(divisions) > 1:
+        said = [f"{path} ({f'a fold of {num}' if num else 'no fold'})" for num, path in divisions.items()]
+        raise UsageError(
+            f"{' and '.join(said)} are runs of one row that divide the data differently, and have no common mean\n"
+            "  compare runs of the same number of folds, or runs without folds"
+        )
     return found
 
 

@@ -154,7 +154,7 @@ class FitVerdict(Hook):
             trivial = self._trivial_error(name, split)
             if trivial is None or not trivial > 0:
                 why = "cannot be known" if trivial is None else "is zero"
-                return _unknown(f"the {name} of a predictor that knows nothing of the inputs {why} on {split}")
+                return _unknown(f"the error in {name} of a predictor that knows nothing of the inputs {why} on {split}")
             errors[split] = (1 - value if name in ("accuracy", "r2") else value) / trivial
         figures = ", ".join(f"{split} {name} {value:.4g}" for split, value in values.items())
         relative = " and ".join(f"{error:.2f}" if error < 100 else f"{error:.3g}" for error in errors.values())
