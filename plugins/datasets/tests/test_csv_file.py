@@ -448,6 +448,13 @@ def test_missing_column_names_the_closest(tmp_path: Path, option: str) -> None:
         csv_file(write(tmp_path, HOUSES), **options)
 
 
+def test_columns_with_commas_between_them_are_told_to_be_a_list(tmp_path: Path) -> None:
+    path = write(tmp_path, "street,x,alley,y\nPave,1,Grvl,0.5\nPave,2,Grvl,0.6\n")
+    with pytest.raises(DataError) as caught:
+        csv_file(path, target="y", categorical="street, alley")
+    assert """--dataset.categorical '["street", "alley"]'""" in str(caught.value)
+
+
 def test_missing_file_names_the_closest(tmp_path: Path) -> None:
     write(tmp_path, HOUSES, "houses.csv")
     with pytest.raises(DataError, match=r"(?s)no file .*house\.csv.*did you mean 'houses\.csv'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,6 +158,9 @@ def _check_columns(file: TableFile, option: str, names: Iterable[str]) -> None:
     for name in names:
         if name not in file.header:
             hint = f"set it with --dataset.{option}; the first line of the file must name the columns"
+            parts = [part.strip() for part in name.split(",")]
+            if set(parts) <= set(file.header):
+                hint = f"several columns are a list: --dataset.{option} '{json.dumps(parts, ensure_ascii=False)}'"
             raise DataError(f"{file.path}: {unknown('column', name, file.header, hint)}")
 
 
