@@ -288,6 +288,22 @@ def test_an_option_that_is_given_twice(wf: Any, line: str, config: str, note: st
         assert config in shown.stdout
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--monitor validation/acuracy",
+        "--hook +early-stopping --hook.early-stopping.monitor validation/acuracy",
+        "--scheduler plateau --scheduler.monitor validation/acuracy",
+        "--scheduler plateau --scheduler.monitor validation/acuracy:max",
+    ],
+)
+def test_a_misspelt_figure_is_refused_before_there_is_a_run(wf: Any, folder: Path, line: str) -> None:
+    refused = wf("run", "--dataset", "iris", "--epochs", 1, *line.split())
+    assert refused.code == 2
+    assert "did you mean 'validation/accuracy'" in refused.stderr
+    assert not (folder / "runs").exists()
+
+
 @pytest.mark.parametrize("line", ["list losses --search a --search b", "runs --search a --search b"])
 def test_every_verb_says_that_the_last_one_counts(wf: Any, line: str) -> None:
     assert wf(*line.split()).stderr.count("--search is given more than once; the last one counts: b") == 1

@@ -35,6 +35,21 @@ def test_a_monitor_has_a_direction_or_it_is_not_known(text: str, figure: str, la
     assert (monitor.figure, monitor.larger_is_better) == (figure, larger)
 
 
+@given(name=NAMES, figures=st.lists(NAMES))
+def test_a_figure_is_looked_for_among_those_that_are_declared(name: str, figures: list[str]) -> None:
+    monitor = Monitor.read(f"validation/{name}:max")
+    monitor.check(None, "--monitor")
+    monitor.check([*figures, name], "--monitor")
+    if metric_of(name, figures) is None:
+        with pytest.raises(UsageError, match="unknown figure"):
+            monitor.check(figures, "--monitor")
+
+
+def test_a_direction_that_is_not_known_may_be_a_slip() -> None:
+    with pytest.raises(UsageError, match="did you mean 'validation/accuracy'"):
+        Monitor.read("validation/acuracy", DIRECTIONS).direction("--monitor")
+
+
 @given(split=st.sampled_from(["train", "validation", "test"]), name=NAMES, said=st.sampled_from(["min", "max"]))
 def test_names_with_slashes_dashes_and_dots_stay_whole(split: str, name: str, said: str) -> None:
     monitor = Monitor.read(f"{split}/{name}:{said}")

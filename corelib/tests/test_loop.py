@@ -860,6 +860,12 @@ def test_the_best_need_a_figure_that_there_is() -> None:
     with pytest.raises(UsageError, match="validation/acc") as caught:
         Loop(Trainer(), Evaluator(), Checkpointer(), keep="best", monitor="validation/acc").run(Data(), Epochs(1))
     assert "available: validation/loss" in str(caught.value)
+    judge = Evaluator()
+    judge.figures = ("loss", "accuracy")  # type: ignore[attr-defined]  # as one that says what it gives
+    loop = Loop(Trainer(), judge, Checkpointer(), keep="best", monitor="validation/acc")
+    with pytest.raises(UsageError, match="did you mean 'validation/accuracy'"):
+        loop.run(Data(), Epochs(1))
+    assert loop.progress.step == 0
 
 
 # State

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from wf.errors import UsageError, unknown
+from wf.errors import UsageError, closest, unknown
 
 LOSS = "loss"
 """The figure that every evaluator gives."""
@@ -68,11 +68,30 @@ class Monitor:
         """
         if self.larger_is_better is not None:
             return self.larger_is_better
-        raise UsageError(
-            f"{f'{owner}: ' if owner else ''}it is not known whether a larger '{self.figure}' is better\n"
-            f"  say it behind the figure: {option} {self.figure}:max or {self.figure}:min"
-            f"{'; or with mode min or max' if mode else ''}\n  known: {', '.join(self.known)}"
-        )
+        near = [f"{self.split}/{name}" for name in closest(self.name, self.known)]
+        lines = [
+            f"{f'{owner}: ' if owner else ''}it is not known whether a larger '{self.figure}' is better",
+            *(f"did you mean '{one}'?" for one in near[:1]),
+            f"say it behind the figure: {option} {self.figure}:max or {self.figure}:min"
+            f"{'; or with mode min or max' if mode else ''}",
+            f"known: {', '.join(self.known)}",
+        ]
+        raise UsageError("\n  ".join(lines))
+
+    def check(self, figures: Iterable[str] | None, option: str) -> None:
+        """Look for the figure before there is an evaluation.
+
+        Args:
+            figures: What an evaluator says that it gives, without the split: the loss and the names of metrics; None
+                where it does not say.
+            option: What the user sets to have another one.
+
+        Raises:
+            UsageError: When it is not among them.
+        """
+        if figures is not None and metric_of(self.name, names := list(figures)) is None:
+            given = [f"{self.split}/{name}" for name in names]
+            raise UsageError(unknown("figure", self.figure, given, f"set {option} to one of them"))
 
     def value(self, metrics: Mapping[str, Any], owner: str, option: str) -> float:
         """The figure among those of an evaluation, as ``{"validation/accuracy": 0.9}``.

@@ -157,6 +157,8 @@ class Loop:
         self._participants.bind()
         self._begin_to_train()
         try:
+            if self.keep == "best":
+                self._monitor.check(getattr(self.evaluator, "figures", None), "monitor")
             self._tell("on_run_start", self)
             while not self.finished:
                 try:

@@ -163,6 +163,16 @@ def test_a_direction_behind_the_figure(said: str, epoch: int) -> None:
     assert stopped_after(falling, "a/odd", monitor=f"validation/a/odd:{said}")[0] == epoch
 
 
+@pytest.mark.parametrize("monitor", ["validation/acuracy", "validation/acuracy:max"])
+def test_a_figure_that_the_evaluator_does_not_declare_is_refused_before_the_first_step(monitor: str) -> None:
+    judge = Evaluator([1.0], "accuracy")
+    judge.figures = ("loss", "accuracy")  # type: ignore[attr-defined]  # as one that says what it gives
+    loop = Loop(Trainer(), judge, hooks=[EarlyStopping(monitor, {})])
+    with pytest.raises(UsageError, match=r"(?s)unknown figure 'validation/acuracy'.*'validation/accuracy'"):
+        loop.run(BATCHES, Epochs(3))
+    assert loop.progress.step == 0
+
+
 def test_a_direction_that_is_not_known_is_refused_before_the_first_step() -> None:
     judge = Evaluator([1.0], "odd")
     judge.figures = ("loss", "odd")  # type: ignore[attr-defined]  # as one that says what it gives

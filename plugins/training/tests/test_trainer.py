@@ -92,6 +92,12 @@ def test_plateau_that_would_never_be_stepped() -> None:
         Loop(make(plateau, "evaluation", "test/loss"), Fixed(1.0)).run([(X, X)], Epochs(1))
     with pytest.raises(UsageError, match="validation/lss"):
         Loop(make(plateau, "evaluation", "validation/lss"), Fixed(1.0)).run([(X, X)], Epochs(1))
+    judge = Fixed(1.0)
+    judge.figures = ("loss",)  # type: ignore[attr-defined]  # as an evaluator that says what it gives
+    loop = Loop(make(plateau, "evaluation", "validation/lss"), judge)
+    with pytest.raises(UsageError, match="did you mean 'validation/loss'"):
+        loop.run([(X, X)], Epochs(1))
+    assert loop.progress.step == 0
 
 
 def test_losses_are_read_in_one_transfer() -> None:

@@ -203,7 +203,20 @@ class Assembly:
             raise UsageError(unknown("figure in 'monitor':", monitor.figure, known, hint))
         if decides:
             monitor.direction("--monitor")
+        self._check_watched()
         return monitor
+
+    def _check_watched(self) -> None:
+        """Refuse a figure that a scheduler or a hook is to watch and that the evaluator does not give."""
+        figures = getattr(self.values["evaluator"], "figures", None)
+        watching = [("scheduler", table) for table in (self.plan.get("scheduler"),) if table]
+        for kind, table in [*watching, *(("hook", table) for table in self.plan.get("hook", ()))]:
+            entry = self.builder.entry(kind, table["use"])
+            if entry is None or not isinstance(table.get("monitor"), str):
+                continue
+            if any(param.name == param.source == "monitor" for param in self.builder.params(entry)):
+                option = f"--hook.{entry.component.name}.monitor" if kind == "hook" else "--scheduler.monitor"
+                Monitor.read(table["monitor"]).check(figures, option)
 
     def fingerprint(self) -> dict[str, str]:
         """The checksums of the dataset's samples, made once; see `wf.runtime.fingerprint`."""

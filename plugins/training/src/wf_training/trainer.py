@@ -162,6 +162,8 @@ class SupervisedTrainer:
                 f"  evaluated: {', '.join(evaluated) or 'nothing'}\n"
                 "  add the split to --eval-splits, or set --scheduler.monitor"
             )
+        if self._watches:
+            self._monitor.check(getattr(run.evaluator, "figures", None), "--scheduler.monitor")
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Step a scheduler that watches an evaluation.

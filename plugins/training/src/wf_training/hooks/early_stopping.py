@@ -57,7 +57,7 @@ class EarlyStopping(Hook):
         self.num_waited = 0
 
     def on_run_start(self, run: Loop) -> None:
-        """Check that the split will be evaluated, and that a figure that the evaluator declares has a direction."""
+        """Check that the figure will be there, as far as the evaluator says what it gives, and has a direction."""
         evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
         if self.split not in evaluated:
             raise UsageError(
@@ -65,7 +65,9 @@ class EarlyStopping(Hook):
                 f"\n  evaluated: {', '.join(evaluated) or 'nothing'}"
                 f"\n  add the split to --eval-splits, or set {_OPTION}"
             )
-        if self._monitor.name in getattr(run.evaluator, "figures", ()):
+        figures = getattr(run.evaluator, "figures", None)
+        self._monitor.check(figures, _OPTION)
+        if figures is not None:
             self._larger_is_better()
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
