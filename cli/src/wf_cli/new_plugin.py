@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS
 from wf.registry import read_kind
 from wf_cli.common import Verb
 from wf_cli.output import echo, plural, table
 
 if TYPE_CHECKING:
-    from wf_kit.scaffold import Package
+    from wf_kit.scaffold import Example, Package
 
 
 def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(kind, help=what) for kind, what in KINDS.items() if kind.startswith(incomplete)]
+    return [
+        CompletionItem(kind, help=what) for kind, what in {**KINDS, **DECLARED}.items() if kind.startswith(incomplete)
+    ]
 
 
 @click.command("new-plugin", cls=Verb)
@@ -31,7 +33,7 @@ def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str)
     default=("loss",),
     metavar="KIND",
     shell_complete=_complete_kinds,
-    help="A kind of component to begin with; repeatable. [loss]",
+    help="A kind of component, task or link to begin with; repeatable. [loss]",
 )
 @click.option(
     "--output",
@@ -47,6 +49,11 @@ def new_plugin(name: str, kinds: tuple[str, ...], output: Path | None) -> None:
     echo(_report(package))
 
 
+def _listing(example: Example) -> str:
+    """The command that lists it."""
+    return f"wf show {example.kind} {example.name}" if example.kind in DECLARED else f"wf list --search {example.name}"
+
+
 def _report(package: Package) -> str:
     """What was written, and what to do with it."""
     rows = [
@@ -55,7 +62,7 @@ def _report(package: Package) -> str:
     steps = [
         f"cd {shlex.quote(str(package.folder))}",
         'pip install -e ".[test]"',
-        f"wf list --search {package.examples[0].name}",
+        _listing(package.examples[0]),
         f"wf run {package.examples[0].run}",
         f"wf check {package.name}",
         "pytest",

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS, of_declaration
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf_kit import scaffold
@@ -53,6 +53,7 @@ def install(package: Path, into: Path) -> list[Path]:
     return [into, package / "src"]
 
 
+ALL = (*KINDS, *DECLARED)
 TRY = """
 import shlex, sys
 from wf_cli.main import main
@@ -65,7 +66,7 @@ for options in sys.argv[1:]:
 """Runs ``wf run`` with each of its arguments."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_a_package_of_one_kind(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = new_package(f"lone-{kind}", [kind], tmp_path / "package")
     assert {path.relative_to(package.folder).as_posix() for path in package.folder.rglob("*") if path.is_file()} == {
@@ -73,18 +74,20 @@ def test_a_package_of_one_kind(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
     }
     check_style(package.folder)
     monkeypatch.syspath_prepend(package.folder / "src")
-    [component] = importlib.import_module(f"lone_{kind}.plugin").wf_components()
+    plugin = importlib.import_module(f"lone_{kind}.plugin")
+    [component] = getattr(plugin, f"wf_{kind}s" if kind in DECLARED else "wf_components")()
+    component = of_declaration(component) if kind in DECLARED else component
     assert component.kind == kind
     module, _, attribute = component.target.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
     trait = "" if component.traits is None else type(component.traits).__name__.lower()
-    assert trait in ("", f"{kind}traits")
+    assert trait in ("", f"{kind}traits", kind)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(300)
 def test_a_package_of_every_kind(tmp_path: Path) -> None:
-    package = new_package("every-kind", list(KINDS), tmp_path / "package").folder
+    package = new_package("every-kind", list(ALL), tmp_path / "package").folder
     check_style(package)
     path = install(package, tmp_path / "site")
     run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=package, path=path)
@@ -93,7 +96,7 @@ def test_a_package_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_a_long_name_is_formatted_too(tmp_path: Path) -> None:
-    check_style(new_package("a-name-of-forty-characters-for-the-tests", list(KINDS), tmp_path / "package").folder)
+    check_style(new_package("a-name-of-forty-characters-for-the-tests", list(ALL), tmp_path / "package").folder)
 
 
 def test_templates_are_all_there_and_all_used() -> None:
@@ -110,13 +113,13 @@ def test_examples_take_no_name_of_a_builtin_component() -> None:
 
 
 def test_examples_are_in_the_order_of_the_kinds() -> None:
-    assert [example.kind for example in read_examples()] == list(KINDS)
+    assert [example.kind for example in read_examples()] == list(ALL)
 
 
 NAMES = st.from_regex(r"[A-Za-z]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True)
 
 
-@given(name=NAMES, kinds=st.sets(st.sampled_from(list(KINDS)), min_size=1))
+@given(name=NAMES, kinds=st.sets(st.sampled_from(list(ALL)), min_size=1))
 def test_names_go_everywhere(name: str, kinds: set[str]) -> None:
     name = scaffold.canonicalize_name(name)
     texts = render(name, [example for example in read_examples() if example.kind in kinds])

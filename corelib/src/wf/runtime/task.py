@@ -140,7 +140,7 @@ class TaskRuntime:
         Raises:
             UsageError: Saying what it gives and what is needed.
         """
-        return None
+        return shape[0] if shape else None
 
     # metrics and predictions
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import textwrap
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,10 +18,13 @@ from string import Template
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import Version
 
-from wf.component import KINDS
+from wf.component import DECLARED, KINDS
 from wf.errors import DataError, UsageError
 from wf.known import index
 from wf.registry import PLURALS
+
+CLASSES = {"task": "Task", "link": "Link"}
+"""The class of what is no component."""
 
 WIDTH = 88
 """Of a line of Python: what formatters take by default."""
@@ -53,6 +56,8 @@ class Example:
     """Options of ``wf run`` that try it."""
     traits: str = ""
     """As Python, empty where its kind has none."""
+    fields: tuple[str, ...] = ()
+    """What else a task or link declares, as Python."""
 
     @property
     def module(self) -> str:
@@ -138,9 +143,9 @@ def import_name(name: str) -> str:
 
 
 def read_examples() -> list[Example]:
-    """The component that stands for each kind, in the order of `wf.component.KINDS`."""
+    """What stands for each kind, in the order of `wf.component.KINDS`, tasks and links last."""
     tables = tomllib.loads(_read("kinds.toml"))
-    return [Example(kind=kind, **tables[kind]) for kind in KINDS]
+    return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED)]
 
 
 def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
@@ -156,7 +161,7 @@ def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
         "package": package,
         "summary": _summary(examples),
         "imports": _imports(examples),
-        "components": "".join(_declaration(example, package) for example in examples),
+        "hooks": "\n".join(_hooks(examples, package)),
         "rows": "\n".join(_row(example) for example in examples),
         **_versions(importlib.metadata.version("wf-core")),
     }
@@ -183,7 +188,8 @@ def _summary(examples: Sequence[Example]) -> str:
 
 def _imports(examples: Sequence[Example]) -> str:
     """The imports of ``plugin.py``."""
-    line = "from wf import Component, hookimpl"
+    classes = sorted({CLASSES.get(example.kind, "Component") for example in examples})
+    line = f"from wf import {', '.join(classes)}, hookimpl"
     traits = sorted({example.traits.partition("(")[0] for example in examples if example.traits})
     if not traits:
         return line
@@ -193,8 +199,25 @@ def _imports(examples: Sequence[Example]) -> str:
     return f"{line}\n{second}"
 
 
+def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:
+    """The functions of ``plugin.py``."""
+    for kind, hook in (("component", "wf_components"), ("task", "wf_tasks"), ("link", "wf_links")):
+        own = [example for example in examples if (example.kind if example.kind in DECLARED else "component") == kind]
+        if own:
+            listed = "".join(_declaration(example, package) for example in own)
+            yield (
+                f"\n@hookimpl\ndef {hook}() -> list[{kind.capitalize()}]:\n"
+                f'    """The {kind}s of this package."""\n    return [\n{listed}    ]\n'
+            )
+
+
 def _declaration(example: Example, package: str) -> str:
-    """A component as ``plugin.py`` lists it."""
+    """A component, task or link as ``plugin.py`` lists it."""
+    if example.kind in DECLARED:
+        named = {"name": example.name, "target": f"{package}.{example.target}", "summary": example.summary}
+        fields = [f'{name}="{value}"' for name, value in named.items()]
+        listed = textwrap.indent(",\n".join([*fields, *example.fields]), " " * 12)
+        return f"        {CLASSES[example.kind]}(\n{listed},\n        ),\n"
     arguments = [f'"{example.kind}"', f'"{example.name}"', f'"{package}.{example.target}"']
     arguments.append(f'summary="{example.summary}"')
     if example.traits:
