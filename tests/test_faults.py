@@ -22,6 +22,8 @@ from runs import checkpoints, manifest
 
 from wf_training.checkpointer import DamagedCheckpoint, read_checkpoint
 
+pytestmark = pytest.mark.xdist_group("faults")  # one worker has the server and the straight runs
+
 FAULTS = Path(__file__).with_name("faults.py")
 NUM_KILLS = int(os.environ.get("WF_KILLS", "100"))
 """How many times the test of random instants kills; `make soak` asks for more."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("compare")  # one worker makes the comparisons that they copy
+
 IRIS = ("--dataset", "iris", "--epochs", 3, "--repeats", 2)
 TINY = (*IRIS, "--model", "linear")
 ROWS = ("--vary", "optimizer=adam,sgd")

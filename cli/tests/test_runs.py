@@ -22,6 +22,8 @@ from wf.manifests import FIELDS
 from wf.rundir import RunDirectory
 from wf_cli.main import main
 
+pytestmark = pytest.mark.xdist_group("runs")  # one worker makes the runs that they share
+
 WORDS = ("name", "folder", "settings", "kind", "target", "distribution", "version", "file", "sha256", "torch")
 
 

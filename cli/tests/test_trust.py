@@ -12,6 +12,8 @@ import pytest
 
 from wf_cli.main import COMMANDS
 
+pytestmark = pytest.mark.xdist_group("trust")  # one worker makes the run that they share
+
 EVIL = """
 import os
 open(os.environ["WORK"] + "/RAN", "w").close()
