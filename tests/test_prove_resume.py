@@ -60,6 +60,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.exhaustive  # four processes that import torch; the next one makes a proof, too
 def test_a_run_that_resumes_exactly(wf: Any, folder: Path) -> None:
     (folder / "run.toml").write_text('epochs = 3\n[dataset]\nuse = "iris"\n')
     line = ("prove-resume", "run.toml", *PLAN, "--kill-at", 5, "--kill-at", 16, "--hook", "+early-stopping")
