@@ -139,6 +139,7 @@ print(json.dumps(peak() - before))
 """
 
 
+@pytest.mark.exhaustive  # a process that imports torch
 def test_images_in_memory_are_not_copied() -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY], cwd=Path(__file__).parent, capture_output=True, text=True, check=False

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HEAVY = (
     *("torchvision", "sklearn", "scipy", "matplotlib", "pandas", "PIL", "tensorboard", "rich", "griffe"),
     *("torchmetrics", "optuna", "timm", "datasets", "transformers", "IPython"),
@@ -37,6 +39,7 @@ def write_idx(file: Path, shape: tuple[int, ...]) -> None:
     file.write_bytes(header + bytes(index % 10 for index in range(size)))
 
 
+@pytest.mark.exhaustive  # a process that imports torch and trains twice
 def test_a_run_imports_only_what_it_uses(tmp_path: Path) -> None:
     for part, num in (("train", 640), ("t10k", 100)):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte", (num, 28, 28))
