@@ -68,6 +68,8 @@ def test_size_and_channels(tmp_path: Path) -> None:
     assert image_folder(folder, image_size=4, channels=1).train[0][0].shape == (1, 4, 4)
     with pytest.raises(UsageError, match="image_size"):
         image_folder(folder, image_size=(0, 4))
+    with pytest.raises(UsageError, match="at most 16,384 pixels a side"):
+        image_folder(folder, image_size=(4, 100_000))
 
 
 def test_pixels_stand_where_they_stood(tmp_path: Path) -> None:

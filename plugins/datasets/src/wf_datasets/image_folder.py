@@ -20,6 +20,8 @@ from wf_datasets.images import ENDINGS, ImageReader, read_image
 from wf_datasets.paths import existing_folder
 
 _log = logging.getLogger(__name__)
+MAX_SIDE = 16_384
+"""Images are resized to at most so many pixels a side: one sample takes 3 GB then."""
 _LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -79,12 +81,14 @@ def image_folder(
 
     Raises:
         DataError: When there is no folder, no class, or no image in a class, or when an image is damaged.
-        UsageError: For a size below 1.
+        UsageError: For a size below 1 or above `MAX_SIDE`.
     """
     folder = existing_folder(path)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if min(size) < 1:
         raise UsageError(f"image-folder: image_size is {image_size}; it must be at least 1")
+    if max(size) > MAX_SIDE:
+        raise UsageError(f"image-folder: image_size is {image_size}; it must be at most {MAX_SIDE:,} pixels a side")
     endings = tuple(ending.lower() if ending.startswith(".") else f".{ending.lower()}" for ending in extensions)
     folders = _split_folders(folder)
     names = [entry.name for entry in _subfolders(folders["train"])]
