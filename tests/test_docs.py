@@ -97,7 +97,7 @@ def exit_codes() -> set[int]:
     found = {
         error.exit_code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "exit_code")
     }
-    return {0, 1, *found, 130, 141, 143}
+    return {0, 1, *found, 129, 130, 141, 143}
 
 
 def components() -> Iterator[str]:

@@ -148,7 +148,8 @@ class Verbs(click.Group):
     options_metavar="",
     epilog=(
         "wf COMMAND --help explains a command. Exit codes: 0 done, 1 unexpected failure, 2 usage, 3 a plugin cannot be "
-        "loaded, 4 data missing or invalid, 5 diverged, 130 or 143 interrupted, 141 the reader of the output has gone."
+        "loaded, 4 data missing or invalid, 5 diverged, 129, 130 or 143 interrupted, 141 the reader of the output has "
+        "gone."
     ),
 )
 @click.version_option(wf.__version__, prog_name="wf")
@@ -157,7 +158,7 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command line and exit with its code (0 to 5, 130, 141 or 143; see the README)."""
+    """Run a command line and exit with its code (0 to 5, 129, 130, 141 or 143; see the README)."""
     words = list(sys.argv[1:] if args is None else args)
     show = "--traceback" in words
     prepare_streams()

@@ -43,7 +43,7 @@ from wf.runtime.optimizers import OptimizerModes
 from wf.runtime.precision import check_tf32, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_records, check_restored, check_savable
-from wf.runtime.signals import signals_stop
+from wf.runtime.signals import STOPPING, signals_stop
 from wf.runtime.task import TaskRuntime
 from wf.runtime.trained import OWN, PLOTS, Trained, TrainedModel
 from wf.save_failures import SaveFailures
@@ -218,7 +218,7 @@ class Experiment:
 
         Raises:
             DivergedError: When a loss is not finite.
-            InterruptedRun: On SIGINT or SIGTERM, after a checkpoint was committed.
+            InterruptedRun: On SIGINT, SIGTERM or SIGHUP, after a checkpoint was committed.
             UsageError: When the run's state cannot be saved, the run would not go on as it began, or another process
                 trains in the run directory.
         """
@@ -497,7 +497,7 @@ class Experiment:
 
     def _raise_signal(self, received: Sequence[signal.Signals]) -> None:
         """End as interrupted where any of the processes got a signal."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             if self.strategy.agree(number in received[:1]):
                 raise InterruptedRun(f"stopped by {number.name} after step {self.loop.progress.step}", number)
 

@@ -25,6 +25,7 @@ from wf.errors import DataError, WfError
 from wf.modules import describe
 from wf.runtime.checks import Checks
 from wf.runtime.data import Samples
+from wf.runtime.signals import STOPPING
 
 
 class Chunk(NamedTuple):
@@ -47,7 +48,6 @@ class _Failure(NamedTuple):
     traceback: str
 
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_SEC = 1.0
 """How long a process that loads data may go on with what it reads, once it is to end."""
 
@@ -240,7 +240,7 @@ def _reads_many(samples: Any) -> bool:
 @contextmanager
 def _signals_wait() -> Iterator[None]:
     """Let signals wait while processes are started, until these can outlive them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
     finally:
@@ -253,9 +253,9 @@ def _begin_to_load(told: connection.Connection[Any, Any], parent: int, _worker: 
     A terminal, and many a scheduler, sends a signal to all processes of a run, some more than once. The run finishes
     its step then and ends the ones that load data itself; had they died before, it would fail.
     """
-    for number in _STOPPING:
+    for number in STOPPING:
         signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     threading.Thread(target=_wait_for_the_end, args=(told, parent), daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one ends a run in order."""
+"""SIGINT, SIGTERM and SIGHUP: the first one ends a run in order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that end a run: from the keyboard, from a scheduler, and of a terminal that is gone."""
+
 
 @contextmanager
 def signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[signal.Signals]]:
-    """Let the first SIGINT or SIGTERM call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
+    """Let the first of `STOPPING` call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
 
     A SIGTERM after it changes nothing: schedulers send several. With several processes no signal after the first does,
-    `at_once` is False: torchrun sends each process what the terminal has sent to all of them before.
+    `at_once` is False: torchrun sends each process what the terminal has sent to all of them before. A SIGHUP that is
+    ignored, as under nohup, stays so.
     """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
@@ -28,7 +32,8 @@ def signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[
         elif at_once and number == signal.SIGINT:
             raise KeyboardInterrupt("a second signal ended the run at once")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [one for one in STOPPING if one.name != "SIGHUP" or signal.getsignal(one) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield received
     finally:
