@@ -305,6 +305,23 @@ def test_numbers_as_people_write_them(tmp_path: Path, cell: str, looks: str) -> 
         csv_file(write(tmp_path, f"x;y\n1;{cell}\n2;{cell}\n3;{other}\n"), target="y")
 
 
+@pytest.mark.parametrize("cell", ["abc", "1_2", "12 kg", '"1,5"'])
+def test_a_word_among_many_numbers_does_not_make_a_class_of_each(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path, "x,y\n" + "".join(f"1,{row}.5\n" for row in range(40)) + f"2,{cell}\n3,7\n")
+    shown = cell.strip('"')
+    with pytest.raises(DataError, match=f"(?s)line 42, column 'y': '{shown}' is not a number.*--dataset.task classif"):
+        csv_file(path, target="y", delimiter=",")
+    assert len(csv_file(path, target="y", delimiter=",", task="classification").class_names) == 42
+    assert len(csv_file(path, target="y", delimiter=",", categorical="y").class_names) == 42
+    few = write(tmp_path, f"x,y\n1,1\n2,2\n3,{cell}\n4,1\n")
+    assert csv_file(few, target="y", delimiter=",").targets == "class_index"
+
+
+def test_dates_that_are_declared_to_be_classes(tmp_path: Path) -> None:
+    path = write(tmp_path, "x,y\n1,2024-01-31\n2,2024-02-29\n")
+    assert csv_file(path, target="y", categorical="y").targets == "class_index"
+
+
 def test_utf16_is_told(tmp_path: Path) -> None:
     for encoding, word in (("utf-16", "UTF-16"), ("utf-16le", "0x00"), ("utf-16be", "0x00")):
         with pytest.raises(DataError, match=f"(?s){word}.*iconv -f utf-16"):

@@ -289,6 +289,7 @@ def _one_target(
     table: Table, column: Column, categorical: bool, task: Task, learned: Mapping[str, Any] | None
 ) -> _Targets:
     """A target column that was read as text, because it may hold classes."""
+    task = "classification" if categorical else task
     numbers = None if categorical else as_numbers(column)
     if numbers is not None:
         _check_finite(table, column, numbers)
@@ -350,15 +351,15 @@ def _classes(
 
 
 def _check_written_numbers(table: Table, column: Column, texts: Sequence[str]) -> None:
-    """Refuse numbers in a spelling that is not read, which would be a class each."""
-    looks = [looks_like(text) for text in texts]
-    if looks[0] is None or None in looks:
+    """Refuse numbers of which all, or some of very many, are in a spelling that is not read: each would be a class."""
+    odd = {text for text in texts if number(text) is None}
+    few = len(texts) - len(odd) > MAX_CLASSES and 10 * len(odd) <= len(texts)
+    if not few and None in map(looks_like, texts):
         return
-    row = 0
     assert column.codes is not None
+    row = int(np.argmax(np.isin(column.codes, [code for code in column.used() if column.texts[code] in odd])))
     cell = column.texts[int(column.codes[row])]
-    what, advice = looks_like(cell) or looks[0]
-    raise DataError(
-        f"{table.place(row, column.name)}: '{cell}' is not a number\n  it looks like {what}: {advice}\n"
-        "  or take each text for a class: --dataset.task classification"
-    )
+    lines = [f"{table.place(row, column.name)}: '{cell}' is not a number"]
+    lines += [f"almost all of the {len(texts):,} different values of the column are"] if few else []
+    lines += [f"it looks like {look[0]}: {look[1]}"] if (look := looks_like(cell)) else []
+    raise DataError("\n  ".join([*lines, "or take each text for a class: --dataset.task classification"]))
