@@ -12,7 +12,8 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData, as_dataset
+from wf.runtime.given import as_dataset
+from wf.runtime.serving import RunData
 from wf.runtime.trained import TrainedModel
 
 

@@ -186,7 +186,9 @@ def predict(
         trained = _open_model(ctx, place, checkpoint)
         outputs = trained.predict(trained.read(Path(inputs)))
         labels = trained.labels(outputs)
-    rows = outputs.tolist()
+    from wf.runtime import tree
+
+    rows = tree.rows(outputs)
     pairs = list(zip(labels or [None] * len(rows), rows, strict=True))
     if as_json:
         print_json([{"label": label, "output": row} for label, row in pairs])
@@ -195,8 +197,10 @@ def predict(
         say(_numbers(row) if label is None else _words(label))
 
 
-def _numbers(row: float | list[float]) -> str:
-    return " ".join(map(number, row if isinstance(row, list) else [row]))
+def _numbers(row: Any) -> str:
+    """The numbers of a sample in a line; what is nested, or has names, as JSON."""
+    flat = row if isinstance(row, list) else [row]
+    return " ".join(map(number, flat)) if all(isinstance(one, (int, float)) for one in flat) else json.dumps(row)
 
 
 def _words(label: str | list[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from wf.building import Builder
 from wf.kept import KEPT
 from wf.known import known_as
 from wf.modules import is_path, locate
-from wf.plan import prepare
+from wf.plan import SPLITS, prepare
 from wf.registry import Ask, Registry, read_kind
 from wf.rundir import RunDirectory, place_of
 from wf.runfile import RunFile, check, folders_of, load, load_variants, merge
@@ -68,7 +69,7 @@ def build(
     """
     with telling_others():
         place = place_of(name, run_dir)
-        own = check(settings)
+        own = check(_with_data(settings))
         if source is None or isinstance(source, Mapping):
             document, folders = read(source)
             document, _ = merge(document, own)
@@ -91,6 +92,18 @@ def build(
         quiet=quiet,
         resume_if_there=resume_if_there or (is_restart() and place is not None),
     )
+
+
+def _with_data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with a dict of datasets by split as a live object, and the batches that a DataLoader has."""
+    found, dataset = dict(settings), settings.get("dataset")
+    if isinstance(dataset, Mapping) and "use" not in dataset and set(dataset) & set(SPLITS):
+        found["dataset"] = {"use": dataset}
+    if dataset is None or isinstance(dataset, str) or "torch" not in sys.modules:
+        return found
+    from wf.runtime.given import batching_of
+
+    return {**batching_of(dataset), **found}
 
 
 def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:

@@ -109,14 +109,14 @@ class Tasks:
 class Fit:
     """How the parts of a run go together."""
 
-    targets: str
-    """The targets that the loss gets."""
+    targets: str | None
+    """The targets that the loss gets; None where the dataset declares none."""
     links: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def resolve(
-    targets: str,
+    targets: str | None,
     num_classes: int | None,
     model: ModelTraits | None,
     loss: LossTraits | None,
@@ -127,7 +127,7 @@ def resolve(
     """Find the links that make model and loss fit the targets.
 
     Args:
-        targets: The dataset's.
+        targets: The dataset's; None where it declares none, so that nothing is put before the loss.
         num_classes: The dataset's, None where it has no classes or they are not known yet.
         model: The model's traits, None when unknown.
         loss: The loss's traits, None when unknown.
@@ -137,6 +137,9 @@ def resolve(
     Returns:
         How they fit, or what does not fit, in words.
     """
+    if targets is None:
+        why = "the dataset does not say what its targets are: nothing is checked, and nothing is put before the loss"
+        return Fit(targets=None, warnings=(why,))
     if loss is None:
         return Fit(targets=targets, warnings=("the loss does not say what it wants (no traits): nothing is checked",))
     given, target_link = _target_link(targets, num_classes, loss, links)

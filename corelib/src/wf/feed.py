@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wf.errors import UsageError
+from wf.figures import LOSS
 
 
 class Batches:
@@ -107,35 +108,66 @@ class Losses:
     epoch_sum: float = 0.0
     """Of each batch's loss times its size."""
     epoch_samples: int = 0
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    """What the loss consists of, by name, since the last record: the values and their number."""
+    epoch_parts: dict[str, list[float]] = field(default_factory=dict)
+    """Each part's values times the sizes of their batches, and the samples, of the epoch."""
+
+    def state(self) -> dict[str, Any]:
+        """Its fields; what is empty for a loss of one part is left out."""
+        return {name: value for name, value in asdict(self).items() if value != {}}
 
     @property
     def finite(self) -> bool:
         """Whether every loss since the last record is."""
         return all(map(math.isfinite, self.since_record))
 
-    def add(self, losses: Sequence[float], sizes: Sequence[int]) -> None:
-        """Take in losses and the sizes of their batches."""
-        for loss, size in zip(losses, sizes, strict=True):
+    def add(self, losses: Sequence[Any], sizes: Sequence[int]) -> None:
+        """Take in losses, or figures by name with the loss among them, and the sizes of their batches."""
+        for given, size in zip(losses, sizes, strict=True):
+            loss = given
+            if given.__class__ is dict:  # without a call, which a step would pay for
+                loss = given[LOSS]
+                self._add_parts(given, size)
             self.last = loss
             self.since_record.append(loss)
             self.epoch_sum += loss * size
             self.epoch_samples += size
 
     def record(self, *, end_of_epoch: bool) -> dict[str, Any]:
-        """The next record; empty when there is nothing to say."""
+        """The next record; empty when there is nothing to say.
+
+        What the loss consists of is the mean since the last record; at the end of an epoch, that over the epoch.
+        """
         record: dict[str, Any] = {}
         if self.since_record:
             record = {"loss": self.last, "running_loss": math.fsum(self.since_record) / len(self.since_record)}
-            self.since_record = []
+            record |= _means(self.parts)
+            self.since_record, self.parts = [], {}
         if end_of_epoch and self.epoch_samples:
             record = {"loss": self.last, **record, "epoch_loss": self.epoch_sum / self.epoch_samples}
-            self.epoch_sum, self.epoch_samples = 0.0, 0
+            record |= _means(self.epoch_parts)
+            self.epoch_sum, self.epoch_samples, self.epoch_parts = 0.0, 0, {}
         return record
 
+    def _add_parts(self, figures: Mapping[str, float], size: int) -> None:
+        for name, value in figures.items():
+            if name != LOSS:
+                for sums, weight in ((self.parts, 1), (self.epoch_parts, size)):
+                    total, num = sums.get(name, (0.0, 0))
+                    sums[name] = [total + value * weight, num + weight]
 
-def read_each(losses: Sequence[Any]) -> list[float]:
+
+def _means(sums: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: total / num for name, (total, num) in sums.items()}
+
+
+def read_each(losses: Sequence[Any]) -> list[Any]:
     """The losses as numbers, one by one; for a trainer that has no `read`."""
     try:
-        return [float(loss) for loss in losses]
+        return [
+            {name: float(value) for name, value in loss.items()} if loss.__class__ is dict else float(loss)
+            for loss in losses
+        ]
     except (TypeError, ValueError) as error:
         raise UsageError(f"the trainer's train_step must return the loss, a number or a 0-d tensor: {error}") from error

@@ -1,19 +1,21 @@
 """The names of figures: ``SPLIT/NAME``, as ``validation/loss`` and ``test/torchmetrics/MulticlassAccuracy``.
 
 A name may have slashes, dashes and dots, so it is taken apart here and nowhere else. What a metric gives by name has
-its key behind a dash: ``validation/spread-low``. Where a figure decides something, its direction may stand behind it:
-``validation/spread-low:min``.
+its key behind a dash: ``validation/spread-low``; the terms of a loss stand behind a slash: ``validation/loss/price``.
+Where a figure decides something, its direction may stand behind it: ``validation/spread-low:min``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from wf.errors import UsageError, closest, unknown
 
+TRAIN = "train"
+"""The split that is trained on."""
 LOSS = "loss"
 """The figure that every evaluator gives."""
 
@@ -54,6 +56,20 @@ class Monitor:
     def name(self) -> str:
         """The figure without its split."""
         return divided(self.figure)[1]
+
+    def read_after(self, evaluated: Sequence[str]) -> str | None:
+        """The split after whose evaluation the figure is new; None where a run does not yield it.
+
+        A term of the loss on the train split is what the trainer records of its steps where that split is not
+        evaluated, as ``train/loss/price``: it is new whenever anything is evaluated.
+
+        Args:
+            evaluated: The splits that are evaluated while the run trains.
+        """
+        if self.split in evaluated:
+            return self.split
+        of_steps = self.split == TRAIN and self.name.startswith(f"{LOSS}/")
+        return evaluated[0] if of_steps and evaluated else None
 
     def direction(self, option: str, owner: str = "", *, mode: bool = False) -> bool:
         """Whether a larger figure is better.
@@ -121,8 +137,16 @@ def divided(figure: str) -> tuple[str, str]:
 
 
 def metric_of(name: str, metrics: Iterable[str]) -> str | None:
-    """The metric that a figure without its split is of: the longest name that it is, or that stands before a dash."""
-    return max((one for one in metrics if name == one or name.startswith(f"{one}-")), key=len, default=None)
+    """The metric, or loss, that a figure without its split is of: the longest name that it is, or begins with.
+
+    Behind the name stands a dash, or a slash as in ``loss/price``.
+    """
+    ends = ("-", "/")
+    return max(
+        (one for one in metrics if name == one or name.startswith(tuple(one + end for end in ends))),
+        key=len,
+        default=None,
+    )
 
 
 def best(values: Mapping[Any, Any], *, larger_is_better: bool) -> list[Any]:

@@ -15,7 +15,7 @@ from wf.blame import FAILURES
 from wf.cadence import Epochs, Every, Progress, Steps
 from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.feed import Batches, Losses, read_each
-from wf.figures import Monitor
+from wf.figures import LOSS, Monitor
 from wf.modules import describe
 from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
@@ -114,8 +114,8 @@ class Loop:
         self.rollbacks: list[dict[str, Any]] = []
         """A record of each time that the run went back to a checkpoint: ``from_step``, ``to_step`` and why."""
         self.best: float | None = None
-        self.loss: Any = None
         self.batch: Any = None
+        self._step_made: Any = None
         self.until: Epochs | Steps = Epochs(0)
         self.num_batches: int | None = None
         self.stop_reason: str | None = None
@@ -181,8 +181,8 @@ class Loop:
             self._tell("on_epoch_start", self)
             self._pause_from(progress.step + 1)
             for batch in source.epoch(progress.epoch, progress.batch):
-                self.batch, self.loss = batch, train_step(batch)
-                self._pending.append(self.loss)
+                self.batch, self._step_made = batch, train_step(batch)
+                self._pending.append(self._step_made)
                 self._sizes.append(batch.size)
                 progress.step += 1
                 progress.batch += 1
@@ -197,6 +197,12 @@ class Loop:
                     break
             else:
                 self._end_epoch()
+
+    @property
+    def loss(self) -> Any:
+        """The loss of the last step, on its device: reading it as a number makes the host wait."""
+        made = self._step_made
+        return made[LOSS] if isinstance(made, dict) else made
 
     def stop(self, reason: str, *, for_good: bool = True) -> None:
         """Ask the run to end after the present step; a checkpoint is saved and the end is as usual.
@@ -222,6 +228,7 @@ class Loop:
         """Read the losses since the last record and tell the listeners: a sync point."""
         self._read()
         record = self._losses.record(end_of_epoch=end_of_epoch)
+        self.metrics.update({f"train/{name}": value for name, value in record.items() if name.startswith(f"{LOSS}/")})
         if record:
             self._tell("on_log", self, record)
 
@@ -297,7 +304,7 @@ class Loop:
             "best": self.best,
             "ended": self.ended,
             "rollbacks": list(self.rollbacks),
-            "losses": asdict(self._losses),
+            "losses": self._losses.state(),
             "parts": self._participants.states(),
         }
 

@@ -48,7 +48,9 @@ RUN_VALUES: dict[str, str] = {
     "params": "list[Parameter]: the trainable parameters of model and loss",
     "param_groups": "list[dict]: params in two groups: hidden=True, the matrices and kernels of all layers "
     "but the last; hidden=False, all others",
-    "loss": "the loss, links included: called with (predictions, targets)",
+    "loss": "the loss, links included: called with (predictions, targets); None where the trainer takes none and the "
+    "dataset declares no targets",
+    "trainer": "the trainer",
     "optimizer": "torch.optim.Optimizer",
     "optimizer_traits": "OptimizerTraits: how the optimizer is stepped",
     "scaler": "torch.amp.GradScaler: scales the loss in fp16; None in another precision",
@@ -178,7 +180,8 @@ def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     first = list(inspect.signature(target).parameters.values())[len(component.args) :][:2]
     required = [one for one in first if one.default is one.empty and one.kind in positional]
-    return len(required) == 2 and required[0].name not in RUN_VALUES
+    names = [one.name for one in required]
+    return len(names) == 2 and (names[0] not in RUN_VALUES or names == ["outputs", "targets"])
 
 
 def convert(param: Param, value: Any, owner: str) -> Any:

@@ -92,8 +92,10 @@ class Participants:
     def stateful(self) -> dict[str, Stateful]:
         """What a checkpoint holds beside the position, by name."""
         parts = dict(self._run.parts)
-        if isinstance(self._run.trainer, Stateful):
-            parts["trainer"] = self._run.trainer
+        trainer = self._run.trainer
+        if isinstance(trainer, Stateful):
+            parts["trainer"] = trainer
+        parts |= {f"trainer/{name}": part for name, part in getattr(trainer, "parts", {}).items()}
         for hook in self._run.hooks:
             if isinstance(hook, Stateful):
                 parts[_free_name(f"hook/{type(hook).__name__}", parts)] = hook

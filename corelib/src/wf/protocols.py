@@ -35,8 +35,9 @@ class TrainData(Protocol):
 class Trainer(Protocol):
     """One training step. Called by the loop, once a batch.
 
-    It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer, and
-    ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``. Its class may have a static
+    It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer,
+    ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``, and ``parts``, a dict of what
+    checkpoints hold of it, such as optimizers of its own. Its class may have a static
     method ``prepare_model(model, ...)``, called with the bare model and those of the trainer's options that it names,
     before the strategy gets the model and the optimizer its parameters: what it freezes is not trained. It may return
     the modules that stay in evaluation mode, as a list.
@@ -51,6 +52,8 @@ class Trainer(Protocol):
 
         Returns:
             The loss before the update, a scalar that stays on its device: `float(loss)` is called at sync points.
+            Or a dict of such scalars, the loss as ``loss`` and what it consists of as ``loss/NAME``: these are
+            recorded as means, and can be monitored as ``train/loss/NAME``.
         """
 
 

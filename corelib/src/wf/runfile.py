@@ -311,10 +311,17 @@ def _check_cadence(key: str, value: int | str) -> None:
         raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
 
 
+OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",)}
+"""Keys in the tables of components that are none of their own options.
+
+``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree.
+"""
+
+
 def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The component's own options in a table: all but ``use``, and ``on_error`` of a hook."""
-    reserved = ("use", "on_error") if kind == "hook" else ("use",)
-    return {name: value for name, value in table.items() if name not in reserved}
+    """The component's own options in a table: all but ``use`` and the keys that wf reads, see `OF_TABLES`."""
+    reserved = OF_TABLES.get(kind, ())
+    return {name: value for name, value in table.items() if name != "use" and name not in reserved}
 
 
 def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:

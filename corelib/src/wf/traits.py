@@ -81,6 +81,9 @@ class TransformTraits(_Declared):
     moves: bool | None = None
     """Whether it moves pixels or changes the size of images, which masks would not follow; None when that is not
     known."""
+    masks: bool = False
+    """It moves masks with their images: it has a method ``on_masks``, or is joint; see
+    `wf.runtime.transforming.Step`."""
 
 
 @dataclass(frozen=True, kw_only=True)

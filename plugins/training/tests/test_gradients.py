@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from wf import Epochs, Loop
 from wf.registry import Registry
-from wf.runtime import Batch
+from wf.runtime import Batch, Supervised
+from wf.runtime.gradients import Gradients
 from wf.runtime.links import link_loss
 from wf.traits import OptimizerTraits
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.focal import FocalLoss
-from wf_training.gradients import Gradients
 from wf_training.trainer import SupervisedTrainer
 
 IGNORED = -100
@@ -70,7 +70,8 @@ def network() -> nn.Sequential:
 
 def gradients(loss: Any, given: Batch, part_size: int | None) -> tuple[Tensor, list[Tensor]]:
     model = network()
-    value = Gradients(model, loss, part_size)(given)
+    value = Gradients(Supervised(model, loss), part_size)(given)
+    assert isinstance(value, Tensor)
     return value, [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
@@ -153,6 +154,6 @@ def test_processes_share_their_gradients_with_the_last_part() -> None:
             seen.append(f"{len(inputs)} forward")
             return super().forward(inputs)
 
-    Gradients(Shared(5, 3), nn.CrossEntropyLoss(), 4)(batch(9))
+    Gradients(Supervised(Shared(5, 3), nn.CrossEntropyLoss()), 4)(batch(9))
     part = ["apart", "4 forward", "together"]
     assert seen == [*part, *part, "1 forward"]

@@ -37,15 +37,17 @@ from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.description import NAMES, Description, read_description, read_sample_ids
 from wf.runtime.device import choose_device
 from wf.runtime.fingerprint import of_dataset, of_tensors
+from wf.runtime.given import as_dataset
 from wf.runtime.initial import put_into, read_weights
 from wf.runtime.links import check_outputs, link_loss
 from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.random import stream_key
-from wf.runtime.serving import RunData, as_dataset
+from wf.runtime.serving import RunData
 from wf.runtime.streams import Stream
 from wf.runtime.task import make_task
+from wf.runtime.transforming import is_joint
 from wf.runtime.trial import check_smallest_batch
 from wf.runtime.unused import unused_parameters
 from wf.task import Task
@@ -192,7 +194,11 @@ class Assembly:
         metrics = self.values["metrics"]
         decides = self.plan["keep"] == "best"
         matters = decides or monitor.figure != GENERAL["monitor"].default
-        yielded = monitor.name == LOSS or metric_of(monitor.name, metrics) is not None
+        if monitor.split not in splits and monitor.read_after(splits) is not None:
+            if decides:  # what the trainer records of its steps shows when they have been made
+                monitor.direction("--monitor")
+            return monitor
+        yielded = metric_of(monitor.name, (LOSS, *metrics)) is not None
         if matters and not (yielded and monitor.split in splits):
             known = [f"{split}/{name}" for split in splits for name in (LOSS, *metrics)]
             hint = (
@@ -258,6 +264,11 @@ class Assembly:
         self.built[kind], self.plan[kind] = made, [built.table() for built in made]
         return made
 
+    def _make_transforms(self, asked: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The run's transforms, as `wf.runtime.serving.RunData` takes them."""
+        made = self._make_many("transform", [own_table("transform", table) for table in asked])
+        return [transform_of(built, table.get("leaf")) for built, table in zip(made, asked, strict=True)]
+
     def _make_strategy(self) -> None:
         self.values["device"], why = choose_device(self.plan["device"])
         self.strategy = self.values["strategy"] = self._make("strategy")
@@ -303,11 +314,11 @@ class Assembly:
             ids=self._ids_of(dataset),
             task=self.outputs,
         )
-        transforms = self._make_many("transform", plan["transform"])
+        transforms = self._make_transforms(plan["transform"])
         self.data = self.values["data"] = RunData(
             dataset,
             splits,
-            [(built.value, _train_only(built)) for built in transforms],
+            transforms,
             batch_size=None if plan["batch_size"] == "full" else plan["batch_size"],
             accumulate=plan["accumulate"],
             seed=plan["seed"],
@@ -321,8 +332,12 @@ class Assembly:
             name=name,
             task=self.outputs,
         )
-        if self.task is not None and self.task.spatial:
-            self.messages += [f"warning: {text}" for text in map(_may_move, transforms) if text]
+        if self.task is None:
+            self.messages += [f"warning: {text}" for text in map(_moves_alone, self.several("transform")) if text]
+        elif self.task.spatial:
+            self.messages += [f"warning: {text}" for text in map(_may_move, self.several("transform")) if text]
+        for table, step in zip(plan["transform"], self.data.steps[len(dataset.transforms) :], strict=True):
+            table.update({} if step.leaf is None else {"leaf": step.leaf})
         self.messages += [self.data.describe(), *(f"warning: {text}" for text in self.data.warnings)]
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
             if share and split not in self.data.splits:
@@ -339,7 +354,7 @@ class Assembly:
         Raises:
             DataError: Naming what is missing and what is new.
         """
-        now = {"targets": dataset.targets, **self._names}
+        now: dict[str, Any] = {"targets": dataset.targets, **self._names}
         for field, value in now.items():
             before = learned[field]
             if value == (before if field == "targets" else tuple(before)):
@@ -391,7 +406,7 @@ class Assembly:
         self.stateful_samples = samples
 
     def _task_of(self, dataset: Dataset, name: str) -> Task | None:
-        """The task of the run.
+        """The task of the run; None where the dataset says nothing of its targets.
 
         Raises:
             UsageError: When no task has the dataset's targets.
@@ -399,7 +414,7 @@ class Assembly:
         said = self.plan["task"] or dataset.task
         loss = self._traits("loss") if "use" in self.plan.get("loss", {}) else None
         task = self.registry.tasks.named(said) if said else self.registry.tasks.of(dataset.targets, loss)
-        if task is None:
+        if task is None and dataset.targets is not None:
             here = {plugin.distribution for plugin in self.registry.plugins}
             missing = [one for one in index() if "task" in one.names and one.distribution not in here]
             hint = "\n  ".join(
@@ -410,14 +425,28 @@ class Assembly:
             )
         return task
 
-    def _choose_judges(self, targets: str) -> None:
+    def _may_lack_loss(self) -> None:
+        """Refuse a run without a loss where no task names one and the trainer takes one."""
+        if "loss" in self._wanted_by("trainer"):
+            if self.task is not None:
+                raise UsageError(f"task '{self.task.name}' has no default loss\n  name one: --loss NAME")
+            raise UsageError(
+                f"dataset '{self.name('dataset')}' does not say what its targets are, so no loss is chosen for it\n"
+                "  name one: --loss NAME, or --loss path.py:Loss; or let the dataset say it: "
+                "wf.runtime.Dataset(targets=...), or an attribute `classes` of a dataset of torch"
+            )
+        self.plan.pop("loss", None)
+
+    def _choose_judges(self, targets: str | None) -> None:
         """Loss and metrics, where none is named."""
         task = self.task
         if "use" not in self.plan.get("loss", {}):
             if task is None or (name := task.default("loss")) is None:
-                raise UsageError(f"task '{task and task.name}' has no default loss\n  name one: --loss NAME")
-            self.plan["loss"] = {"use": self.registry.own_choice("loss", name), **self.plan.get("loss", {})}
-        metrics = own_choices(self.registry, "metric", self.registry.tasks.default_metrics(task, targets))
+                self._may_lack_loss()
+            else:
+                self.plan["loss"] = {"use": self.registry.own_choice("loss", name), **self.plan.get("loss", {})}
+        defaults = () if task is None else self.registry.tasks.default_metrics(task, targets)
+        metrics = own_choices(self.registry, "metric", defaults)
         self.plan["metric"] = with_changes("metric", self.plan.get("metric"), metrics)
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
@@ -452,15 +481,15 @@ class Assembly:
             task=self.task,
             targets=spec.targets,
             num_classes=spec.num_classes,
-            samples=Samples.of_shape(spec.input_shape, tokens=spec.vocab_size is not None),
+            samples=_samples_of_shape(spec.input_shape, tokens=spec.vocab_size is not None),
             taken=frozenset(name for name in self._wanted_by("trainer") if name is not None),
             evaluated=tuple(split for split in plan["eval_splits"] if split in self.data.splits),
         )
-        model, loss = self._traits("model"), self._traits("loss")
+        model, loss = self._traits("model"), self._traits("loss") if "loss" in plan else None
         tasks = self.registry.tasks
         fit = compatibility.resolve(spec.targets, spec.num_classes, model, loss, plan["links"], links=tasks.links)
         assert isinstance(fit, compatibility.Fit)
-        names = {kind: self.name(kind) for kind in ("dataset", "model", "loss")}
+        names = {kind: self.name(kind) for kind in ("dataset", "model", "loss") if kind in plan}
         for link in fit.links:
             what = tasks.link(link).summary
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
@@ -469,7 +498,13 @@ class Assembly:
         gives = model.predictions if isinstance(model, ModelTraits) else "raw"
         wanted = loss.predictions if isinstance(loss, LossTraits) else None
         self.outputs = self.outputs.fitted(fit.targets, gives, wanted)
-        self.values.update(targets=fit.targets, num_outputs=self.outputs.num_outputs(spec), outputs=self.outputs)
+        self.values.update(targets=fit.targets, outputs=self.outputs)
+        self._know_num_outputs(self.outputs.num_outputs(spec))
+
+    def _know_num_outputs(self, num_outputs: int | None) -> None:
+        """Keep how many outputs the model gives, where that is known."""
+        if num_outputs is not None:
+            self.values["num_outputs"] = num_outputs
 
     def _make_model(self, *, initialize: bool) -> None:
         torch.manual_seed(self.plan["seed"])
@@ -479,8 +514,8 @@ class Assembly:
         names = {kind: self.name(kind) for kind in ("dataset", "model")}
         model.to(self.strategy.device)
         autocast_forward(model, self.plan["precision"], self.strategy.device)
-        task, shape = self.outputs, (self.values["num_outputs"], *self.data.spec.mask_shape)
-        self.values["num_outputs"] = check_outputs(model, self.data.first("train"), task, shape, names)
+        task, shape = self.outputs, (self.values.get("num_outputs"), *self.data.spec.mask_shape)
+        self._know_num_outputs(check_outputs(model, self.data.first("train"), task, shape, names))
         self._check_resized(lambda inputs: check_outputs(model, inputs, task, shape, names))
         if initialize and self.plan["init_from"] is not None:
             self._initialize(model, self.plan["init_from"])
@@ -520,8 +555,8 @@ class Assembly:
     def _check_resized(self, check: Callable[[Tensor], Any]) -> None:
         """Refuse transforms that change the size in training alone where the model does not take both sizes."""
         inputs, shapes = self.data.as_trained()
-        evaluated = list(self.data.spec.input_shape)
-        if list(inputs.shape[1:]) == evaluated:
+        evaluated = None if self.data.spec.input_shape is None else list(self.data.spec.input_shape)
+        if not isinstance(inputs, Tensor) or list(inputs.shape[1:]) == evaluated:
             return
         try:
             check(inputs)
@@ -576,6 +611,10 @@ class Assembly:
         return made
 
     def _make_loss(self) -> None:
+        if "loss" not in self.plan:
+            self.bare_loss = self.values["loss"] = None
+            self._know_params()
+            return
         loss = self.bare_loss = self._make("loss")
         if isinstance(loss, nn.Module):
             loss.to(self.strategy.device)
@@ -588,7 +627,11 @@ class Assembly:
                 f"link {name}: reduction=none cannot be backpropagated, so the trainer takes the {given}"
             )
         self.values["loss"] = linked
-        modules = [module for module in (self.values["model"], loss) if isinstance(module, nn.Module)]
+        self._know_params()
+
+    def _know_params(self) -> None:
+        """What is trained: the parameters of model and loss."""
+        modules = [module for module in (self.values["model"], self.bare_loss) if isinstance(module, nn.Module)]
         self.values["params"] = [param for module in modules for param in module.parameters() if param.requires_grad]
 
     def _check_shared(self, loss: nn.Module) -> None:
@@ -674,6 +717,7 @@ class Assembly:
         """Metrics, trainer and evaluator."""
         values = self.values
         metrics = self._make_many("metric", self.plan["metric"])
+        self._check_forms(metrics)
         values["metrics"] = {built.name: self._as_metric(built) for built in metrics}
         values["metric_forms"] = {built.name: getattr(_traits_of(built), "predictions", "raw") for built in metrics}
         if self.plan["accumulate"] > 1:
@@ -683,6 +727,17 @@ class Assembly:
             self._need_from_trainer("scaler", "scale the loss, as fp16 needs it", "--precision bf16")
         values["trainer"] = self._make("trainer")
         values["evaluator"] = self._make("evaluator")
+
+    def _check_forms(self, metrics: Sequence[Built]) -> None:
+        """Refuse metrics of labels or probabilities where nobody knows how to read them from what the model gives."""
+        for built in metrics if self.data.spec.targets is None else ():
+            form = getattr(_traits_of(built), "predictions", "raw")
+            if form != "raw":
+                raise UsageError(
+                    f"metric '{built.name}' judges {form}, and dataset '{self.name('dataset')}' does not say what its "
+                    "targets are, so none can be read from what the model gives\n  let the dataset say it: "
+                    "wf.runtime.Dataset(targets=...); or use a metric of what the model gives"
+                )
 
     def _needed_everywhere(self, hook: Built) -> bool:
         """Whether it changes gradients that several processes share."""
@@ -696,7 +751,7 @@ class Assembly:
 
     def _make_hooks(self, *, quiet: bool) -> None:
         asked = self.plan["hook"]
-        made = self._make_many("hook", [{"use": table["use"], **options_of("hook", table)} for table in asked])
+        made = self._make_many("hook", [own_table("hook", table) for table in asked])
         self.on_error = {}
         for built, table, said in zip(made, self.plan["hook"], asked, strict=True):
             default = "disable" if _watches(built) and not self._needed_everywhere(built) else "stop"
@@ -777,7 +832,8 @@ class Assembly:
     def _default_name(self) -> str:
         last = self.name("optimizer" if "optimizer" in self.built else "trainer")
         date = datetime.now().strftime("%Y%m%d-%H%M%S")
-        return "-".join((date, self.name("dataset"), self.name("loss"), last)).replace("/", "-")
+        names = [self.name(kind) for kind in ("dataset", "loss") if kind in self.plan]
+        return "-".join((date, *names, last)).replace("/", "-")
 
 
 def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Module) -> list[nn.Module]:
@@ -805,9 +861,13 @@ def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Mo
 def _samples_of(dataset: Dataset) -> Samples | None:
     """What the samples are before any transform, where it can be told without reading one."""
     train = dataset.train
-    if not isinstance(train, TensorSamples):
+    if not isinstance(train, TensorSamples) or not isinstance(train.inputs, Tensor) or dataset.collate is not None:
         return None
     return Samples.of_shape(train.inputs.shape[1:], tokens=bool(dataset.vocabulary))
+
+
+def _samples_of_shape(shape: Sequence[int] | None, *, tokens: bool) -> Samples | None:
+    return None if shape is None else Samples.of_shape(shape, tokens=tokens)
 
 
 def _fold(text: str | None) -> tuple[int, int] | None:
@@ -836,10 +896,23 @@ def _ignore_index(loss: Mapping[str, Any]) -> int:
     return value if isinstance(value, int) else -100
 
 
+def _moves_alone(built: Built) -> str | None:
+    """What to tell of a transform of images whose targets are of no known kind."""
+    traits = _traits_of(built)
+    if is_joint(built.value) or not isinstance(traits, TransformTraits) or not traits.moves:
+        return None
+    follow = (
+        "masks follow, boxes and points do not" if hasattr(built.value, "on_masks") else "the targets do not follow"
+    )
+    return f"transform '{built.name}' moves the pixels of images: {follow}"
+
+
 def _may_move(built: Built) -> str | None:
     """What to tell of a transform of images that have masks."""
     traits = _traits_of(built)
-    if isinstance(traits, TransformTraits) and traits.moves is not None:
+    if isinstance(traits, TransformTraits) and (traits.moves is not None or traits.masks):
+        return None
+    if hasattr(built.value, "on_masks") or is_joint(built.value):
         return None
     return (
         f"transform '{built.name}' does not say whether it moves pixels: the masks stay where they are\n"
@@ -847,6 +920,19 @@ def _may_move(built: Built) -> str | None:
     )
 
 
-def _train_only(built: Built) -> bool:
+def own_table(kind: str, table: Any) -> Any:
+    """A component's table without the keys that wf itself reads."""
+    return {"use": table["use"], **options_of(kind, table)} if isinstance(table, Mapping) else table
+
+
+def transform_of(built: Built, leaf: str | None) -> tuple[Any, ...]:
+    """A transform as `wf.runtime.serving.RunData` takes it."""
+    traits, table = _traits_of(built), {**built.table(), **({} if leaf is None else {"leaf": leaf})}
+    takes = traits.inputs if isinstance(traits, TransformTraits) else "any"
+    return built.value, is_train_only(built), leaf, takes, table
+
+
+def is_train_only(built: Built) -> bool:
+    """Whether a transform says that it is for training alone."""
     traits = _traits_of(built)
     return isinstance(traits, TransformTraits) and traits.train_only

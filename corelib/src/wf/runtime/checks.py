@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from wf.blame import FAILURES
 from wf.errors import DataError
 from wf.modules import describe
+from wf.runtime import tree
 from wf.runtime.data import Dataset, TensorSamples, as_default
 from wf.runtime.task import Numbers, TaskRuntime, all_finite, at, within
+from wf.runtime.tree import Tree
 
 
 class Checks:
@@ -29,8 +32,14 @@ class Checks:
 
     def __init__(self, dataset: Dataset, task: TaskRuntime, name: str) -> None:
         self._task, self._name, self._vocab_size = task, name, len(dataset.vocabulary)
-        self._first: tuple[tuple[torch.dtype, torch.Size], ...] | None = None
+        self._collate = dataset.collate
+        self._first: dict[str, tuple[torch.dtype, torch.Size]] | None = None
         task.check_dataset(name)
+
+    @property
+    def collates(self) -> bool:
+        """Whether the dataset makes the batches of its samples itself."""
+        return self._collate is not None
 
     def where(self, split: str) -> str:
         """The split in words."""
@@ -38,55 +47,82 @@ class Checks:
 
     def tensors(self, samples: TensorSamples, ids: Tensor, split: str) -> None:
         """Look through samples in memory, once; `ids` are their numbers in the dataset."""
-        self._task.check_split(samples.targets, self.where(split))
         self._values(samples.inputs, samples.targets, ids, self.where(split))
+        self._task.check_split(samples.targets, self.where(split))
 
-    def batch(self, inputs: Tensor, targets: Tensor, ids: Sequence[int], split: str) -> None:
+    def batch(self, inputs: Tree, targets: Tree, ids: Sequence[int], split: str) -> None:
         """Look through a batch of samples with these numbers; what is read first says how the others must be."""
-        where, inputs, targets = self.where(split), as_default(inputs), as_default(targets)
+        where = self.where(split)
+        inputs, targets = (tree.map_leaves(as_default, own) for own in (inputs, targets))
         self._alike(inputs, targets, ids[0], where)
         self._values(inputs, self._task.served(targets), ids, where)
 
-    def pairs(self, samples: Sequence[Any], ids: Sequence[int], split: str) -> tuple[Tensor, Tensor]:
+    def pairs(self, samples: Sequence[Any], ids: Sequence[int], split: str) -> tuple[Tree, Tree]:
         """Inputs and targets of samples that were read one by one, looked through."""
         where = self.where(split)
         if len(samples) != len(ids):
             raise DataError(f"{where}: __getitems__ gave {len(samples)} samples where {len(ids)} were asked for")
+        if self._collate is not None:
+            try:
+                made = self._collate(list(samples))
+            except FAILURES as error:
+                error.add_note(f"collate of {where}, samples {', '.join(map(str, ids))}")
+                raise
+            return self._collated(made, ids, where)
         for index, sample in zip(ids, samples, strict=True):
             if not isinstance(sample, (tuple, list)) or len(sample) != 2:
                 raise DataError(
                     f"{where}: sample {index} is {_words(sample)}; a sample is a pair (input, target)"
-                    "\n  let __getitem__ give the two of them"
+                    "\n  let __getitem__ give the two of them, or make them in collate"
                 )
-        inputs = _stacked([sample[0] for sample in samples], ids, "input", where)
-        targets = _stacked([sample[1] for sample in samples], ids, "target", where)
+        inputs = stacked([sample[0] for sample in samples], ids, "input", where)
+        targets = stacked([sample[1] for sample in samples], ids, "target", where)
         self.batch(inputs, targets, ids, split)
         return inputs, targets
 
-    def _alike(self, inputs: Tensor, targets: Tensor, index: int, where: str) -> None:
+    def _collated(self, made: Any, ids: Sequence[int], where: str) -> tuple[Tree, Tree]:
+        """What the dataset's `collate` made of samples, looked through: it may be of any size."""
+        if not isinstance(made, (tuple, list)) or len(made) != 2 or tree.first_leaf(made[0]) is None:
+            raise DataError(
+                f"{where}: collate gave {_words(made)} for samples {ids[0]}, ...; it must give a pair (inputs, targets)"
+                "\n  each a tensor, or a dict, tuple or list of tensors; targets may be None"
+            )
+        inputs, targets = (tree.map_leaves(as_default, own) for own in made)
+        self._values(inputs, targets, ids, where)
+        return inputs, targets
+
+    def _alike(self, inputs: Tree, targets: Tree, index: int, where: str) -> None:
         """Refuse another dtype or shape than that of what was read first; images may be of any size."""
-        found = tuple((tensor.dtype, tensor.shape[1:]) for tensor in (inputs, targets))
+        found = {path: (leaf.dtype, leaf.shape[1:]) for path, leaf in tree.leaves({"input": inputs, "target": targets})}
         first = self._first = self._first or found
-        for what, (dtype, shape), (wanted, like) in zip(("input", "target"), found, first, strict=True):
-            free = self._task.any_size or (what == "input" and len(like) > 1)
+        if found.keys() != first.keys():
+            one = next(iter(found.keys() ^ first.keys()))
+            there, before = ("has", "others before had not") if one in found else ("lacks", "others before had")
+            raise DataError(f"{where}: from sample {index} on a sample {there} {leaf_words(one)}, and {before}")
+        for path, (dtype, shape) in found.items():
+            wanted, like = first[path]
+            free = self._task.any_size or (path.startswith("input") and len(like) > 1)
             if dtype != wanted or len(shape) != len(like) or (shape != like and not free):
+                what = f"{path}s" if path in ("input", "target") else leaf_words(path)
                 raise DataError(
-                    f"{where}: from sample {index} on {what}s are {dtype} {list(shape)}, and others before were "
-                    f"{wanted} {list(like)}"
+                    f"{where}: from sample {index} on {what} are {dtype} {list(shape)}, and"
+                    f" others before were {wanted} {list(like)}"
                 )
 
-    def _values(self, inputs: Tensor, targets: Tensor, ids: Numbers, where: str) -> None:
+    def _values(self, inputs: Tree, targets: Tree, ids: Numbers, where: str) -> None:
         """Refuse values that training would silently make nonsense of."""
-        if not all_finite(inputs):
-            raise DataError(
-                f"{where}: inputs hold values that are not finite{at(~torch.isfinite(inputs), inputs, ids)}"
-            )
+        for path, leaf in tree.leaves(inputs):
+            if not all_finite(leaf):
+                name = f" '{path}'" if path else ""
+                raise DataError(
+                    f"{where}: inputs{name} hold values that are not finite{at(~torch.isfinite(leaf), leaf, ids)}"
+                )
         self._check_tokens(inputs, where)
         self._task.check(inputs, targets, ids, where)
 
-    def _check_tokens(self, inputs: Tensor, where: str) -> None:
-        """Refuse inputs that a vocabulary does not fit."""
-        if not self._vocab_size:
+    def _check_tokens(self, inputs: Tree, where: str) -> None:
+        """Refuse inputs that a vocabulary does not fit; in a tree, any leaf may be of other things."""
+        if not self._vocab_size or not isinstance(inputs, Tensor):
             return
         if inputs.dtype != torch.int64 or inputs.ndim != 2:
             raise DataError(f"{where}: tokens must be int64 [N, T], not {inputs.dtype} {list(inputs.shape)}")
@@ -95,7 +131,43 @@ class Checks:
             raise DataError(f"{where}: tokens from {low} to {high} do not fit a vocabulary of {self._vocab_size}")
 
 
-def _stacked(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> Tensor:
+def leaf_words(path: str) -> str:
+    """What a leaf is called in messages: ``input``, ``input 'tokens'``."""
+    what, _, rest = path.partition("/")
+    return f"{what} '{rest}'" if rest else what
+
+
+def stacked(values: Sequence[Any], ids: Sequence[int], path: str, where: str) -> Tree:
+    """One tree of the trees that several samples have, each leaf a tensor ``[N, ...]``."""
+    first = values[0]
+    if all(value is None for value in values):
+        return None
+    if not isinstance(first, (Mapping, tuple, list)) or _is_numbers(first):
+        return _stack(values, ids, leaf_words(path), where)
+    keys = _keys(first)
+    for index, value in zip(ids, values, strict=True):
+        if type(value) is not type(first) or _keys(value) != keys:
+            raise DataError(
+                f"{where}: the {leaf_words(path)} of sample {ids[0]} is {_words(first)}, that of sample {index} "
+                f"{_words(value)}\n  in a batch they must be alike: let the dataset convert or pad them, or give it a "
+                "collate(samples)"
+            )
+    if isinstance(first, Mapping):
+        return {key: stacked([value[key] for value in values], ids, f"{path}/{key}", where) for key in keys}
+    made = [stacked([value[place] for value in values], ids, f"{path}/{place}", where) for place in keys]
+    return type(first)(*made) if hasattr(first, "_fields") else type(first)(made)
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether it is a list of Python's numbers, which somebody forgot to make a tensor of."""
+    return isinstance(value, list) and all(isinstance(one, (int, float, str)) for one in value)
+
+
+def _keys(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Mapping) else list(range(len(value)))
+
+
+def _stack(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> Tensor:
     """One tensor of what several samples have."""
     failure: Exception | None = None
     stacked: Any = None
@@ -112,7 +184,8 @@ def _stacked(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -
     if other is not None:
         raise DataError(
             f"{where}: the {what} of sample {first} is {like}, that of sample {other} {words[other]}"
-            "\n  in a batch they must be alike: let the dataset convert, resize, crop or pad them"
+            "\n  in a batch they must be alike: let the dataset convert, resize, crop or pad them, or give it a "
+            "collate(samples)"
         )
     if hasattr(values[0], "shape"):
         why = "" if failure is None else f": {describe(failure)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -13,10 +13,12 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.plan import SPLITS
 from wf.runfile import parse_split
+from wf.runtime import tree
 from wf.runtime.random import stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
 from wf.runtime.task import TaskRuntime, task_of
+from wf.runtime.tree import Tree
 
 IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"
@@ -28,22 +30,54 @@ IN_PLACE = (
 class Batch(NamedTuple):
     """What a trainer and an evaluator get."""
 
-    inputs: Tensor
-    """``[N, ...]``."""
-    targets: Tensor
-    """``[N, ...]``, see `wf.traits`."""
+    inputs: Tree
+    """A tensor ``[N, ...]``, or a dict, tuple or list of such trees; a model is called by `wf.runtime.tree.call`."""
+    targets: Tree
+    """``[N, ...]``, see `wf.traits`, or a tree; None where the samples have none."""
     sample_ids: Tensor | None
     """int64 ``[N]``: the index of each sample in its dataset."""
     mask: Tensor | None
     """bool ``[N]``: which samples count; None when all do."""
     size: int
-    """N."""
+    """N, the number of samples."""
+    parts: tuple[Batch, ...] = ()
+    """The batches that make the update, where the dataset's `collate` made each; `inputs` and `targets` are tuples."""
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """The batch in parts of `size` samples; the last one may be smaller."""
+        if self.parts:
+            yield from self.parts
+            return
+        ids = itertools.repeat(None) if self.sample_ids is None else self.sample_ids.split(size)
+        targets = itertools.repeat(self.targets) if self.targets is None else tree.split(self.targets, size)
+        begin = 0
+        for inputs, wanted, own in zip(tree.split(self.inputs, size), targets, ids, strict=False):
+            num = min(size, self.size - begin)
+            yield Batch(inputs, wanted, own, None if self.mask is None else self.mask[begin : begin + num], num)
+            begin += num
+
+    def changed(self, inputs: Callable[[Tree], Tree], targets: Callable[[Tree], Tree]) -> Batch:
+        """The batch, and each of its parts, with other inputs and targets."""
+        if self.parts:
+            return joined([part.changed(inputs, targets) for part in self.parts])
+        return self._replace(inputs=inputs(self.inputs), targets=targets(self.targets))
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """One batch of several that a dataset's `collate` made; of a single one that itself."""
+    if len(parts) == 1:
+        return parts[0]
+    inputs, targets = tuple(part.inputs for part in parts), tuple(part.targets for part in parts)
+    ids = [part.sample_ids for part in parts if part.sample_ids is not None]
+    size = sum(part.size for part in parts)
+    return Batch(inputs, targets, torch.cat(ids) if ids else None, None, size, tuple(parts))
 
 
 class Samples(Protocol):
     """A map-style dataset: ``len()`` and ``[i] -> (input, target)``, as `torch.utils.data.Dataset` has them.
 
-    `TensorSamples` and `Stream` are two that are served in their own ways.
+    Input and target are trees: a tensor, array or number, or a dict, tuple or list of trees. Without a `collate` of the
+    dataset the samples of a batch are stacked leaf by leaf. `TensorSamples` and `Stream` are served in their own ways.
     """
 
     def __len__(self) -> int: ...
@@ -56,25 +90,54 @@ class TensorSamples:
     """Samples held in memory; they are served as slices.
 
     Args:
-        inputs: ``[N, ...]``. uint8 images are served as float32 divided by 255, a batch at a time.
-        targets: ``[N, ...]``, see `wf.traits`.
+        inputs: ``[N, ...]``, or a dict, tuple or list of such trees. uint8 images are served as float32 divided by 255,
+            a batch at a time; in a tree, only leaves ``[N, C, H, W]`` are images.
+        targets: ``[N, ...]``, see `wf.traits`, or a tree; None for samples without any.
 
     Raises:
-        DataError: When the two differ in length.
+        DataError: When two leaves differ in length.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tree
+    targets: Tree
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+        if isinstance(self.inputs, Tensor) and isinstance(self.targets, Tensor):
+            if len(self.inputs) != len(self.targets):
+                raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+            return
+        _check_lengths(self.inputs, self.targets)
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        first = self.inputs if isinstance(self.inputs, Tensor) else tree.first_leaf(self.inputs)
+        assert first is not None
+        return len(first)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return as_float(self.inputs[index]), self.targets[index]
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        inputs, targets = (tree.map_leaves(lambda leaf: leaf[index], own) for own in (self.inputs, self.targets))
+        lone = isinstance(inputs, Tensor)
+        return tree.map_leaves(lambda leaf: as_float(leaf) if lone or leaf.ndim > 2 else leaf, inputs), targets
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors."""
+        return sum(leaf.nbytes for _, leaf in tree.leaves((self.inputs, self.targets)))
+
+
+def _check_lengths(inputs: Tree, targets: Tree) -> None:
+    """Refuse samples whose leaves are of different lengths, or that have none."""
+    found = dict(tree.leaves({"inputs": inputs, "targets": targets}))
+    if not any(path == "inputs" or path.startswith("inputs/") for path in found):
+        raise DataError(f"the samples have no input tensors: inputs are {tree.words(inputs)}")
+    lengths = {path: len(leaf) if leaf.ndim else None for path, leaf in found.items()}
+    (first, length), *others = lengths.items()
+    for path, own in ((first, length), *others):
+        if own is None:
+            raise DataError(f"{path} is a tensor without dimensions; the samples are along its first")
+        if own != length:
+            raise DataError(
+                f"{first} has {length} samples, {path} has {own}: the first axis of every leaf is the samples"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +150,9 @@ class Dataset:
 
     train: Samples
     """All samples, or those for training where `test` is given."""
-    targets: str
-    """The form of its targets, see ``wf list tasks``."""
+    targets: str | None = None
+    """The form of its targets, see ``wf list tasks``; None for others, of which nothing is known and little is checked:
+    the run must name its loss, and metrics get what the model gives."""
     task: str | None = None
     """Its task; None for the one that has such targets."""
     validation: Samples | None = None
@@ -109,6 +173,15 @@ class Dataset:
     """What its inputs need before all other transforms, in training and in prediction: fitted on the train split.
 
     The reader has a method ``transforms()`` that makes them again, to be given the state that they had."""
+    collate: Callable[[list[Any]], Any] | None = field(default=None, repr=False)
+    """Makes ``(inputs, targets)`` of a list of samples that cannot be stacked: it pads them, or keeps lists.
+
+    Each batch is collated by itself, in the process that read it. What it draws from the global generators of torch,
+    Python or NumPy follows from the seed, the epoch and the samples."""
+    sampler: Iterable[int] | None = field(default=None, repr=False)
+    """The order of an epoch where it is neither that of the samples nor a random one: train samples by number.
+
+    It is gone through anew in each epoch, with torch's global generator seeded for that epoch."""
 
     def __post_init__(self) -> None:
         if len(self.train) == 0:
@@ -129,6 +202,13 @@ def as_float(inputs: Tensor) -> Tensor:
         return inputs
     whole = 255 if inputs.device.type == "cpu" else torch.full((), 255.0, device=inputs.device)
     return inputs.to(torch.float32).div_(whole)
+
+
+def floats(inputs: Tree) -> Tree:
+    """Inputs as the model takes them: uint8 images as floats; in a tree, only leaves ``[N, C, H, W]`` are images."""
+    if isinstance(inputs, Tensor):
+        return as_float(inputs)
+    return tree.map_leaves(lambda leaf: as_float(leaf) if leaf.ndim > 3 else leaf, inputs)
 
 
 def as_default(tensor: Tensor) -> Tensor:
@@ -198,7 +278,7 @@ def fold_parts(
 def take(samples: Samples, indices: Tensor) -> Samples:
     """The samples at `indices`, in memory where they were in memory."""
     if isinstance(samples, TensorSamples):
-        return TensorSamples(samples.inputs.index_select(0, indices), samples.targets.index_select(0, indices))
+        return TensorSamples(tree.select(samples.inputs, indices), tree.select(samples.targets, indices))
     return torch.utils.data.Subset(samples, indices.tolist())  # type: ignore[arg-type]  # ours is a protocol
 
 

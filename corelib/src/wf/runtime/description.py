@@ -16,7 +16,7 @@ from torch import Tensor
 from wf.errors import DataError, PluginError
 from wf.registry import Registry
 from wf.rundir import write_atomically
-from wf.runtime.inputs import Inputs
+from wf.runtime.inputs import Form, form_from, record_of
 from wf.runtime.serving import Spec
 from wf.runtime.task import TaskRuntime, make_task
 
@@ -31,7 +31,7 @@ class Description:
     """What a run's model needs to know of the data, without the data."""
 
     spec: Spec
-    inputs: Inputs
+    inputs: Form
     """Of the samples, before the transforms."""
     target_names: tuple[str, ...]
     vocabulary: tuple[str, ...]
@@ -71,7 +71,7 @@ class Description:
             **asdict(self.spec),
             "target_names": self.target_names,
             "vocabulary": self.vocabulary,
-            "inputs": {"shape": self.inputs.shape, "dtype": str(self.inputs.dtype).removeprefix("torch.")},
+            "inputs": record_of(self.inputs),
             "reader": self.reader,
             "values": self.values,
             "predictions": self.predictions,
@@ -142,12 +142,11 @@ def _description(found: Mapping[str, Any]) -> Description:
     spec = {field.name: found[field.name] for field in fields(Spec) if field.name != "num_classes"}
     spec["num_classes"] = found.get("num_classes", classes)
     spec = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()}
-    dtype = getattr(torch, found["inputs"]["dtype"])
-    if not isinstance(dtype, torch.dtype) or not isinstance(found["values"], dict):
-        raise ValueError("unknown dtype or values")
+    if not isinstance(found["values"], dict):
+        raise ValueError("unknown values")
     return Description(
         spec=Spec(**spec),
-        inputs=Inputs(tuple(map(int, found["inputs"]["shape"])), dtype, spec["vocab_size"]),
+        inputs=form_from(found["inputs"], spec["vocab_size"]),
         target_names=tuple(found["target_names"]),
         vocabulary=tuple(found["vocabulary"]),
         reader=found["reader"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wf import drift, trust
 from wf.api import read
@@ -32,7 +32,7 @@ from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
 from wf.rundir import Recorder, RunDirectory
 from wf.runfile import RunFile, dump
-from wf.runtime import again
+from wf.runtime import again, tree
 from wf.runtime.assembly import Assembly
 from wf.runtime.collective import collective
 from wf.runtime.conditions import conditions_of, own_files
@@ -46,6 +46,7 @@ from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.runtime.signals import STOPPING, signals_stop
 from wf.runtime.task import TaskRuntime
 from wf.runtime.trained import OWN, PLOTS, Trained, TrainedModel
+from wf.runtime.tree import Tree
 from wf.save_failures import SaveFailures
 from wf.together import telling_others
 
@@ -269,7 +270,7 @@ class Experiment:
         with self._working():
             return dict(self._parts.values["evaluator"].evaluate(split))
 
-    def predict(self, inputs: str | Tensor = "test") -> Tensor:
+    def predict(self, inputs: str | Tree = "test") -> Tree:
         """What the model gives for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
 
         Args:
@@ -278,18 +279,18 @@ class Experiment:
         """
         if not isinstance(inputs, str):
             return self.trained().predict(inputs)
-        batches = (batch.inputs for batch in self.data.batches(inputs))
+        batches = self.data.batches(inputs)
         with evaluated(self.model), torch.inference_mode(), self._working():
-            outputs = torch.cat([self.model(batch) for batch in batches])
-        return outputs.cpu().clone()
+            outputs = tree.gathered((tree.call(self.model, batch.inputs), batch.size) for batch in batches)
+        return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def trained(self) -> Trained:
         """Its model with the transforms before it, for raw inputs."""
         parts = self._parts
-        network = TrainedModel(self.model, self.data.inputs, self.data.own_transforms, parts.several("transform"))
+        network = TrainedModel(self.model, self.data.inputs, self.data.steps)
         return Trained(network, parts.describe_data(), self.plan, parts.builder, parts.reader)
 
-    def labels(self, predictions: Tensor) -> list[Any] | None:
+    def labels(self, predictions: Tree) -> list[Any] | None:
         """The class names of predictions ``[N, ...]``, None for a regression and for embeddings.
 
         One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of

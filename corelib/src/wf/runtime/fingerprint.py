@@ -9,14 +9,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from wf.runtime import tree
 from wf.runtime.data import Dataset, Samples, TensorSamples
 
 
 def of_dataset(dataset: Dataset) -> dict[str, str]:
     """The checksum of the samples of each split that a dataset brings.
 
-    Of tensors it is that of their bytes. Of other samples it is that of what their method `identity` gives (a JSON
-    value: names and sizes of files, targets), and without one of their number and targets.
+    Of tensors it is that of their bytes, of a tree with the path of each leaf. Of other samples it is that of what
+    their method `identity` gives (a JSON value: names and sizes of files, targets), and without one of their number and
+    targets.
     """
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     targets = {"train": dataset.target_tensor}
@@ -34,7 +36,7 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 def _of_samples(samples: Samples, targets: Tensor | None) -> str:
     if isinstance(samples, TensorSamples):
-        return of_tensors({"inputs": samples.inputs, "targets": samples.targets})
+        return of_tensors(dict(tree.leaves({"inputs": samples.inputs, "targets": samples.targets})))
     identity = getattr(samples, "identity", None)
     known = identity() if identity is not None else [len(samples), None if targets is None else targets.tolist()]
     return hashlib.blake2b(json.dumps(known, default=str).encode(), digest_size=16).hexdigest()

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
+from wf.runtime import tree
 from wf.runtime.data import IN_PLACE
 from wf.runtime.task import TaskRuntime
+from wf.runtime.tree import Tree
 from wf.task import Link
 
 
@@ -113,20 +115,87 @@ Outputs = TaskRuntime
 """Reads what the model gives out; see there."""
 
 
-def _dtype_hint(inputs: Tensor, error: Exception) -> str:
-    if inputs.dtype == torch.get_default_dtype() or "type" not in str(error):
+def _dtype_hint(inputs: Tree, error: Exception) -> str:
+    if not isinstance(inputs, Tensor) or inputs.dtype == torch.get_default_dtype() or "type" not in str(error):
         return ""
     return f"\n  inputs are {inputs.dtype}: let the dataset give floats (inputs.float()), as most models take"
 
 
+def try_model(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> Tree:
+    """What the model gives for a few samples, in evaluation mode; it and the random generators stay as they are.
+
+    Args:
+        model: The model.
+        inputs: ``[N, ...]``, or a tree of such.
+        names: Of model and dataset, for messages.
+
+    Raises:
+        UsageError: When it does not take the inputs.
+    """
+    check_taken(model, inputs, names)
+    versions = [(leaf, leaf._version) for _, leaf in tree.leaves(inputs)]
+    was_training, state = model.training, torch.get_rng_state()
+    model.eval()
+    try:
+        with torch.no_grad():  # inference mode would leave a lazy layer or a cache with tensors that cannot be trained
+            outputs = tree.call(model, inputs)
+    except (UsageError, DataError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        if isinstance(error, (KeyError, AttributeError)) and isinstance(inputs, Tensor):
+            raise
+        shape = f"of shape {list(inputs.shape)}" if isinstance(inputs, Tensor) else tree.words(inputs)
+        raise UsageError(
+            f"model '{names['model']}' cannot take inputs {shape} of dataset "
+            f"'{names['dataset']}'\n  {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            f"{_dtype_hint(inputs, error)}"
+        ) from error
+    finally:
+        model.train(was_training)
+        torch.set_rng_state(state)
+    if any(leaf._version != version for leaf, version in versions):
+        raise UsageError(IN_PLACE.format(f"model '{names['model']}'"))
+    return outputs
+
+
+def check_taken(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> None:
+    """Refuse inputs by name of which the model's forward does not take one, or lacks one.
+
+    Raises:
+        UsageError: Naming it, and what the model takes.
+    """
+    if not isinstance(inputs, Mapping):
+        return
+    try:
+        params = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):  # one that is not written in Python
+        return
+    by_name = [one for one in params if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    takes, who = [one.name for one in by_name], f"model '{names['model']}'"
+    if not any(one.kind is one.VAR_KEYWORD for one in params):
+        wrong = next((key for key in inputs if key not in takes), None)
+        if wrong is not None:
+            raise UsageError(
+                f"{who} takes no input '{wrong}': its forward takes {', '.join(takes) or 'nothing by name'}\n"
+                f"  dataset '{names['dataset']}' gives {', '.join(map(str, inputs))}: leave it out there, or let the "
+                "model take it"
+            )
+    lacks = next((one.name for one in by_name if one.default is one.empty and one.name not in inputs), None)
+    if lacks is not None:
+        raise UsageError(
+            f"{who} needs an input '{lacks}', and dataset '{names['dataset']}' gives {', '.join(map(str, inputs))}\n"
+            "  let the dataset give it, or give the parameter of forward a default"
+        )
+
+
 def check_outputs(
-    model: nn.Module, inputs: Tensor, task: TaskRuntime, shape: Sequence[int | None], names: Mapping[str, str]
+    model: nn.Module, inputs: Tree, task: TaskRuntime, shape: Sequence[int | None], names: Mapping[str, str]
 ) -> int | None:
     """Try the model on a few samples before step 1; it and the random generators stay as they are.
 
     Args:
         model: The model.
-        inputs: ``[N, ...]``.
+        inputs: ``[N, ...]``, or a tree of such.
         task: Says what it must give.
         shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks.
         names: Of model and dataset, for messages.
@@ -137,22 +206,4 @@ def check_outputs(
     Raises:
         UsageError: When it gives another shape, or does not take the inputs.
     """
-    was_training, state, version = model.training, torch.get_rng_state(), inputs._version
-    model.eval()
-    try:
-        with torch.no_grad():  # inference mode would leave a lazy layer or a cache with tensors that cannot be trained
-            outputs = model(inputs)
-    except (UsageError, DataError):
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UsageError(
-            f"model '{names['model']}' cannot take inputs of shape {list(inputs.shape)} of dataset "
-            f"'{names['dataset']}'\n  {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            f"{_dtype_hint(inputs, error)}"
-        ) from error
-    finally:
-        model.train(was_training)
-        torch.set_rng_state(state)
-    if inputs._version != version:
-        raise UsageError(IN_PLACE.format(f"model '{names['model']}'"))
-    return task.check_outputs(outputs, len(inputs), shape, names)
+    return task.check_outputs(try_model(model, inputs, names), tree.length(inputs), shape, names)

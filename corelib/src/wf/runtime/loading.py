@@ -17,7 +17,6 @@ from multiprocessing import Pipe, connection, get_start_method, util
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Subset, get_worker_info
 
 from wf.blame import FAILURES, blame, culprit
@@ -26,6 +25,7 @@ from wf.modules import describe
 from wf.runtime.checks import Checks
 from wf.runtime.data import Samples
 from wf.runtime.signals import STOPPING
+from wf.runtime.tree import Tree
 
 
 class Chunk(NamedTuple):
@@ -48,6 +48,8 @@ class _Failure(NamedTuple):
     traceback: str
 
 
+_COLLATE = 0x636F6C6C617465
+"""Tells the draws of a dataset's collate from those of the batch's first sample."""
 PATIENCE_SEC = 1.0
 """How long a process that loads data may go on with what it reads, once it is to end."""
 
@@ -75,7 +77,7 @@ class Loader:
         self._end: util.Finalize | None = None
         self._in_use = False
 
-    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tree, Tree]]:
         """Inputs and targets of each chunk. While one iteration goes on, another one has processes of its own."""
         if self._in_use:
             with closing(Loader(self._splits, self._workers, self._checks, pin=self._pin)) as another:
@@ -140,7 +142,7 @@ class _Seeded(torch.utils.data.Dataset[Any]):
     def __len__(self) -> int:
         return sum(map(len, self._splits.values()))
 
-    def __getitems__(self, chunk: Chunk) -> tuple[Tensor, Tensor] | _Failure:
+    def __getitems__(self, chunk: Chunk) -> tuple[Tree, Tree] | _Failure:
         if get_worker_info() is None:
             with generators_kept():
                 return self._batch(chunk)
@@ -149,17 +151,19 @@ class _Seeded(torch.utils.data.Dataset[Any]):
         except FAILURES as error:
             return _sent(error)
 
-    def _batch(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
+    def _batch(self, chunk: Chunk) -> tuple[Tree, Tree]:
         samples: Any = self._splits[chunk.split]
         ids = _ids(samples, chunk.indices)
         if _reads_many(samples):
-            _seed(chunk.seeds[0])
+            seed_all(chunk.seeds[0])
             found = self._named(chunk.split, ids, lambda: list(samples.__getitems__(chunk.indices)))
         else:
             found = [
                 self._named(chunk.split, [one], partial(_read, samples, index, seed))
                 for one, index, seed in zip(ids, chunk.indices, chunk.seeds, strict=True)
             ]
+        if self._checks.collates:
+            seed_all(chunk.seeds[0] ^ _COLLATE)
         return self._checks.pairs(found, ids, chunk.split)
 
     def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
@@ -218,11 +222,12 @@ def generators_kept() -> Iterator[None]:
 
 
 def _read(samples: Samples, index: int, seed: int) -> tuple[Any, Any]:
-    _seed(seed)
+    seed_all(seed)
     return samples[index]
 
 
-def _seed(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch, Python and NumPy."""
     torch.default_generator.manual_seed(seed)  # torch.manual_seed sees to accelerators too, and takes 40 times as long
     random.seed(seed)
     numpy = sys.modules.get("numpy")

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime.data import Batch, Samples, TensorSamples, as_float
+from wf.runtime import tree
+from wf.runtime.data import Batch, Samples, TensorSamples, floats
 from wf.runtime.streams import Stream
+from wf.runtime.tree import Tree
 
 Place = Literal["memory", "device", "loader", "stream"]
 """``memory``: slices of tensors in host memory; ``device``: of tensors on the device; ``loader``: torch's DataLoader
@@ -21,7 +23,12 @@ COMFORTABLE = 0.25
 
 
 def choose_places(
-    asked: str, samples: Mapping[str, Samples], device: torch.device, name: str = "dataset"
+    asked: str,
+    samples: Mapping[str, Samples],
+    device: torch.device,
+    name: str = "dataset",
+    *,
+    collated: bool = False,
 ) -> dict[str, Place]:
     """Where each split is served from.
 
@@ -31,11 +38,12 @@ def choose_places(
         samples: The splits.
         device: Where batches are wanted.
         name: The dataset's name, for messages.
+        collated: The dataset's own `collate` makes batches of its samples, so these are read one by one.
 
     Raises:
         UsageError: When what is asked for is not possible.
     """
-    natural = {split: _natural(one) for split, one in samples.items()}
+    natural = {split: _natural(one, collated=collated) for split, one in samples.items()}
     if "stream" in natural.values() and asked != "auto":
         raise UsageError(
             f"dataset '{name}' is a stream, which the training process reads in order: it cannot be served from "
@@ -53,16 +61,15 @@ def choose_places(
     return {split: held if place == "memory" else place for split, place in natural.items()}
 
 
-def _natural(samples: Samples) -> Place:
+def _natural(samples: Samples, *, collated: bool) -> Place:
     if isinstance(samples, Stream):
         return "stream"
-    return "memory" if isinstance(samples, TensorSamples) else "loader"
+    return "memory" if isinstance(samples, TensorSamples) and not collated else "loader"
 
 
 def _num_bytes(samples: Mapping[str, Samples]) -> int:
     """The bytes of all samples that are in memory."""
-    tensors = [one for one in samples.values() if isinstance(one, TensorSamples)]
-    return sum(one.inputs.nbytes + one.targets.nbytes for one in tensors)
+    return sum(one.nbytes for one in samples.values() if isinstance(one, TensorSamples))
 
 
 def describe_places(places: Mapping[str, Place], sizes: Mapping[str, int], device: torch.device, workers: int) -> str:
@@ -88,7 +95,7 @@ def delivered(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         yield from _copied_ahead(batches, device)
         return
     for batch in batches:
-        yield batch._replace(inputs=as_float(batch.inputs).to(device), targets=batch.targets.to(device))
+        yield batch.changed(lambda inputs: tree.to(floats(inputs), device), lambda targets: tree.to(targets, device))
 
 
 def _on_device(asked: str, size: int, device: torch.device) -> bool:
@@ -119,19 +126,22 @@ def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Ba
 
     def copy(batch: Batch) -> Batch:
         with torch.cuda.stream(copies):
-            inputs = as_float(_pinned(batch.inputs).to(device, non_blocking=True))
-            return batch._replace(inputs=inputs, targets=_pinned(batch.targets).to(device, non_blocking=True))
+            return batch.changed(lambda inputs: floats(_sent(inputs, device)), lambda targets: _sent(targets, device))
 
     coming = next(batches, None)
     ahead = None if coming is None else copy(coming)
     while ahead is not None:
         computing = torch.cuda.current_stream(device)
         computing.wait_stream(copies)
-        for tensor in (ahead.inputs, ahead.targets):
-            tensor.record_stream(computing)
+        for _, leaf in tree.leaves((ahead.inputs, ahead.targets)):
+            leaf.record_stream(computing)
         present, coming = ahead, next(batches, None)
         ahead = None if coming is None else copy(coming)
         yield present
+
+
+def _sent(inputs: Tree, device: torch.device) -> Tree:
+    return tree.map_leaves(lambda leaf: _pinned(leaf).to(device, non_blocking=True), inputs)
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
+from wf.runtime import tree
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,10 +40,13 @@ def autocast_forward(model: nn.Module, precision: str, device: torch.device) -> 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast(kind, dtype):
             predictions = type(self).forward(self, *args, **kwargs)
-        floating = isinstance(predictions, Tensor) and predictions.is_floating_point()
-        return predictions.to(torch.get_default_dtype()) if floating else predictions
+        return tree.map_leaves(_as_default, predictions)
 
     model.forward = MethodType(forward, model)
+
+
+def _as_default(leaf: Tensor) -> Tensor:
+    return leaf.to(torch.get_default_dtype()) if leaf.is_floating_point() else leaf
 
 
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | None:

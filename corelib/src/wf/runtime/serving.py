@@ -8,24 +8,37 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, unknown
-from wf.modules import describe
+from wf.runtime import tree
 from wf.runtime.checks import Checks
-from wf.runtime.data import IN_PLACE, Batch, Dataset, Samples, Splits, TensorSamples, as_default, as_float
+from wf.runtime.data import (
+    IN_PLACE,
+    Batch,
+    Dataset,
+    Samples,
+    Splits,
+    TensorSamples,
+    as_default,
+    as_float,
+    floats,
+    joined,
+)
 from wf.runtime.figures import lost_in_float32
-from wf.runtime.inputs import Inputs
-from wf.runtime.loading import Chunk, Loader, generators_kept
+from wf.runtime.inputs import Form, form_of
+from wf.runtime.loading import Chunk, Loader, generators_kept, seed_all
 from wf.runtime.places import Place, choose_places, delivered, describe_places
-from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream
+from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream, stream_key
 from wf.runtime.streams import Stream, first, regrouped, taken
 from wf.runtime.task import TaskRuntime, task_of
+from wf.runtime.transforming import Step
+from wf.runtime.tree import Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +46,9 @@ class Spec:
     """What a run knows of its data."""
 
     name: str
-    targets: str
-    input_shape: tuple[int, ...]
+    targets: str | None
+    input_shape: tuple[int, ...] | None
+    """Of a sample; None where inputs are a tree."""
     num_targets: int
     mask_shape: tuple[int, ...]
     """``(H, W)`` where targets are masks, else empty."""
@@ -48,11 +62,12 @@ class Spec:
 
     def values(self) -> dict[str, Any]:
         """The run values that say it."""
+        shape = self.input_shape
         values: dict[str, Any] = {
             "dataset_targets": self.targets,
-            "input_shape": self.input_shape,
-            "num_features": math.prod(self.input_shape),
-            "num_channels": self.input_shape[0] if len(self.input_shape) == 3 else None,
+            "input_shape": shape,
+            "num_features": None if shape is None else math.prod(shape),
+            "num_channels": shape[0] if shape is not None and len(shape) == 3 else None,
             "num_classes": self.num_classes,
             "class_names": list(self.class_names) or None,
             "class_counts": list(self.class_counts) if self.class_counts else None,
@@ -66,22 +81,14 @@ _HELD = ("memory", "device")
 """The places of tensors, which are served as slices."""
 
 
-class _Step(NamedTuple):
-    """One of the run's transforms."""
-
-    position: int
-    transform: Any
-    train_only: bool
-    num_draws: int
-
-
 class RunData:
     """The splits of a run, transformed and served in batches.
 
     Args:
         dataset: The dataset.
         splits: Its division.
-        transforms: In their order: ``(transform, train_only)``; a random one is always for training alone.
+        transforms: In their order: ``(transform, train_only)``, and more of what `wf.runtime.transforming.Step.of`
+            takes; a random one is always for training alone.
         batch_size: Samples in a batch; None for all at once.
         accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
@@ -100,7 +107,7 @@ class RunData:
         self,
         dataset: Dataset,
         splits: Splits,
-        transforms: Sequence[tuple[Any, bool]] = (),
+        transforms: Sequence[tuple[Any, ...]] = (),
         *,
         batch_size: int | None = 32,
         accumulate: int = 1,
@@ -120,16 +127,18 @@ class RunData:
         self.own_transforms = tuple(dataset.transforms)
         """The dataset's, which come before all others."""
         own = [(transform, False) for transform in self.own_transforms]
-        self._all_transforms = [_step(*numbered) for numbered in enumerate([*own, *transforms])]
+        self.steps = [Step.of(position, *given) for position, given in enumerate([*own, *transforms])]
+        """Every transform, the dataset's own first."""
         self.warnings: list[str] = []
         """What the user should know of the data."""
-        self._transforms = list(self._all_transforms)
         self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
+        self._sampler = dataset.sampler
         self._rank, self._world_size = rank, world_size
+        self._num_drawn = self._look_at_sampler(len(dataset.train), name)
         self.splits: tuple[str, ...] = tuple(self._samples)
-        self.targets: str = dataset.targets
+        self.targets = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
-        self._update_size = self.batch_size * accumulate
+        self._update_size, self._accumulate = self.batch_size * accumulate, accumulate
         self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
         self._task = task or task_of(dataset.targets, class_names=dataset.class_names)
@@ -139,10 +148,13 @@ class RunData:
         self._check_kept()
         self.inputs = self._look_at_inputs(len(dataset.vocabulary) or None)
         """What the samples' inputs are before the transforms."""
+        self.steps = [step.placed(self.inputs) for step in self.steps]
+        self._transforms = list(self.steps)
         self._fit_transforms()
         self._transform_ahead()
         self._narrow(dataset, name)
-        self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name)
+        collated = dataset.collate is not None
+        self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name, collated=collated)
         """Where each split is served from."""
         self._tensors = {split: self._held(split) for split, place in self.places.items() if place in _HELD}
         pin = device.type == "cuda"
@@ -182,7 +194,7 @@ class RunData:
     @property
     def num_kept(self) -> int:
         """The samples of this process in an epoch."""
-        return self.num_kept_of(self.num_samples("train"))
+        return self.num_kept_of(self._num_drawn or self.num_samples("train"))
 
     def num_kept_of(self, num_samples: int) -> int:
         """As `num_kept`, for a train split of so many samples."""
@@ -197,6 +209,11 @@ class RunData:
         else:
             batches = self._serve("train", self._order(epoch), start, self._update_size, epoch)
         return self._finished(batches, "train", epoch)
+
+    @property
+    def collates(self) -> bool:
+        """Whether the dataset makes batches of its samples itself, so that they can be neither joined nor divided."""
+        return self._checks.collates
 
     def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
         """A split in order, deterministic transforms applied; this process's share where there are several.
@@ -218,11 +235,11 @@ class RunData:
         """The index of each split's samples in the dataset; none of a stream, which knows its own numbers."""
         return dict(self._ids)
 
-    def first(self, split: str, num: int = 2) -> Tensor:
+    def first(self, split: str, num: int = 2) -> Tree:
         """The first transformed inputs of a split."""
-        return self._first(split, num).inputs[:num]
+        return self._some(self._first(split, num), num)
 
-    def as_trained(self, num: int = 2) -> tuple[Tensor, dict[int, list[int]]]:
+    def as_trained(self, num: int = 2) -> tuple[Tree, dict[int, list[int]]]:
         """The first train inputs as they are trained on.
 
         Returns:
@@ -231,19 +248,28 @@ class RunData:
         if not any(step.train_only for step in self._transforms):
             return self.first("train", num), {}
         batch, shapes = next(self._delivered(self._first_read("train", num), "train")), {}
-        inputs, ids = batch.inputs[:num], batch.sample_ids
+        batch = batch.parts[0] if batch.parts else batch
+        num = batch.size if self.collates else num
+        inputs, targets, ids = self._some(batch, num), _head(batch.targets, num), batch.sample_ids
         assert ids is not None
         random = TrainStream()
         accelerators = random.state_dict()
         with generators_kept():
-            for position, transform, train_only, num_draws in self._transforms:
-                apply = copy.deepcopy(transform) if hasattr(transform, "state_dict") else transform  # it may change it
-                before, draws = inputs.shape[1:], sample_uniform(self._seed, 0, ids[:num], num_draws, position)
-                inputs = apply(inputs, draws.to(inputs.device)) if num_draws else apply(inputs)
-                if train_only and inputs.shape[1:] != before:
-                    shapes[position] = list(inputs.shape[1:])
+            for step in self._transforms:
+                own = step.transform
+                apply = copy.deepcopy(own) if hasattr(own, "state_dict") else own  # it may change it
+                before = _shape(inputs)
+                inputs, targets = step.apply(inputs, targets, self._draws(step, ids[:num], 0, inputs), apply)
+                if step.train_only and (after := _shape(inputs)) != before and after is not None:
+                    shapes[step.position] = list(after)
         random.load_state_dict(accelerators)
         return inputs, shapes
+
+    def _some(self, batch: Batch, num: int) -> Tree:
+        """The first inputs of a batch; what a dataset collated is whole, or in parts."""
+        if self.collates:
+            return batch.parts[0].inputs if batch.parts else batch.inputs
+        return _head(batch.inputs, num)
 
     def _first(self, split: str, num: int) -> Batch:
         """The first samples of a split, or a whole batch of them, transformed."""
@@ -262,15 +288,46 @@ class RunData:
     def _order(self, epoch: int) -> Tensor | None:
         """This process's samples in an epoch; None for all of them as they stand."""
         num_samples = self.num_samples("train")
-        if not self._shuffle and self._world_size == 1 and not self._drop_last:
+        if self._sampler is None and not self._shuffle and self._world_size == 1 and not self._drop_last:
             return None
         order = torch.arange(num_samples)
-        if self._shuffle:
+        if self._sampler is not None:
+            order = self._sampled(epoch)
+        elif self._shuffle:
             order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
         if self._world_size == 1:
             return order[: self.num_kept]
         padded = torch.cat([order, order])[: self.num_kept * self._world_size]
         return padded[self._rank :: self._world_size]
+
+    def _sampled(self, epoch: int) -> Tensor:
+        """The order that the dataset's sampler gives in an epoch, a function of the seed and the epoch."""
+        assert self._sampler is not None
+        with generators_kept():
+            seed_all(stream_key(self._seed, "order", epoch))
+            order = torch.as_tensor([int(number) for number in self._sampler], dtype=torch.int64)
+        num, where = self.num_samples("train"), f"epoch {epoch + 1}"
+        if self._num_drawn and len(order) != self._num_drawn:
+            raise DataError(
+                f"the sampler gave {len(order)} samples in {where}, and {self._num_drawn} in the first one: it must "
+                "give as many in each"
+            )
+        if not len(order) or int(order.min()) < 0 or int(order.max()) >= num:
+            raise DataError(f"the sampler gave {_numbers(order)} in {where}; it must give numbers from 0 to {num - 1}")
+        return order
+
+    def _look_at_sampler(self, num_samples: int, name: str) -> int | None:
+        """How many samples it draws in an epoch; it draws from all train samples of the dataset."""
+        if self._sampler is None:
+            return None
+        num_train = len(self._samples["train"])
+        if num_train != num_samples:
+            raise UsageError(
+                f"dataset '{name}' has a sampler, which draws from all of its {num_samples} samples, and {num_train} "
+                "are left for training\n  give it a validation split of its own, or train on all: --split 100/0/0"
+            )
+        self._num_drawn = None
+        return len(self._sampled(0))
 
     def _stream_order(self, samples: Stream, epoch: int) -> Iterator[Tensor]:
         """The order of all processes in an epoch, padded by its beginning so that each has as many samples."""
@@ -295,18 +352,22 @@ class RunData:
         loader = self._loader if epoch is None else self._train_loader
         return self._loaded(split, order[start * size :], size, epoch, loader)
 
-    def _held(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
+    def _held(self, split: str) -> tuple[Tree, Tree, Tensor]:
         """Inputs, targets and indices of a split, where they are served from."""
         samples, ids = self._samples[split], self._ids[split]
         assert isinstance(samples, TensorSamples)
         if self.places[split] == "memory":
             return samples.inputs, samples.targets, ids
-        return samples.inputs.to(self._device), samples.targets.to(self._device), ids.to(self._device)
+        device = self._device
+        return tree.to(samples.inputs, device), tree.to(samples.targets, device), ids.to(device)
 
     def _slices(self, split: str, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
         (inputs, targets, ids), first = self._tensors[split], start * size
         convert = not self._comes_from_host(split)
-        if first >= (len(inputs) if order is None else len(order)):
+        if first >= len(ids if order is None else order):
+            return
+        if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
+            yield from self._tree_slices((inputs, targets, ids), order, first, size, convert=convert)
             return
         parts: Iterator[tuple[Tensor, Tensor, Tensor]]
         if order is None:
@@ -323,9 +384,21 @@ class RunData:
             if inputs._version != version:
                 raise UsageError(IN_PLACE.format("the model"))
 
+    def _tree_slices(
+        self, held: tuple[Tree, Tree, Tensor], order: Tensor | None, first: int, size: int, *, convert: bool
+    ) -> Iterator[Batch]:
+        """The same of trees."""
+        ids = held[-1]
+        if order is None:
+            order = torch.arange(len(ids))
+        for chosen in order[first:].to(ids.device).split(size):  # copies, which the model may change
+            inputs, targets, names = tree.select(held, chosen)
+            yield Batch(floats(inputs) if convert else inputs, targets, names, None, names.numel())
+
     def _loaded(self, split: str, order: Tensor, size: int, epoch: int | None, loader: Loader) -> Iterator[Batch]:
         if not len(order):
             return
+        update, size = size, min(size, self.batch_size) if self.collates and epoch is not None else size
         ids = self._ids[split][order]
         seeds = sample_seeds(self._seed, -1 if epoch is None else epoch, ids)
         names = ids.split(size)
@@ -333,15 +406,16 @@ class RunData:
             Chunk(split, indices.tolist(), own.tolist())
             for indices, own in zip(order.split(size), seeds.split(size), strict=True)
         )
-        for (x, y), chosen in zip(loader.batches(chunks), names, strict=True):
-            yield self._batch(split, x, y, chosen)
+        batches = (
+            self._batch(split, x, y, chosen) for (x, y), chosen in zip(loader.batches(chunks), names, strict=True)
+        )
+        yield from batches if update == size else _in_updates(batches, update // size)
 
-    def _batch(self, split: str, inputs: Tensor, targets: Tensor, ids: Tensor) -> Batch:
+    def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
         """A batch in host memory of what was read."""
-        targets = as_default(targets)  # Python's floats come as float64
-        targets = self._task.served(targets)
-        inputs = as_default(inputs)
-        return Batch(inputs if self._comes_from_host(split) else as_float(inputs), targets, ids, None, len(ids))
+        targets = self._task.served(tree.map_leaves(as_default, targets))  # Python's floats come as float64
+        inputs = tree.map_leaves(as_default, inputs)
+        return Batch(inputs if self._comes_from_host(split) else floats(inputs), targets, ids, None, len(ids))
 
     def _comes_from_host(self, split: str) -> bool:
         """Whether batches have still to be put on the device; bytes are on their way there, as floats they are four."""
@@ -358,22 +432,32 @@ class RunData:
     def _transformed(self, batches: Iterator[Batch], epoch: int | None) -> Iterator[Batch]:
         """Apply what was not applied ahead; `epoch` is None outside training."""
         for batch in batches:
-            inputs = batch.inputs
-            for position, transform, train_only, num_draws in self._transforms:
-                if epoch is None and train_only:
+            if batch.parts:
+                yield joined(list(self._transformed(iter(batch.parts), epoch)))
+                continue
+            inputs, targets = batch.inputs, batch.targets
+            for step in self._transforms:
+                if epoch is None and step.train_only:
                     continue
-                if epoch is not None and num_draws:
-                    assert batch.sample_ids is not None
-                    draws = sample_uniform(self._seed, epoch, batch.sample_ids, num_draws, position)
-                    inputs = transform(inputs, draws.to(inputs.device))
-                else:
-                    inputs = transform(inputs)
+                draws = None if epoch is None else self._draws(step, batch.sample_ids, epoch, inputs)
+                inputs, targets = step.apply(inputs, targets, draws)
             self._check_size(batch.inputs, inputs)
-            yield batch._replace(inputs=inputs)
+            yield batch._replace(inputs=inputs, targets=targets)
 
-    def _check_size(self, before: Tensor, after: Tensor) -> None:
-        """Masks keep their size, so the transforms must not change that of the images."""
-        if self._task.any_size and before.shape[2:] != after.shape[2:]:
+    def _draws(self, step: Step, ids: Tensor | None, epoch: int, inputs: Tree) -> Tensor | None:
+        """What a random transform draws for the samples of a batch; None for one that is not random."""
+        if not step.num_draws:
+            return None
+        leaf = tree.first_leaf(inputs)
+        assert ids is not None
+        assert leaf is not None
+        return sample_uniform(self._seed, epoch, ids, step.num_draws, step.position).to(leaf.device)
+
+    def _check_size(self, before: Tree, after: Tree) -> None:
+        """Masks keep their size, so transforms that get the images alone must not change that of the images."""
+        if not self._task.any_size or any(step.joint for step in self.steps):
+            return
+        if isinstance(before, Tensor) and before.shape[2:] != after.shape[2:]:
             raise UsageError(
                 f"the transforms make images {list(after.shape[2:])} of {list(before.shape[2:])}, masks keep theirs\n"
                 "  leave out the transform that changes the size, or resize image and mask together in your own dataset"
@@ -402,59 +486,62 @@ class RunData:
                 f"batches {self.batch_size * self._world_size}\n  leave --drop-last out, or make --batch-size smaller"
             )
 
-    def _look_at_inputs(self, vocab_size: int | None) -> Inputs:
+    def _look_at_inputs(self, vocab_size: int | None) -> Form:
         samples = self._samples["train"]
-        if isinstance(samples, TensorSamples):
-            return Inputs(tuple(samples.inputs.shape[1:]), samples.inputs.dtype, vocab_size)
+        if isinstance(samples, TensorSamples) and not self.collates:
+            return form_of(samples.inputs, vocab_size)
         if isinstance(samples, Stream):
             inputs = next(samples.rows(samples.order()))[0]
         else:
             seeds = sample_seeds(self._seed, -1, self._ids["train"][:1])
             loader = Loader(self._samples, 0, self._checks)
             inputs = next(iter(loader.batches([Chunk("train", [0], seeds.tolist())])))[0]
-        return Inputs(tuple(inputs.shape[1:]), as_default(inputs[:1]).dtype, vocab_size)
+        return form_of(tree.map_leaves(as_default, inputs), vocab_size, any_size=self.collates)
 
     def _fit_transforms(self) -> None:
         """Fit each transform on the train inputs as the ones before it leave them."""
-        fitted = [step.position for step in self._transforms if hasattr(step.transform, "fit")]
+        fitted = [step for step in self._transforms if hasattr(step.transform, "fit")]
         if not fitted:
             return
         samples = self._samples["train"]
         if not isinstance(samples, TensorSamples):
-            name = type(next(step.transform for step in self._transforms if hasattr(step.transform, "fit"))).__name__
             raise UsageError(
-                f"{name} is fitted on the train split, which needs samples that are held in memory; these are read one "
-                "by one\n  for images give the numbers yourself: --transform normalize --transform.normalize.mean "
-                "'[0.5, 0.5, 0.5]' --transform.normalize.std '[0.25, 0.25, 0.25]'"
+                f"{type(fitted[0].transform).__name__} is fitted on the train split, which needs samples that are held "
+                "in memory; these are read one by one\n  for images give the numbers yourself: --transform normalize "
+                "--transform.normalize.mean '[0.5, 0.5, 0.5]' --transform.normalize.std '[0.25, 0.25, 0.25]'"
             )
-        inputs = as_float(samples.inputs)
-        for step in self._transforms[: fitted[-1] + 1]:
+        inputs, targets = floats(samples.inputs), samples.targets
+        for step in self._transforms[: fitted[-1].position + 1]:
             if hasattr(step.transform, "fit"):
-                step.transform.fit(inputs)
-            inputs = as_default(inputs) if step.train_only else step.transform(inputs)
+                step.fit(inputs)
+            if step.train_only:
+                inputs = tree.map_leaves(as_default, inputs)
+            else:
+                inputs, targets = step.apply(inputs, targets)
 
     def _transform_ahead(self) -> None:
         """Apply the leading deterministic transforms once, where the samples are in memory."""
-        ahead: list[Callable[[Tensor], Tensor]] = []
-        if not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
+        ahead: list[Step] = []
+        if self.collates or not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
             return
         while self._transforms and not self._transforms[0].train_only:
-            ahead.append(self._transforms.pop(0).transform)
+            ahead.append(self._transforms.pop(0))
         for split, samples in self._samples.items() if ahead else ():
             assert isinstance(samples, TensorSamples)
-            inputs = as_float(samples.inputs)
-            for transform in ahead:
-                inputs = transform(inputs)
+            inputs, targets = floats(samples.inputs), samples.targets
+            for step in ahead:
+                inputs, targets = step.apply(inputs, targets)
             self._check_size(samples.inputs, inputs)
-            self._samples[split] = TensorSamples(inputs, samples.targets)
+            self._samples[split] = TensorSamples(inputs, targets)
 
     def _narrow(self, dataset: Dataset, name: str) -> None:
         """Samples in memory in torch's default precision, that of the model: float64 is kept until here."""
         for split, samples in self._samples.items():
             if not isinstance(samples, TensorSamples):
                 continue
-            inputs = as_default(samples.inputs)
-            lost = lost_in_float32(samples.inputs) if split == "train" and inputs.dtype == torch.float32 else []
+            inputs = tree.map_leaves(as_default, samples.inputs)
+            lone = isinstance(inputs, Tensor) and inputs.dtype == torch.float32 and split == "train"
+            lost = lost_in_float32(samples.inputs) if lone else []
             if lost:
                 names = ", ".join(repr(dataset.feature_names[one]) for one in lost if one < len(dataset.feature_names))
                 self.warnings.append(
@@ -462,7 +549,7 @@ class RunData:
                     "float32, which the model takes, does not keep them apart\n"
                     "  standardize them before all else: --transform standardize"
                 )
-            self._samples[split] = TensorSamples(inputs, as_default(samples.targets))
+            self._samples[split] = TensorSamples(inputs, tree.map_leaves(as_default, samples.targets))
 
     def _look(self, dataset: Dataset, name: str) -> Spec:
         """Check the samples and tell what they are."""
@@ -476,14 +563,15 @@ class RunData:
         if isinstance(train, TensorSamples):
             self.warnings += [f"dataset '{name}': {text}" for text in self._task.warnings(train.targets)]
         batch = self._first("train", 1)
-        inputs, target = batch.inputs, batch.targets[0]
-        if hint := _channels_last(inputs.shape[1:]):
+        target = batch.targets[0] if isinstance(batch.targets, Tensor) else None
+        shape = _shape(batch.inputs)
+        if shape is not None and (hint := _channels_last(shape)):
             self.warnings.append(f"dataset '{name}': {hint}")
         return Spec(
             name=name,
             targets=dataset.targets,
-            input_shape=tuple(inputs.shape[1:]),
-            **{"num_targets": 1, "mask_shape": (), **self._task.facts(target)},
+            input_shape=None if shape is None or self.collates else shape,
+            **{"num_targets": 1, "mask_shape": (), **({} if target is None else self._task.facts(target))},
             num_classes=self._task.num_classes,
             class_names=self.class_names,
             class_counts=self._class_counts(dataset),
@@ -509,60 +597,21 @@ def _channels_last(shape: Sequence[int]) -> str:
     )
 
 
-def _step(position: int, transform: tuple[Any, bool]) -> _Step:
-    num_draws = int(getattr(transform[0], "num_draws", 0))
-    return _Step(position, transform[0], transform[1] or num_draws > 0, num_draws)
+def _in_updates(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
+    """Batches that were collated by themselves, so many together as make an update."""
+    while parts := list(itertools.islice(batches, num)):
+        yield joined(parts)
 
 
-def as_dataset(value: Any, name: str) -> Dataset:
-    """What a dataset component gave, as a `Dataset`: a pair of tensors or arrays is taken for one.
-
-    Raises:
-        UsageError: For anything else.
-    """
-    if isinstance(value, Dataset):
-        return value
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        return _from_pair(*value)
-    raise UsageError(
-        f"dataset '{name}' gave {type(value).__name__}; it must give a wf.runtime.Dataset or a pair (inputs, targets)"
-    )
+def _numbers(order: Tensor) -> str:
+    return f"numbers from {int(order.min())} to {int(order.max())}" if len(order) else "nothing"
 
 
-def _plain_tensor(value: Any, what: str) -> Tensor:
-    """A tensor of samples that can be sliced and trained on; it does not require a gradient."""
-    try:
-        tensor = torch.as_tensor(value).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        dtype = getattr(value, "dtype", None)
-        held = type(value).__name__ if dtype is None else f"an array of {dtype}"
-        lines = [f"{what} that are {held} cannot be made a tensor: {describe(error)}"]
-        if what == "targets" and getattr(dtype, "kind", "") in "UST":
-            lines.append("give the number of each sample's class, and the names as wf.runtime.Dataset(class_names=...)")
-        raise DataError("\n  ".join(lines)) from error
-    if tensor.ndim == 0:
-        raise DataError(f"{what} are one number; there must be samples, [N] or [N, ...]")
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-        form = "without values" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
-        raise DataError(f"{what} are a tensor that cannot be trained on ({form})\n  make it dense, of real numbers")
-    return tensor
+def _head(own: Tree, num: int) -> Tree:
+    """The first samples of a tree."""
+    return tree.map_leaves(lambda leaf: leaf[:num], own)
 
 
-def _from_pair(inputs: Any, targets: Any) -> Dataset:
-    inputs, targets = _plain_tensor(inputs, "inputs"), _plain_tensor(targets, "targets")
-    if inputs.ndim == 1:
-        inputs = inputs.unsqueeze(1)
-    if targets.is_floating_point():
-        targets = targets.unsqueeze(1) if targets.ndim == 1 else targets
-        return Dataset(train=TensorSamples(inputs, targets), targets="real")
-    targets = targets.to(torch.int64)
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets.squeeze(1)
-    if targets.ndim == 2:
-        raise DataError(
-            f"targets of shape {list(targets.shape)} are whole numbers: is that one class a column?\n"
-            "  give floats for a regression, or wf.runtime.Dataset(..., targets='multilabel') for labels of 0 and 1"
-        )
-    names = [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
-    kind: Any = "class_index" if targets.ndim == 1 else "mask"
-    return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
+def _shape(inputs: Tree) -> tuple[int, ...] | None:
+    """The shape of a sample of a lone tensor."""
+    return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError
+from wf.runtime import tree
 from wf.runtime.random import sample_uniform
+from wf.runtime.tree import Tree
 
-Chunk = tuple[Tensor, ...]
-"""Tensors of one length: something of each of several samples."""
+Chunk = tuple[Tree, ...]
+"""Trees of tensors of one length: something of each of several samples, and their numbers at last."""
 AT_ONCE = 256
 """So many samples are read at once where they are not shuffled."""
 
@@ -30,15 +32,15 @@ class Stream:
     Args:
         num_samples: How many there are.
         read: Called with the number of a sample, it yields that one and all behind it, in an order that never changes,
-            as pairs of inputs ``[n, ...]`` and targets ``[n, ...]`` with as many samples at a time as it likes. What it
-            yields is looked through a batch at a time, before it is trained on.
+            as pairs of inputs ``[n, ...]`` and targets ``[n, ...]``, or of trees of them, with as many samples at a
+            time as it likes. What it yields is looked through a batch at a time, before it is trained on.
         buffer: So many samples that follow each other are held in memory and shuffled among themselves.
         share: Which part of the samples this is, from 0 to 1.
         seed: Draws the members of the share; None takes samples that follow each other.
     """
 
     num_samples: int
-    read: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+    read: Callable[[int], Iterator[tuple[Tree, Tree]]]
     buffer: int = 1000
     share: tuple[float, float] = (0.0, 1.0)
     seed: int | None = None
@@ -46,14 +48,13 @@ class Stream:
     def __len__(self) -> int:
         return self._num_members
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, targets, _ in self.rows(self.order()):
-            yield from zip(inputs, targets, strict=True)
+    def __iter__(self) -> Iterator[tuple[Tree, Tree]]:
+        for chunk in self.rows(self.order()):
+            yield from (_sample(chunk, row) for row in range(len(chunk[-1])))
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tree, Tree]:
         """One sample; the stream is read for it from there on."""
-        inputs, targets, _ = next(self.rows(first(taken(self.order(), index), 1)))
-        return inputs[0], targets[0]
+        return _sample(next(self.rows(first(taken(self.order(), index), 1))), 0)
 
     def part(self, low: float, high: float, seed: int | None) -> Stream:
         """The samples from one share to another; those of a seed are drawn, each by its number."""
@@ -87,7 +88,7 @@ class Stream:
                 ascending, place = numbers.sort()
                 inputs, targets = reader.take(ascending)
                 back = place.argsort()
-                yield inputs[back], targets[back], numbers
+                yield tree.select(inputs, back), tree.select(targets, back), numbers
 
     @cached_property
     def _num_members(self) -> int:
@@ -118,9 +119,9 @@ class _Reader:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._begin = self._end = 0
-        self._chunk: tuple[Tensor, Tensor] | None = None
+        self._chunk: tuple[Tree, Tree] | None = None
 
-    def take(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def take(self, numbers: Tensor) -> tuple[Tree, Tree]:
         """Inputs and targets of the samples with these numbers, which ascend."""
         if self._chunk is None or numbers[0] < self._begin:
             self._begin = self._end = int(numbers[0])
@@ -132,9 +133,9 @@ class _Reader:
                 continue
             assert self._chunk is not None
             inside = numbers[numbers < self._end] - self._begin
-            parts.append([tensor[inside] for tensor in self._chunk])
+            parts.append(tree.select(self._chunk, inside))
             numbers = numbers[len(inside) :]
-        inputs, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        inputs, targets = tree.cat(parts)
         return inputs, targets
 
     def _next(self) -> None:
@@ -149,27 +150,41 @@ class _Reader:
                 f"the stream's samples are not alike: from sample {self._end:,} on it yields {_like(self._chunk)}, and "
                 f"before it was {_like(before)}"
             )
-        self._begin, self._end = self._end, self._end + len(self._chunk[0])
+        self._begin, self._end = self._end, self._end + _length(self._chunk)
 
 
-def _pair(chunk: Any, number: int) -> tuple[Tensor, Tensor] | None:
+def _pair(chunk: Any, number: int) -> tuple[Tree, Tree] | None:
     """What `Stream.read` yielded, from the sample of a number on; None at its end."""
     if chunk is None:
         return None
-    if not isinstance(chunk, (tuple, list)) or len(chunk) != 2 or not all(isinstance(one, Tensor) for one in chunk):
+    where = f"from sample {number:,} on it"
+    if not isinstance(chunk, (tuple, list)) or len(chunk) != 2 or tree.first_leaf(chunk[0]) is None:
         kinds = ", ".join(type(one).__name__ for one in (chunk if isinstance(chunk, (tuple, list)) else [chunk]))
-        raise DataError(f"the stream must yield pairs of tensors, and from sample {number:,} on it yields {kinds}")
-    inputs, targets = chunk
-    if not (inputs.ndim and targets.ndim) or len(inputs) != len(targets):
-        shapes = f"{list(inputs.shape)} and {list(targets.shape)}"
-        raise DataError(
-            f"the stream must yield as many targets as inputs, and from sample {number:,} on it has {shapes}"
-        )
+        raise DataError(f"the stream must yield pairs of tensors, and {where} yields {kinds}")
+    if any(not leaf.ndim for _, leaf in tree.leaves(chunk)) or len({len(leaf) for _, leaf in tree.leaves(chunk)}) > 1:
+        forms = " and ".join(map(_form, chunk))
+        raise DataError(f"the stream must yield as many targets as inputs, and {where} has {forms}")
+    return chunk[0], chunk[1]
+
+
+def _form(one: Tree) -> str:
+    return str(list(one.shape)) if isinstance(one, Tensor) else tree.words(one)
+
+
+def _length(chunk: tuple[Tree, Tree]) -> int:
+    first = tree.first_leaf(chunk)
+    assert first is not None
+    return len(first)
+
+
+def _sample(chunk: Chunk, row: int) -> tuple[Tree, Tree]:
+    inputs, targets = tree.map_leaves(lambda leaf: leaf[row], (chunk[0], chunk[1]))
     return inputs, targets
 
 
-def _like(chunk: tuple[Tensor, Tensor]) -> str:
-    return " and ".join(f"{tensor.dtype} {list(tensor.shape[1:])}" for tensor in chunk)
+def _like(chunk: tuple[Tree, Tree]) -> str:
+    found = {path: f"{leaf.dtype} {list(leaf.shape[1:])}" for path, leaf in tree.leaves(chunk)}
+    return " and ".join(words if path in ("0", "1") else f"{path[2:]} {words}" for path, words in found.items())
 
 
 def taken(order: Iterable[Tensor], start: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
@@ -195,9 +210,9 @@ def regrouped(chunks: Iterable[Chunk], size: int) -> Iterator[Chunk]:
     """The same samples, `size` at a time; the last ones may be fewer."""
     held: Chunk | None = None
     for chunk in chunks:
-        held = chunk if held is None else tuple(torch.cat(pair) for pair in zip(held, chunk, strict=True))
-        while len(held[0]) >= size:
-            yield tuple(tensor[:size] for tensor in held)
-            held = tuple(tensor[size:] for tensor in held)
-    if held is not None and len(held[0]):
+        held = chunk if held is None else tree.cat([held, chunk])
+        while len(held[-1]) >= size:
+            yield tree.map_leaves(lambda leaf: leaf[:size], held)
+            held = tree.map_leaves(lambda leaf: leaf[size:], held)
+    if held is not None and len(held[-1]):
         yield held

@@ -103,11 +103,11 @@ class TaskRuntime:
 
     # model and loss
 
-    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+    def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
         """The task with model and loss, which the run has fitted together.
 
         Args:
-            given: The form of the targets that the loss gets, behind links.
+            given: The form of the targets that the loss gets, behind links; None for one without a name.
             gives: The form of predictions that the model says it gives.
             wanted: The form that the loss says it wants; None when unknown.
         """
@@ -218,6 +218,8 @@ class TaskRuntime:
 
 def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
     """The first sample with a wrong value, and that value, for the end of a message."""
+    if not wrong.ndim or len(wrong) != len(ids):  # of a tree that a dataset collated
+        return f"\n  the first one: {values[wrong].flatten()[0].tolist()}, in the samples from {int(ids[0])} on"
     rows = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
     row = int(rows.nonzero()[0])
     value = values[row] if wrong.ndim < values.ndim else values[row][wrong[row]].flatten()[0]

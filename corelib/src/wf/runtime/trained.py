@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wf.blame import FAILURES, naming_culprit
 from wf.building import LIVE, Builder, Built
@@ -19,15 +19,17 @@ from wf.protocols import Stateful
 from wf.registry import Registry
 from wf.rundir import RunDirectory, finite
 from wf.runfile import GENERAL
-from wf.runtime import arrays
-from wf.runtime.assembly import prepare_for_trainer
+from wf.runtime import arrays, tree
+from wf.runtime.assembly import is_train_only, own_table, prepare_for_trainer, transform_of
 from wf.runtime.data import as_default
 from wf.runtime.description import Description
 from wf.runtime.device import choose_device
-from wf.runtime.inputs import Inputs, read_inputs
+from wf.runtime.inputs import Form, check_form, leaves_of, numbers_of, read_inputs
 from wf.runtime.modes import evaluated
 from wf.runtime.precision import autocast_forward, products_in
 from wf.runtime.reading import Reader
+from wf.runtime.transforming import Step
+from wf.runtime.tree import Tree
 from wf.traits import DatasetTraits
 
 PLOTS = "plots"
@@ -42,22 +44,17 @@ class TrainedModel(nn.Module):
     Args:
         model: The model.
         inputs: What the dataset's samples hold.
-        own: The dataset's own transforms, fitted.
-        transforms: The run's transforms, fitted, in their order.
+        steps: The dataset's own transforms and the run's, fitted, in their order.
     """
 
-    def __init__(
-        self, model: nn.Module, inputs: Inputs, own: Sequence[Any] = (), transforms: Sequence[Built] = ()
-    ) -> None:
+    def __init__(self, model: nn.Module, inputs: Form, steps: Sequence[Step] = ()) -> None:
         super().__init__()
         self.model = model
         """The model without what comes before it."""
         self.inputs = inputs
-        """What it takes."""
-        self.own = tuple(own)
-        """The dataset's transforms, which come before all others."""
-        self.transforms = tuple(transforms)
-        """The run's transforms; those for training alone are passed over."""
+        """What it takes: the form of the dataset's samples."""
+        self.steps = tuple(steps)
+        """The dataset's transforms and the run's; those for training alone are passed over."""
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
         """The model's own, under the names that ``wf export`` writes."""
@@ -67,24 +64,25 @@ class TrainedModel(nn.Module):
         """Take over weights of the model."""
         return self.model.load_state_dict(state_dict, *args, **kwargs)
 
-    def prepare(self, inputs: Tensor) -> Tensor:
+    def prepare(self, inputs: Tree) -> Tree:
         """What the model gets for raw inputs ``[N, ...]``.
 
         Raises:
-            DataError: For inputs of another shape or kind than the dataset's samples.
+            DataError: For inputs of another form, shape or kind than the dataset's samples.
         """
-        self.inputs.check(inputs.shape, inputs.dtype, "the model")
-        inputs = self.inputs.numbers(inputs)
-        for own in self.own:
-            inputs = own(inputs)
-        for transform in self.transforms:
-            inputs = transform.value(inputs) if _is_deterministic(transform) else as_default(inputs)
-        return as_default(inputs)
+        check_form(self.inputs, inputs, "the model")
+        inputs = numbers_of(self.inputs, inputs)
+        for step in self.steps:
+            inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
+        return tree.map_leaves(as_default, inputs)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them."""
-        outputs: Tensor = self.model(self.prepare(inputs))
-        return outputs
+    def forward(self, *inputs: Tree, **named: Tree) -> Any:
+        """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them.
+
+        A tree of inputs is given as one, or as the model itself takes it: a dict by name, a tuple one after the other.
+        """
+        lone = not named and len(inputs) == 1 and not (isinstance(self.inputs, tuple) and len(self.inputs) == 1)
+        return tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs)))
 
 
 class Trained:
@@ -109,13 +107,13 @@ class Trained:
         self.network, self.description, self.plan = network, description, plan
         self._builder, self._reader = builder, reader
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tree) -> Tree:
         """What the model gives for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
 
         Raises:
             DataError: For inputs of another shape or kind than the dataset's samples.
         """
-        self.network.inputs.check(inputs.shape, inputs.dtype, "predict")
+        check_form(self.network.inputs, inputs, "predict")
         device = self._builder.values["device"]
         with (
             evaluated(self.network),
@@ -123,11 +121,12 @@ class Trained:
             products_in(self.plan["precision"], device),
             naming_culprit(self._builder.registry.plugins),
         ):
-            parts = inputs.split(self.description.values["batch_size"])
-            outputs = torch.cat([self.network.model(self.network.prepare(part).to(device)) for part in parts])
-        return outputs.cpu().clone()
+            parts = tree.split(inputs, self.description.values["batch_size"])
+            prepared = (tree.to(self.network.prepare(part), device) for part in parts)
+            outputs = tree.gathered((tree.call(self.network.model, one), tree.length(one)) for one in prepared)
+        return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
-    def labels(self, predictions: Tensor) -> list[Any] | None:
+    def labels(self, predictions: Tree) -> list[Any] | None:
         """The class names of predictions, as `wf.runtime.TaskRuntime.names` gives them."""
         task = self.description.outputs(self._builder.registry)
         return task.names(predictions, self.description.spec.class_names)
@@ -143,7 +142,7 @@ class Trained:
         needs = getattr(entry.load(), "needs_data", None) if entry else None
         return needs is None or bool(needs(self.description.spec))
 
-    def read(self, path: Path) -> Tensor:
+    def read(self, path: Path) -> Tree:
         """The inputs in a file, just as the run's samples hold them; see `wf.runtime.inputs.read_inputs`."""
         with naming_culprit(self._builder.registry.plugins):
             if isinstance(self._reader, WfError):
@@ -154,10 +153,11 @@ class Trained:
 
     def preprocessing(self) -> list[dict[str, Any]]:
         """What comes before the model, as JSON holds it: each transform with its options and what was fitted."""
-        steps: list[dict[str, Any]] = [{"use": "uint8 / 255"}] if self.network.inputs.dtype == torch.uint8 else []
-        steps += [{"use": type(own).__name__, **_fitted(own)} for own in self.network.own]
-        for built in filter(_is_deterministic, self.network.transforms):
-            steps.append({**built.table(), **_fitted(built.value)})
+        paths = [leaf.path for leaf in leaves_of(self.network.inputs) if leaf.is_bytes]
+        steps: list[dict[str, Any]] = [{"use": "uint8 / 255", **({"leaf": path} if path else {})} for path in paths]
+        for step in self.network.steps:
+            if not step.train_only:
+                steps.append({**(step.table or {"use": type(step.transform).__name__}), **_fitted(step.transform)})
         return steps
 
 
@@ -204,7 +204,8 @@ def open_trained(
         builder.values["model"] = model
         reader = _reader(registry, str(plan["dataset"]["use"]), description)
         own = _own_transforms(reader, saved)
-        network = TrainedModel(model, description.inputs, own, _transforms(builder, plan.get("transform", []), saved))
+        steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
+        network = TrainedModel(model, description.inputs, steps)
     return Trained(network.eval(), description, plan, builder, reader)
 
 
@@ -248,11 +249,17 @@ def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -
     return found
 
 
-def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any]) -> list[Built]:
-    """The transforms of a run file with their states."""
+def _steps(own: Sequence[Any], transforms: Sequence[tuple[Built, str | None]]) -> list[Step]:
+    """The dataset's transforms and the run's, as they are applied."""
+    given = [(one, False) for one in own] + [transform_of(built, leaf) for built, leaf in transforms]
+    return [Step.of(position, *one) for position, one in enumerate(given)]
+
+
+def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any]) -> list[tuple[Built, str | None]]:
+    """The transforms of a run file with their states, and the leaf that each one changes."""
     found = []
     for number, table in enumerate(tables):
-        built = builder.build("transform", table)
+        built = builder.build("transform", own_table("transform", table))
         state = saved.get(f"transform/{number}-{built.name}")
         if state is not None:
             built.value.load_state_dict(state)
@@ -261,7 +268,7 @@ def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any
                 f"transform '{built.name}' was fitted, and no checkpoint has its state: it has no state_dict and "
                 "load_state_dict\n  without them its run's model can be used right after fit() alone"
             )
-        found.append(built)
+        found.append((built, table.get("leaf")))
     return found
 
 
@@ -273,5 +280,4 @@ def _fitted(transform: Any) -> dict[str, Any]:
 
 def _is_deterministic(built: Built) -> bool:
     """Whether a transform comes before the model in evaluations, too."""
-    traits = built.entry.component.traits if built.entry else None
-    return not (getattr(traits, "train_only", False) or getattr(built.value, "num_draws", 0))
+    return not (is_train_only(built) or int(getattr(built.value, "num_draws", 0)))

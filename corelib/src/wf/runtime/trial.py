@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wf.errors import UsageError
 from wf.modules import describe
+from wf.runtime import tree
 from wf.runtime.random import TrainStream
+from wf.runtime.tree import Tree
 
 
 def check_smallest_batch(
-    model: nn.Module, stays: Iterable[nn.Module], inputs: Tensor, samples: str, size: int, name: str
+    model: nn.Module, stays: Iterable[nn.Module], inputs: Tree, samples: str, size: int, name: str
 ) -> None:
     """Refuse a last batch of one sample where the model cannot be trained on one, as with batch norm.
 
@@ -29,10 +31,12 @@ def check_smallest_batch(
     Raises:
         UsageError: With what can be done.
     """
-    if len(inputs) < 2:
+    leaf = tree.first_leaf(inputs)
+    if leaf is None or len(leaf) < 2:
         return
-    error = _error_of(model, stays, inputs[:1])
-    if error is None or _error_of(model, stays, inputs[:2]) is not None:  # the second fails in the first step, too
+    one, two = (tree.map_leaves(lambda leaf, num=num: leaf[:num], inputs) for num in (1, 2))
+    error = _error_of(model, stays, one)
+    if error is None or _error_of(model, stays, two) is not None:  # the second fails in the first step, too
         return
     batches = f"{samples} in batches of {size} leave 1 for the last" if size > 1 else "batches have 1 sample"
     advice = "leave it out: --drop-last, or choose another --batch-size" if size > 1 else "choose another --batch-size"
@@ -42,14 +46,14 @@ def check_smallest_batch(
     ) from error
 
 
-def _error_of(model: nn.Module, stays: Iterable[nn.Module], inputs: Tensor) -> Exception | None:
+def _error_of(model: nn.Module, stays: Iterable[nn.Module], inputs: Tree) -> Exception | None:
     """What the model raises in training mode."""
     with _as_it_was(model), torch.no_grad():
         model.train()
         for module in stays:
             module.eval()
         try:
-            model(inputs.clone())
+            tree.call(model, tree.map_leaves(torch.clone, inputs))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             return error
     return None

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from wf.blame import FAILURES
+from wf.runtime import tree
+from wf.runtime.tree import Tree
 
 
-def unused_parameters(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
+def unused_parameters(model: nn.Module, inputs: Tree) -> tuple[str, ...]:
     """The names of the parameters to be trained that do not get a gradient, tried on a few samples.
 
     The model, its gradients and the random generators stay as they are. Where the model cannot be tried, none is named:
@@ -18,7 +20,7 @@ def unused_parameters(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
 
     Args:
         model: In the mode in which it is trained.
-        inputs: ``[N, ...]`` on its device.
+        inputs: ``[N, ...]`` on its device, or a tree of such.
     """
     params = {name: param for name, param in model.named_parameters() if param.requires_grad}
     gradients = {name: param.grad for name, param in params.items()}
@@ -28,8 +30,10 @@ def unused_parameters(model: nn.Module, inputs: Tensor) -> tuple[str, ...]:
         param.register_post_accumulate_grad_hook(partial(_note, reached, name)) for name, param in params.items()
     ]
     try:
-        with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
-            model(inputs).sum().backward()
+        leaf = tree.first_leaf(inputs)
+        with torch.random.fork_rng([leaf.device] if leaf is not None and leaf.device.type == "cuda" else []):
+            outputs = [leaf for _, leaf in tree.leaves(tree.call(model, inputs)) if leaf.requires_grad]
+            torch.stack([leaf.sum() for leaf in outputs]).sum().backward()
     except FAILURES:
         return ()
     finally:

@@ -28,7 +28,12 @@ class Flip:
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
         """The images ``[N, C, H, W]``, those mirrored whose draw ``[N, 1]`` is below the probability."""
         _check_images("flip", inputs)
-        return torch.where((draws < self.probability).reshape(-1, 1, 1, 1), inputs.flip(-1), inputs)
+        return self.on_masks(inputs, draws)
+
+    def on_masks(self, masks: Tensor, draws: Tensor) -> Tensor:
+        """Masks ``[N, ..., H, W]``, mirrored with their images."""
+        mirrored = (draws < self.probability).reshape(-1, *[1] * (masks.ndim - 1))
+        return torch.where(mirrored, masks.flip(-1), masks)
 
 
 class Crop:
@@ -47,6 +52,10 @@ class Crop:
         if padding < 1:
             raise UsageError(f"crop: padding is {padding}; it must be at least 1")
         self.padding = padding
+
+    def on_masks(self, masks: Tensor, draws: Tensor) -> Tensor:
+        """Masks ``[N, ..., H, W]``, shifted with their images; the border is of class 0."""
+        return self(masks.reshape(len(masks), -1, *masks.shape[-2:]), draws).reshape(masks.shape)
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
         """The images ``[N, C, H, W]``, shifted down and right as their draws ``[N, 2]`` say."""

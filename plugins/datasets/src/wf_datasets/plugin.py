@@ -14,7 +14,7 @@ _STANDARDIZED_CLASSES = DatasetTraits(
 _NUMBERS = TransformTraits(inputs="numbers", gives="same", moves=False)
 _IMAGE = TransformTraits(inputs="image", gives="same", moves=False)
 _BORDER = TransformTraits(inputs="image", gives="same", moves=True)
-_AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True, moves=True)
+_AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True, moves=True, masks=True)
 
 DATASETS = [
     Component("dataset", "line", "wf_datasets.line:line", "points of a straight line", traits=_REAL),

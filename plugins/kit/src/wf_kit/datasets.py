@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, Samples, Stream, TensorSamples
+from wf.runtime import Dataset, Samples, Stream, TensorSamples, tree
 from wf.runtime.data import as_default, as_float, split_dataset
-from wf.runtime.serving import RunData, as_dataset
+from wf.runtime.given import as_dataset
+from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime, make_task
+from wf.runtime.tree import Tree
 from wf.traits import DatasetTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, values
@@ -31,7 +34,8 @@ def traits(subject: Subject) -> None:
     if not isinstance(declared, DatasetTraits):
         raise NotChecked("it declares no traits")
     dataset = _dataset(subject)
-    targets, inputs = dataset.targets, kinds_of(next(_first(dataset.train))[0].ndim)
+    targets, first = dataset.targets, next(_first(dataset.train))[0]
+    inputs = kinds_of(first.ndim) if isinstance(first, Tensor) else ()
     inputs = ("tokens",) if dataset.vocabulary else inputs
     expect(declared.targets in (None, targets), f"it declares {declared.targets} targets, and has {targets}")
     expect(
@@ -51,17 +55,25 @@ def traits(subject: Subject) -> None:
 def spec(subject: Subject) -> None:
     """Shapes, dtypes, ranges and names are what its kind of targets asks for."""
     dataset = _dataset(subject)
-    declared = subject.registry.tasks.of(dataset.targets)
+    declared = (
+        subject.registry.tasks.named(dataset.task) if dataset.task else subject.registry.tasks.of(dataset.targets)
+    )
     task = make_task(subject.registry, declared, dataset.targets, class_names=dataset.class_names)
     for split, samples in _splits(dataset):
         shape = None
-        for input_, target in _first(samples):
-            shape = shape or (input_.shape, target.shape)
-            text = f"{split}: the first sample is {[list(part) for part in shape]}, and another one "
-            expect((input_.shape, target.shape) == shape, f"{text}{[list(input_.shape), list(target.shape)]}")
-            expect(bool(torch.isfinite(input_).all()), f"{split}: an input is not finite")
+        for number, sample in enumerate(_first(samples)):
+            shape = shape or _shapes(sample)
+            text = f"{split}: the first sample is {shape}, and another one {_shapes(sample)}"
+            expect(dataset.collate is not None or _shapes(sample) == shape, text)
+            finite = all(bool(torch.isfinite(leaf).all()) for _, leaf in tree.leaves(sample[0]))
+            expect(finite, f"{split}: an input is not finite")
             try:
-                task.check(input_[None], task.served(target[None]), [0], split)
+                inputs, targets = (
+                    tree.map_leaves(lambda leaf: leaf[None], sample)
+                    if dataset.collate is None
+                    else dataset.collate([samples[number]])
+                )
+                task.check(inputs, task.served(targets), [number], split)
             except DataError as error:
                 raise Defect(str(error).partition("\n")[0]) from error
     _check_names(dataset, task)
@@ -83,7 +95,8 @@ def deterministic(subject: Subject) -> None:
             split == other_split and len(one) == len(other), f"made again it has other splits: {split}, {other_split}"
         )
         for number, (left, right) in enumerate(zip(_first(one), _first(other), strict=True)):
-            same = all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+            pairs = zip(tree.leaves(left), tree.leaves(right), strict=True)
+            same = all(path == other and torch.equal(a, b) for (path, a), (other, b) in pairs)
             expect(same, f"made again, sample {number} of {split} is another one")
 
 
@@ -113,27 +126,40 @@ def _splits(dataset: Dataset) -> Iterator[tuple[str, Samples]]:
             yield split, samples
 
 
-def _first(samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+def _first(samples: Samples) -> Iterator[tuple[Tree, Tree]]:
     """The first samples, as a run serves them."""
     each = iter(samples) if isinstance(samples, Stream) else (samples[number] for number in range(len(samples)))
     for input_, target in itertools.islice(each, MANY):
-        yield as_float(as_default(torch.as_tensor(input_))), torch.as_tensor(target)
+        yield tree.map_leaves(lambda leaf: as_float(as_default(leaf)), _tensors(input_)), _tensors(target)
+
+
+def _tensors(value: Any) -> Tree:
+    """Arrays and numbers of a sample as tensors."""
+    if isinstance(value, Mapping):
+        return {key: _tensors(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_tensors, value))
+    return None if value is None else torch.as_tensor(value)
+
+
+def _shapes(sample: Tree) -> list[list[int]]:
+    return [list(leaf.shape) for _, leaf in tree.leaves(sample)]
 
 
 def _keys(samples: Samples) -> set[bytes]:
     """What tells samples apart: all of them where they are in memory, else the first."""
-    if isinstance(samples, TensorSamples):
+    if isinstance(samples, TensorSamples) and isinstance(samples.inputs, Tensor):
         return {row.tobytes() for row in samples.inputs.numpy()}
-    return {input_.numpy().tobytes() for input_, _ in _first(samples)}
+    return {b"".join(leaf.numpy().tobytes() for _, leaf in tree.leaves(input_)) for input_, _ in _first(samples)}
 
 
 def _check_names(dataset: Dataset, task: TaskRuntime) -> None:
     """See that there is a name for each class, feature and target, where there are names."""
     first, target = next(_first(dataset.train))
     num_features = len(dataset.feature_names)
-    if num_features:
+    if num_features and isinstance(first, Tensor):
         expect(num_features == first.numel(), f"it has {num_features} feature names for {first.numel()} features")
-    if dataset.target_names:
+    if dataset.target_names and isinstance(target, Tensor):
         expect(
             len(dataset.target_names) == target.numel(),
             f"it has {len(dataset.target_names)} target names for {target.numel()}",

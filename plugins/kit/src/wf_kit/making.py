@@ -21,7 +21,7 @@ from wf.component import MANY
 from wf.parameters import OBJECTS
 from wf.plan import prepare
 from wf.runtime.assembly import Assembly
-from wf.runtime.serving import as_dataset
+from wf.runtime.given import as_dataset
 from wf.runtime.task import TaskRuntime, make_task
 from wf.traits import LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf_kit import samples

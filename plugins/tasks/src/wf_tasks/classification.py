@@ -219,9 +219,11 @@ class Classification(Indices):
         single = self.targets == "one_hot" and form == "probs"
         return Classified.as_form(self, scores, form) if single else super().as_form(scores, form)
 
-    def strata(self, targets: Tensor) -> Tensor | None:
+    def strata(self, targets: Any) -> Tensor | None:
         """The class of each sample."""
-        return None if self.targets == "one_hot" else targets.to(torch.int64).flatten()
+        if self.targets == "one_hot" or not isinstance(targets, Tensor):
+            return None
+        return targets.to(torch.int64).flatten()
 
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The columns of a row."""
@@ -248,7 +250,7 @@ class Binary(Classified):
 
     axes = ("N",)
 
-    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+    def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
         """The model tells it by one output."""
         made = super().fitted(given, gives, wanted)
         made.single_logit = made.single_logit or given == self.targets
@@ -269,9 +271,9 @@ class Binary(Classified):
         """One logit a sample, far from zero."""
         return super().right(targets.unsqueeze(1))
 
-    def strata(self, targets: Tensor) -> Tensor | None:
+    def strata(self, targets: Any) -> Tensor | None:
         """Yes or no of each sample."""
-        return targets.to(torch.int64).flatten()
+        return targets.to(torch.int64).flatten() if isinstance(targets, Tensor) else None
 
     @property
     def num_classes(self) -> int | None:

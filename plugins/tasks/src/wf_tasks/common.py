@@ -43,7 +43,7 @@ class TensorTask(TaskRuntime):
         if not all_finite(targets):
             raise DataError(f"{where}: targets hold values that are not finite{at(~targets.isfinite(), targets, ids)}")
 
-    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+    def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
         """A loss of numbers trains a model of raw scores to give the targets' own numbers."""
         made = super().fitted(given, gives, wanted)
         made.predictions = "real" if (gives, wanted) == ("raw", "real") else gives

@@ -19,7 +19,7 @@ EMBEDDING_SIZE = 64
 class Embedding(Classification):
     """A vector a sample, near to those of its class: no class can be read from it."""
 
-    def fitted(self, given: str, gives: str, wanted: str | None) -> Self:
+    def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
         """Whatever the model gives are embeddings."""
         made = super().fitted(given, gives, wanted)
         made.predictions = "embeddings"

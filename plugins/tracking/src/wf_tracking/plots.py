@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,7 @@ def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = 
 def is_one_dimensional(spec: Spec) -> bool:
     """Whether the data is a regression of one number on one number."""
     numbers = spec.targets is not None and spec.num_classes is None
-    return numbers and torch.Size(spec.input_shape).numel() == spec.num_targets == 1
+    return numbers and spec.input_shape is not None and math.prod(spec.input_shape) == spec.num_targets == 1
 
 
 def predict_split(data: RunData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:

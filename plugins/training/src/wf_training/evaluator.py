@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from wf import FromRun
 from wf.errors import UsageError
 from wf.figures import LOSS
 from wf.protocols import Strategy
-from wf.runtime import Metric
-from wf.runtime.links import Outputs, total_weight
+from wf.runtime import BaseTrainer, Batch, Metric, Outcome, Supervised, Term, tree
+from wf.runtime.links import Outputs
 from wf.runtime.modes import evaluated
+from wf.runtime.objective import Weights, added, outcome_of
 from wf.runtime.serving import RunData
+from wf.runtime.tree import Tree
 
 
 class DefaultEvaluator:
@@ -24,16 +27,19 @@ class DefaultEvaluator:
 
     Args:
         model: The model as it is trained.
-        loss: Called with (predictions, targets).
+        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars, which are added up. None where
+            the run has none: the loss is what the trainer's `compute_loss` gives then, if it has one.
         metrics: By name.
         metric_forms: The form of predictions that each metric wants.
         outputs: Reads predictions in these forms.
         data: The run's splits.
         strategy: Where several processes share a split.
+        trainer: The run's.
         average: ``sample``: the loss is the mean over samples (over their weights for a weighted loss);
             ``batch``: the mean of the losses of the run's batches, the last short one included with the same weight.
         batch_size: Samples that the model is given at once; None for four times the run's, since without gradients
-            there is room for more. A multiple of the run's where `average` is ``batch``.
+            there is room for more, or the run's where inputs are a tree. A multiple of the run's where `average` is
+            ``batch``.
 
     Raises:
         UsageError: For a batch size that cannot be.
@@ -42,21 +48,24 @@ class DefaultEvaluator:
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Any, Any], Any] | None,
         metrics: dict[str, Metric],
         metric_forms: dict[str, str],
         outputs: Outputs,
         data: RunData,
         strategy: Strategy,
+        trainer: Annotated[Any, FromRun("trainer")] = None,
         average: Literal["sample", "batch"] = "sample",
         batch_size: int | None = None,
     ) -> None:
-        self._batch_size = _check_batch_size(batch_size, data.batch_size, average)
+        whole = data.collates or data.spec.input_shape is None
+        self._batch_size = _check_batch_size(batch_size, data.batch_size, average, whole=whole)
         self._model: nn.Module = strategy.bare(model)  # what DDP adds would wait for processes that are done
-        self._loss, self._data, self._strategy = loss, data, strategy
+        self._data, self._strategy = data, strategy
+        self._objective: Any = _objective(self._model, loss, trainer)
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
-        self.figures = (LOSS, *metrics)
+        self.figures = (*([] if self._objective is None else [LOSS]), *metrics)
         """The names of what it gives, so that a monitor can be looked at before the first step."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -84,41 +93,34 @@ class DefaultEvaluator:
 
     def _accumulate(self, split: str) -> dict[str, Any]:
         """Every figure of the split, still on the device."""
-        weighted: list[Tensor] = []
-        weights: list[Tensor] = []
+        terms = _Terms(self._average)
         for _, _, metric in self._metrics:
             metric.reset()
         for batch in self._data.batches(split, self._batch_size):
-            predictions = self._model(batch.inputs)
-            for loss, weight in self._weigh(predictions, batch.targets):
-                weighted.append(loss)
-                weights.append(weight)
-            self._update_metrics(predictions, batch.targets)
-        totals = [torch.stack(weighted).sum(), torch.stack(weights).sum()]
-        loss_sum, weight_sum = self._strategy.sum(totals)
-        figures: dict[str, Any] = {"loss": loss_sum / weight_sum}
+            outputs = self._judge(batch, terms)
+            self._update_metrics(outputs, batch.targets)
+        figures = terms.figures(self._strategy)
         for name, _, metric in self._metrics:
             metric.sync(self._strategy)
             figures[name] = metric.compute()
         return figures
 
-    def _weigh(self, predictions: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Losses times their weights, and the weights, of batches as in training: some losses depend on the size."""
-        size = self._data.batch_size
-        for outputs, wanted in zip(predictions.split(size), targets.split(size), strict=True):
-            loss = _wide(self._loss(outputs, wanted))
-            weight = loss.new_tensor(1.0 if self._average == "batch" else len(wanted))
-            if getattr(self._loss, "reduction", "mean") == "sum":
-                yield loss, weight
-                continue
-            own = total_weight(self._loss, wanted) if self._average == "sample" else None
-            if own is not None:
-                weight = _wide(own)
-                loss = torch.where(weight == 0, 0.0, loss)  # a batch without a counted target has the loss 0 / 0
-            yield loss * weight, weight
+    def _judge(self, batch: Batch, terms: _Terms) -> Tree:
+        """Take in the loss of a batch, in parts as in training: some losses depend on the size. Gives the outputs."""
+        objective, size = self._objective, self._data.batch_size
+        if objective is None:
+            return tree.call(self._model, batch.inputs)
+        outputs = objective.forward(batch.inputs)
+        if batch.size <= size:
+            terms.add(objective.score(outputs, batch), objective.weights(batch), batch.size)
+            return outputs
+        _check_divides(outputs, batch.size)
+        for own, part in zip(tree.split(outputs, size), batch.split(size), strict=True):
+            terms.add(objective.score(own, part), objective.weights(part), part.size)
+        return outputs
 
-    def _update_metrics(self, predictions: Tensor, targets: Tensor) -> None:
-        forms: dict[str, Tensor] = {}
+    def _update_metrics(self, predictions: Tree, targets: Tree) -> None:
+        forms: dict[str, Any] = {}
         classes = self._outputs.classes(targets)
         for _, form, metric in self._metrics:
             if form not in forms:
@@ -126,8 +128,94 @@ class DefaultEvaluator:
             metric.update(forms[form], classes)
 
 
-def _check_batch_size(asked: int | None, of_run: int, average: str) -> int:
-    size = 4 * of_run if asked is None else asked
+class _Terms:
+    """The terms of the loss over a split, each the mean over what it averages over.
+
+    Args:
+        average: See `DefaultEvaluator`.
+    """
+
+    def __init__(self, average: str) -> None:
+        self._average = average
+        self._values: dict[str, list[Tensor]] = {}
+        self._weights: dict[str, list[Tensor]] = {}
+        self._factors: dict[str, float] = {}
+
+    def add(self, outcome: Outcome, weights: Weights | None, size: int) -> None:
+        """Take in what a batch of some size gave."""
+        for name, term in outcome.terms.items():
+            value, weight = self._weighed(term, (weights or {}).get(name, term.weight), size)
+            self._values.setdefault(name, []).append(value)
+            self._weights.setdefault(name, []).append(weight)
+            self._factors[name] = term.factor
+
+    def figures(self, strategy: Strategy) -> dict[str, Any]:
+        """The loss over what all processes took in, and each of its terms where there are several."""
+        if not self._values:
+            return {}
+        totals = [torch.stack(found[name]).sum() for name in self._values for found in (self._values, self._weights)]
+        sums = iter(strategy.sum(totals))
+        means = {name: next(sums) / next(sums) for name in self._values}
+        several = {f"{LOSS}/{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
+        return {LOSS: added((means[name], self._factors[name]) for name in means), **several}
+
+    def _weighed(self, term: Term, own: Tensor | float | None, size: int) -> tuple[Tensor, Tensor]:
+        """A term times its weight, and the weight."""
+        value = _wide(term.value)
+        weight = value.new_tensor(1.0 if self._average == "batch" else size)
+        if term.reduction == "sum":
+            return value, weight
+        if own is not None and self._average == "sample":
+            weight = _wide(torch.as_tensor(own, device=value.device))
+            value = torch.where(weight == 0, 0.0, value)  # a batch without a counted target has the loss 0 / 0
+        return value * weight, weight
+
+
+class _ByTrainer:
+    """What a trainer minimizes by `compute_loss`, judged where the run has no loss.
+
+    Args:
+        model: Without what a strategy adds to it.
+        trainer: Its attribute `model` is this one meanwhile.
+    """
+
+    def __init__(self, model: nn.Module, trainer: Any) -> None:
+        self._model, self._trainer = model, trainer
+        self.weights = getattr(trainer, "weights", lambda _: None)
+
+    def forward(self, inputs: Tree) -> Tree:
+        """Nothing yet: the trainer calls the model itself."""
+        return None
+
+    def score(self, outputs: Tree, batch: Batch) -> Outcome:
+        """The terms that the trainer computes."""
+        trained, self._trainer.model = self._trainer.model, self._model
+        try:
+            return outcome_of(self._trainer.compute_loss(batch))
+        finally:
+            self._trainer.model = trained
+
+
+def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer: Any) -> Any:
+    """What the loss of a split is computed by; None where a run has none."""
+    if loss is not None:
+        return Supervised(model, loss)
+    computes = getattr(type(trainer), "compute_loss", None)
+    return _ByTrainer(model, trainer) if computes not in (None, BaseTrainer.compute_loss) else None
+
+
+def _check_divides(outputs: Tree, size: int) -> None:
+    """Refuse outputs that cannot be divided into those of parts."""
+    if tree.first_leaf(outputs) is None or any(not leaf.ndim or len(leaf) != size for _, leaf in tree.leaves(outputs)):
+        raise UsageError(
+            f"the model gives {tree.words(outputs)} for {size} samples, which cannot be divided as the run's batches "
+            "are\n  evaluate in batches of the run's size: leave --evaluator.batch_size out"
+        )
+
+
+def _check_batch_size(asked: int | None, of_run: int, average: str, *, whole: bool) -> int:
+    """How many samples the model is given at once; where batches are `whole`, they are not divided."""
+    size = (of_run if whole else 4 * of_run) if asked is None else asked
     if size < 1 or (average == "batch" and size % of_run):
         wanted = f"a multiple of the run's, {of_run}" if average == "batch" else "at least 1"
         raise UsageError(f"the evaluator's batch_size is {size}; it must be {wanted}")

@@ -137,7 +137,8 @@ class GraphedTrainer(SupervisedTrainer):
         loss.backward()
         with self._rates_on_device():
             self.optimizer.step()
-        return loss.detach()
+        made: Tensor = loss.detach()
+        return made
 
     def _fill_rates(self) -> None:
         for number, group in enumerate(self.optimizer.param_groups):

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from wf.figures import LOSS
 from wf.runtime import Batch
 from wf.runtime.random import TrainStream
 
 if TYPE_CHECKING:
     from wf_training.trainer import SupervisedTrainer
 
+Loss = Tensor | dict[str, Tensor]
+"""The loss before an update, detached; of a loss with several terms these as well, by name."""
 
-def plain(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+
+def plain(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     """The optimizer finds the gradients ready, which are added up from those of the batch's parts."""
     trainer.optimizer.zero_grad()
     loss = trainer.gradients(batch)
@@ -28,7 +32,18 @@ def plain(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     return loss
 
 
-def scaled(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+def first(trainer: SupervisedTrainer, batch: Batch) -> Loss:
+    """The first step of a run: those that follow are computed in the trainer where model and loss are plain ones.
+
+    Plain are a model of one tensor and a loss that is one scalar, whose mean is that of all processes.
+    """
+    loss = plain(trainer, batch)
+    if isinstance(batch.inputs, Tensor) and isinstance(loss, Tensor) and not trainer.gradients.divides(batch):
+        trainer.inline()
+    return loss
+
+
+def scaled(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     """The plain step where the loss is scaled: one whose gradients overflow is left out, and the scale lowered."""
     optimizer, scaler = trainer.optimizer, trainer.scaler
     assert scaler is not None
@@ -43,7 +58,7 @@ def scaled(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     return loss
 
 
-def closure(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+def closure(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     """The optimizer evaluates the batch as often as it likes."""
     evaluate = Evaluation(trainer, batch)
     step: Any = trainer.optimizer.step  # torch's stubs want a closure of a float
@@ -51,7 +66,7 @@ def closure(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     return evaluate.first
 
 
-def two_step(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+def two_step(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     """The optimizer finds the gradients ready, and evaluates the batch once more at other weights."""
     evaluate = Evaluation(trainer, batch)
     evaluate()
@@ -60,7 +75,7 @@ def two_step(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     return evaluate.first
 
 
-def create_graph(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
+def create_graph(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     """The gradients come with the graph that a second derivative needs."""
     evaluate = Evaluation(trainer, batch, create_graph=True)
     evaluate()
@@ -69,7 +84,7 @@ def create_graph(trainer: SupervisedTrainer, batch: Batch) -> Tensor:
     return evaluate.first
 
 
-UPDATES: dict[str, Callable[[SupervisedTrainer, Batch], Tensor]] = {
+UPDATES: dict[str, Callable[[SupervisedTrainer, Batch], Loss]] = {
     "closure": closure,
     "two_step": two_step,
     "create_graph": create_graph,
@@ -110,7 +125,7 @@ class Evaluation:
     def __init__(self, trainer: SupervisedTrainer, batch: Batch, *, create_graph: bool = False) -> None:
         self._trainer, self._batch, self._create_graph = trainer, batch, create_graph
         self._random: dict[str, Any] | None = None
-        self.first: Tensor
+        self.first: Loss
         """The loss of the first evaluation, detached."""
 
     def __call__(self) -> Tensor:
@@ -121,7 +136,7 @@ class Evaluation:
             return self._shared(self.first)
         return self._shared(self._again(self._random))
 
-    def _again(self, random: dict[str, Any]) -> Tensor:
+    def _again(self, random: dict[str, Any]) -> Loss:
         stream = TrainStream()
         present, buffers = stream.state_dict(), self._buffers()
         stream.load_state_dict(random)
@@ -144,15 +159,15 @@ class Evaluation:
             for name, buffer in module.named_buffers(recurse=False)
         ]
 
-    def _shared(self, loss: Tensor) -> Tensor:
-        strategy = self._trainer.strategy
+    def _shared(self, found: Loss) -> Tensor:
+        loss, strategy = found if isinstance(found, Tensor) else found[LOSS], self._trainer.strategy
         if strategy is None or strategy.world_size == 1:
             return loss
         total: Tensor = strategy.sum([loss])[0]
         return total / strategy.world_size
 
     @torch.enable_grad()
-    def _evaluate(self) -> Tensor:
+    def _evaluate(self) -> Loss:
         trainer = self._trainer
         trainer.optimizer.zero_grad()
         loss = trainer.gradients(self._batch, create_graph=self._create_graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
@@ -11,28 +11,27 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun
 from wf.errors import UsageError, unknown
-from wf.figures import Monitor
 from wf.protocols import Strategy
-from wf.runtime import Batch
+from wf.runtime import BaseTrainer, Batch, Supervised
+from wf.runtime.gradients import Gradients
 from wf.traits import OptimizerTraits
 from wf_training.compiling import compiled
 from wf_training.freezing import freeze as frozen_parts
-from wf_training.gradients import Gradients, check_loss
 from wf_training.layout import lay_out
-from wf_training.steps import UPDATES, gradient_clearer, plain, scaled
+from wf_training.steps import UPDATES, Loss, first, gradient_clearer, plain, scaled
 
 if TYPE_CHECKING:
     from wf import Loop
 
 
-class SupervisedTrainer:
+class SupervisedTrainer(BaseTrainer):
     """Trains a model on (inputs, targets) by backpropagation: forward, loss, backward, step.
 
     Its bits are those of the hand-written loop. Optimizers of other step protocols have theirs in `wf_training.steps`.
 
     Args:
         model: The model as it is trained.
-        loss: Called with (predictions, targets); gives a scalar.
+        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars, which are added up.
         optimizer: Has the parameters of model and loss.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
@@ -55,13 +54,10 @@ class SupervisedTrainer:
         UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
     """
 
-    before_update: Sequence[Callable[[], None]] = ()
-    """Called whenever gradients have been computed, before the optimizer uses them; the loop fills it."""
-
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Any, Any], Any],
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler | None,
         scheduler_interval: str,
@@ -76,8 +72,11 @@ class SupervisedTrainer:
         input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
         compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
-        self.model: nn.Module = compiled(model, compile) if compile else model
-        self.loss, self.optimizer, self.strategy = loss, optimizer, strategy
+        trained: nn.Module = compiled(model, compile) if compile else model
+        super().__init__(
+            trained, optimizer, scheduler, scheduler_interval, monitor, strategy, accumulate, batch_size, scaler
+        )
+        self.loss, self.optimizer = loss, optimizer
         if channels_last and input_shape is not None and len(input_shape) != 3:
             raise UsageError(
                 f"--trainer.channels_last is for images [C, H, W], and a sample's shape is {list(input_shape)}\n"
@@ -85,11 +84,6 @@ class SupervisedTrainer:
             )
         bare = model if strategy is None else strategy.bare(model)
         self._frozen = self.prepare_model(bare, freeze, channels_last)
-        self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
-        self._interval = scheduler_interval
-        self._monitor = Monitor.read(getattr(scheduler, "monitor", monitor))
-        self._watches = scheduler is not None and scheduler_interval == "evaluation"
-        self._each_step = scheduler if scheduler_interval == "step" else None
         step = "plain" if optimizer_traits is None else optimizer_traits.step
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
         if scaler is not None and step != "plain":
@@ -97,9 +91,11 @@ class SupervisedTrainer:
                 f"fp16 scales gradients for the plain step alone, and the optimizer is stepped in another way: {step}\n"
                 "  train with --precision bf16, or with another optimizer, such as adam"
             )
-        self.scaler = scaler
-        self.gradients = Gradients(self.model, loss, batch_size if accumulate > 1 else None, scaler)
-        self._update = scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else None)
+        part_size = batch_size if accumulate > 1 else None
+        self.gradients = Gradients(Supervised(self.model, loss), part_size, scaler, strategy)
+        self._update: Callable[[SupervisedTrainer, Batch], Loss] | None = (
+            scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else first)
+        )
         self._clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod
@@ -114,35 +110,31 @@ class SupervisedTrainer:
             lay_out(model)
         return frozen_parts(model, freeze)
 
-    def train_step(self, batch: Batch) -> Tensor:
+    def train_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
         """Make one update.
 
         Args:
-            batch: ``inputs [N, ...]`` and ``targets [N, ...]`` on the model's device.
+            batch: ``inputs [N, ...]`` and ``targets [N, ...]`` on the model's device, or trees of such.
 
         Returns:
-            The loss before the update, 0-d, detached, on its device.
+            The loss before the update, 0-d, detached, on its device; of a loss with several terms these as well.
         """
         if self._update is not None:
             loss = self._update(self, batch)
         else:
             loss = self.loss(self.model(batch.inputs), batch.targets)
             self._clear_gradients()
-            try:
-                loss.backward()
-            except (AttributeError, RuntimeError) as error:
-                check_loss(loss, error)
-                raise
+            loss.backward()
             for listen in self.before_update:
                 listen()
             self.optimizer.step()
         if self._each_step is not None:
             self._each_step.step()
-        return loss.detach()
+        return loss.detach() if isinstance(loss, Tensor) else loss
 
-    def read(self, losses: Sequence[Tensor]) -> list[float]:
-        """The losses as numbers, in one transfer: the host waits for the device here."""
-        return torch.stack(list(losses)).tolist() if losses else []
+    def inline(self) -> None:
+        """Compute the steps to come in `train_step` itself, which costs the fewest calls."""
+        self._update = None
 
     def on_run_start(self, run: Loop) -> None:
         """Switch the model to training, but for what is frozen.
@@ -150,34 +142,9 @@ class SupervisedTrainer:
         Raises:
             UsageError: When the scheduler watches a split that the run does not evaluate.
         """
-        self.model.train()
+        super().on_run_start(run)
         for module in self._frozen:
             module.eval()
-        split = self._monitor.split
-        evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
-        if self._watches and split not in evaluated:
-            raise UsageError(
-                f"the scheduler watches '{self._monitor.figure}', but the run does not evaluate '{split}' "
-                "while it trains\n"
-                f"  evaluated: {', '.join(evaluated) or 'nothing'}\n"
-                "  add the split to --eval-splits, or set --scheduler.monitor"
-            )
-        if self._watches:
-            self._monitor.check(getattr(run.evaluator, "figures", None), "--scheduler.monitor")
-
-    def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """Step a scheduler that watches an evaluation.
-
-        Raises:
-            UsageError: When the evaluation does not yield what it watches.
-        """
-        if self._watches and not run.finished and split == self._monitor.split:
-            self._scheduler.step(self._monitor.value(run.metrics, "the scheduler", "--scheduler.monitor"))
-
-    def on_epoch_end(self, run: Loop) -> None:
-        """Step a scheduler that counts epochs."""
-        if self._scheduler is not None and self._interval == "epoch":
-            self._scheduler.step()
 
 
 def _check_step(step: str, num_processes: int) -> None:

@@ -32,7 +32,7 @@ class HandGradient:
     @torch.no_grad()
     def train_step(self, batch: Batch) -> Tensor:
         """One update from ``[N, 1]`` inputs and targets; gives the loss before it."""
-        error = self.weights * batch.inputs + self.bias - batch.targets
+        error: Tensor = self.weights * batch.inputs + self.bias - batch.targets
         self.weights.sub_(self.lr * 2 * (error * batch.inputs).mean())
         self.bias.sub_(self.lr * 2 * error.mean())
         return error.square().mean()

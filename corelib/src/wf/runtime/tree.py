@@ -1,0 +1,184 @@
+"""Inputs and targets as trees: a tensor, or a dict, tuple or list of trees.
+
+A lone tensor is a tree of one leaf, and costs one call: torch's own pytree takes 40 times as long for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError
+
+Tree = Any
+"""A tensor, or a dict, tuple or list of trees. What is none of these (None, a text) is left as it is."""
+
+
+def map_leaves(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """A tree of the same form, each tensor changed.
+
+    Args:
+        change: Called with a leaf, and with the leaves of the others in the same place.
+        tree: Its tensors are changed.
+        others: Of the same form.
+    """
+    if isinstance(tree, Tensor):
+        return change(tree, *others)
+    if isinstance(tree, Mapping):
+        return {key: map_leaves(change, one, *(other[key] for other in others)) for key, one in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return _like(tree, [map_leaves(change, *zipped) for zipped in zip(tree, *others, strict=True)])
+    return tree
+
+
+def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Each tensor with its path: ``""`` for a lone one, else keys and positions as in ``views/0``."""
+    if isinstance(tree, Tensor):
+        yield path, tree
+    elif isinstance(tree, (Mapping, tuple, list)):
+        for key, one in children(tree):
+            yield from leaves(one, f"{path}/{key}" if path else str(key))
+
+
+def children(tree: Mapping[str, Tree] | Sequence[Tree]) -> Iterator[tuple[Any, Tree]]:
+    """The trees in a dict, tuple or list, with their keys or positions."""
+    yield from tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+
+
+def first_leaf(tree: Tree) -> Tensor | None:
+    """The first tensor, None where there is none."""
+    return tree if isinstance(tree, Tensor) else next((leaf for _, leaf in leaves(tree)), None)
+
+
+def at(tree: Tree, path: str) -> Tree:
+    """The leaf, or the tree, at a path as `leaves` gives it.
+
+    Raises:
+        KeyError: When there is none.
+    """
+    if not path:
+        return tree
+    key, _, rest = path.partition("/")
+    found = {str(own): one for own, one in children(tree)} if isinstance(tree, (Mapping, tuple, list)) else {}
+    return at(found[key], rest)
+
+
+def with_leaf(tree: Tree, path: str, leaf: Tree) -> Tree:
+    """The same tree with another leaf at a path."""
+    if not path:
+        return leaf
+    key, _, rest = path.partition("/")
+    changed = {own: with_leaf(one, rest, leaf) if str(own) == key else one for own, one in children(tree)}
+    return changed if isinstance(tree, Mapping) else _like(tree, list(changed.values()))
+
+
+def length(tree: Tree) -> int:
+    """The samples of a tree, leaves ``[N, ...]``."""
+    leaf = first_leaf(tree)
+    return 0 if leaf is None else len(leaf)
+
+
+def select(tree: Tree, indices: Tensor) -> Tree:
+    """The samples at `indices`, int64, of leaves ``[N, ...]``."""
+    return map_leaves(lambda leaf: leaf.index_select(0, indices), tree)
+
+
+def split(tree: Tree, size: int) -> Iterator[Tree]:
+    """Leaves ``[N, ...]`` in parts of `size` samples; the last one may be smaller."""
+    if isinstance(tree, Tensor):
+        yield from tree.split(size)
+        return
+    for begin in range(0, length(tree), size):
+        yield map_leaves(lambda one, begin=begin: one[begin : begin + size], tree)
+
+
+def cat(trees: Sequence[Tree]) -> Tree:
+    """Trees of one form in one, leaves ``[N, ...]`` one after the other."""
+    if isinstance(trees[0], Tensor):
+        return torch.cat(list(trees))
+    return map_leaves(lambda *same: torch.cat(same), *trees)
+
+
+class Rows(list[Tree]):
+    """One tree a sample, where samples differ in size so that they make no tensor together."""
+
+
+def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
+    """What a model gave for several batches as one tree, leaves ``[N, ...]``, or as `Rows` where sizes differ.
+
+    Args:
+        batches: What it gave for each, and the number of samples.
+
+    Raises:
+        UsageError: Where it does not tell the samples apart.
+    """
+    found = list(batches)
+    forms = [[(path, leaf.ndim, leaf.shape[1:]) for path, leaf in leaves(outputs)] for outputs, _ in found]
+    lead = all(leaf.ndim and len(leaf) == size for outputs, size in found for _, leaf in leaves(outputs))
+    if lead and all(form and form == forms[0] for form in forms):
+        return cat([outputs for outputs, _ in found])
+    return Rows(row for outputs, size in found for row in _rows(outputs, size))
+
+
+def rows(tree: Tree) -> list[Any]:
+    """What a model gave, one a sample, as JSON holds it."""
+    if isinstance(tree, Tensor):
+        return list(tree.tolist())
+    if not isinstance(tree, Rows):
+        tree = _rows(tree, length(tree))
+    return [_plain(row) for row in tree]
+
+
+def _rows(outputs: Tree, size: int) -> list[Tree]:
+    found = [leaf for _, leaf in leaves(outputs)]
+    if isinstance(outputs, (tuple, list)) and len(outputs) == size and not hasattr(outputs, "_fields"):
+        return list(outputs)
+    if not found or any(not leaf.ndim or len(leaf) != size for leaf in found):
+        raise UsageError(
+            f"the model gives {words(outputs)} for {size} samples, and nothing tells which is of which sample\n"
+            "  let it give tensors whose first axis is the samples, or a list with one item a sample"
+        )
+    return [map_leaves(lambda leaf, row=row: leaf[row], outputs) for row in range(size)]
+
+
+def _plain(tree: Tree) -> Any:
+    """A tree as JSON holds it."""
+    if isinstance(tree, Tensor):
+        return tree.tolist()
+    if isinstance(tree, Mapping):
+        return {str(key): _plain(one) for key, one in tree.items()}
+    return [_plain(one) for one in tree] if isinstance(tree, (tuple, list)) else tree
+
+
+def call(model: Callable[..., Any], inputs: Tree) -> Any:
+    """What a model gives for its inputs: a dict gives its parameters by name, a tuple or list one after the other."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+def to(tree: Tree, device: torch.device) -> Tree:
+    """A tree with its tensors on a device."""
+    return map_leaves(lambda leaf: leaf.to(device), tree)
+
+
+def words(tree: Tree) -> str:
+    """The form of a tree, for messages: ``{tokens: int64 [32, 20], lengths: int64 [32]}``."""
+    if isinstance(tree, Tensor):
+        return f"{str(tree.dtype).removeprefix('torch.')} {list(tree.shape)}"
+    if isinstance(tree, Mapping):
+        return f"{{{', '.join(f'{key}: {words(one)}' for key, one in tree.items())}}}"
+    if isinstance(tree, (tuple, list)):
+        shown = [words(one) for one in tree[:4]]
+        return f"({', '.join(shown)}{f', ... {len(tree)} in all' if len(tree) > len(shown) else ''})"
+    return "None" if tree is None else f"a {type(tree).__name__}"
+
+
+def _like(tree: tuple[Any, ...] | list[Any], items: list[Any]) -> Any:
+    """Items in a tuple or list like another one."""
+    if hasattr(tree, "_fields"):  # a named tuple
+        return type(tree)(*items)
+    return tuple(items) if isinstance(tree, tuple) else Rows(items) if isinstance(tree, Rows) else items
