@@ -11,7 +11,9 @@ import wf as api
 from wf.errors import UsageError, WfError
 from wf.fitting import fitting
 from wf.registry import Registry
-from wf.traits import TARGETS
+
+TARGETS = ("class_index", "real", "binary", "multilabel", "one_hot", "mask")
+"""The forms of targets of the tasks that come with wf."""
 
 PARTS = """
 import functools
