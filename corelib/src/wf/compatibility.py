@@ -167,7 +167,7 @@ def resolve(
 
 def targets_that_fit(model: ModelTraits, loss: LossTraits, links: Sequence[Link]) -> list[str]:
     """The targets with which a loss can take what a model gives."""
-    return [targets for targets in loss.targets if _prediction_link(targets, model, loss, links) is not None]
+    return [targets for targets in loss.targets or ("",) if _prediction_link(targets, model, loss, links) is not None]
 
 
 def numbers_of_classes(targets: str, links: Sequence[Link]) -> tuple[int | None, ...]:
@@ -180,7 +180,7 @@ def _target_link(
     targets: str, num_classes: int | None, loss: LossTraits, links: Sequence[Link]
 ) -> tuple[str | None, str | None]:
     """The targets that the loss will get, and the link that makes them; (None, None) when there is none."""
-    if targets in loss.targets:
+    if targets in loss.targets or not loss.targets:
         return targets, None
     for wanted in loss.targets:
         for link in links:

@@ -31,7 +31,7 @@ class LossTraits(_Declared):
     predictions: str
     """The predictions it takes."""
     targets: tuple[str, ...]
-    """The targets it takes, preferred first."""
+    """The targets it takes, preferred first; empty for any."""
     weighted: bool = False
     """It averages over something other than samples; its method ``total_weight(targets)`` says what."""
 

@@ -133,3 +133,63 @@ def test_a_form_that_no_task_has(wf: Any, tmp_path: Path) -> None:
     assert refused.code == 2
     assert "dataset 'visits': unknown targets 'stars'" in refused.stderr
     assert "available: " in refused.stderr
+
+
+POINTS = """
+import torch
+from wf import Component, Task, hookimpl
+from wf.errors import DataError
+from wf.runtime import Dataset, TaskRuntime, TensorSamples
+from wf.traits import DatasetTraits, LossTraits
+
+
+class Points(TaskRuntime):
+    def check(self, inputs, targets, ids, where):
+        if bool((targets["weight"] < 0).any()):
+            raise DataError(f"{where}: a weight is below 0")
+
+    def num_outputs(self, spec):
+        return 1
+
+    def names(self, predictions, class_names):
+        return [{"x": float(one)} for one in predictions.flatten()]
+
+
+def points(weight: float = 1.0) -> Dataset:
+    inputs = torch.rand(60, 3, generator=torch.Generator().manual_seed(0))
+    targets = {"x": inputs.sum(1, keepdim=True), "weight": torch.full((60, 1), weight)}
+    return Dataset(train=TensorSamples(inputs, targets), task="points")
+
+
+def weighted_error(predictions, targets):
+    return (targets["weight"] * (predictions - targets["x"]).square()).mean()
+
+
+@hookimpl
+def wf_components():
+    traits = LossTraits(predictions="raw", targets=())
+    return [
+        Component("dataset", "points", points, "points", traits=DatasetTraits(task="points", inputs="vector")),
+        Component("loss", "weighted-error", weighted_error, "weighted squared error", traits=traits),
+    ]
+
+
+@hookimpl
+def wf_tasks():
+    defaults = {"loss": "weighted-error", "model": "linear"}
+    return [Task(name="points", target=Points, summary="points", per="sample", defaults=defaults)]
+"""
+
+
+def test_a_task_whose_targets_are_a_dict(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "points.py").write_text(POINTS)
+    done = wf("run", "-p", "points.py", "--dataset", "points", "--epochs", 40, "--lr", 0.1, "--name", "x")
+    assert done.code == 0, done.stderr
+    assert "warning" not in done.stderr
+    assert json.loads((tmp_path / "runs/x/manifest.json").read_text())["metrics"]["test/loss"] < 0.05
+    shown = wf("predict", "runs/x", "test", "--json", "-p", "points.py")
+    assert shown.code == 0, shown.stderr
+    assert '"x": ' in shown.stdout
+    refused = wf("run", "-p", "points.py", "--dataset", "points", "--dataset.weight", -1)
+    assert refused.code == 4
+    assert "train split: a weight is below 0" in refused.stderr

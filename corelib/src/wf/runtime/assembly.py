@@ -493,7 +493,8 @@ class Assembly:
         for link in fit.links:
             what = tasks.link(link).summary
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
-        self.messages += [f"warning: {text}" for text in fit.warnings]
+        unsaid = self.task is not None and spec.targets is None  # the task checks what has no name
+        self.messages += [f"warning: {text}" for text in fit.warnings if not unsaid]
         plan["links"] = list(fit.links)
         gives = model.predictions if isinstance(model, ModelTraits) else "raw"
         wanted = loss.predictions if isinstance(loss, LossTraits) else None

@@ -111,10 +111,6 @@ def total_weight(loss: Any, targets: Tensor) -> Tensor | None:
     return weigh(targets) if callable(weigh) else None
 
 
-Outputs = TaskRuntime
-"""Reads what the model gives out; see there."""
-
-
 def _dtype_hint(inputs: Tree, error: Exception) -> str:
     if not isinstance(inputs, Tensor) or inputs.dtype == torch.get_default_dtype() or "type" not in str(error):
         return ""

@@ -13,10 +13,10 @@ from wf.errors import UsageError
 from wf.figures import LOSS
 from wf.protocols import Strategy
 from wf.runtime import BaseTrainer, Batch, Metric, Outcome, Supervised, Term, tree
-from wf.runtime.links import Outputs
 from wf.runtime.modes import evaluated
 from wf.runtime.objective import Weights, added, outcome_of
 from wf.runtime.serving import RunData
+from wf.runtime.task import TaskRuntime
 from wf.runtime.tree import Tree
 
 
@@ -51,7 +51,7 @@ class DefaultEvaluator:
         loss: Callable[[Any, Any], Any] | None,
         metrics: dict[str, Metric],
         metric_forms: dict[str, str],
-        outputs: Outputs,
+        outputs: TaskRuntime,
         data: RunData,
         strategy: Strategy,
         trainer: Annotated[Any, FromRun("trainer")] = None,
