@@ -318,6 +318,84 @@ def test_a_transform_changes_the_leaf_that_is_named() -> None:
     torch.testing.assert_close(table.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
 
 
+BOXES = """
+import torch
+from torch import nn
+from wf import Task, hookimpl
+from wf.runtime import Dataset, Outcome, TaskRuntime, Term
+
+
+class Boxes(TaskRuntime):
+    needs_loss = False
+
+    def collate(self, samples):
+        return torch.stack([image for image, _ in samples]), [boxes for _, boxes in samples]
+
+    def bind(self, model, loss):
+        return OwnLosses(model)
+
+    def names(self, predictions, class_names):
+        return [f"{len(boxes)} boxes" for boxes in predictions]
+
+
+class OwnLosses:
+    def __init__(self, model):
+        self.model = model
+
+    def weights(self, batch):
+        return {"place": torch.tensor(float(sum(len(boxes) for boxes in batch.targets)))}
+
+    def step(self, batch):
+        return Outcome({name: Term(value=value) for name, value in self.model(batch.inputs, batch.targets).items()})
+
+
+class Detector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.count, self.place = nn.Linear(16, 1), nn.Linear(16, 4)
+
+    def forward(self, images, targets=None):
+        flat = images.flatten(1)
+        if targets is None:
+            counts = self.count(flat).round().clamp(0, 3).int().flatten().tolist()
+            return [place.expand(count, 4) for place, count in zip(self.place(flat), counts)]
+        counts = torch.tensor([float(len(boxes)) for boxes in targets])
+        off = [(place - boxes).square().mean(1) for place, boxes in zip(self.place(flat), targets)]
+        off = torch.cat(off)
+        return {"count": (self.count(flat).flatten() - counts).square().mean(), "place": off.sum() / max(1, len(off))}
+
+
+class Drawings(torch.utils.data.Dataset):
+    def __len__(self):
+        return 48
+
+    def __getitem__(self, index):
+        return torch.rand(1, 4, 4), torch.rand(index % 4, 4)
+
+
+def drawings() -> Dataset:
+    return Dataset(train=Drawings(), targets="boxes")
+
+
+@hookimpl
+def wf_tasks():
+    return [Task(name="boxes", target=Boxes, targets=("boxes",), summary="boxes in images")]
+"""
+
+
+def test_a_task_of_a_stranger_collates_and_minimizes_what_its_models_compute(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "boxes.py").write_text(BOXES)
+    options = ("-p", "boxes.py", "run", "--dataset", "boxes.py:drawings", "--model", "boxes.py:Detector")
+    options += ("--batch-size", 8, "--epochs", 2, "--name", "boxes", "--workers", 1)
+    trained = wf(*options)
+    assert trained.code == 0, trained.stderr
+    records = [json.loads(line) for line in (tmp_path / "runs" / "boxes" / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss/count", "loss/place"} <= {key for record in records for key in record}
+    assert not any("loss" in record for record in records if record.get("split") != "train")
+    predicted = wf("predict", "boxes", "test", "--json").json()
+    assert predicted[0]["label"] == f"{len(predicted[0]['output'])} boxes"
+
+
 def test_inputs_and_targets_are_mixed_together() -> None:
     class Mix:
         """MixUp of numbers: partners and shares are the batch's own draws."""

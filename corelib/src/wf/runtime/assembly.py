@@ -427,7 +427,8 @@ class Assembly:
 
     def _may_lack_loss(self) -> None:
         """Refuse a run without a loss where no task names one and the trainer takes one."""
-        if "loss" in self._wanted_by("trainer"):
+        needs = make_task(self.registry, self.task, None).needs_loss
+        if needs and "loss" in self._wanted_by("trainer"):
             if self.task is not None:
                 raise UsageError(f"task '{self.task.name}' has no default loss\n  name one: --loss NAME")
             raise UsageError(

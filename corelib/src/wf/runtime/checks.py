@@ -32,7 +32,7 @@ class Checks:
 
     def __init__(self, dataset: Dataset, task: TaskRuntime, name: str) -> None:
         self._task, self._name, self._vocab_size = task, name, len(dataset.vocabulary)
-        self._collate = dataset.collate
+        self._collate = dataset.collate or task.collate
         self._first: dict[str, tuple[torch.dtype, torch.Size]] | None = None
         task.check_dataset(name)
 

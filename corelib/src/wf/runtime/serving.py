@@ -153,8 +153,7 @@ class RunData:
         self._fit_transforms()
         self._transform_ahead()
         self._narrow(dataset, name)
-        collated = dataset.collate is not None
-        self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name, collated=collated)
+        self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name, collated=self.collates)
         """Where each split is served from."""
         self._tensors = {split: self._held(split) for split, place in self.places.items() if place in _HELD}
         pin = device.type == "cuda"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from wf.errors import DataError
 from wf.registry import Registry
 from wf.task import Task
+
+if TYPE_CHECKING:
+    from wf.runtime.objective import Objective
 
 Numbers = Sequence[int] | Tensor
 """The numbers of samples in their dataset, one a row."""
@@ -34,6 +37,10 @@ class TaskRuntime:
 
     any_size = False
     """Whether the targets of samples may differ in size, asked for samples that are read one by one."""
+    collate: Callable[[list[Any]], Any] | None = None
+    """Makes ``(inputs, targets)`` of a list of samples, as a method; None stacks them. A dataset's own goes before."""
+    needs_loss = True
+    """Whether a run of it has a loss; False where models of it compute their own, see `bind`."""
 
     def __init__(
         self,
@@ -141,6 +148,20 @@ class TaskRuntime:
             UsageError: Saying what it gives and what is needed.
         """
         return shape[0] if shape else None
+
+    def bind(self, model: Any, loss: Any) -> Objective:
+        """What is minimized, and judged; asked once by the trainer and by the evaluator, each with its own model.
+
+        A task whose models compute their losses in training gives an objective with `step`; without a method `score`
+        evaluations have no loss.
+
+        Args:
+            model: As it is trained, or without what a strategy adds to it.
+            loss: The run's; None where it has none.
+        """
+        from wf.runtime.objective import Supervised  # which needs this module
+
+        return Supervised(model, loss)
 
     # metrics and predictions
 

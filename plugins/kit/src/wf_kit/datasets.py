@@ -59,19 +59,18 @@ def spec(subject: Subject) -> None:
         subject.registry.tasks.named(dataset.task) if dataset.task else subject.registry.tasks.of(dataset.targets)
     )
     task = make_task(subject.registry, declared, dataset.targets, class_names=dataset.class_names)
+    collate = dataset.collate or task.collate
     for split, samples in _splits(dataset):
         shape = None
         for number, sample in enumerate(_first(samples)):
             shape = shape or _shapes(sample)
             text = f"{split}: the first sample is {shape}, and another one {_shapes(sample)}"
-            expect(dataset.collate is not None or _shapes(sample) == shape, text)
+            expect(collate is not None or _shapes(sample) == shape, text)
             finite = all(bool(torch.isfinite(leaf).all()) for _, leaf in tree.leaves(sample[0]))
             expect(finite, f"{split}: an input is not finite")
             try:
                 inputs, targets = (
-                    tree.map_leaves(lambda leaf: leaf[None], sample)
-                    if dataset.collate is None
-                    else dataset.collate([samples[number]])
+                    tree.map_leaves(lambda leaf: leaf[None], sample) if collate is None else collate([samples[number]])
                 )
                 task.check(inputs, task.served(targets), [number], split)
             except DataError as error:

@@ -12,11 +12,10 @@ from wf import FromRun
 from wf.errors import UsageError
 from wf.figures import LOSS
 from wf.protocols import Strategy
-from wf.runtime import BaseTrainer, Batch, Metric, Outcome, Supervised, Term, tree
+from wf.runtime import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
 from wf.runtime.modes import evaluated
 from wf.runtime.objective import Weights, added, outcome_of
 from wf.runtime.serving import RunData
-from wf.runtime.task import TaskRuntime
 from wf.runtime.tree import Tree
 
 
@@ -62,7 +61,7 @@ class DefaultEvaluator:
         self._batch_size = _check_batch_size(batch_size, data.batch_size, average, whole=whole)
         self._model: nn.Module = strategy.bare(model)  # what DDP adds would wait for processes that are done
         self._data, self._strategy = data, strategy
-        self._objective: Any = _objective(self._model, loss, trainer)
+        self._objective: Any = _objective(self._model, loss, trainer, outputs)
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
         self.figures = (*([] if self._objective is None else [LOSS]), *metrics)
@@ -196,10 +195,11 @@ class _ByTrainer:
             self._trainer.model = trained
 
 
-def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer: Any) -> Any:
+def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer: Any, task: TaskRuntime) -> Any:
     """What the loss of a split is computed by; None where a run has none."""
-    if loss is not None:
-        return Supervised(model, loss)
+    if loss is not None or not task.needs_loss:
+        objective = task.bind(model, loss)
+        return objective if hasattr(objective, "score") else None
     computes = getattr(type(trainer), "compute_loss", None)
     return _ByTrainer(model, trainer) if computes not in (None, BaseTrainer.compute_loss) else None
 

@@ -116,6 +116,10 @@ class GraphedTrainer(SupervisedTrainer):
         Raises:
             UsageError: When the step cannot be captured.
         """
+        if not (isinstance(batch.inputs, Tensor) and isinstance(batch.targets, Tensor)):
+            raise UsageError(
+                f"trainer 'graphed' captures steps of one tensor of inputs and one of targets\n  {_INSTEAD}"
+            )
         self._fill_rates()
         if self._captured is None and self._num_plain >= WARM_UP and batch.size == self._batch_size:
             self._captured = _Captured(self._step, batch, self._fixed())
@@ -132,6 +136,7 @@ class GraphedTrainer(SupervisedTrainer):
 
     def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """What is captured."""
+        assert self.loss is not None
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(self.model(inputs), targets)
         loss.backward()

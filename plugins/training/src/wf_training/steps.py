@@ -38,7 +38,8 @@ def first(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     Plain are a model of one tensor and a loss that is one scalar, whose mean is that of all processes.
     """
     loss = plain(trainer, batch)
-    if isinstance(batch.inputs, Tensor) and isinstance(loss, Tensor) and not trainer.gradients.divides(batch):
+    lone = isinstance(batch.inputs, Tensor) and isinstance(loss, Tensor)
+    if trainer.is_plain and lone and not trainer.gradients.divides(batch):
         trainer.inline()
     return loss
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from wf import FromRun
 from wf.errors import UsageError, unknown
 from wf.protocols import Strategy
-from wf.runtime import BaseTrainer, Batch, Supervised
+from wf.runtime import BaseTrainer, Batch, Supervised, TaskRuntime
 from wf.runtime.gradients import Gradients
 from wf.traits import OptimizerTraits
 from wf_training.compiling import compiled
@@ -31,7 +31,8 @@ class SupervisedTrainer(BaseTrainer):
 
     Args:
         model: The model as it is trained.
-        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars, which are added up.
+        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars, which are added up. None where
+            the models of the task compute their own.
         optimizer: Has the parameters of model and loss.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
@@ -49,6 +50,7 @@ class SupervisedTrainer(BaseTrainer):
         channels_last: Keep images, and weights of four dimensions, in the memory format `torch.channels_last`, which
             convolutions are faster in on many devices. They add in another order then, so the last bits are others.
         input_shape: The shape of a sample.
+        task: Says what is minimized; None for the loss of what the model gives.
 
     Raises:
         UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
@@ -57,7 +59,7 @@ class SupervisedTrainer(BaseTrainer):
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Any, Any], Any],
+        loss: Callable[[Any, Any], Any] | None,
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler | None,
         scheduler_interval: str,
@@ -70,6 +72,7 @@ class SupervisedTrainer(BaseTrainer):
         scaler: Annotated[torch.amp.GradScaler | None, FromRun("scaler")] = None,
         channels_last: bool = False,
         input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
+        task: Annotated[TaskRuntime | None, FromRun("outputs")] = None,
         compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
         trained: nn.Module = compiled(model, compile) if compile else model
@@ -92,7 +95,10 @@ class SupervisedTrainer(BaseTrainer):
                 "  train with --precision bf16, or with another optimizer, such as adam"
             )
         part_size = batch_size if accumulate > 1 else None
-        self.gradients = Gradients(Supervised(self.model, loss), part_size, scaler, strategy)
+        objective = (task or TaskRuntime()).bind(self.model, loss)
+        self.is_plain = type(objective) is Supervised
+        """Whether it minimizes a loss of what the model gives, and nothing else."""
+        self.gradients = Gradients(objective, part_size, scaler, strategy)
         self._update: Callable[[SupervisedTrainer, Batch], Loss] | None = (
             scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else first)
         )
@@ -122,6 +128,7 @@ class SupervisedTrainer(BaseTrainer):
         if self._update is not None:
             loss = self._update(self, batch)
         else:
+            assert self.loss is not None
             loss = self.loss(self.model(batch.inputs), batch.targets)
             self._clear_gradients()
             loss.backward()
