@@ -27,6 +27,7 @@ FOLDERS = {
 }
 ADAPTER_FOLDERS = {name: f"plugins/{name.removeprefix('wf-')}" for name in ADAPTERS}
 EXAMPLE = "examples/plugins/wf-example"
+DETECTION = "examples/plugins/wf-example-detection"
 
 
 def import_name(distribution: str) -> str:

@@ -76,7 +76,7 @@ def test_hook_wf_links(tmp_path: Path) -> None:
         ("@hookimpl\ndef wf_tasks(): return [Task(name='a', target='f')]\n", "'f' is not of the form 'module:Attr'"),
         (
             "@hookimpl\ndef wf_tasks(): return [Task(name='a', target='m:f', defaults={'optimizer': 'adam'})]\n",
-            "task 'a': it has no defaults of kind 'optimizer'; kinds: loss, metric, model, hook",
+            "task 'a': it has no defaults of kind 'optimizer'; kinds: loss, metric, model, hook, monitor",
         ),
         (
             "@hookimpl\ndef wf_tasks(): return [Task(name='a', target='m:f', defaults={'metric': 'mae'})]\n",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +203,12 @@ def _numbers(row: Any) -> str:
     return " ".join(map(number, flat)) if all(isinstance(one, (int, float)) for one in flat) else json.dumps(row)
 
 
-def _words(label: str | list[Any]) -> str:
-    """A class, labels, or the share of pixels of each class of a mask, the largest first."""
+def _words(label: Any) -> str:
+    """A class, labels, or the share of pixels of each class of a mask, the largest first; records as JSON."""
     if isinstance(label, str):
         return label
+    if not isinstance(label, list) or any(isinstance(one, Mapping) for one in label):
+        return json.dumps(label)
     pixels = [name for row in label if isinstance(row, list) for name in row]
     shares = [f"{name} {count / len(pixels):.1%}" for name, count in Counter(pixels).most_common()]
     return ", ".join(shares or label) or "-"

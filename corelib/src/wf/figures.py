@@ -1,8 +1,9 @@
 """The names of figures: ``SPLIT/NAME``, as ``validation/loss`` and ``test/torchmetrics/MulticlassAccuracy``.
 
 A name may have slashes, dashes and dots, so it is taken apart here and nowhere else. What a metric gives by name has
-its key behind a dash: ``validation/spread-low``; the terms of a loss stand behind a slash: ``validation/loss/price``.
-Where a figure decides something, its direction may stand behind it: ``validation/spread-low:min``.
+its key behind a dash: ``validation/spread-low``; an empty key adds nothing. The terms of a loss stand behind a slash:
+``validation/loss/price``. Where a figure decides something, its direction may stand behind it:
+``validation/spread-low:min``.
 """
 
 from __future__ import annotations

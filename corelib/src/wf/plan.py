@@ -106,7 +106,6 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         UsageError: For an unknown key or name.
     """
     plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
-    _check_monitor(plan["monitor"], registry)
     for kind in MANY:
         if isinstance(document.get(kind), Mapping):
             plan[kind] = _with_full_names(kind, document[kind], registry)
@@ -118,6 +117,9 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
     _read_dataset_file(plan["dataset"], registry)
     traits = _traits(registry, "dataset", plan["dataset"]["use"])
     task = task_of(plan, traits, registry)
+    if "monitor" not in document and task and (monitor := task.default("monitor")):
+        plan["monitor"] = monitor
+    _check_monitor(plan["monitor"], registry)
     if "use" not in document.get("model", {}):
         plan["model"]["use"] = registry.own_choice("model", _default_model(traits, task))
     hooks = (*DEFAULT_HOOKS[:-1], *(task.default_names("hook") if task else ()), DEFAULT_HOOKS[-1])

@@ -115,7 +115,7 @@ GENERAL: dict[str, Param] = {
             name="monitor",
             type=str,
             default="validation/loss",
-            help="The figure that decides what is best; its direction, :min or :max, may follow.",
+            help="The figure that decides what is best, if the task names no other; :min or :max may follow.",
         ),
         Param(
             name="links",

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from wf.fields import check_fields
 
-DEFAULTS: dict[str, type] = {"loss": str, "metric": tuple, "model": str, "hook": tuple}
-"""The kinds of which a task may name the components of a run that names none: one name, or several."""
+DEFAULTS: dict[str, type] = {"loss": str, "metric": tuple, "model": str, "hook": tuple, "monitor": str}
+"""The kinds of which a task may name the components of a run that names none: one name, or several. And its monitor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class Task:
     """Its targets lie in the images: a transform that moves pixels leaves them behind."""
     defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     """The components of a run that names none: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``;
-    the hooks are added to those of every run, and of the metrics those count that judge such targets."""
+    the hooks are added to those of every run, and of the metrics those count that judge such targets. ``monitor`` is
+    the figure that decides what is best: ``"validation/map"``."""
     aliases: tuple[str, ...] = ()
     """Other names that people type."""
 
@@ -53,7 +54,7 @@ class Task:
                 raise ValueError(f"task '{self.name}': its default {kind} is {type(value).__name__}, not {wanted}")
 
     def default(self, kind: str) -> str | None:
-        """The name of the default component of a kind of which a run has one."""
+        """The name of the default component of a kind of which a run has one; its ``monitor`` likewise."""
         value = self.defaults.get(kind)
         return value if isinstance(value, str) else None
 

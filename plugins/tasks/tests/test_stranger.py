@@ -63,7 +63,7 @@ class StarError:
         self.num += len(targets)
 
     def compute(self):
-        return self.total / self.num
+        return {"": self.total / self.num, "in-all": self.total}
 
 
 @hookimpl
@@ -80,6 +80,7 @@ def wf_components():
 @hookimpl
 def wf_tasks():
     defaults = {"loss": "star-error", "metric": ("star-distance",), "model": "linear"}
+    defaults["monitor"] = "validation/star-distance"
     return [Task(name="rating", summary="stars", target=Rating, targets=("stars",), per="sample", defaults=defaults)]
 
 
@@ -92,12 +93,19 @@ def wf_links():
 def test_a_task_of_ones_own_trains_is_judged_and_predicts(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "stars.py").write_text(STARS)
     options = ("-p", "stars.py", "--dataset", "visits", "--name", "x")
-    done = wf("run", *options, "--epochs", 60, "--lr", 0.1, "--monitor", "validation/star-distance", "--keep", "best")
+    done = wf("run", *options, "--epochs", 60, "--lr", 0.1, "--keep", "best")
     assert done.code == 0, done.stderr
     assert "model linear, loss star-error" in done.stderr
     assert "link as-shares: scores become shares (for star-error; --links [] turns it off)" in done.stderr
     metrics = json.loads((tmp_path / "runs/x/manifest.json").read_text())["metrics"]
     assert metrics["test/star-distance"] < 0.3
+    assert metrics["test/star-distance-in-all"] > metrics["test/star-distance"]
+    assert "best by validation/star-distance" in done.stdout
+    assert wf("run", *options[:-2], "--metric", "no:star-distance", "--dry-run", "--quiet").code == 0, (
+        "it decides nothing"
+    )
+    by_loss = wf("run", *options[:-2], "--dry-run", "--keep", "best", "--monitor", "validation/loss")
+    assert by_loss.code == 0, by_loss.stderr
     assert json.loads((tmp_path / "runs/x/data.json").read_text())["task"] == "rating"
     (tmp_path / "in.csv").write_text("1,1\n0,0\n")
     shown = wf("predict", "runs/x", "test", "--json", "-p", "stars.py")

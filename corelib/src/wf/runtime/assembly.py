@@ -193,7 +193,8 @@ class Assembly:
         splits = [split for split in self.plan["eval_splits"] if split in self.data.splits]
         metrics = self.values["metrics"]
         decides = self.plan["keep"] == "best"
-        matters = decides or monitor.figure != GENERAL["monitor"].default
+        own = self.task.default("monitor") if self.task else None
+        matters = decides or self.plan["monitor"] not in (GENERAL["monitor"].default, own)
         if monitor.split not in splits and monitor.read_after(splits) is not None:
             if decides:  # what the trainer records of its steps shows when they have been made
                 monitor.direction("--monitor")
@@ -494,7 +495,7 @@ class Assembly:
         for link in fit.links:
             what = tasks.link(link).summary
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
-        unsaid = self.task is not None and spec.targets is None  # the task checks what has no name
+        unsaid = self.task is not None and (spec.targets is None or "loss" not in plan)  # the task checks what it needs
         self.messages += [f"warning: {text}" for text in fit.warnings if not unsaid]
         plan["links"] = list(fit.links)
         gives = model.predictions if isinstance(model, ModelTraits) else "raw"

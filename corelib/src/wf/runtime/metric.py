@@ -31,7 +31,10 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def compute(self) -> Tensor | Mapping[str, Tensor]:
-        """The figure over everything taken in: a scalar, a tensor with one figure a class, or several by name."""
+        """The figure over everything taken in: a scalar, a tensor with one figure a class, or several by name.
+
+        What is named ``low`` is recorded as ``METRIC-low``, and what is named by an empty text as ``METRIC``.
+        """
 
     def add(self, name: str, value: Tensor) -> None:
         """Add `value` to the running sum `name`."""

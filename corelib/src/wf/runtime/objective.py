@@ -48,13 +48,17 @@ class Outcome:
 
 
 class Objective(Protocol):
-    """What a trainer minimizes and an evaluator judges by."""
+    """What a trainer minimizes. An evaluator judges by it where it is a `Judge`, too."""
 
     def weights(self, batch: Batch) -> Weights | None:
         """What each term averages over, from the targets, before any forward; None for samples. Called by trainers."""
 
     def step(self, batch: Batch) -> Outcome:
         """The terms of a batch in training. Called by trainers."""
+
+
+class Judge(Objective, Protocol):
+    """An objective by which evaluations have a loss."""
 
     def forward(self, inputs: Tree) -> Tree:
         """What the model gives. Called by evaluators."""
@@ -87,11 +91,11 @@ class Supervised:
         return self.score(self.forward(batch.inputs), batch)
 
     def forward(self, inputs: Tree) -> Tree:
-        """What the model gives; see `Objective`."""
+        """What the model gives; see `Judge`."""
         return tree.call(self.model, inputs)
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
-        """The loss of what the model gave; see `Objective`."""
+        """The loss of what the model gave; see `Judge`."""
         return outcome_of(self.loss(outputs, batch.targets), outputs, getattr(self.loss, "reduction", "mean"))
 
 

@@ -152,8 +152,8 @@ class TaskRuntime:
     def bind(self, model: Any, loss: Any) -> Objective:
         """What is minimized, and judged; asked once by the trainer and by the evaluator, each with its own model.
 
-        A task whose models compute their losses in training gives an objective with `step`; without a method `score`
-        evaluations have no loss.
+        A task whose models compute their losses in training gives an objective with `weights` and `step`; where it
+        is no `wf.runtime.objective.Judge`, evaluations have no loss.
 
         Args:
             model: As it is trained, or without what a strategy adds to it.

@@ -243,10 +243,10 @@ def _read(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(name: str, value: Any, metric: str) -> Iterator[tuple[str, Any]]:
-    """A figure by its name, or several, each with its key behind a dash."""
+    """A figure by its name, or several, each with its key behind a dash; that of the empty key has the name alone."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _named(f"{name}-{key}", item, metric)
+            yield from _named(name if key == "" else f"{name}-{key}", item, metric)
     else:
         yield name, _numbers(value, metric)
 

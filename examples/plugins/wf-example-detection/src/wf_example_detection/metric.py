@@ -1,0 +1,63 @@
+"""A metric of several figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from wf.runtime import Metric
+from wf_example_detection.boxes import Boxes, Found, overlaps
+
+LEVELS = tuple(0.5 + 0.05 * step for step in range(10))
+"""The IoU from which on an object counts as found."""
+
+
+class MeanAveragePrecision(Metric):
+    """The area under precision over recall, the mean over classes and over IoUs from 0.5 to 0.95.
+
+    Its other figures are ``50``, that at an IoU of 0.5 alone, and ``recall``, the share of objects found there.
+    """
+
+    def update(self, predictions: Sequence[Found], targets: Sequence[Boxes]) -> None:  # type: ignore[override]
+        """What was found in the images of a batch, and what there is."""
+        rows = [_matched(found, own) for found, own in zip(predictions, targets, strict=True)]
+        self.append("found", torch.cat([torch.cat(row, 1) for row in rows]))
+        self.append("objects", torch.cat([own["labels"] for own in targets]))
+
+    def compute(self) -> Mapping[str, Tensor]:
+        """The mean average precision, and its other figures."""
+        found, objects = self.values("found"), self.values("objects")
+        label, score, right = found[:, 0], found[:, 1], found[:, 2:]
+        order = score.argsort(descending=True, stable=True)
+        label, right = label[order], right[order]
+        each = [_areas(right[label == one], int((objects == one).sum())) for one in objects.unique()]
+        means = torch.stack(each).mean(0) if each else found.new_full((len(LEVELS),), torch.nan)
+        return {"": means.mean(), "50": means[0], "recall": right[:, 0].sum() / len(objects)}
+
+
+def _matched(found: Found, objects: Boxes) -> tuple[Tensor, Tensor, Tensor]:
+    """The label of each box that was found, its score, and whether it is right at each level.
+
+    The surest first, each takes the object of its class that it overlaps most and that nobody took.
+    """
+    shared = overlaps(found["boxes"], objects["boxes"])
+    shared = torch.where(found["labels"][:, None] == objects["labels"], shared, 0)
+    levels = shared.new_tensor(LEVELS)[:, None]
+    right = shared.new_zeros(len(shared), len(LEVELS))
+    free = torch.ones(len(LEVELS), shared.shape[1], dtype=torch.bool, device=shared.device)
+    for row in found["scores"].argsort(descending=True, stable=True).tolist() if shared.shape[1] else ():
+        most, best = torch.where(free, shared[row], 0).max(1, keepdim=True)
+        hit = most >= levels
+        right[row] = hit[:, 0]
+        free.scatter_(1, best, free.gather(1, best) & ~hit)
+    return found["labels"][:, None].to(right), found["scores"][:, None].to(right), right
+
+
+def _areas(right: Tensor, num: int) -> Tensor:
+    """The area under precision over recall at each level, of one class with so many objects."""
+    hits = right.cumsum(0)
+    precision = hits / torch.arange(1, len(right) + 1, device=right.device)[:, None]
+    best = precision.flip(0).cummax(0).values.flip(0) if len(right) else precision
+    return (best * right).sum(0) / num

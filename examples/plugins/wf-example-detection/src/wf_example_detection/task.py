@@ -1,0 +1,101 @@
+"""What object detection is in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.errors import DataError
+from wf.runtime import Batch, Dataset, Outcome, TaskRuntime, Term
+from wf_example_detection.boxes import Boxes, Found
+
+FACTORS = {"score": 0.5, "middle": 1.0, "size": 1.0}
+"""What each loss is multiplied by."""
+
+
+class Detection(TaskRuntime):
+    """Boxes around objects, any number in an image, each with a class; models compute their own losses."""
+
+    needs_loss = False
+
+    def collate(self, samples: list[tuple[Tensor, Boxes]]) -> tuple[Tensor, list[Boxes]]:
+        """Images are stacked; what there is in each stays by itself."""
+        return torch.stack([image for image, _ in samples]), [targets for _, targets in samples]
+
+    def check(self, inputs: Any, targets: Any, ids: Sequence[int] | Tensor, where: str) -> None:
+        """Refuse what are no boxes."""
+        for number, own in zip(ids, targets, strict=True):
+            if wrong := self._wrong(own):
+                raise DataError(f"{where}: sample {int(number)}: {wrong}")
+
+    def _wrong(self, targets: Any) -> str:
+        if not isinstance(targets, dict) or set(targets) != {"boxes", "labels"}:
+            return "targets must be a dict of boxes and labels"
+        boxes, labels = targets["boxes"], targets["labels"]
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
+            return f"boxes must be [M, 4] and labels [M], not {list(boxes.shape)} and {list(labels.shape)}"
+        if bool((labels < 0).any()) or bool((labels >= len(self.class_names)).any()):
+            return f"labels must be from 0 to {len(self.class_names) - 1}, not {labels.tolist()}"
+        empty = ~(boxes[:, 2:] > boxes[:, :2]).all(1) | ~boxes.isfinite().all(1)
+        return f"a box has no area: {boxes[empty][0].tolist()}" if bool(empty.any()) else ""
+
+    def bind(self, model: nn.Module, loss: Any) -> OwnLosses:
+        """The losses that the model computes."""
+        return OwnLosses(model)
+
+    def names(self, predictions: Sequence[Found], class_names: Sequence[str]) -> list[Any]:
+        """A list of records a sample: class, score and box of each object."""
+        return [
+            [
+                {"class": class_names[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
+                for label, score, box in zip(
+                    *(found[key].tolist() for key in ("labels", "scores", "boxes")), strict=True
+                )
+            ]
+            for found in predictions
+        ]
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The mean average precision."""
+        return ("map",)
+
+    def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
+        """Noise, and boxes that have nothing to do with it."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = tuple(input_shape or (3, 16, 16))
+        samples = []
+        for number in range(num):
+            image = torch.rand(shape, generator=generator)
+            corners = torch.rand(number % 4, 2, generator=generator) * 8
+            boxes = torch.cat([corners, corners + 4], 1)
+            samples.append((image, {"boxes": boxes, "labels": torch.arange(number % 4) % 2}))
+        return Dataset(train=samples, targets="boxes", task="detection", class_names=("a", "b"))
+
+    def right(self, targets: Sequence[Boxes]) -> list[Found]:
+        """The boxes themselves."""
+        return [{**own, "scores": torch.ones(len(own["labels"]))} for own in targets]
+
+
+class OwnLosses:
+    """What a detector minimizes: the losses that it gives, each times its factor.
+
+    Args:
+        model: As it is trained.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        """The objects in a batch: errors of boxes are means over these; the scores', over samples."""
+        num = float(sum(len(own["labels"]) for own in batch.targets))
+        return {"middle": num, "size": num}
+
+    def step(self, batch: Batch) -> Outcome:
+        """The losses of a batch."""
+        losses = self._model(batch.inputs, batch.targets)
+        return Outcome({name: Term(value=value, factor=FACTORS[name]) for name, value in losses.items()})

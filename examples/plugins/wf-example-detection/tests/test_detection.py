@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from wf.errors import DataError, UsageError
+from wf_example_detection import plugin
+from wf_example_detection.boxes import Boxes, Found, overlaps
+from wf_example_detection.dataset import MOST, ImageReader, drawings, drawn
+from wf_example_detection.metric import MeanAveragePrecision
+from wf_example_detection.model import GridDetector
+from wf_example_detection.task import Detection
+from wf_example_detection.transform import FlipBoxes
+
+ONE: Boxes = {"boxes": torch.tensor([[0.0, 0.0, 4.0, 4.0]]), "labels": torch.tensor([0])}
+NONE: Boxes = {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)}
+
+
+def found(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Found:
+    own = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return {"boxes": own, "scores": torch.tensor(scores), "labels": torch.tensor(labels, dtype=torch.int64)}
+
+
+def test_drawings_are_of_their_numbers_and_hold_any_number_of_boxes_that_do_not_overlap() -> None:
+    counts = set()
+    for number in range(120):
+        image, targets = drawn(number)
+        assert torch.equal(image, drawn(number)[0])
+        shared = overlaps(targets["boxes"], targets["boxes"])
+        assert not (shared - torch.eye(len(shared))).any()
+        counts.add(len(shared))
+    assert {0, MOST} <= counts
+
+
+def test_splits_have_drawings_of_their_own() -> None:
+    dataset = drawings(num_train=3, num_held_out=2)
+    parts = (dataset.train, dataset.validation, dataset.test)
+    images = {part[index][0].numpy().tobytes() for part in parts if part is not None for index in range(len(part))}
+    assert len(images) == 7
+    with pytest.raises(UsageError, match="at least 1"):
+        drawings(num_train=0)
+
+
+def test_boxes_are_mirrored_with_their_images() -> None:
+    images = torch.zeros(2, 3, 4, 10)
+    images[:, :, 1:3, 2:5] = 1
+    targets: list[Boxes] = [{"boxes": torch.tensor([[2.0, 1.0, 5.0, 3.0]]), "labels": torch.tensor([1])}, NONE]
+    made, moved = FlipBoxes()(images, targets, torch.tensor([[0.2], [0.7]]))
+    assert moved is not None
+    assert moved[0]["boxes"].tolist() == [[5.0, 1.0, 8.0, 3.0]]
+    assert made[0, :, 1:3, 5:8].all()
+    assert torch.equal(made[1], images[1])
+    assert moved[1] is NONE
+    assert FlipBoxes(p=1.0)(images, None, torch.rand(2, 1))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (found([[0, 0, 4, 4]], [0.9], [0]), (1.0, 1.0, 1.0)),
+        (found([[0, 0, 4, 3]], [0.9], [0]), (0.6, 1.0, 1.0)),  # an IoU of 0.75
+        (found([[0, 0, 4, 4]], [0.9], [1]), (0.0, 0.0, 0.0)),
+        (found([[0, 0, 4, 4], [0, 0, 4, 4]], [0.9, 0.8], [0, 0]), (1.0, 1.0, 1.0)),
+        (found([[9, 9, 12, 12], [0, 0, 4, 4]], [0.9, 0.8], [0, 0]), (0.5, 0.5, 1.0)),
+        (found([], [], []), (0.0, 0.0, 0.0)),
+    ],
+)
+def test_figures_of_an_image_with_one_box(given: Found, wanted: tuple[float, ...]) -> None:
+    metric = MeanAveragePrecision()
+    metric.update([given, found([], [], [])], [ONE, NONE])
+    figures = metric.compute()
+    assert tuple(float(figures[name]) for name in ("", "50", "recall")) == pytest.approx(wanted)
+
+
+def test_nothing_can_be_found_where_nothing_is() -> None:
+    metric = MeanAveragePrecision()
+    metric.update([found([], [], [])], [NONE])
+    assert all(figure.isnan() for figure in metric.compute().values())
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (torch.zeros(4), "dict of boxes and labels"),
+        ({**ONE, "labels": torch.tensor([2])}, r"from 0 to 1, not \[2\]"),
+        ({**ONE, "boxes": torch.zeros(4)}, r"boxes must be \[M, 4\]"),
+        ({**ONE, "boxes": torch.tensor([[0.0, 0.0, float("nan"), 1.0]])}, "no area"),
+    ],
+)
+def test_what_are_no_boxes_is_refused_with_its_number(targets: object, message: str) -> None:
+    task = Detection("boxes", class_names=("disc", "square"))
+    task.check(None, [ONE, NONE], [0, 1], "train")
+    with pytest.raises(DataError, match=f"train: sample 7: .*{message}"):
+        task.check(None, [ONE, targets], [3, 7], "train")
+
+
+def test_records_are_read_by_people() -> None:
+    (records,) = Detection("boxes").names([found([[0, 0, 4, 4]], [0.5], [1])], ("disc", "square"))
+    assert records == [{"class": "square", "score": 0.5, "box": [0.0, 0.0, 4.0, 4.0]}]
+
+
+def test_a_detector_of_images_without_objects_has_losses() -> None:
+    model = GridDetector(2, width=2)
+    losses = model(torch.rand(2, 3, 40, 40), [NONE, NONE])
+    assert isinstance(losses, dict)
+    assert losses["middle"] == losses["size"] == 0
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_image_files(tmp_path: Path) -> None:
+    image, _ = drawn(1)
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    assert torch.equal(ImageReader().read(tmp_path / "a.png")[0], image)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="no image that can be read"):
+        ImageReader().read(tmp_path / "b.png")
+
+
+def test_declares_its_task_and_components() -> None:
+    assert [task.name for task in plugin.wf_tasks()] == ["detection"]
+    names = [(component.kind, component.name) for component in plugin.wf_components()]
+    assert names == [
+        ("dataset", "drawings"),
+        ("transform", "flip-boxes"),
+        ("model", "grid-detector"),
+        ("metric", "map"),
+    ]

@@ -1,0 +1,145 @@
+"""A stranger's task, `examples/plugins/wf-example-detection`, has what wf's own tasks have, by public names alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from environment import Environment
+from runs import manifest, records
+from workspace import DETECTION, FOLDERS, ROOT, run_pip
+
+import wf as wf_api
+from wf.errors import DataError
+from wf.runtime import sample_uniform, stream
+
+SOURCE = ROOT / DETECTION / "src"
+PLUGIN = "wf_example_detection.plugin"
+SETTINGS: dict[str, Any] = {"plugins": [PLUGIN], "seed": 3, "batch_size": 16, "quiet": True, "save": False}
+OPTIONS = ("-p", PLUGIN, "--dataset", "drawings", "--batch-size", 16, "--lr", 0.003, "--seed", 3)
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SOURCE)
+
+
+def train(num_train: int, epochs: int, **options: Any) -> Any:
+    dataset = {"use": "drawings", "num_train": num_train, "num_held_out": 60, **options}
+    changes = {"optimizer": {"use": "adam", "lr": 0.003}, "scheduler": {"use": "one-cycle"}, "epochs": epochs}
+    return wf_api.run(**{**SETTINGS, **changes, "dataset": dataset})
+
+
+def test_it_has_the_bits_of_a_hand_written_loop() -> None:
+    from wf_example_detection.dataset import Drawings
+    from wf_example_detection.model import GridDetector
+
+    dataset = {"use": "drawings", "num_train": 40, "num_held_out": 8}
+    run = wf_api.run(**SETTINGS, dataset=dataset, model={"use": "grid-detector", "width": 4}, epochs=2)
+    torch.manual_seed(3)
+    model, samples = GridDetector(num_classes=2, width=4).train(), Drawings(0, 40)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for epoch in range(2):
+        for ids in torch.randperm(40, generator=stream(3, "order", epoch)).split(16):
+            images, targets = [], []
+            for index, draw in zip(ids.tolist(), sample_uniform(3, epoch, ids, 1).flatten().tolist(), strict=True):
+                image, own = samples[index]
+                x0, y0, x1, y1 = own["boxes"].unbind(1)
+                if draw < 0.5:
+                    image, own = image.flip(-1), {**own, "boxes": torch.stack([40 - x1, y0, 40 - x0, y1], 1)}
+                images.append(image.float() / 255)
+                targets.append(own)
+            losses = model(torch.stack(images), targets)
+            loss = 0.5 * losses["score"] + losses["middle"] + losses["size"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    for name, wanted in model.state_dict().items():
+        assert torch.equal(run.model.state_dict()[name], wanted), name
+    assert {"train/map", "validation/map", "test/map", "test/map-50", "test/map-recall"} <= set(run.metrics)
+    assert "validation/loss" not in run.metrics, "in evaluations the model finds, and computes no losses"
+    assert run.plan["monitor"] == "validation/map", "as the task says"
+
+
+def test_a_drawing_that_does_not_fit_its_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wf_example_detection import dataset as module
+
+    drawn = module.drawn
+    wrong = {"boxes": torch.tensor([[4.0, 4.0, 4.0, 9.0]]), "labels": torch.tensor([1])}
+    monkeypatch.setattr(module, "drawn", lambda number: (drawn(number)[0], wrong) if number == 5 else drawn(number))
+    with pytest.raises(DataError, match=r"sample 5: a box has no area: \[4.0, 4.0, 4.0, 9.0\]"):
+        wf_api.run(**SETTINGS, dataset={"use": "drawings", "num_train": 16, "num_held_out": 4}, epochs=1)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(300)
+def test_it_finds_what_is_in_drawings_that_it_has_not_seen() -> None:
+    run = train(num_train=400, epochs=5)
+    assert run.metrics["test/map-50"] >= 0.8
+    assert run.metrics["test/map-recall"] >= 0.8
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(300)
+def test_of_boxes_of_other_drawings_it_learns_nothing() -> None:
+    assert train(num_train=400, epochs=5, shuffled=True).metrics["test/map-50"] <= 0.1
+
+
+@pytest.mark.exhaustive
+def test_the_best_weights_are_those_of_the_highest_map(wf_process: Any, tmp_path: Path) -> None:
+    options = ("--dataset.num_train", 64, "--dataset.num_held_out", 16, "--epochs", 3, "--keep", "best")
+    done = wf_process("run", *OPTIONS, *options, "--name", "x", env={"PYTHONPATH": str(SOURCE)})
+    assert done.code == 0, done.stderr
+    assert "warning" not in done.stderr
+    found = {one["epoch"]: one["map"] for one in records(tmp_path / "runs/x", "evaluate", "validation")}
+    assert manifest(tmp_path / "runs/x")["metrics"]["validation/map"] == max(found.values())
+
+
+@pytest.mark.exhaustive
+def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf_process: Any, tmp_path: Path) -> None:
+    options = ("--dataset.num_train", 96, "--dataset.num_held_out", 8, "--epochs", 2, "--workers", 2)
+    options += ("--checkpoint-every", "3steps", "--kill-at", 5, "--name", "proof")
+    proved = wf_process("prove-resume", *OPTIONS, *options, env={"PYTHONPATH": str(SOURCE)})
+    assert proved.code == 0, proved.stdout + proved.stderr
+    assert "killed after step 5, resumed from step 3" in proved.stdout
+
+
+@pytest.mark.exhaustive
+@pytest.mark.xdist_group("wheels")
+@pytest.mark.timeout(300)
+def test_installed_from_its_wheel_and_gone(wheels: dict[str, Path], tmp_path: Path) -> None:
+    from PIL import Image
+
+    from wf_example_detection.dataset import drawn
+
+    environment = Environment(tmp_path / "venv")
+    environment.install(*(wheels[name] for name in FOLDERS), wheels["wf-example-detection"])
+    seen = environment.plugins()["wf-example-detection"]
+    assert (seen["version"], seen["status"]) == ("0.1.0", "ok")
+    assert "detection" in environment.wf("list", "tasks")
+    options = ("--dataset", "drawings", "--dataset.num_train", "300", "--epochs", "4", "--lr", "0.003")
+    ran = environment.wf("run", *options, "--batch-size", "16", "--name", "x", "--keep", "best", "--json")
+    assert json.loads(ran)["status"] == "done"
+
+    image, own = drawn(100_000)
+    place = environment.folder / "work" / "drawing.png"
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(place)
+    (found,) = json.loads(environment.wf("predict", "x", "drawing.png", "--json"))
+    sure = [one for one in found["label"] if one["score"] > 0.3]
+    assert len(own["labels"]) / 2 < len(sure) < 2 * len(own["labels"])
+    assert {"class", "score", "box"} == set(sure[0])
+    assert json.loads(environment.wf("predict", "x", "drawing.png")) == found["label"]
+
+    checked = environment.wf("check", "wf-example-detection")
+    assert re.search(r"5 components: \d+ passed", checked)
+    environment.pytest(shutil.copytree(ROOT / DETECTION / "tests", environment.folder / "tests"))
+
+    run_pip("uninstall", "-y", "-q", "wf-example-detection", python=environment.python)
+    assert "wf-example-detection" not in environment.plugins()
+    assert "detection" not in environment.wf("list", "tasks")
+    environment.wf("run", "--dataset", "drawings", code=2)
