@@ -32,6 +32,9 @@ NOT_APPLICABLE = {
     "transform-resumes": "it has no state_dict",
     "loss-ignore-index": "it has no option 'ignore_index'",
     "metric-direction": "it declares no direction",
+    "link-applies": "it puts nothing between",
+    "task-trains": "it is for losses of embeddings; name one: "
+    '[tool.wf.check.run."task/embedding"] loss = "NAME"',  # none is built in
 }
 """Checks that have nothing to look at in some components, and what they say."""
 

@@ -12,7 +12,7 @@ PLUGINS = tuple(
     f"wf-{name}"
     for name in (
         *("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking"),
-        *("torch", "torchvision"),
+        *("tasks", "torch", "torchvision"),
     )
 )
 ADAPTERS = tuple(

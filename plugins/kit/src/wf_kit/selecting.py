@@ -87,7 +87,7 @@ def select(registry: Registry, words: Sequence[str], options: Table | None = Non
     if plugins:
         return [entry for plugin in plugins for entry in _brought(registry, plugin, options or {})]
     kind, slash, name = word.partition("/")
-    if slash and (kind in KINDS or kind in PLURALS):
+    if slash and (kind in (*KINDS, *DECLARED) or kind in PLURALS):
         return [registry.find(read_kind(kind), name)]
     kinds = registry.kinds_of(word.partition("@")[0])
     if len(kinds) > 1:
