@@ -11,7 +11,6 @@ FOLDERS = ("corelib", "cli", "plugins/tracking", "plugins/training", "plugins/co
 NAMES = {"class_index", "one_hot", "multilabel", "binary", "classification", "regression", "segmentation", "embeddings"}
 ALLOWED = {
     "corelib/src/wf/runtime/__init__.py": {"class_index"},  # the name of a function
-    "corelib/src/wf/runtime/given.py": {"class_index"},  # what a pair of arrays and a dataset of torch are taken for
     "plugins/kit/src/wf_kit/reference.py": {"class_index"},  # a default that a run of the kit overrides
 }
 

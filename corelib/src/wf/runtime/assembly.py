@@ -279,7 +279,7 @@ class Assembly:
 
     def _make_data(self) -> None:
         plan = self.plan
-        dataset = self._dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]))
+        dataset = self._dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]), self.registry)
         name = self.name("dataset")
         self.reader = dataset.reader
         self._names = {field: tuple(getattr(dataset, field)) for field in NAMES}

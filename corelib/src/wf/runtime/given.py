@@ -21,20 +21,23 @@ from torch.utils.data import (
 from wf.errors import DataError, UsageError, unknown
 from wf.modules import describe
 from wf.plan import SPLITS
+from wf.registry import Registry
 from wf.runtime import tree
 from wf.runtime.checks import stacked
 from wf.runtime.data import Dataset, Samples, TensorSamples
 from wf.runtime.loading import generators_kept
 from wf.runtime.streams import AT_ONCE, Stream
+from wf.runtime.task import recognized
 from wf.runtime.tree import Tree
 
 
-def as_dataset(value: Any, name: str) -> Dataset:
+def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Dataset:
     """What a dataset component gave, as a `Dataset`.
 
     Args:
         value: A `Dataset`, a pair of tensors or arrays, a dataset or loader of torch, or a dict of such by split.
         name: The dataset's, for messages.
+        registry: Has the tasks that may know the targets; None for those that are installed.
 
     Raises:
         UsageError: For anything else.
@@ -42,9 +45,10 @@ def as_dataset(value: Any, name: str) -> Dataset:
     if isinstance(value, Dataset):
         return value
     if isinstance(value, (tuple, list)) and len(value) == 2 and not any(map(is_torch_data, value)):
-        return _from_pair(*value)
+        inputs, targets = value
+        return _from_pair(inputs, targets, registry)
     if is_torch_data(value):
-        return _from_torch(value, name)
+        return _from_torch(value, name, registry)
     raise UsageError(
         f"dataset '{name}' gave {type(value).__name__}; it must give a wf.runtime.Dataset, a pair (inputs, targets), a "
         "dataset or DataLoader of torch, or a dict of these with the keys train, validation and test"
@@ -58,7 +62,7 @@ def is_torch_data(value: Any) -> bool:
     return isinstance(value, (DataLoader, torch.utils.data.Dataset)) and not isinstance(value, Dataset)
 
 
-def _from_torch(value: Any, name: str) -> Dataset:
+def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
     """A dataset of what torch's datasets and loaders hold.
 
     Its classes are the attribute ``classes`` of a map-style dataset whose targets are whole numbers, as torchvision's
@@ -81,7 +85,7 @@ def _from_torch(value: Any, name: str) -> Dataset:
         raise UsageError(f"dataset '{name}' has no 'train' among its splits: {', '.join(parts)}")
     loader = parts["train"] if isinstance(parts["train"], DataLoader) else None
     given = {split: one.dataset if isinstance(one, DataLoader) else one for split, one in parts.items()}
-    samples = {split: _samples(one) for split, one in given.items()}
+    samples = {split: _samples(one, registry) for split, one in given.items()}
     if loader is not None and loader.batch_size is None:
         raise UsageError(
             f"dataset '{name}': a DataLoader with a batch_sampler of its own, or without batches, is not taken apart\n"
@@ -95,7 +99,7 @@ def _from_torch(value: Any, name: str) -> Dataset:
         test=samples.get("test"),
         collate=collate,
         sampler=_sampler(loader),
-        **({} if collate is not None else _known(given["train"], name)),
+        **({} if collate is not None else _known(given["train"], name, registry)),
     )
 
 
@@ -111,11 +115,11 @@ def batching_of(value: Any) -> dict[str, Any]:
     }
 
 
-def _samples(dataset: Any) -> Samples:
+def _samples(dataset: Any, registry: Registry | None) -> Samples:
     if isinstance(dataset, IterableDataset):
         return _stream(dataset)
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
-        return _from_pair(*dataset.tensors).train
+        return _from_pair(*dataset.tensors, registry).train
     samples: Samples = dataset
     return samples
 
@@ -129,10 +133,10 @@ def _sampler(loader: DataLoader[Any] | None) -> Any:
     return None if isinstance(own, SequentialSampler) or (type(own) is RandomSampler and not replaces) else own
 
 
-def _known(dataset: Any, name: str) -> dict[str, Any]:
+def _known(dataset: Any, name: str, registry: Registry | None) -> dict[str, Any]:
     """What is known of the targets of a dataset of torch."""
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
-        pair = _from_pair(*dataset.tensors)
+        pair = _from_pair(*dataset.tensors, registry)
         return {"targets": pair.targets, "class_names": pair.class_names}
     if isinstance(dataset, IterableDataset):
         return {}
@@ -140,21 +144,24 @@ def _known(dataset: Any, name: str) -> dict[str, Any]:
         raise DataError(f"dataset '{name}' has no samples")
     with generators_kept():
         first = dataset[0]
-    kind = _kind(first[1]) if isinstance(first, (tuple, list)) and len(first) == 2 else None
+    target = _number(first[1]) if isinstance(first, (tuple, list)) and len(first) == 2 else None
     classes, indices = _classes(dataset)
-    if kind == "whole" and classes is not None:
-        return {"targets": "class_index", "class_names": [str(one) for one in classes], "target_tensor": indices}
-    return {"targets": "real"} if kind == "real" else {}
+    if target is None or (classes is None and not target.is_floating_point()):
+        return {}
+    found = recognized(target.unsqueeze(0), registry)
+    if classes is None or "class_names" not in found:
+        return found
+    return {**found, "class_names": [str(one) for one in classes], "target_tensor": indices}
 
 
-def _kind(target: Any) -> str | None:
-    """``whole`` for a class index, ``real`` for the numbers of a regression; None for anything else."""
+def _number(target: Any) -> Tensor | None:
+    """The target of a sample where it is a whole number, or one or several others; None for anything else."""
     if isinstance(target, bool) or (not isinstance(target, (int, float)) and not hasattr(target, "dtype")):
         return None
     number = torch.as_tensor(target)
-    if number.ndim == 0 and not number.is_floating_point() and number.dtype != torch.bool:
-        return "whole"
-    return "real" if number.is_floating_point() and number.ndim < 2 else None
+    if number.is_floating_point():
+        return number if number.ndim < 2 else None
+    return number.to(torch.int64) if number.ndim == 0 and number.dtype != torch.bool else None
 
 
 def _classes(samples: Any) -> tuple[list[Any] | None, Tensor | None]:
@@ -221,21 +228,13 @@ def _plain_tensor(value: Any, what: str) -> Tensor:
     return tensor
 
 
-def _from_pair(inputs: Any, targets: Any) -> Dataset:
+def _from_pair(inputs: Any, targets: Any, registry: Registry | None = None) -> Dataset:
     inputs, targets = _plain_tensor(inputs, "inputs"), _plain_tensor(targets, "targets")
     if inputs.ndim == 1:
         inputs = inputs.unsqueeze(1)
     if targets.is_floating_point():
         targets = targets.unsqueeze(1) if targets.ndim == 1 else targets
-        return Dataset(train=TensorSamples(inputs, targets), targets="real")
-    targets = targets.to(torch.int64)
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets.squeeze(1)
-    if targets.ndim == 2:
-        raise DataError(
-            f"targets of shape {list(targets.shape)} are whole numbers: is that one class a column?\n"
-            "  give floats for a regression, or wf.runtime.Dataset(..., targets='multilabel') for labels of 0 and 1"
-        )
-    names = [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
-    kind: Any = "class_index" if targets.ndim == 1 else "mask"
-    return Dataset(train=TensorSamples(inputs, targets), targets=kind, class_names=names)
+    else:
+        targets = targets.to(torch.int64)
+        targets = targets.squeeze(1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    return Dataset(train=TensorSamples(inputs, targets), **recognized(targets, registry))

@@ -56,6 +56,21 @@ class TaskRuntime:
 
     # the data
 
+    @classmethod
+    def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
+        """What targets are of which nobody says more: a pair of arrays, or a dataset of torch, has them.
+
+        Args:
+            targets: int64 or floating ``[N, ...]``, all that are in memory or a first one.
+
+        Returns:
+            The fields `targets` and, of classes, `class_names` of `wf.runtime.Dataset`; None for those of other tasks.
+
+        Raises:
+            DataError: For targets that are of this task if one says so, with how to say it.
+        """
+        return None
+
     def check_dataset(self, name: str) -> None:
         """Refuse a dataset that cannot be of this task, before a sample is read.
 
@@ -277,6 +292,21 @@ def make_task(registry: Registry, task: Task | None, targets: str | None, *args:
     made = registry.find("task", registry.own_choice("task", task.name)).load()(targets, *args, **facts)
     assert isinstance(made, TaskRuntime)
     return made
+
+
+def recognized(targets: Tensor, registry: Registry | None = None) -> dict[str, Any]:
+    """What targets are by the first task that recognizes them; empty where none does.
+
+    Args:
+        targets: See `TaskRuntime.recognizes`.
+        registry: Has the tasks; None for those that are installed.
+    """
+    for entry in (registry or _installed()).entries("task"):
+        task: Any = entry.load()
+        found = task.recognizes(targets)
+        if found is not None:
+            return dict(found)
+    return {}
 
 
 @cache

@@ -115,7 +115,7 @@ def splits(subject: Subject) -> None:
 def _dataset(subject: Subject, torch_seed: int = 0) -> Dataset:
     with values(subject) as known:
         torch.manual_seed(torch_seed)
-        return as_dataset(make(subject, known), str(subject))
+        return as_dataset(make(subject, known), str(subject), subject.registry)
 
 
 def _splits(dataset: Dataset) -> Iterator[tuple[str, Samples]]:

@@ -208,7 +208,7 @@ def check_kind(subject: Subject, value: Any) -> None:
     missing = [name for name in ATTRIBUTES.get(subject.kind, ()) if not hasattr(value, name)]
     expect(not missing, f"it gives {type(value).__name__}, which has no {', '.join(missing)}")
     if subject.kind == "dataset":
-        as_dataset(value, str(subject))
+        as_dataset(value, str(subject), subject.registry)
     if subject.kind == "strategy":
         value.close()
 

@@ -169,8 +169,19 @@ class Indices(Classified):
         return super()._words(num_outputs) if self.single_logit else f"{num_outputs} classes"
 
 
+def numbered(targets: Tensor) -> list[str]:
+    """The names of classes that have none: their numbers, from 0 to the largest that occurs."""
+    return [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
+
+
 class Classification(Indices):
     """One of several classes a sample: targets are class indices or rows with a single one."""
+
+    @classmethod
+    def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
+        """A whole number a sample."""
+        whole = targets.ndim == 1 and not targets.is_floating_point()
+        return {"targets": "class_index", "class_names": numbered(targets)} if whole else None
 
     @property
     def axes(self) -> tuple[str, ...]:  # type: ignore[override]  # it depends on the form
@@ -289,6 +300,16 @@ class Multilabel(Classified):
     """Any number of labels a sample: targets are a 0 or 1 a label."""
 
     axes = ("N", "C")
+
+    @classmethod
+    def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
+        """None: several whole numbers a sample may be anything."""
+        if targets.ndim != len(cls.axes) or targets.is_floating_point():
+            return None
+        raise DataError(
+            f"targets of shape {list(targets.shape)} are whole numbers: is that one class a column?\n"
+            "  give floats for a regression, or wf.runtime.Dataset(..., targets='multilabel') for labels of 0 and 1"
+        )
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
         """Refuse what is neither 0 nor 1, and another number of columns than that of labels."""

@@ -15,6 +15,11 @@ from wf_tasks.common import TensorTask
 class Regression(TensorTask):
     """Numbers a sample: targets are a number a column."""
 
+    @classmethod
+    def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
+        """Floating numbers."""
+        return {"targets": "real"} if targets.is_floating_point() else None
+
     def served(self, targets: Any) -> Any:
         """A column, where samples gave a lone number."""
         return targets.unsqueeze(1) if isinstance(targets, Tensor) and targets.ndim == 1 else targets

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf_tasks.classification import Indices
+from wf_tasks.classification import Indices, numbered
 
 EXAMPLE_SHAPE = (8, 8)
 
@@ -19,6 +19,12 @@ class Segmentation(Indices):
 
     axes = ("N", "H", "W")
     any_size = True
+
+    @classmethod
+    def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
+        """A whole number a pixel."""
+        whole = targets.ndim == len(cls.axes) and not targets.is_floating_point()
+        return {"targets": "mask", "class_names": numbered(targets)} if whole else None
 
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The pixels."""
