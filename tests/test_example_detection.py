@@ -16,7 +16,9 @@ from workspace import DETECTION, FOLDERS, ROOT, run_pip
 
 import wf as wf_api
 from wf.errors import DataError
+from wf.registry import Registry
 from wf.runtime import sample_uniform, stream
+from wf_kit import check_plugin
 
 SOURCE = ROOT / DETECTION / "src"
 PLUGIN = "wf_example_detection.plugin"
@@ -51,7 +53,7 @@ def test_it_has_the_bits_of_a_hand_written_loop() -> None:
                 image, own = samples[index]
                 x0, y0, x1, y1 = own["boxes"].unbind(1)
                 if draw < 0.5:
-                    image, own = image.flip(-1), {**own, "boxes": torch.stack([40 - x1, y0, 40 - x0, y1], 1)}
+                    image, own = image.flip(-1), {**own, "boxes": torch.stack([48 - x1, y0, 48 - x0, y1], 1)}
                 images.append(image.float() / 255)
                 targets.append(own)
             losses = model(torch.stack(images), targets)
@@ -77,9 +79,20 @@ def test_a_drawing_that_does_not_fit_its_task_is_named(monkeypatch: pytest.Monke
 
 
 @pytest.mark.exhaustive
+def test_it_keeps_to_what_wf_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / DETECTION)  # its pyproject.toml says which dataset its detector is for
+    results = check_plugin(PLUGIN, registry=Registry.discover([PLUGIN]))
+    kinds = {result.component.partition("/")[0] for result in results}
+    assert kinds == {"dataset", "transform", "model", "metric", "task"}
+    assert not [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
+    passed = {result.check for result in results if result.status == "passed"}
+    assert {"run", "metric-processes", "model-gradients", "dataset-spec", "task-trains"} <= passed
+
+
+@pytest.mark.exhaustive
 @pytest.mark.timeout(300)
 def test_it_finds_what_is_in_drawings_that_it_has_not_seen() -> None:
-    run = train(num_train=400, epochs=5)
+    run = train(num_train=400, epochs=8)
     assert run.metrics["test/map-50"] >= 0.8
     assert run.metrics["test/map-recall"] >= 0.8
 
@@ -87,7 +100,7 @@ def test_it_finds_what_is_in_drawings_that_it_has_not_seen() -> None:
 @pytest.mark.exhaustive
 @pytest.mark.timeout(300)
 def test_of_boxes_of_other_drawings_it_learns_nothing() -> None:
-    assert train(num_train=400, epochs=5, shuffled=True).metrics["test/map-50"] <= 0.1
+    assert train(num_train=400, epochs=8, shuffled=True).metrics["test/map-50"] <= 0.1
 
 
 @pytest.mark.exhaustive
@@ -96,7 +109,7 @@ def test_the_best_weights_are_those_of_the_highest_map(wf_process: Any, tmp_path
     done = wf_process("run", *OPTIONS, *options, "--name", "x", env={"PYTHONPATH": str(SOURCE)})
     assert done.code == 0, done.stderr
     assert "warning" not in done.stderr
-    found = {one["epoch"]: one["map"] for one in records(tmp_path / "runs/x", "evaluate", "validation")}
+    found = {one["epoch"]: one["map"] for one in records(tmp_path / "runs/x", "eval", "validation")}
     assert manifest(tmp_path / "runs/x")["metrics"]["validation/map"] == max(found.values())
 
 
@@ -135,6 +148,7 @@ def test_installed_from_its_wheel_and_gone(wheels: dict[str, Path], tmp_path: Pa
     assert {"class", "score", "box"} == set(sure[0])
     assert json.loads(environment.wf("predict", "x", "drawing.png")) == found["label"]
 
+    shutil.copy(ROOT / DETECTION / "pyproject.toml", place.parent)  # says which dataset the detector is for
     checked = environment.wf("check", "wf-example-detection")
     assert re.search(r"5 components: \d+ passed", checked)
     environment.pytest(shutil.copytree(ROOT / DETECTION / "tests", environment.folder / "tests"))

@@ -76,7 +76,7 @@ def spec(subject: Subject) -> None:
             except DataError as error:
                 raise Defect(str(error).partition("\n")[0]) from error
     _check_names(dataset, task)
-    RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True))
+    RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True, task=task), task=task)
 
 
 @check(
@@ -163,10 +163,12 @@ def _check_names(dataset: Dataset, task: TaskRuntime) -> None:
             len(dataset.target_names) == target.numel(),
             f"it has {len(dataset.target_names)} target names for {target.numel()}",
         )
-    num, columns = len(dataset.class_names), task.facts(target).get("num_targets")
+    num, columns = len(dataset.class_names), None
+    if isinstance(target, Tensor):
+        columns = task.facts(target).get("num_targets")
     if columns is not None and task.judged_by[0] == "accuracy":
         expect(num == columns, f"it has {num} class names for {columns} classes")
-    if not target.is_floating_point():
+    if isinstance(target, Tensor) and not target.is_floating_point():
         expect(num > 1, f"it has {num} class names")
     if dataset.target_tensor is not None:
         same = len(dataset.target_tensor) == len(dataset.train) and int(dataset.target_tensor[0]) == int(target)

@@ -20,10 +20,12 @@ from wf.building import Builder
 from wf.component import MANY
 from wf.parameters import OBJECTS
 from wf.plan import prepare
+from wf.runtime import TensorSamples
 from wf.runtime.assembly import Assembly
 from wf.runtime.given import as_dataset
 from wf.runtime.task import TaskRuntime, make_task
-from wf.traits import LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
+from wf.task import Task
+from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
 
@@ -74,10 +76,38 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
     parts: dict[str, Any] = {kind: {"use": name} for kind, name in PARTS.items()}
     parts |= {"dataset": dataset, **{kind: [] for kind in MANY}}
     general = {"epochs": 2, "batch_size": 4, "seed": 0, "device": "cpu", "log_every": 1}
+    parts |= _by_own_losses(subject, str(dataset["targets"]))
     given = {
         key: {"use": value} if key in PARTS and isinstance(value, str) else value for key, value in subject.run.items()
     }
     return {**parts, **general, **given}
+
+
+def _by_own_losses(subject: Subject, targets: str) -> dict[str, Any]:
+    """Dataset and model where the task's models compute their own losses: its example, and its default model."""
+    task = _task_of(subject, targets)
+    runtime = make_task(subject.registry, task, targets if task and targets in task.targets else None)
+    if task is None or runtime.needs_loss:
+        return {}
+    model = task.default("model")
+    if model is None and "model" not in subject.run:
+        wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
+        raise NotChecked(f"task '{task.name}' names no model; name one: {wanted}")
+    return {"dataset": {"use": runtime.example()}, "model": {"use": model}, "loss": {}}
+
+
+def _task_of(subject: Subject, targets: str) -> Task | None:
+    """The task of the run around a component: the component's own, that of the dataset that is named, or of targets."""
+    if isinstance(subject.traits, Task):
+        return subject.traits
+    name, entry = subject.run.get("dataset"), subject.entry
+    if isinstance(name, str) and subject.registry.has("dataset", name):
+        entry = subject.registry.find("dataset", name)
+    traits = entry.component.traits
+    if isinstance(traits, DatasetTraits):
+        named = subject.registry.tasks.named(traits.task) if traits.task else None
+        return named or subject.registry.tasks.of(traits.targets)
+    return subject.registry.tasks.of(targets)
 
 
 def targets_of(subject: Subject) -> tuple[str, ...]:
@@ -105,9 +135,10 @@ def plain_forms(subject: Subject) -> tuple[samples.Form, ...]:
     for targets in subject.registry.tasks.forms:
         runtime = task_for(subject, targets)
         try:
-            example = runtime.example().train.targets
+            train = runtime.example().train
         except NotImplementedError:
             continue
+        example = train.targets if isinstance(train, TensorSamples) else None
         if isinstance(example, Tensor):
             floats, columns = example.is_floating_point(), example[0].numel()
             order = (int(floats), -example.ndim if floats else example.ndim, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from wf_kit.making import make, plain_forms, task_for, values
 
 NUM = 24
 SIZES: tuple[tuple[int, ...], ...] = ((5, 7, 12), (1, 1, 22))
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, Any]
 
 
 @check(
@@ -32,7 +33,7 @@ def traits(subject: Subject) -> None:
         raise NotChecked("it declares no traits")
     for trial in _trials(subject):
         try:
-            figure = trial.figure(trial.guess())
+            figure = _own(trial.figure(trial.guess()))
         except Exception as error:
             raise Defect(f"it does not take {declared.predictions} of {trial.kind} targets: {told(error)}") from error
         one = isinstance(figure, Tensor) and figure.ndim == 0
@@ -48,10 +49,9 @@ def traits(subject: Subject) -> None:
 def batches(subject: Subject) -> None:
     """Neither the order of the batches nor their sizes change its figure."""
     for trial in _trials(subject):
-        batch = trial.guess()
-        wanted = trial.figure(batch)
+        wanted = trial.figure(trial.guess())
         for sizes in SIZES:
-            parts = _split(batch, sizes)
+            parts = trial.parts(sizes)
             for order in (parts, parts[::-1]):
                 found = trial.figure(*order)
                 text = (
@@ -87,7 +87,7 @@ def direction(subject: Subject) -> None:
     if not isinstance(declared, MetricTraits) or declared.larger_is_better is None:
         raise NotChecked("it declares no direction")
     for trial in _trials(subject):
-        right, guessed = float(trial.figure(trial.right())), float(trial.figure(trial.guess()))
+        right, guessed = (float(_own(trial.figure(batch))) for batch in (trial.right(), trial.guess()))
         better = right >= guessed if declared.larger_is_better else right <= guessed
         text = f"of {trial.kind} targets it is {right:.6g} for right predictions and {guessed:.6g} for guessed ones"
         expect(better, f"{text}, with larger_is_better={declared.larger_is_better}")
@@ -102,9 +102,8 @@ def direction(subject: Subject) -> None:
 def processes(subject: Subject) -> None:
     """Two processes with a part of the samples each have the figure of all samples."""
     for trial in _trials(subject):
-        batch = trial.guess()
-        wanted = trial.figure(batch)
-        mine, theirs = (trial.fed(part) for part in _split(batch, (9, NUM - 9)))
+        wanted = trial.figure(trial.guess())
+        mine, theirs = (trial.fed(part) for part in trial.parts((9, NUM - 9)))
         other = _Other()
         theirs.sync(other)
         mine.sync(_Both(other.told))
@@ -134,15 +133,25 @@ class _Trial:
 
     def guess(self, seed: int = 1) -> Batch:
         """A batch of a model that knows nothing."""
-        targets = self.task.example(NUM, seed).train.targets
-        return self._read(samples.guessed_scores(self.task, targets, seed), targets)
+        return self.parts((NUM,), seed)[0]
+
+    def parts(self, sizes: Sequence[int], seed: int = 1) -> list[Batch]:
+        """The same batch in several of other sizes; where targets are a tree, the guess is right for other samples."""
+        task, ends = self.task, list(itertools.accumulate(sizes))
+        whole = samples.targets_of(task, range(NUM), seed)
+        if isinstance(whole, Tensor):
+            return _split(self._read(samples.guessed_scores(task, whole, seed), whole), sizes)
+        rows = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        guesses = (task.right(samples.targets_of(task, part, seed + 1)) for part in rows)
+        targets = (samples.targets_of(task, part, seed) for part in rows)
+        return [self._read(guess, own) for guess, own in zip(guesses, targets, strict=True)]
 
     def right(self) -> Batch:
         """A batch of a model that is always right."""
-        targets = self.task.example(NUM).train.targets
+        targets = samples.targets_of(self.task, range(NUM))
         return self._read(self.task.right(targets), targets)
 
-    def _read(self, scores: Tensor, targets: Tensor) -> Batch:
+    def _read(self, scores: Any, targets: Any) -> Batch:
         """Scores and targets as a run gives them to the metric."""
         outputs = self.task.fitted(self.kind, "raw", None)
         return outputs.read(scores, _form(self.subject)), outputs.classes(targets)
@@ -164,9 +173,14 @@ def _trials(subject: Subject) -> Iterator[_Trial]:
 def _plainest(subject: Subject) -> tuple[str, ...]:
     """Numbers where it wants what the model gives, else classes."""
     for form in plain_forms(subject):
-        if form.task.example().train.targets.is_floating_point() == (_form(subject) == "raw"):
+        if samples.targets_of(form.task, range(1)).is_floating_point() == (_form(subject) == "raw"):
             return (form.targets,)
     raise NotChecked("no task that is installed gives an example for it")
+
+
+def _own(figure: Any) -> Any:
+    """The figure that has the metric's own name, where it gives several."""
+    return figure.get("") if isinstance(figure, Mapping) else figure
 
 
 def _form(subject: Subject) -> str:

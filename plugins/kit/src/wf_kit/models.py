@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wf.errors import UsageError
+from wf.runtime import tree
+from wf.runtime.tree import Tree
 from wf.traits import ModelTraits
-from wf_kit.kit import NotChecked, Subject, check, expect
+from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, shapes_of, values
 from wf_kit.states import restored, saved
 
@@ -23,15 +27,17 @@ NUM = 4
 )
 def forward(subject: Subject) -> None:
     """It gives finite numbers of the right shape for the inputs that it declares, and leaves these as they are."""
-    for inputs, shape, model in _each(subject):
+    for inputs, shape, model, _ in _each(subject):
         kept = inputs.clone()
         outputs = model(inputs)
-        expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
-        got, wanted = list(outputs.shape), [len(inputs), *shape]
-        expect(got == wanted, f"it gives shape {got} for inputs {list(inputs.shape)}; wanted is {wanted}")
-        expect(
-            bool(torch.isfinite(outputs).all()), f"for inputs {list(inputs.shape)} it gives values that are not finite"
-        )
+        if shape is None:
+            _row(outputs, len(inputs))
+        else:
+            expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
+            got, wanted = list(outputs.shape), [len(inputs), *shape]
+            expect(got == wanted, f"it gives shape {got} for inputs {list(inputs.shape)}; wanted is {wanted}")
+        finite = all(bool(torch.isfinite(leaf).all()) for _, leaf in tree.leaves(outputs))
+        expect(finite, f"for inputs {list(inputs.shape)} it gives values that are not finite")
         expect(torch.equal(inputs, kept), "it changes its inputs in place")
 
 
@@ -44,7 +50,7 @@ def traits(subject: Subject) -> None:
         raise NotChecked("it declares no traits")
     if subject.traits.predictions not in ("log_probs", "probs"):
         raise NotChecked(f"any numbers are {subject.traits.predictions}")
-    for inputs, _, model in _each(subject):
+    for inputs, _, model, _ in _each(subject):
         outputs = model.eval()(inputs).detach()
         probs = outputs.exp() if subject.traits.predictions == "log_probs" else outputs
         sums = probs.sum(1)
@@ -63,10 +69,13 @@ def traits(subject: Subject) -> None:
 )
 def gradients(subject: Subject) -> None:
     """Every parameter that is trained gets a finite gradient."""
-    for inputs, _, model in _each(subject):
-        outputs = model(inputs)
-        weights = torch.linspace(0.5, 1.5, outputs.numel()).reshape(outputs.shape)
-        (outputs * weights).sum().backward()
+    for inputs, shape, model, loss in _each(subject):
+        if shape is None:
+            loss().backward()
+        else:
+            outputs = model(inputs)
+            weights = torch.linspace(0.5, 1.5, outputs.numel()).reshape(outputs.shape)
+            (outputs * weights).sum().backward()
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         without = [name for name, parameter in trained.items() if parameter.grad is None]
         expect(not without, f"without a gradient: {', '.join(without)}")
@@ -82,15 +91,17 @@ def gradients(subject: Subject) -> None:
 )
 def evaluation(subject: Subject) -> None:
     """In evaluation mode it is deterministic, treats each sample alone, and changes nothing in itself."""
-    for inputs, _, model in _each(subject):
+    for inputs, _, model, _ in _each(subject):
         model.eval()
         before = saved(dict(model.state_dict()))
         with torch.no_grad():
             first, again, alone = model(inputs), model(inputs), model(inputs[:1])
-        expect(torch.equal(first, again), "in evaluation mode it gives other outputs the second time")
+        expect(_same(first, again), "in evaluation mode it gives other outputs the second time")
         expect(saved(dict(model.state_dict())) == before, "in evaluation mode it changes its state")
         text = "in evaluation mode a sample's output depends on what is beside it in the batch"
-        expect(torch.allclose(first[:1], alone, rtol=1e-4, atol=1e-4), text)
+        own = zip(tree.leaves(_row(first, len(inputs))), tree.leaves(_row(alone, 1)), strict=True)
+        near = [one.shape == other.shape and torch.allclose(one, other, 1e-4, 1e-4) for (_, one), (_, other) in own]
+        expect(all(near), text)
 
 
 @check(
@@ -98,26 +109,51 @@ def evaluation(subject: Subject) -> None:
 )
 def resumes(subject: Subject) -> None:
     """Its state_dict, restored into a new one, gives the same outputs bit for bit."""
-    for inputs, _, model in _each(subject):
+    for inputs, _, model, _ in _each(subject):
         model.train()(inputs)  # running statistics are a part of it
-        _, _, again = next(_each(subject, tuple(inputs.shape[1:]), torch_seed=1))
+        _, _, again, _ = next(_each(subject, tuple(inputs.shape[1:]), torch_seed=1))
         again.load_state_dict(restored(saved(dict(model.state_dict()))))
         with torch.no_grad():
-            same = torch.equal(model.eval()(inputs), again.eval()(inputs))
+            same = _same(model.eval()(inputs), again.eval()(inputs))
         expect(same, "restored, it gives other outputs")
 
 
 def _each(
     subject: Subject, shape: tuple[int, ...] | None = None, torch_seed: int = 0
-) -> Iterator[tuple[Tensor, tuple[int, ...], Any]]:
-    """Inputs of each shape that it takes, the shape that is wanted for a sample, and a new model in training mode."""
+) -> Iterator[tuple[Tensor, tuple[int, ...] | None, Any, Callable[[], Tensor]]]:
+    """Inputs of each shape that it takes, the shape that is wanted for a sample, and a new model in training mode.
+
+    The shape is None where the task leaves it open. Beside it stands what gives the loss of a model that computes it.
+    """
     shapes = shapes_of(subject) if shape is None else (shape,)
     for one in shapes[:1] if "dataset" in subject.run else shapes:
         with values(subject, shape=one) as known:
             torch.manual_seed(torch_seed)
             model = make(subject, known)
-            data, num_outputs = known["data"], int(known["num_outputs"])
-            yield data.first("train", NUM).clone(), (num_outputs, *data.spec.mask_shape), model.train()
+            data, num_outputs = known["data"], known.get("num_outputs")
+            wanted = None if num_outputs is None else (int(num_outputs), *data.spec.mask_shape)
+            yield data.first("train", NUM).clone(), wanted, model.train(), partial(_loss, model, known)
+
+
+def _loss(model: nn.Module, known: Mapping[str, Any]) -> Tensor:
+    """The loss of the run's first batch."""
+    return known["outputs"].bind(model, known["loss"]).step(next(iter(known["data"].batches("train")))).loss  # type: ignore[no-any-return]
+
+
+def _same(outputs: Tree, others: Tree) -> bool:
+    """Whether two trees have the same leaves."""
+    first, second = list(tree.leaves(outputs)), list(tree.leaves(others))
+    same = [path for path, _ in first] == [path for path, _ in second]
+    return same and all(torch.equal(leaf, other) for (_, leaf), (_, other) in zip(first, second, strict=True))
+
+
+def _row(outputs: Tree, num: int) -> Tree:
+    """What a model gives for the first of so many samples."""
+    try:
+        rows = tree.gathered([(outputs, num)])
+    except UsageError as error:
+        raise Defect(str(error).partition("\n")[0]) from error
+    return rows[0] if isinstance(rows, tree.Rows) else tree.map_leaves(lambda leaf: leaf[0], rows)
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

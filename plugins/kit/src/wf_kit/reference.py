@@ -22,7 +22,7 @@ from wf import Component, FromRun
 from wf.errors import DataError
 from wf.plugins import Plugin
 from wf.protocols import Strategy
-from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
+from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec, tree
 from wf.runtime.links import total_weight
 from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime, task_of
@@ -128,11 +128,12 @@ class Trainer:
 
     Args:
         model: The model.
-        loss: Called with (predictions, targets).
+        loss: Called with (predictions, targets); None where the task's models compute their own.
         optimizer: Has the parameters.
         scheduler: Stepped after each update, epoch or evaluation.
         scheduler_interval: When it is stepped.
         monitor: What a scheduler that watches an evaluation is given.
+        outputs: The task, which says what is minimized.
         optimizer_traits: How the optimizer is stepped.
     """
 
@@ -141,21 +142,23 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Tensor, Tensor], Tensor] | None,
         optimizer: torch.optim.Optimizer,
         scheduler: Any | None,
         scheduler_interval: str,
         monitor: str,
+        outputs: TaskRuntime,
         optimizer_traits: Annotated[OptimizerTraits, FromRun("optimizer_traits")] = PLAIN,
     ) -> None:
-        self.model, self.loss, self.optimizer, self.protocol = model, loss, optimizer, optimizer_traits.step
+        self.model, self.optimizer, self.protocol = model, optimizer, optimizer_traits.step
+        self._objective = outputs.bind(model, loss)
         self._scheduler, self._interval, self._monitor = scheduler, scheduler_interval, monitor
 
     def train_step(self, batch: Batch) -> Tensor:
         """Make one update."""
 
         def loss_of() -> Tensor:
-            return self.loss(self.model(batch.inputs), batch.targets)
+            return self._objective.step(batch).loss
 
         value = step(self.optimizer, self.protocol, loss_of, self.before_update).detach()
         self._step_scheduler("step")
@@ -184,7 +187,7 @@ class Evaluator:
 
     Args:
         model: The model.
-        loss: Called with (predictions, targets).
+        loss: Called with (predictions, targets); None where the task's models compute their own.
         metrics: By name.
         metric_forms: The form of predictions that each metric wants.
         outputs: Reads predictions in these forms.
@@ -195,7 +198,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Tensor, Tensor], Tensor] | None,
         metrics: dict[str, Metric],
         metric_forms: dict[str, str],
         outputs: TaskRuntime,
@@ -211,13 +214,18 @@ class Evaluator:
             metric.reset()
         with _evaluating(self._model), torch.inference_mode():
             losses = [self._judge(batch) for batch in self._data.batches(split)]
+        figures = {name: _plain(metric.compute()) for name, metric in self._metrics.items()}
+        if self._loss is None:
+            return figures
         total, weight = (sum(part) for part in zip(*losses, strict=True))
-        return {"loss": total / weight, **{name: _plain(metric.compute()) for name, metric in self._metrics.items()}}
+        return {"loss": total / weight, **figures}
 
     def _judge(self, batch: Batch) -> tuple[float, float]:
-        predictions = self._model(batch.inputs)
+        predictions = tree.call(self._model, batch.inputs)
         for name, metric in self._metrics.items():
             metric.update(self._outputs.read(predictions, self._forms[name]), self._outputs.classes(batch.targets))
+        if self._loss is None:
+            return 0.0, 0.0
         own = total_weight(self._loss, batch.targets)
         weight = float(batch.size if own is None else own)
         return float(self._loss(predictions, batch.targets)) * weight, weight

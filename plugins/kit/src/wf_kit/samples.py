@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from wf.runtime import Dataset, TensorSamples, tree
 from wf.runtime.task import TaskRuntime
 
 VOCABULARY = ("<padding>", "<unknown>", "a", "b", "c")
@@ -78,6 +80,15 @@ def example(form: Form, num: int = 6, *, scale: float = 1.0, seed: int = 0) -> E
     scores = torch.randn(shape[:1] if shape[1:] == (1,) else shape, generator=generator(seed + 1))
     scores = scores * scale if scale == 1 else scores.sign() * scale
     return Example(form, form.task.as_form(scores, form.predictions), wanted)
+
+
+def targets_of(task: TaskRuntime, rows: range, seed: int = 0, num: int = 24) -> Any:
+    """The targets of some samples of a task's example, as a batch has them."""
+    made: Dataset = task.example(num, seed)
+    if isinstance(made.train, TensorSamples):
+        return tree.map_leaves(lambda leaf: leaf[rows.start : rows.stop], made.train.targets)
+    collate = made.collate or task.collate or torch.utils.data.default_collate
+    return collate([made.train[number] for number in rows])[1]
 
 
 def guessed_scores(task: TaskRuntime, wanted: Tensor, seed: int = 1) -> Tensor:

@@ -16,16 +16,16 @@ from wf.runtime import Dataset
 from wf_example_detection.boxes import Boxes
 
 CLASSES = ("disc", "square")
-SIZE = 40
+SIZE = 48
 """The sides of a drawing, in pixels."""
-CELL = 8
-"""A drawing is divided in cells of so many pixels, with at most one shape in each: shapes never overlap."""
+CELL, CELLS = 8, 5
+"""Shapes lie in the cells of a grid, somewhere in the drawing, at most one in each: they never overlap."""
 MOST = 20
 """The most shapes in a drawing."""
 
 
 class Drawings(torch.utils.data.Dataset[tuple[Tensor, Boxes]]):
-    """Images uint8 ``[3, 40, 40]`` with the boxes of what is drawn in them.
+    """Images uint8 ``[3, 48, 48]`` with the boxes of what is drawn in them.
 
     Args:
         first: The number of the first drawing.
@@ -51,12 +51,12 @@ def drawn(number: int) -> tuple[Tensor, Boxes]:
     rng = np.random.default_rng(number)
     image = rng.integers(0, 80, (3, SIZE, SIZE), dtype=np.uint8)
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
-    num, num_cells = int(rng.integers(0, MOST + 1)), (SIZE // CELL) ** 2
+    num, grid = int(rng.integers(0, MOST + 1)), rng.integers(0, SIZE - CELL * CELLS + 1, 2)
     labels = rng.integers(0, len(CLASSES), num)
     boxes = np.empty((num, 4), dtype=np.float32)
-    for place, cell in enumerate(rng.permutation(num_cells)[:num]):
+    for place, cell in enumerate(rng.permutation(CELLS**2)[:num]):
         sides = rng.integers(5, CELL + 1, 2)
-        corner = CELL * np.array(divmod(int(cell), SIZE // CELL)) + rng.integers(0, CELL + 1 - sides)
+        corner = grid + CELL * np.array(divmod(int(cell), CELLS)) + rng.integers(0, CELL + 1 - sides)
         (y, x), (height, width) = corner, sides
         inside = (abs(rows - y - height / 2) < height / 2) & (abs(columns - x - width / 2) < width / 2)
         if labels[place] == 0:

@@ -31,8 +31,9 @@ class MeanAveragePrecision(Metric):
         found, objects = self.values("found"), self.values("objects")
         label, score, right = found[:, 0], found[:, 1], found[:, 2:]
         order = score.argsort(descending=True, stable=True)
-        label, right = label[order], right[order]
-        each = [_areas(right[label == one], int((objects == one).sum())) for one in objects.unique()]
+        label, score, right = label[order], score[order], right[order]
+        classes = ((label == one, int((objects == one).sum())) for one in objects.unique())
+        each = [_areas(score[own], right[own], num) for own, num in classes]
         means = torch.stack(each).mean(0) if each else found.new_full((len(LEVELS),), torch.nan)
         return {"": means.mean(), "50": means[0], "recall": right[:, 0].sum() / len(objects)}
 
@@ -55,9 +56,15 @@ def _matched(found: Found, objects: Boxes) -> tuple[Tensor, Tensor, Tensor]:
     return found["labels"][:, None].to(right), found["scores"][:, None].to(right), right
 
 
-def _areas(right: Tensor, num: int) -> Tensor:
-    """The area under precision over recall at each level, of one class with so many objects."""
-    hits = right.cumsum(0)
-    precision = hits / torch.arange(1, len(right) + 1, device=right.device)[:, None]
-    best = precision.flip(0).cummax(0).values.flip(0) if len(right) else precision
-    return (best * right).sum(0) / num
+def _areas(scores: Tensor, right: Tensor, num: int) -> Tensor:
+    """The area under precision over recall at each level, of one class with so many objects.
+
+    Boxes of one score count together, so that no order among them matters.
+    """
+    if not len(scores):
+        return right.sum(0)
+    ends = scores.unique_consecutive(return_counts=True)[1].cumsum(0)
+    hits = right.cumsum(0)[ends - 1]
+    best = (hits / ends[:, None]).flip(0).cummax(0).values.flip(0)
+    area: Tensor = (best * hits.diff(dim=0, prepend=torch.zeros_like(hits[:1]))).sum(0)
+    return area / num
