@@ -147,6 +147,13 @@ def test_parts_and_processes_have_the_weights_of_the_whole(wf: Any, ranks: Any, 
         assert found["test/map"] == pytest.approx(figures["test/map"], abs=1e-3)
 
 
+def test_what_boxes_would_not_follow_is_refused(wf: Any) -> None:
+    refused = wf("run", *OPTIONS, "--transform", "flip")
+    assert refused.code == 2
+    assert "it moves the pixels of images, and the boxes targets of the dataset would stay" in refused.stderr
+    assert "flip" in wf("list", "transforms", "--fits", "segmentation").stdout
+
+
 @pytest.mark.exhaustive
 def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset.num_train", 96, "--dataset.num_held_out", 8, "--epochs", 2, "--workers", 2)

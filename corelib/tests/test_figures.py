@@ -45,6 +45,12 @@ def test_a_figure_is_looked_for_among_those_that_are_declared(name: str, figures
             monitor.check(figures, "--monitor")
 
 
+def test_a_term_of_the_loss_of_steps_needs_no_evaluator_that_gives_it() -> None:
+    Monitor.read("train/loss/size:min").check(["map"], "monitor")
+    with pytest.raises(UsageError, match="validation/loss/size"):
+        Monitor.read("validation/loss/size:min").check(["map"], "monitor")
+
+
 def test_a_direction_that_is_not_known_may_be_a_slip() -> None:
     with pytest.raises(UsageError, match="did you mean 'validation/accuracy'"):
         Monitor.read("validation/acuracy", DIRECTIONS).direction("--monitor")

@@ -69,8 +69,12 @@ class Monitor:
         """
         if self.split in evaluated:
             return self.split
-        of_steps = self.split == TRAIN and self.name.startswith(f"{LOSS}/")
-        return evaluated[0] if of_steps and evaluated else None
+        return evaluated[0] if self._is_of_steps and evaluated else None
+
+    @property
+    def _is_of_steps(self) -> bool:
+        """Whether it is a term of the loss that the trainer records of its steps."""
+        return self.split == TRAIN and self.name.startswith(f"{LOSS}/")
 
     def direction(self, option: str, owner: str = "", *, mode: bool = False) -> bool:
         """Whether a larger figure is better.
@@ -106,6 +110,8 @@ class Monitor:
         Raises:
             UsageError: When it is not among them.
         """
+        if self._is_of_steps:  # an evaluator need not give it
+            return
         if figures is not None and metric_of(self.name, names := list(figures)) is None:
             given = [f"{self.split}/{name}" for name in names]
             raise UsageError(unknown("figure", self.figure, given, f"set {option} to one of them"))

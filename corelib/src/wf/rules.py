@@ -264,7 +264,7 @@ def _judge_moves(part: Part, known: Known) -> Verdict:
         return FITS
     if not isinstance(traits, TransformTraits):
         return SILENT
-    if traits.moves is False or traits.masks:
+    if traits.moves is False or traits.joint or (traits.masks and known.task.per == "pixel"):
         return FITS
     if traits.moves is None:
         return Verdict(None, ("it does not say whether it moves pixels, which the targets would not follow",))

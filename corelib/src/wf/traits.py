@@ -82,8 +82,9 @@ class TransformTraits(_Declared):
     """Whether it moves pixels or changes the size of images, which masks would not follow; None when that is not
     known."""
     masks: bool = False
-    """It moves masks with their images: it has a method ``on_masks``, or is joint; see
-    `wf.runtime.transforming.Step`."""
+    """It moves masks with their images: it has a method ``on_masks``; see `wf.runtime.transforming.Step`."""
+    joint: bool = False
+    """It gets inputs and targets, and changes both: its attribute ``joint`` is true."""
 
 
 @dataclass(frozen=True, kw_only=True)

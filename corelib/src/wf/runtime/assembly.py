@@ -913,7 +913,7 @@ def _moves_alone(built: Built) -> str | None:
 def _may_move(built: Built) -> str | None:
     """What to tell of a transform of images that have masks."""
     traits = _traits_of(built)
-    if isinstance(traits, TransformTraits) and (traits.moves is not None or traits.masks):
+    if isinstance(traits, TransformTraits) and (traits.moves is not None or traits.masks or traits.joint):
         return None
     if hasattr(built.value, "on_masks") or is_joint(built.value):
         return None

@@ -44,7 +44,7 @@ def wf_components() -> list[Component]:
             "flip-boxes",
             "wf_example_detection.transform:FlipBoxes",
             summary="mirrors half of the images, and their boxes with them",
-            traits=TransformTraits(train_only=True, inputs="image", gives="same", moves=True, masks=True),
+            traits=TransformTraits(train_only=True, inputs="image", gives="same", moves=True, joint=True),
         ),
         Component(
             "model",
