@@ -160,6 +160,7 @@ def test_focal_with_gamma_0_is_cross_entropy(wf: Any, tmp_path: Path) -> None:
         torch.testing.assert_close(focal[name], tensor, rtol=0, atol=1e-5 * initial)
 
 
+@pytest.mark.exhaustive
 def test_rare_class(wf: Any) -> None:
     """Measured recall of the class with 5 train samples of about 1,080, seeds 1 to 3.
 
