@@ -101,7 +101,8 @@ class DirectoryCheckpointer:
         """Begin to make room for the copy of a state like this one."""
         self._wait()
         _, tensors = codec.encode(state)
-        self._work = work = _in_background(lambda: self._snapshot.reserve(tensors))
+        self._work = work = Future[None]()
+        _in_background(work, lambda: self._snapshot.reserve(tensors))
         return work
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
@@ -127,7 +128,8 @@ class DirectoryCheckpointer:
         about = {**{key: progress[key] for key in ("step", "epoch")}, "progress": dict(progress)}
         about["metrics"] = _plain(metrics)
         place = self.folder / _name(progress["step"])
-        self._work = work = _in_background(lambda: self._commit(place, about, document, copies, data))
+        self._work = work = Future[str]()  # known before it begins: an interrupt may come while the thread starts
+        _in_background(work, lambda: self._commit(place, about, document, copies, data))
         return work
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
@@ -175,7 +177,7 @@ class DirectoryCheckpointer:
 
     def _wait(self) -> None:
         """Until nothing is written any more; how that ended is for the one who got the future."""
-        if self._work is not None:
+        if self._work is not None and not self._work.cancelled():
             wait([self._work])
 
     def _commit(
@@ -301,18 +303,25 @@ def _reason(error: OSError) -> str:
     return str(error)
 
 
-def _in_background(work: Callable[[], Any]) -> Future[Any]:
-    """Begin `work` in a thread of its own; a process that ends in order waits for it."""
-    future: Future[Any] = Future()
+def _in_background(future: Future[Any], work: Callable[[], Any]) -> None:
+    """Begin `work` in a thread of its own; a process that ends in order waits for it.
+
+    An interrupt that comes before it has begun cancels it.
+    """
 
     def run() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             future.set_result(work())
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name="wf-checkpoint").start()
-    return future
+    try:
+        threading.Thread(target=run, name="wf-checkpoint").start()
+    except BaseException:
+        future.cancel()
+        raise
 
 
 def _write_files(
