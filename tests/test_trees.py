@@ -233,12 +233,28 @@ def test_a_sampler_of_ones_own_is_replayed() -> None:
     assert sum(number > 9 for number in found[0]) > 20
 
 
-def test_an_iterable_dataset_is_read_in_order() -> None:
-    class Numbers(IterableDataset[Any]):
-        def __iter__(self) -> Any:
-            return (({"x": torch.tensor([float(number)])}, torch.tensor([1.0])) for number in range(20))
+def test_what_a_loader_says_and_a_run_does_not_take_is_told(tmp_path: Path) -> None:
+    pairs = TensorDataset(torch.randn(40, 3), torch.randn(40))
 
-    with build(**SETTINGS, dataset=Numbers(), model=_Takes, loss="mse", split="100/0/0", shuffle=False) as made:
+    def collate(samples: list[Any]) -> Any:
+        return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
+
+    with pytest.raises(UsageError, match="collated in different ways"):
+        build(**SETTINGS, dataset={"train": DataLoader(pairs, 4, collate_fn=collate), "validation": pairs})
+    numbers = DataLoader(_Numbers(), 4, collate_fn=collate)
+    with pytest.raises(UsageError, match="its collate would not be used"):
+        build(**SETTINGS, dataset=numbers, model=_Takes, loss="mse")
+    with build(**SETTINGS, dataset=DataLoader(pairs, 5)) as made:
+        assert "batch_size 8, not 5 as in the dataset's DataLoader" in made.messages
+
+
+class _Numbers(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return (({"x": torch.tensor([float(number)])}, torch.tensor([1.0])) for number in range(20))
+
+
+def test_an_iterable_dataset_is_read_in_order() -> None:
+    with build(**SETTINGS, dataset=_Numbers(), model=_Takes, loss="mse", split="100/0/0", shuffle=False) as made:
         first = next(iter(made.data.epoch(0, 1)))
         assert first.inputs["x"].flatten().tolist() == [*range(8, 16)]
 

@@ -37,7 +37,7 @@ from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.description import NAMES, Description, read_description, read_sample_ids
 from wf.runtime.device import choose_device
 from wf.runtime.fingerprint import of_dataset, of_tensors
-from wf.runtime.given import as_dataset
+from wf.runtime.given import as_dataset, batching_of
 from wf.runtime.initial import put_into, read_weights
 from wf.runtime.links import check_outputs, link_loss
 from wf.runtime.metric import as_metric
@@ -279,7 +279,11 @@ class Assembly:
 
     def _make_data(self) -> None:
         plan = self.plan
-        dataset = self._dataset = as_dataset(self._make("dataset"), str(plan["dataset"]["use"]), self.registry)
+        made = self._make("dataset")
+        dataset = self._dataset = as_dataset(made, str(plan["dataset"]["use"]), self.registry)
+        for key, value in batching_of(made).items():
+            if plan[key] != value:
+                self.messages.append(f"{key} {plan[key]}, not {value} as in the dataset's DataLoader")
         name = self.name("dataset")
         self.reader = dataset.reader
         self._names = {field: tuple(getattr(dataset, field)) for field in NAMES}
@@ -733,7 +737,7 @@ class Assembly:
 
     def _check_forms(self, metrics: Sequence[Built]) -> None:
         """Refuse metrics of labels or probabilities where nobody knows how to read them from what the model gives."""
-        for built in metrics if self.data.spec.targets is None else ():
+        for built in metrics if self.task is None else ():
             form = getattr(_traits_of(built), "predictions", "raw")
             if form != "raw":
                 raise UsageError(

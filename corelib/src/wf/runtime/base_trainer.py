@@ -16,7 +16,6 @@ from wf.protocols import Strategy
 from wf.runtime.data import Batch
 from wf.runtime.gradients import Gradients
 from wf.runtime.objective import Outcome, Weights, outcome_of
-from wf.runtime.tree import Tree
 
 if TYPE_CHECKING:
     from wf.loop import Loop
@@ -187,12 +186,6 @@ class _Own:
 
     def step(self, batch: Batch) -> Outcome:
         return outcome_of(self._compute(batch))
-
-    def forward(self, inputs: Tree) -> Tree:
-        raise NotImplementedError
-
-    def score(self, outputs: Tree, batch: Batch) -> Outcome:
-        raise NotImplementedError
 
 
 def read_losses(losses: Sequence[Any]) -> list[Any]:

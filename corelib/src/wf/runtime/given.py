@@ -59,7 +59,7 @@ def is_torch_data(value: Any) -> bool:
     """Whether it is a dataset or loader of torch, or a dict of such by split."""
     if isinstance(value, Mapping):
         return bool(value) and all(is_torch_data(one) for one in value.values())
-    return isinstance(value, (DataLoader, torch.utils.data.Dataset)) and not isinstance(value, Dataset)
+    return isinstance(value, (DataLoader, torch.utils.data.Dataset))
 
 
 def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
@@ -91,8 +91,7 @@ def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
             f"dataset '{name}': a DataLoader with a batch_sampler of its own, or without batches, is not taken apart\n"
             "  give its dataset, or a loader with a batch_size and, where the order matters, a sampler"
         )
-    collate: Callable[[list[Any]], Any] | None = None if loader is None else loader.collate_fn
-    collate = None if collate is default_collate else collate
+    collate = _collate(parts, name)
     return Dataset(
         train=samples["train"],
         validation=samples.get("validation"),
@@ -101,6 +100,20 @@ def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
         sampler=_sampler(loader),
         **({} if collate is not None else _known(given["train"], name, registry)),
     )
+
+
+def _collate(parts: Mapping[str, Any], name: str) -> Callable[[list[Any]], Any] | None:
+    """The `collate_fn` of the loaders, None for torch's own; a dataset has one."""
+    found = {split: one.collate_fn for split, one in parts.items() if isinstance(one, DataLoader)}
+    if any(collate is not default_collate for collate in found.values()):
+        found = {split: found.get(split, default_collate) for split in parts}
+    if len(set(found.values())) > 1:
+        raise UsageError(
+            f"dataset '{name}': its splits are collated in different ways ({', '.join(found)})\n"
+            "  give each split as a DataLoader with the same collate_fn"
+        )
+    collate = next(iter(found.values()), default_collate)
+    return None if collate is default_collate else collate
 
 
 def batching_of(value: Any) -> dict[str, Any]:

@@ -138,12 +138,13 @@ class RunData:
         self.splits: tuple[str, ...] = tuple(self._samples)
         self.targets = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
-        self._update_size, self._accumulate = self.batch_size * accumulate, accumulate
+        self._update_size = self.batch_size * accumulate
         self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
         self._task = task or task_of(dataset.targets, class_names=dataset.class_names)
         self._checks = Checks(dataset, self._task, name)
         self._check_workers()
+        self._check_streams(name)
         self._check_shares()
         self._check_kept()
         self.inputs = self._look_at_inputs(len(dataset.vocabulary) or None)
@@ -468,6 +469,18 @@ class RunData:
                 f"a stream is read in order by the training process: it has no use for {self._workers} workers\n"
                 "  leave --workers out"
             )
+
+    def _check_streams(self, name: str) -> None:
+        """A stream gives batches itself, in its own order."""
+        if not any(isinstance(samples, Stream) for samples in self._samples.values()):
+            return
+        for what, asked in (("collate", self.collates), ("sampler", self._sampler is not None)):
+            if asked:
+                raise UsageError(
+                    f"dataset '{name}' is a stream, which makes its own batches in its own order: its {what} would not "
+                    "be used\n  leave it out, and let the stream yield what is to be trained on; or give samples with "
+                    "len() and [i]"
+                )
 
     def _check_shares(self) -> None:
         """Every process must have a part of every split, or the others would wait for it."""
