@@ -108,6 +108,8 @@ class ForkServer:
 
 def serve() -> None:
     """The server: for each request on standard input, fork, wait, and answer on standard output."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a stray print must not look like a reply
     for module in PRELOAD:
