@@ -122,7 +122,7 @@ def _train(
     line = of_line(ctx, options=ctx.meta["options"], settings=options, rows=[settings for _, settings, _ in rows])
     sources = [(document, folders) for document in (base, *(variant for _, variant in variants))]
     registry = _registry(ctx, Path(run_file) if run_file else None, sources, line, of_run)
-    planned = plan_rows(rows, registry)
+    planned = plan_rows(rows, registry, folders)
     request = _request(options, planned[0].plan["seed"])
     digest = digest_of([row.plan for row in planned])
     path = _path(options, default_name([row.plan for row in planned], varied, digest))

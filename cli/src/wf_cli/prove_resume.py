@@ -86,7 +86,9 @@ def prove_resume(
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
     from wf.runtime.experiment import Experiment
 
-    with Experiment(prepare(document, registry), registry, save=False, folders=folders, quiet=True) as experiment:
+    with Experiment(
+        prepare(document, registry, folders), registry, save=False, folders=folders, quiet=True
+    ) as experiment:
         _check(experiment, kills)
     place = chosen or claim(Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-prove-resume").path
     make(place)

@@ -41,7 +41,9 @@ def train(order: Mapping[str, Any]) -> None:
         experiment = reopen(run_dir, None, registry=registry, line=document, quiet=True)
     else:
         folders = [*folders, *map(Path, order["folders"])]
-        experiment = Experiment(prepare(document, registry), registry, run_dir=run_dir, folders=folders, quiet=True)
+        experiment = Experiment(
+            prepare(document, registry, folders), registry, run_dir=run_dir, folders=folders, quiet=True
+        )
     with experiment:
         if order["kill_at"] is not None:
             _kill_after(experiment.loop, order["kill_at"], run_dir)

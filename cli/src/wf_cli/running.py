@@ -107,7 +107,7 @@ def run(
     if num_folds is not None and settings.get("fold") is not None:
         raise UsageError("both --folds and --fold: the one trains every fold, the other one of them")
     document, folders, registry = assemble(ctx, run_file, lr, settings)
-    plan = prepare(document, registry)
+    plan = prepare(document, registry, folders)
     writes = not (dry_run or print_config)
     again = writes and _again(place, num_folds, asked=resume_if_there)
     if writes and not again:
@@ -219,9 +219,14 @@ def say_plan(experiment: Any, *, quiet: bool = False) -> None:
     if not quiet:
         plan, data = experiment.plan, experiment.data
         sizes = ", ".join(f"{split} {data.num_samples(split):,}" for split in data.splits)
+        source = (
+            f"dataset {experiment.name('dataset')} ({sizes})"
+            if "dataset" in plan
+            else f"trainer {experiment.name('trainer')}"
+        )
         parts = ", ".join(f"{kind} {experiment.name(kind)}" for kind in ("model", "loss", "optimizer") if kind in plan)
         until = plural(plan["steps"], "step") if plan["epochs"] is None else plural(plan["epochs"], "epoch")
-        tell(f"dataset {experiment.name('dataset')} ({sizes}), {parts}, {until}")
+        tell(f"{source}, {parts}, {until}")
     for message in experiment.messages:
         if not quiet or message.startswith("warning:"):
             tell(message)
@@ -250,14 +255,20 @@ def report(experiment: Any, *, as_json: bool) -> None:
     if loop.stop_reason:
         rows.append(("stopped", loop.stop_reason))
     rows += [*loop.notes.items(), ("run directory", str(experiment.run_dir))]
-    echo(f"{figures(experiment.metrics)}\n\n{table(rows)}")
+    echo(f"{_above(experiment.metrics)}{table(rows)}")
 
 
 def _report_dry_run(metrics: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"run_dir": None, "status": "dry-run", "epochs": 0, "steps": 2, "metrics": metrics})
     else:
-        echo(f"{figures(metrics)}\n\ndry run: 2 steps and one evaluation; nothing was written")
+        evaluation = " and one evaluation" if metrics else ""
+        echo(f"{_above(metrics)}dry run: 2 steps{evaluation}; nothing was written")
+
+
+def _above(metrics: Mapping[str, Any]) -> str:
+    """A table of figures and an empty line; nothing where nothing was evaluated."""
+    return f"{figures(metrics)}\n\n" if metrics else ""
 
 
 def _num_folds(text: str) -> int:
@@ -309,7 +320,7 @@ def _explain_chosen(ctx: click.Context) -> list[str]:
     """The options of the components that the line or its run file names, a text each."""
     params = {key: value for key, value in ctx.params.items() if key in KINDS}
     document, folders, registry = assemble(ctx, ctx.params.get("run_file"), None, params)
-    plan = complete(document, registry)
+    plan = complete(document, registry, folders)
     builder, texts = Builder(registry, folders=folders), []
     for kind in KINDS:
         value = plan[kind] if kind == "dataset" and kind in document else document.get(kind) or []

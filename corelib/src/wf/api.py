@@ -80,7 +80,7 @@ def build(
             registry = registry_for(
                 Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust
             )
-        plan = prepare(document, registry)
+        plan = prepare(document, registry, folders)
     from wf.runtime.experiment import Experiment
 
     return Experiment(
@@ -220,7 +220,7 @@ def reopen(
     document, _ = merge(document, check(changes))
     if checkpoint is not None:
         document.pop("strategy", None)  # one process looks at what several may have trained
-    plan = prepare(document, registry)
+    plan = prepare(document, registry, folders)
     from wf.runtime.experiment import Experiment
 
     again = again_in is not None

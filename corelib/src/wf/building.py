@@ -18,6 +18,7 @@ from wf.component import REQUIRED, Param, option_prefix
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
 from wf.modules import is_path, locate
+from wf.parameters import OBJECTS as RUN_OBJECTS
 from wf.parameters import (
     RUN_VALUES,
     allows_none,
@@ -223,9 +224,10 @@ class Builder:
         if param.source in self.values:
             arguments[param.name] = self.values[param.source]
         elif param.default is REQUIRED and not allows_none(param.type):
+            settable = "" if param.source in RUN_OBJECTS else f"\n  or set it: {param.name}"
             raise UsageError(
                 f"{owner} needs '{param.source}', which this run does not know\n"
-                f"  {_why_unknown(param.source, self.values)}\n  or set it: {param.name}"
+                f"  {_why_unknown(param.source, self.values)}{settable}"
             )
         elif param.default is REQUIRED:
             arguments[param.name] = None
@@ -344,6 +346,8 @@ def _what_it_makes(entry: Entry) -> list[str]:
 
 def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
     targets = values.get("dataset_targets")
+    if "data" not in values and "strategy" in values:
+        return "the run has no dataset: its trainer makes the samples itself, and its run_values may say more of them"
     if source == "class_counts" and "num_classes" in values:
         return "the classes of samples that are not held in memory are not counted"
     if source in ("num_classes", "class_names", "class_counts") and targets is not None:

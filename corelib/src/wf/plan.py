@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wf.building import Builder, check_options, listed, name_of_live
-from wf.component import KINDS, MANY, Param
+from wf.building import LIVE, Builder, check_options, listed, name_of_live
+from wf.component import KINDS, MANY, REQUIRED, Param
 from wf.errors import UsageError, closest, unknown
 from wf.figures import Monitor, divided
 from wf.fitting import check as check_fit
-from wf.parameters import convert, takes_several, without_null
+from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Entry, Registry
 from wf.rules import Known, Part, with_parts
 from wf.runfile import GENERAL, RunFile, apply_many, check, on_error_of, options_of
 from wf.task import Task
-from wf.traits import DatasetTraits, SchedulerTraits
+from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 
 DEFAULT_USE: dict[str, str] = {
     "dataset": "digits",
@@ -44,16 +44,24 @@ MODEL_CHOICE = ", ".join(
 
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
 
+MAKE_BATCH = "make_batch"
+"""The method of a trainer that makes its samples itself, see `wf.protocols.Trainer`."""
+
 SPLITS = ("train", "validation", "test")
 """The names of all splits."""
 
 
-def prepare(document: Mapping[str, Any], registry: Registry) -> RunFile:
+OF_DATASET = ("split", "fold", "shuffle", "drop_last", "workers", "serve_from")
+"""The general keys that say how a dataset is divided and served."""
+
+
+def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
     """A run file made ready to be built, and refused here, before torch is imported, if its names cannot work.
 
     Args:
         document: What was read and merged.
         registry: Where names are looked up.
+        folders: Where relative paths of the run file are looked up when they are not below the working directory.
 
     Returns:
         The run file with every default that does not depend on the data.
@@ -61,7 +69,7 @@ def prepare(document: Mapping[str, Any], registry: Registry) -> RunFile:
     Raises:
         UsageError: For an unknown key or name, or components that cannot go together whatever the data.
     """
-    plan = complete(document, registry)
+    plan = complete(document, registry, folders)
     parts = parts_of(_with_defaults(plan, registry), Builder(registry).entry)
     check_fit(parts, Known(links=plan["links"], evaluated=tuple(plan["eval_splits"])), registry)
     return plan
@@ -99,8 +107,13 @@ def _is_default(optimizer: Any) -> bool:
     return isinstance(use, str) and use.partition("@")[0] == DEFAULT_USE["optimizer"]
 
 
-def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
+def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
     """A run file with every default filled in that does not depend on the data.
+
+    Args:
+        document: As for `prepare`.
+        registry: As for `prepare`.
+        folders: As for `prepare`.
 
     Raises:
         UsageError: For an unknown key or name.
@@ -112,10 +125,13 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
     for link in plan["links"] or ():
         if not registry.has("link", link):
             raise UsageError(unknown("link", link, registry.names("link")))
+    without = _without_dataset(plan, registry, folders)
     for kind, name in DEFAULT_USE.items():
-        plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
-    _read_dataset_file(plan["dataset"], registry)
-    traits = _traits(registry, "dataset", plan["dataset"]["use"])
+        if kind not in without:
+            plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
+    if "dataset" in plan:
+        _read_dataset_file(plan["dataset"], registry)
+    traits = _traits_of_dataset(plan, registry)
     task = task_of(plan, traits, registry)
     if "monitor" not in document and task and (monitor := task.default("monitor")):
         plan["monitor"] = monitor
@@ -123,6 +139,10 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
     if "use" not in document.get("model", {}):
         plan["model"]["use"] = registry.own_choice("model", _default_model(traits, task))
     hooks = (*DEFAULT_HOOKS[:-1], *(task.default_names("hook") if task else ()), DEFAULT_HOOKS[-1])
+    if without:
+        hooks = tuple(
+            name for name in hooks if not _needs_data(registry.find("hook", registry.own_choice("hook", name)))
+        )
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
     for kind, names in defaults.items():
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
@@ -130,6 +150,53 @@ def complete(document: Mapping[str, Any], registry: Registry) -> RunFile:
         on_error_of(table)
     check_names(plan, registry)
     return plan
+
+
+def makes_samples(use: Any, registry: Registry, folders: Sequence[Path] = ()) -> bool:
+    """Whether a trainer makes its samples itself, so that its run has no dataset.
+
+    A plugin declares it; of one's own code it is the method `make_batch` that says it.
+    """
+    if isinstance(use, str) and not use.startswith(LIVE):
+        entry = Builder(registry, folders=folders).entry("trainer", use)
+        assert entry is not None
+        if entry.plugin is not None:
+            return isinstance(traits := entry.component.traits, TrainerTraits) and traits.makes_samples
+        use = entry.load()
+    return hasattr(getattr(use, "func", use), MAKE_BATCH)
+
+
+def _without_dataset(plan: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> frozenset[str]:
+    """The kinds of which a run has no default as its trainer makes its samples itself; none where it does not.
+
+    Raises:
+        UsageError: When the run file says something of a dataset.
+    """
+    use = plan.get("trainer", {}).get("use")
+    if use is None or not makes_samples(use, registry, folders):
+        return frozenset()
+    name = use if isinstance(use, str) else name_of_live(use)
+    asked = [f"--{kind}" for kind in ("dataset", "transform") if plan.get(kind)]
+    asked += [f"--{key.replace('_', '-')}" for key in OF_DATASET if plan[key] != GENERAL[key].default]
+    asked += ["--batch-size full"] if plan["batch_size"] == "full" else []
+    if asked:
+        raise UsageError(
+            f"trainer '{name}' makes its samples itself, so there is no dataset\n  leave out {', '.join(asked)}"
+        )
+    if "use" in plan.get("evaluator", {}):
+        return frozenset({"dataset"})
+    if asked := [kind for kind in ("evaluator", "metric") if plan.get(kind)]:
+        raise UsageError(
+            f"trainer '{name}' makes its samples itself, so there are no splits to evaluate\n"
+            f"  leave out --{asked[0]}, or name an evaluator that needs no data: --evaluator NAME"
+        )
+    return frozenset({"dataset", "evaluator"})
+
+
+def _needs_data(entry: Entry) -> bool:
+    """Whether a component cannot do without the run's data."""
+    params = entry.params_unloaded() or ()
+    return any(param.source == "data" and param.default is REQUIRED and not allows_none(param.type) for param in params)
 
 
 def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task | None:
@@ -228,9 +295,13 @@ def data_dir() -> Path:
 
 def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
     """The plan with the loss and the metrics that the dataset's targets will choose, where these are known already."""
-    traits = _traits(registry, "dataset", plan["dataset"]["use"])
+    traits = _traits_of_dataset(plan, registry)
     task = task_of(plan, traits, registry)
-    if task is None or not all(registry.has("metric", name) for name in task.default_names("metric")):
+    if (
+        "dataset" not in plan
+        or task is None
+        or not all(registry.has("metric", name) for name in task.default_names("metric"))
+    ):
         return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
     name = task.default("loss")
     loss = {"use": registry.own_choice("loss", name)} if name and registry.has("loss", name) else {}
@@ -314,6 +385,10 @@ def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
             raise UsageError(f"no dataset reads files like '{use}'\n  known endings: {', '.join(endings)}")
         return
     table.update({"use": entry.component.name, "path": table.get("path", use)})
+
+
+def _traits_of_dataset(plan: Mapping[str, Any], registry: Registry) -> Any:
+    return _traits(registry, "dataset", plan["dataset"]["use"]) if "dataset" in plan else None
 
 
 def _traits(registry: Registry, kind: str, use: Any) -> Any:

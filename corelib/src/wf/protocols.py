@@ -42,6 +42,11 @@ class Trainer(Protocol):
     before the strategy gets the model and the optimizer its parameters: what it freezes is not trained. It may return
     the modules that stay in evaluation mode, as a list.
 
+    One that makes its samples itself, in an environment or by a generator, has a method ``make_batch()`` that gives the
+    next batch: a run of it has no dataset. Its class may then have a static method ``run_values(...)``, called with
+    those of the trainer's options that it names before the model is made: it gives what it knows of its samples, as
+    ``{"input_shape": (4,), "num_outputs": 2, "steps_per_epoch": 100}``.
+
     One that takes the run value `accumulate` gets the batches of an update as one batch and may compute it in parts of
     `batch_size`; one that takes `scaler` scales the loss by it where that is not None. Without them ``--accumulate``
     and ``--precision fp16`` are refused.

@@ -140,6 +140,8 @@ class TrainerTraits(_Declared):
 
     steps: tuple[Step, ...] = ("plain",)
     """The optimizer step protocols that it knows; the run value `optimizer_traits` says which one is wanted."""
+    makes_samples: bool = False
+    """It makes its samples itself, by a method ``make_batch``, see `wf.protocols.Trainer`: a run has no dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from wf import compatibility
 from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
-from wf.errors import DataError, UsageError, unknown
+from wf.errors import DataError, PluginError, UsageError, unknown
 from wf.events import listeners
 from wf.figures import LOSS, Monitor, metric_of
 from wf.fitting import check as check_fit
 from wf.guard import Guard
 from wf.kept import load_kept
 from wf.known import index
-from wf.plan import SPLITS, data_dir, own_choices, parts_of, with_changes
+from wf.plan import MAKE_BATCH, SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.rules import Known, Samples
@@ -42,6 +42,7 @@ from wf.runtime.initial import put_into, read_weights
 from wf.runtime.links import check_outputs, link_loss
 from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
+from wf.runtime.own_samples import OwnSamples
 from wf.runtime.precision import autocast_forward, make_scaler
 from wf.runtime.random import stream_key
 from wf.runtime.serving import RunData
@@ -120,8 +121,12 @@ class Assembly:
         self._make_strategy()
         self.give_up: Callable[[], object] = lambda: None
         """Removes the run directory that was made for a run without one, where nothing was put into it."""
+        self.data: Any
         try:
-            self._make_data()
+            if "dataset" in self.plan:
+                self._make_data()
+            else:
+                self._make_own_samples()
             self._know_data()
             self._choose_length()
             self._fit_together()
@@ -142,8 +147,8 @@ class Assembly:
     def close(self) -> None:
         """End what serves data, leave the processes of the strategy, and a run directory that nothing was put into."""
         try:
-            if "data" in self.values:
-                self.values["data"].close()
+            if hasattr(self, "data"):
+                self.data.close()
         finally:
             self.give_up()
             self.strategy.close()
@@ -190,7 +195,7 @@ class Assembly:
                 direction is not known.
         """
         monitor = Monitor.read(self.plan["monitor"], self.values["directions"])
-        splits = [split for split in self.plan["eval_splits"] if split in self.data.splits]
+        splits = [split for split in self.plan["eval_splits"] if split in self.evaluated]
         metrics = self.values["metrics"]
         decides = self.plan["keep"] == "best"
         own = self.task.default("monitor") if self.task else None
@@ -199,19 +204,28 @@ class Assembly:
             if decides:  # what the trainer records of its steps shows when they have been made
                 monitor.direction("--monitor")
             return monitor
-        yielded = metric_of(monitor.name, (LOSS, *metrics)) is not None
+        figures = self._figures_of_evaluator()
+        yielded = figures is None or metric_of(monitor.name, figures) is not None
         if matters and not (yielded and monitor.split in splits):
-            known = [f"{split}/{name}" for split in splits for name in (LOSS, *metrics)]
+            known = [f"{split}/{name}" for split in splits for name in figures or (LOSS, *metrics)]
             hint = (
                 "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
             )
-            if known and monitor.split in self.data.splits and monitor.split not in splits:
+            if known and monitor.split in self.evaluated and monitor.split not in splits:
                 hint = f"'{monitor.split}' is not evaluated while the run trains: --eval-splits {monitor.split}"
             raise UsageError(unknown("figure in 'monitor':", monitor.figure, known, hint))
         if decides:
             monitor.direction("--monitor")
         self._check_watched()
         return monitor
+
+    def _figures_of_evaluator(self) -> Sequence[str] | None:
+        """The figures of an evaluation, without the split; None where the evaluator alone knows them."""
+        evaluator = self.values["evaluator"]
+        said = getattr(evaluator, "figures", None)
+        if said is not None or (evaluator is not None and "metrics" not in self._wanted_by("evaluator")):
+            return said if said is None else tuple(said)
+        return (LOSS, *self.values["metrics"])
 
     def _check_watched(self) -> None:
         """Refuse a figure that a scheduler or a hook is to watch and that the evaluator does not give."""
@@ -353,6 +367,35 @@ class Assembly:
             if split not in self.data.splits and split != "validation":
                 self.data.samples(split)  # raises, naming the splits that are there
 
+    def _make_own_samples(self) -> None:
+        """Let the trainer make the samples: there is no dataset."""
+        plan, name, entry = self.plan, self.name("trainer"), self.builder.entry("trainer", self.plan["trainer"]["use"])
+        maker = entry.load() if entry else plan["trainer"]["use"]
+        if not hasattr(getattr(maker, "func", maker), MAKE_BATCH):
+            raise PluginError(f"trainer '{name}' says that it makes its samples, and has no method {MAKE_BATCH}")
+        self.task = self.registry.tasks.named(plan["task"]) if plan["task"] else None
+        if "use" not in plan.get("loss", {}):
+            loss = self.task.default("loss") if self.task else None
+            if loss is None or "loss" not in self._wanted_by("trainer"):
+                self._may_lack_loss()
+            else:
+                plan["loss"] = {"use": self.registry.own_choice("loss", loss), **plan.get("loss", {})}
+        plan["metric"] = with_changes("metric", plan.get("metric"), ())
+        self.outputs = make_task(self.registry, self.task, None, ignore_index=_ignore_index(plan.get("loss") or {}))
+        self.reader, self._names = None, dict.fromkeys(NAMES, ())
+        known = _called_with_options(self.builder, plan["trainer"], "run_values") or {}
+        self.data = OwnSamples(name, known, plan["batch_size"], self.outputs)
+        self.values.update(self.data.known)
+        self._make_transforms(plan["transform"])
+        self.messages.append(self.data.describe())
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The splits that the evaluator can be asked for; one that needs no data is asked for those of the plan."""
+        if "dataset" in self.plan:
+            return tuple(self.data.splits)
+        return tuple(self.plan["eval_splits"]) if "evaluator" in self.plan else ()
+
     def _check_names(self, learned: Mapping[str, Any], dataset: Dataset) -> None:
         """Refuse data that have other classes or columns than those with which the run began.
 
@@ -436,6 +479,8 @@ class Assembly:
         if needs and "loss" in self._wanted_by("trainer"):
             if self.task is not None:
                 raise UsageError(f"task '{self.task.name}' has no default loss\n  name one: --loss NAME")
+            if "dataset" not in self.plan:
+                raise UsageError(f"trainer '{self.name('trainer')}' takes a loss\n  name one: --loss NAME")
             raise UsageError(
                 f"dataset '{self.name('dataset')}' does not say what its targets are, so no loss is chosen for it\n"
                 "  name one: --loss NAME, or --loss path.py:Loss; or let the dataset say it: "
@@ -457,27 +502,47 @@ class Assembly:
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
         """Refuse all that does not fit by what is known by now, the fields of `wf.rules.Known`."""
-        asked = {**self.plan, "dataset": self._asked["dataset"]}  # a live one has only a description in the plan by now
+        asked = dict(self.plan)
+        if "dataset" in asked:
+            asked["dataset"] = self._asked["dataset"]  # a live one has only a description in the plan by now
         parts = parts_of(asked, self.builder.entry, known.get("taken"))
         chosen = [part for part in parts if transforms or part.kind != "transform"]
         check_fit(chosen, Known(links=self.plan["links"], **known), self.registry)
 
     def _know_data(self) -> None:
         self.values.update(self.data.spec.values())
-        self.values.update(
-            batch_size=self.data.batch_size,
-            accumulate=self.plan["accumulate"],
-            steps_per_epoch=self.data.num_batches,
-        )
+        self.values.update(batch_size=self.data.batch_size, accumulate=self.plan["accumulate"])
+        if self.data.num_batches is not None:
+            self.values["steps_per_epoch"] = self.data.num_batches
 
     def _choose_length(self) -> None:
         plan, num_batches = self.plan, self.data.num_batches
+        if num_batches is None:
+            self._choose_steps()
+            return
         if plan["epochs"] is None and plan["steps"] is None:
             plan["epochs"] = max(1, min(MAX_EPOCHS, math.ceil(TARGET_STEPS / num_batches)))
             self.messages.append(f"epochs {plan['epochs']} (for about {TARGET_STEPS:,} steps; set it with --epochs)")
         total = plan["steps"] if plan["epochs"] is None else num_batches * plan["epochs"]
         self.values["total_steps"] = max(1, total)
         self.values["total_epochs"] = math.ceil(self.values["total_steps"] / num_batches)
+
+    def _choose_steps(self) -> None:
+        """The length of a run whose epochs have no end."""
+        plan, name = self.plan, self.name("trainer")
+        fix = "\n  count steps, or let the trainer say steps_per_epoch in its run_values"
+        if plan["epochs"] is not None:
+            raise UsageError(f"trainer '{name}' does not say how long an epoch is: --epochs {plan['epochs']}{fix}")
+        for key, cadence in (("eval_every", self.eval_every), ("checkpoint_every", self.checkpoint_every)):
+            if cadence is None or cadence.unit != "epochs" or (key == "eval_every" and "evaluator" not in plan):
+                continue
+            if plan[key] != GENERAL[key].default:
+                raise UsageError(f"trainer '{name}' does not say how long an epoch is: {key} {plan[key]}{fix}")
+            self.messages.append(f"warning: evaluated at the end alone: trainer {name} has no epochs; see --eval-every")
+        if plan["steps"] is None:
+            plan["steps"] = TARGET_STEPS
+            self.messages.append(f"steps {plan['steps']:,} (set it with --steps)")
+        self.values["total_steps"] = max(1, plan["steps"])
 
     def _fit_together(self) -> None:
         """Check that everything fits, now that all is known, and find the links that make it fit."""
@@ -489,7 +554,7 @@ class Assembly:
             num_classes=spec.num_classes,
             samples=_samples_of_shape(spec.input_shape, tokens=spec.vocab_size is not None),
             taken=frozenset(name for name in self._wanted_by("trainer") if name is not None),
-            evaluated=tuple(split for split in plan["eval_splits"] if split in self.data.splits),
+            evaluated=tuple(split for split in plan["eval_splits"] if split in self.evaluated),
         )
         model, loss = self._traits("model"), self._traits("loss") if "loss" in plan else None
         tasks = self.registry.tasks
@@ -499,7 +564,9 @@ class Assembly:
         for link in fit.links:
             what = tasks.link(link).summary
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
-        unsaid = self.task is not None and (spec.targets is None or "loss" not in plan)  # the task checks what it needs
+        unsaid = "dataset" not in plan or (
+            self.task is not None and (spec.targets is None or "loss" not in plan)
+        )  # the task checks what it needs
         self.messages += [f"warning: {text}" for text in fit.warnings if not unsaid]
         plan["links"] = list(fit.links)
         gives = model.predictions if isinstance(model, ModelTraits) else "raw"
@@ -518,22 +585,28 @@ class Assembly:
         model = self._make("model")
         if not isinstance(model, nn.Module):
             raise UsageError(f"model '{self.name('model')}' is {type(model).__name__}, not a torch.nn.Module")
-        names = {kind: self.name(kind) for kind in ("dataset", "model")}
         model.to(self.strategy.device)
         autocast_forward(model, self.plan["precision"], self.strategy.device)
-        task, shape = self.outputs, (self.values.get("num_outputs"), *self.data.spec.mask_shape)
-        self._know_num_outputs(check_outputs(model, self.data.first("train"), task, shape, names))
-        self._check_resized(lambda inputs: check_outputs(model, inputs, task, shape, names))
+        has_data = "dataset" in self.plan
+        if has_data:
+            self._try_model(model)
         if initialize and self.plan["init_from"] is not None:
             self._initialize(model, self.plan["init_from"])
         self._not_trained = prepare_for_trainer(self.builder, self.plan["trainer"], model)
-        if initialize:
+        if initialize and has_data:
             self._check_smallest(model, self.data.num_kept)
-        if self.strategy.world_size > 1 and hasattr(self.strategy, "unused_parameters"):
+        if has_data and self.strategy.world_size > 1 and hasattr(self.strategy, "unused_parameters"):
             self.strategy.unused_parameters = unused = unused_parameters(model, self.data.first("train"))
             if unused:
                 self.messages.append(f"no gradient reaches {', '.join(unused)}: each step looks for such parameters")
         self.values["model"] = self.strategy.prepare(model)
+
+    def _try_model(self, model: nn.Module) -> None:
+        """Refuse a model that does not give what the task needs for the first samples."""
+        names = {kind: self.name(kind) for kind in ("dataset", "model")}
+        task, shape = self.outputs, (self.values.get("num_outputs"), *self.data.spec.mask_shape)
+        self._know_num_outputs(check_outputs(model, self.data.first("train"), task, shape, names))
+        self._check_resized(lambda inputs: check_outputs(model, inputs, task, shape, names))
 
     def check_folds(self, num_folds: int) -> None:
         """Refuse a cross-validation of which a later fold could not be trained, by the sizes of all of them."""
@@ -680,6 +753,11 @@ class Assembly:
         waits = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         default = "evaluation" if waits else "epoch"
         values["scheduler_interval"] = traits.interval if isinstance(traits, SchedulerTraits) else default
+        if values["scheduler_interval"] == "epoch" and self.data.num_batches is None:
+            raise UsageError(
+                f"scheduler '{self.name('scheduler')}' counts epochs, and trainer '{self.name('trainer')}' does not "
+                "say how long one is\n  use one that counts steps, or let its run_values say steps_per_epoch"
+            )
 
     def _check_trained(self) -> None:
         """A live optimizer has the run's parameters; one that takes the model knows nothing of the loss's."""
@@ -733,7 +811,9 @@ class Assembly:
         if values["scaler"] is not None:
             self._need_from_trainer("scaler", "scale the loss, as fp16 needs it", "--precision bf16")
         values["trainer"] = self._make("trainer")
-        values["evaluator"] = self._make("evaluator")
+        if "dataset" not in self.plan:
+            self.data.trainer = values["trainer"]
+        values["evaluator"] = self._make("evaluator") if "evaluator" in self.plan else None
 
     def _check_forms(self, metrics: Sequence[Built]) -> None:
         """Refuse metrics of labels or probabilities where nobody knows how to read them from what the model gives."""
@@ -849,20 +929,25 @@ def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Mo
     Returns:
         The parts that stay in evaluation mode, where it gives them.
     """
+    stays = _called_with_options(builder, table, "prepare_model", model)
+    return [*stays] if isinstance(stays, (list, tuple)) else []
+
+
+def _called_with_options(builder: Builder, table: Mapping[str, Any], method: str, *given: Any) -> Any:
+    """Call a static method of the trainer's class with those of the trainer's options that it names; None for none."""
     entry = builder.entry("trainer", table["use"])
-    prepare = getattr(entry.load(), "prepare_model", None) if entry else None
-    if entry is not None and prepare is not None:
-        wanted = list(inspect.signature(prepare).parameters.values())[1:]
-        options = builder.options(entry, table, [param.name for param in wanted])
-        lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
-        if lacks:
-            raise UsageError(
-                f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its prepare_model takes\n"
-                "  add it to the parameters of __init__, or give it a default in prepare_model"
-            )
-        stays = prepare(model, **options)
-        return [*stays] if isinstance(stays, (list, tuple)) else []
-    return []
+    function = getattr(entry.load(), method, None) if entry else getattr(table["use"], method, None)
+    if function is None or (entry is None and given):
+        return None
+    wanted = list(inspect.signature(function).parameters.values())[len(given) :]
+    options = builder.options(entry, table, [param.name for param in wanted]) if entry else {}
+    lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
+    if entry is not None and lacks:
+        raise UsageError(
+            f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its {method} takes\n"
+            f"  add it to the parameters of __init__, or give it a default in {method}"
+        )
+    return function(*given, **options)
 
 
 def _samples_of(dataset: Dataset) -> Samples | None:

@@ -32,7 +32,7 @@ class Description:
 
     spec: Spec
     inputs: Form
-    """Of the samples, before the transforms."""
+    """Of the samples, before the transforms; None where the trainer made them and did not say it."""
     target_names: tuple[str, ...]
     vocabulary: tuple[str, ...]
     reader: Mapping[str, Any] | None
@@ -71,7 +71,7 @@ class Description:
             **asdict(self.spec),
             "target_names": self.target_names,
             "vocabulary": self.vocabulary,
-            "inputs": record_of(self.inputs),
+            "inputs": None if self.inputs is None else record_of(self.inputs),
             "reader": self.reader,
             "values": self.values,
             "predictions": self.predictions,
@@ -146,7 +146,7 @@ def _description(found: Mapping[str, Any]) -> Description:
         raise ValueError("unknown values")
     return Description(
         spec=Spec(**spec),
-        inputs=form_from(found["inputs"], spec["vocab_size"]),
+        inputs=None if found["inputs"] is None else form_from(found["inputs"], spec["vocab_size"]),
         target_names=tuple(found["target_names"]),
         vocabulary=tuple(found["vocabulary"]),
         reader=found["reader"],

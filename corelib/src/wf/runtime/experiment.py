@@ -151,6 +151,11 @@ class Experiment:
         return self._parts.data
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that can be evaluated."""
+        return self._parts.evaluated
+
+    @property
     def strategy(self) -> Strategy:
         """Where and how it runs."""
         return self._parts.strategy  # type: ignore[no-any-return]  # made by name
@@ -258,7 +263,7 @@ class Experiment:
     def dry_run(self) -> dict[str, Any]:
         """Train two steps and evaluate once; writes nothing. Returns the figures."""
         loop, data = self.loop, self.data
-        splits = [name for name in self.plan["eval_splits"] if name in data.splits] or [data.splits[-1]]
+        splits = [name for name in self.plan["eval_splits"] if name in self.splits] or self.splits[-1:]
         loop.checkpointer, loop.eval_every, loop.final_splits = None, Every(2, "steps"), tuple(splits)
         check_tf32(self.plan["precision"], self.strategy.device)
         with self._working():
@@ -266,7 +271,16 @@ class Experiment:
         return self.metrics
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """The figures of one split with the present weights."""
+        """The figures of one split with the present weights.
+
+        Raises:
+            UsageError: When there is no such split, or nothing to evaluate by.
+        """
+        if self._parts.values["evaluator"] is None:
+            raise UsageError(
+                f"trainer '{self.name('trainer')}' makes its samples itself, and the run has no evaluator\n"
+                "  train it with one that needs no data: --evaluator NAME"
+            )
         with self._working():
             return dict(self._parts.values["evaluator"].evaluate(split))
 
@@ -356,8 +370,8 @@ class Experiment:
             parts.hooks,
             log_every=plan["log_every"],
             eval_every=parts.eval_every,
-            eval_splits=[name for name in plan["eval_splits"] if name in parts.data.splits],
-            final_splits=parts.data.splits,
+            eval_splits=[name for name in plan["eval_splits"] if name in parts.evaluated],
+            final_splits=parts.evaluated,
             checkpoint_every=parts.checkpoint_every,
             keep=plan["keep"],
             monitor=monitor.figure,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.errors import UsageError
 from wf.figures import is_number
 from wf.modules import message_of
 from wf.registry import Registry
@@ -126,6 +127,8 @@ def cross_validate(
     Returns:
         The figures of every fold.
     """
+    if "dataset" not in plan:
+        raise UsageError("there is no dataset to divide into folds: the trainer makes its samples itself")
     figures: list[Mapping[str, Any]] = []
     parent: RunDirectory | None = None
     epochs = steps = 0

@@ -52,7 +52,7 @@ class TrainedModel(nn.Module):
         self.model = model
         """The model without what comes before it."""
         self.inputs = inputs
-        """What it takes: the form of the dataset's samples."""
+        """What it takes: the form of the dataset's samples; None where no dataset says it."""
         self.steps = tuple(steps)
         """The dataset's transforms and the run's; those for training alone are passed over."""
 
@@ -70,8 +70,9 @@ class TrainedModel(nn.Module):
         Raises:
             DataError: For inputs of another form, shape or kind than the dataset's samples.
         """
-        check_form(self.inputs, inputs, "the model")
-        inputs = numbers_of(self.inputs, inputs)
+        if self.inputs is not None:
+            check_form(self.inputs, inputs, "the model")
+            inputs = numbers_of(self.inputs, inputs)
         for step in self.steps:
             inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
         return tree.map_leaves(as_default, inputs)
@@ -113,7 +114,8 @@ class Trained:
         Raises:
             DataError: For inputs of another shape or kind than the dataset's samples.
         """
-        check_form(self.network.inputs, inputs, "predict")
+        if self.network.inputs is not None:
+            check_form(self.network.inputs, inputs, "predict")
         device = self._builder.values["device"]
         with (
             evaluated(self.network),
@@ -144,6 +146,11 @@ class Trained:
 
     def read(self, path: Path) -> Tree:
         """The inputs in a file, just as the run's samples hold them; see `wf.runtime.inputs.read_inputs`."""
+        if self.description.inputs is None:
+            raise UsageError(
+                f"how '{path}' is read is not known: the run had no dataset, and its trainer did not say the shape of "
+                "its inputs\n  let its run_values say input_shape, or call wf.load_model(RUN) with tensors"
+            )
         with naming_culprit(self._builder.registry.plugins):
             if isinstance(self._reader, WfError):
                 if path.suffix.lower() not in arrays.ENDINGS:
@@ -202,7 +209,7 @@ def open_trained(
         prepare_for_trainer(builder, plan["trainer"], model)
         model.load_state_dict(saved["model"])
         builder.values["model"] = model
-        reader = _reader(registry, str(plan["dataset"]["use"]), description)
+        reader = _reader(registry, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
         own = _own_transforms(reader, saved)
         steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
         network = TrainedModel(model, description.inputs, steps)

@@ -66,8 +66,10 @@ class Line:
     only_builtin: bool = False
 
 
-def plan_rows(rows: Sequence[tuple[str, Mapping[str, Any], RunFile]], registry: Registry) -> list[Planned]:
-    """Prepare rows, given as name, settings and run file.
+def plan_rows(
+    rows: Sequence[tuple[str, Mapping[str, Any], RunFile]], registry: Registry, folders: Sequence[Path] = ()
+) -> list[Planned]:
+    """Prepare rows, given as name, settings and run file, whose relative paths are looked up in `folders`, too.
 
     Raises:
         UsageError: For a row that cannot work, with its name.
@@ -78,7 +80,7 @@ def plan_rows(rows: Sequence[tuple[str, Mapping[str, Any], RunFile]], registry: 
         raise UsageError(f"two rows are called '{twice}'; give each [[variant]] a name of its own")
     for name, settings, document in rows:
         try:
-            plan = prepare(document, registry)
+            plan = prepare(document, registry, folders)
         except WfError as error:
             error.add_note(f"in row '{name}'")
             raise

@@ -94,7 +94,7 @@ def _document(path: Path) -> RunFile:
     if not (path / "run.toml").is_file():
         raise DataError(f"{path / 'run.toml'} is gone, which said what this run is\n  leave the run out")
     document = load(path / "run.toml")
-    if missing := sorted({"dataset", "model", "loss", "trainer"} - document.keys()):
+    if missing := sorted({"model", "trainer"} - document.keys()):
         raise DataError(
             f"{path / 'run.toml'} does not say the run's {missing[0]}, as a run writes it\n  leave the run out"
         )
@@ -134,8 +134,9 @@ def _names(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, 
     found = []
     for row in flat:
         settings = {key: row[key] for key in varying if key in row and _matters(key, row, flat)}
+        last = ("loss", "optimizer" if "optimizer" in row else "trainer")
         words = [_words(key, value) for key, value in settings.items()]
-        found.append((", ".join(words) or f"{row['loss']}, {row.get('optimizer', row['trainer'])}", settings))
+        found.append((", ".join(words) or ", ".join(str(row[key]) for key in last if key in row), settings))
     return found
 
 

@@ -132,8 +132,13 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     metrics = _metrics(documents[0])
     preferred = [f"{split}/{name}" for split in ("validation", "test") for name in (*metrics, "loss")]
     chosen = Monitor.read(by).figure if by else next((name for name in preferred if name in figures), None)
+    if chosen is None and figures:
+        raise UsageError(f"say by which figure the rows are compared: --by FIGURE:max or :min\n  {', '.join(figures)}")
     if chosen is None:
-        raise UsageError("the rows have no figure in common")
+        raise UsageError(
+            "the rows have no figure in common\n"
+            "  an evaluator of one's own says what it gives in its attribute 'figures'"
+        )
     if chosen not in figures:
         raise UsageError(unknown("figure", chosen, figures, of="these rows"))
     if chosen.endswith("/loss") and (different := _losses(documents)):
@@ -212,10 +217,10 @@ def check_same_data(documents: Sequence[Mapping[str, Any]], names: Sequence[str]
         UsageError: Naming two of them.
     """
     for document, name in zip(documents, names, strict=True):
-        if document["dataset"] != documents[0]["dataset"]:
+        if document.get("dataset") != documents[0].get("dataset"):
             raise UsageError(
                 f"rows '{names[0]}' and '{name}' are on different data, where a difference says nothing of the rows: "
-                f"{_in_words(documents[0]['dataset'])} and {_in_words(document['dataset'])}\n"
+                f"{_data_in_words(documents[0])} and {_data_in_words(document)}\n"
                 "  make a comparison for each dataset"
             )
 
@@ -250,6 +255,12 @@ def _losses(documents: Sequence[Mapping[str, Any]]) -> str:
     one = len({table.get("use") for table in tables}) == 1
     shown = [{key: table[key] for key in table if key == "use" or (one and key not in same)} for table in tables]
     return " and ".join(dict.fromkeys(map(_in_words, shown))) if any(table != tables[0] for table in tables) else ""
+
+
+def _data_in_words(document: Mapping[str, Any]) -> str:
+    if "dataset" in document:
+        return _in_words(document["dataset"])
+    return f"samples of trainer {document['trainer']['use']} itself"
 
 
 def _in_words(table: Mapping[str, Any]) -> str:

@@ -247,7 +247,8 @@ def name_of_repeat(changes: Mapping[str, Any]) -> str:
 
 def default_name(plans: Sequence[Mapping[str, Any]], varied: Sequence[str], digest: str) -> str:
     """``compare-digits-optimizer-1f3a9c02``: the same comparison has the same name."""
-    dataset = str(plans[0]["dataset"]["use"])
+    data = plans[0].get("dataset", plans[0]["trainer"])  # without a dataset the trainer makes the samples
+    dataset = str(data["use"])
     words = [re.sub(r"[^\w.]+", "-", word).strip("-") for word in (dataset, *varied)]
     return "-".join(("compare", *words, digest[:8]))[:100]
 

@@ -59,7 +59,7 @@ class Setting:
             ask = None if self.guard is None else self._allowed
             registry = Registry.discover(self.plugins, only_builtin=self.only_builtin, of_run=of_run, ask=ask)
             _REGISTRIES[key] = registry
-        return prepare(document, registry), registry
+        return prepare(document, registry, self.folders), registry
 
     def _allowed(self, _: Registry) -> Guard:
         assert self.guard is not None
@@ -106,7 +106,8 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
     try:
         ready, registry = setting.prepare(plan)
         with Experiment(ready, registry, save=False, folders=setting.folders, quiet=True) as experiment:
-            names = ["loss", *(str(table["use"]) for table in experiment.plan["metric"])]
+            metrics = [str(table["use"]) for table in experiment.plan["metric"]]
+            names = getattr(experiment.loop.evaluator, "figures", ["loss", *metrics])
     except WfError as error:
         return Trial(error=_words(error), exit_code=error.exit_code)
     except Exception as error:
@@ -114,7 +115,7 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
         return Trial(error=_words(error), exit_code=_exit_code(error))
     return Trial(
         run_file=experiment.run_file(),
-        figures=tuple(f"{split}/{name}" for split in experiment.data.splits for name in names),
+        figures=tuple(f"{split}/{name}" for split in experiment.splits for name in names),
         messages=tuple(experiment.messages),
         modules=_imported_since(before),
     )

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from wf import Loop, Steps
 from wf.events import EVENTS, check_events, listeners
+from wf.plan import MAKE_BATCH
 from wf.traits import OptimizerTraits, TrainerTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
-from wf_kit.making import make, values
+from wf_kit.making import make, makes_its_samples, values
 from wf_kit.states import saved
 
 
@@ -25,6 +26,8 @@ def trainer_step(subject: Subject) -> None:
     """A step changes the parameters, and gives the loss as one finite number without a graph."""
     losses: list[Any] = []
     with values(subject) as known:
+        if "data" not in known:
+            raise NotChecked("it makes its samples itself; its run is checked")
         before = saved(dict(known["model"].state_dict()))
         Loop(make(subject, known), hooks=[_Losses(losses)]).run(known["data"], Steps(1))
         expect(saved(dict(known["model"].state_dict())) != before, "a step left the model as it was")
@@ -43,6 +46,10 @@ def trainer_traits(subject: Subject) -> None:
     """It steps an optimizer by each step protocol that it declares."""
     if not isinstance(subject.traits, TrainerTraits):
         raise NotChecked("it declares no traits")
+    if makes_its_samples(subject) != hasattr(subject.entry.load(), MAKE_BATCH):
+        raise Defect(f"it has {MAKE_BATCH}, and does not declare TrainerTraits(makes_samples=True)")
+    if makes_its_samples(subject):
+        raise NotChecked("it makes its samples itself; its run is checked")
     if not any(param.source == "optimizer" for param in subject.params):
         raise NotChecked("it takes no optimizer")
     for protocol in subject.traits.steps:

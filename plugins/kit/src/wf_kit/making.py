@@ -19,7 +19,7 @@ from torch import Tensor
 from wf.building import Builder
 from wf.component import MANY
 from wf.parameters import OBJECTS
-from wf.plan import prepare
+from wf.plan import makes_samples, prepare
 from wf.runtime import TensorSamples
 from wf.runtime.assembly import Assembly
 from wf.runtime.given import as_dataset
@@ -76,11 +76,24 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
     parts: dict[str, Any] = {kind: {"use": name} for kind, name in PARTS.items()}
     parts |= {"dataset": dataset, **{kind: [] for kind in MANY}}
     general = {"epochs": 2, "batch_size": 4, "seed": 0, "device": "cpu", "log_every": 1}
-    parts |= _by_own_losses(subject, str(dataset["targets"]))
+    if makes_its_samples(subject):
+        del parts["dataset"], parts["evaluator"], parts["loss"]
+        parts["trainer"] = subject.table()
+        if "model" not in subject.run:
+            raise NotChecked(
+                f'it makes its samples itself; name a model for them: [tool.wf.check.run."{subject}"] model = "NAME"'
+            )
+    else:
+        parts |= _by_own_losses(subject, str(dataset["targets"]))
     given = {
         key: {"use": value} if key in PARTS and isinstance(value, str) else value for key, value in subject.run.items()
     }
     return {**parts, **general, **given}
+
+
+def makes_its_samples(subject: Subject) -> bool:
+    """Whether it is a trainer whose run has no dataset."""
+    return subject.kind == "trainer" and makes_samples(subject.use, subject.registry)
 
 
 def _by_own_losses(subject: Subject, targets: str) -> dict[str, Any]:
@@ -185,6 +198,8 @@ def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
     """
     short = {"epochs": None, "steps": 10, "batch_size": 64} if subject.kind == "dataset" else {}  # however many samples
     run = {**document(subject), **short, **_protocol(subject), **changes}
+    if makes_its_samples(subject):  # its epochs may have no end
+        run |= {"epochs": None, "steps": 10}
     table = subject.table()
     if subject.kind == "hook":  # the kit is to see every error, also of a hook without which a run goes on
         table = {**table, "on_error": "stop"}
