@@ -46,6 +46,18 @@ class Unsaved(Hook):
         record["number"] = NUMBER
 
 
+class Read(torch.utils.data.IterableDataset):
+    '''Numbers that are read one after the other.'''
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+
+    def __iter__(self):
+        for number in range(40):
+            x = torch.tensor([number / 40 + self.noise * random.random()])
+            yield x, 2 * x
+
+
 def noisy(num_samples: int = 60) -> Dataset:
     inputs = torch.linspace(0, 1, num_samples).unsqueeze(1)
     return Dataset(train=TensorSamples(inputs, inputs + random.random()), targets="real")
@@ -86,6 +98,33 @@ def test_a_hook_that_does_not_keep_what_it_needs(wf: Any, folder: Path) -> None:
     assert differing.keys() == {"hook/Drawing", "hook/Recorder", "metrics.jsonl"}
     assert differing["hook/Drawing"][0].startswith("drawn: 0.")
     assert differing["metrics.jsonl"] == ["train train number: from step 7 on"]
+
+
+ITERABLE = ("--dataset", "own.py:Read", "--loss", "mse", "--model.num_outputs", 1, "--batch-size", 8, "--epochs", 2)
+
+
+def test_a_run_on_an_iterable_dataset_says_that_its_resume_may_not_be_exact(wf: Any, folder: Path) -> None:
+    said = "warning: dataset own-read is iterable: a run that is resumed skips the samples before"
+    done = wf("run", *ITERABLE, "--name", "read", "--quiet")
+    assert done.code == 0, done.stderr
+    assert done.stderr.count(said) == 1
+    assert manifest(folder / "runs/read")["exact_resume"] is False
+    resumed = wf("resume", "read", "--epochs", 3)
+    assert resumed.code == 0, resumed.stderr
+    assert resumed.stderr.count("wf: warning: dataset own-read is iterable: the samples before are skipped\n") == 1
+    assert manifest(folder / "runs/read")["exact_resume"] is False
+    assert wf("run", *PLAN, "--name", "iris", "--quiet").code == 0
+    assert manifest(folder / "runs/iris")["exact_resume"] is True
+
+
+@pytest.mark.exhaustive  # three processes that import torch, twice
+@pytest.mark.parametrize(("noise", "words"), [(0, "for the samples that it gave here"), (0.5, "each time?")])
+def test_a_proof_on_an_iterable_dataset_says_what_it_holds_for(wf: Any, folder: Path, noise: float, words: str) -> None:
+    line = ("prove-resume", *ITERABLE, "--dataset.noise", noise, "--kill-at", 5, "--name", "proof")
+    proved = wf(*line, timeout=110)
+    assert proved.code == int(noise > 0), proved.stdout + proved.stderr
+    assert words in proved.stdout
+    assert "(exact_resume: false)" in proved.stdout
 
 
 @pytest.mark.parametrize(

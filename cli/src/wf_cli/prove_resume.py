@@ -96,7 +96,8 @@ def prove_resume(
     proof = _Proof(ctx, place, experiment, folders, registry.guard, quiet=quiet or as_json)
     resumed_from = proof.run(kills)
     rows = _compare(experiment, RunDirectory.open(place / STRAIGHT), RunDirectory.open(place / KILLED))
-    _report(rows, list(zip(kills, resumed_from, strict=True)), place, experiment.total_steps, as_json=as_json)
+    exact = bool(RunDirectory.open(place / STRAIGHT).manifest["exact_resume"])
+    _report(rows, list(zip(kills, resumed_from, strict=True)), place, experiment.total_steps, exact, as_json=as_json)
     ctx.exit(0 if not any(row.differences for row in rows) else 1)
 
 
@@ -214,7 +215,7 @@ def _compare_records(straight: RunDirectory, killed: RunDirectory) -> Row:
 
 
 def _report(
-    rows: Sequence[Row], kills: Sequence[tuple[int, int]], place: Path, total_steps: int, *, as_json: bool
+    rows: Sequence[Row], kills: Sequence[tuple[int, int]], place: Path, total_steps: int, exact: bool, *, as_json: bool
 ) -> None:
     equal = not any(row.differences for row in rows)
     if as_json:
@@ -223,6 +224,7 @@ def _report(
                 "run_dir": str(place),
                 "equal": equal,
                 "steps": total_steps,
+                "exact_resume": exact,
                 "kills": [{"step": step, "resumed_from": start} for step, start in kills],
                 "parts": [
                     {
@@ -242,4 +244,10 @@ def _report(
         cells += [(row.name, f"{row.num_values:,}", first), *(("", "", one) for one in more)]
     lines = [f"killed after step {step}, resumed from step {start}" for step, start in kills]
     verdict = "the killed run ends with the bits of the straight one" if equal else "the killed run went another way"
+    if not exact:
+        lines.append(
+            "the dataset is iterable, so this holds for the samples that it gave here (exact_resume: false)"
+            if equal
+            else "the dataset is iterable: does it give the same samples in one order each time? (exact_resume: false)"
+        )
     say("\n".join([table(cells), "", *lines, f"{plural(total_steps, 'step')}: {verdict}", f"both are in {place}"]))

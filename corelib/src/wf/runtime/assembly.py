@@ -100,6 +100,8 @@ class Assembly:
         self.built: dict[str, Built | list[Built]] = {}
         """What was made, by kind."""
         self._asked = plan
+        self.resumes_exactly = True
+        """Whether the samples are for certain the same ones when the run is resumed."""
         self._dataset: Dataset | None = None
         """What the dataset gave, until its checksum is made."""
         self._fingerprint: dict[str, str] = {}
@@ -358,6 +360,12 @@ class Assembly:
         for table, step in zip(plan["transform"], self.data.steps[len(dataset.transforms) :], strict=True):
             table.update({} if step.leaf is None else {"leaf": step.leaf})
         self.messages += [self.data.describe(), *(f"warning: {text}" for text in self.data.warnings)]
+        self.resumes_exactly = not isinstance(dataset.train, Stream) or dataset.train.exact
+        if not self.resumes_exactly:
+            self.messages.append(
+                f"warning: dataset {name} is iterable: a run that is resumed skips the samples before, and is exact "
+                "only where it yields the same ones each time (exact_resume: false in manifest.json)"
+            )
         for split, share in zip(SPLITS, parse_split(plan["split"]), strict=True):
             if share and split not in self.data.splits:
                 brought = split == "test" and dataset.validation is not None

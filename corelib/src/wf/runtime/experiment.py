@@ -467,6 +467,8 @@ class Experiment:
                 + f"\n  train anew: wf run {self.run_dir / 'run.toml'} --epochs N --name NAME"
             )
         drift.check_names(allow_drift)
+        if not self._parts.resumes_exactly:
+            _LOG.warning("dataset %s is iterable: the samples before are skipped", self.name("dataset"))
         try:
             state = self.loop.checkpointer.load("latest")
         except NothingSavedError as error:
@@ -594,6 +596,7 @@ class Experiment:
             **conditions_of(self._parts),
             "samples": {split: self.data.num_samples(split) for split in self.data.splits},
             "served_from": self.data.places,
+            "exact_resume": self._parts.resumes_exactly,
             "code": [directory.keep_code(file) for file in own_files(self._parts)],
         }
 

@@ -208,7 +208,7 @@ def _stream(dataset: IterableDataset[Any]) -> Stream:
             yield _pair(samples, number)
             number += len(samples)
 
-    return Stream(num_samples=num_samples, read=read)
+    return Stream(num_samples=num_samples, read=read, exact=False)
 
 
 def _pair(samples: list[Any], number: int) -> tuple[Tree, Tree]:

@@ -37,6 +37,8 @@ class Stream:
         buffer: So many samples that follow each other are held in memory and shuffled among themselves.
         share: Which part of the samples this is, from 0 to 1.
         seed: Draws the members of the share; None takes samples that follow each other.
+        exact: Whether `read` gives the same samples whenever it is asked. Where nobody promises that, as of an iterable
+            dataset of torch, which is read from its beginning, a resumed run may get other samples.
     """
 
     num_samples: int
@@ -44,6 +46,7 @@ class Stream:
     buffer: int = 1000
     share: tuple[float, float] = (0.0, 1.0)
     seed: int | None = None
+    exact: bool = True
 
     def __len__(self) -> int:
         return self._num_members
