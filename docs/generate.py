@@ -30,10 +30,12 @@ from wf.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
 from wf.registry import Entry, Registry
 from wf.runfile import GENERAL, dump
 from wf.task import Task
-from wf_cli.main import COMMANDS, cli
+from wf_cli.commands import sections
+from wf_cli.main import cli
 
 FOLDER = Path(__file__).parent
 MEMBERS = FOLDER.parent / "corelib" / "src" / "wf" / "known_members.txt"
+VERBS = [name for names in sections(Registry.discover(only_builtin=True)).values() for name in names]
 MARKS = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(\n?<!-- end -->)", re.DOTALL)
 
 
@@ -131,7 +133,7 @@ def trait_classes() -> str:
 
 def verbs() -> str:
     """The verbs."""
-    rows = [(f"[`wf {name}`](#wf-{name})", _help(_command(name).help)) for name in COMMANDS]
+    rows = [(f"[`wf {name}`](#wf-{name})", _help(_command(name).help)) for name in VERBS]
     return table(("command", "what it does"), rows)
 
 
@@ -287,7 +289,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ecosystem": ecosystem,
     "refused": refused,
     "verbs": verbs,
-    **{f"options-{verb}": options_of(verb) for verb in COMMANDS},
+    **{f"options-{verb}": options_of(verb) for verb in VERBS},
 }
 """What may stand after ``generated:``."""
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import click
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
-from wf import Component, Hook, Link, Loop, Task
+from wf import Command, Component, Hook, Link, Loop, Task
 from wf.component import of_declaration
 from wf.errors import DataError, UsageError
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
@@ -905,6 +906,18 @@ def _component(kind: str, target: str, traits: Any = None, **fields: Any) -> Com
     return Component(kind, "planted", f"planted_defects:{target}", f"the {kind} of a test", traits=traits, **fields)
 
 
+_COMMAND = Command(name="planted", section="Tests", summary="the command of a test", target="planted_defects:greet")
+
+
+@click.command()
+def greet() -> None:
+    """Greets."""
+
+
+def no_command() -> None:
+    """Is no command."""
+
+
 CORRECT: dict[str, Component] = {
     component.kind: component
     for component in (
@@ -931,6 +944,7 @@ CORRECT: dict[str, Component] = {
         _component("strategy", "Alone"),
         of_declaration(_TASK),
         of_declaration(_LINK),
+        of_declaration(_COMMAND),
     )
 }
 """A component of every kind that passes everything."""
@@ -1028,6 +1042,7 @@ PLANTED: tuple[Planted, ...] = (
     _planted("task-example", "an example that it does not accept", "WholeStars"),
     _planted("task-trains", "`num_outputs` is not that of the targets", "OneMoreStar"),
     _planted("link-applies", "detaches what it changes", "shine_alone"),
+    _planted("command-help", "a plain function", "no_command"),
     _declared("run", "a loss that fails in evaluation", _component("loss", "not_in_evaluation", NUMBERS)),
     _declared("run-resumes", "a hook that begins to count anew", _component("hook", "CountsAnew")),
     _declared("run-errors", "a hook whose on_exception fails", _component("hook", "FailsToo")),

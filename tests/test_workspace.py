@@ -54,7 +54,8 @@ def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
     assert "[wf.plugins]" in entry_points
     assert f"main = {import_name(name)}.plugin" in entry_points
     needs = [requirement for requirement in parsed(wheels[name]).get_all("Requires-Dist", []) if "wf-" in requirement]
-    assert [requirement.partition("[")[0] for requirement in needs] == ["wf-core"]
+    if name != "wf-cli":  # which brings the verbs of other distributions
+        assert [requirement.partition("[")[0] for requirement in needs] == ["wf-core"]
 
 
 @pytest.mark.exhaustive

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PLUGINS = tuple(
     f"wf-{name}"
     for name in (
+        "cli",
         *("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking"),
         *("tasks", "torch", "torchvision"),
     )
@@ -22,8 +23,8 @@ ADAPTERS = tuple(
 """The plugins of other people's libraries; `requirements-ecosystem.txt` installs them."""
 FOLDERS = {
     "wf-core": "corelib",
-    "wf-cli": "cli",
     **{name: f"plugins/{name.removeprefix('wf-')}" for name in (*PLUGINS, "wf-kit", "wf-compare")},
+    "wf-cli": "cli",
 }
 ADAPTER_FOLDERS = {name: f"plugins/{name.removeprefix('wf-')}" for name in ADAPTERS}
 EXAMPLE = "examples/plugins/wf-example"

@@ -134,7 +134,7 @@ def test_option_of_the_line(wf: Any, mine: Path) -> None:
         (["."], 2, "check it by its name: pip install ."),
         (["folder"], 2, "check it by its name: pip install ./folder"),
         (["numpy"], 2, "'numpy' is installed and no plugin"),
-        (["wf-cli"], 2, "'wf-cli' is installed and no plugin"),
+        (["wf-core"], 2, "'wf-core' is installed and no plugin"),
     ],
 )
 def test_refuses(wf: Any, mine: Path, args: list[str], code: int, message: str) -> None:

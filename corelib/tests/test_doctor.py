@@ -54,7 +54,7 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_check_says_something_where_there_is_nothing() -> None:
     findings = examined(plugins=[plugin("ours", loss("l1"))])
     assert {found.level for found in findings} == {"ok"}
-    surroundings = {"python", "wf", "torch", "accelerator", "data-folder", "runs-folder"}
+    surroundings = {"python", "wf", "torch", "accelerator", "data-folder", "runs-folder", "command"}
     assert {found.check for found in findings} == set(doctor.CHECKS) - surroundings
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from wf import Link, Task
-from wf.errors import UsageError
+from wf import Command, Link, Task
+from wf.errors import PluginError, UsageError
 from wf.hookspecs import PROJECT
 from wf.plugins import HOOKS
 from wf.registry import Registry
 from wf.settings import Pin
 
-HEAD = "from wf import Component, Link, Task, hookimpl\nclass Runtime: ...\ndef change(tensor): ...\n"
+HEAD = "from wf import Command, Component, Link, Task, hookimpl\nclass Runtime: ...\ndef change(tensor): ...\n"
 TASK = """
 @hookimpl
 def wf_tasks():
@@ -23,6 +23,11 @@ LINK = """
 @hookimpl
 def wf_links():
     return [Link(name="as-stars", takes=("raw",), gives="stars", target=change, summary="scores are stars")]
+"""
+COMMAND = """
+@hookimpl
+def wf_commands():
+    return [Command(name="greet", section="Greetings", summary="Say hello.", target={})]
 """
 
 
@@ -66,9 +71,62 @@ def test_hook_wf_links(tmp_path: Path) -> None:
     assert (link.gives, link.fits("predictions", "raw"), link.fits("targets", "raw")) == ("stars", True, False)
 
 
+def test_hook_wf_commands(tmp_path: Path) -> None:
+    """Commands are looked up as components are, and one whose target is not there harms nothing beside it."""
+    loss = "@hookimpl\ndef wf_components(): return [Component('loss', 'own', change)]\n"
+    files = [
+        write(tmp_path, "mine.py", COMMAND.format("change")),
+        write(tmp_path, "theirs.py", loss, COMMAND.format("'no_such_module:command'").replace("greet", "part")),
+    ]
+    registry = Registry.discover(files, only_builtin=True)
+    entry = registry.find("command", "greet")
+    assert (entry.provider, entry.load().__name__) == ("mine", "change")
+    assert isinstance(entry.component.traits, Command)
+    assert (entry.component.traits.section, entry.component.summary) == ("Greetings", "Say hello.")
+    assert registry.find("loss", "own").provider == "theirs"
+    with pytest.raises(PluginError, match=r"command 'part' of theirs could not be loaded\n  .*no_such_module"):
+        registry.find("command", "part").load()
+
+
+def test_a_target_of_a_command_in_its_own_package_is_not_looked_at_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, "zoo_of_commands.py", COMMAND.format("'zoo_of_commands:nothing'"))
+    registry = Registry.discover(["zoo_of_commands"], only_builtin=True)
+    with pytest.raises(PluginError, match="unknown name in zoo_of_commands 'nothing'"):
+        registry.find("command", "greet").load()
+
+
+def test_a_plugin_that_is_loaded_is_not_loaded_again_for_a_run_file(tmp_path: Path) -> None:
+    place = tmp_path / "count.txt"
+    place.touch()
+    text = f"""
+import pathlib
+@hookimpl
+def wf_components():
+    place = pathlib.Path({str(place)!r})
+    place.write_text(place.read_text() + "x")
+    return []
+"""
+    files = [write(tmp_path, f"{name}.py", text) for name in "ab"]
+    first = Registry.discover(files[:1], only_builtin=True)
+    again = Registry.discover(files[:1], only_builtin=True, of_run=files, loaded=first.plugins)
+    assert {"a", "b"} <= {plugin.name for plugin in again.plugins}
+    assert place.read_text() == "x", "b is left out by --only-builtin, a was asked once"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("@hookimpl\ndef wf_commands(): return [Component('loss', 'a', 'm:f')]\n", "which is not a Command"),
+        (COMMAND.format("'command'"), "'command' is not of the form 'module:Attr'"),
+        (COMMAND.format("1"), "command 'greet': target is int, not text or something to call"),
+        (COMMAND.format("'m:f'").replace("greet", "Say.hello"), "'Say.hello' is not the name of a command"),
+        (COMMAND.format("'m:f'").replace("Greetings", " "), "command 'greet': its section must be one line of text"),
+        (COMMAND.format("'m:f'").replace("hello.", "hello.\\n"), "command 'greet': its summary must be one line"),
+        (COMMAND.format("'m:f', examples=(('wf greet',),)"), "each of its examples must be a line and what it does"),
+        (COMMAND.format("'m:f', order='first'"), "command 'greet': order is 'first', not int"),
         ("@hookimpl\ndef wf_tasks(): return None\n", "wf_tasks() gave NoneType, not a list of tasks"),
         ("@hookimpl\ndef wf_links(): return [1]\n", "wf_links() gave 1, which is not a Link"),
         ("@hookimpl\ndef wf_tasks(): return 1 / 0\n", "ZeroDivisionError"),

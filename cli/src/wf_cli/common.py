@@ -20,7 +20,7 @@ from wf.registry import Ask, Registry
 from wf.rundir import LATEST, names_in
 from wf.terminal import visible
 from wf_cli.arguments import ADD, REMOVE
-from wf_cli.main import everywhere_of
+from wf_cli.commands import everywhere_of, line_registry
 from wf_cli.output import echo, tell
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -55,9 +55,11 @@ def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = N
         of_run: More plugins, from a run file.
         ask: Asked before those are loaded.
     """
-    everywhere = everywhere_of(ctx)
-    names = dict.fromkeys(everywhere.plugins)
-    return Registry.discover(names, only_builtin=everywhere.only_builtin, of_run=of_run, ask=ask)
+    line, registry = everywhere_of(ctx), line_registry(ctx)
+    names, loaded = dict.fromkeys(line.plugins), registry.plugins
+    if not of_run and ask is None and not any(name.startswith(REMOVE) for name in names):
+        return registry
+    return Registry.discover(names, only_builtin=line.only_builtin, of_run=of_run, ask=ask, loaded=loaded)
 
 
 def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:

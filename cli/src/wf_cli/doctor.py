@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 from wf import doctor as core
 from wf import surroundings
-from wf.errors import UsageError
-from wf.plugins import Plugin
+from wf.errors import UsageError, WfError
+from wf.known import how_to_install
+from wf.registry import Registry
 from wf.settings import load as load_settings
 from wf.surroundings import Finding
+from wf_cli.commands import KIND, everywhere_of, load
 from wf_cli.common import Verb, check_strict, discover
 from wf_cli.listing import JSON
-from wf_cli.main import everywhere_of
 from wf_cli.output import echo, paragraphs, plural, print_json, table
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "environment": ("python", "wf", "torch", "accelerator"),
     "settings": ("settings", "pin", "allow-list"),
-    "plugins": ("plugin", "light-import", "process", "hook-mark", "target", "shared-name"),
+    "plugins": ("plugin", "light-import", "process", "hook-mark", "target", "command", "shared-name"),
     "folders": ("data-folder", "runs-folder"),
 }
 """The checks as the screen groups them."""
@@ -36,24 +37,41 @@ def doctor(ctx: click.Context, as_json: bool) -> int:
 
     Nothing is changed. Exit code 0 when there is no problem, 1 otherwise; a note is worth knowing and no problem.
     """
-    about_plugins, plugins = _look_at_plugins(ctx)  # before torch, while the machine is quiet
+    about_plugins, registry = _look_at_plugins(ctx)  # before torch, while the machine is quiet
     findings = [surroundings.python(), surroundings.wf_itself(), *surroundings.torch(), *about_plugins]
+    findings += _commands(registry)
     findings += [surroundings.data_folder(), surroundings.runs_folder()]
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         echo(_screen(findings))
-    check_strict(ctx, plugins)
+    check_strict(ctx, registry.plugins)
     return int(any(finding.level == "problem" for finding in findings))
 
 
-def _look_at_plugins(ctx: click.Context) -> tuple[list[Finding], Sequence[Plugin]]:
+def _look_at_plugins(ctx: click.Context) -> tuple[list[Finding], Registry]:
     try:
         settings = load_settings()
     except UsageError as error:
-        return [core.unreadable_settings(error)], ()
+        return [core.unreadable_settings(error)], Registry(())
     registry, line = discover(ctx), everywhere_of(ctx)
-    return core.examine(registry, settings, line.plugins, only_builtin=line.only_builtin), registry.plugins
+    return core.examine(registry, settings, line.plugins, only_builtin=line.only_builtin), registry
+
+
+def _commands(registry: Registry) -> Iterator[Finding]:
+    """The commands that cannot be used, which help does not show: it imports none."""
+    wrong = False
+    for entry in registry.entries(KIND):
+        try:
+            load(entry)
+        except WfError as error:
+            wrong = True
+            message, name = " ".join(str(error).split()), entry.plugin and entry.plugin.distribution
+            fix = f"{how_to_install(name, '--upgrade')}, or tell its author" if name else f"mend {entry.provider}"
+            subject = registry.full_name(entry)
+            yield Finding(level="problem", check="command", subject=subject, message=message, fix=fix)
+    if not wrong:
+        yield Finding(level="ok", check="command", subject="all", message="every command can be imported")
 
 
 def _screen(findings: Sequence[Finding]) -> str:

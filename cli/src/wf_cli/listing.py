@@ -15,9 +15,9 @@ from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
 from wf.registry import PLURALS, Entry, Registry, read_kind, split_kind
+from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
-from wf_cli.main import everywhere_of
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
 
 _ALL = {**KINDS, **DECLARED}
@@ -303,9 +303,9 @@ def _traits(entry: Entry) -> dict[str, Any]:
 def _trait_words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_trait_words(inner)}" for name, inner in value.items())
-    return (
-        ", ".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+    if isinstance(value, tuple):
+        return ", ".join(map(_trait_words, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _details(entry: Entry) -> dict[str, Any]:

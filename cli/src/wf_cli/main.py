@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import logging
 import os
 import select
@@ -17,55 +16,22 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
+from click.shell_completion import CompletionItem
 
 import wf
+from wf.blame import blame, blamed, take_blame
 from wf.blame import culprit as find_culprit
-from wf.blame import take_blame
-from wf.errors import DataError, UsageError, WfError, closest
+from wf.errors import DataError, UsageError, WfError
 from wf.guard import UntrustedError
 from wf.modules import message_of
+from wf.terminal import visible
 from wf.together import telling_others
-from wf_cli.arguments import EVERYWHERE, Everywhere, take_everywhere
+from wf_cli.arguments import EVERYWHERE, take_everywhere
+from wf_cli.commands import commands_of, examples, find, load, sections
 from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descriptor, tell
-
-COMMANDS: dict[str, str] = {
-    "run": "wf_cli.running:run",
-    "resume": "wf_cli.afterwards:resume",
-    "compare": "wf_cli.compare:compare",
-    "replay": "wf_cli.replay:replay",
-    "prove-resume": "wf_cli.prove_resume:prove_resume",
-    "runs": "wf_cli.runs:runs",
-    "list": "wf_cli.listing:list_components",
-    "show": "wf_cli.listing:show",
-    "list-plugins": "wf_cli.listing:list_plugins",
-    "doctor": "wf_cli.doctor:doctor",
-    "evaluate": "wf_cli.afterwards:evaluate",
-    "predict": "wf_cli.afterwards:predict",
-    "export": "wf_cli.afterwards:export",
-    "plot": "wf_cli.afterwards:plot",
-    "new-plugin": "wf_cli.new_plugin:new_plugin",
-    "check": "wf_cli.check:check",
-}
-"""The verbs and where they are; a module is imported when its verb is used or listed."""
-
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "Train": ("run", "resume", "compare"),
-    "See what there is": ("list", "show", "list-plugins", "doctor"),
-    "Use a run": ("runs", "evaluate", "predict", "export", "plot", "replay", "prove-resume"),
-    "Write a plugin": ("new-plugin", "check"),
-}
-"""The verbs as ``wf --help`` groups them."""
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code of a command that SIGINT ended."""
-
-FIRST_STEPS = (
-    ("wf run", "Train on handwritten digits."),
-    ("wf run --loss focal --optimizer adam", "Choose components by name."),
-    ("wf list losses", "See the names there are."),
-    ("wf show focal", "See what one does, and its options."),
-    ("wf run --dataset my.csv --dataset.target y", "Train on your own table."),
-)
 
 
 class _PastClickError(Exception):
@@ -94,7 +60,14 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """As click's."""
         with _past_click():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                if isinstance(error, click.UsageError):
+                    error.ctx = error.ctx or ctx
+                if not isinstance(error, (WfError, click.ClickException, click.exceptions.Exit, click.Abort)):
+                    blame(error, blamed(error) or find_culprit(error, commands_of(ctx)[0].plugins))
+                raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the options that may stand anywhere out of the line; nothing else on it asks for help."""
@@ -103,39 +76,54 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order in which they are explained."""
-        return list(COMMANDS)
+        return [name for names in sections(commands_of(ctx)[0]).values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb."""
-        if cmd_name not in COMMANDS:
+        """The command of a verb; None where there is none of that name."""
+        try:
+            entry = find(ctx, cmd_name)
+        except UsageError:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]  # a command by construction
+        return load(entry)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with suggestions."""
+        """As click's, with suggestions; nothing is said of what is wrong while a line is being typed."""
         word = args[0]
-        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
-            near = closest(word, COMMANDS)
-            hint = f"\n  did you mean: wf {near[0]}?" if near else ""
-            raise UsageError(f"unknown command '{word}'{hint}\n  available: {', '.join(COMMANDS)}")
-        return super().resolve_command(ctx, args)
+        if word.startswith("-"):
+            return super().resolve_command(ctx, args)
+        try:
+            return word, load(find(ctx, word)), args[1:]
+        except WfError:
+            if ctx.resilient_parsing:
+                return None, None, args[1:]
+            raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so, none of which is imported, and options."""
+        found = [row for rows in sections(commands_of(ctx)[0]).values() for row in rows.items()]
+        items = [CompletionItem(name, help=visible(command.summary, line=True)) for name, command in found]
+        offered = [item for item in items if item.value.startswith(incomplete)]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """First steps, the verbs in groups, and the options, each in full."""
-        sections: dict[str, Sequence[tuple[str, str]]] = {"First steps": FIRST_STEPS}
-        sections |= {title: tuple((name, self._summary(ctx, name)) for name in SECTIONS[title]) for title in SECTIONS}
-        sections |= {"Anywhere on the line": (*EVERYWHERE, *self._own_options(ctx))}
-        for title, rows in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(rows, col_max=42)
-
-    def _summary(self, ctx: click.Context, name: str) -> str:
-        command = self.get_command(ctx, name)
-        assert command is not None
-        return (command.help or "").partition("\n\n")[0].replace("\n", " ")
+        """First steps, the verbs in sections, and the options, each in full. No verb is imported."""
+        registry, problem = commands_of(ctx)
+        found = sections(registry)
+        shown: dict[str, Sequence[tuple[str, str]]] = {"First steps": examples(found)}
+        for section, commands in found.items():
+            shown[section] = [(name, command.summary) for name, command in commands.items()]
+        shown["Anywhere on the line"] = (*EVERYWHERE, *self._own_options(ctx))
+        for title, rows in ((title, rows) for title, rows in shown.items() if rows):
+            with formatter.section(visible(title, line=True)):
+                formatter.write_dl([(visible(term, line=True), visible(text, line=True)) for term, text in rows], 42)
+        if problem is not None:
+            tell(f"warning: the commands of plugins are not shown\n  {message_of(problem)}")
+        if failed := [plugin.name for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]:
+            tell(
+                f"warning: not loaded, with the commands that they may bring: {', '.join(failed)}; see wf list-plugins"
+            )
 
     def _own_options(self, ctx: click.Context) -> list[tuple[str, str]]:
         return [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))]
@@ -171,7 +159,7 @@ def main(args: Sequence[str] | None = None) -> None:
         cause = error.__cause__
         code = _explain_bug(cause) if isinstance(cause, EOFError) else _say(_interrupted(cause), INTERRUPTED)
     except click.ClickException as error:
-        code = _say(explain_click(error, words), 2, show=show)
+        code = _say(explain_click(error), 2, show=show)
     except WfError as error:
         if isinstance(error, UntrustedError) and error.checksum:
             error.add_note(f"the whole command: {shlex.join(['wf', *words, '--trust', error.checksum])}")
@@ -185,27 +173,32 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 class UnknownOption(click.NoSuchOption):
-    """With suggestions of wf's own: click keeps only those that are spelt alike."""
-
-    def __init__(self, option_name: str, suggestions: Sequence[str], ctx: click.Context) -> None:
-        super().__init__(option_name, ctx=ctx)
-        self.suggestions = suggestions
-
-
-def explain_click(error: click.ClickException, words: Sequence[str]) -> str:
-    """Click's message in wf's words.
+    """With suggestions of wf's own: click keeps only those that are spelt alike.
 
     Args:
-        error: What click says.
-        words: The command line, which says the verb where the error does not.
+        option_name: The option.
+        suggestions: The options that may be meant.
+        ctx: Of the verb.
+        hint: What else to say.
     """
-    verb = " ".join(("wf", *[word for word in words if word in COMMANDS][:1]))
+
+    def __init__(self, option_name: str, suggestions: Sequence[str], ctx: click.Context, hint: str = "") -> None:
+        super().__init__(option_name, ctx=ctx)
+        self.suggestions = suggestions
+        self.hint = hint
+
+
+def explain_click(error: click.ClickException) -> str:
+    """Click's message in wf's words."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    verb = filter(None, (ctx.command_path, ctx.invoked_subcommand)) if ctx else ("wf",)
+    see = f"see: {' '.join(verb)} --help"
     if isinstance(error, click.NoSuchOption):
         found = error.suggestions if isinstance(error, UnknownOption) else error.possibilities
-        near = f"\n  did you mean {' or '.join(found)}?" if found else ""
-        own = "\n  a component's own options are written --KIND.OPTION, as --loss.gamma 2" if verb == "wf run" else ""
-        return f"unknown option '{error.option_name}'{near}{own}\n  see: {verb} --help"
-    return f"{error.format_message().rstrip('.')}\n  see: {verb} --help"
+        near = [f"did you mean {' or '.join(found)}?"] if found else []
+        hints = [error.hint] if isinstance(error, UnknownOption) and error.hint else []
+        return "\n  ".join([f"unknown option '{error.option_name}'", *near, *hints, see])
+    return f"{error.format_message().rstrip('.')}\n  {see}"
 
 
 def _interrupted(error: BaseException | None) -> str:
@@ -311,9 +304,3 @@ def _show_warning(
 ) -> None:
     """As Python's, visible."""
     echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
-
-
-def everywhere_of(ctx: click.Context) -> Everywhere:
-    """The options that stood anywhere on the line."""
-    found: Any = ctx.find_root().obj
-    return found if isinstance(found, Everywhere) else Everywhere()

@@ -33,7 +33,7 @@ def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str)
     default=("loss",),
     metavar="KIND",
     shell_complete=_complete_kinds,
-    help="A kind of component, task or link to begin with; repeatable. [loss]",
+    help="A kind of component, task, link or command to begin with; repeatable. [loss]",
 )
 @click.option(
     "--output",
@@ -63,7 +63,7 @@ def _report(package: Package) -> str:
         f"cd {shlex.quote(str(package.folder))}",
         'pip install -e ".[test]"',
         _listing(package.examples[0]),
-        f"wf run {package.examples[0].run}",
+        f"wf {package.examples[0].line}",
         f"wf check {package.name}",
         "pytest",
     ]

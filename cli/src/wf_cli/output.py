@@ -9,7 +9,8 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BufferedWriter, TextIOWrapper
 from typing import Any, TextIO
 
@@ -37,6 +38,24 @@ def keep_stdout() -> None:
     sys.stdout.flush()
     _results.append(open(real, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors))  # noqa: SIM115 - to the end
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+@contextmanager
+def diverted_stdout() -> Iterator[None]:
+    """Meanwhile file descriptor 1 leads to standard error, as `keep_stdout` does it for good."""
+    try:
+        number, errors = sys.stdout.fileno(), sys.stderr.fileno()
+        real = os.dup(number)
+    except (OSError, ValueError):
+        yield
+        return
+    sys.stdout.flush()
+    os.dup2(errors, number)
+    try:
+        yield
+    finally:
+        os.dup2(real, number)
+        os.close(real)
 
 
 def prepare_streams() -> None:

@@ -21,8 +21,8 @@ from wf.guard import Guard
 from wf.plan import prepare
 from wf.records import compare_records
 from wf.rundir import RunDirectory, claim, make, place_of, write_atomically
+from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
-from wf_cli.main import everywhere_of
 from wf_cli.output import plural, print_json, say, table, tell
 from wf_cli.run_options import general_options, kind_options
 from wf_cli.running import RunCommand, assemble, refuse_existing

@@ -25,13 +25,16 @@ from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
 from wf_cli.afterwards import open_directory
 from wf_cli.arguments import names_to_change, parse_value, take_options
+from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, complete_component_options, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
-from wf_cli.main import UnknownOption, everywhere_of
+from wf_cli.main import UnknownOption
 from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
 from wf_cli.run_options import LISTED, general_options, kind_options, write_options
 from wf_cli.starting import uncollected
 from wf_cli.suggesting import suggest
+
+OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
 
 
 class RunCommand(Verb):
@@ -47,7 +50,7 @@ class RunCommand(Verb):
         try:
             result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
         except click.NoSuchOption as error:
-            raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx) from error
+            raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx, OWN_OPTIONS) from error
         if wants_help:
             explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
             echo("\n\n".join([self.get_help(ctx), *explained]))

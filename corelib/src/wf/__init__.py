@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from wf.cadence import Epochs, Every, Progress, Steps
+from wf.commands import Command
 from wf.component import Catalogue, Component, FromRun, Nested, Param
 from wf.events import Hook
 from wf.hookspecs import hookimpl
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Catalogue",
+    "Command",
     "Component",
     "Epochs",
     "Every",

@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
+from wf.commands import Command
 from wf.fields import check_fields
 from wf.task import Link, Task
 from wf.traits import CLASSES, Traits
@@ -34,8 +35,12 @@ KINDS: dict[str, str] = {
 DECLARED: dict[str, str] = {
     "task": "what dataset, model, loss and metrics agree about",
     "link": "a small step between model, dataset and loss where they do not fit otherwise",
+    "command": "a verb of the command line",
 }
 """What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
+
+DECLARATIONS: dict[str, type] = {"task": Task, "link": Link, "command": Command}
+"""The classes in which plugins declare these; the hook of each is named after its plural, ``wf_tasks``."""
 
 MANY = ("transform", "metric", "hook")
 """The kinds of which a run may have several."""
@@ -124,7 +129,7 @@ class Component:
     summary: str = ""
     _: KW_ONLY
     aliases: tuple[str, ...] = ()
-    traits: Traits | Task | Link | None = None
+    traits: Traits | Task | Link | Command | None = None
     params: tuple[Param, ...] | None = None
     inject: Mapping[str, str] = field(default_factory=dict)
     call: Literal["factory", "function", "auto"] = "auto"
@@ -269,9 +274,9 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
     return rows
 
 
-def of_declaration(declared: Task | Link) -> Component:
-    """A task or a link as it is looked up: its declaration says what traits say of a component."""
-    kind = "task" if isinstance(declared, Task) else "link"
+def of_declaration(declared: Task | Link | Command) -> Component:
+    """A task, link or command as it is looked up: its declaration says what traits say of a component."""
+    kind = next(kind for kind, cls in DECLARATIONS.items() if isinstance(declared, cls))
     target = declared.target or "wf.task:Link"  # one that puts nothing between has nothing to load
     aliases = declared.aliases if isinstance(declared, Task) else ()
     return Component(kind, declared.name, target, declared.summary, aliases=aliases, traits=declared, params=())
@@ -304,7 +309,7 @@ def check_name(name: str) -> None:
 
 
 def _check_traits(owner: Component | Catalogue, traits: Any) -> None:
-    wanted: type | None = {**CLASSES, "task": Task, "link": Link}.get(owner.kind)
+    wanted: type | None = {**CLASSES, **DECLARATIONS}.get(owner.kind)
     if traits is not None and (wanted is None or not isinstance(traits, wanted)):
         what = f"component '{owner.name}'" if isinstance(owner, Component) else f"catalogue '{owner.prefix}'"
         belongs = "has no traits" if wanted is None else f"has {wanted.__name__}"

@@ -21,6 +21,8 @@ GROUP = "wf.plugins"
 """The entry-point group of plugins."""
 UNKNOWN = "unknown"
 """What stands for the name and version of a distribution whose metadata does not say."""
+_AT_THE_TOP = {CORE: "corelib", "wf-cli": "cli"}
+"""The distributions of the workspace that are not in its folder ``plugins``."""
 BUILTIN_EXTRAS = ("builtin", "ecosystem")
 """The extras of wf-core that name the distributions of its own workspace; `--only-builtin` loads just these."""
 
@@ -196,8 +198,9 @@ def builtin_distributions() -> frozenset[str]:
 def _origin(name: str) -> tuple[str, ...]:
     """Where a distribution was installed from, as far as those of one release share it: its ``direct_url.json``.
 
-    A checkout of wf by its root, in which wf-core is in ``corelib`` and plugins are in ``plugins``; a wheel by its
-    folder; a repository by its address and commit; "index" where pip looked the name up. Empty for what is not there.
+    A checkout of wf by its root, with wf-core in ``corelib``, wf-cli in ``cli`` and the others in ``plugins``; a wheel
+    by its folder; a repository by its address and commit; "index" where pip looked the name up. Empty for what is not
+    there.
     """
     try:
         text = _text(importlib.metadata.distribution(name), "direct_url.json")
@@ -216,8 +219,8 @@ def _origin(name: str) -> tuple[str, ...]:
     except (ValueError, TypeError, KeyError, AttributeError):
         return ("unreadable", name)
     root, _, group = above.rpartition("/")
-    if name == CORE:
-        return ("checkout", above) if last == "corelib" else ("elsewhere", url)
+    if name in _AT_THE_TOP:
+        return ("checkout", above) if last == _AT_THE_TOP[name] else ("elsewhere", url)
     return ("checkout", root) if group == "plugins" else ("elsewhere", url)
 
 

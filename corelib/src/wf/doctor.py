@@ -27,6 +27,7 @@ CHECKS: dict[str, str] = {
     "process": "importing a plugin changes nothing in the process, such as the working directory",
     "hook-mark": "no function is named like a hook without the mark @hookimpl",
     "target": "no target is certainly missing, as its module's source says",
+    "command": "each command can be imported",
     "shared-name": "names and aliases that several plugins bring",
     "pin": "each pin names a plugin that brings the name",
     "allow-list": "each allow-list names something, and each name in it is that of an installed plugin",

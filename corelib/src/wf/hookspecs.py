@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pluggy
 
+from wf.commands import Command
 from wf.component import Catalogue, Component
 from wf.task import Link, Task
 
@@ -28,3 +29,8 @@ def wf_tasks() -> Sequence[Task]:  # type: ignore[empty-body]  # a specification
 @hookspec
 def wf_links() -> Sequence[Link]:  # type: ignore[empty-body]  # a specification has no body
     """The links that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # a specification has no body
+    """The commands that the plugin brings, ``wf NAME``. Called once, at discovery; it must import nothing heavy."""

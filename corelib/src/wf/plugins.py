@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pluggy
 
 from wf import hookspecs, source
-from wf.component import KINDS, Catalogue, Component, of_declaration
+from wf.component import DECLARATIONS, KINDS, Catalogue, Component, of_declaration
 from wf.distributions import (
     DamagedMetadataError,
     Distribution,
@@ -51,11 +51,10 @@ from wf.modules import (
 )
 from wf.parameters import check_run_values
 from wf.settings import AllowList
-from wf.task import Link, Task
 
 _LOG = logging.getLogger("wf")
 
-HOOKS = ("wf_components", "wf_tasks", "wf_links")
+HOOKS = ("wf_components", *(f"{hookspecs.PROJECT}_{kind}s" for kind in DECLARATIONS))
 """The hooks that a plugin may implement."""
 HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "pandas", "scipy")
 """Modules that take long to import, which a declaration has no need of."""
@@ -172,13 +171,19 @@ class _Found:
 
 
 def discover(
-    selection: Selection = Selection(), ask: Callable[[Sequence[Plugin]], Guard] | None = None
+    selection: Selection = Selection(),
+    ask: Callable[[Sequence[Plugin]], Guard] | None = None,
+    loaded: Iterable[Plugin] = (),
+    *,
+    incomplete: bool = False,
 ) -> list[Plugin]:
     """Find and load the selected plugins; those that a run file names come last.
 
     Args:
         selection: Which.
         ask: Given the others, says what of the run file's may be loaded; None allows all.
+        loaded: What the same selection has given before without a run file's; these are not loaded once more.
+        incomplete: Whether a run file's plugins may follow, so that ``-p no:NAME`` may name one of these.
 
     Returns:
         One record a plugin, by name; those that failed, are blocked or do not support this wf included.
@@ -193,17 +198,21 @@ def discover(
     kept = [one for one in everything if selection.autoload and not (selection.only_builtin and _is_not(one, builtin))]
     of_run = [_of_run(name, everything) for name in selection.of_run]
     found = _with_own_names([*kept, *map(_named, selection.extra), *of_run])
-    _check_blocked(selection, found)
+    if not incomplete:
+        _check_blocked(selection, found)
     plugins: list[Plugin] = []
     version, guard = core_version(), None
     objections = {plugin.name: selection.objection(plugin, builtin) for plugin in found}
+    before = {plugin.name: plugin for plugin in loaded}
     with told_when_slow(_LOG.warning) as begin:
         for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
             objection = objections[plugin.name]
             if plugin.of_run and not objection and guard is None and ask is not None:
                 guard = ask(plugins)
             begin(plugin.name)
-            if objection:
+            if plugin.name in before and not plugin.of_run:
+                plugins.append(before[plugin.name])
+            elif objection:
                 plugins.append(plugin.record("blocked", error=objection))
             else:
                 plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
@@ -360,7 +369,7 @@ def _fix(found: _Found, error: BaseException) -> str:
 
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:
-    """Register a plugin and ask it for its components, tasks and links."""
+    """Register a plugin and ask it for its components, tasks, links and commands."""
     if inspect.isclass(module):
         raise PluginError(f"{module.__name__} is a class; point the entry point at an instance of it")
     if manager.is_registered(module):
@@ -376,10 +385,11 @@ def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[
         check_run_values(component, component.params or ())
         if isinstance(component, Catalogue):
             component.names()  # one whose index cannot be read must not fail later, in somebody's listing
-    for hook, declared in (("wf_tasks", Task), ("wf_links", Link)):
-        components += map(of_declaration, _asked(manager, module, hook, (declared,)))
+    for kind, declared in DECLARATIONS.items():
+        components += map(of_declaration, _asked(manager, module, f"{hookspecs.PROJECT}_{kind}s", (declared,)))
     _check_unique(components)
-    source.check_targets(components, str(getattr(module, "__name__", "")))
+    used = (one for one in components if one.kind != "command")  # a command that is broken harms nothing beside it
+    source.check_targets(used, str(getattr(module, "__name__", "")))
     return tuple(components)
 
 

@@ -109,7 +109,8 @@ class Entry:
                 raise (UsageError if self.plugin is None else PluginError)(message)
             target = getattr(target, part)
         if not callable(target):
-            raise UsageError(f"{self.component.target} is {type(target).__name__}, which cannot be called")
+            message = f"{self.component.target} is {type(target).__name__}, which cannot be called"
+            raise (UsageError if self.plugin is None else PluginError)(message)
         return target  # type: ignore[no-any-return]  # checked just above
 
     def reading(self) -> Reading | None:
@@ -202,6 +203,8 @@ class Registry:
         only_builtin: bool = False,
         of_run: Iterable[str] = (),
         ask: Ask | None = None,
+        loaded: Iterable[Plugin] = (),
+        incomplete: bool = False,
     ) -> Registry:
         """The registry of the installed plugins, as the environment and the settings say.
 
@@ -210,6 +213,8 @@ class Registry:
             only_builtin: Load just the plugins that come with wf.
             of_run: Modules and files that a run file names, which allow-lists and `only_builtin` hold for.
             ask: Given what is registered without them, says which code of a run file may be loaded; None allows all.
+            loaded: The plugins of a registry of the same names without a run file's, which are not loaded once more.
+            incomplete: Whether a run file's plugins may follow, so that ``no:NAME`` may name one of these.
 
         Raises:
             UsageError: For a name or a settings file that cannot be read.
@@ -226,7 +231,7 @@ class Registry:
             return guard
 
         with _without_collections():
-            plugins = discover(selection, asked if ask else None)
+            plugins = discover(selection, asked if ask else None, loaded, incomplete=incomplete)
             return cls(plugins, settings.pins, asked(plugins) if ask else None)
 
     def preferring(self, pins: Iterable[Pin]) -> Registry:

@@ -47,7 +47,7 @@ def _below(folders: Iterable[str], parts: list[str]) -> Path | None:
 
 
 def declared_names(module: str) -> tuple[tuple[str, str], ...]:
-    """Kind and name of the components, tasks and links that a plugin's text declares, aliases included.
+    """Kind and name of the components, tasks, links and commands that a plugin's text declares, aliases included.
 
     Only those are found that are written out as ``Component("loss", "focal", ...)`` or ``Task(name="detection", ...)``;
     the text need not be valid Python. A catalogue is given as ``prefix/*``.
@@ -66,7 +66,7 @@ def declared_names(module: str) -> tuple[tuple[str, str], ...]:
             aliases = re.search(r"\baliases\s*=\s*[(\[]([^)\]]*)[)\]]", call)
             names = [head[2], *(re.findall(r"[\"']([^\"']+)[\"']", aliases[1]) if aliases else ())]
             found += [(head[1], f"{name}/*" if word == "Catalogue" else name) for name in names]
-    for word, name in re.findall(r"\b(Task|Link)\(\s*name\s*=\s*[\"']([^\"']+)[\"']", text):
+    for word, name in re.findall(r"\b(Task|Link|Command)\(\s*name\s*=\s*[\"']([^\"']+)[\"']", text):
         found.append((word.lower(), name))
     return tuple(found)
 

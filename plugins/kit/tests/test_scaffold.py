@@ -59,11 +59,12 @@ import shlex, sys
 from wf_cli.main import main
 for options in sys.argv[1:]:
     try:
-        main(["run", *shlex.split(options), "--dry-run", "--quiet"])
+        words = shlex.split(options)
+        main([*words, *(["--dry-run", "--quiet"] if words[0] == "run" else [])])
     except SystemExit as stop:
         assert not stop.code, options
 """
-"""Runs ``wf run`` with each of its arguments."""
+"""Runs ``wf`` with each of its arguments, without training."""
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -92,7 +93,7 @@ def test_a_package_of_every_kind(tmp_path: Path) -> None:
     path = install(package, tmp_path / "site")
     run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=package, path=path)
     run_python("-m", "mypy", "--cache-dir", str(tmp_path / "mypy"), cwd=package, path=path)
-    run_python("-P", "-c", TRY, *(example.run for example in read_examples()), cwd=tmp_path, path=path)
+    run_python("-P", "-c", TRY, *(example.line for example in read_examples()), cwd=tmp_path, path=path)
 
 
 def test_a_long_name_is_formatted_too(tmp_path: Path) -> None:

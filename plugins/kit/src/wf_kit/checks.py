@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wf_kit import (
+    commands,
     datasets,
     declaration,
     loop_parts,
@@ -28,6 +29,7 @@ MODULES = (
     metrics,
     loop_parts,
     tasks,
+    commands,
     runs,
 )
 

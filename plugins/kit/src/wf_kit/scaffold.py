@@ -18,13 +18,10 @@ from string import Template
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import Version
 
-from wf.component import DECLARED, KINDS
+from wf.component import DECLARATIONS, DECLARED, KINDS
 from wf.errors import DataError, UsageError
 from wf.known import index
 from wf.registry import PLURALS
-
-CLASSES = {"task": "Task", "link": "Link"}
-"""The class of what is no component."""
 
 WIDTH = 88
 """Of a line of Python: what formatters take by default."""
@@ -52,17 +49,22 @@ class Example:
     target: str
     """``module:Attr``, in the package."""
     summary: str
-    run: str
-    """Options of ``wf run`` that try it."""
+    run: str = ""
+    """Options of ``wf run`` that try it; of a command its own words."""
     traits: str = ""
     """As Python, empty where its kind has none."""
     fields: tuple[str, ...] = ()
-    """What else a task or link declares, as Python."""
+    """What else a declaration that is no component's says, as Python."""
 
     @property
     def module(self) -> str:
         """The module that has it."""
         return self.target.partition(":")[0]
+
+    @property
+    def line(self) -> str:
+        """What tries it, after ``wf``."""
+        return f"{self.name if self.kind == 'command' else 'run'} {self.run}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def import_name(name: str) -> str:
 
 
 def read_examples() -> list[Example]:
-    """What stands for each kind, in the order of `wf.component.KINDS`, tasks and links last."""
+    """What stands for each kind, in the order of `wf.component.KINDS`, what is no component last."""
     tables = tomllib.loads(_read("kinds.toml"))
     return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED)]
 
@@ -188,7 +190,7 @@ def _summary(examples: Sequence[Example]) -> str:
 
 def _imports(examples: Sequence[Example]) -> str:
     """The imports of ``plugin.py``."""
-    classes = sorted({CLASSES.get(example.kind, "Component") for example in examples})
+    classes = sorted({_class(example.kind) for example in examples})
     line = f"from wf import {', '.join(classes)}, hookimpl"
     traits = sorted({example.traits.partition("(")[0] for example in examples if example.traits})
     if not traits:
@@ -201,23 +203,23 @@ def _imports(examples: Sequence[Example]) -> str:
 
 def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:
     """The functions of ``plugin.py``."""
-    for kind, hook in (("component", "wf_components"), ("task", "wf_tasks"), ("link", "wf_links")):
+    for kind in ("component", *DECLARED):
         own = [example for example in examples if (example.kind if example.kind in DECLARED else "component") == kind]
         if own:
             listed = "".join(_declaration(example, package) for example in own)
             yield (
-                f"\n@hookimpl\ndef {hook}() -> list[{kind.capitalize()}]:\n"
+                f"\n@hookimpl\ndef wf_{kind}s() -> list[{kind.capitalize()}]:\n"
                 f'    """The {kind}s of this package."""\n    return [\n{listed}    ]\n'
             )
 
 
 def _declaration(example: Example, package: str) -> str:
-    """A component, task or link as ``plugin.py`` lists it."""
+    """A component, task, link or command as ``plugin.py`` lists it."""
     if example.kind in DECLARED:
         named = {"name": example.name, "target": f"{package}.{example.target}", "summary": example.summary}
         fields = [f'{name}="{value}"' for name, value in named.items()]
         listed = textwrap.indent(",\n".join([*fields, *example.fields]), " " * 12)
-        return f"        {CLASSES[example.kind]}(\n{listed},\n        ),\n"
+        return f"        {_class(example.kind)}(\n{listed},\n        ),\n"
     arguments = [f'"{example.kind}"', f'"{example.name}"', f'"{package}.{example.target}"']
     arguments.append(f'summary="{example.summary}"')
     if example.traits:
@@ -226,8 +228,13 @@ def _declaration(example: Example, package: str) -> str:
     return f"        Component(\n{listed},\n        ),\n"
 
 
+def _class(kind: str) -> str:
+    """The class in which a kind is declared."""
+    return DECLARATIONS[kind].__name__ if kind in DECLARATIONS else "Component"
+
+
 def _row(example: Example) -> str:
-    return f"| {example.kind} `{example.name}` | {example.summary} | `wf run {example.run}` |"
+    return f"| {example.kind} `{example.name}` | {example.summary} | `wf {example.line}` |"
 
 
 def _read(template: str) -> str:
