@@ -20,13 +20,13 @@ LABELS = torch.randint(2, (20, 4), generator=DRAW).float()
 @pytest.mark.parametrize("alpha", [None, 0.25])
 def test_classes_are_one_against_the_rest(gamma: float, alpha: float | None) -> None:
     """Theirs takes a sigmoid a class, so it is ours on one-hot targets, alpha included."""
-    theirs = build("FocalLoss", targets="mask", gamma=gamma, alpha=alpha, ignore_index=-100)(LOGITS, MASKS)
+    theirs = build("FocalLoss", gamma=gamma, alpha=alpha, ignore_index=-100)(LOGITS, MASKS)
     rows = one_hot(MASKS, 4).movedim(-1, 1).float()
     assert_close(theirs, FocalLoss(gamma=gamma, alpha=alpha)(LOGITS, rows))
 
 
 def test_classes_are_not_the_softmax_of_ours() -> None:
-    theirs = build("FocalLoss", targets="mask", ignore_index=-100)(LOGITS, MASKS)
+    theirs = build("FocalLoss", ignore_index=-100)(LOGITS, MASKS)
     assert abs(theirs - FocalLoss()(LOGITS, MASKS)) > 0.1
 
 
@@ -34,23 +34,23 @@ def test_classes_are_not_the_softmax_of_ours() -> None:
 def test_binary_and_multilabel_are_the_same(alpha: float | None) -> None:
     ours = FocalLoss(alpha=alpha)
     logits = LOGITS[:, :, 0, 0]
-    theirs = build("FocalLoss", targets="multilabel", alpha=alpha)(logits, LABELS)
+    theirs = build("FocalLoss", alpha=alpha)(logits, LABELS)
     assert_close(theirs, ours(logits, LABELS))
-    theirs = build("FocalLoss", targets="binary", alpha=alpha, ignore_index=-100)(logits[:, 0], LABELS[:, 0])
+    theirs = build("FocalLoss", alpha=alpha, ignore_index=-100)(logits[:, 0], LABELS[:, 0])
     assert_close(theirs, ours(logits[:, 0], LABELS[:, 0]))
 
 
 def test_pixels_that_are_left_out_count_in_neither_mean() -> None:
     masks = MASKS.clone()
     masks[:, 0] = -100
-    loss = build("FocalLoss", targets="mask", ignore_index=-100)
+    loss = build("FocalLoss", ignore_index=-100)
     assert_close(loss(LOGITS, masks), loss(LOGITS[:, :, 1:], MASKS[:, 1:]))
     assert int(loss.total_weight(masks)) == 20 * 4 * 6  # type: ignore[operator]  # a module's attribute
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_sums_are_over_pixels_and_means_over_classes(reduction: str) -> None:
-    theirs = build("FocalLoss", targets="mask", reduction=reduction, ignore_index=-100)(LOGITS, MASKS)
+    theirs = build("FocalLoss", reduction=reduction, ignore_index=-100)(LOGITS, MASKS)
     ours = FocalLoss(reduction="sum")(LOGITS, one_hot(MASKS, 4).movedim(-1, 1).float()) / 4
     assert_close(theirs, ours if reduction == "sum" else ours / MASKS.numel())
 

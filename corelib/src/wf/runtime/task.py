@@ -251,6 +251,14 @@ class TaskRuntime:
         """Scores, such as `right` gives, as predictions of another form."""
         return scores
 
+    def wrong_form(self, predictions: Any) -> str | None:
+        """Why predictions are not of the form that a model declares, `predictions`; None where they are.
+
+        Raises:
+            NotImplementedError: Where any numbers are of that form.
+        """
+        raise NotImplementedError
+
 
 def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
     """The first sample with a wrong value, and that value, for the end of a message."""

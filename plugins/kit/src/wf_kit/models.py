@@ -14,7 +14,7 @@ from wf.runtime import tree
 from wf.runtime.tree import Tree
 from wf.traits import ModelTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
-from wf_kit.making import make, shapes_of, values
+from wf_kit.making import make, shapes_of, targets_of, task_for, values
 from wf_kit.states import restored, saved
 
 NUM = 4
@@ -45,20 +45,17 @@ def forward(subject: Subject) -> None:
     "model-traits", "model", after=("made", "model-forward"), fix="declare what it gives: ModelTraits(predictions=...)"
 )
 def traits(subject: Subject) -> None:
-    """What it gives is what it declares: log_probs and probs add up to 1."""
+    """What it gives is what it declares, as the task knows it: log_probs and probs add up to 1."""
     if not isinstance(subject.traits, ModelTraits):
         raise NotChecked("it declares no traits")
-    if subject.traits.predictions not in ("log_probs", "probs"):
-        raise NotChecked(f"any numbers are {subject.traits.predictions}")
+    form = subject.traits.predictions
+    task = task_for(subject, targets_of(subject)[0], form)
     for inputs, _, model, _ in _each(subject):
-        outputs = model.eval()(inputs).detach()
-        probs = outputs.exp() if subject.traits.predictions == "log_probs" else outputs
-        sums = probs.sum(1)
-        right = torch.allclose(sums, torch.ones_like(sums), atol=1e-4) and bool((probs >= 0).all())
-        expect(
-            right,
-            f"it declares {subject.traits.predictions}, and the probabilities of a sample add up to {sums[0]:.4g}",
-        )
+        try:
+            wrong = task.wrong_form(model.eval()(inputs).detach())
+        except NotImplementedError as error:
+            raise NotChecked(f"any numbers are {form}") from error
+        expect(wrong is None, f"it declares {form}, and {wrong}")
 
 
 @check(

@@ -11,16 +11,15 @@ from segmentation_models_pytorch import losses as library
 from torch import Tensor, nn
 
 from wf.errors import UsageError, unknown
-from wf.foreign import Member, option
+from wf.foreign import Member
 
 Reduction = Literal["mean", "sum"]
 
-MODES = {"mask": "multiclass", "class_index": "multiclass", "binary": "binary", "multilabel": "multilabel"}
-"""The library's word for each kind of targets."""
+BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
+"""The library's words for its modes."""
 
 _LEFT_OUT = "Targets of this value are left out; -100 as everywhere in wf, where the library leaves out none."
 _HELP = {
-    "targets": "What tells the mode: binary, multiclass or multilabel.",
     "ignore_index": _LEFT_OUT,
     "classes": "The classes that count; all when not given.",
     "smooth": "What is added to both parts of the ratio.",
@@ -59,7 +58,6 @@ MEMBERS: dict[str, Member] = {
         library.FocalLoss,
         "focal loss of each class against the rest, over sigmoids",
         group="focal",
-        more=(option("targets", str),),
         fixed={"from_logits": True},
         without=("mode", "eps"),
         defaults={"ignore_index": -100},
@@ -94,37 +92,53 @@ REFUSED = {
 class FocalLoss(nn.Module):
     """The library's focal loss, which divides by the targets that are not left out.
 
+    It looks at the targets for the mode of the library: class indices are whole numbers; yes or no is told by one
+    number a sample, or by several.
+
     Args:
-        loss: The library's.
-        ignore_index: Targets of this value are left out.
+        make: Makes the library's, given its mode and the value of targets that are left out.
+        ignore_index: Targets of this value are left out; of several labels a sample none is, the library fails on it.
     """
 
-    def __init__(self, loss: Any, ignore_index: int | None) -> None:
+    def __init__(self, make: Callable[[str, int | None], Any], ignore_index: int | None) -> None:
         super().__init__()
-        self.loss, self.ignore_index = loss, ignore_index
+        self._make, self._ignore_index = make, ignore_index
+        self._made = {MULTICLASS: make(MULTICLASS, ignore_index)}
 
     @property
     def reduction(self) -> str:
         """``mean`` or ``sum``."""
-        return str(self.loss.reduction)
+        return str(self._made[MULTICLASS].reduction)
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits ``[N, C, ...]`` and class indices ``[N, ...]``, or of logits and targets of one shape."""
-        loss: Tensor = self.loss(predictions, targets)
+        mode = self._mode(targets)
+        if mode not in self._made:
+            self._made[mode] = self._make(mode, self._left_out(mode))
+        loss: Tensor = self._made[mode](predictions, targets)
         return loss
 
     def total_weight(self, targets: Tensor) -> Tensor:
         """What the mean divides by: the number of targets that are not left out, int64 and 0-d."""
-        left_out = torch.zeros_like(targets) if self.ignore_index is None else targets == self.ignore_index
+        value = self._left_out(self._mode(targets))
+        left_out = torch.zeros_like(targets) if value is None else targets == value
         return (left_out == 0).sum()
 
+    def _left_out(self, mode: str) -> int | None:
+        return None if mode == MULTILABEL else self._ignore_index
 
-def build(name: str, *, targets: str = "", **options: Any) -> nn.Module:
+    @staticmethod
+    def _mode(targets: Tensor) -> str:
+        if not targets.is_floating_point():
+            return MULTICLASS
+        return MULTILABEL if targets.ndim > 1 and targets.shape[1] > 1 else BINARY
+
+
+def build(name: str, **options: Any) -> nn.Module:
     """A loss of segmentation-models-pytorch.
 
     Args:
         name: Its class, as ``DiceLoss``.
-        targets: The targets that it will get.
         options: As `described` says them.
 
     Raises:
@@ -132,15 +146,17 @@ def build(name: str, *, targets: str = "", **options: Any) -> nn.Module:
     """
     one = member(name)
     given = {key: torch.as_tensor(options[key]) for key in ("weight", "pos_weight") if options.get(key) is not None}
+
+    def make(**more: Any) -> Any:
+        try:
+            return one.make(**{**options, **given, **more})
+        except (ValueError, AssertionError, TypeError) as error:
+            raise UsageError(f"loss 'smp/{name}': {error}") from error
+
     if name == "FocalLoss":
-        options["mode"] = MODES[targets]
-        if targets == "multilabel":
-            options["ignore_index"] = None  # the library fails on one
-    try:
-        made: nn.Module = one.make(**{**options, **given})
-    except (ValueError, AssertionError, TypeError) as error:
-        raise UsageError(f"loss 'smp/{name}': {error}") from error
-    return FocalLoss(made, options["ignore_index"]) if name == "FocalLoss" else made
+        return FocalLoss(lambda mode, left_out: make(mode=mode, ignore_index=left_out), options.get("ignore_index"))
+    made: nn.Module = make()
+    return made
 
 
 def described(name: str) -> Callable[..., None]:

@@ -165,6 +165,15 @@ class Indices(Classified):
             return scores.log_softmax(1)
         return scores.softmax(1) if form == "probs" else scores
 
+    def wrong_form(self, predictions: Tensor) -> str | None:
+        """Why these are no probabilities of classes that exclude each other."""
+        if self.predictions not in ("log_probs", "probs"):
+            raise NotImplementedError
+        chances = predictions.exp() if self.predictions == "log_probs" else predictions
+        sums = chances.sum(1)
+        right = torch.allclose(sums, torch.ones_like(sums), atol=1e-4) and bool((chances >= 0).all())
+        return None if right else f"the probabilities of a sample add up to {sums[0]:.4g}"
+
     def _words(self, num_outputs: int | None) -> str:
         return super()._words(num_outputs) if self.single_logit else f"{num_outputs} classes"
 

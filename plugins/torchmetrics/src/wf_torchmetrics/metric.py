@@ -17,6 +17,10 @@ from wf.protocols import Strategy
 from wf.runtime import Metric
 from wf.runtime.task import TaskRuntime
 from wf_torchmetrics.members import DEFAULTS, Member, member
+from wf_torchmetrics.plugin import JUDGES
+
+BINARY, MULTICLASS, MULTILABEL = "binary", "multiclass", "multilabel"
+"""The library's words for its tasks."""
 
 Prepare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -127,11 +131,11 @@ def _task(one: Member, outputs: TaskRuntime | None, num_classes: int | None, tas
     if not one.task:
         return ""
     assert outputs is not None
-    usual = {"binary": "binary", "multilabel": "multilabel"}.get(str(outputs.targets), "multiclass")
+    usual = _usual(outputs.targets)
     chosen = (task or usual) if one.task == "any" else one.task
-    if task and outputs.targets not in ("class_index", "binary") and task != usual:
+    if task and outputs.targets not in JUDGES["chances"].targets and task != usual:
         raise UsageError(f"{owner}: the dataset has {outputs.targets} targets, which it judges as {usual}, not {task}")
-    if chosen == "binary" and num_classes != 2:
+    if chosen == BINARY and num_classes != 2:
         raise UsageError(
             f"{owner}: it judges two classes, the dataset has {num_classes}\n  use torchmetrics/"
             f"{one.name.replace('Binary', 'Multiclass') if one.task != 'any' else one.name + ' without task'}"
@@ -139,9 +143,16 @@ def _task(one: Member, outputs: TaskRuntime | None, num_classes: int | None, tas
     return chosen
 
 
+def _usual(targets: str | None) -> str:
+    """The library's task for targets of a form, by what its metrics of each task judge."""
+    if targets in JUDGES["labels"].targets:
+        return MULTILABEL
+    return BINARY if targets in {*JUDGES["binary"].targets} - {*JUDGES["classes"].targets} else MULTICLASS
+
+
 def _preparation(one: Member, known: Mapping[str, Any]) -> Prepare:
     if one.task:
-        return {"binary": _binary, "multiclass": _as_is, "multilabel": _labels}[known["task"]]
+        return {BINARY: _binary, MULTICLASS: _as_is, MULTILABEL: _labels}[known["task"]]
     if one.judges == "masks":
         return partial(_masks, num_classes=known["num_classes"], ignore_index=known["ignore_index"])
     if one.leaves_out:
