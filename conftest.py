@@ -15,6 +15,10 @@ import pytest
 from forkserver import ForkServer, Result
 from hypothesis import settings
 
+from wf.kinds import KINDS
+from wf.values import VALUES
+from wf.vocabulary import OWN
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
 MEMORY = Path("/dev/shm")
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
@@ -46,6 +50,15 @@ def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     plain |= {"XDG_CONFIG_HOME": config, "WF_PLUGINS_ALLOW": None, "WF_TRUST": None}
     merged = {**os.environ, **plain, **(changes or {})}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+@pytest.fixture(autouse=True)
+def own_vocabulary() -> Iterator[None]:
+    """Kinds and run values that a test's plugins declare are gone with the test."""
+    yield
+    for words in (KINDS, VALUES):
+        for owner in {words.owner(name) for name in words} - {OWN}:
+            words.remove(owner)
 
 
 @pytest.fixture(scope="session")

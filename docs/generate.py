@@ -20,16 +20,18 @@ from typing import Any
 import click
 
 from wf import traits
-from wf.component import KINDS, MANY, REQUIRED, Catalogue, Param
+from wf.component import REQUIRED, Catalogue, Param
 from wf.doctor import CHECKS
 from wf.drift import CONDITIONS
 from wf.events import EVENTS, Hook
+from wf.kinds import KINDS
 from wf.known import index
-from wf.parameters import RUN_VALUES, type_name
+from wf.parameters import type_name
 from wf.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
 from wf.registry import Entry, Registry
 from wf.runfile import GENERAL, dump
 from wf.task import Task
+from wf.values import VALUES
 from wf_cli.commands import sections
 from wf_cli.main import cli
 
@@ -43,7 +45,7 @@ def components() -> str:
     """A section a kind, a table of its components and a list of their options."""
     registry = Registry.discover(only_builtin=True)
     parts = []
-    for kind, what in KINDS.items():
+    for kind, what in ((kind.name, kind.summary) for kind in KINDS.values()):
         entries = list(registry.entries(kind))
         parts.append(
             f"## {kind}\n\n{what[0].upper()}{what[1:]}. A run that names none gets {_chosen_by_default(kind)}."
@@ -69,7 +71,7 @@ def general_keys() -> str:
 def kinds() -> str:
     """The kinds of component, how each is written in a run file, and what a run that names none gets."""
     rows = [
-        (f"`[[{kind}]]`" if kind in MANY else f"`[{kind}]`", what, _chosen_by_default(kind))
+        (f"`[[{kind}]]`" if kind in KINDS.several else f"`[{kind}]`", what.summary, _chosen_by_default(kind))
         for kind, what in KINDS.items()
     ]
     return table(("table", "what it is", "where the run names none"), rows)
@@ -77,10 +79,7 @@ def kinds() -> str:
 
 def run_values() -> str:
     """What the run fills in."""
-    rows = []
-    for name, text in RUN_VALUES.items():
-        typed = re.fullmatch(r"([\w.]+(?:\[[^:]*\])?): (.*)", text)
-        rows.append((f"`{name}`", f"`{typed[1]}`", typed[2]) if typed else (f"`{name}`", "", text))
+    rows = [(f"`{name}`", f"`{value.type}`", value.summary) for name, value in VALUES.items()]
     return table(("parameter", "type", "what it is"), rows)
 
 

@@ -35,6 +35,7 @@ from wf.traits import (
     TrainerTraits,
     TransformTraits,
 )
+from wf.values import RunValue
 from wf_tasks.regression import Regression
 
 Reduction = Literal["mean", "sum", "none"]
@@ -902,6 +903,18 @@ _LINK = Link(
 )
 
 
+_VALUE = RunValue(name="planted", type="int", summary="the value of a test", provider="planted_defects:planted_value")
+
+
+def planted_value(num_features: int) -> int:
+    """A run value.
+
+    Args:
+        num_features: Filled in.
+    """
+    return num_features
+
+
 def _component(kind: str, target: str, traits: Any = None, **fields: Any) -> Component:
     return Component(kind, "planted", f"planted_defects:{target}", f"the {kind} of a test", traits=traits, **fields)
 
@@ -945,6 +958,7 @@ CORRECT: dict[str, Component] = {
         of_declaration(_TASK),
         of_declaration(_LINK),
         of_declaration(_COMMAND),
+        of_declaration(_VALUE),
     )
 }
 """A component of every kind that passes everything."""

@@ -11,7 +11,7 @@ from builtin_options import FILES, OPTIONS
 
 import wf
 from wf import traits
-from wf.component import KINDS
+from wf.kinds import KINDS
 from wf.registry import Entry, Registry
 
 REGISTRY = Registry.discover()

@@ -18,13 +18,13 @@ from workspace import FOLDERS
 
 import wf
 from wf import errors
-from wf.component import KINDS
 from wf.events import EVENTS
+from wf.kinds import KINDS
 from wf.known import who_brings
-from wf.parameters import RUN_VALUES
 from wf.plugins import HOOKS
 from wf.registry import Registry
 from wf.runfile import GENERAL
+from wf.values import VALUES
 from wf_cli.main import cli, main
 
 ROOT = Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def components() -> Iterator[str]:
         ("docs/hooks.md", EVENTS),
         ("docs/run-file.md", GENERAL),
         ("docs/run-file.md", [link.name for link in Registry.discover(only_builtin=True).tasks.links if link.target]),
-        ("docs/plugins.md", RUN_VALUES),
+        ("docs/plugins.md", VALUES),
         ("docs/plugins.md", KINDS),
         ("docs/plugins.md", HOOKS),
         ("docs/components.md", components()),

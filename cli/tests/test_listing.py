@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wf.component import KINDS
+from wf.kinds import KINDS
 
 PLUGIN_KEYS = [
     *("name", "distribution", "version", "entry_point", "status", "error", "fix", "import_ms", "components"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from wf import Catalogue, Component
-from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.component import REQUIRED, Param, check_kind
+from wf.kinds import KINDS
 from wf.traits import (
     DatasetTraits,
     LossTraits,
@@ -55,11 +56,11 @@ def test_what_is_no_target(target: str) -> None:
 
 
 def test_kinds() -> None:
-    assert set(MANY) < set(KINDS)
-    with pytest.raises(ValueError, match=r"component 'x' is of unknown kind 'losses'; kinds: dataset, "):
-        Component("losses", "x", "m:A")
+    assert set(KINDS.several) < set(KINDS)
+    with pytest.raises(ValueError, match=r"component 'x' is of unknown kind 'losses'; did you mean loss"):
+        check_kind(Component("losses", "x", "m:A"))
     with pytest.raises(ValueError, match="catalogue 'x' is of unknown kind 'models'"):
-        Catalogue("models", "x", "m:A", "m:names.txt")
+        check_kind(Catalogue("models", "x", "m:A", "m:names.txt"))
 
 
 @pytest.mark.parametrize("field", ["aliases", "params", "args"])
@@ -76,7 +77,7 @@ def test_a_string_in_place_of_a_tuple(field: str) -> None:
         ({"summary": b"x"}, "component 'x': summary is bytes, not text"),
         ({"name": 5}, "component '5': name is int, not text"),
         ({"target": None}, "component 'x': target is NoneType, not text or something to call"),
-        ({"kind": ["loss"]}, "component 'x' is of unknown kind"),
+        ({"kind": ["loss"]}, "component 'x': kind is list, not text"),
         ({"call": "func"}, "component 'x': call is 'func', not one of factory, function, auto"),
         ({"aliases": (1,)}, "component 'x': aliases has int, not text"),
         ({"aliases": None}, "component 'x': aliases is NoneType, not a tuple of text"),

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf import Catalogue, Component
-from wf.component import KINDS
 from wf.errors import UsageError
 from wf.fitting import check, fitting, mismatches, pair_verdict, part_of, plural, related_kinds
+from wf.kinds import KINDS
 from wf.parameters import Param
 from wf.plugins import Plugin
 from wf.registry import Entry, Registry

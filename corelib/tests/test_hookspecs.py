@@ -10,10 +10,15 @@ from wf import Command, Link, Task
 from wf.errors import PluginError, UsageError
 from wf.hookspecs import PROJECT
 from wf.plugins import HOOKS
-from wf.registry import Registry
+from wf.registry import Registry, read_kind
 from wf.settings import Pin
+from wf.values import VALUES
 
-HEAD = "from wf import Command, Component, Link, Task, hookimpl\nclass Runtime: ...\ndef change(tensor): ...\n"
+HEAD = """
+from wf import Command, Component, Kind, Link, RunValue, Task, hookimpl
+class Runtime: ...
+def change(tensor): ...
+"""
 TASK = """
 @hookimpl
 def wf_tasks():
@@ -62,6 +67,38 @@ def test_hook_wf_tasks(tmp_path: Path) -> None:
     assert registry.tasks.of("planets") is None
     with pytest.raises(UsageError, match="unknown task 'ratin'\n  did you mean 'rating'"):
         registry.tasks.named("ratin")
+
+
+KIND = """
+@hookimpl
+def wf_kinds():
+    return [Kind(name="word-list", summary="words to count")]
+@hookimpl
+def wf_components():
+    return [Component("word-list", "few", change)]
+"""
+KINDS_OF = "@hookimpl\ndef wf_kinds(): return [{}]\n"
+VALUE = """
+@hookimpl
+def wf_values():
+    return [RunValue(name="num_words", type="int", summary="words in the list", provider=change)]
+"""
+
+
+def test_hook_wf_kinds(tmp_path: Path) -> None:
+    """A component may be of a kind that another plugin declares, whichever of them is loaded first."""
+    more = "@hookimpl\ndef wf_components(): return [Component('word-list', 'many', change)]\n"
+    files = [write(tmp_path, "a.py", more), write(tmp_path, "b.py", KIND)]
+    registry = Registry.discover(files, only_builtin=True)
+    assert [entry.component.name for entry in registry.entries("word-list")] == ["few", "many"]
+    assert read_kind("word-lists") == "word-list"
+    assert VALUES["word_list"].summary == "words to count"
+
+
+def test_hook_wf_values(tmp_path: Path) -> None:
+    registry = Registry.discover([write(tmp_path, "mine.py", VALUE)], only_builtin=True)
+    assert registry.find("value", "num_words").provider == "mine"
+    assert VALUES["num_words"].is_count
 
 
 def test_hook_wf_links(tmp_path: Path) -> None:
@@ -145,6 +182,23 @@ def wf_components():
             "@hookimpl\ndef wf_components(): return [Component('task', 'a', 'm:f')]\n",
             "task 'a' is given by wf_tasks(), not wf_components()",
         ),
+        (
+            "@hookimpl\ndef wf_kinds(): return [Kind(name='loss')]\n",
+            "it declares kind 'loss', and wf has a kind of that name",
+        ),
+        ("@hookimpl\ndef wf_kinds(): return [Kind(name='Loss')]\n", "'Loss' is not the name of a kind"),
+        ("@hookimpl\ndef wf_kinds(): return 2 * [Kind(name='clock')]\n", "it declares kind 'clock' twice"),
+        (
+            "@hookimpl\ndef wf_kinds(): return [Kind(name='clock', traits='Clock')]\n",
+            "kind 'clock': traits is 'Clock', not type",
+        ),
+        ("@hookimpl\ndef wf_kinds(registry): return []\n", "PluginValidationError"),
+        ("@hookimpl\ndef wf_values(): return [RunValue(name='n')]\n", "run value 'n': it has no provider"),
+        ("@hookimpl\ndef wf_values(): return [RunValue(name='a-b')]\n", "'a-b' is not the name of a run value"),
+        (
+            "@hookimpl\ndef wf_components(): return [Component('clok', 'a', 'm:f')]\n",
+            "component 'a' is of unknown kind 'clok'",
+        ),
         ("@hookimpl\ndef wf_task(): return []\n", "unknown hook 'wf_task'; did you mean 'wf_tasks'"),
     ],
 )
@@ -181,3 +235,13 @@ def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
         UsageError, match="targets 'stars' are those of several tasks\n  say which: --task a or --task b"
     ):
         Registry.discover(files, only_builtin=True).tasks.of("stars")
+
+
+def test_a_kind_that_two_plugins_declare(tmp_path: Path) -> None:
+    files = [write(tmp_path, f"{name}.py", KIND.replace("word-list", "word-book")) for name in ("one", "two")]
+    registry = Registry.discover(files, only_builtin=True)
+    states = {plugin.name: plugin for plugin in registry.plugins if plugin.name in ("one", "two")}
+    assert states["one"].status == "ok"
+    assert states["two"].error is not None
+    assert "it declares kind 'word-book', and kind 'word-book' is declared by one" in states["two"].error
+    assert "-p no:one" in states["two"].error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wf.component import DECLARED, KINDS, Catalogue
+from wf.component import Catalogue
+from wf.kinds import DECLARED, KINDS
 from wf.known import Known, index, known_members, who_brings
 from wf.registry import Registry
 

@@ -17,7 +17,6 @@ from wf import Component, Nested, Param
 from wf.component import REQUIRED
 from wf.errors import PluginError, UsageError
 from wf.parameters import (
-    RUN_VALUES,
     allows_none,
     check_known,
     convert,
@@ -28,6 +27,7 @@ from wf.parameters import (
     type_name,
     without_null,
 )
+from wf.values import VALUES
 
 if TYPE_CHECKING:
     from nowhere import Unresolvable
@@ -318,7 +318,7 @@ def test_type_name(annotation: Any, text: str) -> None:
 
 
 def test_every_run_value_says_its_type_or_what_it_is() -> None:
-    assert all(name.isidentifier() and text for name, text in RUN_VALUES.items())
+    assert all(name.isidentifier() and text for name, text in VALUES.items())
 
 
 @pytest.mark.parametrize(

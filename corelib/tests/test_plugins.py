@@ -118,7 +118,7 @@ def one(text: str, tmp_path: Path) -> Plugin:
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): yield 1", "gave generator, not a list"),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): return [1]", "gave 1, which is neither"),
         ("from wf import hookimpl\n@hookimpl\ndef wf_components(): return 1 / 0", "ZeroDivisionError: division"),
-        (GOOD.replace('"loss"', '"lose"'), "component 'good' is of unknown kind 'lose'; kinds: dataset"),
+        (GOOD.replace('"loss"', '"lose"'), "component 'good' is of unknown kind 'lose'; did you mean loss?"),
         (GOOD.replace('"m:Good")', '"m:Good", summary=None)'), "component 'good': summary is NoneType, not text"),
         (GOOD.replace('"m:Good")', '"m:Good", inject={"x": "modle"})'), "unknown run value 'modle' of inject of loss"),
         (GOOD.replace('"good"', '"Good"'), "'Good' is not a component name"),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf.component import KINDS, MANY
 from wf.errors import UsageError
+from wf.kinds import KINDS
 from wf.parameters import NULL, without_null
 from wf.runfile import GENERAL, apply_many, check, check_general, dump, load, merge, parse_split
 
@@ -38,7 +38,7 @@ tables = st.dictionaries(texts.filter(lambda name: name != "use"), values, max_s
 documents = st.fixed_dictionaries(
     {},
     optional={
-        **{kind: st.lists(tables, max_size=3) if kind in MANY else tables for kind in KINDS},
+        **{kind: st.lists(tables, max_size=3) if kind in KINDS.several else tables for kind in KINDS},
         "epochs": st.integers(0, 10**6),
         "seed": st.integers(0, 2**63 - 1),
         "shuffle": st.booleans(),

@@ -104,7 +104,6 @@ def test_no_home_folder_and_no_working_directory(tmp_path: Path, monkeypatch: py
         ("tool.wf.allow = [1]", "'allow' in .* must be a list"),
         ("tool.wf.pin = 1", r"'pin' in .* must hold tables, as \[pin.loss\]"),
         ('tool.wf.pin.focal = "x"', "'pin' in .* must hold tables"),
-        ('tool.wf.pin.los.focal = "x"', "unknown kind 'los'\n  did you mean 'loss'"),
         ("tool.wf.pin.loss.focal = 1", "pin.loss.focal in .* must name a distribution, not 1"),
         ("tool.wf.check = []", r"'check' in .* must hold tables, as \[check.skip\]"),
     ],
@@ -113,6 +112,12 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     project(tmp_path, text)
     with pytest.raises(UsageError, match=message):
         load(tmp_path)
+
+
+def test_a_pin_of_a_kind_that_no_plugin_declares(tmp_path: Path) -> None:
+    project(tmp_path, 'tool.wf.pin.los.focal = "x"')
+    with pytest.raises(UsageError, match=r"unknown kind 'los'\n  did you mean 'loss'.*\n.*\n  in 'pin' of"):
+        load(tmp_path).check_kinds()
 
 
 def test_the_user_writes_the_keys_at_the_top(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wf.component import KINDS, MANY
 from wf.errors import UsageError, unknown
+from wf.kinds import KINDS
 from wf.typed import Repeated, typed
 
 _LOG = logging.getLogger("wf")
@@ -152,7 +152,7 @@ def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> N
     kind, *keys = path.split(".")
     if kind not in KINDS:
         raise UsageError(unknown("kind", kind, KINDS, f"in option --{path}; options are written --KIND.OPTION"))
-    if kind in MANY:
+    if kind in KINDS.several:
         name, keys = _split_name(kind, keys)
         table = document.setdefault(kind, {}).setdefault("options", {}).setdefault(name, {})
     else:

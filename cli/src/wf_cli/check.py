@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import KINDS, MANY
 from wf.errors import UsageError
+from wf.kinds import KINDS
 from wf.registry import Entry
 from wf.settings import load as load_settings
 from wf_cli.arguments import take_options
@@ -129,7 +129,7 @@ def _options(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str,
     """The options of the line, by the component that they are for."""
     found: dict[str, dict[str, Any]] = {}
     for kind, value in document.items():
-        if kind in MANY:
+        if kind in KINDS.several:
             found |= {f"{kind}/{name}": options for name, options in value["options"].items()}
             continue
         names = [entry.component.name for entry in entries if entry.component.kind == kind]

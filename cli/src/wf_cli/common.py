@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import MANY
 from wf.errors import PluginError, WfError
+from wf.kinds import KINDS
 from wf.parameters import NULL
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
 from wf.plugins import Plugin
@@ -131,7 +131,7 @@ def complete_component_options(ctx: click.Context, incomplete: str) -> list[Comp
     """Completion of ``--loss.``: the options of the component that the line chooses, or of the default."""
     kind, *keys = incomplete.removeprefix("--").split(".")
     chosen = ctx.params.get(kind) or DEFAULT_USE.get(kind, "")
-    if kind not in MANY:
+    if kind not in KINDS.several:
         return _complete_options(ctx, kind, chosen, f"--{kind}.", incomplete)
     if len(keys) > 1:
         return _complete_options(ctx, kind, keys[0], f"--{kind}.{keys[0]}.", incomplete)

@@ -13,9 +13,9 @@ import click
 from click.core import ParameterSource
 
 from wf.api import read_variants
-from wf.component import KINDS, MANY
 from wf.errors import DataError, InterruptedRun, UsageError, unknown
 from wf.guard import Guard
+from wf.kinds import KINDS
 from wf.registry import Registry
 from wf.rundir import RunDirectory, place_of
 from wf.runfile import GENERAL, RunFile, merge
@@ -264,7 +264,7 @@ def _line_with(ctx: click.Context, settings: Mapping[str, Any], lr: str | None, 
     """The command line as a document, with the values of one point in it."""
     own = dict(settings)
     for key, value in point.items():
-        if key in MANY:
+        if key in KINDS.several:
             own[key] = (*own.get(key, ()), value)
         elif key == "lr":
             lr = value
@@ -282,7 +282,7 @@ def _check_key(ctx: click.Context, key: str) -> None:
     if key != "lr" and kind not in (GENERAL if kind == key else ()) and kind not in KINDS:
         raise UsageError(unknown("key", key, [*GENERAL, *KINDS, "lr"], "an option is varied as optimizer.lr=0.1,0.01"))
     written = f"--{key}" if "." in key else f"--{key.replace('_', '-')}"
-    if key not in MANY and any(word == written or word.startswith(f"{written}=") for word in ctx.meta["line"]):
+    if key not in KINDS.several and any(word == written or word.startswith(f"{written}=") for word in ctx.meta["line"]):
         raise UsageError(f"both {written} and --vary {key} are given; leave one of them out")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wf.component import KINDS, of_declaration
+from wf.component import of_declaration
 from wf.errors import UsageError
 from wf.fitting import fitting, plural, related_kinds
+from wf.kinds import KINDS
 from wf.registry import Entry, Registry, split_kind
 from wf.rules import Verdict
 

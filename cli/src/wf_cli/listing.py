@@ -10,18 +10,16 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import DECLARED, KINDS, REQUIRED, Catalogue, Param, option_prefix
+from wf.component import REQUIRED, Catalogue, Param
 from wf.errors import UsageError, closest, unknown
+from wf.kinds import KINDS, option_prefix, plurals, summaries
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
-from wf.registry import PLURALS, Entry, Registry, read_kind, split_kind
+from wf.registry import Entry, Registry, read_kind, split_kind
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
-
-_ALL = {**KINDS, **DECLARED}
-"""Every kind that can be listed."""
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
@@ -54,7 +52,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command("list", cls=Verb)
-@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, _ALL))
+@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, summaries()))
 @click.option("--all", "catalogues", is_flag=True, help="Open the catalogues, too.")
 @click.option("--search", metavar="WORD", help="Only those with WORD in name or summary; looks into catalogues.")
 @click.option(
@@ -77,7 +75,7 @@ def list_components(
     if as_json:
         print_json([_component_record(entry) for entry in entries])
         return
-    rows = {name: [_row(entry) for entry in entries if entry.component.kind == name] for name in _ALL}
+    rows = {name: [_row(entry) for entry in entries if entry.component.kind == name] for name in summaries()}
     if not catalogues and search is None:
         for catalogue, plugin in registry.catalogues(wanted):
             rows[catalogue.kind].append(_catalogue_row(catalogue, plugin.name))
@@ -108,7 +106,7 @@ def _list_fitting(
             [{**_component_record(one), "fits": verdict.fits, "why": list(verdict.why)} for one, verdict in open_]
         )
         return
-    rows: dict[str, list[tuple[str, ...]]] = {name: [] for name in _ALL}
+    rows: dict[str, list[tuple[str, ...]]] = {name: [] for name in summaries()}
     members: dict[tuple[str, str, str], int] = {}
     for entry in (entry for entry, verdict in open_ if verdict.fits):
         prefix, slash, _ = entry.component.name.partition("/")
@@ -129,7 +127,7 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
     """Print the rows of each kind below what the kind is; whether there were any."""
     blocks = [
         f"{paragraphs(f'{kind}: {what}')}\n{table(rows[kind], indent='  ')}"
-        for kind, what in _ALL.items()
+        for kind, what in summaries().items()
         if rows.get(kind)
     ]
     echo("\n\n".join(blocks), nl=bool(blocks))
@@ -179,14 +177,14 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
             f"'{word}' is of several kinds\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
         )
     bare, _, provider = word.partition("@")
-    for kind in _ALL:
+    for kind in summaries():
         if unloaded := registry.unloaded(kind, bare, provider):
             raise unloaded
     raise UsageError(_explain_unknown(registry, word))
 
 
 def _explain_unknown(registry: Registry, word: str) -> str:
-    if word in _ALL or word in PLURALS:
+    if word in summaries() or word in plurals():
         return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
     if ":" in word:
         return f"'{word}' is code of your own, which may be of any kind\n  say which: wf show KIND {word}"
@@ -194,9 +192,9 @@ def _explain_unknown(registry: Registry, word: str) -> str:
         if word.strip("/") == catalogue.prefix:
             search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
             return f"'{word}' is a catalogue, not a component\n  list its components: {search}"
-    names = [name for kind in _ALL for name in registry.names(kind)]
+    names = [name for kind in summaries() for name in registry.names(kind)]
     names += [f"{catalogue.prefix}/..." for catalogue, _ in registry.catalogues()]
-    hints = [hint for kind in _ALL for hint in registry.not_installed(kind, word)]
+    hints = [hint for kind in summaries() for hint in registry.not_installed(kind, word)]
     first = registry.meant(KINDS, word)
     return unknown("component", word, names, "\n  ".join([*dict.fromkeys(hints), "see: wf list"]), first=first)
 
@@ -373,7 +371,7 @@ def _plugin_block(plugin: Plugin) -> str:
     for component in plugin.components:
         name = f"{component.prefix}/..." if isinstance(component, Catalogue) else component.name
         names.setdefault(component.kind, []).append(name)
-    rows = [(kind, ", ".join(names[kind])) for kind in _ALL if kind in names]
+    rows = [(kind, ", ".join(names[kind])) for kind in summaries() if kind in names]
     if plugin.status in ("failed", "incompatible"):
         rows += [("entry point", plugin.entry_point)] if plugin.entry_point else []
         rows += [(word, text) for word, text in (("error", plugin.error), ("try", plugin.fix)) if text]
@@ -401,10 +399,10 @@ def _searchable(entry: Entry) -> str:
 
 def _complete_show(ctx: click.Context, typed: str) -> list[CompletionItem]:
     registry, words = registry_quietly(ctx), ctx.params.get("words") or ()
-    kind = words[0] if words and words[0] in _ALL else None
+    kind = words[0] if words and words[0] in summaries() else None
     names = [entry.component.name for entry in registry.entries(kind, catalogues="/" in typed)]
     names += [f"{catalogue.prefix}/" for catalogue, _ in registry.catalogues(kind) if "/" not in typed]
-    return _complete_words(typed, names if kind else [*_ALL, *names])
+    return _complete_words(typed, names if kind else [*summaries(), *names])
 
 
 def _complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:

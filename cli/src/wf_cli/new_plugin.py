@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import DECLARED, KINDS
+from wf.kinds import DECLARED, summaries
 from wf.registry import read_kind
 from wf_cli.common import Verb
 from wf_cli.output import echo, plural, table
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return [
-        CompletionItem(kind, help=what) for kind, what in {**KINDS, **DECLARED}.items() if kind.startswith(incomplete)
-    ]
+    return [CompletionItem(kind, help=what) for kind, what in summaries().items() if kind.startswith(incomplete)]
 
 
 @click.command("new-plugin", cls=Verb)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from wf.component import DECLARED, KINDS, MANY
+from wf.kinds import DECLARED, KINDS
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 from wf.runfile import GENERAL
 from wf_cli.common import complete_names, together
@@ -105,7 +105,7 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
 def kind_options(command: Any) -> Any:
     """Add an option a kind: ``--loss NAME``."""
     for kind in reversed(KINDS):
-        several = kind in MANY
+        several, what = KINDS[kind].several, KINDS[kind].summary
         default = DEFAULTS.get(kind) or DEFAULT_USE.get(kind, "")
         command = click.option(
             f"--{kind}",
@@ -114,7 +114,8 @@ def kind_options(command: Any) -> Any:
             metavar="[+|no:]NAME" if several else "NAME",
             shell_complete=complete_names(kind),
             help=_with_default(
-                f"{KINDS[kind][0].upper()}{KINDS[kind][1:]}{'; repeatable.' if several else '.'}", default
+                f"{what[0].upper()}{what[1:]}{'; repeatable.' if several else '.'}",
+                default,
             ),
         )(command)
     return command

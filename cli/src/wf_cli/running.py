@@ -13,8 +13,8 @@ from click.shell_completion import CompletionItem
 
 from wf.api import read, registry_for
 from wf.building import Builder
-from wf.component import KINDS, MANY
 from wf.errors import DivergedError, UsageError
+from wf.kinds import KINDS
 from wf.lock import refuse_held
 from wf.parameters import NULL
 from wf.plan import complete, prepare
@@ -199,7 +199,7 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
     for key, value in settings.items():
         if value is None or value == ():
             continue
-        if key in MANY:
+        if key in KINDS.several:
             over[key] = {**names_to_change(key, value), **over.get(key, {})}
         elif key in KINDS:
             over[key] = {"use": value, **over.get(key, {})}

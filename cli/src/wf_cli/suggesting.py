@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import click
 
-from wf.component import MANY
 from wf.errors import WfError, closest, plain_word
+from wf.kinds import KINDS
 from wf.plan import DEFAULT_USE
 from wf.registry import Registry
 from wf_cli.arguments import ADD
@@ -24,7 +24,7 @@ def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
         words: The line, which names components.
     """
     word, registry = option.lstrip("-"), registry_quietly(ctx)
-    components = [f"--{kind} {ADD if kind in MANY else ''}{word}" for kind in registry.kinds_of(word)]
+    components = [f"--{kind} {ADD if kind in KINDS.several else ''}{word}" for kind in registry.kinds_of(word)]
     names = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
     near = closest(word, [name.lstrip("-") for name in names if name.startswith("--")])
     return components or [*_own_options(registry, word, words), *(f"--{name}" for name in near)]

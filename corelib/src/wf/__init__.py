@@ -13,8 +13,10 @@ from wf.commands import Command
 from wf.component import Catalogue, Component, FromRun, Nested, Param
 from wf.events import Hook
 from wf.hookspecs import hookimpl
+from wf.kinds import Kind
 from wf.loop import Loop
 from wf.task import Link, Task
+from wf.values import RunValue
 
 if TYPE_CHECKING:
     from wf.api import build, create, load_model, run
@@ -29,11 +31,13 @@ __all__ = [
     "Every",
     "FromRun",
     "Hook",
+    "Kind",
     "Link",
     "Loop",
     "Nested",
     "Param",
     "Progress",
+    "RunValue",
     "Steps",
     "Task",
     "__version__",

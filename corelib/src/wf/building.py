@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, time
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wf.blame import FAILURES, blame
-from wf.component import REQUIRED, Param, option_prefix
+from wf.component import REQUIRED, Param
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
+from wf.kinds import KINDS, Kind, option_prefix
 from wf.modules import is_path, locate
-from wf.parameters import OBJECTS as RUN_OBJECTS
-from wf.parameters import (
-    RUN_VALUES,
-    allows_none,
-    check_known,
-    convert,
-    is_function_loss,
-    parameters,
-    takes_several,
-    without_null,
-)
+from wf.parameters import allows_none, check_known, convert, is_function_loss, parameters, takes_several, without_null
+from wf.protocols import Stateful
 from wf.registry import Entry, Registry, entry_of
+from wf.resolver import Provider, Resolver
 from wf.runfile import GENERAL
 from wf.traits import Traits
+from wf.values import VALUES
 
 LIVE = "live "
 """What stands before a live object's class where a run file has names."""
@@ -72,13 +67,6 @@ class Built:
         return {"use": component.target_name if own else f"{component.name}{provider}", **self.options}
 
 
-OBJECTS = {
-    "metric": "an object with update(predictions, targets) and compute()",
-    "hook": "an object with methods named like events: on_epoch_end(self, run)",
-    "trainer": "an object with train_step(batch)",
-    "evaluator": "an object with evaluate(split)",
-}
-"""What kinds are objects of, for which functions are often given instead."""
 NO_COMPONENT = (bool, int, float, bytes, date)
 """What a run file may hold, or a line may say, and what is no component in Python either."""
 
@@ -88,16 +76,26 @@ class Builder:
 
     Args:
         registry: Where names are looked up.
-        values: What the run knows, by the names of `wf.parameters.RUN_VALUES`; it grows as the run is built.
+        values: What the run knows, by the names of `wf.values.VALUES`; it grows as the run is built.
         folders: Where relative paths are looked up when they are not below the working directory.
+        plan: The run file, for the components of kinds that plugins brought; their tables are resolved there.
+        apart: Given a run value's name, a context in which its provider is called, whatever that draws.
     """
 
     def __init__(
-        self, registry: Registry, values: Mapping[str, Any] | None = None, folders: Sequence[Path] = ()
+        self,
+        registry: Registry,
+        values: Mapping[str, Any] | None = None,
+        folders: Sequence[Path] = (),
+        plan: dict[str, Any] | None = None,
+        apart: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
     ) -> None:
         self.registry = registry
         self.folders = tuple(folders)
-        self.values: dict[str, Any] = dict(values or {})
+        self.values = Resolver(values, self._provider, apart)
+        self.contributed: dict[str, Built | list[Built]] = {}
+        """What was made of kinds that plugins brought."""
+        self._plan = {} if plan is None else plan
         self._live: set[str] = set()
         """What stands in the plan for the live objects that it was given."""
         self.made: list[Entry] = []
@@ -149,8 +147,9 @@ class Builder:
             return live
         if prefix is None:
             prefix = option_prefix(kind, use if isinstance(use, str) else entry.component.name)
-        arguments, chosen = self._arguments(entry, options, prefix)
-        value = self._call(entry, arguments)
+        with self.values.asking(f"{kind} '{entry.component.name}'"):
+            arguments, chosen = self._arguments(entry, options, prefix)
+            value = self._call(entry, arguments)
         self.made.append(entry)
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
 
@@ -185,7 +184,7 @@ class Builder:
                     param, options[param.name], owner, prefix and f"{prefix}.{param.name}"
                 )
             elif param.source is not None:
-                self._fill(param, arguments, owner)
+                self._fill(entry, param, arguments, owner)
             elif param.default is REQUIRED:
                 raise UsageError("\n  ".join([_missing(param, owner, prefix), *_what_it_makes(entry)]))
             elif entry.plugin is not None:
@@ -219,23 +218,86 @@ class Builder:
         path, colon, attribute = use.rpartition(":")
         return f"{locate(Path(path), self.folders)}:{attribute}" if colon and is_path(path) else use
 
-    def _fill(self, param: Param, arguments: dict[str, Any], owner: str) -> None:
+    def _fill(self, entry: Entry, param: Param, arguments: dict[str, Any], owner: str) -> None:
         assert param.source is not None
-        if param.source in self.values:
-            arguments[param.name] = self.values[param.source]
+        if self.values.provides(param.source):
+            arguments[param.name] = self.values.need(param.source)
         elif param.default is REQUIRED and not allows_none(param.type):
-            settable = "" if param.source in RUN_OBJECTS else f"\n  or set it: {param.name}"
-            raise UsageError(
-                f"{owner} needs '{param.source}', which this run does not know\n"
-                f"  {_why_unknown(param.source, self.values)}{settable}"
-            )
+            lines = [f"{owner} needs '{param.source}', which this run does not know"]
+            lines += [f"asked for by {self.values.chain()}"] if self.values.chain() else []
+            lines += [self._how_to_provide(param.source)]
+            settable = entry.component.kind in KINDS and VALUES[param.source].is_written
+            lines += [f"or set it: {param.name}"] if settable else []
+            raise UsageError("\n  ".join(lines))
         elif param.default is REQUIRED:
             arguments[param.name] = None
+
+    def check_all_asked(self) -> None:
+        """Refuse a component of the run file, of a kind that a plugin brought, that nothing in the run takes.
+
+        Raises:
+            UsageError: Naming it.
+        """
+        for kind in KINDS.contributed:
+            if self._plan.get(kind.name) and kind.name not in self.contributed:
+                raise UsageError(
+                    f"{kind.name} is given, and nothing in this run takes one\n"
+                    f"  a component or a run value takes it by a parameter named '{kind.value}'"
+                )
+
+    def states(self, without: Iterable[Any]) -> dict[str, Any]:
+        """What has a state of what was made for the run values that plugins brought, by ``value/NAME``.
+
+        Args:
+            without: Modules whose state is saved otherwise.
+        """
+        known = {id(one) for one in without}
+        found: dict[str, Any] = {}
+        for name in self.values.made:
+            value = self.values[name]
+            for number, one in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(one, Stateful) and id(one) not in known and one.state_dict():
+                    found[f"value/{name}" if one is value else f"value/{name}/{number}"] = one
+        return found
+
+    def _provider(self, name: str) -> Provider | None:
+        """Who makes a run value that is not known yet: a component of a kind that a plugin brought, or a function."""
+        for kind in KINDS.contributed:
+            if kind.value == name and self._tables(kind):
+                return Provider(kind.name, partial(self._make_contributed, kind))
+        if not self.registry.has("value", name):
+            return None
+        entry = self.registry.find("value", name)
+        return Provider(f"run value '{name}' of {origin_of(entry)}", partial(self._make_value, entry))
+
+    def _tables(self, kind: Kind) -> Sequence[Any]:
+        """The tables of the run file for the components of a kind that a plugin brought."""
+        value = self._plan.get(kind.name)
+        return value if isinstance(value, list) else [value] if value else []
+
+    def _make_contributed(self, kind: Kind) -> Any:
+        made = [self.build(kind.name, table) for table in self._tables(kind)]
+        self.contributed[kind.name] = made if kind.several else made[0]
+        tables = [built.table() for built in made]
+        self._plan[kind.name] = tables if kind.several else tables[0]
+        return [built.value for built in made] if kind.several else made[0].value
+
+    def _make_value(self, entry: Entry) -> Any:
+        arguments, _ = self._arguments(entry, {}, "")
+        return self._call(entry, arguments)
+
+    def _how_to_provide(self, name: str) -> str:
+        """What to do about a run value that nobody provides, in words."""
+        for kind in KINDS.contributed:
+            if kind.value == name:
+                available = ", ".join(self.registry.names(kind.name)) or "none is installed"
+                return f"name one: --{kind.name} NAME (available: {available})"
+        return _why_unknown(name, self.values)
 
     def _call(self, entry: Entry, arguments: dict[str, Any]) -> Any:
         target, component = entry.load(), entry.component
         if is_function_loss(component, target):
-            return functools.partial(target, *component.args, **arguments) if component.args or arguments else target
+            return partial(target, *component.args, **arguments) if component.args or arguments else target
         try:
             return target(*component.args, **arguments)
         except WfError:
@@ -247,7 +309,7 @@ class Builder:
 
 def _makes(kind: str, use: Any) -> bool:
     """Whether a live class or function makes the component; a partial of a loss or transform is one already."""
-    if isinstance(use, functools.partial):
+    if isinstance(use, partial):
         return inspect.isclass(use.func) or kind not in ("loss", "transform")
     return inspect.isclass(use) or inspect.isroutine(use)
 
@@ -339,9 +401,9 @@ def _missing(param: Param, owner: str, prefix: str) -> str:
 def _what_it_makes(entry: Entry) -> list[str]:
     """What a function of one's own is called for, where it is taken for the component itself."""
     kind = entry.component.kind
-    if entry.plugin is not None or kind not in OBJECTS or not inspect.isroutine(entry.load()):
+    if entry.plugin is not None or not KINDS[kind].objects or not inspect.isroutine(entry.load()):
         return []
-    return [f"the function is called with its options to make the {kind}, {OBJECTS[kind]}"]
+    return [f"the function is called with its options to make the {kind}, {KINDS[kind].objects}"]
 
 
 def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
@@ -352,5 +414,5 @@ def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
         return "the classes of samples that are not held in memory are not counted"
     if source in ("num_classes", "class_names", "class_counts") and targets is not None:
         return f"the dataset has {targets} targets, so there are no classes"
-    known = sorted(name for name in values if name in RUN_VALUES)
+    known = sorted(name for name in values if name in VALUES)
     return f"known here: {', '.join(known)}" if known else "there is no run here that knows anything"

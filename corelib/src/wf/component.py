@@ -12,43 +12,14 @@ from functools import cache
 from typing import Any, Literal
 
 from wf.commands import Command
+from wf.errors import closest
 from wf.fields import check_fields
+from wf.kinds import DECLARED, KINDS
 from wf.task import Link, Task
-from wf.traits import CLASSES, Traits
+from wf.values import RunValue
 
-KINDS: dict[str, str] = {
-    "dataset": "samples with inputs and targets, and the splits they come in",
-    "transform": "changes inputs before the model sees them, a whole batch at a time",
-    "model": "a torch.nn.Module",
-    "loss": "a module or function of (predictions, targets) that gives a scalar to minimise",
-    "optimizer": "updates the parameters from their gradients",
-    "scheduler": "changes the optimizer's learning rate over time",
-    "metric": "judges predictions against targets over a whole split",
-    "hook": "listens to the events of the loop",
-    "trainer": "one training step",
-    "evaluator": "one evaluation of one split",
-    "checkpointer": "durable state",
-    "strategy": "where and how the run is carried out: devices and processes",
-}
-"""Every kind of component, with one line on what it is."""
-
-DECLARED: dict[str, str] = {
-    "task": "what dataset, model, loss and metrics agree about",
-    "link": "a small step between model, dataset and loss where they do not fit otherwise",
-    "command": "a verb of the command line",
-}
-"""What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
-
-DECLARATIONS: dict[str, type] = {"task": Task, "link": Link, "command": Command}
-"""The classes in which plugins declare these; the hook of each is named after its plural, ``wf_tasks``."""
-
-MANY = ("transform", "metric", "hook")
-"""The kinds of which a run may have several."""
-
-
-def option_prefix(kind: str, use: str) -> str:
-    """What stands before a component's options on the command line: ``loss``, ``hook.plots``."""
-    return f"{kind}.{use}" if kind in MANY else kind
+DECLARATIONS: dict[str, type] = {"task": Task, "link": Link, "value": RunValue, "command": Command}
+"""The classes in which plugins declare what is no component; the hook of each has its plural: ``wf_tasks``."""
 
 
 class _Required:
@@ -97,7 +68,7 @@ class FromRun:
     """
 
     source: str
-    """One of `wf.parameters.RUN_VALUES`."""
+    """One of `wf.values.VALUES`."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +76,8 @@ class Component:
     """One named thing that a plugin brings.
 
     Args:
-        kind: One of `wf.component.KINDS`.
-        name: What users type: lower case, digits and hyphens, for some kinds (all but `MANY`) dots, too.
+        kind: One of `wf.kinds.KINDS`, or one that a plugin declares with ``wf_kinds``.
+        name: What users type: lower case, digits and hyphens, and dots where a run has one component of the kind.
         target: ``"package.module:Attr"``, loaded on first use, or the object itself.
         summary: One line for lists.
         aliases: Other names that people type; lists show the canonical one.
@@ -129,7 +100,7 @@ class Component:
     summary: str = ""
     _: KW_ONLY
     aliases: tuple[str, ...] = ()
-    traits: Traits | Task | Link | Command | None = None
+    traits: Any = None
     params: tuple[Param, ...] | None = None
     inject: Mapping[str, str] = field(default_factory=dict)
     call: Literal["factory", "function", "auto"] = "auto"
@@ -139,15 +110,11 @@ class Component:
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kind, str) or self.kind not in (*KINDS, *DECLARED):
-            raise ValueError(f"component '{self.name}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
-        _check_traits(self, self.traits)
         check_fields(self, "component '{0.name}'")
+        if self.kind in KINDS or self.kind in DECLARED:
+            check_kind(self)
         for name in self.all_names:
             check_name(name)
-            if self.kind in MANY and "." in name and "/" not in name:
-                first = name.partition(".")[0]
-                raise ValueError(f"'{name}' has a dot: --{self.kind}.{name}.OPTION would be an option of '{first}'")
         for text in (self.target, self.like):
             module, _, attribute = text.rpartition(":") if isinstance(text, str) else ("-", "", "-")
             if not module or not attribute:
@@ -171,7 +138,7 @@ class Catalogue:
     """A family of components under a prefix (``torchvision/resnet18``), listed without importing its library.
 
     Args:
-        kind: One of `wf.component.KINDS`.
+        kind: As for `Component`.
         prefix: What stands before the slash.
         target: ``"package.module:function"``, called as ``function(name, **options)``.
         index: ``"package:file.txt"``, a text file in the package with a member a line: its name, and, where its traits
@@ -192,19 +159,17 @@ class Catalogue:
     index: str
     summary: str = ""
     _: KW_ONLY
-    traits: Traits | None = None
-    groups: Mapping[str, Traits] = field(default_factory=dict)
+    traits: Any = None
+    groups: Mapping[str, Any] = field(default_factory=dict)
     params: tuple[Param, ...] | None = None
     inject: Mapping[str, str] = field(default_factory=dict)
     like: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "catalogue '{0.prefix}'")
-        if self.kind not in KINDS:
-            raise ValueError(f"catalogue '{self.prefix}' is of unknown kind '{self.kind}'; kinds: {', '.join(KINDS)}")
         check_name(self.prefix)
-        for traits in (self.traits, *self.groups.values()):
-            _check_traits(self, traits)
+        if self.kind in KINDS:
+            check_kind(self)
 
     def names(self) -> list[str]:
         """The names of its members, without the prefix."""
@@ -274,9 +239,13 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
     return rows
 
 
-def of_declaration(declared: Task | Link | Command) -> Component:
-    """A task, link or command as it is looked up: its declaration says what traits say of a component."""
+def of_declaration(declared: Task | Link | RunValue | Command) -> Component:
+    """What is no component as it is looked up: its declaration says what traits say of a component."""
     kind = next(kind for kind, cls in DECLARATIONS.items() if isinstance(declared, cls))
+    if isinstance(declared, RunValue):
+        if declared.provider is None:
+            raise ValueError(f"run value '{declared.name}': it has no provider, so nobody would give it")
+        return Component(kind, declared.name, declared.provider, declared.summary, traits=declared)
     target = declared.target or "wf.task:Link"  # one that puts nothing between has nothing to load
     aliases = declared.aliases if isinstance(declared, Task) else ()
     return Component(kind, declared.name, target, declared.summary, aliases=aliases, traits=declared, params=())
@@ -308,9 +277,39 @@ def check_name(name: str) -> None:
         )
 
 
+def check_kind(component: Component | Catalogue) -> None:
+    """Refuse a component of a kind that nobody declares, or whose name or traits do not suit its kind.
+
+    When a component is declared, the plugin that declares its kind need not be loaded yet; by now all are.
+
+    Raises:
+        ValueError: With the kinds that there are.
+    """
+    if component.kind not in KINDS and component.kind not in DECLARED:
+        what = f"{'component' if isinstance(component, Component) else 'catalogue'} '{_title(component)}'"
+        near = closest(component.kind, KINDS)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"kinds: {', '.join(KINDS)}"
+        raise ValueError(f"{what} is of unknown kind '{component.kind}'; {hint}")
+    several = component.kind in KINDS.several
+    for name in component.all_names if isinstance(component, Component) and several else ():
+        if "." in name and "/" not in name:
+            first = name.partition(".")[0]
+            raise ValueError(f"'{name}' has a dot: --{component.kind}.{name}.OPTION would be an option of '{first}'")
+    _check_traits(component, component.traits)
+    for traits in component.groups.values() if isinstance(component, Catalogue) else ():
+        _check_traits(component, traits)
+
+
+def _title(declared: Component | Catalogue) -> str:
+    return declared.name if isinstance(declared, Component) else declared.prefix
+
+
 def _check_traits(owner: Component | Catalogue, traits: Any) -> None:
-    wanted: type | None = {**CLASSES, **DECLARATIONS}.get(owner.kind)
-    if traits is not None and (wanted is None or not isinstance(traits, wanted)):
-        what = f"component '{owner.name}'" if isinstance(owner, Component) else f"catalogue '{owner.prefix}'"
+    """Refuse traits of another kind."""
+    if traits is None:
+        return
+    wanted = DECLARATIONS.get(owner.kind) or KINDS[owner.kind].traits
+    if wanted is None or not isinstance(traits, wanted):
+        what = f"component '{_title(owner)}'" if isinstance(owner, Component) else f"catalogue '{_title(owner)}'"
         belongs = "has no traits" if wanted is None else f"has {wanted.__name__}"
         raise ValueError(f"{what}: its traits are {type(traits).__name__}, and a {owner.kind} {belongs}")

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
-from wf.component import KINDS
 from wf.errors import UsageError, unknown
+from wf.kinds import KINDS
 from wf.runfile import GENERAL
 
 Level = Literal["error", "warning"]

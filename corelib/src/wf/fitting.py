@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wf.component import DECLARED, KINDS
 from wf.errors import UsageError
-from wf.registry import PLURALS, Entry, Registry
+from wf.kinds import DECLARED, KINDS, plurals
+from wf.registry import Entry, Registry
 from wf.rules import DIMS, FITS, RULES, Known, Part, Rule, Samples, Verdict, listed, transformed, with_parts
 from wf.task import Task
 
@@ -145,7 +145,7 @@ def _best(verdicts: Sequence[Verdict]) -> Verdict:
 
 def plural(kind: str) -> str:
     """A kind in the plural."""
-    return next((many for many, one in reversed(PLURALS.items()) if one == kind), kind)
+    return next((many for many, one in plurals().items() if one == kind), kind)
 
 
 def _that_fit(kind: str, rule: Rule, part: Part, known: Known, registry: Registry) -> Iterator[str]:

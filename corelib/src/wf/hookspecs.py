@@ -8,7 +8,9 @@ import pluggy
 
 from wf.commands import Command
 from wf.component import Catalogue, Component
+from wf.kinds import Kind
 from wf.task import Link, Task
+from wf.values import RunValue
 
 PROJECT = "wf"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -19,6 +21,16 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def wf_components() -> Sequence[Component | Catalogue]:  # type: ignore[empty-body]  # a specification has no body
     """The components that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_kinds() -> Sequence[Kind]:  # type: ignore[empty-body]  # a specification has no body
+    """The kinds of components that the plugin adds. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_values() -> Sequence[RunValue]:  # type: ignore[empty-body]  # a specification has no body
+    """The run values that the plugin provides. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec

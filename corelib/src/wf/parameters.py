@@ -23,60 +23,9 @@ from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
 from wf.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
 from wf.typed import Repeated, as_wanted
+from wf.values import VALUES
 
 _LOG = logging.getLogger("wf")
-
-RUN_VALUES: dict[str, str] = {
-    "seed": "int: the run's seed",
-    "data_dir": "Path: the user's data folder (WF_DATA_DIR)",
-    "device": "torch.device: where this process computes",
-    "batch_size": "int: samples in a batch",
-    "accumulate": "int: batches whose gradients make one update; a training step is given them as one batch",
-    "input_shape": "tuple[int, ...]: the shape of one sample's input",
-    "num_features": "int: numbers in one sample's input",
-    "num_channels": "int: channels of an image, the first of input_shape",
-    "targets": "str: the form of the targets that the loss gets",
-    "num_classes": "int: classes of a classification",
-    "num_outputs": "int: numbers that the model must give for one sample",
-    "class_names": "list[str]: one a class",
-    "class_counts": "list[int]: train samples of each class",
-    "feature_names": "list[str]: one an input column",
-    "vocab_size": "int: tokens of the vocabulary, where inputs are tokens",
-    "learned": "dict | None: what the run learned from its data when it began: reader, class_names, ...; "
-    "None while it begins",
-    "model": "torch.nn.Module: the model as it is trained",
-    "params": "list[Parameter]: the trainable parameters of model and loss",
-    "param_groups": "list[dict]: params in two groups: hidden=True, the matrices and kernels of all layers "
-    "but the last; hidden=False, all others",
-    "loss": "the loss, links included: called with (predictions, targets); None where the trainer takes none and the "
-    "dataset declares no targets",
-    "trainer": "the trainer",
-    "optimizer": "torch.optim.Optimizer",
-    "optimizer_traits": "OptimizerTraits: how the optimizer is stepped",
-    "scaler": "torch.amp.GradScaler: scales the loss in fp16; None in another precision",
-    "scheduler": "torch.optim.lr_scheduler.LRScheduler, or None",
-    "scheduler_interval": "str: when the scheduler is stepped: step, epoch or evaluation",
-    "metrics": "dict[str, Metric]: the run's metrics by name",
-    "metric_forms": "dict[str, str]: the form of predictions that each metric wants: raw, labels or probs",
-    "outputs": "TaskRuntime: the task, which turns what the model gives out into labels or probabilities",
-    "data": "RunData: the run's splits, served in batches",
-    "strategy": "Strategy: processes and devices",
-    "steps_per_epoch": "int: updates in an epoch",
-    "total_steps": "int: updates in the whole run",
-    "total_epochs": "int: epochs in the whole run, the last one perhaps not whole",
-    "monitor": "str: the figure that decides what is best, as validation/loss",
-    "directions": "dict[str, bool]: whether a larger figure is better, by name without the split",
-    "run_dir": "Path: the run directory, or None where nothing is written",
-}
-"""What the run fills into a parameter of that name that has no default, unless the user sets it."""
-
-
-COUNTS = frozenset(name for name, text in RUN_VALUES.items() if text.startswith("int:") and name != "seed")
-"""The run values that are numbers of things, so at least 1."""
-
-_WRITTEN = ("int", "str", "Path", "tuple[", "list[str]", "list[int]", "dict[str, str]", "dict[str, bool]", "torch.dev")
-OBJECTS = frozenset(name for name, text in RUN_VALUES.items() if not text.startswith(_WRITTEN))
-"""The run values that a run file cannot hold."""
 
 MAX_FLOAT = 3.4028234663852886e38
 """The largest number of float32, which models compute in."""
@@ -181,7 +130,7 @@ def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
     first = list(inspect.signature(target).parameters.values())[len(component.args) :][:2]
     required = [one for one in first if one.default is one.empty and one.kind in positional]
     names = [one.name for one in required]
-    return len(names) == 2 and (names[0] not in RUN_VALUES or names == ["outputs", "targets"])
+    return len(names) == 2 and (names[0] not in VALUES or names == ["outputs", "targets"])
 
 
 def convert(param: Param, value: Any, owner: str) -> Any:
@@ -200,8 +149,9 @@ def convert(param: Param, value: Any, owner: str) -> Any:
     if value is None and param.default is None:  # whatever the annotation says
         return None
     value = as_wanted(_joined(param, value, owner), param.type)
-    if param.source in OBJECTS and _is_written(value):
-        what = RUN_VALUES[param.source].partition(":")[0]
+    filled = VALUES.get(param.source or "")
+    if filled and not filled.is_written and _is_written(value):
+        what = filled.type
         raise UsageError(f"{owner}: '{param.name}' is filled in by the run ({what}); leave it out")
     try:
         return _checked(param, _validate(param.type, value))
@@ -243,8 +193,9 @@ def _checked(param: Param, value: Any) -> Any:
     """The value, unless it is a number that cannot be meant."""
     if isinstance(value, float) and math.isfinite(value) and abs(value) > MAX_FLOAT:
         raise ValueError(f"a number of at most {MAX_FLOAT:.3g}, the largest in float32")
-    if param.source in COUNTS and isinstance(value, int) and value < 1:
-        raise ValueError(f"a number of at least 1: {RUN_VALUES[param.source].partition(': ')[2]}")
+    filled = VALUES.get(param.source or "")
+    if filled and filled.is_count and isinstance(value, int) and value < 1:
+        raise ValueError(f"a number of at least 1: {filled.summary}")
     return value
 
 
@@ -341,13 +292,13 @@ def check_run_values(component: Component | Catalogue, params: Sequence[Param]) 
     wanted = [(f"inject of {owner}", source) for source in component.inject.values()]
     wanted += [(f"{owner}, option '{param.name}'", param.source) for param in params if param.source is not None]
     for of, source in wanted:
-        if source not in RUN_VALUES:
-            raise PluginError(unknown("run value", source, RUN_VALUES, of=of))
+        if source not in VALUES:
+            raise PluginError(unknown("run value", source, VALUES, of=of))
 
 
 def _with_source(param: Param, inject: Mapping[str, str]) -> Param:
     source = inject.get(param.name)
-    if source is None and param.default is REQUIRED and param.name in RUN_VALUES:
+    if source is None and param.default is REQUIRED and param.name in VALUES:
         source = param.name
     if source is None or source == param.source:
         return param

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wf.building import LIVE, Builder, check_options, listed, name_of_live
-from wf.component import KINDS, MANY, REQUIRED, Param
+from wf.component import REQUIRED, Param
 from wf.errors import UsageError, closest, unknown
 from wf.figures import Monitor, divided
 from wf.fitting import check as check_fit
+from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Entry, Registry
 from wf.rules import Known, Part, with_parts
@@ -119,7 +120,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         UsageError: For an unknown key or name.
     """
     plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
-    for kind in MANY:
+    for kind in KINDS.several:
         if isinstance(document.get(kind), Mapping):
             plan[kind] = _with_full_names(kind, document[kind], registry)
     for link in plan["links"] or ():
@@ -144,7 +145,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
             name for name in hooks if not _needs_data(registry.find("hook", registry.own_choice("hook", name)))
         )
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
-    for kind, names in defaults.items():
+    for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed if kind.several}}.items():
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
     for table in plan["hook"]:
         on_error_of(table)
@@ -366,7 +367,7 @@ def _check_monitor(text: str, registry: Registry) -> None:
 
 
 def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if not (isinstance(value, Mapping) and key in MANY)}
+    return {key: value for key, value in document.items() if not (isinstance(value, Mapping) and key in KINDS.several)}
 
 
 def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:

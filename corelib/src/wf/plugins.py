@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pluggy
 
 from wf import hookspecs, source
-from wf.component import DECLARATIONS, KINDS, Catalogue, Component, of_declaration
+from wf.component import DECLARATIONS, Catalogue, Component, check_kind, of_declaration
 from wf.distributions import (
     DamagedMetadataError,
     Distribution,
@@ -37,6 +37,7 @@ from wf.distributions import (
 from wf.errors import PluginError, UsageError, closest, unknown
 from wf.guard import Guard, UntrustedError
 from wf.importing import Watched, told_when_slow
+from wf.kinds import DECLARED, KINDS, Kind
 from wf.known import how_to_install
 from wf.modules import (
     FILE_PREFIX,
@@ -51,10 +52,11 @@ from wf.modules import (
 )
 from wf.parameters import check_run_values
 from wf.settings import AllowList
+from wf.values import VALUES, RunValue
 
 _LOG = logging.getLogger("wf")
 
-HOOKS = ("wf_components", *(f"{hookspecs.PROJECT}_{kind}s" for kind in DECLARATIONS))
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith(f"{hookspecs.PROJECT}_"))
 """The hooks that a plugin may implement."""
 HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "pandas", "scipy")
 """Modules that take long to import, which a declaration has no need of."""
@@ -216,7 +218,35 @@ def discover(
                 plugins.append(plugin.record("blocked", error=objection))
             else:
                 plugins.append(_load(manager, _allowed(plugin, guard) if plugin.of_run else plugin, version))
-    return sorted(plugins, key=lambda plugin: plugin.name)
+    return sorted(map(_of_known_kinds, plugins), key=lambda plugin: plugin.name)
+
+
+def _of_known_kinds(plugin: Plugin) -> Plugin:
+    """The plugin, failed where it brings a component of a kind, or asks for a run value, that no plugin declares.
+
+    All are loaded by now, whichever of them declares the kind.
+    """
+    try:
+        for component in plugin.components:
+            if component.kind not in DECLARED:
+                check_kind(component)
+                check_run_values(component, component.params or ())
+    except (PluginError, ValueError) as error:
+        _forget(plugin.name)
+        why, fix, details = describe(error), _ask_author(plugin.distribution), traceback.format_exc()
+        return replace(plugin, status="failed", error=why, fix=fix, details=details, components=())
+    return plugin
+
+
+def _ask_author(distribution: str | None) -> str:
+    """What may help a plugin whose declarations are wrong."""
+    return f"{how_to_install(distribution, '--upgrade')}, or tell its author" if distribution else "mend it"
+
+
+def _forget(owner: str) -> None:
+    """Take back the words that a plugin declared which is not loaded after all."""
+    for words in (KINDS, VALUES):
+        words.remove(owner)
 
 
 class _Manager(pluggy.PluginManager):
@@ -336,6 +366,7 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
     except UntrustedError:
         raise
     except BaseException as error:  # whatever a plugin does, it must not end wf
+        _forget(found.name)
         why, fix, details = describe(error), _fix(found, error), traceback.format_exc()
         return found.record("failed", error=why, fix=fix, details=details, changed=process.settle(heavy=True))
     milliseconds = round(1000 * (time.perf_counter() - started), 1)
@@ -369,24 +400,28 @@ def _fix(found: _Found, error: BaseException) -> str:
 
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:
-    """Register a plugin and ask it for its components, tasks, links and commands."""
+    """Register a plugin and ask it for all that it brings."""
     if inspect.isclass(module):
         raise PluginError(f"{module.__name__} is a class; point the entry point at an instance of it")
     if manager.is_registered(module):
         raise PluginError(f"'{name}' is loaded already, as plugin '{manager.get_name(module)}'")
     manager.register(module, name)
     _check_hooks(manager, module)
+    kinds = _asked(manager, module, "wf_kinds", (Kind,))
+    KINDS.add(kinds, name)
+    VALUES.add(map(RunValue.of_kind, kinds), name)
     components = _asked(manager, module, "wf_components", (Component, Catalogue))
     for component in components:
-        if component.kind not in KINDS:
+        if component.kind in DECLARED:
             raise PluginError(
                 f"{component.kind} '{component.name}' is given by wf_{component.kind}s(), not wf_components()"
             )
-        check_run_values(component, component.params or ())
         if isinstance(component, Catalogue):
             component.names()  # one whose index cannot be read must not fail later, in somebody's listing
     for kind, declared in DECLARATIONS.items():
         components += map(of_declaration, _asked(manager, module, f"{hookspecs.PROJECT}_{kind}s", (declared,)))
+    values = [component.traits for component in components if isinstance(component.traits, RunValue)]
+    VALUES.add([value for value in values if value.name not in VALUES], name)
     _check_unique(components)
     used = (one for one in components if one.kind != "command")  # a command that is broken harms nothing beside it
     source.check_targets(used, str(getattr(module, "__name__", "")))

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.compatibility import Tasks
-from wf.component import DECLARED, KINDS, MAX_NAME, Catalogue, Component, Param, with_target
+from wf.component import MAX_NAME, Catalogue, Component, Param, with_target
 from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
 from wf.guard import Guard
 from wf.importing import Watched
+from wf.kinds import DECLARED, KINDS, plurals
 from wf.known import is_among, known_as, known_members, who_brings
 from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from wf.static import Reading
 
 _LOG = logging.getLogger("wf")
-
-PLURALS = {{"loss": "losses", "strategy": "strategies"}.get(kind, f"{kind}s"): kind for kind in (*KINDS, *DECLARED)}
 
 
 @dataclass(frozen=True)
@@ -232,6 +231,8 @@ class Registry:
 
         with _without_collections():
             plugins = discover(selection, asked if ask else None, loaded, incomplete=incomplete)
+            if not only_builtin and all(plugin.status == "ok" for plugin in plugins):
+                settings.check_kinds()
             return cls(plugins, settings.pins, asked(plugins) if ask else None)
 
     def preferring(self, pins: Iterable[Pin]) -> Registry:
@@ -282,7 +283,7 @@ class Registry:
         """The component of that kind and name.
 
         Args:
-            kind: One of `wf.component.KINDS`.
+            kind: One of `wf.kinds.KINDS`.
             name: Its name or an alias, ``name@distribution``, a catalogue's member ``prefix/name``, or one's own code
                 as ``path.py:Attr`` or ``package.module:Attr``.
 
@@ -489,7 +490,7 @@ def read_kind(word: str) -> str:
     Raises:
         UsageError: With the closest kinds.
     """
-    kind = PLURALS.get(word.lower(), word.lower())
+    kind = plurals().get(word.lower(), word.lower())
     if kind not in KINDS and kind not in DECLARED:
         raise UsageError(unknown("kind", word, [*KINDS, *DECLARED]))
     return kind
@@ -498,7 +499,7 @@ def read_kind(word: str) -> str:
 def split_kind(word: str) -> tuple[str, str] | None:
     """The kind and the name of ``KIND/NAME``; None for a word that is otherwise."""
     head, slash, name = word.partition("/")
-    return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARED, *PLURALS) else None
+    return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARED, *plurals()) else None
 
 
 def entry_of(kind: str, target: Callable[..., Any]) -> Entry:

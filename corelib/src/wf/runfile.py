@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from wf.cadence import Every
-from wf.component import KINDS, MANY, Param
+from wf.component import Param
 from wf.errors import UsageError, closest, unknown
+from wf.kinds import KINDS
 from wf.parameters import NULL, convert
 from wf.typed import plain
 
@@ -240,7 +241,7 @@ def check(document: Mapping[str, Any]) -> RunFile:
     for key, value in document.items():
         if key in GENERAL:
             checked[key] = check_general(key, value)
-        elif key in MANY:
+        elif key in KINDS.several:
             checked[key] = [_table(key, table) for table in (value if isinstance(value, list) else [value])]
         elif key in KINDS:
             checked[key] = _table(key, value)
@@ -352,9 +353,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, li
     if over.get("steps") is not None:
         merged.pop("epochs", None)
     for key, value in over.items():
-        if key in MANY and isinstance(value, Mapping):
+        if key in KINDS.several and isinstance(value, Mapping):
             merged[key] = _merge_many(merged.get(key), value)
-        elif key in KINDS and key not in MANY:
+        elif key in KINDS and key not in KINDS.several:
             merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
         else:
             merged[key] = value
@@ -372,11 +373,11 @@ def dump(document: Mapping[str, Any], comment: str = "") -> str:
     for key, param in GENERAL.items():
         if key in document and not (document[key] is None and param.default is None):
             lines.append(f"{key} = {_toml(document[key])}")
-    lines += [f"{kind} = []" for kind in MANY if document.get(kind) == []]
+    lines += [f"{kind} = []" for kind in KINDS.several if document.get(kind) == []]
     for kind in KINDS:
         value = document.get(kind)
         for table in value if isinstance(value, list) else [value] if value else []:
-            lines += ["", f"[[{kind}]]" if kind in MANY else f"[{kind}]"]
+            lines += ["", f"[[{kind}]]" if kind in KINDS.several else f"[{kind}]"]
             lines += [f"{_toml_key(name)} = {_toml(option)}" for name, option in table.items()]
     return "\n".join(lines) + "\n"
 
@@ -458,7 +459,7 @@ def _check_names(document: Mapping[str, Any]) -> None:
     """Refuse what only Python could mean by a component: anything but a name."""
     for kind in KINDS.keys() & document.keys():
         value = document[kind]
-        if isinstance(value, list) and kind not in MANY:
+        if isinstance(value, list) and kind not in KINDS.several:
             raise UsageError(f"a run has one {kind}: write [{kind}] instead of [[{kind}]], and name one")
         for table in value if isinstance(value, list) else [value]:
             use = table.get("use", "") if isinstance(table, Mapping) else table
@@ -469,7 +470,7 @@ def _check_names(document: Mapping[str, Any]) -> None:
 def _table(kind: str, value: Any) -> Any:
     if not isinstance(value, Mapping):
         return {"use": value}
-    if "use" not in value and kind in MANY:
+    if "use" not in value and kind in KINDS.several:
         raise UsageError(f"a table [[{kind}]] without 'use': say which {kind} it is, use = \"NAME\"")
     return dict(value)
 

@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wf.component import DECLARED, KINDS
 from wf.errors import UsageError, unknown
+from wf.kinds import DECLARED, KINDS
 from wf.modules import describe, normalize
 
 ENVIRONMENT = "WF_PLUGINS_ALLOW"
@@ -85,6 +85,16 @@ class Settings:
     """What was read."""
     missed: tuple[str, ...] = ()
     """Why a place could not even be looked at: there is no home folder, or no working directory any more."""
+
+    def check_kinds(self) -> None:
+        """Refuse a pin of a kind that no plugin declares; all plugins are loaded by now.
+
+        Raises:
+            UsageError: With the closest kinds.
+        """
+        for pin in self.pins:
+            if pin.kind not in KINDS and pin.kind not in DECLARED:
+                raise UsageError(unknown("kind", pin.kind, [*KINDS, *DECLARED], f"in 'pin' of {pin.place}"))
 
 
 def load(folder: Path | None = None) -> Settings:
@@ -177,8 +187,6 @@ def _checked(table: Any, place: str) -> dict[str, Any]:
         if not (isinstance(inner, dict) and all(isinstance(value, dict) for value in inner.values())):
             raise UsageError(f"'{key}' in {place} must hold tables, as [{key}.{'loss' if key == 'pin' else 'skip'}]")
     for kind, names in table.get("pin", {}).items():
-        if kind not in KINDS and kind not in DECLARED:
-            raise UsageError(unknown("kind", kind, [*KINDS, *DECLARED], f"in 'pin' of {place}"))
         for name, provider in names.items():
             if not isinstance(provider, str):
                 raise UsageError(f"pin.{kind}.{name} in {place} must name a distribution, not {provider!r}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wf.component import KINDS, Catalogue, Component
+from wf.component import Catalogue, Component
 from wf.errors import PluginError, closest
 from wf.modules import is_path
 
@@ -60,9 +60,9 @@ def declared_names(module: str) -> tuple[tuple[str, str], ...]:
     _, *pieces = re.split(r"\b(Component|Catalogue)\(", text)
     for word, call in zip(pieces[::2], pieces[1::2], strict=True):
         head = re.match(
-            r"\s*(?:kind\s*=\s*)?[\"'](\w+)[\"']\s*,\s*(?:(?:name|prefix)\s*=\s*)?[\"']([^\"']+)[\"']", call
+            r"\s*(?:kind\s*=\s*)?[\"']([\w-]+)[\"']\s*,\s*(?:(?:name|prefix)\s*=\s*)?[\"']([^\"']+)[\"']", call
         )
-        if head and head[1] in KINDS:
+        if head:
             aliases = re.search(r"\baliases\s*=\s*[(\[]([^)\]]*)[)\]]", call)
             names = [head[2], *(re.findall(r"[\"']([^\"']+)[\"']", aliases[1]) if aliases else ())]
             found += [(head[1], f"{name}/*" if word == "Catalogue" else name) for name in names]

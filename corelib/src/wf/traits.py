@@ -164,16 +164,3 @@ Traits = (
     | TrainerTraits
     | HookTraits
 )
-
-CLASSES: dict[str, type[Traits]] = {
-    "loss": LossTraits,
-    "model": ModelTraits,
-    "dataset": DatasetTraits,
-    "transform": TransformTraits,
-    "metric": MetricTraits,
-    "optimizer": OptimizerTraits,
-    "scheduler": SchedulerTraits,
-    "trainer": TrainerTraits,
-    "hook": HookTraits,
-}
-"""The class of each kind of component that has traits."""

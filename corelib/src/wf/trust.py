@@ -24,10 +24,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wf.component import KINDS
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
 from wf.guard import Guard, UntrustedError
+from wf.kinds import KINDS
 from wf.modules import describe, is_path, locate
 from wf.registry import Registry
 from wf.runfile import RunFile, options_of

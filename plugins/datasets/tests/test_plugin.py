@@ -7,7 +7,7 @@ import docstring_parser
 import pytest
 
 from wf.component import Component
-from wf.parameters import RUN_VALUES
+from wf.values import VALUES
 from wf_datasets.plugin import wf_components
 
 COMPONENTS = wf_components()
@@ -42,7 +42,7 @@ def test_declaration(component: Component) -> None:
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function)
     documented = {param.arg_name for param in docstring_parser.parse(inspect.getdoc(target) or "").params}
-    assert documented >= {name for name in signature.parameters if name not in RUN_VALUES}
+    assert documented >= {name for name in signature.parameters if name not in VALUES}
     assert set(signature.parameters) <= set(hints)
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from planted_defects import CORRECT, PLANTED, Planted
 
-from wf.component import DECLARED, KINDS, Component
+from wf.component import Component
+from wf.kinds import DECLARED, KINDS
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf_kit import Result, check_plugin

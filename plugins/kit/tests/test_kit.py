@@ -14,8 +14,8 @@ import torch
 from planted_defects import CORRECT, NUMBERS
 
 from wf import Catalogue, Component
-from wf.component import DECLARED, KINDS
 from wf.errors import PluginError, UsageError
+from wf.kinds import DECLARED, KINDS
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import DatasetTraits, ModelTraits, TrainerTraits

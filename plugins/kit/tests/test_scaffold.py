@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from wf.component import DECLARED, KINDS, of_declaration
+from wf.component import DECLARATIONS, of_declaration
 from wf.errors import DataError, UsageError
+from wf.kinds import DECLARED, KINDS
 from wf.registry import Registry
 from wf_kit import scaffold
 from wf_kit.scaffold import FILES, check_name, import_name, new_package, read_examples, render
@@ -82,7 +83,7 @@ def test_a_package_of_one_kind(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
     module, _, attribute = component.target.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
     trait = "" if component.traits is None else type(component.traits).__name__.lower()
-    assert trait in ("", f"{kind}traits", kind)
+    assert trait in ("", f"{kind}traits", DECLARATIONS[kind].__name__.lower() if kind in DECLARED else "")
 
 
 @pytest.mark.exhaustive

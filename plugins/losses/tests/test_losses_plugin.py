@@ -10,8 +10,8 @@ import torch
 from docstring_parser import parse
 
 from wf import Component
-from wf.parameters import RUN_VALUES
 from wf.traits import LossTraits
+from wf.values import VALUES
 from wf_losses.plugin import wf_components
 
 COMPONENTS = [component for component in wf_components() if isinstance(component, Component)]
@@ -41,7 +41,7 @@ def test_every_option_is_annotated_and_documented(component: Component) -> None:
     assert set(options) == documented
     for name, option in options.items():
         assert option.annotation is not option.empty
-        assert option.default is not option.empty or name in RUN_VALUES
+        assert option.default is not option.empty or name in VALUES
 
 
 EXAMPLES = {

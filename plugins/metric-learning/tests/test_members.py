@@ -16,8 +16,9 @@ from torch import nn
 import wf
 from wf.component import REQUIRED
 from wf.errors import UsageError
-from wf.parameters import RUN_VALUES, convert, from_signature
+from wf.parameters import convert, from_signature
 from wf.registry import Registry
+from wf.values import VALUES
 from wf_metric_learning.index import index
 from wf_metric_learning.losses import MEMBERS, REFUSED, build, described
 from wf_metric_learning.plugin import wf_components
@@ -57,7 +58,7 @@ def test_every_option_is_documented_and_its_default_is_a_value_of_its_type(name:
         if option.default is not REQUIRED:
             assert convert(option, option.default, name) == option.default
         else:
-            assert option.name in RUN_VALUES or option.name in NEEDED[name]
+            assert option.name in VALUES or option.name in NEEDED[name]
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -12,9 +12,9 @@ from docstring_parser import parse
 from torch import Tensor
 
 from wf import Component
-from wf.parameters import RUN_VALUES
 from wf.runtime import Metric
 from wf.traits import MetricTraits
+from wf.values import VALUES
 from wf_metrics.plugin import wf_components
 
 COMPONENTS = [component for component in wf_components() if isinstance(component, Component)]
@@ -92,7 +92,7 @@ def test_every_option_is_annotated_and_documented(component: Component) -> None:
     assert set(options) == documented
     for name, option in options.items():
         assert option.annotation is not option.empty
-        assert option.default is not option.empty or name in RUN_VALUES
+        assert option.default is not option.empty or name in VALUES
 
 
 @every_case

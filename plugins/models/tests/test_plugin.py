@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from wf import Component
-from wf.parameters import RUN_VALUES
+from wf.values import VALUES
 from wf_models import plugin
 
 COMPONENTS = plugin.wf_components()
@@ -37,4 +37,4 @@ def test_every_option_is_annotated_and_documented(component: Component) -> None:
     for name, parameter in inspect.signature(target).parameters.items():
         assert parameter.annotation is not inspect.Parameter.empty
         assert f"    {name}: " in documented
-        assert parameter.default is not inspect.Parameter.empty or name in RUN_VALUES
+        assert parameter.default is not inspect.Parameter.empty or name in VALUES

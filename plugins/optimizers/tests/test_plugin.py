@@ -12,7 +12,7 @@ import pytest
 from torch.optim.lr_scheduler import LRScheduler
 
 from wf import Component, Nested
-from wf.parameters import RUN_VALUES
+from wf.values import VALUES
 from wf_optimizers import plugin
 from wf_optimizers.warmup import LinearWarmup
 
@@ -40,7 +40,7 @@ def test_every_option_is_annotated_and_documented(component: Component) -> None:
     for name, parameter in inspect.signature(target).parameters.items():
         assert parameter.annotation is not inspect.Parameter.empty
         assert f"    {name}: " in documented
-        assert parameter.default is not inspect.Parameter.empty or name in {*RUN_VALUES, *CHOSEN_BY_THE_USER}
+        assert parameter.default is not inspect.Parameter.empty or name in {*VALUES, *CHOSEN_BY_THE_USER}
 
 
 def test_then_is_a_nested_scheduler() -> None:

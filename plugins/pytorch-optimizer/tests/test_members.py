@@ -17,8 +17,9 @@ from torch import nn
 from wf.building import Builder, note_traits
 from wf.component import REQUIRED
 from wf.errors import UsageError
-from wf.parameters import RUN_VALUES, convert, from_signature
+from wf.parameters import convert, from_signature
 from wf.registry import Registry
+from wf.values import VALUES
 from wf_pytorch_optimizer.index import GROUPS, index
 from wf_pytorch_optimizer.members import MENDED, REFUSED, WRAPPERS, build, described, member
 from wf_pytorch_optimizer.plugin import wf_components
@@ -66,7 +67,7 @@ def test_every_option_is_documented_and_its_default_is_a_value_of_its_type(name:
     for option in options:
         assert option.help
         if option.default is REQUIRED:
-            assert (option.source or option.name) in RUN_VALUES
+            assert (option.source or option.name) in VALUES
         else:
             assert convert(option, option.default, name) == option.default
 

@@ -16,11 +16,12 @@ from torch import nn
 import wf
 from wf.component import REQUIRED
 from wf.errors import UsageError
-from wf.parameters import RUN_VALUES, convert, from_signature
+from wf.parameters import convert, from_signature
 from wf.registry import Registry
 from wf.runtime import Dataset
 from wf.runtime.data import TensorSamples
 from wf.traits import LossTraits
+from wf.values import VALUES
 from wf_smp.index import index
 from wf_smp.losses import MEMBERS, REFUSED, described
 from wf_smp.plugin import wf_components
@@ -89,7 +90,7 @@ def test_every_option_is_documented_and_its_default_is_a_value_of_its_type(name:
         if option.default is not REQUIRED:
             assert convert(option, option.default, name) == option.default
         else:
-            assert option.name in RUN_VALUES or option.name in NEEDED[name]
+            assert option.name in VALUES or option.name in NEEDED[name]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -17,9 +17,10 @@ from torch.optim import lr_scheduler
 import wf
 from wf.component import REQUIRED
 from wf.errors import UsageError
-from wf.parameters import RUN_VALUES, convert, from_signature
+from wf.parameters import convert, from_signature
 from wf.registry import Registry
 from wf.traits import LossTraits
+from wf.values import VALUES
 from wf_torch.index import MODULES, index
 from wf_torch.plugin import wf_components
 
@@ -102,7 +103,7 @@ def test_every_option_is_described_and_its_default_is_a_value_of_its_type(kinds:
         assert "\n" not in option.help
         assert ":" not in option.help.replace(": ", "", 3), f"markup: {option.help}"
         if option.default is REQUIRED:
-            assert (option.source or option.name) in {*RUN_VALUES, *OPTIONS.get(name, {})}
+            assert (option.source or option.name) in {*VALUES, *OPTIONS.get(name, {})}
         else:
             assert repr(convert(option, option.default, name)) == repr(option.default)
 

@@ -17,12 +17,13 @@ import wf
 from wf.building import Builder
 from wf.component import REQUIRED
 from wf.errors import UsageError
-from wf.parameters import RUN_VALUES, convert, from_signature
+from wf.parameters import convert, from_signature
 from wf.registry import Registry
 from wf.runtime import Dataset
 from wf.runtime.data import TensorSamples
 from wf.runtime.task import task_of
 from wf.traits import MetricTraits
+from wf.values import VALUES
 from wf_torchmetrics.index import index
 from wf_torchmetrics.members import MEMBERS, described
 from wf_torchmetrics.plugin import wf_components
@@ -154,7 +155,7 @@ def test_every_option_is_documented_and_its_default_is_a_value_of_its_type(name:
         assert option.help, option.name
         if option.default is not REQUIRED:
             assert convert(option, option.default, name) == option.default
-        elif option.name not in RUN_VALUES:
+        elif option.name not in VALUES:
             assert option.name in options_of(name)
 
 

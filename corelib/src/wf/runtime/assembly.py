@@ -11,6 +11,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from wf.runtime.metric import as_metric
 from wf.runtime.optimizers import param_groups, shown_traits
 from wf.runtime.own_samples import OwnSamples
 from wf.runtime.precision import autocast_forward, make_scaler
-from wf.runtime.random import stream_key
+from wf.runtime.random import own_stream, stream_key
 from wf.runtime.serving import RunData
 from wf.runtime.streams import Stream
 from wf.runtime.task import make_task
@@ -118,6 +119,8 @@ class Assembly:
             registry,
             {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": self._before and self._before.learned},
             folders,
+            self.plan,
+            partial(own_stream, self.plan["seed"]),
         )
         self.values = self.builder.values
         self._make_strategy()
@@ -140,6 +143,8 @@ class Assembly:
             self._make_judges()
             self.checkpointer = self._make("checkpointer") if save else None
             self._make_hooks(quiet=quiet)
+            self.builder.check_all_asked()
+            self.built |= self.builder.contributed
             if self.strategy.rank > 0:  # all drew the same first weights; what they draw from now on is their own
                 torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
         except BaseException:
@@ -149,6 +154,7 @@ class Assembly:
     def close(self) -> None:
         """End what serves data, leave the processes of the strategy, and a run directory that nothing was put into."""
         try:
+            self.values.close()
             if hasattr(self, "data"):
                 self.data.close()
         finally:

@@ -415,6 +415,7 @@ class Experiment:
             saved["modes"] = self._modes
         if self._parts.stateful_samples is not None:
             saved["dataset"] = self._parts.stateful_samples
+        saved |= self._parts.builder.states(self.model.modules())
         for number, own in enumerate(self._parts.data.own_transforms):
             saved[f"{OWN}{number}"] = own
         for number, built in enumerate(self._parts.several("transform")):

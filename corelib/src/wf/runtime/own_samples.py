@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from wf.errors import PluginError, UsageError, unknown
-from wf.parameters import RUN_VALUES
 from wf.plan import MAKE_BATCH
 from wf.runtime.data import Batch
 from wf.runtime.inputs import Form, Inputs
 from wf.runtime.serving import Spec
 from wf.runtime.task import TaskRuntime
+from wf.values import VALUES
 
 
 class OwnSamples:
@@ -39,8 +39,8 @@ class OwnSamples:
 
     def __init__(self, name: str, known: Mapping[str, Any], batch_size: int, task: TaskRuntime) -> None:
         for key in known:
-            if key not in RUN_VALUES:
-                raise PluginError(unknown("run value", str(key), RUN_VALUES, of=f"trainer '{name}', run_values"))
+            if key not in VALUES:
+                raise PluginError(unknown("run value", str(key), VALUES, of=f"trainer '{name}', run_values"))
         self.trainer: Any = None
         """Makes the batches; known when everything else is made."""
         self._name, self.known = name, dict(known)

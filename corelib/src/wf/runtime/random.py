@@ -7,7 +7,8 @@ The order of an epoch is a function of (seed, epoch); a sample's augmentation is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,6 +26,21 @@ def stream(seed: int, name: str, *position: int) -> torch.Generator:
         position: Where in the stream, e.g. the epoch.
     """
     return torch.Generator().manual_seed(stream_key(seed, name, *position))
+
+
+@contextmanager
+def own_stream(seed: int, name: str) -> Iterator[None]:
+    """While a run value is made: what its provider draws from torch's global generator is a stream of its own.
+
+    So a new value changes nobody's weights, and two equal ones do not start alike.
+
+    Args:
+        seed: The run's seed.
+        name: The value's name.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_key(seed, f"value/{name}"))
+        yield
 
 
 def sample_uniform(

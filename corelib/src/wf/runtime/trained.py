@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from wf.runtime.device import choose_device
 from wf.runtime.inputs import Form, check_form, leaves_of, numbers_of, read_inputs
 from wf.runtime.modes import evaluated
 from wf.runtime.precision import autocast_forward, products_in
+from wf.runtime.random import own_stream
 from wf.runtime.reading import Reader
 from wf.runtime.transforming import Step
 from wf.runtime.tree import Tree
@@ -194,7 +196,7 @@ def open_trained(
     values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
     values |= {**description.spec.values(), **description.values}
     device = values["device"] = choose_device(plan["device"])[0]
-    builder = Builder(registry, values, folders)
+    builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
     with naming_culprit(registry.plugins):
         strategy = registry.own_choice("strategy", DEFAULT_USE["strategy"])  # one process, whatever trained it
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value

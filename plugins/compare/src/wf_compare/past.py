@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wf.component import KINDS, MANY
 from wf.errors import DataError, UsageError
+from wf.kinds import KINDS
 from wf.rundir import MAX_DEPTH, RunDirectory, is_run, runs_below
 from wf.runfile import RunFile, load
 from wf_compare.results import Row, read_run, same_but_for_metrics, what_trains
@@ -165,10 +165,10 @@ def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if key not in KINDS:
             yield key, value
             continue
-        tables = value if key in MANY else [value]
+        tables = value if key in KINDS.several else [value]
         yield key, ", ".join(str(table["use"]) for table in tables)
         for table in tables:
-            head = f"{key}.{table['use']}" if key in MANY else key
+            head = f"{key}.{table['use']}" if key in KINDS.several else key
             yield from ((f"{head}.{name}", option) for name, option in table.items() if name != "use")
 
 

@@ -26,8 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wf.component import KINDS, MANY
 from wf.errors import DataError, UsageError
+from wf.kinds import KINDS
 from wf.modules import is_path
 from wf.registry import Registry
 from wf.rundir import RunDirectory, write_atomically
@@ -272,7 +272,7 @@ def versions_of(plans: Sequence[Mapping[str, Any]], registry: Registry) -> dict[
     found = {name: version(name) for name in ("wf-core", "torch")}
     for plan in plans:
         for kind in KINDS.keys() & plan.keys():
-            for table in plan[kind] if kind in MANY else [plan[kind]]:
+            for table in plan[kind] if kind in KINDS.several else [plan[kind]]:
                 use = table.get("use") if isinstance(table, Mapping) else None
                 if isinstance(use, str) and registry.has(kind, use.partition("@")[0]):
                     plugin = registry.find(kind, use).plugin

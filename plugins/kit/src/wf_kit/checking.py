@@ -101,7 +101,7 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
         key = f"{entry.component.kind}/{entry.component.name}"
         _check_there(entry, wishes.options.get(key, {}), with_parts)
         subject = Subject(entry, with_parts, wishes.options.get(key), wishes.run.get(key))
-        found = [check for check in CHECKS.values() if subject.kind in check.kinds]
+        found = [check for check in CHECKS.values() if check.covers(subject.kind)]
         cases += [Case(check, subject, CHECKS, _reason(wishes.skip, key, check.id)) for check in found]
     return cases
 

@@ -11,12 +11,12 @@ import sys
 from functools import cache
 from typing import Any
 
-from wf.component import DECLARED, KINDS, MANY, REQUIRED, Param
+from wf.component import REQUIRED, Param
 from wf.errors import DataError, UsageError
+from wf.kinds import DECLARED, KINDS
 from wf.modules import is_path
 from wf.parameters import convert, type_name
 from wf.plugins import HEAVY, Plugin
-from wf.traits import CLASSES
 from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
 from wf_kit.making import check_kind, make, values
 
@@ -40,14 +40,19 @@ def summary(subject: Subject) -> None:
 
 @check(
     "traits",
-    *(kind for kind in CLASSES if kind != "hook"),
+    *(name for name, kind in KINDS.items() if kind.traits is not None and name != "hook"),
     after=(),
     fix="declare the traits class of the component's kind, see wf.traits",
 )
 def has_traits(subject: Subject) -> None:
     """It declares the traits of its kind."""
     _declared(subject)
-    expect(subject.traits is not None, f"it declares none where {CLASSES[subject.kind].__name__} belongs")
+    expect(subject.traits is not None, f"it declares none where {_traits_of(subject.kind)} belongs")
+
+
+def _traits_of(kind: str) -> str:
+    traits = KINDS[kind].traits
+    return traits.__name__ if traits else "none"
 
 
 @check("name", *DECLARING, after=(), fix="choose a name or alias that nobody else has, or tell users to pin it")
@@ -152,7 +157,7 @@ def made(subject: Subject) -> None:
 
 def _line(subject: Subject, names: list[str]) -> str:
     """What to type to give values for some options."""
-    start = f"{subject.kind}.{subject.component.name}" if subject.kind in MANY else subject.kind
+    start = f"{subject.kind}.{subject.component.name}" if subject.kind in KINDS.several else subject.kind
     return " ".join(f"--{start}.{name} {_example(subject.param(name))}" for name in names)
 
 

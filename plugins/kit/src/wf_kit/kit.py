@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wf.component import REQUIRED, Param
+from wf.kinds import KINDS
 from wf.modules import is_path, message_of
 from wf.parameters import parameters
 from wf.registry import Entry, Registry
@@ -55,6 +56,11 @@ class Check:
     """The checks without which it says nothing: it is skipped where one of them failed."""
     function: Callable[[Subject], None] = field(repr=False)
     """Raises `Defect`, `NotChecked`, or whatever the component raises."""
+
+    def covers(self, kind: str) -> bool:
+        """Whether components of a kind must keep to it; a check for all of wf's kinds is one for contributed ones."""
+        contributed = {one.name for one in KINDS.contributed}
+        return kind in self.kinds or (kind in contributed and set(KINDS) - contributed <= set(self.kinds))
 
 
 def check(
@@ -146,7 +152,7 @@ class Subject:
         return self._results[made.id]
 
     def _try(self, made: Check, checks: Mapping[str, Check]) -> Result:
-        before = (self.result(checks[name], checks) for name in made.after if self.kind in checks[name].kinds)
+        before = (self.result(checks[name], checks) for name in made.after if checks[name].covers(self.kind))
         obstacle = next((result for result in before if result.blocks), None)
         if obstacle is not None:
             what = "failed" if obstacle.status == "failed" else "was skipped"

@@ -17,8 +17,7 @@ from unittest import mock
 from torch import Tensor
 
 from wf.building import Builder
-from wf.component import MANY
-from wf.parameters import OBJECTS
+from wf.kinds import KINDS
 from wf.plan import makes_samples, prepare
 from wf.runtime import TensorSamples
 from wf.runtime.assembly import Assembly
@@ -26,6 +25,7 @@ from wf.runtime.given import as_dataset
 from wf.runtime.task import TaskRuntime, make_task
 from wf.task import Task
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
+from wf.values import VALUES
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
 
@@ -74,7 +74,7 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
         "tokens": _inputs_of(subject) == "tokens",
     }
     parts: dict[str, Any] = {kind: {"use": name} for kind, name in PARTS.items()}
-    parts |= {"dataset": dataset, **{kind: [] for kind in MANY}}
+    parts |= {"dataset": dataset, **{kind: [] for kind in KINDS.several}}
     general = {"epochs": 2, "batch_size": 4, "seed": 0, "device": "cpu", "log_every": 1}
     if makes_its_samples(subject):
         del parts["dataset"], parts["evaluator"], parts["loss"]
@@ -203,13 +203,13 @@ def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
     table = subject.table()
     if subject.kind == "hook":  # the kit is to see every error, also of a hook without which a run goes on
         table = {**table, "on_error": "stop"}
-    return {**run, subject.kind: [table] if subject.kind in MANY else table}
+    return {**run, subject.kind: [table] if subject.kind in KINDS.several else table}
 
 
 @contextmanager
 def values(
     subject: Subject, targets: str | None = None, shape: tuple[int, ...] | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Mapping[str, Any]]:
     """What a run knows that has the kit's own parts in every place, the component's own included.
 
     A component that takes numbers and names alone gets those of one run in all its checks.
@@ -222,12 +222,14 @@ def values(
     key = repr(asked)
     if key not in subject.known:
         with _run(subject, asked) as known:
-            subject.known[key] = {name: value for name, value in known.items() if name not in OBJECTS}
+            subject.known[key] = {
+                name: value for name, value in known.items() if name in VALUES and VALUES[name].is_written
+            }
     yield copy.deepcopy(subject.known[key])
 
 
 @contextmanager
-def _run(subject: Subject, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _run(subject: Subject, asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     with TemporaryDirectory() as folder, as_by_torchrun(subject):
         plan = prepare(asked, subject.registry)
         parts = Assembly(
@@ -238,8 +240,9 @@ def _run(subject: Subject, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]
 
 def _takes_plain_values(subject: Subject) -> bool:
     """Whether it takes neither objects of a run, such as the model, nor its folder, nor other components."""
-    own = {*OBJECTS, "run_dir"}
-    plain = all(param.kind is None and param.source not in own for param in subject.params)
+    sources = [param.source for param in subject.params if param.source is not None]
+    written = all(VALUES[source].is_written and source != "run_dir" for source in sources)
+    plain = written and all(param.kind is None for param in subject.params)
     return plain and subject.kind in ("loss", "metric", "transform")
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import mock
 
 from wf.blame import blamed
-from wf.component import KINDS
 from wf.events import EVENTS, listeners
+from wf.kinds import KINDS
 from wf.plan import prepare
 from wf.protocols import Stateful
 from wf.rundir import Recorder

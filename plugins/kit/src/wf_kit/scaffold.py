@@ -18,10 +18,10 @@ from string import Template
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import Version
 
-from wf.component import DECLARATIONS, DECLARED, KINDS
+from wf.component import DECLARATIONS
 from wf.errors import DataError, UsageError
+from wf.kinds import DECLARED, KINDS, plurals
 from wf.known import index
-from wf.registry import PLURALS
 
 WIDTH = 88
 """Of a line of Python: what formatters take by default."""
@@ -50,7 +50,7 @@ class Example:
     """``module:Attr``, in the package."""
     summary: str
     run: str = ""
-    """Options of ``wf run`` that try it; of a command its own words."""
+    """Options of ``wf run`` that try it; of a command its own words; empty for what other components ask for."""
     traits: str = ""
     """As Python, empty where its kind has none."""
     fields: tuple[str, ...] = ()
@@ -64,7 +64,8 @@ class Example:
     @property
     def line(self) -> str:
         """What tries it, after ``wf``."""
-        return f"{self.name if self.kind == 'command' else 'run'} {self.run}".rstrip()
+        words = {"command": self.name, "value": f"show {self.kind} {self.name}"}
+        return f"{words.get(self.kind, 'run')} {self.run}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def new_package(name: str, kinds: Sequence[str], folder: Path | None = None) -> 
 
     Args:
         name: Of the distribution; the import name is derived from it.
-        kinds: Of `wf.component.KINDS`.
+        kinds: Of `wf.kinds.KINDS`.
         folder: Where to; by default a folder of that name in the working directory. It is made, or is empty.
 
     Raises:
@@ -145,9 +146,9 @@ def import_name(name: str) -> str:
 
 
 def read_examples() -> list[Example]:
-    """What stands for each kind, in the order of `wf.component.KINDS`, what is no component last."""
+    """What stands for each kind, in the order of `wf.kinds.KINDS`, what is no component last."""
     tables = tomllib.loads(_read("kinds.toml"))
-    return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED)]
+    return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED) if kind in tables]
 
 
 def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
@@ -183,8 +184,8 @@ def _versions(core: str) -> dict[str, str]:
 
 def _summary(examples: Sequence[Example]) -> str:
     """Losses, Losses and optimizers, ..."""
-    plurals = {kind: plural for plural, kind in PLURALS.items()}
-    kinds = [plurals[example.kind] for example in examples]
+    plural_of = {kind: plural for plural, kind in plurals().items()}
+    kinds = [plural_of[example.kind] for example in examples]
     return " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]])).capitalize()
 
 
@@ -208,15 +209,16 @@ def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:
         if own:
             listed = "".join(_declaration(example, package) for example in own)
             yield (
-                f"\n@hookimpl\ndef wf_{kind}s() -> list[{kind.capitalize()}]:\n"
+                f"\n@hookimpl\ndef wf_{kind}s() -> list[{_class(kind)}]:\n"
                 f'    """The {kind}s of this package."""\n    return [\n{listed}    ]\n'
             )
 
 
 def _declaration(example: Example, package: str) -> str:
-    """A component, task, link or command as ``plugin.py`` lists it."""
+    """A component, or what is none, as ``plugin.py`` lists it."""
     if example.kind in DECLARED:
-        named = {"name": example.name, "target": f"{package}.{example.target}", "summary": example.summary}
+        target = "provider" if example.kind == "value" else "target"
+        named = {"name": example.name, target: f"{package}.{example.target}", "summary": example.summary}
         fields = [f'{name}="{value}"' for name, value in named.items()]
         listed = textwrap.indent(",\n".join([*fields, *example.fields]), " " * 12)
         return f"        {_class(example.kind)}(\n{listed},\n        ),\n"

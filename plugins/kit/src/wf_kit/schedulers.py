@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ def _scheduled(subject: Subject) -> tuple[torch.optim.Optimizer, Any, int]:
         return optimizer, make(subject, {**known, "optimizer": optimizer}), _num_steps(subject, known)
 
 
-def _num_steps(subject: Subject, known: dict[str, Any]) -> int:
+def _num_steps(subject: Subject, known: Mapping[str, Any]) -> int:
     """How often it is stepped in a run: as often as the run says where it takes the run's length."""
     return int(known["total_steps"]) if subject.param("total_steps") else 2 * len(FIGURES)
 

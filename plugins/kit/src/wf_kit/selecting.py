@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf.component import DECLARED, KINDS
 from wf.distributions import GROUP, is_installed
 from wf.errors import PluginError, UsageError, unknown
+from wf.kinds import DECLARED, KINDS, plurals
 from wf.modules import normalize
 from wf.plugins import Plugin
-from wf.registry import PLURALS, Entry, Registry, read_kind
+from wf.registry import Entry, Registry, read_kind
 from wf.settings import Settings
 
 TABLES = ("skip", "options", "run")
@@ -87,7 +87,7 @@ def select(registry: Registry, words: Sequence[str], options: Table | None = Non
     if plugins:
         return [entry for plugin in plugins for entry in _brought(registry, plugin, options or {})]
     kind, slash, name = word.partition("/")
-    if slash and (kind in (*KINDS, *DECLARED) or kind in PLURALS):
+    if slash and (kind in (*KINDS, *DECLARED) or kind in plurals()):
         return [registry.find(read_kind(kind), name)]
     kinds = registry.kinds_of(word.partition("@")[0])
     if len(kinds) > 1:
@@ -115,7 +115,7 @@ def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Ent
 
 
 def _unknown(registry: Registry, word: str) -> Entry:
-    if word in KINDS or word in PLURALS:
+    if word in KINDS or word in plurals():
         raise UsageError(f"'{word}' is a kind, not a component\n  say which one: {word} NAME")
     if ":" in word:
         raise UsageError(f"'{word}' is code of your own, which may be of any kind\n  say which: KIND {word}")

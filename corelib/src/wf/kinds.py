@@ -1,0 +1,158 @@
+"""The kinds of components: those of every run, and what plugins add with ``wf_kinds``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from wf.fields import check_fields
+from wf.traits import (
+    DatasetTraits,
+    HookTraits,
+    LossTraits,
+    MetricTraits,
+    ModelTraits,
+    OptimizerTraits,
+    SchedulerTraits,
+    TrainerTraits,
+    TransformTraits,
+)
+from wf.vocabulary import Vocabulary
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of component, as a plugin's ``wf_kinds`` declares it.
+
+    Its components are chosen by a table ``[NAME]`` of a run file and by ``--NAME``, and are the run value of that name
+    (`value`), which other components, and the run values of plugins, may ask for.
+    """
+
+    name: str
+    """What users type: ``anchor-generator``."""
+    summary: str = ""
+    """One line on what its components are."""
+    plural: str = ""
+    """As ``wf list`` takes it too; by default the name with an s."""
+    several: bool = False
+    """Whether a run may have several: ``[[NAME]]``."""
+    traits: type | None = None
+    """The class of what its components say about themselves."""
+    objects: str = ""
+    """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "kind '{0.name}'")
+        if not _NAME.match(self.name):
+            raise ValueError(f"'{self.name}' is not the name of a kind: use lower case, digits and single hyphens")
+        if not self.plural:
+            object.__setattr__(self, "plural", f"{self.name}s")
+
+    @property
+    def value(self) -> str:
+        """The name of its run value: the component; a list of them where a run may have several."""
+        return (self.plural if self.several else self.name).replace("-", "_")
+
+
+class Kinds(Vocabulary[Kind]):
+    """The kinds by name."""
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """Those of which a run may have several."""
+        return tuple(name for name, kind in self.items() if kind.several)
+
+    @property
+    def contributed(self) -> tuple[Kind, ...]:
+        """Those that plugins brought."""
+        return tuple(kind for name, kind in self.items() if name not in _BUILT_IN)
+
+
+KINDS = Kinds(
+    "kind",
+    (
+        Kind(
+            name="dataset",
+            summary="samples with inputs and targets, and the splits they come in",
+            traits=DatasetTraits,
+        ),
+        Kind(
+            name="transform",
+            summary="changes inputs before the model sees them, a whole batch at a time",
+            several=True,
+            traits=TransformTraits,
+        ),
+        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits),
+        Kind(
+            name="loss",
+            plural="losses",
+            summary="a module or function of (predictions, targets) that gives a scalar to minimise",
+            traits=LossTraits,
+        ),
+        Kind(
+            name="optimizer",
+            summary="updates the parameters from their gradients",
+            traits=OptimizerTraits,
+        ),
+        Kind(
+            name="scheduler",
+            summary="changes the optimizer's learning rate over time",
+            traits=SchedulerTraits,
+        ),
+        Kind(
+            name="metric",
+            summary="judges predictions against targets over a whole split",
+            several=True,
+            traits=MetricTraits,
+            objects="an object with update(predictions, targets) and compute()",
+        ),
+        Kind(
+            name="hook",
+            summary="listens to the events of the loop",
+            several=True,
+            traits=HookTraits,
+            objects="an object with methods named like events: on_epoch_end(self, run)",
+        ),
+        Kind(
+            name="trainer",
+            summary="one training step",
+            traits=TrainerTraits,
+            objects="an object with train_step(batch)",
+        ),
+        Kind(name="evaluator", summary="one evaluation of one split", objects="an object with evaluate(split)"),
+        Kind(name="checkpointer", summary="durable state"),
+        Kind(
+            name="strategy",
+            plural="strategies",
+            summary="where and how the run is carried out: devices and processes",
+        ),
+    ),
+)
+"""Every kind of component."""
+
+_BUILT_IN = frozenset(KINDS)
+
+DECLARED: dict[str, str] = {
+    "task": "what dataset, model, loss and metrics agree about",
+    "link": "a small step between model, dataset and loss where they do not fit otherwise",
+    "value": "what a run fills into the parameters of that name",
+    "command": "a verb of the command line",
+}
+"""What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
+
+
+def plurals() -> dict[str, str]:
+    """Every kind by its plural, what is declared included."""
+    return {**{kind.plural: name for name, kind in KINDS.items()}, **{f"{name}s": name for name in DECLARED}}
+
+
+def summaries() -> dict[str, str]:
+    """Every kind with one line on what it is, what is declared included."""
+    return {**{name: kind.summary for name, kind in KINDS.items()}, **DECLARED}
+
+
+def option_prefix(kind: str, use: str) -> str:
+    """What stands before a component's options on the command line: ``loss``, ``hook.plots``."""
+    return f"{kind}.{use}" if KINDS[kind].several else kind

@@ -1,0 +1,103 @@
+"""Words that plugins may add to: the kinds of components, the run values and the settings of a run file.
+
+A word is known to the whole process from the moment that the plugin which declares it is loaded, as a hook is to
+pluggy. The words of one vocabulary differ from each other; so do those that share a place, such as the top level of a
+run file, where kinds and settings stand side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+from wf.errors import PluginError, article
+
+OWN = "wf-core"
+"""The owner of the words that are there before any plugin is loaded."""
+
+
+class Named(Protocol):
+    """A declaration with a name."""
+
+    @property
+    def name(self) -> str:
+        """What users type."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Vocabulary(Mapping[str, T]):
+    """Declarations by name, in the order in which they were declared.
+
+    Args:
+        what: What one of them is called in messages: ``kind``.
+        declared: Those that the core itself declares.
+        beside: Vocabularies whose words stand in the same place, so that a name may be in one of them only.
+    """
+
+    def __init__(self, what: str, declared: Iterable[T] = (), beside: Iterable[Vocabulary[Any]] = ()) -> None:
+        self.what = what
+        self._words: dict[str, T] = {}
+        self._owners: dict[str, str] = {}
+        self._beside: list[Vocabulary[Any]] = []
+        for other in beside:
+            self._beside.append(other)
+            other._beside.append(self)
+        self.add(declared, OWN)
+
+    def __getitem__(self, name: str) -> T:
+        return self._words[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._words
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def owner(self, name: str) -> str:
+        """The plugin that declared a word."""
+        return self._owners[name]
+
+    def of(self, owner: str) -> list[T]:
+        """The words that a plugin declared."""
+        return [word for name, word in self._words.items() if self._owners[name] == owner]
+
+    def add(self, words: Iterable[T], owner: str) -> None:
+        """Add the words of a plugin, or none of them.
+
+        A plugin that is loaded once more may declare its words anew.
+
+        Raises:
+            PluginError: When a word is declared twice, or somebody else has declared it.
+        """
+        words = list(words)
+        names = [word.name for word in words]
+        for name in names:
+            if names.count(name) > 1:
+                raise PluginError(f"it declares {self.what} '{name}' twice")
+            for other in (self, *self._beside):
+                if name in other and (other is not self or other.owner(name) != owner):
+                    raise PluginError(f"it declares {self.what} '{name}', and {_taken(other, name)}")
+        for word in words:
+            self._words[word.name] = word
+            self._owners[word.name] = owner
+
+    def remove(self, owner: str) -> None:
+        """Forget the words of a plugin that could not be loaded after all."""
+        for name in [name for name, one in self._owners.items() if one == owner]:
+            del self._words[name], self._owners[name]
+
+
+def _taken(words: Vocabulary[Any], name: str) -> str:
+    """Who has a name already, and what to do, in words."""
+    owner = words.owner(name)
+    if owner == OWN:
+        return f"wf has {article(words.what)} {words.what} of that name"
+    return f"{words.what} '{name}' is declared by {owner}: one of the two can be loaded (-p no:{owner})"

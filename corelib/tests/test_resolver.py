@@ -1,0 +1,123 @@
+"""Run values that are made when somebody needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wf.errors import UsageError
+from wf.resolver import RUN, Provider, Resolver
+
+Makers = dict[str, Callable[[Resolver], Any]]
+
+
+def resolver(makers: Makers, **known: Any) -> Resolver:
+    """A resolver of values by functions of it."""
+    made = Resolver(
+        known, lambda name: Provider(f"maker of {name}", lambda: makers[name](made)) if name in makers else None
+    )
+    return made
+
+
+def test_each_value_is_made_once_and_after_what_it_needs() -> None:
+    order: list[str] = []
+
+    def make(name: str, *needs: str) -> Callable[[Resolver], str]:
+        def maker(values: Resolver) -> str:
+            found = [values.need(need) for need in needs]
+            order.append(name)
+            return f"{name}({' '.join(found)})"
+
+        return maker
+
+    values = resolver({"c": make("c", "b", "a"), "b": make("b", "a"), "a": make("a")})
+    assert values.need("c") == "c(b(a()) a())"
+    assert order == ["a", "b", "c"] == values.made
+    assert values.record["a"].asked_by == ["maker of b", "maker of c"]
+
+
+def test_what_is_known_wins_over_a_provider() -> None:
+    values = resolver({"a": lambda values: 1}, a=2)
+    with values.asking("model 'mlp'"):
+        assert values.need("a") == 2
+    assert (values.record["a"].provider, values.record["a"].asked_by) == (RUN, ["model 'mlp'"])
+
+
+def test_a_value_that_needs_itself() -> None:
+    values = resolver({"a": lambda values: values.need("b"), "b": lambda values: values.need("a")})
+    with values.asking("model 'mlp'"), pytest.raises(UsageError, match=r"\'a\' needs itself: a needs b needs a\n.*mlp"):
+        values.need("a")
+    assert not values.made
+
+
+def test_a_value_that_nobody_provides() -> None:
+    values = resolver({})
+    assert not values.provides("a")
+    with pytest.raises(KeyError, match="a"):
+        values.need("a")
+
+
+def test_generators_end_in_reverse_order() -> None:
+    ended: list[str] = []
+
+    def opened(name: str) -> Callable[[Resolver], Iterator[str]]:
+        def generator(values: Resolver) -> Iterator[str]:
+            if name == "second":
+                values.need("first")
+            yield name
+            ended.append(name)
+
+        return generator
+
+    values = resolver({"first": opened("first"), "second": opened("second")})
+    assert values.need("second") == "second"
+    assert values["first"] == "first"
+    values.close()
+    assert ended == ["second", "first"]
+    values.close()
+    assert len(ended) == 2
+
+
+def test_a_provider_that_fails_leaves_nothing_behind() -> None:
+    tries: list[int] = []
+
+    def flaky(values: Resolver) -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("first")
+        return len(tries)
+
+    values = resolver({"a": flaky})
+    with pytest.raises(RuntimeError, match="first"):
+        values.need("a")
+    assert values.need("a") == 2
+
+
+@given(st.data())
+def test_any_acyclic_needs_are_met(data: st.DataObject) -> None:
+    """Whatever is asked first, every value is made once, after all that it needs."""
+    num = data.draw(st.integers(1, 8))
+    needs = {
+        str(n): data.draw(st.sets(st.integers(0, n - 1)).map(lambda found: {str(m) for m in found})) if n else set()
+        for n in range(num)
+    }
+    made: list[str] = []
+
+    def maker(name: str) -> Callable[[Resolver], str]:
+        def make(values: Resolver) -> str:
+            for need in sorted(needs[name]):
+                assert values.need(need) == need
+            made.append(name)
+            return name
+
+        return make
+
+    values = resolver({name: maker(name) for name in needs})
+    for name in data.draw(st.permutations(sorted(needs))):
+        values.need(name)
+    assert sorted(made) == sorted(needs)
+    assert all(made.index(need) < made.index(name) for name in needs for need in needs[name])
