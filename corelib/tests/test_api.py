@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import wf
 from wf.api import read
@@ -236,3 +237,13 @@ def test_a_plugin_file_with_objects_for_targets_is_repeatable() -> None:
     parts = wf.build(dataset="diabetes", loss="cubic", registry=registry, save=False)
     assert parts.repeatable
     assert not wf.build(dataset="diabetes", loss=cubic, model=nn.Linear(10, 1), save=False).repeatable
+
+
+@pytest.mark.parametrize("verb", ["build", "fit"])
+def test_nothing_is_trained_in_inference_mode(verb: str) -> None:
+    settings: dict[str, Any] = {"dataset": "iris", "epochs": 1, "save": False, "quiet": True}
+    run = wf.build(**settings) if verb == "fit" else None
+    with torch.inference_mode(), pytest.raises(UsageError, match=r"nothing can be trained inside torch\.inference"):
+        wf.build(**settings) if run is None else run.fit()
+    if run is not None:
+        run.close()

@@ -262,3 +262,38 @@ def test_what_comes_before_the_model_is_told(trained: Trained) -> None:
     assert step["use"] == "standardize"
     assert len(step["fitted"]["mean"][0]) == 4
     json.dumps(step)
+
+
+NUMBERS = """
+import torch
+from wf.runtime import Dataset, TensorSamples
+
+
+def numbers() -> Dataset:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.rand(60, 4, generator=draw, dtype=torch.float64)
+    return Dataset(train=TensorSamples(inputs, inputs.sum(1, keepdim=True)), targets="real")
+"""
+
+
+def test_a_model_computes_in_the_default_dtype_that_it_was_trained_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers.py").write_text(NUMBERS)
+    inputs = torch.rand(3, 4, dtype=torch.float64)
+    options: dict[str, Any] = {"transform": ["standardize"], "epochs": 2, "quiet": True}
+    torch.set_default_dtype(torch.float64)
+    try:
+        run = wf.run(dataset="numbers.py:numbers", run_dir=tmp_path / "run", **options)
+        expected, figures = run.predict(inputs), run.evaluate("test")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    model = wf.load_model(tmp_path / "run")
+    assert next(model.parameters()).dtype == torch.float64
+    with torch.inference_mode():
+        assert torch.equal(model(inputs), expected)
+    assert torch.equal(open_run(tmp_path / "run").predict(inputs), expected)
+    with reopen(tmp_path / "run") as again:
+        assert again.evaluate("test") == figures
+    assert torch.get_default_dtype() == torch.float32

@@ -222,18 +222,21 @@ def reopen(
         document.pop("strategy", None)  # one process looks at what several may have trained
     plan = prepare(document, registry, folders)
     from wf.runtime.experiment import Experiment
+    from wf.runtime.precision import default_dtype, dtype_named
 
-    again = again_in is not None
-    experiment = Experiment(
-        plan,
-        registry,
-        run_dir=None if isinstance(again_in, str) else again_in or directory.path,
-        default_name=again_in if isinstance(again_in, str) else "",
-        folders=folders,
-        quiet=quiet,
-        initialize=again,
-        learned_in=None if again else directory.path,
-    )
+    again, before = again_in is not None, directory.manifest.get("precision", {})
+    own = dtype_named(None if checkpoint is None else before.get("default_dtype"))  # a run that goes on compares it
+    with default_dtype(own):
+        experiment = Experiment(
+            plan,
+            registry,
+            run_dir=None if isinstance(again_in, str) else again_in or directory.path,
+            default_name=again_in if isinstance(again_in, str) else "",
+            folders=folders,
+            quiet=quiet,
+            initialize=again,
+            learned_in=None if again else directory.path,
+        )
     if checkpoint is None:
         return experiment
     try:

@@ -40,7 +40,7 @@ from wf.runtime.description import FILE
 from wf.runtime.failures import advice, reason_of, status_of
 from wf.runtime.modes import evaluated
 from wf.runtime.optimizers import OptimizerModes
-from wf.runtime.precision import check_tf32, products_in
+from wf.runtime.precision import check_tf32, default_dtype, products_in
 from wf.runtime.random import TrainStream
 from wf.runtime.restoring import check_records, check_restored, check_savable
 from wf.runtime.signals import STOPPING, signals_stop
@@ -93,6 +93,9 @@ class Experiment:
         learned_in: Path | None = None,
         resume_if_there: bool = False,
     ) -> None:
+        if initialize:
+            refuse_inference_mode()
+        self._dtype = torch.get_default_dtype()
         there = again.run_in(run_dir) if resume_if_there and save else None
         with telling_others(), naming_culprit(registry.plugins):
             self._parts = Assembly(
@@ -234,6 +237,7 @@ class Experiment:
 
     def _fit_alone(self, *, resume: bool, allow_drift: Collection[str]) -> None:
         """As `fit`; other processes hear nothing of what fails."""
+        refuse_inference_mode()
         if self._there is not None and not resume:
             again.check_same(self, self._there)
             if again.is_done(self, self._there):
@@ -394,7 +398,8 @@ class Experiment:
         """In the run's precision; errors name the plugin whose code raised them, and no process lives on."""
         within, self._at_work = self._at_work, True
         try:
-            with products_in(self.plan["precision"], self.strategy.device), self._naming_culprit():
+            precision = products_in(self.plan["precision"], self.strategy.device)
+            with precision, default_dtype(self._dtype), self._naming_culprit():
                 yield
         finally:
             self._at_work = within
@@ -624,6 +629,19 @@ class Experiment:
             notes=self.loop.notes,
             rollbacks=self.loop.rollbacks,
             failed_saves=self._save_failures.failed,
+        )
+
+
+def refuse_inference_mode() -> None:
+    """Refuse to build a run, or to train, where torch keeps no track of what gradients need.
+
+    Raises:
+        UsageError: Saying what to leave out.
+    """
+    if torch.is_inference_mode_enabled():
+        raise UsageError(
+            "nothing can be trained inside torch.inference_mode(), where tensors have no gradients\n"
+            "  leave the block before the run is built"
         )
 
 

@@ -83,5 +83,25 @@ def products_in(precision: str, device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = cudnn
 
 
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """torch's default dtype, in which new weights and numbers from Python are made."""
+    before = torch.get_default_dtype()
+    if before == dtype:
+        yield
+        return
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def dtype_named(name: Any) -> torch.dtype:
+    """A floating dtype by its name in a manifest; torch's default one where it is none."""
+    found = getattr(torch, str(name), None)
+    return found if isinstance(found, torch.dtype) and found.is_floating_point else torch.get_default_dtype()
+
+
 def _has_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)

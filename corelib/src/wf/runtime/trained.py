@@ -27,7 +27,7 @@ from wf.runtime.description import Description
 from wf.runtime.device import choose_device
 from wf.runtime.inputs import Form, check_form, leaves_of, numbers_of, read_inputs
 from wf.runtime.modes import evaluated
-from wf.runtime.precision import autocast_forward, products_in
+from wf.runtime.precision import autocast_forward, default_dtype, dtype_named, products_in
 from wf.runtime.random import own_stream
 from wf.runtime.reading import Reader
 from wf.runtime.transforming import Step
@@ -57,6 +57,8 @@ class TrainedModel(nn.Module):
         """What it takes: the form of the dataset's samples; None where no dataset says it."""
         self.steps = tuple(steps)
         """The dataset's transforms and the run's; those for training alone are passed over."""
+        self.dtype = torch.get_default_dtype()
+        """torch's default dtype in the run: what the model computes in."""
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
         """The model's own, under the names that ``wf export`` writes."""
@@ -75,9 +77,10 @@ class TrainedModel(nn.Module):
         if self.inputs is not None:
             check_form(self.inputs, inputs, "the model")
             inputs = numbers_of(self.inputs, inputs)
-        for step in self.steps:
-            inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
-        return tree.map_leaves(as_default, inputs)
+        with default_dtype(self.dtype):
+            for step in self.steps:
+                inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
+            return tree.map_leaves(as_default, inputs)
 
     def forward(self, *inputs: Tree, **named: Tree) -> Any:
         """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them.
@@ -85,7 +88,8 @@ class TrainedModel(nn.Module):
         A tree of inputs is given as one, or as the model itself takes it: a dict by name, a tuple one after the other.
         """
         lone = not named and len(inputs) == 1 and not (isinstance(self.inputs, tuple) and len(self.inputs) == 1)
-        return tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs)))
+        with default_dtype(self.dtype):
+            return tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs)))
 
 
 class Trained:
@@ -123,6 +127,7 @@ class Trained:
             evaluated(self.network),
             torch.inference_mode(),
             products_in(self.plan["precision"], device),
+            default_dtype(self.network.dtype),
             naming_culprit(self._builder.registry.plugins),
         ):
             parts = tree.split(inputs, self.description.values["batch_size"])
@@ -197,7 +202,8 @@ def open_trained(
     values |= {**description.spec.values(), **description.values}
     device = values["device"] = choose_device(plan["device"])[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
-    with naming_culprit(registry.plugins):
+    dtype = dtype_named(directory.manifest.get("precision", {}).get("default_dtype"))
+    with naming_culprit(registry.plugins), default_dtype(dtype):
         strategy = registry.own_choice("strategy", DEFAULT_USE["strategy"])  # one process, whatever trained it
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
         checkpointer = builder.build("checkpointer", plan["checkpointer"]).value
