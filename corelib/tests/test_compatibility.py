@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wf import Link
-from wf.compatibility import Fit, Tasks, targets_that_fit
+from wf.compatibility import Fit, Tasks, resolve_judged, targets_that_fit
 from wf.compatibility import resolve as resolve_with
 from wf.component import of_declaration
 from wf.plugins import Plugin
@@ -100,6 +100,39 @@ def test_links_that_are_off() -> None:
         "the loss wants real or one_hot targets, the dataset has class_index, link 'one-hot' is off"
     ]
     assert resolve("class_index", 3, ModelTraits(), mse, ["one-hot"]) == Fit(targets="one_hot", links=("one-hot",))
+
+
+@pytest.mark.parametrize(
+    ("targets", "wants", "num_classes", "judged"),
+    [
+        (("class_index", "one_hot"), "logits", 3, Fit(targets="class_index")),
+        (("one_hot",), "logits", 3, Fit(targets="one_hot", links=("one-hot",))),
+        (("class_index", "one_hot"), "probs", 3, Fit(targets="one_hot", links=("sigmoid", "one-hot"))),
+        (("binary", "one_hot"), "logits", 2, Fit(targets="one_hot", links=("one-hot",))),
+        ((), "logits", 3, Fit(targets="class_index")),
+    ],
+    ids=["its own", "as trained", "its own would be read in another way", "not as one number", "any"],
+)
+def test_evaluations_beside_other_targets_in_training(
+    targets: tuple[str, ...], wants: str, num_classes: int, judged: Fit
+) -> None:
+    loss = LossTraits(predictions=wants, targets=targets)
+    trained = resolve("one_hot", num_classes, ModelTraits(), loss)
+    assert isinstance(trained, Fit)
+    found = resolve_judged("class_index", num_classes, ModelTraits(), loss, links=LINKS, trained=trained)
+    assert found == judged
+    assert resolve_judged(None, num_classes, ModelTraits(), loss, links=LINKS, trained=trained) == Fit(
+        targets=None, links=trained.links
+    )
+
+
+def test_evaluations_that_do_not_fit_what_is_trained() -> None:
+    loss = LossTraits(predictions="probs", targets=("class_index", "one_hot"))
+    trained = resolve("one_hot", 3, ModelTraits(), loss)
+    assert isinstance(trained, Fit)
+    allowed = ["sigmoid", "softmax"]
+    found = resolve_judged("class_index", 3, ModelTraits(), loss, allowed, links=LINKS, trained=trained)
+    assert found == ["the loss wants one_hot targets, the dataset has class_index, link 'one-hot' is off"]
 
 
 def test_what_says_nothing_is_warned_of_and_not_refused() -> None:

@@ -299,8 +299,8 @@ def test_kinds_that_have_nothing_to_do_with_each_other() -> None:
         said("metric", "loss/ce")
     assert str(caught.value).splitlines() == [
         "metrics and losses have nothing to do with each other",
-        "  what can be asked: wf list datasets --fits loss/ce, wf list models --fits loss/ce, "
-        "wf list tasks --fits loss/ce",
+        "  what can be asked: wf list datasets --fits loss/ce, wf list transforms --fits loss/ce, "
+        "wf list models --fits loss/ce, wf list tasks --fits loss/ce",
     ]
     with pytest.raises(UsageError) as caught:
         said("metric", "hook/progress")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -163,6 +163,53 @@ def resolve(
     off = [link for link in found if allowed is not None and link not in allowed]
     warnings += [f"link '{link}' is off: the loss gets what the model gives" for link in off]
     return Fit(targets=given, links=tuple(link for link in found if link not in off), warnings=tuple(warnings))
+
+
+def resolve_judged(
+    targets: str | None,
+    num_classes: int | None,
+    model: ModelTraits | None,
+    loss: LossTraits | None,
+    allowed: Sequence[str] | None = None,
+    *,
+    links: Sequence[Link],
+    trained: Fit,
+) -> Fit | list[str]:
+    """Find the links for evaluations, where a transform gives other targets in training than the dataset has.
+
+    The loss gets the dataset's own targets where it takes them, else the form that it gets in training. What the model
+    gives is read as in training.
+
+    Args:
+        targets: The dataset's.
+        num_classes: See `resolve`.
+        model: See `resolve`.
+        loss: See `resolve`.
+        allowed: See `resolve`.
+        links: See `resolve`.
+        trained: How model and loss fit the targets that they get in training.
+
+    Returns:
+        How they fit, or what does not fit, in words.
+    """
+    if targets is None:
+        return Fit(targets=None, links=tuple(_before(trained, links)))
+    wanted: list[LossTraits | None] = [loss]
+    if loss is not None and loss.targets:
+        forms = [form for form in (targets, trained.targets) if form in loss.targets]
+        wanted = [replace(loss, targets=(form,)) for form in forms if form is not None]
+    for one in wanted:
+        found = resolve(targets, num_classes, model, one, allowed, links=links)
+        if isinstance(found, Fit) and _before(found, links) == _before(trained, links):
+            return found
+    if isinstance(found, Fit):
+        return [f"the loss gets {trained.targets} targets in training, and {targets} targets want other predictions"]
+    return found
+
+
+def _before(fit: Fit, links: Sequence[Link]) -> list[str]:
+    """The links that change predictions."""
+    return [link.name for link in links if link.of == "predictions" and link.name in fit.links]
 
 
 def targets_that_fit(model: ModelTraits, loss: LossTraits, links: Sequence[Link]) -> list[str]:

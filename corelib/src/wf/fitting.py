@@ -8,7 +8,20 @@ from dataclasses import dataclass, field, replace
 from wf.errors import UsageError
 from wf.kinds import DECLARED, KINDS, plurals
 from wf.registry import Entry, Registry
-from wf.rules import DIMS, FITS, RULES, Known, Part, Rule, Samples, Verdict, listed, transformed, with_parts
+from wf.rules import (
+    DIMS,
+    FITS,
+    RULES,
+    Known,
+    Part,
+    Rule,
+    Samples,
+    Verdict,
+    gives_targets,
+    listed,
+    transformed,
+    with_parts,
+)
 from wf.task import Task
 
 
@@ -56,8 +69,10 @@ def check(parts: Sequence[Part], known: Known, registry: Registry) -> None:
 
 def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Iterator[Mismatch]:
     """What does not fit, by rule; components that fail for the same reason together."""
-    known = with_parts(replace(known, tasks=registry.tasks), parts)
-    names = {part.kind: f"{part.kind} '{part.name}'" for part in parts}
+    asked = replace(known, tasks=registry.tasks)
+    known = replace(with_parts(asked, parts), trained=asked.trained)  # each transform has its turn below
+    named = [part for part in parts if part.kind != "transform" or gives_targets(part.traits)]
+    names = {part.kind: f"{part.kind} '{part.name}'" for part in named}
     for rule in RULES:
         here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Known]]]()
         for part in parts:
@@ -66,7 +81,8 @@ def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Itera
                 if verdict.fits is False:
                     wrong.setdefault(verdict.why, []).append((part, here))
             if part.kind == "transform":
-                here = replace(here, samples=transformed(part.traits, here.samples))
+                trained = part.traits.gives_targets if gives_targets(part.traits) else here.trained
+                here = replace(here, samples=transformed(part.traits, here.samples), trained=trained)
         for why, found in wrong.items():
             against = tuple(names[kind] for kind in rule.against if kind in names)
             fitting = {kind: tuple(_that_fit(kind, rule, *found[0], registry)) for kind in rule.suggested}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from wf.compatibility import Tasks, numbers_of_classes, resolve, targets_that_fit
+from wf.compatibility import Tasks, numbers_of_classes, resolve, resolve_judged, targets_that_fit
 from wf.figures import divided
 from wf.registry import Entry
 from wf.task import Link, Task
@@ -86,6 +86,8 @@ class Known:
     """The one that the dataset or the user says, or, by then, the one that targets and loss are of."""
     targets: str | None = None
     """The dataset's."""
+    trained: str | None = None
+    """The targets in training, where a transform gives others than the dataset's."""
     num_classes: int | None = None
     samples: Samples | None = None
     model: ModelTraits | None = None
@@ -152,6 +154,8 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
             found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
         elif isinstance(traits, (ModelTraits, LossTraits, TrainerTraits)):
             found[part.kind] = traits
+        elif gives_targets(traits):
+            found["trained"] = traits.gives_targets
         if part.kind == "trainer" and part.entry is not None and known.taken is None:
             found["taken"] = taken_by(part.entry)
     known = replace(known, **{name: value for name, value in found.items() if getattr(known, name) is None})
@@ -167,6 +171,11 @@ def taken_by(trainer: Entry) -> frozenset[str] | None:
         return frozenset(param.source for param in params if param.source is not None)
     traits = trainer.component.traits
     return frozenset() if isinstance(traits, TrainerTraits) and not traits.steps else None
+
+
+def gives_targets(traits: Any) -> bool:
+    """Whether a transform gives other targets than it gets."""
+    return isinstance(traits, TransformTraits) and traits.gives_targets is not None
 
 
 def transformed(traits: Any, samples: Samples | None) -> Samples | None:
@@ -192,6 +201,8 @@ def _judge_loss(part: Part, known: Known) -> Verdict:
     traits = part.traits
     if not isinstance(traits, LossTraits):
         return SILENT
+    if known.trained is not None:  # then the dataset's own are for evaluations alone, see `_judge_trained`
+        return FITS
     if known.targets is None:
         return _judge_loss_by_model(traits, known)
     links = known.all_links
@@ -205,6 +216,23 @@ def _judge_loss(part: Part, known: Known) -> Verdict:
         words = " or ".join("two" if number == 2 else str(number) for number in fit)
         return Verdict(None, (f"it fits where there are {words} classes",))
     return Verdict(False, misfits[0]) if misfits else FITS
+
+
+def _judge_trained(part: Part, known: Known) -> Verdict:
+    """Of a loss: where a transform gives other targets in training, it must take these, and evaluate without them."""
+    traits = part.traits
+    if known.trained is None:
+        return FITS
+    if not isinstance(traits, LossTraits):
+        return SILENT
+    if traits.targets and known.trained not in traits.targets:
+        wants = " or ".join(traits.targets)
+        return Verdict(False, (f"the loss wants {wants} targets, and in training the transform gives {known.trained}",))
+    links, facts = known.all_links, (known.num_classes, known.model, traits, known.links)
+    fit = resolve(known.trained, *facts, links=links)
+    if not isinstance(fit, list) and known.targets is not None:
+        fit = resolve_judged(known.targets, *facts, links=links, trained=fit)
+    return Verdict(False, tuple(fit)) if isinstance(fit, list) else FITS
 
 
 def _judge_loss_by_model(loss: LossTraits, known: Known) -> Verdict:
@@ -278,6 +306,18 @@ def _judge_moves(part: Part, known: Known) -> Verdict:
     )
 
 
+def _judge_joint(part: Part, known: Known) -> Verdict:
+    """Of a transform that gets targets: it must take those that there are."""
+    traits, has = part.traits, known.trained or known.targets
+    if not isinstance(traits, TransformTraits):
+        return SILENT
+    if not traits.targets or has in traits.targets:
+        return FITS
+    if has is None:
+        return OPEN_TARGETS
+    return Verdict(False, (f"the transform takes {' or '.join(traits.targets)} targets and would get {has}",))
+
+
 def _samples_words(kind: str) -> str:
     if kind == "numbers":
         return "samples of numbers"
@@ -345,9 +385,11 @@ RULES = (
     Rule("dataset", ("task",), _judge_dataset, suggested=("dataset",)),
     Rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
     Rule("transform", ("dataset", "task"), _judge_moves, "targets", ("transform",)),
+    Rule("transform", ("dataset", "task"), _judge_joint, "targets", ("transform",)),
     Rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
     Rule("model", ("dataset", "task"), _judge_per, "targets", ("model",)),
     Rule("loss", ("dataset", "model", "task"), _judge_loss, "targets", ("loss",)),
+    Rule("loss", ("transform",), _judge_trained, suggested=("loss",)),
     Rule("metric", ("dataset", "task"), _judge_metric, "targets", ("metric",)),
     Rule("metric", (), _judge_reading, suggested=("metric",)),
     Rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),

@@ -83,8 +83,20 @@ class TransformTraits(_Declared):
     known."""
     masks: bool = False
     """It moves masks with their images: it has a method ``on_masks``; see `wf.runtime.transforming.Step`."""
-    joint: bool = False
-    """It gets inputs and targets, and changes both: its attribute ``joint`` is true."""
+    joint: bool | Literal["batch"] = False
+    """It gets inputs and targets, and changes both: its attribute ``joint`` is the same. ``batch``: it mixes the
+    samples of an update, see `wf.runtime.transforming.Step`."""
+    targets: tuple[str, ...] = ()
+    """The forms of targets that a joint one takes; empty for any."""
+    gives_targets: str | None = None
+    """The form of the targets that a joint one gives in training; None for the form that it got."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.targets or self.gives_targets) and not self.joint:
+            raise ValueError("TransformTraits: it gets no targets, as joint says: leave out targets and gives_targets")
+        if (self.joint == "batch" or self.gives_targets) and not self.train_only:
+            raise ValueError("TransformTraits: what mixes samples or gives other targets needs train_only=True")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from wf.known import index
 from wf.plan import MAKE_BATCH, SPLITS, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
-from wf.rules import Known, Samples
+from wf.rules import Known, Samples, gives_targets
 from wf.rundir import RunDirectory, claim
 from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of, parse_split
 from wf.runtime.data import Dataset, TensorSamples, split_dataset
@@ -341,6 +341,8 @@ class Assembly:
             ids=self._ids_of(dataset),
             task=self.outputs,
         )
+        if self.outputs.num_classes is not None:
+            self.values["num_classes"] = self.outputs.num_classes
         transforms = self._make_transforms(plan["transform"])
         self.data = self.values["data"] = RunData(
             dataset,
@@ -566,28 +568,42 @@ class Assembly:
             task=self.task,
             targets=spec.targets,
             num_classes=spec.num_classes,
+            trained=self._trained_targets(),
             samples=_samples_of_shape(spec.input_shape, tokens=spec.vocab_size is not None),
             taken=frozenset(name for name in self._wanted_by("trainer") if name is not None),
             evaluated=tuple(split for split in plan["eval_splits"] if split in self.evaluated),
         )
         model, loss = self._traits("model"), self._traits("loss") if "loss" in plan else None
         tasks = self.registry.tasks
-        fit = compatibility.resolve(spec.targets, spec.num_classes, model, loss, plan["links"], links=tasks.links)
+        targets, facts = self._trained_targets(), (spec.num_classes, model, loss, plan["links"])
+        fit = trained = compatibility.resolve(targets or spec.targets, *facts, links=tasks.links)
+        if targets is not None:
+            assert isinstance(trained, compatibility.Fit)
+            fit = compatibility.resolve_judged(spec.targets, *facts, links=tasks.links, trained=trained)
         assert isinstance(fit, compatibility.Fit)
+        assert isinstance(trained, compatibility.Fit)
+        self._links = {"trained": trained.links, "judged": fit.links}
         names = {kind: self.name(kind) for kind in ("dataset", "model", "loss") if kind in plan}
-        for link in fit.links:
+        links = list(dict.fromkeys((*trained.links, *fit.links)))
+        for link in links:
             what = tasks.link(link).summary
             self.messages.append(f"link {link}: {what} (for {names['loss']}; --links [] turns it off)")
         unsaid = "dataset" not in plan or (
             self.task is not None and (spec.targets is None or "loss" not in plan)
         )  # the task checks what it needs
-        self.messages += [f"warning: {text}" for text in fit.warnings if not unsaid]
-        plan["links"] = list(fit.links)
+        warnings = dict.fromkeys((*trained.warnings, *fit.warnings))
+        self.messages += [f"warning: {text}" for text in warnings if not unsaid]
+        plan["links"] = links
         gives = model.predictions if isinstance(model, ModelTraits) else "raw"
         wanted = loss.predictions if isinstance(loss, LossTraits) else None
         self.outputs = self.outputs.fitted(fit.targets, gives, wanted)
         self.values.update(targets=fit.targets, outputs=self.outputs)
         self._know_num_outputs(self.outputs.num_outputs(spec))
+
+    def _trained_targets(self) -> str | None:
+        """The form of the targets in training, where transforms give others than the dataset's."""
+        declared = [traits for built in self.several("transform") if gives_targets(traits := _traits_of(built))]
+        return declared[-1].gives_targets if declared else None
 
     def _know_num_outputs(self, num_outputs: int | None) -> None:
         """Keep how many outputs the model gives, where that is known."""
@@ -713,15 +729,18 @@ class Assembly:
         if isinstance(loss, nn.Module):
             loss.to(self.strategy.device)
             self._check_shared(loss)
-        single = self.outputs.single_logit
-        linked = link_loss(loss, self.plan["links"], self.registry, self.values, single_logit=single)
+        linked = self.values["loss"] = self._linked(self._links["trained"])
         if given := getattr(linked, "given", None):
             name = linked.links[-1]
             self.messages.append(
                 f"link {name}: reduction=none cannot be backpropagated, so the trainer takes the {given}"
             )
-        self.values["loss"] = linked
         self._know_params()
+
+    def _linked(self, names: Sequence[str]) -> Any:
+        """The loss with links before it."""
+        single = self.outputs.single_logit
+        return link_loss(self.bare_loss, names, self.registry, self.values, single_logit=single)
 
     def _know_params(self) -> None:
         """What is trained: the parameters of model and loss."""
@@ -827,6 +846,8 @@ class Assembly:
         values["trainer"] = self._make("trainer")
         if "dataset" not in self.plan:
             self.data.trainer = values["trainer"]
+        if self._links["judged"] != self._links["trained"]:  # from here on all judge the dataset's own targets
+            values["loss"] = self._linked(self._links["judged"])
         values["evaluator"] = self._make("evaluator") if "evaluator" in self.plan else None
 
     def _check_forms(self, metrics: Sequence[Built]) -> None:

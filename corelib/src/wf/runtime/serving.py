@@ -33,6 +33,7 @@ from wf.runtime.data import (
 from wf.runtime.figures import lost_in_float32
 from wf.runtime.inputs import Form, form_of
 from wf.runtime.loading import Chunk, Loader, generators_kept, seed_all
+from wf.runtime.mixing import Mixer, Update
 from wf.runtime.places import Place, choose_places, delivered, describe_places
 from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream, stream_key
 from wf.runtime.streams import Stream, first, regrouped, taken
@@ -151,6 +152,7 @@ class RunData:
         """What the samples' inputs are before the transforms."""
         self.steps = [step.placed(self.inputs) for step in self.steps]
         self._transforms = list(self.steps)
+        self._mixer = self._look_at_mixing(name)
         self._fit_transforms()
         self._transform_ahead()
         self._narrow(dataset, name)
@@ -204,8 +206,11 @@ class RunData:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The train batches of one epoch from batch `start` on, for the loop."""
         samples = self._samples["train"]
+        if self._mixer is not None:
+            return self._mixed_epoch(self._mixer, samples, epoch, start)
         if isinstance(samples, Stream):
-            batches = self._streamed("train", samples, self._stream_order(samples, epoch), start, self._update_size)
+            order = self._share(self._stream_order(samples, epoch), start * self._update_size)
+            batches = self._streamed("train", samples, order, self._update_size)
         else:
             batches = self._serve("train", self._order(epoch), start, self._update_size, epoch)
         return self._finished(batches, "train", epoch)
@@ -224,7 +229,7 @@ class RunData:
         """
         samples, size = self.samples(split), batch_size or self.batch_size
         if isinstance(samples, Stream):
-            batches = self._streamed(split, samples, samples.order(), 0, size)
+            batches = self._streamed(split, samples, self._share(samples.order()), size)
         else:
             order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
             batches = self._serve(split, order, 0, size, None)
@@ -258,8 +263,13 @@ class RunData:
             for step in self._transforms:
                 own = step.transform
                 apply = copy.deepcopy(own) if hasattr(own, "state_dict") else own  # it may change it
-                before = _shape(inputs)
-                inputs, targets = step.apply(inputs, targets, self._draws(step, ids[:num], 0, inputs), apply)
+                before, draws = _shape(inputs), self._draws(step, ids[:num], 0, inputs)
+                if step.mixes and self._mixer is not None:
+                    partners, generator = self._mixer.drawn(step, Update(0, 0, tree.length(inputs)))
+                    others = _rows((inputs, targets), partners)
+                    inputs, targets = step.mix(inputs, targets, others, generator, draws, apply)
+                else:
+                    inputs, targets = step.apply(inputs, targets, draws, apply)
                 if step.train_only and (after := _shape(inputs)) != before and after is not None:
                     shapes[step.position] = list(after)
         random.load_state_dict(accelerators)
@@ -279,7 +289,7 @@ class RunData:
         """The same before they are on the device; no processes are started for it."""
         samples, size = self._samples[split], max(num, self.batch_size)
         if isinstance(samples, Stream):
-            return self._streamed(split, samples, samples.order(), 0, size)
+            return self._streamed(split, samples, self._share(samples.order()), size)
         if self.places[split] in _HELD:
             return self._slices(split, None, 0, size)
         order = torch.arange(min(num, len(samples)))
@@ -287,9 +297,13 @@ class RunData:
 
     def _order(self, epoch: int) -> Tensor | None:
         """This process's samples in an epoch; None for all of them as they stand."""
-        num_samples = self.num_samples("train")
         if self._sampler is None and not self._shuffle and self._world_size == 1 and not self._drop_last:
             return None
+        return self._whole_order(epoch)[self._rank :: self._world_size]
+
+    def _whole_order(self, epoch: int) -> Tensor:
+        """The samples of all processes in an epoch, padded by its beginning so that each has as many."""
+        num_samples = self.num_samples("train")
         order = torch.arange(num_samples)
         if self._sampler is not None:
             order = self._sampled(epoch)
@@ -297,8 +311,7 @@ class RunData:
             order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
         if self._world_size == 1:
             return order[: self.num_kept]
-        padded = torch.cat([order, order])[: self.num_kept * self._world_size]
-        return padded[self._rank :: self._world_size]
+        return torch.cat([order, order])[: self.num_kept * self._world_size]
 
     def _sampled(self, epoch: int) -> Tensor:
         """The order that the dataset's sampler gives in an epoch, a function of the seed and the epoch."""
@@ -338,19 +351,73 @@ class RunData:
         padded = itertools.chain(order(), first(order(), -len(samples) % self._world_size))
         return first(padded, self.num_kept * self._world_size) if self._drop_last else padded
 
-    def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], start: int, size: int) -> Iterator[Batch]:
-        mine = taken(order, start * size, self._rank, self._world_size)
-        for inputs, targets, numbers in regrouped(samples.rows(mine), size):
+    def _share(self, order: Iterator[Tensor], first: int = 0) -> Iterator[Tensor]:
+        """This process's samples of an order, from one on."""
+        return taken(order, first, self._rank, self._world_size)
+
+    def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], size: int) -> Iterator[Batch]:
+        for inputs, targets, numbers in regrouped(samples.rows(order), size):
             self._checks.batch(inputs, targets, numbers.tolist(), split)
             yield self._batch(split, inputs, targets, numbers)
 
     def _serve(self, split: str, order: Tensor | None, start: int, size: int, epoch: int | None) -> Iterator[Batch]:
         """Batches of `size` samples from batch `start` on; `epoch` is None outside training."""
         if self.places[split] in _HELD:
-            return self._slices(split, order, start, size)
+            return self._slices(split, order, start * size, size)
         order = torch.arange(self.num_samples(split)) if order is None else order
         loader = self._loader if epoch is None else self._train_loader
         return self._loaded(split, order[start * size :], size, epoch, loader)
+
+    def _mixed_epoch(self, mixer: Mixer, samples: Samples, epoch: int, start: int) -> Iterator[Batch]:
+        """The train batches where samples are mixed: partners are read with them, and left out again when mixed."""
+        size = self._update_size * self._world_size
+        if isinstance(samples, Stream):  # it is read in order, so that all of an update is read
+            order = taken(self._stream_order(samples, epoch), start * size)
+            for number, batch in enumerate(
+                self._delivered(self._streamed("train", samples, order, size), "train"), start
+            ):
+                update = Update(epoch, number, batch.size)
+                yield self._mixed(batch, torch.arange(batch.size), mixer, update)
+            return
+        chunks = self._whole_order(epoch).split(size)[start:]
+        updates = [Update(epoch, number, len(chunk)) for number, chunk in enumerate(chunks, start)]
+        if not updates:
+            return
+        held = [mixer.needed(update)[0] for update in updates]
+        wanted = torch.cat([chunk[positions] for chunk, positions in zip(chunks, held, strict=True)])
+        sizes = [len(positions) for positions in held]
+        if self.places["train"] in _HELD:
+            batches = self._slices("train", wanted, 0, sizes)
+        else:
+            batches = self._loaded("train", wanted, sizes, epoch, self._train_loader)
+        for batch, positions, update in zip(self._delivered(batches, "train"), held, updates, strict=True):
+            yield self._mixed(batch, positions, mixer, update)
+
+    def _mixed(self, batch: Batch, held: Tensor, mixer: Mixer, update: Update) -> Batch:
+        """The samples of this process in an update, transformed.
+
+        Args:
+            batch: They and their partners.
+            held: The positions of its samples in the update, ascending.
+            mixer: Says who is whose partner.
+            update: Which one it is.
+        """
+        inputs, targets, ids = batch.inputs, batch.targets, batch.sample_ids
+        assert ids is not None
+        needed = mixer.needed(update)[1:]
+        for step in self._transforms:
+            if not step.mixes:
+                inputs, targets = step.apply(inputs, targets, self._draws(step, ids, update.epoch, inputs))
+                continue
+            partners, generator = mixer.drawn(step, update)
+            own, *needed = needed
+            others = _rows((inputs, targets), torch.searchsorted(held, partners[own]))
+            if len(own) < len(held):
+                inputs, targets, ids = _rows((inputs, targets, ids), torch.searchsorted(held, own))
+            draws = self._draws(step, ids, update.epoch, inputs)
+            inputs, targets = step.mix(inputs, targets, others, generator, draws)
+            held = own
+        return Batch(inputs, targets, ids, None, len(held))
 
     def _held(self, split: str) -> tuple[Tree, Tree, Tensor]:
         """Inputs, targets and indices of a split, where they are served from."""
@@ -361,8 +428,9 @@ class RunData:
         device = self._device
         return tree.to(samples.inputs, device), tree.to(samples.targets, device), ids.to(device)
 
-    def _slices(self, split: str, order: Tensor | None, start: int, size: int) -> Iterator[Batch]:
-        (inputs, targets, ids), first = self._tensors[split], start * size
+    def _slices(self, split: str, order: Tensor | None, first: int, size: int | list[int]) -> Iterator[Batch]:
+        """Batches of `size` samples, or of as many as each number says, from the sample `first` of the order on."""
+        inputs, targets, ids = self._tensors[split]
         convert = not self._comes_from_host(split)
         if first >= len(ids if order is None else order):
             return
@@ -385,7 +453,7 @@ class RunData:
                 raise UsageError(IN_PLACE.format("the model"))
 
     def _tree_slices(
-        self, held: tuple[Tree, Tree, Tensor], order: Tensor | None, first: int, size: int, *, convert: bool
+        self, held: tuple[Tree, Tree, Tensor], order: Tensor | None, first: int, size: int | list[int], *, convert: bool
     ) -> Iterator[Batch]:
         """The same of trees."""
         ids = held[-1]
@@ -395,10 +463,15 @@ class RunData:
             inputs, targets, names = tree.select(held, chosen)
             yield Batch(floats(inputs) if convert else inputs, targets, names, None, names.numel())
 
-    def _loaded(self, split: str, order: Tensor, size: int, epoch: int | None, loader: Loader) -> Iterator[Batch]:
+    def _loaded(
+        self, split: str, order: Tensor, size: int | list[int], epoch: int | None, loader: Loader
+    ) -> Iterator[Batch]:
         if not len(order):
             return
-        update, size = size, min(size, self.batch_size) if self.collates and epoch is not None else size
+        num_parts = 1
+        if self.collates and epoch is not None:
+            assert isinstance(size, int)
+            num_parts, size = size // min(size, self.batch_size), min(size, self.batch_size)
         ids = self._ids[split][order]
         seeds = sample_seeds(self._seed, -1 if epoch is None else epoch, ids)
         names = ids.split(size)
@@ -409,7 +482,7 @@ class RunData:
         batches = (
             self._batch(split, x, y, chosen) for (x, y), chosen in zip(loader.batches(chunks), names, strict=True)
         )
-        yield from batches if update == size else _in_updates(batches, update // size)
+        yield from batches if num_parts == 1 else _in_updates(batches, num_parts)
 
     def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
         """A batch in host memory of what was read."""
@@ -497,6 +570,18 @@ class RunData:
                 f"drop_last leaves nothing to train on: the train split has {self.num_samples('train')} samples, "
                 f"batches {self.batch_size * self._world_size}\n  leave --drop-last out, or make --batch-size smaller"
             )
+
+    def _look_at_mixing(self, name: str) -> Mixer | None:
+        """What mixes samples; None where nothing does."""
+        mixing = [step for step in self.steps if step.mixes]
+        if not mixing:
+            return None
+        if self.collates:
+            raise UsageError(
+                f"{mixing[0].name} mixes the samples of an update, and dataset '{name}' collates batches of its own, "
+                "whose samples cannot be told apart\n  leave it out, or let the dataset's collate mix"
+            )
+        return Mixer(self.steps, self._seed, self._rank, self._world_size)
 
     def _look_at_inputs(self, vocab_size: int | None) -> Form:
         samples = self._samples["train"]
@@ -622,6 +707,11 @@ def _numbers(order: Tensor) -> str:
 def _head(own: Tree, num: int) -> Tree:
     """The first samples of a tree."""
     return tree.map_leaves(lambda leaf: leaf[:num], own)
+
+
+def _rows(own: Tree, rows: Tensor) -> Tree:
+    """Some samples of a tree whose leaves may be on different devices."""
+    return tree.map_leaves(lambda leaf: leaf.index_select(0, rows.to(leaf.device)), own)
 
 
 def _shape(inputs: Tree) -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ from wf.registry import Registry
 from wf.rundir import RunDirectory, finite
 from wf.runfile import GENERAL
 from wf.runtime import arrays, tree
-from wf.runtime.assembly import is_train_only, own_table, prepare_for_trainer, transform_of
+from wf.runtime.assembly import own_table, prepare_for_trainer, transform_of
 from wf.runtime.data import as_default
 from wf.runtime.description import Description
 from wf.runtime.device import choose_device
@@ -295,4 +295,4 @@ def _fitted(transform: Any) -> dict[str, Any]:
 
 def _is_deterministic(built: Built) -> bool:
     """Whether a transform comes before the model in evaluations, too."""
-    return not (is_train_only(built) or int(getattr(built.value, "num_draws", 0)))
+    return not Step.of(0, *transform_of(built, None)).train_only
