@@ -172,6 +172,62 @@ class Forgetful(Jitter):
         pass
 
 
+class Blend:
+    """Weighted means of two samples, as a transform of whole updates."""
+
+    joint = "batch"
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, partners: tuple[Tensor, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The means."""
+        share = self.share(len(inputs), generator)
+        return inputs * share + partners[0] * (1 - share), targets * share + partners[1] * (1 - share)
+
+    def share(self, num: int, generator: torch.Generator) -> Tensor:
+        """Of the sample itself."""
+        return torch.rand((), generator=generator)
+
+
+class BlendedAlone(Blend):
+    """Draws a share for each sample that this process has."""
+
+    def share(self, num: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(num, 1, generator=generator)
+
+
+class BlendedAnew(Blend):
+    """Draws from torch's global generator."""
+
+    def share(self, num: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(())
+
+
+class BlendedInPlace(Blend):
+    """Changes the partners."""
+
+    def __call__(self, *given: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().__call__(*given)
+        given[2][0].zero_()
+        return inputs, targets
+
+
+class BlendedShorter(Blend):
+    """Drops the last column."""
+
+    def __call__(self, *given: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().__call__(*given)
+        return inputs[:, :-1], targets
+
+
+class BlendedTwice(Blend):
+    """Targets that add up to 2."""
+
+    def __call__(self, *given: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().__call__(*given)
+        return inputs, 2 * targets
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -989,6 +1045,15 @@ def _planted(check: str, defect: str, target: str, traits: Any = None, **fields:
 def _declared(check: str, defect: str, component: Component, **fields: Any) -> Planted:
     return Planted(check=check, defect=defect, component=component, **fields)
 
+
+_BLENDED = TransformTraits(
+    train_only=True, inputs="vector", gives="same", joint="batch", targets=("one_hot",), gives_targets="one_hot"
+)
+MIXING = {
+    name: _component("transform", name, _BLENDED)
+    for name in ("Blend", "BlendedAlone", "BlendedAnew", "BlendedInPlace", "BlendedShorter", "BlendedTwice")
+}
+"""Transforms that mix samples, the first one right."""
 
 _MANY = LossTraits(predictions="logits", targets=("class_index",), weighted=True)
 _LOSS = CORRECT["loss"]

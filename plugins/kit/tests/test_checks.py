@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from planted_defects import CORRECT, PLANTED, Planted
+from planted_defects import CORRECT, MIXING, PLANTED, Planted
 
 from wf.component import Component
 from wf.kinds import DECLARED, KINDS
 from wf.plugins import Plugin
 from wf.registry import Registry
+from wf.traits import TransformTraits
 from wf_kit import Result, check_plugin
 from wf_kit.checks import CHECKS
 
@@ -85,6 +87,32 @@ def test_defect_is_caught_by_its_check_alone(planted: Planted, package: Package)
     assert failed[planted.check]
     skipped = [result.message for result in results if result.status == "skipped"]
     assert not [message for message in skipped if not message]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Blend", ""),
+        ("BlendedTwice", "transform-traits: what it gives: one_hot targets must add up to 1, and none be negative"),
+        ("BlendedShorter", "transform-shape: it turns [5] into [4] in training, and evaluation sees [5]"),
+        ("BlendedInPlace", "transform-deterministic: it changes its inputs in place"),
+        ("BlendedAnew", "transform-deterministic: it gives other outputs the second time"),
+        ("BlendedAlone", "transform-batches: a sample's output depends on what is beside it in the batch"),
+    ],
+)
+def test_transforms_that_mix_samples(name: str, found: str, package: Package) -> None:
+    results = check_planted(Planted(check="", defect="", component=MIXING[name]), package)
+    failed = [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
+    assert failed == ([found] if found else [])
+    passed = {result.check for result in results if result.status == "passed"}
+    assert found or passed >= {"transform-traits", "transform-shape", "transform-deterministic", "transform-batches"}
+
+
+def test_a_joint_transform_that_does_not_say_which_targets_it_takes(package: Package) -> None:
+    component = replace(MIXING["Blend"], traits=TransformTraits(train_only=True, joint="batch"))
+    results = check_planted(Planted(check="", defect="", component=component), package)
+    said = {result.message for result in results if result.check == "transform-traits"}
+    assert said == {"it does not say which targets it takes: TransformTraits(targets=...)"}
 
 
 def test_there_is_a_defect_for_every_check() -> None:

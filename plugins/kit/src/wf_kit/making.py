@@ -129,7 +129,10 @@ def targets_of(subject: Subject) -> tuple[str, ...]:
     if isinstance(traits, ModelTraits) and traits.per != "any":
         tasks = {form: subject.registry.tasks.of(form) for form in plain}
         return tuple(form for form, task in tasks.items() if task is not None and task.per == traits.per)[:1]
-    found = traits.targets if isinstance(traits, MetricTraits) else tuple(form.targets for form in forms_of(subject))
+    if isinstance(traits, (MetricTraits, TransformTraits)):
+        found = traits.targets
+    else:
+        found = tuple(form.targets for form in forms_of(subject))
     return found or tuple(plain[:1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,6 +90,29 @@ def targets_of(task: TaskRuntime, rows: range, seed: int = 0, num: int = 24) -> 
         return tree.map_leaves(lambda leaf: leaf[rows.start : rows.stop], made.train.targets)
     collate = made.collate or task.collate or torch.utils.data.default_collate
     return collate([made.train[number] for number in rows])[1]
+
+
+def batches_of(task: TaskRuntime, input_shape: tuple[int, ...]) -> Callable[[Sequence[int]], tuple[Any, Any]]:
+    """Makes batches of the samples with some numbers, from 0 to 23, of a task's example.
+
+    Args:
+        task: The task.
+        input_shape: Of one input, where the task leaves that open.
+
+    Raises:
+        NotImplementedError: Where the task gives no example.
+    """
+    made: Dataset = task.example(input_shape=None if task.any_size else input_shape)
+
+    def batch(rows: Sequence[int]) -> tuple[Any, Any]:
+        if isinstance(made.train, TensorSamples):
+            inputs, targets = tree.select((made.train.inputs, made.train.targets), torch.tensor(list(rows)))
+            return inputs, targets
+        collate = made.collate or task.collate or torch.utils.data.default_collate
+        inputs, targets = collate([made.train[number] for number in rows])
+        return inputs, targets
+
+    return batch
 
 
 def guessed_scores(task: TaskRuntime, wanted: Tensor, seed: int = 1) -> Tensor:

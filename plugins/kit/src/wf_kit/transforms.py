@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wf.errors import DataError
 from wf.protocols import Stateful
-from wf.runtime import sample_uniform
-from wf.runtime.transforming import is_joint
+from wf.runtime import sample_uniform, tree
+from wf.runtime.transforming import Step, is_joint
 from wf.traits import TransformTraits
 from wf_kit import samples
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
-from wf_kit.making import make, shapes_of, values
+from wf_kit.making import make, shapes_of, task_for, values
 from wf_kit.states import restored, saved
 
 NUM = 6
+ALL = range(NUM)
+PARTNERS = (3, 0, 4, 1, 5, 2)
+"""The partner of each sample where samples are mixed."""
+
+Batch = tuple[Any, Any]
+"""Inputs and targets; these are None for a transform that does not get them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A transform, and the samples that it is tried on."""
+
+    transform: Any
+    shape: tuple[int, ...]
+    """Of one sample, for a transform of inputs alone."""
+    targets: str | None
+    """The form of the targets; None for a transform that does not get them."""
+    batch: Callable[[Sequence[int]], Batch]
+    """Makes a batch of some of the samples anew."""
+
+    def given(self, rows: Sequence[int] = ALL) -> tuple[Batch, Batch]:
+        """Some samples and their partners."""
+        return self.batch(rows), self.batch([PARTNERS[row] for row in rows])
+
+    def apply(self, rows: Sequence[int] = ALL, given: tuple[Batch, Batch] | None = None) -> Batch:
+        """What it makes of some samples, called as a run calls it."""
+        (inputs, targets), partners = given or self.given(rows)
+        step = Step.of(0, self.transform, False)
+        draws = sample_uniform(0, 0, torch.tensor(list(rows)), step.num_draws) if step.num_draws else None
+        if step.mixes:
+            return step.mix(inputs, targets, partners, samples.generator(0), draws)
+        return step.apply(inputs, targets, draws)
 
 
 @check(
@@ -26,18 +60,24 @@ NUM = 6
     fix="declare what it takes, and that it is random: TransformTraits(inputs=..., train_only=True)",
 )
 def traits(subject: Subject) -> None:
-    """It takes the inputs that it declares, and is declared for training alone where it is random."""
+    """It takes what it declares, gives what it declares, and is declared for training alone where it is random."""
     declared = subject.traits
     if not isinstance(declared, TransformTraits):
         raise NotChecked("it declares no traits")
-    for shape, transform in _each(subject):
-        random = _num_draws(transform) > 0
+    for trial in _each(subject):
+        random = Step.of(0, trial.transform, False).num_draws > 0
         expect(declared.train_only or not random, "it takes draws, so it must be declared with train_only=True")
+        joint = getattr(trial.transform, "joint", False)
+        expect(joint == declared.joint, f"its attribute joint is {joint!r}, and it declares {declared.joint!r}")
         try:
-            outputs = _apply(transform, samples.inputs(shape, NUM))
+            outputs, targets = trial.apply()
         except Exception as error:
-            raise Defect(f"it does not take inputs [N, {', '.join(map(str, shape))}]: {told(error)}") from error
-        _check_gives(declared.gives, outputs, len(shape))
+            wanted = f"inputs [N, {', '.join(map(str, trial.shape))}]"
+            wanted = wanted if trial.targets is None else f"samples with {trial.targets} targets"
+            raise Defect(f"it does not take {wanted}: {told(error)}") from error
+        _check_gives(declared.gives, outputs, len(trial.shape))
+        if trial.targets is not None:
+            _check_targets(subject, declared.gives_targets or trial.targets, outputs, targets)
 
 
 @check(
@@ -48,50 +88,55 @@ def traits(subject: Subject) -> None:
 )
 def shape(subject: Subject) -> None:
     """It gives one finite float input a sample, of the same shape where only training sees it."""
-    for shape, transform in _each(subject):
-        outputs = _apply(transform, samples.inputs(shape, NUM))
-        expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
-        expect(len(outputs) == NUM, f"it gives {len(outputs)} samples for {NUM}")
-        expect(outputs.dtype == torch.float32, f"it turns float32 into {outputs.dtype}")
-        expect(bool(torch.isfinite(outputs).all()), "it gives values that are not finite")
-        if isinstance(subject.traits, TransformTraits) and subject.traits.train_only:
-            got = tuple(outputs.shape[1:])
-            expect(
-                got == shape, f"it turns {list(shape)} into {list(got)} in training, and evaluation sees {list(shape)}"
-            )
+    for trial in _each(subject):
+        (inputs, _), _ = trial.given()
+        outputs, targets = trial.apply()
+        if isinstance(inputs, Tensor):
+            expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
+        if targets is not None:
+            expect(_length(targets) == NUM, f"it gives targets of {_length(targets)} samples for {NUM}")
+        before = dict(tree.leaves(inputs))
+        for path, leaf in tree.leaves(outputs):
+            expect(len(leaf) == NUM, f"it gives {len(leaf)} samples for {NUM}")
+            expect(leaf.dtype == torch.float32 or path, f"it turns float32 into {leaf.dtype}")
+            expect(bool(torch.isfinite(leaf).all()), "it gives values that are not finite")
+            if isinstance(subject.traits, TransformTraits) and subject.traits.train_only and path in before:
+                got, seen = list(leaf.shape[1:]), list(before[path].shape[1:])
+                expect(got == seen, f"it turns {seen} into {got} in training, and evaluation sees {seen}")
 
 
 @check(
     "transform-deterministic",
     "transform",
     after=("made", "transform-traits"),
-    fix="use the draws it is called with (num_draws) instead of a generator",
+    fix="use the draws it is called with (num_draws), or its generator, instead of another generator",
 )
 def deterministic(subject: Subject) -> None:
     """The same inputs and draws give the same outputs, and the inputs stay as they are."""
-    for shape, transform in _each(subject):
-        inputs = samples.inputs(shape, NUM)
-        first, again = _apply(transform, inputs), _apply(transform, inputs)
-        expect(torch.equal(inputs, samples.inputs(shape, NUM)), "it changes its inputs in place")
-        expect(torch.equal(first, again), "it gives other outputs the second time")
+    for trial in _each(subject):
+        given = trial.given()
+        first, again = trial.apply(given=given), trial.apply(given=given)
+        expect(_same(given, trial.given()), "it changes its inputs in place")
+        expect(_same(first, again), "it gives other outputs the second time")
 
 
 @check(
     "transform-batches",
     "transform",
     after=("made", "transform-deterministic"),
-    fix="let each sample's output follow from that sample and its draws alone",
+    fix="let each sample's output follow from that sample, its partner and its draws alone",
 )
 def batches(subject: Subject) -> None:
-    """How samples are put into batches changes nothing."""
-    for shape, transform in _each(subject):
-        inputs, draws = samples.inputs(shape, NUM), _draws(transform, NUM)
-        parts = [_apply(transform, inputs[rows], draws[rows]) for rows in (slice(0, 1), slice(1, 4), slice(4, NUM))]
-        whole = _apply(transform, inputs, draws)
-        expect(
-            torch.allclose(whole, torch.cat(parts), atol=1e-6),
-            "a sample's output depends on what is beside it in the batch",
-        )
+    """How samples are put into batches, or divided over processes, changes nothing."""
+    for trial in _each(subject):
+        whole = trial.apply()
+        for rows in (range(1), range(1, 4), range(4, NUM)):
+            part = trial.apply(rows)
+            for place, row in enumerate(rows):
+                expect(
+                    _same(_sample(part, place, len(rows)), _sample(whole, row, NUM), atol=1e-6),
+                    "a sample's output depends on what is beside it in the batch",
+                )
 
 
 @check(
@@ -102,27 +147,49 @@ def batches(subject: Subject) -> None:
 )
 def resumes(subject: Subject) -> None:
     """What it has measured is restored bit for bit, if it measures anything."""
-    for shape, transform in _each(subject):
-        if not isinstance(transform, Stateful):
+    for trial in _each(subject):
+        if not isinstance(trial.transform, Stateful):
             raise NotChecked("it has no state_dict")
-        with values(subject, shape=shape) as known:
-            again = make(subject, known)
-        again.load_state_dict(restored(saved(dict(transform.state_dict()))))
-        inputs = samples.inputs(shape, NUM)
-        same = torch.equal(_apply(transform, inputs), _apply(again, inputs))
-        expect(same, "restored, it gives other outputs")
+        again = replace(trial, transform=_made(subject, trial.targets, trial.shape))
+        again.transform.load_state_dict(restored(saved(dict(trial.transform.state_dict()))))
+        expect(_same(trial.apply(), again.apply()), "restored, it gives other outputs")
 
 
-def _each(subject: Subject) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Each shape of input that it takes, and a transform for it, fitted if it is one that is."""
+def _each(subject: Subject) -> Iterator[Trial]:
+    """The transform for each kind of samples that it takes, fitted if it is one that is, and such samples."""
     for shape in shapes_of(subject):
-        with values(subject, shape=shape) as known:
-            transform = make(subject, known)
+        transform = _made(subject, None, shape)
         if is_joint(transform):
-            raise NotChecked("it changes inputs and targets together: a run alone tries it")
+            yield from _each_joint(subject, shape)
+            continue
         if hasattr(transform, "fit"):
             transform.fit(samples.inputs(shape, 24, seed=1))
-        yield shape, transform
+
+        def batch(rows: Sequence[int], shape: tuple[int, ...] = shape) -> Batch:
+            return samples.inputs(shape, NUM)[list(rows)], None
+
+        yield Trial(transform, shape, None, batch)
+
+
+def _each_joint(subject: Subject, shape: tuple[int, ...]) -> Iterator[Trial]:
+    """The same for one that gets targets: those of the examples of tasks."""
+    forms = subject.traits.targets if isinstance(subject.traits, TransformTraits) else ()
+    if not forms:
+        raise NotChecked("it does not say which targets it takes: TransformTraits(targets=...)")
+    for targets in forms:
+        task, transform = task_for(subject, targets), _made(subject, targets, shape)
+        try:
+            batch = samples.batches_of(task, shape)
+        except NotImplementedError as error:
+            raise NotChecked(f"the task of {targets} targets gives no example") from error
+        if hasattr(transform, "fit"):
+            transform.fit(batch(range(24))[0])
+        yield Trial(transform, shape, targets, batch)
+
+
+def _made(subject: Subject, targets: str | None, shape: tuple[int, ...]) -> Any:
+    with values(subject, targets, shape) as known:
+        return make(subject, known)
 
 
 def _check_gives(gives: str, outputs: Any, num_axes: int) -> None:
@@ -136,16 +203,35 @@ def _check_gives(gives: str, outputs: Any, num_axes: int) -> None:
     )
 
 
-def _num_draws(transform: Any) -> int:
-    return int(getattr(transform, "num_draws", 0))
+def _check_targets(subject: Subject, form: str, outputs: Any, targets: Any) -> None:
+    """See that it gives the form of targets that it declares."""
+    task = task_for(subject, form)
+    task.class_names = tuple(task.example().class_names)
+    try:
+        task.check(outputs, targets, list(ALL), "what it gives")
+    except DataError as error:
+        raise Defect(str(error).partition("\n")[0]) from error
 
 
-def _draws(transform: Any, num: int) -> Tensor:
-    return sample_uniform(0, 0, torch.arange(num), _num_draws(transform))
+def _length(targets: Any) -> int:
+    return len(targets) if isinstance(targets, (Tensor, list)) else tree.length(targets)
 
 
-def _apply(transform: Any, inputs: Tensor, draws: Tensor | None = None) -> Any:
-    """As a run applies it: a random one is given its draws."""
-    if not _num_draws(transform):
-        return transform(inputs)
-    return transform(inputs, _draws(transform, len(inputs)) if draws is None else draws)
+def _sample(own: Any, row: int, num: int) -> Any:
+    """One sample of a batch; ragged leaves are lists with an item a sample."""
+    if isinstance(own, list) and len(own) == num:
+        return own[row]
+    if isinstance(own, dict):
+        return {key: _sample(one, row, num) for key, one in own.items()}
+    if isinstance(own, (tuple, list)):
+        return tuple(_sample(one, row, num) for one in own)
+    return own[row] if isinstance(own, Tensor) else own
+
+
+def _same(one: Any, other: Any, atol: float = 0.0) -> bool:
+    """Whether two trees hold the same numbers."""
+    found, wanted = dict(tree.leaves(one)), dict(tree.leaves(other))
+    return found.keys() == wanted.keys() and all(
+        leaf.shape == wanted[path].shape and torch.allclose(leaf, wanted[path], rtol=1e-5 if atol else 0.0, atol=atol)
+        for path, leaf in found.items()
+    )

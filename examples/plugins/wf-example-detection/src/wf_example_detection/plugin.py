@@ -44,7 +44,9 @@ def wf_components() -> list[Component]:
             "flip-boxes",
             "wf_example_detection.transform:FlipBoxes",
             summary="mirrors half of the images, and their boxes with them",
-            traits=TransformTraits(train_only=True, inputs="image", gives="same", moves=True, joint=True),
+            traits=TransformTraits(
+                train_only=True, inputs="image", gives="same", moves=True, joint=True, targets=("boxes",)
+            ),
         ),
         Component(
             "model",
