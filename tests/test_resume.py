@@ -189,6 +189,39 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
     assert_same(run, tmp_path / "runs" / "straight")
 
 
+PICTURES = """
+import torch
+from wf.runtime import Dataset
+
+
+class Pictures(torch.utils.data.Dataset):
+    def __len__(self):
+        return 96
+
+    def __getitem__(self, index):
+        return torch.rand(1, 8, 8), index % 3
+
+
+def pictures() -> Dataset:
+    return Dataset(train=Pictures(), targets="class_index", class_names=("a", "b", "c"))
+"""
+"""Samples that are read one by one, each with draws of its own."""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_and_resumed_where_samples_are_mixed(wf: Any, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "pictures.py").write_text(PICTURES)
+    plan: tuple[Any, ...] = ("--dataset", "pictures.py:pictures", "--batch-size", 5, "--accumulate", 2, "--epochs", 2)
+    plan += ("--transform", "mixup", "--transform", "cutmix", "--transform", "flip", "--workers", workers)
+    plan += ("--checkpoint-every", "2steps", "--quiet", *stop_after(tmp_path, 5, name="SIGKILL"))
+    assert wf("run", *plan, "--name", "killed").code == -signal.SIGKILL
+    assert checkpoints(tmp_path / "runs" / "killed")[-1].name in ("step-00000002", "step-00000004")
+    assert wf("run", *plan, "--name", "straight").code == 0
+    assert manifest(tmp_path / "runs" / "straight")["steps"] == 14, "so step 5 is in the middle of an epoch"
+    assert wf("resume", "killed", "--quiet").code == 0
+    assert_same(tmp_path / "runs" / "killed", tmp_path / "runs" / "straight")
+
+
 IN_THE_END = """
 import os, signal
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wf import Component, hookimpl
 from wf.traits import DatasetTraits, TransformTraits
 
@@ -15,6 +17,8 @@ _NUMBERS = TransformTraits(inputs="numbers", gives="same", moves=False)
 _IMAGE = TransformTraits(inputs="image", gives="same", moves=False)
 _BORDER = TransformTraits(inputs="image", gives="same", moves=True)
 _AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True, moves=True, masks=True)
+_MIXED: dict[str, Any] = {"joint": "batch", "train_only": True, "gives": "same"}
+_SHARES: dict[str, Any] = {"targets": ("class_index", "one_hot"), "gives_targets": "one_hot"}
 
 DATASETS = [
     Component("dataset", "line", "wf_datasets.line:line", "points of a straight line", traits=_REAL),
@@ -171,6 +175,20 @@ TRANSFORMS = [
         "wf_datasets.augment:Crop",
         "shift images at random within a border (train only)",
         traits=_AUGMENTATION,
+    ),
+    Component(
+        "transform",
+        "mixup",
+        "wf_datasets.mix:MixUp",
+        "weighted means of two samples and of their classes (train only; Zhang et al. 2018)",
+        traits=TransformTraits(inputs="numbers", **_MIXED, **_SHARES),
+    ),
+    Component(
+        "transform",
+        "cutmix",
+        "wf_datasets.mix:CutMix",
+        "a rectangle of another image, classes by area (train only; Yun et al. 2019)",
+        traits=TransformTraits(inputs="image", **_MIXED, **_SHARES),
     ),
 ]
 

@@ -49,7 +49,7 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("ConvertImageDtype", "PILToTensor", "ToDtype", "ToImage", "ToPILImage"), _FLOATS),
     **dict.fromkeys(("ToPureTensor", "ToTensor"), _FLOATS),
     **dict.fromkeys(("RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _SIZES),
-    **dict.fromkeys(("CutMix", "MixUp"), "it mixes targets too, and a transform of wf gets the inputs alone"),
+    **dict.fromkeys(("CutMix", "MixUp"), "it mixes one batch, by its own draws; wf's mixup and cutmix mix updates"),
     **dict.fromkeys(("FiveCrop", "TenCrop"), "it makes several images of one"),
     "JPEG": "torchvision 0.29 says that its encoder of JPEG will be removed",
     "Lambda": "it takes a function; a transform of your own does too: path.py:Attr",
