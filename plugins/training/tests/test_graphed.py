@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from wf import Epochs, Loop
 from wf.errors import UsageError
-from wf.runtime import Batch
+from wf.runtime import Batch, tree
 from wf_training import graphed
 from wf_training.graphed import GraphedTrainer
 from wf_training.trainer import SupervisedTrainer
@@ -25,13 +24,18 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 class Deferred(graphed._Captured):
     """Stands for a graph where there is none: it computes nothing when it is captured, and the step when replayed."""
 
-    def __init__(self, step: Callable[[Tensor, Tensor], Tensor], batch: Batch, fixed: list[dict[str, Any]]) -> None:
-        self.fixed, self._step, self.num = fixed, step, 0
-        self._inputs, self._targets = torch.empty_like(batch.inputs), torch.empty_like(batch.targets)
+    def _capture(self, step: graphed.Step) -> None:
+        self._step, self.num = step, 0
+        self._figures = {}
 
-    def replay(self, batch: Batch) -> Tensor:
+    def _launch(self) -> None:
+        """Write into the tensors of the time before, as a graph does."""
+        found = self._step(*self._held)
+        if self.num == 0:
+            self._figures = found
+        else:
+            tree.map_leaves(Tensor.copy_, self._figures, found)
         self.num += 1
-        return self._step(batch.inputs, batch.targets)
 
 
 @pytest.fixture
@@ -105,6 +109,83 @@ def test_an_option_that_changes_is_refused() -> None:
         Loop(make(model, optimizer), hooks=[Cycle()]).run(batches(torch.device("cpu")), Epochs(2))
 
 
+class Priced(nn.Module):
+    """Takes an image and a row of numbers by name, and gives a price and a class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.row, self.head = nn.Linear(6, 8), nn.Linear(3, 8), nn.Linear(8, 4)
+
+    def forward(self, image: Tensor, row: Tensor) -> Tensor:
+        outputs: Tensor = self.head(torch.tanh(self.image(image.flatten(1)) + self.row(row)))
+        return outputs
+
+
+def price_and_class(outputs: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    price = (outputs[:, 0] - targets["price"]).square().mean()
+    return {"price": price, "class": nn.functional.cross_entropy(outputs[:, 1:], targets["class"])}
+
+
+def priced(num: int = 22) -> list[Batch]:
+    draw = torch.Generator().manual_seed(3)
+    inputs = {"image": torch.randn(num, 2, 3, generator=draw), "row": torch.randn(num, 3, generator=draw)}
+    wanted = {"price": torch.rand(num, generator=draw), "class": torch.randint(3, (num,), generator=draw)}
+    return list(Batch(inputs, wanted, None, None, num).split(5))
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_trees_are_captured_with_the_terms_of_the_loss() -> None:
+    ended = []
+    for kind in (GraphedTrainer, SupervisedTrainer):
+        torch.manual_seed(0)
+        model, figures = Priced(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+        more = {"device": CUDA, "batch_size": 5} if kind is GraphedTrainer else {}
+        trainer = kind(model, price_and_class, optimizer, None, "step", "", **more)
+        for _ in range(3):
+            figures += [trainer.train_step(batch) for batch in priced()]
+        ended.append((list(model.state_dict().values()), trainer.read(figures), trainer))
+    (found, terms, graph), (expected, expected_terms, _) = ended
+    assert graph._captured.num == 12 - graphed.WARM_UP
+    torch.testing.assert_close(found, expected)
+    assert [one.keys() for one in terms] == [{"loss", "loss/price", "loss/class"}] * 15
+    for one, other in zip(terms, expected_terms, strict=True):  # each step has its own, read at the end
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_batches_of_other_leaves_are_plain_steps() -> None:
+    model = Priced()
+    options = {"device": CUDA, "batch_size": 5}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = GraphedTrainer(model, price_and_class, optimizer, None, "step", "", **options)
+    for batch in (*priced()[:4], *priced()[:1]):
+        trainer.train_step(batch)
+    assert trainer._captured.num == 2
+    batch = priced()[0]
+    trainer.train_step(batch._replace(targets={**batch.targets, "name": batch.targets["class"]}))
+    trainer.train_step(batch._replace(inputs=dict(reversed(batch.inputs.items()))))
+    assert trainer._captured.num == 3, "the order of keys is none of a tree's form"
+
+
+@pytest.mark.usefixtures("without_cuda")
+@pytest.mark.parametrize(
+    ("leaf", "words"),
+    [
+        ([torch.rand(2, 4), *(torch.rand(5, 4) for _ in range(4))], r"targets/boxes/0 is float32 \[2, 4\]"),
+        (torch.rand(4), r"targets/boxes is float32 \[4\]"),
+        (["a", "b"], "targets/boxes/0 is a str"),
+    ],
+)
+def test_what_a_graph_cannot_read_is_refused(leaf: Any, words: str) -> None:
+    model, batch = Priced(), priced()[0]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = GraphedTrainer(model, price_and_class, optimizer, None, "step", "", device=CUDA, batch_size=5)
+    ragged = batch._replace(targets={**batch.targets, "boxes": leaf})
+    with pytest.raises(UsageError, match=rf"in a batch of 5 samples {words}\n  train with --trainer supervised, which"):
+        trainer.train_step(ragged)
+
+
 def test_a_hook_that_is_told_of_gradients_is_refused() -> None:
     model = network(torch.device("cpu"))
 
@@ -156,6 +237,22 @@ def test_a_graphed_run_is_near_a_plain_one(kind: Any) -> None:
     assert trainer._captured is not None
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert losses == pytest.approx(expected_losses, rel=1e-3)
+
+
+@needs_cuda
+def test_trees_are_captured_on_cuda() -> None:
+    torch.manual_seed(0)
+    model = Priced().to(CUDA)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = GraphedTrainer(model, price_and_class, optimizer, None, "step", "", device=CUDA, batch_size=5)
+    moved = [
+        batch.changed(lambda inputs: tree.to(inputs, CUDA), lambda targets: tree.to(targets, CUDA))
+        for batch in priced()
+    ]
+    figures = trainer.read([trainer.train_step(batch) for _ in range(3) for batch in moved])
+    assert trainer._captured is not None
+    assert figures[-1]["loss"] == pytest.approx(figures[-1]["loss/price"] + figures[-1]["loss/class"], rel=1e-4)
+    assert figures[-1]["loss"] < figures[0]["loss"]
 
 
 @needs_cuda

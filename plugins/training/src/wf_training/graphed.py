@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from wf import FromRun
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime import Batch
+from wf.runtime import Batch, TaskRuntime, tree
+from wf.runtime.tree import Tree
 from wf_training.trainer import SupervisedTrainer
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ WARM_UP = 3
 
 OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD)
 """Those whose update can be captured with a learning rate that changes."""
+
+Step = Callable[[Tree, Tree], Tensor | dict[str, Tensor]]
 
 _INSTEAD = "train with --trainer supervised"
 
@@ -36,10 +39,14 @@ class GraphedTrainer(SupervisedTrainer):
     checkpoint was loaded are plain ones. Adam, AdamW and RMSprop run with ``capturable`` and SGD with ``fused``, which
     compute on the device what else Python does, so the last bits are others than those of the supervised trainer.
 
+    Inputs and targets may be trees of tensors ``[N, ...]``; samples that differ in size are refused. The terms of the
+    loss are those that it has when it is captured.
+
     Args:
         model: The model as it is trained. It must not ask for values on the host (``.item()``, ``if tensor``), nor
             depend on anything that changes from step to step but its inputs, weights, buffers and torch's generator.
-        loss: Called with (predictions, targets); gives a scalar. The same holds for it.
+        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars. The same holds for it. None
+            where the models of the task compute their own.
         optimizer: One of `OPTIMIZERS`.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
@@ -50,6 +57,7 @@ class GraphedTrainer(SupervisedTrainer):
         freeze: As for the supervised trainer.
         channels_last: As for the supervised trainer.
         input_shape: The shape of a sample.
+        task: Says what is minimized; None for the loss of what the model gives.
 
     Raises:
         UsageError: For what cannot be captured.
@@ -58,7 +66,7 @@ class GraphedTrainer(SupervisedTrainer):
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Any, Any], Any] | None,
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler | None,
         scheduler_interval: str,
@@ -69,6 +77,7 @@ class GraphedTrainer(SupervisedTrainer):
         freeze: str | list[str] | None = None,
         channels_last: bool = False,
         input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
+        task: Annotated[TaskRuntime | None, FromRun("outputs")] = None,
     ) -> None:
         _check(device, strategy, optimizer)
         _compute_on_device(optimizer)
@@ -83,8 +92,9 @@ class GraphedTrainer(SupervisedTrainer):
             freeze=freeze,
             channels_last=channels_last,
             input_shape=input_shape,
+            task=task,
         )
-        self._batch_size = batch_size
+        self._batch_size, self._device = batch_size, torch.device(device)
         self._rates = [torch.zeros((), device=next(model.parameters()).device) for _ in optimizer.param_groups]
         self._filled: list[float | None] = [None] * len(self._rates)
         self._captured: _Captured | None = None
@@ -104,22 +114,20 @@ class GraphedTrainer(SupervisedTrainer):
                 f"  leave the hook out, or {_INSTEAD}"
             )
 
-    def train_step(self, batch: Batch) -> Tensor:
+    def train_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
         """Make one update.
 
         Args:
-            batch: ``inputs [N, ...]`` and ``targets [N, ...]`` on the model's device.
+            batch: Inputs and targets ``[N, ...]``, or trees of such, on the model's device.
 
         Returns:
-            The loss before the update, 0-d, detached, on its device.
+            The loss before the update, 0-d, detached, on its device; where it has several terms, these too, by name.
 
         Raises:
             UsageError: When the step cannot be captured.
         """
-        if not (isinstance(batch.inputs, Tensor) and isinstance(batch.targets, Tensor)):
-            raise UsageError(
-                f"trainer 'graphed' captures steps of one tensor of inputs and one of targets\n  {_INSTEAD}"
-            )
+        _check_dense(batch.inputs, batch.size, "inputs")
+        _check_dense(batch.targets, batch.size, "targets")
         self._fill_rates()
         if self._captured is None and self._num_plain >= WARM_UP and batch.size == self._batch_size:
             self._captured = _Captured(self._step, batch, self._fixed())
@@ -128,22 +136,19 @@ class GraphedTrainer(SupervisedTrainer):
             loss = self._captured.replay(batch)
         else:
             self._num_plain += batch.size == self._batch_size
-            with _beside(batch.inputs.device):
+            with _beside(self._device):
                 loss = self._step(batch.inputs, batch.targets)
         if self._each_step is not None:
             self._each_step.step()
         return loss
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """What is captured."""
-        assert self.loss is not None
+    def _step(self, inputs: Tree, targets: Tree) -> Tensor | dict[str, Tensor]:
+        """What is captured: it sees nothing of a batch but its inputs and targets."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.model(inputs), targets)
-        loss.backward()
+        found = self.gradients(Batch(inputs, targets, None, None, tree.length(inputs)))
         with self._rates_on_device():
             self.optimizer.step()
-        made: Tensor = loss.detach()
-        return made
+        return found
 
     def _fill_rates(self) -> None:
         for number, group in enumerate(self.optimizer.param_groups):
@@ -195,14 +200,19 @@ class _Captured:
         UsageError: When the step cannot be captured.
     """
 
-    def __init__(self, step: Callable[[Tensor, Tensor], Tensor], batch: Batch, fixed: list[dict[str, Any]]) -> None:
+    def __init__(self, step: Step, batch: Batch, fixed: list[dict[str, Any]]) -> None:
         self.fixed = fixed
-        self._inputs, self._targets = torch.empty_like(batch.inputs), torch.empty_like(batch.targets)
+        self._held = tree.map_leaves(torch.empty_like, (batch.inputs, batch.targets))
+        self._form = _form(self._held)
+        self._figures: Tensor | dict[str, Tensor]
+        self._capture(step)
+
+    def _capture(self, step: Step) -> None:
         self._graph = torch.cuda.CUDAGraph()
         try:
             # Other threads, which write checkpoints or load data, may do meanwhile what a capture may not.
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._loss = step(self._inputs, self._targets)
+                self._figures = step(*self._held)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -213,16 +223,45 @@ class _Captured:
             ) from error
 
     def fits(self, batch: Batch) -> bool:
-        """Whether the batch is of the shapes and dtypes that were captured."""
-        pairs = ((batch.inputs, self._inputs), (batch.targets, self._targets))
-        return all(one.shape == other.shape and one.dtype == other.dtype for one, other in pairs)
+        """Whether the batch has the leaves, of the shapes and dtypes, that were captured."""
+        return _form((batch.inputs, batch.targets)) == self._form
 
-    def replay(self, batch: Batch) -> Tensor:
-        """Make the step with a batch; gives its loss."""
-        self._inputs.copy_(batch.inputs, non_blocking=True)
-        self._targets.copy_(batch.targets, non_blocking=True)
+    def replay(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """Make the step with a batch; gives its loss, or all of its terms, in tensors that later steps leave alone."""
+        tree.map_leaves(_fill, self._held, (batch.inputs, batch.targets))
+        self._launch()
+        copied: Tensor | dict[str, Tensor] = tree.map_leaves(torch.clone, self._figures)
+        return copied
+
+    def _launch(self) -> None:
         self._graph.replay()
-        return self._loss.clone()
+
+
+def _fill(held: Tensor, value: Tensor) -> Tensor:
+    return held.copy_(value, non_blocking=True)
+
+
+def _form(own: Tree) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Shape and dtype of each leaf."""
+    return {path: (leaf.shape, leaf.dtype) for path, leaf in tree.leaves(own)}
+
+
+def _check_dense(own: Tree, size: int, what: str) -> None:
+    """Refuse what a graph cannot read from one place in each step.
+
+    Raises:
+        UsageError: Naming the leaf.
+    """
+    if own is None or (isinstance(own, Tensor) and own.ndim and len(own) == size):
+        return
+    if isinstance(own, (Mapping, tuple, list)):
+        for key, one in tree.children(own):
+            _check_dense(one, size, f"{what}/{key}")
+        return
+    raise UsageError(
+        f"trainer 'graphed' captures steps of tensors [N, ...], and in a batch of {size} samples {what} is "
+        f"{tree.words(own)}\n  {_INSTEAD}, which takes samples that differ in size"
+    )
 
 
 @contextmanager
