@@ -73,6 +73,7 @@ def test_it_has_the_bits_of_a_hand_written_loop() -> None:
     assert {"train/map", "validation/map", "test/map", "test/map-50", "test/map-recall"} <= set(run.metrics)
     assert "validation/loss" not in run.metrics, "in evaluations the model finds, and computes no losses"
     assert run.plan["monitor"] == "validation/map", "as the task says"
+    assert "underfitting: train map" in run.loop.notes["fit"]
 
 
 def test_a_drawing_that_does_not_fit_its_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_a_hook_that_does_not_keep_what_it_needs(wf: Any, folder: Path) -> None:
     found = proved.json()
     assert (found["equal"], found["kills"]) == (False, [{"step": 10, "resumed_from": 6}])
     differing = {part["name"]: part["differences"] for part in found["parts"] if not part["equal"]}
-    assert differing.keys() == {"hook/Drawing", "hook/Recorder", "metrics.jsonl"}
+    assert differing.keys() == {"hook/Drawing", "hook/Recorder", "metrics.jsonl", "recorded", "manifest.json"}
     assert differing["hook/Drawing"][0].startswith("drawn: 0.")
     assert differing["metrics.jsonl"] == ["train train number: from step 7 on"]
 

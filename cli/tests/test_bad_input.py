@@ -90,7 +90,7 @@ VALUES = [
     ("--monitor val_loss --hook +early-stopping", ["did you mean 'validation/loss'"]),
     ("--monitor val_loss --scheduler plateau", ["did you mean 'validation/loss'"]),
     ("--monitor val_acc", ["did you mean 'validation/accuracy'"]),
-    ("--monitor train/loss", ["'train/loss'", "available: validation/loss, validation/accuracy"]),
+    ("--monitor train/loss", ["'train/loss'", "available: train/lr, validation/loss, validation/accuracy"]),
     ("--monitor validation/acc --keep best", ["'validation/acc'", "did you mean 'validation/accuracy'"]),
     ("--device gpu", ["unknown device 'gpu'\n  a GPU of NVIDIA or AMD is cuda, one of Apple mps\n  available: cpu"]),
     ("--name a --run-dir b", ["both --name and --run-dir"]),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf.errors import UsageError
-from wf.figures import Monitor, best, divided, metric_of
+from wf.figures import Figures, Monitor, best, divided, metric_of
+from wf.watching import Sources, expect
 
 DIRECTIONS = {"accuracy": True, "mae": False, "torchmetrics/F1.v2": True}
 NAMES = st.text(st.sampled_from("ab-/._"), min_size=1, max_size=12)
@@ -35,20 +36,95 @@ def test_a_monitor_has_a_direction_or_it_is_not_known(text: str, figure: str, la
     assert (monitor.figure, monitor.larger_is_better) == (figure, larger)
 
 
+class Part:
+    """One that says its figures.
+
+    Args:
+        figures: Its figures.
+    """
+
+    def __init__(self, figures: Any = None) -> None:
+        self.figures = figures
+
+
+class Listens(Part):
+    """A hook that may add figures to records."""
+
+    def on_log(self, run: Any, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+
 @given(name=NAMES, figures=st.lists(NAMES))
 def test_a_figure_is_looked_for_among_those_that_are_declared(name: str, figures: list[str]) -> None:
-    monitor = Monitor.read(f"validation/{name}:max")
-    monitor.check(None, "--monitor")
-    monitor.check([*figures, name], "--monitor")
-    if metric_of(name, figures) is None:
+    for said in (tuple(figures), dict.fromkeys(figures)):
+        sources = Sources(Part({}), Part(said), ())
+        found = sources.find(f"validation/{name}", ["validation"])
+        if name in figures:
+            assert found == "said"
+        elif isinstance(said, tuple) and metric_of(name, figures) is not None:
+            assert found == "open"
+        elif not any(one.endswith("*") for one in figures):
+            assert found == "unknown"
+    assert Sources(Part({}), Part(), ()).find(f"validation/{name}", ["validation"]) == "open"
+
+
+def test_a_figure_of_steps_needs_no_evaluation_that_gives_it() -> None:
+    judge, evaluated = Part({"loss": False, "loss/*": False, "map": True}), ["validation"]
+    sources = Sources(Part({"loss/*": False}), judge, [Part({"train/lr": None, "*/gap": None})])
+    for text in ("train/loss/size:min", "train/lr:max", "validation/gap:min", "validation/map"):
+        read_after, found = expect(Monitor.read(text), "monitor", "who", sources, evaluated)
+        assert (read_after, found) == ("validation", "open" if "size" in text else "said")
+    for text in ("train/map", "train/loss", "test/map", "train/running_loss"):
+        with pytest.raises(UsageError, match="add the split to --eval-splits, or set monitor"):
+            expect(Monitor.read(text), "monitor", "who", sources, evaluated)
+    for text in ("train/lrs", "validation/gaps", "validation/map-50"):
         with pytest.raises(UsageError, match="unknown figure"):
-            monitor.check(figures, "--monitor")
+            expect(Monitor.read(text), "monitor", "who", sources, evaluated)
 
 
-def test_a_term_of_the_loss_of_steps_needs_no_evaluator_that_gives_it() -> None:
-    Monitor.read("train/loss/size:min").check(["map"], "monitor")
-    with pytest.raises(UsageError, match="validation/loss/size"):
-        Monitor.read("validation/loss/size:min").check(["map"], "monitor")
+def test_a_part_that_does_not_say_its_figures_may_give_any() -> None:
+    listens = Sources(Part({}), Part({}), [Listens()])
+    assert listens.find("train/any", ["validation"]) == "open"
+    assert listens.find("validation/any", ["validation"]) == "unknown"
+    shows = Listens()
+    shows.told_last = True  # type: ignore[attr-defined]  # as one that shows figures
+    assert Sources(Part({}), Part({}), [shows]).find("train/any", ["validation"]) == "unknown"
+    assert Sources(Part(), Part({}), ()).patterns(["validation"]) == ["train/*"]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "judge", "words"),
+    [
+        ([{"train/lr": None}, {"train/lr": None}], {}, "'train/lr' has two sources"),
+        ([{"train/map": None}], {"map": None}, "'train/map' has two sources: Part, and the evaluator"),
+        ([{"*/map": None}], {"map": None}, "has two sources: the evaluator, and Part"),
+    ],
+)
+def test_two_parts_that_say_one_figure(hooks: list[Any], judge: Any, words: str) -> None:
+    names = iter(["hook one", "hook two"]) if len(hooks) > 1 else iter(["Part"])
+    with pytest.raises(UsageError, match=words):
+        Sources(Part({}), Part(judge), [Part(said) for said in hooks], lambda _: next(names))
+
+
+def test_figures_have_one_source_and_are_numbers() -> None:
+    figures = Figures({"loss": 1.0}, "train", "the trainer", {"map": "the evaluator"})
+    figures.source = first = lambda: "first"
+    figures |= {"tree": {"a": 1, "": 2, "b": {"c": [1.0, 2]}}, "none": None}
+    figures["tree/a"] = 3  # its own
+    assert figures == {"loss": 1.0, "tree/a": 3, "tree": 2, "tree/b/c": [1.0, 2], "none": None}
+    assert figures.added == ["tree/a", "tree", "tree/b/c", "none"]
+    assert figures.setdefault("tree", 5) == 2
+    figures.source = lambda: "second"
+    for name, words in [("tree", "first, and second"), ("loss", "the trainer, and"), ("map", "the evaluator, and")]:
+        with pytest.raises(UsageError, match=f"'train/{name}' has two sources: {words}"):
+            figures.update({name: 1})
+    for wrong in ("step", "", 3):
+        with pytest.raises(UsageError, match="second gave a figure the name"):
+            figures[wrong] = 1  # type: ignore[index]  # what is no text
+    for value in ("text", [None], object()):
+        with pytest.raises(UsageError, match="which is no figure"):
+            figures["x"] = value
+    assert first() == "first"
 
 
 def test_a_direction_that_is_not_known_may_be_a_slip() -> None:

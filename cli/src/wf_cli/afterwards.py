@@ -14,9 +14,10 @@ import click
 from wf.api import open_run, read, reopen
 from wf.drift import check_names
 from wf.errors import DataError, UsageError
+from wf.figures import SPLITS
 from wf.kept import KEPT
 from wf.lock import refuse_held
-from wf.plan import DEFAULT_USE, SPLITS
+from wf.plan import DEFAULT_USE
 from wf.rundir import RunDirectory
 from wf.runfile import check_general
 from wf.together import num_processes, resume_command

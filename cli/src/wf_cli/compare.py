@@ -229,8 +229,8 @@ def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Tab
     if len(places) == 1 and path is not None and is_study(path):
         study = Study(path)
         chosen = figure_of(study, Request(by=by))
-        larger = larger_is_better(chosen, study.documents(), registry)
-        return make_table(study.rows(), chosen, larger, path, study.manifest["jobs"])
+        rows = study.rows()
+        return make_table(rows, chosen, larger_is_better(chosen, rows, registry), path, study.manifest["jobs"])
     return judge_past(rows_of(places), by, registry)
 
 

@@ -197,7 +197,7 @@ def _compare(experiment: Any, straight: RunDirectory, killed: RunDirectory) -> l
         for name, pair in ((name, (one.get(name), other.get(name))) for name in dict.fromkeys((*one, *other)))
     ]
     rows.append(_compare_records(straight, killed))
-    keys = ("status", "reason", "epochs", "steps", "metrics")
+    keys = ("status", "reason", "epochs", "steps", "metrics", "recorded")
     ended, resumed = ({key: run.manifest.get(key) for key in keys} for run in (straight, killed))
     rows.append(Row("manifest.json", num_values(ended), [str(found) for found in differences(ended, resumed)]))
     return rows

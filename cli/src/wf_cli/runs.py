@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,14 @@ class Listed:
     num_done: int | None = None
     """How many of them are done."""
     metrics: Mapping[str, Any]
+    """Of the last evaluations."""
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    """Of the last steps, beside the loss."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """All of them."""
+        return {**self.recorded, **self.metrics}
 
 
 @click.command("runs", cls=Verb)
@@ -118,6 +126,7 @@ def _read(path: Path, folder: Path) -> Listed:
         num_runs=_num_runs(manifest, within),
         num_done=sum(run.get("status") == "done" for run in within) if within else None,
         metrics=manifest.get("metrics") or {},
+        recorded=manifest.get("recorded") or {},
         **names,
     )
 
@@ -156,24 +165,27 @@ def _has(run: Listed, word: str) -> bool:
 def _sorted(ctx: click.Context, found: list[Listed], by: str) -> list[Listed]:
     """The runs that have the figure, the best first, and then the others."""
     monitor = Monitor.read(by)
-    known = dict.fromkeys(name for run in found for name in run.metrics)
+    known = dict.fromkeys(name for run in found for name in run.figures)
     if found and not known:
         raise UsageError(
             "none of these runs has figures\n  those of a comparison: wf compare NAME   of the runs in it: wf runs NAME"
         )
     if found and monitor.figure not in known:
         raise UsageError(unknown("figure", monitor.figure, known, of="these runs"))
-    values = {number: run.metrics.get(monitor.figure) for number, run in enumerate(found)}
-    order = best(values, larger_is_better=_direction(ctx, monitor))
+    values = {number: run.figures.get(monitor.figure) for number, run in enumerate(found)}
+    order = best(values, larger_is_better=_direction(ctx, monitor, found))
     return [found[number] for number in [*order, *(number for number in values if number not in order)]]
 
 
-def _direction(ctx: click.Context, monitor: Monitor) -> bool:
-    """Whether a larger figure is better, as the user or the metric of that name says it."""
+def _direction(ctx: click.Context, monitor: Monitor, found: Sequence[Listed]) -> bool:
+    """Whether a larger figure is better, as the user, the metric of that name or one of the runs says it."""
     registry, name = registry_of(ctx), monitor.name
     traits = registry.find("metric", name).component.traits if registry.has("metric", name) else None
     if monitor.larger_is_better is None and isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
         return traits.larger_is_better
+    for run in found if monitor.larger_is_better is None else ():
+        if (larger := RunDirectory(Path(run.run_dir)).directions.get(monitor.name)) is not None:
+            return larger
     return monitor.direction("--by")
 
 
@@ -186,7 +198,7 @@ def _print(found: list[Listed], by: str | None) -> None:
         parts = [getattr(run, kind) for kind in NAMED if getattr(run, kind)]
         parts += [_progress(run)] if run.num_runs else []
         parts += [plural(run.epochs, "epoch")] if run.epochs is not None else []
-        shown = (_rows(run) or _figures(run)) if figure is None else f"{figure} {number(run.metrics.get(figure))}"
+        shown = (_rows(run) or _figures(run)) if figure is None else f"{figure} {number(run.figures.get(figure))}"
         if run.status not in ("done", "running") and run.reason:
             shown = run.reason.splitlines()[0]
         name, text = names[run.run_dir], "  ".join(filter(None, (", ".join(parts), shown)))

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
+from wf.figures import SPLITS
 from wf.kept import KEPT
 from wf.known import known_as
 from wf.modules import is_path, locate
-from wf.plan import SPLITS, prepare
+from wf.plan import prepare
 from wf.registry import Ask, Registry, read_kind
 from wf.rundir import RunDirectory, place_of
 from wf.runfile import RunFile, check, folders_of, load, load_variants, merge

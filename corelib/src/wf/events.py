@@ -23,6 +23,11 @@ class Hook:
     """It hears of ``on_log`` and ``on_evaluation_end`` after all hooks without this, whatever their order: for one that
     shows or writes down figures, which other hooks add to."""
 
+    figures: ClassVar[Mapping[str, bool | None] | None] = None
+    """The figures that it adds, ``train/NAME`` to records and ``SPLIT/NAME``, or ``*/NAME`` for every split, to
+    evaluations; each with whether a larger one is better, None for unknown. A name that ends with ``*`` stands for all
+    that begin so. None where it does not say: then what decides by one of them is checked when it should be there."""
+
     def on_run_start(self, run: Loop) -> None:
         """Before the first step, after a restore."""
 
@@ -40,7 +45,7 @@ class Hook:
 
         `record` has plain numbers: ``loss`` (the last batch's), ``running_loss`` (mean over the batches since the last
         record, where there are any) and, at the end of an epoch, ``epoch_loss`` (mean over its samples). A hook may add
-        to it.
+        to it: ``record["gradient/norm"] = 0.5`` is the figure ``train/gradient/norm``.
         """
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:

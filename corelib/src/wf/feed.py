@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wf.errors import UsageError
-from wf.figures import LOSS
+from wf.figures import LOSS, OF_STEPS, POSITION
 
 
 class Batches:
@@ -109,7 +109,7 @@ class Losses:
     """Of each batch's loss times its size."""
     epoch_samples: int = 0
     parts: dict[str, list[float]] = field(default_factory=dict)
-    """What the loss consists of, by name, since the last record: the values and their number."""
+    """What the loss consists of, and other figures, by name, since the last record: their sum and number."""
     epoch_parts: dict[str, list[float]] = field(default_factory=dict)
     """Each part's values times the sizes of their batches, and the samples, of the epoch."""
 
@@ -137,9 +137,15 @@ class Losses:
     def record(self, *, end_of_epoch: bool) -> dict[str, Any]:
         """The next record; empty when there is nothing to say.
 
-        What the loss consists of is the mean since the last record; at the end of an epoch, that over the epoch.
+        What the loss consists of, and other figures of the steps, are means since the last record; at the end of an
+        epoch, those over the epoch.
+
+        Raises:
+            UsageError: For a figure of the trainer that has the name of one of these.
         """
         record: dict[str, Any] = {}
+        if self.epoch_parts:
+            self._check_names()
         if self.since_record:
             record = {"loss": self.last, "running_loss": math.fsum(self.since_record) / len(self.since_record)}
             record |= _means(self.parts)
@@ -149,6 +155,14 @@ class Losses:
             record |= _means(self.epoch_parts)
             self.epoch_sum, self.epoch_samples, self.epoch_parts = 0.0, 0, {}
         return record
+
+    def _check_names(self) -> None:
+        """Refuse figures of the trainer whose names a record has for others."""
+        if wrong := sorted({*self.parts, *self.epoch_parts} & {*OF_STEPS, *POSITION}):
+            raise UsageError(
+                f"the trainer gave a figure the name '{wrong[0]}', which a record of the training has for another one\n"
+                f"  taken: {', '.join((*OF_STEPS, *POSITION))}"
+            )
 
     def _add_parts(self, figures: Mapping[str, float], size: int) -> None:
         for name, value in figures.items():

@@ -1,24 +1,30 @@
 """The names of figures: ``SPLIT/NAME``, as ``validation/loss`` and ``test/torchmetrics/MulticlassAccuracy``.
 
-A name may have slashes, dashes and dots, so it is taken apart here and nowhere else. What a metric gives by name has
-its key behind a dash: ``validation/spread-low``; an empty key adds nothing. The terms of a loss stand behind a slash:
-``validation/loss/price``. Where a figure decides something, its direction may stand behind it:
-``validation/spread-low:min``.
+A name may have slashes, dashes and dots, so it is taken apart here and nowhere else. Where a metric gives a dict, each
+key stands behind a dash: ``validation/spread-low``; an empty key adds nothing, and one that begins with a slash is
+appended as it is: ``validation/map/50``. The terms of a loss stand behind a slash: ``validation/loss/price``. Where a
+figure decides something, its direction may stand behind it: ``validation/spread-low:min``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Self, TypeGuard
 
 from wf.errors import UsageError, closest, unknown
 
 TRAIN = "train"
 """The split that is trained on."""
+SPLITS = (TRAIN, "validation", "test")
+"""The names of all splits."""
 LOSS = "loss"
 """The figure that every evaluator gives."""
+OF_STEPS = (LOSS, "running_loss", "epoch_loss")
+"""What the loop itself writes into a record of the training."""
+POSITION = ("event", "split", "epoch", "step")
+"""What a line of ``metrics.jsonl`` says beside figures."""
 
 _DIRECTIONS = {"min": False, "max": True}
 
@@ -61,20 +67,15 @@ class Monitor:
     def read_after(self, evaluated: Sequence[str]) -> str | None:
         """The split after whose evaluation the figure is new; None where a run does not yield it.
 
-        A term of the loss on the train split is what the trainer records of its steps where that split is not
-        evaluated, as ``train/loss/price``: it is new whenever anything is evaluated.
+        A figure of the train split is one of the steps where that split is not evaluated, as ``train/loss/price`` or
+        ``train/lr``: it is new whenever anything is evaluated.
 
         Args:
             evaluated: The splits that are evaluated while the run trains.
         """
         if self.split in evaluated:
             return self.split
-        return evaluated[0] if self._is_of_steps and evaluated else None
-
-    @property
-    def _is_of_steps(self) -> bool:
-        """Whether it is a term of the loss that the trainer records of its steps."""
-        return self.split == TRAIN and self.name.startswith(f"{LOSS}/")
+        return evaluated[0] if evaluated and self.split == TRAIN and self.name not in OF_STEPS else None
 
     def direction(self, option: str, owner: str = "", *, mode: bool = False) -> bool:
         """Whether a larger figure is better.
@@ -98,23 +99,6 @@ class Monitor:
             f"known: {', '.join(self.known)}",
         ]
         raise UsageError("\n  ".join(lines))
-
-    def check(self, figures: Iterable[str] | None, option: str) -> None:
-        """Look for the figure before there is an evaluation.
-
-        Args:
-            figures: What an evaluator says that it gives, without the split: the loss and the names of metrics; None
-                where it does not say.
-            option: What the user sets to have another one.
-
-        Raises:
-            UsageError: When it is not among them.
-        """
-        if self._is_of_steps:  # an evaluator need not give it
-            return
-        if figures is not None and metric_of(self.name, names := list(figures)) is None:
-            given = [f"{self.split}/{name}" for name in names]
-            raise UsageError(unknown("figure", self.figure, given, f"set {option} to one of them"))
 
     def value(self, metrics: Mapping[str, Any], owner: str, option: str) -> float:
         """The figure among those of an evaluation, as ``{"validation/accuracy": 0.9}``.
@@ -143,6 +127,53 @@ def divided(figure: str) -> tuple[str, str]:
     return split, name
 
 
+def joined(name: str, key: str) -> str:
+    """The name of one figure of a metric that gives several by key."""
+    if key == "":
+        return name
+    return f"{name}{key}" if key.startswith("/") else f"{name}-{key}"
+
+
+def declared(part: Any) -> dict[str, bool | None] | None:
+    """The figures that a part says it gives, each with whether a larger one is better, None for unknown.
+
+    It says so in its attribute `figures`: a mapping, or a tuple of names, of which each may also be that of a metric
+    which gives several. A name that ends with ``*`` stands for all that begin so.
+
+    Returns:
+        None where it does not say.
+
+    Raises:
+        UsageError: For a mapping to anything else.
+    """
+    said = getattr(part, "figures", None)
+    if isinstance(said, Mapping):
+        for name, larger in said.items():
+            if not isinstance(name, str) or not (larger is None or isinstance(larger, bool)):
+                owner = part.__name__ if isinstance(part, type) else type(part).__name__
+                raise UsageError(
+                    f"{owner}.figures says {larger!r:.40} of {name!r:.40}\n"
+                    "  it says of each name whether a larger figure is better: True, False, or None for unknown"
+                )
+        return dict(said)
+    if isinstance(said, tuple):
+        return {f"{name}{end}": None for name in said for end in ("", "-*", "/*")}
+    return None
+
+
+def fits(figure: str, names: Iterable[str]) -> bool:
+    """Whether one of the names is a pattern, one that ends with ``*``, and the figure fits it."""
+    return any(name.endswith("*") and figure.startswith(name[:-1]) for name in names)
+
+
+def terms(loss: Any) -> dict[str, bool | None]:
+    """The figures of a loss's terms, ``loss/NAME``, each with whether a larger one is better."""
+    said = declared(loss)
+    if said is None:
+        return {f"{LOSS}/*": None}
+    return {f"{LOSS}/{name}": direction for name, direction in said.items()}
+
+
 def metric_of(name: str, metrics: Iterable[str]) -> str | None:
     """The metric, or loss, that a figure without its split is of: the longest name that it is, or begins with.
 
@@ -165,3 +196,103 @@ def best(values: Mapping[Any, Any], *, larger_is_better: bool) -> list[Any]:
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a figure is one finite number."""
     return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def plain(value: Any) -> Any:
+    """A number, or a list of them, of a tensor, an array or what is one already.
+
+    Raises:
+        TypeError: For anything else.
+    """
+    found = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(found, (list, tuple)):
+        return [plain(item) for item in found]
+    if isinstance(found, (bool, int, float)):
+        return found
+    raise TypeError(type(value).__name__)
+
+
+class Figures(dict[str, Any]):
+    """The figures of one record or evaluation by name; each has one source, and is a number or a list of numbers.
+
+    A dict as a value is several figures, whose names have its keys behind a slash.
+
+    Args:
+        given: What trainer or evaluator gave.
+        split: The split that they are of.
+        source: Who gave them, in words.
+        taken: Names that this split gets from others, each with who gives it.
+
+    Raises:
+        UsageError: For a name that has another source, or a value that is no figure.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Any], split: str, source: str, taken: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.split = split
+        self.source: Callable[[], str] = lambda: source
+        """Says in words who is adding figures now."""
+        self._taken, self._first = taken or {}, self.source
+        self._sources: dict[str, Callable[[], str]] = {}
+        self.update(given)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                self[f"{name}/{key}" if key != "" else name] = item
+            return
+        self._check_free(name)
+        try:
+            number = None if value is None else plain(value)
+        except TypeError as error:
+            raise UsageError(
+                f"{self.source()} gave {value!r:.40} of type {type(value).__name__} as '{self.split}/{name}', which is "
+                "no figure\n  give a number, a tensor or a list of them, or a dict of these; nan where there is none"
+            ) from error
+        super().__setitem__(name, number)
+        self._sources[name] = self.source
+
+    def update(self, *args: Any, **named: Any) -> None:  # dict's own does not ask __setitem__
+        """Add figures."""
+        for name, value in dict(*args, **named).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The figure of a name; where there is none, add it."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # of any overload
+        self.update(other)
+        return self
+
+    @property
+    def added(self) -> list[str]:
+        """The names that came from others than trainer or evaluator."""
+        return [name for name in self if self._sources[name] is not self._first]
+
+    def replace(self, names: Iterable[str], figures: Mapping[str, Any]) -> None:
+        """Put `figures` in the place of those of some names."""
+        for name in names:
+            if name not in figures:
+                del self[name]
+        dict.update(self, figures)
+
+    def _check_free(self, name: Any) -> None:
+        if not isinstance(name, str) or not name or name in POSITION:
+            raise UsageError(
+                f"{self.source()} gave a figure the name {name!r}\n  a name is a text other than {', '.join(POSITION)}"
+            )
+        other = self._sources[name]() if name in self._sources else self._taken.get(name)
+        if other is not None and self._sources.get(name) is not self.source:
+            raise two_sources(f"{self.split}/{name}", other, self.source())
+
+
+def two_sources(figure: str, one: str, other: str) -> UsageError:
+    """The error for a figure that two parts give."""
+    return UsageError(
+        f"the figure '{figure}' has two sources: {one}, and {other}\n  let one of them give it another name"
+    )

@@ -15,10 +15,11 @@ from wf.blame import FAILURES
 from wf.cadence import Epochs, Every, Progress, Steps
 from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.feed import Batches, Losses, read_each
-from wf.figures import LOSS, Monitor
+from wf.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
 from wf.modules import describe
 from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
+from wf.watching import Watching
 
 _LOG = logging.getLogger("wf")
 _NOWHERE: tuple[int, int, str | None] = (-1, -1, None)
@@ -62,6 +63,7 @@ class Loop:
         save_failed: Told ``(run, error)`` of a checkpoint that could not be written; True when the run is to go on and
             try again when the next one is due.
         modes: Puts the weights that are judged and kept into the model, where they are not those that are trained.
+        of_first: Figures as the first of several processes has them.
 
     Raises:
         UsageError: For a cadence or a choice that there is not.
@@ -89,6 +91,7 @@ class Loop:
         watches: Callable[[Any], bool] = lambda _: False,
         save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False,
         modes: Modes | None = None,
+        of_first: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> None:
         _check_settings(log_every, eval_every, keep)
         self.trainer, self.evaluator, self.checkpointer = trainer, evaluator, checkpointer
@@ -102,9 +105,12 @@ class Loop:
         self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed, watches)
         self._tell = self._participants.tell
         self._modes, self._judging = modes, False
+        self._of_first, self._watching = of_first, Watching(self, name_of)
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
-        """The last figures of each split, as ``validation/loss``."""
+        """The last figures of each split that was evaluated, as ``validation/loss``, and the terms of the loss."""
+        self.recorded: dict[str, Any] = {}
+        """The last figures of the steps that trainer and hooks recorded beside the loss, as ``train/lr``."""
         self.saved_step: int | None = None
         """The step of the newest checkpoint that is durable."""
         self.finished = False
@@ -157,8 +163,9 @@ class Loop:
         self._participants.bind()
         self._begin_to_train()
         try:
-            if self.keep == "best":
-                self._monitor.check(getattr(self.evaluator, "figures", None), "monitor")
+            self._watching.begin()
+            if self.keep == "best" and self.evaluated:
+                self.expect(self._monitor, "monitor", "keep best")
             self._tell("on_run_start", self)
             while not self.finished:
                 try:
@@ -224,13 +231,50 @@ class Loop:
         if self.agree is bool:  # several processes must all pause at the same step
             self._pause_at = 0
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The last value of every figure, whoever gave it: `recorded` and `metrics`."""
+        return {**self.recorded, **self.metrics}
+
+    def expect(self, monitor: Monitor, option: str, owner: str) -> str:
+        """See before the first step that a figure which decides something will be there, as far as that can be known.
+
+        A part that decides by a figure calls it in `on_run_start`. Where only an evaluation can tell, two batches are
+        evaluated. A figure of the steps that nobody declares must be in the first record.
+
+        Args:
+            monitor: The figure.
+            option: What the user sets to have another one, as ``--monitor``.
+            owner: Who decides by it, for messages.
+
+        Returns:
+            The split after whose evaluation it is new in `figures`.
+
+        Raises:
+            UsageError: When it cannot come, or is not one number.
+        """
+        return self._watching.expect(monitor, option, owner)
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The splits that are evaluated while the run trains."""
+        return self.eval_splits if self.evaluator is not None and self.eval_every is not None else ()
+
     def log(self, *, end_of_epoch: bool = False) -> None:
         """Read the losses since the last record and tell the listeners: a sync point."""
         self._read()
         record = self._losses.record(end_of_epoch=end_of_epoch)
-        self.metrics.update({f"train/{name}": value for name, value in record.items() if name.startswith(f"{LOSS}/")})
         if record:
-            self._tell("on_log", self, record)
+            figures = Figures(record, TRAIN, "the trainer", self._watching.taken)
+            self._participants.tell_figures("on_log", (self,), figures, self._know_steps)
+
+    def _know_steps(self, figures: Figures) -> None:
+        """Keep the figures of a record, and see that those which decide something are there."""
+        self._share(figures, [name for name in figures if name not in OF_STEPS])
+        for name in figures.keys() - set(OF_STEPS):
+            known = self.metrics if name.startswith(f"{LOSS}/") else self.recorded
+            known[f"{TRAIN}/{name}"] = figures[name]
+        self._watching.check(figures)
 
     def evaluate(self, splits: Sequence[str]) -> None:
         """Evaluate `splits` now and tell the listeners: a sync point."""
@@ -238,14 +282,24 @@ class Loop:
             return
         with self._judged():
             for split in splits:
-                figures = dict(self.evaluator.evaluate(split))
+                figures = Figures(self.evaluator.evaluate(split), split, "the evaluator")
                 self._evaluated_at[split] = self.progress.step
-                self._know(split, figures)
-                self._tell("on_evaluation_end", self, split, figures)
-                self._know(split, figures)
+                self._know(figures)
+                self._participants.tell_figures("on_evaluation_end", (self, split), figures, self._know_added)
+                self._know(figures)
 
-    def _know(self, split: str, figures: Mapping[str, Any]) -> None:
-        self.metrics.update({f"{split}/{name}": value for name, value in figures.items()})
+    def _know(self, figures: Figures) -> None:
+        self.metrics.update({f"{figures.split}/{name}": value for name, value in figures.items()})
+
+    def _know_added(self, figures: Figures) -> None:
+        """Keep what hooks added to an evaluation."""
+        self._share(figures, figures.added)
+        self._know(figures)
+
+    def _share(self, figures: Figures, names: Sequence[str]) -> None:
+        """Take figures that each process has its own value of as the first process has them."""
+        if self.agree is not bool:
+            figures.replace(names, self._of_first({name: figures[name] for name in names}))
 
     def save(self) -> None:
         """Begin a checkpoint of the present state, unless this very step has one.
@@ -267,7 +321,7 @@ class Loop:
         self._saved_at, self._saved_time = self._place(), time.monotonic()
         try:
             with self._judged():
-                saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.metrics)
+                saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.figures)
         except SaveError as error:
             self._not_saved(error)
             return
@@ -300,6 +354,7 @@ class Loop:
         return {
             "progress": asdict(self.progress),
             "metrics": dict(self.metrics),
+            "recorded": dict(self.recorded),
             "evaluated_at": dict(self._evaluated_at),
             "best": self.best,
             "ended": self.ended,
@@ -325,7 +380,7 @@ class Loop:
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._pending, self._sizes, self._losses = [], [], Losses(**state["losses"])
         self._evaluated_at = dict(state.get("evaluated_at", {}))  # checkpoints of older versions do not have it
-        self.rollbacks = list(state.get("rollbacks", []))  # nor this
+        self.rollbacks, self.recorded = list(state.get("rollbacks", [])), dict(state.get("recorded", {}))  # nor these
         self._saved_at = (*self._place()[:2], state.get("ended"))
         self.saved_step = self.progress.step
 
@@ -495,7 +550,7 @@ class Loop:
         self.evaluate(self.eval_splits)
         if self.keep != "best" or self.evaluator is None:
             return False
-        value = self._monitor.value(self.metrics, "keep best", "monitor")
+        value = self._monitor.value(self.figures, "keep best", "monitor")
         if not math.isfinite(value):
             return False
         larger = self._monitor.direction("monitor") if self.larger_is_better is None else self.larger_is_better

@@ -134,6 +134,7 @@ FIELDS: dict[str, tuple[Check, str]] = {
     "total_steps": (_or_null(_count), "a whole number"),
     "follow_length": _WORDS,
     "metrics": (_or_null(_FIGURES), "a table of figures"),
+    "recorded": (_or_null(_FIGURES), "a table of figures"),
     "samples": (_or_null(_table(_count)), "a table of whole numbers"),
     "notes": (_or_null(_any_table), "a table"),
     "repeatable": (_flag, "true or false"),

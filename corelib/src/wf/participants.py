@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wf.blame import FAILURES, blame, blamed
 from wf.errors import DataError, PluginError, SaveError, UsageError, WfError
 from wf.events import EVENTS, check_events, listeners
+from wf.figures import Figures
 from wf.modules import describe
 from wf.protocols import Stateful
 
@@ -44,6 +45,8 @@ class Participants:
         self._not_loaded: dict[int, dict[str, Any]] = {}
         self.listening: dict[str, list[Callable[..., None]]] = {}
         """The listeners of each event, from `bind` on."""
+        self._num_adding: dict[str, int] = {}
+        """How many of them may add figures; the others, behind them, show or write down what there is then."""
 
     def bind(self) -> None:
         """Find the listeners of each event, once for the whole run.
@@ -56,6 +59,8 @@ class Participants:
         awake = [part for part in parts if id(part) not in self._not_loaded]
         last = sorted(awake, key=lambda part: bool(getattr(part, "told_last", False)))
         self.listening = {event: list(listeners(event, last if event in _FIGURES else awake)) for event in EVENTS}
+        adding = [part for part in awake if not getattr(part, "told_last", False)]
+        self._num_adding = {event: len(listeners(event, adding)) for event in _FIGURES}
         clippers, trainer = self.listening["on_gradients_ready"], self._run.trainer
         if hasattr(trainer, "before_update"):
             tell = functools.partial(self.tell, "on_gradients_ready", self._run)
@@ -64,7 +69,7 @@ class Participants:
             raise UsageError(
                 f"{type(trainer).__name__} does not announce its gradients (it has no attribute "
                 f"'before_update'), so these hooks cannot work: "
-                + ", ".join(self.name_of(self._owner(call, "on_gradients_ready")) for call in clippers)
+                + ", ".join(self._name_of_owner(call, "on_gradients_ready") for call in clippers)
             )
 
     def tell(self, event: str, *args: Any) -> None:
@@ -76,13 +81,35 @@ class Participants:
                 if not self.goes_on(listen, event, error):
                     raise
 
+    def tell_figures(self, event: str, args: Sequence[Any], figures: Figures, then: Callable[[Figures], None]) -> None:
+        """Tell those who listen to an event at which figures may be added.
+
+        Args:
+            event: One of these.
+            args: What is told.
+            figures: What may be added to.
+            then: Called with them when all are there, before those who show or write them down.
+        """
+        calls = self.listening.get(event, ())
+        for number, listen in enumerate(calls):
+            if number == self._num_adding[event]:
+                then(figures)
+            figures.source = functools.partial(self._name_of_owner, listen, event)
+            try:
+                listen(*args, figures)
+            except FAILURES as error:
+                if not self.goes_on(listen, event, error):
+                    raise
+        if len(calls) == self._num_adding.get(event, 0):
+            then(figures)
+
     def tell_of(self, error: BaseException) -> None:
         """Tell every listener of the error that ends the run; one that fails itself must not hide it."""
         for listen in self.listening.get("on_exception", ()):
             try:
                 listen(self._run, error)
             except FAILURES as another:
-                name = self.name_of(self._owner(listen, "on_exception"))
+                name = self._name_of_owner(listen, "on_exception")
                 error.add_note(f"{name} failed too, at on_exception: {describe(another)}")
 
     def goes_on(self, listen: Callable[..., None], event: str, error: BaseException) -> bool:
@@ -167,6 +194,9 @@ class Participants:
         """Whether an error raised on purpose is that of a part which only tells; before the run it refuses options."""
         theirs = isinstance(error, (UsageError, DataError, PluginError)) and not isinstance(error, SaveError)
         return theirs and event != "on_run_start" and self._watches(part)
+
+    def _name_of_owner(self, listen: Callable[..., None], event: str) -> str:
+        return self.name_of(self._owner(listen, event))
 
     def _owner(self, listen: Callable[..., None], event: str) -> Any:
         """The part that listens to an event with this method."""

@@ -14,7 +14,7 @@ from typing import Any
 from wf.building import LIVE, Builder, check_options, listed, name_of_live
 from wf.component import REQUIRED, Param
 from wf.errors import UsageError, closest, unknown
-from wf.figures import Monitor, divided
+from wf.figures import SPLITS, Monitor, divided
 from wf.fitting import check as check_fit
 from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
@@ -47,9 +47,6 @@ DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progre
 
 MAKE_BATCH = "make_batch"
 """The method of a trainer that makes its samples itself, see `wf.protocols.Trainer`."""
-
-SPLITS = ("train", "validation", "test")
-"""The names of all splits."""
 
 
 OF_DATASET = ("split", "fold", "shuffle", "drop_last", "workers", "serve_from")

@@ -57,8 +57,9 @@ class Trainer(Protocol):
 
         Returns:
             The loss before the update, a scalar that stays on its device: `float(loss)` is called at sync points.
-            Or a dict of such scalars, the loss as ``loss`` and what it consists of as ``loss/NAME``: these are
-            recorded as means, and can be monitored as ``train/loss/NAME``.
+            Or a dict of such scalars: the loss as ``loss``, what it consists of as ``loss/NAME``, and other figures.
+            All but the loss are recorded as means, and can be monitored as ``train/loss/NAME`` and ``train/NAME``;
+            an attribute ``figures`` says which there are, see `wf.figures.declared`.
         """
 
 
@@ -68,7 +69,9 @@ class Evaluator(Protocol):
     def evaluate(self, split: str) -> Mapping[str, Any]:
         """The figures of one split by metric name, plain numbers (a list for one figure a class).
 
-        It must leave the training generator as it found it.
+        It must leave the training generator as it found it. An attribute ``figures`` says which there are, see
+        `wf.figures.declared`. Where their names are not all known, it may have ``preview(split)``, which gives the
+        figures of two batches and leaves no trace: the loop calls it before step 1 where a run decides by one of them.
         """
 
 

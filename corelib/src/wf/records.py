@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-_HEAD = ("event", "split", "epoch", "step")
+from wf.figures import POSITION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], 
     found: dict[tuple[str, str, str], list[Point]] = {}
     for record in records:
         for name, value in record.items():
-            if name not in _HEAD:
+            if name not in POSITION:
                 point = (record.get("epoch", 0), record.get("step", 0), value)
                 found.setdefault((record.get("event", ""), record.get("split", ""), name), []).append(point)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from wf.compatibility import Tasks, numbers_of_classes, resolve, resolve_judged, targets_that_fit
-from wf.figures import divided
+from wf.figures import Monitor
 from wf.registry import Entry
 from wf.task import Link, Task
 from wf.traits import (
@@ -368,7 +368,7 @@ def _judge_evaluations(part: Part, known: Known) -> Verdict:
     if traits.interval != "evaluation":
         return FITS
     splits = known.evaluated
-    if splits is None or (splits and (part.watched is None or divided(part.watched)[0] in splits)):
+    if splits is None or (splits and (part.watched is None or Monitor.read(part.watched).read_after(splits))):
         return FITS
     waits = f"it waits for {part.watched or 'an evaluation'}, but the run evaluates {listed(splits) or 'nothing'}"
     advice = "see --eval-splits and --split, or set --scheduler.monitor"

@@ -30,8 +30,6 @@ MAX_MANIFEST = 1 << 26
 """The bytes of a manifest that is read."""
 MAX_DEPTH = 3
 """How many folders deep runs are looked for: a comparison's run is two below it."""
-POSITION = ("event", "split", "epoch", "step")
-"""What a record says beside figures."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
 """What may be in a run directory before its manifest; without the lock it may be the user's own."""
 
@@ -150,6 +148,17 @@ class RunDirectory:
     def run_file(self) -> Path:
         """The resolved run file."""
         return self.path / "run.toml"
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        """Whether a larger figure is better, by its name without the split, as the parts of the run said it."""
+        try:
+            found = json.loads((self.path / "data.json").read_bytes())["values"]["directions"]
+        except (OSError, ValueError, KeyError, TypeError):  # of an older wf, or not there yet
+            found = None
+        if not isinstance(found, dict):
+            return {}
+        return {str(name): larger for name, larger in found.items() if isinstance(larger, bool)}
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from wf.rundir import Recorder
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import Splits
 from wf.runtime.serving import RunData
-from wf.runtime.task import task_of
+from wf.runtime.task import TaskRuntime, task_of
 from wf_tracking.fit_verdict import FitVerdict
 
 
@@ -60,9 +60,10 @@ LINE = run_data("real", train=torch.linspace(0, 1, 200).unsqueeze(1), test=torch
 
 def judge(data: RunData, metrics: dict[str, Any], loss: Any = None, predictions: str = "raw") -> Any:
     outputs = task_of(data.targets, predictions, single_logit=data.targets == "binary")
-    return FitVerdict(data, loss or LOSSES[data.targets], outputs).judge(metrics)
+    return FitVerdict(data, loss or LOSSES[data.targets], outputs, directions=DIRECTIONS).judge(metrics)
 
 
+DIRECTIONS = {"accuracy": True, "r2": True, "mse": False, "mae": False}
 LOSSES: dict[str, Any] = {
     "real": torch.nn.functional.mse_loss,
     "class_index": torch.nn.functional.cross_entropy,
@@ -245,7 +246,7 @@ def test_it_judges_at_the_end_of_a_run() -> None:
         def evaluate(self, split: str) -> Mapping[str, Any]:
             return {"accuracy": 1.0 if split == "train" else 0.5}
 
-    hook = FitVerdict(CLASSES, LOSSES["class_index"], task_of("class_index", "raw", single_logit=False))
+    hook = FitVerdict(CLASSES, LOSSES["class_index"], task_of("class_index", "raw"), None, DIRECTIONS)
     loop = Loop(Trainer(), Evaluator(), hooks=[hook], final_splits=["train", "test"])
     loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
     assert hook.verdict is not None
@@ -284,7 +285,7 @@ def test_a_loss_near_that_of_guessing_is_not_fine(share: float) -> None:
 
 def judge_curve(losses: list[float], metrics: dict[str, Any], data: RunData = CLASSES) -> Any:
     outputs = task_of(data.targets, "raw", single_logit=False)
-    return FitVerdict(data, LOSSES[data.targets], outputs).judge(metrics, losses)
+    return FitVerdict(data, LOSSES[data.targets], outputs, directions=DIRECTIONS).judge(metrics, losses)
 
 
 GOOD = {"train/accuracy": 0.95, "test/accuracy": 0.95}
@@ -327,7 +328,7 @@ def test_a_model_wider_than_the_targets_is_judged_without_a_constant() -> None:
     def of_two(predictions: Tensor, targets: Tensor) -> Tensor:
         return (predictions[:, 0] - targets[:, 0]).square().mean() + predictions[:, 1].square().mean()
 
-    hook = FitVerdict(LINE, of_two, task_of("real", "raw", single_logit=False), 2)
+    hook = FitVerdict(LINE, of_two, task_of("real", "raw", single_logit=False), 2, DIRECTIONS)
     assert hook.judge({"train/loss": 0.1, "test/loss": 0.1}).verdict == "unknown"
     assert hook.judge({"train/r2": 0.9, "test/r2": 0.9, "train/loss": 0.1}, [1.0, 0.5, 0.2, 0.199]).verdict == "neither"
 
@@ -344,8 +345,43 @@ def test_the_loss_over_a_run_is_that_of_its_evaluations() -> None:
             self.loss -= 0.25
             return {"accuracy": 0.95, "loss": self.loss}
 
-    hook = FitVerdict(CLASSES, LOSSES["class_index"], task_of("class_index", "raw", single_logit=False))
+    hook = FitVerdict(CLASSES, LOSSES["class_index"], task_of("class_index", "raw"), None, DIRECTIONS)
     loop = Loop(Trainer(), Evaluator(), hooks=[hook, Recorder(None)], final_splits=["train", "validation", "test"])
     loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(5))
     assert "still improving" in loop.notes["fit"]
     assert "from 2 to 1.75" in loop.notes["fit"]
+
+
+class Ranking(TaskRuntime):
+    """A stranger's task: its figure is between 0 and 100, and one that knows nothing gets 50."""
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        return ("concordance",)
+
+    def error(self, figure: str, value: float, larger_is_better: bool) -> float:
+        return 100 - value
+
+    def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
+        return 50.0
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "verdict"), [(60.0, 60.0, "underfitting"), (95.0, 60.0, "overfitting"), (95.0, 93.0, "neither")]
+)
+def test_a_strangers_task_says_what_its_figures_are_measured_against(train: float, test: float, verdict: str) -> None:
+    metrics = {"train/concordance": train, "test/concordance": test}
+    found = FitVerdict(CLASSES, LOSSES["class_index"], Ranking(), directions={"concordance": True}).judge(metrics)
+    assert found.verdict == verdict
+    assert found.train == pytest.approx((100 - train) / 50)
+    unknown = FitVerdict(CLASSES, LOSSES["class_index"], Ranking()).judge(metrics)
+    assert "not known whether a larger concordance is better" in str(unknown)
+
+
+def test_the_terms_of_a_loss_are_added_up() -> None:
+    def two(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"square": torch.nn.functional.mse_loss(predictions, targets), "half": predictions.sum() * 0 + 0.5}
+
+    whole = judge(LINE, {"train/loss": 0.55, "test/loss": 0.55}, lambda *pair: sum(two(*pair).values()))
+    assert judge(LINE, {"train/loss": 0.55, "test/loss": 0.55}, two) == whole
+    assert whole.verdict != "unknown"

@@ -97,7 +97,7 @@ def test_it_works_with_evaluations_every_few_steps() -> None:
 
 
 def test_a_monitor_that_the_evaluation_does_not_yield() -> None:
-    with pytest.raises(UsageError, match=r"unknown figure 'validation/los'\n  did you mean 'validation/loss'"):
+    with pytest.raises(UsageError, match=r"larger 'validation/los' is better\n  did you mean 'validation/loss'"):
         stopped_after([1.0], monitor="validation/los")
 
 
@@ -108,7 +108,7 @@ def test_a_split_that_the_run_does_not_evaluate() -> None:
 
 def test_a_figure_for_each_class_is_not_one_number() -> None:
     with pytest.raises(UsageError, match="not one number but list"):
-        stopped_after([[0.1, 0.2]], "recall")
+        stopped_after([[0.1, 0.2]], "recall", monitor="validation/recall:max")
 
 
 @pytest.mark.parametrize(

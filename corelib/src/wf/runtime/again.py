@@ -65,6 +65,7 @@ def show_done(experiment: Experiment, directory: RunDirectory) -> None:
     _LOG.warning("run %s is done already: %s", directory.path, manifest.get("reason"))
     loop.progress = Progress(epoch=manifest.get("epochs", 0), step=manifest.get("steps", 0))
     loop.metrics, loop.notes = dict(manifest.get("metrics", {})), dict(manifest.get("notes", {}))
+    loop.recorded = dict(manifest.get("recorded", {}))
     loop.rollbacks, loop.finished = list(manifest.get("rollbacks", [])), True
     assert loop.checkpointer is not None
     try:

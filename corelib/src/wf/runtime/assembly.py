@@ -7,6 +7,7 @@ trainer, evaluator, checkpointer, hooks. Each step adds to `values` what the lat
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,12 +24,12 @@ from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
 from wf.errors import DataError, PluginError, UsageError, unknown
 from wf.events import listeners
-from wf.figures import LOSS, Monitor, metric_of
+from wf.figures import LOSS, SPLITS, TRAIN, Monitor
 from wf.fitting import check as check_fit
 from wf.guard import Guard
 from wf.kept import load_kept
 from wf.known import index
-from wf.plan import MAKE_BATCH, SPLITS, data_dir, own_choices, parts_of, with_changes
+from wf.plan import MAKE_BATCH, data_dir, own_choices, parts_of, with_changes
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.rules import Known, Samples, gives_targets
@@ -37,6 +38,7 @@ from wf.runfile import GENERAL, RunFile, load, on_error_of, options_of, parse_sp
 from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.description import NAMES, Description, read_description, read_sample_ids
 from wf.runtime.device import choose_device
+from wf.runtime.directions import declared_directions, directions
 from wf.runtime.fingerprint import of_dataset, of_tensors
 from wf.runtime.given import as_dataset, batching_of
 from wf.runtime.initial import put_into, read_weights
@@ -53,7 +55,8 @@ from wf.runtime.transforming import is_joint
 from wf.runtime.trial import check_smallest_batch
 from wf.runtime.unused import unused_parameters
 from wf.task import Task
-from wf.traits import HookTraits, LossTraits, MetricTraits, ModelTraits, SchedulerTraits, TransformTraits
+from wf.traits import HookTraits, LossTraits, ModelTraits, SchedulerTraits, TransformTraits
+from wf.watching import Sources, expect
 
 KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
@@ -204,40 +207,38 @@ class Assembly:
         """
         monitor = Monitor.read(self.plan["monitor"], self.values["directions"])
         splits = [split for split in self.plan["eval_splits"] if split in self.evaluated]
-        metrics = self.values["metrics"]
+        sources = self._sources()
         decides = self.plan["keep"] == "best"
         own = self.task.default("monitor") if self.task else None
         matters = decides or self.plan["monitor"] not in (GENERAL["monitor"].default, own)
-        if monitor.split not in splits and monitor.read_after(splits) is not None:
-            if decides:  # what the trainer records of its steps shows when they have been made
-                monitor.direction("--monitor")
-            return monitor
-        figures = self._figures_of_evaluator()
-        yielded = figures is None or metric_of(monitor.name, figures) is not None
-        if matters and not (yielded and monitor.split in splits):
-            known = [f"{split}/{name}" for split in splits for name in figures or (LOSS, *metrics)]
-            hint = (
-                "" if known else "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
-            )
-            if known and monitor.split in self.evaluated and monitor.split not in splits:
+        of_steps = monitor.read_after(splits) is not None and sources.is_of_steps(monitor.figure)
+        is_read = monitor.split in splits or of_steps
+        if matters and not (is_read and sources.find(monitor.figure, splits) != "unknown"):
+            known = [name for split in dict.fromkeys((*splits, TRAIN)) for name in sources.names(split, splits)]
+            hint = ""
+            if not splits:
+                known = []
+                hint = "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
+            elif monitor.split in self.evaluated and not is_read:
                 hint = f"'{monitor.split}' is not evaluated while the run trains: --eval-splits {monitor.split}"
             raise UsageError(unknown("figure in 'monitor':", monitor.figure, known, hint))
         if decides:
             monitor.direction("--monitor")
-        self._check_watched()
+        self._check_watched(sources, splits)
         return monitor
 
-    def _figures_of_evaluator(self) -> Sequence[str] | None:
-        """The figures of an evaluation, without the split; None where the evaluator alone knows them."""
-        evaluator = self.values["evaluator"]
-        said = getattr(evaluator, "figures", None)
-        if said is not None or (evaluator is not None and "metrics" not in self._wanted_by("evaluator")):
-            return said if said is None else tuple(said)
-        return (LOSS, *self.values["metrics"])
+    def figures(self) -> list[str]:
+        """The figures of the run, and patterns for those whose names nobody says; see `wf.watching.Sources`."""
+        return self._sources().patterns(self.evaluated)
 
-    def _check_watched(self) -> None:
-        """Refuse a figure that a scheduler or a hook is to watch and that the evaluator does not give."""
-        figures = getattr(self.values["evaluator"], "figures", None)
+    def _sources(self) -> Sources:
+        """Who gives which figures."""
+        values, names = self.values, {id(built.value): f"hook '{built.name}'" for built in self.several("hook")}
+        parts = (self.checkpointer, *self.hooks)
+        return Sources(values["trainer"], values["evaluator"], parts, lambda part: names.get(id(part), "a part"))
+
+    def _check_watched(self, sources: Sources, splits: Sequence[str]) -> None:
+        """Refuse a figure that a scheduler or a hook is to watch and that nobody gives."""
         watching = [("scheduler", table) for table in (self.plan.get("scheduler"),) if table]
         for kind, table in [*watching, *(("hook", table) for table in self.plan.get("hook", ()))]:
             entry = self.builder.entry(kind, table["use"])
@@ -245,7 +246,8 @@ class Assembly:
                 continue
             if any(param.name == param.source == "monitor" for param in self.builder.params(entry)):
                 option = f"--hook.{entry.component.name}.monitor" if kind == "hook" else "--scheduler.monitor"
-                Monitor.read(table["monitor"]).check(figures, option)
+                owner = entry.component.name if kind == "hook" else "the scheduler"
+                expect(Monitor.read(table["monitor"]), option, owner, sources, splits)
 
     def fingerprint(self) -> dict[str, str]:
         """The checksums of the dataset's samples, made once; see `wf.runtime.fingerprint`."""
@@ -699,7 +701,7 @@ class Assembly:
         values = {
             "run_dir": directory.path,
             "monitor": Monitor.read(monitor).figure,
-            "directions": self._directions(document),
+            "directions": {**directions(document, self.builder), **directory.directions},
         }
         nothing = Guard(
             place=str(directory.path),
@@ -762,7 +764,7 @@ class Assembly:
         values["param_groups"] = param_groups(values["model"], values["params"])
         values.update(
             monitor=Monitor.read(plan["monitor"]).figure,
-            directions=self._directions(plan),
+            directions=directions(plan, self.builder, declared_directions(plan, self.builder, self.bare_loss)),
             scheduler=None,
             scheduler_interval="epoch",
         )
@@ -869,7 +871,8 @@ class Assembly:
         """A metric as the evaluator uses it, whoever made it."""
         if built.name == LOSS:
             raise UsageError("a metric named 'loss' would hide the loss among the figures\n  give it another name")
-        return as_metric(built.value, f"metric '{built.name}'", self.strategy.world_size)
+        larger = getattr(_traits_of(built), "larger_is_better", None)
+        return as_metric(built.value, f"metric '{built.name}'", self.strategy.world_size, larger)
 
     def _make_hooks(self, *, quiet: bool) -> None:
         asked = self.plan["hook"]
@@ -891,26 +894,6 @@ class Assembly:
                 f"hook '{hook.name}' changes the gradients: with several processes it cannot have "
                 'on_error = "disable", or the weights could drift apart\n  let its failure end the run'
             )
-
-    def _directions(self, plan: Mapping[str, Any]) -> dict[str, bool]:
-        """Whether a larger figure is better, by name without the split: as the metrics and the run's monitor say it."""
-        directions, names = {LOSS: False}, []
-        for use in (table["use"] for table in plan.get("metric", ())):
-            entry = self.builder.entry("metric", use)
-            names.append(entry.component.name if entry else name_of_live(use))
-            traits = entry.component.traits if entry else None
-            if isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
-                directions[names[-1]] = traits.larger_is_better
-        watching = [plan.get("scheduler") or {}, *plan.get("hook", ())]
-        for text in [plan["monitor"], *(table["monitor"] for table in watching if "monitor" in table)]:
-            monitor = Monitor.read(str(text), directions)
-            metric = metric_of(monitor.name, names)
-            if metric in directions and metric is not None:  # it gives several by name, all in its direction
-                directions.setdefault(monitor.name, directions[metric])
-        monitor = Monitor.read(plan["monitor"], directions)
-        if monitor.larger_is_better is not None:
-            directions[monitor.name] = monitor.larger_is_better
-        return directions
 
     def _wanted_by(self, kind: str) -> set[str | None]:
         """The run values that the component of a kind takes."""
@@ -942,6 +925,10 @@ class Assembly:
         if not name:
             raise error or DataError("process 0 could not make the run directory; its own message says why")
         return Path("runs") / name
+
+    def of_the_first(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Figures of the first process, on every process."""
+        return dict(json.loads(self._of_the_first(json.dumps(figures))))
 
     def _of_the_first(self, text: str) -> str:
         """A text of the first process, on every process."""

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from wf.component import FromRun
 from wf.errors import UsageError, unknown
-from wf.figures import LOSS, Monitor
+from wf.figures import LOSS, TRAIN, Monitor, two_sources
 from wf.protocols import Strategy
 from wf.runtime.data import Batch
 from wf.runtime.gradients import Gradients
@@ -39,6 +39,8 @@ class BaseTrainer:
         scaler: Scales the loss where gradients are computed in fp16.
     """
 
+    told_last = True
+    """A scheduler that waits for a figure is stepped after the hooks have added theirs."""
     before_update: Sequence[Callable[[], None]] = ()
     """Called whenever gradients have been computed, before the optimizer uses them; the loop fills it."""
 
@@ -61,12 +63,13 @@ class BaseTrainer:
         self._part_size = batch_size if accumulate > 1 else None
         self._batch: Batch | None = None
         self._figures: dict[str, Tensor] = {}
+        self._recorded: dict[str, list[Tensor | float]] = {}
         self._scheduler: Any = scheduler  # torch's classes differ in what step() takes
         self._interval = scheduler_interval
         self._monitor = Monitor.read(getattr(scheduler, "monitor", monitor))
         self._watches = scheduler is not None and scheduler_interval == "evaluation"
         self._each_step = scheduler if scheduler_interval == "step" else None
-        self._read_after: str | None = self._monitor.split
+        self._read_after = self._monitor.split
 
     def compute_loss(self, batch: Batch) -> Outcome | Mapping[str, Any] | Tensor:
         """The loss of a batch, with its graph: a scalar, a dict of scalars by name, or an `Outcome`."""
@@ -109,9 +112,37 @@ class BaseTrainer:
             self.scaler.step(optimizer)  # waits for the device
         self._note(name, found)
 
-    def train_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+    def record(self, name: str, value: Tensor | float) -> None:
+        """Let a figure of the present step be recorded, as ``train/NAME``; in an evaluation nothing is.
+
+        It stays on its device until a record is made, which has the mean since the last one. Given several times in a
+        step, as for the parts of an accumulated update, it is their mean.
+
+        Args:
+            name: Its name, which may nest by slashes: ``gradient/norm``.
+            value: One number.
+
+        Raises:
+            UsageError: For a value that is no single number.
+        """
+        if type(self).train_step is not BaseTrainer.train_step:
+            raise UsageError(
+                f"{type(self).__name__} has a train_step of its own, which gives its figures back: "
+                f'{{"loss": loss, "{name}": value}}'
+            )
+        if self._batch is None:
+            return
+        if isinstance(value, Tensor) and value.ndim:
+            raise UsageError(
+                f"{type(self).__name__} recorded '{name}' of shape {list(value.shape)}\n"
+                "  a figure of a step is one number, such as the mean"
+            )
+        own = value.detach() if isinstance(value, Tensor) else float(value)
+        self._recorded.setdefault(name, []).append(own)
+
+    def train_step(self, batch: Batch) -> Tensor | dict[str, Any]:
         """Make the updates of one batch; gives the loss before them, and the parts it consists of by name."""
-        self._batch, self._figures = batch, {}
+        self._batch, self._figures, self._recorded = batch, {}, {}
         self.step(batch)
         if self.scaler is not None:
             self.scaler.update()
@@ -119,7 +150,8 @@ class BaseTrainer:
             self._each_step.step()
         if not self._figures:
             raise UsageError(f"{type(self).__name__}.step made no update: it must call self.update")
-        figures, self._batch = self._figures, None
+        figures: dict[str, Any] = {**self._figures, **self._own_figures()}
+        self._batch = None
         return figures[LOSS] if len(figures) == 1 else figures
 
     def read(self, losses: Sequence[Any]) -> list[Any]:
@@ -135,20 +167,11 @@ class BaseTrainer:
         """Switch the model to training.
 
         Raises:
-            UsageError: When the scheduler watches a split that the run does not evaluate.
+            UsageError: When the scheduler watches a figure that does not come.
         """
         self.model.train()
-        evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
-        self._read_after = self._monitor.read_after(evaluated)
-        if self._watches and self._read_after is None:
-            raise UsageError(
-                f"the scheduler watches '{self._monitor.figure}', but the run does not evaluate "
-                f"'{self._monitor.split}' while it trains\n"
-                f"  evaluated: {', '.join(evaluated) or 'nothing'}\n"
-                "  add the split to --eval-splits, or set --scheduler.monitor"
-            )
-        if self._watches and self._read_after == self._monitor.split:
-            self._monitor.check(getattr(run.evaluator, "figures", None), "--scheduler.monitor")
+        if self._watches:
+            self._read_after = run.expect(self._monitor, "--scheduler.monitor", "the scheduler")
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Step a scheduler that watches an evaluation.
@@ -157,12 +180,18 @@ class BaseTrainer:
             UsageError: When the evaluation does not yield what it watches.
         """
         if self._watches and not run.finished and split == self._read_after:
-            self._scheduler.step(self._monitor.value(run.metrics, "the scheduler", "--scheduler.monitor"))
+            self._scheduler.step(self._monitor.value(run.figures, "the scheduler", "--scheduler.monitor"))
 
     def on_epoch_end(self, run: Loop) -> None:
         """Step a scheduler that counts epochs."""
         if self._scheduler is not None and self._interval == "epoch":
             self._scheduler.step()
+
+    def _own_figures(self) -> dict[str, Tensor | float]:
+        """What `record` was given in this step."""
+        if twice := self._recorded.keys() & self._figures.keys():
+            raise two_sources(f"{TRAIN}/{min(twice)}", f"{type(self).__name__}.update", f"{type(self).__name__}.record")
+        return {name: sum(values) / len(values) for name, values in self._recorded.items()}
 
     def _note(self, name: str, found: Tensor | Mapping[str, Tensor]) -> None:
         """Take in the figures of an update; the loss of a step is the sum of those of its updates."""
@@ -189,7 +218,17 @@ class _Own:
 
 
 def read_losses(losses: Sequence[Any]) -> list[Any]:
-    """Losses, or dicts of them by name, as numbers, in one transfer: the host waits for the device here."""
+    """Losses, or dicts of figures by name, as numbers, in one transfer: the host waits for the device here."""
     flat = [value for loss in losses for value in (loss.values() if isinstance(loss, Mapping) else (loss,))]
-    numbers = iter(torch.stack(flat).tolist() if flat else ())
+    tensors = [value for value in flat if isinstance(value, Tensor)]
+    on_device = [value for value in tensors if value.device == tensors[0].device]
+    if any(value.ndim for value in tensors):
+        shapes = sorted({str(list(value.shape)) for value in tensors if value.ndim})
+        raise UsageError(f"train_step gave a tensor of shape {' and '.join(shapes)}; each figure must be one number")
+    read = iter(torch.stack(on_device).tolist() if tensors else ())
+    if len(on_device) == len(flat):
+        numbers = read
+    else:
+        there = set(map(id, on_device))
+        numbers = iter([next(read) if id(value) in there else float(value) for value in flat])
     return [{name: next(numbers) for name in loss} if isinstance(loss, Mapping) else next(numbers) for loss in losses]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.plan import SPLITS
+from wf.figures import SPLITS
 from wf.runfile import parse_split
 from wf.runtime import tree
 from wf.runtime.random import stream

@@ -24,6 +24,7 @@ from wf.errors import (
     UsageError,
     WfError,
 )
+from wf.figures import Figures
 from wf.hook_failures import HookFailures
 from wf.kept import load_chosen
 from wf.lock import locked
@@ -184,6 +185,12 @@ class Experiment:
         return self.loop.metrics
 
     @property
+    def figures(self) -> list[str]:
+        """The figures that it will have, as ``test/accuracy``, and patterns as ``train/loss/*`` for names that nobody
+        says before there are some."""
+        return self._parts.figures()
+
+    @property
     def disabled_hooks(self) -> list[dict[str, Any]]:
         """The hooks that failed and without which the run went on, as ``manifest.json`` has them."""
         return self._failures.disabled
@@ -275,7 +282,7 @@ class Experiment:
         return self.metrics
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """The figures of one split with the present weights.
+        """The figures that the evaluator gives of one split with the present weights; hooks add none.
 
         Raises:
             UsageError: When there is no such split, or nothing to evaluate by.
@@ -286,7 +293,7 @@ class Experiment:
                 "  train it with one that needs no data: --evaluator NAME"
             )
         with self._working():
-            return dict(self._parts.values["evaluator"].evaluate(split))
+            return dict(Figures(self._parts.values["evaluator"].evaluate(split), split, "the evaluator"))
 
     def predict(self, inputs: str | Tree = "test") -> Tree:
         """What the model gives for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
@@ -387,6 +394,7 @@ class Experiment:
             watches=self._failures.watches,
             save_failed=self._save_failures,
             modes=self._modes,
+            of_first=parts.of_the_first,
         )
 
     def _make_modes(self) -> OptimizerModes | None:
@@ -626,6 +634,7 @@ class Experiment:
             epochs=progress.epoch,
             steps=progress.step,
             metrics=self.metrics,
+            recorded=self.loop.recorded,
             notes=self.loop.notes,
             rollbacks=self.loop.rollbacks,
             failed_saves=self._save_failures.failed,

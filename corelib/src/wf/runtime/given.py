@@ -19,8 +19,8 @@ from torch.utils.data import (
 )
 
 from wf.errors import DataError, UsageError, unknown
+from wf.figures import SPLITS
 from wf.modules import describe
-from wf.plan import SPLITS
 from wf.registry import Registry
 from wf.runtime import tree
 from wf.runtime.checks import stacked

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, closest
-from wf.plan import SPLITS
+from wf.figures import SPLITS
 from wf.runtime import arrays, tree
 from wf.runtime.data import as_float
 from wf.runtime.reading import Reader

@@ -37,6 +37,7 @@ class LinkedLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss = loss
+        self.figures = getattr(loss, "figures", None)
         self.links = tuple(link.name for link, _ in links)
         self.given = next((link.gives for link, _ in links if link.of == "loss"), None)
         """The form of the figure that a link makes of the loss's own; None where there is none."""

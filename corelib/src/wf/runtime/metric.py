@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from wf.errors import UsageError
+from wf.figures import declared
 from wf.protocols import Strategy
 
 
@@ -20,6 +21,10 @@ class Metric(abc.ABC):
     `update` calls `add` for what is summed and `append` for what must be kept sample by sample; `compute` reads
     `total(name)` and `values(name)`. Nothing waits for the device until the evaluator reads what `compute` gave.
     """
+
+    figures: ClassVar[Mapping[str, bool | None] | None] = None
+    """The figures that `compute` gives by name, each with whether a larger one is better, None for unknown; one figure
+    is ``{"": True}``. None where it does not say: then two batches are evaluated where a run decides by one of them."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -33,7 +38,8 @@ class Metric(abc.ABC):
     def compute(self) -> Tensor | Mapping[str, Tensor]:
         """The figure over everything taken in: a scalar, a tensor with one figure a class, or several by name.
 
-        What is named ``low`` is recorded as ``METRIC-low``, and what is named by an empty text as ``METRIC``.
+        What is named ``low`` is recorded as ``METRIC-low``, ``/50`` as ``METRIC/50``, and what is named by an empty
+        text as ``METRIC``.
         """
 
     def add(self, name: str, value: Tensor) -> None:
@@ -71,6 +77,7 @@ class _Own:
 
     def __init__(self, made: Any) -> None:
         self._made, self._now = made, None if hasattr(made, "reset") else copy.deepcopy(made)
+        self.figures = declared(made)
 
     def reset(self) -> None:
         if self._now is None:
@@ -89,17 +96,25 @@ class _Own:
             self._made.sync(strategy)
 
 
-def as_metric(made: Any, owner: str, world_size: int) -> Any:
+def as_metric(made: Any, owner: str, world_size: int, larger_is_better: bool | None = None) -> Any:
     """A metric with all methods that the evaluator calls.
 
     Args:
         made: It needs `update` and `compute`; with `reset` it is begun anew, else a copy of it is.
         owner: What it is called in messages.
         world_size: Of several processes, what they took in is put together by its ``sync(strategy)``.
+        larger_is_better: The direction of its figures, as its traits say it.
 
     Raises:
         UsageError: For one that lacks a method.
     """
+    metric = _used(made, owner, world_size)
+    if metric.figures is None and larger_is_better is not None:
+        metric.figures = dict.fromkeys(("", "*", "/*"), larger_is_better)
+    return metric
+
+
+def _used(made: Any, owner: str, world_size: int) -> Any:
     if isinstance(made, Metric):
         return made
     lacks = [name for name in ("update", "compute") if not callable(getattr(made, name, None))]

@@ -142,8 +142,9 @@ class RunData:
         self._update_size = self.batch_size * accumulate
         self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
-        self._task = task or task_of(dataset.targets, class_names=dataset.class_names)
-        self._checks = Checks(dataset, self._task, name)
+        self.task = task or task_of(dataset.targets, class_names=dataset.class_names)
+        """What the targets are."""
+        self._checks = Checks(dataset, self.task, name)
         self._check_workers()
         self._check_streams(name)
         self._check_shares()
@@ -486,7 +487,7 @@ class RunData:
 
     def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
         """A batch in host memory of what was read."""
-        targets = self._task.served(tree.map_leaves(as_default, targets))  # Python's floats come as float64
+        targets = self.task.served(tree.map_leaves(as_default, targets))  # Python's floats come as float64
         inputs = tree.map_leaves(as_default, inputs)
         return Batch(inputs if self._comes_from_host(split) else floats(inputs), targets, ids, None, len(ids))
 
@@ -528,7 +529,7 @@ class RunData:
 
     def _check_size(self, before: Tree, after: Tree) -> None:
         """Masks keep their size, so transforms that get the images alone must not change that of the images."""
-        if not self._task.any_size or any(step.joint for step in self.steps):
+        if not self.task.any_size or any(step.joint for step in self.steps):
             return
         if isinstance(before, Tensor) and before.shape[2:] != after.shape[2:]:
             raise UsageError(
@@ -658,7 +659,7 @@ class RunData:
                 self._checks.tensors(samples, self._ids[split], split)
         train = self._samples["train"]
         if isinstance(train, TensorSamples):
-            self.warnings += [f"dataset '{name}': {text}" for text in self._task.warnings(train.targets)]
+            self.warnings += [f"dataset '{name}': {text}" for text in self.task.warnings(train.targets)]
         batch = self._first("train", 1)
         target = batch.targets[0] if isinstance(batch.targets, Tensor) else None
         shape = _shape(batch.inputs)
@@ -668,8 +669,8 @@ class RunData:
             name=name,
             targets=dataset.targets,
             input_shape=None if shape is None or self.collates else shape,
-            **{"num_targets": 1, "mask_shape": (), **({} if target is None else self._task.facts(target))},
-            num_classes=self._task.num_classes,
+            **{"num_targets": 1, "mask_shape": (), **({} if target is None else self.task.facts(target))},
+            num_classes=self.task.num_classes,
             class_names=self.class_names,
             class_counts=self._class_counts(dataset),
             feature_names=tuple(dataset.feature_names),
@@ -679,9 +680,9 @@ class RunData:
     def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
         samples = self._samples["train"]
         if isinstance(samples, TensorSamples):
-            return self._task.class_counts(samples.targets)
+            return self.task.class_counts(samples.targets)
         known = dataset.target_tensor
-        return None if known is None else self._task.class_counts(known[self._ids["train"]])
+        return None if known is None else self.task.class_counts(known[self._ids["train"]])
 
 
 def _channels_last(shape: Sequence[int]) -> str:

@@ -202,8 +202,25 @@ class TaskRuntime:
         """The figures by which a fit is judged, the one that says most first; asked at the end of a run."""
         return ("loss",)
 
+    def error(self, figure: str, value: float, larger_is_better: bool) -> float:
+        """A figure of `judged_by` as an error: 0 for a perfect model.
+
+        Args:
+            figure: Its name.
+            value: Its value.
+            larger_is_better: As whoever gives it declares it.
+        """
+        return 1 - value if larger_is_better else value
+
+    def counts(self, figure: str) -> bool:
+        """Whether a figure is the share of answers that are right.
+
+        How such a share scatters is known from the number of samples; and it does not show how sure a model is.
+        """
+        return False
+
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
-        """The error of the best predictor that knows nothing of the inputs, by a figure of `judged_by` but the loss.
+        """The `error` of the best predictor that knows nothing of the inputs, by a figure of `judged_by` but the loss.
 
         Args:
             figure: Its name.
@@ -223,6 +240,16 @@ class TaskRuntime:
     def supposed(self, spec: Any) -> Tensor | None:
         """Targets as those of the train split are, as far as it is known, where they are not in memory."""
         return None
+
+    # the plots
+
+    def is_line(self, spec: Any) -> bool:
+        """Whether what the model gives can be drawn as a line: one number, over inputs of one number.
+
+        Args:
+            spec: What the run knows of its data.
+        """
+        return False
 
     # the conformance kit
 

@@ -149,7 +149,11 @@ class Trained:
         """Whether there is more to draw where the data are there."""
         entry = self._builder.entry("hook", self._builder.registry.own_choice("hook", PLOTS))
         needs = getattr(entry.load(), "needs_data", None) if entry else None
-        return needs is None or bool(needs(self.description.spec))
+        try:
+            task = self.description.outputs(self._builder.registry)
+        except UsageError:  # the task is gone: opening the data says so
+            return True
+        return needs is None or bool(needs(self.description.spec, task))
 
     def read(self, path: Path) -> Tree:
         """The inputs in a file, just as the run's samples hold them; see `wf.runtime.inputs.read_inputs`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
+from wf.figures import fits
 from wf.guard import Guard
 from wf.lock import LOCK, locked
 from wf.plan import prepare
@@ -183,7 +184,7 @@ def go_on(study: Study, registry: Registry, request: Request, say: Say, line: Li
 def finish(study: Study, registry: Registry, by: str) -> Table:
     """Judge a comparison as far as it is, and write its table."""
     rows = study.rows()
-    table = make_table(rows, by, larger_is_better(by, study.documents(), registry), study.path, study.manifest["jobs"])
+    table = make_table(rows, by, larger_is_better(by, rows, registry), study.path, study.manifest["jobs"])
     states = [run.status for row in rows for run in row.runs]
     if all(state in OVER for state in states):
         worst = max(states, key=OVER.index)
@@ -202,7 +203,7 @@ def judge_past(rows: Sequence[Row], by: str | None, registry: Registry) -> Table
     documents = [row.document for row in rows]
     check_same_data(documents, [row.name for row in rows])
     chosen = choose_figure(by, figures_of(rows), documents)
-    return make_table(rows, chosen, larger_is_better(chosen, documents, registry))
+    return make_table(rows, chosen, larger_is_better(chosen, rows, registry))
 
 
 def figure_of(study: Study, request: Request) -> str:
@@ -212,7 +213,8 @@ def figure_of(study: Study, request: Request) -> str:
         UsageError: When its rows do not have it, or cannot be compared by it.
     """
     manifest = study.manifest
-    return choose_figure(request.by or manifest["by"], manifest["figures"], study.documents())
+    figures = [*manifest["figures"], *figures_of(study.rows())]
+    return choose_figure(request.by or manifest["by"], figures, study.documents())
 
 
 def _train(
@@ -293,5 +295,7 @@ def _refuse_broken(rows: Sequence[Planned], trials: Sequence[Any]) -> None:
 
 
 def _common(figures: Any) -> list[str]:
-    first, *others = (list(names) for names in figures)
-    return [name for name in first if all(name in other for other in others)]
+    """The figures, and patterns, that every row has."""
+    rows = [list(names) for names in figures]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if all(name in row or fits(name, row) for row in rows)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError, DivergedError, UsageError, unknown
-from wf.figures import Monitor, divided, metric_of
+from wf.figures import TRAIN, Monitor, divided, fits, metric_of
 from wf.registry import Registry
 from wf.rundir import RunDirectory, is_run, read_records
 from wf.runfile import RunFile
@@ -32,6 +32,9 @@ class Run:
     """``done``, ``diverged``, ``failed``, ``interrupted``, ``running``, ``killed``, ``not started``, or of `LOST`."""
     reason: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Its figures: of the last evaluations, and of its last steps."""
+    directions: Mapping[str, bool] = field(default_factory=dict)
+    """Whether a larger figure is better, by name without the split, as its parts said it."""
     samples: Mapping[str, int] = field(default_factory=dict)
     """The sizes of its splits."""
     seconds: float | None = None
@@ -82,7 +85,8 @@ def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None,
         place=place,
         status=status,
         reason=None if status == "done" else reason,
-        metrics=manifest.get("metrics") or {},
+        metrics={**(manifest.get("recorded") or {}), **(manifest.get("metrics") or {})},
+        directions=RunDirectory(place).directions,
         samples=manifest.get("samples") or {},
         seconds=seconds,
         made_with=_made_with(manifest),
@@ -123,7 +127,7 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
 
     Args:
         by: The user's choice, perhaps with its direction: ``validation/accuracy:max``.
-        figures: The figures that every row has, as ``validation/accuracy``.
+        figures: The figures that every row has, as ``validation/accuracy``, and patterns for others that it may have.
         documents: The rows' resolved run files.
 
     Raises:
@@ -132,14 +136,15 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     metrics = _metrics(documents[0])
     preferred = [f"{split}/{name}" for split in ("validation", "test") for name in (*metrics, "loss")]
     chosen = Monitor.read(by).figure if by else next((name for name in preferred if name in figures), None)
-    if chosen is None and figures:
-        raise UsageError(f"say by which figure the rows are compared: --by FIGURE:max or :min\n  {', '.join(figures)}")
+    judged = [name for name in figures if divided(name)[0] != TRAIN and not name.endswith("*")]
+    if chosen is None and judged:
+        raise UsageError(f"say by which figure the rows are compared: --by FIGURE:max or :min\n  {', '.join(judged)}")
     if chosen is None:
         raise UsageError(
             "the rows have no figure in common\n"
             "  an evaluator of one's own says what it gives in its attribute 'figures'"
         )
-    if chosen not in figures:
+    if chosen not in figures and not fits(chosen, figures):
         raise UsageError(unknown("figure", chosen, figures, of="these rows"))
     if chosen.endswith("/loss") and (different := _losses(documents)):
         others = [name for name in (*preferred, *figures) if name in figures and not name.endswith("/loss")]
@@ -163,14 +168,17 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     return by or chosen
 
 
-def larger_is_better(by: str, documents: Sequence[Mapping[str, Any]], registry: Registry) -> bool | None:
+def larger_is_better(by: str, rows: Sequence[Row], registry: Registry) -> bool | None:
     """The direction of a figure, of the user's choice as ``validation/accuracy:max``; None where nobody says it."""
     monitor = Monitor.read(by)
-    metric = metric_of(monitor.name, _metrics(documents[0])) if monitor.larger_is_better is None else None
-    if metric is None:
+    if monitor.larger_is_better is not None:
         return monitor.larger_is_better
-    traits = registry.find("metric", metric).component.traits if registry.has("metric", metric) else None
-    return traits.larger_is_better if isinstance(traits, MetricTraits) else None
+    metric = metric_of(monitor.name, _metrics(rows[0].document))
+    traits = registry.find("metric", metric).component.traits if metric and registry.has("metric", metric) else None
+    if isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
+        return traits.larger_is_better
+    said = (run.directions.get(monitor.name) for row in rows for run in row.runs)
+    return next((larger for larger in said if larger is not None), None)
 
 
 def _metrics(document: Mapping[str, Any]) -> list[str]:

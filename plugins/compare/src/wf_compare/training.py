@@ -77,7 +77,7 @@ class Trial:
     run_file: str = ""
     """Its resolved run file as TOML."""
     figures: tuple[str, ...] = ()
-    """What its evaluations will yield, as ``validation/accuracy``."""
+    """What it will yield, as ``validation/accuracy``, and patterns for names that nobody says before."""
     messages: tuple[str, ...] = ()
     """What wf decided for the user."""
     modules: tuple[str, ...] = ()
@@ -106,8 +106,7 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
     try:
         ready, registry = setting.prepare(plan)
         with Experiment(ready, registry, save=False, folders=setting.folders, quiet=True) as experiment:
-            metrics = [str(table["use"]) for table in experiment.plan["metric"]]
-            names = getattr(experiment.loop.evaluator, "figures", ["loss", *metrics])
+            figures = tuple(experiment.figures)
     except WfError as error:
         return Trial(error=_words(error), exit_code=error.exit_code)
     except Exception as error:
@@ -115,7 +114,7 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
         return Trial(error=_words(error), exit_code=_exit_code(error))
     return Trial(
         run_file=experiment.run_file(),
-        figures=tuple(f"{split}/{name}" for split in experiment.splits for name in names),
+        figures=figures,
         messages=tuple(experiment.messages),
         modules=_imported_since(before),
     )

@@ -166,7 +166,7 @@ def _check_names(dataset: Dataset, task: TaskRuntime) -> None:
     num, columns = len(dataset.class_names), None
     if isinstance(target, Tensor):
         columns = task.facts(target).get("num_targets")
-    if columns is not None and task.judged_by[0] == "accuracy":
+    if columns is not None and task.counts(task.judged_by[0]):
         expect(num == columns, f"it has {num} class names for {columns} classes")
     if isinstance(target, Tensor) and not target.is_floating_point():
         expect(num > 1, f"it has {num} class names")

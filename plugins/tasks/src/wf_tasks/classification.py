@@ -67,6 +67,10 @@ class Classified(TensorTask):
         """The share of right answers."""
         return ("accuracy", "loss")
 
+    def counts(self, figure: str) -> bool:
+        """That is accuracy."""
+        return figure == "accuracy"
+
     def counted(self, targets: Tensor) -> Tensor:
         """What accuracy counts: int64 ``[M, 1]``, without what is left out, below 0."""
         return targets[targets >= 0].to(torch.int64).reshape(-1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,11 @@ class Regression(TensorTask):
             return None
         mean, median = self.constants(train, spec)
         return float((targets - mean).square().mean() if figure == "mse" else (targets - median).abs().mean())
+
+    def is_line(self, spec: Any) -> bool:
+        """A number of a number."""
+        lone = spec.input_shape is not None and math.prod(spec.input_shape) == spec.num_targets == 1
+        return lone and spec.num_classes is None
 
     def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
         """Mean and median of each column."""

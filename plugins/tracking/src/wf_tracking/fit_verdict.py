@@ -14,6 +14,7 @@ from torch import Tensor
 from wf import FromRun, Hook, Loop
 from wf.figures import is_number
 from wf.runtime import TensorSamples
+from wf.runtime.objective import outcome_of
 from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime
 from wf_tracking.history import records_of
@@ -33,7 +34,7 @@ IMPROVING = 0.05
 """A loss that fell over the last quarter of the run by more than this share of that of guessing is still falling."""
 
 _FEWEST = 4
-_NO_ACCURACY = "; no accuracy was measured, which says more than the loss (--metric +NAME keeps the usual metrics)"
+_NO_SHARE = "; no {} was measured, which says more than the loss (--metric +NAME keeps the usual metrics)"
 _ADVICE = {
     "still improving": "more epochs may help",
     "next to nothing learned yet": "more epochs or a larger learning rate may help",
@@ -67,8 +68,9 @@ class FitVerdict(Hook):
 
     It compares the weights that the run keeps on train and on test (on validation where there is no test). Every
     figure is made relative to the best predictor that knows nothing of the inputs, so that one rule serves all:
-    ``error / trivial error``, 1 is no better than that predictor and 0 is perfect. For classes the error is
-    1 - accuracy and the trivial predictor always says train's most frequent class; for numbers the error is 1 - R2,
+    ``error / trivial error``, 1 is no better than that predictor and 0 is perfect. The task says by which figures it is
+    judged, and what such a predictor gets; the direction of a figure is what its metric declares. For classes the error
+    is 1 - accuracy and the trivial predictor always says train's most frequent class; for numbers the error is 1 - R2,
     else mse or mae, else the loss, and the trivial predictor always says train's mean (mae: median; loss: the better
     of the two). Each label of multilabel is a class of its own, and so is each pixel of masks. Where no accuracy is
     measured the loss is compared, with that of always giving the shares of train's classes.
@@ -88,20 +90,23 @@ class FitVerdict(Hook):
 
     Args:
         data: The run's data: its targets, for the trivial predictor, and the sizes of the splits.
-        loss: The loss, for what a constant prediction gets.
+        loss: The loss, for what a constant prediction gets; None where the run has none.
         outputs: How the model's predictions are read.
         num_outputs: The numbers that it gives for a sample; where these are not one a target, no constant stands for
             them.
+        directions: Whether a larger figure is better, by name without the split.
     """
 
     def __init__(
         self,
         data: RunData,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Tensor, Tensor], Any] | None,
         outputs: TaskRuntime,
         num_outputs: Annotated[int | None, FromRun("num_outputs")] = None,
+        directions: Annotated[dict[str, bool] | None, FromRun("directions")] = None,
     ) -> None:
         self.data, self.loss, self.outputs, self.num_outputs = data, loss, outputs, num_outputs
+        self.directions = {"loss": False, **(directions or {})}
         self.verdict: Verdict | None = None
 
     def on_run_end(self, run: Loop) -> None:
@@ -128,34 +133,38 @@ class FitVerdict(Hook):
 
     def _by_figures(self, metrics: dict[str, Any]) -> Verdict:
         """The verdict on the figures at the end alone."""
-        figures, labels = self.outputs.judged_by, self._tells_labels
+        figures, share = self.outputs.judged_by, self._share
         held_out = "test" if any(name.startswith("test/") for name in metrics) else "validation"
         for splits in (("train", held_out), ("train",)):
             for name in figures:
                 values = {split: metrics.get(f"{split}/{name}") for split in splits}
                 if all(is_number(value) for value in values.values()):
                     found = self._compare(name, values)
-                    if labels and name == "loss":
-                        return _with(found, _NO_ACCURACY)
-                    worried = labels and found.verdict != "underfitting"
+                    if share is not None and name == "loss":
+                        return _with(found, _NO_SHARE.format(share))
+                    worried = share is not None and found.verdict != "underfitting"
                     return _with(found, self._worry(metrics)) if worried else found
-        if labels:
-            return _unknown("it takes accuracy of train and of test or validation, finite, or the loss")
+        if share is not None:
+            return _unknown(f"it takes {share} of train and of test or validation, finite, or the loss")
         return _unknown(f"it takes {' or '.join(figures)} of train and of test or validation, finite")
 
     @property
-    def _tells_labels(self) -> bool:
-        return "accuracy" in self.outputs.judged_by
+    def _share(self) -> str | None:
+        """The figure of the task that is a share of right answers, None where there is none."""
+        return next(filter(self.outputs.counts, self.outputs.judged_by), None)
 
     def _compare(self, name: str, values: dict[str, Any]) -> Verdict:
         """The rule, on one figure of train and, where there is one, of a held-out split."""
         errors: dict[str, float] = {}
+        larger = self.directions.get(name)
+        if larger is None:
+            return _unknown(f"it is not known whether a larger {name} is better")
         for split, value in values.items():
             trivial = self._trivial_error(name, split)
             if trivial is None or not trivial > 0:
                 why = "cannot be known" if trivial is None else "is zero"
                 return _unknown(f"the error in {name} of a predictor that knows nothing of the inputs {why} on {split}")
-            errors[split] = (1 - value if name in ("accuracy", "r2") else value) / trivial
+            errors[split] = self.outputs.error(name, value, larger) / trivial
         figures = ", ".join(f"{split} {name} {value:.4g}" for split, value in values.items())
         relative = " and ".join(f"{error:.2f}" if error < 100 else f"{error:.3g}" for error in errors.values())
         reason = f"{figures} (error {relative} times that of a constant prediction)"
@@ -182,7 +191,7 @@ class FitVerdict(Hook):
 
     def _mean_loss(self, constant: Tensor, targets: Tensor) -> float | None:
         """The loss of a constant prediction ``[K]``, None where the model gives something else than K numbers."""
-        if self.num_outputs not in (None, len(constant)):
+        if self.loss is None or self.num_outputs not in (None, len(constant)):
             return None
         return _mean_loss(self.loss, constant, targets, self.data.batch_size)
 
@@ -193,7 +202,7 @@ class FitVerdict(Hook):
     def _nearness(self, metrics: dict[str, Any], guessing: float | None) -> str:
         """That train's loss is near that of guessing; empty where it is not, or not known."""
         found = metrics.get("train/loss", math.nan)
-        if not self._tells_labels or not is_number(found) or not guessing or guessing <= 0:
+        if self._share is None or not is_number(found) or not guessing or guessing <= 0:
             return ""
         if not NEAR * guessing <= found <= guessing:
             return ""
@@ -220,9 +229,9 @@ class FitVerdict(Hook):
         return self.outputs.supposed(self.data.spec) if targets is None else targets
 
     def _standard_error(self, name: str, split: str, error: float) -> float:
-        """Of a relative error, from the number of samples: binomial for accuracy, else that of a mean square."""
+        """Of a relative error: binomial for a share of right answers, else that of a mean square."""
         num_samples = max(self.data.num_samples(split), 1)
-        if name != "accuracy":
+        if not self.outputs.counts(name):
             return abs(error) * math.sqrt(2 / num_samples)  # normal residuals; an absolute error scatters less
         trivial = self._trivial_error(name, split) or 1.0
         share = min(max(error * trivial, 1 / num_samples), 1.0)  # no error among n is not certainty
@@ -269,9 +278,14 @@ def _targets(data: RunData, split: str) -> Tensor | None:
     return samples.targets if isinstance(samples, TensorSamples) else None
 
 
+def _in_all(loss: Any) -> Tensor:
+    """A loss, or the sum of its terms."""
+    return loss if isinstance(loss, Tensor) else outcome_of(loss).loss
+
+
 @torch.no_grad()
 def _mean_loss(
-    loss: Callable[[Tensor, Tensor], Tensor], constant: Tensor, targets: Tensor, batch_size: int
+    loss: Callable[[Tensor, Tensor], Any], constant: Tensor, targets: Tensor, batch_size: int
 ) -> float | None:
     """The loss of predicting `constant` ``[K]`` for every sample, None when it is no mean over the samples.
 
@@ -283,8 +297,8 @@ def _mean_loss(
     dtype = targets.dtype if targets.is_floating_point() else torch.get_default_dtype()
     batches = targets.split(batch_size)
     rows = [constant.to(dtype).repeat(len(batch), 1) for batch in batches]
-    losses = [loss(row, batch) for row, batch in zip(rows, batches, strict=True)]
-    twice = loss(torch.cat([rows[0], rows[0]]), torch.cat([batches[0], batches[0]]))
+    losses = [_in_all(loss(row, batch)) for row, batch in zip(rows, batches, strict=True)]
+    twice = _in_all(loss(torch.cat([rows[0], rows[0]]), torch.cat([batches[0], batches[0]])))
     if twice.ndim or not torch.isclose(losses[0], twice, rtol=1e-4):
         return None
     return sum(float(value) * len(batch) for value, batch in zip(losses, batches, strict=True)) / len(targets)

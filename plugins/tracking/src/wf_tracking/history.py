@@ -10,6 +10,7 @@ from typing import Any
 
 from wf import Loop, rundir
 from wf.errors import DataError
+from wf.figures import POSITION
 
 MAX_POINTS = 8192
 """A curve has fewer points than that: more than a plot has dots to show."""
@@ -118,7 +119,7 @@ class _Curves:
 
     def add(self, record: dict[str, Any]) -> None:
         for name, value in record.items():
-            if name in rundir.POSITION or not (value is None or isinstance(value, (int, float))):
+            if name in POSITION or not (value is None or isinstance(value, (int, float))):
                 continue
             if value is not None:
                 self._numbers.setdefault(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from wf import Hook, Loop
 
@@ -19,6 +19,8 @@ class LearningRateLog(Hook):
     Args:
         optimizer: The optimizer whose groups are read; None for a trainer that has none: then nothing is added.
     """
+
+    figures: ClassVar[dict[str, bool | None]] = {"train/lr": None, "train/lr/*": None}
 
     def __init__(self, optimizer: Optimizer | None) -> None:
         self.optimizer = optimizer

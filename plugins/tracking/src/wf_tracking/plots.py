@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf.runtime.serving import RunData, Spec
+from wf.runtime.task import TaskRuntime
 from wf_tracking.history import curves, read_records
 
 Format = Literal["svg", "png"]
@@ -26,7 +26,8 @@ class Plots(Hook):
     """Draws the run when it has ended, under ``<run directory>/plots``; without a run directory nothing is written.
 
     ``loss``: the loss of every split over the epochs. ``metrics``: a panel for each metric. ``predictions``: data and
-    predictions, for a regression of one number on one number. The same run gives the same bytes.
+    predictions, where the task says that they are a line, as in a regression of one number on one number. The same run
+    gives the same bytes.
 
     Args:
         run_dir: The run directory, None for none.
@@ -48,9 +49,9 @@ class Plots(Hook):
         self.files: list[Path] = []
 
     @staticmethod
-    def needs_data(spec: Spec) -> bool:
+    def needs_data(spec: Spec, task: TaskRuntime) -> bool:
         """Whether there are predictions to draw, for which the data are needed."""
-        return is_one_dimensional(spec)
+        return task.is_line(spec)
 
     def on_run_end(self, run: Loop) -> None:
         """Draw."""
@@ -85,14 +86,14 @@ def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
 
 
 def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = "svg") -> list[Path]:
-    """Draw data and predictions into ``plots/``, where inputs and targets are one number each.
+    """Draw data and predictions into ``plots/``, where the task says that they are a line.
 
     Returns:
         The file written; empty for other data.
     """
     from wf_tracking.figures import plot_predictions, save
 
-    if not is_one_dimensional(data.spec):
+    if not data.task.is_line(data.spec):
         return []
     found = {split: predict_split(data, model, split) for split in data.splits}
     inputs, outputs = (torch.cat([columns[index] for columns in found.values()]).tolist() for index in (0, 2))
@@ -100,12 +101,6 @@ def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = 
     x_label = data.spec.feature_names[0] if data.spec.feature_names else "input"
     figure = plot_predictions(points, (inputs, outputs), x_label)
     return [save(figure, run_dir / "plots" / f"predictions.{format}")]
-
-
-def is_one_dimensional(spec: Spec) -> bool:
-    """Whether the data is a regression of one number on one number."""
-    numbers = spec.targets is not None and spec.num_classes is None
-    return numbers and spec.input_shape is not None and math.prod(spec.input_shape) == spec.num_targets == 1
 
 
 def predict_split(data: RunData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:

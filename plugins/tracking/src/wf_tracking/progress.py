@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wf import Epochs, Hook, Loop
 from wf.errors import UsageError
-from wf.figures import divided, is_number
+from wf.figures import TRAIN, divided, is_number
 from wf.protocols import Strategy
 from wf.terminal import visible
 from wf_tracking._text import duration, figure, fit, rate
@@ -67,9 +67,12 @@ class Progress(Hook):
         """The line of the best epoch, where it is not printed."""
         self._is_best = self._holds_best = False
         self._share = -1
+        recorded: dict[str, Any] = {}
         for record in records_of(run):  # from before the run was resumed
             if record["event"] == "eval":
-                self._look_at(run, record["split"], record)
+                self._look_at(run, record["split"], record, recorded)
+            else:
+                recorded |= {f"{TRAIN}/{name}": value for name, value in record.items()}
         self._start = self._epoch_start = self._printed = time.monotonic()
         self._start_step = run.progress.step
         self._ended = threading.Event()
@@ -95,7 +98,7 @@ class Progress(Hook):
         if split in run.eval_splits:
             self._figures.setdefault(split, metrics)  # the evaluation at the end comes later and has a table of its own
         if not run.finished:
-            self._is_best = self._look_at(run, split, metrics) or self._is_best
+            self._is_best = self._look_at(run, split, metrics, run.figures) or self._is_best
         within = run.eval_every is not None and run.eval_every.unit == "steps"
         if within and split == run.eval_splits[-1] and not _is_over(run):
             self._offer(run, _position(run, within=True), _done(run))
@@ -151,11 +154,12 @@ class Progress(Hook):
             self._held, self._holds_best = line, is_best
             self._best_line = line if is_best else self._best_line
 
-    def _look_at(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> bool:
-        """Whether an evaluation is the best one so far, by the run's monitor."""
+    def _look_at(self, run: Loop, split: str, metrics: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+        """Whether an evaluation, or what was recorded of the steps before it, is the best so far by the monitor."""
         watched, name = divided(run.monitor)
-        value, larger = metrics.get(name), run.larger_is_better
-        if split != watched or not is_number(value) or larger is None:
+        of_steps = watched == TRAIN and watched not in run.evaluated
+        value, larger = recorded.get(run.monitor) if of_steps else metrics.get(name), run.larger_is_better
+        if split != (run.eval_splits[0] if of_steps else watched) or not is_number(value) or larger is None:
             return False
         if self._best is not None and not (value > self._best if larger else value < self._best):
             return False

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -71,6 +71,9 @@ class DirectoryCheckpointer:
     Raises:
         UsageError: Without a run directory, or with `keep_last` or `keep_every` below 1.
     """
+
+    figures: ClassVar[dict[str, bool | None]] = {}
+    """It listens to records, and adds nothing to them."""
 
     def __init__(
         self,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wf import FromRun
 from wf.errors import UsageError
-from wf.figures import LOSS
+from wf.figures import LOSS, declared, joined, plain, terms
 from wf.protocols import Strategy
 from wf.runtime import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
 from wf.runtime.modes import evaluated
 from wf.runtime.objective import Weights, added, outcome_of
+from wf.runtime.random import TrainStream
 from wf.runtime.serving import RunData
 from wf.runtime.tree import Tree
 
@@ -64,8 +68,9 @@ class DefaultEvaluator:
         self._objective: Any = _objective(self._model, loss, trainer, outputs)
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
-        self.figures = (*([] if self._objective is None else [LOSS]), *metrics)
-        """The names of what it gives, so that a monitor can be looked at before the first step."""
+        self._stateful = [part for part in (self._model, loss) if isinstance(part, nn.Module)]
+        self.figures = _figures(self._objective, loss, metrics)
+        """What it gives, as far as it is known, so that a monitor can be looked at before the first step."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """The loss and every metric over `split`, as plain numbers.
@@ -82,6 +87,28 @@ class DefaultEvaluator:
             _restore(generators)
         return _read(figures)
 
+    def preview(self, split: str) -> dict[str, Any]:
+        """The figures of two batches of `split`, for their names; nothing of it is left but these.
+
+        Raises:
+            UsageError: When there is no such split.
+        """
+        stream = TrainStream()
+        before, python, numbers = stream.state_dict(), random.getstate(), np.random.get_state()
+        buffers = [(buffer, buffer.clone()) for module in self._stateful for buffer in module.buffers()]
+        try:
+            with evaluated(self._model), torch.inference_mode():
+                return _read(self._accumulate(split, num_batches=2))
+        finally:
+            stream.load_state_dict(before)
+            random.setstate(python)
+            np.random.set_state(numbers)
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+            for _, _, metric in self._metrics:
+                metric.reset()
+
     def _share_buffers(self) -> None:
         """Give every process the first one's buffers (running means), as a training step of DDP and a checkpoint do."""
         if self._strategy.world_size == 1:
@@ -90,12 +117,12 @@ class DefaultEvaluator:
             for buffer in self._model.buffers():
                 buffer.copy_(self._strategy.gather(buffer.unsqueeze(0))[0])
 
-    def _accumulate(self, split: str) -> dict[str, Any]:
-        """Every figure of the split, still on the device."""
+    def _accumulate(self, split: str, num_batches: int | None = None) -> dict[str, Any]:
+        """Every figure of the split, or of its first batches, still on the device."""
         terms = _Terms(self._average)
         for _, _, metric in self._metrics:
             metric.reset()
-        for batch in self._data.batches(split, self._batch_size):
+        for batch in itertools.islice(self._data.batches(split, self._batch_size), num_batches):
             outputs = self._judge(batch, terms)
             self._update_metrics(outputs, batch.targets)
         figures = terms.figures(self._strategy)
@@ -204,6 +231,15 @@ def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer
     return _ByTrainer(model, trainer) if computes not in (None, BaseTrainer.compute_loss) else None
 
 
+def _figures(objective: Any, loss: Any, metrics: Mapping[str, Any]) -> dict[str, bool | None]:
+    """What an evaluation gives: the loss with its terms, and what each metric says."""
+    found = {} if objective is None else {LOSS: False, **terms(loss)}
+    for name, metric in metrics.items():
+        said = declared(metric)
+        found |= {f"{name}*": None} if said is None else {joined(name, key): larger for key, larger in said.items()}
+    return found
+
+
 def _check_divides(outputs: Tree, size: int) -> None:
     """Refuse outputs that cannot be divided into those of parts."""
     if tree.first_leaf(outputs) is None or any(not leaf.ndim or len(leaf) != size for _, leaf in tree.leaves(outputs)):
@@ -243,26 +279,24 @@ def _read(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(name: str, value: Any, metric: str) -> Iterator[tuple[str, Any]]:
-    """A figure by its name, or several, each with its key behind a dash; that of the empty key has the name alone."""
+    """A figure by its name, or several by key, see `wf.figures.joined`."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _named(name if key == "" else f"{name}-{key}", item, metric)
+            yield from _named(joined(name, str(key)), item, metric)
     else:
         yield name, _numbers(value, metric)
 
 
 def _numbers(value: Any, metric: str) -> Any:
-    """A number, or a list of them, of a tensor, an array or what is one already."""
-    plain = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(plain, (list, tuple)):
-        return [_numbers(item, metric) for item in plain]
-    if isinstance(plain, (bool, int, float)):
-        return plain
-    raise UsageError(
-        f"metric '{metric}' gave {value!r:.40} of type {type(value).__name__}, which is no figure\n"
-        "  compute() gives a number, a tensor or a list of them, or a dict of these by name; "
-        "nan where there is none"
-    )
+    """A number, or a list of them."""
+    try:
+        return plain(value)
+    except TypeError as error:
+        raise UsageError(
+            f"metric '{metric}' gave {value!r:.40} of type {type(value).__name__}, which is no figure\n"
+            "  compute() gives a number, a tensor or a list of them, or a dict of these by name; "
+            "nan where there is none"
+        ) from error
 
 
 def _generators() -> list[Tensor]:

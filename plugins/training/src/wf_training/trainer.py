@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun
 from wf.errors import UsageError, unknown
+from wf.figures import terms
 from wf.protocols import Strategy
 from wf.runtime import BaseTrainer, Batch, Supervised, TaskRuntime
 from wf.runtime.gradients import Gradients
@@ -80,6 +81,8 @@ class SupervisedTrainer(BaseTrainer):
             trained, optimizer, scheduler, scheduler_interval, monitor, strategy, accumulate, batch_size, scaler
         )
         self.loss, self.optimizer = loss, optimizer
+        self.figures = terms(loss)
+        """The terms of the loss, which it records."""
         if channels_last and input_shape is not None and len(input_shape) != 3:
             raise UsageError(
                 f"--trainer.channels_last is for images [C, H, W], and a sample's shape is {list(input_shape)}\n"
@@ -147,7 +150,7 @@ class SupervisedTrainer(BaseTrainer):
         """Switch the model to training, but for what is frozen.
 
         Raises:
-            UsageError: When the scheduler watches a split that the run does not evaluate.
+            UsageError: When the scheduler watches a figure that does not come.
         """
         super().on_run_start(run)
         for module in self._frozen:

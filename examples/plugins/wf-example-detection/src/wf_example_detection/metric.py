@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class MeanAveragePrecision(Metric):
 
     Its other figures are ``50``, that at an IoU of 0.5 alone, and ``recall``, the share of objects found there.
     """
+
+    figures: ClassVar[dict[str, bool | None]] = {"": True, "50": True, "recall": True}
 
     def update(self, predictions: Sequence[Found], targets: Sequence[Boxes]) -> None:  # type: ignore[override]
         """What was found in the images of a batch, and what there is."""

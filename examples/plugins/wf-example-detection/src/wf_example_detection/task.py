@@ -63,6 +63,10 @@ class Detection(TaskRuntime):
         """The mean average precision."""
         return ("map",)
 
+    def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
+        """One that knows nothing of the images finds nothing, and its mean average precision is 0."""
+        return self.error(figure, 0.0, larger_is_better=True) if figure in self.judged_by else None
+
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
         """Noise, and boxes that have nothing to do with it."""
         generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,9 @@ class DivergenceGuard(Hook):
     Raises:
         UsageError: For an option out of range, or a `rollback` without a learning rate.
     """
+
+    figures: ClassVar[dict[str, bool | None]] = {}
+    """It reads records, and adds nothing to them."""
 
     def __init__(
         self,

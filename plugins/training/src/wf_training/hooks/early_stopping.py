@@ -32,6 +32,8 @@ class EarlyStopping(Hook):
             one whose direction is not known.
     """
 
+    told_last = True
+
     def __init__(
         self,
         monitor: str,
@@ -55,28 +57,18 @@ class EarlyStopping(Hook):
             self._monitor = replace(self._monitor, larger_is_better=mode == "max")
         self.best: float | None = None
         self.num_waited = 0
-        self._read_after: str | None = self.split
+        self._read_after = self.split
 
     def on_run_start(self, run: Loop) -> None:
-        """Check that the figure will be there, as far as the evaluator says what it gives, and has a direction."""
-        evaluated = run.eval_splits if run.evaluator is not None and run.eval_every is not None else ()
-        self._read_after = self._monitor.read_after(evaluated)
-        if self._read_after is None:
-            raise UsageError(
-                f"early-stopping watches '{self.monitor}', but the run does not evaluate '{self.split}' while it trains"
-                f"\n  evaluated: {', '.join(evaluated) or 'nothing'}"
-                f"\n  add the split to --eval-splits, or set {_OPTION}"
-            )
-        figures = getattr(run.evaluator, "figures", None) if self._read_after == self.split else None
-        self._monitor.check(figures, _OPTION)
-        if figures is not None:
-            self._larger_is_better()
+        """Check that the figure will be there, as far as that is known, and has a direction."""
+        self._read_after = run.expect(self._monitor, _OPTION, "early-stopping")
+        self._larger_is_better()
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Compare the figure with the best one so far."""
         if split != self._read_after or run.finished:
             return
-        figures = {**run.metrics, **{f"{split}/{name}": value for name, value in metrics.items()}}
+        figures = {**run.figures, **{f"{split}/{name}": value for name, value in metrics.items()}}
         value = self._monitor.value(figures, "early-stopping", _OPTION)
         if self._improves(value):
             self.best, self.num_waited = value, 0

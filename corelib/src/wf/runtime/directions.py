@@ -1,0 +1,65 @@
+"""Whether a larger figure is better: the run value `directions`, known before trainer, metrics and hooks are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from wf.building import Builder, name_of_live
+from wf.figures import LOSS, Monitor, declared, divided, joined, metric_of, terms
+from wf.traits import MetricTraits
+
+
+def declared_directions(plan: Mapping[str, Any], builder: Builder, loss: Any) -> dict[str, bool]:
+    """As the loss, and the classes of all other parts, say it in `figures`; by name without the split.
+
+    Args:
+        plan: The run file.
+        builder: Looks up names.
+        loss: The run's, which is made already; None for none.
+    """
+    found = terms(loss)
+    for kind, use in _parts(plan):
+        entry = builder.entry(kind, use)
+        said = declared(entry.load() if entry else use) or {}
+        for name, larger in said.items():
+            if kind == "metric":
+                found[joined(entry.component.name if entry else name_of_live(use), name)] = larger
+            else:
+                found[divided(name)[1] if kind == "hook" else name] = larger
+    return {name: larger for name, larger in found.items() if larger is not None and not name.endswith("*")}
+
+
+def directions(plan: Mapping[str, Any], builder: Builder, said: Mapping[str, bool] | None = None) -> dict[str, bool]:
+    """By name without the split: as the metrics' traits and the run's monitor say it.
+
+    Args:
+        plan: The run file.
+        builder: Looks up names.
+        said: What the parts say, see `declared_directions`.
+    """
+    found, names = {LOSS: False, **(said or {})}, []
+    for use in (table["use"] for table in plan.get("metric", ())):
+        entry = builder.entry("metric", use)
+        names.append(entry.component.name if entry else name_of_live(use))
+        traits = entry.component.traits if entry else None
+        if isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
+            found.setdefault(names[-1], traits.larger_is_better)
+    watching = [plan.get("scheduler") or {}, *plan.get("hook", ())]
+    for text in [plan["monitor"], *(table["monitor"] for table in watching if "monitor" in table)]:
+        monitor = Monitor.read(str(text), found)
+        metric = metric_of(monitor.name, names)
+        if metric in found and metric is not None:  # it gives several by name, all in its direction
+            found.setdefault(monitor.name, found[metric])
+    monitor = Monitor.read(plan["monitor"], found)
+    if monitor.larger_is_better is not None:
+        found[monitor.name] = monitor.larger_is_better
+    return found
+
+
+def _parts(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The kind and the name, or live object, of each part that may say figures."""
+    for kind in ("metric", "trainer", "evaluator", "hook"):
+        tables = plan.get(kind, ())
+        for table in [tables] if isinstance(tables, Mapping) else tables:
+            yield kind, table["use"]

@@ -1,0 +1,242 @@
+"""Whether a run will have the figures that decide something, as far as its parts say so before step 1."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from wf.blame import FAILURES
+from wf.errors import UsageError, WfError, unknown
+from wf.events import listeners
+from wf.figures import LOSS, OF_STEPS, SPLITS, TRAIN, Monitor, declared, divided, fits, two_sources
+from wf.modules import describe
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+
+_LOG = logging.getLogger("wf")
+
+Found = Literal["said", "open", "unknown"]
+
+
+class Sources:
+    """The figures that the parts of a run say they give.
+
+    Trainer and evaluator say names without the split: the trainer's are of the steps, the evaluator's of each split
+    that is evaluated. Hooks say them with the split, ``*/NAME`` for each that is evaluated; ``train/NAME`` is of the
+    steps. See `wf.figures.declared`.
+
+    Args:
+        trainer: The run's.
+        evaluator: The run's; None evaluates nothing.
+        others: The checkpointer and the hooks.
+        name_of: What a part is called in messages.
+
+    Raises:
+        UsageError: For a figure that two parts say they give.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        evaluator: Any,
+        others: Iterable[Any],
+        name_of: Callable[[Any], str] = lambda part: type(part).__name__,
+    ) -> None:
+        self.evaluator = evaluator
+        self._of_steps: dict[str, str] = {}
+        self._of_evaluations: dict[str, str] = {}
+        """Names with their split, and patterns, each with who gives it."""
+        self._open = {"on_log": False, "on_evaluation_end": False}
+        """The events at which a part adds figures without saying which."""
+        self._take(trainer, "the trainer", "on_log", TRAIN)
+        self._take(evaluator, "the evaluator", "on_evaluation_end", "*")
+        for part in others:
+            if part is not None:
+                self._take(part, name_of(part))
+        for name in self._of_evaluations:
+            if (of_steps := f"{TRAIN}{name[1:]}") in self._of_steps and not of_steps.startswith(f"{TRAIN}/{LOSS}/"):
+                raise two_sources(of_steps, self._of_steps[of_steps], self._of_evaluations[name])
+
+    @property
+    def of_evaluations(self) -> dict[str, str]:
+        """The names that every split that is evaluated has, each with who gives it."""
+        return {name[2:]: owner for name, owner in self._of_evaluations.items() if name[:2] == "*/"}
+
+    def find(self, figure: str, evaluated: Sequence[str]) -> Found:
+        """Whether a figure is said to come; ``open``: it may come, ``unknown``: nobody can give it.
+
+        Args:
+            figure: With its split.
+            evaluated: The splits that are evaluated while the run trains.
+        """
+        said = self._said(divided(figure)[0], evaluated)
+        if figure in said:
+            return "said"
+        return "open" if self._is_open(figure, evaluated) or fits(figure, said) else "unknown"
+
+    def is_of_evaluator(self, figure: str) -> bool:
+        """Whether the evaluator says it, or that it may give it."""
+        split, name = divided(figure)
+        own = declared(self.evaluator) or {}
+        return name in own or fits(figure, [f"{split}/{pattern}" for pattern in own])
+
+    def may_be_added(self) -> bool:
+        """Whether a part adds figures to evaluations without saying which."""
+        return self._open["on_evaluation_end"]
+
+    def patterns(self, evaluated: Sequence[str]) -> list[str]:
+        """All figures that are said to come, and patterns for those that may: ``train/*`` where any may."""
+        said = [name for split in dict.fromkeys((TRAIN, *evaluated)) for name in self._said(split, evaluated)]
+        open_splits = [split for split in dict.fromkeys((TRAIN, *evaluated)) if self._is_open(f"{split}/", evaluated)]
+        return [*dict.fromkeys(said), *(f"{split}/*" for split in open_splits)]
+
+    def names(self, split: str, evaluated: Sequence[str]) -> list[str]:
+        """The figures of a split that are said to come, for messages."""
+        said = self._said(split, evaluated)
+        return list(dict.fromkeys(name.rstrip("*") for name in said if not name.endswith(("-*", "/*"))))
+
+    def is_of_steps(self, figure: str) -> bool:
+        """Whether it may be one of the steps, of the train split where that is not evaluated."""
+        split, name = divided(figure)
+        if split != TRAIN or name in OF_STEPS:
+            return False
+        return figure in self._of_steps or name.startswith(f"{LOSS}/") or not self.is_of_evaluator(figure)
+
+    def _take(self, part: Any, owner: str, event: str | None = None, split: str | None = None) -> None:
+        """Take in what a part says; trainer and evaluator say their figures at one event."""
+        said = None if part is None else declared(part)
+        if said is None and part is not None:
+            adds = [] if getattr(part, "told_last", False) else [part]
+            for one in self._open:
+                self._open[one] |= one == event or bool(listeners(one, adds))
+        for name in said or ():
+            full = name if split is None else f"{split}/{name}"
+            if split is None and (divided(name)[0] not in (*SPLITS, "*") or not divided(name)[1]):
+                raise UsageError(
+                    f"{owner} says that it gives '{name}', which is not of the form SPLIT/FIGURE\n"
+                    f"  in records of the steps it is train/{name}, in evaluations */{name} or SPLIT/{name}"
+                )
+            names = self._of_steps if divided(full)[0] == TRAIN else self._of_evaluations
+            if not name.endswith("*") and names.setdefault(full, owner) != owner:
+                raise two_sources(full, names[full], owner)
+            names[full] = owner
+
+    def _said(self, split: str, evaluated: Sequence[str]) -> list[str]:
+        """The names and patterns of a split."""
+        said = list(self._of_steps) if split == TRAIN else []
+        if split in evaluated:
+            pairs = map(divided, self._of_evaluations)
+            said = [f"{split}/{name}" for given, name in pairs if given in ("*", split)] + said
+        return said
+
+    def _is_open(self, figure: str, evaluated: Sequence[str]) -> bool:
+        """Whether a part that does not say its figures may give it."""
+        split = divided(figure)[0]
+        return (split == TRAIN and self._open["on_log"]) or (split in evaluated and self._open["on_evaluation_end"])
+
+
+def expect(monitor: Monitor, option: str, owner: str, sources: Sources, evaluated: Sequence[str]) -> tuple[str, Found]:
+    """See that a figure which decides something will be there, as far as that is known.
+
+    Args:
+        monitor: The figure.
+        option: What the user sets to have another one.
+        owner: Who decides by it.
+        sources: Who gives which figures.
+        evaluated: The splits that are evaluated while the run trains.
+
+    Returns:
+        The split after whose evaluation it is new, and whether somebody says that it comes.
+
+    Raises:
+        UsageError: When it cannot come.
+    """
+    read_after = monitor.read_after(evaluated)
+    if monitor.split not in evaluated and not sources.is_of_steps(monitor.figure):
+        read_after = None
+    if read_after is None:
+        raise UsageError(
+            f"{owner} watches '{monitor.figure}', but the run does not evaluate '{monitor.split}' while it trains"
+            f"\n  evaluated: {', '.join(evaluated) or 'nothing'}"
+            f"\n  add the split to --eval-splits, or set {option}"
+        )
+    found = sources.find(monitor.figure, evaluated)
+    if found == "unknown":
+        raise missing(monitor.figure, sources.names(monitor.split, evaluated), option)
+    return read_after, found
+
+
+class Watching:
+    """What a run knows before its first record of the figures that decide something.
+
+    Args:
+        run: The loop.
+        name_of: What a part is called in messages.
+    """
+
+    def __init__(self, run: Loop, name_of: Callable[[Any], str]) -> None:
+        self._run, self._name_of = run, name_of
+        self.taken: Mapping[str, str] = {}
+        """The names that evaluations of the train split give, which its records cannot have, each with who gives it."""
+        self._expected: list[tuple[str, str]] = []
+        self._previews: dict[str, Mapping[str, Any] | None] = {}
+
+    def begin(self) -> None:
+        """Ask the parts of the run what they say of their figures.
+
+        Raises:
+            UsageError: For a figure that two of them say they give.
+        """
+        run = self._run
+        self._sources = Sources(run.trainer, run.evaluator, (run.checkpointer, *run.hooks), self._name_of)
+        names = self._sources.of_evaluations
+        self.taken = {name: owner for name, owner in names.items() if divided(name)[0] != LOSS}
+        self._expected, self._previews = [], {}
+
+    def expect(self, monitor: Monitor, option: str, owner: str) -> str:
+        """See `wf.loop.Loop.expect`."""
+        evaluated = self._run.evaluated
+        read_after, found = expect(monitor, option, owner, self._sources, evaluated)
+        if found == "said":
+            return read_after
+        if monitor.split in evaluated and self._sources.is_of_evaluator(monitor.figure):
+            preview = self._preview(monitor.split)
+            if preview is not None and (monitor.figure in preview or not self._sources.may_be_added()):
+                monitor.value(preview, owner, option)
+        elif monitor.split == TRAIN and monitor.figure not in self._run.figures:  # a run that goes on has it already
+            self._expected.append((monitor.figure, option))
+        return read_after
+
+    def check(self, record: Iterable[str]) -> None:
+        """See that the first record has what is expected of it.
+
+        Raises:
+            UsageError: Naming a figure that it lacks.
+        """
+        for figure, option in self._expected:
+            if figure not in self._run.figures:
+                raise missing(figure, [f"{TRAIN}/{name}" for name in record if name not in OF_STEPS], option)
+        self._expected = []
+
+    def _preview(self, split: str) -> Mapping[str, Any] | None:
+        """The figures of two batches of a split, by which their names are known; None where they are not."""
+        if split not in self._previews:
+            self._previews[split] = None
+            preview = getattr(self._run.evaluator, "preview", None)
+            if preview is not None:
+                try:
+                    self._previews[split] = {f"{split}/{name}": value for name, value in preview(split).items()}
+                except FAILURES as error:
+                    if isinstance(error, WfError) or self._run.agree is not bool:  # other processes wait for this one
+                        raise
+                    why = describe(error)
+                    _LOG.warning("two batches could not be evaluated, so the figures are looked for later: %s", why)
+        return self._previews[split]
+
+
+def missing(figure: str, names: Iterable[str], option: str) -> UsageError:
+    """The error for a figure that nobody gives."""
+    hint = f"set {option} to one of them; a part that gives others says so: figures = {{...}}"
+    return UsageError(unknown("figure", figure, list(names), hint))
