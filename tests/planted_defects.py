@@ -1056,11 +1056,13 @@ MIXING = {
 """Transforms that mix samples, the first one right."""
 
 _MANY = LossTraits(predictions="logits", targets=("class_index",), weighted=True)
+_MISSPELT = LossTraits(predictions="logits", targets=("class_indx",), weighted=True)
 _LOSS = CORRECT["loss"]
 
 PLANTED: tuple[Planted, ...] = (
     _declared("summary", "no summary", replace(_LOSS, summary="")),
     _declared("traits", "a loss without traits", replace(_LOSS, traits=None)),
+    _declared("forms", "a misspelt form of targets", _component("loss", "CrossEntropy", _MISSPELT)),
     _declared("name", "a name that another plugin has, too", _LOSS, beside=_LOSS),
     _declared("light", "`plugin.py` imports numpy", _LOSS, source="import numpy"),
     _declared("fast", "`plugin.py` takes 0.15 s", _LOSS, source="import time; time.sleep(0.15)"),

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from wf import Catalogue, Component, doctor
+from wf import Catalogue, Component, Link, Task, doctor
+from wf.component import of_declaration
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.settings import AllowList, Pin, Settings
 from wf.surroundings import Finding
+from wf.traits import LossTraits, MetricTraits
 
 HERE = "wf.component:Component"
 
@@ -217,3 +219,30 @@ def test_allow_lists() -> None:
     assert of("allow-list", examined(Settings(allow=(AllowList((), "pyproject.toml"),)))) == [
         ("problem", "empty", "in pyproject.toml: is empty, so that no installed plugin may load")
     ]
+
+
+def test_forms_that_no_task_brings() -> None:
+    traits = LossTraits(predictions="logitz", targets=("stars", "strs"))
+    of_group = MetricTraits(predictions="shares", targets=("stars",))
+    parts = (
+        of_declaration(Task(name="rating", target="nowhere:A", targets=("stars",), reads=("raw",))),
+        of_declaration(Link(name="as-scores", takes=("raw",), gives="logits")),
+        loss("l1", traits=traits),
+        Catalogue("metric", "zoo", HERE, "nowhere:names.txt", groups={"a": of_group}),
+    )
+    found = [one for one in examined(plugins=[plugin("ours", *parts)]) if one.check == "form"]
+    assert [(one.level, one.subject, one.message, one.fix) for one in found] == [
+        (
+            "note",
+            "ours",
+            f"{who}: no task and no link that is installed has {of} '{form}'",
+            f"{fix}; or install the package that brings it",
+        )
+        for who, of, form, fix in (
+            ("loss l1", "targets", "strs", "write 'stars'"),
+            ("loss l1", "predictions", "logitz", "write 'logits'"),
+            ("metric zoo/*", "predictions", "shares", "known: raw"),
+        )
+    ]
+    alone = examined(plugins=[plugin("ours", loss("l1", traits=traits))])
+    assert of("form", alone) == [("ok", "all", "every form in traits is known")]  # there are no tasks to tell

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wf.errors import UsageError
 from wf.task import Link, Task
@@ -16,6 +16,10 @@ from wf.traits import LossTraits, MetricTraits, ModelTraits
 
 if TYPE_CHECKING:
     from wf.registry import Registry
+
+
+RAW = "raw"
+"""The predictions of a model that does nothing to its scores, see `wf.traits`."""
 
 
 class Tasks:
@@ -94,6 +98,34 @@ class Tasks:
         """The forms of targets that tasks have or links give."""
         given = [link.gives for link in self.links if link.of == "targets"]
         return list(dict.fromkeys([*(form for task in self._all for form in task.targets), *given]))
+
+    def unknown_forms(self, traits: Any) -> list[tuple[str, str, list[str]]]:
+        """The forms in a component's traits that no task and no link brings.
+
+        Args:
+            traits: What it says about itself.
+
+        Returns:
+            Of each one what it is a form of (``targets`` or ``predictions``), itself, and those that there are; none
+            where there are no tasks at all.
+        """
+        if not self._all:
+            return []
+        of_targets = {form for task in self._all for form in task.targets}
+        of_predictions = {RAW, *(form for task in self._all for form in task.predictions)}
+        for link in self.links:
+            kinds = {"targets": of_targets, "predictions": of_predictions}
+            kinds.get(link.of, set()).update((*link.takes, link.gives))
+        said = getattr(traits, "targets", None) or ()
+        targets = [said] if isinstance(said, str) else [*said]
+        targets += [form for form in (getattr(traits, "gives_targets", None),) if form]
+        found = [("targets", form, sorted(of_targets)) for form in targets if form not in of_targets]
+        wanted = getattr(traits, "predictions", RAW)
+        if isinstance(traits, MetricTraits):
+            judged = [task for task in self._all if not targets or {*targets} & {*task.targets}]
+            reads = {RAW, *(form for task in judged for form in task.reads)}
+            of_predictions = reads if all(task.reads for task in judged) else {wanted}
+        return [*found, *(("predictions", form, sorted(of_predictions)) for form in {wanted} - of_predictions)]
 
     def default_metrics(self, task: Task | None, targets: str | None) -> tuple[str, ...]:
         """The metrics of a run that names none: those of the task that judge such targets."""

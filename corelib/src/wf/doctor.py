@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from wf.component import Component
+from wf.component import Catalogue, Component
 from wf.distributions import builtin_distributions
+from wf.errors import UsageError, closest
 from wf.known import how_to_install
 from wf.modules import missing_package, normalize
 from wf.plugins import Plugin
@@ -15,6 +16,7 @@ from wf.registry import Registry, plain_name
 from wf.settings import AllowList, Pin, Settings
 from wf.source import target_problems
 from wf.surroundings import Finding, in_a_process
+from wf.task import Link, Task
 
 CHECKS: dict[str, str] = {
     "python": "the interpreter and the platform",
@@ -27,6 +29,7 @@ CHECKS: dict[str, str] = {
     "process": "importing a plugin changes nothing in the process, such as the working directory",
     "hook-mark": "no function is named like a hook without the mark @hookimpl",
     "target": "no target is certainly missing, as its module's source says",
+    "form": "each form of targets and predictions in traits is brought by a task or a link",
     "command": "each command can be imported",
     "shared-name": "names and aliases that several plugins bring",
     "pin": "each pin names a plugin that brings the name",
@@ -70,6 +73,7 @@ def examine(
         *_or_ok("process", "all", "importing the plugins changed nothing in the process", changes(registry.plugins)),
         *_or_ok("hook-mark", "all", "no function looks like a hook without its mark", hook_marks(loaded)),
         *_or_ok("target", "all", "no target is certainly missing", targets(loaded)),
+        *_or_ok("form", "all", "every form in traits is known", forms(loaded, registry)),
         *_or_ok("shared-name", "none", "no name is brought by two plugins", shared_names(registry)),
         *_or_ok("pin", "none", "there are no pins", [_pin(pin, registry) for pin in settings.pins]),
         *(
@@ -178,6 +182,24 @@ def targets(plugins: Iterable[Plugin]) -> Iterator[Finding]:
             owner = f"{how_to_install(name, '--upgrade')}, or tell its author" if name else f"mend {plugin.module}"
             fix = f"pip install {absent}" if absent else owner
             yield Finding(level="problem", check="target", subject=plugin.name, message=message, fix=fix)
+
+
+def forms(plugins: Iterable[Plugin], registry: Registry) -> Iterator[Finding]:
+    """The forms of targets and predictions in traits that no task and no link brings."""
+    for plugin in plugins:
+        for part in plugin.components:
+            several = part.groups.values() if isinstance(part, Catalogue) else ()
+            said = [traits for traits in (part.traits, *several) if not isinstance(traits, (Task, Link))]
+            try:
+                rows = [row for traits in said for row in registry.tasks.unknown_forms(traits)]
+            except UsageError:  # two links of one name, which is another check's
+                return
+            for of, form, known in {row[:2]: row for row in rows}.values():
+                message = f"{_title(part)}: no task and no link that is installed has {of} '{form}'"
+                near = closest(form, known)
+                fix = f"write {' or '.join(map(repr, near))}" if near else f"known: {', '.join(known)}"
+                fix += "; or install the package that brings it"
+                yield Finding(level="note", check="form", subject=plugin.name, message=message, fix=fix)
 
 
 def shared_names(registry: Registry) -> Iterator[Finding]:

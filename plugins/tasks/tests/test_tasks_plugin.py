@@ -68,7 +68,7 @@ def test_listing_and_showing(wf: Any) -> None:
     assert shown["traits"] == {
         "targets": ["mask"],
         "predictions": [],
-        "reads": [],
+        "reads": ["raw", "labels", "probs"],
         "per": "pixel",
         "spatial": True,
         "defaults": {"loss": "ce", "metric": ["accuracy", "mean-iou"], "model": "unet"},

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from wf.component import REQUIRED, Param
-from wf.errors import DataError, UsageError
+from wf.errors import DataError, UsageError, unknown
 from wf.kinds import DECLARED, KINDS
 from wf.modules import is_path
 from wf.parameters import convert, type_name
@@ -22,6 +22,8 @@ from wf_kit.making import check_kind, make, values
 
 ALL = tuple(KINDS)
 DECLARING = (*KINDS, *DECLARED)
+FORMED = ("dataset", "transform", "model", "loss", "metric")
+"""The kinds whose traits have forms of targets or predictions."""
 LIMIT_MS = 100.0
 REPEATS = 5
 EXAMPLES = {"int": "10", "float": "0.5", "bool": "true"}
@@ -53,6 +55,20 @@ def has_traits(subject: Subject) -> None:
 def _traits_of(kind: str) -> str:
     traits = KINDS[kind].traits
     return traits.__name__ if traits else "none"
+
+
+@check(
+    "forms",
+    *FORMED,
+    after=(),
+    fix="mend the word in its traits, or install the package that brings such a task or link",
+)
+def forms(subject: Subject) -> None:
+    """Each form of targets and predictions in its traits is brought by a task or a link that is installed."""
+    if subject.traits is None:
+        raise NotChecked("it declares no traits")
+    for of, form, known in subject.registry.tasks.unknown_forms(subject.traits):
+        raise Defect(unknown(f"form of {of}", form, known).replace("\n ", ";"))
 
 
 @check("name", *DECLARING, after=(), fix="choose a name or alias that nobody else has, or tell users to pin it")
@@ -132,7 +148,10 @@ def _check_option(param: Param, owner: str) -> None:
 
 
 @check(
-    "made", *ALL, after=("loads",), fix='give what it needs: [tool.wf.check.options."KIND/NAME"]; see docs/plugins.md'
+    "made",
+    *ALL,
+    after=("loads", "forms"),
+    fix='give what it needs: [tool.wf.check.options."KIND/NAME"]; see docs/plugins.md',
 )
 def made(subject: Subject) -> None:
     """It is made from its options and what a run knows, and is what its kind says."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from wf import Link, Task, hookimpl
 
 SCORES = ("raw", "logits")
+OF_CLASSES = ("raw", "labels", "probs")
+"""What metrics can be given where there are classes."""
 EXCLUSIVE = ("class_index", "mask")
 """The targets of which each one is one of several classes."""
 
@@ -18,6 +20,7 @@ def wf_tasks() -> list[Task]:
             summary="one of several classes a sample",
             target="wf_tasks.classification:Classification",
             targets=("class_index", "one_hot"),
+            reads=OF_CLASSES,
             per="sample",
             defaults={"loss": "ce", "metric": ("accuracy",)},
         ),
@@ -26,6 +29,7 @@ def wf_tasks() -> list[Task]:
             summary="yes or no a sample, told by one number",
             target="wf_tasks.classification:Binary",
             targets=("binary",),
+            reads=OF_CLASSES,
             per="sample",
             defaults={"loss": "bce-logits", "metric": ("accuracy",)},
         ),
@@ -34,6 +38,7 @@ def wf_tasks() -> list[Task]:
             summary="any number of labels a sample",
             target="wf_tasks.classification:Multilabel",
             targets=("multilabel",),
+            reads=OF_CLASSES,
             per="sample",
             defaults={"loss": "bce-logits", "metric": ("accuracy", "f1")},
         ),
@@ -50,6 +55,7 @@ def wf_tasks() -> list[Task]:
             summary="one of several classes a pixel",
             target="wf_tasks.segmentation:Segmentation",
             targets=("mask",),
+            reads=OF_CLASSES,
             per="pixel",
             spatial=True,
             defaults={"loss": "ce", "metric": ("accuracy", "mean-iou"), "model": "unet"},
