@@ -211,6 +211,41 @@ def test_without_epochs_a_run_counts_steps(wf: Any, folder: Path) -> None:
         assert wf(*verb).code == 2
 
 
+WALKING = """
+from wf import Component, hookimpl
+from wf.traits import ModelTraits, TrainerTraits
+
+
+@hookimpl
+def wf_components():
+    traits = TrainerTraits(makes_samples=True)
+    return [
+        Component("model", "policy", Policy, "the policy of a test", traits=ModelTraits()),
+        Component("trainer", "walk", Reinforce, "the trainer of a test", traits=traits),
+        Component("trainer", "silent", Reinforce, "says nothing", traits=TrainerTraits()),
+        Component("trainer", "empty", BaseTrainer, "makes nothing", traits=traits),
+    ]
+"""
+
+
+def test_a_plugin_declares_that_its_trainer_makes_samples(wf: Any, folder: Path) -> None:
+    (folder / "walking.py").write_text(CORRIDOR + WALKING)
+    (folder / "pyproject.toml").write_text('[tool.wf.check.run]\n"trainer/walk" = { model = "policy" }\n')
+    line = ("-p", "walking.py", "--model", "policy", "--steps", 2, "--quiet")
+    done = wf("run", "--trainer", "walk", *line, "--name", "walk")
+    assert done.code == 0, done.stderr
+    refused = wf("run", "--trainer", "empty", *line)
+    assert refused.code == 3, refused.stderr
+    assert "trainer 'empty' says that it makes its samples, and has no method make_batch" in refused.stderr
+    checked = {one["check"]: one for one in wf("check", "trainer/walk", "-p", "walking.py", "--json").json()["results"]}
+    assert [one for one in checked if checked[one]["status"] == "failed"] == ["docstring"]
+    assert {checked[one]["status"] for one in ("made", "run", "run-resumes")} == {"passed"}
+    silent = {
+        one["check"]: one for one in wf("check", "trainer/silent", "-p", "walking.py", "--json").json()["results"]
+    }
+    assert "does not declare TrainerTraits(makes_samples=True)" in silent["trainer-step"]["message"]
+
+
 def test_rows_are_compared_by_the_evaluators_figure(wf: Any, folder: Path) -> None:
     compare = ("compare", *TRAIN[1:5], *WALKS, "--epochs", 1, "--vary", "lr=0.05,0.1", "--repeats", 2, "--quiet")
     assert "--by FIGURE:max" in wf(*compare).stderr

@@ -964,9 +964,10 @@ def _called_with_options(builder: Builder, table: Mapping[str, Any], method: str
     wanted = list(inspect.signature(function).parameters.values())[len(given) :]
     options = builder.options(entry, table, [param.name for param in wanted]) if entry else {}
     lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
-    if entry is not None and lacks:
+    if lacks:
+        name = entry.component.name if entry else name_of_live(table["use"])
         raise UsageError(
-            f"trainer '{entry.component.name}' has no option '{lacks[0]}', which its {method} takes\n"
+            f"trainer '{name}' has no option '{lacks[0]}', which its {method} takes\n"
             f"  add it to the parameters of __init__, or give it a default in {method}"
         )
     return function(*given, **options)

@@ -24,10 +24,12 @@ from wf_kit.states import saved
 @check("trainer-step", "trainer", fix="update the parameters once, and return the loss before it, detached")
 def trainer_step(subject: Subject) -> None:
     """A step changes the parameters, and gives the loss as one finite number without a graph."""
+    if makes_its_samples(subject):
+        raise NotChecked("it makes its samples itself; its run is checked")
+    if hasattr(subject.entry.load(), MAKE_BATCH):
+        raise Defect(f"it has {MAKE_BATCH}, and does not declare TrainerTraits(makes_samples=True)")
     losses: list[Any] = []
     with values(subject) as known:
-        if "data" not in known:
-            raise NotChecked("it makes its samples itself; its run is checked")
         before = saved(dict(known["model"].state_dict()))
         Loop(make(subject, known), hooks=[_Losses(losses)]).run(known["data"], Steps(1))
         expect(saved(dict(known["model"].state_dict())) != before, "a step left the model as it was")
@@ -46,8 +48,6 @@ def trainer_traits(subject: Subject) -> None:
     """It steps an optimizer by each step protocol that it declares."""
     if not isinstance(subject.traits, TrainerTraits):
         raise NotChecked("it declares no traits")
-    if makes_its_samples(subject) != hasattr(subject.entry.load(), MAKE_BATCH):
-        raise Defect(f"it has {MAKE_BATCH}, and does not declare TrainerTraits(makes_samples=True)")
     if makes_its_samples(subject):
         raise NotChecked("it makes its samples itself; its run is checked")
     if not any(param.source == "optimizer" for param in subject.params):
