@@ -15,18 +15,19 @@ FILES ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-PLUGINS := training losses optimizers models datasets metrics tracking tasks torch torchvision kit compare
-ADAPTERS := timm pytorch-optimizer torchmetrics smp kornia metric-learning huggingface
-DISTRIBUTIONS := ./corelib ./cli $(addprefix ./plugins/,$(PLUGINS))
+# The folders that a file of requirements installs from this checkout.
+folders = $(shell sed -n 's|^-e ./\([^[]*\).*|\1|p' $(1))
+DISTRIBUTIONS := $(call folders,requirements.txt)
+ADAPTERS := $(call folders,requirements-ecosystem.txt)
 INSTALLED := $(VENV)/installed
 TOOLS := $(VENV)/installed-tools
 # An environment on top of the first one, with the adapters and the libraries that they bring.
 ECOSYSTEM := $(VENV)/ecosystem
 ADAPTED := $(ECOSYSTEM)/installed
-ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(addprefix plugins/,$(ADAPTERS)))) tests/ecosystem
+ADAPTER_TESTS := $(wildcard $(addsuffix /tests,$(ADAPTERS))) tests/ecosystem
 
 # Files of the adapters need their libraries.
-PYTEST = OMP_NUM_THREADS=1 $(if $(filter $(addsuffix %,$(addprefix plugins/,$(ADAPTERS)) tests/ecosystem),$(FILES)),$(ECOSYSTEM),$(VENV))/bin/python -m pytest -q
+PYTEST = OMP_NUM_THREADS=1 $(if $(filter $(addsuffix %,$(ADAPTERS) tests/ecosystem),$(FILES)),$(ECOSYSTEM),$(VENV))/bin/python -m pytest -q
 
 # What measures time is collected by itself, in a small process.
 TIMINGS := $(shell grep -rl 'mark\.alone' --include='test_*.py' cli corelib plugins tests)
@@ -82,7 +83,7 @@ soak: $(TOOLS)
 	OMP_NUM_THREADS=1 WF_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n $(WORKERS) tests/test_faults.py -k random_instants
 
 wheels: $(INSTALLED)
-	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(DISTRIBUTIONS) $(addprefix ./plugins/,$(ADAPTERS))
+	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(addprefix ./,$(DISTRIBUTIONS) $(ADAPTERS))
 
 # The big download shows its progress; everything after it is quick and silent unless it fails.
 $(INSTALLED): requirements.txt constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
@@ -104,7 +105,7 @@ $(TOOLS): $(INSTALLED) requirements-dev.txt
 	@$(PIP) install -q -r requirements-dev.txt
 	@touch $@
 
-$(ADAPTED): $(TOOLS) requirements-ecosystem.txt $(addsuffix /pyproject.toml,$(addprefix ./plugins/,$(ADAPTERS)))
+$(ADAPTED): $(TOOLS) requirements-ecosystem.txt $(addsuffix /pyproject.toml,$(ADAPTERS))
 	@echo 'Installing the libraries of the ecosystem into $(ECOSYSTEM): about 120 MB to download ...'
 	@test -x $(ECOSYSTEM)/bin/python || $(PYTHON) -m venv --without-pip $(ECOSYSTEM)
 	@$(BIN)/python -c 'import pathlib, sys, sysconfig; \

@@ -14,7 +14,9 @@ from typing import Protocol
 import pytest
 from forkserver import ForkServer, Result
 from hypothesis import settings
+from workspace import ADAPTER_FOLDERS
 
+from wf.distributions import is_installed
 from wf.kinds import KINDS
 from wf.values import VALUES
 from wf.vocabulary import OWN
@@ -25,6 +27,9 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # runs sync their files: seconds on a busy disk
 
 
+pytest_plugins = ["user_folder"]
+collect_ignore = [folder for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
+"""Adapters whose libraries are not here: `make test-all` runs their tests where they are."""
 STATE = Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}"
 os.environ["WF_STATE_DIR"] = str(STATE)  # nobody's own
 

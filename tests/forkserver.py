@@ -26,7 +26,8 @@ PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf
 WARM = (
     *("pydantic", "zoneinfo", "encodings.utf_8_sig", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     *("torch.utils.tensorboard", "wf.runtime.inputs"),
-    *(f"wf_cli.{verb}" for verb in ("afterwards", "compare", "fits", "listing", "replay", "running", "runs")),
+    *("wf_cli.fits", "wf_cli.listing", "wf_run.cli.afterwards", "wf_run.cli.running", "wf_run.cli.runs"),
+    *("wf_compare.cli", "wf_durability.cli.replay", "wf_durability.cli.resuming"),
 )
 """What is imported as well before a run that warms the server, beside every built-in component."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -14,6 +15,14 @@ from workspace import ADAPTER_FOLDERS, ADAPTERS, FOLDERS, PLUGINS, ROOT, import_
 
 REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "download.pytorch", "anaconda"))
 """Put together here, so that this file does not hold them."""
+NEEDS = {
+    "wf-cli": ("wf-compare", "wf-durability", "wf-kit", "wf-run"),
+    "wf-run": ("wf-cli",),
+    "wf-durability": ("wf-cli", "wf-run"),
+    "wf-compare": ("wf-cli", "wf-run"),
+    "wf-kit": ("wf-cli",),
+}
+"""The distributions that one needs beside wf-core; those that wf-cli brings with it, it does not import."""
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:root|work|opt)/\w")
 
 
@@ -54,8 +63,7 @@ def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
     assert "[wf.plugins]" in entry_points
     assert f"main = {import_name(name)}.plugin" in entry_points
     needs = [requirement for requirement in parsed(wheels[name]).get_all("Requires-Dist", []) if "wf-" in requirement]
-    if name != "wf-cli":  # which brings the verbs of other distributions
-        assert [requirement.partition("[")[0] for requirement in needs] == ["wf-core"]
+    assert {re.split(r"[^\w-]", requirement)[0] for requirement in needs} == {"wf-core", *NEEDS.get(name, ())}
 
 
 @pytest.mark.exhaustive
@@ -72,13 +80,23 @@ def test_only_builtin_names_the_plugins(wheels: dict[str, Path], extra: str, plu
     assert sorted(named) == sorted(plugins)
 
 
-@pytest.mark.parametrize(
-    ("file", "folders"), [("requirements.txt", FOLDERS), ("requirements-ecosystem.txt", ADAPTER_FOLDERS)]
-)
-def test_requirements_name_every_distribution(file: str, folders: dict[str, str]) -> None:
-    lines = (ROOT / file).read_text().splitlines()
-    named = [line.removeprefix("-e ./").partition("[")[0] for line in lines if line.startswith("-e ")]
-    assert sorted(named) == sorted(folders.values())
+def test_requirements_name_every_distribution() -> None:
+    there = [file.parent.relative_to(ROOT).as_posix() for file in ROOT.glob("plugins/*/pyproject.toml")]
+    assert sorted([*FOLDERS.values(), *ADAPTER_FOLDERS.values()]) == sorted(["corelib", "cli", *there])
+
+
+@pytest.mark.parametrize(("extra", "names"), [("builtin", PLUGINS), ("ecosystem", ADAPTERS)])
+def test_the_core_names_every_plugin_that_comes_with_it(extra: str, names: tuple[str, ...]) -> None:
+    project = tomllib.loads((ROOT / "corelib/pyproject.toml").read_text())["project"]
+    assert sorted(project["optional-dependencies"][extra]) == sorted(names)
+
+
+def test_the_rules_of_imports_know_every_distribution() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    packages = sorted(map(import_name, FOLDERS))
+    assert sorted(rules["root_packages"]) == packages
+    [layers] = [contract["layers"] for contract in rules["contracts"] if contract["id"] == "arrows"]
+    assert sorted(name for layer in layers for name in layer.split(" | ")) == packages
 
 
 def tracked_files() -> list[Path]:

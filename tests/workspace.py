@@ -1,32 +1,33 @@
-"""What the workspace consists of, and how its wheels are built; shared by the tests about installing."""
+"""What the workspace consists of, and how its wheels are built; shared by the tests about installing.
+
+``requirements.txt`` and ``requirements-ecosystem.txt`` say which distributions there are; all else follows from them.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PLUGINS = tuple(
-    f"wf-{name}"
-    for name in (
-        "cli",
-        *("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking"),
-        *("tasks", "torch", "torchvision"),
-    )
-)
-ADAPTERS = tuple(
-    f"wf-{name}"
-    for name in ("timm", "pytorch-optimizer", "torchmetrics", "smp", "kornia", "metric-learning", "huggingface")
-)
-"""The plugins of other people's libraries; `requirements-ecosystem.txt` installs them."""
-FOLDERS = {
-    "wf-core": "corelib",
-    **{name: f"plugins/{name.removeprefix('wf-')}" for name in (*PLUGINS, "wf-kit", "wf-compare")},
-    "wf-cli": "cli",
-}
-ADAPTER_FOLDERS = {name: f"plugins/{name.removeprefix('wf-')}" for name in ADAPTERS}
+
+
+def _folders(requirements: str) -> dict[str, str]:
+    """The distributions that a file of requirements installs from this checkout, each with its folder."""
+    text = (ROOT / requirements).read_text(encoding="utf-8")
+    folders = re.findall(r"^-e \./([\w/-]+)", text, re.MULTILINE)
+    projects = [tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")) for folder in folders]
+    return {project["project"]["name"]: folder for project, folder in zip(projects, folders, strict=True)}
+
+
+FOLDERS = _folders("requirements.txt")
+ADAPTER_FOLDERS = _folders("requirements-ecosystem.txt")
+PLUGINS = tuple(name for name in FOLDERS if name != "wf-core")
+ADAPTERS = tuple(ADAPTER_FOLDERS)
+"""The plugins of other people's libraries."""
 EXAMPLE = "examples/plugins/wf-example"
 DETECTION = "examples/plugins/wf-example-detection"
 

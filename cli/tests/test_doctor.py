@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workspace import PLUGINS
 
 from wf.doctor import CHECKS
 from wf_cli.doctor import SECTIONS
 
 KEYS = ["level", "check", "subject", "message", "fix"]
-BUILTIN = {f"wf-{n}" for n in ("training", "losses", "optimizers", "models", "datasets", "metrics", "tracking")}
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_healthy_environment(
     assert all(list(finding) == KEYS for finding in findings)
     assert {finding["level"] for finding in findings} == {"ok"}
     assert {finding["check"] for finding in findings} == set(CHECKS) - {"allow-list"}
-    assert {finding["subject"] for finding in findings if finding["check"] == "plugin"} >= BUILTIN
+    assert {finding["subject"] for finding in findings if finding["check"] == "plugin"} == set(PLUGINS)
     assert all(finding["message"] and finding["fix"] is None for finding in findings)
     assert snapshot() == before
 

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from wf.commands import Command
-from wf.distributions import is_installed
+from wf.distributions import is_installed, missing_requirements
 from wf.errors import PluginError, UsageError, WfError, closest
-from wf.known import who_brings
+from wf.known import known_as, who_brings
 from wf.plugins import Selection, discover
 from wf.registry import Entry, Registry
 from wf_cli.arguments import Everywhere
@@ -114,6 +114,9 @@ def load(entry: Entry) -> click.Command:
     try:
         command = entry.load()
     except PluginError as error:
+        for missing in missing_requirements(entry.distribution):
+            known = known_as(missing)
+            error.add_note(f"{owner} needs {missing}: {known.install if known else f'pip install {missing}'}")
         error.add_note(f"the other commands work without it; see: wf doctor, or leave the plugin out: -p no:{owner}")
         raise
     if not isinstance(command, click.Command):

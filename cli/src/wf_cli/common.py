@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from wf.errors import PluginError, WfError
-from wf.kinds import KINDS
 from wf.parameters import NULL
-from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
 from wf.plugins import Plugin
 from wf.registry import Ask, Registry
-from wf.rundir import LATEST, names_in
-from wf.terminal import visible
-from wf_cli.arguments import ADD, REMOVE
+from wf_cli.arguments import REMOVE
 from wf_cli.commands import everywhere_of, line_registry
 from wf_cli.output import echo, tell
-
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 class Verb(click.Command):
@@ -108,52 +99,6 @@ def _explain(plugin: Plugin) -> str:
     state = "does not support this wf" if plugin.status == "incompatible" else "could not be loaded"
     leave = "" if plugin.distribution is None else f"\n  or leave it out: -p no:{plugin.name}"
     return f"plugin '{plugin.name}' {state}: {plugin.error}\n  try: {plugin.fix}{leave}"
-
-
-def complete_names(kind: str) -> Complete:
-    """Completion of the names of one kind; members of catalogues once their prefix is typed."""
-
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        sign = next((sign for sign in (ADD, REMOVE) if incomplete.startswith(sign)), "")
-        typed = incomplete[len(sign) :]
-        registry = registry_quietly(ctx)
-        entries = registry.entries(kind, catalogues="/" in typed)
-        items = [(entry.component.name, entry.component.summary) for entry in entries]
-        items += [(f"{found.prefix}/", found.summary) for found, _ in registry.catalogues(kind) if "/" not in typed]
-        return [
-            CompletionItem(sign + name, help=visible(text, line=True)) for name, text in items if name.startswith(typed)
-        ]
-
-    return complete
-
-
-def complete_component_options(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Completion of ``--loss.``: the options of the component that the line chooses, or of the default."""
-    kind, *keys = incomplete.removeprefix("--").split(".")
-    chosen = ctx.params.get(kind) or DEFAULT_USE.get(kind, "")
-    if kind not in KINDS.several:
-        return _complete_options(ctx, kind, chosen, f"--{kind}.", incomplete)
-    if len(keys) > 1:
-        return _complete_options(ctx, kind, keys[0], f"--{kind}.{keys[0]}.", incomplete)
-    defaults = DEFAULT_HOOKS if kind == "hook" else ()
-    names = [*(name.removeprefix(ADD) for name in chosen if not name.startswith(REMOVE)), *defaults]
-    return [CompletionItem(f"--{kind}.{name}.") for name in dict.fromkeys(names) if name.startswith(keys[0])]
-
-
-def _complete_options(ctx: click.Context, kind: str, name: str, prefix: str, incomplete: str) -> list[CompletionItem]:
-    try:
-        params = registry_quietly(ctx).find(kind, name).params()
-    except WfError:
-        return []
-    items = [CompletionItem(f"{prefix}{param.name}", help=param.help) for param in params]
-    return [item for item in items if item.value.startswith(incomplete)]
-
-
-def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Completion of the runs below ``runs/``, newest last, and of paths."""
-    runs = sorted([*names_in(Path("runs")), *([LATEST] if os.path.isdir(Path("runs") / LATEST) else [])])
-    found = [CompletionItem(name) for name in runs if name.startswith(incomplete) and name.isprintable()]
-    return found or [CompletionItem(incomplete, type="dir")]
 
 
 def registry_quietly(ctx: click.Context) -> Registry:

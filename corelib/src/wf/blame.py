@@ -95,7 +95,7 @@ def _installed() -> dict[str, str]:
     """The distribution of each package with a declaration in it, and of the one that all is in."""
     from wf.distributions import plugin_entry_points  # only on the way to an error
 
-    owners = {"wf": "wf-core", "wf_cli": "wf-cli"}
+    owners = {"wf": "wf-core"}
     for entry, distribution in plugin_entry_points():
         module = re.split(r"[^\w.]", entry.value)[0]
         owners[module.rpartition(".")[0] or module] = distribution.name

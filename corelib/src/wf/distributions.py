@@ -151,6 +151,14 @@ def core_version() -> str | None:
         return None
 
 
+def missing_requirements(name: str) -> list[str]:
+    """The distributions that an installed one asks for and that are not installed; none for what is not there."""
+    try:
+        return read(importlib.metadata.distribution(name)).missing_names()
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
 def supported_range(name: str) -> str:
     """The versions of another distribution that wf-core supports, its extras included; empty for any."""
     try:

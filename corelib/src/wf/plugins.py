@@ -205,7 +205,7 @@ def discover(
     plugins: list[Plugin] = []
     version, guard = core_version(), None
     objections = {plugin.name: selection.objection(plugin, builtin) for plugin in found}
-    before = {plugin.name: plugin for plugin in loaded}
+    before = {plugin.name: plugin for plugin in loaded if plugin.status != "failed"}  # what it needs may follow
     with told_when_slow(_LOG.warning) as begin:
         for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
             objection = objections[plugin.name]

@@ -267,7 +267,7 @@ def test_command_line_refuses(wf: Any, tmp_path: Path, words: list[str], message
 
 
 def test_help_imports_no_scaffold() -> None:
-    code = "import sys, wf_cli.new_plugin; sys.exit('wf_kit' in sys.modules)"
+    code = "import sys, wf_kit.cli.new_plugin; sys.exit('wf_kit.scaffold' in sys.modules)"
     run_python("-P", "-c", code, cwd=Path.cwd())
 
 

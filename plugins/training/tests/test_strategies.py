@@ -119,7 +119,7 @@ strategy.close()
 strategy.close()
 assert not torch.distributed.is_initialized()
 (Path(sys.argv[1]) / f"done-{rank}").touch()
-os._exit(0)  # a thread of the group that wakes while the interpreter is taken down aborts it, see wf_cli.running
+os._exit(0)  # a thread of the group that wakes while the interpreter is taken down aborts it, see wf_run.cli.running
 """
 
 

@@ -68,7 +68,7 @@ def run_resumes(subject: Subject) -> None:
 )
 def run_errors(subject: Subject) -> None:
     """An error in what it calls ends the run as that error; one in itself carries its plugin's name."""
-    with _folder() as folder, _experiment(subject, folder, loss=_fail) as experiment:
+    with _folder() as folder, _experiment(subject, folder, loss=_failing()) as experiment:
         judges = subject.kind == "evaluator"
         error = _error_of(lambda: experiment.evaluate("validation") if judges else experiment.fit())
         if error is None and subject.kind in ("trainer", "evaluator"):
@@ -91,8 +91,13 @@ def _check_hook(subject: Subject) -> None:
         _expect_name(subject, error)
 
 
-def _fail(predictions: Any, targets: Any) -> Any:
-    raise RuntimeError(FAULT)
+def _failing() -> Any:
+    """A loss that fails in code of nobody's, so that the blame falls on who calls it."""
+
+    def loss(predictions: Any, targets: Any) -> Any:
+        """Only its signature is used."""
+
+    return mock.create_autospec(loss, side_effect=RuntimeError(FAULT))
 
 
 def _error_of(act: Callable[[], object]) -> BaseException | None:

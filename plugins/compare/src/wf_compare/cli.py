@@ -22,11 +22,12 @@ from wf.runfile import GENERAL, RunFile, merge
 from wf.trust import Source, directory_of, guard_for
 from wf_cli.arguments import take_options
 from wf_cli.commands import everywhere_of
-from wf_cli.common import complete_runs, of_line, registry_of
+from wf_cli.common import of_line, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import echo, plural, print_json, tell, terminal_width
-from wf_cli.run_options import general_options, kind_options
-from wf_cli.running import RunCommand, from_line
+from wf_run.cli.completing import complete_runs
+from wf_run.cli.run_options import general_options, kind_options
+from wf_run.cli.running import RunCommand, from_line
 
 if TYPE_CHECKING:
     from wf_compare.comparison import Planned, Request

@@ -1,9 +1,8 @@
-"""What is done with a finished or stopped run: ``wf resume``, ``evaluate``, ``predict``, ``export`` and ``plot``."""
+"""What is done with the weights of a run: ``wf evaluate``, ``predict``, ``export`` and ``plot``."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,19 +11,16 @@ from typing import Any
 import click
 
 from wf.api import open_run, read, reopen
-from wf.drift import check_names
 from wf.errors import DataError, UsageError
 from wf.figures import SPLITS
 from wf.kept import KEPT
-from wf.lock import refuse_held
 from wf.plan import DEFAULT_USE
 from wf.rundir import RunDirectory
-from wf.runfile import check_general
 from wf.together import num_processes, resume_command
-from wf_cli.common import Verb, complete_runs, of_line, together
+from wf_cli.common import Verb, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
-from wf_cli.starting import uncollected
+from wf_run.cli.completing import complete_runs
 
 SHOWN = 300
 """So many characters of a transform are shown."""
@@ -50,8 +46,8 @@ def moved(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _places(path: str | None, root: str | None) -> dict[str, Any]:
-    """What these options change in the run file."""
+def places(path: str | None, root: str | None) -> dict[str, Any]:
+    """What the options of `moved` change in the run file."""
     given = {name: value for name, value in (("path", path), ("root", root)) if value is not None}
     return {"dataset": given} if given else {}
 
@@ -90,57 +86,9 @@ def _open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
     return open_run(open_directory(place).path, checkpoint, **of_line(ctx))
 
 
-def _open(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
+def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
+    """The experiment of a run directory, as the line opens it."""
     return reopen(directory.path, checkpoint, **of_line(ctx), **changes)
-
-
-@click.command(cls=Verb)
-@RUN
-@click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
-@click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
-@click.option("--serve-from", metavar="auto|...", help="Where batches come from; as before.")
-@click.option(
-    "--allow-drift",
-    metavar="NAME,...",
-    multiple=True,
-    callback=together,
-    help="Go on although these are not what the run was made under, or all; the manifest will say so.",
-)
-@moved
-@click.option("--quiet", is_flag=True, help="Show no progress.")
-@JSON
-@click.pass_context
-def resume(
-    ctx: click.Context,
-    place: str,
-    epochs: str | None,
-    workers: str | None,
-    serve_from: str | None,
-    allow_drift: str | None,
-    path: str | None,
-    root: str | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Go on with a run from its newest checkpoint."""
-    from wf_cli.running import fit
-
-    allowed = [name for name in (allow_drift or "").split(",") if name]
-    check_names(allowed)
-    wanted = None if epochs is None else check_general("epochs", epochs)
-    directory = open_directory(place)
-    _refuse_done(directory, wanted)
-    refuse_alone(directory, "resume")
-    refuse_held(directory.path)
-    logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
-    changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
-    changes |= _places(path, root)
-    free = {"workers": workers, "serve_from": serve_from}
-    changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
-    with uncollected():
-        experiment = _open(ctx, directory, None, quiet=quiet, **changes)
-    with experiment:
-        fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
 
 
 @click.command(cls=Verb)
@@ -154,7 +102,7 @@ def evaluate(
     ctx: click.Context, place: str, split: str, checkpoint: str, path: str | None, root: str | None, as_json: bool
 ) -> None:
     """Evaluate a run's weights on one split."""
-    with _open(ctx, open_directory(place), checkpoint, quiet=True, **_places(path, root)) as experiment:
+    with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
         metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": experiment.restored, "metrics": metrics})
@@ -180,7 +128,7 @@ def predict(
     """
     keep_stdout()
     if inputs in SPLITS:
-        with _open(ctx, open_directory(place), checkpoint, quiet=True, **_places(path, root)) as experiment:
+        with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
             outputs = experiment.predict(inputs)
             labels = experiment.labels(outputs)
     else:
@@ -256,7 +204,7 @@ def plot(ctx: click.Context, place: str, format_: str) -> None:
     trained, files = _open_model(ctx, place, KEPT), None
     if trained.needs_data_to_plot():
         try:
-            with _open(ctx, open_directory(place), KEPT, quiet=True) as experiment:
+            with open_experiment(ctx, open_directory(place), KEPT, quiet=True) as experiment:
                 files = experiment.plot(format_)
         except (DataError, UsageError) as error:
             tell(f"warning: predictions are not drawn: {error}")
@@ -275,28 +223,3 @@ def refuse_alone(directory: RunDirectory, verb: str) -> None:
     if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
         command = resume_command(directory.path, size, verb)
         raise UsageError(f"run {directory.path} is one of {size} processes, which torchrun starts\n  run: {command}")
-
-
-def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
-    """Refuse to go on with a run that is done, unless it becomes longer and can.
-
-    Raises:
-        UsageError: With what is possible.
-    """
-    manifest, planned = directory.manifest, read(directory.run_file)[0].get("epochs")
-    done, fixed = manifest.get("epochs") or 0, manifest.get("follow_length")
-    longer = epochs is not None and epochs > done
-    if manifest.get("status") != "done" or (longer and (not fixed or epochs == planned)):
-        return
-    lines = [f"run {directory.path} is done: {manifest.get('reason')}"]
-    more = epochs if longer else done + 10
-    if fixed:
-        length = f"{manifest['total_steps']:,} steps"
-        verb = "follows" if len(fixed) == 1 else "follow"
-        lines.append(f"{' and '.join(fixed)} {verb} the run's length, {length}, and cannot be stretched")
-        if planned and planned > done:
-            lines.append(f"go on to that length: wf resume {directory.path} --epochs {planned}")
-        lines.append(f"train anew: wf run {directory.run_file} --epochs {more} --name NAME")
-    else:
-        lines.append(f"train on: wf resume {directory.path} --epochs {more}")
-    raise UsageError("\n  ".join(lines))

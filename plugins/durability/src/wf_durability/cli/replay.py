@@ -14,10 +14,10 @@ from wf.drift import Drift, compare
 from wf.errors import UsageError
 from wf.records import Figure, compare_records
 from wf.rundir import RunDirectory, place_of
-from wf_cli.afterwards import RUN, open_directory, refuse_alone
 from wf_cli.common import Verb, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import number, print_json, say, table
+from wf_run.cli.afterwards import RUN, open_directory, refuse_alone
 
 SHOWN = 10
 """How many tensors that differ are named."""

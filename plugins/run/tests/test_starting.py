@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wf_cli.starting import uncollected
+from wf_run.cli.starting import uncollected
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import click
 from wf.kinds import DECLARED, KINDS
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 from wf.runfile import GENERAL
-from wf_cli.common import complete_names, together
+from wf_cli.common import together
+from wf_run.cli.completing import complete_names
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Comparison": ("vary", "repeats", "by", "jobs", "resume"),

@@ -1,4 +1,4 @@
-"""A process of ``wf prove-resume``: ``python -m wf_cli.proving ORDER`` trains a run, and may kill itself in it."""
+"""A process of ``wf prove-resume``: ``python -m wf_durability.cli.proving ORDER`` trains, and may kill itself."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from wf.errors import UsageError
-from wf_cli.running import from_line
+from wf_run.cli.running import from_line
 
 Config = Callable[..., dict[str, Any]]
 

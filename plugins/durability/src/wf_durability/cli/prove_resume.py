@@ -24,8 +24,8 @@ from wf.rundir import RunDirectory, claim, make, place_of, write_atomically
 from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell
-from wf_cli.run_options import general_options, kind_options
-from wf_cli.running import RunCommand, assemble, refuse_existing
+from wf_run.cli.run_options import general_options, kind_options
+from wf_run.cli.running import RunCommand, assemble, refuse_existing
 
 STRAIGHT, KILLED = "straight", "killed"
 SHOWN = 5
@@ -167,7 +167,7 @@ class _Proof:
             "resume": resume,
             "kill_at": kill_at,
         }
-        command = [sys.executable, "-P", "-m", "wf_cli.proving", json.dumps(order)]
+        command = [sys.executable, "-P", "-m", "wf_durability.cli.proving", json.dumps(order)]
         code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False).returncode
         expected = 0 if kill_at is None else -signal.SIGKILL
         if code == expected:

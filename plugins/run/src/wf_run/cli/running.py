@@ -23,16 +23,17 @@ from wf.rundir import place_of, refuse_taken
 from wf.runfile import RunFile, check_general, merge
 from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
-from wf_cli.afterwards import open_directory
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.commands import everywhere_of
-from wf_cli.common import Verb, complete_component_options, of_line, registry_of
+from wf_cli.common import Verb, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
-from wf_cli.run_options import LISTED, general_options, kind_options, write_options
-from wf_cli.starting import uncollected
-from wf_cli.suggesting import suggest
+from wf_run.cli.afterwards import open_directory
+from wf_run.cli.completing import complete_component_options
+from wf_run.cli.run_options import LISTED, general_options, kind_options, write_options
+from wf_run.cli.starting import uncollected
+from wf_run.cli.suggesting import suggest
 
 OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
 

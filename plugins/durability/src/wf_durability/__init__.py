@@ -1,0 +1,1 @@
+"""Durability: ``wf resume``, ``wf replay`` and ``wf prove-resume``."""

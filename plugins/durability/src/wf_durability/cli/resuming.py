@@ -1,0 +1,92 @@
+"""``wf resume``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from wf.api import read
+from wf.drift import check_names
+from wf.errors import UsageError
+from wf.lock import refuse_held
+from wf.rundir import RunDirectory
+from wf.runfile import check_general
+from wf_cli.common import Verb, together
+from wf_cli.listing import JSON
+from wf_run.cli.afterwards import RUN, moved, open_directory, open_experiment, places, refuse_alone
+from wf_run.cli.running import fit
+from wf_run.cli.starting import uncollected
+
+
+@click.command(cls=Verb)
+@RUN
+@click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
+@click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
+@click.option("--serve-from", metavar="auto|...", help="Where batches come from; as before.")
+@click.option(
+    "--allow-drift",
+    metavar="NAME,...",
+    multiple=True,
+    callback=together,
+    help="Go on although these are not what the run was made under, or all; the manifest will say so.",
+)
+@moved
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@JSON
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    place: str,
+    epochs: str | None,
+    workers: str | None,
+    serve_from: str | None,
+    allow_drift: str | None,
+    path: str | None,
+    root: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Go on with a run from its newest checkpoint."""
+    allowed = [name for name in (allow_drift or "").split(",") if name]
+    check_names(allowed)
+    wanted = None if epochs is None else check_general("epochs", epochs)
+    directory = open_directory(place)
+    _refuse_done(directory, wanted)
+    refuse_alone(directory, "resume")
+    refuse_held(directory.path)
+    logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
+    changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
+    changes |= places(path, root)
+    free = {"workers": workers, "serve_from": serve_from}
+    changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
+    with uncollected():
+        experiment = open_experiment(ctx, directory, None, quiet=quiet, **changes)
+    with experiment:
+        fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)
+
+
+def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
+    """Refuse to go on with a run that is done, unless it becomes longer and can.
+
+    Raises:
+        UsageError: With what is possible.
+    """
+    manifest, planned = directory.manifest, read(directory.run_file)[0].get("epochs")
+    done, fixed = manifest.get("epochs") or 0, manifest.get("follow_length")
+    longer = epochs is not None and epochs > done
+    if manifest.get("status") != "done" or (longer and (not fixed or epochs == planned)):
+        return
+    lines = [f"run {directory.path} is done: {manifest.get('reason')}"]
+    more = epochs if longer else done + 10
+    if fixed:
+        length = f"{manifest['total_steps']:,} steps"
+        verb = "follows" if len(fixed) == 1 else "follow"
+        lines.append(f"{' and '.join(fixed)} {verb} the run's length, {length}, and cannot be stretched")
+        if planned and planned > done:
+            lines.append(f"go on to that length: wf resume {directory.path} --epochs {planned}")
+        lines.append(f"train anew: wf run {directory.run_file} --epochs {more} --name NAME")
+    else:
+        lines.append(f"train on: wf resume {directory.path} --epochs {more}")
+    raise UsageError("\n  ".join(lines))

@@ -1,0 +1,33 @@
+"""Declares the verbs of this package; imports none of them."""
+
+from __future__ import annotations
+
+from wf import Command, hookimpl
+
+
+@hookimpl
+def wf_commands() -> list[Command]:
+    """The verbs of this package."""
+    return [
+        Command(
+            name="resume",
+            section="Train",
+            summary="Go on with a run from its newest checkpoint.",
+            target="wf_durability.cli.resuming:resume",
+            order=20,
+        ),
+        Command(
+            name="replay",
+            section="Use a run",
+            summary="Run a run again from its run file, and compare each figure and the weights.",
+            target="wf_durability.cli.replay:replay",
+            order=60,
+        ),
+        Command(
+            name="prove-resume",
+            section="Use a run",
+            summary="Train a run straight and with kill -9 after some steps, and compare everything bit for bit.",
+            target="wf_durability.cli.prove_resume:prove_resume",
+            order=70,
+        ),
+    ]

@@ -1,0 +1,26 @@
+"""Declares the verbs of this package; imports none of them."""
+
+from __future__ import annotations
+
+from wf import Command, hookimpl
+
+
+@hookimpl
+def wf_commands() -> list[Command]:
+    """The verbs of this package."""
+    return [
+        Command(
+            name="new-plugin",
+            section="Write a plugin",
+            summary="Write a plugin package to start from, with tests and CI.",
+            target="wf_kit.cli.new_plugin:new_plugin",
+            order=10,
+        ),
+        Command(
+            name="check",
+            section="Write a plugin",
+            summary="Whether a plugin's components, or one component, keep to what is expected of their kind.",
+            target="wf_kit.cli.check:check",
+            order=20,
+        ),
+    ]

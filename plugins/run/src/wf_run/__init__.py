@@ -1,0 +1,1 @@
+"""Runs: ``wf run``, and what is done with a run that is there."""

@@ -1,0 +1,59 @@
+"""Declares the verbs of this package; imports none of them."""
+
+from __future__ import annotations
+
+from wf import Command, hookimpl
+
+
+@hookimpl
+def wf_commands() -> list[Command]:
+    """The verbs of this package."""
+    return [
+        Command(
+            name="run",
+            section="Train",
+            summary="Train a model from components by name, from a run file, or both.",
+            target="wf_run.cli.running:run",
+            order=10,
+            examples=(
+                ("wf run", "Train on handwritten digits."),
+                ("wf run --loss focal --optimizer adam", "Choose components by name."),
+                ("wf run --dataset my.csv --dataset.target y", "Train on your own table."),
+            ),
+        ),
+        Command(
+            name="runs",
+            section="Use a run",
+            summary="The runs below runs/ or FOLDER, oldest first: what was trained, how it ended, and its figures.",
+            target="wf_run.cli.runs:runs",
+            order=10,
+        ),
+        Command(
+            name="evaluate",
+            section="Use a run",
+            summary="Evaluate a run's weights on one split.",
+            target="wf_run.cli.afterwards:evaluate",
+            order=20,
+        ),
+        Command(
+            name="predict",
+            section="Use a run",
+            summary="Predict for INPUT: a split, or a file of inputs.",
+            target="wf_run.cli.afterwards:predict",
+            order=30,
+        ),
+        Command(
+            name="export",
+            section="Use a run",
+            summary="Write the model's state_dict to FILE: .safetensors, .pt or .pth.",
+            target="wf_run.cli.afterwards:export",
+            order=40,
+        ),
+        Command(
+            name="plot",
+            section="Use a run",
+            summary="Draw a run's curves and predictions into RUN/plots/.",
+            target="wf_run.cli.afterwards:plot",
+            order=50,
+        ),
+    ]

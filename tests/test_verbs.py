@@ -1,0 +1,44 @@
+"""The verbs come with their distributions: all of them with wf-cli, and each goes with its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from environment import Environment
+from workspace import FOLDERS, run_pip
+
+from wf.registry import Registry
+
+pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
+
+
+def test_pip_install_wf_cli_brings_every_verb_and_each_may_be_uninstalled(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    environment = Environment(tmp_path / "venv")
+    found = str(next(iter(wheels.values())).parent)
+    run_pip("install", "-q", "--no-index", "--find-links", found, "wf-cli", python=environment.python)
+    entries = list(Registry.discover(only_builtin=True).entries("command"))
+    assert {plugin["status"] for plugin in environment.plugins().values()} == {"ok"}
+    shown = environment.wf("--help")
+    assert [entry.component.name for entry in entries if f"\n  {entry.component.name} " not in shown] == []
+
+    for distribution in {entry.distribution for entry in entries} - {"wf-cli", "wf-run"}:
+        run_pip("uninstall", "-y", "-q", distribution, python=environment.python)
+        names = [entry.component.name for entry in entries if entry.distribution == distribution]
+        shown = environment.wf("--help")
+        assert names
+        assert [name for name in names if f"\n  {name} " in shown] == []
+        said = environment.wf(names[0], code=2)
+        folder = FOLDERS[distribution]
+        assert f"{distribution} brings it and is not installed: pip install ./{folder} in a checkout of wf" in said
+    environment.install(*(wheels[name] for name in FOLDERS if name not in ("wf-cli", "wf-core", "wf-run")))
+    assert "accuracy" in environment.wf("run", "--dataset", "iris", "--epochs", "1", "--quiet")
+
+    run_pip("uninstall", "-y", "-q", "wf-run", python=environment.python)
+    assert "wf-run brings it and is not installed" in environment.wf("run", code=2)
+    assert "focal" in environment.wf("list", "losses")
+    broken = environment.wf("resume", "x", code=3)
+    assert "command 'resume' of wf-durability could not be loaded" in broken
+    assert "wf-durability needs wf-run: pip install ./plugins/run in a checkout of wf" in broken
