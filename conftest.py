@@ -17,7 +17,9 @@ from hypothesis import settings
 from workspace import ADAPTER_FOLDERS
 
 from wf.distributions import is_installed
+from wf.drift import CONDITIONS
 from wf.kinds import KINDS
+from wf.runfile import GENERAL
 from wf.values import VALUES
 from wf.vocabulary import OWN
 
@@ -61,7 +63,7 @@ def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
 def own_vocabulary() -> Iterator[None]:
     """Kinds and run values that a test's plugins declare are gone with the test."""
     yield
-    for words in (KINDS, VALUES):
+    for words in (KINDS, VALUES, GENERAL, CONDITIONS):
         for owner in {words.owner(name) for name in words} - {OWN}:
             words.remove(owner)
 

@@ -201,7 +201,7 @@ def checks() -> str:
 
 def drift() -> str:
     """What is compared when a run goes on, and what a difference means."""
-    rows = [(f"`{one.name}`", one.what, one.means, one.level) for one in CONDITIONS]
+    rows = [(f"`{one.name}`", one.summary, one.means, one.level) for one in CONDITIONS.values()]
     return table(("name", "what it is", "what a difference means for the bits", "level"), rows)
 
 

@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
-from wf import Command, Component, Hook, Link, Loop, Task
+from wf import Command, Component, Condition, FileReader, Hook, Link, Loop, Rule, Task, Verdict
 from wf.component import of_declaration
 from wf.errors import DataError, UsageError
+from wf.rules import Known, Part
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
 from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime
@@ -962,6 +963,27 @@ _LINK = Link(
 _VALUE = RunValue(name="planted", type="int", summary="the value of a test", provider="planted_defects:planted_value")
 
 
+_RULE = Rule(name="planted", kind="hook", summary="the rule of a test", target="planted_defects:judge")
+_CONDITION = Condition(
+    name="planted",
+    summary="the condition of a test",
+    means="nothing",
+    level="warning",
+    target="planted_defects:planted_value",
+)
+_READER = FileReader(name="planted", summary="the reader of a test", endings=(".up",), target="planted_defects:read")
+
+
+def judge(part: Part, known: Known) -> Verdict:
+    """All fits."""
+    return Verdict(True)
+
+
+def read(path: Path) -> Tensor:
+    """Nothing but zeros."""
+    return torch.zeros(1, 4)
+
+
 def planted_value(num_features: int) -> int:
     """A run value.
 
@@ -1015,6 +1037,9 @@ CORRECT: dict[str, Component] = {
         of_declaration(_LINK),
         of_declaration(_COMMAND),
         of_declaration(_VALUE),
+        of_declaration(_RULE),
+        of_declaration(_CONDITION),
+        of_declaration(_READER),
     )
 }
 """A component of every kind that passes everything."""

@@ -69,7 +69,7 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 
 def test_every_condition_is_tried_here() -> None:
-    assert {*CHANGES, "state"} == {condition.name for condition in CONDITIONS}
+    assert {*CHANGES, "state"} == {condition.name for condition in CONDITIONS.values()}
 
 
 def test_nothing_differs_from_itself() -> None:
@@ -83,7 +83,7 @@ def test_each_difference_is_an_error_or_a_warning_by_the_table(name: str) -> Non
     now = changed(path, value)
     found = {drift.name: drift for drift in compare(MANIFEST, now)}
     assert words in str(found[name])
-    level = next(condition.level for condition in CONDITIONS if condition.name == name)
+    level = next(condition.level for condition in CONDITIONS.values() if condition.name == name)
     if name == "threads":  # only data are prepared by them where an accelerator computes
         assert found[name].level == "warning"
     elif level == "warning":

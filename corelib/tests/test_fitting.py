@@ -284,13 +284,13 @@ def test_both_ways(kind: str, other: str, wanted: dict[str, bool | None]) -> Non
 
 
 def test_kinds_that_have_to_do_with_each_other() -> None:
-    related = {kind: related_kinds(kind) for kind in KINDS}
+    related = {kind: related_kinds(kind, REGISTRY) for kind in KINDS}
     assert related["dataset"] == ["transform", "model", "loss", "metric", "task"]
     assert related["trainer"] == ["optimizer", "scheduler"]
     assert related["hook"] == []
     assert all(kind in related[other] for kind in KINDS for other in related[kind] if other != "task")
     assert {rule.kind for rule in RULES} | {kind for rule in RULES for kind in rule.against} == {*TRAITS, "task"}
-    assert related_kinds("task") == ["dataset", "transform", "model", "loss", "metric"]
+    assert related_kinds("task", REGISTRY) == ["dataset", "transform", "model", "loss", "metric"]
     assert [plural(kind) for kind in ("loss", "strategy", "dataset")] == ["losses", "strategies", "datasets"]
 
 

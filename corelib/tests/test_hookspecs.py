@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import wf
 from wf import Command, Link, Task
+from wf.api import open_run
 from wf.errors import PluginError, UsageError
 from wf.hookspecs import PROJECT
 from wf.plugins import HOOKS
@@ -15,7 +17,8 @@ from wf.settings import Pin
 from wf.values import VALUES
 
 HEAD = """
-from wf import Command, Component, Kind, Link, RunValue, Task, hookimpl
+import torch
+from wf import *
 class Runtime: ...
 def change(tensor): ...
 """
@@ -99,6 +102,88 @@ def test_hook_wf_values(tmp_path: Path) -> None:
     registry = Registry.discover([write(tmp_path, "mine.py", VALUE)], only_builtin=True)
     assert registry.find("value", "num_words").provider == "mine"
     assert VALUES["num_words"].is_count
+
+
+SETTING = """
+@hookimpl
+def wf_settings():
+    return [Param(name="patience_sec", type=float, default=1.5, help="How long to wait.")]
+"""
+RULE = """
+def judge(part, known):
+    return Verdict(part.name != "l1", ("l1 is left out",))
+@hookimpl
+def wf_rules():
+    return [Rule(name="no-l1", kind="loss", target=judge, suggested=("loss",))]
+"""
+CONDITION = """
+import os
+@hookimpl
+def wf_conditions():
+    return [Condition(name="mood", summary="of the day", means="nothing", level="error", target=mood)]
+def mood(seed):
+    return os.environ["MOOD"] + str(seed)
+"""
+READER = """
+from pathlib import Path
+def read(path):
+    return torch.tensor([[float(word) for word in line.split()] for line in path.read_text().splitlines()])
+@hookimpl
+def wf_readers():
+    return [FileReader(name="words", endings=(".txt",), target=read)]
+"""
+IRIS = {"dataset": "iris", "model": "linear", "epochs": 1, "device": "cpu", "hook": []}
+
+
+def test_hook_wf_settings(tmp_path: Path) -> None:
+    """A setting is a key of run files and a run value."""
+    registry = Registry.discover([write(tmp_path, "mine.py", SETTING)], only_builtin=True)
+    seen: list[float] = []
+
+    def hook(patience_sec: float) -> wf.Hook:
+        seen.append(patience_sec)
+        return wf.Hook()
+
+    for said in ({}, {"patience_sec": 3}):
+        wf.build(**{**IRIS, **said, "hook": [{"use": hook}]}, save=False, registry=registry).close()
+    assert seen == [1.5, 3.0]
+    with pytest.raises(UsageError, match="option 'patience_sec' wants float"):
+        wf.build(**IRIS, patience_sec="long", registry=registry)
+
+
+def test_hook_wf_rules(tmp_path: Path) -> None:
+    registry = Registry.discover([write(tmp_path, "mine.py", RULE)], only_builtin=True)
+    words = "loss 'l1' does not fit this run\n  l1 is left out\n  losses that fit: (?!.*l1).*mse"
+    with pytest.raises(UsageError, match=words):
+        wf.build(dataset="diabetes", loss="l1", registry=registry)
+    broken = RULE.replace("return Verdict", "return 1 / 0 and Verdict")
+    broken = Registry.discover([write(tmp_path, "broken.py", broken)], only_builtin=True)
+    wf.build(dataset="diabetes", loss="l1", save=False, device="cpu", registry=broken).close()
+
+
+def test_hook_wf_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry.discover([write(tmp_path, "mine.py", CONDITION)], only_builtin=True)
+    monkeypatch.setenv("MOOD", "good")
+    run = {**IRIS, "steps": 4, "epochs": None, "registry": registry, "run_dir": tmp_path / "run"}
+    wf.run(**run)
+    again = {**run, "resume_if_there": True}
+    wf.build(**{**again, "steps": 6}).fit(resume=True)
+    monkeypatch.setenv("MOOD", "bad")
+    with pytest.raises(UsageError, match=r"mood: was good42, is bad42\n    nothing\n.*--allow-drift mood"):
+        wf.build(**{**again, "steps": 8}).fit(resume=True)
+    wf.build(**{**again, "steps": 8}).fit(resume=True, allow_drift=["mood"])
+
+
+def test_hook_wf_readers(tmp_path: Path) -> None:
+    registry = Registry.discover([write(tmp_path, "mine.py", READER)], only_builtin=True)
+    wf.run(**IRIS, registry=registry, run_dir=tmp_path / "run")
+    (tmp_path / "new.txt").write_text("5.1 3.5 1.4 0.2\n6.2 2.9 4.3 1.3\n")
+    trained = open_run(tmp_path / "run", registry=registry)
+    assert trained.read(tmp_path / "new.txt").shape == (2, 4)
+    (tmp_path / "new.txt").write_text("a b\n")
+    with pytest.raises(ValueError, match="could not convert") as caught:
+        trained.read(tmp_path / "new.txt")
+    assert "reader 'words' of mine" in "".join(caught.value.__notes__)
 
 
 def test_hook_wf_links(tmp_path: Path) -> None:
@@ -193,7 +278,7 @@ def wf_components():
             "kind 'clock': traits is 'Clock', not type",
         ),
         ("@hookimpl\ndef wf_kinds(registry): return []\n", "PluginValidationError"),
-        ("@hookimpl\ndef wf_values(): return [RunValue(name='n')]\n", "run value 'n': it has no provider"),
+        ("@hookimpl\ndef wf_values(): return [RunValue(name='n')]\n", "value 'n': it names nothing that gives it"),
         ("@hookimpl\ndef wf_values(): return [RunValue(name='a-b')]\n", "'a-b' is not the name of a run value"),
         (
             "@hookimpl\ndef wf_components(): return [Component('clok', 'a', 'm:f')]\n",

@@ -9,7 +9,7 @@ from wf.errors import UsageError
 from wf.fitting import fitting, plural, related_kinds
 from wf.kinds import KINDS
 from wf.registry import Entry, Registry, split_kind
-from wf.rules import Verdict
+from wf.rule import Verdict
 
 
 def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> list[tuple[Entry, Verdict]]:
@@ -18,7 +18,7 @@ def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> lis
     Raises:
         UsageError: When it cannot be told.
     """
-    kinds = [wanted] if wanted else [kind for kind in related_kinds(other.component.kind) if kind in KINDS]
+    kinds = [wanted] if wanted else [kind for kind in related_kinds(other.component.kind, registry) if kind in KINDS]
     if not kinds:
         raise UsageError(f"what goes with a {other.component.kind} is not decided by what it says about itself")
     found = [pair for kind in kinds for pair in fitting(registry, kind, other, catalogues=True)]
@@ -42,7 +42,7 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
     if pair := split_kind(word):
         return registry.find(*pair)
     kinds = registry.kinds_of(word.partition("@")[0])
-    related = [kind for kind in kinds if wanted in (None, *related_kinds(kind))]
+    related = [kind for kind in kinds if wanted in (None, *related_kinds(kind, registry))]
     if len(related or kinds) > 1:
         ways = " or ".join(f"--fits {kind}/{word}" for kind in related or kinds)
         raise UsageError(f"'{word}' is of several kinds\n  say which: {ways}")

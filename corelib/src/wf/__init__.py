@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from wf.cadence import Epochs, Every, Progress, Steps
 from wf.commands import Command
 from wf.component import Catalogue, Component, FromRun, Nested, Param
+from wf.conditions import Condition
 from wf.events import Hook
 from wf.hookspecs import hookimpl
 from wf.kinds import Kind
 from wf.loop import Loop
+from wf.readers import FileReader
+from wf.rule import Rule, Verdict
 from wf.task import Link, Task
 from wf.values import RunValue
 
@@ -27,8 +30,10 @@ __all__ = [
     "Catalogue",
     "Command",
     "Component",
+    "Condition",
     "Epochs",
     "Every",
+    "FileReader",
     "FromRun",
     "Hook",
     "Kind",
@@ -37,9 +42,11 @@ __all__ = [
     "Nested",
     "Param",
     "Progress",
+    "Rule",
     "RunValue",
     "Steps",
     "Task",
+    "Verdict",
     "__version__",
     "build",
     "create",

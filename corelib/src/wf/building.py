@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +20,7 @@ from wf.component import REQUIRED, Param
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
 from wf.kinds import KINDS, Kind, option_prefix
-from wf.modules import is_path, locate
+from wf.modules import describe, is_path, locate
 from wf.parameters import allows_none, check_known, convert, is_function_loss, parameters, takes_several, without_null
 from wf.protocols import Stateful
 from wf.registry import Entry, Registry, entry_of
@@ -27,6 +28,8 @@ from wf.resolver import Provider, Resolver
 from wf.runfile import GENERAL
 from wf.traits import Traits
 from wf.values import VALUES
+
+_LOG = logging.getLogger("wf")
 
 LIVE = "live "
 """What stands before a live object's class where a run file has names."""
@@ -238,12 +241,24 @@ class Builder:
         Raises:
             UsageError: Naming it.
         """
-        for kind in KINDS.contributed:
+        for kind in KINDS.contributed.values():
             if self._plan.get(kind.name) and kind.name not in self.contributed:
                 raise UsageError(
                     f"{kind.name} is given, and nothing in this run takes one\n"
                     f"  a component or a run value takes it by a parameter named '{kind.value}'"
                 )
+
+    def conditions(self) -> dict[str, Any]:
+        """What plugins' conditions are now, by name, see `wf.conditions.Condition`."""
+        found = {}
+        for entry in self.registry.entries("condition"):
+            title = f"condition '{entry.component.name}' of {origin_of(entry)}"
+            try:
+                with self.values.asking(title):
+                    found[entry.component.name] = self._make_value(entry)
+            except FAILURES as error:
+                _LOG.warning("%s cannot be read, so it will not be compared: %s", title, describe(error))
+        return found
 
     def states(self, without: Iterable[Any]) -> dict[str, Any]:
         """What has a state of what was made for the run values that plugins brought, by ``value/NAME``.
@@ -262,7 +277,7 @@ class Builder:
 
     def _provider(self, name: str) -> Provider | None:
         """Who makes a run value that is not known yet: a component of a kind that a plugin brought, or a function."""
-        for kind in KINDS.contributed:
+        for kind in KINDS.contributed.values():
             if kind.value == name and self._tables(kind):
                 return Provider(kind.name, partial(self._make_contributed, kind))
         if not self.registry.has("value", name):
@@ -288,7 +303,7 @@ class Builder:
 
     def _how_to_provide(self, name: str) -> str:
         """What to do about a run value that nobody provides, in words."""
-        for kind in KINDS.contributed:
+        for kind in KINDS.contributed.values():
             if kind.value == name:
                 available = ", ".join(self.registry.names(kind.name)) or "none is installed"
                 return f"name one: --{kind.name} NAME (available: {available})"

@@ -12,13 +12,24 @@ from functools import cache
 from typing import Any, Literal
 
 from wf.commands import Command
+from wf.conditions import Condition
 from wf.errors import closest
 from wf.fields import check_fields
 from wf.kinds import DECLARED, KINDS
+from wf.readers import FileReader
+from wf.rule import Rule
 from wf.task import Link, Task
 from wf.values import RunValue
 
-DECLARATIONS: dict[str, type] = {"task": Task, "link": Link, "value": RunValue, "command": Command}
+DECLARATIONS: dict[str, type] = {
+    "task": Task,
+    "link": Link,
+    "value": RunValue,
+    "command": Command,
+    "rule": Rule,
+    "condition": Condition,
+    "reader": FileReader,
+}
 """The classes in which plugins declare what is no component; the hook of each has its plural: ``wf_tasks``."""
 
 
@@ -239,16 +250,23 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
     return rows
 
 
-def of_declaration(declared: Task | Link | RunValue | Command) -> Component:
+def of_declaration(declared: Any) -> Component:
     """What is no component as it is looked up: its declaration says what traits say of a component."""
     kind = next(kind for kind, cls in DECLARATIONS.items() if isinstance(declared, cls))
-    if isinstance(declared, RunValue):
-        if declared.provider is None:
-            raise ValueError(f"run value '{declared.name}': it has no provider, so nobody would give it")
-        return Component(kind, declared.name, declared.provider, declared.summary, traits=declared)
-    target = declared.target or "wf.task:Link"  # one that puts nothing between has nothing to load
-    aliases = declared.aliases if isinstance(declared, Task) else ()
-    return Component(kind, declared.name, target, declared.summary, aliases=aliases, traits=declared, params=())
+    target = declared.provider if isinstance(declared, RunValue) else declared.target
+    if target is None and not isinstance(declared, Link):
+        raise ValueError(f"{kind} '{declared.name}': it names nothing that gives it")
+    target = target or "wf.task:Link"  # one that puts nothing between has nothing to load
+    asks = isinstance(declared, (RunValue, Condition))  # for run values, by its parameters
+    return Component(
+        kind,
+        declared.name,
+        target,
+        declared.summary,
+        aliases=declared.aliases if isinstance(declared, Task) else (),
+        traits=declared,
+        params=None if asks else (),
+    )
 
 
 def with_target(component: Component, target: Callable[..., Any]) -> Component:

@@ -5,163 +5,153 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
+from wf.conditions import Condition, Level
 from wf.errors import UsageError, unknown
 from wf.kinds import KINDS
 from wf.runfile import GENERAL
+from wf.vocabulary import Vocabulary
 
-Level = Literal["error", "warning"]
 ALL = "all"
 """The name that allows every difference."""
 _ABSENT = "not there"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """Something that a run was made under."""
-
-    name: str
-    """How ``--allow-drift`` calls it."""
-    what: str
-    """What it is, as a table says it."""
-    means: str
-    """What a difference means for the bits of the run."""
-    level: Level
-    """Whether a run refuses to go on under another one, or says so and goes on."""
-    fix: str = ""
-    """How to have the old one back."""
-
-
-CONDITIONS: tuple[Condition, ...] = (
-    Condition(
-        name="dataset",
-        what="the samples: bytes of tensors; names, sizes and targets of files",
-        means="other samples give other gradients, and the splits may mix",
-        level="error",
-        fix="put the data back as they were",
-    ),
-    Condition(
-        name="run-file",
-        what="what `run.toml` says, but for length, data path, checkpoints and device",
-        means="another run, half of which would go by the old values: those of the optimizer come from the checkpoint",
-        level="error",
-        fix="undo the edit of run.toml",
-    ),
-    Condition(
-        name="code",
-        what="the files of your own code, by their checksums",
-        means="other code computes something else",
-        level="error",
-        fix="the code that the run was made with is in its folder code/",
-    ),
-    Condition(
-        name="components",
-        what="which plugin and class each component is",
-        means="another class is another component",
-        level="error",
-        fix="install the plugins that the run was made with",
-    ),
-    Condition(
-        name="plugin-code",
-        what="the files of the plugins' packages, and of local packages that these or your own files import",
-        means="other code computes something else, in whichever version it says it is",
-        level="error",
-        fix="undo the edit, or install the code that the run was made with",
-    ),
-    Condition(
-        name="world-size",
-        what="the number of processes",
-        means="gradients are summed in another order, over other shares of a batch",
-        level="error",
-        fix="start as many processes as before",
-    ),
-    Condition(
-        name="device",
-        what="the kind of device: cpu, cuda, mps",
-        means="other kernels, which add in another order, and another generator",
-        level="error",
-        fix="resume it on that device",
-    ),
-    Condition(
-        name="threads",
-        what="torch's threads, where the run computes on the cpu",
-        means="gradients differ in their last bits between one thread and two",
-        level="error",
-        fix="set OMP_NUM_THREADS to the number that it was",
-    ),
-    Condition(
-        name="precision",
-        what="torch's default dtype, precision of float32 products, TF32 and reduced-precision sums",
-        means="products are rounded in another way",
-        level="error",
-        fix="set torch's precision as it was",
-    ),
-    Condition(
-        name="torch",
-        what="the version of torch, major and minor",
-        means="kernels and generators change between such versions",
-        level="error",
-        fix="install that version of torch",
-    ),
-    Condition(
-        name="schema",
-        what="the version of the form in which a state is saved",
-        means="the state may be read in another way",
-        level="error",
-        fix="install the wf that the run was made with",
-    ),
-    Condition(
-        name="state",
-        what="each part of the checkpoint, as the part exports it again after it was put back",
-        means="a part goes on from something other than what was saved",
-        level="error",
-        fix="let load_state_dict put back all that state_dict gives",
-    ),
-    Condition(
-        name="torch-build",
-        what="the patch version and the build of torch",
-        means="most often nothing; a library that it brings may have other kernels",
-        level="warning",
-    ),
-    Condition(
-        name="device-name",
-        what="the model of the device, and the instructions that torch uses of a processor",
-        means="kernels are chosen by it: on another model the last bits may differ",
-        level="warning",
-    ),
-    Condition(
-        name="determinism",
-        what="torch's deterministic algorithms, cuDNN's deterministic mode and its search for the fastest kernel",
-        means="other kernels may be chosen",
-        level="warning",
-    ),
-    Condition(
-        name="plugin-versions",
-        what="the versions of the components' distributions",
-        means="nothing where the code of the components is the same",
-        level="warning",
-    ),
-    Condition(
-        name="wf",
-        what="the version of wf",
-        means="nothing where the loop and the random streams are the same",
-        level="warning",
-    ),
-    Condition(
-        name="python",
-        what="the version of Python",
-        means="nothing that wf knows of",
-        level="warning",
-    ),
-    Condition(
-        name="numpy",
-        what="the version of NumPy",
-        means="what datasets and transforms compute with it may differ",
-        level="warning",
+CONDITIONS: Vocabulary[Condition] = Vocabulary(
+    "condition",
+    (
+        Condition(
+            name="dataset",
+            summary="the samples: bytes of tensors; names, sizes and targets of files",
+            means="other samples give other gradients, and the splits may mix",
+            level="error",
+            fix="put the data back as they were",
+        ),
+        Condition(
+            name="run-file",
+            summary="what `run.toml` says, but for length, data path, checkpoints and device",
+            means="another run, half of it by the old values: those of the optimizer come from the checkpoint",
+            level="error",
+            fix="undo the edit of run.toml",
+        ),
+        Condition(
+            name="code",
+            summary="the files of your own code, by their checksums",
+            means="other code computes something else",
+            level="error",
+            fix="the code that the run was made with is in its folder code/",
+        ),
+        Condition(
+            name="components",
+            summary="which plugin and class each component is",
+            means="another class is another component",
+            level="error",
+            fix="install the plugins that the run was made with",
+        ),
+        Condition(
+            name="plugin-code",
+            summary="the files of the plugins' packages, and of local packages that these or your own files import",
+            means="other code computes something else, in whichever version it says it is",
+            level="error",
+            fix="undo the edit, or install the code that the run was made with",
+        ),
+        Condition(
+            name="world-size",
+            summary="the number of processes",
+            means="gradients are summed in another order, over other shares of a batch",
+            level="error",
+            fix="start as many processes as before",
+        ),
+        Condition(
+            name="device",
+            summary="the kind of device: cpu, cuda, mps",
+            means="other kernels, which add in another order, and another generator",
+            level="error",
+            fix="resume it on that device",
+        ),
+        Condition(
+            name="threads",
+            summary="torch's threads, where the run computes on the cpu",
+            means="gradients differ in their last bits between one thread and two",
+            level="error",
+            fix="set OMP_NUM_THREADS to the number that it was",
+        ),
+        Condition(
+            name="precision",
+            summary="torch's default dtype, precision of float32 products, TF32 and reduced-precision sums",
+            means="products are rounded in another way",
+            level="error",
+            fix="set torch's precision as it was",
+        ),
+        Condition(
+            name="torch",
+            summary="the version of torch, major and minor",
+            means="kernels and generators change between such versions",
+            level="error",
+            fix="install that version of torch",
+        ),
+        Condition(
+            name="schema",
+            summary="the version of the form in which a state is saved",
+            means="the state may be read in another way",
+            level="error",
+            fix="install the wf that the run was made with",
+        ),
+        Condition(
+            name="state",
+            summary="each part of the checkpoint, as the part exports it again after it was put back",
+            means="a part goes on from something other than what was saved",
+            level="error",
+            fix="let load_state_dict put back all that state_dict gives",
+        ),
+        Condition(
+            name="torch-build",
+            summary="the patch version and the build of torch",
+            means="most often nothing; a library that it brings may have other kernels",
+            level="warning",
+        ),
+        Condition(
+            name="device-name",
+            summary="the model of the device, and the instructions that torch uses of a processor",
+            means="kernels are chosen by it: on another model the last bits may differ",
+            level="warning",
+        ),
+        Condition(
+            name="determinism",
+            summary="torch's deterministic algorithms, cuDNN's deterministic mode and its search for fast kernels",
+            means="other kernels may be chosen",
+            level="warning",
+        ),
+        Condition(
+            name="plugin-versions",
+            summary="the versions of the components' distributions",
+            means="nothing where the code of the components is the same",
+            level="warning",
+        ),
+        Condition(
+            name="wf",
+            summary="the version of wf",
+            means="nothing where the loop and the random streams are the same",
+            level="warning",
+        ),
+        Condition(
+            name="python",
+            summary="the version of Python",
+            means="nothing that wf knows of",
+            level="warning",
+        ),
+        Condition(
+            name="numpy",
+            summary="the version of NumPy",
+            means="what datasets and transforms compute with it may differ",
+            level="warning",
+        ),
     ),
 )
 """Every condition that is compared when a run goes on."""
+
+_OWN = frozenset(CONDITIONS)
 
 FREE = ("epochs", "steps", "workers", "serve_from", "device", "checkpoint_every", "plugins", "checkpointer")
 """What a run file may say anew: it changes no bit of what comes next, or a condition of its own says what it means."""
@@ -193,7 +183,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
         old[name], new[name] = _shared(old[name], new[name]), _shared(new[name], old[name])
     return [
         Drift(name=condition.name, level=_level(condition, now), before=one, now=other)
-        for condition in CONDITIONS
+        for condition in CONDITIONS.values()
         if condition.name in old and condition.name in new
         for one, other in _differing(old[condition.name], new[condition.name])
     ]
@@ -226,8 +216,10 @@ def check_names(allowed: Collection[str]) -> None:
         UsageError: With the names there are.
     """
     for name in allowed:
-        if name not in (ALL, *(condition.name for condition in CONDITIONS)):
-            raise UsageError(unknown("name for --allow-drift:", name, [ALL, *(one.name for one in CONDITIONS)]))
+        if name not in (ALL, *(condition.name for condition in CONDITIONS.values())):
+            raise UsageError(
+                unknown("name for --allow-drift:", name, [ALL, *(one.name for one in CONDITIONS.values())])
+            )
 
 
 def is_allowed(name: str, allowed: Collection[str]) -> bool:
@@ -237,18 +229,18 @@ def is_allowed(name: str, allowed: Collection[str]) -> bool:
 
 def refusal(refused: Sequence[Drift], place: str) -> str:
     """Why a run does not go on, with all that differs, how to have it back and how to go on all the same."""
-    known = {condition.name: condition for condition in CONDITIONS}
+    known = CONDITIONS
     names = list(dict.fromkeys(drift.name for drift in refused))
     lines = [f"run {place} cannot go on to the bit: this is not what it was made under"]
     for name in names:
         lines += [str(drift) for drift in refused if drift.name == name]
-        lines += [f"  {known[name].means}", f"  {known[name].fix}"]
+        lines += [f"  {text}" for text in (known[name].means, known[name].fix) if text]
     return "\n  ".join([*lines, f"or go on all the same, which the manifest will say: --allow-drift {','.join(names)}"])
 
 
 def refusal_of_data(found: Sequence[Drift], place: str) -> str:
     """Why a run is not judged by the data that are there now."""
-    known = next(condition for condition in CONDITIONS if condition.name == "dataset")
+    known = CONDITIONS["dataset"]
     lines = [f"run {place} is not evaluated: these are not the data with which it began", *map(str, found)]
     lines += ["  other samples have other splits, and train samples may be among those of the test", f"  {known.fix}"]
     return "\n  ".join([*lines, f"or predict for a file of inputs: wf predict {place} FILE"])
@@ -257,7 +249,7 @@ def refusal_of_data(found: Sequence[Drift], place: str) -> str:
 def unknown_in(manifest: Mapping[str, Any]) -> list[str]:
     """The conditions that a manifest does not say: those of an older wf."""
     said = facts(manifest)
-    return [condition.name for condition in CONDITIONS if condition.name not in (*said, "state")]
+    return [condition.name for condition in CONDITIONS.values() if condition.name not in (*said, "state")]
 
 
 def record(found: Sequence[Drift], step: int, at: str) -> dict[str, Any]:
@@ -284,6 +276,7 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "determinism": _values(manifest, "determinism"),
         "plugin-versions": _components(manifest, lambda part: part["version"]),
         **{name: _version(manifest, name) for name in ("wf", "python", "numpy")},
+        **{name: _values(manifest.get("conditions", {}), name) for name in CONDITIONS if name not in _OWN},
     }
     return {name: values for name, values in found.items() if values is not None}
 

@@ -8,20 +8,8 @@ from dataclasses import dataclass, field, replace
 from wf.errors import UsageError
 from wf.kinds import DECLARED, KINDS, plurals
 from wf.registry import Entry, Registry
-from wf.rules import (
-    DIMS,
-    FITS,
-    RULES,
-    Known,
-    Part,
-    Rule,
-    Samples,
-    Verdict,
-    gives_targets,
-    listed,
-    transformed,
-    with_parts,
-)
+from wf.rule import FITS, Rule, Verdict
+from wf.rules import DIMS, Judge, Known, Part, Samples, gives_targets, judges, listed, transformed, with_parts
 from wf.task import Task
 
 
@@ -73,11 +61,11 @@ def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Itera
     known = replace(with_parts(asked, parts), trained=asked.trained)  # each transform has its turn below
     named = [part for part in parts if part.kind != "transform" or gives_targets(part.traits)]
     names = {part.kind: f"{part.kind} '{part.name}'" for part in named}
-    for rule in RULES:
+    for rule, judge in judges(registry):
         here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Known]]]()
         for part in parts:
             if part.kind == rule.kind:
-                verdict = rule.judge(part, here)
+                verdict = judge(part, here)
                 if verdict.fits is False:
                     wrong.setdefault(verdict.why, []).append((part, here))
             if part.kind == "transform":
@@ -85,7 +73,7 @@ def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Itera
                 here = replace(here, samples=transformed(part.traits, here.samples), trained=trained)
         for why, found in wrong.items():
             against = tuple(names[kind] for kind in rule.against if kind in names)
-            fitting = {kind: tuple(_that_fit(kind, rule, *found[0], registry)) for kind in rule.suggested}
+            fitting = {kind: tuple(_that_fit(kind, rule, judge, *found[0], registry)) for kind in rule.suggested}
             yield Mismatch(rule.kind, tuple(part.name for part, _ in found), against, why, fitting)
         if wrong and rule.kind == "dataset":
             return  # what else does not fit may well fit another dataset
@@ -103,7 +91,7 @@ def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = F
     Raises:
         UsageError: When the kinds have nothing to do with each other, or the other component does not say enough.
     """
-    related = related_kinds(other.component.kind)
+    related = related_kinds(other.component.kind, registry)
     if kind not in related:
         name = other.component.name if other.plugin else other.component.target_name
         lists = [f"wf list {plural(one)} --fits {other.component.kind}/{name}" for one in related]
@@ -117,9 +105,9 @@ def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = F
     return found
 
 
-def related_kinds(kind: str) -> list[str]:
+def related_kinds(kind: str, registry: Registry) -> list[str]:
     """The kinds whose components fit one of this kind, or do not."""
-    pairs = [(rule.kind, against) for rule in RULES for against in rule.against]
+    pairs = [(rule.kind, against) for rule, _ in judges(registry) for against in rule.against]
     related = {a for a, b in pairs if b == kind} | {b for a, b in pairs if a == kind}
     return [other for other in (*KINDS, *DECLARED) if other in related]
 
@@ -130,9 +118,9 @@ def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:
         [
             _worst(
                 [
-                    rule.judge(part_of(subject), known)
+                    judge(part_of(subject), known)
                     for subject, known in ((one, of_other), (other, of_one))
-                    for rule in RULES
+                    for rule, judge in judges(registry)
                     if rule.kind == subject.component.kind
                     and (other if subject is one else one).component.kind in rule.against
                 ]
@@ -164,16 +152,16 @@ def plural(kind: str) -> str:
     return next((many for many, one in plurals().items() if one == kind), kind)
 
 
-def _that_fit(kind: str, rule: Rule, part: Part, known: Known, registry: Registry) -> Iterator[str]:
+def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Known, registry: Registry) -> Iterator[str]:
     """The names of the components of a kind that would make a rule content."""
     unknown = replace(known, trainer=None, taken=None)
     alone = replace(known, targets=None) if kind == "dataset" else known  # each has its own
     for name, entries in _choices(registry, kind):
         others = map(part_of, entries)
         if kind == rule.kind:
-            verdicts = [rule.judge(other, alone) for other in others]
+            verdicts = [judge(other, alone) for other in others]
         else:
-            verdicts = [rule.judge(part, with_parts(unknown, [other])) for other in others]
+            verdicts = [judge(part, with_parts(unknown, [other])) for other in others]
         if any(verdict.fits for verdict in verdicts):
             yield name
 
@@ -204,15 +192,15 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
             "  a run of two steps shows whether it works: wf run ... --dry-run"
         )
     known = with_parts(Known(tasks=registry.tasks), [part_of(other)])
-    for rule in RULES:
+    for rule, judge in judges(registry):
         if rule.kind == kind and rule.needs and getattr(known, rule.needs) is None:
-            lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, rule)]
+            lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, rule, judge)]
             lines.append(f"its data tell: wf run --dataset {other.component.name} ... --dry-run")
             what = f"which {rule.needs} {owner} has depends on its data; what would fit:"
             raise UsageError("\n  ".join([what, *lines]))
 
 
-def _guesses(registry: Registry, rule: Rule) -> Iterator[tuple[str, list[str]]]:
+def _guesses(registry: Registry, rule: Rule, judge: Judge) -> Iterator[tuple[str, list[str]]]:
     """What the data of a dataset may turn out to have, and the components that would fit that."""
     if rule.needs == "targets":
         guesses = {f"{form} targets": Known(targets=form, tasks=registry.tasks) for form in registry.tasks.forms}
@@ -221,7 +209,7 @@ def _guesses(registry: Registry, rule: Rule) -> Iterator[tuple[str, list[str]]]:
     for words, guess in guesses.items():
         known = with_parts(guess, ())
         choices = _choices(registry, rule.kind)
-        yield words, [name for name, found in choices if any(rule.judge(part_of(one), known).fits for one in found)]
+        yield words, [name for name, found in choices if any(judge(part_of(one), known).fits for one in found)]
 
 
 def part_of(entry: Entry) -> Part:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import pluggy
 
 from wf.commands import Command
-from wf.component import Catalogue, Component
+from wf.component import Catalogue, Component, Param
+from wf.conditions import Condition
 from wf.kinds import Kind
+from wf.readers import FileReader
+from wf.rule import Rule
 from wf.task import Link, Task
 from wf.values import RunValue
 
@@ -46,3 +49,26 @@ def wf_links() -> Sequence[Link]:  # type: ignore[empty-body]  # a specification
 @hookspec
 def wf_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # a specification has no body
     """The commands that the plugin brings, ``wf NAME``. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_settings() -> Sequence[Param]:  # type: ignore[empty-body]  # a specification has no body
+    """The general keys that the plugin adds to run files, options of ``wf run`` and run values at once.
+
+    Called once, at discovery; it must import nothing heavy.
+    """
+
+
+@hookspec
+def wf_rules() -> Sequence[Rule]:  # type: ignore[empty-body]  # a specification has no body
+    """The rules of what fits what that the plugin adds. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_conditions() -> Sequence[Condition]:  # type: ignore[empty-body]  # a specification has no body
+    """What else must be equal when a run goes on. Called once, at discovery; it must import nothing heavy."""
+
+
+@hookspec
+def wf_readers() -> Sequence[FileReader]:  # type: ignore[empty-body]  # a specification has no body
+    """The readers of files of inputs that the plugin adds. Called once, at discovery; it must import nothing heavy."""

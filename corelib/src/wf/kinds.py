@@ -64,11 +64,6 @@ class Kinds(Vocabulary[Kind]):
         """Those of which a run may have several."""
         return tuple(name for name, kind in self.items() if kind.several)
 
-    @property
-    def contributed(self) -> tuple[Kind, ...]:
-        """Those that plugins brought."""
-        return tuple(kind for name, kind in self.items() if name not in _BUILT_IN)
-
 
 KINDS = Kinds(
     "kind",
@@ -132,13 +127,14 @@ KINDS = Kinds(
 )
 """Every kind of component."""
 
-_BUILT_IN = frozenset(KINDS)
-
 DECLARED: dict[str, str] = {
     "task": "what dataset, model, loss and metrics agree about",
     "link": "a small step between model, dataset and loss where they do not fit otherwise",
     "value": "what a run fills into the parameters of that name",
     "command": "a verb of the command line",
+    "rule": "what fits what",
+    "condition": "what must be equal when a run goes on",
+    "reader": "reads files of inputs for wf predict",
 }
 """What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
 

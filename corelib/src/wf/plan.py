@@ -84,8 +84,19 @@ def parts_of(
         taken: The run values that the trainer takes, where they are known. A default optimizer is none of the user's
             choice, so it is left out where the trainer takes none.
     """
-    parts = []
-    for kind in ("task", "dataset", "transform", "model", "loss", "metric", "trainer", "optimizer", "scheduler"):
+    parts, contributed = [], list(KINDS.contributed)
+    for kind in (
+        "task",
+        "dataset",
+        "transform",
+        "model",
+        "loss",
+        "metric",
+        "trainer",
+        "optimizer",
+        "scheduler",
+        *contributed,
+    ):
         value = plan.get(kind) or []
         value = {"use": value} if isinstance(value, str) else value
         for table in value if isinstance(value, list) else [value]:
@@ -142,7 +153,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
             name for name in hooks if not _needs_data(registry.find("hook", registry.own_choice("hook", name)))
         )
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
-    for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed if kind.several}}.items():
+    for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed.values() if kind.several}}.items():
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
     for table in plan["hook"]:
         on_error_of(table)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import pluggy
 
 from wf import hookspecs, source
-from wf.component import DECLARATIONS, Catalogue, Component, check_kind, of_declaration
+from wf.component import DECLARATIONS, REQUIRED, Catalogue, Component, Param, check_kind, of_declaration
 from wf.distributions import (
     DamagedMetadataError,
     Distribution,
@@ -34,6 +34,7 @@ from wf.distributions import (
     plugin_entry_points,
     unsupported_core,
 )
+from wf.drift import CONDITIONS
 from wf.errors import PluginError, UsageError, closest, unknown
 from wf.guard import Guard, UntrustedError
 from wf.importing import Watched, told_when_slow
@@ -50,7 +51,8 @@ from wf.modules import (
     normalize,
     where_looked,
 )
-from wf.parameters import check_run_values
+from wf.parameters import check_run_values, type_name
+from wf.runfile import GENERAL
 from wf.settings import AllowList
 from wf.values import VALUES, RunValue
 
@@ -245,7 +247,7 @@ def _ask_author(distribution: str | None) -> str:
 
 def _forget(owner: str) -> None:
     """Take back the words that a plugin declared which is not loaded after all."""
-    for words in (KINDS, VALUES):
+    for words in (KINDS, VALUES, GENERAL, CONDITIONS):
         words.remove(owner)
 
 
@@ -409,7 +411,10 @@ def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[
     _check_hooks(manager, module)
     kinds = _asked(manager, module, "wf_kinds", (Kind,))
     KINDS.add(kinds, name)
-    VALUES.add(map(RunValue.of_kind, kinds), name)
+    settings = _asked(manager, module, "wf_settings", (Param,))
+    _check_settings(settings)
+    GENERAL.add(settings, name)
+    VALUES.add([*map(RunValue.of_kind, kinds), *map(_value_of, settings)], name)
     components = _asked(manager, module, "wf_components", (Component, Catalogue))
     for component in components:
         if component.kind in DECLARED:
@@ -422,10 +427,25 @@ def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[
         components += map(of_declaration, _asked(manager, module, f"{hookspecs.PROJECT}_{kind}s", (declared,)))
     values = [component.traits for component in components if isinstance(component.traits, RunValue)]
     VALUES.add([value for value in values if value.name not in VALUES], name)
+    CONDITIONS.add([component.traits for component in components if component.kind == "condition"], name)
     _check_unique(components)
     used = (one for one in components if one.kind != "command")  # a command that is broken harms nothing beside it
     source.check_targets(used, str(getattr(module, "__name__", "")))
     return tuple(components)
+
+
+def _check_settings(settings: Sequence[Param]) -> None:
+    """Refuse a setting that no run file could hold, or that every run would have to say."""
+    for param in settings:
+        if not param.name.isidentifier():
+            raise PluginError(f"setting '{param.name}': its name is no Python name")
+        if param.default is REQUIRED or param.kind is not None or param.source is not None:
+            raise PluginError(f"setting '{param.name}': it needs a default, and has neither kind nor source")
+
+
+def _value_of(setting: Param) -> RunValue:
+    """The run value that a setting is."""
+    return RunValue(name=setting.name, type=type_name(setting.type), summary=setting.help)
 
 
 def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:

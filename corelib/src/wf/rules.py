@@ -5,13 +5,17 @@ Each rule judges a component of one kind by what is known of the others. What is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 from wf.compatibility import Tasks, numbers_of_classes, resolve, resolve_judged, targets_that_fit
 from wf.figures import Monitor
-from wf.registry import Entry
+from wf.modules import describe
+from wf.registry import Entry, Registry
+from wf.rule import FITS, SILENT, Rule, Verdict
 from wf.task import Link, Task
 from wf.traits import (
     DatasetTraits,
@@ -23,6 +27,8 @@ from wf.traits import (
     TrainerTraits,
     TransformTraits,
 )
+
+_LOG = logging.getLogger("wf")
 
 DIMS: dict[str, frozenset[int]] = {
     "vector": frozenset({1}),
@@ -41,15 +47,6 @@ SHAPES = {
 }
 
 
-class Verdict(NamedTuple):
-    """Whether something fits; None when that is not known."""
-
-    fits: bool | None
-    why: tuple[str, ...] = ()
-
-
-FITS = Verdict(True)
-SILENT = Verdict(None, ("it says nothing about itself (no traits)",))
 OPEN_TARGETS = Verdict(None, ("which targets the dataset has depends on its data",))
 OPEN_SAMPLES = Verdict(None, ("what the dataset's samples are depends on its data",))
 OPEN_TRAINER = Verdict(None, ("the trainer does not say what it does (no traits)",))
@@ -99,6 +96,8 @@ class Known:
     """The links that may be used; None for any."""
     evaluated: tuple[str, ...] | None = None
     """The splits that are evaluated while the run trains."""
+    parts: tuple[Part, ...] = ()
+    """The components of the run, of every kind."""
 
     @property
     def all_links(self) -> Sequence[Link]:
@@ -126,23 +125,10 @@ class Part:
 Judge = Callable[[Part, Known], Verdict]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How components of a kind are judged."""
-
-    kind: str
-    against: tuple[str, ...]
-    """The kinds of what they are judged by; empty for the run's settings."""
-    judge: Judge
-    needs: str = ""
-    """The field of `Known` that only the dataset's data may tell."""
-    suggested: tuple[str, ...] = ()
-    """The kinds of which those that fit are named where something does not."""
-
-
 def with_parts(known: Known, parts: Iterable[Part]) -> Known:
     """What is known when the parts' own traits are taken in, where nothing better is known."""
     found: dict[str, Any] = {}
+    parts = tuple(parts)
     for part in parts:
         traits = part.traits
         if isinstance(traits, Task):
@@ -158,7 +144,11 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
             found["trained"] = traits.gives_targets
         if part.kind == "trainer" and part.entry is not None and known.taken is None:
             found["taken"] = taken_by(part.entry)
-    known = replace(known, **{name: value for name, value in found.items() if getattr(known, name) is None})
+    known = replace(
+        known,
+        parts=known.parts or parts,
+        **{name: value for name, value in found.items() if getattr(known, name) is None},
+    )
     if known.task is None and known.tasks is not None and known.targets is not None:
         return replace(known, task=known.tasks.of(known.targets, known.loss))
     return known
@@ -381,19 +371,52 @@ def listed(names: Iterable[str]) -> str:
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
+def _rule(kind: str, against: tuple[str, ...], judge: Judge, needs: str = "", suggested: tuple[str, ...] = ()) -> Rule:
+    name = f"{kind}-{judge.__name__.removeprefix('_judge_').replace('_', '-')}"
+    return Rule(name=name, kind=kind, against=against, target=judge, needs=needs, suggested=suggested)
+
+
 RULES = (
-    Rule("dataset", ("task",), _judge_dataset, suggested=("dataset",)),
-    Rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
-    Rule("transform", ("dataset", "task"), _judge_moves, "targets", ("transform",)),
-    Rule("transform", ("dataset", "task"), _judge_joint, "targets", ("transform",)),
-    Rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
-    Rule("model", ("dataset", "task"), _judge_per, "targets", ("model",)),
-    Rule("loss", ("dataset", "model", "task"), _judge_loss, "targets", ("loss",)),
-    Rule("loss", ("transform",), _judge_trained, suggested=("loss",)),
-    Rule("metric", ("dataset", "task"), _judge_metric, "targets", ("metric",)),
-    Rule("metric", (), _judge_reading, suggested=("metric",)),
-    Rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),
-    Rule("scheduler", ("trainer",), _judge_scheduler, suggested=("trainer",)),
-    Rule("scheduler", (), _judge_evaluations),
+    _rule("dataset", ("task",), _judge_dataset, suggested=("dataset",)),
+    _rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
+    _rule("transform", ("dataset", "task"), _judge_moves, "targets", ("transform",)),
+    _rule("transform", ("dataset", "task"), _judge_joint, "targets", ("transform",)),
+    _rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
+    _rule("model", ("dataset", "task"), _judge_per, "targets", ("model",)),
+    _rule("loss", ("dataset", "model", "task"), _judge_loss, "targets", ("loss",)),
+    _rule("loss", ("transform",), _judge_trained, suggested=("loss",)),
+    _rule("metric", ("dataset", "task"), _judge_metric, "targets", ("metric",)),
+    _rule("metric", (), _judge_reading, suggested=("metric",)),
+    _rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),
+    _rule("scheduler", ("trainer",), _judge_scheduler, suggested=("trainer",)),
+    _rule("scheduler", (), _judge_evaluations),
 )
-"""Every rule there is."""
+"""The rules that wf brings itself."""
+
+
+def judges(registry: Registry) -> list[tuple[Rule, Judge]]:
+    """Every rule with the function that judges: wf's own first, then the plugins'."""
+    own: list[tuple[Rule, Judge]] = [(rule, rule.target) for rule in RULES if not isinstance(rule.target, str)]
+    return own + [(entry.component.traits, _guarded(entry)) for entry in registry.entries("rule")]
+
+
+def _guarded(entry: Entry) -> Judge:
+    """The judge of a plugin's rule; where it fails the rule is left out with a warning, and harms no run."""
+
+    def judge(part: Part, known: Known) -> Verdict:
+        try:
+            verdict = entry.load()(part, known)
+            if isinstance(verdict, Verdict):
+                return verdict
+            why = f"it gave {type(verdict).__name__}, not a Verdict"
+        except (Exception, SystemExit) as error:
+            why = describe(error)
+        _warn_once(f"rule '{entry.component.name}' of {entry.provider} is left out: {why}")
+        return SILENT
+
+    return judge
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _LOG.warning("%s", text)

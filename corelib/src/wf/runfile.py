@@ -19,12 +19,13 @@ from wf.errors import UsageError, closest, unknown
 from wf.kinds import KINDS
 from wf.parameters import NULL, convert
 from wf.typed import plain
+from wf.vocabulary import Vocabulary
 
 RunFile = dict[str, Any]
 
-GENERAL: dict[str, Param] = {
-    param.name: param
-    for param in (
+GENERAL: Vocabulary[Param] = Vocabulary(
+    "setting",
+    (
         Param(
             name="epochs",
             type=int | None,
@@ -125,8 +126,9 @@ GENERAL: dict[str, Param] = {
             help="Links between model and loss that may be used; by default any, [] turns them off.",
         ),
         Param(name="plugins", type=list[str], default=[], help="Plugin modules or files to load, as with -p."),
-    )
-}
+    ),
+    beside=(KINDS,),
+)
 """The general keys of a run file."""
 
 CHOICES = {

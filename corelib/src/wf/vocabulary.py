@@ -61,6 +61,11 @@ class Vocabulary(Mapping[str, T]):
     def __len__(self) -> int:
         return len(self._words)
 
+    @property
+    def contributed(self) -> dict[str, T]:
+        """Those that plugins brought."""
+        return {name: word for name, word in self._words.items() if self._owners[name] != OWN}
+
     def owner(self, name: str) -> str:
         """The plugin that declared a word."""
         return self._owners[name]

@@ -126,6 +126,7 @@ class Assembly:
             partial(own_stream, self.plan["seed"]),
         )
         self.values = self.builder.values
+        self.values.update({name: self.plan[name] for name in GENERAL.contributed})
         self._make_strategy()
         self.give_up: Callable[[], object] = lambda: None
         """Removes the run directory that was made for a run without one, where nothing was put into it."""

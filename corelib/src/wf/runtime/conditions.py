@@ -48,6 +48,8 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
         "run_file": tomllib.loads(dump(parts.plan)),
         "code": [{"file": file.name, "sha256": sha256_of(file)} for file in own_files(parts)],
     }
+    if contributed := parts.builder.conditions():
+        found["conditions"] = contributed
     return dict(json.loads(json.dumps(finite(found), default=str)))
 
 

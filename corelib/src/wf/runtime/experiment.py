@@ -491,7 +491,7 @@ class Experiment:
                     f"there is nothing to go on from: run {self.run_dir} is done, and its checkpoints are gone"
                     f"\n  train anew: wf run {self.run_dir / 'run.toml'} --name NAME"
                 ) from error
-            free = [condition.name for condition in drift.CONDITIONS if condition.name != "dataset"]
+            free = [name for name in drift.CONDITIONS if name != "dataset"]
             drift.check(manifest, conditions_of(self._parts), [*free, *allow_drift], str(self.run_dir))
             _LOG.warning("%s; it begins anew, under the conditions of now", error)
             self._parts.initialize_anew()

@@ -243,20 +243,26 @@ def _read_arrays(form: Form, path: Path) -> Tree:
     return found
 
 
-def read_inputs(path: Path, reader: Reader | None, inputs: Form) -> Tree:
+Read = Callable[[Path], Tree]
+"""Gives the inputs in a file."""
+
+
+def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping[str, Read] | None = None) -> Tree:
     """The inputs in a file, just as the run's samples hold them.
 
     Args:
         path: What the dataset's own reader reads, or a ``.npy`` or ``.npz`` file.
         reader: That reader, None where the dataset has none.
         inputs: What the run's samples are.
+        others: What reads files of other endings.
 
     Raises:
         UsageError: For another ending.
         DataError: When the file is not there, is damaged or does not hold such inputs.
     """
     own, ending = () if reader is None else tuple(reader.endings), path.suffix.lower()
-    endings = dict.fromkeys((*own, *arrays.ENDINGS))
+    others = others or {}
+    endings = dict.fromkeys((*own, *arrays.ENDINGS, *others))
     if ending not in endings:
         raise UsageError(
             f"input '{path}' is neither a split ({', '.join(SPLITS)}) nor a file that this run reads: "
@@ -265,6 +271,10 @@ def read_inputs(path: Path, reader: Reader | None, inputs: Form) -> Tree:
     if not path.is_file():
         near = closest(path.name, [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else [])
         raise DataError(f"there is no file '{path}'" + (f"\n  did you mean {' or '.join(near)}?" if near else ""))
+    if ending in others and ending not in own:
+        found = others[ending](path)
+        check_form(inputs, found, str(path))
+        return found
     if ending not in own or reader is None:
         return _read_arrays(inputs, path)
     found = reader.read(path)

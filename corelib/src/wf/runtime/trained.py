@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from wf.blame import FAILURES, naming_culprit
-from wf.building import LIVE, Builder, Built
+from wf.blame import FAILURES, blame, naming_culprit
+from wf.building import LIVE, Builder, Built, origin_of
 from wf.errors import DataError, UsageError, WfError
 from wf.kept import KEPT, load_chosen
 from wf.modules import describe
 from wf.plan import DEFAULT_USE, data_dir
 from wf.protocols import Stateful
-from wf.registry import Registry
+from wf.registry import Entry, Registry
 from wf.rundir import RunDirectory, finite
 from wf.runfile import GENERAL
 from wf.runtime import arrays, tree
@@ -25,7 +25,7 @@ from wf.runtime.assembly import own_table, prepare_for_trainer, transform_of
 from wf.runtime.data import as_default
 from wf.runtime.description import Description
 from wf.runtime.device import choose_device
-from wf.runtime.inputs import Form, check_form, leaves_of, numbers_of, read_inputs
+from wf.runtime.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
 from wf.runtime.modes import evaluated
 from wf.runtime.precision import autocast_forward, default_dtype, dtype_named, products_in
 from wf.runtime.random import own_stream
@@ -163,11 +163,20 @@ class Trained:
                 "its inputs\n  let its run_values say input_shape, or call wf.load_model(RUN) with tensors"
             )
         with naming_culprit(self._builder.registry.plugins):
+            others = self._file_readers()
             if isinstance(self._reader, WfError):
-                if path.suffix.lower() not in arrays.ENDINGS:
+                if path.suffix.lower() not in (*arrays.ENDINGS, *others):
                     raise self._reader
-                return read_inputs(path, None, self.description.inputs)
-            return read_inputs(path, self._reader, self.description.inputs)
+                return read_inputs(path, None, self.description.inputs, others)
+            return read_inputs(path, self._reader, self.description.inputs, others)
+
+    def _file_readers(self) -> dict[str, Read]:
+        """What plugins' readers read, by the ending of the files."""
+        registry, found = self._builder.registry, dict[str, Read]()
+        for name in registry.names("reader"):
+            entry = registry.find("reader", name)
+            found |= dict.fromkeys(entry.component.traits.endings, partial(_read_by, entry))
+        return found
 
     def preprocessing(self) -> list[dict[str, Any]]:
         """What comes before the model, as JSON holds it: each transform with its options and what was fitted."""
@@ -226,6 +235,18 @@ def open_trained(
         steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
         network = TrainedModel(model, description.inputs, steps)
     return Trained(network.eval(), description, plan, builder, reader)
+
+
+def _read_by(entry: Entry, path: Path) -> Tree:
+    """The inputs that a plugin's reader finds in a file."""
+    try:
+        found: Tree = entry.load()(path)
+    except WfError:
+        raise
+    except FAILURES as error:
+        blame(error, f"reader '{entry.component.name}' of {origin_of(entry)}, reading {path}")
+        raise
+    return found
 
 
 def _reader(registry: Registry, use: str, description: Description) -> Reader | WfError | None:

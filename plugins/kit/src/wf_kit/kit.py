@@ -59,7 +59,7 @@ class Check:
 
     def covers(self, kind: str) -> bool:
         """Whether components of a kind must keep to it; a check for all of wf's kinds is one for contributed ones."""
-        contributed = {one.name for one in KINDS.contributed}
+        contributed = set(KINDS.contributed)
         return kind in self.kinds or (kind in contributed and set(KINDS) - contributed <= set(self.kinds))
 
 

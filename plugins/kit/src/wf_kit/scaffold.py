@@ -64,8 +64,9 @@ class Example:
     @property
     def line(self) -> str:
         """What tries it, after ``wf``."""
-        words = {"command": self.name, "value": f"show {self.kind} {self.name}"}
-        return f"{words.get(self.kind, 'run')} {self.run}".rstrip()
+        if self.kind == "command":
+            return self.name
+        return f"run {self.run}" if self.run or self.kind not in DECLARED else f"show {self.kind} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -192,14 +193,19 @@ def _summary(examples: Sequence[Example]) -> str:
 def _imports(examples: Sequence[Example]) -> str:
     """The imports of ``plugin.py``."""
     classes = sorted({_class(example.kind) for example in examples})
-    line = f"from wf import {', '.join(classes)}, hookimpl"
+    line = _import("wf", [*classes, "hookimpl"])
     traits = sorted({example.traits.partition("(")[0] for example in examples if example.traits})
     if not traits:
         return line
-    second = f"from wf.traits import {', '.join(traits)}"
-    if len(second) > WIDTH:
-        second = "\n    ".join(["from wf.traits import (", *(f"{name}," for name in traits)]) + "\n)"
-    return f"{line}\n{second}"
+    return f"{line}\n{_import('wf.traits', traits)}"
+
+
+def _import(module: str, names: Sequence[str]) -> str:
+    """An import, on several lines where one would be too long."""
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "\n    ".join([f"from {module} import (", *(f"{name}," for name in names)]) + "\n)"
 
 
 def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:

@@ -124,7 +124,7 @@ def kind_options(command: Any) -> Any:
 
 def general_options(command: Any) -> Any:
     """Add an option a general key of the run file: ``--batch-size``."""
-    for name, param in reversed(GENERAL.items()):
+    for name, param in reversed([*GENERAL.items()]):
         if name == "plugins":
             continue
         if param.type is bool:
