@@ -178,6 +178,8 @@ def test_two_processes_make_samples_of_their_own_and_go_on_with_them(ranks: Any,
             ("--evaluator", "default"),
             "evaluator 'default' needs 'data', which this run does not know\n  the run has no",
         ),
+        (("--loss", "mse"), "trainer 'corridor-reinforce': a loss would not be used, as 'loss' is not taken\n"),
+        ((*WALKS, "--metric", "mae"), "and evaluator 'corridor-walks': a metric would not be used"),
         (("--folds", 3), "there is no dataset to divide into folds"),
         (("--keep", "best"), "no split is evaluated while it trains"),
         ((*WALKS, "--keep", "best", "--monitor", "validation/retrun:max"), "did you mean 'validation/return'?"),
@@ -273,10 +275,17 @@ class Falling(BaseTrainer):
         return (self.model(batch.inputs) - batch.targets).square().mean()
 
 
+class Line(torch.nn.Linear):
+    """Drawn by the run, so that it begins alike each time."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+
+
 def test_a_generator_in_python_with_accumulation() -> None:
-    options = {"trainer": Falling, "model": torch.nn.Linear(1, 1), "steps": 60, "save": False, "quiet": True}
+    options = {"trainer": Falling, "model": Line, "steps": 100, "save": False, "quiet": True}
     run = package.run(**options, optimizer={"use": "adam", "lr": 0.1}, batch_size=8, accumulate=2)
-    assert run.loop.progress.samples == 60 * 16
+    assert run.loop.progress.samples == 100 * 16
     assert float(run.loop.loss) < 0.02
     with pytest.raises(UsageError, match="has no evaluator"):
         run.evaluate("test")

@@ -393,6 +393,7 @@ class Assembly:
         if not hasattr(getattr(maker, "func", maker), MAKE_BATCH):
             raise PluginError(f"trainer '{name}' says that it makes its samples, and has no method {MAKE_BATCH}")
         self.task = self.registry.tasks.named(plan["task"]) if plan["task"] else None
+        self._check_used()
         if "use" not in plan.get("loss", {}):
             loss = self.task.default("loss") if self.task else None
             if loss is None or "loss" not in self._wanted_by("trainer"):
@@ -407,6 +408,21 @@ class Assembly:
         self.values.update(self.data.known)
         self._make_transforms(plan["transform"])
         self.messages.append(self.data.describe())
+
+    def _check_used(self) -> None:
+        """Refuse a loss and metrics that neither the trainer nor an evaluator takes, where there is no dataset."""
+        parts = [kind for kind in ("trainer", "evaluator") if kind in self.plan]
+        entries = [self.builder.entry(kind, self.plan[kind]["use"]) for kind in parts]
+        taken = {param.source for entry in entries if entry for param in self.builder.params(entry)}
+        for kind, value, is_asked in (
+            ("loss", "loss", "use" in self.plan.get("loss", {})),
+            ("metric", "metrics", bool(self.plan.get("metric"))),
+        ):
+            if is_asked and value not in taken and None not in entries:
+                names = " and ".join(f"{kind} '{self.name(kind)}'" for kind in parts)
+                raise UsageError(
+                    f"{names}: a {kind} would not be used, as '{value}' is not taken\n  leave out --{kind}"
+                )
 
     @property
     def evaluated(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from wf.runfile import load
 from wf.runtime.experiment import Experiment
 from wf.traits import LossTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
-from wf_kit.making import as_by_torchrun, settings
+from wf_kit.making import as_by_torchrun, makes_its_samples, settings
 from wf_kit.states import saved
 
 LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")
@@ -68,6 +68,8 @@ def run_resumes(subject: Subject) -> None:
 )
 def run_errors(subject: Subject) -> None:
     """An error in what it calls ends the run as that error; one in itself carries its plugin's name."""
+    if makes_its_samples(subject) and all(param.source != "loss" for param in subject.params):
+        raise NotChecked("it takes no loss, whose error it would meet")
     with _folder() as folder, _experiment(subject, folder, loss=_failing()) as experiment:
         judges = subject.kind == "evaluator"
         error = _error_of(lambda: experiment.evaluate("validation") if judges else experiment.fit())
