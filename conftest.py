@@ -30,7 +30,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
 
 
 pytest_plugins = ["user_folder"]
-collect_ignore = [folder for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
+collect_ignore_glob = [f"{folder}/tests/*" for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
 """Adapters whose libraries are not here: `make test-all` runs their tests where they are."""
 STATE = Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}"
 os.environ["WF_STATE_DIR"] = str(STATE)  # nobody's own

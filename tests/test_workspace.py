@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 import zipfile
 from email.message import Message
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from workspace import ADAPTER_FOLDERS, ADAPTERS, FOLDERS, PLUGINS, ROOT, import_name
+
+from wf.distributions import is_installed
 
 REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "download.pytorch", "anaconda"))
 """Put together here, so that this file does not hold them."""
@@ -97,6 +100,16 @@ def test_the_rules_of_imports_know_every_distribution() -> None:
     assert sorted(rules["root_packages"]) == packages
     [layers] = [contract["layers"] for contract in rules["contracts"] if contract["id"] == "arrows"]
     assert sorted(name for layer in layers for name in layer.split(" | ")) == packages
+
+
+def test_pytest_alone_leaves_out_the_tests_of_adapters_that_are_not_here() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    folders = [f"{folder}/tests" for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
+    done = subprocess.run([*command, *folders, "plugins/run/tests"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert {line.partition("::")[0].rpartition("/")[0] for line in done.stdout.splitlines() if "::" in line} == {
+        "plugins/run/tests"
+    }
 
 
 def tracked_files() -> list[Path]:

@@ -236,7 +236,8 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
     except (PluginError, ValueError) as error:
         _forget(plugin.name)
         why, fix, details = describe(error), _ask_author(plugin.distribution), traceback.format_exc()
-        return replace(plugin, status="failed", error=why, fix=fix, details=details, components=())
+        promised = source.declared_names(plugin.module)
+        return replace(plugin, status="failed", error=why, fix=fix, details=details, components=(), promised=promised)
     return plugin
 
 
