@@ -151,7 +151,9 @@ def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> N
     """Put a value at ``kind.option`` or ``kind.name.option``, beside the one that is there where it is given again."""
     kind, *keys = path.split(".")
     if kind not in KINDS:
-        raise UsageError(unknown("kind", kind, KINDS, f"in option --{path}; options are written --KIND.OPTION"))
+        hint = "a kind of a plugin that only the run file names is not known here: name the plugin with -p, too"
+        hint = f"in option --{path}; options are written --KIND.OPTION\n  {hint}"
+        raise UsageError(unknown("kind", kind, KINDS, hint))
     if kind in KINDS.several:
         name, keys = _split_name(kind, keys)
         table = document.setdefault(kind, {}).setdefault("options", {}).setdefault(name, {})

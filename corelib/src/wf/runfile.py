@@ -230,11 +230,15 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _checked(document: Mapping[str, Any]) -> RunFile:
     _check_names(document)
-    return check(document)
+    return check(document, loaded=not document.get("plugins"))
 
 
-def check(document: Mapping[str, Any]) -> RunFile:
+def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
     """A copy of a run file whose keys, tables and general values are right; components' options are checked later.
+
+    Args:
+        document: The run file.
+        loaded: Whether the plugins that it names are loaded, so that every kind and setting is known.
 
     Raises:
         UsageError: For an unknown key, a table of the wrong shape or a general value that does not fit.
@@ -247,6 +251,8 @@ def check(document: Mapping[str, Any]) -> RunFile:
             checked[key] = [_table(key, table) for table in (value if isinstance(value, list) else [value])]
         elif key in KINDS:
             checked[key] = _table(key, value)
+        elif not loaded:
+            checked[key] = value
         else:
             hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
             raise UsageError(unknown("key", key, [*GENERAL, *KINDS], hint))

@@ -26,7 +26,7 @@ from wf_cli.common import of_line, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import echo, plural, print_json, tell, terminal_width
 from wf_run.cli.completing import complete_runs
-from wf_run.cli.run_options import general_options, kind_options
+from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ class CompareCommand(RunCommand):
 )
 @click.option("--jobs", metavar="N", default="1", help="Runs at a time, which share the threads. [1]")
 @click.option("--resume", metavar="DIR", type=click.Path(), help="Go on with the comparison in DIR.")
-@kind_options
-@general_options
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--folds", metavar="K", help="Train each row on K folds; alone, with one seed.")
 @click.option("--name", metavar="NAME", help="The comparison's name below runs/. [compare-dataset-what varies-hash]")
@@ -244,7 +242,7 @@ def _rows(
     varied = [parse_vary(text) for text in options["vary"]]
     for key, _ in varied:
         _check_key(ctx, key)
-    settings = {key: value for key, value in options.items() if key in KINDS or key in GENERAL}
+    settings = {kind_of(key) or key: value for key, value in options.items() if kind_of(key) or key in GENERAL}
     rows, said = [], set()
     for name, variant in variants or [("", {})]:
         for point in points(varied):

@@ -24,7 +24,6 @@ from wf.rundir import RunDirectory, claim, make, place_of, write_atomically
 from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell
-from wf_run.cli.run_options import general_options, kind_options
 from wf_run.cli.running import RunCommand, assemble, refuse_existing
 
 STRAIGHT, KILLED = "straight", "killed"
@@ -52,8 +51,6 @@ class Died(WfError):  # noqa: N818 - named for what it is
 @click.command("prove-resume", cls=RunCommand)
 @click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
 @click.option("--kill-at", type=int, metavar="STEP", multiple=True, help="Kill the run after this step; repeatable.")
-@kind_options
-@general_options
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--name", metavar="NAME", help="The proof's name below runs/. [date-prove-resume]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The proof's path, instead of a name.")

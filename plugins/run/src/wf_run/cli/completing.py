@@ -40,7 +40,7 @@ def complete_names(kind: str) -> Complete:
 def complete_component_options(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Completion of ``--loss.``: the options of the component that the line chooses, or of the default."""
     kind, *keys = incomplete.removeprefix("--").split(".")
-    chosen = ctx.params.get(kind) or DEFAULT_USE.get(kind, "")
+    chosen = ctx.params.get(kind.replace("-", "_")) or DEFAULT_USE.get(kind, "")
     if kind not in KINDS.several:
         return _complete_options(ctx, kind, chosen, f"--{kind}.", incomplete)
     if len(keys) > 1:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 import click
 
-from wf.kinds import DECLARED, KINDS
+from wf.component import Param
+from wf.kinds import DECLARED, KINDS, Kind
+from wf.parameters import takes_list
 from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 from wf.runfile import GENERAL
 from wf_cli.common import together
@@ -86,8 +88,8 @@ METAVARS: dict[str, str] = {
 """How the value of a general option is called in help; N where it is not here."""
 
 
-LISTED = ("eval_splits", "init_without", "links", "plugins")
-"""General keys whose values are lists: on the command line names with commas between them."""
+LISTED = ("links",)
+"""General keys that take a list, or None."""
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -95,6 +97,7 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
     params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
     records = {str(param.name): param.get_help_record(ctx) for param in params}
     sections = {heading: list(names) for heading, names in SECTIONS.items()}
+    sections["Components"] += [kind.replace("-", "_") for kind in KINDS.contributed]
     grouped = {name for names in sections.values() for name in names}
     sections["Output"] += [name for name in records if name not in grouped]
     for heading, names in sections.items():
@@ -103,45 +106,60 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
                 formatter.write_dl(shown)
 
 
-def kind_options(command: Any) -> Any:
-    """Add an option a kind: ``--loss NAME``."""
-    for kind in reversed(KINDS):
-        several, what = KINDS[kind].several, KINDS[kind].summary
-        default = DEFAULTS.get(kind) or DEFAULT_USE.get(kind, "")
-        command = click.option(
-            f"--{kind}",
-            kind,
-            multiple=several,
-            metavar="[+|no:]NAME" if several else "NAME",
-            shell_complete=complete_names(kind),
-            help=_with_default(
-                f"{what[0].upper()}{what[1:]}{'; repeatable.' if several else '.'}",
-                default,
-            ),
-        )(command)
-    return command
+def own_options() -> list[click.Parameter]:
+    """An option for each kind and each general key that wf has itself: ``--loss NAME``, ``--batch-size``."""
+    kinds = [kind for name, kind in KINDS.items() if name not in KINDS.contributed]
+    settings = [param for name, param in GENERAL.items() if name != "plugins" and name not in GENERAL.contributed]
+    return [*map(_kind_option, kinds), *map(_general_option, settings)]
 
 
-def general_options(command: Any) -> Any:
-    """Add an option a general key of the run file: ``--batch-size``."""
-    for name, param in reversed([*GENERAL.items()]):
-        if name == "plugins":
-            continue
-        if param.type is bool:
-            flag = name.replace("_", "-")
-            command = click.option(f"--{flag}/--no-{flag}", name, default=None, help=param.help)(command)
-            continue
-        default = ",".join(param.default) if isinstance(param.default, list) else param.default
-        command = click.option(
-            f"--{name.replace('_', '-')}",
-            name,
-            shell_complete=complete_names(name) if name in DECLARED else None,
-            multiple=name in LISTED,
-            callback=together if name in LISTED else None,
-            metavar=METAVARS.get(name, "N"),
-            help=_with_default(param.help, "" if default is None else str(default)),
-        )(command)
-    return command
+def contributed_options() -> list[click.Parameter]:
+    """The options of the kinds and settings that plugins brought."""
+    return _contributed(tuple(KINDS.contributed.values()), tuple(GENERAL.contributed))
+
+
+@cache
+def _contributed(kinds: tuple[Kind, ...], settings: tuple[str, ...]) -> list[click.Parameter]:
+    return [*map(_kind_option, kinds), *(_general_option(GENERAL[name]) for name in settings)]
+
+
+def kind_of(option: str) -> str | None:
+    """The kind whose component an option of the line chooses, by the option's name as click has it."""
+    kind = option.replace("_", "-")
+    return kind if kind in KINDS else None
+
+
+def takes_names(setting: str) -> bool:
+    """Whether the value of a general key is a list: on the command line names with commas between them."""
+    return setting in LISTED or takes_list(GENERAL[setting].type)
+
+
+def _kind_option(kind: Kind) -> click.Option:
+    default = DEFAULTS.get(kind.name) or DEFAULT_USE.get(kind.name, "")
+    what = f"{kind.summary[:1].upper()}{kind.summary[1:]}"
+    return click.Option(
+        [f"--{kind.name}"],
+        multiple=kind.several,
+        metavar="[+|no:]NAME" if kind.several else "NAME",
+        shell_complete=complete_names(kind.name),
+        help=_with_default(f"{what}{'; repeatable.' if kind.several else '.'}", default),
+    )
+
+
+def _general_option(param: Param) -> click.Option:
+    flag = param.name.replace("_", "-")
+    if param.type is bool:
+        return click.Option([f"--{flag}/--no-{flag}"], default=None, help=param.help)
+    default = ",".join(map(str, param.default)) if isinstance(param.default, list) else param.default
+    several = takes_names(param.name)
+    return click.Option(
+        [f"--{flag}"],
+        shell_complete=complete_names(param.name) if param.name in DECLARED else None,
+        multiple=several,
+        callback=together if several else None,
+        metavar=METAVARS.get(param.name, "VALUE" if param.name in GENERAL.contributed else "N"),
+        help=_with_default(param.help, "" if default is None else str(default)),
+    )
 
 
 def _with_default(text: str, default: str) -> str:

@@ -31,7 +31,13 @@ from wf_cli.main import UnknownOption
 from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
 from wf_run.cli.afterwards import open_directory
 from wf_run.cli.completing import complete_component_options
-from wf_run.cli.run_options import LISTED, general_options, kind_options, write_options
+from wf_run.cli.run_options import (
+    contributed_options,
+    kind_of,
+    own_options,
+    takes_names,
+    write_options,
+)
 from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 
@@ -40,6 +46,16 @@ OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.ga
 
 class RunCommand(Verb):
     """``wf run``: options of components are taken out before click parses; `--help` explains the chosen components."""
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        at = sum(isinstance(param, click.Argument) for param in self.params)
+        self.params[at:at] = own_options()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """As click's, with the options of the kinds and settings that plugins brought."""
+        *own, wants_help = super().get_params(ctx)
+        return [*own, *contributed_options(), wants_help]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse a line."""
@@ -71,8 +87,6 @@ class RunCommand(Verb):
 
 @click.command("run", cls=RunCommand)
 @click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
-@kind_options
-@general_options
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--folds", metavar="K", help="Cross-validate over K folds, stratified by class.")
 @click.option("--name", metavar="NAME", help="The run directory's name below runs/. [date-dataset-loss-optimizer]")
@@ -200,10 +214,10 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
     for key, value in settings.items():
         if value is None or value == ():
             continue
-        if key in KINDS.several:
-            over[key] = {**names_to_change(key, value), **over.get(key, {})}
-        elif key in KINDS:
-            over[key] = {"use": value, **over.get(key, {})}
+        if (kind := kind_of(key)) in KINDS.several:
+            over[kind] = {**names_to_change(kind, value), **over.get(kind, {})}
+        elif kind is not None:
+            over[kind] = {"use": value, **over.get(kind, {})}
         else:
             over[key] = check_general(key, _general_value(key, value))
     if lr is not None:
@@ -284,7 +298,7 @@ def _num_folds(text: str) -> int:
 def _general_value(key: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    if key in LISTED and value != NULL:
+    if takes_names(key) and value != NULL:
         parsed = parse_value(value)
         return parsed if isinstance(parsed, list) else [word for word in value.split(",") if word]
     return _plain_value(value)
@@ -322,7 +336,7 @@ def _cross_validate(
 
 def _explain_chosen(ctx: click.Context) -> list[str]:
     """The options of the components that the line or its run file names, a text each."""
-    params = {key: value for key, value in ctx.params.items() if key in KINDS}
+    params = {kind: value for key, value in ctx.params.items() if (kind := kind_of(key))}
     document, folders, registry = assemble(ctx, ctx.params.get("run_file"), None, params)
     plan = complete(document, registry, folders)
     builder, texts = Builder(registry, folders=folders), []

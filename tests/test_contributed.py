@@ -1,0 +1,144 @@
+"""A plugin's kind, run value and setting, on the command line and in run files."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGIN = '''
+import torch
+from torch import nn
+from wf import Component, Hook, Kind, Param, RunValue, hookimpl
+
+
+class Grid:
+    """Boxes around each place.
+
+    Args:
+        size: Their side, in pixels.
+    """
+
+    def __init__(self, num_classes: int, size: float = 2.0) -> None:
+        self.size, self.num_classes = size, num_classes
+        self.noise = torch.rand(2).tolist()
+
+
+class Net(nn.Module):
+    """A linear model that is told of anchors."""
+
+    def __init__(self, num_features: int, num_outputs: int, anchor_generator: Grid, num_anchors: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(num_features, num_outputs)
+        print(f"size {anchor_generator.size:g}, {num_anchors} anchors")
+
+    def forward(self, inputs):
+        return self.layer(inputs.flatten(1))
+
+
+def num_anchors(anchor_generator: Grid):
+    yield 2 * anchor_generator.num_classes
+    print("closed")
+
+
+@hookimpl
+def wf_kinds():
+    return [Kind(name="anchor-generator", summary="makes the boxes that a detector starts from")]
+
+
+@hookimpl
+def wf_values():
+    return [RunValue(name="num_anchors", type="int", summary="boxes at each place", provider=num_anchors)]
+
+
+@hookimpl
+def wf_settings():
+    return [Param(name="patience_sec", type=float, default=1.5, help="How long to wait.")]
+
+
+class Waiting(Hook):
+    """Says how long it waits."""
+
+    def __init__(self, patience_sec: float) -> None:
+        print(f"waits {patience_sec:g} s")
+
+
+@hookimpl
+def wf_components():
+    return [
+        Component("anchor-generator", "grid", Grid, "a grid of boxes"),
+        Component("model", "anchored", Net, "a linear model with anchors"),
+        Component("hook", "waiting", Waiting, "waits"),
+    ]
+'''
+GRID = ("--anchor-generator", "grid")
+SHORT = ("--dataset", "iris", "--steps", 3, "--device", "cpu", "--quiet")
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> str:
+    (tmp_path / "anchors.py").write_text(PLUGIN)
+    return "anchors.py"
+
+
+def test_on_the_command_line(wf: Any, plugin: str, tmp_path: Path) -> None:
+    chosen = ("--model", "anchored", "--anchor-generator", "grid", "--anchor-generator.size", 9)
+    done = wf("run", "-p", plugin, *chosen, *SHORT, "--name", "a", "--hook", "+waiting", "--patience-sec", 4)
+    assert done.code == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line[:4] in ("size", "wait", "clos")] == [
+        "size 9, 6 anchors",
+        "waits 4 s",
+        "closed",
+    ]
+    document = tomllib.loads((tmp_path / "runs/a/run.toml").read_text())
+    assert document["anchor-generator"] == {"use": "grid", "size": 9.0}
+    assert document["patience_sec"] == 4.0
+    for again in (("evaluate", "a"), ("run", "runs/a/run.toml", "--name", "b", *SHORT[2:])):
+        done = wf(*again, "-p", plugin)
+        assert done.code == 0, done.stderr
+        assert "size 9, 6 anchors" in done.stdout
+    assert (tmp_path / "runs/b/run.toml").read_text() == (tmp_path / "runs/a/run.toml").read_text()
+    text = wf("run", "-p", plugin, "--help").stdout
+    assert "--anchor-generator NAME" in text
+    assert "--patience-sec VALUE" in text
+    assert "--anchor-generator" not in wf("run", "--help").stdout
+
+
+def test_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Path) -> None:
+    head, tables = 'plugins = ["anchors.py"]\npatience_sec = 2', '[model]\nuse = "anchored"\n[anchor-generator]'
+    (tmp_path / "run.toml").write_text(f'{head}\n{tables}\nuse = "grid"\nsize = 5\n')
+    done = wf("run", "run.toml", *SHORT)
+    assert done.code == 0, done.stderr
+    assert "size 5, 6 anchors" in done.stdout
+    done = wf("run", "run.toml", *SHORT, "--anchor-generator.size", 3)
+    assert done.code == 2
+    assert (
+        "a kind of a plugin that only the run file names is not known here: name the plugin with -p, too" in done.stderr
+    )
+    done = wf("run", "run.toml", *SHORT, "--anchor-generator.size", 3, "-p", plugin)
+    assert "size 3, 6 anchors" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--model", "anchored"),
+            "model 'anchored' needs 'anchor_generator', which this run does not know\n"
+            "  name one: --anchor-generator NAME (available: grid)",
+        ),
+        (GRID, "anchor-generator is given, and nothing in this run takes one"),
+        (("--anchor-generator", "gird"), "unknown anchor-generator 'gird'\n  did you mean 'grid'?"),
+        (
+            ("--anchor-generator.size", "x", "--model", "anchored", "--anchor-generator", "grid"),
+            "option 'size' wants float, not 'x'",
+        ),
+        (("--patience-sec", "long"), "the run: option 'patience_sec' wants float, not 'long'"),
+    ],
+)
+def test_what_is_refused(wf: Any, plugin: str, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    done = wf("run", "-p", plugin, *words, *SHORT)
+    assert (done.code, message in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "runs").exists()
