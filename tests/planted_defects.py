@@ -624,6 +624,28 @@ class TwoFigures(Share):
         return super().compute().repeat(2)
 
 
+class Named(Share):
+    """Two figures that it declares."""
+
+    figures: ClassVar[dict[str, bool | None]] = {"": True, "wrong": False}
+
+    def compute(self) -> Any:
+        share = super().compute()
+        return {"": share, "wrong": 1 - share}
+
+
+class NamedMore(Named):
+    """Gives a figure that it does not declare."""
+
+    figures: ClassVar[dict[str, bool | None]] = {"": True}
+
+
+class NamedLess(Named):
+    """Declares a figure that it does not give."""
+
+    figures: ClassVar[dict[str, bool | None]] = {"": True, "wrong": False, "odd": None}
+
+
 class MeanOfBatches(Metric):
     """The mean of the shares of the batches, however large they are."""
 
@@ -1079,6 +1101,11 @@ MIXING = {
     for name in ("Blend", "BlendedAlone", "BlendedAnew", "BlendedInPlace", "BlendedShorter", "BlendedTwice")
 }
 """Transforms that mix samples, the first one right."""
+
+NAMED = {
+    name: replace(CORRECT["metric"], target=f"planted_defects:{name}") for name in ("Named", "NamedMore", "NamedLess")
+}
+"""Metrics that declare their figures, the first one right."""
 
 _MANY = LossTraits(predictions="logits", targets=("class_index",), weighted=True)
 _MISSPELT = LossTraits(predictions="logits", targets=("class_indx",), weighted=True)

@@ -48,8 +48,17 @@ class Adds(Hook):
     def on_log(self, run, record):
         record["weights"] = {"norm": sum(one.detach().norm() for one in run.trainer.model.parameters())}
 
+    last = None
+
     def on_evaluation_end(self, run, split, metrics):
         metrics["double"] = 2 * metrics["loss"]
+        self.last = metrics
+
+    def state_dict(self):
+        return {"last": self.last}
+
+    def load_state_dict(self, state):
+        self.last = state["last"]
 
 class Says(Adds):
     """As `Adds`; says so."""
@@ -369,7 +378,7 @@ def test_progress_marks_the_best_by_a_figure_of_the_steps(wf: Any, own: Path) ->
         *line, "--hook", "+own.py:Says", "--monitor", "train/weights/norm:max", "--keep", "best", "--name", "best"
     )
     assert done.code == 0, done.stderr
-    norms = [one["weights/norm"] for one in records(own / "runs" / "x", "train") if "epoch_loss" in one]
+    norms = [one["weights/norm"] for one in records(own / "runs" / "best", "train") if "epoch_loss" in one]
     shown = [line for line in done.stderr.splitlines() if line.startswith("epoch")]
     wanted = [norm == max(norms[: number + 1]) for number, norm in enumerate(norms)]
     assert [line.endswith("best") for line in shown] == wanted, done.stderr

@@ -106,25 +106,36 @@ def test_two_parts_that_say_one_figure(hooks: list[Any], judge: Any, words: str)
         Sources(Part({}), Part(judge), [Part(said) for said in hooks], lambda _: next(names))
 
 
+def first() -> str:
+    return "first"
+
+
+def second() -> str:
+    return "second"
+
+
 def test_figures_have_one_source_and_are_numbers() -> None:
     figures = Figures({"loss": 1.0}, "train", "the trainer", {"map": "the evaluator"})
-    figures.source = first = lambda: "first"
-    figures |= {"tree": {"a": 1, "": 2, "b": {"c": [1.0, 2]}}, "none": None}
-    figures["tree/a"] = 3  # its own
-    assert figures == {"loss": 1.0, "tree/a": 3, "tree": 2, "tree/b/c": [1.0, 2], "none": None}
+    figures.values |= {"tree": {"a": 1, "": 2, "b": {"c": [1.0, 2]}}, "none": None}
+    figures.take(first)
+    given = {"loss": 1.0, "tree/a": 1, "tree": 2, "tree/b/c": [1.0, 2], "none": None}
+    assert (type(figures.values), figures.values) == (dict, given)  # which a hook may keep in its state
     assert figures.added == ["tree/a", "tree", "tree/b/c", "none"]
-    assert figures.setdefault("tree", 5) == 2
-    figures.source = lambda: "second"
-    for name, words in [("tree", "first, and second"), ("loss", "the trainer, and"), ("map", "the evaluator, and")]:
-        with pytest.raises(UsageError, match=f"'train/{name}' has two sources: {words}"):
-            figures.update({name: 1})
-    for wrong in ("step", "", 3):
-        with pytest.raises(UsageError, match="second gave a figure the name"):
-            figures[wrong] = 1  # type: ignore[index]  # what is no text
-    for value in ("text", [None], object()):
-        with pytest.raises(UsageError, match="which is no figure"):
-            figures["x"] = value
-    assert first() == "first"
+    figures.take(second)
+    wrong: list[tuple[Any, Any, str]] = [
+        *(("tree", 3, "'train/tree' has two sources: first, and second"), ("map", 1, "the evaluator, and second")),
+        *(("loss", 1.5, "the trainer, and second"), ("tree", {"a": 2}, "'train/tree/a' has two sources: first")),
+        *((name, 1, "second gave a figure the name") for name in ("step", "", 3)),
+        *(("x", value, "second gave .* of type .* as 'train/x', which is no figure") for value in ("a", [None], {1})),
+    ]
+    for name, value, words in wrong:
+        figures.values |= {"before": 1, name: value}
+        with pytest.raises(UsageError, match=words):
+            figures.take(second)
+        assert figures.values == given  # of one that is wrong nothing stays
+    del figures.values["none"]
+    figures.take(second)
+    assert "none" not in figures.values
 
 
 def test_a_direction_that_is_not_known_may_be_a_slip() -> None:

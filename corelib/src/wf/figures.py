@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeGuard
+from typing import Any, TypeGuard
 
 from wf.errors import UsageError, closest, unknown
 
@@ -212,7 +212,7 @@ def plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-class Figures(dict[str, Any]):
+class Figures:
     """The figures of one record or evaluation by name; each has one source, and is a number or a list of numbers.
 
     A dict as a value is several figures, whose names have its keys behind a slash.
@@ -230,65 +230,79 @@ class Figures(dict[str, Any]):
     def __init__(
         self, given: Mapping[str, Any], split: str, source: str, taken: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__()
         self.split = split
-        self.source: Callable[[], str] = lambda: source
-        """Says in words who is adding figures now."""
-        self._taken, self._first = taken or {}, self.source
-        self._sources: dict[str, Callable[[], str]] = {}
-        self.update(given)
+        self.values: dict[str, Any] = {}
+        """The figures: a plain dict, which hooks are given to add to."""
+        self.added: list[str] = []
+        """The names of those that hooks have added."""
+        self._taken, self._sources = dict(taken or {}), dict[str, Callable[[], str]]()
+        for name, value in given.items():
+            self._add(name, value, lambda: source)
+        self._known = dict(self.values)
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                self[f"{name}/{key}" if key != "" else name] = item
+    def take(self, source: Callable[[], str]) -> None:
+        """Take in what somebody has added to `values`.
+
+        Args:
+            source: Says in words who that is.
+
+        Raises:
+            UsageError: As above; `values` are then as they were before.
+        """
+        before, now = self._known, dict(self.values)
+        new = {name: value for name, value in now.items() if name not in before or value is not before[name]}
+        if not new and len(now) == len(before):
             return
-        self._check_free(name)
+        self._put_back(before)
         try:
-            number = None if value is None else plain(value)
-        except TypeError as error:
-            raise UsageError(
-                f"{self.source()} gave {value!r:.40} of type {type(value).__name__} as '{self.split}/{name}', which is "
-                "no figure\n  give a number, a tensor or a list of them, or a dict of these; nan where there is none"
-            ) from error
-        super().__setitem__(name, number)
-        self._sources[name] = self.source
-
-    def update(self, *args: Any, **named: Any) -> None:  # dict's own does not ask __setitem__
-        """Add figures."""
-        for name, value in dict(*args, **named).items():
-            self[name] = value
-
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        """The figure of a name; where there is none, add it."""
-        if name not in self:
-            self[name] = default
-        return self[name]
-
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # of any overload
-        self.update(other)
-        return self
-
-    @property
-    def added(self) -> list[str]:
-        """The names that came from others than trainer or evaluator."""
-        return [name for name in self if self._sources[name] is not self._first]
+            added = [one for name, value in new.items() for one in self._add(name, value, source)]
+        except UsageError:
+            self._put_back(before)
+            raise
+        for name in before.keys() - now.keys():
+            del self.values[name]
+            self._sources.pop(name, None)
+        self.added = [name for name in (*self.added, *added) if name in self.values]
+        self._known = dict(self.values)
 
     def replace(self, names: Iterable[str], figures: Mapping[str, Any]) -> None:
         """Put `figures` in the place of those of some names."""
         for name in names:
             if name not in figures:
-                del self[name]
-        dict.update(self, figures)
+                del self.values[name]
+        self.values.update(figures)
+        self._known = dict(self.values)
 
-    def _check_free(self, name: Any) -> None:
+    def _put_back(self, figures: Mapping[str, Any]) -> None:
+        """Hold these figures alone."""
+        self.values.clear()
+        self.values.update(figures)
+        self._sources = {name: source for name, source in self._sources.items() if name in figures}
+
+    def _add(self, name: str, value: Any, source: Callable[[], str]) -> list[str]:
+        """Add a figure, or those of a dict; gives the names."""
+        if isinstance(value, Mapping):
+            found = ((f"{name}/{key}" if key != "" else name, item) for key, item in value.items())
+            return [one for key, item in found for one in self._add(key, item, source)]
+        self._check_free(name, source)
+        try:
+            self.values[name] = None if value is None else plain(value)
+        except TypeError as error:
+            raise UsageError(
+                f"{source()} gave {value!r:.40} of type {type(value).__name__} as '{self.split}/{name}', which is "
+                "no figure\n  give a number, a tensor or a list of them, or a dict of these; nan where there is none"
+            ) from error
+        self._sources[name] = source
+        return [name]
+
+    def _check_free(self, name: Any, source: Callable[[], str]) -> None:
         if not isinstance(name, str) or not name or name in POSITION:
             raise UsageError(
-                f"{self.source()} gave a figure the name {name!r}\n  a name is a text other than {', '.join(POSITION)}"
+                f"{source()} gave a figure the name {name!r}\n  a name is a text other than {', '.join(POSITION)}"
             )
         other = self._sources[name]() if name in self._sources else self._taken.get(name)
-        if other is not None and self._sources.get(name) is not self.source:
-            raise two_sources(f"{self.split}/{name}", other, self.source())
+        if other is not None:
+            raise two_sources(f"{self.split}/{name}", other, source())
 
 
 def two_sources(figure: str, one: str, other: str) -> UsageError:

@@ -270,11 +270,12 @@ class Loop:
 
     def _know_steps(self, figures: Figures) -> None:
         """Keep the figures of a record, and see that those which decide something are there."""
-        self._share(figures, [name for name in figures if name not in OF_STEPS])
-        for name in figures.keys() - set(OF_STEPS):
+        names = [name for name in figures.values if name not in OF_STEPS]
+        self._share(figures, names)
+        for name in names:
             known = self.metrics if name.startswith(f"{LOSS}/") else self.recorded
-            known[f"{TRAIN}/{name}"] = figures[name]
-        self._watching.check(figures)
+            known[f"{TRAIN}/{name}"] = figures.values[name]
+        self._watching.check(names)
 
     def evaluate(self, splits: Sequence[str]) -> None:
         """Evaluate `splits` now and tell the listeners: a sync point."""
@@ -289,7 +290,7 @@ class Loop:
                 self._know(figures)
 
     def _know(self, figures: Figures) -> None:
-        self.metrics.update({f"{figures.split}/{name}": value for name, value in figures.items()})
+        self.metrics.update({f"{figures.split}/{name}": value for name, value in figures.values.items()})
 
     def _know_added(self, figures: Figures) -> None:
         """Keep what hooks added to an evaluation."""
@@ -299,7 +300,7 @@ class Loop:
     def _share(self, figures: Figures, names: Sequence[str]) -> None:
         """Take figures that each process has its own value of as the first process has them."""
         if self.agree is not bool:
-            figures.replace(names, self._of_first({name: figures[name] for name in names}))
+            figures.replace(names, self._of_first({name: figures.values[name] for name in names}))
 
     def save(self) -> None:
         """Begin a checkpoint of the present state, unless this very step has one.

@@ -94,9 +94,9 @@ class Participants:
         for number, listen in enumerate(calls):
             if number == self._num_adding[event]:
                 then(figures)
-            figures.source = functools.partial(self._name_of_owner, listen, event)
             try:
-                listen(*args, figures)
+                listen(*args, figures.values)
+                figures.take(functools.partial(self._name_of_owner, listen, event))
             except FAILURES as error:
                 if not self.goes_on(listen, event, error):
                     raise

@@ -209,15 +209,15 @@ class Watching:
             self._expected.append((monitor.figure, option))
         return read_after
 
-    def check(self, record: Iterable[str]) -> None:
-        """See that the first record has what is expected of it.
+    def check(self, names: Iterable[str]) -> None:
+        """See that the first record, whose figures have these names, has what is expected of it.
 
         Raises:
             UsageError: Naming a figure that it lacks.
         """
         for figure, option in self._expected:
             if figure not in self._run.figures:
-                raise missing(figure, [f"{TRAIN}/{name}" for name in record if name not in OF_STEPS], option)
+                raise missing(figure, [f"{TRAIN}/{name}" for name in names], option)
         self._expected = []
 
     def _preview(self, split: str) -> Mapping[str, Any] | None:

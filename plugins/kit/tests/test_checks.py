@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted_defects import CORRECT, MIXING, PLANTED, Planted
+from planted_defects import CORRECT, MIXING, NAMED, PLANTED, Planted
 
 from wf.component import Component
 from wf.kinds import DECLARED, KINDS
@@ -113,6 +113,19 @@ def test_a_joint_transform_that_does_not_say_which_targets_it_takes(package: Pac
     results = check_planted(Planted(check="", defect="", component=component), package)
     said = {result.message for result in results if result.check == "transform-traits"}
     assert said == {"it does not say which targets it takes: TransformTraits(targets=...)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Named", []),
+        ("NamedMore", ["it gives the figure 'wrong', and declares ['']"]),
+        ("NamedLess", ["it declares the figure 'odd', and gives ['', 'wrong']"]),
+    ],
+)
+def test_metrics_that_declare_their_figures(name: str, found: list[str], package: Package) -> None:
+    results = check_planted(Planted(check="", defect="", component=NAMED[name]), package)
+    assert [result.message for result in results if result.status == "failed"] == found
 
 
 def test_there_is_a_defect_for_every_check() -> None:

@@ -293,7 +293,7 @@ class Experiment:
                 "  train it with one that needs no data: --evaluator NAME"
             )
         with self._working():
-            return dict(Figures(self._parts.values["evaluator"].evaluate(split), split, "the evaluator"))
+            return Figures(self._parts.values["evaluator"].evaluate(split), split, "the evaluator").values
 
     def predict(self, inputs: str | Tree = "test") -> Tree:
         """What the model gives for a split or for raw inputs of one's own, in evaluation mode, on the CPU.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wf.figures import declared, fits
 from wf.runtime.task import TaskRuntime
 from wf.traits import MetricTraits
 from wf_kit import samples
@@ -27,17 +28,32 @@ Batch = tuple[Any, Any]
     fix="declare what it takes: MetricTraits(predictions=..., targets=..., larger_is_better=...)",
 )
 def traits(subject: Subject) -> None:
-    """It takes what it declares, and gives one number where it declares a direction."""
-    declared = subject.traits
-    if not isinstance(declared, MetricTraits):
+    """It takes and gives what it declares, and one number where it declares a direction."""
+    own = subject.traits
+    if not isinstance(own, MetricTraits):
         raise NotChecked("it declares no traits")
     for trial in _trials(subject):
         try:
-            figure = _own(trial.figure(trial.guess()))
+            metric = trial.fed(trial.guess())
+            found = metric.compute()
         except Exception as error:
-            raise Defect(f"it does not take {declared.predictions} of {trial.kind} targets: {told(error)}") from error
+            raise Defect(f"it does not take {own.predictions} of {trial.kind} targets: {told(error)}") from error
+        _check_figures(metric, found)
+        figure = _own(found)
         one = isinstance(figure, Tensor) and figure.ndim == 0
-        expect(one or declared.larger_is_better is None, "it declares a direction, and gives several numbers")
+        expect(one or own.larger_is_better is None, "it declares a direction, and gives several numbers")
+
+
+def _check_figures(metric: Any, found: Any) -> None:
+    """See that it gives the figures whose names it declares, and no others."""
+    said = declared(metric)
+    if said is None:
+        return
+    given = {str(name) for name in found} if isinstance(found, Mapping) else {""}
+    lacks = [name for name in said if name not in given and not any(fits(one, [name]) for one in given)]
+    more = [name for name in given if name not in said and not fits(name, list(said))]
+    expect(not lacks, f"it declares the figure '{lacks[0] if lacks else ''}', and gives {sorted(given)}")
+    expect(not more, f"it gives the figure '{more[0] if more else ''}', and declares {sorted(said)}")
 
 
 @check(
@@ -83,14 +99,14 @@ def reset(subject: Subject) -> None:
 @check("metric-direction", "metric", after=("made", "metric-traits"), fix="set larger_is_better as the figure has it")
 def direction(subject: Subject) -> None:
     """Predictions that are right are no worse than guessed ones, in the direction that it declares."""
-    declared = subject.traits
-    if not isinstance(declared, MetricTraits) or declared.larger_is_better is None:
+    own = subject.traits
+    if not isinstance(own, MetricTraits) or own.larger_is_better is None:
         raise NotChecked("it declares no direction")
     for trial in _trials(subject):
         right, guessed = (float(_own(trial.figure(batch))) for batch in (trial.right(), trial.guess()))
-        better = right >= guessed if declared.larger_is_better else right <= guessed
+        better = right >= guessed if own.larger_is_better else right <= guessed
         text = f"of {trial.kind} targets it is {right:.6g} for right predictions and {guessed:.6g} for guessed ones"
-        expect(better, f"{text}, with larger_is_better={declared.larger_is_better}")
+        expect(better, f"{text}, with larger_is_better={own.larger_is_better}")
 
 
 @check(
@@ -164,8 +180,8 @@ class _Trial:
 
 def _trials(subject: Subject) -> Iterator[_Trial]:
     """One for each kind of targets that it takes; for any, the plainest of its form of predictions."""
-    declared = subject.traits.targets if isinstance(subject.traits, MetricTraits) else ()
-    for kind in declared or _plainest(subject):
+    kinds = subject.traits.targets if isinstance(subject.traits, MetricTraits) else ()
+    for kind in kinds or _plainest(subject):
         with values(subject, kind) as known:
             yield _Trial(subject, kind, known)
 
