@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
-from wf.distributions import builtin_distributions
+from wf.distributions import builtin_distributions, is_within, unsupported_core
 from wf.errors import UsageError
 from wf.known import how_to_install
 from wf.modules import explain, import_module, is_path, normalize
@@ -559,3 +560,17 @@ def test_wf_s_own_names_are_not_looked_up_on_an_index() -> None:
     assert how_to_install("wf_losses", "--upgrade") == "pip install --upgrade ./plugins/losses in a checkout of wf"
     assert "./corelib" in how_to_install("wf-core", "--force-reinstall")
     assert how_to_install("acme", "--upgrade") == "pip install --upgrade acme"
+
+
+PLAIN = ("0.1", "0.1.0", "0.2", "0.10", "1", "1.0.1", "0")
+
+
+@pytest.mark.parametrize("version", [*PLAIN, "0.2.0.dev1", "1.0rc1"])
+def test_plain_ranges_are_read_as_packaging_reads_them(version: str) -> None:
+    ranges = [f">={low},<{high}" for low in PLAIN for high in PLAIN]
+    for allowed in [*ranges, *(f"<{one}" for one in PLAIN), *(f">={one}" for one in PLAIN), "~=0.1", ">=0.1,!=0.1.0"]:
+        expected = SpecifierSet(allowed).contains(version, prereleases=True)
+        assert is_within(version, allowed) == expected, allowed
+        for text in (f"wf-core{allowed}", f"wf-core[torch] {allowed}", f"wf-core[torch]{allowed.replace(',', ', ')}"):
+            assert (unsupported_core([text], version) is None) == expected, text
+    assert unsupported_core(["wf-core[torch]<0.1; python_version < '3'", "wf-core-extra<0.1"], version) is None
