@@ -16,10 +16,10 @@ from forkserver import ForkServer, Result
 from hypothesis import settings
 from workspace import ADAPTER_FOLDERS
 
+from wf.conditions import CONDITIONS
 from wf.distributions import is_installed
-from wf.drift import CONDITIONS
+from wf.general import GENERAL
 from wf.kinds import KINDS
-from wf.runfile import GENERAL
 from wf.values import VALUES
 from wf.vocabulary import OWN
 

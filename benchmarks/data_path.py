@@ -30,7 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wf.plan import DEFAULT_HOOKS
+from wf_run.plan import DEFAULT_HOOKS
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "r3_fashion_mnist.toml"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -21,19 +21,20 @@ import click
 
 from wf import traits
 from wf.component import REQUIRED, Catalogue, Param
-from wf.doctor import CHECKS
-from wf.drift import CONDITIONS
+from wf.conditions import CONDITIONS
 from wf.events import EVENTS, Hook
+from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.known import index
 from wf.parameters import type_name
-from wf.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
 from wf.registry import Entry, Registry
-from wf.runfile import GENERAL, dump
 from wf.task import Task
 from wf.values import VALUES
 from wf_cli.commands import sections
+from wf_cli.examining import CHECKS
 from wf_cli.main import cli
+from wf_run.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
+from wf_run.runfile import dump
 
 FOLDER = Path(__file__).parent
 MEMBERS = FOLDER.parent / "corelib" / "src" / "wf" / "known_members.txt"

@@ -25,7 +25,7 @@ from typing import IO, Any
 PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf.runtime", "wf_cli.main")
 WARM = (
     *("pydantic", "zoneinfo", "encodings.utf_8_sig", "matplotlib.figure", "matplotlib.backends.backend_agg"),
-    *("torch.utils.tensorboard", "wf.runtime.inputs"),
+    *("torch.utils.tensorboard", "wf_data.inputs"),
     *("wf_cli.fits", "wf_cli.listing", "wf_run.cli.afterwards", "wf_run.cli.running", "wf_run.cli.runs"),
     *("wf_compare.cli", "wf_durability.cli.replay", "wf_durability.cli.resuming"),
 )

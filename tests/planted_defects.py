@@ -24,7 +24,6 @@ from wf.component import of_declaration
 from wf.errors import DataError, UsageError
 from wf.rules import Known, Part
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
-from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime
 from wf.traits import (
     DatasetTraits,
@@ -37,6 +36,7 @@ from wf.traits import (
     TransformTraits,
 )
 from wf.values import RunValue
+from wf_data.serving import RunData
 from wf_tasks.regression import Regression
 
 Reduction = Literal["mean", "sum", "none"]

@@ -14,7 +14,7 @@ from runs import checkpoints, manifest, weights
 
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 
 DRAWING = """
 import random, numpy, torch
@@ -119,7 +119,7 @@ MEMORY = """
 import json, resource, torch
 from test_data_path import images
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

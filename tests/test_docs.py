@@ -19,11 +19,11 @@ from workspace import FOLDERS
 import wf
 from wf import errors
 from wf.events import EVENTS
+from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.known import who_brings
 from wf.plugins import HOOKS
 from wf.registry import Registry
-from wf.runfile import GENERAL
 from wf.values import VALUES
 from wf_cli.main import cli, main
 

@@ -13,7 +13,7 @@ import wf as wf_python
 from wf.errors import UsageError
 from wf.runtime import Dataset, Stream, TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 
 NET = """
 import torch

@@ -9,8 +9,8 @@ import torch
 from runs import weights
 from torch import Tensor
 
-from wf.api import build
 from wf.runtime import Dataset
+from wf_run.api import build
 
 KEEP = '''
 import torch

@@ -13,11 +13,11 @@ import tree_jobs as jobs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler, random_split
 
-from wf.api import build, load_model, run
 from wf.errors import DataError, UsageError
 from wf.runtime import Batch, Dataset, Supervised, TensorSamples, tree
 from wf.runtime.data import joined
 from wf.runtime.gradients import Gradients
+from wf_run.api import build, load_model, run
 
 JOBS: dict[str, tuple[str, ...]] = {
     "language model": ("--dataset", "next_tokens", "--model", "LanguageModel", "--loss", "TokenLoss"),

@@ -25,7 +25,9 @@ def _folders(requirements: str) -> dict[str, str]:
 
 FOLDERS = _folders("requirements.txt")
 ADAPTER_FOLDERS = _folders("requirements-ecosystem.txt")
-PLUGINS = tuple(name for name in FOLDERS if name != "wf-core")
+LIBRARIES = ("wf-core", "wf-data")
+"""The distributions that bring nothing by name."""
+PLUGINS = tuple(name for name in FOLDERS if name not in LIBRARIES)
 ADAPTERS = tuple(ADAPTER_FOLDERS)
 """The plugins of other people's libraries."""
 EXAMPLE = "examples/plugins/wf-example"

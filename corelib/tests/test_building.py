@@ -15,8 +15,8 @@ from wf.building import Builder, note_traits, traits_of
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
-from wf.runfile import dump, load
 from wf.traits import LossTraits, OptimizerTraits
+from wf_run.runfile import dump, load
 
 
 class Thing:

@@ -15,8 +15,8 @@ from torch import Tensor
 from wf.errors import DataError
 from wf.runtime import Dataset, Stream, TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
 from wf.runtime.task import task_of
+from wf_data.serving import RunData
 
 NUM, BAD = 12, 7
 CLASSES = ("a", "b", "c")

@@ -12,7 +12,7 @@ from wf.building import Builder
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
-from wf.runfile import merge
+from wf_run.runfile import merge
 
 
 class Loss:

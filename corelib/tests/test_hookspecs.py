@@ -8,13 +8,13 @@ import pytest
 
 import wf
 from wf import Command, Link, Task
-from wf.api import open_run
 from wf.errors import PluginError, UsageError
 from wf.hookspecs import PROJECT
 from wf.plugins import HOOKS
 from wf.registry import Registry, read_kind
 from wf.settings import Pin
 from wf.values import VALUES
+from wf_run.api import open_run
 
 HEAD = """
 import torch

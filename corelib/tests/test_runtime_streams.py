@@ -12,7 +12,7 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, Stream, TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 
 
 class Source:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError
 from wf.runtime import TensorSamples, tree
-from wf.runtime.inputs import check_form, form_from, form_of, leaves_of, numbers_of, record_of
+from wf_data.inputs import check_form, form_from, form_of, leaves_of, numbers_of, record_of
 
 NUM = 5
 

@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from wf import doctor as core
-from wf import surroundings
 from wf.errors import UsageError, WfError
 from wf.known import how_to_install
 from wf.registry import Registry
 from wf.settings import load as load_settings
-from wf.surroundings import Finding
+from wf_cli import examining as core
+from wf_cli import surroundings
 from wf_cli.commands import KIND, everywhere_of, load
 from wf_cli.common import Verb, check_strict, discover
 from wf_cli.listing import JSON
 from wf_cli.output import echo, paragraphs, plural, print_json, table
+from wf_cli.surroundings import Finding
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "environment": ("python", "wf", "torch", "accelerator"),
     "settings": ("settings", "pin", "allow-list"),
-    "plugins": ("plugin", "light-import", "process", "hook-mark", "target", "command", "shared-name"),
+    "plugins": ("plugin", "light-import", "process", "hook-mark", "target", "form", "command", "shared-name"),
     "folders": ("data-folder", "runs-folder"),
 }
 """The checks as the screen groups them."""

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 import click
 
-from wf.rundir import finite
 from wf.terminal import message, visible
+from wf.typed import finite
 
 _results: list[TextIO] = []
 """Standard output as it was, while it is kept for results."""

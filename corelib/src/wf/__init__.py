@@ -22,7 +22,7 @@ from wf.task import Link, Task
 from wf.values import RunValue
 
 if TYPE_CHECKING:
-    from wf.api import build, create, load_model, run
+    from wf_run.api import build, create, load_model, run
 
 __version__ = "0.1.0"
 
@@ -58,5 +58,15 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("build", "create", "load_model", "run"):
-        return getattr(importlib.import_module("wf.api"), name)
+        try:
+            return getattr(importlib.import_module("wf_run.api"), name)
+        except ModuleNotFoundError as error:
+            if error.name != "wf_run":
+                raise
+            text = f"wf.{name} is in the distribution wf-run, which is not installed: pip install wf-run"
+            raise ImportError(text) from None
     raise AttributeError(f"module 'wf' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,13 +19,13 @@ from wf.blame import FAILURES, blame
 from wf.component import REQUIRED, Param
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
+from wf.general import GENERAL
 from wf.kinds import KINDS, Kind, option_prefix
 from wf.modules import describe, is_path, locate
 from wf.parameters import allows_none, check_known, convert, is_function_loss, parameters, takes_several, without_null
 from wf.protocols import Stateful
 from wf.registry import Entry, Registry, entry_of
 from wf.resolver import Provider, Resolver
-from wf.runfile import GENERAL
 from wf.traits import Traits
 from wf.values import VALUES
 

@@ -8,12 +8,15 @@ A run directory may come from somebody else. Nothing is written through a link i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
+
+from wf.errors import SaveError
 
 Data = bytes | bytearray | memoryview
 BLOCK = 1 << 20
@@ -167,3 +170,20 @@ def remove_tree(path: Path) -> None:
         for inner in sorted(path.iterdir()):
             remove_tree(inner)
     remove(path)
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Write a file so that it is either the old or the new one, whatever happens.
+
+    Raises:
+        SaveError: When it cannot be written.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        write_file(temporary, [content.encode() if isinstance(content, str) else content])
+        rename(temporary, file)
+        sync_directory(file.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise SaveError(f"cannot write {file}: {error.strerror}") from error

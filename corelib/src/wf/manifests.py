@@ -6,9 +6,14 @@ A run directory may be damaged, or come from somebody else: nothing that reads i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from io import BufferedReader, FileIO
+from pathlib import Path
 from typing import Any
+
+from wf import files
+from wf.errors import DataError
 
 MAX_DEPTH = 64
 """How deep values may be nested."""
@@ -167,3 +172,27 @@ RECORD: dict[str, tuple[Check, str]] = {
     "epoch": (_count, "a whole number"),
     "step": (_count, "a whole number"),
 }
+
+
+def read_records(file: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line that was cut off by a crash is left out.
+
+    Raises:
+        DataError: When the file cannot be read, or has lines that are no records.
+    """
+    if not file.exists():
+        return
+    try:
+        with BufferedReader(FileIO(file, "r", opener=files.open_plain)) as stream:
+            for number, line in enumerate(stream, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    record = parse(line)
+                except ValueError:
+                    return
+                if wrong := wrong_in_record(record):
+                    raise DataError(f"{file} is damaged, line {number}: {wrong}")
+                yield record
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error

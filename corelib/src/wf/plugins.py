@@ -25,6 +25,7 @@ import pluggy
 
 from wf import hookspecs, source
 from wf.component import DECLARATIONS, REQUIRED, Catalogue, Component, Param, check_kind, of_declaration
+from wf.conditions import CONDITIONS
 from wf.distributions import (
     DamagedMetadataError,
     Distribution,
@@ -34,8 +35,8 @@ from wf.distributions import (
     plugin_entry_points,
     unsupported_core,
 )
-from wf.drift import CONDITIONS
 from wf.errors import PluginError, UsageError, closest, unknown
+from wf.general import GENERAL
 from wf.guard import Guard, UntrustedError
 from wf.importing import Watched, told_when_slow
 from wf.kinds import DECLARED, KINDS, Kind
@@ -52,7 +53,6 @@ from wf.modules import (
     where_looked,
 )
 from wf.parameters import check_run_values, type_name
-from wf.runfile import GENERAL
 from wf.settings import AllowList
 from wf.values import VALUES, RunValue
 

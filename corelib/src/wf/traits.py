@@ -82,10 +82,10 @@ class TransformTraits(_Declared):
     """Whether it moves pixels or changes the size of images, which masks would not follow; None when that is not
     known."""
     masks: bool = False
-    """It moves masks with their images: it has a method ``on_masks``; see `wf.runtime.transforming.Step`."""
+    """It moves masks with their images: it has a method ``on_masks``; see `wf_data.transforming.Step`."""
     joint: bool | Literal["batch"] = False
     """It gets inputs and targets, and changes both: its attribute ``joint`` is the same. ``batch``: it mixes the
-    samples of an update, see `wf.runtime.transforming.Step`."""
+    samples of an update, see `wf_data.transforming.Step`."""
     targets: tuple[str, ...] = ()
     """The forms of targets that a joint one takes; empty for any."""
     gives_targets: str | None = None

@@ -6,6 +6,7 @@ option that is given more than once keeps all its values. (A run file says by qu
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -104,3 +105,16 @@ def _kinds(annotation: Any) -> set[type]:
         return {type(arg) for arg in args}
     kind = origin or annotation
     return {kind if isinstance(kind, type) else type(None) if kind is None else object}
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: numbers that are not finite as None, tensors and arrays as lists or numbers."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value

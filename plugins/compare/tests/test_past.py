@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from wf.errors import DataError, UsageError
-from wf.rundir import RunDirectory
-from wf.runfile import dump
 from wf_compare.past import rows_of
+from wf_run.directory.rundir import RunDirectory
+from wf_run.runfile import dump
 
 BASE: dict[str, Any] = {
     "seed": 42,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wf.errors import DataError, UsageError
 from wf.runtime import TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 from wf_datasets.csv_file import csv_file
 from wf_datasets.fill import FillMissing
 from wf_datasets.standardize import Standardize

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wf.api import build
 from wf.errors import UsageError
 from wf_datasets.mix import CutMix, MixUp
+from wf_run.api import build
 
 LABELS = torch.tensor([0, 1, 2, 2])
 OTHERS = torch.tensor([2, 0, 1, 2])

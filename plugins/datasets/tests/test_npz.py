@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wf.errors import DataError
 from wf.runtime import TensorSamples
 from wf.runtime.data import split_dataset
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 from wf_datasets.array_reader import ArrayReader
 from wf_datasets.npz import npz
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import wf
-from wf.api import open_run
+from wf_run.api import open_run
 
 NUM = 24
 RANDOM = np.random.default_rng(0)

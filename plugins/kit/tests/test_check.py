@@ -182,7 +182,7 @@ def test_a_required_option_without_a_value_is_no_failure(wf: Any, words: list[st
 def test_a_required_option_with_a_value(wf: Any) -> None:
     assert "skipped" not in wf("check", "step", "--scheduler.step_size", 10).stdout
     assert (
-        "transform pad (wf-datasets 0.1.0): 14 passed, 1 skipped"
+        "transform pad (wf-datasets 0.1.0): 15 passed, 1 skipped"
         in wf("check", "pad", "--transform.pad.pixels", 10).stdout
     )
     assert wf("check", "pad", "--transform.pad.pixels", -1).code == 1

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from wf.api import load_model
 from wf_datasets.bundled import PROPERTIES
+from wf_run.api import load_model
 
 
 @pytest.mark.parametrize("place", ["done", "runs/done", "latest", "runs/latest", "runs/done/"])

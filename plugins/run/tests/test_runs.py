@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wf.drift import facts
 from wf.errors import DataError
 from wf.manifests import FIELDS
-from wf.rundir import RunDirectory
 from wf_cli.main import main
+from wf_run.directory.rundir import RunDirectory
+from wf_run.drift import facts
 
 pytestmark = pytest.mark.xdist_group("runs")  # one worker makes the runs that they share
 

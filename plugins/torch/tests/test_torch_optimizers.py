@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 import wf
 from wf.errors import UsageError
 from wf.runtime import codec
-from wf.runtime.optimizers import param_groups
+from wf_run.parts.optimizers import param_groups
 from wf_torch import optimizers, schedulers
 from wf_torch.muon import MuonAndAdamW
 

@@ -20,7 +20,7 @@ from wf import Epochs, Loop
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, TensorSamples
 from wf.runtime.data import Splits
-from wf.runtime.serving import RunData
+from wf_data.serving import RunData
 from wf_tracking.figures import plot_history, plot_metrics, plot_predictions
 from wf_tracking.history import MAX_POINTS, curves
 from wf_tracking.plots import Plots, plot_model, plot_run, predict_split

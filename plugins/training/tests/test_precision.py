@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import StepLR
 
 from wf import Epochs, Loop
 from wf.errors import UsageError
-from wf.runtime import precision
 from wf.traits import OptimizerTraits
+from wf_run.parts import precision
 from wf_training.trainer import SupervisedTrainer
 
 CPU = torch.device("cpu")

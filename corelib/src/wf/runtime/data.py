@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -12,13 +13,13 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf.figures import SPLITS
-from wf.runfile import parse_split
 from wf.runtime import tree
 from wf.runtime.random import stream
 from wf.runtime.reading import Reader
 from wf.runtime.streams import Stream
 from wf.runtime.task import TaskRuntime, task_of
 from wf.runtime.tree import Tree
+from wf.splits import parse_split
 
 IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"
@@ -402,3 +403,71 @@ def _split_stream(
         samples={name: samples[name] for name in SPLITS if name in samples},
         indices={name: torch.arange(len(own)) for name, own in samples.items() if not isinstance(own, Stream)},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a run knows of its data."""
+
+    name: str
+    targets: str | None
+    input_shape: tuple[int, ...] | None
+    """Of a sample; None where inputs are a tree."""
+    num_targets: int
+    mask_shape: tuple[int, ...]
+    """``(H, W)`` where targets are masks, else empty."""
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...] | None
+    feature_names: tuple[str, ...]
+    vocab_size: int | None = None
+    """The tokens of the vocabulary, None where inputs are numbers."""
+    num_classes: int | None = None
+    """The number of classes, None for a regression."""
+
+    def values(self) -> dict[str, Any]:
+        """The run values that say it."""
+        shape = self.input_shape
+        values: dict[str, Any] = {
+            "dataset_targets": self.targets,
+            "input_shape": shape,
+            "num_features": None if shape is None else math.prod(shape),
+            "num_channels": shape[0] if shape is not None and len(shape) == 3 else None,
+            "num_classes": self.num_classes,
+            "class_names": list(self.class_names) or None,
+            "class_counts": list(self.class_counts) if self.class_counts else None,
+            "feature_names": list(self.feature_names) or None,
+            "vocab_size": self.vocab_size,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class ServedData(Protocol):
+    """The data of a run, as the run value `data` gives them: the splits, transformed and served in batches."""
+
+    spec: Spec
+    batch_size: int
+    task: TaskRuntime
+    splits: tuple[str, ...]
+    """The names of the splits that there are."""
+
+    @property
+    def collates(self) -> bool:
+        """Whether the dataset or its task makes the batches."""
+
+    def num_samples(self, split: str) -> int:
+        """The samples of a split."""
+
+    def samples(self, split: str) -> Samples:
+        """The samples of a split, before the transforms that are applied to each batch.
+
+        Raises:
+            UsageError: When there is no such split.
+        """
+
+    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+        """A split in order, deterministic transforms applied; this process's share where there are several.
+
+        Args:
+            split: Its name.
+            batch_size: Samples in a batch; None for as many as in training.
+        """

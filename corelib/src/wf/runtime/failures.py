@@ -11,7 +11,11 @@ import torch
 from wf.blame import blamed
 from wf.errors import DivergedError, InterruptedRun, OtherFailedError, WfError
 from wf.modules import describe, message_of
-from wf.runtime.loading import InLoader
+
+
+class InLoader(Exception):  # noqa: N818 - the cause of an error: the traceback of the process where it was raised
+    """Where an error was raised, in a process that loads data."""
+
 
 _LOADER_DIED = re.compile(r"DataLoader worker \(pid(\(s\))? .*(is killed by signal|exited unexpectedly)")
 _NO_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)

@@ -141,7 +141,7 @@ class TaskRuntime:
         """The run value `num_outputs`: how many numbers the model is to give for a sample; None for unknown.
 
         Args:
-            spec: What the run knows of its data, see `wf.runtime.serving.Spec`.
+            spec: What the run knows of its data, see `wf.runtime.data.Spec`.
         """
         return None
 

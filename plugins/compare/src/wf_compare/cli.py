@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from wf.api import read_variants
 from wf.errors import DataError, InterruptedRun, UsageError, unknown
+from wf.general import GENERAL
 from wf.guard import Guard
 from wf.kinds import KINDS
 from wf.registry import Registry
-from wf.rundir import RunDirectory, place_of
-from wf.runfile import GENERAL, RunFile, merge
-from wf.trust import Source, directory_of, guard_for
 from wf_cli.arguments import take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import echo, plural, print_json, tell, terminal_width
+from wf_run.api import read_variants
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
+from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.runfile import RunFile, merge
+from wf_run.trust import Source, directory_of, guard_for
 
 if TYPE_CHECKING:
     from wf_compare.comparison import Planned, Request

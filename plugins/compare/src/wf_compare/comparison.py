@@ -13,11 +13,7 @@ from typing import Any
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
 from wf.figures import fits
 from wf.guard import Guard
-from wf.lock import LOCK, locked
-from wf.plan import prepare
 from wf.registry import Registry
-from wf.runfile import RunFile, check
-from wf.trust import record
 from wf_compare.results import (
     FINAL,
     Row,
@@ -31,6 +27,10 @@ from wf_compare.results import (
 from wf_compare.study import OVER, Cell, Study, digest_of, hashes_of, versions_of
 from wf_compare.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
+from wf_run.directory.lock import LOCK, locked
+from wf_run.plan import prepare
+from wf_run.runfile import RunFile, check
+from wf_run.trust import record
 
 Say = Callable[[str], None]
 """Told what happens, a line at a time."""
@@ -43,7 +43,7 @@ class Planned:
     name: str
     settings: Mapping[str, Any]
     plan: RunFile
-    """As `wf.plan.prepare` gives it."""
+    """As `wf_run.plan.prepare` gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 from wf.errors import DataError, UsageError
 from wf.kinds import KINDS
-from wf.rundir import MAX_DEPTH, RunDirectory, is_run, runs_below
-from wf.runfile import RunFile, load
 from wf_compare.results import Row, read_run, same_but_for_metrics, what_trains
 from wf_compare.study import name_of_repeat
+from wf_run.directory.rundir import MAX_DEPTH, RunDirectory, is_run, runs_below
+from wf_run.runfile import RunFile, load
 
 _LOG = logging.getLogger("wf")
 

@@ -27,15 +27,16 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError, UsageError
+from wf.files import write_atomically
 from wf.kinds import KINDS
 from wf.modules import is_path
 from wf.registry import Registry
-from wf.rundir import RunDirectory, write_atomically
-from wf.runfile import RunFile, folders_of, load
-from wf.trust import Source
 from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run
 from wf_compare.table import Table
+from wf_run.directory.rundir import RunDirectory
+from wf_run.runfile import RunFile, folders_of, load
+from wf_run.trust import Source
 
 KIND = "comparison"
 """The manifest's ``kind``."""

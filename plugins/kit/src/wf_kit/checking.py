@@ -10,13 +10,13 @@ from typing import Any
 from wf.building import check_options
 from wf.errors import PluginError, UsageError, unknown
 from wf.parameters import without_null
-from wf.plan import check_value
 from wf.plugins import Plugin
 from wf.registry import Entry, Registry
 from wf.settings import load as load_settings
-from wf.trust import guard_of_line
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select
+from wf_run.plan import check_value
+from wf_run.trust import guard_of_line
 
 
 def conformance_cases(

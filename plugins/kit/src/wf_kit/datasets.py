@@ -12,11 +12,11 @@ from torch import Tensor
 from wf.errors import DataError, UsageError
 from wf.runtime import Dataset, Samples, Stream, TensorSamples, tree
 from wf.runtime.data import as_default, as_float, split_dataset
-from wf.runtime.given import as_dataset
-from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime, make_task
 from wf.runtime.tree import Tree
 from wf.traits import DatasetTraits
+from wf_data.given import as_dataset
+from wf_data.serving import RunData
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, values
 from wf_kit.samples import kinds_of

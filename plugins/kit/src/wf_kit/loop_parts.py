@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from wf import Loop, Steps
 from wf.events import EVENTS, check_events, listeners
-from wf.plan import MAKE_BATCH
 from wf.traits import OptimizerTraits, TrainerTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, makes_its_samples, values
 from wf_kit.states import saved
+from wf_run.plan import MAKE_BATCH
 
 
 @check("trainer-step", "trainer", fix="update the parameters once, and return the loss before it, detached")

@@ -18,16 +18,16 @@ from torch import Tensor
 
 from wf.building import Builder
 from wf.kinds import KINDS
-from wf.plan import makes_samples, prepare
 from wf.runtime import TensorSamples
-from wf.runtime.assembly import Assembly
-from wf.runtime.given import as_dataset
 from wf.runtime.task import TaskRuntime, make_task
 from wf.task import Task
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf.values import VALUES
+from wf_data.given import as_dataset
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
+from wf_run.assembly import Assembly
+from wf_run.plan import makes_samples, prepare
 
 PARTS = {
     "dataset": "kit-samples@wf-kit",

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wf.runtime.optimizers import param_groups
 from wf.traits import OptimizerTraits
 from wf_kit.kit import NotChecked, Subject, check, expect
 from wf_kit.making import make, values
 from wf_kit.reference import step
 from wf_kit.states import restored, saved
+from wf_run.parts.optimizers import param_groups
 
 STEPS = 60
 SOURCES = {"params": {"params"}, "groups": {"params", "param_groups"}, "model": {"model"}}

@@ -24,9 +24,9 @@ from wf.plugins import Plugin
 from wf.protocols import Strategy
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec, tree
 from wf.runtime.links import total_weight
-from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime, task_of
 from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
+from wf_data.serving import RunData
 from wf_kit import samples
 
 PLAIN = OptimizerTraits()

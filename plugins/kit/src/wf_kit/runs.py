@@ -14,15 +14,15 @@ from unittest import mock
 from wf.blame import blamed
 from wf.events import EVENTS, listeners
 from wf.kinds import KINDS
-from wf.plan import prepare
 from wf.protocols import Stateful
-from wf.rundir import Recorder
-from wf.runfile import load
-from wf.runtime.experiment import Experiment
 from wf.traits import LossTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
 from wf_kit.states import saved
+from wf_run.directory.rundir import Recorder
+from wf_run.experiment import Experiment
+from wf_run.plan import prepare
+from wf_run.runfile import load
 
 LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")
 FAULT = "the kit lets this fail"

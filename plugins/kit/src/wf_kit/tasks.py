@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError
-from wf.plan import prepare
 from wf.runtime import Dataset, TensorSamples
-from wf.runtime.experiment import Experiment
 from wf.runtime.links import loaded
 from wf.runtime.task import TaskRuntime, make_task
 from wf.task import Link, Task
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import document, plain_forms, task_for, values
+from wf_run.experiment import Experiment
+from wf_run.plan import prepare
 
 
 @check("task-example", "task", after=("loads",), fix="let example() give a Dataset whose targets check() accepts")

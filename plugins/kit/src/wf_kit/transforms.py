@@ -12,8 +12,8 @@ from torch import Tensor
 from wf.errors import DataError
 from wf.protocols import Stateful
 from wf.runtime import sample_uniform, tree
-from wf.runtime.transforming import Step, is_joint
 from wf.traits import TransformTraits
+from wf_data.transforming import Step, is_joint
 from wf_kit import samples
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import make, shapes_of, task_for, values

@@ -17,7 +17,7 @@ from matplotlib.typing import RcKeyType
 
 from wf import files
 from wf.errors import SaveError
-from wf.rundir import write_atomically
+from wf.files import write_atomically
 from wf_tracking.history import Curve, History, curves
 
 COLOURS = {"train": "#0072B2", "validation": "#D55E00", "test": "#009E73", "predictions": "#111111"}

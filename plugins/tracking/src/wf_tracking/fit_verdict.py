@@ -14,8 +14,8 @@ from torch import Tensor
 from wf import FromRun, Hook, Loop
 from wf.figures import is_number
 from wf.runtime import TensorSamples
+from wf.runtime.data import ServedData
 from wf.runtime.objective import outcome_of
-from wf.runtime.serving import RunData
 from wf.runtime.task import TaskRuntime
 from wf_tracking.history import records_of
 
@@ -99,7 +99,7 @@ class FitVerdict(Hook):
 
     def __init__(
         self,
-        data: RunData,
+        data: ServedData,
         loss: Callable[[Tensor, Tensor], Any] | None,
         outputs: TaskRuntime,
         num_outputs: Annotated[int | None, FromRun("num_outputs")] = None,
@@ -273,7 +273,7 @@ def _unknown(reason: str) -> Verdict:
     return Verdict(verdict="unknown", reason=reason)
 
 
-def _targets(data: RunData, split: str) -> Tensor | None:
+def _targets(data: ServedData, split: str) -> Tensor | None:
     samples = data.samples(split)
     return samples.targets if isinstance(samples, TensorSamples) else None
 

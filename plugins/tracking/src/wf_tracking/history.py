@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf import Loop, rundir
+from wf import Loop, manifests
 from wf.errors import DataError
 from wf.figures import POSITION
 
@@ -77,12 +77,12 @@ def read_records(run_dir: Path) -> Iterator[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
     if not path.is_file():
         raise DataError(f"there is no {path}, which a run writes its figures to; is '{run_dir}' a run directory?")
-    return rundir.read_records(path)
+    return manifests.read_records(path)
 
 
 def records_of(run: Loop) -> Sequence[dict[str, Any]]:
     """The records of a run so far, those from before it was resumed included; empty where none are kept."""
-    kept = (hook.records for hook in run.hooks if isinstance(hook, rundir.Recorder))
+    kept = (hook.records for hook in run.hooks if getattr(hook, "keeps_records", False))
     return next(kept, [])
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime.serving import RunData, Spec
+from wf.runtime.data import ServedData, Spec
 from wf.runtime.task import TaskRuntime
 from wf_tracking.history import curves, read_records
 
@@ -41,7 +41,12 @@ class Plots(Hook):
     """
 
     def __init__(
-        self, run_dir: Path | None, data: RunData | None, model: nn.Module, strategy: Strategy, format: Format = "svg"
+        self,
+        run_dir: Path | None,
+        data: ServedData | None,
+        model: nn.Module,
+        strategy: Strategy,
+        format: Format = "svg",
     ) -> None:
         if format not in FORMATS:
             raise UsageError(f"plots: format is '{format}'; choose from {', '.join(FORMATS)}")
@@ -85,7 +90,7 @@ def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
     ]
 
 
-def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = "svg") -> list[Path]:
+def plot_model(run_dir: Path, data: ServedData, model: nn.Module, format: Format = "svg") -> list[Path]:
     """Draw data and predictions into ``plots/``, where the task says that they are a line.
 
     Returns:
@@ -103,7 +108,7 @@ def plot_model(run_dir: Path, data: RunData, model: nn.Module, format: Format = 
     return [save(figure, run_dir / "plots" / f"predictions.{format}")]
 
 
-def predict_split(data: RunData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:
+def predict_split(data: ServedData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs, targets and predictions of a split of one-dimensional data; of several processes, this one's share.
 
     Returns:

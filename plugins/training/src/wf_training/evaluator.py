@@ -16,10 +16,10 @@ from wf.errors import UsageError
 from wf.figures import LOSS, declared, joined, plain, terms
 from wf.protocols import Strategy
 from wf.runtime import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
+from wf.runtime.data import ServedData
 from wf.runtime.modes import evaluated
 from wf.runtime.objective import Weights, added, outcome_of
 from wf.runtime.random import TrainStream
-from wf.runtime.serving import RunData
 from wf.runtime.tree import Tree
 
 
@@ -55,7 +55,7 @@ class DefaultEvaluator:
         metrics: dict[str, Metric],
         metric_forms: dict[str, str],
         outputs: TaskRuntime,
-        data: RunData,
+        data: ServedData,
         strategy: Strategy,
         trainer: Annotated[Any, FromRun("trainer")] = None,
         average: Literal["sample", "batch"] = "sample",

@@ -17,14 +17,15 @@ import click
 
 from wf.cadence import Every
 from wf.errors import UsageError, WfError
+from wf.files import write_atomically
 from wf.guard import Guard
-from wf.plan import prepare
-from wf.records import compare_records
-from wf.rundir import RunDirectory, claim, make, place_of, write_atomically
 from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell
 from wf_run.cli.running import RunCommand, assemble, refuse_existing
+from wf_run.directory.records import compare_records
+from wf_run.directory.rundir import RunDirectory, claim, make, place_of
+from wf_run.plan import prepare
 
 STRAIGHT, KILLED = "straight", "killed"
 SHOWN = 5
@@ -81,7 +82,7 @@ def prove_resume(
     refuse_existing(chosen)
     document, folders, registry = assemble(ctx, run_file, lr, settings)
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
-    from wf.runtime.experiment import Experiment
+    from wf_run.experiment import Experiment
 
     with Experiment(
         prepare(document, registry, folders), registry, save=False, folders=folders, quiet=True

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wf.api import read, reopen
 from wf.errors import WfError
 from wf.guard import Guard
-from wf.plan import prepare
 from wf.registry import Registry
 from wf_cli.output import tell
+from wf_run.api import read, reopen
+from wf_run.plan import prepare
 
 
 def train(order: Mapping[str, Any]) -> None:
@@ -26,7 +26,7 @@ def train(order: Mapping[str, Any]) -> None:
             the step after which the process kills itself, or None; ``folders``, ``plugins``, ``of_run``,
             ``only_builtin``, and ``guard``, the fields of a `Guard`, or None.
     """
-    from wf.runtime.experiment import Experiment
+    from wf_run.experiment import Experiment
 
     run_dir = Path(order["run_dir"])
     guard = order["guard"] and Guard(**{**order["guard"], "targets": frozenset(order["guard"]["targets"])})

@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from wf.api import reopen
-from wf.drift import Drift, compare
 from wf.errors import UsageError
-from wf.records import Figure, compare_records
-from wf.rundir import RunDirectory, place_of
 from wf_cli.common import Verb, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import number, print_json, say, table
+from wf_run.api import reopen
 from wf_run.cli.afterwards import RUN, open_directory, refuse_alone
+from wf_run.directory.records import Figure, compare_records
+from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.drift import Drift, compare
 
 SHOWN = 10
 """How many tensors that differ are named."""

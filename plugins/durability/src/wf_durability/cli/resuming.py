@@ -7,17 +7,17 @@ from typing import Any
 
 import click
 
-from wf.api import read
-from wf.drift import check_names
 from wf.errors import UsageError
-from wf.lock import refuse_held
-from wf.rundir import RunDirectory
-from wf.runfile import check_general
 from wf_cli.common import Verb, together
 from wf_cli.listing import JSON
+from wf_run.api import read
 from wf_run.cli.afterwards import RUN, moved, open_directory, open_experiment, places, refuse_alone
 from wf_run.cli.running import fit
 from wf_run.cli.starting import uncollected
+from wf_run.directory.lock import refuse_held
+from wf_run.directory.rundir import RunDirectory
+from wf_run.drift import check_names
+from wf_run.runfile import check_general
 
 
 @click.command(cls=Verb)

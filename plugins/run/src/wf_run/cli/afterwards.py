@@ -10,17 +10,17 @@ from typing import Any
 
 import click
 
-from wf.api import open_run, read, reopen
 from wf.errors import DataError, UsageError
 from wf.figures import SPLITS
-from wf.kept import KEPT
-from wf.plan import DEFAULT_USE
-from wf.rundir import RunDirectory
 from wf.together import num_processes, resume_command
 from wf_cli.common import Verb, of_line
 from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
+from wf_run.api import open_run, read, reopen
 from wf_run.cli.completing import complete_runs
+from wf_run.directory.kept import KEPT
+from wf_run.directory.rundir import RunDirectory
+from wf_run.plan import DEFAULT_USE
 
 SHOWN = 300
 """So many characters of a transform are shown."""
@@ -174,7 +174,7 @@ def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
     It is that of the model alone. What comes before it in the run, such as `standardize`, is named, and stands with its
     fitted values in the metadata of a .safetensors file.
     """
-    from wf.runtime.weights import save_weights
+    from wf_run.parts.weights import save_weights
 
     trained = _open_model(ctx, place, checkpoint)
     model, steps = trained.network.model, trained.preprocessing()

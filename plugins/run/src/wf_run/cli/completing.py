@@ -10,12 +10,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from wf.errors import WfError
+from wf.folders import LATEST, names_in
 from wf.kinds import KINDS
-from wf.plan import DEFAULT_HOOKS, DEFAULT_USE
-from wf.rundir import LATEST, names_in
 from wf.terminal import visible
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.common import registry_quietly
+from wf_run.plan import DEFAULT_HOOKS, DEFAULT_USE
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

@@ -7,12 +7,12 @@ from functools import cache
 import click
 
 from wf.component import Param
+from wf.general import GENERAL
 from wf.kinds import DECLARED, KINDS, Kind
 from wf.parameters import takes_list
-from wf.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
-from wf.runfile import GENERAL
 from wf_cli.common import together
 from wf_run.cli.completing import complete_names
+from wf_run.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Comparison": ("vary", "repeats", "by", "jobs", "resume"),

@@ -11,16 +11,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.api import read, registry_for
 from wf.building import Builder
 from wf.errors import DivergedError, UsageError
 from wf.kinds import KINDS
-from wf.lock import refuse_held
 from wf.parameters import NULL
-from wf.plan import complete, prepare
 from wf.registry import Registry
-from wf.rundir import place_of, refuse_taken
-from wf.runfile import RunFile, check_general, merge
 from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
 from wf_cli.arguments import names_to_change, parse_value, take_options
@@ -29,6 +24,7 @@ from wf_cli.common import Verb, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
+from wf_run.api import read, registry_for
 from wf_run.cli.afterwards import open_directory
 from wf_run.cli.completing import complete_component_options
 from wf_run.cli.run_options import (
@@ -40,6 +36,10 @@ from wf_run.cli.run_options import (
 )
 from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
+from wf_run.directory.lock import refuse_held
+from wf_run.directory.rundir import place_of, refuse_taken
+from wf_run.plan import complete, prepare
+from wf_run.runfile import RunFile, check_general, merge
 
 OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
 
@@ -135,7 +135,7 @@ def run(
         _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
         return
     with uncollected():
-        from wf.runtime.experiment import Experiment
+        from wf_run.experiment import Experiment
 
         experiment = Experiment(
             plan,
@@ -319,7 +319,7 @@ def refuse_existing(place: Path | None) -> None:
 def _cross_validate(
     plan: RunFile, folders: Any, registry: Registry, folds: int, place: Path | None, *, quiet: bool, as_json: bool
 ) -> None:
-    from wf.runtime.folds import cross_validate
+    from wf_run.parts.folds import cross_validate
 
     def announce(number: int, experiment: Any) -> None:
         if number == 1:

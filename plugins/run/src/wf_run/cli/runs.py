@@ -13,12 +13,12 @@ import click
 
 from wf.errors import DataError, UsageError, unknown
 from wf.figures import Monitor, best
-from wf.rundir import RunDirectory, is_run, runs_below
 from wf.terminal import visible
 from wf.traits import MetricTraits
 from wf_cli.common import Verb, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import echo, number, paragraphs, plural, print_json
+from wf_run.directory.rundir import RunDirectory, is_run, runs_below
 
 NAMED = ("dataset", "model", "loss", "optimizer")
 """The kinds that the list names."""

@@ -9,10 +9,10 @@ import click
 
 from wf.errors import WfError, closest, plain_word
 from wf.kinds import KINDS
-from wf.plan import DEFAULT_USE
 from wf.registry import Registry
 from wf_cli.arguments import ADD
 from wf_cli.common import registry_quietly
+from wf_run.plan import DEFAULT_USE
 
 
 def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Data of runs: samples read, transformed, placed and served in batches."""

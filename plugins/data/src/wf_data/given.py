@@ -1,0 +1,253 @@
+"""What a component or Python gives for a dataset: wf's own, a pair of arrays, torch's datasets and loaders."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
+
+from wf.errors import DataError, UsageError, unknown
+from wf.figures import SPLITS
+from wf.modules import describe
+from wf.registry import Registry
+from wf.runtime import tree
+from wf.runtime.checks import stacked
+from wf.runtime.data import Dataset, Samples, TensorSamples
+from wf.runtime.streams import AT_ONCE, Stream
+from wf.runtime.task import recognized
+from wf.runtime.tree import Tree
+from wf_data.loading import generators_kept
+
+
+def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Dataset:
+    """What a dataset component gave, as a `Dataset`.
+
+    Args:
+        value: A `Dataset`, a pair of tensors or arrays, a dataset or loader of torch, or a dict of such by split.
+        name: The dataset's, for messages.
+        registry: Has the tasks that may know the targets; None for those that are installed.
+
+    Raises:
+        UsageError: For anything else.
+    """
+    if isinstance(value, Dataset):
+        return value
+    if isinstance(value, (tuple, list)) and len(value) == 2 and not any(map(is_torch_data, value)):
+        inputs, targets = value
+        return _from_pair(inputs, targets, registry)
+    if is_torch_data(value):
+        return _from_torch(value, name, registry)
+    raise UsageError(
+        f"dataset '{name}' gave {type(value).__name__}; it must give a wf.runtime.Dataset, a pair (inputs, targets), a "
+        "dataset or DataLoader of torch, or a dict of these with the keys train, validation and test"
+    )
+
+
+def is_torch_data(value: Any) -> bool:
+    """Whether it is a dataset or loader of torch, or a dict of such by split."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(is_torch_data(one) for one in value.values())
+    return isinstance(value, (DataLoader, torch.utils.data.Dataset))
+
+
+def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
+    """A dataset of what torch's datasets and loaders hold.
+
+    Its classes are the attribute ``classes`` of a map-style dataset whose targets are whole numbers, as torchvision's
+    have it; numbers with a fraction are the targets of a regression. Of other targets nothing is known.
+
+    Args:
+        value: A dataset, a loader, or a dict of such with the keys ``train``, ``validation``, ``test``. Of a loader its
+            dataset, `collate_fn` and sampler are taken.
+        name: The dataset's, for messages.
+
+    Raises:
+        UsageError: For a dict without ``train``, or with other keys.
+        DataError: When a sample cannot be read.
+    """
+    parts = dict(value) if isinstance(value, Mapping) else {"train": value}
+    for split in parts:
+        if split not in SPLITS:
+            raise UsageError(unknown("split", str(split), SPLITS, of=f"dataset '{name}'"))
+    if "train" not in parts:
+        raise UsageError(f"dataset '{name}' has no 'train' among its splits: {', '.join(parts)}")
+    loader = parts["train"] if isinstance(parts["train"], DataLoader) else None
+    given = {split: one.dataset if isinstance(one, DataLoader) else one for split, one in parts.items()}
+    samples = {split: _samples(one, registry) for split, one in given.items()}
+    if loader is not None and loader.batch_size is None:
+        raise UsageError(
+            f"dataset '{name}': a DataLoader with a batch_sampler of its own, or without batches, is not taken apart\n"
+            "  give its dataset, or a loader with a batch_size and, where the order matters, a sampler"
+        )
+    collate = _collate(parts, name)
+    return Dataset(
+        train=samples["train"],
+        validation=samples.get("validation"),
+        test=samples.get("test"),
+        collate=collate,
+        sampler=_sampler(loader),
+        **({} if collate is not None else _known(given["train"], name, registry)),
+    )
+
+
+def _collate(parts: Mapping[str, Any], name: str) -> Callable[[list[Any]], Any] | None:
+    """The `collate_fn` of the loaders, None for torch's own; a dataset has one."""
+    found = {split: one.collate_fn for split, one in parts.items() if isinstance(one, DataLoader)}
+    if any(collate is not default_collate for collate in found.values()):
+        found = {split: found.get(split, default_collate) for split in parts}
+    if len(set(found.values())) > 1:
+        raise UsageError(
+            f"dataset '{name}': its splits are collated in different ways ({', '.join(found)})\n"
+            "  give each split as a DataLoader with the same collate_fn"
+        )
+    collate = next(iter(found.values()), default_collate)
+    return None if collate is default_collate else collate
+
+
+def batching_of(value: Any) -> dict[str, Any]:
+    """The run's keys that a loader says: how large its batches are, and whether a short last one is left out."""
+    loader = value.get("train") if isinstance(value, Mapping) else value
+    if not isinstance(loader, DataLoader) or loader.batch_size is None:
+        return {}
+    return {
+        "batch_size": loader.batch_size,
+        "drop_last": bool(loader.drop_last),
+        "shuffle": not isinstance(loader.sampler, SequentialSampler),
+    }
+
+
+def _samples(dataset: Any, registry: Registry | None) -> Samples:
+    if isinstance(dataset, IterableDataset):
+        return _stream(dataset)
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        return _from_pair(*dataset.tensors, registry).train
+    samples: Samples = dataset
+    return samples
+
+
+def _sampler(loader: DataLoader[Any] | None) -> Any:
+    """A sampler of one's own; those of torch are what ``shuffle`` says."""
+    if loader is None or isinstance(loader.dataset, IterableDataset):
+        return None
+    own = loader.sampler
+    replaces = isinstance(own, RandomSampler) and (own.replacement or own.num_samples != len(loader.dataset))  # type: ignore[arg-type]
+    return None if isinstance(own, SequentialSampler) or (type(own) is RandomSampler and not replaces) else own
+
+
+def _known(dataset: Any, name: str, registry: Registry | None) -> dict[str, Any]:
+    """What is known of the targets of a dataset of torch."""
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        pair = _from_pair(*dataset.tensors, registry)
+        return {"targets": pair.targets, "class_names": pair.class_names}
+    if isinstance(dataset, IterableDataset):
+        return {}
+    if len(dataset) == 0:
+        raise DataError(f"dataset '{name}' has no samples")
+    with generators_kept():
+        first = dataset[0]
+    target = _number(first[1]) if isinstance(first, (tuple, list)) and len(first) == 2 else None
+    classes, indices = _classes(dataset)
+    if target is None or (classes is None and not target.is_floating_point()):
+        return {}
+    found = recognized(target.unsqueeze(0), registry)
+    if classes is None or "class_names" not in found:
+        return found
+    return {**found, "class_names": [str(one) for one in classes], "target_tensor": indices}
+
+
+def _number(target: Any) -> Tensor | None:
+    """The target of a sample where it is a whole number, or one or several others; None for anything else."""
+    if isinstance(target, bool) or (not isinstance(target, (int, float)) and not hasattr(target, "dtype")):
+        return None
+    number = torch.as_tensor(target)
+    if number.is_floating_point():
+        return number if number.ndim < 2 else None
+    return number.to(torch.int64) if number.ndim == 0 and number.dtype != torch.bool else None
+
+
+def _classes(samples: Any) -> tuple[list[Any] | None, Tensor | None]:
+    """The names of the classes, and the class of each sample where the dataset tells it without being read."""
+    if isinstance(samples, Subset):
+        classes, whole = _classes(samples.dataset)
+        return classes, None if whole is None else whole[torch.as_tensor(list(samples.indices))]
+    classes, targets = getattr(samples, "classes", None), getattr(samples, "targets", None)
+    if not isinstance(classes, (list, tuple)):
+        return None, None
+    try:
+        indices = torch.as_tensor(targets, dtype=torch.int64) if targets is not None else None
+    except (TypeError, ValueError, RuntimeError):
+        indices = None
+    return list(classes), indices if indices is not None and indices.shape == (len(samples),) else None
+
+
+def _stream(dataset: IterableDataset[Any]) -> Stream:
+    """An iterable dataset as a stream: read from its beginning on, what is not wanted passed over."""
+    try:
+        num_samples = len(dataset)  # type: ignore[arg-type]
+    except TypeError:
+        with generators_kept():
+            num_samples = sum(1 for _ in dataset)
+    if not num_samples:
+        raise DataError("the iterable dataset has no samples")
+
+    def read(number: int) -> Iterator[tuple[Tree, Tree]]:
+        rest = itertools.islice(iter(dataset), number, None)
+        while samples := list(itertools.islice(rest, AT_ONCE)):
+            yield _pair(samples, number)
+            number += len(samples)
+
+    return Stream(num_samples=num_samples, read=read, exact=False)
+
+
+def _pair(samples: list[Any], number: int) -> tuple[Tree, Tree]:
+    """Samples with the numbers from one on, as inputs and targets."""
+    ids = list(range(number, number + len(samples)))
+    for one, sample in zip(ids, samples, strict=True):
+        if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+            raise DataError(f"sample {one} is {tree.words(sample)}; a sample is a pair (input, target)")
+    inputs, targets = ([sample[place] for sample in samples] for place in (0, 1))
+    where = "the iterable dataset"
+    return stacked(inputs, ids, "input", where), stacked(targets, ids, "target", where)
+
+
+def _plain_tensor(value: Any, what: str) -> Tensor:
+    """A tensor of samples that can be sliced and trained on; it does not require a gradient."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        dtype = getattr(value, "dtype", None)
+        held = type(value).__name__ if dtype is None else f"an array of {dtype}"
+        lines = [f"{what} that are {held} cannot be made a tensor: {describe(error)}"]
+        if what == "targets" and getattr(dtype, "kind", "") in "UST":
+            lines.append("give the number of each sample's class, and the names as wf.runtime.Dataset(class_names=...)")
+        raise DataError("\n  ".join(lines)) from error
+    if tensor.ndim == 0:
+        raise DataError(f"{what} are one number; there must be samples, [N] or [N, ...]")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+        form = "without values" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
+        raise DataError(f"{what} are a tensor that cannot be trained on ({form})\n  make it dense, of real numbers")
+    return tensor
+
+
+def _from_pair(inputs: Any, targets: Any, registry: Registry | None = None) -> Dataset:
+    inputs, targets = _plain_tensor(inputs, "inputs"), _plain_tensor(targets, "targets")
+    if inputs.ndim == 1:
+        inputs = inputs.unsqueeze(1)
+    if targets.is_floating_point():
+        targets = targets.unsqueeze(1) if targets.ndim == 1 else targets
+    else:
+        targets = targets.to(torch.int64)
+        targets = targets.squeeze(1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    return Dataset(train=TensorSamples(inputs, targets), **recognized(targets, registry))

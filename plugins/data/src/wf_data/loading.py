@@ -1,0 +1,298 @@
+"""Reading samples that are not in memory: torch's DataLoader, and for each sample random numbers of its own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
+from multiprocessing import Pipe, connection, get_start_method, util
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Subset, get_worker_info
+
+from wf.blame import FAILURES, blame, culprit
+from wf.errors import DataError, WfError
+from wf.modules import describe
+from wf.runtime.checks import Checks
+from wf.runtime.data import Samples
+from wf.runtime.failures import InLoader
+from wf.runtime.signals import STOPPING
+from wf.runtime.tree import Tree
+
+
+class Chunk(NamedTuple):
+    """The samples of one batch."""
+
+    split: str
+    indices: list[int]
+    seeds: list[int]
+    """What each sample may draw from, see `wf.runtime.random.sample_seeds`."""
+
+
+class _Failure(NamedTuple):
+    """An error as it comes from a process that loads data."""
+
+    error: BaseException
+    traceback: str
+
+
+_COLLATE = 0x636F6C6C617465
+"""Tells the draws of a dataset's collate from those of the batch's first sample."""
+PATIENCE_SEC = 1.0
+"""How long a process that loads data may go on with what it reads, once it is to end."""
+
+
+class Loader:
+    """Reads batches of a run's splits, in this process or in others that live until `close`.
+
+    The others end as well when this object is collected, and whatever way this process ends.
+
+    While a sample is read, torch's, Python's and NumPy's global generators are seeded for that sample alone, so what
+    it draws depends on no other one and on no number of workers; afterwards this process has its own back. Samples with
+    a method ``__getitems__``, which reads a batch at once, have the draws of the batch's first sample.
+
+    Args:
+        splits: The samples of each split.
+        workers: Processes that read; 0 for this one.
+        checks: Make a batch of samples, and look it through where it was read.
+        pin: Whether batches are put into pinned memory, for a CUDA device.
+    """
+
+    def __init__(self, splits: Mapping[str, Samples], workers: int, checks: Checks, *, pin: bool = False) -> None:
+        self._splits, self._workers, self._checks, self._pin = splits, workers, checks, pin
+        self._chunks = _Chunks()
+        self._loader: DataLoader[Any] | None = None
+        self._end: util.Finalize | None = None
+        self._in_use = False
+
+    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tree, Tree]]:
+        """Inputs and targets of each chunk. While one iteration goes on, another one has processes of its own."""
+        if self._in_use:
+            with closing(Loader(self._splits, self._workers, self._checks, pin=self._pin)) as another:
+                yield from another.batches(chunks)
+            return
+        self._in_use, self._chunks.now = True, chunks
+        try:
+            loader = self._open()
+            with _signals_wait() if self._workers else nullcontext():
+                reads = iter(loader)
+            for read in reads:
+                if isinstance(read, _Failure):
+                    raise read.error from InLoader(read.traceback)
+                yield read
+        except GeneratorExit:  # an epoch that is left early; what was read ahead is dropped when the next one begins
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._in_use = False
+
+    def close(self) -> None:
+        """End the processes and threads; the next iteration starts others."""
+        self._loader, end, self._end = None, self._end, None
+        if end is not None:
+            end()
+
+    def _open(self) -> DataLoader[Any]:
+        if self._loader is None:
+            told, tell = Pipe(duplex=False) if self._workers else (None, None)
+            self._loader = DataLoader(
+                _Seeded(self._splits, self._checks),
+                batch_sampler=self._chunks,  # type: ignore[arg-type]  # of what `_Seeded` is asked for
+                collate_fn=_as_it_is,
+                num_workers=self._workers,
+                persistent_workers=self._workers > 0,
+                pin_memory=self._pin,
+                worker_init_fn=None if told is None else partial(_begin_to_load, told, os.getpid()),
+                generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
+            )
+            if told is not None:  # called at the end of the process, too: before it waits for them and closes queues
+                self._end = util.Finalize(self, _end_loading, (self._loader, told, tell), exitpriority=100)
+        return self._loader
+
+
+class _Chunks:
+    """What the DataLoader takes for its sampler: the chunks of the present iteration."""
+
+    now: Iterable[Chunk] = ()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.now)
+
+
+class _Seeded(torch.utils.data.Dataset[Any]):
+    """The samples of every split, read a chunk at a time, each with its seed, and made a batch of."""
+
+    def __init__(self, splits: Mapping[str, Samples], checks: Checks) -> None:
+        self._splits, self._checks = splits, checks
+
+    def __len__(self) -> int:
+        return sum(map(len, self._splits.values()))
+
+    def __getitems__(self, chunk: Chunk) -> tuple[Tree, Tree] | _Failure:
+        if get_worker_info() is None:
+            with generators_kept():
+                return self._batch(chunk)
+        try:
+            return self._batch(chunk)
+        except FAILURES as error:
+            return _sent(error)
+
+    def _batch(self, chunk: Chunk) -> tuple[Tree, Tree]:
+        samples: Any = self._splits[chunk.split]
+        ids = _ids(samples, chunk.indices)
+        if _reads_many(samples):
+            seed_all(chunk.seeds[0])
+            found = self._named(chunk.split, ids, lambda: list(samples.__getitems__(chunk.indices)))
+        else:
+            found = [
+                self._named(chunk.split, [one], partial(_read, samples, index, seed))
+                for one, index, seed in zip(ids, chunk.indices, chunk.seeds, strict=True)
+            ]
+        if self._checks.collates:
+            seed_all(chunk.seeds[0] ^ _COLLATE)
+        return self._checks.pairs(found, ids, chunk.split)
+
+    def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
+        """What is read; an error says of which samples."""
+        try:
+            return read()
+        except WfError:
+            raise
+        except (IndexError, StopIteration) as error:
+            where, number = self._checks.where(split), ", ".join(map(str, ids))
+            raise DataError(
+                f"{where}: sample {number} cannot be read: {describe(error)}\n"
+                "  is its __len__ larger than what there is? --traceback shows where it was raised"
+            ) from error
+        except FAILURES as error:
+            error.add_note(f"sample {', '.join(map(str, ids))} of {self._checks.where(split)}")
+            raise
+
+
+def _as_it_is(read: Any) -> Any:
+    return read
+
+
+def _ids(samples: Any, indices: list[int]) -> list[int]:
+    """The numbers of samples in their dataset."""
+    return [int(samples.indices[index]) for index in indices] if isinstance(samples, Subset) else indices
+
+
+def _sent(error: BaseException) -> _Failure:
+    """An error with where it comes from, as one that another process can read."""
+    text = "".join(traceback.format_exception(error))
+    if not isinstance(error, WfError):
+        blame(error, culprit(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        notes, error = getattr(error, "__notes__", []), RuntimeError(describe(error))
+        for note in notes:
+            error.add_note(note)
+    return _Failure(error, f"\n{text}")
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave torch's, Python's and NumPy's global generators as they were."""
+    numpy = sys.modules.get("numpy")
+    ours, pythons = torch.get_rng_state(), random.getstate()
+    numpys = None if numpy is None else numpy.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(ours)
+        random.setstate(pythons)
+        if numpy is not None:
+            numpy.random.set_state(numpys)
+
+
+def _read(samples: Samples, index: int, seed: int) -> tuple[Any, Any]:
+    seed_all(seed)
+    return samples[index]
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch, Python and NumPy."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed sees to accelerators too, and takes 40 times as long
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed & 0xFFFFFFFF)
+
+
+def _reads_many(samples: Any) -> bool:
+    """Whether samples read a batch at once; a `Subset` does if those do that it is one of."""
+    if isinstance(samples, Subset):
+        return _reads_many(samples.dataset)
+    return callable(getattr(samples, "__getitems__", None))
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let signals wait while processes are started, until these can outlive them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_to_load(told: connection.Connection[Any, Any], parent: int, _worker: int) -> None:
+    """Let a process that loads data outlive signals, and end when it is told to or when its parent is gone.
+
+    A terminal, and many a scheduler, sends a signal to all processes of a run, some more than once. The run finishes
+    its step then and ends the ones that load data itself; had they died before, it would fail.
+    """
+    for number in STOPPING:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    threading.Thread(target=_wait_for_the_end, args=(told, parent), daemon=True).start()
+
+
+def _wait_for_the_end(told: connection.Connection[Any, Any], parent: int) -> None:
+    """End this process, whatever it does at the time: torch would wait for what it reads, which may take for ever."""
+    while _is_there(parent) and not told.poll(PATIENCE_SEC):
+        pass
+    if _is_there(parent):
+        time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still be taking over what they have read
+    os._exit(0)
+
+
+def _is_there(parent: int) -> bool:
+    """Whether the process that this one reads for is there; it may be gone before this one has begun."""
+    if get_start_method() != "forkserver":
+        return os.getppid() == parent
+    try:
+        os.kill(parent, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _end_loading(
+    loader: DataLoader[Any], told: connection.Connection[Any, Any], tell: connection.Connection[Any, Any]
+) -> None:
+    """End the processes and threads of a DataLoader, also those of one that failed while it started them."""
+    tell.send_bytes(b"end")
+    iterator: Any = loader._iterator
+    if iterator is not None:
+        with suppress(RuntimeError):  # torch tells of a process that was killed meanwhile
+            iterator._shutdown_workers()  # there is no public way, and an error's traceback keeps the iterator alive
+        for worker in iterator._workers:
+            worker.join(2 * PATIENCE_SEC)
+            worker.kill()
+            worker.join()
+    for end in (told, tell):
+        end.close()

@@ -1,0 +1,61 @@
+"""Mixing the samples of an update: who is whose partner, and the samples that each process reads for it.
+
+An update has the samples of all its parts and of all processes, in the order of the epoch: process r of W has those at
+the positions r, r + W, and so on. Partners are positions in that order. So neither the division of an update into
+parts, nor the number of workers or of processes changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wf.runtime.random import stream
+from wf_data.transforming import Step
+
+
+class Update(NamedTuple):
+    """One update of an epoch."""
+
+    epoch: int
+    number: int
+    """In its epoch, from 0 on."""
+    size: int
+    """The samples of all processes."""
+
+
+class Mixer:
+    """The transforms of a run that mix samples.
+
+    Args:
+        steps: The run's transforms.
+        seed: The run's seed.
+        rank: This process among those that share the work.
+        world_size: Their number.
+    """
+
+    def __init__(self, steps: Sequence[Step], seed: int, rank: int, world_size: int) -> None:
+        self._steps = [step for step in steps if step.mixes]
+        self._seed, self._rank, self._world_size = seed, rank, world_size
+
+    def needed(self, update: Update) -> list[Tensor]:
+        """The positions whose samples this process needs before each of the transforms, and behind the last.
+
+        They ascend. Behind the last one they are its own; before each one their partners are added.
+        """
+        own = torch.arange(self._rank, update.size, self._world_size)
+        if self._world_size == 1:
+            return [own] * (len(self._steps) + 1)
+        found = [own]
+        for step in reversed(self._steps):
+            partners, _ = self.drawn(step, update)
+            found.insert(0, torch.unique(torch.cat([found[0], partners[found[0]]])))
+        return found
+
+    def drawn(self, step: Step, update: Update) -> tuple[Tensor, torch.Generator]:
+        """For each position of an update that of its partner, a permutation, and the generator of a transform."""
+        generator = stream(self._seed, "mix", update.epoch, update.number, step.position)
+        return torch.randperm(update.size, generator=generator), generator

@@ -1,0 +1,682 @@
+"""Serving a run's splits in batches: slices of tensors where samples are in memory, torch's DataLoader elsewhere.
+
+A stream is read by the training process itself, in the order that it has. On every way a batch has the same bits.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError, unknown
+from wf.runtime import tree
+from wf.runtime.checks import Checks
+from wf.runtime.data import (
+    IN_PLACE,
+    Batch,
+    Dataset,
+    Samples,
+    Spec,
+    Splits,
+    TensorSamples,
+    as_default,
+    as_float,
+    floats,
+    joined,
+)
+from wf.runtime.figures import lost_in_float32
+from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream, stream_key
+from wf.runtime.streams import Stream, first, regrouped, taken
+from wf.runtime.task import TaskRuntime, task_of
+from wf.runtime.tree import Tree
+from wf_data.inputs import Form, form_of
+from wf_data.loading import Chunk, Loader, generators_kept, seed_all
+from wf_data.mixing import Mixer, Update
+from wf_data.places import Place, choose_places, delivered, describe_places
+from wf_data.transforming import Step
+
+_HELD = ("memory", "device")
+"""The places of tensors, which are served as slices."""
+
+
+class RunData:
+    """The splits of a run, transformed and served in batches.
+
+    Args:
+        dataset: The dataset.
+        splits: Its division.
+        transforms: In their order: ``(transform, train_only)``, and more of what `wf_data.transforming.Step.of`
+            takes; a random one is always for training alone.
+        batch_size: Samples in a batch; None for all at once.
+        accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
+        seed: The run's seed; order and augmentation are functions of it.
+        shuffle: Whether the train split is served in a new order each epoch.
+        drop_last: Whether an epoch leaves out its last batch where that has fewer samples than the others.
+        device: Where batches are put.
+        workers: Processes that load samples which are not in memory; as many again for evaluations.
+        serve_from: ``auto``, ``memory``, ``device`` or ``loader``, see `wf_data.places.choose_places`.
+        rank: This process among those that share the work.
+        world_size: Their number.
+        name: The dataset's name, for messages.
+        task: What the targets are; None for the installed one that has such targets.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        splits: Splits,
+        transforms: Sequence[tuple[Any, ...]] = (),
+        *,
+        batch_size: int | None = 32,
+        accumulate: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+        workers: int = 0,
+        serve_from: str = "auto",
+        rank: int = 0,
+        world_size: int = 1,
+        name: str = "dataset",
+        task: TaskRuntime | None = None,
+    ) -> None:
+        self._samples = dict(splits.samples)
+        self._ids = dict(splits.indices)
+        self.own_transforms = tuple(dataset.transforms)
+        """The dataset's, which come before all others."""
+        own = [(transform, False) for transform in self.own_transforms]
+        self.steps = [Step.of(position, *given) for position, given in enumerate([*own, *transforms])]
+        """Every transform, the dataset's own first."""
+        self.warnings: list[str] = []
+        """What the user should know of the data."""
+        self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
+        self._sampler = dataset.sampler
+        self._rank, self._world_size = rank, world_size
+        self._num_drawn = self._look_at_sampler(len(dataset.train), name)
+        self.splits: tuple[str, ...] = tuple(self._samples)
+        self.targets = dataset.targets
+        self.batch_size = batch_size or self.num_samples("train")
+        self._update_size = self.batch_size * accumulate
+        self._drop_last = drop_last
+        self.class_names = tuple(dataset.class_names)
+        self.task = task or task_of(dataset.targets, class_names=dataset.class_names)
+        """What the targets are."""
+        self._checks = Checks(dataset, self.task, name)
+        self._check_workers()
+        self._check_streams(name)
+        self._check_shares()
+        self._check_kept()
+        self.inputs = self._look_at_inputs(len(dataset.vocabulary) or None)
+        """What the samples' inputs are before the transforms."""
+        self.steps = [step.placed(self.inputs) for step in self.steps]
+        self._transforms = list(self.steps)
+        self._mixer = self._look_at_mixing(name)
+        self._fit_transforms()
+        self._transform_ahead()
+        self._narrow(dataset, name)
+        self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name, collated=self.collates)
+        """Where each split is served from."""
+        self._tensors = {split: self._held(split) for split, place in self.places.items() if place in _HELD}
+        pin = device.type == "cuda"
+        self._train_loader, self._loader = (Loader(self._samples, workers, self._checks, pin=pin) for _ in range(2))
+        self.spec = self._look(dataset, name)
+        self.input_shape = self.spec.input_shape
+
+    def num_samples(self, split: str) -> int:
+        """The samples of a split."""
+        return len(self.samples(split))
+
+    def samples(self, split: str) -> Samples:
+        """The samples of a split, before the transforms that are applied to each batch.
+
+        Raises:
+            UsageError: When there is no such split.
+        """
+        if split not in self._samples:
+            raise UsageError(unknown("split", split, self.splits))
+        return self._samples[split]
+
+    def describe(self) -> str:
+        """Where the samples are served from, in words."""
+        sizes = {split: self.num_samples(split) for split in self.splits}
+        return describe_places(self.places, sizes, self._device, self._workers)
+
+    def close(self) -> None:
+        """End the processes that load samples; they are started anew when they are needed again."""
+        self._train_loader.close()
+        self._loader.close()
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of this process in an epoch, which are its updates."""
+        return -(-self.num_kept // self._update_size)
+
+    @property
+    def num_kept(self) -> int:
+        """The samples of this process in an epoch."""
+        return self.num_kept_of(self._num_drawn or self.num_samples("train"))
+
+    def num_kept_of(self, num_samples: int) -> int:
+        """As `num_kept`, for a train split of so many samples."""
+        num = -(-num_samples // self._world_size)
+        return num - num % self.batch_size if self._drop_last else num
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The train batches of one epoch from batch `start` on, for the loop."""
+        samples = self._samples["train"]
+        if self._mixer is not None:
+            return self._mixed_epoch(self._mixer, samples, epoch, start)
+        if isinstance(samples, Stream):
+            order = self._share(self._stream_order(samples, epoch), start * self._update_size)
+            batches = self._streamed("train", samples, order, self._update_size)
+        else:
+            batches = self._serve("train", self._order(epoch), start, self._update_size, epoch)
+        return self._finished(batches, "train", epoch)
+
+    @property
+    def collates(self) -> bool:
+        """Whether the dataset makes batches of its samples itself, so that they can be neither joined nor divided."""
+        return self._checks.collates
+
+    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+        """A split in order, deterministic transforms applied; this process's share where there are several.
+
+        Args:
+            split: Its name.
+            batch_size: Samples in a batch; None for as many as in training.
+        """
+        samples, size = self.samples(split), batch_size or self.batch_size
+        if isinstance(samples, Stream):
+            batches = self._streamed(split, samples, self._share(samples.order()), size)
+        else:
+            order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
+            batches = self._serve(split, order, 0, size, None)
+        return self._finished(batches, split, None)
+
+    @property
+    def sample_ids(self) -> dict[str, Tensor]:
+        """The index of each split's samples in the dataset; none of a stream, which knows its own numbers."""
+        return dict(self._ids)
+
+    def first(self, split: str, num: int = 2) -> Tree:
+        """The first transformed inputs of a split."""
+        return self._some(self._first(split, num), num)
+
+    def as_trained(self, num: int = 2) -> tuple[Tree, dict[int, list[int]]]:
+        """The first train inputs as they are trained on.
+
+        Returns:
+            They, and by its position the shape that each transform of training alone gives a sample which changes it.
+        """
+        if not any(step.train_only for step in self._transforms):
+            return self.first("train", num), {}
+        batch, shapes = next(self._delivered(self._first_read("train", num), "train")), {}
+        batch = batch.parts[0] if batch.parts else batch
+        num = batch.size if self.collates else num
+        inputs, targets, ids = self._some(batch, num), _head(batch.targets, num), batch.sample_ids
+        assert ids is not None
+        random = TrainStream()
+        accelerators = random.state_dict()
+        with generators_kept():
+            for step in self._transforms:
+                own = step.transform
+                apply = copy.deepcopy(own) if hasattr(own, "state_dict") else own  # it may change it
+                before, draws = _shape(inputs), self._draws(step, ids[:num], 0, inputs)
+                if step.mixes and self._mixer is not None:
+                    partners, generator = self._mixer.drawn(step, Update(0, 0, tree.length(inputs)))
+                    others = _rows((inputs, targets), partners)
+                    inputs, targets = step.mix(inputs, targets, others, generator, draws, apply)
+                else:
+                    inputs, targets = step.apply(inputs, targets, draws, apply)
+                if step.train_only and (after := _shape(inputs)) != before and after is not None:
+                    shapes[step.position] = list(after)
+        random.load_state_dict(accelerators)
+        return inputs, shapes
+
+    def _some(self, batch: Batch, num: int) -> Tree:
+        """The first inputs of a batch; what a dataset collated is whole, or in parts."""
+        if self.collates:
+            return batch.parts[0].inputs if batch.parts else batch.inputs
+        return _head(batch.inputs, num)
+
+    def _first(self, split: str, num: int) -> Batch:
+        """The first samples of a split, or a whole batch of them, transformed."""
+        return next(self._finished(self._first_read(split, num), split, None))
+
+    def _first_read(self, split: str, num: int) -> Iterator[Batch]:
+        """The same before they are on the device; no processes are started for it."""
+        samples, size = self._samples[split], max(num, self.batch_size)
+        if isinstance(samples, Stream):
+            return self._streamed(split, samples, self._share(samples.order()), size)
+        if self.places[split] in _HELD:
+            return self._slices(split, None, 0, size)
+        order = torch.arange(min(num, len(samples)))
+        return self._loaded(split, order, num, None, Loader(self._samples, 0, self._checks))
+
+    def _order(self, epoch: int) -> Tensor | None:
+        """This process's samples in an epoch; None for all of them as they stand."""
+        if self._sampler is None and not self._shuffle and self._world_size == 1 and not self._drop_last:
+            return None
+        return self._whole_order(epoch)[self._rank :: self._world_size]
+
+    def _whole_order(self, epoch: int) -> Tensor:
+        """The samples of all processes in an epoch, padded by its beginning so that each has as many."""
+        num_samples = self.num_samples("train")
+        order = torch.arange(num_samples)
+        if self._sampler is not None:
+            order = self._sampled(epoch)
+        elif self._shuffle:
+            order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
+        if self._world_size == 1:
+            return order[: self.num_kept]
+        return torch.cat([order, order])[: self.num_kept * self._world_size]
+
+    def _sampled(self, epoch: int) -> Tensor:
+        """The order that the dataset's sampler gives in an epoch, a function of the seed and the epoch."""
+        assert self._sampler is not None
+        with generators_kept():
+            seed_all(stream_key(self._seed, "order", epoch))
+            order = torch.as_tensor([int(number) for number in self._sampler], dtype=torch.int64)
+        num, where = self.num_samples("train"), f"epoch {epoch + 1}"
+        if self._num_drawn and len(order) != self._num_drawn:
+            raise DataError(
+                f"the sampler gave {len(order)} samples in {where}, and {self._num_drawn} in the first one: it must "
+                "give as many in each"
+            )
+        if not len(order) or int(order.min()) < 0 or int(order.max()) >= num:
+            raise DataError(f"the sampler gave {_numbers(order)} in {where}; it must give numbers from 0 to {num - 1}")
+        return order
+
+    def _look_at_sampler(self, num_samples: int, name: str) -> int | None:
+        """How many samples it draws in an epoch; it draws from all train samples of the dataset."""
+        if self._sampler is None:
+            return None
+        num_train = len(self._samples["train"])
+        if num_train != num_samples:
+            raise UsageError(
+                f"dataset '{name}' has a sampler, which draws from all of its {num_samples} samples, and {num_train} "
+                "are left for training\n  give it a validation split of its own, or train on all: --split 100/0/0"
+            )
+        self._num_drawn = None
+        return len(self._sampled(0))
+
+    def _stream_order(self, samples: Stream, epoch: int) -> Iterator[Tensor]:
+        """The order of all processes in an epoch, padded by its beginning so that each has as many samples."""
+
+        def order() -> Iterator[Tensor]:
+            return samples.order(stream(self._seed, "order", epoch) if self._shuffle else None)
+
+        padded = itertools.chain(order(), first(order(), -len(samples) % self._world_size))
+        return first(padded, self.num_kept * self._world_size) if self._drop_last else padded
+
+    def _share(self, order: Iterator[Tensor], first: int = 0) -> Iterator[Tensor]:
+        """This process's samples of an order, from one on."""
+        return taken(order, first, self._rank, self._world_size)
+
+    def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], size: int) -> Iterator[Batch]:
+        for inputs, targets, numbers in regrouped(samples.rows(order), size):
+            self._checks.batch(inputs, targets, numbers.tolist(), split)
+            yield self._batch(split, inputs, targets, numbers)
+
+    def _serve(self, split: str, order: Tensor | None, start: int, size: int, epoch: int | None) -> Iterator[Batch]:
+        """Batches of `size` samples from batch `start` on; `epoch` is None outside training."""
+        if self.places[split] in _HELD:
+            return self._slices(split, order, start * size, size)
+        order = torch.arange(self.num_samples(split)) if order is None else order
+        loader = self._loader if epoch is None else self._train_loader
+        return self._loaded(split, order[start * size :], size, epoch, loader)
+
+    def _mixed_epoch(self, mixer: Mixer, samples: Samples, epoch: int, start: int) -> Iterator[Batch]:
+        """The train batches where samples are mixed: partners are read with them, and left out again when mixed."""
+        size = self._update_size * self._world_size
+        if isinstance(samples, Stream):  # it is read in order, so that all of an update is read
+            order = taken(self._stream_order(samples, epoch), start * size)
+            for number, batch in enumerate(
+                self._delivered(self._streamed("train", samples, order, size), "train"), start
+            ):
+                update = Update(epoch, number, batch.size)
+                yield self._mixed(batch, torch.arange(batch.size), mixer, update)
+            return
+        chunks = self._whole_order(epoch).split(size)[start:]
+        updates = [Update(epoch, number, len(chunk)) for number, chunk in enumerate(chunks, start)]
+        if not updates:
+            return
+        held = [mixer.needed(update)[0] for update in updates]
+        wanted = torch.cat([chunk[positions] for chunk, positions in zip(chunks, held, strict=True)])
+        sizes = [len(positions) for positions in held]
+        if self.places["train"] in _HELD:
+            batches = self._slices("train", wanted, 0, sizes)
+        else:
+            batches = self._loaded("train", wanted, sizes, epoch, self._train_loader)
+        for batch, positions, update in zip(self._delivered(batches, "train"), held, updates, strict=True):
+            yield self._mixed(batch, positions, mixer, update)
+
+    def _mixed(self, batch: Batch, held: Tensor, mixer: Mixer, update: Update) -> Batch:
+        """The samples of this process in an update, transformed.
+
+        Args:
+            batch: They and their partners.
+            held: The positions of its samples in the update, ascending.
+            mixer: Says who is whose partner.
+            update: Which one it is.
+        """
+        inputs, targets, ids = batch.inputs, batch.targets, batch.sample_ids
+        assert ids is not None
+        needed = mixer.needed(update)[1:]
+        for step in self._transforms:
+            if not step.mixes:
+                inputs, targets = step.apply(inputs, targets, self._draws(step, ids, update.epoch, inputs))
+                continue
+            partners, generator = mixer.drawn(step, update)
+            own, *needed = needed
+            others = _rows((inputs, targets), torch.searchsorted(held, partners[own]))
+            if len(own) < len(held):
+                inputs, targets, ids = _rows((inputs, targets, ids), torch.searchsorted(held, own))
+            draws = self._draws(step, ids, update.epoch, inputs)
+            inputs, targets = step.mix(inputs, targets, others, generator, draws)
+            held = own
+        return Batch(inputs, targets, ids, None, len(held))
+
+    def _held(self, split: str) -> tuple[Tree, Tree, Tensor]:
+        """Inputs, targets and indices of a split, where they are served from."""
+        samples, ids = self._samples[split], self._ids[split]
+        assert isinstance(samples, TensorSamples)
+        if self.places[split] == "memory":
+            return samples.inputs, samples.targets, ids
+        device = self._device
+        return tree.to(samples.inputs, device), tree.to(samples.targets, device), ids.to(device)
+
+    def _slices(self, split: str, order: Tensor | None, first: int, size: int | list[int]) -> Iterator[Batch]:
+        """Batches of `size` samples, or of as many as each number says, from the sample `first` of the order on."""
+        inputs, targets, ids = self._tensors[split]
+        convert = not self._comes_from_host(split)
+        if first >= len(ids if order is None else order):
+            return
+        if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
+            yield from self._tree_slices((inputs, targets, ids), order, first, size, convert=convert)
+            return
+        parts: Iterator[tuple[Tensor, Tensor, Tensor]]
+        if order is None:
+            parts = zip(*(tensor[first:].split(size) for tensor in (inputs, targets, ids)), strict=True)
+        else:
+            chunks = order[first:].to(inputs.device).split(size)
+            parts = (  # indexing bytes takes 17 times as long
+                (inputs.index_select(0, chosen), targets.index_select(0, chosen), ids.index_select(0, chosen))
+                for chosen in chunks
+            )
+        version = inputs._version
+        for x, y, names in parts:
+            yield Batch(as_float(x) if convert else x, y, names, None, names.numel())
+            if inputs._version != version:
+                raise UsageError(IN_PLACE.format("the model"))
+
+    def _tree_slices(
+        self, held: tuple[Tree, Tree, Tensor], order: Tensor | None, first: int, size: int | list[int], *, convert: bool
+    ) -> Iterator[Batch]:
+        """The same of trees."""
+        ids = held[-1]
+        if order is None:
+            order = torch.arange(len(ids))
+        for chosen in order[first:].to(ids.device).split(size):  # copies, which the model may change
+            inputs, targets, names = tree.select(held, chosen)
+            yield Batch(floats(inputs) if convert else inputs, targets, names, None, names.numel())
+
+    def _loaded(
+        self, split: str, order: Tensor, size: int | list[int], epoch: int | None, loader: Loader
+    ) -> Iterator[Batch]:
+        if not len(order):
+            return
+        num_parts = 1
+        if self.collates and epoch is not None:
+            assert isinstance(size, int)
+            num_parts, size = size // min(size, self.batch_size), min(size, self.batch_size)
+        ids = self._ids[split][order]
+        seeds = sample_seeds(self._seed, -1 if epoch is None else epoch, ids)
+        names = ids.split(size)
+        chunks = (
+            Chunk(split, indices.tolist(), own.tolist())
+            for indices, own in zip(order.split(size), seeds.split(size), strict=True)
+        )
+        batches = (
+            self._batch(split, x, y, chosen) for (x, y), chosen in zip(loader.batches(chunks), names, strict=True)
+        )
+        yield from batches if num_parts == 1 else _in_updates(batches, num_parts)
+
+    def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
+        """A batch in host memory of what was read."""
+        targets = self.task.served(tree.map_leaves(as_default, targets))  # Python's floats come as float64
+        inputs = tree.map_leaves(as_default, inputs)
+        return Batch(inputs if self._comes_from_host(split) else floats(inputs), targets, ids, None, len(ids))
+
+    def _comes_from_host(self, split: str) -> bool:
+        """Whether batches have still to be put on the device; bytes are on their way there, as floats they are four."""
+        return self._device.type != "cpu" and self.places[split] != "device"
+
+    def _finished(self, batches: Iterator[Batch], split: str, epoch: int | None) -> Iterator[Batch]:
+        """The batches on the device, transformed."""
+        batches = self._delivered(batches, split)
+        return self._transformed(batches, epoch) if self._transforms else batches
+
+    def _delivered(self, batches: Iterator[Batch], split: str) -> Iterator[Batch]:
+        return delivered(batches, self._device) if self._comes_from_host(split) else batches
+
+    def _transformed(self, batches: Iterator[Batch], epoch: int | None) -> Iterator[Batch]:
+        """Apply what was not applied ahead; `epoch` is None outside training."""
+        for batch in batches:
+            if batch.parts:
+                yield joined(list(self._transformed(iter(batch.parts), epoch)))
+                continue
+            inputs, targets = batch.inputs, batch.targets
+            for step in self._transforms:
+                if epoch is None and step.train_only:
+                    continue
+                draws = None if epoch is None else self._draws(step, batch.sample_ids, epoch, inputs)
+                inputs, targets = step.apply(inputs, targets, draws)
+            self._check_size(batch.inputs, inputs)
+            yield batch._replace(inputs=inputs, targets=targets)
+
+    def _draws(self, step: Step, ids: Tensor | None, epoch: int, inputs: Tree) -> Tensor | None:
+        """What a random transform draws for the samples of a batch; None for one that is not random."""
+        if not step.num_draws:
+            return None
+        leaf = tree.first_leaf(inputs)
+        assert ids is not None
+        assert leaf is not None
+        return sample_uniform(self._seed, epoch, ids, step.num_draws, step.position).to(leaf.device)
+
+    def _check_size(self, before: Tree, after: Tree) -> None:
+        """Masks keep their size, so transforms that get the images alone must not change that of the images."""
+        if not self.task.any_size or any(step.joint for step in self.steps):
+            return
+        if isinstance(before, Tensor) and before.shape[2:] != after.shape[2:]:
+            raise UsageError(
+                f"the transforms make images {list(after.shape[2:])} of {list(before.shape[2:])}, masks keep theirs\n"
+                "  leave out the transform that changes the size, or resize image and mask together in your own dataset"
+            )
+
+    def _check_workers(self) -> None:
+        if self._workers and any(isinstance(samples, Stream) for samples in self._samples.values()):
+            raise UsageError(
+                f"a stream is read in order by the training process: it has no use for {self._workers} workers\n"
+                "  leave --workers out"
+            )
+
+    def _check_streams(self, name: str) -> None:
+        """A stream gives batches itself, in its own order."""
+        if not any(isinstance(samples, Stream) for samples in self._samples.values()):
+            return
+        for what, asked in (("collate", self.collates), ("sampler", self._sampler is not None)):
+            if asked:
+                raise UsageError(
+                    f"dataset '{name}' is a stream, which makes its own batches in its own order: its {what} would not "
+                    "be used\n  leave it out, and let the stream yield what is to be trained on; or give samples with "
+                    "len() and [i]"
+                )
+
+    def _check_shares(self) -> None:
+        """Every process must have a part of every split, or the others would wait for it."""
+        for split in self.splits:
+            if self.num_samples(split) < self._world_size:
+                raise UsageError(
+                    f"the {split} split has {self.num_samples(split)} samples for {self._world_size} processes\n"
+                    "  start fewer processes, or change --split"
+                )
+
+    def _check_kept(self) -> None:
+        if not self.num_kept:
+            raise UsageError(
+                f"drop_last leaves nothing to train on: the train split has {self.num_samples('train')} samples, "
+                f"batches {self.batch_size * self._world_size}\n  leave --drop-last out, or make --batch-size smaller"
+            )
+
+    def _look_at_mixing(self, name: str) -> Mixer | None:
+        """What mixes samples; None where nothing does."""
+        mixing = [step for step in self.steps if step.mixes]
+        if not mixing:
+            return None
+        if self.collates:
+            raise UsageError(
+                f"{mixing[0].name} mixes the samples of an update, and dataset '{name}' collates batches of its own, "
+                "whose samples cannot be told apart\n  leave it out, or let the dataset's collate mix"
+            )
+        return Mixer(self.steps, self._seed, self._rank, self._world_size)
+
+    def _look_at_inputs(self, vocab_size: int | None) -> Form:
+        samples = self._samples["train"]
+        if isinstance(samples, TensorSamples) and not self.collates:
+            return form_of(samples.inputs, vocab_size)
+        if isinstance(samples, Stream):
+            inputs = next(samples.rows(samples.order()))[0]
+        else:
+            seeds = sample_seeds(self._seed, -1, self._ids["train"][:1])
+            loader = Loader(self._samples, 0, self._checks)
+            inputs = next(iter(loader.batches([Chunk("train", [0], seeds.tolist())])))[0]
+        return form_of(tree.map_leaves(as_default, inputs), vocab_size, any_size=self.collates)
+
+    def _fit_transforms(self) -> None:
+        """Fit each transform on the train inputs as the ones before it leave them."""
+        fitted = [step for step in self._transforms if hasattr(step.transform, "fit")]
+        if not fitted:
+            return
+        samples = self._samples["train"]
+        if not isinstance(samples, TensorSamples):
+            raise UsageError(
+                f"{type(fitted[0].transform).__name__} is fitted on the train split, which needs samples that are held "
+                "in memory; these are read one by one\n  for images give the numbers yourself: --transform normalize "
+                "--transform.normalize.mean '[0.5, 0.5, 0.5]' --transform.normalize.std '[0.25, 0.25, 0.25]'"
+            )
+        inputs, targets = floats(samples.inputs), samples.targets
+        for step in self._transforms[: fitted[-1].position + 1]:
+            if hasattr(step.transform, "fit"):
+                step.fit(inputs)
+            if step.train_only:
+                inputs = tree.map_leaves(as_default, inputs)
+            else:
+                inputs, targets = step.apply(inputs, targets)
+
+    def _transform_ahead(self) -> None:
+        """Apply the leading deterministic transforms once, where the samples are in memory."""
+        ahead: list[Step] = []
+        if self.collates or not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
+            return
+        while self._transforms and not self._transforms[0].train_only:
+            ahead.append(self._transforms.pop(0))
+        for split, samples in self._samples.items() if ahead else ():
+            assert isinstance(samples, TensorSamples)
+            inputs, targets = floats(samples.inputs), samples.targets
+            for step in ahead:
+                inputs, targets = step.apply(inputs, targets)
+            self._check_size(samples.inputs, inputs)
+            self._samples[split] = TensorSamples(inputs, targets)
+
+    def _narrow(self, dataset: Dataset, name: str) -> None:
+        """Samples in memory in torch's default precision, that of the model: float64 is kept until here."""
+        for split, samples in self._samples.items():
+            if not isinstance(samples, TensorSamples):
+                continue
+            inputs = tree.map_leaves(as_default, samples.inputs)
+            lone = isinstance(inputs, Tensor) and inputs.dtype == torch.float32 and split == "train"
+            lost = lost_in_float32(samples.inputs) if lone else []
+            if lost:
+                names = ", ".join(repr(dataset.feature_names[one]) for one in lost if one < len(dataset.feature_names))
+                self.warnings.append(
+                    f"dataset '{name}': numbers{f' of {names}' if names else ''} are so large and close together that "
+                    "float32, which the model takes, does not keep them apart\n"
+                    "  standardize them before all else: --transform standardize"
+                )
+            self._samples[split] = TensorSamples(inputs, tree.map_leaves(as_default, samples.targets))
+
+    def _look(self, dataset: Dataset, name: str) -> Spec:
+        """Check the samples and tell what they are."""
+        for split, samples in self._samples.items():
+            if isinstance(samples, Stream):
+                inputs, targets, numbers = next(samples.rows(samples.order()))
+                self._checks.batch(inputs, targets, numbers.tolist(), split)
+            elif isinstance(samples, TensorSamples):
+                self._checks.tensors(samples, self._ids[split], split)
+        train = self._samples["train"]
+        if isinstance(train, TensorSamples):
+            self.warnings += [f"dataset '{name}': {text}" for text in self.task.warnings(train.targets)]
+        batch = self._first("train", 1)
+        target = batch.targets[0] if isinstance(batch.targets, Tensor) else None
+        shape = _shape(batch.inputs)
+        if shape is not None and (hint := _channels_last(shape)):
+            self.warnings.append(f"dataset '{name}': {hint}")
+        return Spec(
+            name=name,
+            targets=dataset.targets,
+            input_shape=None if shape is None or self.collates else shape,
+            **{"num_targets": 1, "mask_shape": (), **({} if target is None else self.task.facts(target))},
+            num_classes=self.task.num_classes,
+            class_names=self.class_names,
+            class_counts=self._class_counts(dataset),
+            feature_names=tuple(dataset.feature_names),
+            vocab_size=len(dataset.vocabulary) or None,
+        )
+
+    def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
+        samples = self._samples["train"]
+        if isinstance(samples, TensorSamples):
+            return self.task.class_counts(samples.targets)
+        known = dataset.target_tensor
+        return None if known is None else self.task.class_counts(known[self._ids["train"]])
+
+
+def _channels_last(shape: Sequence[int]) -> str:
+    """What to do where samples are images whose channels stand last; nothing where they are not."""
+    if len(shape) != 3 or shape[2] not in (1, 3, 4) or min(shape[:2]) < 8:
+        return ""
+    return (
+        f"samples of shape {list(shape)} look like images [height, width, channels], and are taken for "
+        "[channels, height, width]\n  put the channels first: for an array of all samples x.transpose(0, 3, 1, 2)"
+    )
+
+
+def _in_updates(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
+    """Batches that were collated by themselves, so many together as make an update."""
+    while parts := list(itertools.islice(batches, num)):
+        yield joined(parts)
+
+
+def _numbers(order: Tensor) -> str:
+    return f"numbers from {int(order.min())} to {int(order.max())}" if len(order) else "nothing"
+
+
+def _head(own: Tree, num: int) -> Tree:
+    """The first samples of a tree."""
+    return tree.map_leaves(lambda leaf: leaf[:num], own)
+
+
+def _rows(own: Tree, rows: Tensor) -> Tree:
+    """Some samples of a tree whose leaves may be on different devices."""
+    return tree.map_leaves(lambda leaf: leaf.index_select(0, rows.to(leaf.device)), own)
+
+
+def _shape(inputs: Tree) -> tuple[int, ...] | None:
+    """The shape of a sample of a lone tensor."""
+    return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None

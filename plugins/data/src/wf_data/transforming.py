@@ -1,0 +1,180 @@
+"""How a run's transforms are applied: to all inputs, to one leaf of them, or to inputs and targets together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.errors import UsageError, unknown
+from wf.runtime import tree
+from wf.runtime.tree import Tree
+from wf_data.inputs import Form, leaves_of
+
+_DIMS = {"image": 3, "video": 4}
+"""The dimensions of a sample of the leaf that a transform of such samples takes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of the run's transforms.
+
+    A transform is called with inputs ``[N, ...]``, and with draws from [0, 1) ``[N, num_draws]`` in training where it
+    has an attribute ``num_draws``. One with an attribute ``joint`` that is true is called with inputs and targets
+    before the draws, and gives both; the targets are None where a trained model is given inputs alone. One with a
+    method ``on_masks`` has it called, with the same draws, for each leaf of the targets that has the size of the image.
+
+    One whose ``joint`` is ``"batch"`` mixes the samples of an update, in training alone: it is called with inputs,
+    targets, partners and a generator before the draws, and gives inputs and targets. The partners are a pair of inputs
+    and targets, a row for each sample: that of another sample of the update, of all its parts and all processes. The
+    generator is a function of (seed, epoch, update, transform), and the same in all processes.
+    """
+
+    position: int
+    """Among all transforms, those of the dataset first: what the draws are keyed by."""
+    transform: Any
+    train_only: bool = False
+    """It is left out in evaluations and predictions; a random one always is."""
+    leaf: str | None = None
+    """The path of the leaf that it changes, as ``image`` or ``views/0``; None for the inputs as a whole."""
+    takes: str = "any"
+    """The samples that it takes, see `wf.traits.TransformTraits`."""
+    table: Mapping[str, Any] = field(default_factory=dict)
+    """Its table in the run file, empty for one of the dataset's."""
+
+    @classmethod
+    def of(cls, position: int, transform: Any, train_only: bool, *more: Any) -> Step:
+        """One that is for training alone where it is random."""
+        return cls(position, transform, train_only or mixes(transform) or _num_draws(transform) > 0, *more)
+
+    @property
+    def num_draws(self) -> int:
+        """How many random numbers it takes for each sample."""
+        return _num_draws(self.transform)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether it mixes the samples of an update."""
+        return mixes(self.transform)
+
+    @property
+    def joint(self) -> bool:
+        """Whether it changes inputs and targets together."""
+        return is_joint(self.transform)
+
+    def fit(self, inputs: Tree) -> None:
+        """Let it learn from all train inputs."""
+        self.transform.fit(inputs if self.leaf is None else tree.at(inputs, self.leaf))
+
+    def apply(
+        self, inputs: Tree, targets: Tree, draws: Tensor | None = None, transform: Any = None
+    ) -> tuple[Tree, Tree]:
+        """Inputs and targets behind it.
+
+        Args:
+            inputs: ``[N, ...]``.
+            targets: ``[N, ...]``; None where only inputs are known.
+            draws: Those of a random one in training.
+            transform: A copy of it, to be called in its place.
+        """
+        apply = self.transform if transform is None else transform
+        more = () if draws is None else (draws,)
+        if self.joint:
+            return _pair(apply(inputs, targets, *more), apply)
+        own = inputs if self.leaf is None else tree.at(inputs, self.leaf)
+        if hasattr(apply, "on_masks") and targets is not None:
+            targets = tree.map_leaves(
+                lambda leaf: apply.on_masks(leaf, *more) if _is_mask(leaf, own) else leaf, targets
+            )
+        changed = apply(own, *more)
+        return (changed if self.leaf is None else tree.with_leaf(inputs, self.leaf, changed)), targets
+
+    def mix(
+        self,
+        inputs: Tree,
+        targets: Tree,
+        partners: tuple[Tree, Tree],
+        generator: torch.Generator,
+        draws: Tensor | None = None,
+        transform: Any = None,
+    ) -> tuple[Tree, Tree]:
+        """Inputs and targets behind one that mixes samples.
+
+        Args:
+            inputs: ``[N, ...]``.
+            targets: ``[N, ...]``.
+            partners: Inputs and targets ``[N, ...]`` of each sample's partner.
+            generator: What it draws from.
+            draws: Those of a random one.
+            transform: A copy of it, to be called in its place.
+        """
+        apply = self.transform if transform is None else transform
+        return _pair(apply(inputs, targets, partners, generator, *(() if draws is None else (draws,))), apply)
+
+    def placed(self, form: Form) -> Step:
+        """The same with the leaf that it changes, where only one can be meant.
+
+        Args:
+            form: The inputs, see `wf_data.inputs.form_of`.
+
+        Raises:
+            UsageError: Where there is no such leaf, or none is named and several could be meant.
+        """
+        known = {leaf.path: len(leaf.shape) for leaf in leaves_of(form) if leaf.path}
+        if self.joint:
+            if self.leaf is not None:
+                raise UsageError(f"{self.name} takes inputs and targets as a whole\n  leave out leaf = '{self.leaf}'")
+            return self
+        if not known:
+            if self.leaf is not None:
+                raise UsageError(f"{self.name}: inputs are one tensor, without a leaf '{self.leaf}'\n  leave it out")
+            return self
+        if self.leaf is not None:
+            if self.leaf not in known:
+                raise UsageError(unknown("leaf", self.leaf, known, of=f"the inputs, for {self.name}"))
+            return self
+        fit = [path for path, dims in known.items() if dims == _DIMS.get(self.takes, dims)]
+        if len(fit) != 1:
+            use = self.table.get("use", "NAME")
+            raise UsageError(
+                f"{self.name} changes one leaf of the inputs, and these have several: {', '.join(known)}\n"
+                f"  name it: --transform.{use}.leaf {next(iter(fit or known))}"
+            )
+        return replace(self, leaf=fit[0])
+
+    @property
+    def name(self) -> str:
+        """It in words."""
+        return f"transform '{self.table.get('use', type(self.transform).__name__)}'"
+
+
+def is_joint(transform: Any) -> bool:
+    """Whether a transform, or its class, changes inputs and targets together."""
+    return bool(getattr(transform, "joint", False))
+
+
+def mixes(transform: Any) -> bool:
+    """Whether a transform, or its class, mixes the samples of an update."""
+    return bool(getattr(transform, "joint", False) == "batch")
+
+
+def _pair(made: Any, transform: Any) -> tuple[Tree, Tree]:
+    """What a joint transform gave."""
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise UsageError(
+            f"{type(transform).__name__} is joint, and gives {tree.words(made)}; it must give (inputs, targets)"
+        )
+    return made
+
+
+def _is_mask(leaf: Tensor, image: Tree) -> bool:
+    """Whether a leaf of the targets ``[N, ..., H, W]`` has a value for each pixel of the images ``[N, C, H, W]``."""
+    pixels = isinstance(image, Tensor) and image.ndim == 4 and leaf.ndim > 2
+    return pixels and leaf.shape[0] == image.shape[0] and leaf.shape[-2:] == image.shape[-2:]
+
+
+def _num_draws(transform: Any) -> int:
+    return int(getattr(transform, "num_draws", 0))

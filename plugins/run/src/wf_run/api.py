@@ -1,0 +1,345 @@
+"""Python's side of the command line: `wf.run`, `wf.build`, `wf.create`, `wf.load_model`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wf.building import Builder
+from wf.figures import SPLITS
+from wf.known import known_as
+from wf.modules import is_path, locate
+from wf.registry import Ask, Registry, read_kind
+from wf.settings import Pin
+from wf.together import is_restart, telling_others
+from wf_run.directory.kept import KEPT
+from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.plan import prepare
+from wf_run.runfile import RunFile, check, folders_of, load, load_variants, merge
+from wf_run.trust import directory_of, guard_for
+
+if TYPE_CHECKING:
+    from wf_run.experiment import Experiment
+    from wf_run.trained import Trained, TrainedModel
+
+_LOG = logging.getLogger("wf")
+
+Discover = Callable[[Sequence[str], Ask | None], Registry]
+"""Makes a registry for a run file: given the plugins that it names, and what is asked before they are loaded."""
+
+
+def build(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    save: bool = True,
+    quiet: bool = False,
+    resume_if_there: bool = False,
+    registry: Registry | None = None,
+    trust: str | Sequence[str] = (),
+    **settings: Any,
+) -> Experiment:
+    """Build a run without starting it.
+
+    Args:
+        source: A run file's path, or the same as a nested dict; None for the defaults.
+        name: The run directory's name below ``runs/``.
+        run_dir: The run directory's path.
+        save: Whether the run writes a run directory when it is fitted.
+        quiet: Leave out the progress hook.
+        resume_if_there: Let ``fit`` go on with the run that is in the run directory, if there is one; of a run that is
+            done the experiment is as at its end.
+        registry: Where names are looked up; by default every installed plugin.
+        trust: Checksums of code that a run directory brings and that may run, where `source` lies in one.
+        settings: Keys of a run file, laid over `source`: general ones (``epochs=10``) and components (``loss="l1"``,
+            ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``, ``hook=["early-stopping"]``):
+            names, tables, classes, functions or live objects.
+
+    Returns:
+        The experiment: ``fit()``, ``predict("test")``, ``evaluate("test")``, ``model``, ``history``, ``plot()``.
+
+    Raises:
+        UsageError: For names, options, values or combinations that cannot work.
+        DataError: When data are missing or invalid.
+    """
+    with telling_others():
+        place = place_of(name, run_dir)
+        own = check(_with_data(settings))
+        if source is None or isinstance(source, Mapping):
+            document, folders = read(source)
+            document, _ = merge(document, own)
+            registry = registry or Registry.discover(document.get("plugins", []))
+        else:
+            base, folders = read(source)
+            document, _ = merge(base, own)
+            registry = registry_for(
+                Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust
+            )
+        plan = prepare(document, registry, folders)
+    from wf_run.experiment import Experiment
+
+    return Experiment(
+        plan,
+        registry,
+        run_dir=place,
+        save=save,
+        folders=folders,
+        quiet=quiet,
+        resume_if_there=resume_if_there or (is_restart() and place is not None),
+    )
+
+
+def _with_data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with a dict of datasets by split as a live object, and the batches that a DataLoader has."""
+    found, dataset = dict(settings), settings.get("dataset")
+    if isinstance(dataset, Mapping) and "use" not in dataset and set(dataset) & set(SPLITS):
+        found["dataset"] = {"use": dataset}
+    if dataset is None or isinstance(dataset, str) or "torch" not in sys.modules:
+        return found
+    from wf_data.given import batching_of
+
+    return {**batching_of(dataset), **found}
+
+
+def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:
+    """Build a run and fit it; takes what `build` takes.
+
+    Returns:
+        The experiment, trained: ``metrics`` has the last figures of each split, ``run_dir`` the run directory.
+    """
+    return build(source, **settings).fit()
+
+
+def create(kind: str, name: str, /, *, registry: Registry | None = None, **options: Any) -> Any:
+    """Make one component by name.
+
+    Args:
+        kind: Its kind.
+        name: Its name, an alias, or one's own code as ``path.py:Attr``.
+        registry: Where names are looked up; by default every installed plugin.
+        options: Its options; what a run would fill in (``num_classes``, ...) must be given here.
+
+    Raises:
+        UsageError: For an unknown name, option or value.
+    """
+    return Builder(registry or Registry.discover()).build(read_kind(kind), {"use": name, **options}).value
+
+
+def load_model(
+    place: str | os.PathLike[str], checkpoint: str = KEPT, *, trust: str | Sequence[str] = ()
+) -> TrainedModel:
+    """The trained model of a run directory, in evaluation mode; it takes raw inputs.
+
+    The run's data are not needed.
+
+    Args:
+        place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
+        checkpoint: ``kept``, the weights that the run keeps (see ``keep`` of run files), ``latest``, ``best`` or a
+            checkpoint's name.
+        trust: Checksums of code that the directory brings and that may run; the refusal says them.
+
+    Returns:
+        A module that takes inputs ``[N, ...]`` as the dataset's samples hold them, applies the run's fitted transforms
+        and then the model, which is its attribute ``model``.
+
+    Raises:
+        UsageError: When the directory brings code that is neither known to be yours nor allowed.
+        DataError: When there is no such run directory, or no checkpoint in it that verifies.
+    """
+    return open_run(place, checkpoint, trust=trust).network.eval()
+
+
+def open_run(
+    place: str | os.PathLike[str],
+    checkpoint: str = KEPT,
+    *,
+    registry: Registry | None = None,
+    discover: Discover | None = None,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
+) -> Trained:
+    """The trained model of a run directory, what goes in and what its outputs mean; the data are not needed.
+
+    Args:
+        place: As for `load_model`.
+        checkpoint: As for `load_model`.
+        registry: As for `reopen`.
+        discover: As for `reopen`.
+        line: As for `reopen`.
+        trust: As for `load_model`.
+    """
+    from wf_run.description import FILE, read_description
+    from wf_run.trained import open_trained
+
+    directory, document, folders, found = _opened(place, registry, discover, line, trust)
+    description = read_description(directory.path)
+    if description is None:
+        _LOG.warning("run %s has no %s, as runs of an older wf: its data are read again", directory.path, FILE)
+        with reopen(place, checkpoint, registry=registry, discover=discover, line=line, trust=trust) as experiment:
+            return experiment.trained()
+    return open_trained(directory, description, document, found, folders, checkpoint)
+
+
+def reopen(
+    place: str | os.PathLike[str],
+    checkpoint: str | None = KEPT,
+    *,
+    registry: Registry | None = None,
+    discover: Discover | None = None,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
+    quiet: bool = True,
+    again_in: Path | str | None = None,
+    **changes: Any,
+) -> Experiment:
+    """The experiment of a run directory, its weights restored; its data are read as they were when it began.
+
+    Args:
+        place: As for `load_model`.
+        checkpoint: As for `load_model`; None restores nothing.
+        registry: Where names are looked up.
+        discover: Makes the registry instead, given the plugins that the run file names and what is to be asked before
+            they are loaded.
+        line: Keys of a run file that the command line names: the same code needs no other allowance.
+        trust: As for `load_model`.
+        quiet: Leave out the progress hook.
+        again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then. A string is
+            a name below ``runs/``, numbered where it is taken.
+        changes: General keys to change, e.g. ``epochs``.
+
+    Raises:
+        UsageError: When weights are restored and the data are not those with which the run began.
+        DataError: When its data are gone, or have other classes or columns.
+    """
+    directory, document, folders, registry = _opened(place, registry, discover, line, trust)
+    document, _ = merge(document, check(changes))
+    if checkpoint is not None:
+        document.pop("strategy", None)  # one process looks at what several may have trained
+    plan = prepare(document, registry, folders)
+    from wf_run.experiment import Experiment
+    from wf_run.parts.precision import default_dtype, dtype_named
+
+    again, before = again_in is not None, directory.manifest.get("precision", {})
+    own = dtype_named(None if checkpoint is None else before.get("default_dtype"))  # a run that goes on compares it
+    with default_dtype(own):
+        experiment = Experiment(
+            plan,
+            registry,
+            run_dir=None if isinstance(again_in, str) else again_in or directory.path,
+            default_name=again_in if isinstance(again_in, str) else "",
+            folders=folders,
+            quiet=quiet,
+            initialize=again,
+            learned_in=None if again else directory.path,
+        )
+    if checkpoint is None:
+        return experiment
+    try:
+        experiment.check_data()
+        return experiment.restore(checkpoint)
+    except BaseException:
+        experiment.close()
+        raise
+
+
+def _opened(
+    place: str | os.PathLike[str],
+    registry: Registry | None,
+    discover: Discover | None,
+    line: Mapping[str, Any] | None,
+    trust: str | Sequence[str],
+) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
+    """A run directory, its run file, where that looks paths up, and the plugins that its components came from."""
+    directory = RunDirectory.open(Path(place))
+    document, folders = read(directory.run_file)
+    discover = discover or partial(_discover, registry, {})
+    ask = partial(guard_for, directory.path, [(document, folders)], line=line, trust=trust)
+    return directory, document, folders, discover(document.get("plugins", []), ask).preferring(_made_with(directory))
+
+
+def registry_for(
+    run_file: Path,
+    document: RunFile,
+    folders: Sequence[Path],
+    discover: Discover,
+    *,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
+) -> Registry:
+    """The registry for a run file that was read; that of a run directory loads no code that is not allowed.
+
+    Args:
+        run_file: Where it was read.
+        document: What it says, its plugins located.
+        folders: Where its relative paths are looked up.
+        discover: Makes the registry, given the plugins that the run file names and what is to be asked before that.
+        line: As for `reopen`.
+        trust: As for `load_model`.
+    """
+    place, ask = directory_of(run_file), None
+    if place is not None:
+        ask = partial(guard_for, place, [(document, folders)], line=line, trust=trust)
+    return discover(document.get("plugins", []), ask)
+
+
+def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequence[str], ask: Ask | None) -> Registry:
+    """The registry that Python gives, or a new one."""
+    if registry is None:
+        return Registry.discover(own.get("plugins", []), of_run=of_run, ask=ask)
+    return registry if ask is None else registry.guarded(ask(registry))
+
+
+def _made_with(directory: RunDirectory) -> Iterator[Pin]:
+    """The plugins that a run's components came from, which the bare names in its run file go on meaning."""
+    for part in directory.manifest.get("components", []):
+        name, version = part["distribution"], part["version"]
+        plugin = part.get("plugin", name)  # which manifests did not have at first
+        if plugin is not None:
+            made_with = f"{name} {version}" if name else f"plugin '{plugin}'"
+            known = known_as(name) if name else None
+            fix = (
+                f"install {name} {version} from where you know it"
+                if name
+                else "name its module or file: -p MODULE|FILE"
+            )
+            fix = known.install if known else fix
+            yield Pin(part["kind"], part["name"], plugin, str(directory.path), made_with, fix)
+
+
+def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[RunFile, Sequence[Path]]:
+    """A run file and the folders in which its relative paths are looked up: its own and its ``code/``."""
+    if source is None:
+        return {}, ()
+    if isinstance(source, Mapping):
+        return check(source), ()
+    path = Path(source)
+    return _with_folders(load(path), path)
+
+
+def read_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Sequence[Path]]:
+    """As `read`, of a run file that may have ``[[variant]]`` tables, which come with their names."""
+    document, variants = load_variants(path)
+    document, folders = _with_folders(document, path)
+    return document, [(name, _with_folders(variant, path)[0]) for name, variant in variants], folders
+
+
+def _with_folders(document: RunFile, path: Path) -> tuple[RunFile, Sequence[Path]]:
+    """A run file whose plugins are found, and the folders in which its relative paths are looked up."""
+    folders = folders_of(path)
+    if "plugins" in document:
+        document["plugins"] = [_located(name, folders) for name in document["plugins"]]
+    return document, folders
+
+
+def _located(name: str, folders: Sequence[Path]) -> str:
+    """A plugin's file below one of the folders where it is not below the working directory."""
+    return str(locate(Path(name), folders)) if is_path(name) and not Path(name).expanduser().exists() else name
+
+
+__all__ = ["build", "create", "load_model", "open_run", "read", "reopen", "run"]

@@ -1,0 +1,162 @@
+"""What a run learned from its data, kept in its directory from before step 1 on: ``data.json`` and the sample ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from wf.errors import DataError, PluginError
+from wf.files import write_atomically
+from wf.registry import Registry
+from wf.runtime.data import Spec
+from wf.runtime.task import TaskRuntime, make_task
+from wf_data.inputs import Form, form_from, record_of
+
+FORMAT = 1
+FILE, SAMPLE_IDS = "data.json", "samples.safetensors"
+NAMES = ("class_names", "feature_names", "target_names", "vocabulary")
+"""The names that a dataset gives, in their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a run's model needs to know of the data, without the data."""
+
+    spec: Spec
+    inputs: Form
+    """Of the samples, before the transforms; None where the trainer made them and did not say it."""
+    target_names: tuple[str, ...]
+    vocabulary: tuple[str, ...]
+    reader: Mapping[str, Any] | None
+    """What the dataset's reader says of itself, None where it has none."""
+    values: Mapping[str, Any]
+    """The run values that the model was made with and that neither the run file nor `spec` says."""
+    predictions: str
+    """What the model gives, see `wf.traits`."""
+    single_logit: bool
+    """Two classes are told by one output."""
+
+    task: str | None = None
+    """The name of the task; None where it follows from targets and predictions."""
+
+    def outputs(self, registry: Registry) -> TaskRuntime:
+        """Reads what the model gives.
+
+        Raises:
+            UsageError: When no plugin brings the task any more.
+        """
+        tasks, spec = registry.tasks, self.spec
+        task = tasks.named(self.task) if self.task else tasks.of(spec.targets, predictions=self.predictions)
+        options = {"single_logit": self.single_logit, "class_names": spec.class_names}
+        return make_task(registry, task, spec.targets, self.predictions, **options)
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """The run value `learned`, for the dataset."""
+        names = {name: list(getattr(self if hasattr(self, name) else self.spec, name)) for name in NAMES}
+        return {"reader": self.reader, "targets": self.spec.targets, **names}
+
+    def record(self) -> dict[str, Any]:
+        """As ``data.json`` has it."""
+        return {
+            "format": FORMAT,
+            **asdict(self.spec),
+            "target_names": self.target_names,
+            "vocabulary": self.vocabulary,
+            "inputs": None if self.inputs is None else record_of(self.inputs),
+            "reader": self.reader,
+            "values": self.values,
+            "predictions": self.predictions,
+            "single_logit": self.single_logit,
+            "task": self.task,
+        }
+
+    def write(self, folder: Path, ids: Mapping[str, Tensor]) -> None:
+        """Write it into a run directory, with the sample ids of each split.
+
+        Raises:
+            PluginError: When what the reader says of itself is no plain JSON.
+            SaveError: When it cannot be written.
+        """
+        try:
+            lines = [
+                f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in self.record().items()
+            ]
+        except (TypeError, ValueError) as error:
+            raise PluginError(
+                f"dataset '{self.spec.name}': what its reader learned is no plain JSON: {error}"
+            ) from error
+        if ids:
+            write_atomically(folder / SAMPLE_IDS, save({split: _small(own) for split, own in ids.items()}))
+        write_atomically(folder / FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def read_description(folder: Path) -> Description | None:
+    """The description in a run directory; None where there is none, as in one of an older wf.
+
+    Raises:
+        DataError: When it is damaged or of a newer wf.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT:
+            raise DataError(f"{file} has format {found['format']!r}, this wf reads {FORMAT}\n  install a newer wf")
+        return _description(found)
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+
+
+def read_sample_ids(folder: Path) -> dict[str, Tensor]:
+    """The sample ids of each split that has some, int64.
+
+    Raises:
+        DataError: When the file is damaged.
+    """
+    file = folder / SAMPLE_IDS
+    if not file.is_file():
+        return {}
+    try:
+        found = load(file.read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"{file} is damaged: {error}") from error
+    if any(ids.ndim != 1 or ids.is_floating_point() or ids.is_complex() for ids in found.values()):
+        raise DataError(f"{file} is damaged: it must hold whole numbers, a list for each split")
+    return {split: ids.to(torch.int64) for split, ids in found.items()}
+
+
+def _description(found: Mapping[str, Any]) -> Description:
+    classes = len(found["class_names"]) or (2 if found["single_logit"] else None)  # older files say no more
+    spec = {field.name: found[field.name] for field in fields(Spec) if field.name != "num_classes"}
+    spec["num_classes"] = found.get("num_classes", classes)
+    spec = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()}
+    if not isinstance(found["values"], dict):
+        raise ValueError("unknown values")
+    return Description(
+        spec=Spec(**spec),
+        inputs=None if found["inputs"] is None else form_from(found["inputs"], spec["vocab_size"]),
+        target_names=tuple(found["target_names"]),
+        vocabulary=tuple(found["vocabulary"]),
+        reader=found["reader"],
+        values=found["values"],
+        predictions=found["predictions"],
+        single_logit=found["single_logit"],
+        task=found.get("task"),
+    )
+
+
+def _small(ids: Tensor) -> Tensor:
+    """Half as large where the numbers allow it."""
+    return ids.to(torch.int32) if not len(ids) or int(ids.max()) < 2**31 else ids

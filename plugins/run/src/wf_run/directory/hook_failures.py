@@ -1,0 +1,102 @@
+"""What becomes of a run when one of its hooks fails: it ends, or goes on without the hook and says so."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wf.building import Built, origin_of
+from wf.modules import describe
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+    from wf_run.directory.rundir import RunDirectory
+
+
+class HookFailures:
+    """Names the parts of a run, and knows which of its hooks it can do without.
+
+    Args:
+        parts: What was made, by kind.
+        on_error: The policy of each hook by name.
+        rank: This process among those that share the work; None where it is alone.
+        watching: The names of the hooks that only tell: once the run has begun it goes on without them whatever they
+            raise, an error of `wf.errors` included.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Built | list[Built]],
+        on_error: Mapping[str, str],
+        rank: int | None = None,
+        watching: Collection[str] = (),
+    ) -> None:
+        self._parts = [
+            (kind, built) for kind, made in parts.items() for built in (made if isinstance(made, list) else [made])
+        ]
+        self._on_error, self._rank, self._watching = dict(on_error), rank, frozenset(watching)
+        self._directory: RunDirectory | None = None
+        self._new: list[dict[str, Any]] = []
+        self.disabled: list[dict[str, Any]] = []
+        """A record of each hook that was disabled, as in ``manifest.json``."""
+
+    def begin(self, run: Loop, directory: RunDirectory | None, step: int) -> None:
+        """Begin a run, or go on with one after a step: its hooks are tried again, the records up to that step stay."""
+        self._directory, self._new = directory, []
+        before = directory.manifest.get("disabled_hooks", []) if directory else []
+        self.disabled = [record for record in before if record["step"] <= step]
+        self._write(run)
+
+    def name_of(self, part: Any) -> str:
+        """What a part is called in messages: ``hook 'tensorboard' of wf-tracking``."""
+        found = self._find(part)
+        return f"{found[0]} '{found[1].name}' of {origin_of(found[1].entry)}" if found else type(part).__name__
+
+    def watches(self, part: Any) -> bool:
+        """Whether a part only tells, so that the run goes on without it whatever it raises."""
+        found = self._find(part)
+        return found is not None and found[0] == "hook" and found[1].name in self._watching
+
+    def __call__(self, run: Loop, part: Any, event: str, error: BaseException) -> bool:
+        """Whether the run goes on without a part that failed; if so it is written down, and said loudly."""
+        found = self._find(part)
+        if found is None or found[0] != "hook" or self._on_error.get(found[1].name) != "disable":
+            return False
+        if all(record["hook"] != found[1].name for record in self._new):
+            self._disable(run, found[1], event, error)
+        return True
+
+    def _disable(self, run: Loop, hook: Built, event: str, error: BaseException) -> None:
+        details = "".join(traceback.format_exception(error)).rstrip()
+        record = {
+            "hook": hook.name,
+            "plugin": hook.entry.provider if hook.entry else "own code",
+            "event": event,
+            "step": run.progress.step,
+            "error": describe(error),
+            "traceback": details,
+        }
+        self.disabled.append(record)
+        self._new.append(record)
+        self._write(run)
+        logging.getLogger("wf").warning(
+            '%s failed at %s of step %d%s; the run goes on without it (on_error = "disable")\n  %s\n%s',
+            *(self.name_of(hook.value), event, run.progress.step),
+            "" if self._rank is None else f" in process {self._rank}",
+            record["error"],
+            f"  its traceback is in {self._directory.path / 'manifest.json'}" if self._directory else details,
+        )
+
+    def _write(self, run: Loop) -> None:
+        if self._directory is not None:
+            self._directory.update_manifest(disabled_hooks=self.disabled)
+        if self.disabled:
+            run.notes["disabled hooks"] = "; ".join(
+                f"{record['hook']}, at {record['event']} of step {record['step']:,}: {record['error']}"
+                for record in self.disabled
+            )
+
+    def _find(self, part: Any) -> tuple[str, Built] | None:
+        return next(((kind, built) for kind, built in self._parts if built.value is part), None)

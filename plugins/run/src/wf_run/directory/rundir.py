@@ -1,0 +1,525 @@
+"""The run directory: what a run leaves on disk. It knows nothing of training."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wf import files, manifests
+from wf.errors import DataError, SaveError, UsageError, closest
+from wf.events import Hook
+from wf.files import write_atomically
+from wf.folders import LATEST, names_in
+from wf.manifests import read_records
+from wf.terminal import visible
+from wf.together import resume_command
+from wf.typed import finite
+from wf_run.directory.lock import LOCK, is_held, locked, refuse_held
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+
+MAX_MANIFEST = 1 << 26
+"""The bytes of a manifest that is read."""
+MAX_DEPTH = 3
+"""How many folders deep runs are looked for: a comparison's run is two below it."""
+_BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
+"""What may be in a run directory before its manifest; without the lock it may be the user's own."""
+
+
+MAX_NAME = 200
+"""The bytes of a folder's name; file systems take 255, and temporary ones are longer."""
+
+
+def place_of(name: str | None, run_dir: str | os.PathLike[str] | None) -> Path | None:
+    """Where a run is to go: below ``runs/`` by name, or anywhere by path; None where neither is said.
+
+    Raises:
+        UsageError: For both, and for a name that is none, or that leads out of ``runs/``.
+    """
+    if name is not None and run_dir is not None:
+        raise UsageError("both --name and --run-dir are given; choose one")
+    if run_dir is not None:
+        if not os.fspath(run_dir).strip() or "\0" in os.fspath(run_dir):
+            raise UsageError("--run-dir is blank, or no path\n  say a path, or leave it out")
+        return Path(run_dir)
+    if name is None:
+        return None
+    if wrong := _wrong_in_name(name):
+        raise UsageError(f"name '{visible(name[:MAX_NAME], line=True)}' {wrong}\n  a path of any kind: --run-dir DIR")
+    return Path("runs") / name
+
+
+def _wrong_in_name(name: str) -> str:
+    """Why a run cannot be called so."""
+    parts = name.split("/")
+    if not name.strip():
+        return "is blank"
+    if name.startswith("/") or {".", ".."} & {*parts} or "\\" in name:
+        return "leads out of runs/, and a name is below it"
+    if any(part.strip() != part or part.startswith((".", "-")) for part in parts):
+        return "begins with a dot, a dash or a blank, or ends with a blank, where a name does not"
+    if "" in parts or len(parts) > MAX_DEPTH:
+        return f"has an empty part, or more than {MAX_DEPTH} parts, where runs are not looked for"
+    if not name.isprintable():
+        return "has characters that cannot be printed, or is not UTF-8"
+    if any(len(part.encode()) > MAX_NAME for part in parts):
+        return f"is longer than {MAX_NAME} bytes"
+    return ""
+
+
+class RunDirectory:
+    """One run's files: ``run.toml``, ``manifest.json``, ``metrics.jsonl``, ``timings.jsonl``, ``code/``.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> RunDirectory:
+        """Make a new run directory and point ``latest`` beside it to it.
+
+        One that is empty, or in which a process died before its run began, is taken as it is.
+
+        Raises:
+            UsageError: When it exists otherwise, or is called ``latest``.
+            DataError: When it cannot be written.
+        """
+        if path.name == LATEST:
+            raise UsageError(f"'{LATEST}' is another name of the newest run\n  choose another --name")
+        make(path)
+        _point_latest(path)
+        return cls(path)
+
+    @classmethod
+    @contextlib.contextmanager
+    def begin(cls, path: Path) -> Iterator[RunDirectory]:
+        """Make a new run directory, as `create` does, and hold its lock.
+
+        Raises:
+            UsageError: As `create`, also when another process was quicker, even if it is done by now.
+            DataError: As `create`.
+        """
+        directory = cls.create(path)
+        with locked(directory.lock_file):
+            _refuse_filled(path)
+            yield directory
+
+    @classmethod
+    def open(cls, place: str | Path) -> RunDirectory:
+        """An existing run directory: a path, or a name below ``runs/`` (``latest`` is the newest).
+
+        Raises:
+            DataError: When there is none, with the closest ones; when it is a checkpoint, or has no manifest.
+        """
+        path = Path(place)
+        for candidate in (path, Path("runs") / path):
+            if _is_checkpoint(candidate):
+                run = candidate.resolve().parent.parent
+                raise DataError(f"{candidate} is a checkpoint, not a run directory\n  say its run: {run}")
+            if os.path.isfile(candidate / "manifest.json"):
+                return cls(candidate.resolve() if candidate.name == LATEST else candidate)
+            if os.path.isfile(candidate / "run.toml"):
+                _refuse_unreadable(candidate)
+                raise DataError(
+                    f"{candidate} has no manifest.json: its run ended before it began, or the file was lost"
+                    f"\n  train anew: wf run {candidate / 'run.toml'} --name NAME"
+                )
+        for candidate in (path, Path("runs") / path):
+            _refuse_unreadable(candidate)
+        folder = path.parent if path.parent != Path() else Path("runs")
+        known = names_in(folder)
+        listed = closest(path.name, [*known, LATEST] if os.path.isdir(folder / LATEST) else known) or known[-5:]
+        more = f", ... ({len(known)} in all)" if len(known) > len(listed) else ""
+        available = f"\n  in {folder}: {', '.join(listed)}{more}" if listed else f"\n  there are no runs in {folder}"
+        raise DataError(f"there is no run directory '{place}'{available}")
+
+    @property
+    def run_file(self) -> Path:
+        """The resolved run file."""
+        return self.path / "run.toml"
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        """Whether a larger figure is better, by its name without the split, as the parts of the run said it."""
+        try:
+            found = json.loads((self.path / "data.json").read_bytes())["values"]["directions"]
+        except (OSError, ValueError, KeyError, TypeError):  # of an older wf, or not there yet
+            found = None
+        if not isinstance(found, dict):
+            return {}
+        return {str(name): larger for name, larger in found.items() if isinstance(larger, bool)}
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands.
+
+        Raises:
+            DataError: When it cannot be read, or says something that it may not.
+        """
+        file = self.path / "manifest.json"
+        try:
+            found = manifests.parse(files.read(file, MAX_MANIFEST))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{file} cannot be read: {why}") from error
+        if wrong := manifests.wrong_in_manifest(found):
+            raise DataError(f"{file} cannot be read: {wrong}")
+        return dict(found)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The manifest for a reader: its status is "killed" where it says "running" and no process is at work there."""
+        manifest = self.manifest
+        if manifest.get("status") == "running" and is_held(self.lock_file) is False:
+            manifest = self.manifest  # it may have ended meanwhile
+            if manifest.get("status") == "running":
+                return {**manifest, "status": "killed", "reason": "its process is gone"}
+        return manifest
+
+    @property
+    def lock_file(self) -> Path:
+        """What the process that trains holds a lock of, see `wf_run.directory.lock`."""
+        return self.path / LOCK
+
+    def write_run_file(self, text: str) -> None:
+        """Write ``run.toml``."""
+        write_atomically(self.run_file, text)
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Set fields of ``manifest.json``."""
+        manifest = self.manifest if (self.path / "manifest.json").exists() else {}
+        text = json.dumps(finite({**manifest, **fields}), indent=2, default=str)
+        write_atomically(self.path / "manifest.json", text + "\n")
+
+    def keep_code(self, file: Path) -> dict[str, str]:
+        """Copy a source file into ``code/``; returns the copy's name and SHA-256."""
+        data = files.read(file)
+        digest = hashlib.sha256(data).hexdigest()
+        copy = self.path / "code" / file.name
+        try:
+            files.make_own_folder(copy.parent)
+            if _is_own(copy) and files.read(copy) != data:  # of the same name in another folder
+                copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
+            if not _is_own(copy):
+                files.write_file(copy, [data])
+                files.sync_directory(copy.parent)
+        except OSError as error:
+            raise SaveError(f"cannot write {copy}: {error.strerror}") from error
+        return {"file": copy.name, "sha256": digest}
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl``."""
+        return list(read_records(self.path / "metrics.jsonl"))
+
+
+class Recorder(Hook):
+    """Writes ``metrics.jsonl`` and ``timings.jsonl``, and keeps the records of this run in memory.
+
+    Args:
+        directory: Where; None keeps them in memory alone.
+        save_failed: Told ``(run, error)`` of a record that could not be written; True when the run is to go on, and the
+            record to be written with the next one. A checkpoint has all records that led to it, or is not made.
+    """
+
+    keeps_records = True
+    """Its attribute `records` has those of the run so far, for hooks that draw them."""
+
+    told_last = True
+
+    def __init__(
+        self, directory: Path | None, save_failed: Callable[[Loop, SaveError], bool] = lambda *_: False
+    ) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._save_failed = save_failed
+        self._metrics = None if directory is None else _Lines(directory / "metrics.jsonl", durable=True)
+        try:
+            self._timings = None if directory is None else _Lines(directory / "timings.jsonl", durable=False)
+        except SaveError:
+            if self._metrics is not None:
+                self._metrics.close()
+            raise
+        self._started = time.perf_counter()
+        self._elsewhere: Mapping[str, Any] = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+        """The state of the file of another process, where this one writes none."""
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        """Write a train record."""
+        self._write(run, {"event": "train", "split": "train"}, record)
+
+    def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
+        """Write an evaluation record."""
+        self._write(run, {"event": "eval", "split": split}, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The length and checksum of ``metrics.jsonl``, which is on disk when this returns.
+
+        Raises:
+            SaveError: When it is not.
+        """
+        return dict(self._elsewhere) if self._metrics is None else self._metrics.sync()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
+        self._elsewhere = state
+        if self._metrics is not None:
+            self._metrics.cut(state["bytes"])
+            self.records = list(read_records(self._metrics.path))
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._metrics, self._timings):
+            if file is not None:
+                file.close()
+
+    def _write(self, run: Loop, head: dict[str, Any], figures: Mapping[str, Any]) -> None:
+        progress = run.progress
+        epoch = progress.epoch - (run.finished and progress.batch == 0 < progress.epoch)
+        record = {**head, "epoch": epoch, "step": progress.step, **figures}
+        self.records.append(record)
+        if self._metrics is None or self._timings is None:
+            return
+        seconds = round(time.perf_counter() - self._started, 6)
+        timing = {**head, "epoch": epoch, "step": progress.step, "elapsed_sec": seconds}
+        for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
+            try:
+                file.append(json.dumps(line).encode() + b"\n")
+            except SaveError as error:
+                if not self._save_failed(run, error):
+                    raise
+
+
+class _Lines:
+    """A JSON-lines file that grows. Lines that may not be on the disk stay in memory, to be written again.
+
+    Args:
+        path: The file; it is cut behind its last whole line.
+        durable: Whether `sync` is called now and then; if not, what the system has taken counts as written.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path, self._durable = path, durable
+        try:
+            self._stream: FileIO = files.append(path)
+            size = files.whole_lines(path)
+        except OSError as error:
+            raise SaveError(f"cannot write {path}: {error.strerror}") from error
+        self._size, self._lines = 0, bytearray()  # where what is on the disk ends, and what follows
+        self._digest = hashlib.sha256()  # of what is on the disk
+        self._is_whole = False  # whether all of that is in the file, and nothing else
+        self.cut(size)
+
+    def append(self, line: bytes) -> None:
+        """Write a line, and those before it that are not there yet."""
+        self._lines += line
+        with self._told() as was_whole:
+            if was_whole:
+                files.write(self._stream, line)
+            else:
+                self._write_again()
+        if not self._durable:
+            self._settle()
+
+    def sync(self) -> dict[str, Any]:
+        """The length and checksum of the file, all of it on the disk."""
+        with self._told() as was_whole:
+            if not was_whole:
+                self._write_again()
+            files.sync(self._stream.fileno())
+        self._settle()
+        return {"bytes": self._size, "sha256": self._digest.hexdigest()}
+
+    def cut(self, size: int) -> None:
+        """Leave the first `size` bytes; a shorter file would be filled with zeros, and stays as it is."""
+        self._size, self._lines = min(size, self._stream.seek(0, os.SEEK_END)), bytearray()
+        with self._told():
+            files.truncate(self._stream, self._size)
+        if self._durable:
+            self._digest = digest_of(self.path, self._size)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _settle(self) -> None:
+        if self._durable:
+            self._digest.update(self._lines)
+        self._size, self._lines = self._size + len(self._lines), bytearray()
+
+    def _write_again(self) -> None:
+        files.truncate(self._stream, self._size)
+        files.write(self._stream, self._lines)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[bool]:
+        """Say what failed; what the system took before a failure may be lost or half there, so it counts as neither."""
+        was_whole, self._is_whole = self._is_whole, False
+        try:
+            yield was_whole
+        except OSError as error:
+            raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
+        self._is_whole = True
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is that of a run, even of one that lost a file; that of several runs is none itself."""
+    return sum(os.path.isfile(path / name) for name in ("run.toml", "manifest.json", "metrics.jsonl")) > 1
+
+
+def runs_below(folder: Path, unreadable: dict[str, str], depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """The run directories below a folder, by name; not those inside another one.
+
+    Args:
+        folder: Where to look, `depth` folders deep and through no link but one to a run.
+        unreadable: Gets each folder that cannot be looked into, and why.
+        depth: See `folder`.
+    """
+    try:
+        inside = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError as error:
+        unreadable[str(folder)] = str(error.strerror)
+        return
+    for name in inside:
+        path = folder / name
+        if name == LATEST or name.startswith("."):
+            continue
+        if os.path.isfile(path / "manifest.json") or is_run(path):
+            yield path
+        elif depth > 1 and not path.is_symlink():
+            yield from runs_below(path, unreadable, depth - 1)
+        elif not os.access(path, os.R_OK | os.X_OK):
+            unreadable[str(path)] = "Permission denied"
+
+
+def refuse_taken(path: Path) -> None:
+    """Refuse a place for a new run where something is, but for what a process left that died before its run began.
+
+    Raises:
+        UsageError: With the process that is at work there, if one is.
+    """
+    refuse_held(path)
+    _refuse_filled(path)
+
+
+def _refuse_filled(path: Path) -> None:
+    names = {file.name for file in path.iterdir()} if path.is_dir() else {path.name}
+    if not names or (LOCK in names and names <= _BEFORE_A_RUN):
+        return
+    way = "there is no run in it, "
+    if "manifest.json" in names:
+        with contextlib.suppress(DataError):  # of a manifest that cannot be read
+            size = RunDirectory(path).manifest.get("world_size", 1)
+            way = f"continue that run: {resume_command(path, size if isinstance(size, int) else 1)}   or "
+    raise UsageError(f"run directory {path} exists already\n  {way}choose another --name")
+
+
+def make(path: Path) -> None:
+    """Make a directory for a run; one that `refuse_taken` calls free is taken as it is.
+
+    Raises:
+        UsageError: When something is there.
+        DataError: When it cannot be made.
+    """
+    try:
+        try:
+            files.make_directory(path)
+        except FileExistsError:
+            refuse_taken(path)
+        files.sync_directory(path.parent)
+    except OSError as error:
+        raise _cannot_make(path, error) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """An empty directory that is this process's alone."""
+
+    path: Path
+    made: Sequence[Path]
+    """It, and the folders above it that were made for it."""
+
+    def give_up(self) -> None:
+        """Remove it, where nothing was put into it."""
+        for folder in self.made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def claim(path: Path) -> Claim:
+    """Make an empty directory at `path`, or at the first of ``path-2``, ``path-3``, ... where nothing is.
+
+    Of several processes that ask for the same one, each gets another.
+
+    Raises:
+        DataError: When it cannot be made.
+    """
+    above = [folder for folder in path.parents if not folder.exists()]
+    for number in itertools.count(1):
+        place = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            files.make_directory(place)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _cannot_make(place, error) from error
+        return Claim(path=place, made=(place, *above))
+    raise AssertionError
+
+
+def _cannot_make(path: Path, error: OSError) -> DataError:
+    return DataError(f"cannot make run directory {path}: {error.strerror}\n  choose another --run-dir")
+
+
+def _is_own(file: Path) -> bool:
+    """Whether there is a file, and not a link to one."""
+    return file.is_file() and not file.is_symlink()
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return os.path.isfile(path / "state.json") and path.resolve().parent.name == "checkpoints"
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Say of a place that is there and is no run why that is."""
+    try:
+        os.stat(path / "manifest.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"run directory {path} cannot be read: {why}") from error
+    raise DataError(f"run directory {path} cannot be read: its manifest.json is not a plain file")
+
+
+def sha256_of(file: Path) -> str:
+    """The checksum of a file's content."""
+    return digest_of(file).hexdigest()
+
+
+def digest_of(file: Path, size: int | None = None) -> hashlib._Hash:
+    """The SHA-256 of a file, or of its first `size` bytes, to go on with."""
+    digest = hashlib.sha256()
+    for block in files.blocks(file, size):
+        digest.update(block)
+    return digest
+
+
+def _point_latest(path: Path) -> None:
+    """Let ``latest`` beside the run directory point to it, where the file system has links."""
+    link, temporary = path.parent / LATEST, path.parent / f".{LATEST}.{os.getpid()}"
+    try:
+        temporary.symlink_to(path.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""What becomes of a run when something of it cannot be saved: it ends, or goes on and says so."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from wf.errors import DataError, SaveError
+
+if TYPE_CHECKING:
+    from wf.loop import Loop
+    from wf_run.directory.rundir import RunDirectory
+
+
+class SaveFailures:
+    """Whether a run goes on when a checkpoint or a record cannot be written, and which ones could not.
+
+    Args:
+        policy: ``stop`` or ``continue``, the general key ``on_checkpoint_error``.
+    """
+
+    def __init__(self, policy: str) -> None:
+        self._policy = policy
+        self._directory: RunDirectory | None = None
+        self.failed: list[dict[str, Any]] = []
+        """A record of each failure after which the run went on, as in ``manifest.json``."""
+
+    def begin(self, directory: RunDirectory | None) -> None:
+        """Begin a run, or go on with one: the failures before stay written down."""
+        self._directory = directory
+        self.failed = directory.manifest.get("failed_saves", []) if directory else []
+
+    def __call__(self, run: Loop, error: SaveError) -> bool:
+        """Whether the run goes on; if so it is written down, and said loudly."""
+        if self._policy != "continue":
+            return False
+        self.failed.append({"step": run.progress.step, "error": str(error)})
+        num_failed = len(self.failed)
+        run.notes["not saved"] = f"{num_failed} failure{'' if num_failed == 1 else 's'}; the last one: {error}"
+        logging.getLogger("wf").warning(
+            '%s\n  the run goes on (on_checkpoint_error = "continue"), and tries again when the next save is due', error
+        )
+        if self._directory is not None:
+            with suppress(DataError):  # it may be the same disk; the end of the run writes them again
+                self._directory.update_manifest(failed_saves=self.failed)
+        return True

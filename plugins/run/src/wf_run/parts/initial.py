@@ -1,0 +1,205 @@
+"""Weights to begin with: a plain state_dict from a file, or those that a run kept. Nothing is unpickled but tensors."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from wf.errors import DataError, UsageError, unknown
+from wf_run.directory.rundir import RunDirectory
+
+FORMATS = (".safetensors", ".pt", ".pth")
+_SHOWN = 5
+Weights = dict[str, Tensor]
+
+
+def read_weights(
+    place: str, folders: Sequence[Path], read_run: Callable[[RunDirectory], tuple[Any, str]]
+) -> tuple[Weights, str]:
+    """The weights in a file or a run directory.
+
+    Args:
+        place: A file with one of the endings `FORMATS`, a run directory, or its name below ``runs/``.
+        folders: Where a relative path is looked up when it is not below the working directory.
+        read_run: Gives the model's weights of a run, and which of its checkpoints they come from.
+
+    Returns:
+        The tensors by name, and where they come from in words.
+
+    Raises:
+        DataError: When it is not there, or is not what its ending says.
+        UsageError: For another ending, or a file that is no plain state_dict.
+    """
+    path = Path(place).expanduser()
+    file = next((one for one in (path, *(folder / path for folder in folders)) if one.is_file()), None)
+    if file is not None:
+        return _checked(_read_file(file), str(file)), str(file)
+    if path.suffix in FORMATS:
+        raise DataError(f"there is no file '{place}' to take weights from")
+    directory = RunDirectory.open(place)
+    weights, checkpoint = read_run(directory)
+    return _checked(weights, str(directory.path)), f"checkpoint {checkpoint} of {directory.path}"
+
+
+def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, without: Sequence[str] = ()) -> list[str]:
+    """Put weights into a model, every one of them but those that are left out.
+
+    Args:
+        model: The model.
+        weights: By the names of its `state_dict`.
+        source: Where they come from, for messages.
+        without: Names of modules or parameters, of the model or of the weights, that stay as they are.
+
+    Returns:
+        The names of the tensors of the model that stay as they are.
+
+    Raises:
+        UsageError: Naming what is missing, what is too much, whose shape differs and what is not finite; the model is
+            then as it was.
+    """
+    wanted = model.state_dict()
+    for name in without:
+        if not _below([name], [*wanted, *weights]):
+            raise UsageError(unknown("module", name, _tops([*wanted, *weights]), "of init_without"))
+    kept = _below(without, wanted)
+    given = {name: weights[name] for name in weights if not _below(without, [name])}
+    asked = {name: wanted[name] for name in wanted if name not in kept}
+    missing = [name for name in asked if name not in given]
+    unexpected = [name for name in given if name not in asked]
+    different = [name for name in asked if name in given and not _fits(given[name], asked[name])]
+    if missing or unexpected or different:
+        lines = [
+            *_first([f"missing: {_told(name, asked[name])}" for name in missing]),
+            *_first([f"unexpected: {_told(name, given[name])}" for name in unexpected]),
+            *_first(
+                f"of another form: {_told(name, given[name])}, the model has {_form(asked[name])}" for name in different
+            ),
+            *_advice(asked, given, [*missing, *unexpected, *different]),
+        ]
+        raise UsageError("\n  ".join([f"the weights from {source} do not fit the model", *lines]))
+    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]  # a buffer may be a mask of -inf
+    if broken := [name for name in parameters if name in given and not _is_finite(given[name])]:
+        raise UsageError(f"the weights from {source} are not finite: {', '.join(_first(broken))}")
+    model.load_state_dict({**given, **{name: wanted[name] for name in kept}})
+    return kept
+
+
+def _advice(asked: Mapping[str, Tensor], given: Mapping[str, Tensor], wrong: Sequence[str]) -> list[str]:
+    """What can be done about weights that do not fit: their names have a wrapper's prefix, or a layer is another."""
+    prefix = next(iter(given), "").partition(".")[0] + "."
+    if all(name.startswith(prefix) for name in given) and any(name.removeprefix(prefix) in asked for name in given):
+        wrapper = {"module.": " (DataParallel puts it there)", "_orig_mod.": " (torch.compile puts it there)"}
+        return [
+            f"all names begin with '{prefix}'{wrapper.get(prefix, '')}; save them without it:",
+            f"torch.save({{name.removeprefix('{prefix}'): tensor for name, tensor in weights.items()}}, FILE)",
+        ]
+    fitting = [name for name in asked if name in given and name not in wrong]
+    if not fitting:
+        return []
+    layers = dict.fromkeys(_layer(name, fitting) for name in wrong)
+    return [f"leave these layers as they are drawn: --init-without {','.join(layers)}"]
+
+
+def _layer(name: str, fitting: Sequence[str]) -> str:
+    """The largest module that a tensor is part of, and nothing that fits."""
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        module = ".".join(parts[:end])
+        if not _below([module], fitting):
+            return module
+    return name
+
+
+def _below(modules: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The tensors that are one of the modules, or part of one."""
+    return [name for name in names if any(name == module or name.startswith(f"{module}.") for module in modules)]
+
+
+def _tops(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _read_file(file: Path) -> Any:
+    if file.suffix in FORMATS and not file.stat().st_size:
+        raise DataError(f"'{file}' is empty")
+    if file.suffix not in FORMATS:
+        raise UsageError(f"'{file}': the ending says the format of the weights\n  available: {', '.join(FORMATS)}")
+    try:
+        _check_beginning(file)
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of what is refused below in clear words
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"'{file}' holds more than tensors, or is damaged; what a pickle says is not carried out\n"
+            f"  save the weights alone: torch.save(model.state_dict(), '{file.name}')"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
+        raise DataError(f"'{file}' cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from error
+
+
+def _check_beginning(file: Path) -> None:
+    """Refuse a file that is certainly something else than its ending says."""
+    with file.open("rb") as stream:
+        beginning = stream.read(64)
+    if beginning.startswith(b"version https://git-lfs"):
+        raise DataError(f"'{file}' is a pointer of Git LFS, not the weights themselves\n  fetch them: git lfs pull")
+    if beginning.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        raise DataError(f"'{file}' is a web page, not weights: the download went to another address")
+    if file.suffix == ".safetensors" and beginning.startswith((b"PK\x03\x04", b"\x80\x02")):
+        raise DataError(f"'{file}' is in the format of torch.save\n  give it the ending .pt")
+
+
+def _checked(weights: Any, source: str) -> Weights:
+    """The weights, where they are a plain state_dict: tensors by name."""
+    if not isinstance(weights, Mapping):
+        raise UsageError(f"'{source}' holds {type(weights).__name__}, not a state_dict: tensors by name")
+    other = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    if other:
+        inside = [name for name in other if isinstance(weights[name], Mapping)]
+        hint = f"\n  save what is under {inside[0]!r} in a file of its own" if inside else ""
+        raise UsageError(f"'{source}' is no plain state_dict: {other[0]!r} is {type(weights[other[0]]).__name__}{hint}")
+    for name, tensor in weights.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
+            raise UsageError(f"'{source}' is no plain state_dict: {name!r} is a tensor of the kind {kind}")
+    return {str(name): value for name, value in weights.items()}
+
+
+def _fits(given: Tensor, wanted: Tensor) -> bool:
+    """Floating-point numbers may be of another precision, they are converted."""
+    kind = given.dtype == wanted.dtype or (given.is_floating_point() and wanted.is_floating_point())
+    return kind and given.shape == wanted.shape
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # float8 cannot be asked
+    return bool(torch.isfinite(wide).all())
+
+
+def _told(name: str, tensor: Tensor) -> str:
+    return f"{name} {_form(tensor)}"
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _first(lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    more = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]

@@ -1,0 +1,97 @@
+"""The data of a run whose trainer makes its samples itself: batches as it makes them, and no splits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from wf.errors import PluginError, UsageError, unknown
+from wf.runtime.data import Batch, Spec
+from wf.runtime.task import TaskRuntime
+from wf.values import VALUES
+from wf_data.inputs import Form, Inputs
+from wf_run.plan import MAKE_BATCH
+
+
+class OwnSamples:
+    """What a run is trained on where there is no dataset, in the place of `wf_data.serving.RunData`.
+
+    Args:
+        name: The trainer's, for messages.
+        known: What the trainer's `run_values` gives, see `wf.protocols.Trainer`.
+        batch_size: The run's.
+        task: The run's.
+
+    Raises:
+        PluginError: For values that there are not.
+    """
+
+    splits: tuple[str, ...] = ()
+    own_transforms: tuple[Any, ...] = ()
+    steps: tuple[Any, ...] = ()
+    class_names: tuple[str, ...] = ()
+    collates = False
+
+    def __init__(self, name: str, known: Mapping[str, Any], batch_size: int, task: TaskRuntime) -> None:
+        for key in known:
+            if key not in VALUES:
+                raise PluginError(unknown("run value", str(key), VALUES, of=f"trainer '{name}', run_values"))
+        self.trainer: Any = None
+        """Makes the batches; known when everything else is made."""
+        self._name, self.known = name, dict(known)
+        self.batch_size = batch_size
+        self.num_batches: int | None = known.get("steps_per_epoch")
+        """Batches in an epoch; None where an epoch has no end."""
+        shape = known.get("input_shape")
+        self.input_shape = None if shape is None else tuple(shape)
+        self.inputs: Form = None if shape is None else Inputs(self.input_shape or (), torch.get_default_dtype())
+        """What the model takes; None where the trainer does not say it."""
+        self.spec = Spec(
+            name=name,
+            targets=None,
+            input_shape=self.input_shape,
+            num_targets=1,
+            mask_shape=(),
+            class_names=(),
+            class_counts=None,
+            feature_names=(),
+            num_classes=task.num_classes,
+        )
+        self.places: dict[str, Any] = {}
+        self.sample_ids: dict[str, Tensor] = {}
+        self.warnings: Sequence[str] = ()
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, as the trainer makes them; a resumed run goes on with the state that it had."""
+        numbers = itertools.count(start) if self.num_batches is None else range(start, self.num_batches)
+        make = getattr(self.trainer, MAKE_BATCH)
+        for _ in numbers:
+            batch = make()
+            if not isinstance(batch, Batch):
+                raise UsageError(
+                    f"trainer '{self._name}': {MAKE_BATCH}() gave {type(batch).__name__}; it must give a "
+                    "wf.runtime.Batch, which says its number of samples"
+                )
+            yield batch
+
+    def describe(self) -> str:
+        """Where the samples come from, in words."""
+        epoch = "" if self.num_batches is None else f", {self.num_batches:,} batches an epoch"
+        return f"samples of trainer {self._name} itself{epoch}"
+
+    def samples(self, split: str) -> NoReturn:
+        """Refuse to look at a split.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"there is no split '{split}': trainer '{self._name}' makes its samples itself")
+
+    num_samples = batches = samples
+
+    def close(self) -> None:
+        """Nothing is held."""

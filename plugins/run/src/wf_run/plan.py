@@ -1,0 +1,393 @@
+"""A run's components by name, before anything heavy is imported: defaults filled in, names checked.
+
+Only what the dataset's own data tell (its targets, its number of samples) is left for `wf_run.experiment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wf.building import LIVE, Builder, check_options, listed, name_of_live
+from wf.component import REQUIRED, Param
+from wf.errors import UsageError, closest, unknown
+from wf.figures import SPLITS, Monitor, divided
+from wf.fitting import check as check_fit
+from wf.general import GENERAL
+from wf.kinds import KINDS
+from wf.parameters import allows_none, convert, takes_several, without_null
+from wf.registry import Entry, Registry
+from wf.rules import Known, Part, with_parts
+from wf.task import Task
+from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
+from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
+
+DEFAULT_USE: dict[str, str] = {
+    "dataset": "digits",
+    "model": "mlp",
+    "optimizer": "adam",
+    "trainer": "supervised",
+    "evaluator": "default",
+    "checkpointer": "directory",
+    "strategy": "local",
+}
+"""The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
+
+DEFAULT_MODEL: dict[str, str] = {"tokens": "lstm"}
+"""The model of a run that names none, by the inputs that the dataset declares, where its task names none."""
+
+MODEL_CHOICE = ", ".join(
+    [DEFAULT_USE["model"], *(f"{name} for {of}" for of, name in DEFAULT_MODEL.items()), "or that of the task"]
+)
+"""All of them, in words."""
+
+DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
+
+MAKE_BATCH = "make_batch"
+"""The method of a trainer that makes its samples itself, see `wf.protocols.Trainer`."""
+
+
+OF_DATASET = ("split", "fold", "shuffle", "drop_last", "workers", "serve_from")
+"""The general keys that say how a dataset is divided and served."""
+
+
+def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
+    """A run file made ready to be built, and refused here, before torch is imported, if its names cannot work.
+
+    Args:
+        document: What was read and merged.
+        registry: Where names are looked up.
+        folders: Where relative paths of the run file are looked up when they are not below the working directory.
+
+    Returns:
+        The run file with every default that does not depend on the data.
+
+    Raises:
+        UsageError: For an unknown key or name, or components that cannot go together whatever the data.
+    """
+    plan = complete(document, registry, folders)
+    parts = parts_of(_with_defaults(plan, registry), Builder(registry).entry)
+    check_fit(parts, Known(links=plan["links"], evaluated=tuple(plan["eval_splits"])), registry)
+    return plan
+
+
+def parts_of(
+    plan: Mapping[str, Any], find: Callable[[str, Any], Entry | None], taken: frozenset[str] | None = None
+) -> list[Part]:
+    """The components of a run of which can be said whether they fit, in the order in which they are made.
+
+    Args:
+        plan: The run file.
+        find: Looks up the component of a kind and a name; None for a live object.
+        taken: The run values that the trainer takes, where they are known. A default optimizer is none of the user's
+            choice, so it is left out where the trainer takes none.
+    """
+    parts, contributed = [], list(KINDS.contributed)
+    for kind in (
+        "task",
+        "dataset",
+        "transform",
+        "model",
+        "loss",
+        "metric",
+        "trainer",
+        "optimizer",
+        "scheduler",
+        *contributed,
+    ):
+        value = plan.get(kind) or []
+        value = {"use": value} if isinstance(value, str) else value
+        for table in value if isinstance(value, list) else [value]:
+            if "use" not in table:
+                continue
+            entry = find(kind, table["use"])
+            name = entry.component.name if entry else name_of_live(table["use"])
+            parts.append(Part(kind=kind, name=name, entry=entry, watched=_watched(entry, table, plan["monitor"])))
+    taken = with_parts(Known(taken=taken), parts).taken
+    own = not _is_default(plan.get("optimizer")) or taken is None or "optimizer" in taken
+    return parts if own else [part for part in parts if part.kind != "optimizer"]
+
+
+def _is_default(optimizer: Any) -> bool:
+    """Whether it is the default one and has no options."""
+    use = optimizer.get("use") if optimizer and len(optimizer) == 1 else None
+    return isinstance(use, str) and use.partition("@")[0] == DEFAULT_USE["optimizer"]
+
+
+def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
+    """A run file with every default filled in that does not depend on the data.
+
+    Args:
+        document: As for `prepare`.
+        registry: As for `prepare`.
+        folders: As for `prepare`.
+
+    Raises:
+        UsageError: For an unknown key or name.
+    """
+    plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
+    for kind in KINDS.several:
+        if isinstance(document.get(kind), Mapping):
+            plan[kind] = _with_full_names(kind, document[kind], registry)
+    for link in plan["links"] or ():
+        if not registry.has("link", link):
+            raise UsageError(unknown("link", link, registry.names("link")))
+    without = _without_dataset(plan, registry, folders)
+    for kind, name in DEFAULT_USE.items():
+        if kind not in without:
+            plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
+    if "dataset" in plan:
+        _read_dataset_file(plan["dataset"], registry)
+    traits = _traits_of_dataset(plan, registry)
+    task = task_of(plan, traits, registry)
+    if "monitor" not in document and task and (monitor := task.default("monitor")):
+        plan["monitor"] = monitor
+    _check_monitor(plan["monitor"], registry)
+    if "use" not in document.get("model", {}):
+        plan["model"]["use"] = registry.own_choice("model", _default_model(traits, task))
+    hooks = (*DEFAULT_HOOKS[:-1], *(task.default_names("hook") if task else ()), DEFAULT_HOOKS[-1])
+    if without:
+        hooks = tuple(
+            name for name in hooks if not _needs_data(registry.find("hook", registry.own_choice("hook", name)))
+        )
+    defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
+    for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed.values() if kind.several}}.items():
+        plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
+    for table in plan["hook"]:
+        on_error_of(table)
+    check_names(plan, registry)
+    return plan
+
+
+def makes_samples(use: Any, registry: Registry, folders: Sequence[Path] = ()) -> bool:
+    """Whether a trainer makes its samples itself, so that its run has no dataset.
+
+    A plugin declares it; of one's own code it is the method `make_batch` that says it.
+    """
+    if isinstance(use, str) and not use.startswith(LIVE):
+        entry = Builder(registry, folders=folders).entry("trainer", use)
+        assert entry is not None
+        if entry.plugin is not None:
+            return isinstance(traits := entry.component.traits, TrainerTraits) and traits.makes_samples
+        use = entry.load()
+    return hasattr(getattr(use, "func", use), MAKE_BATCH)
+
+
+def _without_dataset(plan: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> frozenset[str]:
+    """The kinds of which a run has no default as its trainer makes its samples itself; none where it does not.
+
+    Raises:
+        UsageError: When the run file says something of a dataset.
+    """
+    use = plan.get("trainer", {}).get("use")
+    if use is None or not makes_samples(use, registry, folders):
+        return frozenset()
+    name = use if isinstance(use, str) else name_of_live(use)
+    asked = [f"--{kind}" for kind in ("dataset", "transform") if plan.get(kind)]
+    asked += [f"--{key.replace('_', '-')}" for key in OF_DATASET if plan[key] != GENERAL[key].default]
+    asked += ["--batch-size full"] if plan["batch_size"] == "full" else []
+    if asked:
+        raise UsageError(
+            f"trainer '{name}' makes its samples itself, so there is no dataset\n  leave out {', '.join(asked)}"
+        )
+    if "use" in plan.get("evaluator", {}):
+        return frozenset({"dataset"})
+    if asked := [kind for kind in ("evaluator", "metric") if plan.get(kind)]:
+        raise UsageError(
+            f"trainer '{name}' makes its samples itself, so there are no splits to evaluate\n"
+            f"  leave out --{asked[0]}, or name an evaluator that needs no data: --evaluator NAME"
+        )
+    return frozenset({"dataset", "evaluator"})
+
+
+def _needs_data(entry: Entry) -> bool:
+    """Whether a component cannot do without the run's data."""
+    params = entry.params_unloaded() or ()
+    return any(param.source == "data" and param.default is REQUIRED and not allows_none(param.type) for param in params)
+
+
+def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task | None:
+    """The task of a run: the one that the run file or the dataset says, or the one that has its targets.
+
+    Args:
+        plan: The run file.
+        dataset: What the dataset says of itself.
+        registry: Where tasks are looked up.
+
+    Returns:
+        None where it is not known, or no task has such targets.
+
+    Raises:
+        UsageError: For the name of a task that nobody brings.
+    """
+    if name := plan.get("task") or getattr(dataset, "task", None):
+        return registry.tasks.named(name)
+    use = plan.get("loss", {}).get("use")
+    known = isinstance(use, str) and registry.has("loss", use.partition("@")[0])
+    return registry.tasks.of(getattr(dataset, "targets", None), _traits(registry, "loss", use) if known else None)
+
+
+def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names of several components that wf chooses, see `Registry.own_choice`."""
+    return tuple(registry.own_choice(kind, name) for name in names)
+
+
+def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
+    """A list of tables: the defaults where there is none, changed as the command line asks."""
+    tables = [{"use": name} for name in defaults]
+    if value is None:
+        return tables
+    if isinstance(value, Mapping):
+        inherited = tables if value["inherit"] else []
+        return apply_many(kind, [*inherited, *value["tables"]], value["remove"], value["options"])
+    return value
+
+
+def check_names(plan: Mapping[str, Any], registry: Registry) -> None:
+    """Look up every name of a run, and the options as far as they are known without importing a target.
+
+    Raises:
+        UsageError: For the first unknown name, or value that does not fit.
+    """
+    for kind in KINDS:
+        value = plan.get(kind)
+        if isinstance(value, Mapping) and "tables" in value:
+            value = value["tables"]
+        for table in value if isinstance(value, list) else [value] if value else []:
+            _check_table(kind, table, registry)
+
+
+def _check_table(kind: str, table: Any, registry: Registry) -> None:
+    """Look up a component's name, and its options and their values."""
+    use = table.get("use") if isinstance(table, Mapping) else table
+    if not isinstance(use, str):
+        return
+    entry = registry.find(kind, use)
+    options = options_of(kind, table) if isinstance(table, Mapping) else {}
+    params = entry.params_unloaded() if options else None
+    if params is None:
+        return
+    current = check_options(entry, options, params)
+    for param in params:
+        if param.name in current:
+            check_value(param, without_null(current[param.name]), f"{kind} '{entry.component.name}'", registry)
+
+
+def check_value(param: Param, value: Any, owner: str, registry: Registry) -> None:
+    """Refuse a value that certainly does not fit; one that was not written in a run file is left for later.
+
+    Raises:
+        UsageError: Saying what is wanted.
+    """
+    from wf.static import is_exact  # 7 ms, and only where there are options
+
+    if param.kind is not None and value is not None and takes_several(param.type):
+        for table in listed(param.kind, value, owner):
+            _check_table(param.kind, table, registry)
+    elif param.kind is not None:
+        _check_table(param.kind, value, registry)
+    elif is_exact(param.type) and (value is None or isinstance(value, (str, int, float, list, dict))):
+        convert(param, value, owner)
+
+
+def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
+    """The plan with the loss and the metrics that the dataset's targets will choose, where these are known already."""
+    traits = _traits_of_dataset(plan, registry)
+    task = task_of(plan, traits, registry)
+    if (
+        "dataset" not in plan
+        or task is None
+        or not all(registry.has("metric", name) for name in task.default_names("metric"))
+    ):
+        return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
+    name = task.default("loss")
+    loss = {"use": registry.own_choice("loss", name)} if name and registry.has("loss", name) else {}
+    metrics = own_choices(registry, "metric", registry.tasks.default_metrics(task, getattr(traits, "targets", None)))
+    changed = with_changes("metric", plan.get("metric"), metrics)
+    return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": changed}
+
+
+def _default_model(dataset: Any, task: Task | None) -> str:
+    """The model of a run that names none."""
+    of_inputs = DEFAULT_MODEL.get(getattr(dataset, "inputs", None) or "")
+    return (task and task.default("model")) or of_inputs or DEFAULT_USE["model"]
+
+
+def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str | None:
+    """The figure that a scheduler of evaluations waits for: of its option `monitor`, or what the run fills in there."""
+    traits = entry.component.traits if entry else None
+    if entry is None or not isinstance(traits, SchedulerTraits) or traits.interval != "evaluation":
+        return None
+    filled = any(param.source == "monitor" for param in entry.params_unloaded() or ())
+    return Monitor.read(str(table.get("monitor", monitor))).figure if filled else None
+
+
+def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """A change of a list with every alias as the name that it stands for, so that they can be compared."""
+    options: dict[Any, dict[str, Any]] = {}
+    for name, table in change["options"].items():
+        options.setdefault(_name_in_list(kind, name, registry), {}).update(table)
+    return {
+        "inherit": change["inherit"],
+        "tables": [{**table, "use": _full_name(kind, table["use"], registry)} for table in change["tables"]],
+        "remove": [_name_in_list(kind, name, registry) for name in change["remove"]],
+        "options": options,
+    }
+
+
+def _full_name(kind: str, name: Any, registry: Registry) -> Any:
+    if not isinstance(name, str) or ":" in name or not registry.has(kind, name.partition("@")[0]):
+        return name
+    entry = registry.find(kind, name)
+    return registry.full_name(entry)
+
+
+def _name_in_list(kind: str, name: str, registry: Registry) -> str:
+    """The name of a component that is in a run's list; the list says whose it is where several plugins bring it."""
+    names = {entry.component.name for entry in registry.providers(kind, name)}
+    return names.pop() if len(names) == 1 else str(_full_name(kind, name, registry))
+
+
+def _check_monitor(text: str, registry: Registry) -> None:
+    """Refuse what cannot be a figure, whichever splits and metrics the run turns out to have."""
+    monitor = Monitor.read(text).figure
+    split, figure = divided(monitor)
+    if split not in SPLITS or not figure:
+        tasks = [entry.component.traits for entry in registry.entries("task")]
+        names = [name for task in tasks if isinstance(task, Task) for name in task.default_names("metric")]
+        figures = ("loss", *names)
+        names = [f"{split}/{name}" for split in SPLITS for name in dict.fromkeys(figures)]
+        near = [f"validation/{monitor}"] if monitor in figures else closest(monitor, names)
+        hint = f"\n  did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise UsageError(f"monitor '{monitor}' is not of the form SPLIT/FIGURE{hint}\n  splits: {', '.join(SPLITS)}")
+
+
+def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if not (isinstance(value, Mapping) and key in KINDS.several)}
+
+
+def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
+    """Let a file's name stand for the dataset that reads it: ``--dataset house.csv``."""
+    use = table["use"]
+    if not isinstance(use, str) or ":" in use:
+        return
+    path = Path(use).expanduser()
+    name = f"{use.rstrip('/')}/" if path.is_dir() and not registry.has("dataset", use) else use
+    entry: Entry | None = registry.for_file("dataset", name)
+    if entry is None:
+        if not registry.has("dataset", use) and path.suffix and ("/" in use or path.is_file()):
+            endings = sorted(
+                {end for e in registry.entries("dataset") for end in getattr(e.component.traits, "files", ())}
+            )
+            raise UsageError(f"no dataset reads files like '{use}'\n  known endings: {', '.join(endings)}")
+        return
+    table.update({"use": entry.component.name, "path": table.get("path", use)})
+
+
+def _traits_of_dataset(plan: Mapping[str, Any], registry: Registry) -> Any:
+    return _traits(registry, "dataset", plan["dataset"]["use"]) if "dataset" in plan else None
+
+
+def _traits(registry: Registry, kind: str, use: Any) -> Any:
+    return registry.find(kind, use).component.traits if isinstance(use, str) else None

@@ -1,0 +1,124 @@
+"""What a run is made under, as ``manifest.json`` holds it and `wf_run.drift` compares it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import wf
+from wf.building import Built
+from wf.modules import import_module, is_path
+from wf.registry import Entry
+from wf.runtime import codec
+from wf.typed import finite
+from wf_run.assembly import Assembly
+from wf_run.directory.rundir import sha256_of
+from wf_run.resuming.sources import plugin_code, with_neighbours
+from wf_run.runfile import dump
+
+
+def conditions_of(parts: Assembly) -> dict[str, Any]:
+    """The fields of the manifest that a run is compared by when it goes on, as JSON holds them."""
+    device = parts.strategy.device
+    found = {
+        "seed": parts.plan["seed"],
+        "device": str(device),
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "world_size": parts.strategy.world_size,
+        "precision": precision(),
+        "determinism": determinism(),
+        "versions": {
+            "wf": wf.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "schema": codec.SCHEMA,
+        "components": _provenance(parts.builder.made),
+        "plugin_code": plugin_code(parts.builder.made, own_files(parts)),
+        "dataset": parts.fingerprint(),
+        "run_file": tomllib.loads(dump(parts.plan)),
+        "code": [{"file": file.name, "sha256": sha256_of(file)} for file in own_files(parts)],
+    }
+    if contributed := parts.builder.conditions():
+        found["conditions"] = contributed
+    return dict(json.loads(json.dumps(finite(found), default=str)))
+
+
+def own_files(parts: Assembly) -> list[Path]:
+    """The files of one's own code that a run uses, with the modules that these import from beside them."""
+    files = {file for built in parts.all() if (file := _own_file(built))}
+    return sorted(with_neighbours(files | {Path(name).resolve() for name in parts.plan["plugins"] if is_path(name)}))
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a device; of a processor also the instructions that torch's kernels use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    return f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def precision() -> dict[str, Any]:
+    """What decides how numbers are rounded."""
+    matmul = torch.backends.cuda.matmul
+    return {
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "float32_matmul": torch.get_float32_matmul_precision(),
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "fp16_reduced_sums": matmul.allow_fp16_reduced_precision_reduction,
+        "bf16_reduced_sums": matmul.allow_bf16_reduced_precision_reduction,
+    }
+
+
+def determinism() -> dict[str, bool]:
+    """What decides which kernels may be chosen."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Where each component came from, once."""
+    records: list[dict[str, Any]] = []
+    for component, plugin in ((entry.component, entry.plugin) for entry in made):
+        record = {
+            "kind": component.kind,
+            "name": component.name,
+            "target": component.target_name,
+            "plugin": plugin.name if plugin else None,
+            "distribution": plugin.distribution if plugin else None,
+            "version": plugin.version if plugin else None,
+        }
+        if record not in records:
+            records.append(record)
+    return records
+
+
+def _own_file(built: Built) -> Path | None:
+    """The source file of one's own code."""
+    if built.entry is None or built.entry.plugin is not None or not isinstance(built.entry.component.target, str):
+        return None
+    file = import_module(built.entry.component.target.rpartition(":")[0]).__file__
+    return Path(file).resolve() if file else None
+
+
+def _processor() -> str:
+    """The processor's model, as far as the system tells."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()

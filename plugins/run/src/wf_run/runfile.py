@@ -1,0 +1,376 @@
+"""The run file: one TOML document that says a whole run.
+
+It is a plain nested dict: general keys, a table a kind with ``use``, arrays of tables where several are allowed.
+`load` reads and checks one, `merge` lays another (the command line) over it, `dump` writes one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from wf.cadence import Every
+from wf.errors import UsageError, closest, unknown
+from wf.general import GENERAL
+from wf.kinds import KINDS
+from wf.parameters import NULL, convert
+from wf.splits import parse_split
+from wf.typed import plain
+
+RunFile = dict[str, Any]
+
+CHOICES = {
+    "keep": ("last", "best"),
+    "precision": ("fp32", "bf16", "fp16", "tf32"),
+    "on_checkpoint_error": ("stop", "continue"),
+    "serve_from": ("auto", "memory", "device", "loader"),
+}
+"""The values of general keys that have a fixed set of them."""
+ON_ERROR = ("stop", "disable")
+"""The values of ``on_error``, a key of a hook's table beside ``use``.
+
+The first one is the default, the second one that of hooks which only watch, see `wf.traits.HookTraits`.
+"""
+MAX_SEED = 2**63 - 1
+MAX_COUNT = 2**31 - 1
+RANGES = {
+    "epochs": (0, MAX_SEED),
+    "steps": (0, MAX_SEED),
+    "batch_size": (1, MAX_COUNT),
+    "accumulate": (1, MAX_COUNT),
+    "log_every": (1, MAX_COUNT),
+    "workers": (0, 1024),
+    "seed": (0, MAX_SEED),
+}
+"""The smallest and the largest value of general keys that are numbers."""
+VARIANT = "variant"
+"""The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
+
+
+def load(path: Path) -> RunFile:
+    """Read a run file.
+
+    Raises:
+        UsageError: When it is not there, not TOML, or has a key or a shape that is not known.
+    """
+    document, variants = load_variants(path)
+    if variants:
+        raise UsageError(f"{path} has [[variant]] tables: it is for several runs\n  compare them: wf compare {path}")
+    return document
+
+
+def folders_of(path: Path) -> tuple[Path, ...]:
+    """The folders in which a run file's relative paths are looked up: its ``code/`` and its own."""
+    return path.parent / "code", path.parent
+
+
+def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
+    """Read a run file that may have ``[[variant]]`` tables: a run file each, to be laid over the rest of it.
+
+    Returns:
+        The run file without them, and the variants with their names (``name``, else "variant 1" and so on).
+
+    Raises:
+        UsageError: As `load`, of a variant too.
+    """
+    document = _parse(path)
+    variants = document.pop(VARIANT, [])
+    try:
+        if not isinstance(variants, list):
+            raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+        base = _checked(document)
+        return base, [_variant(number, table) for number, table in enumerate(variants, 1)]
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _variant(number: int, table: Any) -> tuple[str, RunFile]:
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+    name = str(table.get("name", f"{VARIANT} {number}"))
+    try:
+        return name, _checked({key: value for key, value in table.items() if key != "name"})
+    except UsageError as error:
+        raise UsageError(f"{VARIANT} {number} ('{name}'): {error}") from error
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The TOML document in a file."""
+    if os.path.isdir(path):
+        inside = path / "run.toml"
+        hint = f"\n  repeat the run in it: wf run {inside}" if inside.is_file() else ""
+        raise UsageError(f"'{path}' is a folder, not a run file{hint}")
+    if not os.path.isfile(path):
+        near = closest(
+            path.name, [file.name for file in path.parent.glob("*.toml")] if os.path.isdir(path.parent) else []
+        )
+        hint = f"\n  did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"there is no run file '{path}'{hint}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    except OSError as error:
+        raise UsageError(f"the run file '{path}' cannot be read: {error.strerror}") from error
+
+
+def _checked(document: Mapping[str, Any]) -> RunFile:
+    _check_names(document)
+    return check(document, loaded=not document.get("plugins"))
+
+
+def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
+    """A copy of a run file whose keys, tables and general values are right; components' options are checked later.
+
+    Args:
+        document: The run file.
+        loaded: Whether the plugins that it names are loaded, so that every kind and setting is known.
+
+    Raises:
+        UsageError: For an unknown key, a table of the wrong shape or a general value that does not fit.
+    """
+    checked: RunFile = {}
+    for key, value in document.items():
+        if key in GENERAL:
+            checked[key] = check_general(key, value)
+        elif key in KINDS.several:
+            checked[key] = [_table(key, table) for table in (value if isinstance(value, list) else [value])]
+        elif key in KINDS:
+            checked[key] = _table(key, value)
+        elif not loaded:
+            checked[key] = value
+        else:
+            hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
+            raise UsageError(unknown("key", key, [*GENERAL, *KINDS], hint))
+    if checked.get("epochs") is not None and checked.get("steps") is not None:
+        raise UsageError("both epochs and steps are given; say how long to train in one of them")
+    if checked.get("init_without") and not checked.get("init_from"):
+        raise UsageError("init_without leaves layers out of init_from, which is not given")
+    if checked.get("batch_size") == "full" and checked.get("accumulate", 1) > 1:
+        raise UsageError(
+            f"accumulate is {checked['accumulate']} and batch_size is full: an epoch has one batch\n"
+            "  give batch_size the number of samples that fit into memory"
+        )
+    return checked
+
+
+def check_general(key: str, value: Any) -> Any:
+    """A general value, converted.
+
+    Raises:
+        UsageError: When it does not fit.
+    """
+    value = convert(GENERAL[key], value, "the run")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UsageError(unknown(f"value of '{key}':", str(value), CHOICES[key]))
+    if key == "batch_size" and isinstance(value, str) and value != "full":
+        value = int(value) if value.isdecimal() else value
+        if isinstance(value, str):
+            raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
+    if key in ("eval_every", "checkpoint_every") and value is not None:
+        _check_cadence(key, value)
+    if key in RANGES and isinstance(value, int):
+        low, high = RANGES[key]
+        if value < low:
+            raise UsageError(f"{key} must be at least {low}, not {value}")
+        if value > high:
+            raise UsageError(f"{key} must be at most {high}, not {value}")
+    if key == "split":
+        parse_split(value)
+    return value
+
+
+def _check_cadence(key: str, value: int | str) -> None:
+    try:
+        cadence = Every.parse(value)
+    except UsageError as error:
+        raise UsageError(f"{key}: {error}") from error
+    if key == "eval_every" and cadence.unit == "minutes":
+        raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
+
+
+OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",)}
+"""Keys in the tables of components that are none of their own options.
+
+``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree.
+"""
+
+
+def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The component's own options in a table: all but ``use`` and the keys that wf reads, see `OF_TABLES`."""
+    reserved = OF_TABLES.get(kind, ())
+    return {name: value for name, value in table.items() if name != "use" and name not in reserved}
+
+
+def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
+    """What a run does when the hook of a table fails, one of `ON_ERROR`.
+
+    Raises:
+        UsageError: For another value.
+    """
+    value = table.get("on_error", default)
+    if value not in ON_ERROR:
+        raise UsageError(unknown("value of 'on_error'", str(value), ON_ERROR, of=f"hook '{table['use']}'"))
+    return str(value)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:
+    """Lay `over` (the command line) over `base` (a run file).
+
+    A kind whose `use` changes loses the options of the old one. For kinds of which there may be several, `over` has
+    ``{"set": [tables] | None, "add": [tables], "remove": [names], "options": {name: {option: value}}}`` or a list.
+
+    Returns:
+        The merged run file, and what should be said about it.
+    """
+    merged: RunFile = dict(base)
+    notes: list[str] = []
+    if over.get("epochs") is not None:
+        merged.pop("steps", None)
+    if over.get("steps") is not None:
+        merged.pop("epochs", None)
+    for key, value in over.items():
+        if key in KINDS.several and isinstance(value, Mapping):
+            merged[key] = _merge_many(merged.get(key), value)
+        elif key in KINDS and key not in KINDS.several:
+            merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
+        else:
+            merged[key] = value
+    return merged, notes
+
+
+def dump(document: Mapping[str, Any], comment: str = "") -> str:
+    """A run file as TOML text: general keys, then a table a kind; None is written as "@null".
+
+    Args:
+        document: The run file. General keys that are None by default and here are left out.
+        comment: Lines to put at the top.
+    """
+    lines = [f"# {line}" for line in comment.splitlines()]
+    for key, param in GENERAL.items():
+        if key in document and not (document[key] is None and param.default is None):
+            lines.append(f"{key} = {_toml(document[key])}")
+    lines += [f"{kind} = []" for kind in KINDS.several if document.get(kind) == []]
+    for kind in KINDS:
+        value = document.get(kind)
+        for table in value if isinstance(value, list) else [value] if value else []:
+            lines += ["", f"[[{kind}]]" if kind in KINDS.several else f"[{kind}]"]
+            lines += [f"{_toml_key(name)} = {_toml(option)}" for name, option in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _merge_table(kind: str, old: Any, new: Any, notes: list[str]) -> Any:
+    if not isinstance(new, Mapping) or not isinstance(old, Mapping):
+        return new
+    if "use" in new and new["use"] != old.get("use", new["use"]):
+        dropped = [name for name in old if name != "use"]
+        if dropped:
+            notes.append(
+                f"{kind} {new['use']} replaces {old['use']} of the run file; "
+                f"its options are dropped: {', '.join(dropped)}"
+            )
+        return dict(new)
+    merged = dict(old)
+    for name, value in new.items():  # each goes to the end: of an option's two names the later one counts
+        merged[name] = _merge_option(f"{kind}.{name}", merged.pop(name, None), value, notes)
+    return merged
+
+
+def _merge_option(path: str, old: Any, new: Any, notes: list[str]) -> Any:
+    """One option; one that is itself a component keeps its own options as long as its `use` stays."""
+    if isinstance(old, Mapping) and "use" in old and isinstance(new, str) and new != NULL:
+        new = {"use": new}
+    if isinstance(new, Mapping) and isinstance(old, str) and "use" not in new:
+        old = {"use": old}
+    nested = isinstance(old, Mapping) and "use" in old and isinstance(new, Mapping)
+    return _merge_table(path, old, new, notes) if nested else new
+
+
+def _merge_many(old: Sequence[Any] | None, change: Mapping[str, Any]) -> Any:
+    """A list of tables and what is to be changed in it, which `wf_run.plan` does: aliases need the registry.
+
+    `inherit` marks that the defaults are still to be put before it.
+    """
+    chosen = change.get("set")
+    tables = list(chosen if chosen is not None else old or [])
+    return {
+        "inherit": chosen is None and old is None,
+        "tables": [*tables, *change.get("add", [])],
+        "remove": list(change.get("remove", [])),
+        "options": change.get("options", {}),
+    }
+
+
+def apply_many(
+    kind: str, tables: Sequence[Any], removed: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+) -> list[Any]:
+    """Take `removed` out of a list of tables and set `options` on those it names.
+
+    Raises:
+        UsageError: When one of them names nothing in the list.
+    """
+    names = [table["use"] if isinstance(table, Mapping) else table for table in tables]
+    meant = {name: _meant(name, names) for name in (*removed, *options)}
+    for name, found in meant.items():
+        if found not in names:
+            hint = "" if name in removed else f"add it: --{kind} +{name}"
+            raise UsageError(unknown(f"{kind} of this run", name, [str(name) for name in names], hint))
+    gone = [meant[name] for name in removed]
+    changed: dict[str, dict[str, Any]] = {}
+    for name, table in options.items():
+        changed.setdefault(meant[name], {}).update(table)
+    kept = [table for table, name in zip(tables, names, strict=True) if name not in gone]
+    return [
+        {**table, **changed.get(table["use"], {})} if isinstance(table, Mapping) and "use" in table else table
+        for table in kept
+    ]
+
+
+def _meant(name: str, names: Sequence[Any]) -> str:
+    """The one of the names that is meant: itself, or without ``@provider`` the only one of that name."""
+    alike = [one for one in names if isinstance(one, str) and one.partition("@")[0] == name]
+    return alike[0] if len(alike) == 1 and name not in names else name
+
+
+def _check_names(document: Mapping[str, Any]) -> None:
+    """Refuse what only Python could mean by a component: anything but a name."""
+    for kind in KINDS.keys() & document.keys():
+        value = document[kind]
+        if isinstance(value, list) and kind not in KINDS.several:
+            raise UsageError(f"a run has one {kind}: write [{kind}] instead of [[{kind}]], and name one")
+        for table in value if isinstance(value, list) else [value]:
+            use = table.get("use", "") if isinstance(table, Mapping) else table
+            if not isinstance(use, str):
+                raise UsageError(f'{kind}: {use!r} is not a name; write use = "NAME"')
+
+
+def _table(kind: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return {"use": value}
+    if "use" not in value and kind in KINDS.several:
+        raise UsageError(f"a table [[{kind}]] without 'use': say which {kind} it is, use = \"NAME\"")
+    return dict(value)
+
+
+def _toml(value: Any) -> str:
+    """One value on one line."""
+    import tomli_w
+
+    if value is None:
+        return f'"{NULL}"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml_key(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    value = plain(value) if isinstance(value, (bool, int, float, str, date, time)) else str(value)
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def _toml_key(key: str) -> str:
+    import tomli_w
+
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")

@@ -1,0 +1,326 @@
+"""A trained model that takes raw inputs: what the run learned goes with it, and the data are not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wf.blame import FAILURES, blame, naming_culprit
+from wf.building import LIVE, Builder, Built, origin_of
+from wf.errors import DataError, UsageError, WfError
+from wf.folders import data_dir
+from wf.general import GENERAL
+from wf.modules import describe
+from wf.protocols import Stateful
+from wf.registry import Entry, Registry
+from wf.runtime import tree
+from wf.runtime.data import as_default
+from wf.runtime.modes import evaluated
+from wf.runtime.random import own_stream
+from wf.runtime.reading import Reader
+from wf.runtime.tree import Tree
+from wf.traits import DatasetTraits
+from wf.typed import finite
+from wf_data import arrays
+from wf_data.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
+from wf_data.transforming import Step
+from wf_run.assembly import own_table, prepare_for_trainer, transform_of
+from wf_run.description import Description
+from wf_run.directory.kept import KEPT, load_chosen
+from wf_run.directory.rundir import RunDirectory
+from wf_run.parts.device import choose_device
+from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
+from wf_run.plan import DEFAULT_USE
+
+PLOTS = "plots"
+"""The hook that draws a run."""
+OWN = "transform/dataset-"
+"""How the dataset's own transforms are called in checkpoints, with their number."""
+
+
+class TrainedModel(nn.Module):
+    """The model of a run behind its preprocessing, so that it takes raw inputs.
+
+    Args:
+        model: The model.
+        inputs: What the dataset's samples hold.
+        steps: The dataset's own transforms and the run's, fitted, in their order.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Form, steps: Sequence[Step] = ()) -> None:
+        super().__init__()
+        self.model = model
+        """The model without what comes before it."""
+        self.inputs = inputs
+        """What it takes: the form of the dataset's samples; None where no dataset says it."""
+        self.steps = tuple(steps)
+        """The dataset's transforms and the run's; those for training alone are passed over."""
+        self.dtype = torch.get_default_dtype()
+        """torch's default dtype in the run: what the model computes in."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
+        """The model's own, under the names that ``wf export`` writes."""
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Take over weights of the model."""
+        return self.model.load_state_dict(state_dict, *args, **kwargs)
+
+    def prepare(self, inputs: Tree) -> Tree:
+        """What the model gets for raw inputs ``[N, ...]``.
+
+        Raises:
+            DataError: For inputs of another form, shape or kind than the dataset's samples.
+        """
+        if self.inputs is not None:
+            check_form(self.inputs, inputs, "the model")
+            inputs = numbers_of(self.inputs, inputs)
+        with default_dtype(self.dtype):
+            for step in self.steps:
+                inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
+            return tree.map_leaves(as_default, inputs)
+
+    def forward(self, *inputs: Tree, **named: Tree) -> Any:
+        """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them.
+
+        A tree of inputs is given as one, or as the model itself takes it: a dict by name, a tuple one after the other.
+        """
+        lone = not named and len(inputs) == 1 and not (isinstance(self.inputs, tuple) and len(self.inputs) == 1)
+        with default_dtype(self.dtype):
+            return tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs)))
+
+
+class Trained:
+    """The model of a run, and what goes in and comes out.
+
+    Args:
+        network: The model with its preprocessing.
+        description: What the run learned from its data.
+        plan: The resolved run file.
+        builder: Looks up names.
+        reader: The dataset's reader, or why it cannot be made; None where there is none.
+    """
+
+    def __init__(
+        self,
+        network: TrainedModel,
+        description: Description,
+        plan: Mapping[str, Any],
+        builder: Builder,
+        reader: Reader | WfError | None = None,
+    ) -> None:
+        self.network, self.description, self.plan = network, description, plan
+        self._builder, self._reader = builder, reader
+
+    def predict(self, inputs: Tree) -> Tree:
+        """What the model gives for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
+
+        Raises:
+            DataError: For inputs of another shape or kind than the dataset's samples.
+        """
+        if self.network.inputs is not None:
+            check_form(self.network.inputs, inputs, "predict")
+        device = self._builder.values["device"]
+        with (
+            evaluated(self.network),
+            torch.inference_mode(),
+            products_in(self.plan["precision"], device),
+            default_dtype(self.network.dtype),
+            naming_culprit(self._builder.registry.plugins),
+        ):
+            parts = tree.split(inputs, self.description.values["batch_size"])
+            prepared = (tree.to(self.network.prepare(part), device) for part in parts)
+            outputs = tree.gathered((tree.call(self.network.model, one), tree.length(one)) for one in prepared)
+        return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
+
+    def labels(self, predictions: Tree) -> list[Any] | None:
+        """The class names of predictions, as `wf.runtime.TaskRuntime.names` gives them."""
+        task = self.description.outputs(self._builder.registry)
+        return task.names(predictions, self.description.spec.class_names)
+
+    def plot(self, format: str = "svg") -> list[Path]:
+        """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""
+        plots = self._builder.registry.own_choice("hook", PLOTS)
+        return list(self._builder.build("hook", {"use": plots, "format": format}).value.draw())
+
+    def needs_data_to_plot(self) -> bool:
+        """Whether there is more to draw where the data are there."""
+        entry = self._builder.entry("hook", self._builder.registry.own_choice("hook", PLOTS))
+        needs = getattr(entry.load(), "needs_data", None) if entry else None
+        try:
+            task = self.description.outputs(self._builder.registry)
+        except UsageError:  # the task is gone: opening the data says so
+            return True
+        return needs is None or bool(needs(self.description.spec, task))
+
+    def read(self, path: Path) -> Tree:
+        """The inputs in a file, just as the run's samples hold them; see `wf_data.inputs.read_inputs`."""
+        if self.description.inputs is None:
+            raise UsageError(
+                f"how '{path}' is read is not known: the run had no dataset, and its trainer did not say the shape of "
+                "its inputs\n  let its run_values say input_shape, or call wf.load_model(RUN) with tensors"
+            )
+        with naming_culprit(self._builder.registry.plugins):
+            others = self._file_readers()
+            if isinstance(self._reader, WfError):
+                if path.suffix.lower() not in (*arrays.ENDINGS, *others):
+                    raise self._reader
+                return read_inputs(path, None, self.description.inputs, others)
+            return read_inputs(path, self._reader, self.description.inputs, others)
+
+    def _file_readers(self) -> dict[str, Read]:
+        """What plugins' readers read, by the ending of the files."""
+        registry, found = self._builder.registry, dict[str, Read]()
+        for name in registry.names("reader"):
+            entry = registry.find("reader", name)
+            found |= dict.fromkeys(entry.component.traits.endings, partial(_read_by, entry))
+        return found
+
+    def preprocessing(self) -> list[dict[str, Any]]:
+        """What comes before the model, as JSON holds it: each transform with its options and what was fitted."""
+        paths = [leaf.path for leaf in leaves_of(self.network.inputs) if leaf.is_bytes]
+        steps: list[dict[str, Any]] = [{"use": "uint8 / 255", **({"leaf": path} if path else {})} for path in paths]
+        for step in self.network.steps:
+            if not step.train_only:
+                steps.append({**(step.table or {"use": type(step.transform).__name__}), **_fitted(step.transform)})
+        return steps
+
+
+def open_trained(
+    directory: RunDirectory,
+    description: Description,
+    document: Mapping[str, Any],
+    registry: Registry,
+    folders: Sequence[Path] = (),
+    checkpoint: str = KEPT,
+) -> Trained:
+    """The model of a run directory, its weights restored; neither its data nor its dataset are looked for.
+
+    Args:
+        directory: The run directory.
+        description: What it says of its data.
+        document: Its run file.
+        registry: Where names are looked up.
+        folders: Where relative paths of the run file are looked up.
+        checkpoint: ``kept``, ``latest``, ``best`` or a checkpoint's name, see `wf_run.directory.kept`.
+
+    Raises:
+        DataError: When no such checkpoint verifies.
+        UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
+    """
+    plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
+    values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
+    values |= {**description.spec.values(), **description.values}
+    device = values["device"] = choose_device(plan["device"])[0]
+    builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
+    dtype = dtype_named(directory.manifest.get("precision", {}).get("default_dtype"))
+    with naming_culprit(registry.plugins), default_dtype(dtype):
+        strategy = registry.own_choice("strategy", DEFAULT_USE["strategy"])  # one process, whatever trained it
+        builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
+        checkpointer = builder.build("checkpointer", plan["checkpointer"]).value
+        saved = load_chosen(checkpointer, checkpoint, plan["keep"])[0]["parts"]
+        torch.manual_seed(plan["seed"])
+        model = builder.build("model", plan["model"]).value
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"model '{plan['model']['use']}' is {type(model).__name__}, not a torch.nn.Module")
+        model.to(device)
+        autocast_forward(model, plan["precision"], device)
+        prepare_for_trainer(builder, plan["trainer"], model)
+        model.load_state_dict(saved["model"])
+        builder.values["model"] = model
+        reader = _reader(registry, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
+        own = _own_transforms(reader, saved)
+        steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
+        network = TrainedModel(model, description.inputs, steps)
+    return Trained(network.eval(), description, plan, builder, reader)
+
+
+def _read_by(entry: Entry, path: Path) -> Tree:
+    """The inputs that a plugin's reader finds in a file."""
+    try:
+        found: Tree = entry.load()(path)
+    except WfError:
+        raise
+    except FAILURES as error:
+        blame(error, f"reader '{entry.component.name}' of {origin_of(entry)}, reading {path}")
+        raise
+    return found
+
+
+def _reader(registry: Registry, use: str, description: Description) -> Reader | WfError | None:
+    """The dataset's reader as it was, or why it cannot be made; its class is named by the plugin of the dataset."""
+    if description.reader is None or ":" in use or use.startswith(LIVE):
+        return None
+    try:
+        entry = registry.find("dataset", use)
+        traits = entry.component.traits
+        if not isinstance(traits, DatasetTraits) or traits.reader is None:
+            return None
+        target = entry.imported(traits.reader)
+        try:
+            made: Reader = target(**description.reader)
+        except FAILURES as error:
+            if isinstance(error, WfError):
+                raise
+            why = f"what the run learned for reading files does not fit {traits.reader}: {describe(error)}"
+            raise DataError(why) from error
+    except WfError as error:
+        return error
+    return made
+
+
+def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -> list[Any]:
+    """The transforms that the dataset's inputs need before all others, as its reader makes them, with their states."""
+    names = [name for name in saved if name.startswith(OWN)]
+    if not names:
+        return []
+    if isinstance(reader, WfError):
+        raise reader
+    found = list(getattr(reader, "transforms", tuple)())
+    if len(found) != len(names):
+        raise UsageError(
+            "the dataset's own transforms are not known without its data: its reader does not make them\n"
+            "  see Dataset.transforms: the reader needs a method transforms()"
+        )
+    for number, own in enumerate(found):
+        own.load_state_dict(saved[f"{OWN}{number}"])
+    return found
+
+
+def _steps(own: Sequence[Any], transforms: Sequence[tuple[Built, str | None]]) -> list[Step]:
+    """The dataset's transforms and the run's, as they are applied."""
+    given = [(one, False) for one in own] + [transform_of(built, leaf) for built, leaf in transforms]
+    return [Step.of(position, *one) for position, one in enumerate(given)]
+
+
+def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any]) -> list[tuple[Built, str | None]]:
+    """The transforms of a run file with their states, and the leaf that each one changes."""
+    found = []
+    for number, table in enumerate(tables):
+        built = builder.build("transform", own_table("transform", table))
+        state = saved.get(f"transform/{number}-{built.name}")
+        if state is not None:
+            built.value.load_state_dict(state)
+        elif hasattr(built.value, "fit") and _is_deterministic(built):
+            raise UsageError(
+                f"transform '{built.name}' was fitted, and no checkpoint has its state: it has no state_dict and "
+                "load_state_dict\n  without them its run's model can be used right after fit() alone"
+            )
+        found.append((built, table.get("leaf")))
+    return found
+
+
+def _fitted(transform: Any) -> dict[str, Any]:
+    """What was fitted, as JSON holds it."""
+    state = transform.state_dict() if isinstance(transform, Stateful) else {}
+    return {"fitted": finite(dict(state))} if state else {}
+
+
+def _is_deterministic(built: Built) -> bool:
+    """Whether a transform comes before the model in evaluations, too."""
+    return not Step.of(0, *transform_of(built, None)).train_only

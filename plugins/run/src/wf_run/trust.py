@@ -1,0 +1,505 @@
+"""Whose code a run directory runs.
+
+Registered components are installed code and run without asking. What a run directory brings beside them runs when the
+user's state folder says that this user made the run, when it is byte-equal to files that the command line names, or
+when its checksum is given. `guard_for` decides that before anything is loaded and gives a `Guard`, which every loading
+of such code asks: what the list of `brought` missed is refused there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from wf.deprecation import current_options
+from wf.errors import UsageError, WfError
+from wf.guard import Guard, UntrustedError
+from wf.kinds import KINDS
+from wf.modules import describe, is_path, locate
+from wf.registry import Registry
+from wf_run.runfile import RunFile, options_of
+
+ENVIRONMENT, STATE = "WF_TRUST", "WF_STATE_DIR"
+MAX_RECORDS = 5000
+"""So many runs are remembered; the oldest is forgotten first."""
+MAX_FILES, MAX_BYTES = 1000, 32 * 2**20
+"""What the code of a run directory may have at most."""
+LIVE = "live "
+_LOG = logging.getLogger("wf")
+
+Source = tuple[RunFile, Sequence[Path]]
+"""A run file, and the folders in which its relative paths are looked up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A piece of code that a run file names."""
+
+    where: str
+    """``hook``, ``optimizer.base``, ``plugins``."""
+    name: str
+    """As the run file writes it: ``net.py:Net``, ``subprocess:Popen``, ``plug.py``."""
+    file: Path | None = None
+    """The file, without links; None for a module."""
+    sha256: str = ""
+    """Of the file."""
+    blocked: bool = False
+    """A plugin that is not to be loaded, whatever its run file says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """The code that a run directory brings."""
+
+    place: Path
+    pieces: tuple[Piece, ...]
+    inside: Mapping[str, str]
+    """The SHA-256 of every file of its code, by the path below the directory; whether a run file names it or not."""
+    references: str
+    """The plugins and the tables of the run files that name code, options included, as JSON."""
+
+    @cached_property
+    def own(self) -> str:
+        """The checksum of all that the directory says and holds."""
+        return _digest([self.references, sorted(self.inside.items())])
+
+    @cached_property
+    def outside(self) -> dict[str, str]:
+        """The SHA-256 of the files elsewhere that it names, by path."""
+        root = self.place.resolve()
+        files = {piece.file: piece.sha256 for piece in self.pieces if piece.file}
+        return {str(file): sha256 for file, sha256 in files.items() if not file.is_relative_to(root)}
+
+    @cached_property
+    def checksum(self) -> str:
+        """The checksum of all that would run, files elsewhere included."""
+        return _digest([self.own, sorted(self.outside.items())])
+
+
+def brought(place: Path, sources: Sequence[Source], registry: Registry) -> Brought:
+    """The code that the run files of a directory bring; nothing is imported for it but registered components.
+
+    Args:
+        place: The directory.
+        sources: Its run files.
+        registry: Says which names are registered; what a run file's own plugins would register does not count.
+
+    Raises:
+        UsageError: When its code is not made of plain files, or is more than anybody reads.
+    """
+    if not any(_may_bring(document) for document, _ in sources):
+        return Brought(place=place, pieces=(), inside={}, references="")
+    walker = _Walker(registry.installed())
+    blocked = {plugin.module for plugin in registry.plugins if plugin.status == "blocked"}
+    pieces: dict[tuple[str, str], Piece] = {}
+    tables, names_code = [], False
+    for document, folders in sources:
+        found, named = walker.read(document)
+        tables.append(named)
+        names_code |= bool(found)
+        for where, name in found:
+            if piece := _piece(where, name, folders):
+                pieces[where, name] = replace(piece, blocked=where == "plugins" and name in blocked)
+    if not names_code:
+        return Brought(place=place, pieces=(), inside={}, references="")
+    inside = _files_in({folder for _, folders in sources for folder in folders if _is_code_of(place, folder)}, place)
+    root = place.resolve()
+    for piece in pieces.values():
+        if piece.file and piece.file.is_relative_to(root):
+            inside.setdefault(piece.file.relative_to(root).as_posix(), piece.sha256)
+    references = json.dumps(tables, sort_keys=True, default=str)
+    return Brought(place=place, pieces=tuple(pieces.values()), inside=inside, references=references)
+
+
+def guard_for(
+    place: Path,
+    sources: Sequence[Source],
+    registry: Registry,
+    *,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Iterable[str] = (),
+) -> Guard:
+    """What a run directory may load, after everything that it brings was found to be allowed.
+
+    Args:
+        place: The directory.
+        sources: Its run files.
+        registry: Says which names are registered.
+        line: A run file's keys that the command line names itself. The same code needs no other allowance.
+        trust: Checksums that allow what they are of; those in ``WF_TRUST`` count, too.
+
+    Raises:
+        UntrustedError: Listing what is not allowed.
+    """
+    found, named = brought(place, sources, registry), _named(line or {})
+    guard = Guard(
+        place=str(place),
+        targets=frozenset(piece.name for piece in (*found.pieces, *named) if not piece.file),
+        files={str(piece.file): piece.sha256 for piece in (*found.pieces, *named) if piece.file},
+    )
+    given = _checksums(trust)
+    asked = [piece for piece in found.pieces if not piece.blocked]
+    if not asked or found.checksum in given:
+        return guard
+    paths, notes = _recall(found.own)
+    equal = {piece.sha256 for piece in named if piece.file} | {piece.name for piece in named}
+    if paths is not None:
+        equal |= set(found.inside.values()) | {piece.name for piece in found.pieces if not piece.file}
+        equal |= {sha256 for path, sha256 in found.outside.items() if path in paths}
+    refused = [piece for piece in asked if (piece.sha256 or piece.name) not in equal]
+    named_files = {piece.file for piece in found.pieces}
+    beside = [
+        name
+        for name, sha256 in found.inside.items()
+        if sha256 not in equal and place.resolve() / name not in named_files
+    ]
+    if refused or beside:
+        raise UntrustedError(_refusal(found, refused, beside, notes, given), found.checksum)
+    return guard
+
+
+def guard_of_line(place: str, line: Mapping[str, Any], hint: str) -> Guard:
+    """A guard that allows the code that a command line names, and no other.
+
+    Args:
+        place: Who else may name code, for messages.
+        line: What the line says, as a document.
+        hint: What to do about a refusal.
+    """
+    named = _named(line)
+    return Guard(
+        place=place,
+        targets=frozenset(piece.name for piece in named if not piece.file),
+        files={str(piece.file): piece.sha256 for piece in named if piece.file},
+        hint=hint,
+    )
+
+
+def record(place: Path, sources: Sequence[Source], registry: Registry) -> None:
+    """Remember that this user made a run; a state folder that cannot be written is a warning.
+
+    Args:
+        place: The run directory.
+        sources: Its run files.
+        registry: That of the run.
+    """
+    try:
+        found = brought(place, sources, registry)
+        if found.pieces and not any(piece.blocked for piece in found.pieces):
+            _remember(found)
+    except (WfError, OSError, RuntimeError, ValueError) as error:
+        _LOG.warning(
+            "it could not be written down that the code in %s is yours: %s\n"
+            "  later commands on this run will ask for --trust; %s says another folder",
+            place,
+            describe(error),
+            STATE,
+        )
+
+
+def directory_of(run_file: Path) -> Path | None:
+    """The run directory in which a run file lies, and that may come from somebody else with all its code."""
+    folder = run_file.parent
+    is_row = _manifest_in(folder.absolute().parent).get("kind") == "comparison"
+    return folder if is_row or "status" in _manifest_in(folder) else None
+
+
+def _manifest_in(folder: Path) -> Mapping[str, Any]:
+    """What a run directory's manifest says; one that cannot be read is one all the same."""
+    file = folder / "manifest.json"
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(_read_plain(file))
+        return found if isinstance(found, dict) else {}
+    except (UsageError, ValueError, RecursionError):
+        return {"status": "damaged"}
+
+
+def state_dir() -> Path:
+    """The user's state folder.
+
+    Raises:
+        RuntimeError: Where the user has no home folder.
+    """
+    if chosen := os.environ.get(STATE):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_state_path  # 5 ms
+
+    return user_state_path("wf", appauthor=False)
+
+
+class _Walker:
+    """Finds the code that run files name, with the options' own declarations where a component is registered."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def read(self, document: Mapping[str, Any]) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+        """Where a run file names code, and the plugins and tables in which it does."""
+        plugins = document.get("plugins") or ()
+        found = [("plugins", name) for name in plugins if not self._is_installed(name)]
+        names = [Path(name).name if is_path(name) else name for name in plugins]  # the content says the rest
+        tables: dict[str, Any] = {"plugins": names}
+        for kind in KINDS.keys() & document.keys():
+            value = document[kind]
+            for table in value if isinstance(value, list) else [value]:
+                if own := list(dict.fromkeys(self._walk(kind, table, kind))):
+                    found += own
+                    tables.setdefault(kind, []).append(table)
+        return sorted(found), tables
+
+    def _walk(self, kind: str, table: Any, where: str) -> Iterator[tuple[str, str]]:
+        """The code in the place of a component."""
+        if not _has_colon(table):
+            return
+        use = table.get("use") if isinstance(table, Mapping) else table
+        options = options_of(kind, table) if isinstance(table, Mapping) else {}
+        params = None
+        if isinstance(use, str) and ":" in use:
+            if use not in self._declared and not use.startswith(LIVE):
+                yield where, use
+        elif isinstance(use, str):
+            with contextlib.suppress(WfError):  # unknown, or not loaded: nobody knows which options are components
+                entry = self._registry.find(kind, use)
+                params = {param.name: param for param in entry.params()}
+                options = current_options(entry.component, options)
+        for name, value in options.items():
+            param = None if params is None else params.get(name)
+            if param is None:
+                yield from self._anything(value, f"{where}.{name}")
+            elif param.kind is not None:
+                for one in value if isinstance(value, (list, tuple)) else [value]:
+                    yield from self._walk(param.kind, one, f"{where}.{name}")
+
+    def _anything(self, value: Any, where: str) -> Iterator[tuple[str, str]]:
+        """Whatever may be code in a value of which nothing is known."""
+        if isinstance(value, str):
+            if _REFERENCE.fullmatch(value) and value not in self._declared and not value.startswith(LIVE):
+                yield where, value
+        elif isinstance(value, Mapping):
+            for key, one in value.items():
+                yield from self._anything(one, where if key == "use" else f"{where}.{key}")
+        elif isinstance(value, (list, tuple)):
+            for one in value:
+                yield from self._anything(one, where)
+
+    def _is_installed(self, name: str) -> bool:
+        return any(plugin.module == name for plugin in self._registry.plugins)
+
+    @cached_property
+    def _declared(self) -> set[Any]:
+        """The targets of registered components, which are theirs under another name."""
+        parts = (part for plugin in self._registry.plugins for part in plugin.components)
+        return {part.target for part in parts if isinstance(part.target, str)}
+
+
+_REFERENCE = re.compile(r"[^\n]+:[^\W\d][\w.]*")
+"""``path.py:Attr`` or ``module:Attr``, as far as a value of which nothing is known may be one."""
+
+
+def _may_bring(document: Mapping[str, Any]) -> bool:
+    """Whether a run file may name code at all: each reference has a colon."""
+    return bool(document.get("plugins")) or any(_has_colon(document.get(kind)) for kind in KINDS)
+
+
+def _has_colon(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_colon, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_colon, value))
+    return isinstance(value, str) and ":" in value
+
+
+def _piece(where: str, name: str, folders: Sequence[Path]) -> Piece | None:
+    """A piece of code with its file; None for a file that is not there, and so cannot run."""
+    text = name if where == "plugins" else name.rpartition(":")[0]
+    if not is_path(text):
+        return Piece(where=where, name=name)
+    path = locate(Path(text), folders)
+    if not path.is_file():
+        return None
+    path = path.resolve()
+    return Piece(where=where, name=name, file=path, sha256=hashlib.sha256(_read_plain(path)).hexdigest())
+
+
+def _named(line: Mapping[str, Any]) -> list[Piece]:
+    """The code that a command line names; files are those below the working directory, not the run directory's."""
+    found: list[tuple[str, str]] = [("plugins", name) for name in line.get("plugins", ())]
+    found += _strings({key: value for key, value in line.items() if key != "plugins"})
+    return [piece for where, name in found if (piece := _piece(where, name, ()))]
+
+
+def _strings(value: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a document that may name code, keys included: ``--hook.net.py:H.option``."""
+    if isinstance(value, str) and ":" in value:
+        yield "line", value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _strings(key)
+            yield from _strings(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _strings(one)
+
+
+def _is_code_of(place: Path, folder: Path) -> bool:
+    """Whether a folder is one for code in a directory; a link counts by where it lies, and is refused then."""
+    return folder.name == "code" and not os.path.relpath(folder, place).startswith("..")
+
+
+def _files_in(folders: Iterable[Path], place: Path) -> dict[str, str]:
+    """The SHA-256 of every file below some folders, by its path below the directory.
+
+    Raises:
+        UsageError: For links and other things that are no plain files, and for too much.
+    """
+    found: dict[str, str] = {}
+    waiting, size = [folder for folder in folders if os.path.lexists(folder)], 0
+    while waiting:
+        folder = waiting.pop()
+        if folder.is_symlink() or not folder.is_dir():
+            raise _not_plain(folder)
+        with os.scandir(folder) as listed:
+            entries = list(listed)
+        for entry in entries:
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+                continue
+            content = _read_plain(path)
+            size += len(content)
+            found[os.path.relpath(path, place)] = hashlib.sha256(content).hexdigest()
+            if len(found) > MAX_FILES or size > MAX_BYTES:
+                raise UsageError(f"{folder} holds more than {MAX_FILES:,} files or {MAX_BYTES // 2**20} MiB of code")
+    return found
+
+
+def _read_plain(path: Path) -> bytes:
+    """What a plain file holds.
+
+    Raises:
+        UsageError: For a link, anything else that is no plain file, and one that is too large.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _not_plain(path) from error
+        raise UsageError(f"{path} cannot be read as code: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _not_plain(path)
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path} is too large for code: more than {MAX_BYTES // 2**20} MiB")
+    return content
+
+
+def _not_plain(path: Path) -> UsageError:
+    return UsageError(f"{path} is no plain file or folder, and the code of a run directory is made of these alone")
+
+
+def _checksums(trust: str | Iterable[str]) -> set[str]:
+    """The checksums that are given, those of the environment included."""
+    given = [("trust", text) for text in ([trust] if isinstance(trust, str) else trust)]
+    given.append((ENVIRONMENT, os.environ.get(ENVIRONMENT, "")))
+    found = [(origin, word.strip().lower()) for origin, text in given for word in text.split(",") if word.strip()]
+    for origin, word in found:
+        if not re.fullmatch(r"[0-9a-f]{64}", word):
+            raise UsageError(f"{origin} '{word}' is no SHA-256 checksum: the refusal of a run's code says which it has")
+    return {word for _, word in found}
+
+
+def _refusal(
+    found: Brought, refused: Sequence[Piece], beside: Sequence[str], notes: Sequence[str], given: set[str]
+) -> str:
+    rows = [(piece.where, piece.name, _place_of(piece)) for piece in refused]
+    rows += [("beside", name, f"sha256 {found.inside[name]}") for name in sorted(beside)]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{found.place} brings code that would run with your rights, and nothing says that it is yours"]
+    lines += [f"{where:<{widths[0]}}  {name:<{widths[1]}}  {what}" for where, name, what in rows]
+    lines += notes
+    if given:
+        lines.append("the checksum that was given is of other code: it may have been changed since")
+    lines.append(f"read it; to allow it: --trust {found.checksum}")
+    lines.append(f'or {ENVIRONMENT}=...; in Python trust="..."')
+    return "\n  ".join(lines)
+
+
+def _place_of(piece: Piece) -> str:
+    return f"{piece.file}, sha256 {piece.sha256}" if piece.file else "an installed module"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _file_of(own: str) -> Path:
+    return state_dir() / "runs" / f"{own}.json"
+
+
+def _recall(own: str) -> tuple[set[str] | None, list[str]]:
+    """The paths of one's own files that a run was made with, None where it is not known; and what is wrong."""
+    try:
+        file = _file_of(own)
+        text = file.read_bytes()
+    except FileNotFoundError:
+        return None, []
+    except (OSError, RuntimeError) as error:
+        return None, [f"what you ran before cannot be read, so none of it counts: {describe(error)}"]
+    try:
+        found = json.loads(text)
+        if found["sha256"] != own:
+            raise ValueError("it is of another run")
+        return {str(path) for path in found["paths"]}, []
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return None, [f"{file} is damaged and counts for nothing: {describe(error)}"]
+
+
+def _remember(found: Brought) -> None:
+    """Write a record, in a file of its own, so that processes do not meet."""
+    file = _file_of(found.own)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    before, _ = _recall(found.own)
+    if before is not None and found.outside.keys() <= before:
+        return
+    kept = {
+        "sha256": found.own,
+        "paths": sorted({*(before or ()), *found.outside}),
+        "place": str(found.place.resolve()),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(kept, stream)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _forget_oldest(file.parent)
+
+
+def _forget_oldest(folder: Path) -> None:
+    with os.scandir(folder) as listed:
+        files = [entry for entry in listed if entry.name.endswith(".json")]
+    if len(files) > MAX_RECORDS:
+        with contextlib.suppress(OSError):  # another process forgets them, too
+            files.sort(key=lambda entry: entry.stat().st_mtime)
+            for entry in files[: len(files) - MAX_RECORDS]:
+                os.unlink(entry.path)

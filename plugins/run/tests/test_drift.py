@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from wf.conditions import CONDITIONS
+from wf.errors import UsageError
+from wf_run.drift import ALL, check, compare, unknown_in
+
+MANIFEST: dict[str, Any] = {
+    "device": "cuda:0",
+    "device_name": "A, AVX2",
+    "threads": 4,
+    "world_size": 1,
+    "precision": {"default_dtype": "float32", "float32_matmul": "highest"},
+    "determinism": {"cudnn_benchmark": False},
+    "versions": {"wf": "0.1.0", "python": "3.11.7", "torch": "2.14.1+cu130", "numpy": "2.4.0"},
+    "schema": 1,
+    "components": [
+        {"kind": "loss", "name": "ce", "target": "wf_losses:CE", "plugin": "wf-losses", "version": "0.1.0"},
+        {"kind": "model", "name": "net.py:Net", "target": "/old/net.py:Net", "plugin": None, "version": None},
+    ],
+    "dataset": {"train": "ab", "test": "cd"},
+    "run_file": {
+        "epochs": 4,
+        "split": "70/15/15",
+        "batch_size": 32,
+        "optimizer": {"use": "adam", "lr": 0.1, "base": {"use": "sgd", "lr": 1}},
+        "hook": [{"use": "early-stopping", "patience": 3}, {"use": "progress"}],
+        "dataset": {"use": "csv", "path": "data/points.csv"},
+    },
+    "code": [{"file": "net.py", "sha256": "1" * 64}],
+    "plugin_code": {"wf-losses": "3" * 64},
+}
+
+CHANGES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
+    "dataset": (("dataset", "test"), "ce", "test cd, is ce"),
+    "code": (("code", 0, "sha256"), "2" * 64, "net.py 111111111111"),
+    "plugin-code": (("plugin_code", "wf-losses"), "4" * 64, "wf-losses 333333333333"),
+    "components": (("components", 0, "target"), "wf_losses:Other", "loss ce wf_losses:CE of wf-losses"),
+    "world-size": (("world_size",), 2, "was 1, is 2"),
+    "device": (("device",), "cpu", "was cuda, is cpu"),
+    "precision": (("precision", "float32_matmul"), "medium", "float32_matmul highest, is medium"),
+    "torch": (("versions", "torch"), "2.15.0", "was 2.14, is 2.15"),
+    "schema": (("schema",), 2, "was 1, is 2"),
+    "torch-build": (("versions", "torch"), "2.14.2+cu130", "2.14.1+cu130, is 2.14.2+cu130"),
+    "device-name": (("device_name",), "B", "A, AVX2, is B"),
+    "determinism": (("determinism", "cudnn_benchmark"), True, "cudnn_benchmark False, is True"),
+    "plugin-versions": (("components", 0, "version"), "0.2.0", "loss ce 0.1.0, is 0.2.0"),
+    "wf": (("versions", "wf"), "0.2.0", "0.1.0, is 0.2.0"),
+    "python": (("versions", "python"), "3.12.0", "3.11.7, is 3.12.0"),
+    "numpy": (("versions", "numpy"), "2.5.0", "2.4.0, is 2.5.0"),
+    "threads": (("threads",), 2, "was 4, is 2"),
+    "run-file": (("run_file", "batch_size"), 64, "batch_size 32, is 64"),
+}
+
+
+def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    found = copy.deepcopy(MANIFEST)
+    place: Any = found
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return found
+
+
+def test_every_condition_is_tried_here() -> None:
+    assert {*CHANGES, "state"} == {condition.name for condition in CONDITIONS.values()}
+
+
+def test_nothing_differs_from_itself() -> None:
+    assert compare(MANIFEST, copy.deepcopy(MANIFEST)) == []
+    assert unknown_in(MANIFEST) == []
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_difference_is_an_error_or_a_warning_by_the_table(name: str) -> None:
+    path, value, words = CHANGES[name]
+    now = changed(path, value)
+    found = {drift.name: drift for drift in compare(MANIFEST, now)}
+    assert words in str(found[name])
+    level = next(condition.level for condition in CONDITIONS.values() if condition.name == name)
+    if name == "threads":  # only data are prepared by them where an accelerator computes
+        assert found[name].level == "warning"
+    elif level == "warning":
+        assert [drift.name for drift in check(MANIFEST, now, [], "runs/a")] == [name]
+    else:
+        with pytest.raises(UsageError, match=f"--allow-drift {name}"):
+            check(MANIFEST, now, [], "runs/a")
+    assert found.keys() <= {name, "torch-build"}
+    assert check(MANIFEST, now, [name], "runs/a") == check(MANIFEST, now, [ALL], "runs/a") == list(found.values())
+
+
+def test_all_that_differs_is_told_at_once() -> None:
+    now = {**changed(("world_size",), 2), "device": "cpu", "threads": 2, "device_name": "B"}
+    with pytest.raises(UsageError) as refused:
+        check(MANIFEST, now, ["device"], "runs/a")
+    for words in ("was 1, is 2", "OMP_NUM_THREADS", "--allow-drift world-size,threads"):
+        assert words in str(refused.value)
+    assert "cuda" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("run_file", "epochs"), 8),
+        (("run_file", "optimizer", "use"), "adam@wf-optimizers"),
+        (("run_file", "hook", 1, "use"), "progress@wf-tracking"),
+        (("run_file", "optimizer", "new_option"), 3),
+        (("run_file", "log_every"), 100),
+        (("run_file", "dataset", "path"), "/elsewhere/points.csv"),
+        (("components", 1, "target"), "/runs/a/code/net.py:Net"),
+        (("code", 0, "file"), "net-11111111.py"),
+        (("device",), "cuda:1"),
+        (("precision",), None),
+    ],
+)
+def test_what_changes_no_bit_is_no_difference(path: tuple[Any, ...], value: Any) -> None:
+    assert compare(MANIFEST, changed(path, value)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("run_file", "optimizer", "lr"), 0.2, "optimizer.lr 0.1, is 0.2"),
+        (("run_file", "optimizer", "base", "lr"), 2, "optimizer.base.lr 1, is 2"),
+        (("run_file", "optimizer", "lr"), None, "optimizer.lr 0.1, is not there"),
+        (("run_file", "hook", 0, "patience"), 5, "hook.early-stopping.patience 3, is 5"),
+        (("run_file", "hook", 0), None, "hook early-stopping, progress, is progress"),
+        (("run_file", "scheduler"), {"use": "step"}, "scheduler.use not there, is step"),
+        (("run_file", "log_every"), 7, "log_every not there, is 7"),
+        (("run_file", "fold"), "1/5", "fold not there, is 1/5"),
+        (("run_file", "split"), "60/25/15", "split 70/15/15, is 60/25/15"),
+        (("run_file", "optimizer", "use"), "torch/adam", "optimizer.use adam, is torch/adam"),
+    ],
+)
+def test_what_was_edited_in_the_run_file_is_named(path: tuple[Any, ...], value: Any, words: str) -> None:
+    assert words in "\n".join(map(str, compare(MANIFEST, changed(path, value))))
+
+
+def test_what_an_older_manifest_does_not_say() -> None:
+    old = {key: MANIFEST[key] for key in ("device", "threads", "world_size", "versions", "components", "code")}
+    old["versions"] = {"wf": "0.1.0", "python": "3.11.7", "torch": "2.14.1+cu130"}
+    assert compare(old, MANIFEST) == []
+    assert unknown_in(old) == [
+        "dataset",
+        "run-file",
+        "plugin-code",
+        "precision",
+        "schema",
+        "device-name",
+        "determinism",
+        "numpy",
+    ]
+
+
+def test_a_name_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="did you mean 'threads'"):
+        check(MANIFEST, MANIFEST, ["thread"], "runs/a")

@@ -1,0 +1,317 @@
+"""Filling in defaults and looking up names before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf import Component, Param
+from wf.errors import UsageError
+from wf.folders import data_dir
+from wf.plugins import Plugin
+from wf.registry import Registry
+from wf.settings import Pin
+from wf.traits import DatasetTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
+from wf_run.plan import DEFAULT_HOOKS, DEFAULT_USE, complete, prepare, with_changes
+from wf_run.runfile import merge
+
+TASKS = next(plugin for plugin in Registry.discover(only_builtin=True).plugins if plugin.name == "wf-tasks")
+
+
+def registry(*more: Component) -> Registry:
+    components = (
+        *(
+            Component(kind, name, "nowhere:A")
+            for kind, name in DEFAULT_USE.items()
+            if kind not in ("dataset", "trainer", "optimizer")
+        ),  # type: ignore[arg-type]  # a kind
+        *(Component("hook", name, "nowhere:A") for name in DEFAULT_HOOKS),
+        Component("dataset", "digits", "nowhere:A", traits=DatasetTraits(targets="class_index", transforms=("scale",))),
+        Component("dataset", "diabetes", "nowhere:A", traits=DatasetTraits(targets="real")),
+        Component("dataset", "csv", "nowhere:A", traits=DatasetTraits(files=(".csv",))),
+        Component("dataset", "folder", "nowhere:A", traits=DatasetTraits(files=("/",))),
+        Component("trainer", "supervised", "nowhere:A", traits=TrainerTraits(steps=("plain",))),
+        Component("transform", "scale", "nowhere:A"),
+        Component("transform", "flip", "nowhere:A"),
+        Component("hook", "gradient-clip", "nowhere:A", aliases=("grad-clip",)),
+        Component("metric", "accuracy", "nowhere:A", aliases=("acc",)),
+        Component("optimizer", "adam", "nowhere:A", traits=OptimizerTraits()),
+        Component("optimizer", "lbfgs", "nowhere:A", traits=OptimizerTraits(step="closure")),
+        Component("model", "probable", "nowhere:A", traits=ModelTraits(predictions="probs")),
+        Component("loss", "ce", "nowhere:A", traits=LossTraits(predictions="logits", targets=("class_index",))),
+        Component("loss", "bce", "nowhere:A", traits=LossTraits(predictions="raw", targets=("binary",))),
+        Component("loss", "declared", "nowhere:A", params=(Param(name="gamma", type=float, default=1.0),)),
+        *more,
+    )
+    own = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)
+    return Registry([own, TASKS])
+
+
+def uses(plan: dict[str, Any], kind: str) -> list[str]:
+    return [table["use"] for table in plan[kind]]
+
+
+def change(**fields: Any) -> dict[str, Any]:
+    return {"hook": {"set": None, "add": [], "remove": [], **fields}}
+
+
+def test_an_empty_run_file() -> None:
+    plan = complete({}, registry())
+    assert {kind: plan[kind]["use"] for kind in DEFAULT_USE} == DEFAULT_USE
+    assert uses(plan, "hook") == list(DEFAULT_HOOKS)
+    assert uses(plan, "transform") == ["scale"]
+    assert (plan["epochs"], plan["batch_size"], plan["checkpoint_every"]) == (None, 32, "5min")
+    assert not plan.keys() & {"loss", "metric", "scheduler"}
+
+
+def test_what_is_said_stays() -> None:
+    document = {"epochs": 3, "transform": [], "hook": [{"use": "progress"}], "optimizer": {"lr": 1}}
+    plan = complete(document, registry())
+    assert (plan["epochs"], plan["transform"], uses(plan, "hook")) == (3, [], ["progress"])
+    assert plan["optimizer"] == {"use": "adam", "lr": 1}
+    assert document["optimizer"] == {"lr": 1}
+
+
+def test_a_plan_is_complete() -> None:
+    plan = complete({"hook": [{"use": "progress"}], "epochs": 2}, registry())
+    assert complete(plan, registry()) == plan
+
+
+@pytest.mark.parametrize(
+    ("base", "fields", "wanted"),
+    [
+        (None, {"add": [{"use": "grad_clip"}]}, [*DEFAULT_HOOKS, "gradient-clip"]),
+        (None, {"remove": ["Progress"]}, [name for name in DEFAULT_HOOKS if name != "progress"]),
+        (None, {"remove": ["learning_rate_log"]}, list(DEFAULT_HOOKS[1:])),
+        (["gradient-clip", "progress"], {"remove": ["grad-clip"]}, ["progress"]),
+        (["grad-clip", "progress"], {"remove": ["gradient-clip"]}, ["progress"]),
+        (["grad-clip"], {"remove": ["grad-clip@o"]}, []),
+        (["progress"], {"add": [{"use": "grad-clip"}]}, ["progress", "gradient-clip"]),
+        (["progress"], {"set": [{"use": "grad-clip"}]}, ["gradient-clip"]),
+    ],
+)
+def test_changes_of_the_hooks(base: list[str] | None, fields: dict[str, Any], wanted: list[str]) -> None:
+    document = {} if base is None else {"hook": [{"use": name} for name in base]}
+    assert uses(complete(merge(document, change(**fields))[0], registry()), "hook") == wanted
+
+
+@pytest.mark.parametrize("name", ["gradient-clip", "grad-clip", "Grad_Clip"])
+@pytest.mark.parametrize("listed", ["gradient-clip", "grad-clip"])
+def test_options_of_a_hook_by_any_of_its_names(name: str, listed: str) -> None:
+    document = {"hook": [{"use": listed, "a": 1}]}
+    plan = complete(merge(document, change(options={name: {"b": 2}}))[0], registry())
+    assert plan["hook"] == [{"use": "gradient-clip", "a": 1, "b": 2}]
+
+
+def test_options_under_two_names_of_one_hook_come_together() -> None:
+    options = {"gradient-clip": {"a": 1}, "grad-clip": {"b": 2}}
+    plan = complete(merge({}, change(add=[{"use": "grad-clip"}], options=options))[0], registry())
+    assert plan["hook"][-1] == {"use": "gradient-clip", "a": 1, "b": 2}
+
+
+def test_a_change_of_a_hook_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="unknown hook of this run 'gradient-clip'"):
+        complete(merge({}, change(remove=["grad-clip"]))[0], registry())
+    with pytest.raises(UsageError, match=r"add it: --hook \+gradient-clip"):
+        complete(merge({}, change(options={"grad-clip": {"b": 2}}))[0], registry())
+
+
+@pytest.mark.parametrize("name", ["clip", "clip@theirs"])
+@pytest.mark.parametrize("listed", [{"add": [{"use": "clip@theirs"}]}, {"set": [{"use": "clip@theirs"}]}])
+def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str, listed: dict[str, Any]) -> None:
+    theirs = Plugin(
+        name="theirs",
+        distribution="theirs",
+        version="1",
+        module="m",
+        status="ok",
+        components=(Component("hook", "clip", "m:A"),),
+    )
+    both = Registry([*registry(Component("hook", "clip", "m:A")).plugins, theirs])
+    plan = complete(merge({}, change(**listed, options={name: {"b": 2}}))[0], both)
+    assert plan["hook"][-1] == {"use": "clip@theirs", "b": 2}
+    document = {"hook": [{"use": "clip@theirs"}, {"use": "progress"}]}
+    assert uses(complete(merge(document, change(remove=[name]))[0], both), "hook") == ["progress"]
+    with pytest.raises(UsageError, match="unknown hook of this run 'clip@o'"):
+        complete(merge(document, change(remove=["clip@o"]))[0], both)
+
+
+def test_changes_of_metrics_wait_for_the_dataset() -> None:
+    merged, _ = merge({}, {"metric": {"set": None, "add": [], "remove": ["acc"]}})
+    plan = complete(merged, registry())
+    assert with_changes("metric", plan["metric"], ("accuracy", "f1")) == [{"use": "f1"}]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"loss": {"use": "cee"}}, "unknown loss 'cee'\n  did you mean 'ce'"),
+        ({"hook": [{"use": "progres"}]}, "unknown hook 'progres'\n  did you mean 'progress'"),
+        ({"metric": [{"use": "accuracyy"}]}, "unknown metric 'accuracyy'"),
+        ({"loss": {"use": "declared", "gama": 1}}, "unknown option 'gama' of loss 'declared'\n  did you mean 'gamma'"),
+        ({"links": ["softmx"]}, "unknown link 'softmx'\n  did you mean 'softmax'"),
+        ({"epoch": 1}, "unknown key 'epoch'\n  did you mean 'epochs'"),
+        (
+            {"dataset": {"use": "a/house.parquet"}},
+            "no dataset reads files like 'a/house.parquet'\n  known endings: .csv, /",
+        ),
+    ],
+)
+def test_unknown_names(document: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        complete(document, registry())
+    assert str(caught.value).startswith(words)
+
+
+WRITTEN = """
+from typing import Annotated, Literal
+from torch import Tensor
+from wf import Nested
+
+class Written:
+    \"\"\"Args:
+        gamma: How much.
+    \"\"\"
+
+    def __init__(
+        self, gamma: float = 1.0, reduction: Literal["mean", "sum"] = "mean", weight: Tensor | None = None,
+        then: Annotated[object, Nested("optimizer")] = None,
+    ): ...
+
+@print
+class Decorated:
+    def __init__(self, gamma: float = 1.0): ...
+
+raise SystemExit("imported")
+"""
+
+
+def written(folder: Path) -> Registry:
+    """A registry with a loss that must not be imported."""
+    (folder / "written.py").write_text(WRITTEN)
+    return registry(
+        Component("loss", "written", f"{folder}/written.py:Written", deprecated_params={"old": "gamma"}),
+        Component("loss", "decorated", f"{folder}/written.py:Decorated"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gama": 1}, "unknown option 'gama' of loss 'written'\n  did you mean 'gamma'?"),
+        ({"gamma": "abc"}, "loss 'written': option 'gamma' wants float, not 'abc'"),
+        ({"gamma": "@null"}, "loss 'written': option 'gamma' wants float, not None"),
+        ({"old": "abc"}, "loss 'written': option 'gamma' wants float, not 'abc'"),
+        ({"reduction": "maen"}, "unknown reduction 'maen' of loss 'written'\n  did you mean 'mean'?"),
+        ({"epochs": 3}, "'epochs' is a general key, not an option of the loss"),
+        ({"then": "adm"}, "unknown optimizer 'adm'\n  did you mean 'adam'?"),
+        ({"then": {"use": "adm", "lr": 1}}, "unknown optimizer 'adm'\n  did you mean 'adam'?"),
+    ],
+)
+def test_options_are_checked_without_importing(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        complete({"loss": {"use": "written", **options}}, written(tmp_path))
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gamma": "2.5", "reduction": "sum"},
+        {"weight": 3, "then": None},  # Tensor is known when torch is imported
+        {"then": "adam"},
+        {"then": {"lr": 1}},
+        {"gamma": object()},  # what was not written is checked when the component is made
+    ],
+)
+def test_options_that_fit_stay_as_they_are(options: dict[str, Any], tmp_path: Path) -> None:
+    table = {"use": "written", **options}
+    assert complete({"loss": table}, written(tmp_path))["loss"] == table
+
+
+def test_options_that_cannot_be_known_are_left_for_later(tmp_path: Path) -> None:
+    assert complete({"loss": {"use": "decorated", "gama": 1}}, written(tmp_path))["loss"]["gama"] == 1
+
+
+def test_a_component_without_options_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("wf.static.read", lambda target: pytest.fail(f"{target} was read"))
+    assert complete({"loss": {"use": "written"}}, written(tmp_path))["loss"] == {"use": "written"}
+
+
+def test_a_file_stands_for_the_dataset_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = complete({"dataset": {"use": "a/House.CSV", "target": "price"}}, registry())
+    assert plan["dataset"] == {"use": "csv", "path": "a/House.CSV", "target": "price"}
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert complete({"dataset": {"use": "photos"}}, registry())["dataset"] == {"use": "folder", "path": "photos"}
+    assert complete({"dataset": {"use": "digits"}}, registry())["dataset"] == {"use": "digits"}
+
+
+def test_live_objects_are_left_alone() -> None:
+    data = ([1], [2])
+    plan = complete({"dataset": {"use": data}, "model": {"use": dict}, "hook": [{"use": print}]}, registry())
+    assert (plan["dataset"]["use"], plan["model"]["use"], plan["transform"]) == (data, dict, [])
+    assert prepare({"dataset": {"use": data}, "model": {"use": dict}}, registry())["dataset"] == {"use": data}
+
+
+def early(**document: Any) -> None:
+    prepare({kind: {"use": name} for kind, name in document.items()}, registry())
+
+
+def test_a_certain_misfit_is_told_early() -> None:
+    with pytest.raises(UsageError, match="loss 'ce' does not fit dataset 'diabetes' and model 'mlp'"):
+        early(loss="ce", dataset="diabetes")
+    with pytest.raises(UsageError, match="the loss wants logits, the model gives probs"):
+        early(loss="ce", model="probable")
+    with pytest.raises(UsageError) as caught:
+        early(optimizer="lbfgs")
+    assert str(caught.value) == (
+        "optimizer 'lbfgs' does not fit trainer 'supervised'\n  it is stepped as 'closure', the trainer does 'plain'\n"
+        "  optimizers that fit: adam"
+    )
+
+
+@pytest.mark.parametrize("document", [{}, {"loss": "ce"}, {"loss": "bce"}, {"loss": "ce", "dataset": "csv"}])
+def test_what_may_fit_is_left_for_later(document: dict[str, str]) -> None:
+    early(**document)
+
+
+def test_a_loss_without_a_name_has_options_for_the_default() -> None:
+    prepare({"loss": {"gamma": 2}}, registry())
+
+
+def test_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WF_DATA_DIR", "~/here")
+    assert data_dir() == Path.home() / "here"
+    monkeypatch.setenv("WF_DATA_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_dir() == Path("/cache/wf")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert data_dir() == Path.home() / ".cache" / "wf"
+
+
+def test_what_wf_chooses_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another plugin that brings the names of defaults does not stop a run that does not name them."""
+    monkeypatch.setattr("wf.registry.builtin_distributions", lambda: frozenset({"o"}))
+    names = {"model": "mlp", "hook": "progress", "optimizer": "adam", "transform": "scale", "dataset": "digits"}
+    names |= {"metric": "accuracy", "loss": "ce"}
+    components = tuple(Component(kind, name, "nowhere:B") for kind, name in names.items())  # type: ignore[arg-type]
+    theirs = Plugin(name="t", distribution="t", version="1", module="t", status="ok", components=components)
+    both = Registry([*registry().plugins, theirs])
+    plan = prepare({}, both)
+    found = [plan["model"]["use"], plan["optimizer"]["use"], plan["dataset"]["use"], *uses(plan, "transform")]
+    assert found == ["mlp@o", "adam@o", "digits@o", "scale@o"]
+    assert uses(plan, "hook") == [*DEFAULT_HOOKS[:-1], "progress@o"]
+    assert complete(plan, both) == plan
+    with pytest.raises(UsageError, match="model 'mlp' comes from 2 plugins"):
+        complete({"model": {"use": "mlp"}}, both)
+    pinned = Registry(both.plugins, [Pin("hook", "progress", "t", "a file"), Pin("model", "mlp", "t", "a file")])
+    plan = complete({}, pinned)
+    assert (plan["model"]["use"], uses(plan, "hook")[-1]) == ("mlp@t", "progress@t")
+    strangers = Registry([replace(plugin, name=f"{plugin.name}2", distribution="x") for plugin in both.plugins])
+    with pytest.raises(UsageError, match="comes from 2 plugins"):
+        complete({}, strangers)

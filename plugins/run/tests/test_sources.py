@@ -1,0 +1,67 @@
+"""The code that a run's components come from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from wf.component import Component
+from wf.plugins import Plugin
+from wf.registry import Entry
+from wf_run.resuming import sources
+
+FILES = {
+    "mine/__init__.py": "",
+    "mine/plugin.py": "",
+    "mine/loss.py": "import torch\nfrom scales import SCALE  # once\n\ndef sharp(predictions, targets): ...\n",
+    "scales.py": "import os, far.away as far\nSCALE = 1.0\n",
+    "far/__init__.py": "",
+    "far/away.py": "",
+    "never.py": "",
+    "other/own.py": "def loss(predictions, targets):\n    import helper\n",
+    "other/helper.py": "import scales\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "other")
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("mine", "scales", "far"):  # of another test's folder
+            monkeypatch.delitem(sys.modules, name)
+    sources._local.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture
+def entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    plugin = Plugin(name="mine", distribution="mine", version="1.0", module="mine.plugin", status="ok")
+    made = Entry(Component("loss", "sharp", "mine.loss:sharp"), plugin)
+    made.load()
+    return made
+
+
+def test_a_plugin_has_the_checksum_of_its_package_and_of_what_that_imports(folder: Path, entry: Entry) -> None:
+    before = sources.plugin_code([entry], [])
+    assert before.keys() == {"mine 1.0", "scales", "far"}
+    assert sources.plugin_code([entry], []) == before
+    for file, name in (("mine/plugin.py", "mine 1.0"), ("scales.py", "scales"), ("far/away.py", "far")):
+        (folder / file).write_text((folder / file).read_text() + "# edited\n")
+        after = sources.plugin_code([entry], [])
+        assert [key for key in before if before[key] != after[key]] == [name]
+        before = after
+    (folder / "never.py").write_text("# edited")
+    assert sources.plugin_code([entry], []) == before
+
+
+def test_own_files_have_the_modules_beside_them(folder: Path) -> None:
+    own = folder / "other/own.py"
+    files = sources.with_neighbours([own])
+    assert files == {own, folder / "other/helper.py"}
+    assert sources.plugin_code([], files).keys() == {"scales", "far"}
