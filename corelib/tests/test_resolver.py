@@ -37,14 +37,14 @@ def test_each_value_is_made_once_and_after_what_it_needs() -> None:
     values = resolver({"c": make("c", "b", "a"), "b": make("b", "a"), "a": make("a")})
     assert values.need("c") == "c(b(a()) a())"
     assert order == ["a", "b", "c"] == values.made
-    assert values.record["a"].asked_by == ["maker of b", "maker of c"]
+    assert values.asked_by["a"] == ["maker of b", "maker of c"]
 
 
 def test_what_is_known_wins_over_a_provider() -> None:
     values = resolver({"a": lambda values: 1}, a=2)
     with values.asking("model 'mlp'"):
         assert values.need("a") == 2
-    assert (values.record["a"].provider, values.record["a"].asked_by) == (RUN, ["model 'mlp'"])
+    assert (values.provider("a"), values.asked_by["a"]) == (RUN, ["model 'mlp'"])
 
 
 def test_a_value_that_needs_itself() -> None:

@@ -279,7 +279,7 @@ class Builder:
         """Who makes a run value that is not known yet: a component of a kind that a plugin brought, or a function."""
         for kind in KINDS.contributed.values():
             if kind.value == name and self._tables(kind):
-                return Provider(kind.name, partial(self._make_contributed, kind))
+                return Provider(self._title(kind), partial(self._make_contributed, kind))
         if not self.registry.has("value", name):
             return None
         entry = self.registry.find("value", name)
@@ -289,6 +289,13 @@ class Builder:
         """The tables of the run file for the components of a kind that a plugin brought."""
         value = self._plan.get(kind.name)
         return value if isinstance(value, list) else [value] if value else []
+
+    def _title(self, kind: Kind) -> str:
+        """The components of a kind as messages call them: ``anchor-generator 'grid' of wf-boxes``."""
+        uses = [table["use"] if isinstance(table, Mapping) else table for table in self._tables(kind)]
+        entries = [self.entry(kind.name, use) for use in uses]
+        names = [f"'{entry.component.name}' of {origin_of(entry)}" if entry else "of one's own" for entry in entries]
+        return f"{kind.plural if len(names) > 1 else kind.name} {' and '.join(names)}"
 
     def _make_contributed(self, kind: Kind) -> Any:
         made = [self.build(kind.name, table) for table in self._tables(kind)]

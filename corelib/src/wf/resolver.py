@@ -15,7 +15,7 @@ from typing import Any
 from wf.errors import UsageError
 
 RUN = "the run"
-"""Who provides what is known without having been asked for."""
+"""Who provides what is known from the start, or what nobody says more of."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,6 @@ class Provider:
     """As messages call it: ``anchor-generator 'grid' of wf-boxes``."""
     make: Callable[[], Any]
     """Makes it; asks the resolver for what it needs. A generator yields it, and is continued when the run is over."""
-
-
-@dataclass
-class Made:
-    """A value, who provides it and who asked for it."""
-
-    provider: str
-    asked_by: list[str]
 
 
 Find = Callable[[str], Provider | None]
@@ -69,8 +61,9 @@ class Resolver(MutableMapping[str, Any]):
         self._making: list[str] = []
         """The values that are being made, outermost first."""
         self._closing = ExitStack()
-        self.record: dict[str, Made] = {}
-        """Who provided and asked for each value that somebody asked for."""
+        self._providers: dict[str, str] = {}
+        self.asked_by: dict[str, list[str]] = {}
+        """Who asked for each value that somebody asked for, in that order."""
         self.made: list[str] = []
         """The values that providers made, in that order."""
 
@@ -88,6 +81,15 @@ class Resolver(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def take(self, provider: str, values: Mapping[str, Any]) -> None:
+        """Keep values that somebody has made: ``dataset 'digits'``."""
+        self._known.update(values)
+        self._providers.update(dict.fromkeys(values, provider))
+
+    def provider(self, name: str) -> str:
+        """Who provides a value that is known, as messages call it."""
+        return self._providers.get(name, RUN)
 
     @contextmanager
     def asking(self, owner: str) -> Iterator[None]:
@@ -115,9 +117,9 @@ class Resolver(MutableMapping[str, Any]):
         """
         if name not in self._known:
             self._known[name] = self._make(name)
-        made = self.record.setdefault(name, Made(RUN, []))
-        if self._askers and self._askers[-1] not in made.asked_by:
-            made.asked_by.append(self._askers[-1])
+        asked_by = self.asked_by.setdefault(name, [])
+        if self._askers and self._askers[-1] not in asked_by:
+            asked_by.append(self._askers[-1])
         return self._known[name]
 
     def close(self) -> None:
@@ -146,7 +148,7 @@ class Resolver(MutableMapping[str, Any]):
                     value = self._closing.enter_context(_until_closed(value))
         finally:
             self._making.pop()
-        self.record[name] = Made(provider.title, [])
+        self._providers[name] = provider.title
         self.made.append(name)
         return value
 

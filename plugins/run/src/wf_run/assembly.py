@@ -32,6 +32,7 @@ from wf.guard import Guard
 from wf.known import index
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
+from wf.resolver import RUN
 from wf.rules import Known, Samples, gives_targets
 from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.directions import declared_directions, directions
@@ -276,6 +277,16 @@ class Assembly:
     def _every(self, key: str) -> Every | None:
         return None if self.plan[key] is None else Every.parse(self.plan[key])
 
+    def _take(self, kind: str, **values: Any) -> None:
+        """Keep run values that the component of a kind, or the task, gives."""
+        if kind == "task":
+            title = f"task '{self.task.name}'" if self.task else "the dataset's targets"
+        elif isinstance(made := self.built.get(kind), list):
+            title = f"{kind}s {', '.join(repr(one.name) for one in made)}"
+        else:
+            title = f"{kind} '{self.name(kind)}'" if kind in self.plan else RUN
+        self.values.take(title, values)
+
     def _make(self, kind: str) -> Any:
         """Make the component of a kind and put its resolved table into the plan."""
         made = self.builder.build(kind, self.plan[kind])
@@ -300,8 +311,8 @@ class Assembly:
 
     def _make_strategy(self) -> None:
         self.values["device"], why = choose_device(self.plan["device"])
-        self.strategy = self.values["strategy"] = self._make("strategy")
-        self.values["device"] = self.strategy.device
+        self.strategy = self._make("strategy")
+        self._take("strategy", strategy=self.strategy, device=self.strategy.device)
         if self.plan["device"] == "auto":
             self.messages.append(why)
 
@@ -350,7 +361,7 @@ class Assembly:
         if self.outputs.num_classes is not None:
             self.values["num_classes"] = self.outputs.num_classes
         transforms = self._make_transforms(plan["transform"])
-        self.data = self.values["data"] = RunData(
+        self.data = RunData(
             dataset,
             splits,
             transforms,
@@ -367,6 +378,7 @@ class Assembly:
             name=name,
             task=self.outputs,
         )
+        self._take("dataset", data=self.data)
         if self.task is None:
             self.messages += [f"warning: {text}" for text in map(_moves_alone, self.several("transform")) if text]
         elif self.task.spatial:
@@ -548,10 +560,11 @@ class Assembly:
         check_fit(chosen, Known(links=self.plan["links"], **known), self.registry)
 
     def _know_data(self) -> None:
-        self.values.update(self.data.spec.values())
+        source = "dataset" if "dataset" in self.plan else "trainer"
+        self._take(source, **self.data.spec.values())
         self.values.update(batch_size=self.data.batch_size, accumulate=self.plan["accumulate"])
         if self.data.num_batches is not None:
-            self.values["steps_per_epoch"] = self.data.num_batches
+            self._take(source, steps_per_epoch=self.data.num_batches)
 
     def _choose_length(self) -> None:
         plan, num_batches = self.plan, self.data.num_batches
@@ -619,7 +632,7 @@ class Assembly:
         gives = model.predictions if isinstance(model, ModelTraits) else "raw"
         wanted = loss.predictions if isinstance(loss, LossTraits) else None
         self.outputs = self.outputs.fitted(fit.targets, gives, wanted)
-        self.values.update(targets=fit.targets, outputs=self.outputs)
+        self._take("task", targets=fit.targets, outputs=self.outputs)
         self._know_num_outputs(self.outputs.num_outputs(spec))
 
     def _trained_targets(self) -> str | None:
@@ -630,7 +643,7 @@ class Assembly:
     def _know_num_outputs(self, num_outputs: int | None) -> None:
         """Keep how many outputs the model gives, where that is known."""
         if num_outputs is not None:
-            self.values["num_outputs"] = num_outputs
+            self._take("task", num_outputs=num_outputs)
 
     def _make_model(self, *, initialize: bool) -> None:
         torch.manual_seed(self.plan["seed"])
@@ -651,7 +664,7 @@ class Assembly:
             self.strategy.unused_parameters = unused = unused_parameters(model, self.data.first("train"))
             if unused:
                 self.messages.append(f"no gradient reaches {', '.join(unused)}: each step looks for such parameters")
-        self.values["model"] = self.strategy.prepare(model)
+        self._take("model", model=self.strategy.prepare(model))
 
     def _try_model(self, model: nn.Module) -> None:
         """Refuse a model that does not give what the task needs for the first samples."""
@@ -744,14 +757,16 @@ class Assembly:
 
     def _make_loss(self) -> None:
         if "loss" not in self.plan:
-            self.bare_loss = self.values["loss"] = None
+            self.bare_loss = None
+            self._take("trainer", loss=None)
             self._know_params()
             return
         loss = self.bare_loss = self._make("loss")
         if isinstance(loss, nn.Module):
             loss.to(self.strategy.device)
             self._check_shared(loss)
-        linked = self.values["loss"] = self._linked(self._links["trained"])
+        linked = self._linked(self._links["trained"])
+        self._take("loss", loss=linked)
         if given := getattr(linked, "given", None):
             name = linked.links[-1]
             self.messages.append(
@@ -767,7 +782,8 @@ class Assembly:
     def _know_params(self) -> None:
         """What is trained: the parameters of model and loss."""
         modules = [module for module in (self.values["model"], self.bare_loss) if isinstance(module, nn.Module)]
-        self.values["params"] = [param for module in modules for param in module.parameters() if param.requires_grad]
+        params = [param for module in modules for param in module.parameters() if param.requires_grad]
+        self._take("model", params=params, param_groups=param_groups(self.values["model"], params))
 
     def _check_shared(self, loss: nn.Module) -> None:
         """The strategy shares the model's gradients; a loss's own would drift apart."""
@@ -781,7 +797,6 @@ class Assembly:
         """Optimizer and scheduler, where the trainer takes them."""
         plan, values = self.plan, self.values
         wanted = self._wanted_by("trainer")
-        values["param_groups"] = param_groups(values["model"], values["params"])
         values.update(
             monitor=Monitor.read(plan["monitor"]).figure,
             directions=directions(plan, self.builder, declared_directions(plan, self.builder, self.bare_loss)),
@@ -789,16 +804,17 @@ class Assembly:
             scheduler_interval="epoch",
         )
         if "optimizer" in wanted:
-            values["optimizer"] = self._make("optimizer")
-            declared = self._traits("optimizer")
-            values["optimizer_traits"] = declared if declared is not None else shown_traits(values["optimizer"])
+            optimizer, declared = self._make("optimizer"), self._traits("optimizer")
+            traits = declared if declared is not None else shown_traits(optimizer)
+            self._take("optimizer", optimizer=optimizer, optimizer_traits=traits)
             self._check_trained()
         else:
             plan.pop("optimizer")
         if not plan.get("scheduler"):
             return
         self._check_has_rate()
-        scheduler = values["scheduler"] = self._make("scheduler")
+        scheduler = self._make("scheduler")
+        self._take("scheduler", scheduler=scheduler)
         if self._is_live("scheduler") and getattr(scheduler, "optimizer", None) is not values["optimizer"]:
             raise UsageError(
                 f"scheduler '{self.name('scheduler')}' is of another optimizer than the run's\n"
@@ -858,19 +874,22 @@ class Assembly:
         values = self.values
         metrics = self._make_many("metric", self.plan["metric"])
         self._check_forms(metrics)
-        values["metrics"] = {built.name: self._as_metric(built) for built in metrics}
-        values["metric_forms"] = {built.name: getattr(_traits_of(built), "predictions", "raw") for built in metrics}
+        self._take(
+            "metric",
+            metrics={built.name: self._as_metric(built) for built in metrics},
+            metric_forms={built.name: getattr(_traits_of(built), "predictions", "raw") for built in metrics},
+        )
         if self.plan["accumulate"] > 1:
             self._need_from_trainer("accumulate", "add up the gradients of several batches", "--accumulate 1")
         values["scaler"] = make_scaler(self.plan["precision"], self.strategy.device)
         if values["scaler"] is not None:
             self._need_from_trainer("scaler", "scale the loss, as fp16 needs it", "--precision bf16")
-        values["trainer"] = self._make("trainer")
+        self._take("trainer", trainer=self._make("trainer"))
         if "dataset" not in self.plan:
             self.data.trainer = values["trainer"]
         if self._links["judged"] != self._links["trained"]:  # from here on all judge the dataset's own targets
-            values["loss"] = self._linked(self._links["judged"])
-        values["evaluator"] = self._make("evaluator") if "evaluator" in self.plan else None
+            self._take("loss", loss=self._linked(self._links["judged"]))
+        self._take("evaluator", evaluator=self._make("evaluator") if "evaluator" in self.plan else None)
 
     def _check_forms(self, metrics: Sequence[Built]) -> None:
         """Refuse metrics of labels or probabilities where nobody knows how to read them from what the model gives."""

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from wf.blame import FAILURES, naming_culprit
+from wf.building import Built
 from wf.cadence import Epochs, Every, Steps
 from wf.conditions import CONDITIONS
 from wf.errors import (
@@ -30,6 +31,7 @@ from wf.figures import Figures
 from wf.loop import Loop
 from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
+from wf.resolver import Resolver
 from wf.runtime import tree
 from wf.runtime.failures import advice, reason_of, status_of
 from wf.runtime.modes import evaluated
@@ -221,6 +223,15 @@ class Experiment:
     def name(self, kind: str) -> str:
         """The name of the component of a kind, for people."""
         return self._parts.name(kind)
+
+    @property
+    def values(self) -> Resolver:
+        """The run values, who provides them and who asked for them."""
+        return self._parts.values
+
+    def made(self) -> Mapping[str, Built | list[Built]]:
+        """The components of the run by kind; a list where there may be several."""
+        return self._parts.built
 
     def run_file(self) -> str:
         """The resolved run file as TOML."""

@@ -22,6 +22,13 @@ def wf_commands() -> list[Command]:
             ),
         ),
         Command(
+            name="explain",
+            section="Train",
+            summary="Say what a run would be made of, where each part of it was said, and who provides what.",
+            target="wf_run.cli.explaining:explain",
+            order=15,
+        ),
+        Command(
             name="runs",
             section="Use a run",
             summary="The runs below runs/ or FOLDER, oldest first: what was trained, how it ended, and its figures.",

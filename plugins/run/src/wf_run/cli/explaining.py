@@ -1,0 +1,114 @@
+"""``wf explain``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wf.general import GENERAL
+from wf_cli.listing import JSON
+from wf_cli.output import echo, print_json, table
+from wf_run.cli.running import RunCommand, assemble, from_line
+from wf_run.cli.starting import uncollected
+from wf_run.origins import DEFAULT, Origins
+from wf_run.plan import prepare
+
+if TYPE_CHECKING:
+    from wf_run.experiment import Experiment
+
+SHOWN = 60
+"""Characters of the longest value that is shown whole."""
+
+
+@click.command("explain", cls=RunCommand)
+@click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
+@click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
+@JSON
+@click.pass_context
+def explain(ctx: click.Context, /, run_file: str | None, lr: str | None, as_json: bool, **settings: Any) -> None:
+    """Say what a run would be made of, where each part of it was said, and who provides what.
+
+    Takes what wf run takes. The parts are made as for a run, data are read, and nothing is trained or written.
+    """
+    document, folders, registry = assemble(ctx, run_file, lr, settings)
+    line = from_line(settings, ctx.meta["options"], lr)
+    plan = prepare(document, registry, folders)
+    logging.getLogger("wf").setLevel(logging.WARNING)
+    with uncollected():
+        from wf_run.experiment import Experiment
+
+        experiment = Experiment(plan, registry, save=False, folders=folders, quiet=True)
+    with experiment:
+        origins = Origins(None if run_file is None else Path(run_file), line)
+        found = {
+            "settings": list(_settings(experiment.plan, origins)),
+            "components": list(_components(experiment, origins)),
+            "values": list(_values(experiment)),
+        }
+    if as_json:
+        print_json(found)
+        return
+    echo("\n\n".join(filter(None, (_shown_components(found), _shown_settings(found), _shown_values(found)))))
+
+
+def _settings(plan: Mapping[str, Any], origins: Origins) -> Iterator[dict[str, Any]]:
+    """The general keys with their values and where these came from."""
+    for key in GENERAL:
+        if key in plan:
+            yield {"name": key, "value": plan[key], "from": origins.of(key)}
+
+
+def _components(experiment: Experiment, origins: Origins) -> Iterator[dict[str, Any]]:
+    """The components that were made, each with its provider and the origin of its options."""
+    for kind, made in experiment.made().items():
+        places = [(one, number) for number, one in enumerate(made)] if isinstance(made, list) else [(made, None)]
+        for built, position in places:
+            options = [
+                {"name": name, "value": value, "from": origins.of_option(kind, name, built.name, position)}
+                for name, value in built.options.items()
+            ]
+            yield {
+                "kind": kind,
+                "name": built.name,
+                "provider": built.entry.provider if built.entry else "a live object",
+                "from": origins.of_component(kind, built.name, position),
+                "options": options,
+            }
+
+
+def _values(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """The run values that somebody asked for: who provides them, and who asked."""
+    values = experiment.values
+    for name, asked_by in sorted(values.asked_by.items()):
+        yield {"name": name, "provider": values.provider(name), "asked_by": asked_by}
+
+
+def _shown_components(found: Mapping[str, Any]) -> str:
+    rows: list[tuple[str, ...]] = []
+    for one in found["components"]:
+        rows.append((one["kind"], one["name"], one["provider"], one["from"]))
+        rows += [
+            ("", f"  {option['name']} = {_short(option['value'])}", "", option["from"]) for option in one["options"]
+        ]
+    return f"components\n{table([('kind', 'component', 'provider', 'from'), *rows], indent='  ')}"
+
+
+def _shown_settings(found: Mapping[str, Any]) -> str:
+    rows = [(one["name"], _short(one["value"]), one["from"]) for one in found["settings"] if one["from"] != DEFAULT]
+    rest = sum(one["from"] == DEFAULT for one in found["settings"])
+    more = f"  {rest} more have their defaults: wf run --help"
+    return "settings\n" + "\n".join(filter(None, [table(rows, indent="  ") if rows else "", more]))
+
+
+def _shown_values(found: Mapping[str, Any]) -> str:
+    rows = [(one["name"], one["provider"], ", ".join(one["asked_by"])) for one in found["values"]]
+    return f"run values\n{table([('value', 'from', 'asked for by'), *rows], indent='  ')}"
+
+
+def _short(value: Any) -> str:
+    text = str(value) if not isinstance(value, Mapping) or "use" not in value else str(value["use"])
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -1,0 +1,98 @@
+"""Where each word of a run file came from: the command line, a line of the file, or a default."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LINE = "command line"
+DEFAULT = "default"
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+_KEY = re.compile(r"\s*([\w.\-]+|\"[^\"]+\"|'[^']+')\s*=")
+
+
+def lines_of(path: Path) -> dict[tuple[str, ...], int]:
+    """The line of each key of a TOML file, by its path: ``("hook", "0", "patience")``.
+
+    Args:
+        path: The file, which is known to be TOML.
+    """
+    found: dict[tuple[str, ...], int] = {}
+    counts: dict[str, int] = {}
+    above: tuple[str, ...] = ()
+    pending = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if pending:
+            pending = _rest(f"{pending}\n{line}")
+            continue
+        if header := _HEADER.match(line):
+            names = _parts(header[2])
+            if header[1] == "[[":
+                count = counts[header[2]] = counts.get(header[2], -1) + 1
+                names = (*names, str(count))
+            above = names
+            found.setdefault(above, number)
+        elif key := _KEY.match(line):
+            found[(*above, *_parts(key[1]))] = number
+            pending = _rest(line)
+    return found
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """The names in a dotted key."""
+    return tuple(part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", text))
+
+
+def _rest(text: str) -> str:
+    """The text, where it goes on in the next line; empty where it is whole."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return text
+    return ""
+
+
+class Origins:
+    """Says where the words of a resolved run file came from.
+
+    Args:
+        file: The run file that was read; None where there is none.
+        line: What the command line says, in the shape of a run file.
+    """
+
+    def __init__(self, file: Path | None, line: Mapping[str, Any]) -> None:
+        self._file, self._line = file, line
+        self._lines = lines_of(file) if file is not None else {}
+
+    def of(self, key: str) -> str:
+        """Where a general key came from: ``command line``, ``run.toml:7`` or ``default``."""
+        return LINE if self._line.get(key) is not None else self._in_file((key,))
+
+    def of_component(self, kind: str, name: str, position: int | None = None) -> str:
+        """Where the choice of a component came from.
+
+        Args:
+            kind: Its kind.
+            name: Its name.
+            position: Which one of several of the kind it is; None where a run has one.
+        """
+        said = self._line.get(kind, {})
+        if position is None:
+            return LINE if "use" in said else self._in_file((kind, "use"), (kind,))
+        chosen = [one["use"] for one in (*(said.get("set") or ()), *said.get("add", ()))]
+        return LINE if name in chosen else self._in_file((kind, str(position), "use"))
+
+    def of_option(self, kind: str, option: str, name: str, position: int | None = None) -> str:
+        """Where the value of a component's option came from; as for `of_component`."""
+        said = self._line.get(kind, {})
+        if option in (said if position is None else said.get("options", {}).get(name, {})):
+            return LINE
+        return self._in_file((kind, option) if position is None else (kind, str(position), option))
+
+    def _in_file(self, *keys: tuple[str, ...]) -> str:
+        """The line of the first of some keys that the run file has."""
+        found = next((self._lines[key] for key in keys if key in self._lines), None)
+        return DEFAULT if found is None else f"{self._file}:{found}"

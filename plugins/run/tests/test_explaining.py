@@ -1,0 +1,100 @@
+"""``wf explain``: what a run is made of, where each word came from, and who provides what."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wf_run.origins import lines_of
+from wf_run.runfile import dump
+
+RUN_FILE = """\
+# a comment = here
+epochs = 2
+
+[loss]
+use = "focal"
+gamma = 3
+
+[[hook]]
+use = "gradient-clip"
+
+[[hook]]
+use = "early-stopping"
+patience = 4
+"""
+
+
+def of(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
+    return next(one for one in found["components"] if (one["kind"], one["name"]) == (kind, name))
+
+
+def test_where_each_word_came_from(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(RUN_FILE)
+    line = ("--optimizer", "sgd", "--optimizer.lr", 0.5, "--loss.gamma", 1, "--hook", "+progress", "--batch-size", 16)
+    found = wf("explain", "run.toml", "--dataset", "iris", *line, "--json").json()
+    settings = {one["name"]: (one["value"], one["from"]) for one in found["settings"]}
+    assert settings["epochs"] == (2, "run.toml:2")
+    assert settings["batch_size"] == (16, "command line")
+    assert settings["seed"] == (42, "default")
+    loss = of(found, "loss", "focal")
+    assert (loss["from"], loss["provider"]) == ("run.toml:5", "wf-losses")
+    options = {one["name"]: (one["value"], one["from"]) for one in loss["options"]}
+    assert (options["gamma"], options["reduction"]) == ((1.0, "command line"), ("mean", "default"))
+    assert of(found, "optimizer", "sgd")["from"] == "command line"
+    assert of(found, "model", "mlp")["from"] == "default"
+    assert of(found, "hook", "gradient-clip")["from"] == "run.toml:9"
+    stopping = of(found, "hook", "early-stopping")
+    assert {one["name"]: one["from"] for one in stopping["options"]}["patience"] == "run.toml:13"
+    values = {one["name"]: one for one in found["values"]}
+    assert values["num_outputs"]["provider"] == "task 'classification'"
+    assert values["params"]["asked_by"][0] == "optimizer 'sgd'"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_screen(wf: Any) -> None:
+    done = wf("explain", "--dataset", "iris", "--lr", 0.5, env={"COLUMNS": "100"})
+    assert (done.code, done.stderr) == (0, "")
+    assert re.search(r"\n  optimizer +adam +wf-optimizers +default\n +lr = 0.5 +command line\n", done.stdout)
+    assert "more have their defaults: wf run --help" in done.stdout
+    assert re.search(r"\n  model +model 'mlp' +trainer 'supervised', evaluator 'default'\n", done.stdout)
+
+
+def test_what_cannot_be_run_is_refused(wf: Any) -> None:
+    done = wf("explain", "--loss", "focl")
+    assert done.code == 2
+    assert "unknown loss 'focl'\n  did you mean 'focal'" in done.stderr
+
+
+names = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True).filter(lambda name: name != "use")
+values = st.one_of(
+    st.integers(-9, 9), st.booleans(), st.text(max_size=8), st.lists(st.text(max_size=3), max_size=3), st.floats(0, 1)
+)
+tables = st.dictionaries(names, values, max_size=4).map(lambda options: {"use": "x", **options})
+documents = st.fixed_dictionaries(
+    {"seed": st.integers(0, 9), "loss": tables, "optimizer": tables, "hook": st.lists(tables, min_size=1, max_size=3)}
+)
+
+
+@given(documents)
+def test_every_key_of_a_run_file_is_found_on_its_line(tmp_path_factory: Any, document: dict[str, Any]) -> None:
+    text = dump(document, "comment\nsecond = 1")
+    file = tmp_path_factory.getbasetemp() / "run.toml"
+    file.write_text(text, encoding="utf-8")
+    assert tomllib.loads(text)["seed"] == document["seed"]
+    lines, found = text.splitlines(), lines_of(file)
+    wanted = {("seed",)}
+    for kind in ("loss", "optimizer"):
+        wanted |= {(kind,), *((kind, name) for name in document[kind])}
+    for number, table in enumerate(document["hook"]):
+        wanted |= {("hook", str(number)), *(("hook", str(number), name) for name in table)}
+    assert found.keys() == wanted
+    heads = {("hook", str(number)) for number in range(3)}
+    for key, line in found.items():
+        word = key[0] if key in heads or len(key) == 1 else key[-1]
+        assert lines[line - 1].lstrip("[").startswith(word)
