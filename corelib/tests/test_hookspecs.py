@@ -147,6 +147,9 @@ def test_hook_wf_settings(tmp_path: Path) -> None:
     for said in ({}, {"patience_sec": 3}):
         wf.build(**{**IRIS, **said, "hook": [{"use": hook}]}, save=False, registry=registry).close()
     assert seen == [1.5, 3.0]
+    unused = wf.build(**IRIS, save=False, registry=registry)
+    assert "patience_sec" not in unused.plan, "nobody set it, and nothing took it: the run can do without the plugin"
+    unused.close()
     with pytest.raises(UsageError, match="option 'patience_sec' wants float"):
         wf.build(**IRIS, patience_sec="long", registry=registry)
 
@@ -161,7 +164,7 @@ def test_hook_wf_rules(tmp_path: Path) -> None:
     wf.build(dataset="diabetes", loss="l1", save=False, device="cpu", registry=broken).close()
 
 
-def test_hook_wf_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hook_wf_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     registry = Registry.discover([write(tmp_path, "mine.py", CONDITION)], only_builtin=True)
     monkeypatch.setenv("MOOD", "good")
     run = {**IRIS, "steps": 4, "epochs": None, "registry": registry, "run_dir": tmp_path / "run"}
@@ -172,6 +175,9 @@ def test_hook_wf_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UsageError, match=r"mood: was good42, is bad42\n    nothing\n.*--allow-drift mood"):
         wf.build(**{**again, "steps": 8}).fit(resume=True)
     wf.build(**{**again, "steps": 8}).fit(resume=True, allow_drift=["mood"])
+    without = Registry.discover(only_builtin=True)
+    wf.build(**{**again, "steps": 10, "registry": without}).fit(resume=True)
+    assert "no plugin here reads these conditions, so they are not compared: mood" in caplog.text
 
 
 def test_hook_wf_readers(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def traits(subject: Subject) -> None:
     task = task_for(subject, targets_of(subject)[0], form)
     for inputs, _, model, _ in _each(subject):
         try:
-            wrong = task.wrong_form(model.eval()(inputs).detach())
+            wrong = task.wrong_form(tree.map_leaves(Tensor.detach, model.eval()(inputs)))
         except NotImplementedError as error:
             raise NotChecked(f"any numbers are {form}") from error
         expect(wrong is None, f"it declares {form}, and {wrong}")

@@ -152,12 +152,19 @@ class Assembly:
             self.checkpointer = self._make("checkpointer") if save else None
             self._make_hooks(quiet=quiet)
             self.builder.check_all_asked()
+            self._forget_settings()
             self.built |= self.builder.contributed
             if self.strategy.rank > 0:  # all drew the same first weights; what they draw from now on is their own
                 torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
         except BaseException:
             self.close()
             raise
+
+    def _forget_settings(self) -> None:
+        """Leave out what nobody set and nothing took of plugins' settings: the run can do without these plugins."""
+        for name, param in GENERAL.contributed.items():
+            if name not in self.values.record and self.plan[name] == param.default:
+                del self.plan[name]
 
     def close(self) -> None:
         """End what serves data, leave the processes of the strategy, and a run directory that nothing was put into."""

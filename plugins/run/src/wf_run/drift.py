@@ -116,6 +116,11 @@ def unknown_in(manifest: Mapping[str, Any]) -> list[str]:
     return [condition.name for condition in CONDITIONS.values() if condition.name not in (*said, "state")]
 
 
+def lost(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The conditions of a manifest that nobody reads any more: those of plugins that are not there now."""
+    return [name for name in before.get("conditions", {}) if name not in now.get("conditions", {})]
+
+
 def record(found: Sequence[Drift], step: int, at: str) -> dict[str, Any]:
     """What a manifest says of a run that went on under other conditions."""
     return {"step": step, "at": at, "differences": [asdict(drift) for drift in found]}

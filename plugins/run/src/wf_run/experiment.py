@@ -512,9 +512,12 @@ class Experiment:
             _LOG.warning("%s; it begins anew, under the conditions of now", error)
             self._parts.initialize_anew()
             return None
-        self._drift = drift.check(manifest, conditions_of(self._parts), allow_drift, str(self.run_dir))
+        conditions = conditions_of(self._parts)
+        self._drift = drift.check(manifest, conditions, allow_drift, str(self.run_dir))
         if unknown := drift.unknown_in(manifest):
             _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
+        if lost := drift.lost(manifest, conditions):
+            _LOG.warning("no plugin here reads these conditions, so they are not compared: %s", ", ".join(lost))
         check_records(self.run_dir / "metrics.jsonl", state, allow_drift)
         return self._to_train_on(manifest, state)
 

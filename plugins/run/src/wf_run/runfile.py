@@ -6,6 +6,7 @@ It is a plain nested dict: general keys, a table a kind with ``use``, arrays of 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,20 @@ def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
         base = _checked(document)
         return base, [_variant(number, table) for number, table in enumerate(variants, 1)]
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {error}{_made_with(path)}") from error
+
+
+def _made_with(path: Path) -> str:
+    """What the run whose directory holds a run file was made with and is not installed, which may be what it lacks."""
+    from wf.distributions import is_installed
+
+    try:
+        components = json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))["components"]
+        found = {one["distribution"]: one["version"] for one in components if one["distribution"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    gone = ", ".join(f"{name} {version}" for name, version in found.items() if not is_installed(name))
+    return f"\n  the run was made with plugins that are not installed: {gone}" if gone else ""
 
 
 def _variant(number: int, table: Any) -> tuple[str, RunFile]:

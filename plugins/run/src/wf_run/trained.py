@@ -215,6 +215,7 @@ def open_trained(
     """
     plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
     values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
+    values |= {name: plan[name] for name in GENERAL.contributed}
     values |= {**description.spec.values(), **description.values}
     device = values["device"] = choose_device(plan["device"])[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
