@@ -1,10 +1,11 @@
-"""A stranger's task, `examples/plugins/wf-example-detection`, has what wf's own tasks have, by public names alone."""
+"""A stranger's package, `examples/plugins/wf-example-detection`, adds by every hook, and by public names alone."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,25 @@ FILE = f"""
 import sys
 
 sys.path.insert(0, {str(SOURCE)!r})
-from wf_example_detection.plugin import wf_components, wf_tasks
+from wf_example_detection.plugin import *
 """
 OPTIONS = ("-p", "detection.py", "--dataset", "drawings", "--batch-size", 16, "--lr", 0.003, "--seed", 3)
+
+NAMES = (
+    ("tasks", "detection"),
+    ("links", "found-boxes"),
+    ("datasets", "drawings"),
+    ("transforms", "flip-boxes"),
+    ("models", "grid-detector"),
+    ("metrics", "map"),
+    ("anchor-generators", "squares"),
+    ("values", "anchors"),
+    ("rules", "finds-boxes"),
+    ("conditions", "drawings"),
+    ("readers", "bitmaps"),
+    ("commands", "show-boxes"),
+)
+"""What the package brings, by the plurals of the kinds."""
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +108,8 @@ def test_it_keeps_to_what_wf_expects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / DETECTION)  # its pyproject.toml says which dataset its detector is for
     results = check_plugin(PLUGIN, registry=Registry.discover([PLUGIN]))
     kinds = {result.component.partition("/")[0] for result in results}
-    assert kinds == {"dataset", "transform", "model", "metric", "task"}
+    declared = {"task", "link", "value", "command", "rule", "condition", "reader"}
+    assert kinds == {"dataset", "transform", "model", "metric", "anchor-generator"} | declared
     assert not [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
     passed = {result.check for result in results if result.status == "passed"}
     assert {"run", "metric-processes", "model-gradients", "dataset-spec", "task-trains"} <= passed
@@ -155,6 +173,60 @@ def test_what_boxes_would_not_follow_is_refused(wf: Any) -> None:
     assert "flip" in wf("list", "transforms", "--fits", "segmentation").stdout
 
 
+def test_its_kind_and_its_setting_change_a_run_and_what_it_predicts(wf: Any, tmp_path: Path) -> None:
+    short = ("--dataset.num_train", 16, "--dataset.num_held_out", 4, "--epochs", 1, "--model.width", 2, "--quiet")
+    chosen = ("--anchor-generator", "rectangles", "--anchor-generator.size", 6, "--min-score", 0.0)
+    _picture(tmp_path / "a.bmp")
+    for name, words in (("plain", ()), ("all", chosen), ("none", (*chosen[:-1], 1.0))):
+        done = wf("run", *OPTIONS, *short, *words, "--name", name)
+        assert done.code == 0, done.stderr
+    plain, chosen_too = (tomllib.loads((tmp_path / f"runs/{name}/run.toml").read_text()) for name in ("plain", "all"))
+    assert chosen_too["anchor-generator"] == {"use": "rectangles", "size": 6.0, "ratios": [0.5, 1.0, 2.0]}
+    assert (plain["min_score"], chosen_too["min_score"]) == (0.05, 0)
+    one, three = (len(weights(tmp_path / "runs" / name)["places.bias"]) for name in ("plain", "all"))
+    assert three == 3 * one
+    for name, is_found in (("all", True), ("none", False)):
+        (found,) = json.loads(wf("predict", name, "a.bmp", "-p", "detection.py", "--json").stdout)
+        assert bool(found["label"]) is is_found, "the score that counts is that of the run"
+    refused = wf("predict", "all", "a.wav", "-p", "detection.py")
+    assert refused.code == 2
+    assert ".bmp" in refused.stderr
+
+
+def test_what_does_not_find_boxes_is_no_model_for_it(wf: Any) -> None:
+    refused = wf("run", *OPTIONS, "--model", "mlp")
+    assert refused.code == 2
+    assert (
+        "detection needs a model that gives boxes, this one gives raw\n  models that fit: grid-detector"
+        in refused.stderr
+    )
+    listed = wf("list", "models", "--fits", "drawings", "-p", "detection.py").stdout
+    assert "grid-detector" in listed
+    assert "mlp" not in listed
+
+
+def test_boxes_of_what_is_no_detection_are_not_drawn(wf: Any, tmp_path: Path) -> None:
+    assert wf("run", "--dataset", "iris", "--steps", 2, "--quiet", "--name", "x").code == 0
+    for words, code, message in (
+        (("x",), 4, "the model: inputs of shape [1, 3, 48, 48]; the run takes [N, 4]"),
+        (("y",), 4, "there is no run directory 'y'"),
+        (("x", "none.png"), 4, "'none.png' is no image that can be read"),
+        (("x", "--num", 0), 2, "--num"),
+    ):
+        done = wf("show-boxes", *words, "-p", "detection.py")
+        assert (done.code, message in done.stderr) == (code, True), done.stderr
+    assert not (tmp_path / "boxes").exists()
+
+
+def _picture(place: Path) -> None:
+    """Write a drawing that no run has seen."""
+    from PIL import Image
+
+    from wf_example_detection.dataset import drawn
+
+    Image.fromarray(drawn(100_000)[0].permute(1, 2, 0).numpy()).save(place)
+
+
 @pytest.mark.exhaustive
 def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset.num_train", 96, "--dataset.num_held_out", 8, "--epochs", 2, "--workers", 2)
@@ -168,36 +240,111 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(wf: Any, tm
 @pytest.mark.xdist_group("wheels")
 @pytest.mark.timeout(300)
 def test_installed_from_its_wheel_and_gone(wheels: dict[str, Path], tmp_path: Path) -> None:
-    from PIL import Image
-
-    from wf_example_detection.dataset import drawn
-
     environment = Environment(tmp_path / "venv")
     environment.install(*(wheels[name] for name in FOLDERS), wheels["wf-example-detection"])
     seen = environment.plugins()["wf-example-detection"]
     assert (seen["version"], seen["status"]) == ("0.1.0", "ok")
-    assert "detection" in environment.wf("list", "tasks")
     options = ("--dataset", "drawings", "--dataset.num_train", "400", "--epochs", "8", "--lr", "0.003")
     options += ("--scheduler", "one-cycle", "--batch-size", "16", "--keep", "best")
     ran = json.loads(environment.wf("run", *options, "--name", "x", "--json"))
     assert ran["status"] == "done"
     assert manifest(environment.folder / "work" / ran["run_dir"])["metrics"]["test/map-50"] >= 0.8
 
-    image, own = drawn(100_000)
-    place = environment.folder / "work" / "drawing.png"
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(place)
+    _finds_and_draws(environment)
+    _is_known(environment)
+    _goes_on_under_its_condition_alone(environment)
+    run_pip("uninstall", "-y", "-q", "wf-example-detection", python=environment.python)
+    _is_gone(environment)
+
+
+def _finds_and_draws(environment: Environment) -> None:
+    """Predict for a file that the dataset reads, and for one that the package's reader reads; draw both."""
+    from PIL import Image
+
+    from wf_example_detection.dataset import drawn
+
+    own, work = drawn(100_000)[1], environment.folder / "work"
+    for name in ("drawing.png", "bitmap.bmp"):
+        _picture(work / name)
     (found,) = json.loads(environment.wf("predict", "x", "drawing.png", "--json"))
     sure = [one for one in found["label"] if one["score"] > 0.3]
     assert len(own["labels"]) / 2 < len(sure) < 2 * len(own["labels"])
     assert {"class", "score", "box"} == set(sure[0])
-    assert json.loads(environment.wf("predict", "x", "drawing.png")) == found["label"]
+    for name in ("drawing.png", "bitmap.bmp"):
+        assert json.loads(environment.wf("predict", "x", name)) == found["label"]
+    said = environment.wf("show-boxes", "x", "drawing.png", "bitmap.bmp", "--into", "seen")
+    assert said.split() == ["seen/drawing.png", "seen/bitmap.png"]
+    pictures = [Image.open(work / place) for place in said.split()]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    plain = Image.open(work / "drawing.png").resize(pictures[0].size, Image.Resampling.NEAREST)
+    assert plain.tobytes() != pictures[0].tobytes()
+    assert environment.wf("show-boxes", "x", "--num", "2").split() == ["boxes/drawing-0.png", "boxes/drawing-1.png"]
 
-    shutil.copy(ROOT / DETECTION / "pyproject.toml", place.parent)  # says which dataset the detector is for
+
+def _is_known(environment: Environment) -> None:
+    """Help, lists, ``wf show`` and ``wf check`` know of it."""
+    assert re.search(r"show-boxes +Draw the boxes that a run's detector finds", environment.wf("--help"))
+    text = environment.wf("run", "--help")
+    assert "--anchor-generator NAME" in text
+    assert "--min-score VALUE" in text
+    for kind, name in NAMES:
+        assert name in environment.wf("list", kind), kind
+        assert name in environment.wf("show", kind, name), kind
+    shutil.copy(
+        ROOT / DETECTION / "pyproject.toml", environment.folder / "work"
+    )  # says which dataset its parts are for
     checked = environment.wf("check", "wf-example-detection")
-    assert re.search(r"5 components: \d+ passed", checked)
+    assert re.search(r"13 components: \d+ passed, \d+ skipped", checked)
     environment.pytest(shutil.copytree(ROOT / DETECTION / "tests", environment.folder / "tests"))
 
-    run_pip("uninstall", "-y", "-q", "wf-example-detection", python=environment.python)
+
+def _goes_on_under_its_condition_alone(environment: Environment) -> None:
+    """Another edition of the drawings, as a later release might bring, refuses to go on with a run."""
+    short = ("--dataset", "drawings", "--dataset.num_train", "16", "--dataset.num_held_out", "4")
+    chosen = ("--anchor-generator", "squares", "--anchor-generator.sizes", "[4, 8]", "--min-score", "0.1")
+    environment.wf("run", *short, *chosen, "--epochs", "1", "--name", "short", "--quiet")
+    (file,) = environment.folder.glob("lib/python*/site-packages/wf_example_detection/dataset.py")
+    file.write_text(file.read_text().replace("EDITION = 1", "EDITION = 2"))
+    longer = ("resume", "short", "--epochs", "2", "--allow-drift", "plugin-code")
+    refused = environment.wf(*longer, code=2)
+    assert (
+        "drawings: was 1, is 2\n    other samples give other gradients\n    install the wf-example-detection" in refused
+    )
+    assert "--allow-drift drawings" in refused
+    environment.wf(*longer[:-1], "plugin-code,drawings", "--quiet")
+    environment.wf("run", "--dataset", "iris", "--epochs", "1", "--quiet", "--name", "other")
+    run = manifest(environment.folder / "work/runs/short")
+    assert (run["status"], run["epochs"]) == ("done", 2)
+    assert "drawings" in {one["name"] for drift in run["drift"] for one in drift["differences"]}
+
+
+def _is_gone(environment: Environment) -> None:
+    """Nothing of it is left, and what names it is refused with one clear message."""
     assert "wf-example-detection" not in environment.plugins()
-    assert "detection" not in environment.wf("list", "tasks")
-    environment.wf("run", "--dataset", "drawings", code=2)
+    assert "show-boxes" not in environment.wf("--help")
+    assert "unknown command 'show-boxes'" in environment.wf("show-boxes", "x", code=2)
+    text = environment.wf("run", "--help")
+    assert "anchor-generator" not in text
+    assert "--min-score" not in text
+    for kind, name in NAMES:
+        if kind == "anchor-generators":
+            assert "unknown kind 'anchor-generators'" in environment.wf("list", kind, code=2)
+        else:
+            assert name not in environment.wf("list", kind), kind
+    assert "drawings" in environment.wf("run", "--dataset", "drawings", code=2)
+    assert "--min-score" in environment.wf("run", "--min-score", "0.1", code=2)
+    work = environment.folder / "work"
+    for text, message in (
+        ("min_score = 0.1\n", "unknown key 'min_score'"),
+        ('[anchor-generator]\nuse = "squares"\n', "unknown key 'anchor-generator'"),
+    ):
+        (work / "own.toml").write_text(text)
+        assert message in environment.wf("run", "own.toml", code=2)
+    for words in (("resume", "short", "--epochs", "3"), ("evaluate", "short"), ("predict", "x", "drawing.png")):
+        refused = environment.wf(*words, code=2)
+        assert "the run was made with plugins that are not installed: wf-example-detection 0.1.0" in refused, words
+        assert "Traceback" not in refused
+    (work / "own.toml").unlink()
+    assert "min_score" not in (work / "runs/other/run.toml").read_text(), "nobody set it, and nothing took it"
+    environment.wf("resume", "other", "--epochs", "2")
+    assert manifest(work / "runs/other")["epochs"] == 2

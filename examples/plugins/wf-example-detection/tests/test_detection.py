@@ -8,8 +8,10 @@ from PIL import Image
 
 from wf.errors import DataError, UsageError
 from wf_example_detection import plugin
+from wf_example_detection.anchors import Rectangles, Squares, anchors
 from wf_example_detection.boxes import Boxes, Found, overlaps
-from wf_example_detection.dataset import MOST, ImageReader, drawings, drawn
+from wf_example_detection.commands import COLOURS, found_in, pictured
+from wf_example_detection.dataset import MOST, ImageReader, drawings, drawn, read_image
 from wf_example_detection.metric import MeanAveragePrecision
 from wf_example_detection.model import GridDetector
 from wf_example_detection.task import Detection
@@ -112,13 +114,72 @@ def test_a_detector_of_images_without_objects_has_losses() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_anchors_are_those_of_the_generator() -> None:
+    assert anchors(None).tolist() == [[4.0, 4.0]]
+    assert anchors(Squares([4, 8])).tolist() == [[4.0, 4.0], [8.0, 8.0]]
+    sides = anchors(Rectangles(6.0, [0.25, 1.0]))
+    assert torch.allclose(sides, torch.tensor([[12.0, 3.0], [6.0, 6.0]]))
+    for make in (lambda: Squares([]), lambda: Squares([4, 0]), lambda: Rectangles(size=-1)):
+        with pytest.raises(UsageError, match="more than 0"):
+            make()
+
+
+def test_an_object_is_that_of_the_anchor_that_is_most_like_it() -> None:
+    """What is far from every anchor costs more, so the size of a box alone tells which anchor took it."""
+    costs = {}
+    for name, sides in (("alike", [[4.0, 4.0]]), ("other", [[20.0, 20.0]]), ("both", [[20.0, 20.0], [4.0, 4.0]])):
+        torch.manual_seed(0)
+        model = GridDetector(2, width=2, anchors=torch.tensor(sides))
+        torch.nn.init.zeros_(model.places.weight)
+        torch.nn.init.zeros_(model.places.bias)  # type: ignore[arg-type]
+        losses = model(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)), [ONE])
+        assert isinstance(losses, dict)
+        costs[name] = float(losses["size"].detach())
+    assert costs["alike"] == costs["both"] == 0 < costs["other"]
+
+
+def test_a_detector_starts_from_each_anchor() -> None:
+    model = GridDetector(2, width=2, min_score=0.0, most=8, anchors=torch.tensor([[8.0, 2.0], [2.0, 8.0]])).eval()
+    torch.nn.init.zeros_(model.places.weight)
+    torch.nn.init.zeros_(model.places.bias)  # type: ignore[arg-type]
+    (one,) = model(torch.rand(1, 3, 4, 4))
+    assert isinstance(one, dict)
+    sides = {tuple(row) for row in (one["boxes"][:, 2:] - one["boxes"][:, :2]).tolist()}
+    assert sides == {(8.0, 2.0), (2.0, 8.0)}
+    with pytest.raises(UsageError, match="min_score is 2; it must be from 0 to 1"):
+        GridDetector(2, min_score=2)
+
+
 def test_image_files(tmp_path: Path) -> None:
     image, _ = drawn(1)
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    for name in ("a.png", "a.bmp"):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name)
     assert torch.equal(ImageReader().read(tmp_path / "a.png")[0], image)
+    assert torch.equal(read_image(tmp_path / "a.bmp")[0], image)
     (tmp_path / "b.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="no image that can be read"):
         ImageReader().read(tmp_path / "b.png")
+
+
+def test_pictures_have_the_boxes_that_are_sure_enough() -> None:
+    given = found([[1, 1, 4, 4], [5, 5, 9, 9]], [0.9, 0.1], [0, 1])
+    picture = pictured(torch.zeros(3, 48, 48, dtype=torch.uint8), given, 0.5, ("disc", "square"))
+    assert picture.size == (480, 480)
+    pixels = {"#{:02X}{:02X}{:02X}".format(*picture.getpixel((x, x))) for x in range(480)}  # type: ignore[misc]
+    assert COLOURS[0] in pixels
+    assert COLOURS[1] not in pixels
+
+
+def test_what_finds_no_boxes_is_named() -> None:
+    with pytest.raises(UsageError, match="run x is no detection: its model finds no boxes"):
+        found_in(torch.nn.Flatten(), torch.zeros(3, 4, 4), "x")
+
+
+def test_uses_every_hook_of_wf() -> None:
+    import wf.hookspecs
+
+    hooks = {name for name in vars(wf.hookspecs) if name.startswith("wf_")}
+    assert {name for name in vars(plugin) if name.startswith("wf_")} == hooks
 
 
 def test_declares_its_task_and_components() -> None:
@@ -129,4 +190,6 @@ def test_declares_its_task_and_components() -> None:
         ("transform", "flip-boxes"),
         ("model", "grid-detector"),
         ("metric", "map"),
+        ("anchor-generator", "squares"),
+        ("anchor-generator", "rectangles"),
     ]

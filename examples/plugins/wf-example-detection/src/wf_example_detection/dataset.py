@@ -23,6 +23,9 @@ CELL, CELLS = 8, 5
 MOST = 20
 """The most shapes in a drawing."""
 
+EDITION = 1
+"""Raised with every change of what a drawing of a number looks like."""
+
 
 class Drawings(torch.utils.data.Dataset[tuple[Tensor, Boxes]]):
     """Images uint8 ``[3, 48, 48]`` with the boxes of what is drawn in them.
@@ -66,6 +69,11 @@ def drawn(number: int) -> tuple[Tensor, Boxes]:
     return torch.from_numpy(image), {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels)}
 
 
+def edition() -> int:
+    """The condition `drawings`: whether a number stands for the drawing that it stood for when the run began."""
+    return EDITION
+
+
 def drawings(num_train: int = 600, num_held_out: int = 100, shuffled: bool = False) -> Dataset:
     """Drawings to train on, and others to judge by.
 
@@ -97,14 +105,19 @@ class ImageReader:
         return {}
 
     def read(self, path: Path) -> Tensor:
-        """The image in a file.
+        """The image in a file, see `read_image`."""
+        return read_image(path)
 
-        Raises:
-            DataError: When it is none, or is damaged.
-        """
-        try:
-            with Image.open(path) as image:
-                pixels = np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"'{path}' is no image that can be read: {error}") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+def read_image(path: Path) -> Tensor:
+    """The image in a file of any ending that Pillow knows, uint8 ``[1, 3, height, width]``.
+
+    Raises:
+        DataError: When it is none, or is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"'{path}' is no image that can be read: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wf import FromRun
 from wf.errors import UsageError
+from wf_example_detection.anchors import Squares
 from wf_example_detection.boxes import Boxes, Found, overlaps
 
 STRIDE = 4
@@ -22,7 +25,7 @@ GAMMA = 2
 
 
 class GridDetector(nn.Module):
-    """For each cell of a grid a score a class that the middle of an object lies in it, and the object's box.
+    """For each cell of a grid and each anchor a score a class that an object lies there, and the object's box.
 
     In training, where it is given what there is in the images, it gives its losses; else what it finds.
 
@@ -30,21 +33,38 @@ class GridDetector(nn.Module):
         num_classes: Classes.
         width: Channels of the first layer; the others have more.
         most: The most objects that it finds in an image.
-        least: The score that an object has at least.
+        min_score: The score that an object has at least, from 0 to 1.
+        anchors: Width and height in pixels of the boxes that it starts from, ``[A, 2]``; by default a single square.
+        class_names: One a class, for those who draw what it finds.
     """
 
-    def __init__(self, num_classes: int, width: int = 24, most: int = 40, least: float = 0.05) -> None:
+    anchors: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: int = 24,
+        most: int = 40,
+        min_score: Annotated[float, FromRun("min_score")] = 0.05,
+        anchors: Annotated[Tensor | None, FromRun("anchors")] = None,
+        class_names: Annotated[list[str], FromRun("class_names")] = [],  # noqa: B006  # it is only read
+    ) -> None:
         super().__init__()
         if width < 1 or most < 1:
             raise UsageError(f"width is {width} and most is {most}; both must be at least 1")
-        self._most, self._least = most, least
+        if not 0 <= min_score <= 1:
+            raise UsageError(f"min_score is {min_score}; it must be from 0 to 1")
+        self._most, self._min_score, self._num_classes = most, min_score, num_classes
+        self.class_names = tuple(class_names)
+        self.register_buffer("anchors", Squares().sides() if anchors is None else anchors, persistent=False)
         self.layers = nn.Sequential(
             *_layer(3, width, 1),
             *_layer(width, 2 * width, 2),
             *_layer(2 * width, 3 * width, 2),
             *_layer(3 * width, 3 * width, 1),
         )
-        self.scores, self.places = nn.Conv2d(3 * width, num_classes, 1), nn.Conv2d(3 * width, 4, 1)
+        num = len(self.anchors)
+        self.scores, self.places = nn.Conv2d(3 * width, num * num_classes, 1), nn.Conv2d(3 * width, num * 4, 1)
         nn.init.constant_(_bias(self.scores), PRIOR)
 
     def forward(self, images: Tensor, targets: Sequence[Boxes] | None = None) -> dict[str, Tensor] | list[Found]:
@@ -55,22 +75,27 @@ class GridDetector(nn.Module):
             targets: What there is in each; None where that is not known.
         """
         layers = self.layers(images)
-        scores, places = self.scores(layers), self.places(layers)
+        split = (len(self.anchors), -1)
+        scores, places = self.scores(layers).unflatten(1, split), self.places(layers).unflatten(1, split)
         return self._found(scores, places) if targets is None else self._losses(scores, places, targets)
 
     def _losses(self, scores: Tensor, places: Tensor, targets: Sequence[Boxes]) -> dict[str, Tensor]:
-        """The focal loss of the scores, a sample; the errors of middles and of sizes, an object."""
+        """The focal loss of the scores, a sample; the errors of middles and of sizes, an object.
+
+        An object is that of the anchor whose shape is nearest to its own, in the cell of its middle.
+        """
         boxes, labels = (torch.cat([own[key] for own in targets]) for key in ("boxes", "labels"))
         counts = torch.tensor([len(own["boxes"]) for own in targets], device=labels.device)
         image = torch.arange(len(targets), device=labels.device).repeat_interleave(counts)
         middles = (boxes[:, :2] + boxes[:, 2:]) / (2 * STRIDE)
         x, y = middles.long().unbind(1)
-        x, y = x.clamp(0, scores.shape[3] - 1), y.clamp(0, scores.shape[2] - 1)
+        x, y = x.clamp(0, scores.shape[4] - 1), y.clamp(0, scores.shape[3] - 1)
+        anchor = _alike(boxes[:, 2:] - boxes[:, :2], self.anchors).argmax(1)
         wanted = torch.zeros_like(scores)
-        wanted[image, labels, y, x] = 1
-        own = places[image, :, y, x]
+        wanted[image, anchor, labels, y, x] = 1
+        own = places[image, anchor, :, y, x]
         middle = functional.smooth_l1_loss(own[:, :2], middles - torch.stack([x, y], 1), reduction="sum", beta=0.1)
-        sides = ((boxes[:, 2:] - boxes[:, :2]) / STRIDE).log()
+        sides = ((boxes[:, 2:] - boxes[:, :2]) / self.anchors[anchor]).log()
         size = functional.smooth_l1_loss(own[:, 2:], sides, reduction="sum", beta=0.1)
         each = functional.binary_cross_entropy_with_logits(scores, wanted, reduction="none")
         focal = each * (wanted - scores.detach().sigmoid()).abs() ** GAMMA
@@ -80,19 +105,26 @@ class GridDetector(nn.Module):
     def _found(self, scores: Tensor, places: Tensor) -> list[Found]:
         """The boxes of the cells with the highest scores, but for those that say a surer one again."""
         scores = scores.sigmoid()
-        height, width = scores.shape[2:]
+        height, width = scores.shape[3:]
         found: list[Found] = []
         for own, place in zip(scores, places, strict=True):
             values, cells = own.flatten().topk(min(self._most, own.numel()))
-            cells = cells[values >= self._least]
-            labels, cells = cells // (height * width), cells % (height * width)
-            at = place.flatten(1)[:, cells]
-            middles = STRIDE * (at[:2] + torch.stack([cells % width, cells // width])).T
-            halves = STRIDE * at[2:].clamp(max=5).exp().T / 2
+            cells = cells[values >= self._min_score]
+            planes, cells = cells // (height * width), cells % (height * width)
+            anchor, labels = planes // self._num_classes, planes % self._num_classes
+            at = place.flatten(2)[anchor, :, cells]
+            middles = STRIDE * (at[:, :2] + torch.stack([cells % width, cells // width], 1))
+            halves = self.anchors[anchor] * at[:, 2:].clamp(max=5).exp() / 2
             boxes = torch.cat([middles - halves, middles + halves], 1)
             kept = (overlaps(boxes, boxes).triu(1) < SAME).all(0)
             found.append({"boxes": boxes[kept], "labels": labels[kept], "scores": values[: len(cells)][kept]})
         return found
+
+
+def _alike(sides: Tensor, anchors: Tensor) -> Tensor:
+    """Intersection over union of boxes and anchors with one middle, ``[M, A]``."""
+    shared = torch.minimum(sides[:, None], anchors).prod(2)
+    return shared / (sides.prod(1)[:, None] + anchors.prod(1) - shared)
 
 
 def _layer(channels: int, into: int, stride: int) -> tuple[nn.Module, ...]:

@@ -1,0 +1,26 @@
+"""A rule of what fits what. Imports nothing heavy: it is asked before torch is imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wf import Verdict
+
+BOXES = "boxes"
+"""The form of what detectors give."""
+
+
+def finds_boxes(part: Any, known: Any) -> Verdict:
+    """Of a model: detection needs one that finds boxes and computes its own losses.
+
+    Args:
+        part: The model, a `wf.rules.Part`.
+        known: What is known of the run, a `wf.rules.Known`.
+    """
+    if known.task is None or known.task.name != "detection":
+        return Verdict(True)
+    if part.traits is None:
+        return Verdict(None, ("it does not say whether it finds boxes",))
+    if part.traits.predictions == BOXES:
+        return Verdict(True)
+    return Verdict(False, (f"detection needs a model that gives {BOXES}, this one gives {part.traits.predictions}",))
