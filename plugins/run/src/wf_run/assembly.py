@@ -163,7 +163,7 @@ class Assembly:
     def _forget_settings(self) -> None:
         """Leave out what nobody set and nothing took of plugins' settings: the run can do without these plugins."""
         for name, param in GENERAL.contributed.items():
-            if name not in self.values.record and self.plan[name] == param.default:
+            if name not in self.values.asked_by and self.plan[name] == param.default:
                 del self.plan[name]
 
     def close(self) -> None:
