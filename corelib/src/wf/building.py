@@ -21,11 +21,12 @@ from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
 from wf.general import GENERAL
 from wf.kinds import KINDS, Kind, option_prefix
-from wf.modules import describe, is_path, locate
+from wf.modules import describe, import_module, is_path, locate
 from wf.parameters import allows_none, check_known, convert, is_function_loss, parameters, takes_several, without_null
 from wf.protocols import Stateful
 from wf.registry import Entry, Registry, entry_of
 from wf.resolver import Provider, Resolver
+from wf.scopes import SCOPED, entry_of_scopes, scopes_of
 from wf.traits import Traits
 from wf.values import VALUES
 
@@ -47,11 +48,15 @@ class Built:
     """Its options as they were converted, defaults included; without what the run filled in."""
     ambiguous: bool = False
     """Several plugins bring its name, so a run file must say which."""
+    scopes: Mapping[str, Built] = field(default_factory=dict)
+    """What it consists of, by scope, see `wf.scopes`."""
 
     @property
     def repeatable(self) -> bool:
         """Whether its table in a run file makes it again: neither it nor an option is a live object."""
         entry = self.entry
+        if self.scopes:
+            return all(one.repeatable for one in self.scopes.values())
         named = entry is not None and (entry.plugin is not None or isinstance(entry.component.target, str))
         return named and _is_plain(self.options)
 
@@ -65,6 +70,8 @@ class Built:
         if self.entry is None:
             return {"use": f"{LIVE}{type(self.value).__module__}:{type(self.value).__qualname__}"}
         component = self.entry.component
+        if self.scopes:
+            return {"use": SCOPED, **{name: one.table() for name, one in self.scopes.items()}}
         own = self.entry.plugin is None
         provider = f"@{self.entry.provider}" if self.ambiguous else ""
         return {"use": component.target_name if own else f"{component.name}{provider}", **self.options}
@@ -98,7 +105,10 @@ class Builder:
         self.values = Resolver(values, self._provider, apart)
         self.contributed: dict[str, Built | list[Built]] = {}
         """What was made of kinds that plugins brought."""
+        self.within: dict[str, Mapping[str, Any]] = {}
+        """The run values that are others for a scope, as ``optimizer.generator``."""
         self._plan = {} if plan is None else plan
+        self._scopes: tuple[Any, Mapping[str, tuple[str, ...]]] | None = None
         self._live: set[str] = set()
         """What stands in the plan for the live objects that it was given."""
         self.made: list[Entry] = []
@@ -113,9 +123,22 @@ class Builder:
                 f"{kind}: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
                 "  build the run in Python with the same object, then .restore()"
             )
+        if use == SCOPED and kind in self.scopes:
+            return entry_of_scopes(kind, self.scopes[kind])
         if isinstance(use, str):
             return self.registry.find(kind, self._own_code(use))
         return entry_of(kind, use) if _makes(kind, use) else None
+
+    @property
+    def scopes(self) -> Mapping[str, tuple[str, ...]]:
+        """The scopes that the trainer of the run declares."""
+        use = (self._plan.get("trainer") or {}).get("use")
+        if use is None:
+            return {}
+        if self._scopes is None or self._scopes[0] is not use:
+            entry = self.entry("trainer", use)
+            self._scopes = (use, {} if entry is None else scopes_of(entry))
+        return self._scopes[1]
 
     def params(self, entry: Entry) -> tuple[Param, ...]:
         """The options of an entry."""
@@ -148,6 +171,8 @@ class Builder:
             live = Built(use, None)
             self._live.add(live.table()["use"])
             return live
+        if use == SCOPED and kind in self.scopes:
+            return self._build_scopes(kind, entry, options)
         if prefix is None:
             prefix = option_prefix(kind, use if isinstance(use, str) else entry.component.name)
         with self.values.asking(f"{kind} '{entry.component.name}'"):
@@ -155,6 +180,19 @@ class Builder:
             value = self._call(entry, arguments)
         self.made.append(entry)
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
+
+    def _build_scopes(self, kind: str, entry: Entry, tables: Mapping[str, Any]) -> Built:
+        """Make the components of all scopes of a kind, each with its own values and its own random numbers."""
+        made = {}
+        for name, table in check_options(entry, tables, self.params(entry)).items():
+            scope = f"{kind}.{name}"
+            with self.values.apart(scope), self.values.within(self.within.get(scope, {})):
+                made[name] = self.build(kind, table, scope)
+        values: Any = {name: one.value for name, one in made.items()}
+        if together := KINDS[kind].together:
+            module, _, attribute = together.partition(":")
+            values = getattr(import_module(module), attribute)(values)
+        return Built(values, entry, {name: one.table() for name, one in made.items()}, scopes=made)
 
     def options(self, entry: Entry, table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
         """Those of some options that an entry has, as its target gets them from a table, defaults included.

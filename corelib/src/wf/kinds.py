@@ -40,6 +40,9 @@ class Kind:
     """Whether a run may have several: ``[[NAME]]``."""
     traits: type | None = None
     """The class of what its components say about themselves."""
+    together: str = ""
+    """``"package.module:Class"`` of what the components of several scopes are made to, see `wf.scopes`; a dict of them
+    where it names none."""
     objects: str = ""
     """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
 
@@ -79,7 +82,7 @@ KINDS = Kinds(
             several=True,
             traits=TransformTraits,
         ),
-        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits),
+        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf.runtime.parts:Parts"),
         Kind(
             name="loss",
             plural="losses",

@@ -100,6 +100,20 @@ class Resolver(MutableMapping[str, Any]):
         finally:
             self._askers.pop()
 
+    def apart(self, name: str) -> AbstractContextManager[Any]:
+        """While something is made that draws from a stream of its own."""
+        return self._apart(name)
+
+    @contextmanager
+    def within(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """While some values are others: those of one scope."""
+        before = dict(self._known)
+        self._known.update(values)
+        try:
+            yield
+        finally:
+            self._known = before | {name: value for name, value in self._known.items() if name in self.made}
+
     def provides(self, name: str) -> bool:
         """Whether a value is known, or somebody can be asked for it.
 

@@ -8,7 +8,8 @@ list links``). One stands for itself: ``raw`` predictions are what a model gives
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wf.fields import check_fields
@@ -154,6 +155,8 @@ class TrainerTraits(_Declared):
     """The optimizer step protocols that it knows; the run value `optimizer_traits` says which one is wanted."""
     makes_samples: bool = False
     """It makes its samples itself, by a method ``make_batch``, see `wf.protocols.Trainer`: a run has no dataset."""
+    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of its models and optimizers, where it has several: ``{"model": ("generator", "discriminator")}``."""
 
 
 @dataclass(frozen=True, kw_only=True)

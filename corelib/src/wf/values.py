@@ -114,6 +114,7 @@ VALUES: Vocabulary[RunValue] = Vocabulary(
         ),
         _known("trainer", "Trainer", "the trainer"),
         _known("optimizer", "torch.optim.Optimizer", "the optimizer"),
+        _known("optimizers", "dict[str, Optimizer]", "the optimizers by scope, where the trainer declares scopes"),
         _known("optimizer_traits", "OptimizerTraits", "how the optimizer is stepped"),
         _known("scaler", "torch.amp.GradScaler", "scales the loss in fp16; None in another precision"),
         _known("scheduler", "torch.optim.lr_scheduler.LRScheduler", "the scheduler, or None"),

@@ -30,6 +30,7 @@ class BaseTrainer:
     Args:
         model: The model as it is trained; call it, never its methods.
         optimizer: Has the parameters of the model; None for a trainer that makes its own, see `optimizers`.
+        optimizers: Those of the trainer's scopes, by name; None for a trainer without.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
         monitor: The figure that a scheduler of interval ``evaluation`` is given, unless it has a `monitor` of its own.
@@ -55,11 +56,13 @@ class BaseTrainer:
         accumulate: Annotated[int, FromRun("accumulate")] = 1,
         batch_size: Annotated[int | None, FromRun("batch_size")] = None,
         scaler: Annotated[torch.amp.GradScaler | None, FromRun("scaler")] = None,
+        optimizers: Annotated[Mapping[str, torch.optim.Optimizer] | None, FromRun("optimizers")] = None,
     ) -> None:
         self.model, self.strategy, self.scaler = model, strategy, scaler
-        self.optimizers: dict[str, torch.optim.Optimizer] = {} if optimizer is None else {LOSS: optimizer}
+        given = dict(optimizers or {})
+        self.optimizers: dict[str, torch.optim.Optimizer] = given if optimizer is None else {LOSS: optimizer, **given}
         """What `update` steps, by name. Those that a trainer adds are saved in checkpoints with it."""
-        self._of_run = optimizer
+        self._of_run = tuple(self.optimizers.values())
         self._part_size = batch_size if accumulate > 1 else None
         self._batch: Batch | None = None
         self._figures: dict[str, Tensor] = {}
@@ -161,7 +164,11 @@ class BaseTrainer:
     @property
     def parts(self) -> dict[str, Any]:
         """What checkpoints hold of it: the optimizers that it made itself; the run saves its own."""
-        return {f"optimizer-{name}": one for name, one in self.optimizers.items() if one is not self._of_run}
+        return {
+            f"optimizer-{name}": one
+            for name, one in self.optimizers.items()
+            if not any(one is own for own in self._of_run)
+        }
 
     def on_run_start(self, run: Loop) -> None:
         """Switch the model to training.

@@ -20,6 +20,7 @@ from wf.building import Builder
 from wf.kinds import KINDS
 from wf.runtime import TensorSamples
 from wf.runtime.task import TaskRuntime, make_task
+from wf.scopes import scopes_of
 from wf.task import Task
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf.values import VALUES
@@ -76,6 +77,9 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
     parts: dict[str, Any] = {kind: {"use": name} for kind, name in PARTS.items()}
     parts |= {"dataset": dataset, **{kind: [] for kind in KINDS.several}}
     general = {"epochs": 2, "batch_size": 4, "seed": 0, "device": "cpu", "log_every": 1}
+    if subject.kind == "trainer" and (scopes := scopes_of(subject.entry)):
+        parts |= {kind: dict.fromkeys(names, parts[kind]) for kind, names in scopes.items()}
+        parts["trainer"] = subject.table()
     if makes_its_samples(subject):
         del parts["dataset"], parts["evaluator"], parts["loss"]
         parts["trainer"] = subject.table()

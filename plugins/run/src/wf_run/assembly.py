@@ -38,6 +38,7 @@ from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.directions import declared_directions, directions
 from wf.runtime.links import check_outputs, link_loss
 from wf.runtime.metric import as_metric
+from wf.runtime.parts import Parts
 from wf.runtime.random import own_stream, stream_key
 from wf.runtime.streams import Stream
 from wf.runtime.task import make_task
@@ -658,7 +659,9 @@ class Assembly:
         if not isinstance(model, nn.Module):
             raise UsageError(f"model '{self.name('model')}' is {type(model).__name__}, not a torch.nn.Module")
         model.to(self.strategy.device)
-        autocast_forward(model, self.plan["precision"], self.strategy.device)
+        for part in model.children() if isinstance(model, Parts) else (model,):
+            autocast_forward(part, self.plan["precision"], self.strategy.device)
+        self._check_scopes()
         has_data = "dataset" in self.plan
         if has_data:
             self._try_model(model)
@@ -672,6 +675,14 @@ class Assembly:
             if unused:
                 self.messages.append(f"no gradient reaches {', '.join(unused)}: each step looks for such parameters")
         self._take("model", model=self.strategy.prepare(model))
+
+    def _check_scopes(self) -> None:
+        """Refuse several processes for several models: what one of them is called by would not share gradients."""
+        if self.builder.scopes and self.strategy.world_size > 1:
+            raise UsageError(
+                f"trainer '{self.name('trainer')}' has several models, whose gradients several processes would not "
+                "share\n  train in one process"
+            )
 
     def _try_model(self, model: nn.Module) -> None:
         """Refuse a model that does not give what the task needs for the first samples."""
@@ -810,7 +821,9 @@ class Assembly:
             scheduler=None,
             scheduler_interval="epoch",
         )
-        if "optimizer" in wanted:
+        if "optimizer" in self.builder.scopes:
+            self._make_optimizers()
+        elif "optimizer" in wanted:
             optimizer, declared = self._make("optimizer"), self._traits("optimizer")
             traits = declared if declared is not None else shown_traits(optimizer)
             self._take("optimizer", optimizer=optimizer, optimizer_traits=traits)
@@ -819,6 +832,11 @@ class Assembly:
             plan.pop("optimizer")
         if not plan.get("scheduler"):
             return
+        if "optimizer" in self.builder.scopes:
+            raise UsageError(
+                f"trainer '{self.name('trainer')}' has several optimizers, and scheduler '{self.name('scheduler')}' "
+                "changes one\n  leave it out"
+            )
         self._check_has_rate()
         scheduler = self._make("scheduler")
         self._take("scheduler", scheduler=scheduler)
@@ -836,6 +854,25 @@ class Assembly:
                 f"scheduler '{self.name('scheduler')}' counts epochs, and trainer '{self.name('trainer')}' does not "
                 "say how long one is\n  use one that counts steps, or let its run_values say steps_per_epoch"
             )
+
+    def _make_optimizers(self) -> None:
+        """The optimizer of each scope, with the parameters of the model of that name, or of all."""
+        model = self.strategy.bare(self.values["model"])
+        for name in self.builder.scopes["optimizer"]:
+            part = model[name] if isinstance(model, Parts) and name in model else model
+            params = [param for param in part.parameters() if param.requires_grad]
+            own = {"model": part, "params": params, "param_groups": param_groups(part, params)}
+            self.builder.within[f"optimizer.{name}"] = own
+        self._take("optimizer", optimizers=self._make("optimizer"))
+        made = self.built["optimizer"]
+        assert isinstance(made, Built)
+        for name, one in made.scopes.items():
+            traits = _traits_of(one) or shown_traits(one.value)
+            if traits.step != "plain" or traits.modes:
+                raise UsageError(
+                    f"optimizer.{name} '{one.name}' is stepped as '{traits.step}'{' and has modes' * traits.modes}: "
+                    f"of trainer '{self.name('trainer')}' each has plain steps\n  use another, such as adam or sgd"
+                )
 
     def _check_trained(self) -> None:
         """A live optimizer has the run's parameters; one that takes the model knows nothing of the loss's."""

@@ -438,6 +438,7 @@ class Experiment:
         values, loss = self._parts.values, self._parts.bare_loss
         saved: dict[str, Any] = {"model": self.model, "random": TrainStream()}
         saved |= {name: values[name] for name in ("optimizer", "scheduler", "scaler") if values.get(name) is not None}
+        saved |= {f"optimizer/{name}": one for name, one in values.get("optimizers", {}).items()}
         if isinstance(loss, nn.Module) and loss.state_dict():
             saved["loss"] = loss
         if self._modes is not None:

@@ -5,7 +5,7 @@ Only what the dataset's own data tell (its targets, its number of samples) is le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Entry, Registry
 from wf.rules import Known, Part, with_parts
+from wf.scopes import SCOPED, scopes_of, with_scopes
 from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
@@ -67,7 +68,7 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
         UsageError: For an unknown key or name, or components that cannot go together whatever the data.
     """
     plan = complete(document, registry, folders)
-    parts = parts_of(_with_defaults(plan, registry), Builder(registry).entry)
+    parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
     check_fit(parts, Known(links=plan["links"], evaluated=tuple(plan["eval_splits"])), registry)
     return plan
 
@@ -99,7 +100,7 @@ def parts_of(
         value = plan.get(kind) or []
         value = {"use": value} if isinstance(value, str) else value
         for table in value if isinstance(value, list) else [value]:
-            if "use" not in table:
+            if table.get("use", SCOPED) == SCOPED:  # what several take under names, nobody knows
                 continue
             entry = find(kind, table["use"])
             name = entry.component.name if entry else name_of_live(table["use"])
@@ -134,6 +135,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         if not registry.has("link", link):
             raise UsageError(unknown("link", link, registry.names("link")))
     without = _without_dataset(plan, registry, folders)
+    scopes = _fill_scopes(plan, registry, folders)
     for kind, name in DEFAULT_USE.items():
         if kind not in without:
             plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
@@ -144,7 +146,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     if "monitor" not in document and task and (monitor := task.default("monitor")):
         plan["monitor"] = monitor
     _check_monitor(plan["monitor"], registry)
-    if "use" not in document.get("model", {}):
+    if "use" not in document.get("model", {}) and "model" not in scopes:
         plan["model"]["use"] = registry.own_choice("model", _default_model(traits, task))
     hooks = (*DEFAULT_HOOKS[:-1], *(task.default_names("hook") if task else ()), DEFAULT_HOOKS[-1])
     if without:
@@ -158,6 +160,20 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         on_error_of(table)
     check_names(plan, registry)
     return plan
+
+
+def _fill_scopes(plan: dict[str, Any], registry: Registry, folders: Sequence[Path]) -> Collection[str]:
+    """Fill in the tables of kinds for which the trainer declares scopes; gives these kinds."""
+    use = plan.get("trainer", {}).get("use")
+    if use is None or (isinstance(use, str) and use.startswith(LIVE)):
+        return ()
+    entry = Builder(registry, folders=folders).entry("trainer", use)
+    scopes = scopes_of(use if entry is None else entry)
+    name = entry.component.name if entry else name_of_live(use)
+    for kind, names in scopes.items():
+        default = registry.own_choice(kind, DEFAULT_USE[kind]) if kind == "optimizer" else None
+        plan[kind] = with_scopes(kind, names, plan.get(kind, {}), name, default)
+    return scopes.keys()
 
 
 def makes_samples(use: Any, registry: Registry, folders: Sequence[Path] = ()) -> bool:
@@ -262,6 +278,10 @@ def _check_table(kind: str, table: Any, registry: Registry) -> None:
     """Look up a component's name, and its options and their values."""
     use = table.get("use") if isinstance(table, Mapping) else table
     if not isinstance(use, str):
+        return
+    if use == SCOPED and isinstance(table, Mapping):
+        for own in options_of(kind, table).values():
+            _check_table(kind, own, registry)
         return
     entry = registry.find(kind, use)
     options = options_of(kind, table) if isinstance(table, Mapping) else {}

@@ -21,6 +21,7 @@ from wf.registry import Entry, Registry
 from wf.runtime import tree
 from wf.runtime.data import as_default
 from wf.runtime.modes import evaluated
+from wf.runtime.parts import Parts
 from wf.runtime.random import own_stream
 from wf.runtime.reading import Reader
 from wf.runtime.tree import Tree
@@ -230,7 +231,8 @@ def open_trained(
         if not isinstance(model, nn.Module):
             raise UsageError(f"model '{plan['model']['use']}' is {type(model).__name__}, not a torch.nn.Module")
         model.to(device)
-        autocast_forward(model, plan["precision"], device)
+        for part in model.children() if isinstance(model, Parts) else (model,):
+            autocast_forward(part, plan["precision"], device)
         prepare_for_trainer(builder, plan["trainer"], model)
         model.load_state_dict(saved["model"])
         builder.values["model"] = model

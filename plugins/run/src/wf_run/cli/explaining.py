@@ -74,7 +74,7 @@ def _components(experiment: Experiment, origins: Origins) -> Iterator[dict[str, 
             yield {
                 "kind": kind,
                 "name": built.name,
-                "provider": built.entry.provider if built.entry else "a live object",
+                "provider": "" if built.scopes else built.entry.provider if built.entry else "a live object",
                 "from": origins.of_component(kind, built.name, position),
                 "options": options,
             }

@@ -1,0 +1,19 @@
+"""Several models as one module: for checkpoints, evaluation and the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+class Parts(nn.ModuleDict):
+    """The models of a run by their scopes; called, it is the first one: ``parts["generator"]``.
+
+    Args:
+        models: The models by name.
+    """
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """What the first model gives."""
+        return next(iter(self.values()))(*inputs, **named)

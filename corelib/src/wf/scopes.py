@@ -1,0 +1,83 @@
+"""Scopes: several components of a kind in one run, each under a name, where the trainer declares them.
+
+A trainer of a generator and a discriminator declares ``scopes = {"model": ("generator", "discriminator")}``: its run
+has ``[model.generator]`` and ``[model.discriminator]``, and none that is just a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wf.component import Component, Param
+from wf.errors import PluginError, UsageError
+from wf.registry import Entry
+from wf.traits import TrainerTraits
+
+SCOPED = "scoped"
+"""What stands for ``use`` in the table of a kind that has scopes, whose tables are below it."""
+KINDS_WITH_SCOPES = ("model", "optimizer")
+
+
+def scopes_of(trainer: Entry | Any) -> Mapping[str, tuple[str, ...]]:
+    """The scopes that a trainer declares, by kind: a plugin's in its traits, one's own code as an attribute `scopes`.
+
+    Raises:
+        PluginError: For another kind than models and optimizers, or a name that no option can have.
+    """
+    if isinstance(trainer, Entry) and trainer.plugin is not None:
+        traits = trainer.component.traits
+        found: Any = traits.scopes if isinstance(traits, TrainerTraits) else {}
+    else:
+        made = trainer.load() if isinstance(trainer, Entry) else trainer
+        found = getattr(getattr(made, "func", made), "scopes", None) or {}
+    if not isinstance(found, Mapping):
+        raise PluginError(f"a trainer's scopes are names by kind, not {type(found).__name__}")
+    for kind, names in found.items():
+        if kind not in KINDS_WITH_SCOPES:
+            raise PluginError(f"a trainer has scopes of {' and '.join(KINDS_WITH_SCOPES)}, not of '{kind}'")
+        wrong = next((name for name in names if not str(name).isidentifier() or name == "use"), None)
+        if isinstance(names, str) or wrong is not None:
+            raise PluginError(f"the scopes of {kind} are a tuple of Python names, not {names!r}")
+    return {kind: tuple(names) for kind, names in found.items()}
+
+
+def entry_of_scopes(kind: str, names: Sequence[str]) -> Entry:
+    """What a table of scopes is of: a component whose options are components."""
+    params = tuple(Param(name=name, kind=kind, help=f"The {kind} of that name.") for name in names)
+    return Entry(Component(kind, SCOPED, dict, f"a {kind} for each of {', '.join(names)}", params=params))
+
+
+def with_scopes(kind: str, names: Sequence[str], table: Mapping[str, Any], trainer: str, default: str | None) -> Any:
+    """The table of a kind that has scopes, all of them filled in.
+
+    Args:
+        kind: The kind.
+        names: Its scopes.
+        table: What the run file says.
+        trainer: The trainer's name, for messages.
+        default: The component of a scope that the run file does not name; None where each has to be named.
+
+    Raises:
+        UsageError: For a component without a scope, a scope that there is not, or one that is not named.
+    """
+    ways = ", ".join(f"--{kind}.{name} NAME" for name in names)
+    if table.get("use", SCOPED) != SCOPED:
+        raise UsageError(f"trainer '{trainer}' has several {kind}s, so '{table['use']}' is not enough\n  say: {ways}")
+    if other := [name for name in table if name not in ("use", *names)]:
+        raise UsageError(
+            f"trainer '{trainer}' has several {kind}s, and '{other[0]}' is none of them\n  say: {ways}\n"
+            f"  an option of one of them: --{kind}.{names[0]}.{other[0]} VALUE"
+        )
+    missing = [name for name in names if name not in table]
+    if missing and default is None:
+        raise UsageError(f"trainer '{trainer}' needs a {kind} for {' and '.join(missing)}\n  say: {ways}")
+    found = {name: _filled(table.get(name, {}), default) for name in names}
+    if nameless := [name for name, one in found.items() if "use" not in one]:
+        raise UsageError(f"{kind}.{nameless[0]}: its options are given, but not which {kind}\n  say: {ways}")
+    return {"use": SCOPED, **found}
+
+
+def _filled(table: Any, default: str | None) -> dict[str, Any]:
+    own = dict(table) if isinstance(table, Mapping) else {"use": table}
+    return own if "use" in own or default is None else {"use": default, **own}

@@ -1,0 +1,169 @@
+"""Several models and optimizers by name, where the trainer declares scopes: a generative adversarial network."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+import wf
+from wf.errors import PluginError
+
+GAN = '''"""A generative adversarial network (Goodfellow et al. 2014) on points around (3, 3)."""
+
+import torch
+from torch.nn.functional import softplus
+
+from wf import Component, hookimpl
+from wf.runtime import BaseTrainer, Dataset, TensorSamples
+from wf.traits import DatasetTraits, TrainerTraits
+
+SCOPES = {"model": ("discriminator", "generator"), "optimizer": ("discriminator", "generator")}
+
+
+class GAN(BaseTrainer):
+    """Discriminator and generator in turns.
+
+    Args:
+        model: Both models.
+        optimizers: Of both.
+        noise: Numbers that the generator draws from.
+    """
+
+    scopes = SCOPES
+
+    def __init__(self, model: torch.nn.ModuleDict, optimizers: dict, noise: int = 2) -> None:
+        super().__init__(model, optimizers=optimizers)
+        self.noise = noise
+
+    def step(self, batch):
+        self.update("discriminator", self.tell_apart)
+        self.update("generator", self.deceive)
+
+    def drawn(self, batch):
+        return self.model["generator"](torch.randn(batch.size, self.noise))
+
+    def tell_apart(self, batch):
+        judge = self.model["discriminator"]
+        return softplus(-judge(batch.inputs)).mean() + softplus(judge(self.drawn(batch).detach())).mean()
+
+    def deceive(self, batch):
+        return softplus(-self.model["discriminator"](self.drawn(batch))).mean()
+
+
+def points(seed: int) -> Dataset:
+    """Points around (3, 3)."""
+    drawn = torch.randn(400, 2, generator=torch.Generator().manual_seed(seed))
+    return Dataset(train=TensorSamples(drawn * 0.3 + 3, None))
+
+
+@hookimpl
+def wf_components():
+    traits = TrainerTraits(scopes=SCOPES)
+    return [
+        Component("trainer", "gan", GAN, "generator and discriminator in turns", traits=traits),
+        Component("dataset", "points", points, "points around (3, 3)", traits=DatasetTraits(inputs="vector")),
+    ]
+'''
+SIZES = {"discriminator": 1, "generator": 2}
+LINE = tuple(
+    word
+    for name, size in SIZES.items()
+    for word in (f"--model.{name}", "mlp", f"--model.{name}.num_outputs", size, f"--model.{name}.hidden", "[16]")
+)
+CHOSEN = ("-p", "gan.py", "--trainer", "gan", "--dataset", "points", "--device", "cpu", "--quiet")
+
+
+@pytest.fixture(autouse=True)
+def gan(tmp_path: Path) -> Path:
+    assert GAN.count("\n") < 80
+    file = tmp_path / "gan.py"
+    file.write_text(GAN)
+    return file
+
+
+def test_a_gan_by_name_is_trained_and_used(wf: Any, tmp_path: Path) -> None:
+    options = ("--optimizer.generator.lr", 0.01, "--optimizer.discriminator", "sgd")
+    done = wf("run", *CHOSEN, *LINE, *options, "--epochs", 3, "--name", "gan")
+    assert done.code == 0, done.stderr
+    document = tomllib.loads((tmp_path / "runs/gan/run.toml").read_text())
+    assert document["optimizer"]["generator"]["lr"] == 0.01
+    assert document["optimizer"]["discriminator"]["use"] == "sgd"
+    again = wf("run", "runs/gan/run.toml", "-p", "gan.py", "--name", "again", "--quiet")
+    assert again.code == 0, again.stderr
+    logs = [(tmp_path / f"runs/{name}/metrics.jsonl").read_text().count("loss/generator") for name in ("gan", "again")]
+    assert logs[0] == logs[1] > 0
+    for verb in (("evaluate", "gan"), ("predict", "gan", "train"), ("export", "gan", "gan.safetensors"), ("runs",)):
+        done = wf(*verb, "-p", "gan.py")
+        assert done.code == 0, done.stderr
+    proof = wf("prove-resume", *CHOSEN, *LINE, "--epochs", 2, "--kill-at", 7)
+    assert proof.code == 0, proof.stdout + proof.stderr
+    assert "optimizer/generator" in proof.stdout
+
+
+def test_it_equals_a_loop_by_hand_to_the_bit(gan: Path) -> None:
+    """Each scope draws its weights from a stream of its own, so that equal towers do not start alike."""
+    models = {name: {"use": "mlp", "num_outputs": size, "hidden": [16]} for name, size in SIZES.items()}
+    run = wf.build(trainer=f"{gan}:GAN", dataset=f"{gan}:points", model=models, epochs=2, device="cpu", save=False)
+    judge, maker = run.model["discriminator"], run.model["generator"]
+    begin = {name: value.clone() for name, value in run.model.state_dict().items()}
+    first = [next(iter(part.parameters())) for part in (judge, maker)]
+    assert first[0].shape == first[1].shape
+    assert not torch.equal(*first)
+    state = torch.get_rng_state()
+    run.fit()
+    trained = {name: value.clone() for name, value in run.model.state_dict().items()}
+
+    run.model.load_state_dict(begin)
+    run.model.train()
+    torch.set_rng_state(state)
+    optimizers = [torch.optim.Adam(part.parameters(), 1e-3) for part in (judge, maker)]
+    for epoch in range(2):
+        for batch in run.data.epoch(epoch):
+            optimizers[0].zero_grad()
+            fake = maker(torch.randn(batch.size, 2)).detach()
+            (softplus(-judge(batch.inputs)).mean() + softplus(judge(fake)).mean()).backward()
+            optimizers[0].step()
+            optimizers[1].zero_grad()
+            softplus(-judge(maker(torch.randn(batch.size, 2)))).mean().backward()
+            optimizers[1].step()
+    assert all(torch.equal(value, trained[name]) for name, value in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "mlp"), "trainer 'gan' has several models, so 'mlp' is not enough\n  say: --model.discriminator"),
+        ((), "trainer 'gan' needs a model for discriminator and generator\n  say: --model.discriminator NAME, "),
+        (
+            (*LINE, "--lr", 0.1),
+            "'lr' is none of them\n  say: --optimizer.discriminator NAME, --optimizer.generator NAME",
+        ),
+        ((*LINE, "--optimizer", "adam"), "trainer 'gan' has several optimizers, so 'adam' is not enough"),
+        ((*LINE, "--model.generator", "mpl"), "unknown model 'mpl'\n  did you mean 'mlp'"),
+        ((*LINE, "--model.generator.hiden", "[4]"), "unknown option 'hiden' of model 'mlp'"),
+        ((*LINE, "--model.judge", "mlp"), "trainer 'gan' has several models, and 'judge' is none of them"),
+        ((*LINE, "--scheduler", "cosine"), "scheduler 'cosine' does not fit trainer 'gan'"),
+        ((*LINE, "--optimizer.generator", "torch/lbfgs"), "optimizer.generator 'torch/lbfgs' is stepped as 'closure'"),
+        (("--trainer", "supervised", "--model.generator", "mlp"), "unknown option 'generator' of model 'mlp'"),
+    ],
+)
+def test_what_is_refused(wf: Any, tmp_path: Path, words: tuple[object, ...], message: str) -> None:
+    done = wf("run", *CHOSEN, *words)
+    assert (done.code, message in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_declarations_that_cannot_be() -> None:
+    class Wrong:
+        scopes: ClassVar[dict[str, Any]] = {"loss": ("a", "b")}
+
+    with pytest.raises(PluginError, match="a trainer has scopes of model and optimizer, not of 'loss'"):
+        wf.build(trainer=Wrong, dataset="iris", save=False)
+    Wrong.scopes = {"model": "generator"}
+    with pytest.raises(PluginError, match="the scopes of model are a tuple of Python names, not 'generator'"):
+        wf.build(trainer=Wrong, dataset="iris", save=False)
