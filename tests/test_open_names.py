@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from workspace import ROOT
 
+from wf.registry import Registry
 from wf.runtime import Batch
 from wf_tasks.plugin import wf_links, wf_tasks
 
@@ -18,6 +20,17 @@ OWN_WORDS = {
     "torchvision": "families of the library's models",
 }
 """The plugins that compare words of their own which are among the names."""
+
+
+OTHER_WORDS = {
+    "accuracy": "what other tools call acc",
+    "mean": "a reduction of losses",
+    "precision": "a general key of run files",
+    "progress": "where a run is, in its checkpoints",
+    "step": "what the loop counts",
+    "tensorboard": "a package that is installed under another name",
+}
+"""Words in the core that happen to be names of components."""
 
 
 def names() -> set[str]:
@@ -82,4 +95,18 @@ def test_plugins_do_not_test_for_them() -> None:
         for file in files(f"plugins/{plugin}") if plugin not in ("tasks", *OWN_WORDS) else ():
             rows = compared(ast.parse(file.read_text(encoding="utf-8")))
             found += [f"{file.relative_to(ROOT)}:{one.lineno} {one.value}" for one in rows]
+    assert not found
+
+
+def test_the_core_has_no_name_of_a_component() -> None:
+    kinds = Registry.discover(only_builtin=True)
+    components = {entry.component.name for entry in kinds.entries()} - OTHER_WORDS.keys()
+    assert {"focal", "supervised", "directory", "digits", "adam"} <= components
+    found = []
+    for file in files("corelib"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                chosen = set(re.findall(r"--[a-z]+ ([a-z0-9-]+)", node.value)) & components
+                if node.value in components or chosen:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno} {node.value[:60]}")
     assert not found

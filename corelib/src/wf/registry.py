@@ -190,6 +190,8 @@ class Registry:
         self._names: dict[tuple[str, str], list[Entry]] = {}
         self._aliases: dict[tuple[str, str], list[Entry]] = {}
         self._catalogues: dict[tuple[str, str], list[tuple[Catalogue, Plugin]]] = {}
+        self._found: dict[tuple[str, str], Entry] = {}
+        """What was looked up by name before: a build asks for most names several times."""
         for plugin in self.plugins:
             for component in plugin.components:
                 self._add(component, plugin)
@@ -290,6 +292,11 @@ class Registry:
         Raises:
             UsageError: For an unknown name, with the closest ones; for a name that two plugins bring.
         """
+        if (kind, name) not in self._found:
+            self._found[kind, name] = self._find(kind, name)
+        return self._found[kind, name]
+
+    def _find(self, kind: str, name: str) -> Entry:
         if ":" in name:
             path, _, attribute = name.rpartition(":")
             if not path or not attribute:
