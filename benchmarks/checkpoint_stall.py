@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wf_training.checkpointer import DirectoryCheckpointer
+from wf_durability.checkpointer import DirectoryCheckpointer
 
 Save = Callable[[], "Future[str] | None"]
 

@@ -23,7 +23,7 @@ from wf import Command, Component, Condition, FileReader, Hook, Link, Loop, Rule
 from wf.component import of_declaration
 from wf.errors import DataError, UsageError
 from wf.rules import Known, Part
-from wf.runtime import Batch, Dataset, Metric, TensorSamples, codec
+from wf.runtime import Batch, Dataset, Metric, TensorSamples
 from wf.runtime.task import TaskRuntime
 from wf.traits import (
     DatasetTraits,
@@ -37,6 +37,7 @@ from wf.traits import (
 )
 from wf.values import RunValue
 from wf_data.serving import RunData
+from wf_state import codec
 from wf_tasks.regression import Regression
 
 Reduction = Literal["mean", "sum", "none"]

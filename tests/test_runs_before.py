@@ -49,6 +49,7 @@ def test_a_run_from_before_goes_on_as_it_would_have(wf: Any, folder: Path) -> No
     refused = wf("resume", "stopped")
     assert refused.code == 2
     assert "plugin-code" in refused.stderr
+    assert "  components: " not in refused.stderr  # though the checkpointer came from another plugin then
     resumed = wf("resume", "stopped", "--allow-drift", "all")
     assert resumed.code == 0, resumed.stderr
     found, expected = (records(folder / "runs" / name) for name in ("stopped", "straight"))

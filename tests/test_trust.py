@@ -137,7 +137,7 @@ def test_allow_lists_hold_for_a_run_file_and_not_for_the_line(wf: Any, tmp_path:
 
 
 def test_a_run_made_here_is_known_and_weights_of_its_own_checkpointer_are_not_taken(wf: Any, tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(EVIL + "\nfrom wf_training.checkpointer import DirectoryCheckpointer as C\n")
+    (tmp_path / "net.py").write_text(EVIL + "\nfrom wf_durability.checkpointer import DirectoryCheckpointer as C\n")
     env = {"WORK": str(tmp_path), "WF_STATE_DIR": str(tmp_path / "state")}
     line = "run --dataset iris --model net.py:Net --checkpointer net.py:C --epochs 1 --quiet --run-dir mine"
     result = wf(*line.split(), env=env)

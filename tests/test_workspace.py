@@ -20,10 +20,10 @@ REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "downl
 """Put together here, so that this file does not hold them."""
 NEEDS = {
     "wf-cli": ("wf-compare", "wf-durability", "wf-kit", "wf-run"),
-    "wf-run": ("wf-cli", "wf-data"),
-    "wf-durability": ("wf-cli", "wf-run"),
+    "wf-run": ("wf-cli", "wf-data", "wf-state"),
+    "wf-durability": ("wf-cli", "wf-run", "wf-state"),
     "wf-compare": ("wf-cli", "wf-run"),
-    "wf-kit": ("wf-cli", "wf-data", "wf-run"),
+    "wf-kit": ("wf-cli", "wf-data", "wf-run", "wf-state"),
 }
 """The distributions that one needs beside wf-core; those that wf-cli brings with it, it does not import."""
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:root|work|opt)/\w")

@@ -360,3 +360,27 @@ def test_live_classes_and_functions() -> None:
     assert (entry.component.name, entry.load(), entry.plugin) == ("registry", Registry, None)
     assert entry_of("loss", lambda a, b: a).component.name == "lambda"
     assert entry_of("loss", len).place() is None
+
+
+MOVED = loss("huber", moved_from={"Old_Name": "old_name:Huber"})
+
+
+@pytest.mark.parametrize("name", ["huber", "huber@new", "huber@old-name"])
+def test_a_component_that_moved_is_found_by_the_plugin_that_brought_it(name: str) -> None:
+    assert Registry([plugin("new", MOVED)]).find("loss", name).provider == "new"
+
+
+def test_a_pin_to_a_plugin_holds_for_a_component_that_moved_from_it() -> None:
+    pin = Pin("loss", "huber", "old-name", "runs/a", made_with="old-name 1")
+    assert (
+        Registry([plugin("new", MOVED), plugin("other", loss("huber"))], [pin]).find("loss", "huber").provider == "new"
+    )
+    with pytest.raises(PluginError, match="is that of old-name 1"):
+        Registry([plugin("new", loss("huber"))], [pin]).find("loss", "huber")
+
+
+def test_a_plugin_that_still_brings_it_comes_before_one_to_which_it_moved() -> None:
+    registry = Registry([plugin("new", MOVED), plugin("old-name", loss("huber"))])
+    assert registry.find("loss", "huber@old-name").provider == "old-name"
+    with pytest.raises(UsageError, match="comes from 2 plugins"):
+        registry.find("loss", "huber")

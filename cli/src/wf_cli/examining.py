@@ -12,7 +12,7 @@ from wf.errors import UsageError, closest
 from wf.known import how_to_install
 from wf.modules import missing_package, normalize
 from wf.plugins import Plugin
-from wf.registry import Registry, plain_name
+from wf.registry import Registry, brought_by, plain_name
 from wf.settings import AllowList, Pin, Settings
 from wf.source import target_problems
 from wf.task import Link, Task
@@ -42,7 +42,7 @@ SLOW_MS = 250.0
 """A declaration that takes longer is worth a note: every command waits for it."""
 AGAIN = """
 import json, sys
-from wf.registry import Registry
+from wf.registry import Registry, brought_by
 names, only_builtin = json.loads(sys.argv[1])
 found = Registry.discover(names, only_builtin=only_builtin).plugins
 print(json.dumps({plugin.name: [plugin.pulled_in, plugin.import_ms] for plugin in found if plugin.status == "ok"}))
@@ -208,7 +208,7 @@ def shared_names(registry: Registry) -> Iterator[Finding]:
         entries, pin = registry.providers(kind, name), registry.pins.get((kind, plain_name(name)))
         owners = [entry.distribution for entry in entries] or _owners(registry, kind, name.removesuffix("/*"))
         subject, comes = f"{kind} {name}", f"comes from {' and '.join(owners)}"
-        if pin and any(entry.is_from(pin.provider) for entry in entries):
+        if pin and brought_by(entries, pin.provider):
             message = f"{comes}; {pin.place} settles it: {pin.provider}"
             yield Finding(level="ok", check="shared-name", subject=subject, message=message)
             continue
@@ -231,7 +231,7 @@ def _pin(pin: Pin, registry: Registry) -> Finding:
     if chosen != pin:
         message = f"{place}: {pin.provider}, overruled by {chosen.place}"
         return Finding(level="ok", check="pin", subject=subject, message=message)
-    if any(entry.is_from(pin.provider) for entry in entries):
+    if brought_by(entries, pin.provider):
         return Finding(level="ok", check="pin", subject=subject, message=f"{place}: {pin.provider}")
     state = next((plugin.status for plugin in registry.plugins if _is(plugin, pin.provider)), "not installed")
     reason = {"ok": "does not bring it", "not installed": "is not installed"}.get(state, f"is not loaded ({state})")

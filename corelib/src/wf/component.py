@@ -103,6 +103,8 @@ class Component:
             docstring say the options, for a target that takes ``**options`` for another library's components.
         deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
         deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
+        moved_from: The plugins that brought it before, each with its target there. Runs that were made with it there
+            go on with it, and ``NAME@PLUGIN`` finds it, unless that plugin still has one of its own.
     """
 
     kind: str
@@ -119,6 +121,7 @@ class Component:
     like: str | None = None
     deprecated_names: tuple[str, ...] = ()
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
+    moved_from: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self, "component '{0.name}'")

@@ -60,6 +60,10 @@ class Entry:
         """Whether its plugin, or that one's distribution, has that name."""
         return self.plugin is not None and normalize(provider) in _names_of(self.plugin)
 
+    def was_from(self, provider: str) -> bool:
+        """Whether a plugin of that name brought it before."""
+        return normalize(provider) in map(normalize, self.component.moved_from)
+
     def load(self) -> Callable[..., Any]:
         """The target itself.
 
@@ -308,7 +312,7 @@ class Registry:
         found = self.providers(kind, bare)
         pin = None if provider else self._pin(kind, bare, found)
         if wanted := provider or (pin.provider if pin else ""):
-            every, found = found, [entry for entry in found if entry.is_from(wanted)]
+            every, found = found, brought_by(found, wanted)
             if pin is not None and pin.of_project:
                 _tell_of_pin(pin, every, found)
         if not found:
@@ -405,7 +409,7 @@ class Registry:
         """The kinds in which `name` is known; with ``@provider`` those that it brings, if it brings any."""
         bare, _, provider = name.partition("@")
         found = {kind: entries for kind in (*KINDS, *DECLARED) if (entries := self.providers(kind, bare))}
-        brought = [kind for kind, entries in found.items() if any(entry.is_from(provider) for entry in entries)]
+        brought = [kind for kind, entries in found.items() if brought_by(entries, provider)]
         return brought or list(found)
 
     def _member(self, kind: str, name: str) -> list[Entry]:
@@ -418,7 +422,7 @@ class Registry:
         if pin := self.pins.get((kind, plain_name(name))):
             return pin
         pins = [self.pins.get((kind, plain_name(entry.component.name))) for entry in found]
-        return next((pin for pin in pins if pin and any(entry.is_from(pin.provider) for entry in found)), None)
+        return next((pin for pin in pins if pin and brought_by(found, pin.provider)), None)
 
     def _not_found(self, kind: str, name: str, provider: str, pin: Pin | None) -> WfError:
         """Why there is no such component, and what to do: an unknown name, or a plugin that is not loaded."""
@@ -582,6 +586,12 @@ def _absent(kind: str, name: str, provider: str, found: Iterable[Entry]) -> Plug
 
 def _choices(entries: Iterable[Entry]) -> str:
     return " or ".join(f"{entry.component.name}@{entry.provider}" for entry in entries)
+
+
+def brought_by(entries: Iterable[Entry], provider: str) -> list[Entry]:
+    """The entries that a plugin brings; where it brings none, those that it brought before."""
+    found = list(entries)
+    return [one for one in found if one.is_from(provider)] or [one for one in found if one.was_from(provider)]
 
 
 def _names_of(plugin: Plugin) -> tuple[str, str]:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
+from workspace import LIBRARIES
 
 from wf.component import DECLARATIONS, of_declaration
 from wf.errors import DataError, UsageError
@@ -155,7 +156,10 @@ def test_range_of_the_core(version: str, lowest: str, too_new: str, monkeypatch:
 
 def test_only_tests_need_the_plugins_that_come_with_wf() -> None:
     project = tomllib.loads(render("my-losses", read_examples())["pyproject.toml"])["project"]
-    assert [Requirement(text).name for text in project["dependencies"]] == ["wf-core"]
+    assert {Requirement(text).name for text in project["dependencies"]} == {*LIBRARIES}
+    evaluators = [example for example in read_examples() if example.kind == "evaluator"]
+    project = tomllib.loads(render("my-losses", evaluators)["pyproject.toml"])["project"]
+    assert [Requirement(text).name for text in project["dependencies"]] == ["wf-core", "wf-data"]
     assert "wf-core[builtin]" in project["optional-dependencies"]["test"]
 
 

@@ -162,3 +162,13 @@ def test_what_an_older_manifest_does_not_say() -> None:
 def test_a_name_that_there_is_not() -> None:
     with pytest.raises(UsageError, match="did you mean 'threads'"):
         check(MANIFEST, MANIFEST, ["thread"], "runs/a")
+
+
+def test_a_component_that_moved_is_the_same_one() -> None:
+    now = changed(("components", 0), {**MANIFEST["components"][0], "target": "new:CE", "plugin": "new"})
+    part = now["components"][0]
+    assert "loss ce wf_losses:CE of wf-losses, is new:CE of new" in "\n".join(map(str, compare(MANIFEST, now)))
+    part["moved_from"] = {"wf-losses": "wf_losses:CE"}
+    assert compare(MANIFEST, now) == compare(now, copy.deepcopy(now)) == []
+    part["moved_from"] = {"wf-losses": "wf_losses:Other"}
+    assert [drift.name for drift in compare(MANIFEST, now)] == ["components"]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import wf
 from wf import Epochs, Every, Loop
 from wf.errors import UsageError
-from wf.runtime import codec
 from wf.traits import OptimizerTraits
 from wf_run.parts.optimizers import OptimizerModes, param_groups, shown_traits
+from wf_state import codec
 
 X = torch.linspace(-1, 1, 8).unsqueeze(1)
 

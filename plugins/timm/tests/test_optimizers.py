@@ -14,9 +14,10 @@ from torch.nn.functional import cross_entropy
 from wf.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
-from wf.runtime import Batch, codec
-from wf.runtime.differences import differences
+from wf.runtime import Batch
 from wf.traits import OptimizerTraits
+from wf_state import codec
+from wf_state.differences import differences
 from wf_timm.optimizers import SECOND_ORDER, build, described, refused
 from wf_timm.plugin import wf_components
 from wf_training.trainer import SupervisedTrainer

@@ -13,8 +13,8 @@ from torch.optim import lr_scheduler
 
 import wf
 from wf.errors import UsageError
-from wf.runtime import codec
 from wf_run.parts.optimizers import param_groups
+from wf_state import codec
 from wf_torch import optimizers, schedulers
 from wf_torch.muon import MuonAndAdamW
 

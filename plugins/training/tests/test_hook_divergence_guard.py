@@ -128,6 +128,29 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite() -> None:
     assert Checkpointer.saved == [1, 2]
 
 
+@pytest.mark.parametrize("finite", [True, False, None])
+def test_a_checkpointer_that_tells_weights_are_not_finite_is_believed(finite: bool | None) -> None:
+    class Checkpointer:
+        def save(self, state: Any, progress: Mapping[str, int], metrics: Any) -> str:
+            return "here"
+
+        def load(self, which: str = "latest") -> Mapping[str, Any]:
+            raise AssertionError
+
+    class Telling(Checkpointer):
+        def is_finite(self, place: str) -> bool:
+            assert (place, finite is None) == ("here", False)
+            return bool(finite)
+
+    checkpointer = Checkpointer() if finite is None else Telling()
+    options: dict[str, Any] = {"checkpointer": checkpointer, "checkpoint_every": Every(2, "steps")}
+    if finite is False:
+        with pytest.raises(DivergedError, match=r"weights are not finite .* at step 2"):
+            run_script([1.0] * 4, DivergenceGuard(), **options)
+    else:
+        run_script([1.0] * 4, DivergenceGuard(), **options)
+
+
 def test_an_evaluated_loss_that_is_not_finite() -> None:
     class Evaluator:
         def evaluate(self, split: str) -> Mapping[str, Any]:

@@ -1,8 +1,22 @@
-"""Declares the verbs of this package; imports none of them."""
+"""Declares the checkpointer and the verbs of this package; imports none of them."""
 
 from __future__ import annotations
 
-from wf import Command, hookimpl
+from wf import Command, Component, hookimpl
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """The checkpointer of this package."""
+    return [
+        Component(
+            "checkpointer",
+            "directory",
+            "wf_durability.checkpointer:DirectoryCheckpointer",
+            "one directory a checkpoint, committed whole or not at all",
+            moved_from={"wf-training": "wf_training.checkpointer:DirectoryCheckpointer"},
+        ),
+    ]
 
 
 @hookimpl

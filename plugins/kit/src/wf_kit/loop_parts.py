@@ -105,7 +105,7 @@ def evaluator_pure(subject: Subject) -> None:
 @check(
     "checkpointer-exact",
     "checkpointer",
-    fix="keep tensors and values bit for bit and type for type, as wf.runtime.codec does",
+    fix="keep tensors and values bit for bit and type for type, as wf_state.codec does",
 )
 def checkpointer_exact(subject: Subject) -> None:
     """What it loads is what was saved, bit for bit; the newest by default, and also in a new process."""

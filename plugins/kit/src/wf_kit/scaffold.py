@@ -9,7 +9,7 @@ import os
 import shutil
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +53,8 @@ class Example:
     """Options of ``wf run`` that try it; of a command its own words; empty for what other components ask for."""
     traits: str = ""
     """As Python, empty where its kind has none."""
+    needs: tuple[str, ...] = ()
+    """The distributions that it imports, beside wf-core."""
     fields: tuple[str, ...] = ()
     """What else a declaration that is no component's says, as Python."""
 
@@ -167,7 +169,7 @@ def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
         "imports": _imports(examples),
         "hooks": "\n".join(_hooks(examples, package)),
         "rows": "\n".join(_row(example) for example in examples),
-        **_versions(importlib.metadata.version("wf-core")),
+        **_versions(importlib.metadata.version("wf-core"), [name for one in examples for name in one.needs]),
     }
     sources = dict(FILES)
     for example in examples:
@@ -177,10 +179,12 @@ def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
     return {Template(path).substitute(values): Template(text).substitute(values) for path, text in texts.items()}
 
 
-def _versions(core: str) -> dict[str, str]:
-    """The range of wf-core that a package is written for: this minor version."""
+def _versions(core: str, needs: Iterable[str]) -> dict[str, str]:
+    """The distributions of wf that a package is written for: this minor version of them."""
     version = Version(core)
-    return {"lowest": f"{version.major}.{version.minor}", "next": f"{version.major}.{version.minor + 1}"}
+    lowest, following = (f"{version.major}.{minor}" for minor in (version.minor, version.minor + 1))
+    needed = ("wf-core[torch]", *sorted(set(needs)))
+    return {"lowest": lowest, "dependencies": ", ".join(f'"{name}>={lowest},<{following}"' for name in needed)}
 
 
 def _summary(examples: Sequence[Example]) -> str:

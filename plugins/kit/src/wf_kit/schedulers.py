@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from wf.runtime.differences import differences
 from wf.traits import SchedulerTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import make, values
 from wf_kit.states import restored, saved
+from wf_state.differences import differences
 
 FIGURES = (1.0, 0.9, 0.9, 0.9, 1.2, 1.1, 1.3, 0.8)
 """What a scheduler that watches an evaluation is told, over and over."""

@@ -8,8 +8,8 @@ from typing import Any
 import safetensors.torch
 
 from wf.errors import UsageError
-from wf.runtime import codec
 from wf_kit.kit import Defect
+from wf_state import codec
 
 
 def saved(state: Any) -> bytes:

@@ -45,6 +45,10 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     chosen = {"components", "plugin-versions", "plugin-code"}  # which there are, the run file says
     for name in chosen & old.keys() & new.keys():
         old[name], new[name] = _shared(old[name], new[name]), _shared(new[name], old[name])
+    for part in now.get("components", ()):
+        name = _title(part)
+        if old.get("components", {}).get(name) in _former_classes(part):
+            old["components"][name] = new["components"][name]
     return [
         Drift(name=condition.name, level=_level(condition, now), before=one, now=other)
         for condition in CONDITIONS.values()
@@ -165,7 +169,16 @@ def _version(manifest: Mapping[str, Any], name: str) -> Any:
 def _components(manifest: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any] | None:
     if "components" not in manifest:
         return None
-    return {f"{part['kind']} {part['name']}": read(part) for part in manifest["components"]}
+    return {_title(part): read(part) for part in manifest["components"]}
+
+
+def _title(part: Mapping[str, Any]) -> str:
+    return f"{part['kind']} {part['name']}"
+
+
+def _former_classes(part: Mapping[str, Any]) -> list[str]:
+    """The classes that a component was before it moved, as `_class_of` says them."""
+    return [f"{target} of {plugin}" for plugin, target in part.get("moved_from", {}).items()]
 
 
 def _class_of(part: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from wf.traits import TrainerTraits
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """Trainer, evaluator, checkpointer, strategies and the hooks that act on training."""
+    """Trainers, evaluator, strategies and the hooks that act on training."""
     return [
         Component(
             "trainer",
@@ -29,12 +29,6 @@ def wf_components() -> list[Component]:
             "default",
             "wf_training.evaluator:DefaultEvaluator",
             "loss and metrics over a split, in inference mode",
-        ),
-        Component(
-            "checkpointer",
-            "directory",
-            "wf_training.checkpointer:DirectoryCheckpointer",
-            "one directory a checkpoint, committed whole or not at all",
         ),
         Component("strategy", "local", "wf_training.strategies:LocalStrategy", "one process on one device"),
         Component(

@@ -184,7 +184,7 @@ class _Proof:
 
 def _compare(experiment: Any, straight: RunDirectory, killed: RunDirectory) -> list[Row]:
     """Everything that both runs left: the final checkpoint part by part, the records and the final figures."""
-    from wf.runtime.differences import differences, num_values
+    from wf_state.differences import differences, num_values
 
     before, after = experiment.state_in(straight.path), experiment.state_in(killed.path)
     one, other = (

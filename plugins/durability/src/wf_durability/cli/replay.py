@@ -70,7 +70,7 @@ def _refuse_unfit(run: RunDirectory) -> None:
 
 def _weights(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The tensors of the model that differ, in words."""
-    from wf.runtime.differences import differences
+    from wf_state.differences import differences
 
     return [str(one) for one in islice(differences(before["parts"]["model"], after["parts"]["model"]), SHOWN)]
 

@@ -13,9 +13,9 @@ import torch
 
 from wf.errors import SaveError
 from wf.protocols import Checkpointer, Strategy
-from wf.runtime import codec
-from wf.runtime.differences import differences
 from wf.runtime.random import TrainStream
+from wf_state import codec
+from wf_state.differences import differences
 
 SHARED = ("model", "loss", "optimizer", "modes")
 """Parts whose state is the same in all processes."""
@@ -50,6 +50,11 @@ class _RankZero:
             return state
         own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
         return {**state, "parts": {**state["parts"], **own}}
+
+    def is_finite(self, place: str) -> bool:
+        """What the first process reads of the model in its checkpoint; the others have no place of one."""
+        is_finite = getattr(self._checkpointer, "is_finite", None)
+        return not place or is_finite is None or bool(is_finite(place))
 
     def _gathered(self, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What differs from the first process in each other one; all of them must ask together."""

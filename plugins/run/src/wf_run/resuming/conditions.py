@@ -17,12 +17,12 @@ import wf
 from wf.building import Built
 from wf.modules import import_module, is_path
 from wf.registry import Entry
-from wf.runtime import codec
 from wf.typed import finite
 from wf_run.assembly import Assembly
 from wf_run.directory.rundir import sha256_of
 from wf_run.resuming.sources import plugin_code, with_neighbours
 from wf_run.runfile import dump
+from wf_state import codec
 
 
 def conditions_of(parts: Assembly) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
     """Where each component came from, once."""
     records: list[dict[str, Any]] = []
     for component, plugin in ((entry.component, entry.plugin) for entry in made):
-        record = {
+        record: dict[str, Any] = {
             "kind": component.kind,
             "name": component.name,
             "target": component.target_name,
@@ -102,6 +102,8 @@ def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
             "distribution": plugin.distribution if plugin else None,
             "version": plugin.version if plugin else None,
         }
+        if component.moved_from:
+            record["moved_from"] = dict(component.moved_from)
         if record not in records:
             records.append(record)
     return records

@@ -13,10 +13,10 @@ from wf.errors import UsageError
 from wf.loop import Loop
 from wf.modules import describe
 from wf.protocols import Stateful
-from wf.runtime import codec
-from wf.runtime.differences import ABSENT, Difference, differences
 from wf_run import drift
 from wf_run.directory.rundir import Recorder, digest_of
+from wf_state import codec
+from wf_state.differences import ABSENT, Difference, differences
 
 SHOWN = 5
 """How many values of a part a message names."""

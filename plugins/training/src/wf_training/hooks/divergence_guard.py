@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from wf import FromRun, Hook, Loop
 from wf.errors import DivergedError, GoBack, UsageError
-from wf_training.checkpointer import DamagedCheckpoint, read_manifest
 from wf_training.learning_rates import rates, scale_rates
 
 _CAUSE = "most often the learning rate is too large{lr}, or the inputs are not scaled"
@@ -106,7 +104,7 @@ class DivergenceGuard(Hook):
 
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
         """Look at what the checkpoint says of its model; a buffer may hold infinities, as masks do, weights may not."""
-        if run.agree(not _is_finite(place)):
+        if run.agree(not _is_finite(run, place)):
             known = self.params is not None
             finite = known and all(bool(torch.isfinite(parameter).all()) for parameter in self.params or ())
             self._check(run, "weights are", None if finite else math.nan)
@@ -190,12 +188,10 @@ class DivergenceGuard(Hook):
         return "\n  ".join([*lines, *_advice(lr), *([] if self.rollback else [_BACK])])
 
 
-def _is_finite(place: str) -> bool:
-    """Whether the model in a checkpoint is; another checkpointer's says nothing of it."""
-    try:
-        return bool(read_manifest(Path(place))["finite"])
-    except DamagedCheckpoint:
-        return True
+def _is_finite(run: Loop, place: str) -> bool:
+    """Whether the model in a checkpoint is, as far as the checkpointer says so."""
+    is_finite = getattr(run.checkpointer, "is_finite", None)
+    return is_finite is None or bool(is_finite(place))
 
 
 def _advice(lr: float | None) -> tuple[str, str]:

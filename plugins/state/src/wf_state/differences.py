@@ -36,7 +36,7 @@ class Difference:
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[Difference]:
-    """Every value that is not the same in two states of the types that `wf.runtime.codec` holds.
+    """Every value that is not the same in two states of the types that `wf_state.codec` holds.
 
     Tensors are the same with one dtype, shape and content, to the bit, wherever they lie; mappings whatever their
     order. A container without a counterpart is one difference.

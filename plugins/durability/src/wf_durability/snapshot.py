@@ -21,7 +21,7 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""How safetensors calls the dtypes that `wf.runtime.codec` gives it."""
+"""How safetensors calls the dtypes that `wf_state.codec` gives it."""
 
 PIECE_BYTES = 1 << 22
 """How much is written or hashed at once: each time takes the interpreter's lock, which training needs."""

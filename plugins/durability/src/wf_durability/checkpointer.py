@@ -29,8 +29,8 @@ from torch import Tensor
 from wf import files
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
 from wf.figures import Monitor, best
-from wf.runtime import codec
-from wf_training.snapshot import Snapshot, pieces, raw, safetensors_file
+from wf_durability.snapshot import Snapshot, pieces, raw, safetensors_file
+from wf_state import codec
 
 if TYPE_CHECKING:
     from wf import Loop
@@ -134,6 +134,13 @@ class DirectoryCheckpointer:
         self._work = work = Future[str]()  # known before it begins: an interrupt may come while the thread starts
         _in_background(work, lambda: self._commit(place, about, document, copies, data))
         return work
+
+    def is_finite(self, place: str) -> bool:
+        """Whether the model in a checkpoint is finite, by its manifest; one that cannot be read does not say no."""
+        try:
+            return bool(read_manifest(Path(place))["finite"])
+        except DamagedCheckpoint:
+            return True
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         """The state of the checkpoint `which`: ``latest``, ``best``, or a name such as ``step-00000938``.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from wf.runtime.differences import differences, num_values
+from wf_state.differences import differences, num_values
 
 NAN = float("nan")
 

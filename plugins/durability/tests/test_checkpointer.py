@@ -28,10 +28,10 @@ from torch import nn
 
 from wf import Loop, files
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError
-from wf.runtime.codec import CodecError
-from wf_training import checkpointer as module
-from wf_training.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint, read_manifest
-from wf_training.snapshot import DTYPES, Snapshot, safetensors_file
+from wf_durability import checkpointer as module
+from wf_durability.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint, read_manifest
+from wf_durability.snapshot import DTYPES, Snapshot, safetensors_file
+from wf_state.codec import CodecError
 
 
 def make(run_dir: Path, keep_last: int = 2, larger_is_better: bool = False) -> DirectoryCheckpointer:
@@ -121,6 +121,8 @@ def test_a_model_that_is_not_finite_is_marked(tmp_path: Path, value: float, dtyp
     model = {"count": torch.tensor(1), "weight": torch.ones(2), "bad": torch.tensor([1.0, value]).to(dtype)}
     place = Path(make(tmp_path).save({"parts": {"model": model}}, {"step": 1, "epoch": 0}, {}).result())
     assert read_manifest(place)["finite"] is False
+    checkpointer = make(tmp_path)
+    assert [checkpointer.is_finite(str(one)) for one in (place, tmp_path)] == [False, True]
 
 
 class TestChoice:
@@ -556,7 +558,7 @@ SAVER = """
 import sys
 from pathlib import Path
 import torch
-from wf_training.checkpointer import DirectoryCheckpointer
+from wf_durability.checkpointer import DirectoryCheckpointer
 
 torch.set_num_threads(1)
 run_dir, start = Path(sys.argv[1]), int(sys.argv[2])

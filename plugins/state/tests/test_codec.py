@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wf.errors import UsageError
-from wf.runtime.codec import CodecError, decode, encode
+from wf_state.codec import CodecError, decode, encode
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,

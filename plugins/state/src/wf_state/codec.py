@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from wf.errors import UsageError
-from wf.runtime.memory import View, clusters, dtype_name, restore, restore_view, store
+from wf_state.memory import View, clusters, dtype_name, restore, restore_view, store
 
 SCHEMA = 1
 """The version of the document's form."""
