@@ -20,7 +20,7 @@ NAMES = [
     ("show loss", 2, ["'loss' is a kind", "wf list loss"]),
     ("show torchvision", 2, ["a catalogue", "wf list model --search torchvision/"]),
     ("show my.py:times", 2, ["wf show KIND my.py:times"]),
-    ("show mse", 2, ["several kinds", "wf show loss mse or wf show metric mse"]),
+    ("show mse", 2, ["ambiguous", "wf show loss mse or wf show metric mse"]),
     ("show loss focal x", 2, ["too many words", "wf show [KIND] NAME"]),
     ("run --loss focl", 2, ["unknown loss 'focl'", "did you mean 'focal'?", "available: focal, ", "own code:"]),
     ("run --early-stopping", 2, ["unknown option '--early-stopping'\n  did you mean --hook +early-stopping?"]),

@@ -204,7 +204,7 @@ def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
         ("losses --fits house.csv", ["dataset 'csv' has depends on its data"]),
         ("hooks --fits digits", ["hooks and datasets have nothing to do", "wf list losses --fits dataset/digits"]),
         ("--fits progress", ["what goes with a hook is not decided by what it says about itself"]),
-        ("datasets --fits mse", ["'mse' is of several kinds", "--fits loss/mse or --fits metric/mse"]),
+        ("datasets --fits mse", ["'mse' is ambiguous", "--fits loss/mse or --fits metric/mse"]),
         ("losses --fits digts", ["unknown component 'digts'", "did you mean 'digits'"]),
         ("losses --fits dataset/digts", ["unknown dataset 'digts'", "did you mean 'digits'"]),
         ("losses --fits model/net.py:Net", ["model 'net-net' says nothing about itself (no traits)", "--dry-run"]),

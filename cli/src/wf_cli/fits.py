@@ -37,7 +37,7 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
         None when there is none of that name.
 
     Raises:
-        UsageError: For a name of several kinds.
+        UsageError: For an ambiguous name.
     """
     if pair := split_kind(word):
         return registry.find(*pair)
@@ -45,7 +45,7 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
     related = [kind for kind in kinds if wanted in (None, *related_kinds(kind, registry))]
     if len(related or kinds) > 1:
         ways = " or ".join(f"--fits {kind}/{word}" for kind in related or kinds)
-        raise UsageError(f"'{word}' is of several kinds\n  say which: {ways}")
+        raise UsageError(f"'{word}' is ambiguous\n  say which: {ways}")
     if kinds:
         return registry.find((related or kinds)[0], word)
     return registry.for_file("dataset", word) or _of_form(registry, word)

@@ -160,7 +160,7 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
     """The entry that ``[KIND] NAME`` or ``KIND/NAME`` says.
 
     Raises:
-        UsageError: For an unknown kind or name, or a name of several kinds.
+        UsageError: For an unknown kind or name, or an ambiguous name.
     """
     if len(words) > 2:
         raise UsageError(f"too many words: {' '.join(words)}\n  write: wf show [KIND] NAME")
@@ -174,7 +174,7 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
         return registry.find(kinds[0], word)
     if kinds:
         raise UsageError(
-            f"'{word}' is of several kinds\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
+            f"'{word}' is ambiguous\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
         )
     bare, _, provider = word.partition("@")
     for kind in summaries():

@@ -224,7 +224,7 @@ def test_result_for_reading(wf: Any, folder: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["loss", "accuracy"]
     assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
-    assert "weights        of the last step, 40" in lines
+    assert "weights        last step (40)" in lines
     assert lines[-1] == "run directory  runs/x"
     assert all(len(line) <= 80 for line in lines)
     assert (folder / "runs/latest/manifest.json").samefile(folder / "runs/x/manifest.json")

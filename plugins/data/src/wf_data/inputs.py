@@ -162,7 +162,7 @@ def leaves_of(form: Form) -> Iterator[Inputs]:
 
 
 def check_form(form: Form, inputs: Tree, where: str) -> None:
-    """Refuse inputs of another form, shape or dtype than those of training.
+    """Refuse inputs whose structure, shape or dtype differs from that of training.
 
     Raises:
         DataError: Saying what is wanted.

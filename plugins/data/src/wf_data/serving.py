@@ -454,7 +454,10 @@ class RunData:
         return Batch(inputs if self._comes_from_host(split) else floats(inputs), targets, ids, None, len(ids))
 
     def _comes_from_host(self, split: str) -> bool:
-        """Whether batches have still to be put on the device; bytes are on their way there, as floats they are four."""
+        """Whether batches have still to be put on the device.
+
+        uint8 is copied as bytes and converted on the device: a quarter of the traffic.
+        """
         return self._device.type != "cpu" and self.places[split] != "device"
 
     def _finished(self, batches: Iterator[Batch], split: str, epoch: int | None) -> Iterator[Batch]:

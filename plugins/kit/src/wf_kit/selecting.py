@@ -92,7 +92,7 @@ def select(registry: Registry, words: Sequence[str], options: Table | None = Non
     kinds = registry.kinds_of(word.partition("@")[0])
     if len(kinds) > 1:
         choices = " or ".join(f"{kind}/{word}" for kind in kinds)
-        raise UsageError(f"'{word}' is of several kinds\n  say which: {choices}")
+        raise UsageError(f"'{word}' is ambiguous\n  say which: {choices}")
     return [registry.find(kinds[0], word)] if kinds else [_unknown(registry, word)]
 
 

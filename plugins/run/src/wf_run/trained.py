@@ -76,7 +76,7 @@ class TrainedModel(nn.Module):
         """What the model gets for raw inputs ``[N, ...]``.
 
         Raises:
-            DataError: For inputs of another form, shape or kind than the dataset's samples.
+            DataError: For inputs whose structure, shape or dtype is not that of the dataset's samples.
         """
         if self.inputs is not None:
             check_form(self.inputs, inputs, "the model")

@@ -267,7 +267,7 @@ def report(experiment: Any, *, as_json: bool) -> None:
     kept = (
         f"best by {loop.monitor}"
         if loop.keep == "best" and loop.best is not None
-        else f"of the last step, {loop.progress.step:,}"
+        else f"last step ({loop.progress.step:,})"
     )
     rows = [("weights", kept)]
     if loop.stop_reason:

@@ -403,7 +403,7 @@ def runs_below(folder: Path, unreadable: dict[str, str], depth: int = MAX_DEPTH)
 
 
 def refuse_taken(path: Path) -> None:
-    """Refuse a place for a new run where something is, but for what a process left that died before its run began.
+    """Refuse a non-empty run directory, unless it holds only the leftovers of a run that never started.
 
     Raises:
         UsageError: With the process that is at work there, if one is.

@@ -19,8 +19,8 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     available = _available()
     if name == "auto":
         chosen = available[0]
-        reason = "the only one there is" if chosen == "cpu" else "the first accelerator that was found"
-        return torch.device(chosen), f"device {chosen} (auto: {reason})"
+        reason = "no GPU found" if chosen == "cpu" else "the first accelerator found"
+        return torch.device(chosen), f"device {chosen} ({reason})"
     kind = name.partition(":")[0]
     listed = f"available: {', '.join(reversed(available))}, auto"
     if kind == "gpu":

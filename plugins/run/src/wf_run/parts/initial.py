@@ -80,7 +80,7 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
             *_first([f"missing: {_told(name, asked[name])}" for name in missing]),
             *_first([f"unexpected: {_told(name, given[name])}" for name in unexpected]),
             *_first(
-                f"of another form: {_told(name, given[name])}, the model has {_form(asked[name])}" for name in different
+                f"shape mismatch: {_told(name, given[name])}, the model has {_form(asked[name])}" for name in different
             ),
             *_advice(asked, given, [*missing, *unexpected, *different]),
         ]

@@ -24,7 +24,7 @@ def run_in(place: Path | None) -> RunDirectory | None:
     """The run in a directory; None where none has begun.
 
     Raises:
-        UsageError: When no place is said, for then it is another one each time.
+        UsageError: When no place is given: a default place differs each time.
     """
     if place is None:
         raise UsageError("to go on with a run that is there, it needs a name: --name NAME, or --run-dir DIR")

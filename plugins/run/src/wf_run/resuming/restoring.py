@@ -27,7 +27,7 @@ TRIED = ("optimizer", "scheduler")
 
 
 def check_savable(loop: Loop, may_fail: Sequence[Any] = ()) -> None:
-    """Refuse, before step 1, a run whose state cannot be saved, or is another one each time it is asked for.
+    """Refuse, before step 1, a run whose state cannot be saved, or differs on every call of state_dict().
 
     Encoding copies no tensor. The states of optimizer and scheduler are put back into them and must come out again; of
     other parts none is: one may take that for the sign that a run goes on.
@@ -57,7 +57,7 @@ def _check_part(loop: Loop, name: str, part: Stateful) -> None:
         _try_to_load(loop, name, part, copy.deepcopy(state))
     if name not in HEAVY and (found := list(islice(differences(state, _state_of(loop, name, part)), SHOWN))):
         words = [f"{_name(loop, name)}: {one}" for one in found]
-        raise UsageError("\n  ".join(["the state of this run is another one each time it is asked for", *words]))
+        raise UsageError("\n  ".join(["state_dict() returns something different on every call", *words]))
 
 
 def _try_to_load(loop: Loop, name: str, part: Stateful, state: dict[str, Any]) -> None:
