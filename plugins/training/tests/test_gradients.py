@@ -15,10 +15,10 @@ from wf import Epochs, Loop
 from wf.registry import Registry
 from wf.runtime import Batch, Supervised
 from wf.runtime.gradients import Gradients
-from wf.runtime.links import link_loss
 from wf.traits import OptimizerTraits
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.focal import FocalLoss
+from wf_run.parts.links import link_loss
 from wf_training.trainer import SupervisedTrainer
 
 IGNORED = -100

@@ -13,7 +13,6 @@ from wf.errors import UsageError
 from wf.figures import LOSS
 from wf.runtime import tree
 from wf.runtime.data import Batch
-from wf.runtime.links import total_weight
 from wf.runtime.tree import Tree
 
 Weights = Mapping[str, Tensor | float]
@@ -97,6 +96,12 @@ class Supervised:
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
         """The loss of what the model gave; see `Judge`."""
         return outcome_of(self.loss(outputs, batch.targets), outputs, getattr(self.loss, "reduction", "mean"))
+
+
+def total_weight(loss: Any, targets: Tensor) -> Any:
+    """What a loss that does not average over samples divides by, None where it averages over samples."""
+    weigh = getattr(loss, "total_weight", None)
+    return weigh(targets) if callable(weigh) else None
 
 
 def added(terms: Iterable[tuple[Tensor, float]]) -> Tensor:

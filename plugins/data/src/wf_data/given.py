@@ -23,11 +23,11 @@ from wf.figures import SPLITS
 from wf.modules import describe
 from wf.registry import Registry
 from wf.runtime import tree
-from wf.runtime.checks import stacked
 from wf.runtime.data import Dataset, Samples, TensorSamples
 from wf.runtime.streams import AT_ONCE, Stream
 from wf.runtime.task import recognized
 from wf.runtime.tree import Tree
+from wf_data.checks import stacked
 from wf_data.loading import generators_kept
 
 

@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, Subset, get_worker_info
 from wf.blame import FAILURES, blame, culprit
 from wf.errors import DataError, WfError
 from wf.modules import describe
-from wf.runtime.checks import Checks
 from wf.runtime.data import Samples
 from wf.runtime.failures import InLoader
 from wf.runtime.signals import STOPPING
 from wf.runtime.tree import Tree
+from wf_data.checks import Checks
 
 
 class Chunk(NamedTuple):

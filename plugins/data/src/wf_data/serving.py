@@ -15,7 +15,6 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError, unknown
 from wf.runtime import tree
-from wf.runtime.checks import Checks
 from wf.runtime.data import (
     IN_PLACE,
     Batch,
@@ -34,6 +33,7 @@ from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream,
 from wf.runtime.streams import Stream, first, regrouped, taken
 from wf.runtime.task import TaskRuntime, task_of
 from wf.runtime.tree import Tree
+from wf_data.checks import Checks
 from wf_data.inputs import Form, form_of
 from wf_data.loading import Chunk, Loader, generators_kept, seed_all
 from wf_data.mixing import Mixer, Update

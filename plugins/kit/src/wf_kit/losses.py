@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wf.runtime.links import total_weight
+from wf.runtime.objective import total_weight
 from wf.traits import LossTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import forms_of, make, plain_forms, values

@@ -23,7 +23,7 @@ from wf.errors import DataError
 from wf.plugins import Plugin
 from wf.protocols import Strategy
 from wf.runtime import Batch, Dataset, Metric, TensorSamples, tree
-from wf.runtime.links import total_weight
+from wf.runtime.objective import total_weight
 from wf.runtime.task import TaskRuntime, task_of
 from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
 from wf_data.serving import RunData

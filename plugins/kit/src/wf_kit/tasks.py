@@ -9,12 +9,12 @@ from torch import Tensor
 
 from wf.errors import DataError
 from wf.runtime import Dataset, TensorSamples
-from wf.runtime.links import loaded
 from wf.runtime.task import TaskRuntime, make_task
 from wf.task import Link, Task
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import document, plain_forms, task_for, values
 from wf_run.experiment import Experiment
+from wf_run.parts.links import loaded
 from wf_run.plan import prepare
 
 

@@ -36,7 +36,6 @@ from wf.resolver import RUN
 from wf.rules import Known, Samples, gives_targets
 from wf.runtime.data import Dataset, TensorSamples, split_dataset
 from wf.runtime.directions import declared_directions, directions
-from wf.runtime.links import check_outputs, link_loss
 from wf.runtime.metric import as_metric
 from wf.runtime.parts import Parts
 from wf.runtime.random import own_stream, stream_key
@@ -55,6 +54,7 @@ from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory, claim
 from wf_run.parts.device import choose_device
 from wf_run.parts.initial import put_into, read_weights
+from wf_run.parts.links import check_outputs, link_loss
 from wf_run.parts.optimizers import param_groups, shown_traits
 from wf_run.parts.own_samples import OwnSamples
 from wf_run.parts.precision import autocast_forward, make_scaler

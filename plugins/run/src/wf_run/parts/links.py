@@ -51,6 +51,11 @@ class LinkedLoss(nn.Module):
         """How the loss within reduces, or what a link makes of that."""
         return str(self.given or getattr(self.loss, "reduction", "mean"))
 
+    def total_weight(self, targets: Tensor) -> Any:
+        """That of the loss within, which gets the targets as they are; a link that takes the plain mean needs none."""
+        weigh = None if self.given else getattr(self.loss, "total_weight", None)
+        return weigh(targets) if callable(weigh) else None
+
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss of linked predictions and targets."""
         for change in self._predictions:
@@ -101,15 +106,6 @@ def loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callabl
     if lacks := [name for name in wanted if values.get(name) is None]:
         raise UsageError(f"link '{link.name}' needs the run value '{lacks[0]}', which this run does not have")
     return partial(function, **{name: values[name] for name in wanted}) if wanted else function
-
-
-def total_weight(loss: Any, targets: Tensor) -> Tensor | None:
-    """What a loss that does not average over samples divides by, None where it averages over samples."""
-    if isinstance(loss, LinkedLoss) and loss.given:  # whatever it weighs by, the link takes the plain mean
-        return None
-    inner = loss.loss if isinstance(loss, LinkedLoss) else loss
-    weigh = getattr(inner, "total_weight", None)
-    return weigh(targets) if callable(weigh) else None
 
 
 def _dtype_hint(inputs: Tree, error: Exception) -> str:

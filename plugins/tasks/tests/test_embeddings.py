@@ -14,8 +14,8 @@ from wf.component import Component
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
-from wf.runtime.links import check_outputs
 from wf.traits import LossTraits, ModelTraits
+from wf_run.parts.links import check_outputs
 from wf_tasks.embedding import EMBEDDING_SIZE, Embedding
 from wf_training.strategies import LocalStrategy
 

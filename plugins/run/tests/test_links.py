@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf.runtime.links import LinkedLoss, check_outputs, total_weight
-from wf.runtime.links import link_loss as link_loss_with
+from wf.runtime.objective import total_weight
 from wf.runtime.task import task_of
+from wf_run.parts.links import LinkedLoss, check_outputs
+from wf_run.parts.links import link_loss as link_loss_with
 
 LOGITS, CLASSES = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
 
