@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,7 @@ class Waiting(Hook):
 def wf_components():
     return [
         Component("anchor-generator", "grid", Grid, "a grid of boxes"),
+        Component("anchor-generator", "fine", Grid, "a fine grid"),
         Component("model", "anchored", Net, "a linear model with anchors"),
         Component("hook", "waiting", Waiting, "waits"),
     ]
@@ -127,7 +131,7 @@ def test_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Pat
         (
             ("--model", "anchored"),
             "model 'anchored' needs 'anchor_generator', which this run does not know\n"
-            "  name one: --anchor-generator NAME (available: grid)",
+            "  name one: --anchor-generator NAME (available: fine, grid)",
         ),
         (GRID, "anchor-generator is given, and nothing in this run takes one"),
         (("--anchor-generator", "gird"), "unknown anchor-generator 'gird'\n  did you mean 'grid'?"),
@@ -142,3 +146,88 @@ def test_what_is_refused(wf: Any, plugin: str, tmp_path: Path, words: tuple[str,
     done = wf("run", "-p", plugin, *words, *SHORT)
     assert (done.code, message in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """The environment of processes for which the plugin is installed."""
+    site = tmp_path / "site"
+    (site / "wf_anchors-0.3.0.dist-info").mkdir(parents=True)
+    (site / "anchored.py").write_text(PLUGIN)
+    (site / "wf_anchors-0.3.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: wf-anchors\nVersion: 0.3.0\n"
+    )
+    (site / "wf_anchors-0.3.0.dist-info/entry_points.txt").write_text("[wf.plugins]\nmain = anchored\n")
+    return {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+
+
+def test_in_python(installed: dict[str, str], tmp_path: Path) -> None:
+    """Keys of installed plugins are known before the first key is read, also in a process that has loaded nothing."""
+    (tmp_path / "run.toml").write_text(
+        'patience_sec = 2\n[model]\nuse = "anchored"\n[anchor-generator]\nuse = "grid"\n'
+    )
+    say = "import sys, wf; short = dict(dataset='iris', steps=2, device='cpu', quiet=True)\n"
+    for line, said in (
+        ("wf.run('run.toml', run_dir='runs/a', hook=['waiting'], **short)", "waits 2 s"),
+        ("wf.run(patience_sec=4, hook=['waiting'], save=False, **short)", "waits 4 s"),
+        ("wf.load_model('runs/a')", "size 2, 6 anchors"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", say + line],
+            cwd=tmp_path,
+            env={**os.environ, **installed},
+            capture_output=True,
+            text=True,
+        )
+        assert said in done.stdout, done.stderr
+
+
+def test_a_run_whose_setting_nobody_knows_any_more(wf_process: Any, installed: dict[str, str], tmp_path: Path) -> None:
+    """The plugin is named; a run that set and took nothing of it does without it."""
+    done = wf_process("run", *SHORT, "--name", "set", "--patience-sec", 4, env=installed)
+    assert done.code == 0, done.stderr
+    for words in (("evaluate", "set"), ("run", "runs/set/run.toml"), ("resume", "set", "--epochs", 9)):
+        done = wf_process(*words)
+        assert (done.code, done.stderr.splitlines()) == (
+            3,
+            [
+                "wf: key 'patience_sec' of this run is that of wf-anchors 0.3.0, which is not loaded",
+                "  the run: runs/set",
+                "  try: install wf-anchors 0.3.0 from where you know it",
+            ],
+        )
+
+
+def test_vary_a_kind_of_a_plugin(wf: Any, plugin: str) -> None:
+    short = ("--dataset", "iris", "--steps", 3, "--repeats", 1, "--device", "cpu", "--quiet")
+    done = wf("compare", "-p", plugin, "--model", "anchored", "--vary", "anchor-generator=grid,fine", *short)
+    assert done.code == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if line[:4] in ("grid", "fine")] == ["grid", "fine"]
+
+
+def test_allow_a_condition_of_the_run_file_s_plugin(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "moody.py").write_text(CONDITION)
+    run = ("--dataset", "iris", "--epochs", 1, "--device", "cpu", "--quiet")
+    assert wf("run", "-p", "moody.py", *run, "--name", "moody", env={"MOOD": "good"}).code == 0
+    resume = ("resume", "moody", "--epochs", 2, "--quiet")
+    refused = wf(*resume, env={"MOOD": "bad"})
+    assert (refused.code, "--allow-drift mood" in refused.stderr) == (2, True), refused.stderr
+    assert "did you mean 'mood'?" in wf(*resume, "--allow-drift", "moot", env={"MOOD": "bad"}).stderr
+    done = wf(*resume, "--allow-drift", "mood", env={"MOOD": "bad"})
+    assert done.code == 0, done.stderr
+    assert "warning: mood: was good, is bad" in done.stderr
+
+
+CONDITION = """
+import os
+from wf import Condition, hookimpl
+
+
+def mood():
+    return os.environ["MOOD"]
+
+
+@hookimpl
+def wf_conditions():
+    return [Condition(name="mood", summary="of the day", means="nothing", level="error", target=mood)]
+"""

@@ -164,6 +164,13 @@ def test_hook_wf_rules(tmp_path: Path) -> None:
     wf.build(dataset="diabetes", loss="l1", save=False, device="cpu", registry=broken).close()
 
 
+def test_a_rule_whose_reason_is_no_tuple(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plugin = write(tmp_path, "mine.py", RULE.replace('("l1 is left out",)', '"l1 is left out"'))
+    registry = Registry.discover([plugin], only_builtin=True)
+    wf.build(dataset="diabetes", loss="l1", save=False, device="cpu", registry=registry).close()
+    assert "rule 'no-l1' of mine is left out: 'why' of its Verdict is text, not a tuple of texts" in caplog.text
+
+
 def test_hook_wf_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     registry = Registry.discover([write(tmp_path, "mine.py", CONDITION)], only_builtin=True)
     monkeypatch.setenv("MOOD", "good")

@@ -406,9 +406,11 @@ def _guarded(entry: Entry) -> Judge:
     def judge(part: Part, known: Known) -> Verdict:
         try:
             verdict = entry.load()(part, known)
-            if isinstance(verdict, Verdict):
+            if isinstance(verdict, Verdict) and not isinstance(verdict.why, str):
                 return verdict
             why = f"it gave {type(verdict).__name__}, not a Verdict"
+            if isinstance(verdict, Verdict):
+                why = "'why' of its Verdict is text, not a tuple of texts; is a comma missing?"
         except (Exception, SystemExit) as error:
             why = describe(error)
         _warn_once(f"rule '{entry.component.name}' of {entry.provider} is left out: {why}")

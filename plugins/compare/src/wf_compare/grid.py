@@ -64,8 +64,10 @@ def folder_names(names: Iterable[str]) -> list[str]:
 
 
 def _key(text: str) -> str:
-    """A key as run files have it: general keys and options with ``_``, the name of a hook or a path as it is."""
+    """A key as run files have it: general keys and options with ``_``, the name of a kind, hook or path as it is."""
     *head, last = text.strip().split(".")
+    if not head and last in KINDS:
+        return last
     return ".".join([*head, last.replace("-", "_")])
 
 

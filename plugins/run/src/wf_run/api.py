@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
 from wf.figures import SPLITS
-from wf.known import known_as
 from wf.modules import is_path, locate
 from wf.registry import Ask, Registry, read_kind
 from wf.settings import Pin
 from wf.together import is_restart, telling_others
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.made_with import in_words
 from wf_run.plan import prepare
-from wf_run.runfile import RunFile, check, folders_of, load, load_variants, merge
+from wf_run.runfile import RunFile, check, check_general, folders_of, load, load_variants, merge
 from wf_run.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
@@ -70,14 +70,15 @@ def build(
     """
     with telling_others():
         place = place_of(name, run_dir)
+        known = registry or _with_keys_of_plugins(settings)
         own = check(_with_data(settings))
+        base, folders = read(source)
+        document, _ = merge(base, own)
+        if registry is None and not base.get("plugins"):
+            registry = known
         if source is None or isinstance(source, Mapping):
-            document, folders = read(source)
-            document, _ = merge(document, own)
             registry = registry or Registry.discover(document.get("plugins", []))
         else:
-            base, folders = read(source)
-            document, _ = merge(base, own)
             registry = registry_for(
                 Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust
             )
@@ -93,6 +94,11 @@ def build(
         quiet=quiet,
         resume_if_there=resume_if_there or (is_restart() and place is not None),
     )
+
+
+def _with_keys_of_plugins(settings: Mapping[str, Any]) -> Registry:
+    """The installed plugins, and those that the settings name: their keys must be known before keys are read."""
+    return Registry.discover(check_general("plugins", settings.get("plugins", [])))
 
 
 def _with_data(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +263,10 @@ def _opened(
 ) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
     """A run directory, its run file, where that looks paths up, and the plugins that its components came from."""
     directory = RunDirectory.open(Path(place))
+    known = registry if registry or discover else _with_keys_of_plugins({})
     document, folders = read(directory.run_file)
+    if not document.get("plugins"):
+        registry = known
     discover = discover or partial(_discover, registry, {})
     ask = partial(guard_for, directory.path, [(document, folders)], line=line, trust=trust)
     return directory, document, folders, discover(document.get("plugins", []), ask).preferring(_made_with(directory))
@@ -298,18 +307,10 @@ def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequenc
 def _made_with(directory: RunDirectory) -> Iterator[Pin]:
     """The plugins that a run's components came from, which the bare names in its run file go on meaning."""
     for part in directory.manifest.get("components", []):
-        name, version = part["distribution"], part["version"]
+        name = part["distribution"]
         plugin = part.get("plugin", name)  # which manifests did not have at first
         if plugin is not None:
-            made_with = f"{name} {version}" if name else f"plugin '{plugin}'"
-            known = known_as(name) if name else None
-            fix = (
-                f"install {name} {version} from where you know it"
-                if name
-                else "name its module or file: -p MODULE|FILE"
-            )
-            fix = known.install if known else fix
-            yield Pin(part["kind"], part["name"], plugin, str(directory.path), made_with, fix)
+            yield Pin(part["kind"], part["name"], plugin, str(directory.path), *in_words({**part, "plugin": plugin}))
 
 
 def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[RunFile, Sequence[Path]]:

@@ -29,6 +29,7 @@ from wf.fitting import check as check_fit
 from wf.folders import data_dir
 from wf.general import GENERAL
 from wf.guard import Guard
+from wf.kinds import KINDS
 from wf.known import index
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
@@ -153,7 +154,7 @@ class Assembly:
             self.checkpointer = self._make("checkpointer") if save else None
             self._make_hooks(quiet=quiet)
             self.builder.check_all_asked()
-            self._forget_settings()
+            self._forget_unused()
             self.built |= self.builder.contributed
             if self.strategy.rank > 0:  # all drew the same first weights; what they draw from now on is their own
                 torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
@@ -161,10 +162,13 @@ class Assembly:
             self.close()
             raise
 
-    def _forget_settings(self) -> None:
-        """Leave out what nobody set and nothing took of plugins' settings: the run can do without these plugins."""
+    def _forget_unused(self) -> None:
+        """Leave out plugins' settings that nobody set or took, and empty lists: the run can do without the plugins."""
         for name, param in GENERAL.contributed.items():
             if name not in self.values.asked_by and self.plan[name] == param.default:
+                del self.plan[name]
+        for name in KINDS.contributed:
+            if self.plan.get(name) == []:
                 del self.plan[name]
 
     def close(self) -> None:

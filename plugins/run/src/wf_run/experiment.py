@@ -53,7 +53,7 @@ from wf_run.parts.optimizers import OptimizerModes
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
 from wf_run.resuming import again
 from wf_run.resuming.collective import collective
-from wf_run.resuming.conditions import conditions_of, own_files
+from wf_run.resuming.conditions import conditions_of, keys_of, own_files
 from wf_run.resuming.restoring import check_records, check_restored, check_savable
 from wf_run.runfile import RunFile, dump
 from wf_run.trained import OWN, PLOTS, Trained, TrainedModel
@@ -628,6 +628,7 @@ class Experiment:
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
         return {
             **conditions_of(self._parts),
+            **({"keys": keys} if (keys := keys_of(self._parts)) else {}),
             "samples": {split: self.data.num_samples(split) for split in self.data.splits},
             "served_from": self.data.places,
             "exact_resume": self._parts.resumes_exactly,

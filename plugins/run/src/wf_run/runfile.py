@@ -6,7 +6,6 @@ It is a plain nested dict: general keys, a table a kind with ``use``, arrays of 
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from wf.kinds import KINDS
 from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
+from wf_run.made_with import owner_missing
 
 RunFile = dict[str, Any]
 
@@ -50,6 +50,14 @@ RANGES = {
 """The smallest and the largest value of general keys that are numbers."""
 VARIANT = "variant"
 """The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
+
+
+class UnknownKeyError(UsageError):
+    """A key that is neither wf's nor that of a plugin that is loaded."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def load(path: Path) -> RunFile:
@@ -86,20 +94,8 @@ def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
         base = _checked(document)
         return base, [_variant(number, table) for number, table in enumerate(variants, 1)]
     except UsageError as error:
-        raise UsageError(f"{path}: {error}{_made_with(path)}") from error
-
-
-def _made_with(path: Path) -> str:
-    """What the run whose directory holds a run file was made with and is not installed, which may be what it lacks."""
-    from wf.distributions import is_installed
-
-    try:
-        components = json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))["components"]
-        found = {one["distribution"]: one["version"] for one in components if one["distribution"]}
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
-    gone = ", ".join(f"{name} {version}" for name, version in found.items() if not is_installed(name))
-    return f"\n  the run was made with plugins that are not installed: {gone}" if gone else ""
+        gone = owner_missing(path, error.key) if isinstance(error, UnknownKeyError) else None
+        raise gone or UsageError(f"{path}: {error}") from error
 
 
 def _variant(number: int, table: Any) -> tuple[str, RunFile]:
@@ -159,7 +155,7 @@ def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
             checked[key] = value
         else:
             hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
-            raise UsageError(unknown("key", key, [*GENERAL, *KINDS], hint))
+            raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS], hint))
     if checked.get("epochs") is not None and checked.get("steps") is not None:
         raise UsageError("both epochs and steps are given; say how long to train in one of them")
     if checked.get("init_without") and not checked.get("init_from"):

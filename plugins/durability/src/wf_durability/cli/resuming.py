@@ -16,7 +16,6 @@ from wf_run.cli.running import fit
 from wf_run.cli.starting import uncollected
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import RunDirectory
-from wf_run.drift import check_names
 from wf_run.runfile import check_general
 
 
@@ -50,7 +49,6 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint."""
     allowed = [name for name in (allow_drift or "").split(",") if name]
-    check_names(allowed)
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = open_directory(place)
     _refuse_done(directory, wanted)

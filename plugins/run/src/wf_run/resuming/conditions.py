@@ -15,7 +15,10 @@ import torch
 
 import wf
 from wf.building import Built
+from wf.general import GENERAL
+from wf.kinds import KINDS
 from wf.modules import import_module, is_path
+from wf.plugins import Plugin
 from wf.registry import Entry
 from wf.typed import finite
 from wf_run.assembly import Assembly
@@ -52,6 +55,13 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
     if contributed := parts.builder.conditions():
         found["conditions"] = contributed
     return dict(json.loads(json.dumps(finite(found), default=str)))
+
+
+def keys_of(parts: Assembly) -> list[dict[str, Any]]:
+    """The keys of the run file that plugins added, and which plugins these are."""
+    owners = {name: words.owner(name) for words in (GENERAL, KINDS) for name in words.contributed if name in parts.plan}
+    plugins = {plugin.name: plugin for plugin in parts.registry.plugins}
+    return [{"key": name, **_origin(plugins.get(owner))} for name, owner in owners.items()]
 
 
 def own_files(parts: Assembly) -> list[Path]:
@@ -98,15 +108,22 @@ def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
             "kind": component.kind,
             "name": component.name,
             "target": component.target_name,
-            "plugin": plugin.name if plugin else None,
-            "distribution": plugin.distribution if plugin else None,
-            "version": plugin.version if plugin else None,
+            **_origin(plugin),
         }
         if component.moved_from:
             record["moved_from"] = dict(component.moved_from)
         if record not in records:
             records.append(record)
     return records
+
+
+def _origin(plugin: Plugin | None) -> dict[str, str | None]:
+    """The fields of a manifest that say which plugin something came from."""
+    return {
+        "plugin": plugin.name if plugin else None,
+        "distribution": plugin.distribution if plugin else None,
+        "version": plugin.version if plugin else None,
+    }
 
 
 def _own_file(built: Built) -> Path | None:

@@ -1,0 +1,39 @@
+"""The plugins that a run was made with, as its manifest names them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wf.errors import PluginError
+from wf.known import known_as
+
+
+def in_words(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What a plugin is called, and how to have it back.
+
+    Args:
+        record: Its ``plugin``, ``distribution`` and ``version``, as the manifest has them.
+    """
+    name, version = record["distribution"], record["version"]
+    if not name:
+        return f"plugin '{record.get('plugin')}'", "name its module or file: -p MODULE|FILE"
+    known = known_as(name)
+    return f"{name} {version}", known.install if known else f"install {name} {version} from where you know it"
+
+
+def owner_missing(run_file: Path, key: str) -> PluginError | None:
+    """Why a key of a run's own run file is not known, where the manifest beside it says which plugin added it."""
+    try:
+        manifest = json.loads((run_file.parent / "manifest.json").read_text(encoding="utf-8"))
+        record = next((one for one in manifest.get("keys", ()) if one["key"] == key), None)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return None  # no run directory, or a damaged one, about which others speak
+    if record is None:
+        return None
+    plugin, fix = in_words(record)
+    return PluginError(
+        f"key '{key}' of this run is that of {plugin}, which is not loaded\n  the run: {run_file.parent}\n  try: {fix}"
+    )
