@@ -18,6 +18,8 @@ from wf.plugins import Plugin
         (["wf.loop", "wf_losses.focal", "torch.nn"], "wf-losses"),
         (["wf.loop", "wf_training.trainer", "wf_file_net"], "net.py"),
         (["wf_training.trainer", "wf.loop"], "wf-core"),
+        (["__main__", "wf.loop", "torch.utils.data", "__main__"], "net.py"),
+        (["__main__", "wf.loop", "torch.utils.data"], "wf-core"),
         (["wf.loop", "stranger.losses.deep"], "stranger"),
         (["wf.loop", "parts_of_stranger"], "stranger"),
         (["wf.loop", "parts_of_somebody_else"], "wf-core"),

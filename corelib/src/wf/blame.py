@@ -115,8 +115,8 @@ def _named(plugins: Iterable[Plugin]) -> dict[str, str]:
 
 def _owner(frame: FrameType, owners: Mapping[str, str]) -> str:
     name = str(frame.f_globals.get("__name__", ""))
-    if name.startswith("wf_file_"):
-        return str(frame.f_globals.get("__file__"))
+    if name.startswith("wf_file_") or name == "__main__":  # a file of one's own, or the script that calls wf
+        return str(frame.f_globals.get("__file__") or "your own code")
     if name in _LENT:
         return ""
     while name and name not in owners:

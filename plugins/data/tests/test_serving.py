@@ -227,6 +227,16 @@ def test_double_precision_becomes_the_models() -> None:
     assert (batch.inputs.dtype, batch.targets.dtype, batch.targets.shape[1:]) == (torch.float32, torch.float32, (1,))
 
 
+def test_a_pair_may_hold_dicts() -> None:
+    made = as_dataset(({"image": torch.zeros(4, 3), "table": np.ones((4, 2))}, torch.tensor([0, 1, 0, 1])), "x")
+    assert made.targets == "class_index"
+    assert {name: leaf.shape for name, leaf in made.train[0][0].items()} == {"image": (3,), "table": (2,)}
+    with pytest.raises(DataError, match="inputs/a has 4 samples, inputs/b has 3"):
+        as_dataset(({"a": torch.zeros(4, 3), "b": torch.zeros(3)}, torch.zeros(4)), "x")
+    with pytest.raises(DataError, match="inputs 'a' that are list cannot be made a tensor"):
+        as_dataset(({"a": ["x"]}, torch.zeros(1)), "x")
+
+
 def test_pairs() -> None:
     inputs = torch.zeros(4, 2)
     assert as_dataset((inputs, torch.zeros(4)), "x").train[0][1].shape == (1,)

@@ -97,8 +97,8 @@ class Checks:
         first = self._first = self._first or found
         if found.keys() != first.keys():
             one = next(iter(found.keys() ^ first.keys()))
-            there, before = ("has", "others before had not") if one in found else ("lacks", "others before had")
-            raise DataError(f"{where}: from sample {index} on a sample {there} {leaf_words(one)}, and {before}")
+            there, before = ("have the", "did not") if one in found else ("lack the", "had it")
+            raise DataError(f"{where}: samples from {index} on {there} {leaf_words(one)}, and those before {before}")
         for path, (dtype, shape) in found.items():
             wanted, like = first[path]
             free = self._task.any_size or (path.startswith("input") and len(like) > 1)

@@ -35,7 +35,8 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
     """What a dataset component gave, as a `Dataset`.
 
     Args:
-        value: A `Dataset`, a pair of tensors or arrays, a dataset or loader of torch, or a dict of such by split.
+        value: A `Dataset`, a pair of tensors, arrays or dicts of these, a dataset or loader of torch, or a dict of such
+            by split.
         name: The dataset's, for messages.
         registry: Has the tasks that may know the targets; None for those that are installed.
 
@@ -241,7 +242,17 @@ def _plain_tensor(value: Any, what: str) -> Tensor:
     return tensor
 
 
+def _tensors(value: Any, what: str) -> Tree:
+    """A tensor of samples, or a dict of such by name."""
+    if isinstance(value, Mapping):
+        return {str(name): _tensors(leaf, f"{what} '{name}'") for name, leaf in value.items()}
+    return _plain_tensor(value, what)
+
+
 def _from_pair(inputs: Any, targets: Any, registry: Registry | None = None) -> Dataset:
+    if isinstance(inputs, Mapping) or isinstance(targets, Mapping):
+        made = TensorSamples(_tensors(inputs, "inputs"), _tensors(targets, "targets"))
+        return Dataset(train=made, **(recognized(made.targets, registry) if isinstance(made.targets, Tensor) else {}))
     inputs, targets = _plain_tensor(inputs, "inputs"), _plain_tensor(targets, "targets")
     if inputs.ndim == 1:
         inputs = inputs.unsqueeze(1)

@@ -331,7 +331,7 @@ class Assembly:
     def _make_data(self) -> None:
         plan = self.plan
         made = self._make("dataset")
-        dataset = self._dataset = as_dataset(made, str(plan["dataset"]["use"]), self.registry)
+        dataset = self._dataset = as_dataset(made, self.name("dataset"), self.registry)
         for key, value in batching_of(made).items():
             if plan[key] != value:
                 self.messages.append(f"{key} {plan[key]}, not {value} as in the dataset's DataLoader")
