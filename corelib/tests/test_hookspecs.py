@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import wf
@@ -197,6 +198,25 @@ def test_hook_wf_readers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="could not convert") as caught:
         trained.read(tmp_path / "new.txt")
     assert "reader 'words' of mine" in "".join(caught.value.__notes__)
+
+
+def test_readers_of_one_ending(tmp_path: Path) -> None:
+    """Two that read the same files are named where such a file is read; other files are read as ever."""
+    mine, other = write(tmp_path, "mine.py", READER), write(tmp_path, "other.py", READER.replace('"words"', '"terms"'))
+    same = write(tmp_path, "same.py", READER)
+    wrong = write(tmp_path, "wrong.py", READER.replace("return torch.tensor", "return 1 or torch.tensor"))
+    wf.run(**IRIS, registry=Registry.discover(only_builtin=True), run_dir=tmp_path / "run")
+    (tmp_path / "new.txt").write_text("5.1 3.5 1.4 0.2\n")
+    np.save(tmp_path / "new.npy", np.ones((1, 4), np.float32))
+    for plugins, error, message in (
+        ([mine, other], UsageError, r"several readers read files like .*'terms' of other and 'words' of mine"),
+        ([mine, same], UsageError, "reader 'words' comes from 2 plugins"),
+        ([wrong], PluginError, "reader 'words' of wrong gave int for "),
+    ):
+        trained = open_run(tmp_path / "run", registry=Registry.discover(plugins, only_builtin=True))
+        with pytest.raises(error, match=message):
+            trained.read(tmp_path / "new.txt")
+        assert trained.read(tmp_path / "new.npy").shape == (1, 4)
 
 
 def test_hook_wf_links(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf.errors import UsageError
+from wf.errors import PluginError, UsageError
 from wf.resolver import RUN, Provider, Resolver
 
 Makers = dict[str, Callable[[Resolver], Any]]
@@ -80,6 +80,13 @@ def test_generators_end_in_reverse_order() -> None:
     assert ended == ["second", "first"]
     values.close()
     assert len(ended) == 2
+
+
+def test_a_generator_that_yields_nothing() -> None:
+    values = resolver({"a": lambda values: (one for one in ())})
+    with pytest.raises(PluginError, match="maker of a ends without a value"):
+        values.need("a")
+    values.close()
 
 
 def test_a_provider_that_fails_leaves_nothing_behind() -> None:

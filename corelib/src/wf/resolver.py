@@ -7,12 +7,13 @@ a provider needs is resolved first, so the order in which things are made follow
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from wf.errors import UsageError
+from wf.errors import PluginError, UsageError
 
 RUN = "the run"
 """Who provides what is known from the start, or what nobody says more of."""
@@ -159,7 +160,7 @@ class Resolver(MutableMapping[str, Any]):
             with self._apart(name), self.asking(provider.title):
                 value = provider.make()
                 if inspect.isgenerator(value):
-                    value = self._closing.enter_context(_until_closed(value))
+                    value = self._closing.enter_context(_until_closed(value, provider.title))
         finally:
             self._making.pop()
         self._providers[name] = provider.title
@@ -168,7 +169,10 @@ class Resolver(MutableMapping[str, Any]):
 
 
 @contextmanager
-def _until_closed(generator: Iterator[Any]) -> Iterator[Any]:
+def _until_closed(generator: Iterator[Any], title: str) -> Iterator[Any]:
     """What a generator yields; it goes on when the context ends."""
-    yield next(generator)
+    made = list(itertools.islice(generator, 1))
+    if not made:
+        raise PluginError(f"{title} ends without a value: let its function yield one, once")
+    yield made[0]
     next(generator, None)

@@ -12,7 +12,7 @@ from torch import nn
 
 from wf.blame import FAILURES, blame, naming_culprit
 from wf.building import LIVE, Builder, Built, origin_of
-from wf.errors import DataError, UsageError, WfError
+from wf.errors import DataError, PluginError, UsageError, WfError
 from wf.folders import data_dir
 from wf.general import GENERAL
 from wf.modules import describe
@@ -176,11 +176,11 @@ class Trained:
 
     def _file_readers(self) -> dict[str, Read]:
         """What plugins' readers read, by the ending of the files."""
-        registry, found = self._builder.registry, dict[str, Read]()
-        for name in registry.names("reader"):
-            entry = registry.find("reader", name)
-            found |= dict.fromkeys(entry.component.traits.endings, partial(_read_by, entry))
-        return found
+        registry, found = self._builder.registry, dict[str, dict[str, Entry]]()
+        for entry in registry.entries("reader"):
+            for ending in entry.component.traits.endings:
+                found.setdefault(ending, {})[entry.component.name] = entry
+        return {ending: partial(_read_by, registry, entries) for ending, entries in found.items()}
 
     def preprocessing(self) -> list[dict[str, Any]]:
         """What comes before the model, as JSON holds it: each transform with its options and what was fitted."""
@@ -243,15 +243,28 @@ def open_trained(
     return Trained(network.eval(), description, plan, builder, reader)
 
 
-def _read_by(entry: Entry, path: Path) -> Tree:
-    """The inputs that a plugin's reader finds in a file."""
+def _read_by(registry: Registry, entries: Mapping[str, Entry], path: Path) -> Tree:
+    """The inputs that a plugin's reader finds in a file; `entries` are those of its ending, by name.
+
+    Raises:
+        UsageError: Where several read such files.
+        PluginError: Where it gives no tensors.
+    """
+    if len(entries) > 1:
+        choices = " and ".join(f"'{name}' of {entry.provider}" for name, entry in entries.items())
+        leave = " or ".join(f"-p no:{entry.provider}" for entry in entries.values())
+        raise UsageError(f"several readers read files like '{path}': {choices}\n  leave one of them out: {leave}")
+    entry = registry.find("reader", *entries)
+    owner = f"reader '{entry.component.name}' of {origin_of(entry)}"
     try:
         found: Tree = entry.load()(path)
     except WfError:
         raise
     except FAILURES as error:
-        blame(error, f"reader '{entry.component.name}' of {origin_of(entry)}, reading {path}")
+        blame(error, f"{owner}, reading {path}")
         raise
+    if not isinstance(found, (Mapping, tuple, list)) and not hasattr(found, "shape"):
+        raise PluginError(f"{owner} gave {type(found).__name__} for {path}; it must give the inputs, [N, ...]")
     return found
 
 
