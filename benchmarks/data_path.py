@@ -30,7 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wf_run.plan import DEFAULT_HOOKS
+from wf.defaults import default_hooks
+from wf.registry import Registry
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "r3_fashion_mnist.toml"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -75,7 +76,7 @@ def by_wf(folder: Path, serve_from: str) -> None:
     import wf
 
     dataset = {"use": "fashion-mnist", "root": str(folder)}
-    hooks = [*DEFAULT_HOOKS, Reporter()]
+    hooks = [*default_hooks(Registry.discover()), Reporter()]
     wf.run(EXAMPLE, dataset=dataset, serve_from=serve_from, epochs=1000, hook=hooks, run_dir=folder / "run", quiet=True)
 
 

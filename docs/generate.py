@@ -22,6 +22,7 @@ import click
 from wf import traits
 from wf.component import REQUIRED, Catalogue, Param
 from wf.conditions import CONDITIONS
+from wf.defaults import default_hooks
 from wf.events import EVENTS, Hook
 from wf.general import GENERAL
 from wf.kinds import KINDS
@@ -30,14 +31,16 @@ from wf.parameters import type_name
 from wf.registry import Entry, Registry
 from wf.task import Task
 from wf.values import VALUES
+from wf_cli.arguments import Everywhere
 from wf_cli.commands import sections
 from wf_cli.examining import CHECKS
 from wf_cli.main import cli
-from wf_run.plan import DEFAULT_HOOKS, DEFAULT_MODEL, DEFAULT_USE
+from wf_run.cli.run_options import KindOption
 from wf_run.runfile import dump
 
 FOLDER = Path(__file__).parent
 MEMBERS = FOLDER.parent / "corelib" / "src" / "wf" / "known_members.txt"
+CONTEXT = click.Context(cli, obj=Everywhere(only_builtin=True))
 VERBS = [name for names in sections(Registry.discover(only_builtin=True)).values() for name in names]
 MARKS = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(\n?<!-- end -->)", re.DOTALL)
 
@@ -142,7 +145,9 @@ def options_of(verb: str) -> Callable[[], str]:
 
     def options() -> str:
         rows = [
-            (_spelling(param), _help(param.help)) for param in _command(verb).params if isinstance(param, click.Option)
+            (_spelling(param), _help(_text(param)))
+            for param in _command(verb).params
+            if isinstance(param, click.Option)
         ]
         return table(("option", "meaning"), rows)
 
@@ -328,23 +333,19 @@ def _options(entry: Entry, name: str) -> str:
 
 
 def _chosen_by_default(kind: str) -> str:
-    if kind == "model":
-        return ", ".join(
-            [
-                f"`{DEFAULT_USE[kind]}`",
-                *(f"`{name}` for {of}" for of, name in DEFAULT_MODEL.items()),
-                "or that of the task",
-            ]
-        )
-    if kind in DEFAULT_USE:
-        return f"`{DEFAULT_USE[kind]}`"
-    return {
-        "hook": _names(DEFAULT_HOOKS),
+    registry = Registry.discover(only_builtin=True)
+    special = {
+        "hook": _names(default_hooks(registry)),
         "loss": "what fits the dataset's targets",
         "metric": "what fits the dataset's targets",
         "transform": "what the dataset asks for",
         "scheduler": "a learning rate that stays as it is",
-    }[kind]
+    }
+    if kind in special:
+        return special[kind]
+    claims = [entry.component for entry in registry.claims[kind]]
+    every = [f"`{one.name}`{f' for {one.default}' if isinstance(one.default, str) else ''}" for one in claims]
+    return ", ".join([*every, *(["or that of the task"] if kind == "model" else [])])
 
 
 def _type(param: Param) -> str:
@@ -388,6 +389,14 @@ def _spelling(option: click.Option) -> str:
     if isinstance(option.type, click.Choice):
         metavar = "|".join(map(str, option.type.choices))
     return f"{names} `{metavar}`" if metavar else names
+
+
+def _text(option: click.Option) -> str | None:
+    """What help says of an option, with the defaults of the built-in plugins."""
+    if not isinstance(option, KindOption):
+        return option.help
+    record = option.get_help_record(CONTEXT)
+    return record and record[1]
 
 
 def _help(text: str | None) -> str:

@@ -182,6 +182,9 @@ def test_its_kind_and_its_setting_change_a_run_and_what_it_predicts(wf: Any, tmp
         assert done.code == 0, done.stderr
     plain, chosen_too = (tomllib.loads((tmp_path / f"runs/{name}/run.toml").read_text()) for name in ("plain", "all"))
     assert chosen_too["anchor-generator"] == {"use": "rectangles", "size": 6.0, "ratios": [0.5, 1.0, 2.0]}
+    assert plain["anchor-generator"] == {"use": "squares", "sizes": [4.0]}, (
+        "the default, as the detector asks for anchors"
+    )
     assert (plain["min_score"], chosen_too["min_score"]) == (0.05, 0)
     one, three = (len(weights(tmp_path / "runs" / name)["places.bias"]) for name in ("plain", "all"))
     assert three == 3 * one

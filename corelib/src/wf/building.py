@@ -17,6 +17,7 @@ from typing import Any
 
 from wf.blame import FAILURES, blame
 from wf.component import REQUIRED, Param
+from wf.defaults import default_of
 from wf.deprecation import current_options
 from wf.errors import UsageError, WfError
 from wf.general import GENERAL
@@ -326,6 +327,8 @@ class Builder:
     def _tables(self, kind: Kind) -> Sequence[Any]:
         """The tables of the run file for the components of a kind that a plugin brought."""
         value = self._plan.get(kind.name)
+        if not kind.several and not (value and "use" in value) and (name := default_of(self.registry, kind.name)):
+            return [{"use": name, **(value or {})}]
         return value if isinstance(value, list) else [value] if value else []
 
     def _title(self, kind: Kind) -> str:

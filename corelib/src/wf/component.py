@@ -101,6 +101,8 @@ class Component:
         args: Positional arguments for the target, before the options (a catalogue passes the member's name).
         like: ``"package.module:function"``, called with `args` to give the class or function whose signature and
             docstring say the options, for a target that takes ``**options`` for another library's components.
+        default: Whether a run that names no component of the kind takes this one; a run that names no hooks takes all
+            of these. Of a model also the inputs of the datasets for which it is taken: ``"tokens"``.
         deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
         deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
         moved_from: The plugins that brought it before, each with its target there. Runs that were made with it there
@@ -119,6 +121,7 @@ class Component:
     call: Literal["factory", "function", "auto"] = "auto"
     args: tuple[Any, ...] = ()
     like: str | None = None
+    default: bool | str = False
     deprecated_names: tuple[str, ...] = ()
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
     moved_from: Mapping[str, str] = field(default_factory=dict)
@@ -311,6 +314,7 @@ def check_kind(component: Component | Catalogue) -> None:
         near = closest(component.kind, KINDS)
         hint = f"did you mean {' or '.join(near)}?" if near else f"kinds: {', '.join(KINDS)}"
         raise ValueError(f"{what} is of unknown kind '{component.kind}'; {hint}")
+    _check_default(component)
     several = component.kind in KINDS.several
     for name in component.all_names if isinstance(component, Component) and several else ():
         if "." in name and "/" not in name:
@@ -319,6 +323,17 @@ def check_kind(component: Component | Catalogue) -> None:
     _check_traits(component, component.traits)
     for traits in component.groups.values() if isinstance(component, Catalogue) else ():
         _check_traits(component, traits)
+
+
+def _check_default(component: Component | Catalogue) -> None:
+    """Refuse a default of a kind whose components something else chooses, or of certain inputs but for models."""
+    if isinstance(component, Catalogue) or not component.default:
+        return
+    chosen_by = KINDS[component.kind].chosen_by if component.kind in KINDS else "nobody"
+    if chosen_by:
+        raise ValueError(f"component '{component.name}': no {component.kind} is a default: {chosen_by} chooses it")
+    if isinstance(component.default, str) and component.kind != "model":
+        raise ValueError(f"component '{component.name}': only a model is a default of certain inputs; say default=True")
 
 
 def _title(declared: Component | Catalogue) -> str:

@@ -46,6 +46,9 @@ class Kind:
     objects: str = ""
     """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
 
+    chosen_by: str = ""
+    """What chooses its components where a run names none, so that none of them is a default of its own."""
+
     def __post_init__(self) -> None:
         check_fields(self, "kind '{0.name}'")
         if not _NAME.match(self.name):
@@ -81,6 +84,7 @@ KINDS = Kinds(
             summary="changes inputs before the model sees them, a whole batch at a time",
             several=True,
             traits=TransformTraits,
+            chosen_by="the dataset",
         ),
         Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf.runtime.parts:Parts"),
         Kind(
@@ -88,6 +92,7 @@ KINDS = Kinds(
             plural="losses",
             summary="a module or function of (predictions, targets) that gives a scalar to minimise",
             traits=LossTraits,
+            chosen_by="the dataset's task",
         ),
         Kind(
             name="optimizer",
@@ -104,6 +109,7 @@ KINDS = Kinds(
             summary="judges predictions against targets over a whole split",
             several=True,
             traits=MetricTraits,
+            chosen_by="the dataset's task",
             objects="an object with update(predictions, targets) and compute()",
         ),
         Kind(

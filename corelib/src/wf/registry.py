@@ -191,6 +191,8 @@ class Registry:
         self.pins: dict[tuple[str, str], Pin] = {}
         for pin in pins:
             self.pins.setdefault((pin.kind, plain_name(pin.name)), pin)
+        self.claims: dict[str, list[Entry]] = {}
+        """The components that plugins declare as defaults, by kind; see `wf.defaults`."""
         self._names: dict[tuple[str, str], list[Entry]] = {}
         self._aliases: dict[tuple[str, str], list[Entry]] = {}
         self._catalogues: dict[tuple[str, str], list[tuple[Catalogue, Plugin]]] = {}
@@ -264,6 +266,8 @@ class Registry:
             return
         entry = Entry(component, plugin)
         self._names.setdefault((component.kind, plain_name(component.name)), []).append(entry)
+        if component.default:
+            self.claims.setdefault(component.kind, []).append(entry)
         for alias in (*component.aliases, *component.deprecated_names):
             self._aliases.setdefault((component.kind, plain_name(alias)), []).append(entry)
 
@@ -314,7 +318,7 @@ class Registry:
         if wanted := provider or (pin.provider if pin else ""):
             every, found = found, brought_by(found, wanted)
             if pin is not None and pin.of_project:
-                _tell_of_pin(pin, every, found)
+                tell_of_pin(pin, every, found)
         if not found:
             raise self._not_found(kind, bare, wanted, pin)
         if len(found) > 1:
@@ -553,7 +557,7 @@ def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:
     return Entry(catalogue.member(name), plugin, catalogue.refused().get(name, ""))
 
 
-def _tell_of_pin(pin: Pin, every: Sequence[Entry], found: Sequence[Entry]) -> None:
+def tell_of_pin(pin: Pin, every: Sequence[Entry], found: Sequence[Entry]) -> None:
     """Say that a project lets a name of wf's own mean another plugin's component."""
     builtin = builtin_distributions()
     ours = [entry for entry in every if normalize(entry.distribution) in builtin]

@@ -93,8 +93,8 @@ class Settings:
             UsageError: With the closest kinds.
         """
         for pin in self.pins:
-            if pin.kind not in KINDS and pin.kind not in DECLARED:
-                raise UsageError(unknown("kind", pin.kind, [*KINDS, *DECLARED], f"in 'pin' of {pin.place}"))
+            if pin.kind not in (*KINDS, *DECLARED, "defaults"):
+                raise UsageError(unknown("kind", pin.kind, [*KINDS, *DECLARED, "defaults"], f"in 'pin' of {pin.place}"))
 
 
 def load(folder: Path | None = None) -> Settings:

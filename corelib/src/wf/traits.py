@@ -166,6 +166,8 @@ class HookTraits(_Declared):
     watches: bool = False
     """It only tells: it changes neither the weights nor the way that the run goes, so a run goes on without it when it
     fails: ``on_error`` is ``disable`` where the user does not say it."""
+    order: int = 100
+    """Its place among the hooks of a run that names none: lower ones come first."""
 
 
 Traits = (

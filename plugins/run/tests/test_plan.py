@@ -14,31 +14,52 @@ from wf.folders import data_dir
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.settings import Pin
-from wf.traits import DatasetTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
-from wf_run.plan import DEFAULT_HOOKS, DEFAULT_USE, complete, prepare, with_changes
+from wf.traits import DatasetTraits, HookTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
+from wf_run.plan import complete, prepare, with_changes
 from wf_run.runfile import merge
 
+DEFAULT_USE = {
+    "dataset": "digits",
+    "model": "mlp",
+    "optimizer": "adam",
+    "trainer": "supervised",
+    "evaluator": "default",
+    "checkpointer": "directory",
+    "strategy": "local",
+}
+DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
 TASKS = next(plugin for plugin in Registry.discover(only_builtin=True).plugins if plugin.name == "wf-tasks")
 
 
 def registry(*more: Component) -> Registry:
     components = (
         *(
-            Component(kind, name, "nowhere:A")
+            Component(kind, name, "nowhere:A", default=True)
             for kind, name in DEFAULT_USE.items()
             if kind not in ("dataset", "trainer", "optimizer")
         ),  # type: ignore[arg-type]  # a kind
-        *(Component("hook", name, "nowhere:A") for name in DEFAULT_HOOKS),
-        Component("dataset", "digits", "nowhere:A", traits=DatasetTraits(targets="class_index", transforms=("scale",))),
+        *(
+            Component("hook", name, "nowhere:A", traits=HookTraits(order=order), default=True)
+            for order, name in sorted(
+                enumerate(DEFAULT_HOOKS, 98), key=lambda pair: pair[1]
+            )  # progress after the task's
+        ),
+        Component(
+            "dataset",
+            "digits",
+            "nowhere:A",
+            traits=DatasetTraits(targets="class_index", transforms=("scale",)),
+            default=True,
+        ),
         Component("dataset", "diabetes", "nowhere:A", traits=DatasetTraits(targets="real")),
         Component("dataset", "csv", "nowhere:A", traits=DatasetTraits(files=(".csv",))),
         Component("dataset", "folder", "nowhere:A", traits=DatasetTraits(files=("/",))),
-        Component("trainer", "supervised", "nowhere:A", traits=TrainerTraits(steps=("plain",))),
+        Component("trainer", "supervised", "nowhere:A", traits=TrainerTraits(steps=("plain",)), default=True),
         Component("transform", "scale", "nowhere:A"),
         Component("transform", "flip", "nowhere:A"),
         Component("hook", "gradient-clip", "nowhere:A", aliases=("grad-clip",)),
         Component("metric", "accuracy", "nowhere:A", aliases=("acc",)),
-        Component("optimizer", "adam", "nowhere:A", traits=OptimizerTraits()),
+        Component("optimizer", "adam", "nowhere:A", traits=OptimizerTraits(), default=True),
         Component("optimizer", "lbfgs", "nowhere:A", traits=OptimizerTraits(step="closure")),
         Component("model", "probable", "nowhere:A", traits=ModelTraits(predictions="probs")),
         Component("loss", "ce", "nowhere:A", traits=LossTraits(predictions="logits", targets=("class_index",))),
@@ -48,6 +69,11 @@ def registry(*more: Component) -> Registry:
     )
     own = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)
     return Registry([own, TASKS])
+
+
+def theirs(*components: Component) -> Plugin:
+    """A plugin of other people."""
+    return Plugin(name="t", distribution="t", version="1", module="t", status="ok", components=components)
 
 
 def uses(plan: dict[str, Any], kind: str) -> list[str]:
@@ -65,6 +91,58 @@ def test_an_empty_run_file() -> None:
     assert uses(plan, "transform") == ["scale"]
     assert (plan["epochs"], plan["batch_size"], plan["checkpoint_every"]) == (None, 32, "5min")
     assert not plan.keys() & {"loss", "metric", "scheduler"}
+
+
+def test_a_default_of_certain_inputs() -> None:
+    lstm = Component("model", "lstm", "nowhere:A", default="tokens")
+    texts = Component("dataset", "texts", "nowhere:A", traits=DatasetTraits(targets="class_index", inputs="tokens"))
+    both = registry(lstm, texts)
+    assert complete({"dataset": {"use": "texts"}}, both)["model"]["use"] == "lstm"
+    assert complete({}, both)["model"]["use"] == "mlp"
+
+
+def test_two_defaults_are_a_collision_that_a_pin_settles() -> None:
+    both = [*registry().plugins, theirs(Component("optimizer", "lion", "nowhere:B", default=True))]
+    words = (
+        "several defaults of kind optimizer: 'adam' of o and 'lion' of t\n  name one: --optimizer NAME, or settle it"
+    )
+    with pytest.raises(UsageError, match=words):
+        complete({}, Registry(both))
+    assert complete({"optimizer": {"use": "adam"}}, Registry(both))["optimizer"]["use"] == "adam"
+    for provider, name in (("o", "adam"), ("t", "lion")):
+        pinned = Registry(both, [Pin("defaults", "optimizer", provider, "a file")])
+        assert complete({}, pinned)["optimizer"]["use"] == name
+    with pytest.raises(UsageError, match="default optimizer is pinned to x, which declares none\n  the pin stands"):
+        complete({}, Registry(both, [Pin("defaults", "optimizer", "x", "a file")]))
+
+
+@pytest.mark.parametrize("kind", DEFAULT_USE)
+def test_without_a_default_the_run_names_one(kind: str) -> None:
+    (own, tasks) = registry().plugins
+    claims = [replace(one, default=False) if one.kind == kind else one for one in own.components]
+    with pytest.raises(
+        UsageError, match=f"names no {kind}, .*\n  name one: --{kind} NAME \\(available: .*{DEFAULT_USE[kind]}"
+    ):
+        complete({}, Registry([replace(own, components=tuple(claims)), tasks]))
+    none = tuple(one for one in own.components if one.kind != kind)
+    with pytest.raises(
+        UsageError, match=f"no {kind} is installed\n  name one: --{kind} path.py:NAME\n  or install .*wf-"
+    ):
+        complete({}, Registry([replace(own, components=none), tasks]))
+
+
+def test_hooks_that_are_not_there_are_left_out() -> None:
+    own, tasks = registry().plugins
+    components = tuple(one for one in own.components if one.name != "fit-verdict")
+    plan = complete({}, Registry([replace(own, components=components), tasks]))
+    assert uses(plan, "hook") == ["learning-rate-log", "divergence-guard", "progress"]
+
+
+def test_a_default_of_what_something_else_chooses_is_refused() -> None:
+    with pytest.raises(ValueError, match="component 'x': no loss is a default: the dataset's task chooses it"):
+        Component("loss", "x", "nowhere:A", default=True)
+    with pytest.raises(ValueError, match="only a model is a default of certain inputs"):
+        Component("optimizer", "x", "nowhere:A", default="tokens")
 
 
 def test_what_is_said_stays() -> None:
@@ -300,8 +378,7 @@ def test_what_wf_chooses_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"model": "mlp", "hook": "progress", "optimizer": "adam", "transform": "scale", "dataset": "digits"}
     names |= {"metric": "accuracy", "loss": "ce"}
     components = tuple(Component(kind, name, "nowhere:B") for kind, name in names.items())  # type: ignore[arg-type]
-    theirs = Plugin(name="t", distribution="t", version="1", module="t", status="ok", components=components)
-    both = Registry([*registry().plugins, theirs])
+    both = Registry([*registry().plugins, theirs(*components)])
     plan = prepare({}, both)
     found = [plan["model"]["use"], plan["optimizer"]["use"], plan["dataset"]["use"], *uses(plan, "transform")]
     assert found == ["mlp@o", "adam@o", "digits@o", "scale@o"]

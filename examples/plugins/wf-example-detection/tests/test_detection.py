@@ -115,7 +115,7 @@ def test_a_detector_of_images_without_objects_has_losses() -> None:
 
 
 def test_anchors_are_those_of_the_generator() -> None:
-    assert anchors(None).tolist() == [[4.0, 4.0]]
+    assert anchors(Squares()).tolist() == [[4.0, 4.0]]
     assert anchors(Squares([4, 8])).tolist() == [[4.0, 4.0], [8.0, 8.0]]
     sides = anchors(Rectangles(6.0, [0.25, 1.0]))
     assert torch.allclose(sides, torch.tensor([[12.0, 3.0], [6.0, 6.0]]))

@@ -63,6 +63,7 @@ DATASETS = [
         "wf_datasets.bundled:digits",
         "1,797 handwritten digits of 8x8 pixels (offline)",
         traits=DatasetTraits(targets="class_index", inputs="image", reader=_IMAGE_FILE),
+        default=True,
     ),
     Component(
         "dataset",

@@ -14,6 +14,7 @@ def wf_components() -> list[Component]:
             "directory",
             "wf_durability.checkpointer:DirectoryCheckpointer",
             "one directory a checkpoint, committed whole or not at all",
+            default=True,
             moved_from={"wf-training": "wf_training.checkpointer:DirectoryCheckpointer"},
         ),
     ]

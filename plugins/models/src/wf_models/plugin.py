@@ -31,6 +31,7 @@ def wf_components() -> list[Component]:
             "wf_models.mlp:mlp",
             summary="multilayer perceptron over the flattened input",
             traits=ModelTraits(inputs="numbers", per="sample"),
+            default=True,
         ),
         Component(
             "model",
@@ -68,5 +69,6 @@ def wf_components() -> list[Component]:
             "wf_models.recurrent:lstm",
             summary="LSTM, read at its last hidden state",
             traits=ModelTraits(per="sample"),
+            default="tokens",
         ),
     ]

@@ -23,6 +23,7 @@ def wf_components() -> list[Component]:
             "wf_optimizers.adam:adam",
             summary="Adam: a step size for each parameter from running moments",
             traits=OptimizerTraits(),
+            default=True,
         ),
         Component(
             "optimizer",

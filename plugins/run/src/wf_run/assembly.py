@@ -833,7 +833,7 @@ class Assembly:
             self._take("optimizer", optimizer=optimizer, optimizer_traits=traits)
             self._check_trained()
         else:
-            plan.pop("optimizer")
+            plan.pop("optimizer", None)
         if not plan.get("scheduler"):
             return
         if "optimizer" in self.builder.scopes:

@@ -5,12 +5,13 @@ Only what the dataset's own data tell (its targets, its number of samples) is le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wf.building import LIVE, Builder, check_options, listed, name_of_live
 from wf.component import REQUIRED, Param
+from wf.defaults import default_hooks, default_of, missing
 from wf.errors import UsageError, closest, unknown
 from wf.figures import SPLITS, Monitor, divided
 from wf.fitting import check as check_fit
@@ -18,32 +19,14 @@ from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Entry, Registry
-from wf.rules import Known, Part, with_parts
+from wf.rules import Known, Part, taken_by, with_parts
 from wf.scopes import SCOPED, scopes_of, with_scopes
 from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
 
-DEFAULT_USE: dict[str, str] = {
-    "dataset": "digits",
-    "model": "mlp",
-    "optimizer": "adam",
-    "trainer": "supervised",
-    "evaluator": "default",
-    "checkpointer": "directory",
-    "strategy": "local",
-}
-"""The component of each kind in a run that names none; loss, metrics and transforms follow the dataset."""
-
-DEFAULT_MODEL: dict[str, str] = {"tokens": "lstm"}
-"""The model of a run that names none, by the inputs that the dataset declares, where its task names none."""
-
-MODEL_CHOICE = ", ".join(
-    [DEFAULT_USE["model"], *(f"{name} for {of}" for of, name in DEFAULT_MODEL.items()), "or that of the task"]
-)
-"""All of them, in words."""
-
-DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
+NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
+"""The kinds of which a run needs a component, unless its trainer makes the samples or takes no optimizer."""
 
 MAKE_BATCH = "make_batch"
 """The method of a trainer that makes its samples itself, see `wf.protocols.Trainer`."""
@@ -106,14 +89,15 @@ def parts_of(
             name = entry.component.name if entry else name_of_live(table["use"])
             parts.append(Part(kind=kind, name=name, entry=entry, watched=_watched(entry, table, plan["monitor"])))
     taken = with_parts(Known(taken=taken), parts).taken
-    own = not _is_default(plan.get("optimizer")) or taken is None or "optimizer" in taken
+    own = not _is_default(plan.get("optimizer"), find) or taken is None or "optimizer" in taken
     return parts if own else [part for part in parts if part.kind != "optimizer"]
 
 
-def _is_default(optimizer: Any) -> bool:
+def _is_default(optimizer: Any, find: Callable[[str, Any], Entry | None]) -> bool:
     """Whether it is the default one and has no options."""
     use = optimizer.get("use") if optimizer and len(optimizer) == 1 else None
-    return isinstance(use, str) and use.partition("@")[0] == DEFAULT_USE["optimizer"]
+    entry = find("optimizer", use) if isinstance(use, str) and ":" not in use else None
+    return entry is not None and bool(entry.component.default)
 
 
 def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
@@ -135,10 +119,11 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         if not registry.has("link", link):
             raise UsageError(unknown("link", link, registry.names("link")))
     without = _without_dataset(plan, registry, folders)
-    scopes = _fill_scopes(plan, registry, folders)
-    for kind, name in DEFAULT_USE.items():
-        if kind not in without:
-            plan[kind] = {"use": registry.own_choice(kind, name), **plan.get(kind, {})}
+    _fill_scopes(plan, registry, folders)
+    for kind in default_kinds():
+        if kind not in (*without, "model") and "use" not in plan.get(kind, {}) and (name := default_of(registry, kind)):
+            plan[kind] = {"use": name, **plan.get(kind, {})}
+    _check_needed(plan, without, registry, folders)
     if "dataset" in plan:
         _read_dataset_file(plan["dataset"], registry)
     traits = _traits_of_dataset(plan, registry)
@@ -146,13 +131,11 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     if "monitor" not in document and task and (monitor := task.default("monitor")):
         plan["monitor"] = monitor
     _check_monitor(plan["monitor"], registry)
-    if "use" not in document.get("model", {}) and "model" not in scopes:
-        plan["model"]["use"] = registry.own_choice("model", _default_model(traits, task))
-    hooks = (*DEFAULT_HOOKS[:-1], *(task.default_names("hook") if task else ()), DEFAULT_HOOKS[-1])
+    if "use" not in plan.get("model", {}):
+        plan["model"] = {"use": _default_model(traits, task, registry), **plan.get("model", {})}
+    hooks = default_hooks(registry, task.default_names("hook") if task else ())
     if without:
-        hooks = tuple(
-            name for name in hooks if not _needs_data(registry.find("hook", registry.own_choice("hook", name)))
-        )
+        hooks = tuple(name for name in hooks if not _needs_data(registry.find("hook", name)))
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
     for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed.values() if kind.several}}.items():
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
@@ -162,18 +145,41 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     return plan
 
 
-def _fill_scopes(plan: dict[str, Any], registry: Registry, folders: Sequence[Path]) -> Collection[str]:
-    """Fill in the tables of kinds for which the trainer declares scopes; gives these kinds."""
+def _fill_scopes(plan: dict[str, Any], registry: Registry, folders: Sequence[Path]) -> None:
+    """Fill in the tables of kinds for which the trainer declares scopes."""
     use = plan.get("trainer", {}).get("use")
     if use is None or (isinstance(use, str) and use.startswith(LIVE)):
-        return ()
+        return
     entry = Builder(registry, folders=folders).entry("trainer", use)
     scopes = scopes_of(use if entry is None else entry)
     name = entry.component.name if entry else name_of_live(use)
     for kind, names in scopes.items():
-        default = registry.own_choice(kind, DEFAULT_USE[kind]) if kind == "optimizer" else None
+        default = default_of(registry, kind) if kind == "optimizer" else None
         plan[kind] = with_scopes(kind, names, plan.get(kind, {}), name, default)
-    return scopes.keys()
+
+
+def default_kinds() -> list[str]:
+    """The kinds of which a run that names none takes the one that a plugin declares as default."""
+    return [name for name, kind in KINDS.items() if not (kind.several or kind.chosen_by or name in KINDS.contributed)]
+
+
+def _check_needed(
+    plan: Mapping[str, Any], without: frozenset[str], registry: Registry, folders: Sequence[Path]
+) -> None:
+    """Refuse a run without a component that it needs and for which there is no default.
+
+    Raises:
+        UsageError: Saying what can be named or installed.
+    """
+    for kind in NEEDED:
+        if kind in (*without, "model") or "use" in plan.get(kind, {}):
+            continue
+        if kind == "optimizer" and "use" in plan.get("trainer", {}):
+            entry = Builder(registry, folders=folders).entry("trainer", plan["trainer"]["use"])
+            taken = taken_by(entry) if entry else None
+            if taken is not None and "optimizer" not in taken:
+                continue
+        raise missing(registry, kind)
 
 
 def makes_samples(use: Any, registry: Registry, folders: Sequence[Path] = ()) -> bool:
@@ -328,10 +334,19 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
     return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": changed}
 
 
-def _default_model(dataset: Any, task: Task | None) -> str:
-    """The model of a run that names none."""
-    of_inputs = DEFAULT_MODEL.get(getattr(dataset, "inputs", None) or "")
-    return (task and task.default("model")) or of_inputs or DEFAULT_USE["model"]
+def _default_model(dataset: Any, task: Task | None, registry: Registry) -> str:
+    """The model of a run that names none: that of its task, of the dataset's inputs, or of every run.
+
+    Raises:
+        UsageError: When there is none.
+    """
+    if task and (name := task.default("model")):
+        return registry.own_choice("model", name)
+    inputs = getattr(dataset, "inputs", None)
+    name = (default_of(registry, "model", inputs) if inputs else None) or default_of(registry, "model")
+    if name is None:
+        raise missing(registry, "model")
+    return name
 
 
 def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str | None:

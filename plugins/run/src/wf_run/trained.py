@@ -12,6 +12,7 @@ from torch import nn
 
 from wf.blame import FAILURES, blame, naming_culprit
 from wf.building import LIVE, Builder, Built, origin_of
+from wf.defaults import default_of, missing
 from wf.errors import DataError, PluginError, UsageError, WfError
 from wf.folders import data_dir
 from wf.general import GENERAL
@@ -36,7 +37,6 @@ from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.device import choose_device
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
-from wf_run.plan import DEFAULT_USE
 
 PLOTS = "plots"
 """The hook that draws a run."""
@@ -222,7 +222,9 @@ def open_trained(
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
     dtype = dtype_named(directory.manifest.get("precision", {}).get("default_dtype"))
     with naming_culprit(registry.plugins), default_dtype(dtype):
-        strategy = registry.own_choice("strategy", DEFAULT_USE["strategy"])  # one process, whatever trained it
+        strategy = default_of(registry, "strategy")  # one process, whatever trained it
+        if strategy is None:
+            raise missing(registry, "strategy")
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
         checkpointer = builder.build("checkpointer", plan["checkpointer"]).value
         saved = load_chosen(checkpointer, checkpoint, plan["keep"])[0]["parts"]

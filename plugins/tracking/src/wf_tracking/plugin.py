@@ -17,7 +17,8 @@ def wf_components() -> list[Component | Catalogue]:
             "progress",
             "wf_tracking.progress:Progress",
             "shows on standard error how far the run is: a live line on a terminal, and a line for an epoch",
-            traits=_WATCHES,
+            traits=HookTraits(watches=True, order=1000),
+            default=True,
         ),
         Component(
             "hook",
@@ -25,7 +26,8 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_tracking.learning_rate_log:LearningRateLog",
             "adds the learning rate to the records of the run",
             aliases=("lr-log",),
-            traits=_WATCHES,
+            traits=HookTraits(watches=True, order=10),
+            default=True,
         ),
         Component(
             "hook",
@@ -39,7 +41,8 @@ def wf_components() -> list[Component | Catalogue]:
             "fit-verdict",
             "wf_tracking.fit_verdict:FitVerdict",
             "says at the end whether the model underfits, overfits, or neither",
-            traits=_WATCHES,
+            traits=HookTraits(watches=True, order=30),
+            default=True,
         ),
         Component(
             "hook",

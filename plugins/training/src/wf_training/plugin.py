@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wf import Component, hookimpl
-from wf.traits import TrainerTraits
+from wf.traits import HookTraits, TrainerTraits
 
 
 @hookimpl
@@ -16,6 +16,7 @@ def wf_components() -> list[Component]:
             "wf_training.trainer:SupervisedTrainer",
             "forward, loss, backward, step",
             traits=TrainerTraits(steps=("plain", "closure", "two_step", "create_graph")),
+            default=True,
         ),
         Component(
             "trainer",
@@ -29,8 +30,15 @@ def wf_components() -> list[Component]:
             "default",
             "wf_training.evaluator:DefaultEvaluator",
             "loss and metrics over a split, in inference mode",
+            default=True,
         ),
-        Component("strategy", "local", "wf_training.strategies:LocalStrategy", "one process on one device"),
+        Component(
+            "strategy",
+            "local",
+            "wf_training.strategies:LocalStrategy",
+            "one process on one device",
+            default=True,
+        ),
         Component(
             "strategy",
             "ddp",
@@ -55,5 +63,7 @@ def wf_components() -> list[Component]:
             "divergence-guard",
             "wf_training.hooks.divergence_guard:DivergenceGuard",
             "warn of a rising loss, end the run or go back at one that is not finite",
+            traits=HookTraits(order=20),
+            default=True,
         ),
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from wf.errors import UsageError
 
 SIDE = 4.0
-"""The side of the one anchor of a run that names no anchor generator, in pixels."""
+"""The side of an anchor where nothing else is said, in pixels."""
 
 
 class AnchorGenerator(Protocol):
@@ -56,9 +56,9 @@ class Rectangles:
         return self._size * torch.stack([1 / roots, roots], 1)
 
 
-def anchors(anchor_generator: AnchorGenerator | None) -> Tensor:
-    """The run value `anchors`: those of the run's generator, or a single square where it names none."""
-    return (anchor_generator or Squares()).sides()
+def anchors(anchor_generator: AnchorGenerator) -> Tensor:
+    """The run value `anchors`: those of the run's generator."""
+    return anchor_generator.sides()
 
 
 def _check(option: str, numbers: list[float]) -> None:

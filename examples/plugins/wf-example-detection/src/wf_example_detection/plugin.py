@@ -165,6 +165,7 @@ def wf_components() -> list[Component]:
             "squares",
             "wf_example_detection.anchors:Squares",
             summary="squares of some sides",
+            default=True,
         ),
         Component(
             "anchor-generator",

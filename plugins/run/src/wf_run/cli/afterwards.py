@@ -20,7 +20,6 @@ from wf_run.api import open_run, read, reopen
 from wf_run.cli.completing import complete_runs
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
-from wf_run.plan import DEFAULT_USE
 
 SHOWN = 300
 """So many characters of a transform are shown."""
@@ -219,7 +218,7 @@ def refuse_alone(directory: RunDirectory, verb: str) -> None:
         UsageError: With the line that starts them.
     """
     size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
-    is_shared = strategy.get("use") not in (None, DEFAULT_USE["strategy"])
+    is_shared = strategy == directory.manifest.get("run_file", {}).get("strategy", {})  # or the user changed it
     if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
         command = resume_command(directory.path, size, verb)
         raise UsageError(f"run {directory.path} is one of {size} processes, which torchrun starts\n  run: {command}")

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from wf.defaults import default_hooks, default_of
 from wf.errors import WfError
 from wf.folders import LATEST, names_in
 from wf.kinds import KINDS
 from wf.terminal import visible
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.common import registry_quietly
-from wf_run.plan import DEFAULT_HOOKS, DEFAULT_USE
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -40,14 +40,22 @@ def complete_names(kind: str) -> Complete:
 def complete_component_options(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Completion of ``--loss.``: the options of the component that the line chooses, or of the default."""
     kind, *keys = incomplete.removeprefix("--").split(".")
-    chosen = ctx.params.get(kind.replace("-", "_")) or DEFAULT_USE.get(kind, "")
+    chosen = ctx.params.get(kind.replace("-", "_")) or ()
     if kind not in KINDS.several:
-        return _complete_options(ctx, kind, chosen, f"--{kind}.", incomplete)
+        return _complete_options(ctx, kind, chosen or default_name(ctx, kind), f"--{kind}.", incomplete)
     if len(keys) > 1:
         return _complete_options(ctx, kind, keys[0], f"--{kind}.{keys[0]}.", incomplete)
-    defaults = DEFAULT_HOOKS if kind == "hook" else ()
+    defaults = default_hooks(registry_quietly(ctx)) if kind == "hook" else ()
     names = [*(name.removeprefix(ADD) for name in chosen if not name.startswith(REMOVE)), *defaults]
     return [CompletionItem(f"--{kind}.{name}.") for name in dict.fromkeys(names) if name.startswith(keys[0])]
+
+
+def default_name(ctx: click.Context, kind: str) -> str:
+    """The default component of a kind; empty where there is none, or plugins do not agree."""
+    try:
+        return default_of(registry_quietly(ctx), kind) or ""
+    except WfError:
+        return ""
 
 
 def _complete_options(ctx: click.Context, kind: str, name: str, prefix: str, incomplete: str) -> list[CompletionItem]:

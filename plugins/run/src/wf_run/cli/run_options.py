@@ -7,12 +7,12 @@ from functools import cache
 import click
 
 from wf.component import Param
+from wf.defaults import default_hooks
 from wf.general import GENERAL
 from wf.kinds import DECLARED, KINDS, Kind
 from wf.parameters import takes_list
-from wf_cli.common import together
-from wf_run.cli.completing import complete_names
-from wf_run.plan import DEFAULT_HOOKS, DEFAULT_USE, MODEL_CHOICE
+from wf_cli.common import registry_quietly, together
+from wf_run.cli.completing import complete_names, default_name
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Comparison": ("vary", "repeats", "by", "jobs", "resume"),
@@ -59,13 +59,6 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 """The options as ``wf run --help`` and ``wf compare --help`` group them."""
-
-DEFAULTS: dict[str, str] = {
-    **dict.fromkeys(("loss", "metric", "transform"), "what fits the dataset"),
-    "hook": ", ".join(DEFAULT_HOOKS),
-    "model": MODEL_CHOICE,
-}
-"""What a run has of a kind where it names none, if that depends on the dataset or is not one name."""
 
 METAVARS: dict[str, str] = {
     "batch_size": "N|full",
@@ -134,16 +127,46 @@ def takes_names(setting: str) -> bool:
     return setting in LISTED or takes_list(GENERAL[setting].type)
 
 
+class KindOption(click.Option):
+    """An option that chooses components of a kind; its help says which ones a run has that names none."""
+
+    kind: Kind
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """What stands in help."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], _with_default(record[1], chosen_by_default(ctx, self.kind)))
+
+
+def chosen_by_default(ctx: click.Context, kind: Kind) -> str:
+    """What a run has of a kind where it names none, in words; empty for nothing."""
+    if kind.chosen_by:
+        return "what fits the dataset"
+    registry = registry_quietly(ctx)
+    if kind.name == "hook":
+        return ", ".join(default_hooks(registry))
+    name = default_name(ctx, kind.name)
+    if kind.name != "model":
+        return name
+    own = [
+        f"{one.component.name} for {one.component.default}"
+        for one in registry.claims.get(kind.name, ())
+        if isinstance(one.component.default, str)
+    ]
+    return ", ".join([*([name] if name else []), *own, "or that of the task"])
+
+
 def _kind_option(kind: Kind) -> click.Option:
-    default = DEFAULTS.get(kind.name) or DEFAULT_USE.get(kind.name, "")
     what = f"{kind.summary[:1].upper()}{kind.summary[1:]}"
-    return click.Option(
+    option = KindOption(
         [f"--{kind.name}"],
         multiple=kind.several,
         metavar="[+|no:]NAME" if kind.several else "NAME",
         shell_complete=complete_names(kind.name),
-        help=_with_default(f"{what}{'; repeatable.' if kind.several else '.'}", default),
+        help=f"{what}{'; repeatable.' if kind.several else '.'}",
     )
+    option.kind = kind
+    return option
 
 
 def _general_option(param: Param) -> click.Option:

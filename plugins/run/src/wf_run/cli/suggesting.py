@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import click
 
+from wf.defaults import default_of
 from wf.errors import WfError, closest, plain_word
 from wf.kinds import KINDS
 from wf.registry import Registry
 from wf_cli.arguments import ADD
 from wf_cli.common import registry_quietly
-from wf_run.plan import DEFAULT_USE
+from wf_run.plan import default_kinds
 
 
 def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
@@ -33,9 +34,10 @@ def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
 def _own_options(registry: Registry, word: str, words: Sequence[str]) -> Iterator[str]:
     """The options of that name of the components that the line chooses, or that are chosen without it."""
     named = dict(pairwise(words))
-    for kind, default in DEFAULT_USE.items():
+    for kind in default_kinds():
         try:
-            params = registry.find(kind, named.get(f"--{kind}", default)).params_unloaded() or ()
+            name = named.get(f"--{kind}") or default_of(registry, kind)
+            params = (registry.find(kind, name).params_unloaded() if name else None) or ()
         except WfError:
             continue
         yield from (f"--{kind}.{param.name}" for param in params if plain_word(param.name) == plain_word(word))
