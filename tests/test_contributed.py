@@ -104,6 +104,11 @@ def test_on_the_command_line(wf: Any, plugin: str, tmp_path: Path) -> None:
         assert done.code == 0, done.stderr
         assert "size 9, 6 anchors" in done.stdout
     assert (tmp_path / "runs/b/run.toml").read_text() == (tmp_path / "runs/a/run.toml").read_text()
+    left_out = wf("evaluate", "a", "-p", "no:anchors")
+    assert (left_out.code, "of this run is that of plugin 'anchors', which is not loaded" in left_out.stderr) == (
+        3,
+        True,
+    )
     text = wf("run", "-p", plugin, "--help").stdout
     assert "--anchor-generator NAME" in text
     assert "--patience-sec VALUE" in text

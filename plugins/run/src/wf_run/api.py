@@ -20,7 +20,7 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory, place_of
 from wf_run.made_with import in_words
 from wf_run.plan import prepare
-from wf_run.runfile import RunFile, check, check_general, folders_of, load, load_variants, merge
+from wf_run.runfile import RunFile, check, check_general, folders_of, load, load_variants, merge, naming_owner
 from wf_run.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
@@ -269,7 +269,10 @@ def _opened(
         registry = known
     discover = discover or partial(_discover, registry, {})
     ask = partial(guard_for, directory.path, [(document, folders)], line=line, trust=trust)
-    return directory, document, folders, discover(document.get("plugins", []), ask).preferring(_made_with(directory))
+    found = discover(document.get("plugins", []), ask).preferring(_made_with(directory))
+    with naming_owner(directory.run_file):
+        check(document)
+    return directory, document, folders, found
 
 
 def registry_for(

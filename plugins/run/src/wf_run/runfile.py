@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,18 @@ def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
     """
     document = _parse(path)
     variants = document.pop(VARIANT, [])
-    try:
+    with naming_owner(path):
         if not isinstance(variants, list):
             raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
         base = _checked(document)
         return base, [_variant(number, table) for number, table in enumerate(variants, 1)]
+
+
+@contextmanager
+def naming_owner(path: Path) -> Iterator[None]:
+    """Let what is wrong with a run file name the file, or the plugin of a key that is not known any more."""
+    try:
+        yield
     except UsageError as error:
         gone = owner_missing(path, error.key) if isinstance(error, UnknownKeyError) else None
         raise gone or UsageError(f"{path}: {error}") from error
