@@ -21,6 +21,7 @@ class Grid:
     """Boxes around each place.
 
     Args:
+        num_classes: Classes of the boxes.
         size: Their side, in pixels.
     """
 
@@ -236,3 +237,22 @@ def mood():
 def wf_conditions():
     return [Condition(name="mood", summary="of the day", means="nothing", level="error", target=mood)]
 """
+
+
+def test_a_plugin_that_cannot_be_loaded_is_the_reason(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_package_of_anybody\n" + PLUGIN)
+    for words in (("--anchor-generator.size", 3), GRID):
+        done = wf("run", "-p", "broken.py", *words, *SHORT)
+        assert (done.code, "plugin 'broken' could not be loaded" in done.stderr) == (3, True), done.stderr
+
+
+def test_a_setting_that_nothing_takes_is_told(wf: Any, plugin: str) -> None:
+    done = wf("run", "-p", plugin, "--patience-sec", 4, *(word for word in SHORT if word != "--quiet"))
+    assert done.code == 0
+    assert "warning: patience_sec is set, and nothing in this run takes it" in done.stderr
+
+
+def test_the_check_of_a_component_of_a_kind_of_its_own(wf: Any, plugin: str) -> None:
+    done = wf("check", "anchor-generator", "grid", "-p", plugin)
+    assert done.code == 0, done.stdout
+    assert "nothing in the kit's own run takes it; name what does" in " ".join(done.stdout.split())

@@ -99,7 +99,7 @@ def test_hook_wf_commands(wf_process: Any, zoo: dict[str, str | None], tmp_path:
     titles = re.findall(r"^(\w.*):$", shown.stdout, re.MULTILINE)
     assert titles == ["First steps", *SECTIONS, "Aviary", "Zoo", "Anywhere on the line"]
     assert "\nZoo:\n  gone   Cannot be imported.\n  greet  Say hello.\n" in shown.stdout
-    assert re.search(r"  run .*\n  survey +Among wf's own\.\n  resume ", shown.stdout)
+    assert re.search(r"  explain .*\n( {6,}.*\n)*  survey +Among wf's own\.\n  resume ", shown.stdout)
     assert "  wf greet Ann " in shown.stdout.partition("\nTrain:")[0]
 
     greeted = wf_process("greet", "Ann", "--code", "4", env=zoo)

@@ -38,6 +38,9 @@ BEFORE = (
 @check("run", *KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
 def run(subject: Subject) -> None:
     """It takes part in a short run with finite losses, and the run's file says it again."""
+    if subject.kind in KINDS.contributed and not subject.run:
+        wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
+        raise NotChecked(f"nothing in the kit's own run takes it; name what does: {wanted}")
     with _folder() as folder:
         with _experiment(subject, folder) as experiment:
             experiment.fit()

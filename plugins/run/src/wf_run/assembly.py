@@ -154,6 +154,7 @@ class Assembly:
             self.checkpointer = self._make("checkpointer") if save else None
             self._make_hooks(quiet=quiet)
             self.builder.check_all_asked()
+            self._tell_of_settings()
             self._forget_unused()
             self.built |= self.builder.contributed
             if self.strategy.rank > 0:  # all drew the same first weights; what they draw from now on is their own
@@ -170,6 +171,12 @@ class Assembly:
         for name in KINDS.contributed:
             if self.plan.get(name) == []:
                 del self.plan[name]
+
+    def _tell_of_settings(self) -> None:
+        """Warn of a plugin's setting that was set, and that nothing takes."""
+        for name, param in GENERAL.contributed.items():
+            if self.plan.get(name, param.default) != param.default and name not in self.values.asked_by:
+                self.messages.append(f"warning: {name} is set, and nothing in this run takes it")
 
     def close(self) -> None:
         """End what serves data, leave the processes of the strategy, and a run directory that nothing was put into."""

@@ -26,7 +26,7 @@ def wf_commands() -> list[Command]:
             section="Train",
             summary="Say what a run would be made of, where each part of it was said, and who provides what.",
             target="wf_run.cli.explaining:explain",
-            order=15,
+            order=12,
         ),
         Command(
             name="runs",

@@ -61,12 +61,17 @@ class RunCommand(Verb):
         """Parse a line."""
         if ctx.resilient_parsing:  # a line that is still being typed
             return super().parse_args(ctx, args)
-        options, rest = take_options(args)
-        ctx.meta["options"] = options
+        try:
+            options, rest = take_options(args)
+            ctx.meta["options"] = options
+        except UsageError:
+            registry_of(ctx)  # where a plugin of the line cannot be loaded, that is the reason
+            raise
         wants_help = any(word in ("-h", "--help") for word in rest)
         try:
             result = super().parse_args(ctx, [word for word in rest if word not in ("-h", "--help")])
         except click.NoSuchOption as error:
+            registry_of(ctx)
             raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx, OWN_OPTIONS) from error
         if wants_help:
             explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
