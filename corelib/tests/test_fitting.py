@@ -16,7 +16,7 @@ from wf.kinds import KINDS
 from wf.parameters import Param
 from wf.plugins import Plugin
 from wf.registry import Entry, Registry
-from wf.rules import DIMS, RULES, Known, Part, Samples
+from wf.rules import DIMS, Known, Part, Samples, judges
 from wf.traits import (
     DatasetTraits,
     LossTraits,
@@ -70,8 +70,10 @@ COMPONENTS = (
     Component("hook", "progress", "m:A"),
 )
 PLUGIN = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=COMPONENTS)
-TASKS = next(plugin for plugin in Registry.discover(only_builtin=True).plugins if plugin.name == "wf-tasks")
-REGISTRY = Registry([PLUGIN, TASKS])
+BUILTIN = {plugin.name: plugin for plugin in Registry.discover(only_builtin=True).plugins}
+TASKS, TRAINING = BUILTIN["wf-tasks"], BUILTIN["wf-training"]
+DRIVING = replace(TRAINING, components=tuple(one for one in TRAINING.components if one.kind == "rule"))
+REGISTRY = Registry([PLUGIN, TASKS, DRIVING])
 
 
 def parts(*names: str) -> list[Part]:
@@ -106,9 +108,6 @@ def test_every_mismatch_at_once() -> None:
         "  loss 'ce' does not fit dataset 'diabetes' and model 'cnn'",
         "    the loss wants class_index targets, the dataset has real",
         "    losses that fit: mse",
-        "  metrics 'accuracy' and 'f1' do not fit dataset 'diabetes'",
-        "    the metric judges class_index targets, the dataset has real",
-        "    metrics that fit: any, r2",
         "  optimizer 'lbfgs' does not fit trainer 'supervised'",
         "    it is stepped as 'closure', the trainer does 'plain'",
         "    optimizers that fit: adam, free",
@@ -116,6 +115,9 @@ def test_every_mismatch_at_once() -> None:
         "  scheduler 'plateau' does not fit this run",
         "    it waits for an evaluation, but the run evaluates nothing while it trains",
         "    see --eval-splits and --split, or set --scheduler.monitor",
+        "  metrics 'accuracy' and 'f1' do not fit dataset 'diabetes'",
+        "    the metric judges class_index targets, the dataset has real",
+        "    metrics that fit: any, r2",
     ]
 
 
@@ -193,7 +195,7 @@ def test_catalogues_are_suggested_by_their_prefix() -> None:
     zoo = Catalogue(
         "model", "zoo", "m:make", "wf_torchvision:models.txt", traits=ModelTraits(inputs="image"), groups=GROUPS
     )
-    registry = Registry([replace(PLUGIN, components=(*COMPONENTS, zoo)), TASKS])
+    registry = Registry([replace(PLUGIN, components=(*COMPONENTS, zoo)), TASKS, DRIVING])
     (found,) = mismatches(parts("dataset/digits", "model/line"), Known(), registry)
     assert found.fitting == {"model": ("chances", "cnn", "mlp", "zoo/...")}
     (found,) = mismatches(parts("dataset/diabetes", "model/cnn"), Known(), registry)
@@ -202,7 +204,7 @@ def test_catalogues_are_suggested_by_their_prefix() -> None:
 
 def test_names_that_two_plugins_bring_are_told_apart() -> None:
     other = replace(PLUGIN, name="p", distribution="p", components=(COMPONENTS[15],))
-    (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Known(), Registry([PLUGIN, other, TASKS]))
+    (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Known(), Registry([PLUGIN, other, TASKS, DRIVING]))
     assert found.fitting == {"loss": ("mse@o", "mse@p")}
 
 
@@ -289,7 +291,8 @@ def test_kinds_that_have_to_do_with_each_other() -> None:
     assert related["trainer"] == ["optimizer", "scheduler"]
     assert related["hook"] == []
     assert all(kind in related[other] for kind in KINDS for other in related[kind] if other != "task")
-    assert {rule.kind for rule in RULES} | {kind for rule in RULES for kind in rule.against} == {*TRAITS, "task"}
+    rules = [rule for rule, _ in judges(REGISTRY)]
+    assert {rule.kind for rule in rules} | {kind for rule in rules for kind in rule.against} == {*TRAITS, "task"}
     assert related_kinds("task", REGISTRY) == ["dataset", "transform", "model", "loss", "metric"]
     assert [plural(kind) for kind in ("loss", "strategy", "dataset")] == ["losses", "strategies", "datasets"]
 
@@ -343,3 +346,18 @@ def test_transforms_that_move_pixels_do_not_fit_masks(moves: bool | None, fits: 
     )
     assert pair_verdict(flip, shapes, REGISTRY).fits is fits
     assert pair_verdict(flip, photos, REGISTRY).fits is True
+
+
+def test_without_the_plugins_of_the_rules_nothing_is_refused() -> None:
+    alone = Registry([PLUGIN])
+    assert judges(alone) == []
+    run = [
+        part_of(alone.find(*name.split("/")))
+        for name in ("dataset/diabetes", "loss/ce", "optimizer/lbfgs", "trainer/supervised")
+    ]
+    assert mismatches_in(REGISTRY, run) == ["loss", "optimizer"]
+    assert mismatches_in(alone, run) == []
+
+
+def mismatches_in(registry: Registry, run: list[Part]) -> list[str]:
+    return [found.kind for found in mismatches(run, Known(), registry)]

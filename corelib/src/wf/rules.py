@@ -1,6 +1,7 @@
-"""The rules by which components fit each other, from what they say about themselves (`wf.traits`).
+"""What rules judge by: the parts of a run, from what they say about themselves (`wf.traits`), and what is known of it.
 
-Each rule judges a component of one kind by what is known of the others. What is not known is never a reason to refuse.
+Plugins bring the rules. Each one judges a component of one kind by what is known of the others. What is not known is
+never a reason to refuse.
 """
 
 from __future__ import annotations
@@ -8,25 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-from wf.compatibility import Tasks, numbers_of_classes, resolve, resolve_judged, targets_that_fit
-from wf.figures import Monitor
+from wf.compatibility import Tasks
+from wf.kinds import KINDS
 from wf.modules import describe
 from wf.registry import Entry, Registry
-from wf.rule import FITS, SILENT, Rule, Verdict
+from wf.rule import SILENT, Rule, Verdict
 from wf.task import Link, Task
-from wf.traits import (
-    DatasetTraits,
-    LossTraits,
-    MetricTraits,
-    ModelTraits,
-    OptimizerTraits,
-    SchedulerTraits,
-    TrainerTraits,
-    TransformTraits,
-)
+from wf.traits import DatasetTraits, LossTraits, ModelTraits, TrainerTraits, TransformTraits
 
 _LOG = logging.getLogger("wf")
 
@@ -47,11 +39,6 @@ SHAPES = {
 }
 
 
-OPEN_TARGETS = Verdict(None, ("which targets the dataset has depends on its data",))
-OPEN_SAMPLES = Verdict(None, ("what the dataset's samples are depends on its data",))
-OPEN_TRAINER = Verdict(None, ("the trainer does not say what it does (no traits)",))
-
-
 @dataclass(frozen=True)
 class Samples:
     """The samples that the data have, or have after some transforms."""
@@ -65,7 +52,7 @@ class Samples:
     @classmethod
     def of_kind(cls, kind: str) -> Samples:
         """Samples of a kind that `wf.traits` lists."""
-        return cls(DIMS[kind], _samples_words(kind), tokens=kind == "tokens")
+        return cls(DIMS[kind], samples_words(kind), tokens=kind == "tokens")
 
     @classmethod
     def of_shape(cls, shape: Sequence[int], *, tokens: bool = False) -> Samples:
@@ -176,193 +163,11 @@ def transformed(traits: Any, samples: Samples | None) -> Samples | None:
     return None if gives == "any" else Samples.of_kind(gives)
 
 
-def _judge_dataset(part: Part, known: Known) -> Verdict:
-    """Of a dataset: its targets must be of a form that the task has."""
-    has = known.targets or getattr(part.traits, "targets", None)
-    task = known.task
-    if task is None or not task.targets or has in task.targets:
-        return FITS
-    if has is None:
-        return OPEN_TARGETS
-    return Verdict(False, (f"{task.name} has {' or '.join(task.targets)} targets, the dataset has {has}",))
-
-
-def _judge_loss(part: Part, known: Known) -> Verdict:
-    traits = part.traits
-    if not isinstance(traits, LossTraits):
-        return SILENT
-    if known.trained is not None:  # then the dataset's own are for evaluations alone, see `_judge_trained`
-        return FITS
-    if known.targets is None:
-        return _judge_loss_by_model(traits, known)
-    links = known.all_links
-    numbers = (known.num_classes,) if known.num_classes else numbers_of_classes(known.targets, links)
-    tried = {
-        number: resolve(known.targets, number, known.model, traits, known.links, links=links) for number in numbers
-    }
-    misfits = [tuple(found) for found in tried.values() if isinstance(found, list)]
-    if misfits and len(misfits) < len(tried):
-        fit = [number for number, found in tried.items() if not isinstance(found, list)]
-        words = " or ".join("two" if number == 2 else str(number) for number in fit)
-        return Verdict(None, (f"it fits where there are {words} classes",))
-    return Verdict(False, misfits[0]) if misfits else FITS
-
-
-def _judge_trained(part: Part, known: Known) -> Verdict:
-    """Of a loss: where a transform gives other targets in training, it must take these, and evaluate without them."""
-    traits = part.traits
-    if known.trained is None:
-        return FITS
-    if not isinstance(traits, LossTraits):
-        return SILENT
-    if traits.targets and known.trained not in traits.targets:
-        wants = " or ".join(traits.targets)
-        return Verdict(False, (f"the loss wants {wants} targets, and in training the transform gives {known.trained}",))
-    links, facts = known.all_links, (known.num_classes, known.model, traits, known.links)
-    fit = resolve(known.trained, *facts, links=links)
-    if not isinstance(fit, list) and known.targets is not None:
-        fit = resolve_judged(known.targets, *facts, links=links, trained=fit)
-    return Verdict(False, tuple(fit)) if isinstance(fit, list) else FITS
-
-
-def _judge_loss_by_model(loss: LossTraits, known: Known) -> Verdict:
-    if known.model is None:
-        return OPEN_TARGETS
-    if targets_that_fit(known.model, loss, known.all_links):
-        return FITS
-    return Verdict(False, (f"the loss wants {loss.predictions}, the model gives {known.model.predictions}",))
-
-
-def _judge_metric(part: Part, known: Known) -> Verdict:
-    traits = part.traits
-    if not isinstance(traits, MetricTraits):
-        return SILENT
-    if not traits.targets or known.targets in traits.targets:
-        return FITS
-    if known.targets is None:
-        return OPEN_TARGETS
-    return Verdict(
-        False, (f"the metric judges {' or '.join(traits.targets)} targets, the dataset has {known.targets}",)
-    )
-
-
-def _judge_reading(part: Part, known: Known) -> Verdict:
-    """Of a metric: what it reads from what the model gives must be there."""
-    traits = part.traits
-    if not isinstance(traits, MetricTraits) or known.loss is None or _judge_metric(part, known).fits is False:
-        return SILENT
-    if known.task is None or not known.task.reads or traits.predictions in known.task.reads:
-        return FITS
-    return Verdict(False, (f"the metric judges {traits.predictions}, and task '{known.task.name}' tells none",))
-
-
-def _judge_samples(part: Part, known: Known) -> Verdict:
-    """Of a model or a transform."""
-    traits = part.traits
-    if not isinstance(traits, (ModelTraits, TransformTraits)):
-        return SILENT
-    if traits.inputs == "any":
-        return FITS
-    if known.samples is None:  # most datasets are of numbers
-        return FITS if traits.inputs == "numbers" else OPEN_SAMPLES
-    if known.samples.tokens == (traits.inputs == "tokens"):
-        accepted = DIMS.get(traits.inputs, known.samples.dims)
-        if known.samples.dims <= accepted:
-            return FITS
-        if known.samples.dims & accepted:
-            return Verdict(None, (f"it fits where a sample is {SHAPES[traits.inputs]}",))
-    wanted = _samples_words(traits.inputs)
-    return Verdict(False, (f"the {part.kind} takes {wanted} and would get {known.samples.words}",))
-
-
-def _judge_moves(part: Part, known: Known) -> Verdict:
-    """Of a transform: it gets the inputs alone, so that targets that lie in the images stay where they are."""
-    traits = part.traits
-    if known.task is None or not known.task.spatial:  # where it is not known: few datasets have such targets
-        return FITS
-    if not isinstance(traits, TransformTraits):
-        return SILENT
-    if traits.moves is False or traits.joint or (traits.masks and known.task.per == "pixel"):
-        return FITS
-    if traits.moves is None:
-        return Verdict(None, ("it does not say whether it moves pixels, which the targets would not follow",))
-    return Verdict(
-        False,
-        (
-            f"it moves the pixels of images, and the {known.targets or known.task.name} targets of the dataset would "
-            "stay where they are",
-            "leave it out, or move image and targets together in a dataset of your own",
-        ),
-    )
-
-
-def _judge_joint(part: Part, known: Known) -> Verdict:
-    """Of a transform that gets targets: it must take those that there are."""
-    traits, has = part.traits, known.trained or known.targets
-    if not isinstance(traits, TransformTraits):
-        return SILENT
-    if not traits.targets or has in traits.targets:
-        return FITS
-    if has is None:
-        return OPEN_TARGETS
-    return Verdict(False, (f"the transform takes {' or '.join(traits.targets)} targets and would get {has}",))
-
-
-def _samples_words(kind: str) -> str:
+def samples_words(kind: str) -> str:
+    """Samples of a kind, for messages."""
     if kind == "numbers":
         return "samples of numbers"
     return f"tokens {SHAPES[kind]}" if kind == "tokens" else f"{kind} samples {SHAPES[kind]}"
-
-
-def _judge_per(part: Part, known: Known) -> Verdict:
-    """Of a model: a task says whether it needs a prediction a pixel or one a sample."""
-    traits = part.traits
-    if not isinstance(traits, ModelTraits):
-        return SILENT
-    if traits.per == "any":
-        return FITS
-    if known.task is None:
-        return FITS if traits.per == "sample" else OPEN_TARGETS  # most datasets need one a sample
-    wanted = known.task.per
-    if wanted in ("any", traits.per):
-        return FITS
-    what = f"{known.targets} targets need" if known.targets else f"{known.task.name} needs"
-    return Verdict(False, (f"{what} a prediction a {wanted}, the model gives one a {traits.per}",))
-
-
-def _judge_optimizer(part: Part, known: Known) -> Verdict:
-    if known.taken is not None and "optimizer" not in known.taken:
-        return Verdict(False, ("the trainer takes no optimizer", "leave it out"))
-    traits, trainer = part.traits, known.trainer
-    if not isinstance(traits, OptimizerTraits):
-        return SILENT
-    if trainer is None:
-        return OPEN_TRAINER
-    if traits.step in trainer.steps:
-        return FITS
-    drives = listed(trainer.steps) or "no steps"
-    return Verdict(False, (f"it is stepped as '{traits.step}', the trainer does {drives}",))
-
-
-def _judge_scheduler(part: Part, known: Known) -> Verdict:
-    if known.taken is None:
-        return OPEN_TRAINER
-    return FITS if "scheduler" in known.taken else Verdict(False, ("the trainer takes no scheduler", "leave it out"))
-
-
-def _judge_evaluations(part: Part, known: Known) -> Verdict:
-    """A scheduler that is stepped after an evaluation needs some."""
-    traits = part.traits
-    if not isinstance(traits, SchedulerTraits):
-        return SILENT
-    if traits.interval != "evaluation":
-        return FITS
-    splits = known.evaluated
-    if splits is None or (splits and (part.watched is None or Monitor.read(part.watched).read_after(splits))):
-        return FITS
-    waits = f"it waits for {part.watched or 'an evaluation'}, but the run evaluates {listed(splits) or 'nothing'}"
-    advice = "see --eval-splits and --split, or set --scheduler.monitor"
-    return Verdict(False, (f"{waits} while it trains", advice))
 
 
 def listed(names: Iterable[str]) -> str:
@@ -371,33 +176,12 @@ def listed(names: Iterable[str]) -> str:
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
-def _rule(kind: str, against: tuple[str, ...], judge: Judge, needs: str = "", suggested: tuple[str, ...] = ()) -> Rule:
-    name = f"{kind}-{judge.__name__.removeprefix('_judge_').replace('_', '-')}"
-    return Rule(name=name, kind=kind, against=against, target=judge, needs=needs, suggested=suggested)
-
-
-RULES = (
-    _rule("dataset", ("task",), _judge_dataset, suggested=("dataset",)),
-    _rule("transform", ("dataset",), _judge_samples, "samples", ("transform",)),
-    _rule("transform", ("dataset", "task"), _judge_moves, "targets", ("transform",)),
-    _rule("transform", ("dataset", "task"), _judge_joint, "targets", ("transform",)),
-    _rule("model", ("dataset",), _judge_samples, "samples", ("model",)),
-    _rule("model", ("dataset", "task"), _judge_per, "targets", ("model",)),
-    _rule("loss", ("dataset", "model", "task"), _judge_loss, "targets", ("loss",)),
-    _rule("loss", ("transform",), _judge_trained, suggested=("loss",)),
-    _rule("metric", ("dataset", "task"), _judge_metric, "targets", ("metric",)),
-    _rule("metric", (), _judge_reading, suggested=("metric",)),
-    _rule("optimizer", ("trainer",), _judge_optimizer, suggested=("optimizer", "trainer")),
-    _rule("scheduler", ("trainer",), _judge_scheduler, suggested=("trainer",)),
-    _rule("scheduler", (), _judge_evaluations),
-)
-"""The rules that wf brings itself."""
-
-
-def judges(registry: Registry) -> list[tuple[Rule, Judge]]:
-    """Every rule with the function that judges: wf's own first, then the plugins'."""
-    own: list[tuple[Rule, Judge]] = [(rule, rule.target) for rule in RULES if not isinstance(rule.target, str)]
-    return own + [(entry.component.traits, _guarded(entry)) for entry in registry.entries("rule")]
+@lru_cache(maxsize=4)
+def judges(registry: Registry) -> Sequence[tuple[Rule, Judge]]:
+    """Every rule with the function that judges, in the order of the kinds that they judge."""
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    found = [(entry.component.traits, _guarded(entry)) for entry in registry.entries("rule")]
+    return sorted(found, key=lambda pair: order.get(pair[0].kind, len(order)))
 
 
 def _guarded(entry: Entry) -> Judge:

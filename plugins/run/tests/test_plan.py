@@ -28,7 +28,10 @@ DEFAULT_USE = {
     "strategy": "local",
 }
 DEFAULT_HOOKS = ("learning-rate-log", "divergence-guard", "fit-verdict", "progress")
-TASKS = next(plugin for plugin in Registry.discover(only_builtin=True).plugins if plugin.name == "wf-tasks")
+BUILTIN = {plugin.name: plugin for plugin in Registry.discover(only_builtin=True).plugins}
+TASKS = BUILTIN["wf-tasks"]
+RULES = [one for one in BUILTIN["wf-training"].components if one.kind == "rule"]
+"""Of what a trainer can drive."""
 
 
 def registry(*more: Component) -> Registry:
@@ -65,6 +68,7 @@ def registry(*more: Component) -> Registry:
         Component("loss", "ce", "nowhere:A", traits=LossTraits(predictions="logits", targets=("class_index",))),
         Component("loss", "bce", "nowhere:A", traits=LossTraits(predictions="raw", targets=("binary",))),
         Component("loss", "declared", "nowhere:A", params=(Param(name="gamma", type=float, default=1.0),)),
+        *RULES,
         *more,
     )
     own = Plugin(name="o", distribution="o", version="1", module="m", status="ok", components=components)
@@ -118,7 +122,7 @@ def test_two_defaults_are_a_collision_that_a_pin_settles() -> None:
 
 @pytest.mark.parametrize("kind", DEFAULT_USE)
 def test_without_a_default_the_run_names_one(kind: str) -> None:
-    (own, tasks) = registry().plugins
+    own, tasks = registry().plugins
     claims = [replace(one, default=False) if one.kind == kind else one for one in own.components]
     with pytest.raises(
         UsageError, match=f"names no {kind}, .*\n  name one: --{kind} NAME \\(available: .*{DEFAULT_USE[kind]}"

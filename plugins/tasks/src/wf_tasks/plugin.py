@@ -1,8 +1,8 @@
-"""Declares the tasks and links of this package; imports neither torch nor the tasks."""
+"""Declares the tasks, links and rules of this package; imports neither torch nor the tasks."""
 
 from __future__ import annotations
 
-from wf import Link, Task, hookimpl
+from wf import Link, Rule, Task, hookimpl
 
 SCORES = ("raw", "logits")
 OF_CLASSES = ("raw", "labels", "probs")
@@ -144,5 +144,98 @@ def wf_links() -> list[Link]:
             gives="logits",
             targets=EXCLUSIVE,
             summary="log-probabilities are logits: their log-softmax changes nothing",
+        ),
+    ]
+
+
+@hookimpl
+def wf_rules() -> list[Rule]:
+    """The rules of what fits what, by tasks and links."""
+    return [
+        Rule(
+            name="dataset-targets",
+            kind="dataset",
+            against=("task",),
+            target="wf_tasks.rules:dataset_has_targets",
+            suggested=("dataset",),
+            summary="a dataset has targets of a form that its task has",
+        ),
+        Rule(
+            name="transform-samples",
+            kind="transform",
+            against=("dataset",),
+            target="wf_tasks.rules:takes_samples",
+            needs="samples",
+            suggested=("transform",),
+            summary="a transform takes the samples that there are",
+        ),
+        Rule(
+            name="transform-moves",
+            kind="transform",
+            against=("dataset", "task"),
+            target="wf_tasks.rules:keeps_targets_in_place",
+            needs="targets",
+            suggested=("transform",),
+            summary="a transform leaves pixels in place where targets lie in the images",
+        ),
+        Rule(
+            name="transform-targets",
+            kind="transform",
+            against=("dataset", "task"),
+            target="wf_tasks.rules:takes_targets",
+            needs="targets",
+            suggested=("transform",),
+            summary="a transform that gets targets takes those of the dataset",
+        ),
+        Rule(
+            name="model-samples",
+            kind="model",
+            against=("dataset",),
+            target="wf_tasks.rules:takes_samples",
+            needs="samples",
+            suggested=("model",),
+            summary="a model takes the samples that there are",
+        ),
+        Rule(
+            name="model-per",
+            kind="model",
+            against=("dataset", "task"),
+            target="wf_tasks.rules:predicts_per",
+            needs="targets",
+            suggested=("model",),
+            summary="a model predicts for samples or for pixels, as the task needs",
+        ),
+        Rule(
+            name="loss-predictions",
+            kind="loss",
+            against=("dataset", "model", "task"),
+            target="wf_tasks.rules:loss_takes_predictions",
+            needs="targets",
+            suggested=("loss",),
+            summary="a loss takes the targets of the dataset and what the model gives, by links where needed",
+        ),
+        Rule(
+            name="loss-trained",
+            kind="loss",
+            against=("transform",),
+            target="wf_tasks.rules:loss_takes_given_targets",
+            suggested=("loss",),
+            summary="a loss takes the targets that a transform gives in training",
+        ),
+        Rule(
+            name="metric-targets",
+            kind="metric",
+            against=("dataset", "task"),
+            target="wf_tasks.rules:metric_judges_targets",
+            needs="targets",
+            suggested=("metric",),
+            summary="a metric judges the targets of the dataset",
+        ),
+        Rule(
+            name="metric-predictions",
+            kind="metric",
+            target="wf_tasks.rules:metric_reads_predictions",
+            suggested=("metric",),
+            summary="the task tells the predictions that a metric reads",
         ),
     ]

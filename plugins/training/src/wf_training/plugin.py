@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wf import Component, hookimpl
+from wf import Component, Rule, hookimpl
 from wf.traits import HookTraits, TrainerTraits
 
 
@@ -65,5 +65,34 @@ def wf_components() -> list[Component]:
             "warn of a rising loss, end the run or go back at one that is not finite",
             traits=HookTraits(order=20),
             default=True,
+        ),
+    ]
+
+
+@hookimpl
+def wf_rules() -> list[Rule]:
+    """The rules of what trainers can drive."""
+    return [
+        Rule(
+            name="optimizer-steps",
+            kind="optimizer",
+            against=("trainer",),
+            target="wf_training.rules:trainer_steps",
+            suggested=("optimizer", "trainer"),
+            summary="the trainer steps an optimizer as it wants",
+        ),
+        Rule(
+            name="scheduler-taken",
+            kind="scheduler",
+            against=("trainer",),
+            target="wf_training.rules:trainer_takes_scheduler",
+            suggested=("trainer",),
+            summary="the trainer takes a scheduler",
+        ),
+        Rule(
+            name="scheduler-evaluations",
+            kind="scheduler",
+            target="wf_training.rules:has_evaluations",
+            summary="a scheduler that waits for evaluations gets some",
         ),
     ]

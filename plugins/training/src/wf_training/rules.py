@@ -1,0 +1,48 @@
+"""Which optimizers and schedulers a trainer can drive. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from wf import Verdict
+from wf.figures import Monitor
+from wf.rule import FITS, SILENT
+from wf.rules import Known, Part, listed
+from wf.traits import OptimizerTraits, SchedulerTraits
+
+OPEN_TRAINER = Verdict(None, ("the trainer does not say what it does (no traits)",))
+
+
+def trainer_steps(part: Part, known: Known) -> Verdict:
+    """Of an optimizer: the trainer takes one, and steps it as it wants."""
+    if known.taken is not None and "optimizer" not in known.taken:
+        return Verdict(False, ("the trainer takes no optimizer", "leave it out"))
+    traits, trainer = part.traits, known.trainer
+    if not isinstance(traits, OptimizerTraits):
+        return SILENT
+    if trainer is None:
+        return OPEN_TRAINER
+    if traits.step in trainer.steps:
+        return FITS
+    drives = listed(trainer.steps) or "no steps"
+    return Verdict(False, (f"it is stepped as '{traits.step}', the trainer does {drives}",))
+
+
+def trainer_takes_scheduler(part: Part, known: Known) -> Verdict:
+    """Of a scheduler: the trainer takes one."""
+    if known.taken is None:
+        return OPEN_TRAINER
+    return FITS if "scheduler" in known.taken else Verdict(False, ("the trainer takes no scheduler", "leave it out"))
+
+
+def has_evaluations(part: Part, known: Known) -> Verdict:
+    """Of a scheduler: one that is stepped after an evaluation needs some."""
+    traits = part.traits
+    if not isinstance(traits, SchedulerTraits):
+        return SILENT
+    if traits.interval != "evaluation":
+        return FITS
+    splits = known.evaluated
+    if splits is None or (splits and (part.watched is None or Monitor.read(part.watched).read_after(splits))):
+        return FITS
+    waits = f"it waits for {part.watched or 'an evaluation'}, but the run evaluates {listed(splits) or 'nothing'}"
+    advice = "see --eval-splits and --split, or set --scheduler.monitor"
+    return Verdict(False, (f"{waits} while it trains", advice))
