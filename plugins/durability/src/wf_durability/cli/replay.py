@@ -38,7 +38,7 @@ def replay(ctx: click.Context, place: str, name: str | None, run_dir: str | None
     chosen = place_of(name, run_dir)
     before = open_directory(place)
     _refuse_unfit(before)
-    refuse_alone(before, "replay")
+    refuse_alone(ctx, before, "replay")
     again = f"{before.path.name}-replay" if chosen is None else chosen
     with reopen(before.path, None, **of_line(ctx), quiet=quiet or as_json, again_in=again) as experiment:
         experiment.fit()

@@ -52,7 +52,7 @@ def resume(
     wanted = None if epochs is None else check_general("epochs", epochs)
     directory = open_directory(place)
     _refuse_done(directory, wanted)
-    refuse_alone(directory, "resume")
+    refuse_alone(ctx, directory, "resume")
     refuse_held(directory.path)
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}

@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from wf.defaults import default_of
 from wf.errors import DataError, UsageError
 from wf.figures import SPLITS
 from wf.together import num_processes, resume_command
-from wf_cli.common import Verb, of_line
+from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
 from wf_run.api import open_run, read, reopen
@@ -211,14 +212,14 @@ def plot(ctx: click.Context, place: str, format_: str) -> None:
         echo(file)
 
 
-def refuse_alone(directory: RunDirectory, verb: str) -> None:
-    """Refuse to train alone what several processes have trained.
+def refuse_alone(ctx: click.Context, directory: RunDirectory, verb: str) -> None:
+    """Refuse to train alone what several processes have trained, unless its strategy is the one of a single process.
 
     Raises:
         UsageError: With the line that starts them.
     """
     size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
-    is_shared = strategy == directory.manifest.get("run_file", {}).get("strategy", {})  # or the user changed it
+    is_shared = strategy.get("use") not in (None, default_of(registry_quietly(ctx), "strategy"))
     if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
         command = resume_command(directory.path, size, verb)
         raise UsageError(f"run {directory.path} is one of {size} processes, which torchrun starts\n  run: {command}")
