@@ -44,6 +44,7 @@ LINES: dict[str, tuple[tuple[str, int], ...]] = {
         ("run got/run.toml --model linear --run-dir other", 2),
         ("run --dataset iris --init-from got --dry-run", 0),
     ),
+    "explain": (("explain got/run.toml", 2), ("explain got/run.toml --help", 2)),
     "resume": (("resume got --epochs 2", 2),),
     "compare": (("compare got copied", 2), ("compare got/run.toml --vary lr=1,2 --dry-run", 2)),
     "replay": (("replay got --run-dir again", 2),),
