@@ -233,6 +233,37 @@ def test_a_sampler_of_ones_own_is_replayed() -> None:
     assert sum(number > 9 for number in found[0]) > 20
 
 
+FINISHED = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Named(TensorDataset):
+    classes = ["no", "yes"]
+
+inputs = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+targets = (inputs[:, 0] > 0).long()
+data = Named(inputs, targets)
+loader = DataLoader(data, batch_size=16, shuffle=True)
+pair = (inputs, targets)
+splits = {"train": data, "validation": data}
+word = "data"
+"""
+
+
+@pytest.mark.parametrize("name", ["data", "loader", "pair", "splits"])
+def test_a_finished_object_of_a_file_is_taken_as_it_is(wf: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "own.py").write_text(FINISHED)
+    done = wf("run", "--dataset", f"own.py:{name}", "--epochs", 1, "--name", name, "--quiet")
+    assert done.code == 0, done.stderr
+    assert wf("evaluate", name, "--split", "validation").code == 0
+
+
+def test_a_word_of_a_file_is_no_dataset(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(FINISHED)
+    done = wf("run", "--dataset", "own.py:word")
+    assert (done.code, "own.py:word is str, which cannot be called" in done.stderr) == (2, True)
+
+
 def test_what_a_loader_says_and_a_run_does_not_take_is_told(tmp_path: Path) -> None:
     pairs = TensorDataset(torch.randn(40, 3), torch.randn(40))
 

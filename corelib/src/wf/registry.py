@@ -7,6 +7,7 @@ import importlib
 import inspect
 import logging
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ class Entry:
                 raise (UsageError if self.plugin is None else PluginError)(message)
             target = getattr(target, part)
         if not callable(target):
+            if self.plugin is None and not isinstance(target, NO_OBJECT):
+                return lambda: target  # one's own finished object: a DataLoader, a tuple of arrays
             message = f"{self.component.target} is {type(target).__name__}, which cannot be called"
             raise (UsageError if self.plugin is None else PluginError)(message)
         return target  # type: ignore[no-any-return]  # checked just above
@@ -167,6 +170,9 @@ class Entry:
         found = self.reading()
         return found.target if found else self.described()
 
+
+NO_OBJECT = (str, bytes, bool, int, float, complex, type(None), types.ModuleType)
+"""What in one's own code is no component."""
 
 Ask = Callable[["Registry"], Guard]
 """Says what a run directory may load; given what is registered without it."""
