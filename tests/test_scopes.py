@@ -80,7 +80,7 @@ CHOSEN = ("-p", "gan.py", "--trainer", "gan", "--dataset", "points", "--device",
 
 @pytest.fixture(autouse=True)
 def gan(tmp_path: Path) -> Path:
-    assert GAN.count("\n") < 80
+    assert GAN.count("\n") < 60
     file = tmp_path / "gan.py"
     file.write_text(GAN)
     return file
