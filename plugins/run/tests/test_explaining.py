@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wf_run.origins import lines_of
@@ -81,13 +81,14 @@ documents = st.fixed_dictionaries(
 )
 
 
+@example({"seed": 0, "loss": {"use": "x"}, "optimizer": {"use": "x", "a": "\x85"}, "hook": [{"use": "x"}]})
 @given(documents)
 def test_every_key_of_a_run_file_is_found_on_its_line(tmp_path_factory: Any, document: dict[str, Any]) -> None:
     text = dump(document, "comment\nsecond = 1")
     file = tmp_path_factory.getbasetemp() / "run.toml"
     file.write_text(text, encoding="utf-8")
     assert tomllib.loads(text)["seed"] == document["seed"]
-    lines, found = text.splitlines(), lines_of(file)
+    lines, found = text.split("\n"), lines_of(file)
     wanted = {("seed",)}
     for kind in ("loss", "optimizer"):
         wanted |= {(kind,), *((kind, name) for name in document[kind])}

@@ -24,7 +24,7 @@ def lines_of(path: Path) -> dict[tuple[str, ...], int]:
     counts: dict[str, int] = {}
     above: tuple[str, ...] = ()
     pending = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):  # other ends are text in TOML
         if pending:
             pending = _rest(f"{pending}\n{line}")
             continue
