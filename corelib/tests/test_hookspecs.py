@@ -363,3 +363,12 @@ def test_a_kind_that_two_plugins_declare(tmp_path: Path) -> None:
     assert states["two"].error is not None
     assert "it declares kind 'word-book', and kind 'word-book' is declared by one" in states["two"].error
     assert "-p no:one" in states["two"].error
+
+
+@pytest.mark.parametrize(
+    "wrong", ['kind="losss"', 'kind="loss", against=("dateset",)', 'kind="loss", suggested=("mse",)']
+)
+def test_a_rule_about_a_kind_that_nobody_declares(tmp_path: Path, wrong: str) -> None:
+    text = f"@hookimpl\ndef wf_rules(): return [Rule(name='odd', target=change, {wrong})]\n"
+    assert "unknown kind '" in failure(tmp_path, text)
+    assert "of rule 'odd'" in failure(tmp_path, text)

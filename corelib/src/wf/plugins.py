@@ -53,6 +53,7 @@ from wf.modules import (
     where_looked,
 )
 from wf.parameters import check_run_values, type_name
+from wf.rule import Rule
 from wf.settings import AllowList
 from wf.values import VALUES, RunValue
 
@@ -230,6 +231,8 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
     """
     try:
         for component in plugin.components:
+            if isinstance(component.traits, Rule):
+                _check_rule(component.traits)
             if component.kind not in DECLARED:
                 check_kind(component)
                 check_run_values(component, component.params or ())
@@ -239,6 +242,13 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
         promised = source.declared_names(plugin.module)
         return replace(plugin, status="failed", error=why, fix=fix, details=details, components=(), promised=promised)
     return plugin
+
+
+def _check_rule(rule: Rule) -> None:
+    """Refuse a rule about a kind that no plugin declares: it would never be asked."""
+    for kind in (rule.kind, *rule.against, *rule.suggested):
+        if kind not in KINDS and kind not in DECLARED:
+            raise PluginError(unknown("kind", kind, [*KINDS, *DECLARED], of=f"rule '{rule.name}'"))
 
 
 def _ask_author(distribution: str | None) -> str:
