@@ -164,6 +164,13 @@ def test_declarations_that_cannot_be() -> None:
 
     with pytest.raises(PluginError, match="a trainer has scopes of model and optimizer, not of 'loss'"):
         wf.build(trainer=Wrong, dataset="iris", save=False)
-    Wrong.scopes = {"model": "generator"}
-    with pytest.raises(PluginError, match="the scopes of model are a tuple of Python names, not 'generator'"):
-        wf.build(trainer=Wrong, dataset="iris", save=False)
+    for names in ("generator", 3, (), ("a", "a"), ("use",), (1, 2)):
+        Wrong.scopes = {"model": names}
+        with pytest.raises(PluginError, match="the scopes of model are a tuple of different Python names, not "):
+            wf.build(trainer=Wrong, dataset="iris", save=False)
+
+
+def test_of_a_scope_given_twice_the_last_one_counts(wf: Any) -> None:
+    done = wf("run", *CHOSEN, *LINE, "--model.generator", "nothing", "--model.generator", "mlp", "--steps", 2)
+    assert done.code == 0, done.stderr
+    assert done.stderr.count("is given more than once; the last one counts: mlp") == 1

@@ -98,7 +98,7 @@ def test_a_repeated_option_is_a_list(annotation: Any) -> None:
 @given(annotation=st.sampled_from([str, int, float, Any, str | None]), values=st.lists(st.integers(2, 9), min_size=2))
 def test_of_a_repeated_option_that_takes_one_value_the_last_one_counts(annotation: Any, values: list[int]) -> None:
     given_values = Repeated(map(typed, values))
-    with mock.patch("wf.parameters._LOG") as log:
+    with mock.patch("wf.typed._LOG") as log:
         found = [convert(option(annotation), given_values, "x") for _ in range(2)]
     assert found == [convert(option(annotation), given_values[-1], "x")] * 2
     assert log.warning.call_count == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,7 @@ from typing import Any
 
 from wf.errors import UsageError, unknown
 from wf.kinds import KINDS
-from wf.typed import Repeated, typed
-
-_LOG = logging.getLogger("wf")
+from wf.typed import Repeated, last_of, typed
 
 ADD, REMOVE = "+", "no:"
 
@@ -177,10 +174,7 @@ def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> N
 
 def _one(value: Any, option: str) -> Any:
     """The name of a component's own component: the last one, where there are several."""
-    if isinstance(value, Repeated):
-        _LOG.warning("'%s' is given more than once; the last one counts: %s", option, value[-1])
-        return value[-1]
-    return value
+    return last_of(value, f"'{option}'") if isinstance(value, Repeated) else value
 
 
 def _split_name(kind: str, keys: list[str]) -> tuple[str, list[str]]:

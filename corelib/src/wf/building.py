@@ -23,12 +23,21 @@ from wf.errors import UsageError, WfError
 from wf.general import GENERAL
 from wf.kinds import KINDS, Kind, option_prefix
 from wf.modules import describe, import_module, is_path, locate
-from wf.parameters import allows_none, check_known, convert, is_function_loss, parameters, takes_several, without_null
+from wf.parameters import (
+    allows_none,
+    check_known,
+    convert,
+    is_function_loss,
+    parameters,
+    takes_several,
+    without_null,
+)
 from wf.protocols import Stateful
 from wf.registry import Entry, Registry, entry_of
 from wf.resolver import Provider, Resolver
 from wf.scopes import SCOPED, entry_of_scopes, scopes_of
 from wf.traits import Traits
+from wf.typed import Repeated, last_of
 from wf.values import VALUES
 
 _LOG = logging.getLogger("wf")
@@ -161,6 +170,8 @@ class Builder:
         if "use" not in options:
             raise UsageError(f"{kind}: its options ({', '.join(options)}) are given, but not which {kind}; say 'use'")
         use = options.pop("use")
+        if isinstance(use, Repeated):
+            use = last_of(use, f"'{prefix or kind}'")
         if isinstance(use, NO_COMPONENT) or (isinstance(use, list) and prefix is not None):
             raise UsageError(
                 f'{kind}: {use!r} is not the name of a component; write use = "NAME"\n  see: wf list {kind}'

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import logging
 import math
 import re
 import types
@@ -22,10 +21,8 @@ from weakref import WeakKeyDictionary
 from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
 from wf.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
-from wf.typed import Repeated, as_wanted
+from wf.typed import Repeated, as_wanted, last_of
 from wf.values import VALUES
-
-_LOG = logging.getLogger("wf")
 
 MAX_FLOAT = 3.4028234663852886e38
 """The largest number of float32, which models compute in."""
@@ -176,10 +173,7 @@ def _joined(param: Param, value: Any, owner: str) -> Any:
         return value
     if param.kind is None and takes_list(param.type):
         return [item for one in value for item in (one if isinstance(one, list) else [one])]
-    if not value.told:
-        _LOG.warning("%s: '%s' is given more than once; the last one counts: %s", owner, param.name, value[-1])
-        value.told = True
-    return value[-1]
+    return last_of(value, f"{owner}: '{param.name}'")
 
 
 def _is_written(value: Any) -> bool:

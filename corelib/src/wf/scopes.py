@@ -36,9 +36,10 @@ def scopes_of(trainer: Entry | Any) -> Mapping[str, tuple[str, ...]]:
     for kind, names in found.items():
         if kind not in KINDS_WITH_SCOPES:
             raise PluginError(f"a trainer has scopes of {' and '.join(KINDS_WITH_SCOPES)}, not of '{kind}'")
-        wrong = next((name for name in names if not str(name).isidentifier() or name == "use"), None)
-        if isinstance(names, str) or wrong is not None:
-            raise PluginError(f"the scopes of {kind} are a tuple of Python names, not {names!r}")
+        listed = names if isinstance(names, (tuple, list)) else ()
+        wrong = [name for name in listed if not (isinstance(name, str) and name.isidentifier()) or name == "use"]
+        if not listed or wrong or len({*listed}) < len(listed):
+            raise PluginError(f"the scopes of {kind} are a tuple of different Python names, not {names!r}")
     return {kind: tuple(names) for kind, names in found.items()}
 
 

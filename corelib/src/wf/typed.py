@@ -6,12 +6,15 @@ option that is given more than once keeps all its values. (A run file says by qu
 
 from __future__ import annotations
 
+import logging
 import math
 import types
 import typing
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
+
+_LOG = logging.getLogger("wf")
 
 
 class Typed:
@@ -37,6 +40,14 @@ class Repeated(list[Any]):
 
     told = False
     """Whether the user has heard that only the last one counts."""
+
+
+def last_of(values: Repeated, what: str) -> Any:
+    """The last value of what was given more than once and takes one, told once."""
+    if not values.told:
+        _LOG.warning("%s is given more than once; the last one counts: %s", what, values[-1])
+        values.told = True
+    return values[-1]
 
 
 def typed(value: Any, text: str | None = None) -> Any:
