@@ -54,6 +54,7 @@ from wf_run.description import NAMES, Description, read_description, read_sample
 from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory, claim
 from wf_run.parts.device import choose_device
+from wf_run.parts.groups import KEYS, Grouping, Made, regroup, shown
 from wf_run.parts.initial import put_into, read_weights
 from wf_run.parts.links import check_outputs, link_loss
 from wf_run.parts.optimizers import param_groups, shown_traits
@@ -109,6 +110,8 @@ class Assembly:
         """What was decided for the user, in words."""
         self.built: dict[str, Built | list[Built]] = {}
         """What was made, by kind."""
+        self.groups: list[tuple[str, Made]] = []
+        """The groups of parameters that the run file asks for, each with the optimizer's name."""
         self._asked = plan
         self.resumes_exactly = True
         """Whether the samples are for certain the same ones when the run is resumed."""
@@ -835,8 +838,10 @@ class Assembly:
         if "optimizer" in self.builder.scopes:
             self._make_optimizers()
         elif "optimizer" in wanted:
+            asked, plan["optimizer"] = plan["optimizer"], own_table("optimizer", plan["optimizer"])
             optimizer, declared = self._make("optimizer"), self._traits("optimizer")
             traits = declared if declared is not None else shown_traits(optimizer)
+            self._divide("optimizer", asked, self.built["optimizer"], self.strategy.bare(values["model"]))
             self._take("optimizer", optimizer=optimizer, optimizer_traits=traits)
             self._check_trained()
         else:
@@ -874,16 +879,35 @@ class Assembly:
             params = [param for param in part.parameters() if param.requires_grad]
             own = {"model": part, "params": params, "param_groups": param_groups(part, params)}
             self.builder.within[f"optimizer.{name}"] = own
+        asked = {name: table for name, table in self.plan["optimizer"].items() if name != "use"}
+        own = {name: own_table("optimizer", table) for name, table in asked.items()}
+        self.plan["optimizer"] = {**self.plan["optimizer"], **own}
         self._take("optimizer", optimizers=self._make("optimizer"))
         made = self.built["optimizer"]
         assert isinstance(made, Built)
         for name, one in made.scopes.items():
+            self._divide(f"optimizer.{name}", asked[name], one, self.builder.within[f"optimizer.{name}"]["model"])
             traits = _traits_of(one) or shown_traits(one.value)
             if traits.step != "plain" or traits.modes:
                 raise UsageError(
                     f"optimizer.{name} '{one.name}' is stepped as '{traits.step}'{' and has modes' * traits.modes}: "
                     f"of trainer '{self.name('trainer')}' each has plain steps\n  use another, such as adam or sgd"
                 )
+
+    def _divide(self, owner: str, asked: Any, made: Built | list[Built], model: nn.Module) -> None:
+        """Put the parameters of an optimizer into the groups that its table asks for, and say which these are."""
+        grouping = Grouping.read(asked, owner)
+        if grouping is None:
+            return
+        assert isinstance(made, Built)
+        if made.entry is None:
+            raise UsageError(f"{owner} is a finished object, which has its own groups of parameters")
+        traits = made.entry.component.traits or shown_traits(made.value)
+        found = regroup(made.value, grouping, traits, model, self.bare_loss, name=made.name, owner=owner)
+        self.groups += [(owner, group) for group in found]
+        self.messages += [f"{owner} group {group.describe()}" for group in shown(found)]
+        table = self.plan["optimizer"] if owner == "optimizer" else self.plan["optimizer"][owner.partition(".")[2]]
+        table.update({key: asked[key] for key in KEYS if key in asked})
 
     def _check_trained(self) -> None:
         """A live optimizer has the run's parameters; one that takes the model knows nothing of the loss's."""

@@ -49,6 +49,7 @@ from wf_run.directory.kept import load_chosen
 from wf_run.directory.lock import locked
 from wf_run.directory.rundir import Recorder, RunDirectory
 from wf_run.directory.save_failures import SaveFailures
+from wf_run.parts.groups import Made
 from wf_run.parts.optimizers import OptimizerModes
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
 from wf_run.resuming import again
@@ -232,6 +233,11 @@ class Experiment:
     def made(self) -> Mapping[str, Built | list[Built]]:
         """The components of the run by kind; a list where there may be several."""
         return self._parts.built
+
+    @property
+    def groups(self) -> Sequence[tuple[str, Made]]:
+        """The groups of parameters that the run file asks for, each with the name of its optimizer."""
+        return self._parts.groups
 
     def run_file(self) -> str:
         """The resolved run file as TOML."""

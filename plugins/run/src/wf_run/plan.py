@@ -5,7 +5,7 @@ Only what the dataset's own data tell (its targets, its number of samples) is le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from wf.rules import Known, Part, taken_by, with_parts
 from wf.scopes import SCOPED, scopes_of, with_scopes
 from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
+from wf_run.parts.groups import Grouping
 from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
 
 NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
@@ -141,6 +142,8 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
     for table in plan["hook"]:
         on_error_of(table)
+    for owner, table in _optimizers(plan):
+        Grouping.read(table, owner)
     check_names(plan, registry)
     return plan
 
@@ -253,6 +256,15 @@ def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task |
 def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names of several components that wf chooses, see `Registry.own_choice`."""
     return tuple(registry.own_choice(kind, name) for name in names)
+
+
+def _optimizers(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The tables of the optimizers, each with what its options begin with."""
+    table = plan.get("optimizer", {})
+    if table.get("use") != SCOPED:
+        yield "optimizer", table
+        return
+    yield from ((f"optimizer.{name}", one) for name, one in table.items() if name != "use")
 
 
 def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:

@@ -22,6 +22,7 @@ from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
 from wf_run.made_with import owner_missing
+from wf_run.parts import groups
 
 RunFile = dict[str, Any]
 
@@ -211,10 +212,11 @@ def _check_cadence(key: str, value: int | str) -> None:
         raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
 
 
-OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",)}
+OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",), "optimizer": groups.KEYS}
 """Keys in the tables of components that are none of their own options.
 
-``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree.
+``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree. An
+optimizer's divide its parameters, see `wf_run.parts.groups`.
 """
 
 

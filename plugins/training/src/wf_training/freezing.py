@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from wf.errors import UsageError, unknown
-
-BACKBONE = "backbone"
+from wf.runtime.heads import BACKBONE, head_of
 
 
 def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:
@@ -31,18 +28,6 @@ def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:
     if listed and not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"trainer option 'freeze': {', '.join(listed)}: that is all of the model, nothing is trained")
     return frozen
-
-
-def head_of(model: nn.Module) -> list[nn.Module]:
-    """The layers that give the predictions: those that the model names itself, or else the last one with weights.
-
-    ``get_classifier`` is timm's name for it. The order of layers is that in which the model registers them.
-    """
-    named: Any = getattr(model, "get_classifier", None)
-    if callable(named):
-        found = named()
-        return [one for one in (found if isinstance(found, tuple) else (found,)) if isinstance(one, nn.Module)]
-    return [module for module in model.modules() if _has_weights(module)][-1:]
 
 
 def _freeze_one(model: nn.Module, name: str) -> list[nn.Module]:
@@ -73,11 +58,6 @@ def _freeze_backbone(model: nn.Module) -> list[nn.Module]:
     for parameter in frozen:
         parameter.requires_grad_(False)
     return [module for module in model.modules() if _has_state(module) and not _ids(module) & kept]
-
-
-def _has_weights(module: nn.Module) -> bool:
-    own = module.named_parameters(recurse=False)
-    return any("weight" in name and parameter.ndim >= 2 for name, parameter in own)
 
 
 def _has_state(module: nn.Module) -> bool:

@@ -47,12 +47,14 @@ def explain(ctx: click.Context, /, run_file: str | None, lr: str | None, as_json
         found = {
             "settings": list(_settings(experiment.plan, origins)),
             "components": list(_components(experiment, origins)),
+            "groups": list(_groups(experiment)),
             "values": list(_values(experiment)),
         }
     if as_json:
         print_json(found)
         return
-    echo("\n\n".join(filter(None, (_shown_components(found), _shown_settings(found), _shown_values(found)))))
+    shown = (_shown_components(found), _shown_groups(found), _shown_settings(found), _shown_values(found))
+    echo("\n\n".join(filter(None, shown)))
 
 
 def _settings(plan: Mapping[str, Any], origins: Origins) -> Iterator[dict[str, Any]]:
@@ -80,6 +82,18 @@ def _components(experiment: Experiment, origins: Origins) -> Iterator[dict[str, 
             }
 
 
+def _groups(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """The groups of parameters that the run file asks for."""
+    for owner, group in experiment.groups:
+        yield {
+            "optimizer": owner,
+            "group": group.title,
+            "parameters": list(group.names),
+            "size": group.num_parameters,
+            "options": dict(group.options),
+        }
+
+
 def _values(experiment: Experiment) -> Iterator[dict[str, Any]]:
     """The run values that somebody asked for: who provides them, and who asked."""
     values = experiment.values
@@ -95,6 +109,15 @@ def _shown_components(found: Mapping[str, Any]) -> str:
             ("", f"  {option['name']} = {_short(option['value'])}", "", option["from"]) for option in one["options"]
         ]
     return f"components\n{table([('kind', 'component', 'provider', 'from'), *rows], indent='  ')}"
+
+
+def _shown_groups(found: Mapping[str, Any]) -> str:
+    rows = [
+        (one["optimizer"], one["group"], str(len(one["parameters"])), f"{one['size']:,}", _short(one["options"]))
+        for one in found["groups"]
+    ]
+    heads = ("optimizer", "group", "tensors", "parameters", "options")
+    return f"groups of parameters\n{table([heads, *rows], indent='  ')}" if rows else ""
 
 
 def _shown_settings(found: Mapping[str, Any]) -> str:

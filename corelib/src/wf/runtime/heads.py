@@ -1,0 +1,36 @@
+"""Which layers of a model give its predictions, and which are its backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+BACKBONE = "backbone"
+"""What all but the head is called, where a model has no module of that name."""
+HEAD = "head"
+"""What the layers that give the predictions are called, where a model has no module of that name."""
+
+
+def head_of(model: nn.Module) -> list[nn.Module]:
+    """The layers that give the predictions: those that the model names itself, or else the last one with weights.
+
+    ``get_classifier`` is timm's name for it. The order of layers is that in which the model registers them.
+    """
+    named: Any = getattr(model, "get_classifier", None)
+    if callable(named):
+        found = named()
+        return [one for one in (found if isinstance(found, tuple) else (found,)) if isinstance(one, nn.Module)]
+    return [module for module in model.modules() if has_weights(module)][-1:]
+
+
+def head_parameters(model: nn.Module) -> set[str]:
+    """The names of the parameters of the head."""
+    own = {id(parameter) for module in head_of(model) for parameter in module.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module has weights of two or more dimensions of its own: a layer, and no norm."""
+    own = module.named_parameters(recurse=False)
+    return any("weight" in name and parameter.ndim >= 2 for name, parameter in own)
