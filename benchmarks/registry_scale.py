@@ -61,7 +61,7 @@ def install(site: Path, num_plugins: int, num_components: int) -> None:
         (site / package / "losses.py").write_text(LOSSES)
         info = site / f"{package}-1.0.dist-info"
         info.mkdir()
-        requires = "Requires-Dist: torch>=2.11\nRequires-Dist: wf-core[torch]<0.2,>=0.1"
+        requires = "Requires-Dist: torch>=2.11\nRequires-Dist: wf-core<0.2,>=0.1"
         (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{requires}\nText.\n")
         (info / "entry_points.txt").write_text(f"[wf.plugins]\nmain = {package}.plugin\n")
 

@@ -35,6 +35,7 @@ from wf_cli.arguments import Everywhere
 from wf_cli.commands import sections
 from wf_cli.examining import CHECKS
 from wf_cli.main import cli
+from wf_fitting.tasks import tasks_of
 from wf_run.cli.run_options import KindOption
 from wf_run.runfile import dump
 
@@ -99,7 +100,7 @@ def events() -> str:
 
 def links() -> str:
     """What may stand between model and loss."""
-    links = [link for link in Registry.discover(only_builtin=True).tasks.links if link.target]
+    links = [link for link in tasks_of(Registry.discover(only_builtin=True)).links if link.target]
     return table(("link", "what it does"), [(f"`{link.name}`", link.summary) for link in links])
 
 
@@ -112,7 +113,7 @@ def fits() -> str:
             f"`{task.name}`",
             f"`{targets}`",
             *(f"`{name}`" if (name := task.default(kind)) else "-" for kind in ("loss", "model")),
-            _names(registry.tasks.default_metrics(task, targets)) or "-",
+            _names(tasks_of(registry).default_metrics(task, targets)) or "-",
         )
         for task in tasks
         if isinstance(task, Task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 
 
 def digits(rare: int = 8, num_rare: int = 5) -> Dataset:

@@ -48,7 +48,7 @@ class BrokenPlugin:
     """The text of its ``plugin.py``."""
     files: Mapping[str, str] = field(default_factory=lambda: {"losses.py": LOSSES})
     """Its other files."""
-    requires: tuple[str, ...] = ("wf-core[torch]",)
+    requires: tuple[str, ...] = ("wf-base", "wf-core")
     entry_points: Mapping[str, str] = field(default_factory=dict)
     """By default ``main = PACKAGE.plugin``."""
     status: str = "failed"
@@ -345,7 +345,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
         id="too-new",
         what="supports only other versions of wf-core, as its requirement says",
         plugin=declares(_loss("lost-too-new", "m:A")),
-        requires=("wf-core[torch]>=7,<8",),
+        requires=("wf-base", "wf-core>=7,<8"),
         status="incompatible",
         error="it supports wf-core >=7,<8, and 0.1.0 is installed",
         fix="pip install --upgrade NAME, or install a wf-core that it supports",

@@ -1,4 +1,4 @@
-"""A hook's file that lets the disk fail, or the process end, at one of the operations of `wf.files`.
+"""A hook's file that lets the disk fail, or the process end, at one of the operations of `wf_storage.files`.
 
 ``WF_FAULT`` says what and where: ``ACTION:THREAD:NUMBER``, with the operations of the main thread and of those in the
 background counted apart, so that a number means the same in each run. Operations are written to ``WF_OPERATIONS``, a
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wf import files
+from wf_storage import files
 
 OPERATIONS = ("make_directory", "create", "write", "truncate", "sync", "rename", "remove")
-"""All that `wf.files` does to the disk."""
+"""All that `wf_storage.files` does to the disk."""
 
 
 class Tell:
@@ -50,7 +50,7 @@ class Fault:
         """It fails for all threads at once: none syncs what is being lost."""
 
     def install(self) -> None:
-        """Put this into `wf.files`."""
+        """Put this into `wf_storage.files`."""
         for name in OPERATIONS:
             setattr(files, name, self._faulty(name, getattr(files, name)))
 

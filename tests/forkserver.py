@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf.runtime", "wf_cli.main")
+PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf_base", "wf_cli.main")
 WARM = (
     *("pydantic", "zoneinfo", "encodings.utf_8_sig", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     *("torch.utils.tensorboard", "wf_data.inputs"),

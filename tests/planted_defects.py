@@ -22,9 +22,6 @@ from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 from wf import Command, Component, Condition, FileReader, Hook, Link, Loop, Rule, Task, Verdict
 from wf.component import of_declaration
 from wf.errors import DataError, UsageError
-from wf.rules import Known, Part
-from wf.runtime import Batch, Dataset, Metric, TensorSamples
-from wf.runtime.task import TaskRuntime
 from wf.traits import (
     DatasetTraits,
     LossTraits,
@@ -36,7 +33,10 @@ from wf.traits import (
     TransformTraits,
 )
 from wf.values import RunValue
+from wf_base import Batch, Dataset, Metric, TensorSamples
+from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
+from wf_fitting.parts import Known, Part
 from wf_state import codec
 from wf_tasks.regression import Regression
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from runs import checkpoints, manifest, weights
 
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.data import split_dataset
+from wf_base import Dataset, TensorSamples
+from wf_base.data import split_dataset
 from wf_data.serving import RunData
 
 DRAWING = """
 import random, numpy, torch
-from wf.runtime import Dataset
+from wf_base import Dataset
 
 class Samples:
     def __len__(self):
@@ -118,7 +118,7 @@ def test_python_calls_of_a_batch_in_memory(shuffle: bool) -> None:
 MEMORY = """
 import json, resource, torch
 from test_data_path import images
-from wf.runtime.data import split_dataset
+from wf_base.data import split_dataset
 from wf_data.serving import RunData
 
 def peak():

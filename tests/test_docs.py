@@ -26,6 +26,7 @@ from wf.plugins import HOOKS
 from wf.registry import Registry
 from wf.values import VALUES
 from wf_cli.main import cli, main
+from wf_fitting.tasks import tasks_of
 
 ROOT = Path(__file__).parents[1]
 VERBS = Registry.discover(only_builtin=True).names("command")
@@ -112,7 +113,10 @@ def components() -> Iterator[str]:
     [
         ("docs/hooks.md", EVENTS),
         ("docs/run-file.md", GENERAL),
-        ("docs/run-file.md", [link.name for link in Registry.discover(only_builtin=True).tasks.links if link.target]),
+        (
+            "docs/run-file.md",
+            [link.name for link in tasks_of(Registry.discover(only_builtin=True)).links if link.target],
+        ),
         ("docs/plugins.md", VALUES),
         ("docs/plugins.md", KINDS),
         ("docs/plugins.md", HOOKS),

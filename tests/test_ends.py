@@ -16,7 +16,7 @@ TIMEOUT = 60
 
 BROKEN = """
 import torch
-from wf.runtime import Dataset
+from wf_base import Dataset
 
 class Samples:
     def __len__(self):

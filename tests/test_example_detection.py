@@ -20,7 +20,7 @@ from workspace import DETECTION, FOLDERS, ROOT, run_pip
 import wf as wf_api
 from wf.errors import DataError
 from wf.registry import Registry
-from wf.runtime import sample_uniform, stream
+from wf_base import sample_uniform, stream
 from wf_kit import check_plugin
 
 SOURCE = ROOT / DETECTION / "src"

@@ -9,8 +9,8 @@ import pytest
 
 import wf as api
 from wf.errors import UsageError, WfError
-from wf.fitting import fitting
 from wf.registry import Registry
+from wf_fitting.checking import fitting
 
 TARGETS = ("class_index", "real", "binary", "multilabel", "one_hot", "mask")
 """The forms of targets of the tasks that come with wf."""
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from wf import Component, hookimpl
-from wf.runtime import Dataset, TensorSamples, stream
+from wf_base import Dataset, TensorSamples, stream
 from wf.traits import DatasetTraits, ModelTraits
 
 N, C = 60, 4

@@ -11,8 +11,8 @@ from torch import nn
 
 import wf as wf_python
 from wf.errors import UsageError
-from wf.runtime import Dataset, Stream, TensorSamples
-from wf.runtime.data import split_dataset
+from wf_base import Dataset, Stream, TensorSamples
+from wf_base.data import split_dataset
 from wf_data.serving import RunData
 
 NET = """

@@ -10,7 +10,6 @@ from stopwatch import seconds
 from workspace import ROOT
 
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "safetensors")
-HEAVY_BY_DESIGN = ("wf.runtime",)
 LIMIT_SEC = 0.25
 LIMIT_OF_ONE_COMPONENT_SEC = 0.4
 
@@ -43,7 +42,7 @@ def light_modules() -> list[str]:
         *(f"wf.{path.stem}" for path in sorted((ROOT / "corelib/src/wf").glob("*.py")) if path.stem[0] != "_"),
     ]
     plugins = [f"{path.parent.name}.plugin" for path in sorted(ROOT.glob("plugins/*/src/*/plugin.py"))]
-    return [*(name for name in core if name not in HEAVY_BY_DESIGN), *plugins, "wf_cli.main"]
+    return [*core, *plugins, "wf_cli.main"]
 
 
 def heavy_after(code: str, *args: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from runs import weights
 from torch import Tensor
 
-from wf.runtime import Dataset
+from wf_base import Dataset
 from wf_run.api import build
 
 KEEP = '''

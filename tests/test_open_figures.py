@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from wf import Hook
-from wf.runtime import BaseTrainer, Metric
+from wf_base import BaseTrainer, Metric
 
 class Spread(Metric):
     """Three figures whose names it does not declare."""
@@ -293,7 +293,7 @@ def test_a_metric_that_says_what_it_gives_is_not_evaluated_before(own: Path) -> 
 
 COLLISIONS = '''
 from wf import Hook
-from wf.runtime import BaseTrainer
+from wf_base import BaseTrainer
 
 class Records(Hook):
     """Adds one figure to records.

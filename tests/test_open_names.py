@@ -11,7 +11,7 @@ import pytest
 from workspace import ROOT
 
 from wf.registry import Registry
-from wf.runtime import Batch
+from wf_base import Batch
 from wf_tasks.plugin import wf_links, wf_tasks
 
 OWN_WORDS = {
@@ -77,7 +77,9 @@ def files(folder: str) -> list[Path]:
     return sorted((ROOT / folder).glob("src/**/*.py"))
 
 
-@pytest.mark.parametrize("folder", ["corelib", "cli"])
+@pytest.mark.parametrize(
+    "folder", ["corelib", "cli", "plugins/base", "plugins/fitting", "plugins/processes", "plugins/storage"]
+)
 def test_the_core_knows_none_of_them(folder: str) -> None:
     found = []
     for file in files(folder):
@@ -103,7 +105,7 @@ def test_the_core_has_no_name_of_a_component() -> None:
     components = {entry.component.name for entry in kinds.entries()} - OTHER_WORDS.keys()
     assert {"focal", "supervised", "directory", "digits", "adam"} <= components
     found = []
-    for file in files("corelib"):
+    for file in [*files("corelib"), *files("plugins/base"), *files("plugins/fitting")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 chosen = set(re.findall(r"--[a-z]+ ([a-z0-9-]+)", node.value)) & components

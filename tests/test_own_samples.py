@@ -13,7 +13,7 @@ from runs import manifest, weights
 
 import wf as package
 from wf.errors import UsageError
-from wf.runtime import BaseTrainer, Batch
+from wf_base import BaseTrainer, Batch
 
 CORRIDOR = '''
 """A corridor of six places: whoever reaches its end is paid 1, and each step costs 0.05."""
@@ -21,7 +21,7 @@ CORRIDOR = '''
 import torch
 from torch import nn
 
-from wf.runtime import BaseTrainer, Batch
+from wf_base import BaseTrainer, Batch
 
 PLACES, STEPS = 6, 12
 
@@ -297,5 +297,5 @@ def test_a_batch_says_its_size() -> None:
         def make_batch(self) -> Any:
             return torch.rand(4, 1), torch.rand(4, 1)
 
-    with pytest.raises(UsageError, match=r"make_batch\(\) gave tuple; it must give a wf.runtime.Batch"):
+    with pytest.raises(UsageError, match=r"make_batch\(\) gave tuple; it must give a wf_base.Batch"):
         package.run(trainer=Pairs, model=torch.nn.Linear(1, 1), steps=2, save=False, quiet=True)

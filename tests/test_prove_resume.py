@@ -14,7 +14,7 @@ import random
 
 import torch
 from wf import Hook
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 
 
 class Drawing(Hook):

@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 
 import wf
-from wf.runtime import stream
+from wf_base import stream
 
 SEED, BATCH, EPOCHS = 7, 50, 3
 

@@ -91,7 +91,7 @@ RUNS["hooks"] = (
 
 DATASET = """
 import torch
-from wf.runtime import Dataset
+from wf_base import Dataset
 
 
 class Noisy(torch.utils.data.Dataset):
@@ -191,7 +191,7 @@ def test_killed_and_resumed(wf: Any, tmp_path: Path) -> None:
 
 PICTURES = """
 import torch
-from wf.runtime import Dataset
+from wf_base import Dataset
 
 
 class Pictures(torch.utils.data.Dataset):

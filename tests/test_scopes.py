@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import softplus
 
 from wf import Component, hookimpl
-from wf.runtime import BaseTrainer, Dataset, TensorSamples
+from wf_base import BaseTrainer, Dataset, TensorSamples
 from wf.traits import DatasetTraits, TrainerTraits
 
 SCOPES = {"model": ("discriminator", "generator"), "optimizer": ("discriminator", "generator")}

@@ -19,8 +19,8 @@ TOOLS = '''
 import os, signal, time
 import torch
 from torch.utils.data import get_worker_info
-from wf import files
-from wf.runtime import Dataset
+from wf_storage import files
+from wf_base import Dataset
 
 
 def once(name):

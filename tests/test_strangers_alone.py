@@ -24,7 +24,7 @@ build-backend = "hatchling.build"
 [project]
 name = "wf-elsewhere"
 version = "0.1.0"
-dependencies = ["wf-core[torch]"]
+dependencies = ["wf-base", "wf-core"]
 
 [project.entry-points."wf.plugins"]
 main = "wf_elsewhere.plugin"
@@ -65,7 +65,7 @@ import sys
 import torch
 from torch import nn
 from wf import Hook
-from wf.runtime import Dataset, Metric, TaskRuntime, TensorSamples
+from wf_base import Dataset, Metric, TaskRuntime, TensorSamples
 
 
 class Guessing(TaskRuntime):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import wf as api
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 
 X = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
 BINARY, CLASSES = (X[:, 0] > 0).float(), (X[:, 0] > 0).long() + (X[:, 1] > 1).long()

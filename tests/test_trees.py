@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler, random_split
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Batch, Dataset, Supervised, TensorSamples, tree
-from wf.runtime.data import joined
-from wf.runtime.gradients import Gradients
+from wf_base import Batch, Dataset, Supervised, TensorSamples, tree
+from wf_base.data import joined
+from wf_base.gradients import Gradients
 from wf_run.api import build, load_model, run
 
 JOBS: dict[str, tuple[str, ...]] = {
@@ -364,7 +364,7 @@ BOXES = """
 import torch
 from torch import nn
 from wf import Task, hookimpl
-from wf.runtime import Dataset, Outcome, TaskRuntime, Term
+from wf_base import Dataset, Outcome, TaskRuntime, Term
 
 
 class Boxes(TaskRuntime):

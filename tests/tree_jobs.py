@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wf.runtime import BaseTrainer, Batch, Dataset, TensorSamples
+from wf_base import BaseTrainer, Batch, Dataset, TensorSamples
 
 VOCABULARY, PAD = 13, 0
 

@@ -140,7 +140,7 @@ def test_a_torch_that_is_too_old(fake_torch: Callable[[str], list[Finding]]) -> 
     old, accelerator = fake_torch(TORCH.format(available=False).replace("2.99.1", "1.13.0"))
     assert (old.level, old.message) == (
         "problem",
-        f"1.13.0+cpu is installed, and wf supports {supported_range('torch')}",
+        f"1.13.0+cpu is installed, and wf supports {supported_range('torch', 'wf-base')}",
     )
     assert old.fix == "pip install 'torch>=2.11'"
     assert (accelerator.level, accelerator.message) == ("ok", "there is none, runs use the CPU")

@@ -15,6 +15,7 @@ from wf.plugins import HOOKS
 from wf.registry import Registry, read_kind
 from wf.settings import Pin
 from wf.values import VALUES
+from wf_fitting.tasks import tasks_of
 from wf_run.api import open_run
 
 HEAD = """
@@ -65,12 +66,12 @@ def test_hook_wf_tasks(tmp_path: Path) -> None:
     registry = Registry.discover([write(tmp_path, "mine.py", TASK)], only_builtin=True)
     entry = registry.find("task", "stars-of")
     assert (entry.provider, entry.load().__name__) == ("mine", "Runtime")
-    task = registry.tasks.of("stars")
+    task = tasks_of(registry).of("stars")
     assert isinstance(task, Task)
-    assert (task, task.name) == (registry.tasks.named("rating"), "rating")
-    assert registry.tasks.of("planets") is None
+    assert (task, task.name) == (tasks_of(registry).named("rating"), "rating")
+    assert tasks_of(registry).of("planets") is None
     with pytest.raises(UsageError, match="unknown task 'ratin'\n  did you mean 'rating'"):
-        registry.tasks.named("ratin")
+        tasks_of(registry).named("ratin")
 
 
 KIND = """
@@ -221,7 +222,7 @@ def test_readers_of_one_ending(tmp_path: Path) -> None:
 
 def test_hook_wf_links(tmp_path: Path) -> None:
     registry = Registry.discover([write(tmp_path, "mine.py", LINK)], only_builtin=True)
-    link = registry.tasks.link("as-stars")
+    link = tasks_of(registry).link("as-stars")
     assert isinstance(link, Link)
     assert (link.gives, link.fits("predictions", "raw"), link.fits("targets", "raw")) == ("stars", True, False)
 
@@ -329,14 +330,14 @@ def test_two_tasks_of_one_name_are_a_collision_that_a_pin_settles(tmp_path: Path
     registry = Registry.discover(files, only_builtin=True)
     words = r"task 'rating' comes from 2 plugins\n  say which one: rating@one or rating@two\n  or settle it"
     with pytest.raises(UsageError, match=words):
-        registry.tasks.of("stars")
+        tasks_of(registry).of("stars")
     with pytest.raises(UsageError, match="link 'as-stars' comes from 2 plugins"):
-        _ = registry.tasks.links
+        _ = tasks_of(registry).links
     pins = [Pin("task", "rating", "two", "a file"), Pin("link", "as-stars", "one", "a file")]
     pinned = registry.preferring(pins)
     assert pinned.find("task", "rating").provider == "two"
-    assert pinned.tasks.of("stars") == pinned.tasks.named("rating")
-    assert pinned.tasks.link("as-stars").gives == "stars"
+    assert tasks_of(pinned).of("stars") == tasks_of(pinned).named("rating")
+    assert tasks_of(pinned).link("as-stars").gives == "stars"
 
 
 def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
@@ -345,14 +346,14 @@ def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
         "@hookimpl\ndef wf_tasks(): return [Task(name='{}', target='wf_tasks.regression:Regression', targets=({},))]\n"
     )
     registry = Registry.discover([write(tmp_path, "one.py", theirs.format("own", "'real'"))], only_builtin=True)
-    found = registry.tasks.of("real")
+    found = tasks_of(registry).of("real")
     assert found is not None
     assert found.name == "regression"
     files = [write(tmp_path, f"{name}.py", theirs.format(name, "'stars'")) for name in ("a", "b")]
     with pytest.raises(
         UsageError, match="targets 'stars' are those of several tasks\n  say which: --task a or --task b"
     ):
-        Registry.discover(files, only_builtin=True).tasks.of("stars")
+        tasks_of(Registry.discover(files, only_builtin=True)).of("stars")
 
 
 def test_a_kind_that_two_plugins_declare(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from wf.settings import AllowList, Pin, Settings
 from wf.source import target_problems
 from wf.task import Link, Task
 from wf_cli.surroundings import Finding, in_a_process
+from wf_fitting.tasks import tasks_of
 
 CHECKS: dict[str, str] = {
     "python": "the interpreter and the platform",
@@ -191,7 +192,7 @@ def forms(plugins: Iterable[Plugin], registry: Registry) -> Iterator[Finding]:
             several = part.groups.values() if isinstance(part, Catalogue) else ()
             said = [traits for traits in (part.traits, *several) if not isinstance(traits, (Task, Link))]
             try:
-                rows = [row for traits in said for row in registry.tasks.unknown_forms(traits)]
+                rows = [row for traits in said for row in tasks_of(registry).unknown_forms(traits)]
             except UsageError:  # two links of one name, which is another check's
                 return
             for of, form, known in {row[:2]: row for row in rows}.values():

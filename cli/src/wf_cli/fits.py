@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from wf.component import of_declaration
 from wf.errors import UsageError
-from wf.fitting import fitting, plural, related_kinds
 from wf.kinds import KINDS
 from wf.registry import Entry, Registry, split_kind
 from wf.rule import Verdict
+from wf_fitting.checking import fitting, plural, related_kinds
+from wf_fitting.tasks import tasks_of
 
 
 def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> list[tuple[Entry, Verdict]]:
@@ -53,7 +54,7 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
 
 def _of_form(registry: Registry, word: str) -> Entry | None:
     """The task of targets of a form, with that form alone."""
-    task = registry.tasks.of(word)
+    task = tasks_of(registry).of(word)
     return Entry(of_declaration(replace(task, targets=(word,)))) if task else None
 
 

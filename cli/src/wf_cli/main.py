@@ -25,10 +25,10 @@ from wf.errors import DataError, UsageError, WfError
 from wf.guard import UntrustedError
 from wf.modules import message_of
 from wf.terminal import visible
-from wf.together import telling_others
 from wf_cli.arguments import EVERYWHERE, take_everywhere
 from wf_cli.commands import commands_of, examples, find, load, sections
 from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descriptor, tell
+from wf_processes.together import telling_others
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code of a command that SIGINT ended."""

@@ -24,9 +24,9 @@ from wf.distributions import (
     is_within,
     supported_range,
 )
-from wf.folders import data_dir, names_in
 from wf.known import CORE, how_to_install
 from wf.modules import describe
+from wf_storage.folders import data_dir, names_in
 
 Level = Literal["ok", "note", "problem"]
 TIMEOUT_SEC = 120.0
@@ -92,7 +92,7 @@ def torch() -> Iterator[Finding]:
         message, _, fix = str(damage).partition("\n  try: ")
         yield Finding(level="problem", check="torch", subject="torch", message=message, fix=fix)
         return
-    allowed = supported_range("torch")
+    allowed = supported_range("torch", "wf-base")
     found, why = in_a_process(PROBE)
     if found is None:
         fix = "pip install --force-reinstall torch"

@@ -21,10 +21,6 @@ FAILURES = (Exception, SystemExit, GeneratorExit)
 KeyboardInterrupt is not, which the user raises."""
 
 
-_LENT = tuple(f"wf.runtime.{name}" for name in ("base_trainer", "gradients", "objective", "tree"))
-"""What computes with the models, losses and trainers that it is given: an error in it is that of its caller."""
-
-
 class _Where(str):
     """The note that says where an error comes from; others may add notes of their own."""
 
@@ -117,8 +113,6 @@ def _owner(frame: FrameType, owners: Mapping[str, str]) -> str:
     name = str(frame.f_globals.get("__name__", ""))
     if name.startswith("wf_file_") or name == "__main__":  # a file of one's own, or the script that calls wf
         return str(frame.f_globals.get("__file__") or "your own code")
-    if name in _LENT:
-        return ""
     while name and name not in owners:
         name = name.rpartition(".")[0]
     return owners.get(name, "")

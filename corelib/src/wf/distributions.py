@@ -159,10 +159,10 @@ def missing_requirements(name: str) -> list[str]:
         return []
 
 
-def supported_range(name: str) -> str:
-    """The versions of another distribution that wf-core supports, its extras included; empty for any."""
+def supported_range(name: str, distribution: str) -> str:
+    """The versions of `name` that an installed distribution requires; empty for any."""
     try:
-        requires = read(importlib.metadata.distribution(CORE)).requires
+        requires = read(importlib.metadata.distribution(distribution)).requires
     except importlib.metadata.PackageNotFoundError:
         return ""
     found = [required for text in requires if (required := _required(text)) and normalize(required.name) == name]

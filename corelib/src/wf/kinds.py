@@ -86,7 +86,7 @@ KINDS = Kinds(
             traits=TransformTraits,
             chosen_by="the dataset",
         ),
-        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf.runtime.parts:Parts"),
+        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf_base.parts:Parts"),
         Kind(
             name="loss",
             plural="losses",

@@ -11,11 +11,10 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf.compatibility import Tasks
 from wf.component import MAX_NAME, Catalogue, Component, Param, with_target
 from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
@@ -260,11 +259,6 @@ class Registry:
     def installed(self) -> Registry:
         """The components of installed plugins alone, without those that the line or a run file named."""
         return Registry([plugin for plugin in self.plugins if plugin.distribution], self.pins.values(), self.guard)
-
-    @cached_property
-    def tasks(self) -> Tasks:
-        """The tasks and links, by what they are for."""
-        return Tasks(self)
 
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
         if isinstance(component, Catalogue):

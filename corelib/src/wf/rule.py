@@ -34,13 +34,13 @@ class Rule:
     kind: str
     """The kind of the components that it judges."""
     target: str | Callable[..., Any]
-    """``"package.module:function"``, called as ``function(part, known)`` with the component (`wf.rules.Part`) and what
-    is known of the run (`wf.rules.Known`); gives a `Verdict`. It is asked before torch is imported, and again when the
-    data are known."""
+    """``"package.module:function"``, called as ``function(part, known)`` with the component (`wf_fitting.parts.Part`)
+    and what is known of the run (`wf_fitting.parts.Known`); gives a `Verdict`. It is asked before torch is imported,
+    and again when the data are known."""
     against: tuple[str, ...] = ()
     """The kinds by which it judges them; empty for the run's settings."""
     needs: str = ""
-    """The field of `wf.rules.Known` that only the dataset's data may tell: ``targets`` or ``samples``."""
+    """The field of `wf_fitting.parts.Known` that only the dataset's data may tell: ``targets`` or ``samples``."""
     suggested: tuple[str, ...] = ()
     """The kinds of which those that fit are named where something does not."""
     summary: str = ""

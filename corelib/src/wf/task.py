@@ -22,7 +22,7 @@ class Task:
     name: str
     """What users type."""
     target: str | Callable[..., Any]
-    """``"package.module:Class"``, a `wf.runtime.task.TaskRuntime`, loaded on first use."""
+    """``"package.module:Class"``, a `wf_base.task.TaskRuntime`, loaded on first use."""
     summary: str = ""
     """One line for lists."""
     targets: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ class DatasetTraits(_Declared):
     files: tuple[str, ...] = ()
     """Endings of the files that it reads through an option ``path``: ``--dataset house.csv``; ``/`` for a folder."""
     reader: str | None = None
-    """The class of the reader that its datasets have, ``"package.module:Class"``, see `wf.runtime.reading.Reader`."""
+    """The class of the reader that its datasets have, ``"package.module:Class"``, see `wf_base.reading.Reader`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wf.errors import DataError
-from wf.runtime import Dataset, Stream, TensorSamples
-from wf.runtime.data import split_dataset
-from wf.runtime.task import task_of
+from wf_base import Dataset, Stream, TensorSamples
+from wf_base.data import split_dataset
+from wf_base.task import task_of
 from wf_data.serving import RunData
 
 NUM, BAD = 12, 7

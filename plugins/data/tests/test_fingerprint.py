@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 from wf_data.fingerprint import of_dataset, of_tensors
 
 INPUTS, TARGETS = torch.arange(12, dtype=torch.float32).reshape(6, 2), torch.zeros(6, 1)

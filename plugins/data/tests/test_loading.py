@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from wf.errors import UsageError
-from wf.runtime import Batch, Dataset, Stream, TensorSamples
-from wf.runtime.data import as_float, split_dataset
+from wf_base import Batch, Dataset, Stream, TensorSamples
+from wf_base.data import as_float, split_dataset
 from wf_data import places as where
 from wf_data.serving import RunData
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Batch, Dataset, TensorSamples
-from wf.runtime.data import split_dataset
-from wf.runtime.streams import Stream
 from wf.traits import TransformTraits
+from wf_base import Batch, Dataset, TensorSamples
+from wf_base.data import split_dataset
+from wf_base.streams import Stream
 from wf_data.serving import RunData
 
 NUM = 24

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import wf
 from wf.component import FromRun
-from wf.runtime import Dataset, Reader, TensorSamples
+from wf_base import Dataset, Reader, TensorSamples
 
 
 class Doubled:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.data import split_dataset
+from wf_base import Dataset, TensorSamples
+from wf_base.data import split_dataset
 from wf_data.given import as_dataset
 from wf_data.serving import RunData
 from wf_run.trained import TrainedModel

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from wf.runtime import Dataset
+from wf_base import Dataset
 from wf_datasets import bundled
 
 

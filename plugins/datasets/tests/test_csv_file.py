@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf.errors import DataError, UsageError
-from wf.runtime import TensorSamples
-from wf.runtime.data import split_dataset
+from wf_base import TensorSamples
+from wf_base.data import split_dataset
 from wf_data.serving import RunData
 from wf_datasets.csv_file import csv_file
 from wf_datasets.fill import FillMissing

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from wf.errors import DataError, UsageError
-from wf.runtime.data import as_float, split_dataset
+from wf_base.data import as_float, split_dataset
 from wf_datasets.image_folder import ImageFiles, image_folder
 from wf_datasets.images import ImageReader, PixelReader, read_image
 

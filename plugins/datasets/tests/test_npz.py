@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf.errors import DataError
-from wf.runtime import TensorSamples
-from wf.runtime.data import split_dataset
+from wf_base import TensorSamples
+from wf_base.data import split_dataset
 from wf_data.serving import RunData
 from wf_datasets.array_reader import ArrayReader
 from wf_datasets.npz import npz

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import sample_uniform
+from wf_base import sample_uniform
 from wf_datasets.affine import Normalize, Scale
 from wf_datasets.augment import Crop, Flip
 from wf_datasets.pad import Pad

@@ -26,12 +26,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wf import Loop, files
+from wf import Loop
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError
 from wf_durability import checkpointer as module
 from wf_durability.checkpointer import DirectoryCheckpointer, list_checkpoints, read_checkpoint, read_manifest
 from wf_durability.snapshot import DTYPES, Snapshot, safetensors_file
 from wf_state.codec import CodecError
+from wf_storage import files
 
 
 def make(run_dir: Path, keep_last: int = 2, larger_is_better: bool = False) -> DirectoryCheckpointer:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, Stream
+from wf_base import Dataset, Stream
 from wf_huggingface.dataset import huggingface
 from wf_huggingface.reader import FileReader
 

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
-from workspace import LIBRARIES
 
 from wf.component import DECLARATIONS, of_declaration
 from wf.errors import DataError, UsageError
@@ -138,8 +137,8 @@ def test_names_go_everywhere(name: str, kinds: set[str]) -> None:
 
 def test_needs_this_minor_version_of_the_core() -> None:
     project = tomllib.loads(render("my-losses", read_examples()[:1])["pyproject.toml"])["project"]
-    [core] = map(Requirement, project["dependencies"])
-    assert (core.name, core.extras) == ("wf-core", {"torch"})
+    base, core = map(Requirement, project["dependencies"])
+    assert (base.name, core.name) == ("wf-base", "wf-core")
     assert core.specifier.contains(importlib.metadata.version("wf-core"))
 
 
@@ -150,16 +149,16 @@ def test_range_of_the_core(version: str, lowest: str, too_new: str, monkeypatch:
     monkeypatch.setattr(importlib.metadata, "version", {"wf-core": version}.__getitem__)
     texts = render("my-losses", read_examples()[:1])
     project: dict[str, Any] = tomllib.loads(texts["pyproject.toml"])["project"]
-    assert project["dependencies"] == [f"wf-core[torch]>={lowest},<{too_new}"]
+    assert project["dependencies"] == [f"wf-{name}>={lowest},<{too_new}" for name in ("base", "core")]
     assert f'wf: ["wf-core=={lowest}.0", "wf-core"]' in texts[".github/workflows/tests.yml"]
 
 
 def test_only_tests_need_the_plugins_that_come_with_wf() -> None:
     project = tomllib.loads(render("my-losses", read_examples())["pyproject.toml"])["project"]
-    assert {Requirement(text).name for text in project["dependencies"]} == {*LIBRARIES}
+    assert {Requirement(text).name for text in project["dependencies"]} == {"wf-base", "wf-core", "wf-data", "wf-state"}
     evaluators = [example for example in read_examples() if example.kind == "evaluator"]
     project = tomllib.loads(render("my-losses", evaluators)["pyproject.toml"])["project"]
-    assert [Requirement(text).name for text in project["dependencies"]] == ["wf-core", "wf-data"]
+    assert [Requirement(text).name for text in project["dependencies"]] == ["wf-base", "wf-core", "wf-data"]
     assert "wf-core[builtin]" in project["optional-dependencies"]["test"]
 
 

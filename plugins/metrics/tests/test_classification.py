@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_metrics.accuracy import Accuracy
 from wf_metrics.class_scores import F1, Average, ClassScore, Precision, Recall
 from wf_metrics.confusion_matrix import ConfusionMatrix

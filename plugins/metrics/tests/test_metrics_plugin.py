@@ -12,9 +12,9 @@ from docstring_parser import parse
 from torch import Tensor
 
 from wf import Component
-from wf.runtime import Metric
 from wf.traits import MetricTraits
 from wf.values import VALUES
+from wf_base import Metric
 from wf_metrics.plugin import wf_components
 
 COMPONENTS = [component for component in wf_components() if isinstance(component, Component)]

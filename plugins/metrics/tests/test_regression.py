@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_metrics.regression import R2, MeanAbsoluteError, MeanSquaredError, RootMeanSquaredError
 
 METRICS = [MeanAbsoluteError, MeanSquaredError, RootMeanSquaredError, R2]

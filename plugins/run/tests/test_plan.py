@@ -10,13 +10,13 @@ import pytest
 
 from wf import Component, Param
 from wf.errors import UsageError
-from wf.folders import data_dir
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.settings import Pin
 from wf.traits import DatasetTraits, HookTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 from wf_run.plan import complete, prepare, with_changes
 from wf_run.runfile import merge
+from wf_storage.folders import data_dir
 
 DEFAULT_USE = {
     "dataset": "digits",

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wf import files
 from wf.errors import UsageError
 from wf_run.directory.rundir import Recorder
 from wf_run.resuming.restoring import check_records
+from wf_storage import files
 
 LINES = b'{"step": 1}\n{"step": 2}\n'
 WHOLE = {"bytes": len(LINES), "sha256": hashlib.sha256(LINES).hexdigest()}

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf import files
 from wf.cadence import Progress
 from wf.errors import DataError, SaveError, UsageError
-from wf.files import write_atomically
-from wf.manifests import read_records
 from wf.typed import finite
 from wf_run.directory import rundir
 from wf_run.directory.lock import locked
 from wf_run.directory.rundir import Recorder, RunDirectory, claim
+from wf_storage import files
+from wf_storage.files import write_atomically
+from wf_storage.manifests import read_records
 
 
 class Run:

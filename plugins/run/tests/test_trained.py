@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import wf
 from wf.errors import DataError, UsageError, WfError
 from wf.registry import Registry
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 from wf_data.inputs import Inputs
 from wf_run.api import open_run, reopen
 from wf_run.description import read_description
@@ -268,7 +268,7 @@ def test_what_comes_before_the_model_is_told(trained: Trained) -> None:
 
 NUMBERS = """
 import torch
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 
 
 def numbers() -> Dataset:

@@ -18,10 +18,10 @@ from wf.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
-from wf.runtime import Dataset
-from wf.runtime.data import TensorSamples
 from wf.traits import LossTraits
 from wf.values import VALUES
+from wf_base import Dataset
+from wf_base.data import TensorSamples
 from wf_smp.index import index
 from wf_smp.losses import MEMBERS, REFUSED, described
 from wf_smp.plugin import wf_components

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import wf
-from wf.compatibility import Fit, resolve
 from wf.component import Component
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import LossTraits, ModelTraits
+from wf_fitting.links import Fit, resolve
+from wf_fitting.tasks import tasks_of
 from wf_run.parts.links import check_outputs
 from wf_tasks.embedding import EMBEDDING_SIZE, Embedding
 from wf_training.strategies import LocalStrategy
@@ -54,13 +55,13 @@ def settings(**more: Any) -> dict[str, Any]:
 
 
 def test_what_a_model_gives_raw_is_an_embedding() -> None:
-    links = registry().tasks.links
+    links = tasks_of(registry()).links
     assert resolve("class_index", 3, ModelTraits(), TRAITS, links=links) == Fit(targets="class_index")
     assert isinstance(resolve("class_index", 3, ModelTraits(predictions="log_probs"), TRAITS, links=links), list)
 
 
 def test_there_is_no_metric_by_default() -> None:
-    tasks = registry().tasks
+    tasks = tasks_of(registry())
     assert tasks.default_metrics(tasks.of("class_index", TRAITS), "class_index") == ()
     assert tasks.default_metrics(tasks.of("class_index"), "class_index") == ("accuracy",)
     assert wf.build(**settings()).plan["metric"] == []

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("corelib", "cli", "plugins/tracking", "plugins/training", "plugins/compare", "plugins/kit")
+LIBRARIES = tuple(f"plugins/{name}" for name in ("base", "fitting", "processes", "storage"))
+FOLDERS = (*LIBRARIES, "corelib", "cli", "plugins/tracking", "plugins/training", "plugins/compare", "plugins/kit")
 NAMES = {"class_index", "one_hot", "multilabel", "binary", "classification", "regression", "segmentation", "embeddings"}
 ALLOWED = {
-    "corelib/src/wf/runtime/__init__.py": {"class_index"},  # the name of a function
+    "plugins/base/src/wf_base/__init__.py": {"class_index"},  # the name of a function
     "plugins/kit/src/wf_kit/reference.py": {"class_index"},  # a default that a run of the kit overrides
 }
 

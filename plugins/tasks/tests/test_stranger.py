@@ -10,8 +10,8 @@ STARS = '''
 import torch
 from wf import Component, Link, Task, hookimpl
 from wf.errors import DataError
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.task import at
+from wf_base import Dataset, TensorSamples
+from wf_base.task import at
 from wf.traits import DatasetTraits, LossTraits, MetricTraits
 from wf_tasks.regression import Regression
 
@@ -147,7 +147,7 @@ POINTS = """
 import torch
 from wf import Component, Task, hookimpl
 from wf.errors import DataError
-from wf.runtime import Dataset, TaskRuntime, TensorSamples
+from wf_base import Dataset, TaskRuntime, TensorSamples
 from wf.traits import DatasetTraits, LossTraits
 
 

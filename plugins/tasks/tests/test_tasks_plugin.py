@@ -10,7 +10,8 @@ import pytest
 import wf as api
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf.runtime.task import task_of
+from wf_base.task import task_of
+from wf_fitting.tasks import tasks_of
 from wf_tasks.plugin import wf_links, wf_tasks
 
 FORMS = {
@@ -25,7 +26,7 @@ FORMS = {
 
 @pytest.mark.parametrize(("targets", "task"), FORMS.items())
 def test_the_task_follows_from_the_targets(targets: str, task: str) -> None:
-    found = Registry.discover(only_builtin=True).tasks.of(targets)
+    found = tasks_of(Registry.discover(only_builtin=True)).of(targets)
     assert found is not None
     assert found.name == task
 

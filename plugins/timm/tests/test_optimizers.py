@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from wf.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
-from wf.runtime import Batch
 from wf.traits import OptimizerTraits
+from wf_base import Batch
 from wf_state import codec
 from wf_state.differences import differences
 from wf_timm.optimizers import SECOND_ORDER, build, described, refused

@@ -15,7 +15,7 @@ from torch import Tensor
 import wf
 from wf.building import Builder
 from wf.registry import Registry
-from wf.runtime.task import task_of
+from wf_base.task import task_of
 
 REGISTRY = Registry.discover()
 DRAW = torch.Generator().manual_seed(0)

@@ -19,11 +19,11 @@ from wf.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
-from wf.runtime import Dataset
-from wf.runtime.data import TensorSamples
-from wf.runtime.task import task_of
 from wf.traits import MetricTraits
 from wf.values import VALUES
+from wf_base import Dataset
+from wf_base.data import TensorSamples
+from wf_base.task import task_of
 from wf_torchmetrics.index import index
 from wf_torchmetrics.members import MEMBERS, described
 from wf_torchmetrics.plugin import wf_components

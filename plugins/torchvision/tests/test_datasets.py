@@ -16,7 +16,7 @@ from torchvision.datasets import EuroSAT, Imagenette
 
 from wf.errors import DataError, PluginError, UsageError
 from wf.parameters import from_signature
-from wf.runtime import TensorSamples
+from wf_base import TensorSamples
 from wf_torchvision.datasets import FORMS, REFUSED, Images, build, described, fake, make, names
 from wf_torchvision.plugin import wf_components
 from wf_torchvision.reader import ImageReader

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wf import Epochs, Loop
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.data import Splits
-from wf.runtime.task import TaskRuntime, task_of
+from wf_base import Dataset, TensorSamples
+from wf_base.data import Splits
+from wf_base.task import TaskRuntime, task_of
 from wf_data.serving import RunData
 from wf_run.directory.rundir import Recorder
 from wf_tracking.fit_verdict import FitVerdict

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from wf import Epochs, Loop
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.data import Splits
+from wf_base import Dataset, TensorSamples
+from wf_base.data import Splits
 from wf_data.serving import RunData
 from wf_tracking.figures import plot_history, plot_metrics, plot_predictions
 from wf_tracking.history import MAX_POINTS, curves

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf.runtime import Dataset, Metric, TensorSamples
-from wf.runtime.data import split_dataset
-from wf.runtime.metric import as_metric
-from wf.runtime.task import task_of
+from wf_base import Dataset, Metric, TensorSamples
+from wf_base.data import split_dataset
+from wf_base.metric import as_metric
+from wf_base.task import task_of
 from wf_data.serving import RunData
 from wf_run.parts.links import link_loss
 from wf_training.evaluator import DefaultEvaluator

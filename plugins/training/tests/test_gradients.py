@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from wf import Epochs, Loop
 from wf.registry import Registry
-from wf.runtime import Batch, Supervised
-from wf.runtime.gradients import Gradients
 from wf.traits import OptimizerTraits
+from wf_base import Batch, Supervised
+from wf_base.gradients import Gradients
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.focal import FocalLoss
 from wf_run.parts.links import link_loss

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from wf import Epochs, Loop
 from wf.errors import UsageError
-from wf.runtime import Batch, tree
+from wf_base import Batch, tree
 from wf_training import graphed
 from wf_training.graphed import GraphedTrainer
 from wf_training.trainer import SupervisedTrainer

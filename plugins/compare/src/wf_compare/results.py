@@ -10,11 +10,11 @@ from typing import Any
 
 from wf.errors import DataError, DivergedError, UsageError, unknown
 from wf.figures import TRAIN, Monitor, divided, fits, metric_of
-from wf.manifests import read_records
 from wf.registry import Registry
 from wf.traits import MetricTraits
 from wf_run.directory.rundir import RunDirectory, is_run
 from wf_run.runfile import RunFile
+from wf_storage.manifests import read_records
 
 FINAL = ("done", "diverged")
 """The states of a run that is not trained again."""

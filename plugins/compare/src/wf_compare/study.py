@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from wf.errors import DataError, UsageError
-from wf.files import write_atomically
 from wf.kinds import KINDS
 from wf.modules import is_path
 from wf.registry import Registry
@@ -37,6 +36,7 @@ from wf_compare.table import Table
 from wf_run.directory.rundir import RunDirectory
 from wf_run.runfile import RunFile, folders_of, load
 from wf_run.trust import Source
+from wf_storage.files import write_atomically
 
 KIND = "comparison"
 """The manifest's ``kind``."""

@@ -17,19 +17,19 @@ from typing import Any
 
 import torch
 
-from wf import files
 from wf.errors import DataError, WfError
 from wf.guard import Guard
 from wf.modules import describe
 from wf.registry import Registry
-from wf.runtime.failures import status_of
 from wf.terminal import visible
 from wf_compare.results import FINAL, read_run
+from wf_processes.failures import status_of
 from wf_run.api import read
 from wf_run.directory.lock import locked, refuse_held
 from wf_run.experiment import Experiment
 from wf_run.plan import prepare
 from wf_run.runfile import RunFile
+from wf_storage import files
 
 _REGISTRIES: dict[Any, Registry] = {}
 """Those of this process and the one that it was forked from."""

@@ -12,10 +12,10 @@ from torch.utils.data import default_collate
 from wf.blame import FAILURES
 from wf.errors import DataError
 from wf.modules import describe
-from wf.runtime import tree
-from wf.runtime.data import Dataset, TensorSamples, as_default
-from wf.runtime.task import Numbers, TaskRuntime, all_finite, at, within
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.data import Dataset, TensorSamples, as_default
+from wf_base.task import Numbers, TaskRuntime, all_finite, at, within
+from wf_base.tree import Tree
 
 
 class Checks:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wf.runtime import tree
-from wf.runtime.data import Dataset, Samples, TensorSamples
+from wf_base import tree
+from wf_base.data import Dataset, Samples, TensorSamples
 
 
 def of_dataset(dataset: Dataset) -> dict[str, str]:

@@ -22,11 +22,11 @@ from wf.errors import DataError, UsageError, unknown
 from wf.figures import SPLITS
 from wf.modules import describe
 from wf.registry import Registry
-from wf.runtime import tree
-from wf.runtime.data import Dataset, Samples, TensorSamples
-from wf.runtime.streams import AT_ONCE, Stream
-from wf.runtime.task import recognized
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.data import Dataset, Samples, TensorSamples
+from wf_base.streams import AT_ONCE, Stream
+from wf_base.task import recognized
+from wf_base.tree import Tree
 from wf_data.checks import stacked
 from wf_data.loading import generators_kept
 
@@ -51,7 +51,7 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
     if is_torch_data(value):
         return _from_torch(value, name, registry)
     raise UsageError(
-        f"dataset '{name}' gave {type(value).__name__}; it must give a wf.runtime.Dataset, a pair (inputs, targets), a "
+        f"dataset '{name}' gave {type(value).__name__}; it must give a wf_base.Dataset, a pair (inputs, targets), a "
         "dataset or DataLoader of torch, or a dict of these with the keys train, validation and test"
     )
 
@@ -232,7 +232,7 @@ def _plain_tensor(value: Any, what: str) -> Tensor:
         held = type(value).__name__ if dtype is None else f"an array of {dtype}"
         lines = [f"{what} that are {held} cannot be made a tensor: {describe(error)}"]
         if what == "targets" and getattr(dtype, "kind", "") in "UST":
-            lines.append("give the number of each sample's class, and the names as wf.runtime.Dataset(class_names=...)")
+            lines.append("give the number of each sample's class, and the names as wf_base.Dataset(class_names=...)")
         raise DataError("\n  ".join(lines)) from error
     if tensor.ndim == 0:
         raise DataError(f"{what} are one number; there must be samples, [N] or [N, ...]")

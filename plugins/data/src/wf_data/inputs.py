@@ -13,10 +13,10 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError, closest
 from wf.figures import SPLITS
-from wf.runtime import tree
-from wf.runtime.data import as_float
-from wf.runtime.reading import Reader
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.data import as_float
+from wf_base.reading import Reader
+from wf_base.tree import Tree
 from wf_data import arrays
 
 

@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, Subset, get_worker_info
 from wf.blame import FAILURES, blame, culprit
 from wf.errors import DataError, WfError
 from wf.modules import describe
-from wf.runtime.data import Samples
-from wf.runtime.failures import InLoader
-from wf.runtime.signals import STOPPING
-from wf.runtime.tree import Tree
+from wf_base.data import Samples
+from wf_base.tree import Tree
 from wf_data.checks import Checks
+from wf_processes.failures import InLoader
+from wf_processes.signals import STOPPING
 
 
 class Chunk(NamedTuple):
@@ -35,7 +35,7 @@ class Chunk(NamedTuple):
     split: str
     indices: list[int]
     seeds: list[int]
-    """What each sample may draw from, see `wf.runtime.random.sample_seeds`."""
+    """What each sample may draw from, see `wf_base.random.sample_seeds`."""
 
 
 class _Failure(NamedTuple):

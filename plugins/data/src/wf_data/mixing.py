@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wf.runtime.random import stream
+from wf_base.random import stream
 from wf_data.transforming import Step
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import tree
-from wf.runtime.data import Batch, Samples, TensorSamples, floats
-from wf.runtime.streams import Stream
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.data import Batch, Samples, TensorSamples, floats
+from wf_base.streams import Stream
+from wf_base.tree import Tree
 
 Place = Literal["memory", "device", "loader", "stream"]
 """``memory``: slices of tensors in host memory; ``device``: of tensors on the device; ``loader``: torch's DataLoader

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError, unknown
-from wf.runtime import tree
-from wf.runtime.data import (
+from wf_base import tree
+from wf_base.data import (
     IN_PLACE,
     Batch,
     Dataset,
@@ -28,11 +28,11 @@ from wf.runtime.data import (
     floats,
     joined,
 )
-from wf.runtime.figures import lost_in_float32
-from wf.runtime.random import TrainStream, sample_seeds, sample_uniform, stream, stream_key
-from wf.runtime.streams import Stream, first, regrouped, taken
-from wf.runtime.task import TaskRuntime, task_of
-from wf.runtime.tree import Tree
+from wf_base.figures import lost_in_float32
+from wf_base.random import TrainStream, sample_seeds, sample_uniform, stream, stream_key
+from wf_base.streams import Stream, first, regrouped, taken
+from wf_base.task import TaskRuntime, task_of
+from wf_base.tree import Tree
 from wf_data.checks import Checks
 from wf_data.inputs import Form, form_of
 from wf_data.loading import Chunk, Loader, generators_kept, seed_all

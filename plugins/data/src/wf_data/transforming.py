@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError, unknown
-from wf.runtime import tree
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.tree import Tree
 from wf_data.inputs import Form, leaves_of
 
 _DIMS = {"image": 3, "video": 4}

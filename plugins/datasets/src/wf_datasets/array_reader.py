@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, unknown
-from wf.runtime.figures import lost_in_float32
+from wf_base.figures import lost_in_float32
 from wf_datasets.fill import FillMissing, Missing
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 
 from wf.errors import UsageError
-from wf.runtime import Dataset, TensorSamples, class_index
-from wf.runtime.text import encode, make_vocabulary, tokenize
+from wf_base import Dataset, TensorSamples, class_index
+from wf_base.text import encode, make_vocabulary, tokenize
 
 
 def authors(vocabulary_size: int = 2000, max_tokens: int = 32) -> Dataset:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 from wf_datasets.images import ImageReader
 from wf_datasets.table_reader import TableReader
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 from wf_datasets.images import PixelReader
 from wf_datasets.places import places
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.figures import MAX_CLASSES, are_classes, lost_in_float32, regression_hint
+from wf_base import Dataset, TensorSamples
+from wf_base.figures import MAX_CLASSES, are_classes, lost_in_float32, regression_hint
 from wf_datasets.cells import looks_like, number
 from wf_datasets.column import Categories, as_numbers, categories, is_zero_one
 from wf_datasets.fill import Missing

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
-from wf.runtime import Dataset
+from wf_base import Dataset
 from wf_datasets.images import ENDINGS, ImageReader, read_image
 from wf_datasets.paths import existing_folder
 

@@ -7,7 +7,7 @@ import math
 import torch
 
 from wf.errors import UsageError
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 
 
 def line(weight: float = 0.7, bias: float = 0.3, start: float = 0.0, end: float = 1.0, step: float = 0.02) -> Dataset:

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from wf.errors import UsageError
-from wf.runtime import tree
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.tree import Tree
 
 
 class _Mixing:

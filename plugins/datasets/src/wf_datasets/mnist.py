@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wf.errors import DataError
-from wf.runtime import Dataset, TensorSamples
+from wf_base import Dataset, TensorSamples
 from wf_datasets.idx import read_idx
 from wf_datasets.images import PixelReader
 from wf_datasets.places import Places, places

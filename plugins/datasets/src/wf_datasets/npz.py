@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wf import FromRun
 from wf.errors import DataError, unknown
-from wf.runtime import Dataset, TensorSamples, class_index
-from wf.runtime.figures import regression_hint
+from wf_base import Dataset, TensorSamples, class_index
+from wf_base.figures import regression_hint
 from wf_datasets.array_reader import Array, ArrayReader, numbers, opened
 from wf_datasets.fill import Missing
 from wf_datasets.paths import existing_file

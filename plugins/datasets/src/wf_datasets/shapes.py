@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Dataset, TensorSamples, stream
+from wf_base import Dataset, TensorSamples, stream
 from wf_datasets.images import ImageReader
 
 CLASSES = ("background", "square", "ring", "cross")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Dataset, TensorSamples, stream
+from wf_base import Dataset, TensorSamples, stream
 
 
 def synthetic(

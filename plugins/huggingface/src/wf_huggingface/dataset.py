@@ -10,7 +10,7 @@ import torch
 
 from wf import FromRun
 from wf.errors import UsageError
-from wf.runtime import Dataset
+from wf_base import Dataset
 from wf_huggingface.before import Before
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import both_sides, check_missing, plain, read_inputs

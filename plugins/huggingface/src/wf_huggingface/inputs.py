@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Samples, TensorSamples
-from wf.runtime.figures import lost_in_float32
-from wf.runtime.text import encode, make_vocabulary, tokenize
+from wf_base import Samples, TensorSamples
+from wf_base.figures import lost_in_float32
+from wf_base.text import encode, make_vocabulary, tokenize
 from wf_huggingface.columns import Columns
 
 

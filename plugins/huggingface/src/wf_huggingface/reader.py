@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from wf.errors import DataError, unknown
-from wf.runtime.text import encode, tokenize
+from wf_base.text import encode, tokenize
 from wf_huggingface.columns import kind_of
 from wf_huggingface.inputs import Images, check_missing, numbers, pixels_of, plain, upright
 from wf_huggingface.reading import READERS, read

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, Stream
-from wf.runtime.figures import lost_in_float32
-from wf.runtime.text import encode, most_frequent, tokenize
+from wf_base import Dataset, Stream
+from wf_base.figures import lost_in_float32
+from wf_base.text import encode, most_frequent, tokenize
 from wf_huggingface.before import Before
 from wf_huggingface.columns import Columns, choose
 from wf_huggingface.inputs import Images, both_sides, check_missing, numbers, plain

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime.figures import are_classes, regression_hint
+from wf_base.figures import are_classes, regression_hint
 from wf_huggingface.columns import Columns, describe, is_number, is_text, is_whole
 from wf_huggingface.inputs import check_missing, numbers, plain
 

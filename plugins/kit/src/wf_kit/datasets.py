@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, Samples, Stream, TensorSamples, tree
-from wf.runtime.data import as_default, as_float, split_dataset
-from wf.runtime.task import TaskRuntime, make_task
-from wf.runtime.tree import Tree
 from wf.traits import DatasetTraits
+from wf_base import Dataset, Samples, Stream, TensorSamples, tree
+from wf_base.data import as_default, as_float, split_dataset
+from wf_base.task import TaskRuntime, make_task
+from wf_base.tree import Tree
 from wf_data.given import as_dataset
 from wf_data.serving import RunData
+from wf_fitting.tasks import tasks_of
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, values
 from wf_kit.samples import kinds_of
@@ -56,7 +57,9 @@ def spec(subject: Subject) -> None:
     """Shapes, dtypes, ranges and names are what its kind of targets asks for."""
     dataset = _dataset(subject)
     declared = (
-        subject.registry.tasks.named(dataset.task) if dataset.task else subject.registry.tasks.of(dataset.targets)
+        tasks_of(subject.registry).named(dataset.task)
+        if dataset.task
+        else tasks_of(subject.registry).of(dataset.targets)
     )
     task = make_task(subject.registry, declared, dataset.targets, class_names=dataset.class_names)
     collate = dataset.collate or task.collate

@@ -17,6 +17,7 @@ from wf.kinds import DECLARED, KINDS
 from wf.modules import is_path
 from wf.parameters import convert, type_name
 from wf.plugins import HEAVY, Plugin
+from wf_fitting.tasks import tasks_of
 from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
 from wf_kit.making import check_kind, make, values
 
@@ -67,7 +68,7 @@ def forms(subject: Subject) -> None:
     """Each form of targets and predictions in its traits is brought by a task or a link that is installed."""
     if subject.traits is None:
         raise NotChecked("it declares no traits")
-    for of, form, known in subject.registry.tasks.unknown_forms(subject.traits):
+    for of, form, known in tasks_of(subject.registry).unknown_forms(subject.traits):
         raise Defect(unknown(f"form of {of}", form, known).replace("\n ", ";"))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wf.runtime.objective import total_weight
 from wf.traits import LossTraits
+from wf_base.objective import total_weight
+from wf_fitting.tasks import tasks_of
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import forms_of, make, plain_forms, values
 from wf_kit.samples import Example, Form, example
@@ -98,7 +99,7 @@ def reduction(subject: Subject) -> None:
 def weight(subject: Subject) -> None:
     """The mean of a batch is that of its parts, weighted by their samples or by total_weight."""
     for form, loss in _each(subject):
-        declared = subject.registry.tasks.of(form.targets, predictions=form.predictions)
+        declared = tasks_of(subject.registry).of(form.targets, predictions=form.predictions)
         if declared and form.predictions in declared.predictions:
             raise NotChecked(f"a loss of {form.predictions} compares samples with each other")
         if getattr(loss, "reduction", "mean") != "mean":

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from wf.building import Builder
 from wf.kinds import KINDS
-from wf.runtime import TensorSamples
-from wf.runtime.task import TaskRuntime, make_task
 from wf.scopes import scopes_of
 from wf.task import Task
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf.values import VALUES
+from wf_base import TensorSamples
+from wf_base.task import TaskRuntime, make_task
 from wf_data.given import as_dataset
+from wf_fitting.tasks import tasks_of
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
 from wf_run.assembly import Assembly
@@ -122,16 +123,16 @@ def _task_of(subject: Subject, targets: str) -> Task | None:
         entry = subject.registry.find("dataset", name)
     traits = entry.component.traits
     if isinstance(traits, DatasetTraits):
-        named = subject.registry.tasks.named(traits.task) if traits.task else None
-        return named or subject.registry.tasks.of(traits.targets)
-    return subject.registry.tasks.of(targets)
+        named = tasks_of(subject.registry).named(traits.task) if traits.task else None
+        return named or tasks_of(subject.registry).of(traits.targets)
+    return tasks_of(subject.registry).of(targets)
 
 
 def targets_of(subject: Subject) -> tuple[str, ...]:
     """The forms of targets that a component takes; the plainest where it does not say or does not mind."""
     traits, plain = subject.traits, [form.targets for form in plain_forms(subject)]
     if isinstance(traits, ModelTraits) and traits.per != "any":
-        tasks = {form: subject.registry.tasks.of(form) for form in plain}
+        tasks = {form: tasks_of(subject.registry).of(form) for form in plain}
         return tuple(form for form, task in tasks.items() if task is not None and task.per == traits.per)[:1]
     if isinstance(traits, (MetricTraits, TransformTraits)):
         found = traits.targets
@@ -152,7 +153,7 @@ def forms_of(subject: Subject) -> tuple[samples.Form, ...]:
 def plain_forms(subject: Subject) -> tuple[samples.Form, ...]:
     """What a loss without traits may want, tried in this order: classes first, then the plainest numbers."""
     found: list[tuple[tuple[int, ...], samples.Form]] = []
-    for targets in subject.registry.tasks.forms:
+    for targets in tasks_of(subject.registry).forms:
         runtime = task_for(subject, targets)
         try:
             train = runtime.example().train
@@ -170,7 +171,7 @@ def plain_forms(subject: Subject) -> tuple[samples.Form, ...]:
 
 def task_for(subject: Subject, targets: str, predictions: str = "raw") -> TaskRuntime:
     """The task of targets of a form, as those of the component's registry."""
-    task = subject.registry.tasks.of(targets, predictions=predictions)
+    task = tasks_of(subject.registry).of(targets, predictions=predictions)
     return make_task(subject.registry, task, targets, predictions)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wf.figures import declared, fits
-from wf.runtime.task import TaskRuntime
 from wf.traits import MetricTraits
+from wf_base.task import TaskRuntime
 from wf_kit import samples
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import make, plain_forms, task_for, values

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
-from wf.runtime import tree
-from wf.runtime.tree import Tree
 from wf.traits import ModelTraits
+from wf_base import tree
+from wf_base.tree import Tree
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, shapes_of, targets_of, task_for, values
 from wf_kit.states import restored, saved

@@ -22,10 +22,10 @@ from wf import Component, FromRun
 from wf.errors import DataError
 from wf.plugins import Plugin
 from wf.protocols import Strategy
-from wf.runtime import Batch, Dataset, Metric, TensorSamples, tree
-from wf.runtime.objective import total_weight
-from wf.runtime.task import TaskRuntime, task_of
 from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
+from wf_base import Batch, Dataset, Metric, TensorSamples, tree
+from wf_base.objective import total_weight
+from wf_base.task import TaskRuntime, task_of
 from wf_data.serving import RunData
 from wf_kit import samples
 from wf_state import codec

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf.runtime import Dataset, TensorSamples, tree
-from wf.runtime.task import TaskRuntime
+from wf_base import Dataset, TensorSamples, tree
+from wf_base.task import TaskRuntime
 
 VOCABULARY = ("<padding>", "<unknown>", "a", "b", "c")
 SHAPES: dict[str, tuple[int, ...]] = {"vector": (5,), "image": (3, 32, 32), "sequence": (6, 4), "tokens": (6,)}

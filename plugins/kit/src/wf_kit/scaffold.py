@@ -183,7 +183,7 @@ def _versions(core: str, needs: Iterable[str]) -> dict[str, str]:
     """The distributions of wf that a package is written for: this minor version of them."""
     version = Version(core)
     lowest, following = (f"{version.major}.{minor}" for minor in (version.minor, version.minor + 1))
-    needed = ("wf-core[torch]", *sorted(set(needs)))
+    needed = sorted({"wf-base", "wf-core", *needs})
     return {"lowest": lowest, "dependencies": ", ".join(f'"{name}>={lowest},<{following}"' for name in needed)}
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.task import TaskRuntime, make_task
 from wf.task import Link, Task
+from wf_base import Dataset, TensorSamples
+from wf_base.task import TaskRuntime, make_task
+from wf_fitting.tasks import tasks_of
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import document, plain_forms, task_for, values
 from wf_run.experiment import Experiment
@@ -22,7 +23,7 @@ from wf_run.plan import prepare
 def example(subject: Subject) -> None:
     """It gives an example for each form of its targets, and accepts it."""
     for targets, runtime, made in _examples(subject):
-        expect(isinstance(made, Dataset), f"example() gives {type(made).__name__}, not a wf.runtime.Dataset")
+        expect(isinstance(made, Dataset), f"example() gives {type(made).__name__}, not a wf_base.Dataset")
         expect(made.targets in (None, targets), f"its example of {targets} targets has {made.targets} targets")
         train, where = made.train, "its example"
         try:
@@ -48,7 +49,7 @@ def trains(subject: Subject) -> None:
         wanted = f'[tool.wf.check.run."{subject}"] loss = "NAME"'
         raise NotChecked(f"it is for losses of {', '.join(task.predictions)}; name one: {wanted}")
     for targets, _, made in _examples(subject):
-        names = registry.tasks.default_metrics(task, targets)
+        names = tasks_of(registry).default_metrics(task, targets)
         metrics = [{"use": name} for name in names if registry.has("metric", name)]
         asked = {**document(subject), **named, "metric": metrics, "task": subject.use, **_asked(subject)}
         plan = prepare({**asked, "dataset": {"use": made}}, registry)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wf.runtime import Metric
+from wf_base import Metric
 
 CHUNK = 1024
 """Rows of the matrix of distances that are made at once."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_metrics.common import wide
 
 

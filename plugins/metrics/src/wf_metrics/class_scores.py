@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wf.errors import UsageError
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_metrics.common import check_shapes, histogram, wide
 
 Average = Literal["macro", "micro", "weighted", "none"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_metrics.common import check_shapes, histogram
 
 

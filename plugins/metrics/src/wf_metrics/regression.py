@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_metrics.common import check_shapes, num_as_tensor, wide
 
 

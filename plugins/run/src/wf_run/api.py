@@ -15,7 +15,7 @@ from wf.figures import SPLITS
 from wf.modules import is_path, locate
 from wf.registry import Ask, Registry, read_kind
 from wf.settings import Pin
-from wf.together import is_restart, telling_others
+from wf_processes.together import is_restart, telling_others
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory, place_of
 from wf_run.made_with import in_words

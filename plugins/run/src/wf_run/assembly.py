@@ -19,14 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wf import compatibility
 from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
 from wf.errors import DataError, PluginError, UsageError, unknown
 from wf.events import listeners
 from wf.figures import LOSS, SPLITS, TRAIN, Monitor
-from wf.fitting import check as check_fit
-from wf.folders import data_dir
 from wf.general import GENERAL
 from wf.guard import Guard
 from wf.kinds import KINDS
@@ -34,22 +31,25 @@ from wf.known import index
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.resolver import RUN
-from wf.rules import Known, Samples, gives_targets
-from wf.runtime.data import Dataset, TensorSamples, split_dataset
-from wf.runtime.directions import declared_directions, directions
-from wf.runtime.metric import as_metric
-from wf.runtime.parts import Parts
-from wf.runtime.random import own_stream, stream_key
-from wf.runtime.streams import Stream
-from wf.runtime.task import make_task
 from wf.splits import parse_split
 from wf.task import Task
 from wf.traits import HookTraits, LossTraits, ModelTraits, SchedulerTraits, TransformTraits
 from wf.watching import Sources, expect
+from wf_base.data import Dataset, TensorSamples, split_dataset
+from wf_base.directions import declared_directions, directions
+from wf_base.metric import as_metric
+from wf_base.parts import Parts
+from wf_base.random import own_stream, stream_key
+from wf_base.streams import Stream
+from wf_base.task import make_task
 from wf_data.fingerprint import of_dataset, of_tensors
 from wf_data.given import as_dataset, batching_of
 from wf_data.serving import RunData
 from wf_data.transforming import is_joint
+from wf_fitting import links as compatibility
+from wf_fitting.checking import check as check_fit
+from wf_fitting.parts import Known, Samples, gives_targets
+from wf_fitting.tasks import tasks_of
 from wf_run.description import NAMES, Description, read_description, read_sample_ids
 from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory, claim
@@ -64,6 +64,7 @@ from wf_run.parts.trial import check_smallest_batch
 from wf_run.parts.unused import unused_parameters
 from wf_run.plan import MAKE_BATCH, own_choices, parts_of, with_changes
 from wf_run.runfile import RunFile, load, on_error_of, options_of
+from wf_storage.folders import data_dir
 
 KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
@@ -429,7 +430,7 @@ class Assembly:
         maker = entry.load() if entry else plan["trainer"]["use"]
         if not hasattr(getattr(maker, "func", maker), MAKE_BATCH):
             raise PluginError(f"trainer '{name}' says that it makes its samples, and has no method {MAKE_BATCH}")
-        self.task = self.registry.tasks.named(plan["task"]) if plan["task"] else None
+        self.task = tasks_of(self.registry).named(plan["task"]) if plan["task"] else None
         self._check_used()
         if "use" not in plan.get("loss", {}):
             loss = self.task.default("loss") if self.task else None
@@ -533,7 +534,7 @@ class Assembly:
         """
         said = self.plan["task"] or dataset.task
         loss = self._traits("loss") if "use" in self.plan.get("loss", {}) else None
-        task = self.registry.tasks.named(said) if said else self.registry.tasks.of(dataset.targets, loss)
+        task = tasks_of(self.registry).named(said) if said else tasks_of(self.registry).of(dataset.targets, loss)
         if task is None and dataset.targets is not None:
             here = {plugin.distribution for plugin in self.registry.plugins}
             missing = [one for one in index() if "task" in one.names and one.distribution not in here]
@@ -541,7 +542,7 @@ class Assembly:
                 f"{one.distribution} brings tasks and is not installed: {one.install}" for one in missing
             )
             raise UsageError(
-                f"dataset '{name}': " + unknown("targets", dataset.targets, self.registry.tasks.forms, hint)
+                f"dataset '{name}': " + unknown("targets", dataset.targets, tasks_of(self.registry).forms, hint)
             )
         return task
 
@@ -556,7 +557,7 @@ class Assembly:
             raise UsageError(
                 f"dataset '{self.name('dataset')}' does not say what its targets are, so no loss is chosen for it\n"
                 "  name one: --loss NAME, or --loss path.py:Loss; or let the dataset say it: "
-                "wf.runtime.Dataset(targets=...), or an attribute `classes` of a dataset of torch"
+                "wf_base.Dataset(targets=...), or an attribute `classes` of a dataset of torch"
             )
         self.plan.pop("loss", None)
 
@@ -568,12 +569,12 @@ class Assembly:
                 self._may_lack_loss()
             else:
                 self.plan["loss"] = {"use": self.registry.own_choice("loss", name), **self.plan.get("loss", {})}
-        defaults = () if task is None else self.registry.tasks.default_metrics(task, targets)
+        defaults = () if task is None else tasks_of(self.registry).default_metrics(task, targets)
         metrics = own_choices(self.registry, "metric", defaults)
         self.plan["metric"] = with_changes("metric", self.plan.get("metric"), metrics)
 
     def _check_fit(self, *, transforms: bool, **known: Any) -> None:
-        """Refuse all that does not fit by what is known by now, the fields of `wf.rules.Known`."""
+        """Refuse all that does not fit by what is known by now, the fields of `wf_fitting.parts.Known`."""
         asked = dict(self.plan)
         if "dataset" in asked:
             asked["dataset"] = self._asked["dataset"]  # a live one has only a description in the plan by now
@@ -631,7 +632,7 @@ class Assembly:
             evaluated=tuple(split for split in plan["eval_splits"] if split in self.evaluated),
         )
         model, loss = self._traits("model"), self._traits("loss") if "loss" in plan else None
-        tasks = self.registry.tasks
+        tasks = tasks_of(self.registry)
         targets, facts = self._trained_targets(), (spec.num_classes, model, loss, plan["links"])
         fit = trained = compatibility.resolve(targets or spec.targets, *facts, links=tasks.links)
         if targets is not None:
@@ -978,7 +979,7 @@ class Assembly:
                 raise UsageError(
                     f"metric '{built.name}' judges {form}, and dataset '{self.name('dataset')}' does not say what its "
                     "targets are, so none can be read from what the model gives\n  let the dataset say it: "
-                    "wf.runtime.Dataset(targets=...); or use a metric of what the model gives"
+                    "wf_base.Dataset(targets=...); or use a metric of what the model gives"
                 )
 
     def _needed_everywhere(self, hook: Built) -> bool:

@@ -14,11 +14,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from wf.errors import DataError, PluginError
-from wf.files import write_atomically
 from wf.registry import Registry
-from wf.runtime.data import Spec
-from wf.runtime.task import TaskRuntime, make_task
+from wf_base.data import Spec
+from wf_base.task import TaskRuntime, make_task
 from wf_data.inputs import Form, form_from, record_of
+from wf_fitting.tasks import tasks_of
+from wf_storage.files import write_atomically
 
 FORMAT = 1
 FILE, SAMPLE_IDS = "data.json", "samples.safetensors"
@@ -53,7 +54,7 @@ class Description:
         Raises:
             UsageError: When no plugin brings the task any more.
         """
-        tasks, spec = registry.tasks, self.spec
+        tasks, spec = tasks_of(registry), self.spec
         task = tasks.named(self.task) if self.task else tasks.of(spec.targets, predictions=self.predictions)
         options = {"single_logit": self.single_logit, "class_names": spec.class_names}
         return make_task(registry, task, spec.targets, self.predictions, **options)

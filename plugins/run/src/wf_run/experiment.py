@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import wf.runtime  # noqa: F401 - first: it says what keeps torch from being imported
+import wf_base  # noqa: F401 - first: it says what keeps torch from being imported
 
 # isort: split
 import torch
@@ -32,14 +32,14 @@ from wf.loop import Loop
 from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
 from wf.resolver import Resolver
-from wf.runtime import tree
-from wf.runtime.failures import advice, reason_of, status_of
-from wf.runtime.modes import evaluated
-from wf.runtime.random import TrainStream
-from wf.runtime.signals import STOPPING, signals_stop
-from wf.runtime.task import TaskRuntime
-from wf.runtime.tree import Tree
-from wf.together import telling_others
+from wf_base import tree
+from wf_base.modes import evaluated
+from wf_base.random import TrainStream
+from wf_base.task import TaskRuntime
+from wf_base.tree import Tree
+from wf_processes.failures import advice, reason_of, status_of
+from wf_processes.signals import STOPPING, signals_stop
+from wf_processes.together import telling_others
 from wf_run import drift, trust
 from wf_run.api import read
 from wf_run.assembly import Assembly

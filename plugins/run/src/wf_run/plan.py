@@ -14,15 +14,16 @@ from wf.component import REQUIRED, Param
 from wf.defaults import default_hooks, default_of, missing
 from wf.errors import UsageError, closest, unknown
 from wf.figures import SPLITS, Monitor, divided
-from wf.fitting import check as check_fit
 from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Entry, Registry
-from wf.rules import Known, Part, taken_by, with_parts
 from wf.scopes import SCOPED, scopes_of, with_scopes
 from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
+from wf_fitting.checking import check as check_fit
+from wf_fitting.parts import Known, Part, taken_by, with_parts
+from wf_fitting.tasks import tasks_of
 from wf_run.parts.groups import Grouping
 from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
 
@@ -247,10 +248,10 @@ def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task |
         UsageError: For the name of a task that nobody brings.
     """
     if name := plan.get("task") or getattr(dataset, "task", None):
-        return registry.tasks.named(name)
+        return tasks_of(registry).named(name)
     use = plan.get("loss", {}).get("use")
     known = isinstance(use, str) and registry.has("loss", use.partition("@")[0])
-    return registry.tasks.of(getattr(dataset, "targets", None), _traits(registry, "loss", use) if known else None)
+    return tasks_of(registry).of(getattr(dataset, "targets", None), _traits(registry, "loss", use) if known else None)
 
 
 def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -341,7 +342,9 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
         return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
     name = task.default("loss")
     loss = {"use": registry.own_choice("loss", name)} if name and registry.has("loss", name) else {}
-    metrics = own_choices(registry, "metric", registry.tasks.default_metrics(task, getattr(traits, "targets", None)))
+    metrics = own_choices(
+        registry, "metric", tasks_of(registry).default_metrics(task, getattr(traits, "targets", None))
+    )
     changed = with_changes("metric", plan.get("metric"), metrics)
     return {**plan, "loss": {**loss, **plan.get("loss", {})}, "metric": changed}
 

@@ -14,20 +14,19 @@ from wf.blame import FAILURES, blame, naming_culprit
 from wf.building import LIVE, Builder, Built, origin_of
 from wf.defaults import default_of, missing
 from wf.errors import DataError, PluginError, UsageError, WfError
-from wf.folders import data_dir
 from wf.general import GENERAL
 from wf.modules import describe
 from wf.protocols import Stateful
 from wf.registry import Entry, Registry
-from wf.runtime import tree
-from wf.runtime.data import as_default
-from wf.runtime.modes import evaluated
-from wf.runtime.parts import Parts
-from wf.runtime.random import own_stream
-from wf.runtime.reading import Reader
-from wf.runtime.tree import Tree
 from wf.traits import DatasetTraits
 from wf.typed import finite
+from wf_base import tree
+from wf_base.data import as_default
+from wf_base.modes import evaluated
+from wf_base.parts import Parts
+from wf_base.random import own_stream
+from wf_base.reading import Reader
+from wf_base.tree import Tree
 from wf_data import arrays
 from wf_data.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
 from wf_data.transforming import Step
@@ -37,6 +36,7 @@ from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.device import choose_device
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
+from wf_storage.folders import data_dir
 
 PLOTS = "plots"
 """The hook that draws a run."""
@@ -140,7 +140,7 @@ class Trained:
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def labels(self, predictions: Tree) -> list[Any] | None:
-        """The class names of predictions, as `wf.runtime.TaskRuntime.names` gives them."""
+        """The class names of predictions, as `wf_base.TaskRuntime.names` gives them."""
         task = self.description.outputs(self._builder.registry)
         return task.names(predictions, self.description.spec.class_names)
 

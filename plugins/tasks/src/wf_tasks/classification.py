@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wf.errors import DataError
-from wf.runtime.task import Numbers, at, within
+from wf_base.task import Numbers, at, within
 from wf_tasks.common import TensorTask
 
 
@@ -321,7 +321,7 @@ class Multilabel(Classified):
             return None
         raise DataError(
             f"targets of shape {list(targets.shape)} are whole numbers: is that one class a column?\n"
-            "  give floats for a regression, or wf.runtime.Dataset(..., targets='multilabel') for labels of 0 and 1"
+            "  give floats for a regression, or wf_base.Dataset(..., targets='multilabel') for labels of 0 and 1"
         )
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:

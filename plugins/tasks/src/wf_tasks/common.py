@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset, TensorSamples
-from wf.runtime.task import Numbers, TaskRuntime, all_finite, at
+from wf_base import Dataset, TensorSamples
+from wf_base.task import Numbers, TaskRuntime, all_finite, at
 
 _CLASSES = (0, 0, 0, 1, 1, 2)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf.runtime.figures import scale_hint
+from wf_base.figures import scale_hint
 from wf_tasks.common import TensorTask
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from wf import Verdict
-from wf.compatibility import numbers_of_classes, resolve, resolve_judged, targets_that_fit
 from wf.rule import FITS, SILENT
-from wf.rules import DIMS, SHAPES, Known, Part, samples_words
 from wf.traits import LossTraits, MetricTraits, ModelTraits, TransformTraits
+from wf_fitting.links import numbers_of_classes, resolve, resolve_judged, targets_that_fit
+from wf_fitting.parts import DIMS, SHAPES, Known, Part, samples_words
 
 OPEN_TARGETS = Verdict(None, ("which targets the dataset has depends on its data",))
 OPEN_SAMPLES = Verdict(None, ("what the dataset's samples are depends on its data",))

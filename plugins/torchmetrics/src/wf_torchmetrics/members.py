@@ -17,7 +17,7 @@ import torch
 
 from wf.errors import UsageError, unknown
 from wf.foreign import descriptions, headline, option, parameters_of, stand_in, writable
-from wf.runtime.task import TaskRuntime
+from wf_base.task import TaskRuntime
 
 HIDDEN = (
     *("task", "num_classes", "num_labels", "num_outputs", "input_format"),

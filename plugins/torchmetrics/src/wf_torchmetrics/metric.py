@@ -14,8 +14,8 @@ from torchmetrics import Metric as TheirMetric
 
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime import Metric
-from wf.runtime.task import TaskRuntime
+from wf_base import Metric
+from wf_base.task import TaskRuntime
 from wf_torchmetrics.members import DEFAULTS, Member, member
 from wf_torchmetrics.plugin import JUDGES
 

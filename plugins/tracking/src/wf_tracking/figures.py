@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
-from wf import files
 from wf.errors import SaveError
-from wf.files import write_atomically
+from wf_storage import files
+from wf_storage.files import write_atomically
 from wf_tracking.history import Curve, History, curves
 
 COLOURS = {"train": "#0072B2", "validation": "#D55E00", "test": "#009E73", "predictions": "#111111"}

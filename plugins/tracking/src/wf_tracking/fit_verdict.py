@@ -13,10 +13,10 @@ from torch import Tensor
 
 from wf import FromRun, Hook, Loop
 from wf.figures import is_number
-from wf.runtime import TensorSamples
-from wf.runtime.data import ServedData
-from wf.runtime.objective import outcome_of
-from wf.runtime.task import TaskRuntime
+from wf_base import TensorSamples
+from wf_base.data import ServedData
+from wf_base.objective import outcome_of
+from wf_base.task import TaskRuntime
 from wf_tracking.history import records_of
 
 POOR = 0.5

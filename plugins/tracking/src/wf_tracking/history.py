@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf import Loop, manifests
+from wf import Loop
 from wf.errors import DataError
 from wf.figures import POSITION
+from wf_storage import manifests
 
 MAX_POINTS = 8192
 """A curve has fewer points than that: more than a plot has dots to show."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from wf import Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime.data import ServedData, Spec
-from wf.runtime.task import TaskRuntime
+from wf_base.data import ServedData, Spec
+from wf_base.task import TaskRuntime
 from wf_tracking.history import curves, read_records
 
 Format = Literal["svg", "png"]

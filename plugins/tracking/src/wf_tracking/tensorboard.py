@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf import Hook, Loop, files
+from wf import Hook, Loop
 from wf.errors import SaveError, UsageError
 from wf.protocols import Strategy
+from wf_storage import files
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -15,12 +15,12 @@ from wf import FromRun
 from wf.errors import UsageError
 from wf.figures import LOSS, declared, joined, plain, terms
 from wf.protocols import Strategy
-from wf.runtime import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
-from wf.runtime.data import ServedData
-from wf.runtime.modes import evaluated
-from wf.runtime.objective import Weights, added, outcome_of
-from wf.runtime.random import TrainStream
-from wf.runtime.tree import Tree
+from wf_base import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
+from wf_base.data import ServedData
+from wf_base.modes import evaluated
+from wf_base.objective import Weights, added, outcome_of
+from wf_base.random import TrainStream
+from wf_base.tree import Tree
 
 
 class DefaultEvaluator:

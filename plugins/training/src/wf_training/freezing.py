@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from wf.errors import UsageError, unknown
-from wf.runtime.heads import BACKBONE, head_of
+from wf_base.heads import BACKBONE, head_of
 
 
 def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:

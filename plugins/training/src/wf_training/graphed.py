@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from wf import FromRun
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf.runtime import Batch, TaskRuntime, tree
-from wf.runtime.tree import Tree
+from wf_base import Batch, TaskRuntime, tree
+from wf_base.tree import Tree
 from wf_training.trainer import SupervisedTrainer
 
 if TYPE_CHECKING:

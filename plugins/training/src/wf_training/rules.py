@@ -5,8 +5,8 @@ from __future__ import annotations
 from wf import Verdict
 from wf.figures import Monitor
 from wf.rule import FITS, SILENT
-from wf.rules import Known, Part, listed
 from wf.traits import OptimizerTraits, SchedulerTraits
+from wf_fitting.parts import Known, Part, listed
 
 OPEN_TRAINER = Verdict(None, ("the trainer does not say what it does (no traits)",))
 

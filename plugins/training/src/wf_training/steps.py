@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wf.figures import LOSS
-from wf.runtime import Batch
-from wf.runtime.random import TrainStream
+from wf_base import Batch
+from wf_base.random import TrainStream
 
 if TYPE_CHECKING:
     from wf_training.trainer import SupervisedTrainer

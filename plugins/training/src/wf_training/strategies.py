@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wf.errors import UsageError
-from wf.runtime.board import VARIABLES, board
+from wf_processes.board import VARIABLES, board
 
 _COMMAND = "torchrun --nproc-per-node 2 -m wf_cli run ... --strategy ddp"
 

@@ -13,9 +13,9 @@ from wf import FromRun
 from wf.errors import UsageError, unknown
 from wf.figures import terms
 from wf.protocols import Strategy
-from wf.runtime import BaseTrainer, Batch, Supervised, TaskRuntime
-from wf.runtime.gradients import Gradients
 from wf.traits import OptimizerTraits
+from wf_base import BaseTrainer, Batch, Supervised, TaskRuntime
+from wf_base.gradients import Gradients
 from wf_training.compiling import compiled
 from wf_training.freezing import freeze as frozen_parts
 from wf_training.layout import lay_out

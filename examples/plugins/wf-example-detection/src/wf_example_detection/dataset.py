@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from wf.errors import DataError, UsageError
-from wf.runtime import Dataset
+from wf_base import Dataset
 from wf_example_detection.boxes import Boxes
 
 CLASSES = ("disc", "square")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wf.runtime import Metric
+from wf_base import Metric
 from wf_example_detection.boxes import Boxes, Found, overlaps
 
 LEVELS = tuple(0.5 + 0.05 * step for step in range(10))

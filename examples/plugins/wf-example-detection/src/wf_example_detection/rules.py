@@ -14,8 +14,8 @@ def finds_boxes(part: Any, known: Any) -> Verdict:
     """Of a model: detection needs one that finds boxes and computes its own losses.
 
     Args:
-        part: The model, a `wf.rules.Part`.
-        known: What is known of the run, a `wf.rules.Known`.
+        part: The model, a `wf_fitting.parts.Part`.
+        known: What is known of the run, a `wf_fitting.parts.Known`.
     """
     if known.task is None or known.task.name != "detection":
         return Verdict(True)

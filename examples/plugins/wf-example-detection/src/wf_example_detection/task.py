@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.errors import DataError
-from wf.runtime import Batch, Dataset, Outcome, TaskRuntime, Term
+from wf_base import Batch, Dataset, Outcome, TaskRuntime, Term
 from wf_example_detection.boxes import Boxes, Found
 
 FACTORS = {"score": 0.5, "middle": 1.0, "size": 1.0}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
-from wf.runtime import Batch
+from wf_base import Batch
 
 
 class HandGradient:

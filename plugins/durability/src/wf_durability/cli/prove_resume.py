@@ -17,7 +17,6 @@ import click
 
 from wf.cadence import Every
 from wf.errors import UsageError, WfError
-from wf.files import write_atomically
 from wf.guard import Guard
 from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
@@ -26,6 +25,7 @@ from wf_run.cli.running import RunCommand, assemble, refuse_existing
 from wf_run.directory.records import compare_records
 from wf_run.directory.rundir import RunDirectory, claim, make, place_of
 from wf_run.plan import prepare
+from wf_storage.files import write_atomically
 
 STRAIGHT, KILLED = "straight", "killed"
 SHOWN = 5

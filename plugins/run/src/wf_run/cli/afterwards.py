@@ -13,10 +13,10 @@ import click
 from wf.defaults import default_of
 from wf.errors import DataError, UsageError
 from wf.figures import SPLITS
-from wf.together import num_processes, resume_command
 from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
+from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
 from wf_run.cli.completing import complete_runs
 from wf_run.directory.kept import KEPT
@@ -135,7 +135,7 @@ def predict(
         trained = _open_model(ctx, place, checkpoint)
         outputs = trained.predict(trained.read(Path(inputs)))
         labels = trained.labels(outputs)
-    from wf.runtime import tree
+    from wf_base import tree
 
     rows = tree.rows(outputs)
     pairs = list(zip(labels or [None] * len(rows), rows, strict=True))

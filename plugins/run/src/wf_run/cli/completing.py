@@ -11,11 +11,11 @@ from click.shell_completion import CompletionItem
 
 from wf.defaults import default_hooks, default_of
 from wf.errors import WfError
-from wf.folders import LATEST, names_in
 from wf.kinds import KINDS
 from wf.terminal import visible
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.common import registry_quietly
+from wf_storage.folders import LATEST, names_in
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

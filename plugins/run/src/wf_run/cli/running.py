@@ -16,7 +16,6 @@ from wf.errors import DivergedError, UsageError
 from wf.kinds import KINDS
 from wf.parameters import NULL
 from wf.registry import Registry
-from wf.together import is_restart, resume_command
 from wf.typed import TypedBool, plain
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.commands import everywhere_of
@@ -24,6 +23,7 @@ from wf_cli.common import Verb, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
+from wf_processes.together import is_restart, resume_command
 from wf_run.api import read, registry_for
 from wf_run.cli.afterwards import open_directory
 from wf_run.cli.completing import complete_component_options

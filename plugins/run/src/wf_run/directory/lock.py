@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wf import files
 from wf.errors import DataError, UsageError
+from wf_storage import files
 
 LOCK = ".lock"
 """The file in a run directory that is locked; it says who holds it."""

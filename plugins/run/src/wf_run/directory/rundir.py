@@ -14,16 +14,16 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf import files, manifests
 from wf.errors import DataError, SaveError, UsageError, closest
 from wf.events import Hook
-from wf.files import write_atomically
-from wf.folders import LATEST, names_in
-from wf.manifests import read_records
 from wf.terminal import visible
-from wf.together import resume_command
 from wf.typed import finite
+from wf_processes.together import resume_command
 from wf_run.directory.lock import LOCK, is_held, locked, refuse_held
+from wf_storage import files, manifests
+from wf_storage.files import write_atomically
+from wf_storage.folders import LATEST, names_in
+from wf_storage.manifests import read_records
 
 if TYPE_CHECKING:
     from wf.loop import Loop

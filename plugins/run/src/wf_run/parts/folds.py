@@ -13,7 +13,7 @@ from wf.errors import UsageError
 from wf.figures import is_number
 from wf.modules import message_of
 from wf.registry import Registry
-from wf.runtime.failures import status_of
+from wf_processes.failures import status_of
 from wf_run.directory.rundir import RunDirectory
 from wf_run.experiment import Experiment
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
-from wf.runtime import tree
-from wf.runtime.data import IN_PLACE
-from wf.runtime.task import TaskRuntime
-from wf.runtime.tree import Tree
 from wf.task import Link
+from wf_base import tree
+from wf_base.data import IN_PLACE
+from wf_base.task import TaskRuntime
+from wf_base.tree import Tree
+from wf_fitting.tasks import tasks_of
 
 
 class LinkedLoss(nn.Module):
@@ -87,9 +88,11 @@ def link_loss(
     Raises:
         UsageError: When there is no such link, or it wants a value that the run does not have.
     """
-    links = [registry.tasks.link(name) for name in names]
+    links = [tasks_of(registry).link(name) for name in names]
     if (reduction := getattr(loss, "reduction", None)) == "none":
-        links += [link for link in registry.tasks.links if link.fits("loss", reduction) and link.gives == "mean"][:1]
+        links += [link for link in tasks_of(registry).links if link.fits("loss", reduction) and link.gives == "mean"][
+            :1
+        ]
     if not links and not single_logit:
         return loss
     return LinkedLoss(loss, [(link, loaded(link, registry, values)) for link in links], single_logit=single_logit)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from wf.errors import PluginError, UsageError, unknown
-from wf.runtime.data import Batch, Spec
-from wf.runtime.task import TaskRuntime
 from wf.values import VALUES
+from wf_base.data import Batch, Spec
+from wf_base.task import TaskRuntime
 from wf_data.inputs import Form, Inputs
 from wf_run.plan import MAKE_BATCH
 
@@ -74,7 +74,7 @@ class OwnSamples:
             if not isinstance(batch, Batch):
                 raise UsageError(
                     f"trainer '{self._name}': {MAKE_BATCH}() gave {type(batch).__name__}; it must give a "
-                    "wf.runtime.Batch, which says its number of samples"
+                    "wf_base.Batch, which says its number of samples"
                 )
             yield batch
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.errors import UsageError
-from wf.runtime import tree
+from wf_base import tree
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from wf.errors import UsageError
 from wf.modules import describe
-from wf.runtime import tree
-from wf.runtime.random import TrainStream
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.random import TrainStream
+from wf_base.tree import Tree
 
 
 def check_smallest_batch(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from wf.blame import FAILURES
-from wf.runtime import tree
-from wf.runtime.tree import Tree
+from wf_base import tree
+from wf_base.tree import Tree
 
 
 def unused_parameters(model: nn.Module, inputs: Tree) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wf import files
 from wf.errors import UsageError
+from wf_storage import files
 
 
 def save_weights(model: nn.Module, file: Path, metadata: Mapping[str, str] | None = None) -> None:

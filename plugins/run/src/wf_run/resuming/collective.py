@@ -13,7 +13,7 @@ import torch
 
 from wf.errors import SaveError
 from wf.protocols import Checkpointer, Strategy
-from wf.runtime.random import TrainStream
+from wf_base.random import TrainStream
 from wf_state import codec
 from wf_state.differences import differences
 

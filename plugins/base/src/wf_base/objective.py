@@ -1,0 +1,151 @@
+"""What is minimized: the terms of a loss, how they are computed from a batch, and what each one averages over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from wf.errors import UsageError
+from wf.figures import LOSS
+from wf_base import tree
+from wf_base.data import Batch
+from wf_base.tree import Tree
+
+Weights = Mapping[str, Tensor | float]
+"""What each term averages over in a batch: tokens, pixels, boxes. A term that is not in it averages over samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One of the values whose sum is minimized."""
+
+    value: Tensor
+    """0-d, with its graph in training."""
+    factor: float = 1.0
+    """What it is multiplied by in the sum."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Whether it is a mean over a batch, or a sum, which is no smaller in a part of an update."""
+    weight: Tensor | float | None = None
+    """What it averages over, where that is known only now; see `Objective.weights`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one batch gives: the terms of its loss, by name, and the model's outputs where they are known."""
+
+    terms: Mapping[str, Term]
+    outputs: Tree = None
+
+    @property
+    def loss(self) -> Tensor:
+        """The sum of the terms, each times its factor."""
+        return added((term.value, term.factor) for term in self.terms.values())
+
+
+class Objective(Protocol):
+    """What a trainer minimizes. An evaluator judges by it where it is a `Judge`, too."""
+
+    def weights(self, batch: Batch) -> Weights | None:
+        """What each term averages over, from the targets, before any forward; None for samples. Called by trainers."""
+
+    def step(self, batch: Batch) -> Outcome:
+        """The terms of a batch in training. Called by trainers."""
+
+
+class Judge(Objective, Protocol):
+    """An objective by which evaluations have a loss."""
+
+    def forward(self, inputs: Tree) -> Tree:
+        """What the model gives. Called by evaluators."""
+
+    def score(self, outputs: Tree, batch: Batch) -> Outcome:
+        """The terms of what the model gave. Called by evaluators."""
+
+
+class Supervised:
+    """A model, and a loss of what it gives and the targets.
+
+    Args:
+        model: Called by `wf_base.tree.call`.
+        loss: Called with (outputs, targets); gives a scalar, or a dict of scalars by name, which are added up. Its
+            method ``total_weight(targets)`` says what it averages over where that is not samples.
+    """
+
+    def __init__(self, model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> None:
+        self.model, self.loss = model, loss
+        self.unshared: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)
+        """A context in which processes do not share gradients."""
+
+    def weights(self, batch: Batch) -> Weights | None:
+        """What the loss averages over; see `Objective`."""
+        found = total_weight(self.loss, batch.targets)
+        return found if found is None or isinstance(found, Mapping) else {LOSS: found}
+
+    def step(self, batch: Batch) -> Outcome:
+        """Forward and loss; see `Objective`."""
+        return self.score(self.forward(batch.inputs), batch)
+
+    def forward(self, inputs: Tree) -> Tree:
+        """What the model gives; see `Judge`."""
+        return tree.call(self.model, inputs)
+
+    def score(self, outputs: Tree, batch: Batch) -> Outcome:
+        """The loss of what the model gave; see `Judge`."""
+        return outcome_of(self.loss(outputs, batch.targets), outputs, getattr(self.loss, "reduction", "mean"))
+
+
+def total_weight(loss: Any, targets: Tensor) -> Any:
+    """What a loss that does not average over samples divides by, None where it averages over samples."""
+    weigh = getattr(loss, "total_weight", None)
+    return weigh(targets) if callable(weigh) else None
+
+
+def added(terms: Iterable[tuple[Tensor, float]]) -> Tensor:
+    """The sum of values, each times its factor."""
+    total: Tensor | None = None
+    for value, factor in terms:
+        own = value if factor == 1 else value * factor
+        total = own if total is None else total + own
+    assert total is not None
+    return total
+
+
+def outcome_of(value: Any, outputs: Tree = None, reduction: str = "mean") -> Outcome:
+    """What a loss gives as an outcome.
+
+    Args:
+        value: A scalar, a dict of scalars or of `Term` by name, or an outcome.
+        outputs: What the model gave.
+        reduction: Of scalars: ``sum``, or anything else for a mean.
+
+    Raises:
+        UsageError: For anything else.
+    """
+    if isinstance(value, Outcome):
+        return value if value.outputs is not None else Outcome(value.terms, outputs)
+    named = value if isinstance(value, Mapping) else {LOSS: value}
+    terms = {str(name): _term(name, one, reduction) for name, one in named.items()}
+    if not terms:
+        raise UsageError("the loss gave no term at all; it must give a scalar, or a dict of scalars by name")
+    return Outcome(terms, outputs)
+
+
+def _term(name: Any, value: Any, reduction: str) -> Term:
+    if isinstance(value, Term):
+        return value
+    what = f" for '{name}'" if name != LOSS else ""
+    if not isinstance(value, Tensor):
+        raise UsageError(
+            f"the loss gave {type(value).__name__}{what}\n"
+            "  it must be a tensor: compute it from the predictions, in torch"
+        )
+    if value.ndim:
+        raise UsageError(
+            f"the loss gave a tensor of shape {list(value.shape)}{what}\n"
+            "  it must be one number, such as the mean over the samples, or a dict of such by name"
+        )
+    return Term(value=value, reduction="sum" if reduction == "sum" else "mean")

@@ -1,0 +1,43 @@
+"""One way in for inputs: what read a dataset's samples reads the files given to ``wf predict``, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads files of inputs as a dataset's own samples were read.
+
+    A dataset component gives the one that read its samples: `wf_base.Dataset.reader`. The run keeps its description,
+    and ``wf predict RUN FILE`` makes it again from that alone, without the dataset: ``Class(**description)``. Which
+    class it is, the component's declaration says, never the run directory: ``DatasetTraits(reader="module:Class")``.
+    """
+
+    endings: tuple[str, ...]
+    """The files that it reads, in lower case: ``(".csv", ".tsv")``."""
+
+    def description(self) -> Mapping[str, Any]:
+        """All that it learned from the data: columns and their order, categories, fill values, dtype, size of images.
+
+        Plain JSON: texts, numbers, booleans, None, lists, and dicts with texts as keys. A number that is not finite
+        has no place in it.
+        """
+        ...
+
+    def read(self, path: Path) -> Tensor:
+        """The inputs in a file, ``[N, ...]``, just as the dataset's samples hold them.
+
+        That is before wf divides the bytes of images by 255, and before the run's transforms. Columns of targets may be
+        there or not; they are left out.
+
+        Raises:
+            DataError: For a file that is missing or damaged, or that holds what the samples could not have held: a
+                category or a column that was not learned, a missing value where none is filled in. The message says
+                where: line and column.
+        """
+        ...

@@ -1,0 +1,365 @@
+"""What a task does in a run: the class that tasks derive from, and how one is made for a run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError
+from wf.registry import Registry
+from wf.task import Task
+from wf_fitting.tasks import tasks_of
+
+if TYPE_CHECKING:
+    from wf_base.objective import Objective
+
+Numbers = Sequence[int] | Tensor
+"""The numbers of samples in their dataset, one a row."""
+
+
+class TaskRuntime:
+    """What a task knows of targets and predictions. This one knows nothing: what it is asked it leaves open.
+
+    A task derives from it and says what it knows. One is made for a run, before any sample is read, and again for
+    predictions from what the run's directory keeps.
+
+    Args:
+        targets: The form of the dataset's targets; None where it has no name.
+        predictions: The form of what the model gives, see `fitted`.
+        single_logit: Two classes are told by one output, see `fitted`.
+        class_names: The dataset's, one a class.
+        ignore_index: A class index that the loss leaves out; it need not be that of a class.
+    """
+
+    any_size = False
+    """Whether the targets of samples may differ in size, asked for samples that are read one by one."""
+    collate: Callable[[list[Any]], Any] | None = None
+    """Makes ``(inputs, targets)`` of a list of samples, as a method; None stacks them. A dataset's own goes before."""
+    needs_loss = True
+    """Whether a run of it has a loss; False where models of it compute their own, see `bind`."""
+
+    def __init__(
+        self,
+        targets: str | None = None,
+        predictions: str = "raw",
+        *,
+        single_logit: bool = False,
+        class_names: Sequence[str] = (),
+        ignore_index: int = -100,
+    ) -> None:
+        self.targets, self.predictions, self.single_logit = targets, predictions, single_logit
+        self.class_names, self.ignore_index = tuple(class_names), ignore_index
+
+    # the data
+
+    @classmethod
+    def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
+        """What targets are of which nobody says more: a pair of arrays, or a dataset of torch, has them.
+
+        Args:
+            targets: int64 or floating ``[N, ...]``, all that are in memory or a first one.
+
+        Returns:
+            The fields `targets` and, of classes, `class_names` of `wf_base.Dataset`; None for those of other tasks.
+
+        Raises:
+            DataError: For targets that are of this task if one says so, with how to say it.
+        """
+        return None
+
+    def check_dataset(self, name: str) -> None:
+        """Refuse a dataset that cannot be of this task, before a sample is read.
+
+        Raises:
+            DataError: Naming the dataset and what to do.
+        """
+
+    def check_split(self, targets: Any, where: str) -> None:
+        """Refuse all the targets of a split that is in memory, where there is nothing to learn from them.
+
+        Raises:
+            DataError: Naming the split.
+        """
+
+    def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
+        """Refuse samples whose targets are not those of this task: those in memory once, others a batch at a time.
+
+        Args:
+            inputs: ``[N, ...]``, or a tree of such.
+            targets: ``[N, ...]``, or a tree of such.
+            ids: The numbers of the samples.
+            where: Dataset and split in words.
+
+        Raises:
+            DataError: Naming the first sample that is wrong, and its value; `at` says both.
+        """
+
+    def served(self, targets: Any) -> Any:
+        """The targets of a batch that was read from samples, in the shape that this task gives them."""
+        return targets
+
+    def strata(self, targets: Any) -> Tensor | None:
+        """int64 ``[N]``: the class of each sample in memory, in proportion to which splits are drawn; None for none."""
+        return None
+
+    @property
+    def num_classes(self) -> int | None:
+        """The run value `num_classes`; None where there are none."""
+        return len(self.class_names) or None
+
+    def facts(self, target: Any) -> dict[str, Any]:
+        """Of one sample's target: ``num_targets``, its columns, and ``mask_shape``, the pixels it has one for."""
+        return {}
+
+    def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
+        """The run value `class_counts`: how often each class occurs in the train split; None where none is counted."""
+        return None
+
+    def warnings(self, targets: Any) -> Iterator[str]:
+        """What the user should know of the train split's targets, in memory."""
+        return iter(())
+
+    # model and loss
+
+    def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
+        """The task with model and loss, which the run has fitted together.
+
+        Args:
+            given: The form of the targets that the loss gets, behind links; None for one without a name.
+            gives: The form of predictions that the model says it gives.
+            wanted: The form that the loss says it wants; None when unknown.
+        """
+        made = copy.copy(self)
+        made.predictions = gives
+        return made
+
+    def num_outputs(self, spec: Any) -> int | None:
+        """The run value `num_outputs`: how many numbers the model is to give for a sample; None for unknown.
+
+        Args:
+            spec: What the run knows of its data, see `wf_base.data.Spec`.
+        """
+        return None
+
+    def check_outputs(
+        self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
+    ) -> int | None:
+        """Refuse what a model gives for a few samples, before step 1.
+
+        Args:
+            outputs: What it gives.
+            num: The samples.
+            shape: What it must give for one sample, beginning with `num_outputs`.
+            names: Of model and dataset, for messages.
+
+        Returns:
+            How many outputs it gives for a sample; None for unknown.
+
+        Raises:
+            UsageError: Saying what it gives and what is needed.
+        """
+        return shape[0] if shape else None
+
+    def bind(self, model: Any, loss: Any) -> Objective:
+        """What is minimized, and judged; asked once by the trainer and by the evaluator, each with its own model.
+
+        A task whose models compute their losses in training gives an objective with `weights` and `step`; where it
+        is no `wf_base.objective.Judge`, evaluations have no loss.
+
+        Args:
+            model: As it is trained, or without what a strategy adds to it.
+            loss: The run's; None where it has none.
+        """
+        from wf_base.objective import Supervised  # which needs this module
+
+        return Supervised(model, loss)
+
+    # metrics and predictions
+
+    def read(self, predictions: Any, form: str) -> Any:
+        """Predictions in the form that a metric wants, asked by the evaluator a batch at a time; see `MetricTraits`."""
+        return predictions
+
+    def classes(self, targets: Any) -> Any:
+        """Targets as metrics get them, asked by the evaluator a batch at a time."""
+        return targets
+
+    def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
+        """What people read of predictions ``[N, ...]``, an entry a sample; None where these say it best themselves.
+
+        Asked by ``wf predict`` and `Experiment.labels`.
+        """
+        return None
+
+    # the verdict on a fit
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The figures by which a fit is judged, the one that says most first; asked at the end of a run."""
+        return ("loss",)
+
+    def error(self, figure: str, value: float, larger_is_better: bool) -> float:
+        """A figure of `judged_by` as an error: 0 for a perfect model.
+
+        Args:
+            figure: Its name.
+            value: Its value.
+            larger_is_better: As whoever gives it declares it.
+        """
+        return 1 - value if larger_is_better else value
+
+    def counts(self, figure: str) -> bool:
+        """Whether a figure is the share of answers that are right.
+
+        How such a share scatters is known from the number of samples; and it does not show how sure a model is.
+        """
+        return False
+
+    def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
+        """The `error` of the best predictor that knows nothing of the inputs, by a figure of `judged_by` but the loss.
+
+        Args:
+            figure: Its name.
+            train: The targets of the train split, which such a predictor knows; None where they are not in memory.
+            targets: The targets that it is judged on; None likewise.
+            spec: What the run knows of its data.
+
+        Returns:
+            None where it cannot be known.
+        """
+        return None
+
+    def constants(self, train: Any, spec: Any) -> list[Tensor]:
+        """What such predictors give for each sample, in the form in which the model gives it; the loss judges them."""
+        return []
+
+    def supposed(self, spec: Any) -> Tensor | None:
+        """Targets as those of the train split are, as far as it is known, where they are not in memory."""
+        return None
+
+    # the plots
+
+    def is_line(self, spec: Any) -> bool:
+        """Whether what the model gives can be drawn as a line: one number, over inputs of one number.
+
+        Args:
+            spec: What the run knows of its data.
+        """
+        return False
+
+    # the conformance kit
+
+    def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Any:
+        """A `wf_base.Dataset` of made-up samples, with which losses, models, metrics and the task itself are tried.
+
+        Args:
+            num: The train samples.
+            seed: Of what is drawn.
+            input_shape: Of one input, where the task leaves that open.
+
+        Raises:
+            NotImplementedError: Where the task gives none.
+        """
+        raise NotImplementedError
+
+    def right(self, targets: Any) -> Any:
+        """What a model gives for the targets of an example that is always right and gives ``raw`` predictions.
+
+        Raises:
+            NotImplementedError: Where the task gives none.
+        """
+        raise NotImplementedError
+
+    def as_form(self, scores: Any, form: str) -> Any:
+        """Scores, such as `right` gives, as predictions of another form."""
+        return scores
+
+    def wrong_form(self, predictions: Any) -> str | None:
+        """Why predictions are not of the form that a model declares, `predictions`; None where they are.
+
+        Raises:
+            NotImplementedError: Where any numbers are of that form.
+        """
+        raise NotImplementedError
+
+
+def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
+    """The first sample with a wrong value, and that value, for the end of a message."""
+    if not wrong.ndim or len(wrong) != len(ids):  # of a tree that a dataset collated
+        return f"\n  the first one: {values[wrong].flatten()[0].tolist()}, in the samples from {int(ids[0])} on"
+    rows = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
+    row = int(rows.nonzero()[0])
+    value = values[row] if wrong.ndim < values.ndim else values[row][wrong[row]].flatten()[0]
+    return f"\n  the first one: sample {int(ids[row])}, {value.tolist()}"
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether all values are; in one pass, as no sum with a term that is not finite is finite."""
+    if not tensor.is_floating_point():
+        return True
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
+def within(tensor: Tensor, num: int) -> bool:
+    """Whether all values are from 0 to `num` - 1."""
+    if not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor)
+    return bool(low >= 0) and bool(high < num)
+
+
+def make_task(registry: Registry, task: Task | None, targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
+    """What a task does, for a run; where there is none, what knows nothing.
+
+    Args:
+        registry: Where it is looked up.
+        task: Its declaration.
+        targets: The form of the dataset's targets.
+        *args: What else `TaskRuntime` takes.
+        **facts: What else `TaskRuntime` takes.
+    """
+    if task is None:
+        return TaskRuntime(targets, *args, **facts)
+    made = registry.find("task", registry.own_choice("task", task.name)).load()(targets, *args, **facts)
+    assert isinstance(made, TaskRuntime)
+    return made
+
+
+def recognized(targets: Tensor, registry: Registry | None = None) -> dict[str, Any]:
+    """What targets are by the first task that recognizes them; empty where none does.
+
+    Args:
+        targets: See `TaskRuntime.recognizes`.
+        registry: Has the tasks; None for those that are installed.
+    """
+    for entry in (registry or _installed()).entries("task"):
+        task: Any = entry.load()
+        found = task.recognizes(targets)
+        if found is not None:
+            return dict(found)
+    return {}
+
+
+@cache
+def _installed() -> Registry:
+    return Registry.discover()
+
+
+def task_of(targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
+    """The task of the installed plugins for targets of a form, where no run says which one.
+
+    Raises:
+        DataError: When no task has such targets.
+    """
+    registry = _installed()
+    wants = args[0] if args else facts.get("predictions")
+    task = tasks_of(registry).of(targets, predictions=wants) if targets is not None else None
+    if task is None and targets is not None:
+        known = ", ".join(tasks_of(registry).forms)
+        raise DataError(f"no task that is installed has targets '{targets}'\n  available: {known}")
+    return make_task(registry, task, targets, *args, **facts)

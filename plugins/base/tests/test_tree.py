@@ -1,0 +1,136 @@
+"""Trees of tensors: mapped, divided, joined, and what a model is called with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from wf.errors import DataError, UsageError
+from wf_base import TensorSamples, tree
+from wf_data.inputs import check_form, form_from, form_of, leaves_of, numbers_of, record_of
+
+NUM = 5
+
+
+class Views(NamedTuple):
+    left: Tensor
+    right: Tensor
+
+
+def trees(num: int = NUM) -> st.SearchStrategy[Any]:
+    """Trees whose leaves have so many samples."""
+    leaf = st.builds(
+        lambda size, dtype: torch.arange(num * size).reshape(num, size).to(dtype),
+        st.integers(1, 3),
+        st.sampled_from([torch.float32, torch.int64]),
+    )
+    keys = st.sampled_from(["tokens", "mask", "image"])
+    return st.recursive(
+        leaf,
+        lambda below: (
+            st.dictionaries(keys, below, min_size=1, max_size=3)
+            | st.lists(below, min_size=1, max_size=3)
+            | st.lists(below, min_size=1, max_size=3).map(tuple)
+            | st.tuples(below, below).map(lambda pair: Views(*pair))
+        ),
+        max_leaves=5,
+    )
+
+
+def equal(one: Any, other: Any) -> bool:
+    pairs = list(zip(tree.leaves(one), tree.leaves(other), strict=True))
+    return all(path == like and torch.equal(leaf, same) for (path, leaf), (like, same) in pairs)
+
+
+@settings(max_examples=30)
+@given(trees(), st.integers(1, NUM + 1))
+def test_parts_make_the_whole(whole: Any, size: int) -> None:
+    parts = list(tree.split(whole, size))
+    assert [tree.length(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert equal(tree.cat(parts), whole)
+    assert {type(part) for part in parts} == {type(whole)}
+
+
+@settings(max_examples=30)
+@given(trees())
+def test_samples_are_selected_leaf_by_leaf(whole: Any) -> None:
+    order = torch.tensor([3, 0, 3])
+    for (_, leaf), (_, own) in zip(tree.leaves(tree.select(whole, order)), tree.leaves(whole), strict=True):
+        assert torch.equal(leaf, own[order])
+
+
+@settings(max_examples=30)
+@given(trees())
+def test_a_leaf_is_found_and_replaced_by_its_path(whole: Any) -> None:
+    paths = [path for path, _ in tree.leaves(whole)]
+    assert len(set(paths)) == len(paths)
+    for path in paths:
+        changed = tree.with_leaf(whole, path, torch.zeros(NUM))
+        assert torch.equal(tree.at(changed, path), torch.zeros(NUM))
+        assert [other for other, _ in tree.leaves(changed)] == paths
+
+
+@settings(max_examples=30)
+@given(trees())
+def test_the_form_of_inputs_is_kept_as_json(whole: Any) -> None:
+    form = form_of(whole)
+    assert form_from(json.loads(json.dumps(record_of(form))), None) == form
+    check_form(form, whole, "here")
+    assert equal(numbers_of(form, whole), whole)
+    assert [leaf.path for leaf in leaves_of(form)] == [path for path, _ in tree.leaves(whole)]
+
+
+def test_a_model_is_called_as_its_inputs_are() -> None:
+    class Model(nn.Module):
+        def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+            return tokens * mask
+
+    tokens, mask = torch.arange(3), torch.tensor([1, 0, 1])
+    for inputs in ({"mask": mask, "tokens": tokens}, (tokens, mask), [tokens, mask]):
+        assert tree.call(Model(), inputs).tolist() == [0, 0, 2]
+    assert tree.call(nn.Identity(), tokens) is tokens
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        ({"a": torch.zeros(3), "b": torch.zeros(4)}, torch.zeros(3), "inputs/a has 3 samples, inputs/b has 4"),
+        ({"a": torch.zeros(3)}, {"boxes": torch.zeros(2)}, "inputs/a has 3 samples, targets/boxes has 2"),
+        ({"a": torch.zeros(3)}, torch.tensor(0.0), "targets is a tensor without dimensions"),
+        ({}, torch.zeros(3), "no input tensors"),
+        (torch.zeros(3), torch.zeros(4), "3 inputs but 4 targets"),
+    ],
+)
+def test_samples_whose_leaves_differ_in_length_are_refused(inputs: Any, targets: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        TensorSamples(inputs, targets)
+
+
+def test_what_a_model_gives_is_gathered() -> None:
+    alike = [({"a": torch.zeros(2, 3)}, 2), ({"a": torch.ones(1, 3)}, 1)]
+    assert tree.gathered(alike)["a"].shape == (3, 3)
+    ragged = [(torch.zeros(2, 3), 2), (torch.ones(1, 4), 1)]
+    assert tree.rows(tree.gathered(ragged)) == [[0.0] * 3, [0.0] * 3, [1.0] * 4]
+    listed = [([{"boxes": torch.zeros(0, 4)}, {"boxes": torch.ones(1, 4)}], 2)]
+    assert tree.rows(tree.gathered(listed)) == [{"boxes": []}, {"boxes": [[1.0] * 4]}]
+    with pytest.raises(UsageError, match="nothing tells which is of which sample"):
+        tree.gathered([(torch.zeros(3), 2)])
+
+
+def test_other_forms_of_inputs_are_refused() -> None:
+    form = form_of({"tokens": torch.zeros(2, 4, dtype=torch.int64), "views": (torch.zeros(2, 3), torch.zeros(2))})
+    for inputs, message in [
+        (torch.zeros(2, 4), "a dict of tokens, views"),
+        ({"tokens": torch.zeros(2, 4, dtype=torch.int64)}, "a dict of tokens, views"),
+        ({"tokens": torch.zeros(2, 5, dtype=torch.int64), "views": ()}, "'tokens': inputs of shape"),
+        ({"tokens": torch.zeros(2, 4, dtype=torch.int64), "views": (torch.zeros(2, 3),)}, "2 one after the other"),
+        ({"tokens": torch.zeros(2, 4), "views": ()}, "'tokens': inputs of float32"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            check_form(form, inputs, "here")

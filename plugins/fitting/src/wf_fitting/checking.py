@@ -1,0 +1,220 @@
+"""Which components go together: for a run, before step 1, and for ``wf list KIND --fits NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from wf.errors import UsageError
+from wf.kinds import DECLARED, KINDS, plurals
+from wf.registry import Entry, Registry
+from wf.rule import FITS, Rule, Verdict
+from wf.task import Task
+from wf_fitting.parts import DIMS, Judge, Known, Part, Samples, gives_targets, judges, listed, transformed, with_parts
+from wf_fitting.tasks import tasks_of
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Components of one kind that do not fit the others, and what would."""
+
+    kind: str
+    names: tuple[str, ...]
+    against: tuple[str, ...]
+    why: tuple[str, ...]
+    fitting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of those that fit, by kind."""
+
+    def lines(self) -> list[str]:
+        """It in words: what does not fit, why, and what does."""
+        several = len(self.names) > 1
+        subject = f"{plural(self.kind) if several else self.kind} {listed(self.names)}"
+        found = {kind: names for kind, names in self.fitting.items() if names} or self.fitting
+        fitting = [f"{plural(kind)} that fit: {', '.join(names) or 'none'}" for kind, names in found.items()]
+        return [
+            f"{subject} {'do' if several else 'does'} not fit {' and '.join(self.against) or 'this run'}",
+            *(f"  {line}" for line in (*self.why, *fitting)),
+        ]
+
+
+def check(parts: Sequence[Part], known: Known, registry: Registry) -> None:
+    """Refuse components that do not fit, all of them at once.
+
+    Args:
+        parts: Those of the run, in the order in which they are made.
+        known: What is known besides.
+        registry: Where the components that would fit are looked up.
+
+    Raises:
+        UsageError: Naming what does not fit, why, and what does.
+    """
+    found = list(mismatches(parts, known, registry))
+    if len(found) == 1:
+        raise UsageError("\n".join(found[0].lines()))
+    if found:
+        lines = [line for mismatch in found for line in mismatch.lines()]
+        raise UsageError("\n  ".join([f"{len(found)} things do not fit each other", *lines]))
+
+
+def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Iterator[Mismatch]:
+    """What does not fit, by rule; components that fail for the same reason together."""
+    asked = replace(known, tasks=tasks_of(registry))
+    known = replace(with_parts(asked, parts), trained=asked.trained)  # each transform has its turn below
+    named = [part for part in parts if part.kind != "transform" or gives_targets(part.traits)]
+    names = {part.kind: f"{part.kind} '{part.name}'" for part in named}
+    for rule, judge in judges(registry):
+        here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Known]]]()
+        for part in parts:
+            if part.kind == rule.kind:
+                verdict = judge(part, here)
+                if verdict.fits is False:
+                    wrong.setdefault(verdict.why, []).append((part, here))
+            if part.kind == "transform":
+                trained = part.traits.gives_targets if gives_targets(part.traits) else here.trained
+                here = replace(here, samples=transformed(part.traits, here.samples), trained=trained)
+        for why, found in wrong.items():
+            against = tuple(names[kind] for kind in rule.against if kind in names)
+            fitting = {kind: tuple(_that_fit(kind, rule, judge, *found[0], registry)) for kind in rule.suggested}
+            yield Mismatch(rule.kind, tuple(part.name for part, _ in found), against, why, fitting)
+        if wrong and rule.kind == "dataset":
+            return  # what else does not fit may well fit another dataset
+
+
+def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = False) -> list[tuple[Entry, Verdict]]:
+    """The components of a kind, and whether each one fits another component, from what they say about themselves.
+
+    Args:
+        registry: Where components are looked up.
+        kind: Their kind.
+        other: The other component.
+        catalogues: Whether the members of catalogues are among them.
+
+    Raises:
+        UsageError: When the kinds have nothing to do with each other, or the other component does not say enough.
+    """
+    related = related_kinds(other.component.kind, registry)
+    if kind not in related:
+        name = other.component.name if other.plugin else other.component.target_name
+        lists = [f"wf list {plural(one)} --fits {other.component.kind}/{name}" for one in related]
+        raise UsageError(
+            f"{plural(kind)} and {plural(other.component.kind)} have nothing to do with each other"
+            + (f"\n  what can be asked: {', '.join(lists)}" if lists else "")
+        )
+    found = [(entry, pair_verdict(entry, other, registry)) for entry in registry.entries(kind, catalogues=catalogues)]
+    if found and all(verdict.fits is None for _, verdict in found):
+        _check_says_enough(registry, kind, other)
+    return found
+
+
+def related_kinds(kind: str, registry: Registry) -> list[str]:
+    """The kinds whose components fit one of this kind, or do not."""
+    pairs = [(rule.kind, against) for rule, _ in judges(registry) for against in rule.against]
+    related = {a for a, b in pairs if b == kind} | {b for a, b in pairs if a == kind}
+    return [other for other in (*KINDS, *DECLARED) if other in related]
+
+
+def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:
+    """Whether two components fit each other, whatever the rest of the run."""
+    return _best(
+        [
+            _worst(
+                [
+                    judge(part_of(subject), known)
+                    for subject, known in ((one, of_other), (other, of_one))
+                    for rule, judge in judges(registry)
+                    if rule.kind == subject.component.kind
+                    and (other if subject is one else one).component.kind in rule.against
+                ]
+            )
+            for of_one in _known_by(one, registry)
+            for of_other in _known_by(other, registry)
+        ]
+    )
+
+
+def _known_by(entry: Entry, registry: Registry) -> list[Known]:
+    """What is known of a run by one of its parts; by a task, with targets of each form that it has."""
+    plain, task = Known(tasks=tasks_of(registry)), entry.component.traits
+    if isinstance(task, Task):
+        return [replace(plain, task=task, targets=targets) for targets in task.targets or (None,)]
+    return [with_parts(plain, [part_of(entry)])]
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    return next((verdict for fits in (False, None) for verdict in verdicts if verdict.fits is fits), FITS)
+
+
+def _best(verdicts: Sequence[Verdict]) -> Verdict:
+    return next(verdict for fits in (True, None, False) for verdict in verdicts if verdict.fits is fits)
+
+
+def plural(kind: str) -> str:
+    """A kind in the plural."""
+    return next((many for many, one in plurals().items() if one == kind), kind)
+
+
+def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Known, registry: Registry) -> Iterator[str]:
+    """The names of the components of a kind that would make a rule content."""
+    unknown = replace(known, trainer=None, taken=None)
+    alone = replace(known, targets=None) if kind == "dataset" else known  # each has its own
+    for name, entries in _choices(registry, kind):
+        others = map(part_of, entries)
+        if kind == rule.kind:
+            verdicts = [judge(other, alone) for other in others]
+        else:
+            verdicts = [judge(part, with_parts(unknown, [other])) for other in others]
+        if any(verdict.fits for verdict in verdicts):
+            yield name
+
+
+def _choices(registry: Registry, kind: str) -> Iterator[tuple[str, list[Entry]]]:
+    """The components of a kind as they are named; a catalogue as one of them, with a member for each of its traits."""
+    for entry in registry.entries(kind):
+        name = entry.component.name
+        yield f"{name}@{entry.provider}" if registry.is_ambiguous(entry.component) else name, [entry]
+    for catalogue, plugin in registry.catalogues(kind):
+        members = [catalogue.member(name) for name in catalogue.names() if name not in catalogue.refused()]
+        yield (
+            f"{catalogue.prefix}/...",
+            [Entry(member, plugin) for member in {id(m.traits): m for m in members}.values()],
+        )
+
+
+def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
+    """Let a component that nothing can be told of be an error that says what to do.
+
+    Raises:
+        UsageError: Where its data decide, with what would fit; or where it says nothing about itself.
+    """
+    owner = f"{other.component.kind} '{other.component.name}'"
+    if other.component.traits is None:
+        raise UsageError(
+            f"{owner} says nothing about itself (no traits), so what fits it cannot be told\n"
+            "  a run of two steps shows whether it works: wf run ... --dry-run"
+        )
+    known = with_parts(Known(tasks=tasks_of(registry)), [part_of(other)])
+    for rule, judge in judges(registry):
+        if rule.kind == kind and rule.needs and getattr(known, rule.needs) is None:
+            lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, rule, judge)]
+            lines.append(f"its data tell: wf run --dataset {other.component.name} ... --dry-run")
+            what = f"which {rule.needs} {owner} has depends on its data; what would fit:"
+            raise UsageError("\n  ".join([what, *lines]))
+
+
+def _guesses(registry: Registry, rule: Rule, judge: Judge) -> Iterator[tuple[str, list[str]]]:
+    """What the data of a dataset may turn out to have, and the components that would fit that."""
+    if rule.needs == "targets":
+        guesses = {
+            f"{form} targets": Known(targets=form, tasks=tasks_of(registry)) for form in tasks_of(registry).forms
+        }
+    else:
+        guesses = {f"{kind} samples": Known(samples=Samples.of_kind(kind)) for kind in DIMS}
+    for words, guess in guesses.items():
+        known = with_parts(guess, ())
+        choices = _choices(registry, rule.kind)
+        yield words, [name for name, found in choices if any(judge(part_of(one), known).fits for one in found)]
+
+
+def part_of(entry: Entry) -> Part:
+    """A component as a part of a run."""
+    return Part(kind=entry.component.kind, name=entry.component.name, entry=entry)

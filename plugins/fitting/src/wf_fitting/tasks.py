@@ -1,0 +1,135 @@
+"""The tasks and links of a registry, by what they are for."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from typing import Any
+
+from wf.errors import UsageError
+from wf.registry import Registry
+from wf.task import Link, Task
+from wf.traits import LossTraits, MetricTraits
+
+RAW = "raw"
+"""The predictions of a model that does nothing to its scores, see `wf.traits`."""
+
+
+@lru_cache(maxsize=4)
+def tasks_of(registry: Registry) -> Tasks:
+    """The tasks and links of a registry."""
+    return Tasks(registry)
+
+
+class Tasks:
+    """The tasks and links that plugins brought, by what they are for.
+
+    Args:
+        registry: Where they are looked up.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._found: dict[tuple[str, str | None], Task | None] = {}
+
+    def named(self, name: str) -> Task:
+        """The task of a name.
+
+        Raises:
+            UsageError: For an unknown name, or one that two plugins bring.
+        """
+        task = self._registry.find("task", name).component.traits
+        if not isinstance(task, Task):
+            raise UsageError(f"task '{name}' is code of your own\n  give it by wf_tasks() of a plugin: -p FILE.py")
+        return task
+
+    def of(self, targets: str | None, loss: object = None, *, predictions: str | None = None) -> Task | None:
+        """The task of targets of a form; None where no task has such targets.
+
+        Args:
+            targets: Their form.
+            loss: What the loss says of itself.
+            predictions: The predictions that it wants, where it is not there to say so.
+
+        Raises:
+            UsageError: When several plugins bring one.
+        """
+        wants = loss.predictions if isinstance(loss, LossTraits) else predictions
+        key = (targets or "", wants)
+        if key not in self._found:
+            self._found[key] = self._of(*key)
+        return self._found[key]
+
+    def _of(self, targets: str, wants: str | None) -> Task | None:
+        tasks = [task for task in self._all if targets in task.targets]
+        names = list(dict.fromkeys(task.name for task in tasks if wants in task.predictions))
+        names = names or list(dict.fromkeys(task.name for task in tasks if not task.predictions))
+        if len(names) > 1:
+            names = [name for name in names if self._registry.is_builtin("task", name)] or names
+        if len(names) > 1:
+            ways = " or ".join(f"--task {name}" for name in names)
+            raise UsageError(f"targets '{targets}' are those of several tasks\n  say which: {ways}")
+        return self.named(self._registry.own_choice("task", names[0])) if names else None
+
+    @cached_property
+    def _all(self) -> list[Task]:
+        traits = [entry.component.traits for entry in self._registry.entries("task")]
+        return [task for task in traits if isinstance(task, Task)]
+
+    @cached_property
+    def links(self) -> list[Link]:
+        """The links, those that are for certain targets first.
+
+        Raises:
+            UsageError: When two plugins bring a link of one name.
+        """
+        names = self._registry.names("link")
+        found = [self._registry.find("link", self._registry.own_choice("link", name)) for name in names]
+        links = [entry.component.traits for entry in found if isinstance(entry.component.traits, Link)]
+        return sorted(links, key=lambda link: not link.targets)
+
+    def link(self, name: str) -> Link:
+        """The link of a name."""
+        return next(link for link in self.links if link.name == name)
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms of targets that tasks have or links give."""
+        given = [link.gives for link in self.links if link.of == "targets"]
+        return list(dict.fromkeys([*(form for task in self._all for form in task.targets), *given]))
+
+    def unknown_forms(self, traits: Any) -> list[tuple[str, str, list[str]]]:
+        """The forms in a component's traits that no task and no link brings.
+
+        Args:
+            traits: What it says about itself.
+
+        Returns:
+            Of each one what it is a form of (``targets`` or ``predictions``), itself, and those that there are; none
+            where there are no tasks at all.
+        """
+        if not self._all:
+            return []
+        of_targets = {form for task in self._all for form in task.targets}
+        of_predictions = {RAW, *(form for task in self._all for form in task.predictions)}
+        for link in self.links:
+            kinds = {"targets": of_targets, "predictions": of_predictions}
+            kinds.get(link.of, set()).update((*link.takes, link.gives))
+        said = getattr(traits, "targets", None) or ()
+        targets = [said] if isinstance(said, str) else [*said]
+        targets += [form for form in (getattr(traits, "gives_targets", None),) if form]
+        found = [("targets", form, sorted(of_targets)) for form in targets if form not in of_targets]
+        wanted = getattr(traits, "predictions", RAW)
+        if isinstance(traits, MetricTraits):
+            judged = [task for task in self._all if not targets or {*targets} & {*task.targets}]
+            reads = {RAW, *(form for task in judged for form in task.reads)}
+            of_predictions = reads if all(task.reads for task in judged) else {wanted}
+        return [*found, *(("predictions", form, sorted(of_predictions)) for form in {wanted} - of_predictions)]
+
+    def default_metrics(self, task: Task | None, targets: str | None) -> tuple[str, ...]:
+        """The metrics of a run that names none: those of the task that judge such targets."""
+        return tuple(name for name in (task.default_names("metric") if task else ()) if self._judges(name, targets))
+
+    def _judges(self, metric: str, targets: str | None) -> bool:
+        providers = self._registry.providers("metric", metric)
+        traits = providers[0].component.traits if providers else None
+        return not isinstance(traits, MetricTraits) or not traits.targets or targets in traits.targets

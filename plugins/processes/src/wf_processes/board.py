@@ -1,0 +1,159 @@
+"""A board that all processes of a run read and write: who is there, and why one ended.
+
+It is the store through which torch's processes find each other, so it is there before they can share anything and
+while one of them hangs in a collective.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it without saying so
+from torch.distributed.distributed_c10d import PrefixStore
+
+from wf.errors import InterruptedRun, OtherFailedError, WfError
+from wf.modules import message_of
+from wf_processes.failures import reason_of, status_of
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells each process."""
+WORD_SEC = 3.0
+"""So long a process whose collective failed waits for the word of the one that was the cause."""
+CONNECT_SEC = 20.0
+"""So long a process that fails before it has met the others tries to reach them."""
+_BROKEN = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|tcpstore", re.IGNORECASE)
+
+_board: Board | None = None
+
+
+class Board:
+    """What the processes tell each other.
+
+    Args:
+        patience_sec: How long to wait for the process that holds it.
+    """
+
+    def __init__(self, patience_sec: float) -> None:
+        self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        self._holds_it = not by_agent and self.rank == 0
+        store = TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=self._holds_it,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=patience_sec),
+        )
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        self._store = PrefixStore(f"wf/{attempt}", store)
+        self._meetings = 0
+
+    def meet(self, patience_sec: float) -> Any:
+        """Wait until all processes are here; gives a store for what they found together.
+
+        Raises:
+            OtherFailedError: When one of them ends before, or is not here in time, with its rank.
+        """
+        self._meetings += 1
+        here = [f"here/{self._meetings}/{rank}" for rank in range(self.world_size)]
+        self._store.set(here[self.rank], "here")
+        until = time.monotonic() + patience_sec
+        while not self._store.check(here):
+            if told := self.read():
+                raise told
+            if time.monotonic() > until:
+                missing = [rank for rank, key in enumerate(here) if not self._store.check([key])]
+                raise OtherFailedError(
+                    f"{_processes(missing)} of {self.world_size} did not come within {patience_sec:g} s\n"
+                    "  see whether it was started and what it prints; --strategy.wait_sec waits longer"
+                )
+            time.sleep(0.05)
+        return PrefixStore(f"group/{self._meetings}", self._store)
+
+    def write(self, error: BaseException) -> None:
+        """Tell why this process ends, unless another one has said so before."""
+        said = {"rank": self.rank, "text": _words(error), "code": _code(error), "status": status_of(error)}
+        self._store.compare_set("failed", "", json.dumps(said))
+        if self._holds_it:  # what is held ends with this process
+            keys = [f"heard/{rank}" for rank in range(1, self.world_size)]
+            until = time.monotonic() + WORD_SEC
+            while not self._store.check(keys) and time.monotonic() < until:
+                time.sleep(0.05)
+
+    def read(self) -> OtherFailedError | None:
+        """Why another process ended, if one did."""
+        if not self._store.check(["failed"]):
+            return None
+        said = json.loads(self._store.get("failed"))
+        self._store.set(f"heard/{self.rank}", "heard")
+        if said["rank"] == self.rank:
+            return None
+        return OtherFailedError(f"process {said['rank']} failed: {said['text']}", said["code"], said["status"])
+
+    def cause_of_broken(self) -> OtherFailedError | None:
+        """Why a collective failed: the word of another process, or who is gone without one."""
+        self._store.set(f"broken/{self.rank}", "broken")
+        until = time.monotonic() + WORD_SEC
+        while time.monotonic() < until:
+            if told := self.read():
+                return told
+            time.sleep(0.05)
+        gone = [rank for rank in range(self.world_size) if not self._store.check([f"broken/{rank}"])]
+        if not gone:
+            return None
+        return OtherFailedError(f"{_processes(gone)} ended without a word: it was killed, or its machine is gone")
+
+
+def board(patience_sec: float = CONNECT_SEC) -> Board:
+    """The board of this process's run."""
+    global _board
+    if _board is None:
+        _board = Board(patience_sec)
+    return _board
+
+
+def explained(error: BaseException) -> BaseException:
+    """The error that this process is to end with.
+
+    An error of its own is told to the others. For one of a collective, which most often means that another process has
+    ended, it is the word of that one.
+    """
+    if isinstance(error, (InterruptedRun, OtherFailedError, GeneratorExit)) or any(
+        name not in os.environ for name in VARIABLES
+    ):
+        return error
+    with suppress(Exception):  # the board may be gone with the process that held it
+        if not is_of_collective(error):
+            board().write(error)
+        elif (cause := board().cause_of_broken()) is not None:
+            return cause
+    return error
+
+
+def is_of_collective(error: BaseException) -> bool:
+    """Whether processes could not share what they had to, which is seldom the fault of the one that says so."""
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and not isinstance(error, WfError) and bool(_BROKEN.search(str(error)))
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, WfError):
+        return message_of(error)
+    explain = getattr(error, "format_message", None)  # click's
+    return str(explain()) if explain else reason_of(getattr(error, "error", error))
+
+
+def _code(error: BaseException) -> int:
+    return int(getattr(error, "exit_code", 1))
+
+
+def _processes(ranks: list[int]) -> str:
+    return f"process{'es' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"

@@ -1,0 +1,48 @@
+"""What the processes of one run have to tell each other beside their collectives: why one of them ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def num_processes() -> int:
+    """How many processes torchrun, or whoever sets its variables, has started; 1 where nobody did."""
+    size = os.environ.get("WORLD_SIZE", "")
+    return int(size) if size.isdecimal() and "RANK" in os.environ else 1
+
+
+def is_restart() -> bool:
+    """Whether torchrun has started these processes again after one of them had failed."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
+
+
+def resume_command(place: object, world_size: int, verb: str = "resume") -> str:
+    """The line that goes on with a run of so many processes."""
+    if world_size == 1:
+        return f"wf {verb} {place}"
+    size = os.environ.get("LOCAL_WORLD_SIZE", "")
+    local = int(size) if size.isdecimal() and 0 < int(size) < world_size else world_size
+    nodes = f"--nnodes {world_size // local} " if local < world_size else ""
+    return f"torchrun {nodes}--nproc-per-node {local} -m wf_cli {verb} {place}"
+
+
+@contextmanager
+def telling_others() -> Iterator[None]:
+    """Let the other processes hear of an error that ends this one; what only follows from theirs ends as theirs.
+
+    Raises:
+        OtherFailedError: In the place of an error of a collective, with what another process has told.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if num_processes() < 2:
+            raise
+        from wf_processes.board import explained  # which imports torch
+
+        found = explained(error)
+        if found is error:
+            raise
+        raise found from error

@@ -1,0 +1,198 @@
+"""Whether a manifest and its records say what they may, looked at once, where they are read.
+
+A run directory may be damaged, or come from somebody else: nothing that reads it need look again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from io import BufferedReader, FileIO
+from pathlib import Path
+from typing import Any
+
+from wf.errors import DataError
+from wf_storage import files
+
+MAX_DEPTH = 64
+"""How deep values may be nested."""
+
+Check = Callable[[Any], bool]
+
+
+def parse(data: bytes) -> Any:
+    """JSON that is nested no deeper than `MAX_DEPTH`.
+
+    Raises:
+        ValueError: For anything else, in words.
+    """
+    try:
+        value = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            break
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def wrong_in_manifest(manifest: Any) -> str:
+    """What a manifest may not say, in words; "" for one that is in order. Keys that are not known may hold anything."""
+    return _wrong(manifest, FIELDS)
+
+
+def wrong_in_record(record: Any) -> str:
+    """As `wrong_in_manifest`, of a line of ``metrics.jsonl`` or ``timings.jsonl``."""
+    return _wrong(record, RECORD) or next(
+        (f"'{key}' must be a figure" for key, value in record.items() if not _figure(value)), ""
+    )
+
+
+def _wrong(found: Any, fields: Mapping[str, tuple[Check, str]]) -> str:
+    if not isinstance(found, dict):
+        return f"it must be a table, not {type(found).__name__}"
+    for key in fields.keys() & found.keys():
+        check, words = fields[key]
+        if not check(found[key]):
+            return f"'{key}' must be {words}, not {str(found[key])[:40]!r}"
+    return ""
+
+
+def _inside(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _date(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value).astimezone())
+    except (ValueError, OverflowError, OSError):
+        return False
+
+
+def _figure(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_figure, value))
+    if isinstance(value, int):
+        return abs(value) < 1 << 1000  # as much as a float can be
+    return value is None or isinstance(value, (float, str))
+
+
+def _any_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _or_null(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _list(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def _table(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def _having(**checks: Check) -> Check:
+    """A table that has these keys, and may have others."""
+    return lambda value: (
+        isinstance(value, dict) and all(key in value and check(value[key]) for key, check in checks.items())
+    )
+
+
+def _folder(value: Any) -> bool:
+    """A name of a folder in this one."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & {*value}
+
+
+_FIGURES = _table(_figure)
+_COMPONENT = _having(kind=_text, name=_text, target=_text, distribution=_or_null(_text), version=_or_null(_text))
+_CODE = _having(file=_text, sha256=_text)
+_WORDS = (_list(_text), "a list of names")
+_TABLES = (_list(_any_table), "a list of tables")
+
+FIELDS: dict[str, tuple[Check, str]] = {
+    "status": (_text, "a word"),
+    "reason": (_or_null(_text), "a text"),
+    "kind": (_or_null(_text), "a word"),
+    "started": (_or_null(_date), "a date"),
+    "ended": (_or_null(_date), "a date"),
+    "epochs": (_or_null(_count), "a whole number"),
+    "steps": (_or_null(_count), "a whole number"),
+    "total_steps": (_or_null(_count), "a whole number"),
+    "follow_length": _WORDS,
+    "metrics": (_or_null(_FIGURES), "a table of figures"),
+    "recorded": (_or_null(_FIGURES), "a table of figures"),
+    "samples": (_or_null(_table(_count)), "a table of whole numbers"),
+    "notes": (_or_null(_any_table), "a table"),
+    "repeatable": (_flag, "true or false"),
+    "components": (_list(_COMPONENT), "a list of tables with kind, name, target, distribution and version"),
+    "versions": (_table(_or_null(_text)), "a table of versions"),
+    "device": (_text, "a device"),
+    "code": (lambda value: _list(_CODE)(value) or _table(_text)(value), "a list of files with their checksums"),
+    "run_file": (_any_table, "a table"),
+    "dataset": (_any_table, "a table"),
+    "drift": _TABLES,
+    "disabled_hooks": _TABLES,
+    "failed_saves": _TABLES,
+    "folds": (lambda value: _count(value) or _list(_FIGURES)(value), "a number, or a list of figures"),
+    "rows": (_list(_having(name=_text, folder=_folder, settings=_any_table)), "a list of rows with name and folder"),
+    "repeats": _TABLES,
+    "failures": (_table(_having(reason=_text, exit_code=_count)), "a table of failures"),
+    "digest": (_text, "a checksum"),
+    "figures": _WORDS,
+    "by": (_or_null(_text), "a name"),
+    "jobs": (_count, "a whole number"),
+    "plugins": _WORDS,
+    "only_builtin": (_flag, "true or false"),
+    "folders": _WORDS,
+}
+"""The keys of a manifest that something reads, be it of a run, of folds or of a comparison, and what they may hold."""
+
+RECORD: dict[str, tuple[Check, str]] = {
+    "event": (_text, "a word"),
+    "split": (_text, "a word"),
+    "epoch": (_count, "a whole number"),
+    "step": (_count, "a whole number"),
+}
+
+
+def read_records(file: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line that was cut off by a crash is left out.
+
+    Raises:
+        DataError: When the file cannot be read, or has lines that are no records.
+    """
+    if not file.exists():
+        return
+    try:
+        with BufferedReader(FileIO(file, "r", opener=files.open_plain)) as stream:
+            for number, line in enumerate(stream, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    record = parse(line)
+                except ValueError:
+                    return
+                if wrong := wrong_in_record(record):
+                    raise DataError(f"{file} is damaged, line {number}: {wrong}")
+                yield record
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
