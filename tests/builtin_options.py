@@ -15,6 +15,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
     "model/unet": {"channels": [4, 8]},
+    "hook/swa": {"start": 1},
     "scheduler/step": {"step_size": 1},
     "scheduler/multistep": {"milestones": [1]},
     "scheduler/linear-warmup": {"num_steps": 3},

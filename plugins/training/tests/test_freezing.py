@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import weights
 from torch import Tensor, nn
 
 import wf
@@ -134,3 +135,62 @@ def test_a_wrong_value_and_a_wrong_name_are_errors_of_use() -> None:
         wf.run(trainer={"use": "supervised", "freeze": 3}, save=False, **CNN)
     with pytest.raises(UsageError, match="unknown module 'layer1'"):
         wf.run(trainer={"use": "supervised", "freeze": "layer1"}, save=False, **CNN)
+
+
+class Changes(wf.Hook):
+    """Notes after which steps the first kernel and the running means of the first norm had changed."""
+
+    def __init__(self) -> None:
+        self.kernel: list[int] = []
+        self.means: list[int] = []
+
+    def on_run_start(self, run: wf.Loop) -> None:
+        self.model: Any = run.parts["model"]
+        self.before = self._now()
+
+    def on_step_end(self, run: wf.Loop) -> None:
+        now = self._now()
+        for noted, one, other in zip((self.kernel, self.means), self.before, now, strict=True):
+            if not torch.equal(one, other):
+                noted.append(run.progress.step)
+        self.before = now
+
+    def _now(self) -> tuple[Tensor, Tensor]:
+        return self.model[0].weight.detach().clone(), self.model[1].running_mean.clone()
+
+
+@pytest.mark.parametrize(("until", "last"), [("7steps", 7), ("1epochs", 4), (1, 4)])
+def test_what_is_frozen_for_a_while_is_trained_afterwards(until: str | int, last: int) -> None:
+    changes, options = Changes(), {"use": "supervised", "freeze": "backbone", "freeze_until": until}
+    settings: dict[str, Any] = {**CNN, "batch_size": 400, "steps": 10, "save": False}
+    exp = wf.run(trainer=options, hook=[changes], optimizer="adamw", **settings)
+    assert changes.kernel == changes.means == list(range(last + 1, 11))
+    assert all(parameter.requires_grad for parameter in exp.model.parameters())
+    held = wf.run(trainer={**options, "freeze_until": "90steps"}, optimizer="adamw", **settings)
+    good = wf.run(trainer={"use": "supervised", "freeze": "backbone"}, optimizer="adamw", **settings)
+    assert all(torch.equal(good.model.state_dict()[name], one) for name, one in held.model.state_dict().items())
+
+
+@pytest.mark.parametrize(("until", "stop"), [("6steps", 1), ("6steps", 2), ("2epochs", 2)])
+def test_a_run_that_thaws_resumes_to_the_bit(wf: Any, tmp_path: Path, until: str, stop: int) -> None:
+    plan = ("--model", "cnn", "--model.channels", "[4]", "--batch-size", 400, "--quiet", "--hook", "+ema")
+    frozen = ("--trainer.freeze", "backbone", "--trainer.freeze_until", until, "--hook.ema.decay", 0.5)
+    assert wf("run", *plan, *frozen, "--epochs", 3, "--name", "whole").code == 0
+    assert wf("run", *plan, *frozen, "--epochs", stop, "--name", "half").code == 0
+    resumed = wf("resume", "half", "--epochs", 3, "--quiet")
+    assert resumed.code == 0, resumed.stderr
+    whole, half = (weights(tmp_path / "runs" / name) for name in ("whole", "half"))
+    assert all(torch.equal(whole[name], half[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"freeze": "0", "freeze_until": "5min"}, "counts epochs or steps"),
+        ({"freeze_until": "2epochs"}, "'freeze' does not say what is frozen"),
+        ({"freeze": "0", "freeze_until": "soon"}, "is not a cadence"),
+    ],
+)
+def test_mistakes_in_until(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        wf.run(trainer={"use": "supervised", **options}, save=False, **CNN)

@@ -419,9 +419,22 @@ class Experiment:
             of_first=parts.of_the_first,
         )
 
-    def _make_modes(self) -> OptimizerModes | None:
-        traits = self._parts.values.get("optimizer_traits")
-        return OptimizerModes(self._parts.values["optimizer"]) if traits is not None and traits.modes else None
+    def _make_modes(self) -> Any:
+        """The weights that are judged, where they are not those that are trained: a `Modes` with a state, or None."""
+        values = self._parts.values
+        traits = values.get("optimizer_traits")
+        found: list[tuple[str, Any]] = []
+        if traits is not None and traits.modes:
+            found = [(f"optimizer '{self.name('optimizer')}'", OptimizerModes(values["optimizer"]))]
+        found += [
+            (f"hook '{built.name}'", built.value.modes)
+            for built in self._parts.several("hook")
+            if getattr(built.value, "modes", None) is not None
+        ]
+        if len(found) > 1:
+            names = " and ".join(name for name, _ in found)
+            raise UsageError(f"{names} both say which weights are judged and kept\n  leave out all but one of them")
+        return found[0][1] if found else None
 
     @contextmanager
     def _working(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from wf.cadence import Every
 from wf.errors import UsageError, unknown
 from wf_base.heads import BACKBONE, head_of
 
@@ -28,6 +29,46 @@ def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:
     if listed and not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"trainer option 'freeze': {', '.join(listed)}: that is all of the model, nothing is trained")
     return frozen
+
+
+class Thawing:
+    """Parts of a model that are frozen until a run has come so far.
+
+    Args:
+        model: The model itself.
+        names: As for `freeze`.
+        until: ``2epochs``, ``500steps``.
+
+    Raises:
+        UsageError: As `freeze`, or for another unit.
+    """
+
+    def __init__(self, model: nn.Module, names: str | list[str] | None, until: int | str) -> None:
+        self.until = Every.parse(until)
+        if self.until.unit == "minutes":
+            raise UsageError(f"trainer option 'freeze_until' counts epochs or steps: 2epochs, 500steps; not {until}")
+        before = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.modules = freeze(model, names)
+        if not names:
+            raise UsageError("trainer option 'freeze_until' is given, and 'freeze' does not say what is frozen")
+        self._parameters = [parameter for parameter in before if not parameter.requires_grad]
+        self.thaw()
+
+    def thaw(self) -> None:
+        """Let the parts be trained; their parameters get gradients from now on."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+
+    def apply(self, epoch: int, step: int) -> bool:
+        """Freeze or thaw the parts as the position asks for; gives whether they are frozen."""
+        frozen = (step if self.until.unit == "steps" else epoch) < self.until.num
+        for parameter in self._parameters:
+            parameter.requires_grad_(not frozen)
+            if frozen:
+                parameter.grad = None
+        for module in self.modules:
+            module.train(not frozen)
+        return frozen
 
 
 def _freeze_one(model: nn.Module, name: str) -> list[nn.Module]:

@@ -60,6 +60,18 @@ def wf_components() -> list[Component]:
         ),
         Component(
             "hook",
+            "ema",
+            "wf_training.hooks.averaging:Ema",
+            "judge and keep a moving average of the weights",
+        ),
+        Component(
+            "hook",
+            "swa",
+            "wf_training.hooks.averaging:Swa",
+            "judge and keep the mean of the weights of the last epochs",
+        ),
+        Component(
+            "hook",
             "divergence-guard",
             "wf_training.hooks.divergence_guard:DivergenceGuard",
             "warn of a rising loss, end the run or go back at one that is not finite",

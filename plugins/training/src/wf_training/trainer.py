@@ -17,6 +17,7 @@ from wf.traits import OptimizerTraits
 from wf_base import BaseTrainer, Batch, Supervised, TaskRuntime
 from wf_base.gradients import Gradients
 from wf_training.compiling import compiled
+from wf_training.freezing import Thawing
 from wf_training.freezing import freeze as frozen_parts
 from wf_training.layout import lay_out
 from wf_training.steps import UPDATES, Loss, first, gradient_clearer, plain, scaled
@@ -43,6 +44,8 @@ class SupervisedTrainer(BaseTrainer):
         freeze: Submodules that are not trained, by name, as ``layer1`` or ``[layer1, layer2.0]``; ``backbone``: all but
             the head. They stay in evaluation mode, so that what is frozen does not change: a batch norm uses and keeps
             its running means, and there is no dropout in them.
+        freeze_until: Epochs or steps until they are trained as well, as ``2epochs`` or ``500steps``; the optimizer has
+            their parameters from the beginning, and leaves them as they are until then.
         accumulate: Batches whose gradients make one update; they come as one batch, see `wf_training.gradients`.
         batch_size: Samples in each of them.
         scaler: Scales the loss where gradients are computed in fp16.
@@ -75,6 +78,7 @@ class SupervisedTrainer(BaseTrainer):
         input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
         task: Annotated[TaskRuntime | None, FromRun("outputs")] = None,
         compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
+        freeze_until: int | str | None = None,
     ) -> None:
         trained: nn.Module = compiled(model, compile) if compile else model
         super().__init__(
@@ -89,7 +93,9 @@ class SupervisedTrainer(BaseTrainer):
                 "  leave it out"
             )
         bare = model if strategy is None else strategy.bare(model)
-        self._frozen = self.prepare_model(bare, freeze, channels_last)
+        self._frozen = self.prepare_model(bare, freeze, channels_last, freeze_until)
+        if freeze_until is not None:
+            self._thaw_in_time(Thawing(bare, freeze, freeze_until))
         step = "plain" if optimizer_traits is None else optimizer_traits.step
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
         if scaler is not None and step != "plain":
@@ -109,15 +115,47 @@ class SupervisedTrainer(BaseTrainer):
 
     @staticmethod
     def prepare_model(
-        model: nn.Module, freeze: str | list[str] | None = None, channels_last: bool = False
+        model: nn.Module,
+        freeze: str | list[str] | None = None,
+        channels_last: bool = False,
+        freeze_until: int | str | None = None,
     ) -> list[nn.Module]:
-        """Freeze parts of the model and lay it out; gives those that stay in evaluation mode.
+        """Freeze parts of the model and lay it out; gives those that stay in evaluation mode for the whole run.
 
         See `wf.protocols.Trainer`.
         """
         if channels_last:
             lay_out(model)
+        if freeze_until is not None:
+            Thawing(model, freeze, freeze_until)
+            return []
         return frozen_parts(model, freeze)
+
+    def _thaw_in_time(self, thawing: Thawing) -> None:
+        """Listen to the beginnings of epochs, and to each step where steps are counted.
+
+        Raises:
+            UsageError: Where several processes train: they share the gradients of the parameters that are trained at
+                the beginning.
+        """
+        if self.strategy is not None and self.strategy.world_size > 1:
+            raise UsageError(
+                "trainer option 'freeze_until' is for one process alone\n  leave it out, or freeze for good"
+            )
+
+        def apply(run: Loop) -> None:
+            thawing.apply(run.progress.epoch, run.progress.step)
+
+        def apply_in_time(run: Loop) -> None:
+            if run.progress.step == thawing.until.num:
+                apply(run)
+
+        for event in ("on_epoch_start", "on_step_end"):
+            if hasattr(self, event):
+                raise UsageError(f"{type(self).__name__} has an {event} of its own, which 'freeze_until' would replace")
+        self.on_epoch_start = apply
+        if thawing.until.unit == "steps":
+            self.on_step_end = apply_in_time
 
     def train_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
         """Make one update.
