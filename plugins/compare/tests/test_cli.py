@@ -376,7 +376,7 @@ def test_losses_of_different_functions_are_refused_before_anything_is_trained(wf
         (["--vary", "optimizer=adam,sgd", "--repeats", "0"], ["--repeats must be a whole number from 1 on"]),
         (["--vary", "optimizer=adam,sgd", "--jobs", "two"], ["--jobs must be a whole number"]),
         (["--resume", "nothing"], ["there is no run directory 'nothing'"]),
-        (["one.toml", "two.toml"], ["give one run file"]),
+        (["same.toml", "nothing"], ["give run files, or finished runs"]),
         (["nothing"], ["there is no run directory 'nothing'"]),
         (["nothing", "--epochs", "3", "--loss.gamma", "1"], ["--epochs, --loss.gamma", "trained as it is"]),
     ],

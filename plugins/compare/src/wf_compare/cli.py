@@ -22,13 +22,15 @@ from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
 from wf_cli.listing import JSON
 from wf_cli.output import echo, plural, print_json, tell, terminal_width
-from wf_run.api import read_variants
+from wf_run.api import place_of_files, read_variants
 from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
 from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.references import resolve
 from wf_run.runfile import RunFile, merge
-from wf_run.trust import Source, directory_of, guard_for
+from wf_run.said import said_in
+from wf_run.trust import Source, guard_for
 
 if TYPE_CHECKING:
     from wf_compare.comparison import Planned, Request
@@ -53,7 +55,7 @@ class CompareCommand(RunCommand):
 
 
 @click.command("compare", cls=CompareCommand)
-@click.argument("places", nargs=-1, metavar="[RUN.toml | RUN ...]", type=click.Path(), shell_complete=complete_runs)
+@click.argument("places", nargs=-1, metavar="[RUN.toml ... | RUN ...]", type=click.Path(), shell_complete=complete_runs)
 @click.option("--vary", multiple=True, metavar="KEY=A,B,...", help="Make a row for each value; repeatable.")
 @click.option("--repeats", metavar="N", help="Runs of each row, with the seeds from --seed on. [5]")
 @click.option(
@@ -93,9 +95,9 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
         _refuse_others(ctx, ALWAYS, "was trained as it is", "a finished run")
         table = _look_back(ctx, places, options["by"])
     else:
-        if len(places) > 1:
-            raise UsageError("give one run file, or finished runs; each --vary or [[variant]] makes rows of the file")
-        found = _train(ctx, files[0] if files else None, options, quiet=quiet, as_json=as_json)
+        if len(places) > len(files):
+            raise UsageError("give run files, or finished runs; each --vary or [[variant]] makes rows of the files")
+        found = _train(ctx, files, options, quiet=quiet, as_json=as_json)
         if found is None:
             return 0
         table = found
@@ -110,18 +112,19 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
 
 
 def _train(
-    ctx: click.Context, run_file: str | None, options: dict[str, Any], *, quiet: bool, as_json: bool
+    ctx: click.Context, run_files: Sequence[str], options: dict[str, Any], *, quiet: bool, as_json: bool
 ) -> Table | None:
     """Make the rows, and train them; None for a dry run."""
     from wf_compare.comparison import make_study, plan_rows
     from wf_compare.study import Study, default_name, digest_of
 
-    base, variants, folders = read_variants(Path(run_file)) if run_file else ({}, [], ())
+    base, variants, folders = read_variants(*map(Path, run_files)) if run_files else ({}, [], ())
     varied, rows = _rows(ctx, base, variants, options)
     of_run = _plugins(ctx, [base, *(variant for _, variant in variants)], [document for _, _, document in rows])
     line = of_line(ctx, options=ctx.meta["options"], settings=options, rows=[settings for _, settings, _ in rows])
-    sources = [(document, folders) for document in (base, *(variant for _, variant in variants))]
-    registry = _registry(ctx, Path(run_file) if run_file else None, sources, line, of_run)
+    of_files = [merge(base, variant)[0] for _, variant in variants] or [base]
+    sources = [(resolve(document, lenient=True), folders) for document in of_files]
+    registry = _registry(ctx, said_in(base).files, sources, line, of_run)
     planned = plan_rows(rows, registry, folders)
     request = _request(options, planned[0].plan["seed"])
     digest = digest_of([row.plan for row in planned])
@@ -312,13 +315,13 @@ def _plugins(ctx: click.Context, files: Sequence[RunFile], rows: Sequence[RunFil
 
 def _registry(
     ctx: click.Context,
-    run_file: Path | None,
+    run_files: Sequence[Path],
     sources: Sequence[Source],
     line: Mapping[str, Any],
     of_run: Sequence[str],
 ) -> Registry:
     """The registry for the rows; a run file that lies in a run directory loads no code that is not allowed."""
-    place = None if run_file is None else directory_of(run_file)
+    place = place_of_files(run_files)
     ask = None if place is None else partial(guard_for, place, sources, line=line["line"], trust=line["trust"])
     return registry_of(ctx, of_run, ask)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.building import Builder
+from wf.errors import UsageError
 from wf.figures import SPLITS
 from wf.modules import is_path, locate
 from wf.registry import Ask, Registry, read_kind
@@ -20,7 +21,18 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory, place_of
 from wf_run.made_with import in_words
 from wf_run.plan import prepare
-from wf_run.runfile import RunFile, check, check_general, folders_of, load, load_variants, merge, naming_owner
+from wf_run.references import is_reference, resolve
+from wf_run.runfile import (
+    RunFile,
+    check,
+    check_general,
+    choose_variant,
+    folders_of,
+    load_variants,
+    merge,
+    naming_owner,
+)
+from wf_run.said import said_in, with_said
 from wf_run.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
@@ -29,13 +41,21 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("wf")
 
+OF_TRAINED = ("model", "transform", "trainer", "checkpointer", "seed", "precision", "device", "keep", "monitor")
+"""What a run file says of its trained model; all else may refer to what is not there any more."""
+
 Discover = Callable[[Sequence[str], Ask | None], Registry]
 """Makes a registry for a run file: given the plugins that it names, and what is asked before they are loaded."""
 
 
+RunFiles = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""The path of a run file, or several, each laid over the one before."""
+
+
 def build(
-    source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    source: RunFiles | Mapping[str, Any] | None = None,
     *,
+    variant: str | None = None,
     name: str | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     save: bool = True,
@@ -48,7 +68,9 @@ def build(
     """Build a run without starting it.
 
     Args:
-        source: A run file's path, or the same as a nested dict; None for the defaults.
+        source: A run file's path, or several, each laid over the one before, or the same as a nested dict; None for the
+            defaults.
+        variant: Which ``[[variant]]`` of the run files.
         name: The run directory's name below ``runs/``.
         run_dir: The run directory's path.
         save: Whether the run writes a run directory when it is fitted.
@@ -72,16 +94,14 @@ def build(
         place = place_of(name, run_dir)
         known = registry or _with_keys_of_plugins(settings)
         own = check(_with_data(settings))
-        base, folders = read(source)
+        base, folders = read(source, variant)
         document, _ = merge(base, own)
         if registry is None and not base.get("plugins"):
             registry = known
         if source is None or isinstance(source, Mapping):
             registry = registry or Registry.discover(document.get("plugins", []))
         else:
-            registry = registry_for(
-                Path(source), base, folders, partial(_discover, registry, own), line=own, trust=trust
-            )
+            registry = registry_for(base, folders, partial(_discover, registry, own), line=own, trust=trust)
         plan = prepare(document, registry, folders)
     from wf_run.experiment import Experiment
 
@@ -113,7 +133,7 @@ def _with_data(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**batching_of(dataset), **found}
 
 
-def run(source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:
+def run(source: RunFiles | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:
     """Build a run and fit it; takes what `build` takes.
 
     Returns:
@@ -184,6 +204,7 @@ def open_run(
     from wf_run.trained import open_trained
 
     directory, document, folders, found = _opened(place, registry, discover, line, trust)
+    resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # or the variable is missing
     description = read_description(directory.path)
     if description is None:
         _LOG.warning("run %s has no %s, as runs of an older wf: its data are read again", directory.path, FILE)
@@ -268,6 +289,7 @@ def _opened(
     if not document.get("plugins"):
         registry = known
     discover = discover or partial(_discover, registry, {})
+    document = resolve(document, lenient=True)
     ask = partial(guard_for, directory.path, [(document, folders)], line=line, trust=trust)
     found = discover(document.get("plugins", []), ask).preferring(_made_with(directory))
     with naming_owner(directory.run_file):
@@ -276,7 +298,6 @@ def _opened(
 
 
 def registry_for(
-    run_file: Path,
     document: RunFile,
     folders: Sequence[Path],
     discover: Discover,
@@ -284,20 +305,34 @@ def registry_for(
     line: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
 ) -> Registry:
-    """The registry for a run file that was read; that of a run directory loads no code that is not allowed.
+    """The registry for run files that were read; those of a run directory load no code that is not allowed.
 
     Args:
-        run_file: Where it was read.
-        document: What it says, its plugins located.
+        document: What they say, its plugins located.
         folders: Where its relative paths are looked up.
         discover: Makes the registry, given the plugins that the run file names and what is to be asked before that.
         line: As for `reopen`.
         trust: As for `load_model`.
     """
-    place, ask = directory_of(run_file), None
+    place, ask = place_of_files(said_in(document).files), None
     if place is not None:
-        ask = partial(guard_for, place, [(document, folders)], line=line, trust=trust)
+        ask = partial(guard_for, place, [(resolve(document, lenient=True), folders)], line=line, trust=trust)
     return discover(document.get("plugins", []), ask)
+
+
+def place_of_files(files: Sequence[Path]) -> Path | None:
+    """The run directory in which one of some run files lies.
+
+    Raises:
+        UsageError: When they lie in several.
+    """
+    places = list(dict.fromkeys(place for file in files if (place := directory_of(file)) is not None))
+    if len(places) > 1:
+        raise UsageError(
+            f"run files of several run directories are laid over each other: {' and '.join(map(str, places))}\n"
+            "  copy all but one of them elsewhere"
+        )
+    return places[0] if places else None
 
 
 def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequence[str], ask: Ask | None) -> Registry:
@@ -316,29 +351,44 @@ def _made_with(directory: RunDirectory) -> Iterator[Pin]:
             yield Pin(part["kind"], part["name"], plugin, str(directory.path), *in_words({**part, "plugin": plugin}))
 
 
-def read(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> tuple[RunFile, Sequence[Path]]:
-    """A run file and the folders in which its relative paths are looked up: its own and its ``code/``."""
+def read(source: RunFiles | Mapping[str, Any] | None, variant: str | None = None) -> tuple[RunFile, Sequence[Path]]:
+    """A run file and the folders in which its relative paths are looked up: its own and its ``code/``.
+
+    Args:
+        source: As for `build`.
+        variant: As for `build`.
+    """
+    if variant is not None and (source is None or isinstance(source, Mapping)):
+        raise UsageError(f"there is no run file that could have the variant '{variant}'")
     if source is None:
         return {}, ()
     if isinstance(source, Mapping):
         return check(source), ()
-    path = Path(source)
-    return _with_folders(load(path), path)
-
-
-def read_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Sequence[Path]]:
-    """As `read`, of a run file that may have ``[[variant]]`` tables, which come with their names."""
-    document, variants = load_variants(path)
-    document, folders = _with_folders(document, path)
-    return document, [(name, _with_folders(variant, path)[0]) for name, variant in variants], folders
-
-
-def _with_folders(document: RunFile, path: Path) -> tuple[RunFile, Sequence[Path]]:
-    """A run file whose plugins are found, and the folders in which its relative paths are looked up."""
-    folders = folders_of(path)
-    if "plugins" in document:
-        document["plugins"] = [_located(name, folders) for name in document["plugins"]]
+    paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(one) for one in source]
+    document, variants, folders = read_variants(*paths)
+    chosen = choose_variant(paths[-1], variants, variant) if paths else {}
+    if chosen:
+        document, notes = merge(document, chosen)
+        document = with_said(document, notes=(*said_in(document).notes, *notes))
     return document, folders
+
+
+def read_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Sequence[Path]]:
+    """As `read`, of run files that may have ``[[variant]]`` tables, which come with their names."""
+    document, variants = load_variants(*paths)
+    files = said_in(document).files
+    folders = tuple(dict.fromkeys(folder for file in reversed(files) for folder in folders_of(file)))
+    located = [(name, _with_plugins(variant, folders)) for name, variant in variants]
+    return _with_plugins(document, folders), located, folders
+
+
+def _with_plugins(document: RunFile, folders: Sequence[Path]) -> RunFile:
+    """A run file whose plugins are found."""
+    if "plugins" not in document:
+        return document
+    if found := next(filter(is_reference, document["plugins"]), None):
+        raise UsageError(f"plugins: '{found}' is a reference, and plugins are loaded before these are followed")
+    return {**document, "plugins": [_located(name, folders) for name in document["plugins"]]}
 
 
 def _located(name: str, folders: Sequence[Path]) -> str:

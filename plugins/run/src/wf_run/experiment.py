@@ -52,11 +52,13 @@ from wf_run.directory.save_failures import SaveFailures
 from wf_run.parts.groups import Made
 from wf_run.parts.optimizers import OptimizerModes
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
+from wf_run.references import resolve
 from wf_run.resuming import again
 from wf_run.resuming.collective import collective
 from wf_run.resuming.conditions import conditions_of, keys_of, own_files
 from wf_run.resuming.restoring import check_records, check_restored, check_savable
 from wf_run.runfile import RunFile, dump
+from wf_run.said import naming_place, without_said
 from wf_run.trained import OWN, PLOTS, Trained, TrainedModel
 
 _LOG = logging.getLogger("wf")
@@ -106,7 +108,7 @@ class Experiment:
             refuse_inference_mode()
         self._dtype = torch.get_default_dtype()
         there = again.run_in(run_dir) if resume_if_there and save else None
-        with telling_others(), naming_culprit(registry.plugins):
+        with telling_others(), naming_culprit(registry.plugins), naming_place(plan):
             self._parts = Assembly(
                 plan,
                 registry,
@@ -150,7 +152,7 @@ class Experiment:
     @property
     def plan(self) -> RunFile:
         """The resolved run file, as a dict."""
-        return self._parts.plan
+        return without_said(self._parts.plan)
 
     @property
     def messages(self) -> list[str]:
@@ -242,7 +244,7 @@ class Experiment:
     def run_file(self) -> str:
         """The resolved run file as TOML."""
         live = "" if self.repeatable else "This run used live objects: it cannot be repeated from this file alone."
-        return dump(self.plan, live)
+        return dump(self._parts.plan, live)
 
     def fit(self, *, resume: bool = False, allow_drift: Collection[str] = ()) -> Experiment:
         """Train until the run file's length is reached; the run directory is made first.
@@ -639,7 +641,7 @@ class Experiment:
         if self._trains_on_from is not None:
             started["trains_on_from"] = self._trains_on_from
         made = self._manifest(directory)
-        trust.record(directory.path, [read(directory.run_file)], self._parts.registry)
+        trust.record(directory.path, [_source(directory)], self._parts.registry)
         directory.update_manifest(status="running", reason=None, **length, **started, **made)
         if not (directory.path / FILE).exists():  # or it is that of a run that goes on
             self._parts.describe_data().write(directory.path, self.data.sample_ids)
@@ -692,6 +694,12 @@ def refuse_inference_mode() -> None:
             "nothing can be trained inside torch.inference_mode(), where tensors have no gradients\n"
             "  leave the block before the run is built"
         )
+
+
+def _source(directory: RunDirectory) -> trust.Source:
+    """The run file of a directory, and where its relative paths are looked up."""
+    document, folders = read(directory.run_file)
+    return resolve(document, lenient=True), folders
 
 
 def _now() -> str:

@@ -21,7 +21,7 @@ def lines_of(path: Path) -> dict[tuple[str, ...], int]:
         path: The file, which is known to be TOML.
     """
     found: dict[tuple[str, ...], int] = {}
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, ...], int] = {}
     above: tuple[str, ...] = ()
     pending = ""
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):  # other ends are text in TOML
@@ -29,16 +29,24 @@ def lines_of(path: Path) -> dict[tuple[str, ...], int]:
             pending = _rest(f"{pending}\n{line}")
             continue
         if header := _HEADER.match(line):
-            names = _parts(header[2])
+            *outer, last = _parts(header[2])
+            above = ()
+            for name in outer:
+                above = _in_list((*above, name), counts)
+            above = (*above, last)
             if header[1] == "[[":
-                count = counts[header[2]] = counts.get(header[2], -1) + 1
-                names = (*names, str(count))
-            above = names
+                counts[above] = counts.get(above, -1) + 1
+            above = _in_list(above, counts)
             found.setdefault(above, number)
         elif key := _KEY.match(line):
             found[(*above, *_parts(key[1]))] = number
             pending = _rest(line)
     return found
+
+
+def _in_list(key: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> tuple[str, ...]:
+    """A key; of an array of tables that of its present one."""
+    return (*key, str(counts[key])) if key in counts else key
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -59,13 +67,12 @@ class Origins:
     """Says where the words of a resolved run file came from.
 
     Args:
-        file: The run file that was read; None where there is none.
+        places: The file and line of each key that files say, see `wf_run.said.Said`.
         line: What the command line says, in the shape of a run file.
     """
 
-    def __init__(self, file: Path | None, line: Mapping[str, Any]) -> None:
-        self._file, self._line = file, line
-        self._lines = lines_of(file) if file is not None else {}
+    def __init__(self, places: Mapping[tuple[str, ...], str], line: Mapping[str, Any]) -> None:
+        self._places, self._line = places, line
 
     def of(self, key: str) -> str:
         """Where a general key came from: ``command line``, ``run.toml:7`` or ``default``."""
@@ -81,7 +88,7 @@ class Origins:
         """
         said = self._line.get(kind, {})
         if position is None:
-            return LINE if "use" in said else self._in_file((kind, "use"), (kind,))
+            return LINE if "use" in said else self._in_file((kind, "use"))
         chosen = [one["use"] for one in (*(said.get("set") or ()), *said.get("add", ()))]
         return LINE if name in chosen else self._in_file((kind, str(position), "use"))
 
@@ -92,7 +99,6 @@ class Origins:
             return LINE
         return self._in_file((kind, option) if position is None else (kind, str(position), option))
 
-    def _in_file(self, *keys: tuple[str, ...]) -> str:
-        """The line of the first of some keys that the run file has."""
-        found = next((self._lines[key] for key in keys if key in self._lines), None)
-        return DEFAULT if found is None else f"{self._file}:{found}"
+    def _in_file(self, key: tuple[str, ...]) -> str:
+        """The file and line of a key that a run file has."""
+        return self._places.get(key, DEFAULT)

@@ -25,7 +25,9 @@ from wf_fitting.checking import check as check_fit
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
 from wf_run.parts.groups import Grouping
+from wf_run.references import resolve
 from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
+from wf_run.said import naming_place
 
 NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
 """The kinds of which a run needs a component, unless its trainer makes the samples or takes no optimizer."""
@@ -52,6 +54,11 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
     Raises:
         UsageError: For an unknown key or name, or components that cannot go together whatever the data.
     """
+    with naming_place(document):
+        return _prepared(document, registry, folders)
+
+
+def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> RunFile:
     plan = complete(document, registry, folders)
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
     check_fit(parts, Known(links=plan["links"], evaluated=tuple(plan["eval_splits"])), registry)
@@ -113,6 +120,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     Raises:
         UsageError: For an unknown key or name.
     """
+    document = resolve(document)
     plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
     for kind in KINDS.several:
         if isinstance(document.get(kind), Mapping):

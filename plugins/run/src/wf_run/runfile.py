@@ -6,23 +6,24 @@ It is a plain nested dict: general keys, a table a kind with ``use``, arrays of 
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 from wf.cadence import Every
-from wf.errors import UsageError, closest, unknown
+from wf.errors import UsageError, unknown
 from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
+from wf_run.layers import Layer, layers_of
 from wf_run.made_with import owner_missing
 from wf_run.parts import groups
+from wf_run.references import is_reference, put_back, resolve
+from wf_run.said import SAID, Place, Said, laid_over, said_in, with_said, without_said
 
 RunFile = dict[str, Any]
 
@@ -63,15 +64,15 @@ class UnknownKeyError(UsageError):
 
 
 def load(path: Path) -> RunFile:
-    """Read a run file.
+    """Read a run file, its references to the environment resolved as far as that knows them.
 
     Raises:
         UsageError: When it is not there, not TOML, or has a key or a shape that is not known.
     """
     document, variants = load_variants(path)
     if variants:
-        raise UsageError(f"{path} has [[variant]] tables: it is for several runs\n  compare them: wf compare {path}")
-    return document
+        raise UsageError(_for_several(path, [name for name, _ in variants]))
+    return without_said(resolve(document, lenient=True))
 
 
 def folders_of(path: Path) -> tuple[Path, ...]:
@@ -79,67 +80,98 @@ def folders_of(path: Path) -> tuple[Path, ...]:
     return path.parent / "code", path.parent
 
 
-def load_variants(path: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
-    """Read a run file that may have ``[[variant]]`` tables: a run file each, to be laid over the rest of it.
+def load_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
+    """Read run files, each laid over the one before and over those that it extends.
+
+    A file may have ``[[variant]]`` tables: a run file each, to be laid over the rest. The last file with any counts.
 
     Returns:
-        The run file without them, and the variants with their names (``name``, else "variant 1" and so on).
+        The run file without them, and the variants with their names (``name``, else "variant 1" and so on). Both carry
+        where they were said, see `wf_run.said`.
 
     Raises:
         UsageError: As `load`, of a variant too.
     """
-    document = _parse(path)
-    variants = document.pop(VARIANT, [])
-    with naming_owner(path):
-        if not isinstance(variants, list):
-            raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
-        base = _checked(document)
-        return base, [_variant(number, table) for number, table in enumerate(variants, 1)]
+    layers = layers_of(paths)
+    is_open = any(layer.document.get("plugins") for layer in layers)
+    base: RunFile = {}
+    variants: list[tuple[str, RunFile]] = []
+    for layer in layers:
+        with naming_owner(layer.file, layer.place):
+            own = {key: value for key, value in layer.document.items() if key != VARIANT}
+            document = _checked(own, is_open=is_open)
+            tables = layer.document.get(VARIANT, [])
+            if not isinstance(tables, list):
+                raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+        variants = [_variant(number, one, layer, is_open=is_open) for number, one in enumerate(tables, 1)] or variants
+        plugins = list(dict.fromkeys([*base.get("plugins", []), *document.get("plugins", [])]))
+        base, notes = merge(base, {**document, SAID: Said(places=layer.places(document), files=(layer.file,))})
+        base = with_said(base, notes=(*said_in(base).notes, *(f"{layer.file}: {note}" for note in notes)))
+        if plugins:
+            base["plugins"] = plugins
+    return base, variants
+
+
+def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: str | None) -> RunFile:
+    """The run file of one variant, to be laid over the rest; an empty one where there are none.
+
+    Args:
+        path: The file that has them, for messages.
+        variants: As `load_variants` gives them.
+        name: Which one.
+
+    Raises:
+        UsageError: When there is no such variant, or there are some and none is named.
+    """
+    names = [one for one, _ in variants]
+    if name is None:
+        if variants:
+            raise UsageError(_for_several(path, names))
+        return {}
+    if not variants:
+        raise UsageError(f"{path} has no [[{VARIANT}]] tables, so there is no variant '{name}'")
+    if name not in names:
+        raise UsageError(unknown("variant", name, names, of=str(path)))
+    return dict(variants)[name]
+
+
+def _for_several(path: Path, names: Sequence[str]) -> str:
+    first, *others = [f"'{name}'" if " " in name else name for name in names]
+    return (
+        f"{path} has [[{VARIANT}]] tables: it is for several runs\n"
+        f"  train one: wf run {path} --variant {', or '.join([first, *others])}\n"
+        f"  compare them: wf compare {path}"
+    )
 
 
 @contextmanager
-def naming_owner(path: Path) -> Iterator[None]:
-    """Let what is wrong with a run file name the file, or the plugin of a key that is not known any more."""
+def naming_owner(file: Path, place: Callable[[Place], str] | None = None) -> Iterator[None]:
+    """Let what is wrong with a run file name file and line, or the plugin of a key that is not known any more."""
     try:
         yield
     except UsageError as error:
-        gone = owner_missing(path, error.key) if isinstance(error, UnknownKeyError) else None
-        raise gone or UsageError(f"{path}: {error}") from error
+        key = getattr(error, "key", None)
+        gone = owner_missing(file, error.key) if isinstance(error, UnknownKeyError) else None
+        raise gone or UsageError(f"{place((key,)) if place and key else file}: {error}") from error
 
 
-def _variant(number: int, table: Any) -> tuple[str, RunFile]:
+def _variant(number: int, table: Any, layer: Layer, *, is_open: bool) -> tuple[str, RunFile]:
+    below = (VARIANT, str(number - 1))
     if not isinstance(table, Mapping):
-        raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+        raise UsageError(f"{layer.place(below)}: {VARIANT} is an array of tables: write [[{VARIANT}]]")
     name = str(table.get("name", f"{VARIANT} {number}"))
     try:
-        return name, _checked({key: value for key, value in table.items() if key != "name"})
+        document = _checked({key: value for key, value in table.items() if key != "name"}, is_open=is_open)
     except UsageError as error:
-        raise UsageError(f"{VARIANT} {number} ('{name}'): {error}") from error
+        where = layer.place((*below, getattr(error, "key", "")))
+        raise UsageError(f"{where}: {VARIANT} {number} ('{name}'): {error}") from error
+    return name, {**document, SAID: Said(places=layer.places(document, below))}
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    """The TOML document in a file."""
-    if os.path.isdir(path):
-        inside = path / "run.toml"
-        hint = f"\n  repeat the run in it: wf run {inside}" if inside.is_file() else ""
-        raise UsageError(f"'{path}' is a folder, not a run file{hint}")
-    if not os.path.isfile(path):
-        near = closest(
-            path.name, [file.name for file in path.parent.glob("*.toml")] if os.path.isdir(path.parent) else []
-        )
-        hint = f"\n  did you mean {' or '.join(near)}?" if near else ""
-        raise UsageError(f"there is no run file '{path}'{hint}")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from error
-    except OSError as error:
-        raise UsageError(f"the run file '{path}' cannot be read: {error.strerror}") from error
-
-
-def _checked(document: Mapping[str, Any]) -> RunFile:
+def _checked(document: Mapping[str, Any], *, is_open: bool) -> RunFile:
+    """A run file as it was read; with `is_open` plugins that are not loaded yet may add keys."""
     _check_names(document)
-    return check(document, loaded=not document.get("plugins"))
+    return check(document, loaded=not is_open)
 
 
 def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
@@ -154,27 +186,43 @@ def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
     """
     checked: RunFile = {}
     for key, value in document.items():
-        if key in GENERAL:
-            checked[key] = check_general(key, value)
-        elif key in KINDS.several:
-            checked[key] = [_table(key, table) for table in (value if isinstance(value, list) else [value])]
-        elif key in KINDS:
-            checked[key] = _table(key, value)
-        elif not loaded:
-            checked[key] = value
-        else:
-            hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
-            raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS], hint))
+        with _about(key):
+            checked[key] = _check_key(key, value, loaded=loaded)
     if checked.get("epochs") is not None and checked.get("steps") is not None:
         raise UsageError("both epochs and steps are given; say how long to train in one of them")
     if checked.get("init_without") and not checked.get("init_from"):
         raise UsageError("init_without leaves layers out of init_from, which is not given")
-    if checked.get("batch_size") == "full" and checked.get("accumulate", 1) > 1:
+    accumulate = checked.get("accumulate", 1)
+    if checked.get("batch_size") == "full" and isinstance(accumulate, int) and accumulate > 1:
         raise UsageError(
-            f"accumulate is {checked['accumulate']} and batch_size is full: an epoch has one batch\n"
+            f"accumulate is {accumulate} and batch_size is full: an epoch has one batch\n"
             "  give batch_size the number of samples that fit into memory"
         )
     return checked
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Keep with an error which key of the run file it is about."""
+    try:
+        yield
+    except UsageError as error:
+        vars(error).setdefault("key", key)
+        raise
+
+
+def _check_key(key: str, value: Any, *, loaded: bool) -> Any:
+    """The value of one key as a run file has it."""
+    if key in GENERAL:
+        return check_general(key, value)
+    if key in KINDS.several:
+        return [_table(key, table) for table in (value if isinstance(value, list) else [value])]
+    if key in KINDS:
+        return _table(key, value)
+    if not loaded or (key == SAID and isinstance(value, Said)):
+        return value
+    hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
+    raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS], hint))
 
 
 def check_general(key: str, value: Any) -> Any:
@@ -183,6 +231,8 @@ def check_general(key: str, value: Any) -> Any:
     Raises:
         UsageError: When it does not fit.
     """
+    if is_reference(value):
+        return value
     value = convert(GENERAL[key], value, "the run")
     if key in CHOICES and value not in CHOICES[key]:
         raise UsageError(unknown(f"value of '{key}':", str(value), CHOICES[key]))
@@ -260,6 +310,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, li
             merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
         else:
             merged[key] = value
+    if SAID in base or SAID in over:
+        merged[SAID] = laid_over(base, over, merged)
     return merged, notes
 
 
@@ -271,6 +323,7 @@ def dump(document: Mapping[str, Any], comment: str = "") -> str:
         comment: Lines to put at the top.
     """
     lines = [f"# {line}" for line in comment.splitlines()]
+    document = put_back(document)
     for key, param in GENERAL.items():
         if key in document and not (document[key] is None and param.default is None):
             lines.append(f"{key} = {_toml(document[key])}")
@@ -360,12 +413,13 @@ def _check_names(document: Mapping[str, Any]) -> None:
     """Refuse what only Python could mean by a component: anything but a name."""
     for kind in KINDS.keys() & document.keys():
         value = document[kind]
-        if isinstance(value, list) and kind not in KINDS.several:
-            raise UsageError(f"a run has one {kind}: write [{kind}] instead of [[{kind}]], and name one")
-        for table in value if isinstance(value, list) else [value]:
-            use = table.get("use", "") if isinstance(table, Mapping) else table
-            if not isinstance(use, str):
-                raise UsageError(f'{kind}: {use!r} is not a name; write use = "NAME"')
+        with _about(kind):
+            if isinstance(value, list) and kind not in KINDS.several:
+                raise UsageError(f"a run has one {kind}: write [{kind}] instead of [[{kind}]], and name one")
+            for table in value if isinstance(value, list) else [value]:
+                use = table.get("use", "") if isinstance(table, Mapping) else table
+                if not isinstance(use, str):
+                    raise UsageError(f'{kind}: {use!r} is not a name; write use = "NAME"')
 
 
 def _table(kind: str, value: Any) -> Any:

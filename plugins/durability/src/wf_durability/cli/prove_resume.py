@@ -21,7 +21,7 @@ from wf.guard import Guard
 from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell
-from wf_run.cli.running import RunCommand, assemble, refuse_existing
+from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, refuse_existing
 from wf_run.directory.records import compare_records
 from wf_run.directory.rundir import RunDirectory, claim, make, place_of
 from wf_run.plan import prepare
@@ -50,7 +50,8 @@ class Died(WfError):  # noqa: N818 - named for what it is
 
 
 @click.command("prove-resume", cls=RunCommand)
-@click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
+@RUN_FILES
+@VARIANT
 @click.option("--kill-at", type=int, metavar="STEP", multiple=True, help="Kill the run after this step; repeatable.")
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--name", metavar="NAME", help="The proof's name below runs/. [date-prove-resume]")
@@ -61,7 +62,8 @@ class Died(WfError):  # noqa: N818 - named for what it is
 def prove_resume(
     ctx: click.Context,
     /,
-    run_file: str | None,
+    run_files: tuple[str, ...],
+    variant: str | None,
     kill_at: tuple[int, ...],
     lr: str | None,
     name: str | None,
@@ -80,7 +82,7 @@ def prove_resume(
     if not kills or kills[0] < 1:
         raise UsageError("say after which steps the run is killed, from 1 on: --kill-at 20 --kill-at 45")
     refuse_existing(chosen)
-    document, folders, registry = assemble(ctx, run_file, lr, settings)
+    document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
     document["checkpoint_every"] = _cadence(document.get("checkpoint_every"), kills[0])
     from wf_run.experiment import Experiment
 

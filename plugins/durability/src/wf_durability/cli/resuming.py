@@ -10,13 +10,12 @@ import click
 from wf.errors import UsageError
 from wf_cli.common import Verb, together
 from wf_cli.listing import JSON
-from wf_run.api import read
 from wf_run.cli.afterwards import RUN, moved, open_directory, open_experiment, places, refuse_alone
 from wf_run.cli.running import fit
 from wf_run.cli.starting import uncollected
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import RunDirectory
-from wf_run.runfile import check_general
+from wf_run.runfile import check_general, load
 
 
 @click.command(cls=Verb)
@@ -71,7 +70,7 @@ def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
     Raises:
         UsageError: With what is possible.
     """
-    manifest, planned = directory.manifest, read(directory.run_file)[0].get("epochs")
+    manifest, planned = directory.manifest, load(directory.run_file).get("epochs")
     done, fixed = manifest.get("epochs") or 0, manifest.get("follow_length")
     longer = epochs is not None and epochs > done
     if manifest.get("status") != "done" or (longer and (not fixed or epochs == planned)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +11,11 @@ import click
 from wf.general import GENERAL
 from wf_cli.listing import JSON
 from wf_cli.output import echo, print_json, table
-from wf_run.cli.running import RunCommand, assemble, from_line
+from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, from_line
 from wf_run.cli.starting import uncollected
 from wf_run.origins import DEFAULT, Origins
 from wf_run.plan import prepare
+from wf_run.said import said_in
 
 if TYPE_CHECKING:
     from wf_run.experiment import Experiment
@@ -25,16 +25,25 @@ SHOWN = 60
 
 
 @click.command("explain", cls=RunCommand)
-@click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
+@RUN_FILES
+@VARIANT
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @JSON
 @click.pass_context
-def explain(ctx: click.Context, /, run_file: str | None, lr: str | None, as_json: bool, **settings: Any) -> None:
+def explain(
+    ctx: click.Context,
+    /,
+    run_files: tuple[str, ...],
+    variant: str | None,
+    lr: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Say what a run would be made of, where each part of it was said, and who provides what.
 
     Takes what wf run takes. The parts are made as for a run, data are read, and nothing is trained or written.
     """
-    document, folders, registry = assemble(ctx, run_file, lr, settings)
+    document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
     line = from_line(settings, ctx.meta["options"], lr)
     plan = prepare(document, registry, folders)
     logging.getLogger("wf").setLevel(logging.WARNING)
@@ -43,7 +52,7 @@ def explain(ctx: click.Context, /, run_file: str | None, lr: str | None, as_json
 
         experiment = Experiment(plan, registry, save=False, folders=folders, quiet=True)
     with experiment:
-        origins = Origins(None if run_file is None else Path(run_file), line)
+        origins = Origins(said_in(document).places, line)
         found = {
             "settings": list(_settings(experiment.plan, origins)),
             "components": list(_components(experiment, origins)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import place_of, refuse_taken
 from wf_run.plan import complete, prepare
 from wf_run.runfile import RunFile, check_general, merge
+from wf_run.said import said_in
 
+RUN_FILES = click.argument("run_files", nargs=-1, metavar="[RUN.toml ...]", type=click.Path())
+"""Run files, each laid over the one before."""
+VARIANT = click.option("--variant", metavar="NAME", help="Train this [[variant]] of the run file.")
 OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
 
 
@@ -91,7 +95,8 @@ class RunCommand(Verb):
 
 
 @click.command("run", cls=RunCommand)
-@click.argument("run_file", required=False, metavar="[RUN.toml]", type=click.Path())
+@RUN_FILES
+@VARIANT
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--folds", metavar="K", help="Cross-validate over K folds, stratified by class.")
 @click.option("--name", metavar="NAME", help="The run directory's name below runs/. [date-dataset-loss-optimizer]")
@@ -105,7 +110,8 @@ class RunCommand(Verb):
 def run(
     ctx: click.Context,
     /,
-    run_file: str | None,
+    run_files: tuple[str, ...],
+    variant: str | None,
     lr: str | None,
     folds: str | None,
     name: str | None,
@@ -129,7 +135,7 @@ def run(
     num_folds = None if folds is None else _num_folds(folds)
     if num_folds is not None and settings.get("fold") is not None:
         raise UsageError("both --folds and --fold: the one trains every fold, the other one of them")
-    document, folders, registry = assemble(ctx, run_file, lr, settings)
+    document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
     plan = prepare(document, registry, folders)
     writes = not (dry_run or print_config)
     again = writes and _again(place, num_folds, asked=resume_if_there)
@@ -197,20 +203,24 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Co
 
 
 def assemble(
-    ctx: click.Context, run_file: str | None, lr: str | None, settings: Mapping[str, Any]
+    ctx: click.Context,
+    run_files: Sequence[str],
+    variant: str | None,
+    lr: str | None,
+    settings: Mapping[str, Any],
 ) -> tuple[RunFile, Any, Registry]:
     """The run file that the line says, the folders of its relative paths, and the registry."""
-    base, folders = read(run_file)
+    base, folders = read(run_files or None, variant)
     over = from_line(settings, ctx.meta["options"], lr)
     document, notes = merge(base, over)
-    for note in notes:
+    for note in (*said_in(base).notes, *notes):
         tell(note)
     plugins = [*document.get("plugins", []), *(p for p in everywhere_of(ctx).plugins if not p.startswith("no:"))]
     if plugins:
         document["plugins"] = list(dict.fromkeys(plugins))
-    if run_file is None:
+    if not run_files:
         return document, folders, registry_of(ctx)
-    return document, folders, registry_for(Path(run_file), base, folders, **of_line(ctx, **over))
+    return document, folders, registry_for(base, folders, **of_line(ctx, **over))
 
 
 def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str | None) -> dict[str, Any]:
@@ -342,7 +352,8 @@ def _cross_validate(
 def _explain_chosen(ctx: click.Context) -> list[str]:
     """The options of the components that the line or its run file names, a text each."""
     params = {kind: value for key, value in ctx.params.items() if (kind := kind_of(key))}
-    document, folders, registry = assemble(ctx, ctx.params.get("run_file"), None, params)
+    run_files, variant = ctx.params.get("run_files", ()), ctx.params.get("variant")
+    document, folders, registry = assemble(ctx, run_files, variant, None, params)
     plan = complete(document, registry, folders)
     builder, texts = Builder(registry, folders=folders), []
     for kind in KINDS:

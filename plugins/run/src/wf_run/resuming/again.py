@@ -12,7 +12,6 @@ from wf.errors import DataError, UsageError
 from wf_run import drift
 from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory
-from wf_run.runfile import dump
 
 if TYPE_CHECKING:
     from wf_run.experiment import Experiment
@@ -42,7 +41,7 @@ def check_same(experiment: Experiment, directory: RunDirectory) -> None:
         raise UsageError(
             f"run directory {directory.path} does not say what its run was made from: choose another --name"
         )
-    found = drift.compare({"run_file": before["run_file"]}, {"run_file": tomllib.loads(dump(experiment.plan))})
+    found = drift.compare({"run_file": before["run_file"]}, {"run_file": tomllib.loads(experiment.run_file())})
     if found:
         differences = "\n  ".join(map(str, found))
         raise UsageError(
