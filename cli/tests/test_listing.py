@@ -131,8 +131,12 @@ def fitting(wf: Any, *args: str) -> list[str]:
             "torchvision/resnet18",
             ["cifar10", "digits", "digits-multilabel", "fashion-mnist", "image-folder", "mnist", "npz", "random"],
         ),
-        ("models", "loss/mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "unet"]),
-        ("models", "mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "unet"]),
+        (
+            "models",
+            "loss/mse",
+            ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "tabular", "unet"],
+        ),
+        ("models", "mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "tabular", "unet"]),
     ],
 )
 def test_what_fits(wf: Any, kind: str, other: str, names: list[str]) -> None:

@@ -488,5 +488,7 @@ def _why_unknown(source: str, values: Mapping[str, Any]) -> str:
         return "the classes of samples that are not held in memory are not counted"
     if source in ("num_classes", "class_names", "class_counts") and targets is not None:
         return f"the dataset has {targets} targets, so there are no classes"
+    if source in ("input_shape", "num_features") and "data" in values:
+        return "a sample's input is several tensors, each of its own shape: take a model that takes them by name"
     known = sorted(name for name in values if name in VALUES)
     return f"known here: {', '.join(known)}" if known else "there is no run here that knows anything"

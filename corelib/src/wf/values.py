@@ -93,6 +93,7 @@ VALUES: Vocabulary[RunValue] = Vocabulary(
         _known("class_counts", "list[int]", "train samples of each class"),
         _known("feature_names", "list[str]", "one an input column"),
         _known("vocab_size", "int", "tokens of the vocabulary, where inputs are tokens"),
+        _known("dataset_facts", "dict", "what the dataset says of its samples beside that: facts of its `Dataset`"),
         _known(
             "learned",
             "dict | None",

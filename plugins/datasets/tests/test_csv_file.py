@@ -300,6 +300,8 @@ def test_numbers_as_people_write_them(tmp_path: Path, cell: str, looks: str) -> 
     assert "one-hot" not in message
     with pytest.raises(DataError, match="looks like"):
         csv_file(write(tmp_path, f"x;y\n1;0.5\n2;{cell}\n"), target="y", task="regression")
+    if looks == "a number with a decimal comma":  # which all of these are, so that they are read
+        return
     other = cell.translate(str.maketrans("23１", "34２"))
     with pytest.raises(DataError, match="looks like"):  # or each would be a class
         csv_file(write(tmp_path, f"x;y\n1;{cell}\n2;{cell}\n3;{other}\n"), target="y")
@@ -313,8 +315,8 @@ def test_a_word_among_many_numbers_does_not_make_a_class_of_each(tmp_path: Path,
         csv_file(path, target="y", delimiter=",")
     assert len(csv_file(path, target="y", delimiter=",", task="classification").class_names) == 42
     assert len(csv_file(path, target="y", delimiter=",", categorical="y").class_names) == 42
-    few = write(tmp_path, f"x,y\n1,1\n2,2\n3,{cell}\n4,1\n")
-    assert csv_file(few, target="y", delimiter=",").targets == "class_index"
+    few = csv_file(write(tmp_path, f"x,y\n1,1\n2,2\n3,{cell}\n4,1\n"), target="y", delimiter=",")
+    assert few.targets == ("real" if shown == "1,5" else "class_index"), "where nothing speaks against it, a comma"
 
 
 def test_dates_that_are_declared_to_be_classes(tmp_path: Path) -> None:
@@ -353,7 +355,7 @@ def test_long_fields_are_refused(tmp_path: Path) -> None:
 )
 def test_a_file_for_prediction_that_does_not_fit(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = write(tmp_path, "a,street,y\n1,gravel,0.5\n2,paved,0.7\n")
-    reader = csv_file(path, target="y", categorical="street").reader
+    reader = csv_file(path, target="y", categorical="street", unseen="error").reader
     assert reader is not None
     with pytest.raises(DataError, match=message) as caught:
         reader.read(write(tmp_path, text, "new.csv"))
@@ -401,7 +403,7 @@ def test_reads_by_what_it_learned(tmp_path: Path, text: str, message: str | None
     ],
 )
 def test_missing_mean_has_limits(tmp_path: Path, text: str, place: str) -> None:
-    with pytest.raises(DataError, match=f"{place}(?s:.)*--dataset.missing drop"):
+    with pytest.raises(DataError, match=f"{place}(?s:.)*--dataset.(missing drop|ignore)"):
         csv_file(write(tmp_path, text), target="y", categorical="c", missing="mean")
 
 

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf.errors import DataError, WfError
-from wf_datasets import csv_file as csv_module
 from wf_datasets import table as module
 from wf_datasets.cells import looks_like, number
 from wf_datasets.csv_file import csv_file
@@ -142,10 +141,10 @@ def test_a_target_is_the_same_without_the_first_look(
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("x", "y"), *((1, cell) for cell in first + last)])
     found: list[Any] = []
-    for rows in (csv_module._FIRST, 0):
-        with mock.patch.object(csv_module, "_FIRST", rows):
+    for rows in (module.FIRST, 0):
+        with mock.patch.object(module, "FIRST", rows):
             try:
-                dataset = csv_file(path, "y", missing=missing, delimiter=",")
+                dataset = csv_file(path, "y", missing=missing, delimiter=",", decimal=".")
                 found.append((dataset.targets, dataset.class_names, dataset.train.targets.tolist()))
             except WfError as error:
                 found.append(str(error))

@@ -168,6 +168,9 @@ class Dataset:
     """One a target column of a regression."""
     target_tensor: Tensor | None = field(default=None, repr=False)
     """int64 ``[N]``: the class of each train sample where `train` holds no tensors, for stratified splits."""
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What it says of its samples beside all that, in JSON's values: the run value `dataset_facts`, which the run keeps
+    for predictions. A dataset says there what models and metrics read that know such datasets."""
     reader: Reader | None = field(default=None, repr=False)
     """What read the inputs from files, and reads the files given to ``wf predict``."""
     transforms: Sequence[Any] = field(default=(), repr=False)
@@ -423,6 +426,8 @@ class Spec:
     """The tokens of the vocabulary, None where inputs are numbers."""
     num_classes: int | None = None
     """The number of classes, None for a regression."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the dataset says of its samples beside that, see `Dataset.facts`."""
 
     def values(self) -> dict[str, Any]:
         """The run values that say it."""
@@ -437,6 +442,7 @@ class Spec:
             "class_counts": list(self.class_counts) if self.class_counts else None,
             "feature_names": list(self.feature_names) or None,
             "vocab_size": self.vocab_size,
+            "dataset_facts": dict(self.facts) or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 

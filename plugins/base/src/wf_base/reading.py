@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from wf_base.tree import Tree
 
 
 @runtime_checkable
@@ -29,8 +29,8 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, path: Path) -> Tensor:
-        """The inputs in a file, ``[N, ...]``, just as the dataset's samples hold them.
+    def read(self, path: Path) -> Tree:
+        """The inputs in a file, ``[N, ...]`` or a tree of such, just as the dataset's samples hold them.
 
         That is before wf divides the bytes of images by 255, and before the run's transforms. Columns of targets may be
         there or not; they are left out.

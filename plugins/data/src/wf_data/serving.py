@@ -640,6 +640,7 @@ class RunData:
             class_counts=self._class_counts(dataset),
             feature_names=tuple(dataset.feature_names),
             vocab_size=len(dataset.vocabulary) or None,
+            facts=dict(dataset.facts),
         )
 
     def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:

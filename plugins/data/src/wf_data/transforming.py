@@ -123,7 +123,8 @@ class Step:
         Raises:
             UsageError: Where there is no such leaf, or none is named and several could be meant.
         """
-        known = {leaf.path: len(leaf.shape) for leaf in leaves_of(form) if leaf.path}
+        leaves = [leaf for leaf in leaves_of(form) if leaf.path]
+        known = {leaf.path: len(leaf.shape) for leaf in leaves}
         if self.joint:
             if self.leaf is not None:
                 raise UsageError(f"{self.name} takes inputs and targets as a whole\n  leave out leaf = '{self.leaf}'")
@@ -137,6 +138,9 @@ class Step:
                 raise UsageError(unknown("leaf", self.leaf, known, of=f"the inputs, for {self.name}"))
             return self
         fit = [path for path, dims in known.items() if dims == _DIMS.get(self.takes, dims)]
+        if len(fit) > 1:  # whole numbers are tokens, or categories
+            numbers = [leaf.path for leaf in leaves if leaf.is_bytes or leaf.dtype.is_floating_point]
+            fit = [path for path in fit if path in numbers] or fit
         if len(fit) != 1:
             use = self.table.get("use", "NAME")
             raise UsageError(

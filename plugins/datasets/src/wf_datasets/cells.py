@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
 _MISSING = dict.fromkeys(("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "?"), math.nan)
@@ -23,6 +24,25 @@ def number(cell: str) -> float | None:
     return _WORDS.get(cell.lower())
 
 
+def number_with_comma(cell: str) -> float | None:
+    """The same where numbers have a decimal comma: one with a point is none."""
+    return None if "." in cell else number(cell.replace(",", ".", 1))
+
+
+def has_decimal_comma(cells: Iterable[str]) -> bool:
+    """Whether cells are numbers with a decimal comma: all are numbers then, and one at least is no thousand.
+
+    ``1,234`` may be either, ``0,234``, ``1234,5`` and ``1,2`` may not.
+    """
+    certain = False
+    for cell in cells:
+        if number_with_comma(cell) is None:
+            return False
+        certain = certain or ("," in cell and not _THOUSAND.match(cell))
+    return certain
+
+
+_THOUSAND = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}\Z")
 _DIGITS = r"[+-]?[0-9]+(?:[.,][0-9]+)?"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mai|okt|dez)[a-z]*\.?"
 _TIME = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[ap]m)?(?:z| ?[+-][0-9]{2}:?[0-9]{2})?"

@@ -27,8 +27,8 @@ class Categories:
     form: Form
 
     def key(self, cell: str) -> str:
-        """The value that a cell names."""
-        return _key(cell, self.form)
+        """The value that a cell names; where a missing one is a category, it is the empty text."""
+        return "" if is_missing(cell) else _key(cell, self.form)
 
     def indices(self, column: Column) -> Array:
         """The index of each row's value, int64 ``[N]``, -1 for none of them."""
@@ -39,8 +39,22 @@ class Categories:
         return indices
 
 
+MISSING = "(missing)"
+"""How the category of missing values is called in messages and in the names of inputs."""
+
+
+def shown(value: str) -> str:
+    """A category as people read it."""
+    return value or MISSING
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell of a column of text is without a value."""
+    return text.lower() in ("", "nan")
+
+
 def categories(texts: Iterable[str], *, numbers: bool = False) -> Categories:
-    """The values that cells name, sorted: as numbers where they are, else as text.
+    """The values that cells name, sorted: as numbers where they are, else as text; a missing one comes first.
 
     Codes with leading zeros stay the texts that they are.
 
@@ -48,12 +62,14 @@ def categories(texts: Iterable[str], *, numbers: bool = False) -> Categories:
         texts: The different cells.
         numbers: Whether ``1.5`` and ``1.50`` are one value.
     """
-    found = list(texts)
+    given = list(texts)
+    found = [text for text in given if not is_missing(text)]
     form = _form(found, numbers=numbers)
     values = {_key(text, form) for text in found}
+    missing = ("",) if len(found) < len(given) else ()
     if form in ("whole", "number"):
-        return Categories(tuple(sorted(values, key=float)), form)
-    return Categories(tuple(sorted(values)), form)
+        return Categories((*missing, *sorted(values, key=float)), form)
+    return Categories((*missing, *sorted(values)), form)
 
 
 def _form(texts: Sequence[str], *, numbers: bool) -> Form:

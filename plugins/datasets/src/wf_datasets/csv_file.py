@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,18 +18,21 @@ from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
 from wf_base import Dataset, TensorSamples
 from wf_base.figures import MAX_CLASSES, are_classes, lost_in_float32, regression_hint
-from wf_datasets.cells import looks_like, number
+from wf_datasets.cells import has_decimal_comma, looks_like, number, number_with_comma
 from wf_datasets.column import Categories, as_numbers, categories, is_zero_one
-from wf_datasets.fill import Missing
+from wf_datasets.dates import Dates, Feature, is_date
+from wf_datasets.dates import learned as dates_of
 from wf_datasets.plain_rows import Array
-from wf_datasets.table import Column, Mode, NotNumbersError, Table, TableFile, place
-from wf_datasets.table_reader import InputColumn, TableReader, not_numbers
+from wf_datasets.table import Column, Decimal, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.table_reader import InputColumn, Missing, TableReader, Unseen, not_numbers
 
 _log = logging.getLogger(__name__)
+_TOLD = logging.getLogger("wf")
+"""What is said unless a run is quiet."""
 
 Task = Literal["auto", "classification", "regression"]
-_FIRST = 1000
-"""Rows that a first look takes."""
+_MANY = 20
+"""Categories of a column beyond which it is embedded, where ``auto`` decides."""
 
 
 def csv_file(
@@ -39,13 +43,20 @@ def csv_file(
     missing: Missing = "error",
     task: Task = "auto",
     delimiter: str = "auto",
+    decimal: Decimal = "auto",
+    date: str | tuple[str, ...] = (),
+    date_format: str = "auto",
+    date_features: tuple[Feature, ...] = ("cyclic", "age"),
+    embed: str | tuple[str, ...] = (),
+    unseen: Unseen = "warn",
+    infer: bool = False,
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """A table in a UTF-8 text file; its first line names the columns.
 
     Every column that is neither a target nor ignored is an input: it must hold numbers (``true`` and ``false`` count as
-    1 and 0) or be declared categorical. In a column of numbers an empty field, NA, N/A, NaN, null, None and ? are
-    missing values; in a column of text an empty field and NaN are.
+    1 and 0) or be declared categorical or a date. In a column of numbers or dates an empty field, NA, N/A, NaN, null,
+    None and ? are missing values; in a column of text an empty field and NaN are.
 
     Args:
         path: The file.
@@ -54,17 +65,32 @@ def csv_file(
         categorical: Columns to one-hot encode, one input named ``column=value`` for each value, sorted; as a target:
             classes.
         missing: What becomes of missing values: ``error`` refuses them, ``drop`` leaves their rows out, ``mean`` puts
-            the mean of the column, over the train split, in place of a missing input number.
+            the mean of the column, over the train split, in place of a missing input number; ``fill`` does that, too,
+            and takes a missing category for a category of its own.
         task: ``auto`` is a classification where the target holds text or booleans, is declared categorical, or holds
             whole numbers that look like classes: each at least twice, and either two distinct ones or at most 20 that
             follow one another from 0 or 1. Everything else is a regression.
         delimiter: The character between fields, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides the first
             line into the most fields.
+        decimal: What stands before the fraction of a number: ``.`` or ``,``; ``auto`` takes a comma where the first
+            rows have no number with a point and certainly some with a comma.
+        date: Columns of dates, with or without a time of day.
+        date_format: How dates are written: ``ymd``, ``dmy`` or ``mdy``, with ``-``, ``/`` or ``.`` between the parts;
+            a format of Python's strptime; or ``auto``, which of the three fits all dates of a column.
+        date_features: The numbers that a date becomes: ``parts`` (year, month, day, weekday, and hour and minute),
+            ``age`` (days since the first date) and ``cyclic`` (sine and cosine of the year, the week and the day).
+        embed: Categorical columns that are given as whole numbers, for embeddings, to a model that takes inputs
+            ``numbers`` and ``categories`` (``--model tabular``); ``auto``: those with more than 20 values.
+        unseen: What becomes of categories that training did not have: ``warn`` counts them and takes each for none of
+            the known ones, ``error`` refuses them.
+        infer: Take columns of text for categories, those of dates for dates, and leave out empty ones, as the first
+            1,000 rows are.
         learned: What the run learned from the file when it began; then the file is read by that.
 
     Returns:
-        Inputs float32 ``[N, F]``, or float64 where float32 would not keep the numbers of a column apart; targets
-        ``class_index``, ``real [N, K]`` or ``multilabel [N, K]``.
+        Inputs float32 ``[N, F]``, or float64 where float32 would not keep the numbers of a column apart; with embedded
+        columns a dict of these as ``numbers`` and of int64 ``[N, C]`` as ``categories``. Targets ``class_index``,
+        ``real [N, K]`` or ``multilabel [N, K]``.
 
     Raises:
         DataError: For a file that is missing or invalid; the message names line, column and value.
@@ -74,15 +100,22 @@ def csv_file(
     names = _names(target)
     wanted = [*names, *(column.name for column in known.columns)] if known else names
     file = TableFile(path, delimiter, wanted)
-    roles = _roles(file, names, _names(ignore), _names(categorical), known)
+    roles = _roles(file, names, _names(ignore), _names(categorical), known, dates=_names(date), embed=_names(embed))
+    roles = _inferred(file, roles) if infer and known is None else roles
+    point = _decimal(file, roles, decimal, known)
+    _tell_dialect(file, delimiter, point if decimal == "auto" else ".")
     labelled = known is not None and learned is not None and learned["targets"] == "class_index"
     by_cells = len(names) == 1 and task == "auto" and names[0] not in roles.categorical and not labelled
     try:
-        table = _read(file, roles, task, guess=by_cells)
+        table = _read(file, roles, task, point, guess=by_cells)
     except _WrongGuessError:
-        table = _read(TableFile(path, delimiter, wanted), roles, task, guess=False)
-    table = _complete(table, roles, missing, by_cells=by_cells)
-    reader = known or _learn(table, roles, delimiter, missing)
+        table = _read(TableFile(path, delimiter, wanted), roles, task, point, guess=False)
+    dates = {} if known else {name: dates_of(table, name, date_format, date_features) for name in roles.dates}
+    options = {"delimiter": delimiter, "missing": missing, "decimal": point, "unseen": unseen}
+    reader = known or TableReader.of([InputColumn(name, dates=own) for name, own in dates.items()], **options)
+    table = _complete(reader.with_dates(table), roles, missing, by_cells=by_cells)
+    if known is None:
+        reader = _learn(file, table, roles, dates, options)
     targets = _targets(table, roles, task, learned if known else None)
     return Dataset(
         train=TensorSamples(reader.encode(table), targets.tensor),
@@ -90,6 +123,7 @@ def csv_file(
         class_names=list(targets.class_names),
         feature_names=reader.feature_names,
         target_names=roles.targets if targets.kind == "real" else (),
+        facts={"numbers": reader.feature_names, "categories": reader.sizes} if reader.sizes else {},
         reader=reader,
         transforms=reader.transforms(),
     )
@@ -102,12 +136,20 @@ class _Roles:
     targets: tuple[str, ...]
     inputs: tuple[str, ...]
     categorical: tuple[str, ...]
+    dates: tuple[str, ...] = ()
+    embed: tuple[str, ...] = ()
+    """Of the categorical ones, those that are embedded; or ``auto`` alone."""
 
     def modes(self, task: Task) -> dict[str, Mode]:
         """What each column is read as."""
-        modes: dict[str, Mode] = {name: "text" if name in self.categorical else "number" for name in self.inputs}
+        text = {*self.categorical, *self.dates}
+        modes: dict[str, Mode] = {name: "text" if name in text else "number" for name in self.inputs}
         numbers = task == "regression" or len(self.targets) > 1
         return modes | dict.fromkeys(self.targets, "number" if numbers else "text")
+
+    def embeds(self, name: str, num: int) -> bool:
+        """Whether a column of so many categories is embedded."""
+        return num > _MANY if self.embed == ("auto",) else name in self.embed
 
 
 class _WrongGuessError(Exception):
@@ -131,6 +173,9 @@ def _roles(
     ignore: tuple[str, ...],
     categorical: tuple[str, ...],
     known: TableReader | None,
+    *,
+    dates: tuple[str, ...] = (),
+    embed: tuple[str, ...] = (),
 ) -> _Roles:
     if not targets or len(set(targets)) < len(targets):
         raise UsageError(f"csv: target is {list(targets)}; it must name one column, or several different ones")
@@ -138,11 +183,20 @@ def _roles(
         inputs = tuple(column.name for column in known.columns)
         _check_columns(file, "target", targets)
         _check_columns(file, "path", inputs)
-        return _Roles(targets, inputs, tuple(column.name for column in known.columns if column.mode == "text"))
-    for option, names in (("target", targets), ("ignore", ignore), ("categorical", categorical)):
+        of_text = [column for column in known.columns if column.mode == "text"]
+        return _Roles(
+            targets,
+            inputs,
+            tuple(column.name for column in of_text if column.dates is None),
+            tuple(column.name for column in of_text if column.dates is not None),
+        )
+    embedded = () if embed == ("auto",) else embed
+    given = {"target": targets, "ignore": ignore, "categorical": categorical, "date": dates, "embed": embedded}
+    for option, names in given.items():
         _check_columns(file, option, names)
-    for name in set(targets) & set(ignore):
-        raise UsageError(f"csv: column '{name}' is both target and ignored")
+    for one, other in _APART:
+        for name in sorted(set(given[one]) & set(given[other])):
+            raise UsageError(f"csv: column '{name}' is both {_WORDS[one]} and {_WORDS[other]}")
     inputs = tuple(name for name in file.header if name not in {*targets, *ignore})
     if not inputs:
         raise DataError(f"{file.path}: no column is left as an input; its columns: {', '.join(file.header)}")
@@ -151,7 +205,64 @@ def _roles(
             f"{file.path}: column {file.header.index('') + 1} has no name (often a row number)\n"
             "  name it in the first line, or leave it out: --dataset.ignore '[\"\"]'"
         )
-    return _Roles(targets, inputs, categorical)
+    return _Roles(targets, inputs, tuple(dict.fromkeys((*categorical, *embedded))), dates, embed)
+
+
+_APART = (("target", "ignore"), ("target", "date"), ("target", "embed"), ("categorical", "date"), ("embed", "date"))
+_WORDS = {
+    "target": "target",
+    "ignore": "ignored",
+    "date": "a date",
+    "embed": "embedded",
+    "categorical": "categorical",
+}
+
+
+def _inferred(file: TableFile, roles: _Roles) -> _Roles:
+    """The roles, with those of text, dates and empty columns told by the first rows."""
+    open_ones = [name for name in roles.inputs if name not in {*roles.categorical, *roles.dates}]
+    found: dict[str, list[str]] = {"dates": [], "categorical": [], "empty": []}
+    for name, cells in zip(open_ones, file.first(*open_ones), strict=True):
+        there = [cell for cell in cells if (value := number(cell)) is None or not math.isnan(value)]
+        if not there:
+            found["empty"] += [name] if cells else []
+        elif all(number(cell) is None for cell in there) and all(map(is_date, there)):
+            found["dates"].append(name)
+        elif any(number(cell) is None for cell in there) and not has_decimal_comma(there):
+            found["categorical"].append(name)
+    for words, names in (("dates", "dates"), ("categories", "categorical"), ("left out, as they are empty", "empty")):
+        if found[names]:
+            _TOLD.info("%s: %s: %s", file.path, words, ", ".join(found[names]))
+    inputs = tuple(name for name in roles.inputs if name not in found["empty"])
+    if not inputs:
+        raise DataError(f"{file.path}: no column is left as an input: all are empty")
+    return replace(
+        roles,
+        inputs=inputs,
+        categorical=(*roles.categorical, *found["categorical"]),
+        dates=(*roles.dates, *found["dates"]),
+    )
+
+
+def _decimal(file: TableFile, roles: _Roles, decimal: Decimal, known: TableReader | None) -> Literal[".", ","]:
+    """What stands before the fraction of numbers."""
+    if decimal != "auto":
+        return decimal
+    text = {*roles.categorical, *roles.dates}
+    columns = [name for name in (*roles.inputs, *roles.targets) if name not in text]
+    return file.decimal(columns, "." if known is None else known.decimal)
+
+
+def _tell_dialect(file: TableFile, delimiter: str, decimal: str) -> None:
+    """Say what was found of how a file is written, where it is not the usual."""
+    usual = "\t" if file.path.suffix.lower() == ".tsv" else ","
+    found = []
+    if delimiter == "auto" and file.delimiter != usual:
+        found.append(f"fields divided by {'tabs' if file.delimiter == chr(9) else repr(file.delimiter)}")
+    if decimal == ",":
+        found.append("numbers with a decimal comma")
+    if found:
+        _TOLD.info("%s: %s", file.path, ", ".join(found))
 
 
 def _check_columns(file: TableFile, option: str, names: Iterable[str]) -> None:
@@ -164,13 +275,14 @@ def _check_columns(file: TableFile, option: str, names: Iterable[str]) -> None:
             raise DataError(f"{file.path}: {unknown('column', name, file.header, hint)}")
 
 
-def _read(file: TableFile, roles: _Roles, task: Task, *, guess: bool) -> Table:
+def _read(file: TableFile, roles: _Roles, task: Task, decimal: Literal[".", ","], *, guess: bool) -> Table:
     """The table of a file.
 
     Args:
         file: The file.
         roles: What each column is for.
         task: The task.
+        decimal: What stands before the fraction of a number.
         guess: Whether a target with more different numbers in its first rows than there are classes is read as
             numbers, rather than as a text for each of them.
 
@@ -180,11 +292,13 @@ def _read(file: TableFile, roles: _Roles, task: Task, *, guess: bool) -> Table:
     """
     modes = roles.modes(task)
     if guess:
-        values = set(map(number, file.first(roles.targets[0], _FIRST)))
+        as_number = number if decimal == "." else number_with_comma
+        values = set(map(as_number, file.first(roles.targets[0])[0]))
         guess = None not in values and len(values) > MAX_CLASSES + 1  # nan may be one
         modes |= dict.fromkeys(roles.targets, "number") if guess else {}
     try:
-        return file.read(modes)
+        table = file.read(modes, decimal)
+        return table if decimal == "." else _with_points(table, roles)
     except NotNumbersError as error:
         if guess and list(error.found) == list(roles.targets):
             raise _WrongGuessError from error
@@ -196,6 +310,16 @@ def _read(file: TableFile, roles: _Roles, task: Task, *, guess: bool) -> Table:
         look = looks_like(cell)
         more = f"\n  it looks like {look[0]}: {look[1]}" if look else ""
         raise DataError(f"{place(file.path, line, name)}: '{cell}' is not a number; {why} numbers{more}") from error
+
+
+def _with_points(table: Table, roles: _Roles) -> Table:
+    """The table with a target of numbers that was read as text written with points."""
+    found = dict(table.columns)
+    for name in {*roles.targets} - {*roles.categorical}:
+        column = found[name]
+        if column.codes is not None and all(number_with_comma(text) is not None for text in column.present()):
+            found[name] = replace(column, texts=[text.replace(",", ".") for text in column.texts])
+    return replace(table, columns=found)
 
 
 def _complete(table: Table, roles: _Roles, missing: Missing, *, by_cells: bool) -> Table:
@@ -212,8 +336,8 @@ def _complete(table: Table, roles: _Roles, missing: Missing, *, by_cells: bool) 
     numbers = as_numbers(target) if by_cells and target.codes is not None else None
     if numbers is not None and (rows := np.isnan(numbers)).any():
         holes[target.name] = rows
-    if missing == "mean":
-        filled = {name for name, rows in holes.items() if _can_fill(table.columns[name], rows, roles)}
+    if missing in ("mean", "fill"):
+        filled = {name for name, rows in holes.items() if _can_fill(table.columns[name], rows, roles, missing)}
         holes = {name: rows for name, rows in holes.items() if name not in filled}
     if not holes:
         return table
@@ -222,8 +346,10 @@ def _complete(table: Table, roles: _Roles, missing: Missing, *, by_cells: bool) 
     return _without(table, np.logical_or.reduce(list(holes.values())))
 
 
-def _can_fill(column: Column, missing: Array, roles: _Roles) -> bool:
-    return column.name in roles.inputs and column.numbers is not None and not missing.all()
+def _can_fill(column: Column, rows: Array, roles: _Roles, missing: Missing) -> bool:
+    if column.name not in roles.inputs or rows.all():
+        return False
+    return column.numbers is not None or missing == "fill"
 
 
 def _missing_values(table: Table, holes: Mapping[str, Array], missing: Missing) -> str:
@@ -232,9 +358,15 @@ def _missing_values(table: Table, holes: Mapping[str, Array], missing: Missing) 
     lines = [f"{table.place(int(np.argmax(rows)), name)}: the value is missing"]
     each = ", ".join(f"{num} in {one}" for one, num in counts.items())
     lines.append(f"{sum(counts.values())} missing in all: {each}")
-    if missing == "mean":
+    empty = [name for name, rows in holes.items() if rows.all()]
+    if empty:
+        listed = json.dumps(empty, ensure_ascii=False)
+        lines.append(f"nothing stands in {', '.join(empty)}: leave it out: --dataset.ignore '{listed}'")
+    elif missing == "mean":
         lines.append("the mean can stand in for numbers of an input column only, and needs at least one of them")
-        lines.append("leave the rows out: --dataset.missing drop")
+        lines.append("leave the rows out: --dataset.missing drop; of categories: --dataset.missing fill")
+    elif missing == "fill":
+        lines.append("a target cannot be filled in; leave the rows out: --dataset.missing drop")
     else:
         lines.append(
             "leave the rows out: --dataset.missing drop; or put the column's mean there: --dataset.missing mean"
@@ -249,15 +381,22 @@ def _without(table: Table, dropped: Array) -> Table:
     return table.take(~dropped)
 
 
-def _learn(table: Table, roles: _Roles, delimiter: str, missing: Missing) -> TableReader:
+def _learn(
+    file: TableFile, table: Table, roles: _Roles, dates: Mapping[str, Dates], options: Mapping[str, Any]
+) -> TableReader:
     """The reader of the table's inputs."""
     columns, double = [], False
     for name in roles.inputs:
         column = table.columns[name]
-        columns.append(InputColumn(name, None if column.codes is None else categories(column.present())))
-        if column.numbers is not None:
-            double = double or bool(lost_in_float32(torch.from_numpy(column.numbers).unsqueeze(1)))
-    return TableReader.of(columns, delimiter, missing, double=double)
+        if column.numbers is None:
+            found = categories(column.present())
+            columns.append(InputColumn(name, found, roles.embeds(name, len(found.values))))
+            continue
+        columns.append(InputColumn(name, dates=dates.get(name)))
+        numbers = dates[name].numbers(column.numbers) if name in dates else column.numbers.reshape(-1, 1)
+        double = double or bool(lost_in_float32(torch.from_numpy(numbers)))
+    others = [name for name in file.header if name not in roles.inputs]
+    return TableReader.of(columns, double=double, others=others, **options)
 
 
 def _targets(table: Table, roles: _Roles, task: Task, learned: Mapping[str, Any] | None) -> _Targets:

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from wf.errors import DataError, UsageError
-from wf_datasets.cells import number
+from wf_datasets.cells import has_decimal_comma, number, number_with_comma
 from wf_datasets.paths import existing_file
 from wf_datasets.plain_rows import Array, PlainRows
 
@@ -26,8 +26,12 @@ DELIMITERS = (",", ";", "\t", "|")
 """What ``auto`` chooses from."""
 CHUNK = 1 << 18
 """Bytes that are read at once."""
+FIRST = 1000
+"""Rows that a first look takes."""
 Mode = Literal["number", "text", "skip"]
 """What a column is read as."""
+Decimal = Literal["auto", ".", ","]
+"""What stands before the fraction of a number; ``auto`` looks at the first rows."""
 
 
 class NotNumbersError(Exception):
@@ -131,32 +135,49 @@ class TableFile:
         self._rest = text[stream.tell() :]
         _check_header(self.path, self.header)
 
-    def first(self, column: str, num: int) -> list[str]:
-        """The cells of a column in the first rows, up to a row that is not as it should be.
+    def first(self, *columns: str) -> list[list[str]]:
+        """The cells of columns in the first rows, up to a row that is not as it should be.
 
         Args:
-            column: Its name.
-            num: How many rows to look at.
+            *columns: Their names.
         """
-        place, cells = self.header.index(column), []
+        places, cells = [self.header.index(column) for column in columns], [list[str]() for _ in columns]
         rows = _rows(self.path, io.StringIO(self._rest, newline=""), self.delimiter, self._line)
-        with suppress(DataError, _UnendedError, IndexError):
-            for _, row in itertools.islice(rows, num):
-                cells.append(row[place])
+        with suppress(DataError, _UnendedError):
+            for _, row in itertools.islice(rows, FIRST):
+                if len(row) != len(self.header):
+                    break
+                for own, place in zip(cells, places, strict=True):
+                    own.append(row[place])
         return cells
 
-    def read(self, modes: Mapping[str, Mode]) -> Table:
+    def decimal(self, columns: Sequence[str], default: Literal[".", ","] = ".") -> Literal[".", ","]:
+        """What stands before the fraction of numbers, by the first rows.
+
+        Args:
+            columns: Those that may hold numbers.
+            default: What it is where these rows do not say it.
+        """
+        if "," not in self._rest or (self.delimiter == "," and '"' not in self._rest):
+            return "."
+        cells = self.first(*columns)
+        if any("." in cell and number(cell) is not None for own in cells for cell in own):
+            return "."
+        return "," if any(map(has_decimal_comma, cells)) else default
+
+    def read(self, modes: Mapping[str, Mode], decimal: Literal[".", ","] = ".") -> Table:
         """Read the rows, once.
 
         Args:
             modes: What each column is read as; one that is not there is passed over.
+            decimal: What stands before the fraction of a number.
 
         Raises:
             DataError: When it is not UTF-8, ragged or badly quoted, has no rows, or holds a number that is infinite or
                 too large for float32.
             NotNumbersError: When a column that is read as numbers holds something else.
         """
-        read = _Reading(self.path, self.header, modes, self.delimiter)
+        read = _Reading(self.path, self.header, modes, self.delimiter, decimal)
         chunks = self._chunks_of_rows()
         for line, text in chunks:
             if not read.fast(line, text):
@@ -190,8 +211,12 @@ class _Codes(dict[str, float]):
 class _Reading:
     """Reads rows, a chunk after the other."""
 
-    def __init__(self, path: Path, header: Sequence[str], modes: Mapping[str, Mode], delimiter: str) -> None:
+    def __init__(
+        self, path: Path, header: Sequence[str], modes: Mapping[str, Mode], delimiter: str, decimal: str
+    ) -> None:
         self._path, self._header, self._delimiter = path, header, delimiter
+        self._number = number if decimal == "." else number_with_comma
+        self._decimal = decimal
         wanted = [(index, name, modes.get(name, "skip")) for index, name in enumerate(header)]
         self._numbers = {index: name for index, name, mode in wanted if mode == "number"}
         self._texts = {index: name for index, name, mode in wanted if mode == "text"}
@@ -205,6 +230,10 @@ class _Reading:
 
     def fast(self, line: int, text: str) -> bool:
         """Take a chunk of plain rows just as `slow` would; whether it is one."""
+        if self._decimal == ",":
+            if self._texts or self._delimiter == "," or "." in text:  # only cells that are numbers have commas
+                return False
+            text = text.replace(",", ".")
         rows = self._plain.parse(text)
         if rows is None:
             return False
@@ -241,7 +270,7 @@ class _Reading:
         columns = list(zip(*rows, strict=True))
         for index, name in self._numbers.items():
             cells = columns[index]
-            values = _floats(cells) or list(map(number, cells))
+            values = (_floats(cells) if self._decimal == "." else None) or list(map(self._number, cells))
             if None in values:
                 bad = values.index(None)
                 wrong[name] = starts[bad], cells[bad]

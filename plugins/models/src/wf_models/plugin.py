@@ -35,6 +35,13 @@ def wf_components() -> list[Component]:
         ),
         Component(
             "model",
+            "tabular",
+            "wf_models.tabular:Tabular",
+            summary="multilayer perceptron over the numbers of a table and the embeddings of its categories",
+            traits=ModelTraits(per="sample"),
+        ),
+        Component(
+            "model",
             "lenet",
             "wf_models.convolutional:LeNet",
             summary="LeNet-5: two convolutions and three linear layers, for small images",

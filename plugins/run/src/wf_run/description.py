@@ -140,10 +140,12 @@ def read_sample_ids(folder: Path) -> dict[str, Tensor]:
 
 def _description(found: Mapping[str, Any]) -> Description:
     classes = len(found["class_names"]) or (2 if found["single_logit"] else None)  # older files say no more
-    spec = {field.name: found[field.name] for field in fields(Spec) if field.name != "num_classes"}
-    spec["num_classes"] = found.get("num_classes", classes)
+    later: dict[str, Any] = {"num_classes": classes, "facts": {}}
+    spec = {field.name: found.get(field.name, later.get(field.name)) for field in fields(Spec)}
+    if lacks := [name for name in spec if name not in found and name not in later]:
+        raise KeyError(*lacks)
     spec = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()}
-    if not isinstance(found["values"], dict):
+    if not isinstance(found["values"], dict) or not isinstance(spec["facts"], dict):
         raise ValueError("unknown values")
     return Description(
         spec=Spec(**spec),

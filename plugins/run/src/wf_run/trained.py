@@ -241,6 +241,8 @@ def open_trained(
         reader = _reader(registry, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
         own = _own_transforms(reader, saved)
         steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
+        if description.inputs is not None:
+            steps = [step.placed(description.inputs) for step in steps]
         network = TrainedModel(model, description.inputs, steps)
     return Trained(network.eval(), description, plan, builder, reader)
 

@@ -1,0 +1,91 @@
+"""A multilayer perceptron over the columns of a table: numbers, and embeddings of categories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from wf import FromRun
+from wf.errors import UsageError
+from wf_models.checks import require, require_rate, wrong_shape
+from wf_models.mlp import mlp
+
+
+class Tabular(nn.Module):
+    """A multilayer perceptron over numbers and the embeddings of categories, one after the other.
+
+    Inputs are ``numbers``, float ``[N, F]``, and ``categories``, int64 ``[N, C]``, or one of them alone. Category 0
+    stands for all that training did not have: its embedding is zero, and stays so. Guo and Berkhahn 2016.
+
+    Args:
+        num_outputs: Numbers to give for one sample.
+        dataset_facts: Of a dataset with categories: ``numbers``, the names of the numbers, and ``categories``, the
+            categories of each column by its name. None where inputs are numbers alone.
+        input_shape: Shape of one sample where inputs are numbers alone: ``[F]``.
+        hidden: Width of each hidden layer, first to last.
+        embedding_size: Numbers that a category is given; None for 1.6 times the 0.56th power of the categories of its
+            column, at most 600.
+        activation: Function after each hidden layer.
+        dropout: Probability that a hidden unit is left out while training.
+        embedding_dropout: Probability that a number of an embedding is left out while training.
+
+    Raises:
+        UsageError: For samples that are no rows of a table, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        num_outputs: int,
+        dataset_facts: Annotated[Mapping[str, Any] | None, FromRun("dataset_facts")] = None,
+        input_shape: Annotated[tuple[int, ...] | None, FromRun("input_shape")] = None,
+        hidden: list[int] = [512, 512],  # noqa: B006 - only read; a list is what users write
+        embedding_size: int | None = None,
+        activation: Literal["relu", "tanh", "gelu", "sigmoid"] = "relu",
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require_rate("tabular", "dropout", dropout)
+        require_rate("tabular", "embedding_dropout", embedding_dropout)
+        require(all(width >= 1 for width in hidden), "tabular", "hidden", hidden, "a list of widths of at least 1")
+        if embedding_size is not None:
+            require(embedding_size >= 1, "tabular", "embedding_size", embedding_size, "at least 1")
+        sizes, width = _columns(dataset_facts, input_shape)
+        self.num_numbers = width
+        widths = [embedding_size or _usual_size(size) for size in sizes]
+        pairs = zip(sizes, widths, strict=True)
+        self.embeddings = nn.ModuleList(nn.Embedding(size, own, padding_idx=0) for size, own in pairs)
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.layers = mlp((width + sum(widths),), num_outputs, hidden, activation, dropout)
+
+    def forward(self, numbers: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """Scores ``[N, num_outputs]``."""
+        parts = [] if numbers is None else [numbers]
+        if categories is not None:
+            columns = zip(self.embeddings, categories.unbind(1), strict=True)
+            parts.append(self.embedding_dropout(torch.cat([embed(column) for embed, column in columns], dim=1)))
+        scores: Tensor = self.layers(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+        return scores
+
+
+def _columns(facts: Mapping[str, Any] | None, input_shape: tuple[int, ...] | None) -> tuple[list[int], int]:
+    """How many categories each column has, and how many numbers there are."""
+    if facts is not None and isinstance(facts.get("categories"), Mapping):
+        return [int(size) for size in facts["categories"].values()], len(facts.get("numbers", ()))
+    if input_shape is None:
+        raise UsageError(
+            "model 'tabular' takes numbers, or numbers and categories of which the dataset says how many there are "
+            "(its facts: numbers, categories)\n  the csv dataset says it: --dataset.embed '[\"COLUMN\"]'"
+        )
+    if len(input_shape) != 1:
+        raise wrong_shape("tabular", "the rows of a table [F]", input_shape)
+    return [], math.prod(input_shape)
+
+
+def _usual_size(num_categories: int) -> int:
+    """The rule of fastai."""
+    return min(600, round(1.6 * math.pow(num_categories, 0.56)))
