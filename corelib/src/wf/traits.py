@@ -87,14 +87,19 @@ class TransformTraits(_Declared):
     joint: bool | Literal["batch"] = False
     """It gets inputs and targets, and changes both: its attribute ``joint`` is the same. ``batch``: it mixes the
     samples of an update, see `wf_data.transforming.Step`."""
+    of: Literal["inputs", "targets"] = "inputs"
+    """What it changes: ``targets`` are those that the loss gets, and its method ``inverse`` puts what the model gives
+    back into their units, for metrics and predictions; its attribute ``of`` is the same."""
     targets: tuple[str, ...] = ()
-    """The forms of targets that a joint one takes; empty for any."""
+    """The forms of targets that a joint one, or one of targets, takes; empty for any."""
     gives_targets: str | None = None
     """The form of the targets that a joint one gives in training; None for the form that it got."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.targets or self.gives_targets) and not self.joint:
+        if self.of == "targets" and (self.joint or self.gives_targets or self.train_only):
+            raise ValueError("TransformTraits: one of targets changes them alone, in training and evaluations alike")
+        if (self.targets or self.gives_targets) and not self.joint and self.of == "inputs":
             raise ValueError("TransformTraits: it gets no targets, as joint says: leave out targets and gives_targets")
         if (self.joint == "batch" or self.gives_targets) and not self.train_only:
             raise ValueError("TransformTraits: what mixes samples or gives other targets needs train_only=True")

@@ -40,6 +40,11 @@ class TaskRuntime:
     """Whether the targets of samples may differ in size, asked for samples that are read one by one."""
     collate: Callable[[list[Any]], Any] | None = None
     """Makes ``(inputs, targets)`` of a list of samples, as a method; None stacks them. A dataset's own goes before."""
+    target_transforms: Sequence[Any] = ()
+    """What changes the targets before the loss, fitted; each has an ``inverse`` for what the model gives.
+
+    The run's loss gets targets that went through them. Whatever else reads what the model gives takes it through
+    `in_units`: metrics by `read`, predictions, plots. A loss of a trainer's own takes its targets through `scaled`."""
     needs_loss = True
     """Whether a run of it has a loss; False where models of it compute their own, see `bind`."""
 
@@ -181,9 +186,21 @@ class TaskRuntime:
 
     # metrics and predictions
 
+    def scaled(self, targets: Any) -> Any:
+        """Targets as the loss gets them."""
+        for transform in self.target_transforms:
+            targets = transform(targets)
+        return targets
+
+    def in_units(self, outputs: Any) -> Any:
+        """What the model gives, in the units of the dataset's targets."""
+        for transform in reversed(self.target_transforms):
+            outputs = transform.inverse(outputs)
+        return outputs
+
     def read(self, predictions: Any, form: str) -> Any:
         """Predictions in the form that a metric wants, asked by the evaluator a batch at a time; see `MetricTraits`."""
-        return predictions
+        return self.in_units(predictions)
 
     def classes(self, targets: Any) -> Any:
         """Targets as metrics get them, asked by the evaluator a batch at a time."""

@@ -114,10 +114,11 @@ class RunData:
         self.inputs = self._look_at_inputs(len(dataset.vocabulary) or None)
         """What the samples' inputs are before the transforms."""
         self.steps = [step.placed(self.inputs) for step in self.steps]
-        self._transforms = list(self.steps)
+        self._transforms = [step for step in self.steps if not step.of_targets]
         self._mixer = self._look_at_mixing(name)
         self._fit_transforms()
         self._transform_ahead()
+        self._fit_target_transforms(name)
         self._narrow(dataset, name)
         self.places: dict[str, Place] = choose_places(serve_from, self._samples, device, name, collated=self.collates)
         """Where each split is served from."""
@@ -574,13 +575,30 @@ class RunData:
                 "--transform.normalize.mean '[0.5, 0.5, 0.5]' --transform.normalize.std '[0.25, 0.25, 0.25]'"
             )
         inputs, targets = floats(samples.inputs), samples.targets
-        for step in self._transforms[: fitted[-1].position + 1]:
+        for step in self._transforms[: self._transforms.index(fitted[-1]) + 1]:
             if hasattr(step.transform, "fit"):
                 step.fit(inputs)
             if step.train_only:
                 inputs = tree.map_leaves(as_default, inputs)
             else:
                 inputs, targets = step.apply(inputs, targets)
+
+    def _fit_target_transforms(self, name: str) -> None:
+        """Fit what changes the targets before the loss on those of the train split, and let the task have it."""
+        steps = [step for step in self.steps if step.of_targets]
+        if not steps:
+            return
+        targets = getattr(self._samples["train"], "targets", None)
+        if not isinstance(targets, Tensor) or not targets.is_floating_point() or self.collates:
+            raise UsageError(
+                f"{steps[0].name} changes targets that are numbers, in one tensor in memory, and those of dataset "
+                f"'{name}' are not\n  leave it out"
+            )
+        for step in steps:
+            if hasattr(step.transform, "fit"):
+                step.transform.fit(targets)
+            targets = step.transform(targets)
+        self.task.target_transforms = tuple(step.transform for step in steps)
 
     def _transform_ahead(self) -> None:
         """Apply the leading deterministic transforms once, where the samples are in memory."""

@@ -27,6 +27,9 @@ class Step:
     before the draws, and gives both; the targets are None where a trained model is given inputs alone. One with a
     method ``on_masks`` has it called, with the same draws, for each leaf of the targets that has the size of the image.
 
+    One whose attribute ``of`` is ``"targets"`` changes the targets that the loss gets, and has a method ``inverse`` for
+    what the model gives; see `wf_base.TaskRuntime.target_transforms`. Its ``fit`` gets the train targets.
+
     One whose ``joint`` is ``"batch"`` mixes the samples of an update, in training alone: it is called with inputs,
     targets, partners and a generator before the draws, and gives inputs and targets. The partners are a pair of inputs
     and targets, a row for each sample: that of another sample of the update, of all its parts and all processes. The
@@ -64,6 +67,11 @@ class Step:
     def joint(self) -> bool:
         """Whether it changes inputs and targets together."""
         return is_joint(self.transform)
+
+    @property
+    def of_targets(self) -> bool:
+        """Whether it changes the targets before the loss, rather than inputs."""
+        return is_of_targets(self.transform)
 
     def fit(self, inputs: Tree) -> None:
         """Let it learn from all train inputs."""
@@ -123,6 +131,10 @@ class Step:
         Raises:
             UsageError: Where there is no such leaf, or none is named and several could be meant.
         """
+        if self.of_targets:
+            if self.leaf is not None:
+                raise UsageError(f"{self.name} changes the targets\n  leave out leaf = '{self.leaf}'")
+            return self
         leaves = [leaf for leaf in leaves_of(form) if leaf.path]
         known = {leaf.path: len(leaf.shape) for leaf in leaves}
         if self.joint:
@@ -158,6 +170,11 @@ class Step:
 def is_joint(transform: Any) -> bool:
     """Whether a transform, or its class, changes inputs and targets together."""
     return bool(getattr(transform, "joint", False))
+
+
+def is_of_targets(transform: Any) -> bool:
+    """Whether a transform, or its class, changes the targets that the loss gets."""
+    return getattr(transform, "of", None) == "targets"
 
 
 def mixes(transform: Any) -> bool:

@@ -154,6 +154,13 @@ TRANSFORMS = [
         "zero mean and unit variance, as measured on the train split",
         traits=_NUMBERS,
     ),
+    Component(
+        "transform",
+        "standardize-targets",
+        "wf_datasets.standardize:StandardizeTargets",
+        "train on targets of zero mean and unit variance; metrics and predictions are in their own units",
+        traits=TransformTraits(inputs="any", gives="same", of="targets", targets=("real",)),
+    ),
     Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=_NUMBERS),
     Component(
         "transform",

@@ -67,6 +67,61 @@ class Standardize:
         self._mean, self._std = state.get("mean"), state.get("std")
 
 
+class StandardizeTargets:
+    """Train on targets of zero mean and unit variance, as measured on the train split, a column at a time.
+
+    The loss gets such targets, and the model learns to give such numbers. Metrics and predictions are in the units of
+    the dataset's own targets.
+    """
+
+    of = "targets"
+
+    def __init__(self) -> None:
+        self._mean: Tensor | None = None
+        self._std: Tensor | None = None
+
+    def fit(self, targets: Tensor) -> None:
+        """Measure the train targets.
+
+        Args:
+            targets: Floating ``[N, K]``.
+
+        Raises:
+            DataError: When one is not finite.
+        """
+        std, mean = torch.std_mean(targets.double(), dim=0, correction=0, keepdim=True)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise DataError("standardize-targets: the train targets hold values that are not finite")
+        dtype = torch.get_default_dtype()
+        constant = (targets == targets[:1]).all(0, keepdim=True) | (std.to(dtype) == 0)
+        self._mean, self._std = mean.to(dtype), torch.where(constant, 1.0, std).to(dtype)
+
+    def __call__(self, targets: Tensor) -> Tensor:
+        """The targets, standardized."""
+        mean, std = self._on(targets.device)
+        return (targets - mean) / std
+
+    def inverse(self, outputs: Tensor) -> Tensor:
+        """What a model that was trained on standardized targets gives, in the units of the targets."""
+        mean, std = self._on(outputs.device)
+        return outputs * std + mean
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Mean and standard deviation; empty before `fit`."""
+        return {} if self._mean is None or self._std is None else {"mean": self._mean, "std": self._std}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        self._mean, self._std = state.get("mean"), state.get("std")
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if self._mean is None or self._std is None:
+            raise RuntimeError("standardize-targets: fit() must be called before it is applied")
+        if self._mean.device != device:  # once a run: a copy in every batch would make the device wait
+            self._mean, self._std = self._mean.to(device), self._std.to(device)
+        return self._mean, self._std
+
+
 def _feature_axis(inputs: Tensor) -> int:
     if inputs.ndim not in (2, 3, 4):
         raise UsageError(f"standardize: inputs {list(inputs.shape)} are not [N, F], [N, T, F] or [N, C, H, W]")

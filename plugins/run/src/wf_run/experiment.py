@@ -331,6 +331,7 @@ class Experiment:
         batches = self.data.batches(inputs)
         with evaluated(self.model), torch.inference_mode(), self._working():
             outputs = tree.gathered((tree.call(self.model, batch.inputs), batch.size) for batch in batches)
+            outputs = self._parts.values["outputs"].in_units(outputs)
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def trained(self) -> Trained:

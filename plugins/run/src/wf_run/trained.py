@@ -60,7 +60,8 @@ class TrainedModel(nn.Module):
         self.inputs = inputs
         """What it takes: the form of the dataset's samples; None where no dataset says it."""
         self.steps = tuple(steps)
-        """The dataset's transforms and the run's; those for training alone are passed over."""
+        """The dataset's transforms and the run's; those for training alone are passed over, and so are, before the
+        model, those of targets, whose inverse comes behind it."""
         self.dtype = torch.get_default_dtype()
         """torch's default dtype in the run: what the model computes in."""
 
@@ -83,8 +84,16 @@ class TrainedModel(nn.Module):
             inputs = numbers_of(self.inputs, inputs)
         with default_dtype(self.dtype):
             for step in self.steps:
+                if step.of_targets:
+                    continue
                 inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
             return tree.map_leaves(as_default, inputs)
+
+    def finish(self, outputs: Tree) -> Tree:
+        """What the model gave, in the units of the dataset's targets."""
+        for step in reversed(self.steps):
+            outputs = step.transform.inverse(outputs) if step.of_targets else outputs
+        return outputs
 
     def forward(self, *inputs: Tree, **named: Tree) -> Any:
         """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them.
@@ -93,7 +102,7 @@ class TrainedModel(nn.Module):
         """
         lone = not named and len(inputs) == 1 and not (isinstance(self.inputs, tuple) and len(self.inputs) == 1)
         with default_dtype(self.dtype):
-            return tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs)))
+            return self.finish(tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs))))
 
 
 class Trained:
@@ -137,6 +146,7 @@ class Trained:
             parts = tree.split(inputs, self.description.values["batch_size"])
             prepared = (tree.to(self.network.prepare(part), device) for part in parts)
             outputs = tree.gathered((tree.call(self.network.model, one), tree.length(one)) for one in prepared)
+            outputs = self.network.finish(outputs)
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def labels(self, predictions: Tree) -> list[Any] | None:

@@ -31,8 +31,9 @@ class Regression(TensorTask):
 
     def warnings(self, targets: Any) -> Iterator[str]:
         """That the targets are far from 0 or large."""
-        if hint := scale_hint(targets):
-            yield hint
+        hint = None if self.target_transforms else scale_hint(targets)
+        if hint:
+            yield f"{hint}\n  or train on scaled ones: --transform +standardize-targets"
 
     def num_outputs(self, spec: Any) -> int | None:
         """One a column."""
@@ -60,8 +61,9 @@ class Regression(TensorTask):
             return 1.0
         if train is None or targets is None or figure not in ("mse", "mae"):
             return None
-        mean, median = self.constants(train, spec)
-        return float((targets - mean).square().mean() if figure == "mse" else (targets - median).abs().mean())
+        if figure == "mse":
+            return float((targets - train.double().mean(0)).square().mean())
+        return float((targets - train.double().median(0).values).abs().mean())
 
     def is_line(self, spec: Any) -> bool:
         """A number of a number."""
@@ -69,5 +71,5 @@ class Regression(TensorTask):
         return lone and spec.num_classes is None
 
     def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
-        """Mean and median of each column."""
-        return [train.double().mean(0), train.double().median(0).values]
+        """Mean and median of each column, as the model gives them."""
+        return [self.scaled(train.double().mean(0, True))[0], self.scaled(train.double().median(0, True).values)[0]]

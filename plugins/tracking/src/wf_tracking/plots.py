@@ -117,7 +117,8 @@ def predict_split(data: ServedData, model: nn.Module, split: str) -> tuple[Tenso
     columns: list[list[Tensor]] = [[], [], []]
     with _as_evaluated(model):
         for batch in data.batches(split):
-            for column, values in zip(columns, (batch.inputs, batch.targets, model(batch.inputs)), strict=True):
+            outputs = data.task.in_units(model(batch.inputs))
+            for column, values in zip(columns, (batch.inputs, batch.targets, outputs), strict=True):
                 column.append(values.flatten().cpu())
     inputs, targets, outputs = (torch.cat(column) for column in columns)
     return inputs, targets, outputs

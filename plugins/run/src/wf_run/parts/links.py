@@ -27,6 +27,7 @@ class LinkedLoss(nn.Module):
         loss: A module or function of (predictions, targets).
         links: What each link is and what it does.
         single_logit: The model gives one logit a sample, ``[N, 1]``, and the loss takes ``[N]``.
+        scaled: Makes of the dataset's targets those that come first; None where they are the same.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class LinkedLoss(nn.Module):
         links: Sequence[tuple[Link, Callable[[Tensor], Tensor]]],
         *,
         single_logit: bool = False,
+        scaled: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.loss = loss
@@ -46,6 +48,8 @@ class LinkedLoss(nn.Module):
         self._predictions, self._targets, self._loss = (
             [change for link, change in links if link.of == of] for of in ("predictions", "targets", "loss")
         )
+        if scaled is not None:
+            self._targets.insert(0, scaled)
 
     @property
     def reduction(self) -> str:
@@ -93,9 +97,12 @@ def link_loss(
         links += [link for link in tasks_of(registry).links if link.fits("loss", reduction) and link.gives == "mean"][
             :1
         ]
-    if not links and not single_logit:
+    task = values.get("outputs")
+    scaled = task.scaled if task is not None and task.target_transforms else None
+    if not links and not single_logit and scaled is None:
         return loss
-    return LinkedLoss(loss, [(link, loaded(link, registry, values)) for link in links], single_logit=single_logit)
+    changes = [(link, loaded(link, registry, values)) for link in links]
+    return LinkedLoss(loss, changes, single_logit=single_logit, scaled=scaled)
 
 
 def loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
