@@ -30,8 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wf.defaults import default_hooks
 from wf.registry import Registry
+from wf_building.defaults import default_hooks
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "r3_fashion_mnist.toml"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -22,15 +22,16 @@ import click
 from wf import traits
 from wf.component import REQUIRED, Catalogue, Param
 from wf.conditions import CONDITIONS
-from wf.defaults import default_hooks
+from wf.entry import Entry
 from wf.events import EVENTS, Hook
 from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.known import index
 from wf.parameters import type_name
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 from wf.task import Task
 from wf.values import VALUES
+from wf_building.defaults import default_hooks
 from wf_cli.arguments import Everywhere
 from wf_cli.commands import sections
 from wf_cli.examining import CHECKS

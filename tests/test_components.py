@@ -11,8 +11,9 @@ from builtin_options import FILES, OPTIONS
 
 import wf
 from wf import traits
+from wf.entry import Entry
 from wf.kinds import KINDS
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 
 REGISTRY = Registry.discover()
 ENTRIES = list(REGISTRY.entries())

@@ -9,7 +9,8 @@ import pytest
 from builtin_options import FILES, OPTIONS
 from workspace import EXAMPLE, ROOT
 
-from wf.registry import Entry, Registry
+from wf.entry import Entry
+from wf.registry import Registry
 from wf_kit import check_plugin
 from wf_kit.checks import CHECKS
 from wf_kit.selecting import select

@@ -9,10 +9,11 @@ from typing import Any, Generic
 
 import pytest
 
+from wf.entry import Entry
 from wf.parameters import from_signature, parameters, type_name
-from wf.registry import Entry, Registry
-from wf.static import is_exact
-from wf.static.values import TORCH_BASES, TORCH_CLASSES
+from wf.registry import Registry
+from wf_signatures.reading import is_exact
+from wf_signatures.values import TORCH_BASES, TORCH_CLASSES
 
 REGISTRY = Registry.discover(only_builtin=True)
 ENTRIES = [

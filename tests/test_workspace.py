@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 import zipfile
 from email.message import Message
@@ -128,3 +131,23 @@ def test_nothing_of_this_machine_is_tracked() -> None:
         marks += [match[0] for match in MACHINE_PATHS.finditer(text)]
         found += [f"{path.relative_to(ROOT)}: {mark}" for mark in marks]
     assert not found
+
+
+def code_lines(file: Path) -> int:
+    """The lines of a Python file without docstrings, comments and blank ones."""
+    text = file.read_text(encoding="utf-8")
+    docs: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            docs |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            code |= set(range(token.start[0], token.end[0] + 1))
+    return len(code - docs - {text.count("\n") + 1})
+
+
+def test_the_core_is_small() -> None:
+    found = {file.stem: code_lines(file) for file in (ROOT / "corelib/src").rglob("*.py")}
+    assert sum(found.values()) <= 4500
+    assert max(found.values()) <= 400, max(found, key=lambda name: found[name])

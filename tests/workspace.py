@@ -25,7 +25,18 @@ def _folders(requirements: str) -> dict[str, str]:
 
 FOLDERS = _folders("requirements.txt")
 ADAPTER_FOLDERS = _folders("requirements-ecosystem.txt")
-LIBRARIES = ("wf-core", "wf-base", "wf-data", "wf-fitting", "wf-processes", "wf-state", "wf-storage")
+LIBRARIES = (
+    "wf-core",
+    "wf-base",
+    "wf-building",
+    "wf-catalogues",
+    "wf-data",
+    "wf-fitting",
+    "wf-processes",
+    "wf-signatures",
+    "wf-state",
+    "wf-storage",
+)
 """The distributions that bring nothing by name."""
 PLUGINS = tuple(name for name in FOLDERS if name not in LIBRARIES)
 ADAPTERS = tuple(ADAPTER_FOLDERS)

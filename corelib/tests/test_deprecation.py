@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from wf import Component, deprecation
-from wf.building import Builder
 from wf.errors import UsageError
 from wf.plugins import Plugin
 from wf.registry import Registry
+from wf_building.builder import Builder
 from wf_run.runfile import merge
 
 

@@ -18,8 +18,8 @@ import torch
 
 from wf import importing
 from wf.component import Component
+from wf.entry import Entry
 from wf.plugins import Plugin, Selection, discover
-from wf.registry import Entry
 
 DECLARATION = """
 from wf import Component, hookimpl

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from wf import Catalogue, Component
+from wf.entry import entry_of
 from wf.errors import PluginError, UsageError
 from wf.plugins import Plugin
-from wf.registry import Registry, entry_of, read_kind
+from wf.registry import Registry, read_kind
 from wf.settings import Pin
 from wf.traits import DatasetTraits
 

@@ -11,11 +11,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from wf.component import REQUIRED, Catalogue, Param
+from wf.entry import Entry
 from wf.errors import UsageError, closest, unknown
 from wf.kinds import KINDS, option_prefix, plurals, summaries
 from wf.parameters import NULL, type_name
 from wf.plugins import Plugin
-from wf.registry import Entry, Registry, read_kind, split_kind
+from wf.registry import Registry, read_kind, split_kind
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note

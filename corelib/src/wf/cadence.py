@@ -29,12 +29,20 @@ class Epochs:
 
     num: int
 
+    def reached(self, progress: Progress) -> bool:
+        """Whether they are done."""
+        return progress.epoch >= self.num
+
 
 @dataclass(frozen=True)
 class Steps:
     """Train until this many updates are done."""
 
     num: int
+
+    def reached(self, progress: Progress) -> bool:
+        """Whether they are done."""
+        return progress.step >= self.num
 
 
 @dataclass(frozen=True)
@@ -68,3 +76,24 @@ class Every:
     def due(self, count: int, unit: str) -> bool:
         """Whether it is due when `count` of `unit` are done; minutes are for the loop's clock."""
         return self.unit == unit and count % int(self.num) == 0
+
+    def next(self, count: int) -> int:
+        """The first count after this one at which it is due; not for minutes."""
+        return count + int(self.num) - count % int(self.num)
+
+
+def is_due(cadence: Every | None, count: int, unit: str) -> bool:
+    """As `Every.due`; a cadence that is None is never due."""
+    return cadence is not None and cadence.due(count, unit)
+
+
+def check_cadences(log_every: int, eval_every: Every | None) -> None:
+    """Refuse cadences that a loop cannot keep.
+
+    Raises:
+        UsageError: For less than one batch between two records, or evaluations by the clock.
+    """
+    if log_every < 1:
+        raise UsageError(f"log_every must be at least 1, not {log_every}")
+    if eval_every is not None and eval_every.unit == "minutes":
+        raise UsageError(f"eval_every counts epochs or steps, not minutes: {eval_every}")

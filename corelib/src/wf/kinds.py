@@ -41,8 +41,8 @@ class Kind:
     traits: type | None = None
     """The class of what its components say about themselves."""
     together: str = ""
-    """``"package.module:Class"`` of what the components of several scopes are made to, see `wf.scopes`; a dict of them
-    where it names none."""
+    """``"package.module:Class"`` of what the components of several scopes are made to, see
+    `wf_building.scopes`; a dict of them where it names none."""
     objects: str = ""
     """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from wf.blame import FAILURES
-from wf.cadence import Epochs, Every, Progress, Steps
+from wf.cadence import Epochs, Every, Progress, Steps, check_cadences, is_due
 from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
 from wf.feed import Batches, Losses, read_each
 from wf.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
@@ -20,6 +20,7 @@ from wf.modules import describe
 from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
 from wf.watching import Watching
+from wf.weights import Weights
 
 _LOG = logging.getLogger("wf")
 _NOWHERE: tuple[int, int, str | None] = (-1, -1, None)
@@ -93,7 +94,9 @@ class Loop:
         modes: Modes | None = None,
         of_first: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> None:
-        _check_settings(log_every, eval_every, keep)
+        check_cadences(log_every, eval_every)
+        if keep not in ("last", "best"):
+            raise UsageError(unknown("value of 'keep':", keep, ["last", "best"]))
         self.trainer, self.evaluator, self.checkpointer = trainer, evaluator, checkpointer
         self.hooks = tuple(hooks)
         self.log_every, self.eval_every, self.checkpoint_every = log_every, eval_every, checkpoint_every
@@ -104,7 +107,7 @@ class Loop:
         self.parts, self.agree = dict(parts or {}), agree
         self._save_failed, self._participants = save_failed, Participants(self, name_of, hook_failed, watches)
         self._tell = self._participants.tell
-        self._modes, self._judging = modes, False
+        self._weights = Weights(modes)
         self._of_first, self._watching = of_first, Watching(self, name_of)
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
@@ -281,7 +284,7 @@ class Loop:
         """Evaluate `splits` now and tell the listeners: a sync point."""
         if self.evaluator is None:
             return
-        with self._judged():
+        with self._weights.judged():
             for split in splits:
                 figures = Figures(self.evaluator.evaluate(split), split, "the evaluator")
                 self._evaluated_at[split] = self.progress.step
@@ -321,7 +324,7 @@ class Loop:
             self.log()  # a hook that watches for it hears of it before the commit
         self._saved_at, self._saved_time = self._place(), time.monotonic()
         try:
-            with self._judged():
+            with self._weights.judged():
                 saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.figures)
         except SaveError as error:
             self._not_saved(error)
@@ -407,9 +410,8 @@ class Loop:
         self._saved_at = _NOWHERE  # it is another state now
 
     def _begin_to_train(self) -> None:
-        self.finished = self._judging = False
-        if self._modes is not None:
-            self._modes.to_train()
+        self.finished = False
+        self._weights.to_train()
 
     def _agreed_state(self) -> dict[str, Any]:
         """The state; what one of several processes cannot save is an error for all of them."""
@@ -459,11 +461,7 @@ class Loop:
             self._pending, self._sizes = [], []
 
     def _done(self) -> bool:
-        return self._stopping() or self._reached(Epochs) or self._reached(Steps)
-
-    def _reached(self, unit: type[Epochs | Steps]) -> bool:
-        done = self.progress.epoch if unit is Epochs else self.progress.step
-        return isinstance(self.until, unit) and done >= self.until.num
+        return self._stopping() or self.until.reached(self.progress)
 
     def _stopping(self) -> bool:
         """Whether the run is to end, decided together; every process must ask at the same steps."""
@@ -488,13 +486,13 @@ class Loop:
         last = progress.batch == self.num_batches
         if (progress.batch - 1) % self.log_every == 0 and not last:
             self.log()
-        if _due(self.eval_every, progress.step, "steps"):
+        if is_due(self.eval_every, progress.step, "steps"):
             self.log()
             if self._evaluate():
                 self.save()
-        if not last and (self._stopping() or self._reached(Steps)):
+        if not last and (self._stopping() or (isinstance(self.until, Steps) and self.until.reached(progress))):
             return True
-        if not last and (_due(self.checkpoint_every, progress.step, "steps") or self._checkpoint_time()):
+        if not last and (is_due(self.checkpoint_every, progress.step, "steps") or self._checkpoint_time()):
             self.save()
         self._pause_from(self._next_pause())
         return False
@@ -514,7 +512,7 @@ class Loop:
         candidates = [step + self.log_every - (batch - 1) % self.log_every]
         for cadence in (self.eval_every, self.checkpoint_every):
             if cadence is not None and cadence.unit == "steps":
-                candidates.append(step + int(cadence.num) - step % int(cadence.num))
+                candidates.append(cadence.next(step))
         if isinstance(self.until, Steps):
             candidates.append(max(self.until.num, step + 1))
         return min(candidates)
@@ -530,14 +528,12 @@ class Loop:
             number, found = progress.epoch + 1, progress.batch
             _LOG.warning("epoch %d had %d batches, and the data say that it has %d", number, found, self.num_batches)
         self.log(end_of_epoch=True)
-        improved = _due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
+        improved = is_due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
         self._tell("on_epoch_end", self)
         progress.epoch += 1
         progress.batch = 0
-        due = (
-            _due(cadence, progress.epoch, "epochs") or _due(cadence, progress.step, "steps") or self._checkpoint_time()
-        )
-        if improved or due:
+        due = is_due(cadence, progress.epoch, "epochs") or is_due(cadence, progress.step, "steps")
+        if improved or due or self._checkpoint_time():
             self.save()
 
     def _checkpoint_time(self) -> bool:
@@ -566,7 +562,7 @@ class Loop:
         self.wait_for_checkpoint()
         self.log()  # after the checkpoint, so that a run that goes on from it has the records of an uninterrupted one
         self.finished = True
-        with self._judged():
+        with self._weights.judged(for_good=True):
             if self.keep == "best" and self.checkpointer is not None and self.best is not None:
                 self._restore_best()
                 self._evaluated_at = {}
@@ -576,37 +572,9 @@ class Loop:
         if self._unsaved is not None:
             raise self._unsaved
 
-    @contextmanager
-    def _judged(self) -> Iterator[None]:
-        """The weights that are judged and kept are in the model; from the end of the run on they stay there."""
-        if self._modes is None or self._judging:
-            yield
-            return
-        self._judging = True
-        self._modes.to_eval()
-        try:
-            yield
-        finally:
-            if not self.finished:
-                self._modes.to_train()
-                self._judging = False
-
     def _restore_best(self) -> None:
         assert self.checkpointer is not None
         best = self.checkpointer.load("best")["parts"]
         for name in ("model", "loss"):
             if name in self.parts and name in best:
                 self.parts[name].load_state_dict(best[name])
-
-
-def _check_settings(log_every: int, eval_every: Every | None, keep: str) -> None:
-    if log_every < 1:
-        raise UsageError(f"log_every must be at least 1, not {log_every}")
-    if eval_every is not None and eval_every.unit == "minutes":
-        raise UsageError(f"eval_every counts epochs or steps, not minutes: {eval_every}")
-    if keep not in ("last", "best"):
-        raise UsageError(unknown("value of 'keep':", keep, ["last", "best"]))
-
-
-def _due(cadence: Every | None, count: int, unit: str) -> bool:
-    return cadence is not None and cadence.due(count, unit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from types import CodeType, ModuleType
 
 from wf.errors import UsageError, closest
 from wf.guard import Guard
+from wf_signatures.files import is_path as is_path
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -99,11 +99,6 @@ def locate(path: Path, folders: Sequence[Path] = ()) -> Path:
     path = path.expanduser()
     places = [folder / path for folder in folders] + [folder / path.name for folder in folders]
     return next((place.resolve() for place in (path, *places) if place.exists()), path)
-
-
-def is_path(name: str) -> bool:
-    """Whether `name` says a Python file rather than a module."""
-    return name.endswith(".py") or "/" in name or os.sep in name
 
 
 def is_there(module: str) -> bool:

@@ -3,175 +3,30 @@
 from __future__ import annotations
 
 import gc
-import importlib
-import inspect
 import logging
-import sys
-import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wf.component import MAX_NAME, Catalogue, Component, Param, with_target
+from wf.component import Catalogue, Component
 from wf.deprecation import check_name
 from wf.distributions import builtin_distributions, is_installed
+from wf.entry import Entry, names_of, own_name
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
 from wf.guard import Guard
-from wf.importing import Watched
 from wf.kinds import DECLARED, KINDS, plurals
 from wf.known import is_among, known_as, known_members, who_brings
-from wf.modules import explain, import_module, is_path, normalize
-from wf.parameters import parameters
+from wf.modules import normalize
 from wf.plugins import Plugin, Selection, discover
 from wf.settings import Pin
 from wf.settings import load as load_settings
 
 if TYPE_CHECKING:
-    from wf.static import Reading
+    pass
 
 _LOG = logging.getLogger("wf")
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A component and the plugin that brought it; None for one's own code."""
-
-    component: Component
-    plugin: Plugin | None = None
-    refused: str = ""
-    """Why it cannot be used, for a catalogue's member that cannot."""
-    guard: Guard | None = field(default=None, repr=False)
-    """Asked before one's own code is loaded; None allows it."""
-
-    @property
-    def provider(self) -> str:
-        """The plugin's name."""
-        return self.plugin.name if self.plugin else "own code"
-
-    @property
-    def distribution(self) -> str:
-        """The name of the plugin's distribution, or of the plugin where there is none."""
-        return (self.plugin.distribution if self.plugin else None) or self.provider
-
-    def is_from(self, provider: str) -> bool:
-        """Whether its plugin, or that one's distribution, has that name."""
-        return self.plugin is not None and normalize(provider) in _names_of(self.plugin)
-
-    def was_from(self, provider: str) -> bool:
-        """Whether a plugin of that name brought it before."""
-        return normalize(provider) in map(normalize, self.component.moved_from)
-
-    def load(self) -> Callable[..., Any]:
-        """The target itself.
-
-        Raises:
-            PluginError: When it cannot be imported, with the original exception and the likely fix.
-        """
-        target = self.component.target
-        return self.imported(target) if isinstance(target, str) else target
-
-    def described(self) -> Callable[..., Any]:
-        """What has the component's signature and docstring: the target, or what the declaration says it is like.
-
-        Raises:
-            PluginError: As for `load`.
-        """
-        return self.imported(self.component.like)(*self.component.args) if self.component.like else self.load()
-
-    def imported(self, text: str) -> Callable[..., Any]:
-        """What a declaration says as ``module:Attr``."""
-        component = self.component
-        module_name, _, attribute = text.rpartition(":")
-        if self.guard is not None and not is_path(module_name):
-            self.guard.check_target(text)
-        try:
-            if self.plugin is None:
-                module = import_module(module_name, self.guard)
-            else:
-                module = _import_quietly(module_name, self.plugin)
-        except WfError:
-            raise
-        except (Exception, SystemExit) as error:  # a module that calls sys.exit must not end wf
-            if self.plugin is None and not is_path(module_name) and isinstance(error, ModuleNotFoundError):
-                raise UsageError(f"{component.kind} '{component.target}': {explain(error, module_name)}") from error
-            of = module_name if self.plugin is None else self.plugin.module if not self.plugin.distribution else ""
-            raise PluginError(
-                f"{component.kind} '{component.name}' of {self.provider} could not be loaded\n  {explain(error, of)}"
-            ) from error
-        return self._attribute(module, attribute)
-
-    def _attribute(self, module: Any, attribute: str) -> Callable[..., Any]:
-        target = module
-        for part in attribute.split("."):
-            if not hasattr(target, part):
-                names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-                message = unknown(f"name in {self.component.target.rpartition(':')[0]}", attribute, names)  # type: ignore[union-attr]  # a string here
-                raise (UsageError if self.plugin is None else PluginError)(message)
-            target = getattr(target, part)
-        if not callable(target):
-            if self.plugin is None and not isinstance(target, NO_OBJECT):
-                return lambda: target  # one's own finished object: a DataLoader, a tuple of arrays
-            message = f"{self.component.target} is {type(target).__name__}, which cannot be called"
-            raise (UsageError if self.plugin is None else PluginError)(message)
-        return target  # type: ignore[no-any-return]  # checked just above
-
-    def reading(self) -> Reading | None:
-        """What the target's source file says; None where it takes importing the target to be certain."""
-        from wf.static import read  # 7 ms, and only where one component is looked at
-
-        target = self.component.target
-        return read(target) if isinstance(target, str) and not self.component.like else None
-
-    def params(self) -> tuple[Param, ...]:
-        """Its options; the target is imported only where its source does not say them for certain.
-
-        Classes that would have to be imported are replaced in the types by stand-ins of the same name, so values are
-        converted by the options of the target itself (`wf.building.Builder.params`).
-        """
-        return parameters(self.component, self._readable)
-
-    def params_unloaded(self) -> tuple[Param, ...] | None:
-        """As `params`, but None where the target would have to be imported."""
-        if self.component.params is not None:
-            return self.params()
-        found = self.reading()
-        return None if found is None else parameters(self.component, lambda: found.target)
-
-    def doc(self) -> str:
-        """The target's docstring, without its indentation."""
-        return inspect.cleandoc(self._readable().__doc__ or "")
-
-    def place(self) -> str | None:
-        """``file:line`` of the target, where it can be told."""
-        if found := self.reading():
-            return f"{found.file}:{found.line}"
-        target = inspect.unwrap(self.described())
-        try:
-            file, (_, line) = inspect.getsourcefile(target), inspect.getsourcelines(target)
-        except (TypeError, OSError):
-            return None
-        return f"{file}:{line}" if file else None
-
-    def source(self) -> str:
-        """The target's source code.
-
-        Raises:
-            TypeError, OSError: When it has none.
-        """
-        found = self.reading()
-        return found.source if found else inspect.getsource(inspect.unwrap(self.described()))
-
-    def _readable(self) -> Callable[..., Any]:
-        """The target, or what has its signature and docstrings."""
-        found = self.reading()
-        return found.target if found else self.described()
-
-
-NO_OBJECT = (str, bytes, bool, int, float, complex, type(None), types.ModuleType)
-"""What in one's own code is no component."""
 
 Ask = Callable[["Registry"], Guard]
 """Says what a run directory may load; given what is registered without it."""
@@ -197,7 +52,7 @@ class Registry:
         for pin in pins:
             self.pins.setdefault((pin.kind, plain_name(pin.name)), pin)
         self.claims: dict[str, list[Entry]] = {}
-        """The components that plugins declare as defaults, by kind; see `wf.defaults`."""
+        """The components that plugins declare as defaults, by kind; see `wf_building.defaults`."""
         self._names: dict[tuple[str, str], list[Entry]] = {}
         self._aliases: dict[tuple[str, str], list[Entry]] = {}
         self._catalogues: dict[tuple[str, str], list[tuple[Catalogue, Plugin]]] = {}
@@ -309,7 +164,7 @@ class Registry:
             path, _, attribute = name.rpartition(":")
             if not path or not attribute:
                 raise UsageError(f"{kind} '{name}' is not of the form path.py:Attr or package.module:Attr")
-            return Entry(Component(kind, _own_name(name), name), guard=self.guard)
+            return Entry(Component(kind, own_name(name), name), guard=self.guard)
         bare, at, provider = name.partition("@")
         if at and not (bare.strip() and provider.strip()):
             raise UsageError(f"{kind} '{name}' is not of the form NAME or NAME@DISTRIBUTION")
@@ -388,7 +243,7 @@ class Registry:
     def unloaded(self, kind: str, name: str, provider: str = "") -> PluginError | None:
         """The error that a component is of a plugin that is not loaded; None where none is known to bring it."""
         for plugin in self.plugins:
-            asked_for = normalize(provider) in ("", *_names_of(plugin))
+            asked_for = normalize(provider) in ("", *names_of(plugin))
             if plugin.status != "ok" and asked_for and _would_bring(plugin, kind, name):
                 lines = [f"{kind} '{name}' is brought by {plugin.name}, which is not loaded ({plugin.status})"]
                 lines += [text for text in (plugin.error, plugin.fix and f"try: {plugin.fix}") if text]
@@ -448,11 +303,11 @@ class Registry:
 
     def _is_absent(self, provider: str) -> bool:
         """Whether no plugin has the name of a provider, or nearly so."""
-        return bool(provider) and not closest(provider, [name for plugin in self.plugins for name in _names_of(plugin)])
+        return bool(provider) and not closest(provider, [name for plugin in self.plugins for name in names_of(plugin)])
 
     def _gone(self, kind: str, name: str, pin: Pin) -> PluginError:
         """A run's component is not there any more, whatever else has its name."""
-        plugin = next((plugin for plugin in self.plugins if normalize(pin.provider) in _names_of(plugin)), None)
+        plugin = next((plugin for plugin in self.plugins if normalize(pin.provider) in names_of(plugin)), None)
         state = "not installed" if plugin is None else f"not loaded ({plugin.status})"
         if plugin is not None and plugin.status == "ok":
             state = f"here as {plugin.version or 'a file'}, which does not bring it"
@@ -517,13 +372,6 @@ def split_kind(word: str) -> tuple[str, str] | None:
     return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARED, *plurals()) else None
 
 
-def entry_of(kind: str, target: Callable[..., Any]) -> Entry:
-    """An entry for a live class or function."""
-    named = getattr(target, "func", target)  # that of a partial
-    name = _own_name(getattr(named, "__name__", type(named).__name__))
-    return Entry(with_target(Component(kind, name, "live:object"), target))
-
-
 @contextmanager
 def _without_collections() -> Iterator[None]:
     """No search for garbage while thousands of declarations are made that all stay: it takes a tenth of the time."""
@@ -539,18 +387,6 @@ def _without_collections() -> Iterator[None]:
 def plain_name(name: str) -> str:
     """A component's name without regard to case and to `_` for `-`; catalogues' members keep theirs."""
     return name.strip() if "/" in name else name.strip().lower().replace("_", "-")
-
-
-def _import_quietly(module: str, plugin: Plugin) -> Any:
-    """Import a module of a plugin, and put back what it changes in the process."""
-    if module in sys.modules:
-        return importlib.import_module(module)
-    process = Watched(declaring=False)
-    try:
-        return importlib.import_module(module)
-    finally:
-        if changed := process.settle():
-            _LOG.warning("plugin '%s' changes the process: %s: %s", plugin.name, module, ", ".join(changed))
 
 
 def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:
@@ -598,11 +434,6 @@ def brought_by(entries: Iterable[Entry], provider: str) -> list[Entry]:
     return [one for one in found if one.is_from(provider)] or [one for one in found if one.was_from(provider)]
 
 
-def _names_of(plugin: Plugin) -> tuple[str, str]:
-    """The names that a plugin goes by, as they are compared."""
-    return normalize(plugin.name), normalize(plugin.distribution or "")
-
-
 def _would_bring(plugin: Plugin, kind: str, name: str) -> bool:
     """Whether a plugin that is not loaded has a component of that name, as its source or the index says."""
     declared = is_among(name, [promised for other, promised in plugin.promised if other == kind])
@@ -611,12 +442,3 @@ def _would_bring(plugin: Plugin, kind: str, name: str) -> bool:
 
 def _reads(component: Component, name: str) -> bool:
     return any(name.lower().endswith(ending) for ending in getattr(component.traits, "files", ()))
-
-
-def _own_name(text: str) -> str:
-    """A component name for one's own code, from ``path.py:Attr``."""
-    path, _, attribute = text.rpartition(":")
-    stem = Path(path).stem if path else ""
-    words = "-".join(part for part in (stem, attribute) if part)
-    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in words.lower())
-    return plain[-MAX_NAME:].strip("-") or "own"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os.path
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,39 +10,10 @@ from pathlib import Path
 
 from wf.component import Catalogue, Component
 from wf.errors import PluginError, closest
-from wf.modules import is_path
+from wf_signatures.files import is_path, locate
 
 DYNAMIC = ("__getattr__", "import *", "globals()", "vars()", "exec(", "setattr(")
 """A module that has one of these may have names that its text does not show."""
-
-
-def locate(module: str) -> Path | None:
-    """The source file of a module, by its dotted name or its path; None where it cannot be told.
-
-    Neither the module nor a package above it is imported.
-    """
-    if is_path(module):
-        path = Path(module).expanduser()
-        return path if path.is_file() else None
-    top, *parts = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    if not parts:
-        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
-    return _below(list(spec.submodule_search_locations or ()), parts)
-
-
-def _below(folders: Iterable[str], parts: list[str]) -> Path | None:
-    for folder in folders:
-        path = os.path.join(folder, *parts)  # ten times quicker than a Path, and every plugin asks
-        for file in (os.path.join(path, "__init__.py"), f"{path}.py"):
-            if os.path.isfile(file):
-                return Path(file)
-    return None
 
 
 def declared_names(module: str) -> tuple[tuple[str, str], ...]:

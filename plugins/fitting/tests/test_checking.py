@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf import Catalogue, Component
+from wf.entry import Entry
 from wf.errors import UsageError
 from wf.kinds import KINDS
 from wf.parameters import Param
 from wf.plugins import Plugin
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 from wf.traits import (
     DatasetTraits,
     LossTraits,

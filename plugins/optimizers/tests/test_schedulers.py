@@ -22,9 +22,9 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from wf.building import note_traits
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
+from wf_building.builder import note_traits
 from wf_optimizers.annealing import cosine, onecycle
 from wf_optimizers.plateau import Plateau
 from wf_optimizers.steps import multistep, step

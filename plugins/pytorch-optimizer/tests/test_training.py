@@ -11,10 +11,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from wf.building import Builder
 from wf.registry import Registry
 from wf.traits import OptimizerTraits
 from wf_base import Batch
+from wf_building.builder import Builder
 from wf_pytorch_optimizer.members import build
 from wf_pytorch_optimizer.plugin import wf_components
 from wf_run.parts.optimizers import OptimizerModes, param_groups

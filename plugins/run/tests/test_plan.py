@@ -319,7 +319,7 @@ def test_options_that_cannot_be_known_are_left_for_later(tmp_path: Path) -> None
 
 
 def test_a_component_without_options_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("wf.static.read", lambda target: pytest.fail(f"{target} was read"))
+    monkeypatch.setattr("wf_signatures.reading.read", lambda target: pytest.fail(f"{target} was read"))
     assert complete({"loss": {"use": "written"}}, written(tmp_path))["loss"] == {"use": "written"}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wf.component import Component
+from wf.entry import Entry
 from wf.plugins import Plugin
-from wf.registry import Entry
 from wf_run.resuming import sources
 
 FILES = {

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf import Component, Nested
-from wf.building import Builder
 from wf.errors import UsageError, WfError
 from wf.guard import Guard, UntrustedError
 from wf.plugins import Plugin
 from wf.registry import Registry
+from wf_building.builder import Builder
 from wf_run.api import read, reopen
 from wf_run.runfile import RunFile, dump, folders_of
 from wf_run.trust import Brought, brought, directory_of, guard_for, record

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import wf
-from wf.building import Builder
 from wf.registry import Registry
 from wf_base.task import task_of
+from wf_building.builder import Builder
 
 REGISTRY = Registry.discover()
 DRAW = torch.Generator().manual_seed(0)

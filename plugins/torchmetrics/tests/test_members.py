@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 import wf
-from wf.building import Builder
 from wf.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
@@ -24,6 +23,7 @@ from wf.values import VALUES
 from wf_base import Dataset
 from wf_base.data import TensorSamples
 from wf_base.task import task_of
+from wf_building.builder import Builder
 from wf_torchmetrics.index import index
 from wf_torchmetrics.members import MEMBERS, described
 from wf_torchmetrics.plugin import wf_components

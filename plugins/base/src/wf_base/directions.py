@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wf.building import Builder, name_of_live
 from wf.figures import LOSS, Monitor, declared, divided, joined, metric_of, terms
 from wf.traits import MetricTraits
+from wf_building.builder import Builder, name_of_live
 
 
 def declared_directions(plan: Mapping[str, Any], builder: Builder, loss: Any) -> dict[str, bool]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
+from wf.entry import Entry
 from wf.kinds import KINDS
 from wf.modules import describe
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 from wf.rule import SILENT, Rule, Verdict
 from wf.task import Link, Task
 from wf.traits import DatasetTraits, LossTraits, ModelTraits, TrainerTraits, TransformTraits

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from wf.building import check_options
+from wf.entry import Entry
 from wf.errors import PluginError, UsageError, unknown
 from wf.parameters import without_null
 from wf.plugins import Plugin
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 from wf.settings import load as load_settings
+from wf_building.builder import check_options
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select
 from wf_run.plan import check_value

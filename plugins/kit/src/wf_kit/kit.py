@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wf.component import REQUIRED, Param
+from wf.entry import Entry
 from wf.kinds import KINDS
 from wf.modules import is_path, message_of
 from wf.parameters import parameters
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 
 Status = Literal["passed", "failed", "skipped"]
 

@@ -16,14 +16,14 @@ from unittest import mock
 
 from torch import Tensor
 
-from wf.building import Builder
 from wf.kinds import KINDS
-from wf.scopes import scopes_of
 from wf.task import Task
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf.values import VALUES
 from wf_base import TensorSamples
 from wf_base.task import TaskRuntime, make_task
+from wf_building.builder import Builder
+from wf_building.scopes import scopes_of
 from wf_data.given import as_dataset
 from wf_fitting.tasks import tasks_of
 from wf_kit import samples

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from wf.distributions import GROUP, is_installed
+from wf.entry import Entry
 from wf.errors import PluginError, UsageError, unknown
 from wf.kinds import DECLARED, KINDS, plurals
 from wf.modules import normalize
 from wf.plugins import Plugin
-from wf.registry import Entry, Registry, read_kind
+from wf.registry import Registry, read_kind
 from wf.settings import Settings
 
 TABLES = ("skip", "options", "run")

@@ -11,7 +11,7 @@ from kornia import losses as library
 from torch import Tensor, nn
 
 from wf.errors import UsageError, unknown
-from wf.foreign import Member
+from wf_catalogues.members import Member
 
 Reduction = Literal["mean", "sum"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wf.foreign import index_text
+from wf_catalogues.members import index_text
 from wf_metric_learning.losses import MEMBERS, REFUSED
 
 

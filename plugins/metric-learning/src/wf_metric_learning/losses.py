@@ -12,7 +12,7 @@ from pytorch_metric_learning import losses as library
 from torch import nn
 
 from wf.errors import UsageError, unknown
-from wf.foreign import headline, option, stand_in
+from wf_catalogues.members import headline, option, stand_in
 
 _HELP = {
     "num_classes": "The number of classes.",

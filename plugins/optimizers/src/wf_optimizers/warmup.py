@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from wf import Nested
-from wf.building import traits_of
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
+from wf_building.builder import traits_of
 from wf_optimizers.checks import require
 
 

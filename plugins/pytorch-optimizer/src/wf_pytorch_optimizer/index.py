@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytorch_optimizer import get_supported_optimizers
 
-from wf.foreign import index_text
+from wf_catalogues.members import index_text
 from wf_pytorch_optimizer.members import REFUSED, WRAPPERS, member
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from wf import FromRun, Nested
-from wf.building import traits_of
 from wf.errors import UsageError
 from wf.traits import OptimizerTraits
+from wf_building.builder import traits_of
 
 FILLED = ("params", "model", "optimizer", "base_optimizer", "rho_scheduler")
 """Parameters of the library's classes that the makers fill in."""

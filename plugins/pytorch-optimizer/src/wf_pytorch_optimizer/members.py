@@ -16,7 +16,7 @@ from pytorch_optimizer.optimizer import OPTIMIZERS
 from torch.optim import Optimizer
 
 from wf.errors import UsageError, unknown
-from wf.foreign import descriptions, option, parameters_of, stand_in
+from wf_catalogues.members import descriptions, option, parameters_of, stand_in
 from wf_pytorch_optimizer import makers, options
 from wf_pytorch_optimizer.state import PlainState
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from wf.foreign import writable
+from wf_catalogues.members import writable
 
 DType = Literal["bfloat16", "float16", "float32", "float64"]
 """The floating dtypes by name."""

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wf.building import Builder, Built, name_of_live
 from wf.cadence import Every
 from wf.errors import DataError, PluginError, UsageError, unknown
 from wf.events import listeners
@@ -42,6 +41,7 @@ from wf_base.parts import Parts
 from wf_base.random import own_stream, stream_key
 from wf_base.streams import Stream
 from wf_base.task import make_task
+from wf_building.builder import Builder, Built, name_of_live
 from wf_data.fingerprint import of_dataset, of_tensors
 from wf_data.given import as_dataset, batching_of
 from wf_data.serving import RunData

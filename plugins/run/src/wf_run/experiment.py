@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from wf.blame import FAILURES, naming_culprit
-from wf.building import Built
 from wf.cadence import Epochs, Every, Steps
 from wf.conditions import CONDITIONS
 from wf.errors import (
@@ -37,6 +36,7 @@ from wf_base.modes import evaluated
 from wf_base.random import TrainStream
 from wf_base.task import TaskRuntime
 from wf_base.tree import Tree
+from wf_building.builder import Built
 from wf_processes.failures import advice, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others

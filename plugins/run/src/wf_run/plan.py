@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wf.building import LIVE, Builder, check_options, listed, name_of_live
 from wf.component import REQUIRED, Param
-from wf.defaults import default_hooks, default_of, missing
+from wf.entry import Entry
 from wf.errors import UsageError, closest, unknown
 from wf.figures import SPLITS, Monitor, divided
 from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
-from wf.registry import Entry, Registry
-from wf.scopes import SCOPED, scopes_of, with_scopes
+from wf.registry import Registry
 from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
+from wf_building.builder import LIVE, Builder, check_options, listed, name_of_live
+from wf_building.defaults import default_hooks, default_of, missing
+from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_fitting.checking import check as check_fit
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
@@ -327,7 +328,7 @@ def check_value(param: Param, value: Any, owner: str, registry: Registry) -> Non
     Raises:
         UsageError: Saying what is wanted.
     """
-    from wf.static import is_exact  # 7 ms, and only where there are options
+    from wf_signatures.reading import is_exact  # 7 ms, and only where there are options
 
     if param.kind is not None and value is not None and takes_several(param.type):
         for table in listed(param.kind, value, owner):

@@ -11,13 +11,12 @@ import torch
 from torch import nn
 
 from wf.blame import FAILURES, blame, naming_culprit
-from wf.building import LIVE, Builder, Built, origin_of
-from wf.defaults import default_of, missing
+from wf.entry import Entry
 from wf.errors import DataError, PluginError, UsageError, WfError
 from wf.general import GENERAL
 from wf.modules import describe
 from wf.protocols import Stateful
-from wf.registry import Entry, Registry
+from wf.registry import Registry
 from wf.traits import DatasetTraits
 from wf.typed import finite
 from wf_base import tree
@@ -27,6 +26,8 @@ from wf_base.parts import Parts
 from wf_base.random import own_stream
 from wf_base.reading import Reader
 from wf_base.tree import Tree
+from wf_building.builder import LIVE, Builder, Built, origin_of
+from wf_building.defaults import default_of, missing
 from wf_data import arrays
 from wf_data.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
 from wf_data.transforming import Step

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wf.errors import UsageError, unknown
-from wf.foreign import descriptions, option, parameters_of, stand_in, writable
+from wf_catalogues.members import descriptions, option, parameters_of, stand_in, writable
 
 DType = Literal["bfloat16", "float16", "float32"]
 _DTYPES = {torch.dtype: DType, str | torch.dtype: DType, str | torch.dtype | None: DType | None}

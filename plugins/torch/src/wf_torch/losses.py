@@ -10,8 +10,8 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from wf import foreign
 from wf.errors import UsageError
+from wf_catalogues import members as foreign
 from wf_torch.members import Member, made
 
 Reduction = Literal["mean", "sum", "none"]

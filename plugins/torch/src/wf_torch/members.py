@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from wf import foreign
 from wf.errors import UsageError
+from wf_catalogues import members as foreign
 
 
 class Member(foreign.Member):

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from torch import nn
 
 from wf.errors import UsageError
-from wf.foreign import option
+from wf_catalogues.members import option
 from wf_torch.members import Member, made
 from wf_torch.muon import MuonAndAdamW
 

@@ -11,11 +11,11 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun, Nested
-from wf.building import traits_of
 from wf.errors import UsageError
 from wf.figures import Monitor
-from wf.foreign import option
 from wf.traits import SchedulerTraits
+from wf_building.builder import traits_of
+from wf_catalogues.members import option
 from wf_torch.members import Member, made
 
 _OPTIMIZER = option("optimizer", Optimizer)

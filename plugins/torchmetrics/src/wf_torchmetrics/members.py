@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 
 from wf.errors import UsageError, unknown
-from wf.foreign import descriptions, headline, option, parameters_of, stand_in, writable
 from wf_base.task import TaskRuntime
+from wf_catalogues.members import descriptions, headline, option, parameters_of, stand_in, writable
 
 HIDDEN = (
     *("task", "num_classes", "num_labels", "num_outputs", "input_format"),

@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from wf.errors import DataError, PluginError, UsageError, unknown
-from wf.foreign import option, parameters_of, stand_in
 from wf.parameters import docstring_params
 from wf_base import Dataset, Samples, TensorSamples
+from wf_catalogues.members import option, parameters_of, stand_in
 from wf_torchvision.reader import ImageReader, check_bits, to_pixels
 
 _MISSING = (OSError, RuntimeError, ValueError, EOFError)

@@ -20,7 +20,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms._presets import ImageClassification
 
 from wf.errors import UsageError, unknown
-from wf.foreign import descriptions, option, parameters_of, stand_in, writable
+from wf_catalogues.members import descriptions, option, parameters_of, stand_in, writable
 
 FIXED = ("CenterCrop", "Grayscale", "Identity", "Normalize", "Pad", "RGB", "Resize")
 """Those that do the same every time."""

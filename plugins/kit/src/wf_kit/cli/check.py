@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from wf.entry import Entry
 from wf.errors import UsageError
 from wf.kinds import KINDS
-from wf.registry import Entry
 from wf.settings import load as load_settings
 from wf_cli.arguments import take_options
 from wf_cli.common import Verb, registry_of, registry_quietly

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from wf.defaults import default_of
 from wf.errors import DataError, UsageError
 from wf.figures import SPLITS
+from wf_building.defaults import default_of
 from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell

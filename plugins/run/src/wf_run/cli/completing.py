@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from wf.defaults import default_hooks, default_of
 from wf.errors import WfError
 from wf.kinds import KINDS
 from wf.terminal import visible
+from wf_building.defaults import default_hooks, default_of
 from wf_cli.arguments import ADD, REMOVE
 from wf_cli.common import registry_quietly
 from wf_storage.folders import LATEST, names_in

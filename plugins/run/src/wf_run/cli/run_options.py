@@ -7,10 +7,10 @@ from functools import cache
 import click
 
 from wf.component import Param
-from wf.defaults import default_hooks
 from wf.general import GENERAL
 from wf.kinds import DECLARED, KINDS, Kind
 from wf.parameters import takes_list
+from wf_building.defaults import default_hooks
 from wf_cli.common import registry_quietly, together
 from wf_run.cli.completing import complete_names, default_name
 

@@ -11,12 +11,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.building import Builder
 from wf.errors import DivergedError, UsageError
 from wf.kinds import KINDS
 from wf.parameters import NULL
 from wf.registry import Registry
 from wf.typed import TypedBool, plain
+from wf_building.builder import Builder
 from wf_cli.arguments import names_to_change, parse_value, take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, of_line, registry_of

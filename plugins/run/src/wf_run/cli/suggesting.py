@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import click
 
-from wf.defaults import default_of
 from wf.errors import WfError, closest, plain_word
 from wf.kinds import KINDS
 from wf.registry import Registry
+from wf_building.defaults import default_of
 from wf_cli.arguments import ADD
 from wf_cli.common import registry_quietly
 from wf_run.plan import default_kinds

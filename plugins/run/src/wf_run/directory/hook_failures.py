@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from wf.building import Built, origin_of
 from wf.modules import describe
+from wf_building.builder import Built, origin_of
 
 if TYPE_CHECKING:
     from wf.loop import Loop

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 import wf
-from wf.building import Built
+from wf.entry import Entry
 from wf.general import GENERAL
 from wf.kinds import KINDS
 from wf.modules import import_module, is_path
 from wf.plugins import Plugin
-from wf.registry import Entry
 from wf.typed import finite
+from wf_building.builder import Built
 from wf_run.assembly import Assembly
 from wf_run.directory.rundir import sha256_of
 from wf_run.resuming.sources import plugin_code, with_neighbours

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from wf import Component
 from wf.component import REQUIRED
+from wf.entry import Entry
 from wf.parameters import convert, from_signature, is_function_loss, type_name
-from wf.registry import Entry
-from wf.static import Reading, is_exact, read
+from wf_signatures.reading import Reading, is_exact, read
 
 HEAD = """from __future__ import annotations
 from pathlib import Path

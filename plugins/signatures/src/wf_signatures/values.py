@@ -15,13 +15,10 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from wf.component import FromRun, Nested
-from wf.modules import is_path
-from wf.source import locate
-from wf.static.scopes import Import, Module, parse
+from wf_signatures.files import is_path, locate
+from wf_signatures.scopes import Import, Module, parse
 
 IMPORTED = (
     "abc",
@@ -65,7 +62,7 @@ TORCH_CLASSES = (
 )
 """Classes that signatures name; each is known by its last name."""
 
-CALLS = (FromRun, Nested, Path, float)
+CALLS = ("wf.component.FromRun", "wf.component.Nested", "pathlib.Path", "builtins.float")
 """What may be called in an annotation or a default."""
 
 OPERATORS: Mapping[type[ast.operator | ast.unaryop], Callable[..., Any]] = {
@@ -168,7 +165,8 @@ def _member(package: str, name: str, asker: Module) -> Any:
         return _stand_in(full)
     if package in IMPORTED:
         return _attribute(importlib.import_module(package), name)
-    if package.partition(".")[0] not in ("wf", asker.name.partition(".")[0]):  # other distributions may be large
+    top = package.partition(".")[0]
+    if top not in ("wf", asker.name.partition(".")[0]) and not top.startswith("wf_"):  # others may be large
         raise UncertainError
     module = module_of(package)
     if name in module.bindings and not _imports_below(module, name):
@@ -233,9 +231,13 @@ def evaluate(module: Module, node: ast.expr) -> Any:
             return applied(OPERATORS[type(sign)], evaluate(module, operand))
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATORS:
             return applied(OPERATORS[type(sign)], evaluate(module, left), evaluate(module, right))
-        case ast.Call(func=function, args=values, keywords=[]) if (call := evaluate(module, function)) in CALLS:
+        case ast.Call(func=function, args=values, keywords=[]) if _may_be_called(call := evaluate(module, function)):
             return applied(call, *(evaluate(module, value) for value in values))
     raise UncertainError
+
+
+def _may_be_called(found: Any) -> bool:
+    return isinstance(found, type) and f"{found.__module__}.{found.__qualname__}" in CALLS
 
 
 def applied(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from wf.entry import Entry
 from wf.errors import UsageError
 from wf.known import index
-from wf.registry import Entry, Registry, tell_of_pin
+from wf.registry import Registry, tell_of_pin
 from wf.traits import HookTraits
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wf.static.scopes import Binding, Module, bindings
-from wf.static.values import (
+from wf_signatures.scopes import Binding, Module, bindings
+from wf_signatures.values import (
     TORCH_BASES,
     Definition,
     Elsewhere,
@@ -21,10 +21,13 @@ from wf.static.values import (
     UncertainError,
     applied,
     evaluate,
+    is_exact,
     lookup,
     module_of,
     named,
 )
+
+__all__ = ["Reading", "is_exact", "read"]
 
 UNUSUAL = ("__new__", "__init_subclass__", "__signature__", "__doc__")
 """What in a class may change how its objects are made, or what it says about that."""

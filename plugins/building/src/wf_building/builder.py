@@ -17,8 +17,8 @@ from typing import Any
 
 from wf.blame import FAILURES, blame
 from wf.component import REQUIRED, Param
-from wf.defaults import default_of
 from wf.deprecation import current_options
+from wf.entry import Entry, entry_of
 from wf.errors import UsageError, WfError
 from wf.general import GENERAL
 from wf.kinds import KINDS, Kind, option_prefix
@@ -33,12 +33,13 @@ from wf.parameters import (
     without_null,
 )
 from wf.protocols import Stateful
-from wf.registry import Entry, Registry, entry_of
+from wf.registry import Registry
 from wf.resolver import Provider, Resolver
-from wf.scopes import SCOPED, entry_of_scopes, scopes_of
 from wf.traits import Traits
 from wf.typed import Repeated, last_of
 from wf.values import VALUES
+from wf_building.defaults import default_of
+from wf_building.scopes import SCOPED, entry_of_scopes, scopes_of
 
 _LOG = logging.getLogger("wf")
 
@@ -59,7 +60,7 @@ class Built:
     ambiguous: bool = False
     """Several plugins bring its name, so a run file must say which."""
     scopes: Mapping[str, Built] = field(default_factory=dict)
-    """What it consists of, by scope, see `wf.scopes`."""
+    """What it consists of, by scope, see `wf_building.scopes`."""
 
     @property
     def repeatable(self) -> bool:

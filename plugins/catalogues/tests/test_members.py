@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from wf import Catalogue, FromRun
 from wf.component import REQUIRED
 from wf.errors import PluginError
-from wf.foreign import (
+from wf.parameters import from_signature, type_name
+from wf.traits import LossTraits
+from wf_catalogues.members import (
     Empty,
     Member,
     descriptions,
@@ -26,8 +28,6 @@ from wf.foreign import (
     without_markup,
     writable,
 )
-from wf.parameters import from_signature, type_name
-from wf.traits import LossTraits
 
 if TYPE_CHECKING:
     from fractions import Fraction

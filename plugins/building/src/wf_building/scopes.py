@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wf.component import Component, Param
+from wf.entry import Entry
 from wf.errors import PluginError, UsageError
-from wf.registry import Entry
 from wf.traits import TrainerTraits
 
 SCOPED = "scoped"

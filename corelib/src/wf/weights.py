@@ -1,0 +1,44 @@
+"""Which weights are in the model: those that are trained, or those that are judged and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wf.protocols import Modes
+
+
+class Weights:
+    """Changes between the weights of a model, where there are two.
+
+    Args:
+        modes: Puts one or the other into the model; None where they are the same.
+    """
+
+    def __init__(self, modes: Modes | None) -> None:
+        self._modes = modes
+        self._judging = False
+
+    def to_train(self) -> None:
+        """Put the weights that are trained into the model."""
+        self._judging = False
+        if self._modes is not None:
+            self._modes.to_train()
+
+    @contextmanager
+    def judged(self, *, for_good: bool = False) -> Iterator[None]:
+        """Have the weights that are judged and kept in the model.
+
+        Args:
+            for_good: Leave them there at the end.
+        """
+        if self._modes is None or self._judging:
+            yield
+            return
+        self._judging = True
+        self._modes.to_eval()
+        try:
+            yield
+        finally:
+            if not for_good:
+                self.to_train()

@@ -1,0 +1,1 @@
+"""Another library's classes as the members of a catalogue, for authors of adapters."""
