@@ -29,6 +29,13 @@ def wf_commands() -> list[Command]:
             order=12,
         ),
         Command(
+            name="schema",
+            section="See what there is",
+            summary="The JSON Schema of run files, for editors to complete, explain and check by.",
+            target="wf_run.cli.schema:schema",
+            order=40,
+        ),
+        Command(
             name="runs",
             section="Use a run",
             summary="The runs below runs/ or FOLDER, oldest first: what was trained, how it ended, and its figures.",

@@ -1,0 +1,35 @@
+"""``wf schema``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wf.errors import DataError
+from wf_cli.common import Verb, registry_of
+from wf_cli.output import keep_stdout, say, tell
+
+
+@click.command("schema", cls=Verb)
+@click.option("--output", metavar="FILE", type=click.Path(), help="Write it to FILE instead of standard output.")
+@click.pass_context
+def schema(ctx: click.Context, output: str | None) -> None:
+    """The JSON Schema of run files, for editors to complete, explain and check by.
+
+    It has every general key, component and option of the installed plugins, with their documentation. A run file names
+    it in its first line: #:schema ./wf.schema.json
+    """
+    from wf_run.schema import text_of
+
+    if output is None:
+        keep_stdout()
+    text = text_of(registry_of(ctx))
+    if output is None:
+        say(text, nl=False)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"the schema cannot be written to '{output}': {error.strerror}") from error
+    tell(f"{output}: put this line at the head of a run file: #:schema {output if '/' in output else f'./{output}'}")
