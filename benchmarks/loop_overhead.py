@@ -120,7 +120,7 @@ def whole_run(work: Work, epochs: int, **settings: Any) -> nn.Module:
 VARIANTS: dict[str, Variant] = {
     "hand-written": hand_written,
     "wf, no hooks": bare_loop,
-    "wf run, as it is": whole_run,
+    "wf run, complete": whole_run,
 }
 
 
