@@ -161,7 +161,7 @@ def test_training_works(there: There) -> None:
     assert json.loads(result.stdout)["status"] == "done"
     for broken in FAILED:
         assert f"wf: warning: plugin '{broken.name}' " in result.stderr
-        assert f"or leave it out: -p no:{broken.name}\n" in result.stderr
+        assert f"or disable it: -p no:{broken.name}\n" in result.stderr
 
 
 @pytest.mark.parametrize("broken", NOT_LOADED, ids=lambda broken: broken.id)

@@ -124,9 +124,7 @@ def test_in_a_run_file_that_names_the_plugin(wf: Any, plugin: str, tmp_path: Pat
     assert "size 5, 6 anchors" in done.stdout
     done = wf("run", "run.toml", *SHORT, "--anchor-generator.size", 3)
     assert done.code == 2
-    assert (
-        "a kind of a plugin that only the run file names is not known here: name the plugin with -p, too" in done.stderr
-    )
+    assert "if a plugin in the run file declares this kind, name the plugin with -p as well" in done.stderr
     done = wf("run", "run.toml", *SHORT, "--anchor-generator.size", 3, "-p", plugin)
     assert "size 3, 6 anchors" in done.stdout
 

@@ -32,12 +32,12 @@ def test_pip_install_wf_cli_brings_every_verb_and_each_may_be_uninstalled(
         assert [name for name in names if f"\n  {name} " in shown] == []
         said = environment.wf(names[0], code=2)
         folder = FOLDERS[distribution]
-        assert f"{distribution} brings it and is not installed: pip install ./{folder} in a checkout of wf" in said
+        assert f"{distribution} provides it but is not installed: pip install ./{folder} in a checkout of wf" in said
     environment.install(*(wheels[name] for name in FOLDERS if name not in ("wf-cli", "wf-core", "wf-run")))
     assert "accuracy" in environment.wf("run", "--dataset", "iris", "--epochs", "1", "--quiet")
 
     run_pip("uninstall", "-y", "-q", "wf-run", python=environment.python)
-    assert "wf-run brings it and is not installed" in environment.wf("run", code=2)
+    assert "wf-run provides it but is not installed" in environment.wf("run", code=2)
     assert "focal" in environment.wf("list", "losses")
     broken = environment.wf("resume", "x", code=3)
     assert "command 'resume' of wf-durability could not be loaded" in broken

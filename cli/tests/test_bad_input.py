@@ -28,7 +28,7 @@ NAMES = [
     ("run --learning-rate 1", 2, ["did you mean --lr"]),
     ("run --activation relu", 2, ["did you mean --model.activation"]),
     ("run --model lstm --hidden_size 3", 2, ["did you mean --model.hidden_size"]),
-    ("list plugins", 2, ["'plugins' is no kind\n  the plugins: wf list-plugins"]),
+    ("list plugins", 2, ["'plugins' is not a kind\n  to list plugins: wf list-plugins"]),
     ("run --los focal", 2, ["unknown option '--los'", "did you mean --loss", "wf run --help"]),
     ("run --los.gamma 2", 2, ["unknown kind 'los'", "did you mean 'loss'?"]),
     ("run --loss focal --loss.gama 2", 2, ["unknown option 'gama'", "did you mean 'gamma'?", "wf show loss focal"]),

@@ -97,7 +97,7 @@ def test_hook_wf_commands(wf_process: Any, zoo: dict[str, str | None], tmp_path:
     shown = wf_process("--help", env=zoo)
     assert (shown.code, shown.stderr) == (0, ""), "no target is imported"
     titles = re.findall(r"^(\w.*):$", shown.stdout, re.MULTILINE)
-    assert titles == ["First steps", *SECTIONS, "Aviary", "Zoo", "Anywhere on the line"]
+    assert titles == ["First steps", *SECTIONS, "Aviary", "Zoo", "Options of every command"]
     assert "\nZoo:\n  gone   Cannot be imported.\n  greet  Say hello.\n" in shown.stdout
     assert re.search(r"  explain .*\n( {6,}.*\n)*  survey +Among wf's own\.\n  resume ", shown.stdout)
     assert "  wf greet Ann " in shown.stdout.partition("\nTrain:")[0]
@@ -114,7 +114,7 @@ def test_hook_wf_commands(wf_process: Any, zoo: dict[str, str | None], tmp_path:
         "wf: command 'gone' of zoo could not be loaded\n"
         "  ModuleNotFoundError: No module named 'no_such_package_of_anybody' "
         "(try: install the package that you know it from; it was looked for in the working directory, too)\n"
-        "  the other commands work without it; see: wf doctor, or leave the plugin out: -p no:zoo\n"
+        "  other commands work without it; see: wf doctor, or disable the plugin: -p no:zoo\n"
     )
     wrong = wf_process("wrong", env=zoo)
     assert (wrong.code, "wf: zoo.verbs:wrong is int, which cannot be called" in wrong.stderr) == (3, True)
@@ -139,7 +139,7 @@ def test_the_doctor_says_which_commands_cannot_be_used(wf: Any, tmp_path: Path) 
     assert (result.code, {*found} >= {"gone", "wrong"}) == (1, True)
     assert {one["level"] for one in found.values()} == {"problem"}
     assert "No module named 'zoo_gone'" in found["gone"]["message"]
-    assert found["gone"]["fix"] == "mend zoo"
+    assert found["gone"]["fix"] == "fix zoo"
 
 
 def test_a_plugin_of_the_line_brings_commands(wf: Any, tmp_path: Path) -> None:
@@ -220,9 +220,7 @@ def test_help_says_which_plugins_are_not_loaded(wf: Any, tmp_path: Path) -> None
     (tmp_path / "broken.py").write_text("import no_such_package_of_anybody\n")
     result = wf("--help", "-p", "broken.py")
     assert (result.code, "  list " in result.stdout) == (0, True)
-    assert result.stderr == (
-        "wf: warning: not loaded, with the commands that they may bring: broken; see wf list-plugins\n"
-    )
+    assert result.stderr == ("wf: warning: not loaded, so their commands are missing: broken; see wf list-plugins\n")
     assert "it may be in a plugin that is not loaded: broken (failed)" in wf("greet", "-p", "broken.py").stderr
 
 

@@ -55,7 +55,7 @@ def test_the_screen(wf: Any, healthy: dict[str, str | None], folder: Path) -> No
         "      try: install the package that you know it from; it was looked for beside broken.py"
     ) in result.stdout
     assert "\n  note  light-import  slow\n      declaring its components takes " in result.stdout
-    assert "\n  PROBLEM  target  slow\n      target 'my_losses:Loss' of loss mine is not there: " in result.stdout
+    assert "\n  PROBLEM  target  slow\n      target 'my_losses:Loss' of loss mine does not exist: " in result.stdout
     assert re.search(r"\n2 problems, \d+ notes?\n$", result.stdout)
     assert all(len(line) <= 100 for line in result.stdout.splitlines() if str(folder) not in line)
 

@@ -77,11 +77,11 @@ def test_plugins() -> None:
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WF_DISABLE_PLUGIN_AUTOLOAD", "1")
     assert of("settings", examined(Settings(files=(tmp_path / "settings.toml",)))) == [
-        ("ok", str(tmp_path / "settings.toml"), "was read"),
+        ("ok", str(tmp_path / "settings.toml"), "read"),
         ("note", "WF_DISABLE_PLUGIN_AUTOLOAD", "is set: no installed plugin is loaded, only what -p names"),
     ]
     found = examining.unreadable_settings(ValueError("bad\n  line"))
-    assert (found.level, found.message) == ("problem", "bad line; no plugin was looked at")
+    assert (found.level, found.message) == ("problem", "bad line; no plugin was checked")
 
 
 def test_heavy_and_slow_declarations() -> None:
@@ -118,17 +118,17 @@ def test_declarations_that_cannot_be_loaded_again(tmp_path: Path) -> None:
     (tmp_path / "heavy.py").touch()
     names = [str(tmp_path / "heavy.py"), str(tmp_path / "ends.py")]
     costs, why = examining.declaration_costs([heavy], names, only_builtin=True)
-    assert why == "the process ended with code 7 and said nothing"
+    assert why == "the process ended with code 7 without output"
     assert of("light-import", examining.light_imports(costs, why)) == [
         ("note", "heavy", "declaring its components takes 900 ms and imports torch; every command waits for it"),
-        ("note", "all", f"whether others import the same could not be told: {why}"),
+        ("note", "all", f"it is unknown whether other plugins import the same: {why}"),
     ]
 
 
 def test_functions_without_their_mark() -> None:
     forgetful = plugin("forgetful", loss("a"), unmarked=("wf_component",))
     assert of("hook-mark", examined(plugins=[forgetful])) == [
-        ("problem", "forgetful", "wf_component() is named like a hook and not marked, so that it is never called")
+        ("problem", "forgetful", "wf_component() is named like a hook but not marked, so it is never called")
     ]
 
 
@@ -137,15 +137,15 @@ def test_targets_that_are_certainly_not_there() -> None:
     declares = (loss("a", "wf.cadence:Epoch"), loss("b", "nowhere.deep:B"), loss("c", "torch.nn:MSELoss"), catalogue)
     findings = examined(plugins=[plugin("ours", *declares, loss("live", len))])  # type: ignore[arg-type]  # an object
     assert of("target", findings) == [
-        ("problem", "ours", "target 'wf.cadence:Epoch' of loss a is not there: wf.cadence has no Epoch; "
+        ("problem", "ours", "target 'wf.cadence:Epoch' of loss a does not exist: wf.cadence has no Epoch; "
          "did you mean Epochs?"),
-        ("problem", "ours", "target 'nowhere.deep:B' of loss b is not there: there is no module nowhere.deep"),
-        ("problem", "ours", "target 'wf.cadence:make' of model zoo/* is not there: wf.cadence has no make"),
+        ("problem", "ours", "target 'nowhere.deep:B' of loss b does not exist: there is no module nowhere.deep"),
+        ("problem", "ours", "target 'wf.cadence:make' of model zoo/* does not exist: wf.cadence has no make"),
     ]  # fmt: skip
     fixes = [found.fix for found in findings if found.check == "target"]
     assert fixes == ["pip install --upgrade ours, or tell its author"] * 3
     file = plugin("mine", loss("a", "wf.cadence:Epoch"), distribution=None, module="./mine.py")
-    assert [found.fix for found in examined(plugins=[file]) if found.check == "target"] == ["mend ./mine.py"]
+    assert [found.fix for found in examined(plugins=[file]) if found.check == "target"] == ["fix ./mine.py"]
 
 
 def test_names_that_are_shared() -> None:
@@ -157,12 +157,12 @@ def test_names_that_are_shared() -> None:
         ("note", "model zoo/*", "comes from one and two; the bare name is an error"),
     ]
     assert [found.fix for found in findings if found.check == "shared-name"] == [
-        'say focal@ours, or pin it: [tool.wf.pin.loss] focal = "ours"',
-        "say zoo/NAME@one",
+        'write focal@ours, or pin it: [tool.wf.pin.loss] focal = "ours"',
+        "write zoo/NAME@one",
     ]
     settled = Settings(pins=(Pin("loss", "Focal", "Theirs", "settings.toml"),))
     assert of("shared-name", examined(settled)) == [
-        ("ok", "loss focal", "comes from ours and theirs; settings.toml settles it: Theirs")
+        ("ok", "loss focal", "comes from ours and theirs; settings.toml decides: Theirs")
     ]
     orphaned = Settings(pins=(Pin("loss", "focal", "nobody", "settings.toml"),))
     assert of("shared-name", examined(orphaned))[0][0] == "note"
@@ -179,7 +179,7 @@ def test_pins() -> None:
         (
             "problem",
             "loss l1",
-            "in pyproject.toml: pinned to theirs, which does not bring it; using it is an error",
+            "in pyproject.toml: pinned to theirs, which does not have it; using it is an error",
         ),
         (
             "problem",
@@ -194,12 +194,12 @@ def test_pins() -> None:
         (
             "note",
             "loss x",
-            "in pyproject.toml: pinned to off, which is not loaded (blocked); no other plugin brings it",
+            "in pyproject.toml: pinned to off, which is not loaded (blocked); no other plugin has it",
         ),
-        ("ok", "loss focal", "in user: ours, overruled by pyproject.toml"),
+        ("ok", "loss focal", "in user: ours, overridden by pyproject.toml"),
     ]
     fixes = [found.fix for found in findings if found.check == "pin"]
-    assert fixes[1] == "pin it to ours, or take the pin out"
+    assert fixes[1] == "pin it to ours, or remove the pin"
 
 
 def test_settings_that_could_not_be_looked_for() -> None:
@@ -218,7 +218,7 @@ def test_allow_lists() -> None:
     ]
     assert not of("allow-list", examining.examine(Registry(PLUGINS), settings, only_builtin=True))
     assert of("allow-list", examined(Settings(allow=(AllowList((), "pyproject.toml"),)))) == [
-        ("problem", "empty", "in pyproject.toml: is empty, so that no installed plugin may load")
+        ("problem", "empty", "in pyproject.toml: empty, so no installed plugin may load")
     ]
 
 
@@ -236,8 +236,8 @@ def test_forms_that_no_task_brings() -> None:
         (
             "note",
             "ours",
-            f"{who}: no task and no link that is installed has {of} '{form}'",
-            f"{fix}; or install the package that brings it",
+            f"{who}: no installed task or link has {of} '{form}'",
+            f"{fix}; or install the package that declares it",
         )
         for who, of, form, fix in (
             ("loss l1", "targets", "strs", "write 'stars'"),

@@ -162,7 +162,7 @@ def test_what_fits_for_reading(wf: Any) -> None:
     )
     result = wf("list", "datasets", "--fits", "loss/mse")
     assert result.stdout.endswith(
-        "\n\nnot known of csv, npz, random: which targets the dataset has depends on its data\n"
+        "\n\nunknown for csv, npz, random: which targets the dataset has depends on its data\n"
     )
     kinds = [
         line.partition(":")[0] for line in wf("list", "--fits", "digits").stdout.splitlines() if line[:1].isalpha()
@@ -195,7 +195,7 @@ def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
         "    return [Component('loss', 'silent', 'no_such_module:Loss')]\n"
     )
     result = wf("list", "losses", "--fits", "diabetes", "-p", "silent.py")
-    assert result.stdout.endswith("\n\nnot known of silent: it says nothing about itself (no traits)\n")
+    assert result.stdout.endswith("\n\nunknown for silent: it says nothing about itself (no traits)\n")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:
         ),
         ("losses --fits house.csv", ["dataset 'csv' has depends on its data"]),
         ("hooks --fits digits", ["hooks and datasets have nothing to do", "wf list losses --fits dataset/digits"]),
-        ("--fits progress", ["what goes with a hook is not decided by what it says about itself"]),
+        ("--fits progress", ["the traits of a hook do not decide what fits it"]),
         ("datasets --fits mse", ["'mse' is ambiguous", "--fits loss/mse or --fits metric/mse"]),
         ("losses --fits digts", ["unknown component 'digts'", "did you mean 'digits'"]),
         ("losses --fits dataset/digts", ["unknown dataset 'digts'", "did you mean 'digits'"]),

@@ -68,7 +68,7 @@ def test_an_interpreter_that_may_not_be_run(monkeypatch: pytest.MonkeyPatch, tmp
     (python := tmp_path / "python").touch()
     monkeypatch.setattr(sys, "executable", str(python))
     (found,) = surroundings.torch()
-    assert (found.level, found.fix) == ("problem", "use wf as somebody who may run its Python")
+    assert (found.level, found.fix) == ("problem", "run wf as a user who may execute its Python")
     assert f"{python} cannot be started: PermissionError: " in found.message
 
 
@@ -86,7 +86,9 @@ def test_a_user_without_a_home_folder_and_a_working_directory_that_is_gone(
     (gone := tmp_path / "gone").mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert told([surroundings.runs_folder()]) == [("problem", "runs-folder", "runs", "the working directory is gone")]
+    assert told([surroundings.runs_folder()]) == [
+        ("problem", "runs-folder", "runs", "the working directory no longer exists")
+    ]
 
 
 def test_torch_of_this_environment() -> None:
@@ -111,7 +113,7 @@ def test_torch_of_this_environment() -> None:
         ),
         (
             "raise SystemExit(3)",
-            "the process ended with code 3 and said nothing",
+            "the process ended with code 3 without output",
             "pip install --force-reinstall torch",
         ),
         (
@@ -124,7 +126,7 @@ def test_torch_of_this_environment() -> None:
 )
 def test_a_broken_torch_is_a_finding(fake_torch: Callable[[str], list[Finding]], text: str, why: str, fix: str) -> None:
     (found,) = fake_torch(text)
-    assert (found.level, found.check, found.message) == ("problem", "torch", f"it cannot be imported: {why}")
+    assert (found.level, found.check, found.message) == ("problem", "torch", f"cannot be imported: {why}")
     assert found.fix == fix
 
 
@@ -133,17 +135,17 @@ def test_a_torch_that_never_answers(
 ) -> None:
     monkeypatch.setattr(surroundings, "TIMEOUT_SEC", 0.3)
     (found,) = fake_torch("import time\ntime.sleep(60)")
-    assert found.message == "it cannot be imported: no answer after 0.3 s"
+    assert found.message == "cannot be imported: no answer after 0.3 s"
 
 
 def test_a_torch_that_is_too_old(fake_torch: Callable[[str], list[Finding]]) -> None:
     old, accelerator = fake_torch(TORCH.format(available=False).replace("2.99.1", "1.13.0"))
     assert (old.level, old.message) == (
         "problem",
-        f"1.13.0+cpu is installed, and wf supports {supported_range('torch', 'wf-base')}",
+        f"1.13.0+cpu is installed, but wf supports {supported_range('torch', 'wf-base')}",
     )
     assert old.fix == "pip install 'torch>=2.11'"
-    assert (accelerator.level, accelerator.message) == ("ok", "there is none, runs use the CPU")
+    assert (accelerator.level, accelerator.message) == ("ok", "no accelerator, runs use the CPU")
 
 
 def test_accelerators(fake_torch: Callable[[str], list[Finding]]) -> None:
@@ -157,7 +159,7 @@ def test_accelerators(fake_torch: Callable[[str], list[Finding]]) -> None:
 def test_python_and_wf(monkeypatch: pytest.MonkeyPatch) -> None:
     assert surroundings.python().message.startswith("3.")
     assert told([surroundings.wf_itself()]) == [("ok", "wf", "wf-core", "0.1.0")]
-    for installed, words in {"0.0.1": "the code is 0.1.0, its metadata says 0.0.1", None: "is not there"}.items():
+    for installed, words in {"0.0.1": "the code is 0.1.0, its metadata says 0.0.1", None: "is missing"}.items():
         monkeypatch.setattr(surroundings, "core_version", lambda version=installed: version)
         found = surroundings.wf_itself()
         assert (found.level, words in found.message) == ("problem", True)
@@ -171,26 +173,26 @@ def test_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (finding.check, finding.subject) == ("data-folder", str(folder))
         return finding.level, finding.message
 
-    assert found(tmp_path / "new") == ("note", "is not there yet")
-    assert found(tmp_path) == ("ok", "holds no dataset")
+    assert found(tmp_path / "new") == ("note", "does not exist yet")
+    assert found(tmp_path) == ("ok", "contains no dataset")
     for number in range(10):
         (tmp_path / f"data-{number}").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / ".hidden").mkdir()
     names = ", ".join(f"data-{number}" for number in range(8))
-    assert found(tmp_path) == ("ok", f"holds {names} and 2 more")
-    assert found(tmp_path / "file") == ("problem", "is not there and cannot be made")
-    assert found(tmp_path / "file" / "deeper") == ("problem", "is not there and cannot be made")
+    assert found(tmp_path) == ("ok", f"contains {names} and 2 more")
+    assert found(tmp_path / "file") == ("problem", "does not exist and cannot be created")
+    assert found(tmp_path / "file" / "deeper") == ("problem", "does not exist and cannot be created")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert found(tmp_path) == ("note", f"holds {names} and 2 more; nothing can be written into it")
-    assert found(tmp_path / "new") == ("problem", "is not there and cannot be made")
+    assert found(tmp_path) == ("note", f"contains {names} and 2 more; not writable")
+    assert found(tmp_path / "new") == ("problem", "does not exist and cannot be created")
 
 
 def test_data_folder_that_nobody_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WF_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     finding = surroundings.data_folder()
-    assert (finding.level, finding.message) == ("ok", "is not there yet; the first download makes it")
+    assert (finding.level, finding.message) == ("ok", "does not exist yet; the first download creates it")
 
 
 def test_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,12 +202,12 @@ def test_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return finding.level, finding.message
 
     monkeypatch.chdir(tmp_path)
-    assert found() == ("ok", "is not there yet; the first run makes it")
+    assert found() == ("ok", "does not exist yet; the first run creates it")
     (tmp_path / "runs").touch()
-    assert found() == ("problem", "is not there and cannot be made")
+    assert found() == ("problem", "does not exist and cannot be created")
     (tmp_path / "runs").unlink()
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "runs" / "first" / "manifest.json").touch()
-    assert found() == ("ok", "holds 1 run")
+    assert found() == ("ok", "contains 1 run")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert found() == ("problem", "nothing can be written into it")
+    assert found() == ("problem", "not writable")

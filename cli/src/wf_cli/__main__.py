@@ -12,25 +12,25 @@ from wf_cli.main import INTERRUPTED, main
 
 
 def process() -> NoReturn:
-    """Run this process's command line, and end the process."""
+    """Run the command line of this process, then end the process."""
     try:
         main()
     except SystemExit as end:
-        if "torch" in sys.modules and not (sys.getprofile() or sys.gettrace()):  # these write when Python ends
+        if "torch" in sys.modules and not (sys.getprofile() or sys.gettrace()):  # these write their output at exit
             _leave(end.code if isinstance(end.code, int) else 0)
         raise
-    raise AssertionError("main() ends by SystemExit")
+    raise AssertionError("main() always raises SystemExit")
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process as Python does, without taking the interpreter down.
+    """End the process as Python does, but without finalizing the interpreter.
 
-    Threads of torch outlive their work, and one that wakes while the interpreter is taken down aborts the process
-    ("terminate called without an active exception") after all its work is done. A run that was interrupted has waited
-    for its threads, or was told a second time not to.
+    Torch's threads outlive their work, and one that wakes up during finalization aborts the process
+    ("terminate called without an active exception") although all work is done. An interrupted run has waited
+    for its threads, or was told by a second signal not to.
     """
     if code != INTERRUPTED:
-        threading._shutdown()  # type: ignore[attr-defined]  # ends the threads of idle executors and waits for all
+        threading._shutdown()  # type: ignore[attr-defined]  # stops idle executor threads and waits for all threads
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -1,4 +1,4 @@
-"""Reading a command line: what click does not know (``--loss.gamma 2``, ``-p`` anywhere) is taken out beforehand."""
+"""Parsing of arguments that click does not know: ``--loss.gamma 2``, and ``-p`` anywhere on the line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ ADD, REMOVE = "+", "no:"
 
 EVERYWHERE = (
     ("-p MODULE|FILE", "Load a plugin that is not installed; repeatable."),
-    ("-p no:NAME", "Leave a plugin out: it is not even imported."),
-    ("--trust SHA256", "Run the code of a run directory that has this checksum; repeatable."),
-    ("--only-builtin", "Load just the plugins that come with wf."),
+    ("-p no:NAME", "Disable a plugin; it is not imported."),
+    ("--trust SHA256", "Run the code in a run directory with this checksum; repeatable."),
+    ("--only-builtin", "Load only the plugins that come with wf."),
     ("--strict", "End with code 3 if any plugin cannot be loaded."),
-    ("--traceback", "Show the traceback of an error."),
+    ("--traceback", "Show the traceback of errors."),
 )
-"""The options that may stand anywhere on the line, for help."""
+"""Options that every command takes, with their help."""
 
 
 @dataclass
 class Everywhere:
-    """The options that may stand anywhere on the line."""
+    """Values of the options that every command takes."""
 
     plugins: list[str] = field(default_factory=list)
     trust: list[str] = field(default_factory=list)
@@ -36,14 +36,14 @@ class Everywhere:
 
 
 def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everywhere, list[str]]:
-    """Take the options of `EVERYWHERE` out of a line; gives them and the rest.
+    """Extract the options of `EVERYWHERE` from the arguments; returns their values and the remaining arguments.
 
     Args:
-        args: The line.
-        strict: Whether a ``-p`` or ``--trust`` without a value is refused; not while a line is being typed.
+        args: The arguments.
+        strict: Whether to refuse ``-p`` or ``--trust`` without a value; false during completion.
 
     Raises:
-        UsageError: For such a one.
+        UsageError: If a value is missing.
     """
     found, rest = Everywhere(), []
     words = iter(args)
@@ -80,13 +80,13 @@ def take_everywhere(args: Sequence[str], *, strict: bool = True) -> tuple[Everyw
 
 
 def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Take every ``--KIND.OPTION VALUE`` out of a line; gives the run file that they make, and the rest.
+    """Extract every ``--KIND.OPTION VALUE``; returns them as a run file, and the remaining arguments.
 
-    A boolean option alone means true: ``--optimizer.nesterov``. An option that is given more than once has a list of
-    its values, for whoever knows whether it takes one.
+    A boolean option without a value means true: ``--optimizer.nesterov``. An option that is given more than once
+    gets a list of its values; later code knows whether the option takes a list.
 
     Raises:
-        UsageError: For an unknown kind, or an option of one of several components that does not say which.
+        UsageError: For an unknown kind, or an option without the name of its component where a run may have several.
     """
     document: dict[str, Any] = {}
     rest: list[str] = []
@@ -109,11 +109,11 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML where it parses as TOML, else a string; dates and times stay strings.
+    """Parse a value as TOML if possible, else return the string; dates and times stay strings.
 
     Numbers and booleans keep their text, see `wf.typed`.
     """
-    try:  # in brackets neither a comment nor a second line can hide
+    try:  # brackets rule out comments and further lines
         document = tomllib.loads(f"values = [{text}]", parse_float=lambda number: typed(float(number), number))
     except tomllib.TOMLDecodeError:
         return text
@@ -124,10 +124,10 @@ def parse_value(text: str) -> Any:
 
 
 def names_to_change(kind: str, names: Sequence[str]) -> dict[str, Any]:
-    """``--hook a --hook +b --hook no:c`` as a change of the run's list.
+    """Convert ``--hook a --hook +b --hook no:c`` to a change of the run's list.
 
     Raises:
-        UsageError: When names with and without a sign are mixed.
+        UsageError: If names with and without a sign are mixed.
     """
     added = [{"use": name[len(ADD) :]} for name in names if name.startswith(ADD)]
     removed = [name[len(REMOVE) :] for name in names if name.startswith(REMOVE)]
@@ -145,10 +145,10 @@ def _is_option(word: str) -> bool:
 
 
 def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> None:
-    """Put a value at ``kind.option`` or ``kind.name.option``, beside the one that is there where it is given again."""
+    """Store a value at ``kind.option`` or ``kind.name.option``; a repeated option collects its values."""
     kind, *keys = path.split(".")
     if kind not in KINDS:
-        hint = "a kind of a plugin that only the run file names is not known here: name the plugin with -p, too"
+        hint = "if a plugin in the run file declares this kind, name the plugin with -p as well"
         hint = f"in option --{path}; options are written --KIND.OPTION\n  {hint}"
         raise UsageError(unknown("kind", kind, KINDS, hint))
     if kind in KINDS.several:
@@ -173,16 +173,16 @@ def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> N
 
 
 def _one(value: Any, option: str) -> Any:
-    """The name of a component's own component: the last one, where there are several."""
+    """The name of a nested component: the last one, if several are given."""
     return last_of(value, f"'{option}'") if isinstance(value, Repeated) else value
 
 
 def _split_name(kind: str, keys: list[str]) -> tuple[str, list[str]]:
-    """The component's name, which has dots where it is ``path.py:Attr``, and the option's path."""
+    """Split into the component's name, which contains dots if it is ``path.py:Attr``, and the path of the option."""
     end = next((index for index, key in enumerate(keys) if ":" in key), 0) + 1
     if len(keys) <= end:
         raise UsageError(
-            f"--{'.'.join((kind, *keys))}: a run may have several {kind}s; say whose option it is\n"
+            f"--{'.'.join((kind, *keys))}: a run may have several {kind}s, so name the one that you mean\n"
             f"  write: --{kind}.NAME.OPTION VALUE"
         )
     return ".".join(keys[:end]), keys[end:]

@@ -1,4 +1,4 @@
-"""Which verbs a line has: those that its plugins bring, and the shell's own, which no setting takes away."""
+"""The commands of a command line: those of its plugins, and the shell's own, which no setting disables."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from wf_cli.output import diverted_stdout
 
 KIND = "command"
 OWN = "wf_cli.plugin"
-"""What declares the shell's own verbs: with these one sees why others are not there."""
+"""The module that declares the shell's own commands, which are needed to find out why others are missing."""
 SECTIONS = ("Train", "See what there is", "Use a run", "Write a plugin")
-"""The sections with which the help begins, in their order; others follow by name."""
+"""The first sections of the help, in order; others follow alphabetically."""
 
 _REGISTRY, _COMMANDS, _PROBLEM = ("wf_cli.registry", "wf_cli.commands", "wf_cli.problem")
 
 
 def everywhere_of(ctx: click.Context) -> Everywhere:
-    """The options that stood anywhere on the line."""
+    """The options that every command takes, as given on this command line."""
     found: Any = ctx.find_root().obj
     return found if isinstance(found, Everywhere) else Everywhere()
 
 
 def line_registry(ctx: click.Context) -> Registry:
-    """The registry of the plugins that a line asks for, without those of a run file, which it may leave out by name.
+    """The registry for this command line, without the plugins of a run file, which the line may disable by name.
 
-    It is made once: whoever adds those of a run file loads no plugin again.
+    It is created once; adding the plugins of a run file later does not reload the others.
 
     Raises:
-        UsageError: For a plugin of the line that is not there, or settings that cannot be read.
+        UsageError: For a plugin on the line that does not exist, or unreadable settings.
     """
     meta: dict[str, Any] = ctx.meta
     if _REGISTRY not in meta:
         line = everywhere_of(ctx)
         names = dict.fromkeys(line.plugins)
-        with diverted_stdout():  # nobody knows yet whether the verb keeps it for a result
+        with diverted_stdout():  # the command may reserve it for its result
             meta[_REGISTRY] = Registry.discover(names, only_builtin=line.only_builtin, incomplete=True)
     found: Registry = meta[_REGISTRY]
     return found
 
 
 def commands_of(ctx: click.Context) -> tuple[Registry, WfError | None]:
-    """The registry in which a line's verbs are looked up, and why it has none of plugins, if so."""
+    """The registry for looking up commands, and the error if plugins could not be discovered."""
     meta: dict[str, Any] = ctx.meta
     if _COMMANDS not in meta:
         try:
@@ -67,15 +67,15 @@ def commands_of(ctx: click.Context) -> tuple[Registry, WfError | None]:
 
 
 def find(ctx: click.Context, word: str) -> Entry:
-    """The declaration of a verb.
+    """Find the declaration of a command.
 
     Args:
-        ctx: Of the line.
+        ctx: The click context.
         word: ``NAME``, or ``NAME@DISTRIBUTION``.
 
     Raises:
-        UsageError: For an unknown verb, with the closest ones, or one that several plugins bring.
-        PluginError: For a verb of a plugin that is not loaded.
+        UsageError: For an unknown command, with the closest names, or a command that several plugins declare.
+        PluginError: For a command of a plugin that is not loaded.
     """
     registry, problem = commands_of(ctx)
     bare, _, provider = word.partition("@")
@@ -94,10 +94,10 @@ def _explain_unknown(registry: Registry, word: str) -> str:
     lines = [f"did you mean: wf {near[0]}?"] if near else []
     for known in who_brings(KIND, word):
         if not is_installed(known.distribution):
-            lines.append(f"{known.distribution} brings it and is not installed: {known.install}")
+            lines.append(f"{known.distribution} provides it but is not installed: {known.install}")
         elif all(plugin.distribution != known.distribution for plugin in registry.plugins):
-            why = "left out by --only-builtin or WF_DISABLE_PLUGIN_AUTOLOAD"
-            lines.append(f"{known.distribution} brings it, is installed and not loaded: it is {why}")
+            why = "disabled by --only-builtin or WF_DISABLE_PLUGIN_AUTOLOAD"
+            lines.append(f"{known.distribution} provides it and is installed, but was not loaded: {why}")
     missing = [plugin for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]
     if missing:
         states = ", ".join(f"{plugin.name} ({plugin.status})" for plugin in missing)
@@ -106,10 +106,10 @@ def _explain_unknown(registry: Registry, word: str) -> str:
 
 
 def load(entry: Entry) -> click.Command:
-    """The command that a declaration names.
+    """Import the command of a declaration.
 
     Raises:
-        PluginError: When it cannot be imported, or is none.
+        PluginError: If it cannot be imported, or is not a click command.
     """
     name, owner = entry.component.name, entry.provider
     try:
@@ -118,7 +118,7 @@ def load(entry: Entry) -> click.Command:
         for missing in missing_requirements(entry.distribution):
             known = known_as(missing)
             error.add_note(f"{owner} needs {missing}: {known.install if known else f'pip install {missing}'}")
-        error.add_note(f"the other commands work without it; see: wf doctor, or leave the plugin out: -p no:{owner}")
+        error.add_note(f"other commands work without it; see: wf doctor, or disable the plugin: -p no:{owner}")
         raise
     if not isinstance(command, click.Command):
         raise PluginError(
@@ -129,14 +129,14 @@ def load(entry: Entry) -> click.Command:
 
 
 def declared(entry: Entry) -> Command:
-    """The declaration itself."""
+    """The `Command` of a registry entry."""
     found = entry.component.traits
     assert isinstance(found, Command)
     return found
 
 
 def sections(registry: Registry) -> Mapping[str, Mapping[str, Command]]:
-    """The verbs by section, as the help shows them; a name that several plugins bring has its provider with it."""
+    """Commands by section, as shown in the help; if several plugins declare a name, the provider is appended."""
     rows = [(declared(entry), registry.full_name(entry)) for entry in registry.entries(KIND)]
     rows.sort(key=lambda row: (_place(row[0].section), row[0].order, row[1]))
     return {
@@ -150,5 +150,5 @@ def _place(section: str) -> tuple[int, str]:
 
 
 def examples(found: Mapping[str, Mapping[str, Command]]) -> Sequence[tuple[str, str]]:
-    """The lines to begin with that commands bring."""
+    """The examples for newcomers that commands declare."""
     return [example for commands in found.values() for command in commands.values() for example in command.examples]

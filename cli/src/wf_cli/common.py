@@ -1,4 +1,4 @@
-"""What several verbs share: the registry of this line, and completion."""
+"""Helpers shared by commands: the registry of a command line, and completion."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from wf_cli.output import echo, tell
 
 
 class Verb(click.Command):
-    """A command that says of an option with one value that is given more than once that the last one counts."""
+    """A click command that reports when an option with a single value is given more than once; the last one counts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse a line."""
+        """Parse the arguments."""
         if not ctx.resilient_parsing:
             values, _, given = self.make_parser(ctx).parse_args(args=[*args])
             for param in dict.fromkeys(given):
@@ -31,7 +31,7 @@ class Verb(click.Command):
 
 
 def together(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> str | None:
-    """One list of what an option has in all, with commas between; "@null" takes back what is before it."""
+    """Join all values of an option with commas; "@null" discards the values before it."""
     if NULL in values:
         last = len(values) - 1 - values[::-1].index(NULL)
         values = values[last + 1 :] or [NULL]
@@ -39,12 +39,12 @@ def together(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]
 
 
 def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:
-    """The registry of the plugins that this line asks for, those that failed included.
+    """Create the registry of the plugins that this command line asks for, including failed ones.
 
     Args:
-        ctx: Of the verb.
-        of_run: More plugins, from a run file.
-        ask: Asked before those are loaded.
+        ctx: The click context.
+        of_run: Additional plugins, from a run file.
+        ask: Called for permission before those are loaded.
     """
     line, registry = everywhere_of(ctx), line_registry(ctx)
     names, loaded = dict.fromkeys(line.plugins), registry.plugins
@@ -54,17 +54,17 @@ def discover(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = N
 
 
 def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None = None) -> Registry:
-    """As `discover`; a plugin that cannot be loaded is a warning, or an error where the line asks for it.
+    """Like `discover`; warns about a plugin that cannot be loaded, or raises if the line asked for it.
 
     Raises:
-        PluginError: When a plugin of ``-p`` or of a run file cannot be loaded, or any one with ``--strict``.
+        PluginError: If a plugin given by ``-p`` or a run file cannot be loaded, or any plugin with ``--strict``.
     """
     registry = discover(ctx, of_run, ask)
     broken = [plugin for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]
     for plugin in broken:
         if plugin.details and everywhere_of(ctx).traceback:
             echo(plugin.details, err=True)
-        if plugin.distribution is None:  # it is there only because the line or the run file names it
+        if plugin.distribution is None:  # only the line or the run file names it
             raise PluginError(_explain(plugin))
         if not everywhere_of(ctx).strict:
             tell(f"warning: {_explain(plugin)}")
@@ -73,11 +73,11 @@ def registry_of(ctx: click.Context, of_run: Sequence[str] = (), ask: Ask | None 
 
 
 def of_line(ctx: click.Context, **keys: Any) -> dict[str, Any]:
-    """How this line opens a run directory: the registry, the code that it names itself, and what it trusts.
+    """Arguments for opening a run directory from this line: the registry, the code it names, and the trusted checksums.
 
     Args:
-        ctx: Of the verb.
-        keys: What else the line says, as keys of a run file.
+        ctx: The click context.
+        keys: Further settings on the line, as run-file keys.
     """
     everywhere = everywhere_of(ctx)
     line = {**keys, "plugins": [*everywhere.plugins, *keys.get("plugins", [])]}
@@ -85,7 +85,7 @@ def of_line(ctx: click.Context, **keys: Any) -> dict[str, Any]:
 
 
 def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:
-    """Refuse, with ``--strict``, plugins that cannot be loaded.
+    """With ``--strict``, refuse plugins that cannot be loaded.
 
     Raises:
         PluginError: Naming each of them.
@@ -97,12 +97,12 @@ def check_strict(ctx: click.Context, plugins: Iterable[Plugin]) -> None:
 
 def _explain(plugin: Plugin) -> str:
     state = "does not support this wf" if plugin.status == "incompatible" else "could not be loaded"
-    leave = "" if plugin.distribution is None else f"\n  or leave it out: -p no:{plugin.name}"
+    leave = "" if plugin.distribution is None else f"\n  or disable it: -p no:{plugin.name}"
     return f"plugin '{plugin.name}' {state}: {plugin.error}\n  try: {plugin.fix}{leave}"
 
 
 def registry_quietly(ctx: click.Context) -> Registry:
-    """The registry for completion, which says nothing of what is wrong."""
+    """The registry for completion, without warnings."""
     try:
         return discover(ctx)
     except WfError:

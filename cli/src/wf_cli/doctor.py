@@ -1,4 +1,4 @@
-"""``wf doctor``: whether the installation is in order."""
+"""``wf doctor``: checks the installation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "plugins": ("plugin", "light-import", "process", "hook-mark", "target", "form", "command", "shared-name"),
     "folders": ("data-folder", "runs-folder"),
 }
-"""The checks as the screen groups them."""
+"""The checks as grouped on the screen."""
 MARKS = {"note": "note", "problem": "PROBLEM"}
 
 
@@ -33,11 +33,11 @@ MARKS = {"note": "note", "problem": "PROBLEM"}
 @JSON
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> int:
-    """Whether the installation is in order: python, torch, plugins, names, settings and folders.
+    """Check the installation: python, torch, plugins, names, settings and folders.
 
-    Nothing is changed. Exit code 0 when there is no problem, 1 otherwise; a note is worth knowing and no problem.
+    Nothing is changed. Exit code 0 without problems, else 1; notes are worth knowing but are not problems.
     """
-    about_plugins, registry = _look_at_plugins(ctx)  # before torch, while the machine is quiet
+    about_plugins, registry = _look_at_plugins(ctx)  # before torch, so that it does not disturb the timings
     findings = [surroundings.python(), surroundings.wf_itself(), *surroundings.torch(), *about_plugins]
     findings += _commands(registry)
     findings += [surroundings.data_folder(), surroundings.runs_folder()]
@@ -59,7 +59,7 @@ def _look_at_plugins(ctx: click.Context) -> tuple[list[Finding], Registry]:
 
 
 def _commands(registry: Registry) -> Iterator[Finding]:
-    """The commands that cannot be used, which help does not show: it imports none."""
+    """Commands that cannot be imported. The help does not show these errors, because it imports no command."""
     wrong = False
     for entry in registry.entries(KIND):
         try:
@@ -67,7 +67,7 @@ def _commands(registry: Registry) -> Iterator[Finding]:
         except WfError as error:
             wrong = True
             message, name = " ".join(str(error).split()), entry.plugin and entry.plugin.distribution
-            fix = f"{how_to_install(name, '--upgrade')}, or tell its author" if name else f"mend {entry.provider}"
+            fix = f"{how_to_install(name, '--upgrade')}, or tell its author" if name else f"fix {entry.provider}"
             subject = registry.full_name(entry)
             yield Finding(level="problem", check="command", subject=subject, message=message, fix=fix)
     if not wrong:
@@ -85,7 +85,7 @@ def _screen(findings: Sequence[Finding]) -> str:
 
 
 def _worse(finding: Finding) -> str:
-    """A note or a problem, on lines of its own."""
+    """A note or a problem, in separate lines."""
     texts = [finding.message, *([f"try: {finding.fix}"] if finding.fix else [])]
     head = f"  {MARKS[finding.level]}  {finding.check}  {finding.subject}"
     return "\n".join([head, *(paragraphs(text, indent="      ") for text in texts)])

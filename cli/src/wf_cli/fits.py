@@ -1,4 +1,4 @@
-"""``wf list KIND --fits NAME``: the components that fit another one, by what they say about themselves."""
+"""``wf list KIND --fits NAME``: the components that fit another one, judged by their traits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from wf_fitting.tasks import tasks_of
 
 
 def fitting_entries(registry: Registry, wanted: str | None, other: Entry) -> list[tuple[Entry, Verdict]]:
-    """The components of a kind, or of all kinds that matter, with whether they fit; members of catalogues included.
+    """The components of a kind, or of all relevant kinds, with their verdicts; catalogue members included.
 
     Raises:
-        UsageError: When it cannot be told.
+        UsageError: If traits do not decide what fits.
     """
     kinds = [wanted] if wanted else [kind for kind in related_kinds(other.component.kind, registry) if kind in KINDS]
     if not kinds:
-        raise UsageError(f"what goes with a {other.component.kind} is not decided by what it says about itself")
+        raise UsageError(f"the traits of a {other.component.kind} do not decide what fits it")
     found = [pair for kind in kinds for pair in fitting(registry, kind, other, catalogues=True)]
     return [(entry, verdict) for entry, verdict in found if not entry.refused]
 
 
 def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | None:
-    """What ``--fits`` names: ``[KIND/]NAME``, the name of a file that a dataset reads, or a form of targets.
+    """Resolve ``--fits``: ``[KIND/]NAME``, the name of a file that a dataset reads, or a form of targets.
 
     Args:
-        registry: Where it is looked up.
-        wanted: The kind that is listed; of several components of the name, the one that has to do with it is meant.
+        registry: The registry to search.
+        wanted: The kind to list; among several components with the name, it selects the one that is related to it.
         word: The name.
 
     Returns:
-        None when there is none of that name.
+        None if there is no such component.
 
     Raises:
         UsageError: For an ambiguous name.
@@ -47,30 +47,30 @@ def find_other(registry: Registry, wanted: str | None, word: str) -> Entry | Non
     related = [kind for kind in kinds if wanted in (None, *related_kinds(kind, registry))]
     if len(related or kinds) > 1:
         ways = " or ".join(f"--fits {kind}/{word}" for kind in related or kinds)
-        raise UsageError(f"'{word}' is ambiguous\n  say which: {ways}")
+        raise UsageError(f"'{word}' is ambiguous\n  use one of: {ways}")
     if kinds:
         return registry.find((related or kinds)[0], word)
     return registry.for_file("dataset", word) or _of_form(registry, word)
 
 
 def _of_form(registry: Registry, word: str) -> Entry | None:
-    """The task of targets of a form, with that form alone."""
+    """The task for a form of targets, restricted to that form."""
     task = tasks_of(registry).of(word)
     return Entry(of_declaration(replace(task, targets=(word,)))) if task else None
 
 
 def unknown_note(found: list[tuple[Entry, Verdict]], wanted: str | None) -> str:
-    """Which components say too little to tell; empty when there are none."""
+    """The components whose traits say too little; empty if there are none."""
     reasons: dict[tuple[str, ...], list[str]] = {}
     for entry, verdict in found:
         if verdict.fits is None:
             name = entry.component.name
             reasons.setdefault(verdict.why, []).append(name if wanted else f"{entry.component.kind} {name}")
-    return "\n".join(f"not known of {', '.join(names)}: {'; '.join(why)}" for why, names in reasons.items())
+    return "\n".join(f"unknown for {', '.join(names)}: {'; '.join(why)}" for why, names in reasons.items())
 
 
 def nothing_note(found: list[tuple[Entry, Verdict]], other: Entry) -> str:
-    """That nothing is known to fit, and why, where the reason is the same for all."""
+    """Message that nothing is known to fit, with the reason if it is the same for all."""
     why = {verdict.why[0] for _, verdict in found if verdict.fits is False}
     kinds = " or ".join(dict.fromkeys(plural(entry.component.kind) for entry, _ in found)) or "components"
     reason = f": {why.pop()}" if len(why) == 1 else ""

@@ -24,7 +24,7 @@ from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, pr
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
-    """Keep standard output for a result that programs read, where an option asks for one."""
+    """Reserve standard output for machine-readable results, if an option asks for them."""
     if value and not ctx.resilient_parsing:
         keep_stdout()
     return value
@@ -37,7 +37,7 @@ JSON = click.option("--json", "as_json", is_flag=True, callback=keep_stdout_if, 
 @JSON
 @click.pass_context
 def list_plugins(ctx: click.Context, as_json: bool) -> None:
-    """The plugins: name, version, status and what they bring."""
+    """The plugins: name, version, status and components."""
     plugins = discover(ctx).plugins
     if as_json:
         print_json([_plugin_record(plugin) for plugin in plugins])
@@ -45,7 +45,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
         echo("\n\n".join(_plugin_block(plugin) for plugin in plugins))
     else:
         off = "WF_DISABLE_PLUGIN_AUTOLOAD" in os.environ
-        echo(f"no plugins {'were asked for: WF_DISABLE_PLUGIN_AUTOLOAD is set' if off else 'are installed'}")
+        echo(f"no plugins {'were requested: WF_DISABLE_PLUGIN_AUTOLOAD is set' if off else 'are installed'}")
     for plugin in plugins:
         if plugin.details and everywhere_of(ctx).traceback:
             echo(f"\n{plugin.name}:\n{plugin.details}", err=True)
@@ -54,17 +54,19 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 
 @click.command("list", cls=Verb)
 @click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, summaries()))
-@click.option("--all", "catalogues", is_flag=True, help="Open the catalogues, too.")
-@click.option("--search", metavar="WORD", help="Only those with WORD in name or summary; looks into catalogues.")
+@click.option("--all", "catalogues", is_flag=True, help="List the members of catalogues, too.")
 @click.option(
-    "--fits", metavar="[KIND/]NAME", help="Only those that fit this component: --fits digits, --fits loss/mse."
+    "--search", metavar="WORD", help="Only components with WORD in name or summary, catalogue members included."
+)
+@click.option(
+    "--fits", metavar="[KIND/]NAME", help="Only components that fit this one: --fits digits, --fits loss/mse."
 )
 @JSON
 @click.pass_context
 def list_components(
     ctx: click.Context, kind: str | None, catalogues: bool, search: str | None, fits: str | None, as_json: bool
 ) -> None:
-    """The components that can be chosen, of one KIND (losses, models, ...) or of all."""
+    """List components, of one KIND (losses, models, ...) or of all kinds."""
     registry = registry_of(ctx)
     wanted = _read_kind(kind, registry) if kind else None
     if fits is not None:
@@ -85,7 +87,7 @@ def list_components(
 
 
 def _left_out(plugins: Iterable[Plugin]) -> str:
-    """Why there may be more than a list shows, in words: the plugins that are not loaded."""
+    """A hint that plugins which are not loaded may provide more, for the end of a list."""
     missing = [plugin for plugin in plugins if plugin.status != "ok"]
     if not missing:
         return ""
@@ -96,7 +98,7 @@ def _left_out(plugins: Iterable[Plugin]) -> str:
 def _list_fitting(
     registry: Registry, wanted: str | None, word: str, *, catalogues: bool, search: str | None, as_json: bool
 ) -> None:
-    """``wf list --fits``: members of catalogues are counted, or listed one by one."""
+    """``wf list --fits``: catalogue members are counted, or listed one by one."""
     other = find_other(registry, wanted, word) or find_any(registry, (word,))
     found = fitting_entries(registry, wanted, other)
     if search is not None:
@@ -125,7 +127,7 @@ def _list_fitting(
 
 
 def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
-    """Print the rows of each kind below what the kind is; whether there were any."""
+    """Print the rows of each kind under a heading; returns whether there were any."""
     blocks = [
         f"{paragraphs(f'{kind}: {what}')}\n{table(rows[kind], indent='  ')}"
         for kind, what in summaries().items()
@@ -158,7 +160,7 @@ def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool
 
 
 def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
-    """The entry that ``[KIND] NAME`` or ``KIND/NAME`` says.
+    """Resolve ``[KIND] NAME`` or ``KIND/NAME`` to an entry.
 
     Raises:
         UsageError: For an unknown kind or name, or an ambiguous name.
@@ -175,7 +177,7 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
         return registry.find(kinds[0], word)
     if kinds:
         raise UsageError(
-            f"'{word}' is ambiguous\n  say which: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
+            f"'{word}' is ambiguous\n  use one of: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
         )
     bare, _, provider = word.partition("@")
     for kind in summaries():
@@ -188,7 +190,7 @@ def _explain_unknown(registry: Registry, word: str) -> str:
     if word in summaries() or word in plurals():
         return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
     if ":" in word:
-        return f"'{word}' is code of your own, which may be of any kind\n  say which: wf show KIND {word}"
+        return f"'{word}' is your own code, which may be of any kind\n  name the kind: wf show KIND {word}"
     for catalogue, _ in registry.catalogues():
         if word.strip("/") == catalogue.prefix:
             search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
@@ -206,14 +208,14 @@ def _read_kind(word: str, registry: Registry) -> str:
     except UsageError:
         kinds = registry.kinds_of(word)
         if not kinds and closest(word, ["list-plugins"]):
-            raise UsageError(f"'{word}' is no kind\n  the plugins: wf list-plugins") from None
+            raise UsageError(f"'{word}' is not a kind\n  to list plugins: wf list-plugins") from None
         if not kinds:
             raise
-        raise UsageError(f"'{word}' is a {kinds[0]}, not a kind\n  see it: wf show {kinds[0]} {word}") from None
+        raise UsageError(f"'{word}' is a {kinds[0]}, not a kind\n  to show it: wf show {kinds[0]} {word}") from None
 
 
 def describe(entry: Entry) -> str:
-    """A component for reading: what ``wf show`` prints."""
+    """The description that ``wf show`` prints."""
     component, plugin = entry.component, entry.plugin
     provider = f"{plugin.distribution or plugin.name} {plugin.version or ''}".strip() if plugin else "own code"
     head = [("provider", provider), ("target", component.target_name)]
@@ -231,7 +233,7 @@ def describe(entry: Entry) -> str:
 
 
 def _shortest(place: str) -> str:
-    """A path as it is, or as it is written from here, where that is shorter."""
+    """A path, relative to the working directory if that is shorter."""
     try:
         return min(place, os.path.relpath(place), key=len)
     except OSError:  # the working directory is gone
@@ -239,17 +241,17 @@ def _shortest(place: str) -> str:
 
 
 def title(entry: Entry) -> str:
-    """A component's kind, name and summary on a line."""
+    """Kind, name and summary of a component on one line."""
     component = entry.component
     return f"{component.kind} {component.name}" + (f": {component.summary}" if component.summary else "")
 
 
 def options_table(entry: Entry, use: str) -> str:
-    """The options of a component: how they are written, their types, defaults and descriptions.
+    """A component's options: spelling, type, default and description.
 
     Args:
         entry: The component.
-        use: What a run calls it.
+        use: Its name in the run.
     """
     params = entry.params()
     if not params:
@@ -281,7 +283,7 @@ def _source(entry: Entry) -> str:
 
 
 def _documentation(entry: Entry) -> str:
-    """The docstring without its sections: the arguments are in the table of options, the rest is for programmers."""
+    """The docstring without its sections: arguments are in the table of options, the rest is for programmers."""
     kept, skipping = [], False
     for line in entry.doc().splitlines():
         if line.rstrip() in ("Args:", "Arguments:", "Parameters:", "Returns:", "Raises:"):
@@ -294,7 +296,7 @@ def _documentation(entry: Entry) -> str:
 
 
 def _traits(entry: Entry) -> dict[str, Any]:
-    traits, said = entry.component.traits, ("name", "target", "summary", "aliases")  # of the component itself
+    traits, said = entry.component.traits, ("name", "target", "summary", "aliases")  # shown elsewhere
     fields = [] if traits is None else [field.name for field in dataclasses.fields(traits)]
     return {name: getattr(traits, name) for name in fields if entry.component.kind in KINDS or name not in said}
 
@@ -364,7 +366,7 @@ def _component_record(entry: Entry) -> dict[str, Any]:
 
 
 def _plugin_block(plugin: Plugin) -> str:
-    """A plugin on a line, and below it what it brings or why it does not."""
+    """A plugin on one line, and below it its components or the reason why it has none."""
     head = [plugin.name, plugin.version or plugin.module, plugin.status]
     if plugin.distribution not in (None, plugin.name):
         head.insert(1, f"({plugin.distribution})")

@@ -1,4 +1,4 @@
-"""``wf``: the command group, the options that may stand anywhere, and the way of errors to the screen."""
+"""``wf``: the command group, options of every command, and error output."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from wf_cli.output import echo, prepare_streams, show_traceback, stdout_descript
 from wf_processes.together import telling_others
 
 INTERRUPTED = 128 + signal.SIGINT
-"""The exit code of a command that SIGINT ended."""
+"""The exit code of a command ended by SIGINT."""
 
 
 class _PastClickError(Exception):
-    """Carries an error past click, which ends without a word at a broken pipe, whosever it is, and at SystemExit."""
+    """Carries an error past click, which would exit silently on any broken pipe, and on SystemExit."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -50,15 +50,15 @@ def _past_click() -> Iterator[None]:
 
 
 class Verbs(click.Group):
-    """A group that imports a verb when it is needed, and explains unknown ones."""
+    """A click group that imports a command when it is needed, and explains unknown ones."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """As click's."""
+        """As in click, with errors carried past it."""
         with _past_click():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click's."""
+        """As in click, with errors carried past it and attributed to a plugin."""
         with _past_click():
             try:
                 return super().invoke(ctx)
@@ -70,16 +70,16 @@ class Verbs(click.Group):
                 raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the options that may stand anywhere out of the line; nothing else on it asks for help."""
+        """Extract the options of every command; without further arguments show the help."""
         ctx.obj, rest = take_everywhere(args, strict=not ctx.resilient_parsing)
         return super().parse_args(ctx, rest if rest or ctx.resilient_parsing else ["--help"])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order in which they are explained."""
+        """The commands in the order of the help."""
         return [name for names in sections(commands_of(ctx)[0]).values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb; None where there is none of that name."""
+        """The command with a name; None if there is none."""
         try:
             entry = find(ctx, cmd_name)
         except UsageError:
@@ -89,7 +89,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with suggestions; nothing is said of what is wrong while a line is being typed."""
+        """As in click, with suggestions; errors are ignored during completion."""
         word = args[0]
         if word.startswith("-"):
             return super().resolve_command(ctx, args)
@@ -101,29 +101,27 @@ class Verbs(click.Group):
             raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The verbs that begin so, none of which is imported, and options."""
+        """Complete commands, without importing them, and options."""
         found = [row for rows in sections(commands_of(ctx)[0]).values() for row in rows.items()]
         items = [CompletionItem(name, help=visible(command.summary, line=True)) for name, command in found]
         offered = [item for item in items if item.value.startswith(incomplete)]
         return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """First steps, the verbs in sections, and the options, each in full. No verb is imported."""
+        """First steps, the commands by section, and the options. No command is imported."""
         registry, problem = commands_of(ctx)
         found = sections(registry)
         shown: dict[str, Sequence[tuple[str, str]]] = {"First steps": examples(found)}
         for section, commands in found.items():
             shown[section] = [(name, command.summary) for name, command in commands.items()]
-        shown["Anywhere on the line"] = (*EVERYWHERE, *self._own_options(ctx))
+        shown["Options of every command"] = (*EVERYWHERE, *self._own_options(ctx))
         for title, rows in ((title, rows) for title, rows in shown.items() if rows):
             with formatter.section(visible(title, line=True)):
                 formatter.write_dl([(visible(term, line=True), visible(text, line=True)) for term, text in rows], 42)
         if problem is not None:
             tell(f"warning: the commands of plugins are not shown\n  {message_of(problem)}")
         if failed := [plugin.name for plugin in registry.plugins if plugin.status in ("failed", "incompatible")]:
-            tell(
-                f"warning: not loaded, with the commands that they may bring: {', '.join(failed)}; see wf list-plugins"
-            )
+            tell(f"warning: not loaded, so their commands are missing: {', '.join(failed)}; see wf list-plugins")
 
     def _own_options(self, ctx: click.Context) -> list[tuple[str, str]]:
         return [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))]
@@ -155,7 +153,7 @@ def main(args: Sequence[str] | None = None) -> None:
         with telling_others():
             code = cli.main(words, prog_name="wf", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort as error:  # also click's name for an EOFError, which is no interruption
+    except click.exceptions.Abort as error:  # click also raises this for an EOFError, which is not an interruption
         cause = error.__cause__
         code = _explain_bug(cause) if isinstance(cause, EOFError) else _say(_interrupted(cause), INTERRUPTED)
     except click.ClickException as error:
@@ -173,13 +171,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 class UnknownOption(click.NoSuchOption):
-    """With suggestions of wf's own: click keeps only those that are spelt alike.
+    """Adds wf's suggestions: click only suggests similar spellings.
 
     Args:
         option_name: The option.
-        suggestions: The options that may be meant.
-        ctx: Of the verb.
-        hint: What else to say.
+        suggestions: Options that may be meant.
+        ctx: The context of the command.
+        hint: A further hint.
     """
 
     def __init__(self, option_name: str, suggestions: Sequence[str], ctx: click.Context, hint: str = "") -> None:
@@ -189,7 +187,7 @@ class UnknownOption(click.NoSuchOption):
 
 
 def explain_click(error: click.ClickException) -> str:
-    """Click's message in wf's words."""
+    """Reword a message from click."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     verb = filter(None, (ctx.command_path, ctx.invoked_subcommand)) if ctx else ("wf",)
     see = f"see: {' '.join(verb)} --help"
@@ -219,7 +217,7 @@ def _say(message: str, code: int, *, show: bool = False) -> int:
 
 
 def _explain_bug(error: BaseException) -> int:
-    """A failure that wf did not foresee keeps its traceback, and whose code raised it is named below that."""
+    """Print the traceback of an unexpected failure, then the plugin whose code raised it."""
     culprit = take_blame(error) or find_culprit(error)
     show_traceback(error)
     where = f" in {culprit}" if culprit else ""
@@ -228,9 +226,9 @@ def _explain_bug(error: BaseException) -> int:
 
 
 def _explain_output(error: BaseException) -> int:
-    """The code for an error of writing our own output; 0 for any other error.
+    """The exit code for an error in writing our own output; 0 for any other error.
 
-    A reader that has gone away (``wf list | head``) ends wf as it ends other programs, without a word.
+    If the reader has closed the pipe (``wf list | head``), wf ends silently like other programs.
     """
     if not isinstance(error, OSError):
         return 0
@@ -238,20 +236,20 @@ def _explain_output(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError) and gone:
         return _discard(gone, 128 + signal.SIGPIPE)
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    if frame.f_code not in (click.echo.__code__, main.__code__):  # click prints all, and the end flushes it
+    if frame.f_code not in (click.echo.__code__, main.__code__):  # click.echo prints everything, main flushes it
         return 0
     return _discard([stdout_descriptor()], _say(f"cannot write to standard output: {error.strerror}", 4))
 
 
 NAMING = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)
-"""Errors of the system that a file's name, or its owner, explains."""
+"""System errors whose cause is the name or the owner of a file."""
 
 
 def _explain_name(error: BaseException, *, show: bool) -> int:
-    """The code for the name of a file that cannot be used, wherever that came up; 0 for any other error."""
+    """The exit code for a file name that cannot be used, wherever it was used; 0 for any other error."""
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         shown = error.object[max(0, error.start - 40) : error.end + 40]
-        return _say(f"a name is not UTF-8: {shown}\n  give it another name", UsageError.exit_code, show=show)
+        return _say(f"a name is not UTF-8: {shown}\n  rename it", UsageError.exit_code, show=show)
     if isinstance(error, OSError) and error.errno in NAMING and error.filename is not None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
         shown = name if len(name) < 200 else f"{name[:100]}... ({len(name):,} characters)"
@@ -260,24 +258,24 @@ def _explain_name(error: BaseException, *, show: bool) -> int:
 
 
 def _is_closed(descriptor: int) -> bool:
-    """Whether a file descriptor is a pipe whose reader has gone."""
+    """Whether a file descriptor is a pipe that its reader has closed."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _discard(descriptors: Sequence[int], code: int) -> int:
-    """Let what Python still writes there when it ends go nowhere; gives the code."""
+    """Redirect what Python still writes at exit to nowhere; returns the code."""
     for descriptor in descriptors:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return code
 
 
 class _Handler(logging.Handler):
-    """Log records on standard error, in the manner of the other messages."""
+    """Log records on standard error, formatted like other messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record; one whose text cannot be made is told by logging itself."""
+        """Print a record; logging itself reports one that cannot be formatted."""
         try:
             text = record.getMessage()
         except Exception:
@@ -288,7 +286,7 @@ class _Handler(logging.Handler):
 
 
 def _log_to_stderr() -> None:
-    root = logging.getLogger()  # plugins log under their own names
+    root = logging.getLogger()  # the root logger, because plugins log under their own names
     if not any(isinstance(handler, _Handler) for handler in root.handlers):
         root.addHandler(_Handler())
     warnings.showwarning = _show_warning
@@ -302,5 +300,5 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """As Python's, visible."""
+    """Like Python's, but always visible."""
     echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)

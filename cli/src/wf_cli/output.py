@@ -1,4 +1,4 @@
-"""What the command line prints: tables and figures as plain text."""
+"""Output of the command line: tables and figures as plain text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from wf.terminal import message, visible
 from wf.typed import finite
 
 _results: list[TextIO] = []
-"""Standard output as it was, while it is kept for results."""
+"""The original standard output, while it is reserved for results."""
 
 
 def keep_stdout() -> None:
-    """From now on standard output gets what `say` is given; whatever else is printed goes to standard error.
+    """Reserve standard output for `say`, until the process ends; everything else goes to standard error.
 
-    File descriptor 1 itself is redirected, to the end of the process: what a component's C code, a child process or an
-    exit handler writes would spoil JSON as well. Where standard output is no file (in a test, say) it stays.
+    File descriptor 1 itself is redirected: output from a component's C code, a child process or an
+    exit handler would corrupt JSON as well. If standard output is not a file (for example in a test) it stays.
     """
     if _results:
         return
@@ -36,13 +36,13 @@ def keep_stdout() -> None:
     except (OSError, ValueError):
         return
     sys.stdout.flush()
-    _results.append(open(real, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors))  # noqa: SIM115 - to the end
+    _results.append(open(real, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors))  # noqa: SIM115 - stays open
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 @contextmanager
 def diverted_stdout() -> Iterator[None]:
-    """Meanwhile file descriptor 1 leads to standard error, as `keep_stdout` does it for good."""
+    """Temporarily redirect file descriptor 1 to standard error, like `keep_stdout`."""
     try:
         number, errors = sys.stdout.fileno(), sys.stderr.fileno()
         real = os.dup(number)
@@ -59,18 +59,18 @@ def diverted_stdout() -> Iterator[None]:
 
 
 def prepare_streams() -> None:
-    """Let whatever is written be written: to nowhere where a stream is closed, escaped where it cannot be encoded.
+    """Make sure that every write succeeds: to nowhere if a stream is closed, escaped if it cannot be encoded.
 
-    A closed descriptor would be that of the first file to be opened, and what is printed would go into that.
+    Otherwise the first opened file would get a closed descriptor's number, and output would be written into it.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest one that is free
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115 - to the end
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115 - stays open
         elif isinstance(stream, TextIOWrapper) and descriptor and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, TextIOWrapper):
@@ -78,9 +78,9 @@ def prepare_streams() -> None:
 
 
 class Messages(TextIOWrapper):
-    """Standard error that takes nothing down: once its reader has gone, or its disk is full, it goes nowhere.
+    """Standard error that never raises: once its reader has gone, or its disk is full, it discards output.
 
-    What is written there tells of a run. That this cannot be read any more must not end the run, nor cost a checkpoint.
+    Messages are about a run; being unable to show them must not end the run or cost a checkpoint.
 
     Args:
         stream: Standard error as Python opened it.
@@ -88,11 +88,11 @@ class Messages(TextIOWrapper):
 
     def __init__(self, stream: TextIOWrapper) -> None:
         self._descriptor = stream.fileno()
-        unbuffered = open(self._descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 - to the end
+        unbuffered = open(self._descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115 - stays open
         super().__init__(BufferedWriter(unbuffered), stream.encoding, stream.errors, line_buffering=True)
 
     def write(self, text: str, /) -> int:
-        """Write a text, or let it go."""
+        """Write a text, or discard it."""
         try:
             return super().write(text)
         except OSError:
@@ -100,7 +100,7 @@ class Messages(TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Write what is held back, or let it go."""
+        """Write buffered text, or discard it."""
         try:
             super().flush()
         except OSError:
@@ -108,29 +108,29 @@ class Messages(TextIOWrapper):
             super().flush()
 
     def _give_up(self) -> None:
-        """From now on let the descriptor itself lead nowhere, for child processes and C code as well."""
+        """From now on redirect the descriptor itself to nowhere, for child processes and C code as well."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._descriptor)
         os.close(nowhere)
 
 
 def stdout_descriptor() -> int:
-    """The file descriptor that results are written to."""
+    """The file descriptor for results."""
     return _results[0].fileno() if _results else 1
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print a text on standard output or standard error. All that wf prints comes through here or `say`."""
+    """Print a text on standard output or standard error. All of wf's output goes through here or `say`."""
     click.echo(visible(str(text)), err=err, nl=nl)
 
 
 def tell(text: str) -> None:
-    """Print a message on standard error, with `wf:` before it."""
+    """Print a message on standard error, prefixed by `wf:`."""
     click.echo(f"wf: {message(text)}", err=True)
 
 
 def show_traceback(error: BaseException) -> None:
-    """Print an error's traceback on standard error; no line of the error's own looks like a message of wf."""
+    """Print an error's traceback on standard error, indenting lines that look like wf's messages."""
     text = "".join(traceback.format_exception(error))
     echo(re.sub(r"(?m)^wf: ", "  wf: ", text), err=True, nl=False)
 
@@ -141,12 +141,12 @@ def say(text: str, *, nl: bool = True) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite are null."""
-    say(json.dumps(finite(value), indent=2, default=str).replace("\x7f", "\\u007f"))  # which JSON leaves as it is
+    """Print a value as JSON; numbers that are not finite become null."""
+    say(json.dumps(finite(value), indent=2, default=str).replace("\x7f", "\\u007f"))  # not escaped by json
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    """Rows as aligned columns; the last is wrapped at the terminal's width, below the others where these fill it."""
+    """Rows as aligned columns; the last column is wrapped at the terminal's width, below the others if they fill it."""
     if not rows:
         return ""
     num_columns = max(len(row) for row in rows)
@@ -168,7 +168,7 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
 
 
 def definitions(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
-    """Terms, each on a line, with their descriptions wrapped below."""
+    """Terms, one per line, with their descriptions wrapped below."""
     lines = []
     for term, text in rows:
         lines += [f"{indent}{term}", *([paragraphs(text, indent=f"{indent}    ")] if text else [])]
@@ -192,12 +192,12 @@ def plural(number: int, noun: str) -> str:
 
 
 def terminal_width() -> int:
-    """The columns that an output may fill."""
+    """The number of columns available for output."""
     return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
 
 
 def figures(metrics: Mapping[str, Any]) -> str:
-    """Figures by split, as ``{"test/accuracy": 0.97}``, as a table; lists and matrices below it."""
+    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split; lists and matrices below it."""
     splits = [split for split in ("train", "validation", "test") if any(key.startswith(f"{split}/") for key in metrics)]
     metrics = {visible(key, line=True): value for key, value in metrics.items()}
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
@@ -218,7 +218,7 @@ def figures(metrics: Mapping[str, Any]) -> str:
 
 
 def number(value: Any) -> str:
-    """A figure with four decimals, or six digits where that would be too many or not show it."""
+    """A number with four decimals, or six significant digits if four decimals would be too many or too few."""
     if value is None:
         return "-"
     if not isinstance(value, float):

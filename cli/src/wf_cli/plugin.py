@@ -1,4 +1,4 @@
-"""Declares the verbs of this package; imports none of them."""
+"""Declares the commands of this package; imports none of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from wf import Command, hookimpl
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """The verbs of this package."""
+    """The commands of this package."""
     return [
         Command(
             name="list",
             section="See what there is",
-            summary="The components that can be chosen, of one KIND (losses, models, ...) or of all.",
+            summary="List components, of one KIND (losses, models, ...) or of all kinds.",
             target="wf_cli.listing:list_components",
             order=10,
-            examples=(("wf list losses", "See the names there are."),),
+            examples=(("wf list losses", "List names."),),
         ),
         Command(
             name="show",
@@ -23,19 +23,19 @@ def wf_commands() -> list[Command]:
             summary="One component: its options, documentation, traits, provider and place.",
             target="wf_cli.listing:show",
             order=20,
-            examples=(("wf show focal", "See what one does, and its options."),),
+            examples=(("wf show focal", "Show one component and its options."),),
         ),
         Command(
             name="list-plugins",
             section="See what there is",
-            summary="The plugins: name, version, status and what they bring.",
+            summary="The plugins: name, version, status and components.",
             target="wf_cli.listing:list_plugins",
             order=30,
         ),
         Command(
             name="doctor",
             section="See what there is",
-            summary="Whether the installation is in order: python, torch, plugins, names, settings and folders.",
+            summary="Check the installation: python, torch, plugins, names, settings and folders.",
             target="wf_cli.doctor:doctor",
             order=40,
         ),

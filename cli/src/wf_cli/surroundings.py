@@ -1,7 +1,7 @@
-"""What wf stands on: the interpreter, wf itself, torch and its accelerators, the folders that it writes to.
+"""Checks of wf's environment: the interpreter, wf itself, torch and its accelerators, the folders that it writes to.
 
-One finding for each thing that was looked at. Nothing of it ends with an exception, and torch is not imported here but
-in a process of its own, so that even one that crashes is only a finding.
+Each check yields findings and never raises. torch is imported in a separate process, so that even a crash is only a
+finding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wf_storage.folders import data_dir, names_in
 
 Level = Literal["ok", "note", "problem"]
 TIMEOUT_SEC = 120.0
-"""How long a process that imports torch may take."""
+"""Time limit for the process that imports torch."""
 NO_START = "cannot be started"
 PROBE = """
 import json, torch
@@ -53,17 +53,17 @@ print(json.dumps({"version": torch.__version__, "devices": found}))
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found out about one thing."""
+    """The result of one check."""
 
     level: Level
-    """``ok``; ``note``: it works, and is worth knowing; ``problem``: something does not work."""
+    """``ok``; ``note``: works, and is worth knowing; ``problem``: something does not work."""
     check: str
-    """What was looked at: a key of `wf_cli.examining.CHECKS`."""
+    """The check: a key of `wf_cli.examining.CHECKS`."""
     subject: str
-    """On what: a plugin, a name, a file."""
+    """Its subject: a plugin, a name, a file."""
     message: str
     fix: str | None = None
-    """What would probably help."""
+    """A suggested fix."""
 
 
 def python() -> Finding:
@@ -73,10 +73,10 @@ def python() -> Finding:
 
 
 def wf_itself() -> Finding:
-    """The version of wf-core: that of the code, and that which its metadata says."""
+    """The version of wf-core, in its code and in its metadata."""
     installed, reinstall = core_version(), how_to_install(CORE, "--force-reinstall --no-deps")
     if installed is None:
-        message = "its metadata is not there, so no plugin's range of versions can be checked"
+        message = "its metadata is missing, so the version ranges of plugins cannot be checked"
         return Finding(level="problem", check="wf", subject=CORE, message=message, fix=reinstall)
     if installed != wf.__version__:
         message = f"the code is {wf.__version__}, its metadata says {installed}"
@@ -85,10 +85,10 @@ def wf_itself() -> Finding:
 
 
 def torch() -> Iterator[Finding]:
-    """Whether torch can be imported, is of a supported version, and computes on each accelerator."""
+    """Whether torch can be imported, has a supported version, and computes on each accelerator."""
     try:
         check_readable()
-    except DamagedMetadataError as damage:  # not torch's own fault
+    except DamagedMetadataError as damage:  # not torch's fault
         message, _, fix = str(damage).partition("\n  try: ")
         yield Finding(level="problem", check="torch", subject="torch", message=message, fix=fix)
         return
@@ -99,13 +99,13 @@ def torch() -> Iterator[Finding]:
         if "No module named 'torch'" in why:
             fix = f"pip install 'torch{allowed}'"
         elif NO_START in why:
-            fix = "use wf as somebody who may run its Python"
-        yield Finding(level="problem", check="torch", subject="torch", message=f"it cannot be imported: {why}", fix=fix)
+            fix = "run wf as a user who may execute its Python"
+        yield Finding(level="problem", check="torch", subject="torch", message=f"cannot be imported: {why}", fix=fix)
         return
     if is_within(found["version"], allowed):
         yield Finding(level="ok", check="torch", subject="torch", message=found["version"])
     else:
-        message = f"{found['version']} is installed, and wf supports {allowed}"
+        message = f"{found['version']} is installed, but wf supports {allowed}"
         fix = f"pip install 'torch{allowed}'"
         yield Finding(level="problem", check="torch", subject="torch", message=message, fix=fix)
     for device, title, error in found["devices"]:
@@ -115,11 +115,11 @@ def torch() -> Iterator[Finding]:
         else:
             yield Finding(level="ok", check="accelerator", subject=device, message=title)
     if not found["devices"]:
-        yield Finding(level="ok", check="accelerator", subject="cpu", message="there is none, runs use the CPU")
+        yield Finding(level="ok", check="accelerator", subject="cpu", message="no accelerator, runs use the CPU")
 
 
 def in_a_process(code: str, *args: str) -> tuple[Any, str]:
-    """What a fresh interpreter prints on its last line, read as JSON; or None, and why there is nothing."""
+    """The last line that a fresh interpreter prints, parsed as JSON; or None, and the reason."""
     command = [sys.executable, "-P", "-c", code, *args]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
@@ -132,26 +132,26 @@ def in_a_process(code: str, *args: str) -> tuple[Any, str]:
         return None, f"the process was ended by signal {-done.returncode}"
     if done.returncode or not done.stdout.strip():
         said = done.stderr.strip().splitlines()
-        return None, said[-1] if said else f"the process ended with code {done.returncode} and said nothing"
+        return None, said[-1] if said else f"the process ended with code {done.returncode} without output"
     return json.loads(done.stdout.splitlines()[-1]), ""
 
 
 def data_folder() -> Finding:
     """The folder of downloaded datasets."""
     folder, chosen = data_dir(), bool(os.environ.get("WF_DATA_DIR"))
-    other = "set WF_DATA_DIR to a folder that can be written to"
+    other = "set WF_DATA_DIR to a writable folder"
     if folder.is_dir():
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        message = f"holds {_some(names)}" if names else "holds no dataset"
+        message = f"contains {_some(names)}" if names else "contains no dataset"
         if not os.access(folder, os.W_OK):
-            return _folder("note", "data-folder", folder, f"{message}; nothing can be written into it", other)
+            return _folder("note", "data-folder", folder, f"{message}; not writable", other)
         return _folder("ok", "data-folder", folder, message)
     if not _can_be_made(folder):
-        return _folder("problem", "data-folder", folder, "is not there and cannot be made", other)
+        return _folder("problem", "data-folder", folder, "does not exist and cannot be created", other)
     if chosen:
-        fix = "is WF_DATA_DIR spelt right? the first download makes the folder"
-        return _folder("note", "data-folder", folder, "is not there yet", fix)
-    return _folder("ok", "data-folder", folder, "is not there yet; the first download makes it")
+        fix = "check the spelling of WF_DATA_DIR; the first download creates the folder"
+        return _folder("note", "data-folder", folder, "does not exist yet", fix)
+    return _folder("ok", "data-folder", folder, "does not exist yet; the first download creates it")
 
 
 def runs_folder() -> Finding:
@@ -159,15 +159,15 @@ def runs_folder() -> Finding:
     try:
         folder = Path("runs").absolute()
     except FileNotFoundError:
-        message = "the working directory is gone"
-        return _folder("problem", "runs-folder", Path("runs"), message, "work in a folder that is there")
+        message = "the working directory no longer exists"
+        return _folder("problem", "runs-folder", Path("runs"), message, "change to a folder that exists")
     if folder.is_dir() and os.access(folder, os.W_OK):
         number = len(names_in(folder))
-        return _folder("ok", "runs-folder", folder, f"holds {number} run{'' if number == 1 else 's'}")
+        return _folder("ok", "runs-folder", folder, f"contains {number} run{'' if number == 1 else 's'}")
     if not folder.is_dir() and _can_be_made(folder):
-        return _folder("ok", "runs-folder", folder, "is not there yet; the first run makes it")
-    message = "nothing can be written into it" if folder.is_dir() else "is not there and cannot be made"
-    return _folder("problem", "runs-folder", folder, message, "work in another folder, or name one: --run-dir DIR")
+        return _folder("ok", "runs-folder", folder, "does not exist yet; the first run creates it")
+    message = "not writable" if folder.is_dir() else "does not exist and cannot be created"
+    return _folder("problem", "runs-folder", folder, message, "change to another folder, or choose one: --run-dir DIR")
 
 
 def _folder(level: Level, check: str, folder: Path, message: str, fix: str | None = None) -> Finding:
@@ -175,7 +175,7 @@ def _folder(level: Level, check: str, folder: Path, message: str, fix: str | Non
 
 
 def _can_be_made(folder: Path) -> bool:
-    """Whether nothing stands in the place of a folder, and it could be made there."""
+    """Whether a folder does not exist yet and could be created."""
     if folder.exists():
         return False
     above = next(parent for parent in folder.absolute().parents if parent.exists())
