@@ -164,7 +164,7 @@ def test_the_same_command_again_trains_nothing_and_more_repeats_only_those(
     assert again.stdout == first.stdout
     assert again.stderr == ""
     more = compare("--repeats", 2)
-    assert "2 of 4 runs were over before" in more.stderr
+    assert "2 of 4 runs were already finished" in more.stderr
     assert {cell: (cell / "manifest.json").stat().st_mtime_ns for cell in before} == before
     assert len(cells(folder, "c")) == 4
     line = [str(word) for word in TINY if word not in ("--repeats", 2)]
@@ -194,7 +194,7 @@ def test_broken_off_and_gone_on(wf: Any, folder: Path, straight: Path, whom: str
     broken = wf("compare", *KILLED, "--jobs", jobs)
     if whom == "getpid":
         assert broken.code == 0
-        assert "killed by SIGKILL; it goes on" in broken.stderr
+        assert "killed by SIGKILL; restarted" in broken.stderr
     else:
         assert broken.code == {"SIGKILL": -9, "SIGTERM": 143}[how]
         assert "Traceback" not in broken.stderr
@@ -234,7 +234,7 @@ def test_the_default_name_is_that_of_the_same_rows(wf: Any, folder: Path) -> Non
     shutil.rmtree(only / "linear/seed-42")
     changed = wf("compare", "--resume", only)
     assert changed.code == 2
-    assert re.search(r"other code in .*/nets.py", changed.stderr)
+    assert re.search(r"different code in .*/nets.py", changed.stderr)
     assert wf(*line).code == 0
     assert len(list((folder / "runs").glob("compare-iris-model-*"))) == 2, "changed code is another comparison"
 
@@ -264,7 +264,7 @@ def test_a_run_that_fails_is_shown_and_tried_again(wf: Any, folder: Path) -> Non
     assert "Traceback" in log
     again = wf(*line)
     assert again.code == 1
-    assert "2 of 4 runs were over before" in again.stderr
+    assert "2 of 4 runs were already finished" in again.stderr
     assert manifest(folder / "runs/c")["status"] == "failed"
 
 
@@ -364,21 +364,21 @@ def test_losses_of_different_functions_are_refused_before_anything_is_trained(wf
     [
         (["--vary", "optimiser=adam,sgd"], ["did you mean 'optimizer'"]),
         (["--vary", "optimizer=adam,adamm"], ["unknown optimizer 'adamm'", "in row 'adamm'"]),
-        (["--vary", "optimizer=adam,Adam"], ["are the same run"]),
+        (["--vary", "optimizer=adam,Adam"], ["are identical"]),
         (["same.toml"], ["two rows are called 'a'"]),
         (["--vary", "seed=1,2"], ["--repeats"]),
         (["--vary", "fold=1/5,2/5"], ["--folds"]),
         (["--vary", "epochs=1,2", "--epochs", "3"], ["both --epochs and --vary epochs"]),
         (["--vary", "optimizer.lr=1,2", "--optimizer.lr", "3"], ["both --optimizer.lr and --vary"]),
         (["--vary", "dataset=iris,wine"], ["different data"]),
-        (["--dataset", "iris", "--vary", "metric=accuracy,f1"], ["'accuracy' and 'f1' differ in their metrics alone"]),
+        (["--dataset", "iris", "--vary", "metric=accuracy,f1"], ["'accuracy' and 'f1' differ only in their metrics"]),
         (["--vary", "optimizer=adam,sgd", "--by", "validation/acc"], ["did you mean 'validation/accuracy'"]),
-        (["--vary", "optimizer=adam,sgd", "--repeats", "0"], ["--repeats must be a whole number from 1 on"]),
-        (["--vary", "optimizer=adam,sgd", "--jobs", "two"], ["--jobs must be a whole number"]),
+        (["--vary", "optimizer=adam,sgd", "--repeats", "0"], ["--repeats must be an integer of at least 1"]),
+        (["--vary", "optimizer=adam,sgd", "--jobs", "two"], ["--jobs must be an integer"]),
         (["--resume", "nothing"], ["there is no run directory 'nothing'"]),
         (["same.toml", "nothing"], ["give run files, or finished runs"]),
         (["nothing"], ["there is no run directory 'nothing'"]),
-        (["nothing", "--epochs", "3", "--loss.gamma", "1"], ["--epochs, --loss.gamma", "trained as it is"]),
+        (["nothing", "--epochs", "3", "--loss.gamma", "1"], ["--epochs, --loss.gamma", "cannot be changed"]),
     ],
 )
 def test_refused(wf: Any, folder: Path, line: Sequence[str], words: list[str]) -> None:
@@ -392,8 +392,8 @@ def test_refused(wf: Any, folder: Path, line: Sequence[str], words: list[str]) -
 
 def test_a_name_that_is_taken_is_refused(wf: Any, compare: Compare, folder: Path, trained: Path) -> None:
     (trained / "adam/seed-42").rename(folder / "runs/d")
-    assert "no comparison" in compare(name="d", code=2).stderr
-    assert "other rows" in compare("--batch-size", 8, code=2).stderr
+    assert "not a comparison" in compare(name="d", code=2).stderr
+    assert "different rows" in compare("--batch-size", 8, code=2).stderr
 
 
 def test_a_damaged_run_is_told_and_trained_again(compare: Compare, wf: Any, folder: Path, trained: Path) -> None:
@@ -401,17 +401,17 @@ def test_a_damaged_run_is_told_and_trained_again(compare: Compare, wf: Any, fold
     (trained / "adam/seed-43/manifest.json").write_text('{"status"')
     shown = wf("compare", "c")
     assert shown.code == 4
-    assert "unknown: of 'adam' only 1 of 2 runs are there." in shown.stdout
+    assert "unknown: only 1 of 2 runs of 'adam' exist." in shown.stdout
     assert "adam, seed 43: damaged: runs/c/adam/seed-43/manifest.json cannot be read" in shown.stdout
-    assert "1 of 4 runs are not over; train them: wf compare --resume runs/c" in shown.stdout
+    assert "1 of 4 runs are not finished; to train them: wf compare --resume runs/c" in shown.stdout
     again = compare()
-    assert "3 of 4 runs were over before" in again.stderr
+    assert "3 of 4 runs were already finished" in again.stderr
     assert figures(again.stdout) == figures(before.stdout)
     file = trained / "manifest.json"
     text = file.read_text()
     for damaged, word in (
         (text.replace('"schema": 1', '"schema": 2'), "layout 2"),
-        ("{}", "no comparison"),
+        ("{}", "not a comparison"),
         ("{", "read"),
     ):
         file.write_text(damaged)
@@ -431,8 +431,8 @@ def test_a_run_that_is_gone_is_told_and_trained_again(wf: Any, folder: Path, tra
     row = shown.json()["rows"][1]
     assert [run["status"] for run in row["runs"]] == ["missing", "done"]
     assert row["difference"]["verdict"] == "unknown"
-    assert "of 'sgd' only 1 of 2 runs are there" in row["difference"]["why"]
-    assert "1 of 4 runs are not over" in shown.json()["notes"][0]
+    assert "only 1 of 2 runs of 'sgd' exist" in row["difference"]["why"]
+    assert "1 of 4 runs are not finished" in shown.json()["notes"][0]
     again = wf("compare", "--resume", "c")
     assert again.code == 0
     assert figures(again.stdout) == figures(before.stdout)
@@ -443,7 +443,7 @@ def test_a_row_that_lost_its_run_file_is_told(wf: Any, folder: Path, trained: Pa
     for line in (["c"], ["--resume", "c"]):
         refused = wf("compare", *line)
         assert refused.code == 4
-        assert "runs/c/sgd/run.toml is gone, which said what row 'sgd' is" in refused.stderr
+        assert "runs/c/sgd/run.toml is missing, so it is unknown what row 'sgd' is" in refused.stderr
         assert "wf compare runs/c/*/ " in refused.stderr
     rows = (trained / "adam", trained / "sgd")
     assert wf("compare", *rows).code == 0
@@ -451,7 +451,7 @@ def test_a_row_that_lost_its_run_file_is_told(wf: Any, folder: Path, trained: Pa
     for places in (rows, (trained / "adam/seed-42", trained / "sgd/seed-42")):
         refused = wf("compare", *places)
         assert refused.code == 4
-        assert "sgd/seed-42/run.toml is gone" in refused.stderr
+        assert "sgd/seed-42/run.toml is missing" in refused.stderr
 
 
 def figures(text: str) -> str:

@@ -46,7 +46,7 @@ def test_values(text: str, expected: tuple[str, tuple[str, ...]]) -> None:
         ("=adam", "KEY=VALUE"),
         ("optimizer=", "KEY=VALUE"),
         ("optimizer=adam,,sgd", "KEY=VALUE"),
-        ("optimizer=adam,sgd,adam", "adam is there twice"),
+        ("optimizer=adam,sgd,adam", "adam is given twice"),
         ("model.hidden=[64,[32]", "] is missing"),
         ("dataset.path='a,b", "' is missing"),
     ],

@@ -83,7 +83,9 @@ def test_folds_are_repeats(make: Any) -> None:
 def test_folds_and_other_divisions_have_no_common_mean(make: Any, other: str | None) -> None:
     make("cv/fold-1", fold="1/2")
     make("b", **({} if other is None else {"fold": other}))
-    with pytest.raises(UsageError, match=r"runs/cv/fold-1 \(a fold of 2\) and runs/b .* divide the data differently"):
+    with pytest.raises(
+        UsageError, match=r"runs/cv/fold-1 \(a fold of 2\) and runs/b .* different divisions of the data"
+    ):
         rows_of(["cv", "b"])
 
 
@@ -100,7 +102,7 @@ def test_other_code_of_the_same_name_is_another_row(make: Any) -> None:
 
 def test_rows_that_differ_in_metrics_alone_are_refused(make: Any) -> None:
     both = [{"use": "accuracy"}, {"use": "f1"}]
-    with pytest.raises(UsageError, match="runs/a and runs/b differ in their metrics alone"):
+    with pytest.raises(UsageError, match="runs/a and runs/b differ only in their metrics"):
         rows_of([make("a"), make("b", metric=both, seed=43)])
     watched = [make("d", metric=both, monitor="validation/f1"), make("e", monitor="validation/accuracy")]
     assert len(rows_of(watched)) == 2
@@ -111,7 +113,7 @@ def test_a_run_that_lost_a_file_is_told(make: Any) -> None:
         make(name, seed=ord(name[-1]))
         (Path("runs") / name / "metrics.jsonl").touch()
     (Path("runs/all/b") / "run.toml").unlink()
-    with pytest.raises(DataError, match=r"runs/all/b/run.toml is gone"):
+    with pytest.raises(DataError, match=r"runs/all/b/run.toml is missing"):
         rows_of(["all"])
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats  # type: ignore[import-untyped]  # it has no types
+import scipy.stats  # type: ignore[import-untyped]  # untyped
 from hypothesis import assume, given
 from hypothesis import strategies as st
 

@@ -73,7 +73,7 @@ def test_only_common_seeds_are_paired() -> None:
         (make_row("b", [0.5, 0.6], first=100), "no seed in common"),
         (make_row("b", [0.5, 0.6], {**DOCUMENT, "split": "80/10/10"}), "its split is 80/10/10"),
         (make_row("b", [0.5, 0.6], {**DOCUMENT, "shuffle": False}), "its shuffle is False"),
-        (Row(name="b", settings={}, document=DOCUMENT, runs=(make_run(42, 0.5, samples={"test": 9}),)), "other sizes"),
+        (Row(name="b", settings={}, document=DOCUMENT, runs=(make_run(42, 0.5, samples={"test": 9}),)), "differ in size"),
     ],
 )
 def test_what_cannot_be_paired_is_said(other: Row, why: str) -> None:
@@ -96,7 +96,7 @@ def test_a_run_that_diverged_is_shown_and_its_row_gets_no_verdict() -> None:
     text = to_text(table, 100)
     assert "b, seed 44: diverged: the loss is nan" in text
     assert "2/3" in text
-    assert "no fair sample" in text
+    assert "a biased sample" in text
     assert exit_code(table) == 5
 
 
@@ -128,7 +128,7 @@ def test_a_figure_that_is_not_finite_is_said() -> None:
 
 def test_a_figure_that_is_a_list_is_refused() -> None:
     run = Run(repeat="seed 1", place=Path("x"), status="done", metrics={BY: [0.1, 0.2]})
-    with pytest.raises(UsageError, match="not one number"):
+    with pytest.raises(UsageError, match="not a single number"):
         make_table([Row(name="a", settings={}, document=DOCUMENT, runs=(run,))], BY, True)
 
 
@@ -174,7 +174,7 @@ def test_a_verdict_that_may_be_chance_has_a_question_mark() -> None:
     table = make_table(rows, BY, True)
     text = " ".join(to_text(table, 100).split())
     assert "better?" in text
-    assert "the 3 differences together, at 5 % by Holm's method" in text
+    assert "all 3 differences together, at 5 % by Holm's method" in text
     assert "may be chance" in text
     found = table.record()["rows"][1]["difference"]
     assert found["verdict"] == "better?"
@@ -194,8 +194,8 @@ def test_what_is_not_over_is_told() -> None:
     runs = [make_run(42, 0.1), make_run(43, None, "running"), make_run(44, None, "failed", reason="boom")]
     rows = [Row(name="a", settings={}, document=DOCUMENT, runs=tuple(runs))]
     text = to_text(make_table(rows, BY, True, Path("runs/x")), 100)
-    assert "1 of 3 runs are not over; train them: wf compare --resume runs/x" in text
-    assert "1 of 3 runs failed; try them again: wf compare --resume runs/x" in text
+    assert "1 of 3 runs are not finished; to train them: wf compare --resume runs/x" in text
+    assert "1 of 3 runs failed; to retry them: wf compare --resume runs/x" in text
 
 
 @pytest.mark.parametrize("status", ["running", "killed", "interrupted", "not started", "missing", "damaged"])
@@ -205,12 +205,12 @@ def test_a_row_without_all_of_its_runs_gets_no_verdict(status: str) -> None:
     for rows in ([make_row("a", values), short], [short, make_row("a", values)]):
         found = make_table(rows, BY, True).lines[1].difference
         assert found is not None
-        assert (found.verdict, found.why) == ("unknown", "of 'b' only 2 of 3 runs are there")
+        assert (found.verdict, found.why) == ("unknown", "only 2 of 3 runs of 'b' exist")
 
 
 def test_fewer_pairs_than_repeats_are_said() -> None:
     table = make_table([make_row("a", [0.1, 0.2, 0.3]), make_row("b", [0.5, 0.7], first=43)], BY, True)
-    assert table.notes == ["'b' has 2 repeats and 'a' 3: the difference is over the 2 in common."]
+    assert table.notes == ["'b' has 2 repeats and 'a' 3: the difference uses the 2 common ones."]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
@@ -244,7 +244,7 @@ def test_one_repeat_is_no_comparison() -> None:
 def test_ties_are_explained() -> None:
     text = " ".join(to_text(make_table([make_row("a", [0.9, 0.7]), make_row("b", [0.8, 0.9])], BY, True), 80).split())
     assert "tie" in text
-    assert "that they are equal is not known" in text
+    assert "that does not show that they are equal" in text
 
 
 @pytest.mark.parametrize("width", [66, 80, 120])

@@ -1,1 +1,1 @@
-"""Compare components by training them under the same conditions: a grid of runs, and a table with intervals."""
+"""Compare components by training them under equal conditions: a grid of runs, and a table with confidence intervals."""

@@ -39,60 +39,60 @@ if TYPE_CHECKING:
     from wf_compare.training import Setting
 
 ALWAYS = ("by", "quiet", "as_json")
-"""The options that every form of the command takes."""
+"""Options of every form of the command."""
 GOING_ON = (*ALWAYS, "jobs", "resume")
 
 Variant = tuple[str, RunFile]
 
 
 class CompareCommand(RunCommand):
-    """As `RunCommand`; keeps the line, to put the varied options into it."""
+    """Like `RunCommand`, but keeps the arguments, to insert the varied options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse a line."""
+        """Parse the arguments."""
         ctx.meta["line"] = list(args)
         return super().parse_args(ctx, args)
 
 
 @click.command("compare", cls=CompareCommand)
 @click.argument("places", nargs=-1, metavar="[RUN.toml ... | RUN ...]", type=click.Path(), shell_complete=complete_runs)
-@click.option("--vary", multiple=True, metavar="KEY=A,B,...", help="Make a row for each value; repeatable.")
-@click.option("--repeats", metavar="N", help="Runs of each row, with the seeds from --seed on. [5]")
+@click.option("--vary", multiple=True, metavar="KEY=A,B,...", help="One row per value; repeatable.")
+@click.option("--repeats", metavar="N", help="Runs per row, with consecutive seeds starting at --seed. [5]")
 @click.option(
     "--by",
     metavar="FIGURE",
-    help="The figure to compare by, as test/r2. [the first metric on validation]",
+    help="The figure to compare by, such as test/r2. [the first metric on validation]",
 )
-@click.option("--jobs", metavar="N", default="1", help="Runs at a time, which share the threads. [1]")
-@click.option("--resume", metavar="DIR", type=click.Path(), help="Go on with the comparison in DIR.")
+@click.option("--jobs", metavar="N", default="1", help="Number of concurrent runs, which share the threads. [1]")
+@click.option("--resume", metavar="DIR", type=click.Path(), help="Continue the comparison in DIR.")
 @click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
 @click.option("--folds", metavar="K", help="Train each row on K folds; alone, with one seed.")
-@click.option("--name", metavar="NAME", help="The comparison's name below runs/. [compare-dataset-what varies-hash]")
+@click.option("--name", metavar="NAME", help="The comparison's name below runs/. [compare-DATASET-VARIED-HASH]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The comparison's path, instead of a name.")
-@click.option("--dry-run", is_flag=True, help="Build every row, say what would be trained, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Build every row and show what would be trained; write nothing.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
 def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> int:
     """Train rows of runs with the same seeds and compare them, or compare finished runs.
 
-    --vary optimizer=adam,sgd makes a row for each value, several --vary make every combination, and [[variant]] tables
-    in RUN.toml a row each; every other option is as of wf run and holds for all rows. Each row is trained with every
-    seed, and differences to the first row are paired by seed. The same command again goes on where it was: what is
-    finished is not trained again. With RUN ... nothing is trained: the rows are made of those runs. Exit code 5 when a
-    run diverged, that of the run when one failed, 4 when one is lost; the others are trained and shown all the same.
+    --vary optimizer=adam,sgd makes one row per value, several --vary make every combination, and each [[variant]] table
+    in RUN.toml makes a row; all other options are those of wf run and apply to all rows. Each row is trained with every
+    seed, and differences from the first row are paired by seed. Repeating the command continues where it stopped:
+    finished runs are not trained again. With RUN ... nothing is trained: the rows consist of those runs. Exit code 5 if
+    a run diverged, that of the run if one failed, 4 if one is lost; the others are trained and shown in any case.
     """
     from wf_compare.text import to_text
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UsageError("wf compare starts its processes itself, with --jobs; start it without torchrun")
+        raise UsageError("wf compare starts its own processes (--jobs); run it without torchrun")
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     files = [place for place in places if place.endswith(".toml")]
     if options["resume"] is not None:
-        _refuse_others(ctx, GOING_ON, "goes on with what it was begun with", "--resume")
+        _refuse_others(ctx, GOING_ON, "continues with its original settings", "--resume")
         table = _resume(ctx, options, quiet=quiet)
     elif places and not files:
-        _refuse_others(ctx, ALWAYS, "was trained as it is", "a finished run")
+        _refuse_others(ctx, ALWAYS, "cannot be changed", "a finished run")
         table = _look_back(ctx, places, options["by"])
     else:
         if len(places) > len(files):
@@ -114,7 +114,7 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
 def _train(
     ctx: click.Context, run_files: Sequence[str], options: dict[str, Any], *, quiet: bool, as_json: bool
 ) -> Table | None:
-    """Make the rows, and train them; None for a dry run."""
+    """Plan the rows, and train them; returns None for a dry run."""
     from wf_compare.comparison import make_study, plan_rows
     from wf_compare.study import Study, default_name, digest_of
 
@@ -131,7 +131,7 @@ def _train(
     path = _path(options, default_name([row.plan for row in planned], varied, digest))
     study = Study.at(path)
     if study is not None and study.manifest["digest"] != digest:
-        raise UsageError(f"{path} is a comparison of other rows\n  choose another --name")
+        raise UsageError(f"{path} is a comparison with different rows\n  choose another --name")
     say = _say(quiet=quiet)
     if study is None or options["dry_run"]:
         trials, setting = _try_out(ctx, path, planned, registry.guard, of_run, folders, request, say)
@@ -154,7 +154,7 @@ def _try_out(
     request: Request,
     say: Any,
 ) -> tuple[list[Any], Setting]:
-    """Build the rows; gives what that showed, and what their processes have in common."""
+    """Build the rows; returns the results, and the setting shared by their processes."""
     from wf_compare.comparison import try_rows
     from wf_compare.training import Setting
 
@@ -181,7 +181,7 @@ def _report_dry_run(planned: Sequence[Planned], request: Request, *, as_json: bo
     from wf_compare.study import name_of_repeat
 
     if not as_json:
-        echo("\n".join([*(row.name for row in planned), "", "dry run: every row was built; nothing was written"]))
+        echo("\n".join([*(row.name for row in planned), "", "dry run: built every row; nothing was written"]))
         return
     runs = [{"repeat": name_of_repeat(repeat)} for repeat in request.repeats]
     rows = [{"name": row.name, "settings": dict(row.settings), "runs": runs} for row in planned]
@@ -194,7 +194,7 @@ def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> T
 
     path = RunDirectory.open(options["resume"]).path
     if not is_study(path):
-        raise UsageError(f"{path} is no comparison\n  go on with a run: wf resume {path}")
+        raise UsageError(f"{path} is not a comparison\n  to continue a run: wf resume {path}")
     study = Study(path)
     registry = _registry_of_study(ctx, study, of_line(ctx))
     request = Request(by=options["by"], jobs=_whole("jobs", options["jobs"]))
@@ -202,7 +202,7 @@ def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> T
 
 
 def _registry_of_study(ctx: click.Context, study: Study, line: Mapping[str, Any]) -> Registry:
-    """The registry for a comparison that is there, which may come from somebody else with all its code."""
+    """The registry for an existing comparison, which may come from somebody else with all its code."""
     ask = partial(guard_for, study.path, study.sources(), line=line["line"], trust=line["trust"])
     return registry_of(ctx, study.manifest["plugins"], ask)
 
@@ -215,12 +215,12 @@ def _go_on(ctx: click.Context, study: Study, registry: Registry, request: Reques
     try:
         return go_on(study, registry, request, say, line)
     except (InterruptedRun, DataError) as error:
-        error.add_note(f"go on with it: the same command, or wf compare --resume {study.path}")
+        error.add_note(f"to continue: the same command, or wf compare --resume {study.path}")
         raise
 
 
 def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Table:
-    """Compare finished runs, or show a comparison as far as it is."""
+    """Compare finished runs, or show the current state of a comparison."""
     from wf_compare.comparison import Request, figure_of, judge_past
     from wf_compare.past import rows_of
     from wf_compare.results import larger_is_better
@@ -240,7 +240,7 @@ def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Tab
 def _rows(
     ctx: click.Context, base: RunFile, variants: Sequence[Variant], options: Mapping[str, Any]
 ) -> tuple[list[str], list[tuple[str, dict[str, Any], RunFile]]]:
-    """What is varied, and each row's name, settings and run file."""
+    """The varied keys, and each row's name, settings and run file."""
     from wf_compare.grid import name_of, parse_vary, points
 
     varied = [parse_vary(text) for text in options["vary"]]
@@ -264,7 +264,7 @@ def _rows(
 
 
 def _line_with(ctx: click.Context, settings: Mapping[str, Any], lr: str | None, point: Mapping[str, str]) -> RunFile:
-    """The command line as a document, with the values of one point in it."""
+    """The command line as a document, with the values of one grid point."""
     own = dict(settings)
     for key, value in point.items():
         if key in KINDS.several:
@@ -278,15 +278,17 @@ def _line_with(ctx: click.Context, settings: Mapping[str, Any], lr: str | None, 
 
 
 def _check_key(ctx: click.Context, key: str) -> None:
-    """Refuse what cannot be varied, and what stands on the line beside."""
+    """Refuse keys that cannot be varied, and keys that are also given as options."""
     kind = key.partition(".")[0]
     if key in ("seed", "fold"):
-        raise UsageError(f"--vary {key}: it varies with the repeats and is the same for every row: --repeats, --folds")
+        raise UsageError(
+            f"--vary {key}: this varies over the repeats and is the same for every row: --repeats, --folds"
+        )
     if key != "lr" and kind not in (GENERAL if kind == key else ()) and kind not in KINDS:
-        raise UsageError(unknown("key", key, [*GENERAL, *KINDS, "lr"], "an option is varied as optimizer.lr=0.1,0.01"))
+        raise UsageError(unknown("key", key, [*GENERAL, *KINDS, "lr"], "to vary an option: optimizer.lr=0.1,0.01"))
     written = f"--{key}" if "." in key else f"--{key.replace('_', '-')}"
     if key not in KINDS.several and any(word == written or word.startswith(f"{written}=") for word in ctx.meta["line"]):
-        raise UsageError(f"both {written} and --vary {key} are given; leave one of them out")
+        raise UsageError(f"both {written} and --vary {key} are given; remove one of them")
 
 
 def _request(options: Mapping[str, Any], seed: int) -> Request:
@@ -304,7 +306,7 @@ def _path(options: Mapping[str, Any], default: str) -> Path:
 
 
 def _plugins(ctx: click.Context, files: Sequence[RunFile], rows: Sequence[RunFile]) -> tuple[str, ...]:
-    """Put the plugins of the line into every row's run file; gives those that the run file names."""
+    """Add the plugins of the line to every row's run file; returns those that the run file names."""
     of_run = tuple(dict.fromkeys(name for document in files for name in document.get("plugins", [])))
     line = [name for name in everywhere_of(ctx).plugins if not name.startswith("no:")]
     for document in rows:
@@ -320,7 +322,7 @@ def _registry(
     line: Mapping[str, Any],
     of_run: Sequence[str],
 ) -> Registry:
-    """The registry for the rows; a run file that lies in a run directory loads no code that is not allowed."""
+    """The registry for the rows; a run file inside a run directory loads only code that is allowed."""
     place = place_of_files(run_files)
     ask = None if place is None else partial(guard_for, place, sources, line=line["line"], trust=line["trust"])
     return registry_of(ctx, of_run, ask)
@@ -328,12 +330,12 @@ def _registry(
 
 def _whole(name: str, text: str, low: int = 1) -> int:
     if not text.isdecimal() or int(text) < low:
-        raise UsageError(f"--{name} must be a whole number from {low} on, not {text}")
+        raise UsageError(f"--{name} must be an integer of at least {low}, not {text}")
     return int(text)
 
 
 def _refuse_others(ctx: click.Context, allowed: Sequence[str], why: str, what: str) -> None:
-    """Refuse options that would change what is trained, where nothing of it can be changed."""
+    """Refuse options that would change the training, where it is already determined."""
     given = [
         f"--{name.replace('_', '-')}"
         for name in ctx.params
@@ -341,9 +343,9 @@ def _refuse_others(ctx: click.Context, allowed: Sequence[str], why: str, what: s
     ]
     given += [word for word in ctx.meta["line"] if word.startswith("--") and "." in word.partition("=")[0]]
     if given:
-        raise UsageError(f"{', '.join(given)}: {what} {why}\n  leave it out")
+        raise UsageError(f"{', '.join(given)}: {what} {why}\n  remove it")
     if ctx.params["places"] and "resume" in allowed:
-        raise UsageError("--resume DIR takes no run beside it")
+        raise UsageError("--resume DIR cannot be combined with runs")
 
 
 def _say(*, quiet: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Making a comparison: try out its rows, train what is missing, judge."""
+"""Carrying out a comparison: build its rows, train the missing runs, evaluate."""
 
 from __future__ import annotations
 
@@ -33,44 +33,44 @@ from wf_run.runfile import RunFile, check
 from wf_run.trust import record
 
 Say = Callable[[str], None]
-"""Told what happens, a line at a time."""
+"""Called with progress messages, one line each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A row that is to be trained."""
+    """A row to be trained."""
 
     name: str
     settings: Mapping[str, Any]
     plan: RunFile
-    """As `wf_run.plan.prepare` gives it."""
+    """From `wf_run.plan.prepare`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a comparison is asked for, beside its rows."""
+    """Settings of a comparison besides its rows."""
 
     by: str | None = None
     """The figure to compare by; None for the first metric on the validation split."""
     repeats: Sequence[Mapping[str, Any]] = ()
-    """What each repeat changes; none for those that the comparison has."""
+    """The changes of each repeat; None for those that the comparison has."""
     jobs: int = 1
-    """How many runs are trained at a time."""
+    """Number of concurrent runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What a command line says of plugins."""
+    """The plugins that a command line names."""
 
     plugins: tuple[str, ...] = ()
-    """As after ``-p``."""
+    """As given by ``-p``."""
     only_builtin: bool = False
 
 
 def plan_rows(
     rows: Sequence[tuple[str, Mapping[str, Any], RunFile]], registry: Registry, folders: Sequence[Path] = ()
 ) -> list[Planned]:
-    """Prepare rows, given as name, settings and run file, whose relative paths are looked up in `folders`, too.
+    """Prepare rows, given as name, settings and run file; relative paths are also looked up in `folders`.
 
     Raises:
         UsageError: For a row that cannot work, with its name.
@@ -78,7 +78,7 @@ def plan_rows(
     planned: list[Planned] = []
     names = [name for name, _, _ in rows]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"two rows are called '{twice}'; give each [[variant]] a name of its own")
+        raise UsageError(f"two rows are called '{twice}'; give each [[variant]] its own name")
     for name, settings, document in rows:
         try:
             plan = prepare(document, registry, folders)
@@ -87,27 +87,27 @@ def plan_rows(
             raise
         if planned and plan["seed"] != planned[0].plan["seed"]:
             raise UsageError(
-                f"row '{name}' has another seed; every row has the same ones, from --seed on: see --repeats"
+                f"row '{name}' sets a seed; all rows use the same seeds, starting at --seed: see --repeats"
             )
         planned.append(Planned(name=name, settings=settings, plan=plan))
     return planned
 
 
 def try_rows(rows: Sequence[Planned], setting: Any, request: Request, say: Say) -> list[Any]:
-    """Build every row in a process of its own; what cannot be trained or compared is refused here.
+    """Build every row in its own process; rows that cannot be trained or compared are refused here.
 
     Returns:
-        A `wf_compare.training.Trial` a row.
+        One `wf_compare.training.Trial` per row.
 
     Raises:
-        WfError: For rows that cannot be built, all of them named, or that cannot be compared by the figure.
+        WfError: For rows that cannot be built, naming all of them, or that cannot be compared by the figure.
     """
     from wf_compare.training import Trial, try_out
 
     trials: dict[int, Any] = {}
-    preload(["torch._dynamo"])  # what making an optimizer imports, for a second or more
+    preload(["torch._dynamo"])  # imported when an optimizer is built, which takes a second or more
     for row in rows:
-        setting.prepare(row.plan)  # its processes begin with what that reads
+        setting.prepare(row.plan)  # forked processes inherit what this reads
     pool: Pool[int] = Pool(try_out, request.jobs)
     with closing(pool.run((number, (row.plan, setting)) for number, row in enumerate(rows))) as results:
         for number, trial in results:
@@ -128,7 +128,7 @@ def try_rows(rows: Sequence[Planned], setting: Any, request: Request, say: Say) 
 def make_study(
     path: Path, rows: Sequence[Planned], trials: Sequence[Any], setting: Any, request: Request, registry: Registry
 ) -> Study:
-    """Make the directory of a comparison whose rows were tried out."""
+    """Create the directory of a comparison whose rows were built successfully."""
     plans = [row.plan for row in rows]
     documents = [check(tomllib.loads(trial.run_file)) for trial in trials]
     study = Study.create(
@@ -152,17 +152,17 @@ def make_study(
 
 
 def go_on(study: Study, registry: Registry, request: Request, say: Say, line: Line = Line()) -> Table:
-    """Train the runs of a comparison that are not over, and judge.
+    """Train the unfinished runs of a comparison, and evaluate it.
 
     Args:
         study: The comparison.
-        registry: Where names are looked up; its guard holds for the runs, too.
-        request: What is asked for.
-        say: Told what happens.
-        line: What the command line says of plugins.
+        registry: Where names are looked up; its guard applies to the runs, too.
+        request: The settings.
+        say: Called with progress messages.
+        line: The plugins that the command line names.
 
     Raises:
-        UsageError: When what trains it is not what it was begun with.
+        UsageError: If the code has changed since the comparison began.
         InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
     """
     with locked(study.path / LOCK, lambda who: say(f"{study.path} is in use: {who}; waiting for it")):
@@ -182,7 +182,7 @@ def go_on(study: Study, registry: Registry, request: Request, say: Say, line: Li
 
 
 def finish(study: Study, registry: Registry, by: str) -> Table:
-    """Judge a comparison as far as it is, and write its table."""
+    """Evaluate a comparison in its current state, and write its table."""
     rows = study.rows()
     table = make_table(rows, by, larger_is_better(by, rows, registry), study.path, study.manifest["jobs"])
     states = [run.status for row in rows for run in row.runs]
@@ -195,10 +195,10 @@ def finish(study: Study, registry: Registry, by: str) -> Table:
 
 
 def judge_past(rows: Sequence[Row], by: str | None, registry: Registry) -> Table:
-    """Judge runs that were trained before.
+    """Evaluate existing runs.
 
     Raises:
-        UsageError: For rows on different data, or that do not have the figure.
+        UsageError: For rows on different data, or without the figure.
     """
     documents = [row.document for row in rows]
     check_same_data(documents, [row.name for row in rows])
@@ -207,10 +207,10 @@ def judge_past(rows: Sequence[Row], by: str | None, registry: Registry) -> Table
 
 
 def figure_of(study: Study, request: Request) -> str:
-    """The figure by which a comparison is judged.
+    """The figure to compare by.
 
     Raises:
-        UsageError: When its rows do not have it, or cannot be compared by it.
+        UsageError: If the rows do not have it, or cannot be compared by it.
     """
     manifest = study.manifest
     figures = [*manifest["figures"], *figures_of(study.rows())]
@@ -232,13 +232,13 @@ def _train(
         jobs=manifest["jobs"],
     )
     for document in study.documents():
-        setting.prepare(document)  # their processes begin with what that reads
+        setting.prepare(document)  # forked processes inherit what this reads
     failures, total = dict(manifest["failures"]), len(list(study.cells()))
     number, by_key = total - len(cells), {study.key(cell): cell for cell in cells}
     if number:
-        say(f"{number} of {total} runs were over before")
+        say(f"{number} of {total} runs were already finished")
     pool: Pool[str] = Pool(
-        train, request.jobs, lambda key, how: say(f"{by_key[key].name}, {by_key[key].repeat}: {how}; it goes on")
+        train, request.jobs, lambda key, how: say(f"{by_key[key].name}, {by_key[key].repeat}: {how}; restarted")
     )
     tasks = ((key, (cell.run_file, cell.changes, cell.place, setting)) for key, cell in by_key.items())
     with closing(pool.run(tasks)) as results:
@@ -246,7 +246,7 @@ def _train(
             number, cell = number + 1, by_key[key]
             failures.pop(key, None)
             if isinstance(outcome, Died):
-                failures[key] = {"reason": f"{outcome.reason}, again and again", "exit_code": 1}
+                failures[key] = {"reason": f"{outcome.reason} repeatedly", "exit_code": 1}
             else:
                 preload(outcome.modules)
                 if outcome.status == "failed":
@@ -270,17 +270,17 @@ def _in_words(study: Study, cell: Cell, failure: Mapping[str, Any] | None, by: s
 
 
 def _check_unchanged(study: Study, registry: Registry) -> None:
-    """Refuse to go on with other code than the comparison was begun with: its rows would not be comparable."""
+    """Refuse to continue with changed code: the new runs would not be comparable."""
     documents, manifest = study.documents(), study.manifest
     now = {"versions": versions_of(documents, registry), "code": hashes_of(documents)}
     for what in ("versions", "code"):
         for name in sorted(manifest[what].keys() | now[what].keys()):
             before, after = manifest[what].get(name), now[what].get(name)
             if before != after:
-                was = f"{name} {before}, and now it is {after}" if what == "versions" else f"other code in {name}"
+                was = f"{name} {before} and now it is {after}" if what == "versions" else f"different code in {name}"
                 raise UsageError(
-                    f"the comparison in {study.path} was begun with {was}: its runs would not be comparable\n"
-                    "  begin a new one: --name NAME"
+                    f"the comparison in {study.path} was begun with {was}: new runs would not be comparable\n"
+                    "  start a new one: --name NAME"
                 )
 
 
@@ -295,7 +295,7 @@ def _refuse_broken(rows: Sequence[Planned], trials: Sequence[Any]) -> None:
 
 
 def _common(figures: Any) -> list[str]:
-    """The figures, and patterns, that every row has."""
+    """The figures, and patterns, that all rows have in common."""
     rows = [list(names) for names in figures]
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for name in names if all(name in row or fits(name, row) for row in rows)]

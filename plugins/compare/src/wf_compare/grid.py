@@ -1,4 +1,4 @@
-"""The grid of a comparison: ``optimizer=adam,sgd`` and its like, multiplied out."""
+"""The grid of a comparison, from options such as ``optimizer=adam,sgd``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PAIRS = {"[": "]", "{": "}", "(": ")"}
 
 
 def parse_vary(text: str) -> tuple[str, tuple[str, ...]]:
-    """Read ``KEY=VALUE,VALUE``; a comma inside brackets, braces or quotes belongs to its value.
+    """Parse ``KEY=VALUE,VALUE``; a comma inside brackets, braces or quotes belongs to its value.
 
     Args:
-        text: As it stands on the command line: ``optimizer=adam,sgd``, ``model.hidden=[64],[64, 64]``.
+        text: From the command line: ``optimizer=adam,sgd``, ``model.hidden=[64],[64, 64]``.
 
     Returns:
         The key, with ``_`` for ``-``, and its values.
 
     Raises:
-        UsageError: Without a key or a value, or for a value that is there twice.
+        UsageError: If the key or values are missing, or a value is repeated.
     """
     key, _, values = text.partition("=")
     parts = [part.strip() for part in _split(values, text)]
@@ -30,30 +30,30 @@ def parse_vary(text: str) -> tuple[str, tuple[str, ...]]:
         raise UsageError(f"--vary {text}: write KEY=VALUE,VALUE, for example --vary optimizer=adam,sgd")
     twice = next((part for part in parts if parts.count(part) > 1), None)
     if twice is not None:
-        raise UsageError(f"--vary {text}: {twice} is there twice; a row more says nothing new")
+        raise UsageError(f"--vary {text}: {twice} is given twice")
     return _key(key), tuple(parts)
 
 
 def points(varied: Sequence[tuple[str, Sequence[str]]]) -> list[dict[str, str]]:
-    """Every combination of values, the first key slowest; one empty point where nothing is varied.
+    """Every combination of values, the first key varying slowest; one empty point if nothing is varied.
 
     Raises:
-        UsageError: When a key is varied twice.
+        UsageError: If a key is varied twice.
     """
     keys = [key for key, _ in varied]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
-        raise UsageError(f"--vary {twice} is given twice\n  write its values after one another: --vary {twice}=A,B")
+        raise UsageError(f"--vary {twice} is given twice\n  give its values in one list: --vary {twice}=A,B")
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(values for _, values in varied))]
 
 
 def name_of(point: Mapping[str, object]) -> str:
-    """What a row is called: ``adam``, ``adam, lr 0.1``."""
+    """The name of a row: ``adam``, ``adam, lr 0.1``."""
     return ", ".join(str(value) if key in KINDS else f"{_last(key)} {value}" for key, value in point.items())
 
 
 def folder_names(names: Iterable[str]) -> list[str]:
-    """A folder's name for each row, all different whatever a file system makes of upper and lower case."""
+    """A folder name per row, unique even on case-insensitive file systems."""
     found: list[str] = []
     for name in names:
         plain = re.sub(r"[^\w.+-]+", "-", name).strip("-.")[:60] or "row"
@@ -64,7 +64,7 @@ def folder_names(names: Iterable[str]) -> list[str]:
 
 
 def _key(text: str) -> str:
-    """A key as run files have it: general keys and options with ``_``, the name of a kind, hook or path as it is."""
+    """Normalize a key for run files: ``_`` in general keys and options; names of kinds, hooks and paths unchanged."""
     *head, last = text.strip().split(".")
     if not head and last in KINDS:
         return last
@@ -76,7 +76,7 @@ def _last(key: str) -> str:
 
 
 def _split(text: str, whole: str) -> list[str]:
-    """The parts between commas that stand in no brackets or quotes."""
+    """Split at commas outside of brackets and quotes."""
     parts, closing, quote = [""], "", ""
     for char in text:
         if quote:

@@ -1,4 +1,4 @@
-"""Rows out of runs that were trained before."""
+"""Rows from existing runs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from wf_run.runfile import RunFile, load
 _LOG = logging.getLogger("wf")
 
 REPEATED = ("seed", "fold")
-"""What may differ between the runs of one row."""
+"""Keys that may differ between the runs of one row."""
 
 Found = tuple[Path, RunFile]
 
 
 def rows_of(places: Sequence[str]) -> list[Row]:
-    """Group runs into rows: those that differ in seed or fold alone are the repeats of one.
+    """Group runs into rows: runs that differ only in seed or fold are repeats of one row.
 
     Args:
-        places: Run directories, or folders of several, such as that of a cross-validation; names below ``runs/`` too.
+        places: Run directories, or folders with several, such as a cross-validation; also names below ``runs/``.
 
     Raises:
-        DataError: Where there is no run, or only parts of one.
-        UsageError: For a run that is there twice, and for rows that are trained alike.
+        DataError: If there is no run, or only parts of one.
+        UsageError: For a run that is given twice, and for rows that would be trained identically.
     """
     groups: dict[str, list[Found]] = {}
     trained: dict[str, tuple[str, Path]] = {}
@@ -56,10 +56,10 @@ def rows_of(places: Sequence[str]) -> list[Row]:
 
 
 def _runs_at(place: str) -> Iterator[Path]:
-    """The runs in a directory: it itself, or those below it."""
+    """The runs in a directory: the directory itself, or those below it."""
     path = next((path for path in (Path(place), Path("runs") / place) if os.path.isdir(path)), None)
     if path is None:
-        RunDirectory.open(place)  # raises, naming the closest
+        RunDirectory.open(place)  # raises, suggesting the closest name
         return
     if is_run(path):
         yield path.resolve() if path.is_symlink() else path
@@ -67,16 +67,14 @@ def _runs_at(place: str) -> Iterator[Path]:
     unreadable: dict[str, str] = {}
     found = list(_single_runs(path, unreadable))
     for folder, why in unreadable.items():
-        _LOG.warning("%s is left out: %s", folder, why)
+        _LOG.warning("%s is skipped: %s", folder, why)
     if not found:
-        raise DataError(
-            f"there are no runs in {path}\n  runs are looked for in it and {MAX_DEPTH - 1} folders below, not further"
-        )
+        raise DataError(f"there are no runs in {path}\n  runs are searched in it and {MAX_DEPTH - 1} levels below")
     yield from found
 
 
 def _single_runs(path: Path, unreadable: dict[str, str]) -> Iterator[Path]:
-    """The runs below a folder, those of comparisons and cross-validations one by one."""
+    """The runs below a folder, including the single runs of comparisons and cross-validations."""
     for found in runs_below(path, unreadable):
         if is_run(found):
             if not found.is_symlink():
@@ -89,15 +87,13 @@ def _document(path: Path) -> RunFile:
     """The run file of a run.
 
     Raises:
-        DataError: When it is gone, or not as a run writes it.
+        DataError: If it is missing, or not as written by a run.
     """
     if not (path / "run.toml").is_file():
-        raise DataError(f"{path / 'run.toml'} is gone, which said what this run is\n  leave the run out")
+        raise DataError(f"{path / 'run.toml'} is missing, so it is unknown what this run is\n  leave the run out")
     document = load(path / "run.toml")
     if missing := sorted({"model", "trainer"} - document.keys()):
-        raise DataError(
-            f"{path / 'run.toml'} does not say the run's {missing[0]}, as a run writes it\n  leave the run out"
-        )
+        raise DataError(f"{path / 'run.toml'} lacks the key {missing[0]}, which every run writes\n  leave the run out")
     return document
 
 
@@ -110,23 +106,20 @@ def _by_repeat(members: Sequence[Found]) -> dict[str, Path]:
     for path, document in members:
         repeat = name_of_repeat({key: document[key] for key in REPEATED if document.get(key) is not None})
         if repeat in found:
-            raise UsageError(
-                f"{found[repeat]} and {path} are the same run ({repeat}), and a second one says nothing new: "
-                "leave one of them out"
-            )
+            raise UsageError(f"{found[repeat]} and {path} are the same run ({repeat}): leave one of them out")
         found[repeat] = path
     divisions = {str(document.get("fold") or "").partition("/")[2]: path for path, document in members}
     if len(divisions) > 1:
         said = [f"{path} ({f'a fold of {num}' if num else 'no fold'})" for num, path in divisions.items()]
         raise UsageError(
-            f"{' and '.join(said)} are runs of one row that divide the data differently, and have no common mean\n"
+            f"{' and '.join(said)} are runs of one row with different divisions of the data: there is no common mean\n"
             "  compare runs of the same number of folds, or runs without folds"
         )
     return found
 
 
 def _names(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """What sets each row apart, in words and as settings."""
+    """What distinguishes each row, in words and as settings."""
     flat = [dict(_flatten(_without(document, REPEATED))) for document in documents]
     keys = dict.fromkeys(key for row in flat for key in row)
     varying = [key for key in keys if len({json.dumps(row.get(key), default=str) for row in flat}) > 1]
@@ -141,7 +134,7 @@ def _names(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, 
 
 
 def _rank(key: str) -> int:
-    """Components come first, in the order of the kinds, each followed by its options."""
+    """Sort key: components first, in the order of the kinds, each followed by its options."""
     kind = key.partition(".")[0]
     return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
@@ -154,7 +147,7 @@ def _words(key: str, value: Any) -> str:
 
 
 def _matters(key: str, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a key tells this row from another one; an option does so only among rows of the same component."""
+    """Whether a key distinguishes this row from others; an option does so only among rows with the same component."""
     kind, dot, _ = key.partition(".")
     return not dot or any(other.get(kind) == row.get(kind) and other.get(key) != row[key] for other in rows)
 

@@ -1,4 +1,4 @@
-"""Declares the verbs of this package; imports none of them."""
+"""Declares the commands of this package; imports none of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from wf import Command, hookimpl
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """The verbs of this package."""
+    """The commands of this package."""
     return [
         Command(
             name="compare",

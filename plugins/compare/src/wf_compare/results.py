@@ -1,4 +1,4 @@
-"""The runs of a comparison as their directories have them, and whether they can be compared."""
+"""The runs of a comparison, read from their directories, and whether they can be compared."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from wf_run.runfile import RunFile
 from wf_storage.manifests import read_records
 
 FINAL = ("done", "diverged")
-"""The states of a run that is not trained again."""
+"""Statuses of runs that are not trained again."""
 LOST = ("damaged", "missing")
-"""Those of a run that was trained and of which nothing can be read."""
+"""Statuses of trained runs that can no longer be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,49 +27,49 @@ class Run:
     """One run: a row's settings with one seed."""
 
     repeat: str
-    """What it is paired by: ``seed 42``."""
+    """The pairing key: ``seed 42``."""
     place: Path
     status: str
     """``done``, ``diverged``, ``failed``, ``interrupted``, ``running``, ``killed``, ``not started``, or of `LOST`."""
     reason: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Its figures: of the last evaluations, and of its last steps."""
+    """Figures of the last evaluations, and of the last steps."""
     directions: Mapping[str, bool] = field(default_factory=dict)
-    """Whether a larger figure is better, by name without the split, as its parts said it."""
+    """Whether a larger figure is better, by name without the split, as declared."""
     samples: Mapping[str, int] = field(default_factory=dict)
     """The sizes of its splits."""
     seconds: float | None = None
-    """What its training took, evaluations included."""
+    """Duration of the training, evaluations included."""
     made_with: Mapping[str, str] = field(default_factory=dict)
-    """What may change the figures of a run that is made again: versions by name, and the device."""
+    """What may change the figures if the run is repeated: versions by name, and the device."""
     exit_code: int = 0
-    """As of `wf run`, of a run that ended; 0 of one that did not."""
+    """The exit code of `wf run` for a run that ended; 0 for one that did not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The runs that differ in nothing but what the repeats vary."""
+    """Runs that differ only in their repeat."""
 
     name: str
     settings: Mapping[str, Any]
-    """What sets it apart from the other rows."""
+    """The settings that distinguish it from the other rows."""
     document: RunFile
     """Its resolved run file."""
     runs: tuple[Run, ...]
 
 
 def read_run(place: Path, repeat: str, failure: Mapping[str, Any] | None = None, *, over: bool = False) -> Run:
-    """What the directory of a run says.
+    """Read a run from its directory.
 
     Args:
-        place: The directory, which need not be there.
-        repeat: What the run is paired by.
-        failure: ``reason`` and ``exit_code`` of a run that failed, where its directory cannot say it.
-        over: Whether it was trained, so that its directory must be there.
+        place: The directory, which need not exist.
+        repeat: The pairing key.
+        failure: ``reason`` and ``exit_code`` of a failed run, if its directory does not record them.
+        over: Whether it was trained, so that its directory must exist.
     """
     manifest: dict[str, Any] = {"status": "not started"}
     if over:
-        manifest = {"status": "missing", "reason": f"{place} is gone"}
+        manifest = {"status": "missing", "reason": f"{place} is missing"}
     try:
         if os.path.lexists(place / "manifest.json") or is_run(place):
             manifest = RunDirectory(place).state
@@ -104,7 +104,7 @@ def _made_with(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _seconds(place: Path) -> float | None:
-    """The time of a run, which starts again from 0 in the timings whenever the run went on."""
+    """The duration of a run; the timings restart at 0 whenever the run was resumed."""
     total, last = 0.0, None
     for record in read_records(place / "timings.jsonl"):
         now = record.get("elapsed_sec")
@@ -117,7 +117,7 @@ def _seconds(place: Path) -> float | None:
 
 
 def figures_of(rows: Sequence[Row]) -> list[str]:
-    """The figures that finished runs of every row have."""
+    """The figures that the finished runs of every row have."""
     found = [{name for run in row.runs for name in run.metrics} for row in rows if any(run.metrics for run in row.runs)]
     names = dict.fromkeys(name for row in rows for run in row.runs for name in run.metrics)
     return [name for name in names if all(name in having for having in found)]
@@ -127,23 +127,22 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     """The figure to compare by: the user's, or the first metric on the validation split, else on the test split.
 
     Args:
-        by: The user's choice, perhaps with its direction: ``validation/accuracy:max``.
-        figures: The figures that every row has, as ``validation/accuracy``, and patterns for others that it may have.
+        by: The user's choice, optionally with a direction: ``validation/accuracy:max``.
+        figures: The figures that every row has, such as ``validation/accuracy``, and patterns for further ones.
         documents: The rows' resolved run files.
 
     Raises:
-        UsageError: For a figure that there is not, or the loss where the rows have different ones.
+        UsageError: For an unknown figure, or for the loss if the rows have different losses.
     """
     metrics = _metrics(documents[0])
     preferred = [f"{split}/{name}" for split in ("validation", "test") for name in (*metrics, "loss")]
     chosen = Monitor.read(by).figure if by else next((name for name in preferred if name in figures), None)
     judged = [name for name in figures if divided(name)[0] != TRAIN and not name.endswith("*")]
     if chosen is None and judged:
-        raise UsageError(f"say by which figure the rows are compared: --by FIGURE:max or :min\n  {', '.join(judged)}")
+        raise UsageError(f"choose the figure to compare by: --by FIGURE:max or :min\n  {', '.join(judged)}")
     if chosen is None:
         raise UsageError(
-            "the rows have no figure in common\n"
-            "  an evaluator of one's own says what it gives in its attribute 'figures'"
+            "the rows have no figure in common\n  a custom evaluator declares its figures in its attribute 'figures'"
         )
     if chosen not in figures and not fits(chosen, figures):
         raise UsageError(unknown("figure", chosen, figures, of="these rows"))
@@ -151,8 +150,8 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
         others = [name for name in (*preferred, *figures) if name in figures and not name.endswith("/loss")]
         instead = f"choose a metric: --by {others[0]}" if others else "give the rows a metric: --metric NAME"
         raise UsageError(
-            f"{chosen} of these rows is not one figure: their losses are {different}, "
-            f"and values of different functions say nothing of each other\n  {instead}"
+            f"{chosen} is not the same figure in these rows: their losses are {different}, "
+            f"and values of different functions cannot be compared\n  {instead}"
         )
     name = metric_of(divided(chosen)[1], metrics)
     measures = [
@@ -163,14 +162,14 @@ def choose_figure(by: str | None, figures: Sequence[str], documents: Sequence[Ma
     ]
     if any(measure != measures[0] for measure in measures):
         raise UsageError(
-            f"{chosen} of these rows is not one figure: {' and '.join(dict.fromkeys(map(_in_words, measures)))}\n"
+            f"{chosen} is not the same figure in these rows: {' and '.join(dict.fromkeys(map(_in_words, measures)))}\n"
             "  give every row the same metric, or choose another figure: --by FIGURE"
         )
     return by or chosen
 
 
 def larger_is_better(by: str, rows: Sequence[Row], registry: Registry) -> bool | None:
-    """The direction of a figure, of the user's choice as ``validation/accuracy:max``; None where nobody says it."""
+    """The direction of a figure: the user's, as in ``validation/accuracy:max``, else declared; None if unknown."""
     monitor = Monitor.read(by)
     if monitor.larger_is_better is not None:
         return monitor.larger_is_better
@@ -188,16 +187,14 @@ def _metrics(document: Mapping[str, Any]) -> list[str]:
 
 
 def check_different(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Refuse two rows that are one.
+    """Refuse identical rows.
 
     Raises:
         UsageError: Naming them.
     """
     for number, document in enumerate(documents):
         if (first := documents.index(document)) < number:
-            raise UsageError(
-                f"rows '{names[first]}' and '{names[number]}' are the same run: everything in them is equal"
-            )
+            raise UsageError(f"rows '{names[first]}' and '{names[number]}' are identical")
     trained = [what_trains(document) for document in documents]
     for number, one in enumerate(trained):
         if (first := trained.index(one)) < number:
@@ -205,16 +202,16 @@ def check_different(documents: Sequence[Mapping[str, Any]], names: Sequence[str]
 
 
 def what_trains(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run file has a part in the training: all but the metrics that nothing looks at meanwhile."""
+    """The part of a run file that affects training: everything but metrics that nothing monitors during training."""
     watched = metric_of(Monitor.read(str(document.get("monitor"))).name, _metrics(document))
     tables = zip(_metrics(document), document.get("metric", []), strict=True)
     return {**document, "metric": [table for name, table in tables if name == watched]}
 
 
 def same_but_for_metrics(which: str) -> UsageError:
-    """The error for rows that differ in what they are measured with alone."""
+    """The error for rows that differ only in their metrics."""
     return UsageError(
-        f"{which} differ in their metrics alone, and would be trained alike\n"
+        f"{which} differ only in their metrics, and would be trained identically\n"
         "  give one row all of the metrics: --metric A --metric B"
     )
 
@@ -228,14 +225,14 @@ def check_same_data(documents: Sequence[Mapping[str, Any]], names: Sequence[str]
     for document, name in zip(documents, names, strict=True):
         if document.get("dataset") != documents[0].get("dataset"):
             raise UsageError(
-                f"rows '{names[0]}' and '{name}' are on different data, where a difference says nothing of the rows: "
+                f"rows '{names[0]}' and '{name}' use different data and cannot be compared: "
                 f"{_data_in_words(documents[0])} and {_data_in_words(document)}\n"
-                "  make a comparison for each dataset"
+                "  make one comparison per dataset"
             )
 
 
 def what_differs(rows: Sequence[Row]) -> list[str]:
-    """What the runs were not all made with, as ``torch 2.13.0 and 2.14.1``."""
+    """Conditions that differ between the runs, such as ``torch 2.13.0 and 2.14.1``."""
     found: dict[str, dict[str, None]] = {}
     for run in (run for row in rows for run in row.runs):
         for name, version in run.made_with.items():
@@ -244,21 +241,21 @@ def what_differs(rows: Sequence[Row]) -> list[str]:
 
 
 def why_unpaired(row: Row, reference: Row) -> str | None:
-    """Why the runs of two rows cannot be paired, None where they can."""
+    """Why the runs of two rows cannot be paired; None if they can."""
     for key in ("split", "shuffle"):
         here, there = row.document.get(key), reference.document.get(key)
         if here != there:
-            return f"its {key} is {here}, that of '{reference.name}' {there}: they are evaluated on different samples"
+            return f"its {key} is {here}, but {there} in '{reference.name}': they are evaluated on different samples"
     sizes = [next((run.samples for run in one.runs if run.samples), None) for one in (row, reference)]
     if None not in sizes and sizes[0] != sizes[1]:
-        return f"its splits have other sizes than those of '{reference.name}': the data have changed"
+        return f"its splits differ in size from those of '{reference.name}': the data has changed"
     if not {run.repeat for run in row.runs} & {run.repeat for run in reference.runs}:
         return f"it has no seed in common with '{reference.name}'"
     return None
 
 
 def _losses(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The losses of rows that have different ones, of one loss with the options that differ; "" for equal ones."""
+    """The losses of rows with different losses, as options if the loss is the same; "" for equal ones."""
     tables = [document.get("loss", {}) for document in documents]
     same = {key for key in tables[0] if all(table.get(key) == tables[0][key] for table in tables)} - {"use"}
     one = len({table.get("use") for table in tables}) == 1

@@ -1,9 +1,9 @@
-"""What a few repeats say: means, their confidence intervals, and paired differences.
+"""Statistics of a few repeats: means, their confidence intervals, and paired differences.
 
-Intervals are Student's t: of the mean of n numbers, mean ± t(0.975, n - 1) · s / √n with the standard deviation s
-(n - 1). A paired difference is such a mean of the differences repeat by repeat. See W. S. Gosset, "The probable error
-of a mean", Biometrika 6 (1908). Of several differences some leave 0 out of their intervals by chance, so a verdict
-stands only where it holds at 5 % for all of them together; see S. Holm, "A simple sequentially rejective multiple test
+Intervals are Student's t: for the mean of n numbers, mean ± t(0.975, n - 1) · s / √n with the standard deviation s
+(n - 1). A paired difference is such a mean over the differences repeat by repeat. See W. S. Gosset, "The probable error
+of a mean", Biometrika 6 (1908). Among several differences some exclude 0 from their intervals by chance, so a verdict
+is final only if it holds at 5 % for all of them together; see S. Holm, "A simple sequentially rejective multiple test
 procedure", Scandinavian Journal of Statistics 6 (1979).
 """
 
@@ -18,7 +18,7 @@ from typing import Literal
 CONFIDENCE = 0.95
 
 Verdict = Literal["better", "worse", "higher", "lower", "better?", "worse?", "higher?", "lower?", "tie", "unknown"]
-"""With a question mark: the interval leaves 0 out, and among so many differences that may be chance."""
+"""With a question mark: the interval excludes 0, but among so many differences that may be chance."""
 DOUBTFUL: dict[Verdict, Verdict] = {
     "better": "better?",
     "worse": "worse?",
@@ -29,13 +29,13 @@ DOUBTFUL: dict[Verdict, Verdict] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean and the 95 % confidence interval around it."""
+    """A mean and its 95 % confidence interval."""
 
     mean: float
     half_width: float | None
-    """Half of the interval's width; None for one number alone, which says nothing of its variation."""
+    """Half of the interval's width; None for a single number."""
     num: int
-    """How many numbers it is the mean of."""
+    """The number of values."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -45,12 +45,12 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The mean of paired differences, and what it says."""
+    """The mean of paired differences, and its verdict."""
 
     estimate: Estimate
     verdict: Verdict
     p: float | None = None
-    """Of the paired t test, two-sided: how often chance alone makes so large a difference; None where unknown."""
+    """P-value of the two-sided paired t test; None if unknown."""
     holm_p: float | None = None
     """`p` adjusted for the other differences by Holm's method."""
     why: str = ""
@@ -71,21 +71,21 @@ def difference(
     """The mean of ``values - reference``, repeat by repeat.
 
     Args:
-        values: One number a repeat.
-        reference: The numbers of the same repeats in the row that is compared with.
+        values: One number per repeat.
+        reference: The numbers of the same repeats in the reference row.
         larger_is_better: The direction of the figure, which turns "higher" and "lower" into "better" and "worse".
 
     Returns:
-        The difference with the verdict: "tie" where its interval contains 0, "unknown" where there is no interval or
-        where it has no width because every repeat differs by the same number, as happens to figures that count few
+        The difference with its verdict: "tie" if its interval contains 0, "unknown" if there is no interval or
+        it has no width because every repeat differs by the same number, as happens to figures that count few
         samples.
     """
     differences = [value - other for value, other in zip(values, reference, strict=True)]
     found = estimate(differences)
     if found.half_width is None:
-        return Difference(estimate=found, verdict="unknown", why="one pair of runs has no interval")
+        return Difference(estimate=found, verdict="unknown", why="a single pair of runs has no interval")
     if found.mean and found.half_width <= 1e-9 * max(map(abs, (*values, *reference))):
-        why = f"all {found.num} repeats differ by the same number, so that the interval has no width"
+        why = f"all {found.num} repeats differ by the same number, so the interval has no width"
         return Difference(estimate=found, verdict="unknown", why=why)
     p = _p_value(found)
     if abs(found.mean) <= found.half_width:
@@ -94,10 +94,10 @@ def difference(
 
 
 def together(differences: Sequence[Difference]) -> list[Difference]:
-    """Judge several differences together: a verdict that does not stand by Holm's method gets a question mark.
+    """Judge several differences together: verdicts that are not significant by Holm's method get a question mark.
 
     Args:
-        differences: As `difference` gives them; unknown ones are left as they are and do not count.
+        differences: From `difference`; unknown ones are returned unchanged and do not count.
     """
     known = {number: one.p for number, one in enumerate(differences) if one.p is not None}
     adjusted = dict(zip(known, holm(list(known.values())), strict=True))
@@ -110,7 +110,7 @@ def together(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted so that the chance of any false one among those up to 0.05 is at most 5 %."""
+    """P-values adjusted so that the chance of any false one among those up to 0.05 is at most 5 %."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, number in enumerate(order):
@@ -130,7 +130,7 @@ def _doubted(verdict: Verdict, p: float) -> Verdict:
 
 
 def _p_value(found: Estimate) -> float:
-    from scipy.special import stdtr  # type: ignore[import-untyped]  # it has no types
+    from scipy.special import stdtr  # type: ignore[import-untyped]  # untyped
 
     if not found.half_width:
         return 1.0  # every difference is 0
@@ -139,7 +139,7 @@ def _p_value(found: Estimate) -> float:
 
 
 def quantile(degrees_of_freedom: int) -> float:
-    """What the standard error is multiplied by: the 0.975 quantile of Student's t."""
-    from scipy.special import stdtrit  # here and above: scipy.stats would be three times as long in coming
+    """Factor on the standard error: the 0.975 quantile of Student's t."""
+    from scipy.special import stdtrit  # here and above: importing scipy.stats takes three times as long
 
     return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))

@@ -1,15 +1,15 @@
-"""The directory of a comparison: what is compared, a run directory a cell, and the table.
+"""The directory of a comparison: its rows, one run directory per cell, and the table.
 
 ::
 
     compare-digits-optimizer-1f3a9c02/
-        manifest.json        the rows, the repeats, how far it is
-        table.json           what `wf compare --json` prints
-        adam/run.toml        the row's run file; each of its runs changes the seed
-        adam/seed-42/        a run directory
-        adam/seed-42.log     what that run wrote to the screen, where it wrote anything
+                manifest.json        the rows, the repeats, the progress
+                table.json           the output of `wf compare --json`
+                adam/run.toml        the row's run file; each of its runs changes the seed
+                adam/seed-42/        a run directory
+                adam/seed-42.log     screen output of that run, if any
 
-It appears by one rename with everything but the runs in it.
+It is created by one rename, complete except for the runs.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ KIND = "comparison"
 SCHEMA = 1
 """The version of the layout and of the manifest."""
 OVER = ("done", "diverged", "failed")
-"""Its states when every run is over, the worse the later."""
+"""Its statuses once every run is over, from best to worst."""
 NEEDED = {"status", "rows", "repeats", "failures", "figures", "by", "jobs", "digest", "versions", "code"} | {
     "plugins",
     "only_builtin",
     "folders",
 }
-"""What a manifest has beside."""
+"""Required fields of a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +58,11 @@ class Cell:
 
     row: int
     name: str
-    """The row's."""
+    """The name of its row."""
     repeat: str
     """``seed 42``."""
     changes: Mapping[str, Any]
-    """What the repeat changes in the row's run file."""
+    """The changes of the repeat to the row's run file."""
     run_file: Path
     place: Path
     """Its run directory."""
@@ -81,15 +81,15 @@ class Study:
 
     @classmethod
     def create(cls, path: Path, rows: Sequence[tuple[str, Mapping[str, Any], str]], **fields: Any) -> Study:
-        """Make the directory of a new comparison.
+        """Create the directory of a new comparison.
 
         Args:
-            path: Where; an existing one is refused.
-            rows: Of each its name, what sets it apart, and its resolved run file as TOML.
-            fields: More fields of the manifest.
+            path: The directory, which must not exist.
+            rows: For each its name, its distinguishing settings, and its resolved run file as TOML.
+            fields: Further fields of the manifest.
 
         Raises:
-            DataError: When it cannot be written.
+            DataError: If it cannot be written.
         """
         folders = folder_names(name for name, _, _ in rows)
         listed = [
@@ -116,7 +116,7 @@ class Study:
             temporary.rename(path)
         except OSError as error:
             raise DataError(
-                f"cannot make the directory {path}: {error.strerror}\n  choose another --run-dir"
+                f"cannot create the directory {path}: {error.strerror}\n  choose another --run-dir"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -124,28 +124,28 @@ class Study:
 
     @classmethod
     def at(cls, path: Path) -> Study | None:
-        """The comparison in a directory; None where it has none.
+        """The comparison in a directory; None if there is none.
 
         Raises:
-            UsageError: When something else is there.
+            UsageError: If the directory holds something else.
         """
         if is_study(path):
             return cls(path)
         if path.exists():
-            raise UsageError(f"{path} is there already, and it is no comparison\n  choose another --name")
+            raise UsageError(f"{path} already exists and is not a comparison\n  choose another --name")
         return None
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands.
+        """The current manifest.
 
         Raises:
-            DataError: When it is damaged or of another version.
+            DataError: If it is damaged or of another version.
         """
         found = self._directory.manifest
         if found.get("schema") != SCHEMA:
             raise DataError(
-                f"{self.path} has layout {found.get('schema')} and this wf-compare reads layout {SCHEMA}\n"
+                f"{self.path} has layout {found.get('schema')}, but this wf-compare reads layout {SCHEMA}\n"
                 f"  {self._instead}"
             )
         if not found.keys() >= NEEDED:
@@ -155,17 +155,17 @@ class Study:
 
     @property
     def _instead(self) -> str:
-        return f"compare its runs: wf compare {self.path}/*/   or begin a new comparison: --name NAME"
+        return f"compare its runs: wf compare {self.path}/*/   or start a new comparison: --name NAME"
 
     def update(self, **fields: Any) -> None:
         """Set fields of the manifest."""
         self._directory.update_manifest(**fields)
 
     def cells(self, repeats: Sequence[Mapping[str, Any]] | None = None) -> Iterator[Cell]:
-        """Every run, repeat after repeat, so that one that is cut short has whole repeats.
+        """Every run, repeat by repeat, so that an unfinished comparison has complete repeats.
 
         Args:
-            repeats: Other ones than it has.
+            repeats: Replacements for its own repeats.
         """
         manifest = self.manifest
         for repeat in manifest["repeats"] if repeats is None else repeats:
@@ -185,11 +185,11 @@ class Study:
         """The rows' resolved run files.
 
         Raises:
-            DataError: When one is gone.
+            DataError: If one is missing.
         """
         for row in self.manifest["rows"]:
             if not (file := self.path / row["folder"] / "run.toml").is_file():
-                raise DataError(f"{file} is gone, which said what row '{row['name']}' is\n  {self._instead}")
+                raise DataError(f"{file} is missing, so it is unknown what row '{row['name']}' is\n  {self._instead}")
         return [load(self.path / row["folder"] / "run.toml") for row in self.manifest["rows"]]
 
     def folders(self) -> list[Path]:
@@ -203,7 +203,7 @@ class Study:
         return list(zip(self.documents(), places, strict=True))
 
     def rows(self) -> list[Row]:
-        """The rows with their runs as far as they are."""
+        """The rows with their runs in the current state."""
         manifest, cells = self.manifest, list(self.cells())
         failures = manifest["failures"]
         return [
@@ -221,7 +221,7 @@ class Study:
         ]
 
     def key(self, cell: Cell) -> str:
-        """What a cell is called in the manifest: ``adam/seed-42``."""
+        """The name of a cell in the manifest: ``adam/seed-42``."""
         return cell.place.relative_to(self.path).as_posix()
 
     def write_table(self, table: Table) -> None:
@@ -231,12 +231,12 @@ class Study:
 
 
 def is_study(path: Path) -> bool:
-    """Whether a directory is that of a comparison."""
+    """Whether a directory holds a comparison."""
     return (path / "manifest.json").is_file() and RunDirectory(path).manifest.get("kind") == KIND
 
 
 def repeats_of(seed: int, num_repeats: int, num_folds: int | None) -> list[dict[str, Any]]:
-    """What each repeat changes in a run file: the seed, from the run file's on, and the fold where there are folds."""
+    """The changes of each repeat: the seed, starting at the run file's, and the fold if there are folds."""
     folds = [] if num_folds is None else [{"fold": f"{fold}/{num_folds}"} for fold in range(1, num_folds + 1)]
     return [{"seed": seed + number, **fold} for number in range(num_repeats) for fold in folds or [{}]]
 
@@ -248,20 +248,20 @@ def name_of_repeat(changes: Mapping[str, Any]) -> str:
 
 def default_name(plans: Sequence[Mapping[str, Any]], varied: Sequence[str], digest: str) -> str:
     """``compare-digits-optimizer-1f3a9c02``: the same comparison has the same name."""
-    data = plans[0].get("dataset", plans[0]["trainer"])  # without a dataset the trainer makes the samples
+    data = plans[0].get("dataset", plans[0]["trainer"])  # without a dataset, the trainer makes the samples
     dataset = str(data["use"])
     words = [re.sub(r"[^\w.]+", "-", word).strip("-") for word in (dataset, *varied)]
     return "-".join(("compare", *words, digest[:8]))[:100]
 
 
 def digest_of(plans: Sequence[Mapping[str, Any]]) -> str:
-    """A hash of what is compared: the rows' run files before they are built, and one's own code."""
+    """A hash of the comparison: the rows' run files before they are built, and the user's own code."""
     text = json.dumps([list(plans), hashes_of(plans)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hashes_of(plans: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The SHA-256 of the files of one's own code that rows name: ``net.py`` of ``net.py:Net``, and plugin files."""
+    """The SHA-256 of the user's own files that rows name: ``net.py`` in ``net.py:Net``, and plugin files."""
     texts = {text for plan in plans for text in plan["plugins"]}
     texts |= {name.rpartition(":")[0] for plan in plans for name in _names(plan) if ":" in name}
     files = sorted(path for text in texts if is_path(text) and (path := Path(text).expanduser()).is_file())
@@ -269,7 +269,7 @@ def hashes_of(plans: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def versions_of(plans: Sequence[Mapping[str, Any]], registry: Registry) -> dict[str, str]:
-    """The versions of what trains the rows: wf, torch and the distributions of their components."""
+    """The versions of wf, torch and the distributions of the rows' components."""
     found = {name: version(name) for name in ("wf-core", "torch")}
     for plan in plans:
         for kind in KINDS.keys() & plan.keys():
@@ -283,7 +283,7 @@ def versions_of(plans: Sequence[Mapping[str, Any]], registry: Registry) -> dict[
 
 
 def _names(value: Any) -> Iterator[str]:
-    """Every ``use`` in a run file, of nested components too."""
+    """Every ``use`` in a run file, nested components included."""
     for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
         if key == "use" and isinstance(item, str):
             yield item

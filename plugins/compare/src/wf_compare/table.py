@@ -1,4 +1,4 @@
-"""The table of a comparison: for each row a mean with its interval, and the difference to the first row."""
+"""The table of a comparison: for each row a mean with its interval, and the difference from the first row."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ METHOD = "Student t over the repeats; differences are paired; verdicts hold for 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What is known of one row."""
+    """The results of one row."""
 
     row: Row
     estimate: Estimate | None
-    """None where no run of the row has the figure."""
+    """None if no run of the row has the figure."""
     difference: Difference | None
-    """To the first row, over the repeats that both have; None for the first row itself, and where none can be made."""
+    """From the first row, over the common repeats; None for the first row itself, and if there is no difference."""
     unpaired: str | None
     """Why there is no difference."""
     seconds: float | None
-    """The mean time of a run."""
+    """The mean duration of a run."""
     problems: tuple[tuple[Run, str], ...]
-    """The runs that have no figure, each with what became of it."""
+    """The runs without the figure, each with its outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +42,38 @@ class Table:
     larger_is_better: bool | None
     lines: tuple[Line, ...]
     jobs: int = 1
-    """How many runs were trained at a time, as far as is known."""
+    """Number of concurrent runs, as far as known."""
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of the runs beside their figures."""
+        """Remarks on the runs besides their figures."""
         runs, notes = [run for line in self.lines for run in line.row.runs], []
         if differing := what_differs([line.row for line in self.lines]):
             notes.append(
-                f"Not all runs were made with the same: {'; '.join(differing)}. Differences may come from that."
+                f"Runs were made under different conditions: {'; '.join(differing)}. This may cause differences."
             )
         if missing := sum(run.status not in (*FINAL, "failed") for run in runs):
-            notes.append(f"{missing} of {len(runs)} runs are not over{self._go_on('train them')}.")
+            notes.append(f"{missing} of {len(runs)} runs are not finished{self._go_on('to train them')}.")
         if failed := sum(run.status == "failed" for run in runs):
-            notes.append(f"{failed} of {len(runs)} runs failed{self._go_on('try them again')}.")
+            notes.append(f"{failed} of {len(runs)} runs failed{self._go_on('to retry them')}.")
         return [*notes, *filter(None, map(self._unpaired_repeats, self.lines))]
 
     def _unpaired_repeats(self, line: Line) -> str | None:
-        """That a row was not trained with the repeats of the first one."""
+        """Remark that a row has different repeats than the first one."""
         first = self.lines[0].row
         mine, theirs = ({run.repeat for run in row.runs} for row in (line.row, first))
         if line.difference is None or mine == theirs:
             return None
         return (
             f"'{line.row.name}' has {len(mine)} repeats and '{first.name}' {len(theirs)}: "
-            f"the difference is over the {len(mine & theirs)} in common."
+            f"the difference uses the {len(mine & theirs)} common ones."
         )
 
     def _go_on(self, what: str) -> str:
         return "" if self.place is None else f"; {what}: wf compare --resume {self.place}"
 
     def record(self) -> dict[str, Any]:
-        """As ``--json`` prints it and ``table.json`` has it."""
+        """The record for ``--json`` and ``table.json``."""
         return {
             "directory": None if self.place is None else str(self.place),
             "by": self.by,
@@ -89,17 +89,17 @@ class Table:
 def make_table(
     rows: Sequence[Row], by: str, larger_is_better: bool | None, place: Path | None = None, jobs: int = 1
 ) -> Table:
-    """Judge rows by a figure, each against the first one.
+    """Compare rows by a figure, each with the first one.
 
     Args:
-        rows: With their runs, the row that is compared with first.
-        by: The figure, as ``validation/accuracy``, or with its direction.
+        rows: With their runs, the reference row first.
+        by: The figure, such as ``validation/accuracy``, optionally with a direction.
         larger_is_better: Its direction.
         place: The directory of the comparison.
-        jobs: How many runs were trained at a time.
+        jobs: Number of concurrent runs.
 
     Raises:
-        UsageError: When the figure is not one number.
+        UsageError: If the figure is not a single number.
     """
     lines, by = [], Monitor.read(by).figure
     for row, found in zip(rows, _differences(rows, by, larger_is_better), strict=True):
@@ -119,20 +119,20 @@ def make_table(
 
 
 def exit_code(table: Table) -> int:
-    """0 where every run ended well; that of a run which failed; 5 where runs diverged and none failed."""
+    """0 if every run ended well; that of a failed run; 5 if runs diverged and none failed."""
     codes = [run.exit_code for line in table.lines for run, _ in line.problems if run.exit_code]
     return next((code for code in codes if code != DivergedError.exit_code), codes[0] if codes else 0)
 
 
 def _differences(rows: Sequence[Row], by: str, larger_is_better: bool | None) -> list[Difference | str | None]:
-    """The differences to the first row, judged together; see `_difference`."""
+    """The differences from the first row, judged together; see `_difference`."""
     found = [_difference(row, rows[0], by, larger_is_better) for row in rows]
     judged = iter(together([one for one in found if isinstance(one, Difference)]))
     return [next(judged) if isinstance(one, Difference) else one for one in found]
 
 
 def _difference(row: Row, reference: Row, by: str, larger_is_better: bool | None) -> Difference | str | None:
-    """The difference to the first row, or why there is none; None for that row itself."""
+    """The difference from the first row, or why there is none; None for that row itself."""
     if row is reference:
         return None
     mine, theirs = _values(row, by), _values(reference, by)
@@ -147,14 +147,14 @@ def _difference(row: Row, reference: Row, by: str, larger_is_better: bool | None
 
 
 def _why_incomplete(row: Row, by: str) -> str | None:
-    """Why the figures that a row has say nothing of it; None where no run lacks one."""
+    """Why a row's figures are not representative; None if no run lacks the figure."""
     having = _values(row, by)
     states = {run.status for run in row.runs if run.repeat not in having}
     if not states:
         return None
     if states & {"diverged", "failed", "done"}:
-        return f"of '{row.name}' not all runs ended well, and those that did are no fair sample"
-    return f"of '{row.name}' only {len(having)} of {len(row.runs)} runs are there"
+        return f"not all runs of '{row.name}' ended well, and those that did are a biased sample"
+    return f"only {len(having)} of {len(row.runs)} runs of '{row.name}' exist"
 
 
 def _what_became(run: Run, by: str) -> str:
@@ -164,14 +164,14 @@ def _what_became(run: Run, by: str) -> str:
 
 
 def _values(row: Row, by: str) -> dict[str, float]:
-    """The figure of each repeat that is done and has it."""
+    """The figure of each finished repeat that has it."""
     found = {}
     for run in row.runs:
         value = run.metrics.get(by)
         if run.status != "done" or value is None:
             continue
         if not isinstance(value, (int, float)):
-            raise UsageError(f"{by} is not one number; choose another figure with --by")
+            raise UsageError(f"{by} is not a single number; choose another figure with --by")
         if math.isfinite(value):
             found[run.repeat] = float(value)
     return found

@@ -1,4 +1,4 @@
-"""A comparison as text, for a terminal."""
+"""A comparison as text, for terminals."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from wf_compare.table import Line, Table
 
 VERDICTS = get_args(Verdict)
 MIN_NAME = 12
-"""The narrowest column for the rows' names."""
+"""The minimum width of the names column."""
 
 
 def to_text(table: Table, width: int) -> str:
-    """The table, what became of runs without a figure, and how it is to be read.
+    """The table, the outcome of runs without a figure, and an explanation.
 
     Args:
         table: The comparison.
-        width: Columns of the terminal.
+        width: Terminal width in columns.
     """
     blocks = [_grid(_cells(table), width), *_problems(table, width), _notes(table, width)]
     return "\n\n".join(blocks)
@@ -40,12 +40,12 @@ def duration(seconds: float) -> str:
 
 
 def plain_number(value: Any) -> str:
-    """A figure of one run."""
+    """The figure of one run as text."""
     return f"{value:.4f}" if isinstance(value, float) and 1e-3 <= abs(value) < 1e3 else f"{value}"
 
 
 def _cells(table: Table) -> list[list[str]]:
-    """The cells: name, runs, figure, difference, verdict, time; columns that say nothing are left out."""
+    """The cells: name, runs, figure, difference, verdict, time; columns without information are omitted."""
     lines = table.lines
     found = [line.estimate for line in lines if line.estimate]
     decimals = _decimals([*found, *(line.difference.estimate for line in lines if line.difference)])
@@ -79,9 +79,9 @@ def _number(found: Estimate | None, decimals: int, sign: str = "") -> str:
 
 
 def _decimals(estimates: Sequence[Estimate]) -> int:
-    """As many as show two digits of the narrowest interval and three of the largest mean."""
+    """Enough decimals for two digits of the narrowest interval and three of the largest mean."""
     means = [abs(found.mean) for found in estimates if found.mean]
-    noise = 1e-12 * max(means, default=0)  # of differences that are all the same but for rounding
+    noise = 1e-12 * max(means, default=0)  # differences that are equal up to rounding
     halves = [found.half_width for found in estimates if found.half_width and found.half_width > noise]
     if not halves:
         return 4
@@ -91,7 +91,7 @@ def _decimals(estimates: Sequence[Estimate]) -> int:
 
 
 def _grid(rows: Sequence[Sequence[str]], width: int) -> str:
-    """Rows in columns: the name, wrapped where it does not fit, and other words at the left, numbers at the right."""
+    """Rows in columns: the name, wrapped if too long, and other words left-aligned, numbers right-aligned."""
     num_columns = len(rows[0])
     widths = [max(len(row[column]) for row in rows) for column in range(num_columns)]
     room = width - sum(size + 2 for size in widths[1:])
@@ -107,7 +107,7 @@ def _grid(rows: Sequence[Sequence[str]], width: int) -> str:
 
 
 def _problems(table: Table, width: int) -> list[str]:
-    """What became of the runs that have no figure, equal ends in one line."""
+    """The outcome of runs without a figure, equal outcomes in one line."""
     lines = []
     for line in table.lines:
         ends: dict[str, list[str]] = {}
@@ -126,7 +126,7 @@ def _listed(repeats: Sequence[str]) -> str:
 
 
 def _notes(table: Table, width: int) -> str:
-    """How the table is to be read, and what it does not say."""
+    """How to read the table, and its limits."""
     repeats = list(dict.fromkeys(run.repeat for line in table.lines for run in line.row.runs))
     lines = [*_method(table, repeats), *(_verdicts(table) if len(repeats) > 1 else []), *table.notes]
     return "\n".join(_wrapped(lines, width))
@@ -137,17 +137,17 @@ def _method(table: Table, repeats: Sequence[str]) -> list[str]:
     direction = {True: "; larger is better", False: "; smaller is better", None: ""}[table.larger_is_better]
     if num == 1:
         return [
-            f"{table.by} of one run a row ({repeats[0]}){direction}. How much it varies from seed to seed is not "
-            "known, so no row is better or worse than another: --repeats 5."
+            f"{table.by} of one run per row ({repeats[0]}){direction}. The variation from seed to seed is "
+            "unknown, so no row is better or worse than another: --repeats 5."
         ]
     folds = any("fold" in repeat for repeat in repeats)
     varies = "folds" if folds else "initial weights, order and split"
     text = (
         f"Mean ± 95 % confidence interval over {num} repeats ({_range(repeats)}: {varies}), by Student's t{direction}. "
-        f"Time is that of one run{f' of {table.jobs} at a time' if table.jobs > 1 else ''}."
+        f"Time is per run{f', with {table.jobs} at a time' if table.jobs > 1 else ''}."
     )
     if folds:
-        text += " Folds share their train samples, which makes intervals too narrow."
+        text += " Folds share their train samples, so the intervals are too narrow."
     return [text]
 
 
@@ -167,20 +167,18 @@ def _verdicts(table: Table) -> list[str]:
     lines = [f"unknown: {why}." for why in unknown]
     if "tie" in verdicts:
         lines.append(
-            "tie: the interval of the paired difference contains 0. These repeats do not tell the two apart; "
-            "that they are equal is not known."
+            "tie: the interval of the paired difference contains 0. These repeats do not distinguish the two; "
+            "that does not show that they are equal."
         )
     if len(judged) > 1:
         lines.append(
-            f"Verdicts hold for the {len(judged)} differences together, at 5 % by Holm's method; each interval is for "
+            f"Verdicts hold for all {len(judged)} differences together, at 5 % by Holm's method; each interval is for "
             "its own difference alone."
         )
     if verdicts & {*DOUBTFUL.values()}:
-        lines.append(
-            "?: the interval leaves 0 out, but among so many differences that may be chance; more repeats tell."
-        )
+        lines.append("?: the interval excludes 0, but among so many differences that may be chance; use more repeats.")
     if judged:
-        lines.append("Not said: how the rows do on other data, or each with options tuned for it.")
+        lines.append("Not covered: other data, or rows with individually tuned options.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What a process of a comparison does: try out a row, or train one run. This module imports torch."""
+"""The processes of a comparison: each builds a row or trains one run. This module imports torch."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from wf_run.runfile import RunFile
 from wf_storage import files
 
 _REGISTRIES: dict[Any, Registry] = {}
-"""Those of this process and the one that it was forked from."""
+"""Handlers of this process and the one that it was forked from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the processes of a comparison have in common; it can be pickled."""
+    """Settings shared by the processes of a comparison; picklable."""
 
     plugins: tuple[str, ...] = ()
-    """Plugins to load or to leave out, as after ``-p``."""
+    """Plugins to load or disable, as given by ``-p``."""
     of_run: tuple[str, ...] = ()
-    """Plugins that run files name."""
+    """Plugins named in run files."""
     guard: Guard | None = None
-    """What run files from a directory may load; None allows all."""
+    """What run files inside a directory may load; None allows everything."""
     only_builtin: bool = False
     folders: tuple[Path, ...] = ()
-    """Where relative paths of the run file are looked up beside the working directory."""
+    """Where relative paths of the run file are looked up, besides the working directory."""
     jobs: int = 1
-    """How many processes share the machine's threads."""
+    """The number of processes that share the machine's threads."""
 
     def prepare(self, document: Mapping[str, Any]) -> tuple[RunFile, Registry]:
-        """A run file made ready, and its registry; what is read for that is kept, so that a forked child has it."""
+        """Resolve a run file and create its registry; both are cached, so that forked children inherit them."""
         of_run = tuple(dict.fromkeys((*self.of_run, *document.get("plugins", []))))
         key = (self.plugins, of_run, self.only_builtin, self.guard and self.guard.place)
         if (registry := _REGISTRIES.get(key)) is None:
@@ -66,26 +66,26 @@ class Setting:
         return self.guard
 
     def divide_threads(self) -> None:
-        """Take this process's share of the threads that torch would use alone."""
+        """Limit torch to this process's share of the threads."""
         torch.set_num_threads(max(1, torch.get_num_threads() // self.jobs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What building a row showed."""
+    """The result of building a row."""
 
     run_file: str = ""
     """Its resolved run file as TOML."""
     figures: tuple[str, ...] = ()
-    """What it will yield, as ``validation/accuracy``, and patterns for names that nobody says before."""
+    """Its figures, such as ``validation/accuracy``, and patterns for names that are not declared."""
     messages: tuple[str, ...] = ()
-    """What wf decided for the user."""
+    """The choices that wf made for the user."""
     modules: tuple[str, ...] = ()
     """The modules that it imported."""
     error: str = ""
     """Why it cannot be trained."""
     exit_code: int = 0
-    """That of the error."""
+    """The exit code of the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,27 +121,27 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
 
 
 def train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Setting) -> Outcome:
-    """Train one run in its directory, from its last checkpoint where it has one; a run that is over is left as it is.
+    """Train one run in its directory, from its last checkpoint if there is one; a finished run is left unchanged.
 
     Args:
-        run_file: The row's.
-        changes: What the repeat changes in it.
+        run_file: The row's run file.
+        changes: The changes of the repeat.
         place: The run directory.
-        setting: What all runs have in common.
+        setting: The settings shared by all runs.
     """
     log = place.with_name(f"{place.name}.log")
     _leave_the_terminal(log)
     _end_with_the_parent()
     setting.divide_threads()
     before = set(sys.modules)
-    with locked(place.with_name(f".{place.name}.lock"), _wait):  # a process whose parent was killed may still hold it
+    with locked(place.with_name(f".{place.name}.lock"), _wait):  # an orphaned process may still hold it
         outcome = _train(run_file, changes, place, setting)
     with suppress(OSError):  # a full disk
         sys.stdout.flush()
         sys.stderr.flush()
     if not log.stat().st_size:
         log.unlink()
-    if outcome.status == "interrupted":  # by a signal to this process alone: as if it had been killed
+    if outcome.status == "interrupted":  # by a signal to this process only: treated as a kill
         sys.exit(outcome.exit_code)
     return replace(outcome, modules=_imported_since(before))
 
@@ -151,21 +151,21 @@ def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Set
     if before in FINAL:
         return Outcome(status=before)
     try:
-        refuse_held(place)  # somebody may go on with this run alone
+        refuse_held(place)  # somebody may have resumed this run separately
         if before == "damaged":
             shutil.rmtree(place)
         document, folders = read(run_file)
         plan, registry = setting.prepare({**document, **changes})
         folders = [*folders, *setting.folders]
         with Experiment(plan, registry, run_dir=place, folders=folders, quiet=True) as experiment:
-            experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",))  # other --jobs
+            experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",))  # --jobs may have changed
     except BaseException as error:
         return _explain(error)
     return Outcome(status="done")
 
 
 def _can_go_on(experiment: Experiment, place: Path) -> bool:
-    """Whether the run directory has a checkpoint to go on from; one without is removed, so that the run starts anew."""
+    """Whether the run directory has a checkpoint to resume from; a directory without one is removed, to start over."""
     if not place.exists():
         return False
     assert experiment.loop.checkpointer is not None
@@ -178,7 +178,7 @@ def _can_go_on(experiment: Experiment, place: Path) -> bool:
 
 
 def _explain(error: BaseException) -> Outcome:
-    """How a run ended that raised an error, which is told in its log."""
+    """The outcome of a run that raised an error, which is written to its log."""
     with suppress(OSError):  # a full disk
         if isinstance(error, WfError):
             print(visible(_words(error)), file=sys.stderr)
@@ -193,7 +193,7 @@ def _words(error: BaseException) -> str:
 
 
 def _wait(_who: str) -> None:
-    """It will soon be over: it stops where its parent is gone."""
+    """Called while waiting for an orphaned process, which stops by itself."""
 
 
 def _exit_code(error: BaseException) -> int:
@@ -201,15 +201,15 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _imported_since(before: Container[str]) -> tuple[str, ...]:
-    """The installed modules that are new; one's own code is imported by each process anew."""
+    """Installed modules that were newly imported; each process imports the user's own code itself."""
     new = [(name, module) for name, module in sys.modules.items() if name not in before]
     places = {name: Path(getattr(module, "__file__", None) or "").parts for name, module in new}
     return tuple(name for name, parts in places.items() if {"site-packages", "dist-packages"} & {*parts})
 
 
 def _leave_the_terminal(log: Path) -> None:
-    """Write to the log what would go to the screen, and leave Ctrl-C to the parent, which stops the run in order."""
-    with suppress(AttributeError, OSError):  # elsewhere there are no process groups
+    """Redirect screen output to the log, and leave Ctrl-C to the parent, which stops the run in order."""
+    with suppress(AttributeError, OSError):  # not on every platform
         os.setpgid(0, 0)
     files.make_own_folder(log.parent)
     file = files.open_plain(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -221,7 +221,7 @@ def _leave_the_terminal(log: Path) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """Let this process stop, with a checkpoint, when the one that started it is gone."""
+    """Stop this process, with a checkpoint, if its parent dies."""
     parent = parent_process()
     if parent is None:
         return

@@ -1,8 +1,8 @@
-"""A process for each run, a few at a time.
+"""One process per run, a few at a time.
 
-Where processes can be forked, torch and whatever the rows import are imported once, in the parent, which computes
-nothing itself: its children begin with everything there, and with nothing of each other's state. Elsewhere a process
-is spawned and imports for itself.
+If processes can be forked, torch and the rows' modules are imported once, in the parent, which does not compute
+anything itself: children start with everything imported, and without each other's state. Otherwise processes
+are spawned and import for themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from wf.errors import InterruptedRun
 
 MAX_DEATHS = 3
-"""So often a task's process may be killed until it is given up."""
+"""Number of kills after which a task is given up."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 T = TypeVar("T", bound=Hashable)
@@ -31,18 +31,18 @@ T = TypeVar("T", bound=Hashable)
 
 @dataclass(frozen=True)
 class Died:
-    """What stands for the result of a task whose process was killed too often."""
+    """The result of a task whose process was killed too often."""
 
     reason: str
 
 
 class Pool(Generic[T]):
-    """Carries out tasks in processes of their own.
+    """Runs each task in its own process.
 
     Args:
         work: Called in the process, with the task's arguments.
-        jobs: How many run at a time.
-        on_death: Told of a task whose process was killed and that is started again, and how it was killed.
+        jobs: Number of concurrent processes.
+        on_death: Called when a task's process was killed and the task restarts, with the signal.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Pool(Generic[T]):
     ) -> None:
         self._work, self._jobs, self._on_death = work, jobs, on_death
         self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a library that asks for CUDA on import must not
-        # start it in the parent: no child could use it
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a library that queries CUDA on import must not
+        # initialize it in the parent: no child could use it
 
     def run(self, tasks: Iterable[tuple[T, Sequence[Any]]]) -> Generator[tuple[T, Any], None, None]:
-        """Carry out tasks, given as what they are called and their arguments; yields each as it is done.
+        """Run tasks, given as name and arguments; yields each as it finishes.
 
-        Close it (`contextlib.closing`) when it is left early: that ends the processes.
+        Close it (`contextlib.closing`) if you stop early: that ends the processes.
 
         Raises:
             InterruptedRun: On SIGINT or SIGTERM, after the processes were stopped by SIGTERM and have ended.
@@ -88,7 +88,7 @@ class Pool(Generic[T]):
     def _begin(self, task: T, args: Sequence[Any]) -> _Running[T]:
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_carry_out, args=(sender, self._work, args))
-        _mask(block=True)  # until the process has handlers of its own
+        _mask(block=True)  # until the process has its own handlers
         try:
             process.start()
         finally:
@@ -105,10 +105,10 @@ class _Running(Generic[T]):
     receiver: connection.Connection[Any, Any]
 
     def result(self) -> Any:
-        """What the process sent, or how it was killed; waits for its end."""
+        """The object that the process sent, or how it was killed; waits for its end."""
         try:
-            sent = self.receiver.recv()  # before its end, which waits until a large result is read
-        except (EOFError, OSError):  # it was killed before or while it sent
+            sent = self.receiver.recv()  # before joining: the process blocks until a large result is read
+        except (EOFError, OSError):  # killed before or while sending
             self.process.join()
             return Died(_how_it_ended(self.process.exitcode))
         finally:
@@ -118,9 +118,9 @@ class _Running(Generic[T]):
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import modules that processes will need, so that each has them from its beginning.
+    """Import modules that the processes will need, so that each starts with them.
 
-    One that cannot be imported is left to the process that asks for it.
+    A module that cannot be imported is left to the process that needs it.
     """
     for name in modules:
         with suppress(Exception):
@@ -129,7 +129,7 @@ def preload(modules: Iterable[str]) -> None:
 
 def _carry_out(sender: connection.Connection[Any, Any], work: Callable[..., Any], args: Sequence[Any]) -> None:
     for number in STOPPING:
-        signal.signal(number, signal.SIG_DFL)  # the parent's handlers are not ours
+        signal.signal(number, signal.SIG_DFL)  # do not inherit the parent's handlers
     _mask(block=False)
     sender.send(work(*args))
     sender.close()
@@ -140,7 +140,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def _end(running: Sequence[_Running[Any]], signals: _Signals) -> None:
-    """Stop what still runs, in order; a signal meanwhile kills it."""
+    """Stop the remaining processes in order; a signal meanwhile kills them."""
     for one in running:
         one.process.terminate()
     while alive := [one.process for one in running if one.process.is_alive()]:
@@ -153,13 +153,13 @@ def _end(running: Sequence[_Running[Any]], signals: _Signals) -> None:
 
 
 def _mask(*, block: bool) -> None:
-    """Hold the signals that stop back, or let them through; nothing where signals cannot be held."""
+    """Block or unblock the stop signals; does nothing where signals cannot be blocked."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, STOPPING)
 
 
 class _Signals:
-    """Receives SIGINT and SIGTERM, to be taken when it suits: an error raised at any point might be lost."""
+    """Collects SIGINT and SIGTERM for later: an exception raised at an arbitrary point might get lost."""
 
     def __enter__(self) -> _Signals:
         self.reader, self._writer = multiprocessing.Pipe(duplex=False)
@@ -179,7 +179,7 @@ class _Signals:
             raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def take(self) -> int | None:
-        """The last signal since the last call."""
+        """The last signal since the previous call."""
         found = None
         while self.reader.poll():
             found = self.reader.recv()

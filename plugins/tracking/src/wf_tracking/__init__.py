@@ -1,1 +1,1 @@
-"""Hooks that show and record a run: progress, plots, a verdict on the fit, learning rates, TensorBoard."""
+"""Hooks that display and record a run: progress, plots, a fit verdict, learning rates, TensorBoard."""

@@ -1,4 +1,4 @@
-"""The live line on a terminal, by rich."""
+"""The live line on a terminal, drawn by rich."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _REFRESH_HZ = 8
 
 
 class Live:
-    """A line at the bottom of the terminal, redrawn some times a second by rich's thread.
+    """A line at the bottom of the terminal, redrawn several times a second by rich's thread.
 
     Args:
-        status: Gives what to show: the position, the share that is done (None when unknown), and further parts.
+        status: Returns what to show: the position, the fraction done (None if unknown), and further parts.
     """
 
     def __init__(self, status: Callable[[], tuple[str, float | None, list[str]]]) -> None:
@@ -31,7 +31,7 @@ class Live:
             console=self._console,
             refresh_per_second=_REFRESH_HZ,
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # a file or a pipe gets what it is to get
+            redirect_stdout=sys.stdout.isatty(),  # output to a file or pipe stays unchanged
         )
         self._live.start()
         _open.append(self)
@@ -42,16 +42,16 @@ class Live:
         return self._console.width
 
     def print(self, line: str) -> None:
-        """Print a line that stays, above the live one."""
+        """Print a permanent line above the live one."""
         self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
 
     def stop(self) -> None:
-        """Remove the live line and give the terminal back."""
+        """Remove the live line and release the terminal."""
         self._live.stop()
         _open.remove(self)
 
     def leave_to_parent(self) -> None:
-        """In a forked process: write to the terminal directly; the live line is the parent's."""
+        """In a forked process: write to the terminal directly; the live line belongs to the parent."""
         sys.stderr = self._stderr
 
     def _render(self) -> RenderableType:

@@ -1,10 +1,10 @@
-"""Numbers and durations as people read them."""
+"""Human-readable numbers and durations."""
 
 from __future__ import annotations
 
 
 def figure(value: float) -> str:
-    """Four significant digits, or whole numbers: ``0.4120``, ``1764``, ``29411``, ``1.128e+11``."""
+    """Four significant digits, or integers: ``0.4120``, ``1764``, ``29411``, ``1.128e+11``."""
     if isinstance(value, int):
         return str(value)
     if 999.95 <= abs(value) < 999999.5:
@@ -38,7 +38,7 @@ def rate(per_second: float) -> str:
 
 
 def fit(parts: list[str], last: str, width: int | None) -> str:
-    """One line of `parts` and `last` two blanks apart; parts that do not fit into `width` become an ellipsis."""
+    """Join `parts` and `last` with two spaces; parts that do not fit into `width` become an ellipsis."""
     line = "  ".join([*parts, last])
     kept = list(parts)
     while width is not None and len(line) > width and len(kept) > 1:

@@ -1,4 +1,4 @@
-"""The figures: curves over a run, and predictions over data. Drawn by matplotlib without a display or global state."""
+"""Figures: curves over a run, and predictions over data. Drawn by matplotlib without a display or global state."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from wf_storage.files import write_atomically
 from wf_tracking.history import Curve, History, curves
 
 COLOURS = {"train": "#0072B2", "validation": "#D55E00", "test": "#009E73", "predictions": "#111111"}
-"""Of Okabe and Ito (2008), which people with colour vision deficiencies can tell apart."""
+"""Colour-blind safe palette of Okabe and Ito (2008)."""
 _MARKERS = {"train": "o", "validation": "s", "test": "D"}
 _SIZES = {"train": 6, "validation": 9, "test": 11}
-"""Of single points, which often lie upon each other; they are hollow."""
+"""Markers of single points, hollow because they often overlap."""
 _OTHER = "#CC79A7"
 _GRID = "#D9D9D9"
 _LOG_DECADES = 2
@@ -32,8 +32,8 @@ _MAX_POINTS = 1000
 _MAX_MARKED = 25
 
 _STYLE: dict[RcKeyType, Any] = {
-    "svg.hashsalt": "wf",  # the same figure, the same bytes
-    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "svg.hashsalt": "wf",  # the same figure gives the same bytes
+    "svg.fonttype": "none",  # keeps text searchable and accessible
     "font.family": ["DejaVu Sans"],
     "font.size": 11,
     "axes.titlesize": 13,
@@ -47,7 +47,7 @@ _Result = TypeVar("_Result")
 
 
 def _styled(draw: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Draw in our style, whatever the user's is."""
+    """Decorator: draw in our style, whatever the user's settings."""
 
     @functools.wraps(draw)
     def styled(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
@@ -59,10 +59,10 @@ def _styled(draw: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 
 @_styled
 def plot_history(records: History | Iterable[dict[str, Any]], title: str = "Loss") -> Figure:
-    """The loss of every split over the run's epochs, on a logarithmic axis when it spans more than two decades.
+    """The loss of every split over the run's epochs, on a logarithmic axis if it spans more than two decades.
 
     Args:
-        records: As in ``metrics.jsonl``, or their curves.
+        records: From ``metrics.jsonl``, or their curves.
         title: The title.
     """
     history = records if isinstance(records, History) else curves(records)
@@ -78,7 +78,7 @@ def plot_history(records: History | Iterable[dict[str, Any]], title: str = "Loss
 
 @_styled
 def plot_metrics(records: History | Iterable[dict[str, Any]]) -> Figure | None:
-    """A panel for each metric, and for the learning rate where it changes; None when there is nothing to show."""
+    """One panel per metric, and one for the learning rate if it changes; None if there is nothing to show."""
     history = records if isinstance(records, History) else curves(records)
     panels = {name: found for name, found in history.evaluated.items() if name != "loss"}
     panels |= {name: [curve] for name, curve in history.logged.items() if len(set(curve.values)) > 1}
@@ -105,13 +105,13 @@ def plot_predictions(
     y_label: str = "target",
     title: str = "Data and predictions",
 ) -> Figure:
-    """The points of each split, and what the model predicts there.
+    """The points of each split, and the model's predictions.
 
     Args:
-        data: By split, its inputs and its targets.
-        predictions: Inputs and what the model gives for them; None draws the data alone.
-        x_label: What the inputs are.
-        y_label: What the targets are.
+        data: Inputs and targets by split.
+        predictions: Inputs and the model's outputs for them; None draws only the data.
+        x_label: Label of the inputs.
+        y_label: Label of the targets.
         title: The title.
     """
     figure = _figure(1, 1)
@@ -132,10 +132,10 @@ def plot_predictions(
 
 @_styled
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, its format by the path's suffix; the same figure gives the same bytes.
+    """Write a figure in the format of the path's suffix; the same figure gives the same bytes.
 
     Raises:
-        SaveError: When it cannot be written.
+        SaveError: If it cannot be written.
     """
     metadata: dict[str, Any] = {"Creator": "wf", "Date": None} if path.suffix == ".svg" else {"Software": "wf"}
     picture = io.BytesIO()
@@ -155,7 +155,7 @@ def _figure(num_rows: int, num_columns: int) -> Figure:
 
 
 def _draw_train_loss(axes: Axes, history: History) -> list[float]:
-    """The running loss thinly behind the loss of whole epochs; alone where it is all there is."""
+    """The running loss thinly behind the epoch losses; alone if there are no epoch losses."""
     running, epochs = history.running_loss, history.epoch_loss
     if len(epochs.steps) < 2 and len(running.steps) >= 2:
         return _draw(axes, running, history.steps_per_epoch, label="train (running)", marker="")
@@ -167,7 +167,7 @@ def _draw_train_loss(axes: Axes, history: History) -> list[float]:
 def _draw(
     axes: Axes, curve: Curve, steps_per_epoch: float | None, *, evaluated: bool = False, **options: Any
 ) -> list[float]:
-    """Draw a curve, or a hollow mark where it has one point; returns its values."""
+    """Draw a curve, or a hollow mark for a single point; returns its values."""
     places = [step / (steps_per_epoch or 1) for step in curve.steps]
     label = f"{curve.split} (evaluated)" if evaluated else curve.split
     style: dict[str, Any] = {"color": COLOURS.get(curve.split, _OTHER), "label": label, "zorder": 3}

@@ -20,25 +20,25 @@ from wf_base.task import TaskRuntime
 from wf_tracking.history import records_of
 
 POOR = 0.5
-"""Relative error on train above which a fit is poor: it removes less than half of what knowing nothing leaves."""
+"""Relative train error above which the model underfits: it explains less than half of the trivial error."""
 GAP = 0.1
-"""The least difference of the relative errors that matters: a tenth of what there is to learn."""
+"""The smallest difference of relative errors that matters: a tenth of the trivial error."""
 RATIO = 1.5
-"""The held-out error is clearly worse than train's only from this multiple on."""
+"""The smallest ratio of held-out to train error that counts as clearly worse."""
 NUM_STANDARD_ERRORS = 2.0
-"""A difference within this many standard errors may be chance: about 95 % of chance differences are smaller."""
+"""Differences within this many standard errors may be chance: about 95 % of chance differences are smaller."""
 
 NEAR = 0.85
-"""The train loss is near that of guessing from this share of it on, however many answers are right."""
+"""Ratio to the guessing loss above which the train loss counts as near it, however many answers are right."""
 IMPROVING = 0.05
-"""A loss that fell over the last quarter of the run by more than this share of that of guessing is still falling."""
+"""The loss is still falling if the last quarter of the run lowered it by more than this times the guessing loss."""
 
 _FEWEST = 4
-_NO_SHARE = "; no {} was measured, which says more than the loss (--metric +NAME keeps the usual metrics)"
+_NO_SHARE = "; no {} was measured, which would say more than the loss (--metric +NAME adds to the usual metrics)"
 _ADVICE = {
     "still improving": "more epochs may help",
     "next to nothing learned yet": "more epochs or a larger learning rate may help",
-    "underfitting": "a larger model, more epochs or another learning rate may help, if the inputs say enough",
+    "underfitting": "a larger model, more epochs or another learning rate may help, if inputs are informative enough",
     "overfitting": "more data, augmentation, weight decay, dropout, a smaller model or early stopping may help",
 }
 
@@ -51,9 +51,9 @@ class Verdict:
         "underfitting", "overfitting", "neither", "unknown", "still improving", "next to nothing learned yet"
     ]
     reason: str
-    """The figures that it rests on, in words."""
+    """The figures behind the verdict, in words."""
     train: float | None = None
-    """The relative error on train: 1 for a predictor that knows nothing of the inputs, 0 for a perfect one."""
+    """The relative error on train: 1 for a predictor that ignores the inputs, 0 for a perfect one."""
     held_out: float | None = None
     """The same on the held-out split."""
 
@@ -64,36 +64,34 @@ class Verdict:
 
 
 class FitVerdict(Hook):
-    """Says at the end of a run whether the model underfits, overfits, or neither, and what that rests on.
+    """Says at the end of a run whether the model underfits, overfits, or neither, and why.
 
-    It compares the weights that the run keeps on train and on test (on validation where there is no test). Every
-    figure is made relative to the best predictor that knows nothing of the inputs, so that one rule serves all:
-    ``error / trivial error``, 1 is no better than that predictor and 0 is perfect. The task says by which figures it is
-    judged, and what such a predictor gets; the direction of a figure is what its metric declares. For classes the error
-    is 1 - accuracy and the trivial predictor always says train's most frequent class; for numbers the error is 1 - R2,
-    else mse or mae, else the loss, and the trivial predictor always says train's mean (mae: median; loss: the better
-    of the two). Each label of multilabel is a class of its own, and so is each pixel of masks. Where no accuracy is
-    measured the loss is compared, with that of always giving the shares of train's classes.
-
+    It compares the weights that the run keeps on train and on test (on validation if there is no test split). Every
+    figure is divided by that of the best predictor that ignores the inputs, so that one rule covers all tasks: ``error
+    / trivial error`` is 1 for a model no better than that predictor and 0 for a perfect one. The task names the figures
+    to use and the error of the trivial predictor; the direction of a figure is declared by its metric. For classes the
+    error is 1 - accuracy and the trivial predictor always predicts train's most frequent class; for numbers the error
+    is 1 - R2, else mse or mae, else the loss, and the trivial predictor always predicts train's mean (mae: median;
+    loss: the better of the two). Each label of multilabel targets counts separately, and so does each pixel of masks.
+    If no accuracy is measured the loss is compared with that of always predicting train's class frequencies.
     - underfitting: train's relative error is above 0.5, whatever the other split says.
-    - overfitting: otherwise, and the held-out relative error is larger than train's by more than 0.1, is more than
-      1.5 times train's, and the difference is beyond two standard errors for splits of that size.
-    - next to nothing learned yet: otherwise, and train's loss is at least 0.85 times that of always giving the shares
-      of the classes: answers may be right, and the model is hardly surer of them than one that guesses.
-    - still improving: otherwise, and the loss was still falling: over the last quarter of at least four evaluations
-      (of validation, else of train's epochs) it fell by more than 0.05 times that of guessing.
-    - neither: otherwise. Unknown: figures are missing, and what there is does not decide; the reason says why.
-
-    The rule cannot tell a model that is too weak from inputs that say little about the targets. Accuracy does not show
-    how sure a model is of what is wrong: where train's loss is above that of always giving the shares of the classes,
-    the reason says so.
+    - overfitting: otherwise, if the held-out relative error is larger than train's by more than 0.1, is more than
+      1.5 times train's, and the difference exceeds two standard errors for splits of that size.
+    - next to nothing learned yet: otherwise, if train's loss is at least 0.85 times that of always predicting the class
+      frequencies: answers may be right, but the model is hardly more confident than one that guesses.
+    - still improving: otherwise, if the loss was still falling: over the last quarter of at least four evaluations
+      (on validation, else over train's epochs) it fell by more than 0.05 times the guessing loss.
+    - neither: otherwise. Unknown: figures are missing, and the rest does not decide; the reason says why. The rule
+      cannot distinguish a model that is too weak from inputs that say little about the targets. Accuracy does not show
+      how confident a model is in its errors: if train's loss is above that of always predicting the class frequencies,
+      the reason says so.
 
     Args:
         data: The run's data: its targets, for the trivial predictor, and the sizes of the splits.
-        loss: The loss, for what a constant prediction gets; None where the run has none.
-        outputs: How the model's predictions are read.
-        num_outputs: The numbers that it gives for a sample; where these are not one a target, no constant stands for
-            them.
+        loss: The loss, for the loss of a constant prediction; None if the run has none.
+        outputs: How the model's predictions are interpreted.
+        num_outputs: The number of model outputs per sample; if it differs from the number of targets, there is no
+            constant prediction.
         directions: Whether a larger figure is better, by name without the split.
     """
 
@@ -110,12 +108,12 @@ class FitVerdict(Hook):
         self.verdict: Verdict | None = None
 
     def on_run_end(self, run: Loop) -> None:
-        """Judge, and note it: the command line prints notes at the end."""
+        """Judge, and store the verdict as a note, which the command line prints at the end."""
         self.verdict = self.judge(run.metrics, _losses(run))
         run.notes["fit"] = str(self.verdict)
 
     def judge(self, metrics: dict[str, Any], losses: Sequence[float] = ()) -> Verdict:
-        """The verdict on the figures of the splits, as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``.
+        """The verdict on the figures of the splits, such as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``.
 
         Args:
             metrics: The figures.
@@ -132,7 +130,7 @@ class FitVerdict(Hook):
         return replace(told, verdict="still improving") if fell and found.verdict == "neither" else told
 
     def _by_figures(self, metrics: dict[str, Any]) -> Verdict:
-        """The verdict on the figures at the end alone."""
+        """The verdict from the final figures alone."""
         figures, share = self.outputs.judged_by, self._share
         held_out = "test" if any(name.startswith("test/") for name in metrics) else "validation"
         for splits in (("train", held_out), ("train",)):
@@ -145,25 +143,25 @@ class FitVerdict(Hook):
                     worried = share is not None and found.verdict != "underfitting"
                     return _with(found, self._worry(metrics)) if worried else found
         if share is not None:
-            return _unknown(f"it takes {share} of train and of test or validation, finite, or the loss")
-        return _unknown(f"it takes {' or '.join(figures)} of train and of test or validation, finite")
+            return _unknown(f"it needs a finite {share} on train and on test or validation, or the loss")
+        return _unknown(f"it needs a finite {' or '.join(figures)} on train and on test or validation")
 
     @property
     def _share(self) -> str | None:
-        """The figure of the task that is a share of right answers, None where there is none."""
+        """The task's figure that is a fraction of right answers; None if there is none."""
         return next(filter(self.outputs.counts, self.outputs.judged_by), None)
 
     def _compare(self, name: str, values: dict[str, Any]) -> Verdict:
-        """The rule, on one figure of train and, where there is one, of a held-out split."""
+        """The rule, on one figure of train and, if available, of a held-out split."""
         errors: dict[str, float] = {}
         larger = self.directions.get(name)
         if larger is None:
-            return _unknown(f"it is not known whether a larger {name} is better")
+            return _unknown(f"it is unknown whether a larger {name} is better")
         for split, value in values.items():
             trivial = self._trivial_error(name, split)
             if trivial is None or not trivial > 0:
-                why = "cannot be known" if trivial is None else "is zero"
-                return _unknown(f"the error in {name} of a predictor that knows nothing of the inputs {why} on {split}")
+                why = "is unknown" if trivial is None else "is zero"
+                return _unknown(f"the error in {name} of a predictor that ignores the inputs {why} on {split}")
             errors[split] = self.outputs.error(name, value, larger) / trivial
         figures = ", ".join(f"{split} {name} {value:.4g}" for split, value in values.items())
         relative = " and ".join(f"{error:.2f}" if error < 100 else f"{error:.3g}" for error in errors.values())
@@ -177,30 +175,30 @@ class FitVerdict(Hook):
         if train > POOR:
             found = "underfitting"
         elif held_out is None:
-            return _unknown(f"{reason}; without validation or test overfitting would not show")
+            return _unknown(f"{reason}; without validation or test, overfitting would not show")
         elif held_out - train > max(GAP, margin) and held_out > RATIO * train:
             found = "overfitting"
         return Verdict(verdict=found, reason=reason, train=train, held_out=held_out)
 
     def _trivial_error(self, name: str, split: str) -> float | None:
-        """The error of the best constant prediction on `split`, None when it cannot be known."""
+        """The error of the best constant prediction on `split`; None if unknown."""
         if name == "loss":
             return self._trivial_loss(split)
         train, targets = _targets(self.data, "train"), _targets(self.data, split)
         return self.outputs.baseline(name, train, targets, self.data.spec)
 
     def _mean_loss(self, constant: Tensor, targets: Tensor) -> float | None:
-        """The loss of a constant prediction ``[K]``, None where the model gives something else than K numbers."""
+        """The loss of a constant prediction ``[K]``; None if the model does not output K numbers."""
         if self.loss is None or self.num_outputs not in (None, len(constant)):
             return None
         return _mean_loss(self.loss, constant, targets, self.data.batch_size)
 
     def _guessing_loss(self) -> float | None:
-        """The train loss of the best constant prediction, None when it cannot be known."""
+        """The train loss of the best constant prediction; None if unknown."""
         return self._trivial_error("loss", "train")
 
     def _nearness(self, metrics: dict[str, Any], guessing: float | None) -> str:
-        """That train's loss is near that of guessing; empty where it is not, or not known."""
+        """Remark that train's loss is near the guessing loss; empty if it is not, or unknown."""
         found = metrics.get("train/loss", math.nan)
         if self._share is None or not is_number(found) or not guessing or guessing <= 0:
             return ""
@@ -209,14 +207,14 @@ class FitVerdict(Hook):
         return f"; the train loss, {found:.4g}, is {found / guessing:.2f} times that of a constant prediction"
 
     def _worry(self, metrics: dict[str, Any]) -> str:
-        """That train's loss is worse than that of a constant prediction; empty where it is not, or not known."""
+        """Remark that train's loss is worse than that of a constant prediction; empty if it is not, or unknown."""
         found, constant = metrics.get("train/loss", math.nan), self._guessing_loss()
         if not is_number(found) or constant is None or found <= constant:
             return ""
         return f"; but the train loss, {found:.4g}, is above that of a constant prediction, {constant:.4g}"
 
     def _trivial_loss(self, split: str) -> float | None:
-        """The loss of the best constant prediction, None when it cannot be known."""
+        """The loss of the best constant prediction; None if unknown."""
         train, targets = self._known_targets("train"), self._known_targets(split)
         if train is None or targets is None:
             return None
@@ -224,17 +222,17 @@ class FitVerdict(Hook):
         return min((value for value in losses if value is not None), default=None)
 
     def _known_targets(self, split: str) -> Tensor | None:
-        """The targets of a split; of samples on disk such as they may be."""
+        """The targets of a split; for samples on disk only if they are readily available."""
         targets = _targets(self.data, split)
         return self.outputs.supposed(self.data.spec) if targets is None else targets
 
     def _standard_error(self, name: str, split: str, error: float) -> float:
-        """Of a relative error: binomial for a share of right answers, else that of a mean square."""
+        """The standard error of a relative error: binomial for a fraction of right answers, else of a mean square."""
         num_samples = max(self.data.num_samples(split), 1)
         if not self.outputs.counts(name):
-            return abs(error) * math.sqrt(2 / num_samples)  # normal residuals; an absolute error scatters less
+            return abs(error) * math.sqrt(2 / num_samples)  # for normal residuals; an absolute error varies less
         trivial = self._trivial_error(name, split) or 1.0
-        share = min(max(error * trivial, 1 / num_samples), 1.0)  # no error among n is not certainty
+        share = min(max(error * trivial, 1 / num_samples), 1.0)  # zero errors among n samples is not certainty
         return math.sqrt(share * (1 - share) / num_samples) / trivial
 
 
@@ -243,9 +241,9 @@ def _with(found: Verdict, more: str) -> Verdict:
 
 
 def _losses(run: Loop) -> list[float]:
-    """The loss over the run: of validation where it was evaluated, else that of the train epochs.
+    """The loss over the run: on validation if it was evaluated, else over the train epochs.
 
-    Of several evaluations at one step the first counts; the last may be of the best weights.
+    Among several evaluations at one step the first counts; the last may use the best weights.
     """
     held_out: dict[int, Any] = {}
     epochs: list[Any] = []
@@ -258,7 +256,7 @@ def _losses(run: Loop) -> list[float]:
 
 
 def _fell(losses: Sequence[float], guessing: float | None) -> str:
-    """That the loss still fell at the end of the run; empty where it did not, or where there are too few."""
+    """Remark that the loss was still falling at the end of the run; empty if it was not, or if there are too few."""
     if len(losses) < _FEWEST:
         return ""
     quarter = max(1, len(losses) // 4)
@@ -287,9 +285,9 @@ def _in_all(loss: Any) -> Tensor:
 def _mean_loss(
     loss: Callable[[Tensor, Tensor], Any], constant: Tensor, targets: Tensor, batch_size: int
 ) -> float | None:
-    """The loss of predicting `constant` ``[K]`` for every sample, None when it is no mean over the samples.
+    """The loss of predicting `constant` ``[K]`` for every sample; None if it is not a mean over the samples.
 
-    A mean stays the same when every sample is there twice; a sum does not, and could not be compared.
+    A mean does not change if every sample is duplicated; a sum does, and could not be compared.
     """
     if isinstance(loss, torch.nn.Module):
         home = next(itertools.chain(loss.parameters(), loss.buffers()), targets)

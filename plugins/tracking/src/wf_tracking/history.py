@@ -14,7 +14,7 @@ from wf.figures import POSITION
 from wf_storage import manifests
 
 MAX_POINTS = 8192
-"""A curve has fewer points than that: more than a plot has dots to show."""
+"""Maximum number of points in a curve: more than a plot can show."""
 _TRAIN_LOSSES = ("loss", "running_loss", "epoch_loss")
 
 
@@ -22,20 +22,20 @@ _TRAIN_LOSSES = ("loss", "running_loss", "epoch_loss")
 class Curve:
     """One figure of one split over the run.
 
-    A long one is thinned while it grows: of four neighbours the lowest and the highest stay, so that what a plot can
-    show stays, a single peak included.
+    A long curve is thinned as it grows: of four neighbours the lowest and the highest are kept, so that everything
+    visible in a plot remains, even a single peak.
     """
 
     split: str
     steps: list[int] = field(default_factory=list)
     """Completed updates."""
     values: list[float] = field(default_factory=list)
-    """nan where the figure was not finite."""
+    """nan if the figure was not finite."""
     last: int = -1
     """The last step that was added."""
 
     def add(self, step: int, value: float | None) -> None:
-        """Add a point; of several at one step the first counts (the last may be of the best weights)."""
+        """Add a point; among several at one step the first counts (the last may use the best weights)."""
         if step <= self.last:
             return
         self.last = step
@@ -46,7 +46,7 @@ class Curve:
             self.steps, self.values = [self.steps[index] for index in kept], [self.values[index] for index in kept]
 
     def _ends(self, indices: range) -> list[int]:
-        """The lowest and the highest of some points, in their order; one that is not finite counts as the highest."""
+        """The lowest and the highest of several points, in order; one that is not finite counts as the highest."""
         ordered = sorted(indices, key=lambda index: (math.isnan(self.values[index]), self.values[index]))
         return sorted({ordered[0], ordered[-1]})
 
@@ -56,39 +56,39 @@ class History:
     """The curves of a run."""
 
     running_loss: Curve
-    """The train loss since the record before."""
+    """The train loss since the previous record."""
     epoch_loss: Curve
     """The train loss over each epoch."""
     evaluated: dict[str, list[Curve]]
-    """The evaluated figures by name, a curve a split: ``loss``, ``accuracy``, ..."""
+    """The evaluated figures by name, one curve per split: ``loss``, ``accuracy``, ..."""
     logged: dict[str, Curve]
-    """What else the train records hold, as ``lr``."""
+    """Other figures in the train records, such as ``lr``."""
     steps_per_epoch: float | None
-    """Updates in an epoch; None when no epoch was finished."""
+    """Updates per epoch; None if no epoch was finished."""
     num_steps: int
-    """Updates in all."""
+    """Updates in total."""
 
 
 def read_records(run_dir: Path) -> Iterator[dict[str, Any]]:
     """The records of a run directory, one at a time.
 
     Raises:
-        DataError: When there are none.
+        DataError: If there are none.
     """
     path = run_dir / "metrics.jsonl"
     if not path.is_file():
-        raise DataError(f"there is no {path}, which a run writes its figures to; is '{run_dir}' a run directory?")
+        raise DataError(f"there is no {path}, the file with a run's figures; is '{run_dir}' a run directory?")
     return manifests.read_records(path)
 
 
 def records_of(run: Loop) -> Sequence[dict[str, Any]]:
-    """The records of a run so far, those from before it was resumed included; empty where none are kept."""
+    """The records of a run so far, including those before it was resumed; empty if none are kept."""
     kept = (hook.records for hook in run.hooks if getattr(hook, "keeps_records", False))
     return next(kept, [])
 
 
 def curves(records: Iterable[dict[str, Any]]) -> History:
-    """Sort records into curves, in one pass; figures that are no single number are left out."""
+    """Sort records into curves, in one pass; figures that are not single numbers are skipped."""
     train, evaluated = _Curves(), _Curves()
     num_steps, steps_per_epoch = 0, None
     for record in records:
@@ -116,7 +116,7 @@ class _Curves:
     def __init__(self) -> None:
         self._found: dict[str, dict[str, Curve]] = {}
         self._numbers: dict[str, None] = {}
-        """The names that are a number somewhere, in the order in which they came."""
+        """Names with at least one number, in order of appearance."""
 
     def add(self, record: dict[str, Any]) -> None:
         for name, value in record.items():

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 class LearningRateLog(Hook):
     """Adds the learning rate to each record: ``lr``, or ``lr/0``, ``lr/1``, ... with several parameter groups.
 
-    It is the rate as it stands when the record is made, after the update and any change by a scheduler at that step. A
-    group of an optimizer that finds its own step sizes has none, and adds nothing.
+    It is the rate when the record is made, after the update and any scheduler change at that step. A
+    parameter group without a learning rate, in an optimizer that finds its own step sizes, is skipped.
 
     Args:
-        optimizer: The optimizer whose groups are read; None for a trainer that has none: then nothing is added.
+        optimizer: The optimizer; None for a trainer without one, which adds nothing.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {"train/lr": None, "train/lr/*": None}

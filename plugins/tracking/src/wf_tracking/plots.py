@@ -23,18 +23,18 @@ FORMATS: tuple[str, ...] = ("svg", "png")
 
 
 class Plots(Hook):
-    """Draws the run when it has ended, under ``<run directory>/plots``; without a run directory nothing is written.
+    """Plots the run when it has ended, under ``<run directory>/plots``; without a run directory nothing is written.
 
-    ``loss``: the loss of every split over the epochs. ``metrics``: a panel for each metric. ``predictions``: data and
-    predictions, where the task says that they are a line, as in a regression of one number on one number. The same run
+    ``loss``: the loss of every split over the epochs. ``metrics``: one panel per metric. ``predictions``: data and
+    predictions, if the task says that they form a line, as in a regression of one number on one number. The same run
     gives the same bytes.
 
     Args:
-        run_dir: The run directory, None for none.
-        data: The run's data; None where they are not there: predictions are not drawn then.
+        run_dir: The run directory, or None.
+        data: The run's data; None if unavailable, then predictions are not plotted.
         model: The model.
-        strategy: Only the first process draws.
-        format: The files' format.
+        strategy: Only the first process plots.
+        format: The file format.
 
     Raises:
         UsageError: For an unknown format.
@@ -55,15 +55,15 @@ class Plots(Hook):
 
     @staticmethod
     def needs_data(spec: Spec, task: TaskRuntime) -> bool:
-        """Whether there are predictions to draw, for which the data are needed."""
+        """Whether there are predictions to plot, which need the data."""
         return task.is_line(spec)
 
     def on_run_end(self, run: Loop) -> None:
-        """Draw."""
+        """Plot the run."""
         self.files = self.draw()
 
     def draw(self) -> list[Path]:
-        """Draw what the run directory and the model hold now; returns the files."""
+        """Plot the current records and model; returns the files."""
         if self.run_dir is None or self.strategy.rank != 0:
             return []
         curves = plot_run(self.run_dir, self.format)
@@ -73,13 +73,13 @@ class Plots(Hook):
 
 
 def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
-    """Draw loss and metrics of a run from its ``metrics.jsonl`` into ``plots/``.
+    """Plot loss and metrics of a run from its ``metrics.jsonl`` into ``plots/``.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: When the run directory has no records.
+        DataError: If the run directory has no records.
     """
     from wf_tracking.figures import plot_history, plot_metrics, save
 
@@ -91,7 +91,7 @@ def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
 
 
 def plot_model(run_dir: Path, data: ServedData, model: nn.Module, format: Format = "svg") -> list[Path]:
-    """Draw data and predictions into ``plots/``, where the task says that they are a line.
+    """Plot data and predictions into ``plots/``, if the task says that they form a line.
 
     Returns:
         The file written; empty for other data.
@@ -109,10 +109,10 @@ def plot_model(run_dir: Path, data: ServedData, model: nn.Module, format: Format
 
 
 def predict_split(data: ServedData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, targets and predictions of a split of one-dimensional data; of several processes, this one's share.
+    """Inputs, targets and predictions of a split of one-dimensional data; with several processes, this one's share.
 
     Returns:
-        Three float tensors ``[N]`` on the CPU; the inputs are as the model gets them.
+        Three float tensors ``[N]`` on the CPU; the inputs are those the model gets.
     """
     columns: list[list[Tensor]] = [[], [], []]
     with _as_evaluated(model):
@@ -126,7 +126,7 @@ def predict_split(data: ServedData, model: nn.Module, split: str) -> tuple[Tenso
 
 @contextmanager
 def _as_evaluated(model: nn.Module) -> Iterator[None]:
-    """Eval and inference mode; every module's own mode and the random generators come back as they were."""
+    """Eval and inference mode; every module's mode and the random generators are restored."""
     modes = [(module, module.training) for module in model.modules()]
     devices = {tensor.device for tensor in itertools.chain(model.parameters(), model.buffers()) if tensor.is_cuda}
     with torch.random.fork_rng(devices=devices), torch.inference_mode():

@@ -10,13 +10,13 @@ _WATCHES = HookTraits(watches=True)
 
 @hookimpl
 def wf_components() -> list[Component | Catalogue]:
-    """The hooks that show and record a run."""
+    """The hooks that display and record a run."""
     return [
         Component(
             "hook",
             "progress",
             "wf_tracking.progress:Progress",
-            "shows on standard error how far the run is: a live line on a terminal, and a line for an epoch",
+            "shows progress on standard error: a live line on a terminal, and one line per epoch",
             traits=HookTraits(watches=True, order=1000),
             default=True,
         ),
@@ -33,7 +33,7 @@ def wf_components() -> list[Component | Catalogue]:
             "hook",
             "plots",
             "wf_tracking.plots:Plots",
-            "draws the curves of loss and metrics, and the predictions of a one-dimensional regression",
+            "plots loss and metrics, and the predictions of a one-dimensional regression",
             traits=_WATCHES,
         ),
         Component(

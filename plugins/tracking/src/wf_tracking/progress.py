@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 _MARK = "  best"
-"""Behind the line of an epoch that is the best so far."""
+"""Appended to the line of an epoch that is the best so far."""
 
 
 class Progress(Hook):
-    """Shows on standard error how far the run is; standard output stays free for what was asked for.
+    """Shows progress on standard error; standard output stays free for results.
 
-    After an epoch and its evaluation comes a line such as ``epoch 3/10  loss 0.4123  validation loss 0.3980  1.2 s``.
-    A run of many epochs prints only some of them, evenly spaced, the first and the last included. The best one, by the
-    run's monitor, is the last one marked ``best``; where it was left out, its line comes at the end. On a terminal
-    there is a live line as well, drawn by a thread that reads the loop's counters; nothing is done per step.
+    After an epoch and its evaluation it prints a line such as ``epoch 3/10  loss 0.4123  validation loss 0.3980  1.2
+    s``. A run of many epochs prints only some of them, evenly spaced, including the first and the last. The best epoch,
+    by the run's monitor, is the last one marked ``best``; if its line was skipped, it is printed at the end. On a
+    terminal there is also a live line, drawn by a thread that reads the loop's counters; nothing is done per step.
 
     Args:
         strategy: Only the first process prints.
-        interval_sec: Something is printed at least this often.
-        max_lines: About how many lines a run prints beside those that `interval_sec` asks for.
+        interval_sec: Longest time between two lines.
+        max_lines: Approximate number of lines per run, besides those due to `interval_sec`.
 
     Raises:
         UsageError: For a value that is not positive.
@@ -55,7 +55,7 @@ class Progress(Hook):
         self._lock = threading.Lock()
 
     def on_run_start(self, run: Loop) -> None:
-        """Begin to show."""
+        """Start showing progress."""
         self._shown = self.strategy.rank == 0
         if not self._shown:
             return
@@ -64,11 +64,11 @@ class Progress(Hook):
         self._held: str | None = None
         self._best: float | None = None
         self._best_line: str | None = None
-        """The line of the best epoch, where it is not printed."""
+        """The line of the best epoch, if it has not been printed."""
         self._is_best = self._holds_best = False
         self._share = -1
         recorded: dict[str, Any] = {}
-        for record in records_of(run):  # from before the run was resumed
+        for record in records_of(run):  # before the run was resumed
             if record["event"] == "eval":
                 self._look_at(run, record["split"], record, recorded)
             else:
@@ -84,19 +84,19 @@ class Progress(Hook):
             threading.Thread(target=self._keep_alive, args=(run, self._ended), daemon=True).start()
 
     def on_epoch_start(self, run: Loop) -> None:
-        """Take the time."""
+        """Start the clock of the epoch."""
         self._epoch_start = time.monotonic()
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """Keep the loss: of the whole epoch where it is known, else the running one."""
+        """Remember the loss: of the whole epoch if known, else the running one."""
         self._loss = record.get("epoch_loss", record.get("running_loss"))
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """Keep the figures; where evaluations come within an epoch, each has its line."""
+        """Remember the figures; an evaluation within an epoch gets its own line."""
         if not self._shown:
             return
         if split in run.eval_splits:
-            self._figures.setdefault(split, metrics)  # the evaluation at the end comes later and has a table of its own
+            self._figures.setdefault(split, metrics)  # the final evaluation comes later and has its own table
         if not run.finished:
             self._is_best = self._look_at(run, split, metrics, run.figures) or self._is_best
         within = run.eval_every is not None and run.eval_every.unit == "steps"
@@ -104,13 +104,13 @@ class Progress(Hook):
             self._offer(run, _position(run, within=True), _done(run))
 
     def on_epoch_end(self, run: Loop) -> None:
-        """Print the epoch's line, or hold it."""
+        """Print the epoch's line, or keep it for later."""
         if self._shown:
             finished = run.progress.epoch + 1 if isinstance(run.until, Epochs) else run.progress.step
             self._offer(run, _position(run), finished / max(run.until.num, 1))
 
     def on_exception(self, run: Loop, error: BaseException) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._shown:
             self._close()
 
@@ -127,7 +127,7 @@ class Progress(Hook):
             self._print(self._best_line)
 
     def status(self, run: Loop) -> tuple[str, float | None, list[str]]:
-        """Where the run is now: its position, the share of the epoch or run done, and loss, speed and time left."""
+        """Current status: the position, the fraction of the epoch or run done, and loss, speed and time left."""
         num_steps = run.progress.step - self._start_step
         elapsed = max(time.monotonic() - self._start, 1e-9)
         parts = [] if self._loss is None else [f"loss {figure(self._loss)}"]
@@ -141,7 +141,7 @@ class Progress(Hook):
         return _position(run), run.progress.batch / run.num_batches if run.num_batches else None, parts
 
     def _offer(self, run: Loop, position: str, done: float) -> None:
-        """Print a line when it is its turn: with every further 1/max_lines of the run, or when it is about time."""
+        """Print a line if it is due: after each further 1/max_lines of the run, or after `interval_sec`."""
         is_best, self._is_best = self._is_best, False
         line = self._line(run, position, _MARK if is_best else "")
         self._figures = {}
@@ -155,7 +155,7 @@ class Progress(Hook):
             self._best_line = line if is_best else self._best_line
 
     def _look_at(self, run: Loop, split: str, metrics: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
-        """Whether an evaluation, or what was recorded of the steps before it, is the best so far by the monitor."""
+        """Whether an evaluation, or the record of the steps before it, is the best so far by the monitor."""
         watched, name = divided(run.monitor)
         of_steps = watched == TRAIN and watched not in run.evaluated
         value, larger = recorded.get(run.monitor) if of_steps else metrics.get(name), run.larger_is_better
@@ -201,7 +201,7 @@ class Progress(Hook):
 
 
 def _position(run: Loop, *, within: bool = False) -> str:
-    """``epoch 3/10`` or ``step 400/5000``; `within` an epoch with the batch."""
+    """``epoch 3/10`` or ``step 400/5000``; with `within`, also the batch in the epoch."""
     progress, total = run.progress, str(run.until.num)
     if not isinstance(run.until, Epochs):
         return f"step {progress.step:{len(total)}d}/{total}"
@@ -211,7 +211,7 @@ def _position(run: Loop, *, within: bool = False) -> str:
 
 
 def _done(run: Loop) -> float:
-    """The share of the run that is done."""
+    """The fraction of the run that is done."""
     total = _total_steps(run)
     if total is None:
         return run.progress.epoch / max(run.until.num, 1)
@@ -225,7 +225,7 @@ def _total_steps(run: Loop) -> int | None:
 
 
 def _is_over(run: Loop) -> bool:
-    """Whether training has ended and this is the evaluation at the end."""
+    """Whether training has ended and this is the final evaluation."""
     done = run.progress.epoch if isinstance(run.until, Epochs) else run.progress.step
     return run.stop_reason is not None or done >= run.until.num
 

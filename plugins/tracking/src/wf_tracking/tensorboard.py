@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Hook):
-    """Writes the run's figures under ``<run directory>/tensorboard``; look at them with ``tensorboard --logdir runs``.
+    """Writes the run's figures under ``<run directory>/tensorboard``; view them with ``tensorboard --logdir runs``.
 
-    Training records are ``train/loss`` and so on, evaluations ``validation/accuracy`` and so on, one figure a class
-    ``test/recall/0``, ``test/recall/1``. The horizontal axis is completed updates. After a resume, what an earlier
-    process wrote beyond the point of return is hidden. Without a run directory nothing is written.
+    Training records are named ``train/loss`` and so on, evaluations ``validation/accuracy`` and so on, values per class
+    ``test/recall/0``, ``test/recall/1``. The horizontal axis is the number of completed updates. After a resume, what
+    an earlier process wrote beyond that point is hidden. Without a run directory nothing is written.
 
     Args:
-        run_dir: The run directory, None for none.
+        run_dir: The run directory, or None.
         strategy: Only the first process writes.
 
     Raises:
-        UsageError: When the package tensorboard is not installed.
+        UsageError: If the package tensorboard is not installed.
     """
 
     told_last = True
@@ -51,7 +51,7 @@ class TensorBoard(Hook):
         self._write(split, metrics, run.progress.step)
 
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
-        """Bring the event file up to the checkpoint."""
+        """Flush the event file up to the checkpoint."""
         if self._writer is not None:
             self._writer.flush()
 
@@ -75,7 +75,7 @@ class TensorBoard(Hook):
 
 
 def _scalars(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number by name; the members of a list by their index."""
+    """Every number by name; list items by their index."""
     for name, value in figures.items():
         if isinstance(value, (list, tuple)):
             yield from _scalars({f"{name}/{index}": member for index, member in enumerate(value)})
@@ -89,7 +89,7 @@ def _open(folder: Path, purge_step: int | None) -> SummaryWriter:
     except ImportError as error:
         raise UsageError(
             f"the hook 'tensorboard' needs the package tensorboard ({error})\n"
-            "  install it: pip install tensorboard; or leave the hook out: --hook no:tensorboard"
+            "  install it: pip install tensorboard; or remove the hook: --hook no:tensorboard"
         ) from error
     try:
         files.make_own_folder(folder)
