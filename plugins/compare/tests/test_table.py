@@ -73,7 +73,7 @@ def test_only_common_seeds_are_paired() -> None:
         (make_row("b", [0.5, 0.6], first=100), "no seed in common"),
         (make_row("b", [0.5, 0.6], {**DOCUMENT, "split": "80/10/10"}), "its split is 80/10/10"),
         (make_row("b", [0.5, 0.6], {**DOCUMENT, "shuffle": False}), "its shuffle is False"),
-        (Row(name="b", settings={}, document=DOCUMENT, runs=(make_run(42, 0.5, samples={"test": 9}),)), "differ in size"),
+        (Row(name="b", settings={}, document=DOCUMENT, runs=(make_run(42, 0.5, samples={"test": 9}),)), "in size"),
     ],
 )
 def test_what_cannot_be_paired_is_said(other: Row, why: str) -> None:

@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_mean_is_not_compared(loss: Any) -> None:
             {"train/mse": 0.1, "test/mse": 0.1},
             "the error in mse of a predictor that ignores the inputs is zero",
         ),
-        (run_data("real", train=ONES, test=ONES, on_disk=True), {"train/mse": 0.1, "test/mse": 0.1}, "is unknown on train"),
+        (run_data("real", train=ONES, test=ONES, on_disk=True), {"train/mse": 0.1, "test/mse": 0.1}, "is unknown"),
     ],
 )
 def test_missing_figures_are_said_in_words(data: RunData, metrics: dict[str, Any], words: str) -> None:
