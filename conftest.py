@@ -16,12 +16,12 @@ from forkserver import ForkServer, Result
 from hypothesis import settings
 from workspace import ADAPTER_FOLDERS
 
-from wf.conditions import CONDITIONS
-from wf.distributions import is_installed
-from wf.general import GENERAL
-from wf.kinds import KINDS
-from wf.values import VALUES
-from wf.vocabulary import OWN
+from wf.declarations.conditions import CONDITIONS
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.declarations.values import VALUES
+from wf.declarations.vocabulary import OWN
+from wf.discovery.distributions import is_installed
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
 MEMORY = Path("/dev/shm")

@@ -20,17 +20,17 @@ from typing import Any
 import click
 
 from wf import traits
-from wf.component import REQUIRED, Catalogue, Param
-from wf.conditions import CONDITIONS
-from wf.entry import Entry
-from wf.events import EVENTS, Hook
-from wf.general import GENERAL
-from wf.kinds import KINDS
-from wf.known import index
+from wf.declarations.component import REQUIRED, Catalogue, Param
+from wf.declarations.conditions import CONDITIONS
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.declarations.task import Task
+from wf.declarations.values import VALUES
+from wf.discovery.entry import Entry
+from wf.discovery.known import index
+from wf.engine.events import EVENTS, Hook
 from wf.parameters import type_name
 from wf.registry import Registry
-from wf.task import Task
-from wf.values import VALUES
 from wf_building.defaults import default_hooks
 from wf_cli.arguments import Everywhere
 from wf_cli.commands import sections

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
 from wf import Command, Component, Condition, FileReader, Hook, Link, Loop, Rule, Task, Verdict
-from wf.component import of_declaration
+from wf.declarations.component import of_declaration
+from wf.declarations.values import RunValue
 from wf.errors import DataError, UsageError
 from wf.traits import (
     DatasetTraits,
@@ -32,7 +33,6 @@ from wf.traits import (
     TrainerTraits,
     TransformTraits,
 )
-from wf.values import RunValue
 from wf_base import Batch, Dataset, Metric, TensorSamples
 from wf_base.task import TaskRuntime
 from wf_data.serving import RunData

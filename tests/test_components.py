@@ -11,8 +11,8 @@ from builtin_options import FILES, OPTIONS
 
 import wf
 from wf import traits
-from wf.entry import Entry
-from wf.kinds import KINDS
+from wf.declarations.kinds import KINDS
+from wf.discovery.entry import Entry
 from wf.registry import Registry
 
 REGISTRY = Registry.discover()

@@ -9,7 +9,7 @@ import pytest
 from builtin_options import FILES, OPTIONS
 from workspace import EXAMPLE, ROOT
 
-from wf.entry import Entry
+from wf.discovery.entry import Entry
 from wf.registry import Registry
 from wf_kit import check_plugin
 from wf_kit.checks import CHECKS

@@ -18,13 +18,13 @@ from workspace import FOLDERS
 
 import wf
 from wf import errors
-from wf.events import EVENTS
-from wf.general import GENERAL
-from wf.kinds import KINDS
-from wf.known import who_brings
-from wf.plugins import HOOKS
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.declarations.values import VALUES
+from wf.discovery.known import who_brings
+from wf.discovery.plugins import HOOKS
+from wf.engine.events import EVENTS
 from wf.registry import Registry
-from wf.values import VALUES
 from wf_cli.main import cli, main
 from wf_fitting.tasks import tasks_of
 

@@ -36,11 +36,10 @@ MISTAKES = [
 
 
 def light_modules() -> list[str]:
-    """`wf`, every module directly in it, every plugin's declaration, and the command line."""
-    core = [
-        "wf",
-        *(f"wf.{path.stem}" for path in sorted((ROOT / "corelib/src/wf").glob("*.py")) if path.stem[0] != "_"),
-    ]
+    """`wf`, every module in it, every plugin's declaration, and the command line."""
+    source = ROOT / "corelib/src"
+    files = sorted(path.relative_to(source).with_suffix("") for path in source.rglob("*.py"))
+    core = [".".join(file.parts).removesuffix(".__init__") for file in files]
     plugins = [f"{path.parent.name}.plugin" for path in sorted(ROOT.glob("plugins/*/src/*/plugin.py"))]
     return [*core, *plugins, "wf_cli.main"]
 

@@ -14,7 +14,7 @@ from environment import Environment
 from packaging.specifiers import SpecifierSet
 from workspace import ROOT, build_wheels, run_pip
 
-from wf.kinds import KINDS
+from wf.declarations.kinds import KINDS
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
 

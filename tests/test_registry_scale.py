@@ -8,7 +8,7 @@ import pytest
 from stopwatch import seconds
 from workspace import ROOT
 
-from wf.modules import import_module
+from wf.discovery.modules import import_module
 
 LIMIT_SEC = 0.5
 LIMIT_MB = 100

@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 import pytest
 
-from wf.entry import Entry
+from wf.discovery.entry import Entry
 from wf.parameters import from_signature, parameters, type_name
 from wf.registry import Registry
 from wf_signatures.reading import is_exact

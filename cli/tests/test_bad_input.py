@@ -49,7 +49,7 @@ NAMES = [
     ("fit", 2, ["unknown command 'fit'", "did you mean: wf run?"]),
     ("evalute x", 2, ["unknown command 'evalute'", "did you mean: wf evaluate?", "available: "]),
     ("list --jsn", 2, ["unknown option '--jsn'", "did you mean --json?", "wf list --help"]),
-    ("run a.toml b.toml", 2, ["unexpected extra argument", "wf run --help"]),
+    ("runs a b", 2, ["unexpected extra argument", "wf runs --help"]),
     ("run --epochs", 2, ["--epochs", "requires an argument", "wf run --help"]),
     ("show", 2, ["Missing argument", "wf show --help"]),
 ]
@@ -99,7 +99,7 @@ VALUES = [
     ("--loss ce --dataset diabetes", ["loss 'ce' does not fit dataset 'diabetes'", "losses that fit: l1, mse"]),
     ("--dataset house.csv", ["needs option 'target'", "--dataset.target VALUE"]),
     ("no_toml.toml", ["no_toml.toml is not a TOML file", "line 1"]),
-    ("typo.toml", ["typo.toml: unknown key 'epocs'", "did you mean 'epochs'"]),
+    ("typo.toml", ["typo.toml:1: unknown key 'epocs'", "did you mean 'epochs'"]),
     ("below.toml", ["'epochs' is a general key", "above the first table", "--epochs"]),
     ("typos.toml", ["there is no run file 'typos.toml'", "did you mean typo.toml"]),
     (".", ["'.' is a folder, not a run file"]),

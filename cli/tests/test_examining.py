@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from wf import Catalogue, Component, Link, Task
-from wf.component import of_declaration
-from wf.plugins import Plugin
+from wf.declarations.component import of_declaration
+from wf.discovery.plugins import Plugin
+from wf.discovery.settings import AllowList, Pin, Settings
 from wf.registry import Registry
-from wf.settings import AllowList, Pin, Settings
 from wf.traits import LossTraits, MetricTraits
 from wf_cli import examining
 from wf_cli.surroundings import Finding
 
-HERE = "wf.component:Component"
+HERE = "wf.declarations.component:Component"
 
 
 def plugin(name: str, *components: Component | Catalogue, **fields: Any) -> Plugin:
@@ -133,18 +133,25 @@ def test_functions_without_their_mark() -> None:
 
 
 def test_targets_that_are_certainly_not_there() -> None:
-    catalogue = Catalogue("model", "zoo", "wf.cadence:make", "wf:py.typed")
-    declares = (loss("a", "wf.cadence:Epoch"), loss("b", "nowhere.deep:B"), loss("c", "torch.nn:MSELoss"), catalogue)
+    catalogue = Catalogue("model", "zoo", "wf.engine.cadence:make", "wf:py.typed")
+    declares = (
+        loss("a", "wf.engine.cadence:Epoch"),
+        loss("b", "nowhere.deep:B"),
+        loss("c", "torch.nn:MSELoss"),
+        catalogue,
+    )
     findings = examined(plugins=[plugin("ours", *declares, loss("live", len))])  # type: ignore[arg-type]  # an object
     assert of("target", findings) == [
-        ("problem", "ours", "target 'wf.cadence:Epoch' of loss a does not exist: wf.cadence has no Epoch; "
+        ("problem", "ours",
+         "target 'wf.engine.cadence:Epoch' of loss a does not exist: wf.engine.cadence has no Epoch; "
          "did you mean Epochs?"),
         ("problem", "ours", "target 'nowhere.deep:B' of loss b does not exist: there is no module nowhere.deep"),
-        ("problem", "ours", "target 'wf.cadence:make' of model zoo/* does not exist: wf.cadence has no make"),
+        ("problem", "ours",
+         "target 'wf.engine.cadence:make' of model zoo/* does not exist: wf.engine.cadence has no make"),
     ]  # fmt: skip
     fixes = [found.fix for found in findings if found.check == "target"]
     assert fixes == ["pip install --upgrade ours, or tell its author"] * 3
-    file = plugin("mine", loss("a", "wf.cadence:Epoch"), distribution=None, module="./mine.py")
+    file = plugin("mine", loss("a", "wf.engine.cadence:Epoch"), distribution=None, module="./mine.py")
     assert [found.fix for found in examined(plugins=[file]) if found.check == "target"] == ["fix ./mine.py"]
 
 

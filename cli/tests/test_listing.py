@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wf.kinds import KINDS
+from wf.declarations.kinds import KINDS
 
 PLUGIN_KEYS = [
     *("name", "distribution", "version", "entry_point", "status", "error", "fix", "import_ms", "components"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wf.distributions import supported_range
+from wf.discovery.distributions import supported_range
 from wf_cli import surroundings
 from wf_cli.surroundings import Finding
 

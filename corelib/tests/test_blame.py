@@ -8,21 +8,21 @@ import pytest
 
 from wf import Component
 from wf.blame import blame, blamed, culprit, naming_culprit, take_blame
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
-from wf.plugins import Plugin
 
 
 @pytest.mark.parametrize(
     ("modules", "name"),
     [
-        (["wf.loop", "wf_losses.focal", "torch.nn"], "wf-losses"),
-        (["wf.loop", "wf_training.trainer", "wf_file_net"], "net.py"),
-        (["wf_training.trainer", "wf.loop"], "wf-core"),
-        (["__main__", "wf.loop", "torch.utils.data", "__main__"], "net.py"),
-        (["__main__", "wf.loop", "torch.utils.data"], "wf-core"),
-        (["wf.loop", "stranger.losses.deep"], "stranger"),
-        (["wf.loop", "parts_of_stranger"], "stranger"),
-        (["wf.loop", "parts_of_somebody_else"], "wf-core"),
+        (["wf.engine.loop", "wf_losses.focal", "torch.nn"], "wf-losses"),
+        (["wf.engine.loop", "wf_training.trainer", "wf_file_net"], "net.py"),
+        (["wf_training.trainer", "wf.engine.loop"], "wf-core"),
+        (["__main__", "wf.engine.loop", "torch.utils.data", "__main__"], "net.py"),
+        (["__main__", "wf.engine.loop", "torch.utils.data"], "wf-core"),
+        (["wf.engine.loop", "stranger.losses.deep"], "stranger"),
+        (["wf.engine.loop", "parts_of_stranger"], "stranger"),
+        (["wf.engine.loop", "parts_of_somebody_else"], "wf-core"),
         (["torch.nn"], ""),
     ],
 )

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wf import Catalogue, Component
-from wf.component import REQUIRED, Param, check_kind
-from wf.kinds import KINDS
+from wf.declarations.component import REQUIRED, Param, check_kind
+from wf.declarations.kinds import KINDS
 from wf.traits import (
     DatasetTraits,
     LossTraits,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from wf import Component, deprecation
+from wf import Component
+from wf.discovery import deprecation
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf_building.builder import Builder
 from wf_run.runfile import merge

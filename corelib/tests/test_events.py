@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from wf import Hook, Loop
+from wf.engine.events import EVENTS, check_events, listeners
 from wf.errors import UsageError
-from wf.events import EVENTS, check_events, listeners
 
 
 class Listening(Hook):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wf.engine.figures import Figures, Monitor, best, divided, metric_of
+from wf.engine.watching import Sources, expect
 from wf.errors import UsageError
-from wf.figures import Figures, Monitor, best, divided, metric_of
-from wf.watching import Sources, expect
 
 DIRECTIONS = {"accuracy": True, "mae": False, "torchmetrics/F1.v2": True}
 NAMES = st.text(st.sampled_from("ab-/._"), min_size=1, max_size=12)

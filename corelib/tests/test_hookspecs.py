@@ -9,12 +9,12 @@ import pytest
 
 import wf
 from wf import Command, Link, Task
+from wf.declarations.values import VALUES
+from wf.discovery.plugins import HOOKS
+from wf.discovery.settings import Pin
 from wf.errors import PluginError, UsageError
 from wf.hookspecs import PROJECT
-from wf.plugins import HOOKS
 from wf.registry import Registry, read_kind
-from wf.settings import Pin
-from wf.values import VALUES
 from wf_fitting.tasks import tasks_of
 from wf_run.api import open_run
 

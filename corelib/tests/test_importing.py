@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from wf import importing
-from wf.component import Component
-from wf.entry import Entry
-from wf.plugins import Plugin, Selection, discover
+from wf.declarations.component import Component
+from wf.discovery import importing
+from wf.discovery.entry import Entry
+from wf.discovery.plugins import Plugin, Selection, discover
 
 DECLARATION = """
 from wf import Component, hookimpl

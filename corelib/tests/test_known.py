@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wf.component import Catalogue
-from wf.kinds import DECLARED, KINDS
-from wf.known import Known, index, known_members, who_brings
+from wf.declarations.component import Catalogue
+from wf.declarations.kinds import DECLARED, KINDS
+from wf.discovery.known import Known, index, known_members, who_brings
 from wf.registry import Registry
 
 HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}

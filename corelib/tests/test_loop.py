@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wf import Epochs, Every, Hook, Loop, Steps
+from wf.engine.events import EVENTS
+from wf.engine.feed import PlainBatch
 from wf.errors import DataError, DivergedError, GoBack, SaveError, UsageError, WfError
-from wf.events import EVENTS
-from wf.feed import PlainBatch
 
 
 class Data:
@@ -230,7 +230,7 @@ def test_a_checkpoint_after_the_last_batch_of_an_epoch_is_that_of_its_end() -> N
 @pytest.mark.parametrize("num_batches", [1, 3])
 def test_checkpoint_by_the_clock(monkeypatch: pytest.MonkeyPatch, num_batches: int) -> None:
     clock = iter(range(0, 10**6, 60))
-    monkeypatch.setattr("wf.loop.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("wf.engine.loop.time.monotonic", lambda: next(clock))
     checkpointer = Checkpointer()
     Loop(Trainer(), checkpointer=checkpointer, checkpoint_every=Every(1, "minutes"), log_every=1).run(
         Data(num_batches), Epochs(2)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf import Component, Nested, Param
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
+from wf.declarations.values import VALUES
 from wf.errors import PluginError, UsageError
 from wf.parameters import (
     allows_none,
@@ -27,7 +28,6 @@ from wf.parameters import (
     type_name,
     without_null,
 )
-from wf.values import VALUES
 
 if TYPE_CHECKING:
     from nowhere import Unresolvable

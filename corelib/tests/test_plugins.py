@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from wf.distributions import builtin_distributions, is_within, unsupported_core
+from wf.discovery.distributions import builtin_distributions, is_within, unsupported_core
+from wf.discovery.known import how_to_install
+from wf.discovery.modules import explain, import_module, is_path, normalize
+from wf.discovery.plugins import Plugin, Selection, discover
+from wf.discovery.settings import AllowList
 from wf.errors import UsageError
-from wf.known import how_to_install
-from wf.modules import explain, import_module, is_path, normalize
-from wf.plugins import Plugin, Selection, discover
-from wf.settings import AllowList
 
 GOOD = """
 from wf import Component, hookimpl

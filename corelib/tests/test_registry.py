@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from wf import Catalogue, Component
-from wf.entry import entry_of
+from wf.discovery.entry import entry_of
+from wf.discovery.plugins import Plugin
+from wf.discovery.settings import Pin
 from wf.errors import PluginError, UsageError
-from wf.plugins import Plugin
 from wf.registry import Registry, read_kind
-from wf.settings import Pin
 from wf.traits import DatasetTraits
 
 
@@ -22,7 +22,7 @@ def plugin(name: str, *components: Component | Catalogue, distribution: str | No
 
 
 def loss(name: str, **fields: Any) -> Component:
-    return Component("loss", name, "wf.component:Component", **fields)
+    return Component("loss", name, "wf.declarations.component:Component", **fields)
 
 
 REGISTRY = Registry(
@@ -317,7 +317,7 @@ def test_own_code(own: str) -> None:
     assert entry.provider == "own code"
     assert entry.component.target_name == f"{own}:Net.Inner"
     assert entry.place() == f"{own}:2"
-    assert REGISTRY.find("model", "wf.component:Param").load().__name__ == "Param"
+    assert REGISTRY.find("model", "wf.declarations.component:Param").load().__name__ == "Param"
 
 
 def test_own_code_in_a_file_with_a_long_name() -> None:
@@ -349,7 +349,7 @@ def test_own_code_that_cannot_be_imported(tmp_path: Path, text: str) -> None:
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("target", ["nowhere.deep:A", "wf.component:Nothing"])
+@pytest.mark.parametrize("target", ["nowhere.deep:A", "wf.declarations.component:Nothing"])
 def test_a_plugin_whose_target_is_not_there(target: str) -> None:
     registry = Registry([plugin("ours", Component("loss", "x", target))])
     with pytest.raises(PluginError):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from wf.discovery.settings import AllowList, Settings, load, user_file
 from wf.errors import UsageError
-from wf.settings import AllowList, Settings, load, user_file
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf.component import FromRun, Param
+from wf.declarations.component import FromRun, Param
 from wf.errors import UsageError
 from wf.parameters import convert
 from wf.typed import Repeated, plain, typed

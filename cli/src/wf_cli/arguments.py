@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
-from wf.kinds import KINDS
 from wf.typed import Repeated, last_of, typed
 
 ADD, REMOVE = "+", "no:"

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from wf.commands import Command
-from wf.distributions import is_installed, missing_requirements
-from wf.entry import Entry
+from wf.declarations.commands import Command
+from wf.discovery.distributions import is_installed, missing_requirements
+from wf.discovery.entry import Entry
+from wf.discovery.known import known_as, who_brings
+from wf.discovery.plugins import Selection, discover
 from wf.errors import PluginError, UsageError, WfError, closest
-from wf.known import known_as, who_brings
-from wf.plugins import Selection, discover
 from wf.registry import Registry
 from wf_cli.arguments import Everywhere
 from wf_cli.output import diverted_stdout

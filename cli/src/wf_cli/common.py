@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from wf.discovery.plugins import Plugin
 from wf.errors import PluginError, WfError
 from wf.parameters import NULL
-from wf.plugins import Plugin
 from wf.registry import Ask, Registry
 from wf_cli.arguments import REMOVE
 from wf_cli.commands import everywhere_of, line_registry

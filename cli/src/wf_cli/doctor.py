@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from wf.discovery.known import how_to_install
+from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError, WfError
-from wf.known import how_to_install
 from wf.registry import Registry
-from wf.settings import load as load_settings
 from wf_cli import examining as core
 from wf_cli import surroundings
 from wf_cli.commands import KIND, everywhere_of, load

@@ -6,16 +6,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from wf.component import Catalogue, Component
-from wf.distributions import builtin_distributions
+from wf.declarations.component import Catalogue, Component
+from wf.declarations.task import Link, Task
+from wf.discovery.distributions import builtin_distributions
+from wf.discovery.known import how_to_install
+from wf.discovery.modules import missing_package, normalize
+from wf.discovery.plugins import Plugin
+from wf.discovery.settings import AllowList, Pin, Settings
+from wf.discovery.source import target_problems
 from wf.errors import UsageError, closest
-from wf.known import how_to_install
-from wf.modules import missing_package, normalize
-from wf.plugins import Plugin
 from wf.registry import Registry, brought_by, plain_name
-from wf.settings import AllowList, Pin, Settings
-from wf.source import target_problems
-from wf.task import Link, Task
 from wf_cli.surroundings import Finding, in_a_process
 from wf_fitting.tasks import tasks_of
 
@@ -61,7 +61,7 @@ def examine(
 
     Args:
         registry: From `Registry.discover`.
-        settings: From `wf.settings.load`.
+        settings: From `wf.discovery.settings.load`.
         names: The plugins given by ``-p``.
         only_builtin: Whether only the plugins that come with wf were loaded.
     """

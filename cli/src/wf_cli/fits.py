@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wf.component import of_declaration
-from wf.entry import Entry
+from wf.declarations.component import of_declaration
+from wf.declarations.kinds import KINDS
+from wf.declarations.rule import Verdict
+from wf.discovery.entry import Entry
 from wf.errors import UsageError
-from wf.kinds import KINDS
 from wf.registry import Registry, split_kind
-from wf.rule import Verdict
 from wf_fitting.checking import fitting, plural, related_kinds
 from wf_fitting.tasks import tasks_of
 

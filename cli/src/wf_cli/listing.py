@@ -10,12 +10,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.component import REQUIRED, Catalogue, Param
-from wf.entry import Entry
+from wf.declarations.component import REQUIRED, Catalogue, Param
+from wf.declarations.kinds import KINDS, option_prefix, plurals, summaries
+from wf.discovery.entry import Entry
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError, closest, unknown
-from wf.kinds import KINDS, option_prefix, plurals, summaries
 from wf.parameters import NULL, type_name
-from wf.plugins import Plugin
 from wf.registry import Registry, read_kind, split_kind
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly

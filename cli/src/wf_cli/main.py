@@ -21,9 +21,9 @@ from click.shell_completion import CompletionItem
 import wf
 from wf.blame import blame, blamed, take_blame
 from wf.blame import culprit as find_culprit
+from wf.discovery.guard import UntrustedError
+from wf.discovery.modules import message_of
 from wf.errors import DataError, UsageError, WfError
-from wf.guard import UntrustedError
-from wf.modules import message_of
 from wf.terminal import visible
 from wf_cli.arguments import EVERYWHERE, take_everywhere
 from wf_cli.commands import commands_of, examples, find, load, sections

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import wf
-from wf.distributions import (
+from wf.discovery.distributions import (
     DamagedMetadataError,
     check_readable,
     core_version,
     is_within,
     supported_range,
 )
-from wf.known import CORE, how_to_install
-from wf.modules import describe
+from wf.discovery.known import CORE, how_to_install
+from wf.discovery.modules import describe
 from wf_storage.folders import data_dir, names_in
 
 Level = Literal["ok", "note", "problem"]

@@ -8,18 +8,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from wf.cadence import Epochs, Every, Progress, Steps
-from wf.commands import Command
-from wf.component import Catalogue, Component, FromRun, Nested, Param
-from wf.conditions import Condition
-from wf.events import Hook
+from wf.declarations.commands import Command
+from wf.declarations.component import Catalogue, Component, FromRun, Nested, Param
+from wf.declarations.conditions import Condition
+from wf.declarations.kinds import Kind
+from wf.declarations.readers import FileReader
+from wf.declarations.rule import Rule, Verdict
+from wf.declarations.task import Link, Task
+from wf.declarations.values import RunValue
+from wf.engine.cadence import Epochs, Every, Progress, Steps
+from wf.engine.events import Hook
+from wf.engine.loop import Loop
 from wf.hookspecs import hookimpl
-from wf.kinds import Kind
-from wf.loop import Loop
-from wf.readers import FileReader
-from wf.rule import Rule, Verdict
-from wf.task import Link, Task
-from wf.values import RunValue
 
 if TYPE_CHECKING:
     from wf_run.api import build, create, load_model, run

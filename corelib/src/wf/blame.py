@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from wf.discovery.modules import describe
 from wf.errors import WfError
-from wf.modules import describe
 
 if TYPE_CHECKING:
-    from wf.plugins import Plugin
+    from wf.discovery.plugins import Plugin
 
 
 FAILURES = (Exception, SystemExit, GeneratorExit)
@@ -89,7 +89,7 @@ def culprit(error: BaseException, plugins: Iterable[Plugin] = ()) -> str:
 
 def _installed() -> dict[str, str]:
     """The distribution of each package with a declaration in it, and of the one that all is in."""
-    from wf.distributions import plugin_entry_points  # only on the way to an error
+    from wf.discovery.distributions import plugin_entry_points  # only on the way to an error
 
     owners = {"wf": "wf-core"}
     for entry, distribution in plugin_entry_points():

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import pluggy
 
-from wf.commands import Command
-from wf.component import Catalogue, Component, Param
-from wf.conditions import Condition
-from wf.kinds import Kind
-from wf.readers import FileReader
-from wf.rule import Rule
-from wf.task import Link, Task
-from wf.values import RunValue
+from wf.declarations.commands import Command
+from wf.declarations.component import Catalogue, Component, Param
+from wf.declarations.conditions import Condition
+from wf.declarations.kinds import Kind
+from wf.declarations.readers import FileReader
+from wf.declarations.rule import Rule
+from wf.declarations.task import Link, Task
+from wf.declarations.values import RunValue
 
 PROJECT = "wf"
 hookspec = pluggy.HookspecMarker(PROJECT)

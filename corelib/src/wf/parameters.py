@@ -18,11 +18,11 @@ from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from wf.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
-from wf.distributions import check_readable
+from wf.declarations.component import REQUIRED, Catalogue, Component, FromRun, Nested, Param
+from wf.declarations.values import VALUES
+from wf.discovery.distributions import check_readable
 from wf.errors import PluginError, UsageError, article, unknown
 from wf.typed import Repeated, as_wanted, last_of
-from wf.values import VALUES
 
 MAX_FLOAT = 3.4028234663852886e38
 """The largest number of float32, which models compute in."""

@@ -1,6 +1,6 @@
 """What the loop asks of its parts. Each protocol says who calls it and why.
 
-A part may have any of the loop's events (`wf.events.Hook`) as methods too: the supervised trainer steps
+A part may have any of the loop's events (`wf.engine.events.Hook`) as methods too: the supervised trainer steps
 epoch schedulers in its ``on_epoch_end``. Parts and hooks that have ``state_dict`` and ``load_state_dict``
 are saved in checkpoints.
 """
@@ -59,7 +59,7 @@ class Trainer(Protocol):
             The loss before the update, a scalar that stays on its device: `float(loss)` is called at sync points.
             Or a dict of such scalars: the loss as ``loss``, what it consists of as ``loss/NAME``, and other figures.
             All but the loss are recorded as means, and can be monitored as ``train/loss/NAME`` and ``train/NAME``;
-            an attribute ``figures`` says which there are, see `wf.figures.declared`.
+            an attribute ``figures`` says which there are, see `wf.engine.figures.declared`.
         """
 
 
@@ -70,8 +70,9 @@ class Evaluator(Protocol):
         """The figures of one split by metric name, plain numbers (a list for one figure a class).
 
         It must leave the training generator as it found it. An attribute ``figures`` says which there are, see
-        `wf.figures.declared`. Where their names are not all known, it may have ``preview(split)``, which gives the
-        figures of two batches and leaves no trace: the loop calls it before step 1 where a run decides by one of them.
+        `wf.engine.figures.declared`. Where their names are not all known, it may have ``preview(split)``, which gives
+        the figures of two batches and leaves no trace: the loop calls it before step 1 where a run decides by one
+        of them.
         """
 
 

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from wf.component import Catalogue, Component
-from wf.deprecation import check_name
-from wf.distributions import builtin_distributions, is_installed
-from wf.entry import Entry, names_of, own_name
+from wf.declarations.component import Catalogue, Component
+from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.discovery.deprecation import check_name
+from wf.discovery.distributions import builtin_distributions, is_installed
+from wf.discovery.entry import Entry, names_of, own_name
+from wf.discovery.guard import Guard
+from wf.discovery.known import is_among, known_as, known_members, who_brings
+from wf.discovery.modules import normalize
+from wf.discovery.plugins import Plugin, Selection, discover
+from wf.discovery.settings import Pin
+from wf.discovery.settings import load as load_settings
 from wf.errors import PluginError, UsageError, WfError, article, closest, plain_word, unknown
-from wf.guard import Guard
-from wf.kinds import DECLARED, KINDS, plurals
-from wf.known import is_among, known_as, known_members, who_brings
-from wf.modules import normalize
-from wf.plugins import Plugin, Selection, discover
-from wf.settings import Pin
-from wf.settings import load as load_settings
 
 if TYPE_CHECKING:
     pass
@@ -148,7 +148,7 @@ class Registry:
         """The component of that kind and name.
 
         Args:
-            kind: One of `wf.kinds.KINDS`.
+            kind: One of `wf.declarations.kinds.KINDS`.
             name: Its name or an alias, ``name@distribution``, a catalogue's member ``prefix/name``, or one's own code
                 as ``path.py:Attr`` or ``package.module:Attr``.
 

@@ -2,8 +2,8 @@
 
 One small frozen class per kind. A missing trait means "unknown": it is a warning, never a refusal.
 
-The forms of *targets* and of *predictions* are names that tasks and links bring (`wf.task`; ``wf list tasks`` and ``wf
-list links``). One stands for itself: ``raw`` predictions are what a model gives out that does nothing to its scores.
+The forms of *targets* and of *predictions* are names that tasks and links bring (`wf.declarations.task`; ``wf list
+tasks`` and ``wf list links``). One stands for itself: ``raw`` predictions are the scores as a model computes them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wf.fields import check_fields
+from wf.declarations.fields import check_fields
 
 Samples = Literal["any", "numbers", "vector", "image", "video", "sequence", "tokens"]
 Step = Literal["plain", "closure", "two_step", "create_graph"]

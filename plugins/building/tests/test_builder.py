@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import pytest
 
 from wf import Component, FromRun, Nested
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import LossTraits, OptimizerTraits
 from wf_building.builder import Builder, note_traits, traits_of

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf import Catalogue, FromRun
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
 from wf.errors import PluginError
 from wf.parameters import from_signature, type_name
 from wf.traits import LossTraits

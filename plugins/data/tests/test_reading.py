@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import wf
-from wf.component import FromRun
+from wf.declarations.component import FromRun
 from wf_base import Dataset, Reader, TensorSamples
 
 

@@ -6,8 +6,8 @@ import typing
 import docstring_parser
 import pytest
 
-from wf.component import Component
-from wf.values import VALUES
+from wf.declarations.component import Component
+from wf.declarations.values import VALUES
 from wf_datasets.plugin import wf_components
 
 COMPONENTS = wf_components()

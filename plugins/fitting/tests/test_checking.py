@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf import Catalogue, Component
-from wf.entry import Entry
+from wf.declarations.kinds import KINDS
+from wf.discovery.entry import Entry
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
-from wf.kinds import KINDS
 from wf.parameters import Param
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import (
     DatasetTraits,

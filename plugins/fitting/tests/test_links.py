@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wf import Link
-from wf.component import of_declaration
-from wf.plugins import Plugin
+from wf.declarations.component import of_declaration
+from wf.discovery.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import LossTraits, ModelTraits
 from wf_fitting.links import Fit, resolve_judged, targets_that_fit

@@ -11,9 +11,9 @@ import pytest
 import torch
 from planted_defects import CORRECT, MIXING, NAMED, PLANTED, Planted
 
-from wf.component import Component
-from wf.kinds import DECLARED, KINDS
-from wf.plugins import Plugin
+from wf.declarations.component import Component
+from wf.declarations.kinds import DECLARED, KINDS
+from wf.discovery.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import TransformTraits
 from wf_kit import Result, check_plugin

@@ -14,9 +14,9 @@ import torch
 from planted_defects import CORRECT, NUMBERS
 
 from wf import Catalogue, Component
+from wf.declarations.kinds import DECLARED, KINDS
+from wf.discovery.plugins import Plugin
 from wf.errors import PluginError, UsageError
-from wf.kinds import DECLARED, KINDS
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import DatasetTraits, ModelTraits, TrainerTraits
 from wf_kit import Case, check_plugin, conformance_cases

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from wf.component import DECLARATIONS, of_declaration
+from wf.declarations.component import DECLARATIONS, of_declaration
+from wf.declarations.kinds import DECLARED, KINDS
 from wf.errors import DataError, UsageError
-from wf.kinds import DECLARED, KINDS
 from wf.registry import Registry
 from wf_kit import scaffold
 from wf_kit.scaffold import FILES, check_name, import_name, new_package, read_examples, render

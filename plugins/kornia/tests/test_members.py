@@ -14,12 +14,12 @@ from kornia import losses as library
 from torch import nn
 
 import wf
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
+from wf.declarations.values import VALUES
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
 from wf.traits import LossTraits
-from wf.values import VALUES
 from wf_base import Dataset
 from wf_base.data import TensorSamples
 from wf_kornia.index import index

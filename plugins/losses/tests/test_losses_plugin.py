@@ -10,8 +10,8 @@ import torch
 from docstring_parser import parse
 
 from wf import Component
+from wf.declarations.values import VALUES
 from wf.traits import LossTraits
-from wf.values import VALUES
 from wf_losses.plugin import wf_components
 
 COMPONENTS = [component for component in wf_components() if isinstance(component, Component)]

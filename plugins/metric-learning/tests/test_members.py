@@ -14,11 +14,11 @@ from pytorch_metric_learning import losses as library  # type: ignore[import-unt
 from torch import nn
 
 import wf
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
+from wf.declarations.values import VALUES
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
-from wf.values import VALUES
 from wf_metric_learning.index import index
 from wf_metric_learning.losses import MEMBERS, REFUSED, build, described
 from wf_metric_learning.plugin import wf_components

@@ -12,8 +12,8 @@ from docstring_parser import parse
 from torch import Tensor
 
 from wf import Component
+from wf.declarations.values import VALUES
 from wf.traits import MetricTraits
-from wf.values import VALUES
 from wf_base import Metric
 from wf_metrics.plugin import wf_components
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from wf import Component
-from wf.values import VALUES
+from wf.declarations.values import VALUES
 from wf_models import plugin
 
 COMPONENTS = plugin.wf_components()

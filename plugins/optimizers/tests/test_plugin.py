@@ -12,7 +12,7 @@ import pytest
 from torch.optim.lr_scheduler import LRScheduler
 
 from wf import Component, Nested
-from wf.values import VALUES
+from wf.declarations.values import VALUES
 from wf_optimizers import plugin
 from wf_optimizers.warmup import LinearWarmup
 

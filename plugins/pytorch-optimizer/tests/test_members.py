@@ -14,11 +14,11 @@ import torch
 from pytorch_optimizer import get_supported_optimizers, load_optimizer
 from torch import nn
 
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
+from wf.declarations.values import VALUES
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
-from wf.values import VALUES
 from wf_building.builder import Builder, note_traits
 from wf_pytorch_optimizer.index import GROUPS, index
 from wf_pytorch_optimizer.members import MENDED, REFUSED, WRAPPERS, build, described, member

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import wf
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf_run.api import read
 

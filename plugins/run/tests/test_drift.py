@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wf.conditions import CONDITIONS
+from wf.declarations.conditions import CONDITIONS
 from wf.errors import UsageError
 from wf_run.drift import ALL, check, compare, unknown_in
 

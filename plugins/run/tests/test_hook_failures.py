@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import wf as api
-from wf.events import EVENTS
+from wf.engine.events import EVENTS
 
 HOOK = '''
 from pathlib import Path

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from wf import Component, Param
+from wf.discovery.plugins import Plugin
+from wf.discovery.settings import Pin
 from wf.errors import UsageError
-from wf.plugins import Plugin
 from wf.registry import Registry
-from wf.settings import Pin
 from wf.traits import DatasetTraits, HookTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 from wf_run.plan import complete, prepare, with_changes
 from wf_run.runfile import merge

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf.cadence import Progress
+from wf.engine.cadence import Progress
 from wf.errors import DataError, SaveError, UsageError
 from wf.typed import finite
 from wf_run.directory import rundir

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
 from wf.errors import UsageError
-from wf.general import GENERAL
-from wf.kinds import KINDS
 from wf.parameters import NULL, without_null
 from wf.splits import parse_split
 from wf_run.runfile import apply_many, check, check_general, dump, load, merge

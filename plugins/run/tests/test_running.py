@@ -290,8 +290,8 @@ def test_help_for_a_wrong_name_is_an_error(wf: Any) -> None:
 
 
 def test_every_option_is_in_the_help_once(wf: Any) -> None:
-    from wf.general import GENERAL
-    from wf.kinds import KINDS
+    from wf.declarations.general import GENERAL
+    from wf.declarations.kinds import KINDS
 
     text = wf("run", "--help").stdout.partition("\nComponents:")[2]
     for name in {*KINDS, *GENERAL} - {"plugins"}:

@@ -11,8 +11,8 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from wf.general import GENERAL
-from wf.kinds import KINDS
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
 from wf.registry import Registry
 from wf_run.schema import schema, text_of
 

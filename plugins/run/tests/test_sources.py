@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wf.component import Component
-from wf.entry import Entry
-from wf.plugins import Plugin
+from wf.declarations.component import Component
+from wf.discovery.entry import Entry
+from wf.discovery.plugins import Plugin
 from wf_run.resuming import sources
 
 FILES = {

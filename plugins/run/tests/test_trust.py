@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf import Component, Nested
+from wf.discovery.guard import Guard, UntrustedError
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError, WfError
-from wf.guard import Guard, UntrustedError
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf_building.builder import Builder
 from wf_run.api import read, reopen

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf import Component
-from wf.component import REQUIRED
-from wf.entry import Entry
+from wf.declarations.component import REQUIRED
+from wf.discovery.entry import Entry
 from wf.parameters import convert, from_signature, is_function_loss, type_name
 from wf_signatures.reading import Reading, is_exact, read
 
@@ -80,7 +80,7 @@ CERTAIN = {
     "object": "class it(object):\n    def __init__(self, a: int): ...",
     "inherited": "class Base:\n    def __init__(self, a: int = 1): ...\nclass it(Base): ...",
     "hook": "from wf import Hook\nclass it(Hook):\n    def __init__(self, patience: int = 5): ...",
-    "hook without init": "import wf.events\nclass it(wf.events.Hook): ...",
+    "hook without init": "import wf.engine.events\nclass it(wf.engine.events.Hook): ...",
     "abstract": "from abc import ABC\nclass it(ABC):\n    def __init__(self, a: int): ...",
     "two bases": "class A: ...\nclass B: ...\nclass it(A, B):\n    def __init__(self, a: int): ...",
     "alias": "Mode = Literal['a', 'b']\nMaybe = Mode | None\ndef it(a: Maybe = 'a', b: Optional[Mode] = None): ...",

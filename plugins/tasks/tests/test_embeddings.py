@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import wf
-from wf.component import Component
+from wf.declarations.component import Component
+from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
-from wf.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import LossTraits, ModelTraits
 from wf_fitting.links import Fit, resolve

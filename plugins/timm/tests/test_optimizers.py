@@ -11,7 +11,7 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.traits import OptimizerTraits

@@ -15,12 +15,12 @@ from torch.nn.modules import loss as torch_losses
 from torch.optim import lr_scheduler
 
 import wf
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
+from wf.declarations.values import VALUES
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
 from wf.traits import LossTraits
-from wf.values import VALUES
 from wf_torch.index import MODULES, index
 from wf_torch.plugin import wf_components
 

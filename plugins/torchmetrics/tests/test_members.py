@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 import wf
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
+from wf.declarations.values import VALUES
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
 from wf.traits import MetricTraits
-from wf.values import VALUES
 from wf_base import Dataset
 from wf_base.data import TensorSamples
 from wf_base.task import task_of

@@ -9,7 +9,7 @@ import torch
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
-from wf.component import REQUIRED
+from wf.declarations.component import REQUIRED
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf_torchvision.plugin import wf_components

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from wf.component import Component
+from wf.declarations.component import Component
 from wf_tracking.plugin import wf_components
 
 COMPONENTS = [component for component in wf_components() if isinstance(component, Component)]

@@ -149,7 +149,7 @@ def test_only_the_first_process_prints(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_steps_are_not_listened_to() -> None:
-    from wf.events import listeners
+    from wf.engine.events import listeners
 
     assert listeners("on_step_end", [Progress(FIRST)]) == ()
 

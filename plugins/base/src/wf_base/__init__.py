@@ -3,7 +3,7 @@
 Importing this package imports torch; the rest of `wf` does not.
 """
 
-from wf.distributions import check_readable
+from wf.discovery.distributions import check_readable
 
 try:
     from wf_base.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts

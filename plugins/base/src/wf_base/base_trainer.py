@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from wf.component import FromRun
+from wf.declarations.component import FromRun
+from wf.engine.figures import LOSS, TRAIN, Monitor, two_sources
 from wf.errors import UsageError, unknown
-from wf.figures import LOSS, TRAIN, Monitor, two_sources
 from wf.protocols import Strategy
 from wf_base.data import Batch
 from wf_base.gradients import Gradients
 from wf_base.objective import Outcome, Weights, outcome_of
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
 
 
 class BaseTrainer:

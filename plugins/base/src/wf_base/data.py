@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError
-from wf.figures import SPLITS
 from wf.splits import parse_split
 from wf_base import tree
 from wf_base.random import stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wf.figures import LOSS, Monitor, declared, divided, joined, metric_of, terms
+from wf.engine.figures import LOSS, Monitor, declared, divided, joined, metric_of, terms
 from wf.traits import MetricTraits
 from wf_building.builder import Builder, name_of_live
 

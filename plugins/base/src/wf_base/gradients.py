@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wf.engine.figures import LOSS
 from wf.errors import UsageError
-from wf.figures import LOSS
 from wf.protocols import Strategy
 from wf_base import tree
 from wf_base.data import Batch

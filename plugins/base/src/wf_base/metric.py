@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from wf.engine.figures import declared
 from wf.errors import UsageError
-from wf.figures import declared
 from wf.protocols import Strategy
 
 

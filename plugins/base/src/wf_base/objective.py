@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from wf.engine.figures import LOSS
 from wf.errors import UsageError
-from wf.figures import LOSS
 from wf_base import tree
 from wf_base.data import Batch
 from wf_base.tree import Tree

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
+from wf.declarations.task import Task
 from wf.errors import DataError
 from wf.registry import Registry
-from wf.task import Task
 from wf_fitting.tasks import tasks_of
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from wf.blame import FAILURES, blame
-from wf.component import REQUIRED, Param
-from wf.deprecation import current_options
-from wf.entry import Entry, entry_of
+from wf.declarations.component import REQUIRED, Param
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS, Kind, option_prefix
+from wf.declarations.values import VALUES
+from wf.discovery.deprecation import current_options
+from wf.discovery.entry import Entry, entry_of
+from wf.discovery.modules import describe, import_module, is_path, locate
 from wf.errors import UsageError, WfError
-from wf.general import GENERAL
-from wf.kinds import KINDS, Kind, option_prefix
-from wf.modules import describe, import_module, is_path, locate
 from wf.parameters import (
     allows_none,
     check_known,
@@ -37,7 +38,6 @@ from wf.registry import Registry
 from wf.resolver import Provider, Resolver
 from wf.traits import Traits
 from wf.typed import Repeated, last_of
-from wf.values import VALUES
 from wf_building.defaults import default_of
 from wf_building.scopes import SCOPED, entry_of_scopes, scopes_of
 
@@ -97,7 +97,7 @@ class Builder:
 
     Args:
         registry: Where names are looked up.
-        values: What the run knows, by the names of `wf.values.VALUES`; it grows as the run is built.
+        values: What the run knows, by the names of `wf.declarations.values.VALUES`; it grows as the run is built.
         folders: Where relative paths are looked up when they are not below the working directory.
         plan: The run file, for the components of kinds that plugins brought; their tables are resolved there.
         apart: Given a run value's name, a context in which its provider is called, whatever that draws.
@@ -300,7 +300,7 @@ class Builder:
                 )
 
     def conditions(self) -> dict[str, Any]:
-        """What plugins' conditions are now, by name, see `wf.conditions.Condition`."""
+        """What plugins' conditions are now, by name, see `wf.declarations.conditions.Condition`."""
         found = {}
         for entry in self.registry.entries("condition"):
             title = f"condition '{entry.component.name}' of {origin_of(entry)}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from wf.entry import Entry
+from wf.discovery.entry import Entry
+from wf.discovery.known import index
 from wf.errors import UsageError
-from wf.known import index
 from wf.registry import Registry, tell_of_pin
 from wf.traits import HookTraits
 
 if TYPE_CHECKING:
-    from wf.settings import Pin
+    from wf.discovery.settings import Pin
 
 PIN = "defaults"
 """What pins are called that say whose default counts: ``[tool.wf.pin.defaults] optimizer = "wf-optimizers"``."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wf.component import Component, Param
-from wf.entry import Entry
+from wf.declarations.component import Component, Param
+from wf.discovery.entry import Entry
 from wf.errors import PluginError, UsageError
 from wf.traits import TrainerTraits
 

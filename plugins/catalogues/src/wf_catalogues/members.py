@@ -16,7 +16,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, Union
 
-from wf.component import Param, check_name
+from wf.declarations.component import Param, check_name
 from wf.errors import PluginError
 from wf.parameters import annotations_of, convert, docstring_params
 

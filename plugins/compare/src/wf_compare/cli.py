@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.discovery.guard import Guard
 from wf.errors import DataError, InterruptedRun, UsageError, unknown
-from wf.general import GENERAL
-from wf.guard import Guard
-from wf.kinds import KINDS
 from wf.registry import Registry
 from wf_cli.arguments import take_options
 from wf_cli.commands import everywhere_of

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from wf.discovery.guard import Guard
+from wf.engine.figures import fits
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
-from wf.figures import fits
-from wf.guard import Guard
 from wf.registry import Registry
 from wf_compare.results import (
     FINAL,

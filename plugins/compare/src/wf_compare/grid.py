@@ -6,8 +6,8 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from wf.declarations.kinds import KINDS
 from wf.errors import UsageError
-from wf.kinds import KINDS
 
 PAIRS = {"[": "]", "{": "}", "(": ")"}
 

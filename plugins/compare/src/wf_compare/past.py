@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wf.declarations.kinds import KINDS
 from wf.errors import DataError, UsageError
-from wf.kinds import KINDS
 from wf_compare.results import Row, read_run, same_but_for_metrics, what_trains
 from wf_compare.study import name_of_repeat
 from wf_run.directory.rundir import MAX_DEPTH, RunDirectory, is_run, runs_below

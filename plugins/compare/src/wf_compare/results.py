@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wf.engine.figures import TRAIN, Monitor, divided, fits, metric_of
 from wf.errors import DataError, DivergedError, UsageError, unknown
-from wf.figures import TRAIN, Monitor, divided, fits, metric_of
 from wf.registry import Registry
 from wf.traits import MetricTraits
 from wf_run.directory.rundir import RunDirectory, is_run

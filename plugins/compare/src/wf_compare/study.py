@@ -26,9 +26,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from wf.declarations.kinds import KINDS
+from wf.discovery.modules import is_path
 from wf.errors import DataError, UsageError
-from wf.kinds import KINDS
-from wf.modules import is_path
 from wf.registry import Registry
 from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.engine.figures import Monitor
 from wf.errors import DivergedError, UsageError
-from wf.figures import Monitor
 from wf_compare.results import FINAL, Row, Run, what_differs, why_unpaired
 from wf_compare.statistics import CONFIDENCE, Difference, Estimate, difference, estimate, together
 

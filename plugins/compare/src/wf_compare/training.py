@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from wf.discovery.guard import Guard
+from wf.discovery.modules import describe
 from wf.errors import DataError, WfError
-from wf.guard import Guard
-from wf.modules import describe
 from wf.registry import Registry
 from wf.terminal import visible
 from wf_compare.results import FINAL, read_run

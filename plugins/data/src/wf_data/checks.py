@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from wf.blame import FAILURES
+from wf.discovery.modules import describe
 from wf.errors import DataError
-from wf.modules import describe
 from wf_base import tree
 from wf_base.data import Dataset, TensorSamples, as_default
 from wf_base.task import Numbers, TaskRuntime, all_finite, at, within

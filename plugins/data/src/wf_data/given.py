@@ -18,9 +18,9 @@ from torch.utils.data import (
     default_collate,
 )
 
+from wf.discovery.modules import describe
+from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError, unknown
-from wf.figures import SPLITS
-from wf.modules import describe
 from wf.registry import Registry
 from wf_base import tree
 from wf_base.data import Dataset, Samples, TensorSamples

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError, closest
-from wf.figures import SPLITS
 from wf_base import tree
 from wf_base.data import as_float
 from wf_base.reading import Reader

@@ -20,8 +20,8 @@ import torch
 from torch.utils.data import DataLoader, Subset, get_worker_info
 
 from wf.blame import FAILURES, blame, culprit
+from wf.discovery.modules import describe
 from wf.errors import DataError, WfError
-from wf.modules import describe
 from wf_base.data import Samples
 from wf_base.tree import Tree
 from wf_data.checks import Checks

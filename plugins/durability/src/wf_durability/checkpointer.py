@@ -26,8 +26,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from wf.engine.figures import Monitor, best
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
-from wf.figures import Monitor, best
 from wf_durability.snapshot import Snapshot, pieces, raw, safetensors_file
 from wf_state import codec
 from wf_storage import files

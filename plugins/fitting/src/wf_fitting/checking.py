@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wf.entry import Entry
+from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.declarations.rule import FITS, Rule, Verdict
+from wf.declarations.task import Task
+from wf.discovery.entry import Entry
 from wf.errors import UsageError
-from wf.kinds import DECLARED, KINDS, plurals
 from wf.registry import Registry
-from wf.rule import FITS, Rule, Verdict
-from wf.task import Task
 from wf_fitting.parts import DIMS, Judge, Known, Part, Samples, gives_targets, judges, listed, transformed, with_parts
 from wf_fitting.tasks import tasks_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from wf.task import Link
+from wf.declarations.task import Link
 from wf.traits import LossTraits, ModelTraits
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
-from wf.entry import Entry
-from wf.kinds import KINDS
-from wf.modules import describe
+from wf.declarations.kinds import KINDS
+from wf.declarations.rule import SILENT, Rule, Verdict
+from wf.declarations.task import Link, Task
+from wf.discovery.entry import Entry
+from wf.discovery.modules import describe
 from wf.registry import Registry
-from wf.rule import SILENT, Rule, Verdict
-from wf.task import Link, Task
 from wf.traits import DatasetTraits, LossTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf_fitting.tasks import Tasks
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any
 
+from wf.declarations.task import Link, Task
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf.task import Link, Task
 from wf.traits import LossTraits, MetricTraits
 
 RAW = "raw"

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from wf.entry import Entry
+from wf.discovery.entry import Entry
+from wf.discovery.plugins import Plugin
+from wf.discovery.settings import load as load_settings
 from wf.errors import PluginError, UsageError, unknown
 from wf.parameters import without_null
-from wf.plugins import Plugin
 from wf.registry import Registry
-from wf.settings import load as load_settings
 from wf_building.builder import check_options
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select

@@ -11,12 +11,12 @@ import sys
 from functools import cache
 from typing import Any
 
-from wf.component import REQUIRED, Param
+from wf.declarations.component import REQUIRED, Param
+from wf.declarations.kinds import DECLARED, KINDS
+from wf.discovery.modules import is_path
+from wf.discovery.plugins import HEAVY, Plugin
 from wf.errors import DataError, UsageError, unknown
-from wf.kinds import DECLARED, KINDS
-from wf.modules import is_path
 from wf.parameters import convert, type_name
-from wf.plugins import HEAVY, Plugin
 from wf_fitting.tasks import tasks_of
 from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
 from wf_kit.making import check_kind, make, values
@@ -209,7 +209,7 @@ def _installed(subject: Subject) -> str:
 
 _DECLARE = f"""
 import json, sys
-from wf.plugins import Selection, discover
+from wf.discovery.plugins import Selection, discover
 [plugin] = discover(Selection(extra=(sys.argv[1],), autoload=False))
 heavy = [name for name in {HEAVY!r} if name in sys.modules]
 print("\\n" + json.dumps({{"error": plugin.error, "ms": plugin.import_ms, "heavy": heavy}}))

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from wf.component import REQUIRED, Param
-from wf.entry import Entry
-from wf.kinds import KINDS
-from wf.modules import is_path, message_of
+from wf.declarations.component import REQUIRED, Param
+from wf.declarations.kinds import KINDS
+from wf.discovery.entry import Entry
+from wf.discovery.modules import is_path, message_of
 from wf.parameters import parameters
 from wf.registry import Registry
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wf import Loop, Steps
-from wf.events import EVENTS, check_events, listeners
+from wf.engine.events import EVENTS, check_events, listeners
 from wf.traits import OptimizerTraits, TrainerTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, makes_its_samples, values

@@ -16,10 +16,10 @@ from unittest import mock
 
 from torch import Tensor
 
-from wf.kinds import KINDS
-from wf.task import Task
+from wf.declarations.kinds import KINDS
+from wf.declarations.task import Task
+from wf.declarations.values import VALUES
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
-from wf.values import VALUES
 from wf_base import TensorSamples
 from wf_base.task import TaskRuntime, make_task
 from wf_building.builder import Builder

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wf.figures import declared, fits
+from wf.engine.figures import declared, fits
 from wf.traits import MetricTraits
 from wf_base.task import TaskRuntime
 from wf_kit import samples

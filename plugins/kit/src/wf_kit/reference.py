@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wf import Component, FromRun
+from wf.discovery.plugins import Plugin
 from wf.errors import DataError
-from wf.plugins import Plugin
 from wf.protocols import Strategy
 from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
 from wf_base import Batch, Dataset, Metric, TensorSamples, tree

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import mock
 
 from wf.blame import blamed
-from wf.events import EVENTS, listeners
-from wf.kinds import KINDS
+from wf.declarations.kinds import KINDS
+from wf.engine.events import EVENTS, listeners
 from wf.protocols import Stateful
 from wf.traits import LossTraits
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told

@@ -18,10 +18,10 @@ from string import Template
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import Version
 
-from wf.component import DECLARATIONS
+from wf.declarations.component import DECLARATIONS
+from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.discovery.known import index
 from wf.errors import DataError, UsageError
-from wf.kinds import DECLARED, KINDS, plurals
-from wf.known import index
 
 WIDTH = 88
 """Of a line of Python: what formatters take by default."""
@@ -92,7 +92,7 @@ def new_package(name: str, kinds: Sequence[str], folder: Path | None = None) -> 
 
     Args:
         name: Of the distribution; the import name is derived from it.
-        kinds: Of `wf.kinds.KINDS`.
+        kinds: Of `wf.declarations.kinds.KINDS`.
         folder: Where to; by default a folder of that name in the working directory. It is made, or is empty.
 
     Raises:
@@ -149,7 +149,7 @@ def import_name(name: str) -> str:
 
 
 def read_examples() -> list[Example]:
-    """What stands for each kind, in the order of `wf.kinds.KINDS`, what is no component last."""
+    """What stands for each kind, in the order of `wf.declarations.kinds.KINDS`, what is no component last."""
     tables = tomllib.loads(_read("kinds.toml"))
     return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED) if kind in tables]
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf.distributions import GROUP, is_installed
-from wf.entry import Entry
+from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.discovery.distributions import GROUP, is_installed
+from wf.discovery.entry import Entry
+from wf.discovery.modules import normalize
+from wf.discovery.plugins import Plugin
+from wf.discovery.settings import Settings
 from wf.errors import PluginError, UsageError, unknown
-from wf.kinds import DECLARED, KINDS, plurals
-from wf.modules import normalize
-from wf.plugins import Plugin
 from wf.registry import Registry, read_kind
-from wf.settings import Settings
 
 TABLES = ("skip", "options", "run")
 """The tables below ``[tool.wf.check]``."""

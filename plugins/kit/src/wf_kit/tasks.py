@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wf.declarations.task import Link, Task
 from wf.errors import DataError
-from wf.task import Link, Task
 from wf_base import Dataset, TensorSamples
 from wf_base.task import TaskRuntime, make_task
 from wf_fitting.tasks import tasks_of

@@ -7,7 +7,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from wf.figures import Monitor
+from wf.engine.figures import Monitor
 from wf_optimizers.checks import require, require_not_negative
 
 

@@ -18,8 +18,8 @@ from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it without saying so
 from torch.distributed.distributed_c10d import PrefixStore
 
+from wf.discovery.modules import message_of
 from wf.errors import InterruptedRun, OtherFailedError, WfError
-from wf.modules import message_of
 from wf_processes.failures import reason_of, status_of
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from wf.blame import blamed
+from wf.discovery.modules import describe, message_of
 from wf.errors import DivergedError, InterruptedRun, OtherFailedError, WfError
-from wf.modules import describe, message_of
 
 
 class InLoader(Exception):  # noqa: N818 - the cause of an error: the traceback of the process where it was raised

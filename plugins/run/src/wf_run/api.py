@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wf.discovery.modules import is_path, locate
+from wf.discovery.settings import Pin
+from wf.engine.figures import SPLITS
 from wf.errors import UsageError
-from wf.figures import SPLITS
-from wf.modules import is_path, locate
 from wf.registry import Ask, Registry, read_kind
-from wf.settings import Pin
 from wf_building.builder import Builder
 from wf_processes.together import is_restart, telling_others
 from wf_run.directory.kept import KEPT

@@ -19,21 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wf.cadence import Every
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.declarations.task import Task
+from wf.discovery.guard import Guard
+from wf.discovery.known import index
+from wf.engine.cadence import Every
+from wf.engine.events import listeners
+from wf.engine.figures import LOSS, SPLITS, TRAIN, Monitor
+from wf.engine.watching import Sources, expect
 from wf.errors import DataError, PluginError, UsageError, unknown
-from wf.events import listeners
-from wf.figures import LOSS, SPLITS, TRAIN, Monitor
-from wf.general import GENERAL
-from wf.guard import Guard
-from wf.kinds import KINDS
-from wf.known import index
 from wf.protocols import Checkpointer, Stateful
 from wf.registry import Registry
 from wf.resolver import RUN
 from wf.splits import parse_split
-from wf.task import Task
 from wf.traits import HookTraits, LossTraits, ModelTraits, SchedulerTraits, TransformTraits
-from wf.watching import Sources, expect
 from wf_base.data import Dataset, TensorSamples, split_dataset
 from wf_base.directions import declared_directions, directions
 from wf_base.metric import as_metric
@@ -256,7 +256,7 @@ class Assembly:
         return monitor
 
     def figures(self) -> list[str]:
-        """The figures of the run, and patterns for those whose names nobody says; see `wf.watching.Sources`."""
+        """The figures of the run, and patterns for those whose names nobody says; see `wf.engine.watching.Sources`."""
         return self._sources().patterns(self.evaluated)
 
     def _sources(self) -> Sources:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
-from wf.conditions import CONDITIONS, Condition, Level
+from wf.declarations.conditions import CONDITIONS, Condition, Level
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
-from wf.general import GENERAL
-from wf.kinds import KINDS
 
 ALL = "all"
 """The name that allows every difference."""

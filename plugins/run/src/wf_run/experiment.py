@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from wf.blame import FAILURES, naming_culprit
-from wf.cadence import Epochs, Every, Steps
-from wf.conditions import CONDITIONS
+from wf.declarations.conditions import CONDITIONS
+from wf.engine.cadence import Epochs, Every, Steps
+from wf.engine.figures import Figures
+from wf.engine.loop import Loop
 from wf.errors import (
     DataError,
     InterruptedRun,
@@ -26,8 +28,6 @@ from wf.errors import (
     UsageError,
     WfError,
 )
-from wf.figures import Figures
-from wf.loop import Loop
 from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
 from wf.resolver import Resolver
@@ -251,7 +251,8 @@ class Experiment:
 
         Args:
             resume: Go on from the newest checkpoint of the run directory.
-            allow_drift: Names of `wf.conditions.CONDITIONS` that may be others than the run was made under, or ``all``.
+            allow_drift: Names of conditions (`wf.declarations.conditions`) that may differ from those of the run, or
+                ``all``.
 
         Returns:
             Itself.

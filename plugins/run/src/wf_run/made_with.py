@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wf.discovery.known import known_as
 from wf.errors import PluginError
-from wf.known import known_as
 
 
 def in_words(record: Mapping[str, Any]) -> tuple[str, str]:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wf.component import REQUIRED, Param
-from wf.entry import Entry
+from wf.declarations.component import REQUIRED, Param
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.declarations.task import Task
+from wf.discovery.entry import Entry
+from wf.engine.figures import SPLITS, Monitor, divided
 from wf.errors import UsageError, closest, unknown
-from wf.figures import SPLITS, Monitor, divided
-from wf.general import GENERAL
-from wf.kinds import KINDS
 from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Registry
-from wf.task import Task
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 from wf_building.builder import LIVE, Builder, check_options, listed, name_of_live
 from wf_building.defaults import default_hooks, default_of, missing

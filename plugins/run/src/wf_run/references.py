@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
-from wf.general import GENERAL
-from wf.kinds import KINDS
 from wf.typed import plain
 from wf_cli.arguments import parse_value
 from wf_run.said import SAID, Place, Reference, keys_in, placed, said_in, without_said

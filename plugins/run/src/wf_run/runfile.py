@@ -12,10 +12,10 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
-from wf.cadence import Every
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.engine.cadence import Every
 from wf.errors import UsageError, unknown
-from wf.general import GENERAL
-from wf.kinds import KINDS
 from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain

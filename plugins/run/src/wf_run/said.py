@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
 from wf.errors import DataError, UsageError
-from wf.general import GENERAL
-from wf.kinds import KINDS
 
 SAID = "${}"
 """The key of a document; no run file has such a one."""

@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from wf.component import REQUIRED, Param
-from wf.entry import Entry
+from wf.declarations.component import REQUIRED, Param
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.declarations.values import VALUES
+from wf.discovery.entry import Entry
 from wf.errors import WfError
-from wf.general import GENERAL
-from wf.kinds import KINDS
 from wf.parameters import NULL, allows_none, takes_several
 from wf.registry import Registry
-from wf.values import VALUES
 from wf_run.layers import EXTENDS
 from wf_run.runfile import CHOICES, OF_TABLES, ON_ERROR, RANGES, VARIANT
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from wf.blame import FAILURES, blame, naming_culprit
-from wf.entry import Entry
+from wf.declarations.general import GENERAL
+from wf.discovery.entry import Entry
+from wf.discovery.modules import describe
 from wf.errors import DataError, PluginError, UsageError, WfError
-from wf.general import GENERAL
-from wf.modules import describe
 from wf.protocols import Stateful
 from wf.registry import Registry
 from wf.traits import DatasetTraits

@@ -24,11 +24,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wf.deprecation import current_options
+from wf.declarations.kinds import KINDS
+from wf.discovery.deprecation import current_options
+from wf.discovery.guard import Guard, UntrustedError
+from wf.discovery.modules import describe, is_path, locate
 from wf.errors import UsageError, WfError
-from wf.guard import Guard, UntrustedError
-from wf.kinds import KINDS
-from wf.modules import describe, is_path, locate
 from wf.registry import Registry
 from wf_run.runfile import RunFile, options_of
 

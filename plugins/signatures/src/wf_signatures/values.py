@@ -34,8 +34,10 @@ IMPORTED = (
     "typing",
     "typing_extensions",
     "wf",
-    "wf.component",
-    "wf.events",
+    "wf.declarations",
+    "wf.declarations.component",
+    "wf.engine",
+    "wf.engine.events",
     "wf.protocols",
     "wf.traits",
 )
@@ -62,7 +64,7 @@ TORCH_CLASSES = (
 )
 """Classes that signatures name; each is known by its last name."""
 
-CALLS = ("wf.component.FromRun", "wf.component.Nested", "pathlib.Path", "builtins.float")
+CALLS = ("wf.declarations.component.FromRun", "wf.declarations.component.Nested", "pathlib.Path", "builtins.float")
 """What may be called in an annotation or a default."""
 
 OPERATORS: Mapping[type[ast.operator | ast.unaryop], Callable[..., Any]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wf import Verdict
-from wf.rule import FITS, SILENT
+from wf.declarations.rule import FITS, SILENT
 from wf.traits import LossTraits, MetricTraits, ModelTraits, TransformTraits
 from wf_fitting.links import numbers_of_classes, resolve, resolve_judged, targets_that_fit
 from wf_fitting.parts import DIMS, SHAPES, Known, Part, samples_words

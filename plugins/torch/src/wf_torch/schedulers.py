@@ -11,8 +11,8 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun, Nested
+from wf.engine.figures import Monitor
 from wf.errors import UsageError
-from wf.figures import Monitor
 from wf.traits import SchedulerTraits
 from wf_building.builder import traits_of
 from wf_catalogues.members import option

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wf import FromRun, Hook, Loop
-from wf.figures import is_number
+from wf.engine.figures import is_number
 from wf_base import TensorSamples
 from wf_base.data import ServedData
 from wf_base.objective import outcome_of

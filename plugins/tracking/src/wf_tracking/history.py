@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wf import Loop
+from wf.engine.figures import POSITION
 from wf.errors import DataError
-from wf.figures import POSITION
 from wf_storage import manifests
 
 MAX_POINTS = 8192

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wf import Epochs, Hook, Loop
+from wf.engine.figures import TRAIN, divided, is_number
 from wf.errors import UsageError
-from wf.figures import TRAIN, divided, is_number
 from wf.protocols import Strategy
 from wf.terminal import visible
 from wf_tracking._text import duration, figure, fit, rate

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wf import FromRun
+from wf.engine.figures import LOSS, declared, joined, plain, terms
 from wf.errors import UsageError
-from wf.figures import LOSS, declared, joined, plain, terms
 from wf.protocols import Strategy
 from wf_base import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
 from wf_base.data import ServedData
@@ -279,7 +279,7 @@ def _read(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(name: str, value: Any, metric: str) -> Iterator[tuple[str, Any]]:
-    """A figure by its name, or several by key, see `wf.figures.joined`."""
+    """A figure by its name, or several by key, see `wf.engine.figures.joined`."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _named(joined(name, str(key)), item, metric)

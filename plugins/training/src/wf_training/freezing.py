@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from wf.cadence import Every
+from wf.engine.cadence import Every
 from wf.errors import UsageError, unknown
 from wf_base.heads import BACKBONE, head_of
 

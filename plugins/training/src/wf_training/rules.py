@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wf import Verdict
-from wf.figures import Monitor
-from wf.rule import FITS, SILENT
+from wf.declarations.rule import FITS, SILENT
+from wf.engine.figures import Monitor
 from wf.traits import OptimizerTraits, SchedulerTraits
 from wf_fitting.parts import Known, Part, listed
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from wf.figures import LOSS
+from wf.engine.figures import LOSS
 from wf_base import Batch
 from wf_base.random import TrainStream
 

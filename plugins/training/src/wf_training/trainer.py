@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from wf import FromRun
+from wf.engine.figures import terms
 from wf.errors import UsageError, unknown
-from wf.figures import terms
 from wf.protocols import Strategy
 from wf.traits import OptimizerTraits
 from wf_base import BaseTrainer, Batch, Supervised, TaskRuntime

@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-from wf.cadence import Every
+from wf.discovery.guard import Guard
+from wf.engine.cadence import Every
 from wf.errors import UsageError, WfError
-from wf.guard import Guard
 from wf_cli.commands import everywhere_of
 from wf_cli.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell

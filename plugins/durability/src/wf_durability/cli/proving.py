@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wf.discovery.guard import Guard
 from wf.errors import WfError
-from wf.guard import Guard
 from wf.registry import Registry
 from wf_cli.output import tell
 from wf_run.api import read, reopen

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.entry import Entry
+from wf.declarations.kinds import KINDS
+from wf.discovery.entry import Entry
+from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError
-from wf.kinds import KINDS
-from wf.settings import load as load_settings
 from wf_cli.arguments import take_options
 from wf_cli.common import Verb, registry_of, registry_quietly
 from wf_cli.listing import JSON

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from wf.kinds import DECLARED, summaries
+from wf.declarations.kinds import DECLARED, summaries
 from wf.registry import read_kind
 from wf_cli.common import Verb
 from wf_cli.output import echo, plural, table

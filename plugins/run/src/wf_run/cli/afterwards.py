@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError
-from wf.figures import SPLITS
 from wf_building.defaults import default_of
 from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing import JSON

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from wf.declarations.kinds import KINDS
 from wf.errors import WfError
-from wf.kinds import KINDS
 from wf.terminal import visible
 from wf_building.defaults import default_hooks, default_of
 from wf_cli.arguments import ADD, REMOVE

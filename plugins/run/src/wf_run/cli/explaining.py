@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wf.general import GENERAL
+from wf.declarations.general import GENERAL
 from wf_cli.listing import JSON
 from wf_cli.output import echo, print_json, table
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, from_line

@@ -6,9 +6,9 @@ from functools import cache
 
 import click
 
-from wf.component import Param
-from wf.general import GENERAL
-from wf.kinds import DECLARED, KINDS, Kind
+from wf.declarations.component import Param
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import DECLARED, KINDS, Kind
 from wf.parameters import takes_list
 from wf_building.defaults import default_hooks
 from wf_cli.common import registry_quietly, together

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from wf.declarations.kinds import KINDS
 from wf.errors import DivergedError, UsageError
-from wf.kinds import KINDS
 from wf.parameters import NULL
 from wf.registry import Registry
 from wf.typed import TypedBool, plain

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from wf.engine.figures import Monitor, best
 from wf.errors import DataError, UsageError, unknown
-from wf.figures import Monitor, best
 from wf.terminal import visible
 from wf.traits import MetricTraits
 from wf_cli.common import Verb, registry_of

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import click
 
+from wf.declarations.kinds import KINDS
 from wf.errors import WfError, closest, plain_word
-from wf.kinds import KINDS
 from wf.registry import Registry
 from wf_building.defaults import default_of
 from wf_cli.arguments import ADD

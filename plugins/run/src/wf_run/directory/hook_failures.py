@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from wf.modules import describe
+from wf.discovery.modules import describe
 from wf_building.builder import Built, origin_of
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
     from wf_run.directory.rundir import RunDirectory
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from wf.figures import POSITION
+from wf.engine.figures import POSITION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wf.engine.events import Hook
 from wf.errors import DataError, SaveError, UsageError, closest
-from wf.events import Hook
 from wf.terminal import visible
 from wf.typed import finite
 from wf_processes.together import resume_command
@@ -26,7 +26,7 @@ from wf_storage.folders import LATEST, names_in
 from wf_storage.manifests import read_records
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
 
 MAX_MANIFEST = 1 << 26
 """The bytes of a manifest that is read."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wf.errors import DataError, SaveError
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
     from wf_run.directory.rundir import RunDirectory
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wf.discovery.modules import message_of
+from wf.engine.figures import is_number
 from wf.errors import UsageError
-from wf.figures import is_number
-from wf.modules import message_of
 from wf.registry import Registry
 from wf_processes.failures import status_of
 from wf_run.directory.rundir import RunDirectory

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wf.declarations.task import Link
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
-from wf.task import Link
 from wf_base import tree
 from wf_base.data import IN_PLACE
 from wf_base.task import TaskRuntime

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from wf.declarations.values import VALUES
 from wf.errors import PluginError, UsageError, unknown
-from wf.values import VALUES
 from wf_base.data import Batch, Spec
 from wf_base.task import TaskRuntime
 from wf_data.inputs import Form, Inputs

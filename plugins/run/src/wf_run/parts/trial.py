@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from wf.discovery.modules import describe
 from wf.errors import UsageError
-from wf.modules import describe
 from wf_base import tree
 from wf_base.random import TrainStream
 from wf_base.tree import Tree

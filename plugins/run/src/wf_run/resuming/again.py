@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf.cadence import Progress
+from wf.engine.cadence import Progress
 from wf.errors import DataError, UsageError
 from wf_run import drift
 from wf_run.directory.kept import load_kept

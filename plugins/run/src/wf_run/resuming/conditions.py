@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 import wf
-from wf.entry import Entry
-from wf.general import GENERAL
-from wf.kinds import KINDS
-from wf.modules import import_module, is_path
-from wf.plugins import Plugin
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.discovery.entry import Entry
+from wf.discovery.modules import import_module, is_path
+from wf.discovery.plugins import Plugin
 from wf.typed import finite
 from wf_building.builder import Built
 from wf_run.assembly import Assembly

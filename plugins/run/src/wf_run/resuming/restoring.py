@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from wf.blame import FAILURES, blame
+from wf.discovery.modules import describe
+from wf.engine.loop import Loop
 from wf.errors import UsageError
-from wf.loop import Loop
-from wf.modules import describe
 from wf.protocols import Stateful
 from wf_run import drift
 from wf_run.directory.rundir import Recorder, digest_of

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from wf.entry import Entry
-from wf.modules import is_path
+from wf.discovery.entry import Entry
+from wf.discovery.modules import is_path
 
 CODE = (".py", ".so", ".pyd")
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)

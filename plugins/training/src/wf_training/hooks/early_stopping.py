@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from wf import Hook, Loop
+from wf.engine.figures import Monitor
 from wf.errors import UsageError
-from wf.figures import Monitor
 
 _OPTION = "--hook.early-stopping.monitor"
 

@@ -11,15 +11,15 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
-from wf.commands import Command
-from wf.conditions import Condition
+from wf.declarations.commands import Command
+from wf.declarations.conditions import Condition
+from wf.declarations.fields import check_fields
+from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.readers import FileReader
+from wf.declarations.rule import Rule
+from wf.declarations.task import Link, Task
+from wf.declarations.values import RunValue
 from wf.errors import closest
-from wf.fields import check_fields
-from wf.kinds import DECLARED, KINDS
-from wf.readers import FileReader
-from wf.rule import Rule
-from wf.task import Link, Task
-from wf.values import RunValue
 
 DECLARATIONS: dict[str, type] = {
     "task": Task,
@@ -79,7 +79,7 @@ class FromRun:
     """
 
     source: str
-    """One of `wf.values.VALUES`."""
+    """One of `wf.declarations.values.VALUES`."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Component:
     """One named thing that a plugin brings.
 
     Args:
-        kind: One of `wf.kinds.KINDS`, or one that a plugin declares with ``wf_kinds``.
+        kind: One of `wf.declarations.kinds.KINDS`, or one that a plugin declares with ``wf_kinds``.
         name: What users type: lower case, digits and hyphens, and dots where a run has one component of the kind.
         target: ``"package.module:Attr"``, loaded on first use, or the object itself.
         summary: One line for lists.
@@ -262,7 +262,7 @@ def of_declaration(declared: Any) -> Component:
     target = declared.provider if isinstance(declared, RunValue) else declared.target
     if target is None and not isinstance(declared, Link):
         raise ValueError(f"{kind} '{declared.name}': it names nothing that gives it")
-    target = target or "wf.task:Link"  # one that puts nothing between has nothing to load
+    target = target or "wf.declarations.task:Link"  # one that puts nothing between has nothing to load
     asks = isinstance(declared, (RunValue, Condition))  # for run values, by its parameters
     return Component(
         kind,

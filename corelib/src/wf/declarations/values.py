@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wf.fields import check_fields
-from wf.kinds import Kind
-from wf.vocabulary import Vocabulary
+from wf.declarations.fields import check_fields
+from wf.declarations.kinds import Kind
+from wf.declarations.vocabulary import Vocabulary
 
 _WRITTEN = (
     "int",

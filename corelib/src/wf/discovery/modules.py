@@ -11,8 +11,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from wf.discovery.guard import Guard
 from wf.errors import UsageError, closest
-from wf.guard import Guard
 from wf_signatures.files import is_path as is_path
 
 DISTRIBUTIONS = {

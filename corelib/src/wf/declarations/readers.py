@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wf.fields import check_fields
+from wf.declarations.fields import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

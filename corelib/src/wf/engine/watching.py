@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from wf.blame import FAILURES
+from wf.discovery.modules import describe
+from wf.engine.events import listeners
+from wf.engine.figures import LOSS, OF_STEPS, SPLITS, TRAIN, Monitor, declared, divided, fits, two_sources
 from wf.errors import UsageError, WfError, unknown
-from wf.events import listeners
-from wf.figures import LOSS, OF_STEPS, SPLITS, TRAIN, Monitor, declared, divided, fits, two_sources
-from wf.modules import describe
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
 
 _LOG = logging.getLogger("wf")
 
@@ -25,7 +25,7 @@ class Sources:
 
     Trainer and evaluator say names without the split: the trainer's are of the steps, the evaluator's of each split
     that is evaluated. Hooks say them with the split, ``*/NAME`` for each that is evaluated; ``train/NAME`` is of the
-    steps. See `wf.figures.declared`.
+    steps. See `wf.engine.figures.declared`.
 
     Args:
         trainer: The run's.
@@ -196,7 +196,7 @@ class Watching:
         self._expected, self._previews = [], {}
 
     def expect(self, monitor: Monitor, option: str, owner: str) -> str:
-        """See `wf.loop.Loop.expect`."""
+        """See `wf.engine.loop.Loop.expect`."""
         evaluated = self._run.evaluated
         read_after, found = expect(monitor, option, owner, self._sources, evaluated)
         if found == "said":

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wf.component import Catalogue, Component
+from wf.declarations.component import Catalogue, Component
 from wf.errors import PluginError, closest
 from wf_signatures.files import is_path, locate
 

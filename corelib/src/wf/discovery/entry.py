@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wf.component import MAX_NAME, Component, Param, with_target
+from wf.declarations.component import MAX_NAME, Component, Param, with_target
+from wf.discovery.guard import Guard
+from wf.discovery.importing import Watched
+from wf.discovery.modules import explain, import_module, is_path, normalize
+from wf.discovery.plugins import Plugin
 from wf.errors import PluginError, UsageError, WfError, unknown
-from wf.guard import Guard
-from wf.importing import Watched
-from wf.modules import explain, import_module, is_path, normalize
 from wf.parameters import parameters
-from wf.plugins import Plugin
 
 if TYPE_CHECKING:
     from wf_signatures.reading import Reading

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from wf.errors import UsageError, closest
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
 
 
 class Hook:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from wf.discovery.modules import normalize
 from wf.errors import plain_word
-from wf.modules import normalize
 
 CORE = "wf-core"
 

@@ -12,15 +12,15 @@ from dataclasses import asdict
 from typing import Any
 
 from wf.blame import FAILURES
-from wf.cadence import Epochs, Every, Progress, Steps, check_cadences, is_due
+from wf.discovery.modules import describe
+from wf.engine.cadence import Epochs, Every, Progress, Steps, check_cadences, is_due
+from wf.engine.feed import Batches, Losses, read_each
+from wf.engine.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
+from wf.engine.participants import Participants
+from wf.engine.watching import Watching
+from wf.engine.weights import Weights
 from wf.errors import DataError, GoBack, SaveError, UsageError, unknown
-from wf.feed import Batches, Losses, read_each
-from wf.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
-from wf.modules import describe
-from wf.participants import Participants
 from wf.protocols import Checkpointer, Evaluator, Modes, Stateful, TrainData, Trainer
-from wf.watching import Watching
-from wf.weights import Weights
 
 _LOG = logging.getLogger("wf")
 _NOWHERE: tuple[int, int, str | None] = (-1, -1, None)
@@ -45,7 +45,7 @@ class Loop:
         trainer: Makes one update from one batch.
         evaluator: Judges a split; None evaluates nothing.
         checkpointer: Saves and loads; None saves nothing.
-        hooks: Objects that listen to the events of `wf.events.Hook`.
+        hooks: Objects that listen to the events of `wf.engine.events.Hook`.
         log_every: Batches between two log records, the first batch of an epoch included.
         eval_every: When `eval_splits` are evaluated, in epochs or steps.
         eval_splits: The splits that are evaluated at that cadence.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wf.fields import check_fields
-from wf.vocabulary import Vocabulary
+from wf.declarations.fields import check_fields
+from wf.declarations.vocabulary import Vocabulary
 
 Level = Literal["error", "warning"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from wf.engine.figures import LOSS, OF_STEPS, POSITION
 from wf.errors import UsageError
-from wf.figures import LOSS, OF_STEPS, POSITION
 
 
 class Batches:

@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wf.declarations.kinds import DECLARED, KINDS
+from wf.discovery.modules import describe, normalize
 from wf.errors import UsageError, unknown
-from wf.kinds import DECLARED, KINDS
-from wf.modules import describe, normalize
 
 ENVIRONMENT = "WF_PLUGINS_ALLOW"
 BUILTIN = "builtin"

@@ -9,14 +9,14 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wf.blame import FAILURES, blame, blamed
+from wf.discovery.modules import describe
+from wf.engine.events import EVENTS, check_events, listeners
+from wf.engine.figures import Figures
 from wf.errors import DataError, PluginError, SaveError, UsageError, WfError
-from wf.events import EVENTS, check_events, listeners
-from wf.figures import Figures
-from wf.modules import describe
 from wf.protocols import Stateful
 
 if TYPE_CHECKING:
-    from wf.loop import Loop
+    from wf.engine.loop import Loop
 
 _FIGURES = ("on_log", "on_evaluation_end")
 """The events at which a hook may add figures."""

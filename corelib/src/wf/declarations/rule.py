@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from wf.fields import check_fields
+from wf.declarations.fields import check_fields
 
 
 class Verdict(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from wf.component import Param
-from wf.kinds import KINDS
-from wf.vocabulary import Vocabulary
+from wf.declarations.component import Param
+from wf.declarations.kinds import KINDS
+from wf.declarations.vocabulary import Vocabulary
 
 GENERAL: Vocabulary[Param] = Vocabulary(
     "setting",

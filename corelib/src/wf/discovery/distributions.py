@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from wf.discovery.known import CORE, how_to_install
+from wf.discovery.modules import describe, normalize
 from wf.errors import PluginError
-from wf.known import CORE, how_to_install
-from wf.modules import describe, normalize
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

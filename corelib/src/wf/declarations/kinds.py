@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from wf.fields import check_fields
+from wf.declarations.fields import check_fields
+from wf.declarations.vocabulary import Vocabulary
 from wf.traits import (
     DatasetTraits,
     HookTraits,
@@ -17,7 +18,6 @@ from wf.traits import (
     TrainerTraits,
     TransformTraits,
 )
-from wf.vocabulary import Vocabulary
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 

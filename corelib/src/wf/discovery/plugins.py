@@ -23,10 +23,15 @@ from typing import Any, Literal
 
 import pluggy
 
-from wf import hookspecs, source
-from wf.component import DECLARATIONS, REQUIRED, Catalogue, Component, Param, check_kind, of_declaration
-from wf.conditions import CONDITIONS
-from wf.distributions import (
+from wf import hookspecs
+from wf.declarations.component import DECLARATIONS, REQUIRED, Catalogue, Component, Param, check_kind, of_declaration
+from wf.declarations.conditions import CONDITIONS
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import DECLARED, KINDS, Kind
+from wf.declarations.rule import Rule
+from wf.declarations.values import VALUES, RunValue
+from wf.discovery import source
+from wf.discovery.distributions import (
     DamagedMetadataError,
     Distribution,
     Unreadable,
@@ -35,13 +40,10 @@ from wf.distributions import (
     plugin_entry_points,
     unsupported_core,
 )
-from wf.errors import PluginError, UsageError, closest, unknown
-from wf.general import GENERAL
-from wf.guard import Guard, UntrustedError
-from wf.importing import Watched, told_when_slow
-from wf.kinds import DECLARED, KINDS, Kind
-from wf.known import how_to_install
-from wf.modules import (
+from wf.discovery.guard import Guard, UntrustedError
+from wf.discovery.importing import Watched, told_when_slow
+from wf.discovery.known import how_to_install
+from wf.discovery.modules import (
     FILE_PREFIX,
     describe,
     import_module,
@@ -52,10 +54,9 @@ from wf.modules import (
     normalize,
     where_looked,
 )
+from wf.discovery.settings import AllowList
+from wf.errors import PluginError, UsageError, closest, unknown
 from wf.parameters import check_run_values, type_name
-from wf.rule import Rule
-from wf.settings import AllowList
-from wf.values import VALUES, RunValue
 
 _LOG = logging.getLogger("wf")
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wf.component import Component
+from wf.declarations.component import Component
 
 log = logging.getLogger("wf")
 _said: set[str] = set()

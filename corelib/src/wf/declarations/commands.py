@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wf.fields import check_fields
+from wf.declarations.fields import check_fields
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wf.fields import check_fields
+from wf.declarations.fields import check_fields
 
 DEFAULTS: dict[str, type] = {"loss": str, "metric": tuple, "model": str, "hook": tuple, "monitor": str}
 """The kinds of which a task may name the components of a run that names none: one name, or several. And its monitor."""

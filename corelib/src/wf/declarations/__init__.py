@@ -1,0 +1,1 @@
+"""What plugins declare, and the words that these declarations add. Imports nothing heavy."""
