@@ -14,6 +14,7 @@ from PIL import Image
 OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
+    "metric/mase": {"naive_errors": [1.0]},
     "model/unet": {"channels": [4, 8]},
     "hook/swa": {"start": 1},
     "scheduler/step": {"step_size": 1},
@@ -29,6 +30,12 @@ def _csv(folder: Path) -> dict[str, Any]:
     rows = [f"{x / 10},{x % 7},{x / 5 + 1}" for x in range(40)]
     (folder / "data.csv").write_text("\n".join(["a,b,y", *rows]))
     return {"path": str(folder / "data.csv"), "target": "y"}
+
+
+def _series(folder: Path) -> dict[str, Any]:
+    rows = [f"{step},{step % 7},{step / 5 + 1}" for step in range(60)]
+    (folder / "series.csv").write_text("\n".join(["t,b,y", *rows]))
+    return {"path": str(folder / "series.csv"), "target": "y", "time": "t", "window": 4}
 
 
 def _npz(folder: Path) -> dict[str, Any]:
@@ -65,6 +72,7 @@ def _cifar(folder: Path) -> dict[str, Any]:
 
 FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "csv": _csv,
+    "series": _series,
     "npz": _npz,
     "image-folder": _images,
     "mnist": _idx,

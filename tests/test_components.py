@@ -133,12 +133,11 @@ def test_scheduler(entry: Entry, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", of_kind("transform"))
 def test_transform(entry: Entry, tmp_path: Path) -> None:
-    assert isinstance(entry.component.traits, traits.TransformTraits)
-    run(
-        tmp_path,
-        dataset=BY_INPUTS[entry.component.traits.inputs.replace("any", "image").replace("numbers", "image")],
-        transform=[table(entry)],
-    )
+    found = entry.component.traits
+    assert isinstance(found, traits.TransformTraits)
+    inputs = BY_INPUTS[found.inputs.replace("any", "image").replace("numbers", "image")]
+    dataset = inputs if found.of == "inputs" else BY_TARGETS[found.targets[0]]
+    run(tmp_path, dataset=dataset, transform=[table(entry)])
 
 
 @pytest.mark.parametrize("entry", of_kind("hook"))

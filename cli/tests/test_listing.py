@@ -119,13 +119,13 @@ def fitting(wf: Any, *args: str) -> list[str]:
     [
         ("losses", "digits", ["bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "weighted-ce"]),
         ("losses", "diabetes", ["l1", "mse"]),
-        ("metrics", "dataset/diabetes", ["mae", "mse", "r2", "rmse"]),
+        ("metrics", "dataset/diabetes", ["mae", "mase", "mse", "r2", "rmse", "smape"]),
         ("transforms", "iris", ["mixup", "scale", "standardize"]),
         ("losses", "transform/mixup", ["bce", "bce-logits", "ce", "l1", "mse"]),
         ("optimizers", "supervised", ["adam", "adamw", "rmsprop", "sgd"]),
         ("trainer", "adam", ["graphed", "supervised"]),
         ("trainers", "scheduler/plateau", ["graphed", "supervised"]),
-        ("datasets", "metrics/mse", ["diabetes", "line", *("csv", "npz", "random")]),
+        ("datasets", "metrics/mse", ["diabetes", "line", "series", *("csv", "npz", "random")]),
         (
             "dataset",
             "torchvision/resnet18",
@@ -134,9 +134,13 @@ def fitting(wf: Any, *args: str) -> list[str]:
         (
             "models",
             "loss/mse",
-            ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "tabular", "unet"],
+            ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "tabular", "tcn", "unet"],
         ),
-        ("models", "mse", ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "tabular", "unet"]),
+        (
+            "models",
+            "mse",
+            ["cnn", "lenet", "linear", "linear-regression", "lstm", "mlp", "rnn", "tabular", "tcn", "unet"],
+        ),
     ],
 )
 def test_what_fits(wf: Any, kind: str, other: str, names: list[str]) -> None:

@@ -55,7 +55,6 @@ def test_numbers_or_categories_alone() -> None:
         ({"embedding_dropout": -0.5}, "embedding_dropout is -0.5"),
         ({"hidden": [0]}, r"hidden is \[0\]"),
         ({"dataset_facts": None}, "--dataset.embed"),
-        ({"dataset_facts": None, "input_shape": (1, 8, 8)}, r"one sample is \[1, 8, 8\]"),
     ],
 )
 def test_what_does_not_fit(options: dict[str, Any], message: str) -> None:

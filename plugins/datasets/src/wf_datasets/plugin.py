@@ -44,6 +44,18 @@ DATASETS = [
     ),
     Component(
         "dataset",
+        "series",
+        "wf_datasets.series:series",
+        "time series in a table, cut into windows and what follows them",
+        traits=DatasetTraits(
+            targets="real",
+            inputs="sequence",
+            transforms=("standardize",),
+            reader="wf_datasets.series_reader:SeriesReader",
+        ),
+    ),
+    Component(
+        "dataset",
         "npz",
         "wf_datasets.npz:npz",
         "two arrays in a NumPy .npz file",

@@ -59,5 +59,12 @@ def wf_components() -> list[Component | Catalogue]:
         _raw("mae", "wf_metrics.regression:MeanAbsoluteError", "mean absolute error", "mean-absolute-error"),
         _raw("mse", "wf_metrics.regression:MeanSquaredError", "mean squared error", "mean-squared-error"),
         _raw("rmse", "wf_metrics.regression:RootMeanSquaredError", "square root of the mean squared error"),
+        _raw(
+            "smape",
+            "wf_metrics.forecasts:SMAPE",
+            "symmetric mean absolute percentage error, from 0 to 200",
+            "symmetric-mape",
+        ),
+        _raw("mase", "wf_metrics.forecasts:MASE", "mean absolute error by that of the naive forecast on train"),
         _raw("r2", "wf_metrics.regression:R2", "share of variance explained", "r2-score", larger_is_better=True),
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wf.errors import UsageError
 
-FOR_IMAGES = "linear, mlp, lenet, cnn, rnn, lstm, unet (for masks), torchvision/..."
-FOR_SEQUENCES = "linear, mlp, rnn, lstm"
+FOR_IMAGES = "linear, mlp, lenet, cnn, rnn, lstm, tcn, unet (for masks), torchvision/..."
+FOR_SEQUENCES = "linear, mlp, rnn, lstm, tcn"
 FOR_ANY = "linear, mlp"
 
 

@@ -78,4 +78,11 @@ def wf_components() -> list[Component]:
             traits=ModelTraits(per="sample"),
             default="tokens",
         ),
+        Component(
+            "model",
+            "tcn",
+            "wf_models.tcn:TCN",
+            summary="temporal convolutional network, read at its last step (Bai et al. 2018)",
+            traits=ModelTraits(inputs="numbers", per="sample"),
+        ),
     ]

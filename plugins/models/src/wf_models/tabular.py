@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wf import FromRun
 from wf.errors import UsageError
-from wf_models.checks import require, require_rate, wrong_shape
+from wf_models.checks import require, require_rate
 from wf_models.mlp import mlp
 
 
@@ -25,7 +25,7 @@ class Tabular(nn.Module):
         num_outputs: Numbers to give for one sample.
         dataset_facts: Of a dataset with categories: ``numbers``, the names of the numbers, and ``categories``, the
             categories of each column by its name. None where inputs are numbers alone.
-        input_shape: Shape of one sample where inputs are numbers alone: ``[F]``.
+        input_shape: Shape of one sample where inputs are numbers alone, any.
         hidden: Width of each hidden layer, first to last.
         embedding_size: Numbers that a category is given; None for 1.6 times the 0.56th power of the categories of its
             column, at most 600.
@@ -34,7 +34,7 @@ class Tabular(nn.Module):
         embedding_dropout: Probability that a number of an embedding is left out while training.
 
     Raises:
-        UsageError: For samples that are no rows of a table, or an option out of range.
+        UsageError: For samples of several tensors that no dataset describes, or an option out of range.
     """
 
     def __init__(
@@ -81,8 +81,6 @@ def _columns(facts: Mapping[str, Any] | None, input_shape: tuple[int, ...] | Non
             "model 'tabular' takes numbers, or numbers and categories of which the dataset says how many there are "
             "(its facts: numbers, categories)\n  the csv dataset says it: --dataset.embed '[\"COLUMN\"]'"
         )
-    if len(input_shape) != 1:
-        raise wrong_shape("tabular", "the rows of a table [F]", input_shape)
     return [], math.prod(input_shape)
 
 

@@ -1,0 +1,42 @@
+"""Metrics of forecasts, against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from wf.errors import UsageError
+from wf_metrics.forecasts import MASE, SMAPE
+
+PREDICTIONS = torch.tensor([[1.0, 0.0], [3.0, -2.0], [0.0, 5.0]])
+TARGETS = torch.tensor([[2.0, 0.0], [3.0, 2.0], [4.0, 4.0]])
+
+
+def test_smape_by_hand() -> None:
+    metric = SMAPE()
+    for part in (slice(0, 2), slice(2, 3)):
+        metric.update(PREDICTIONS[part], TARGETS[part])
+    assert metric.compute().item() == pytest.approx((200 / 3 + 0 + 0 + 200 + 200 + 200 / 9) / 6)
+
+
+def test_mase_by_hand() -> None:
+    series = np.array([1.0, 3.0, 2.0, 6.0])
+    naive = float(np.abs(np.diff(series)).mean())
+    metric = MASE({"naive_errors": [naive, 0.5]})
+    for part in (slice(0, 2), slice(2, 3)):
+        metric.update(PREDICTIONS[part], TARGETS[part])
+    errors = (PREDICTIONS - TARGETS).abs().double().mean(0).tolist()
+    assert metric.compute().item() == pytest.approx((errors[0] / naive + errors[1] / 0.5) / 2)
+    own = MASE(naive_errors=[0.0, 1.0])
+    own.update(PREDICTIONS, TARGETS)
+    assert math.isnan(own.compute().item()), "the naive forecast has no error"
+
+
+def test_mase_needs_to_know_the_naive_forecast() -> None:
+    with pytest.raises(UsageError, match=r"dataset 'series'(?s:.)*--metric.mase.naive_errors"):
+        MASE({"window": 3})
+    with pytest.raises(UsageError, match="3 naive errors for 2 outputs"):
+        MASE(naive_errors=[1.0] * 3).update(PREDICTIONS, TARGETS)
