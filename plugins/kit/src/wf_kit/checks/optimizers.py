@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from wf.traits import OptimizerTraits
+from wf_kit.checks.states import restored, saved
 from wf_kit.kit import NotChecked, Subject, check, expect
 from wf_kit.making import make, values
 from wf_kit.reference import step
-from wf_kit.states import restored, saved
 from wf_run.parts.optimizers import param_groups
 
 STEPS = 60

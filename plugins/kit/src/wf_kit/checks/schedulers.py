@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from wf.traits import SchedulerTraits
+from wf_kit.checks.states import restored, saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import make, values
-from wf_kit.states import restored, saved
 from wf_state.differences import differences
 
 FIGURES = (1.0, 0.9, 0.9, 0.9, 1.2, 1.1, 1.3, 0.8)

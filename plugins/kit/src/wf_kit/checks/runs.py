@@ -16,9 +16,9 @@ from wf.declarations.kinds import KINDS
 from wf.engine.events import EVENTS, listeners
 from wf.protocols import Stateful
 from wf.traits import LossTraits
+from wf_kit.checks.states import saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
-from wf_kit.states import saved
 from wf_run.directory.rundir import Recorder
 from wf_run.experiment import Experiment
 from wf_run.plan import prepare

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wf_kit import (
+from wf_kit.checks import (
     commands,
     datasets,
     declaration,

@@ -15,9 +15,9 @@ from wf.traits import TransformTraits
 from wf_base import sample_uniform, tree
 from wf_data.transforming import Step, is_joint
 from wf_kit import samples
+from wf_kit.checks.states import restored, saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import make, shapes_of, task_for, values
-from wf_kit.states import restored, saved
 
 NUM = 6
 ALL = range(NUM)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from wf import Loop, Steps
 from wf.engine.events import EVENTS, check_events, listeners
 from wf.traits import OptimizerTraits, TrainerTraits
+from wf_kit.checks.states import saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, makes_its_samples, values
-from wf_kit.states import saved
 from wf_run.plan import MAKE_BATCH
 
 

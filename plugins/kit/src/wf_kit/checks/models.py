@@ -13,9 +13,9 @@ from wf.errors import UsageError
 from wf.traits import ModelTraits
 from wf_base import tree
 from wf_base.tree import Tree
+from wf_kit.checks.states import restored, saved
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect
 from wf_kit.making import make, shapes_of, targets_of, task_for, values
-from wf_kit.states import restored, saved
 
 NUM = 4
 
