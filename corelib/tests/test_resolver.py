@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -128,3 +130,67 @@ def test_any_acyclic_needs_are_met(data: st.DataObject) -> None:
         values.need(name)
     assert sorted(made) == sorted(needs)
     assert all(made.index(need) < made.index(name) for name in needs for need in needs[name])
+
+
+def of_run(made: Resolver, names: dict[str, tuple[str, ...]]) -> Callable[[str], Provider | None]:
+    """Providers as a run brings them: each makes the text of its needs."""
+    return lambda name: (
+        Provider(name, lambda: "".join(map(made.need, names[name])) + name, names[name], of_run=True)
+        if name in names
+        else None
+    )
+
+
+def test_needs_are_made_before_the_random_numbers_are_set() -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def apart(name: str) -> Iterator[None]:
+        order.append(f"apart {name}")
+        yield
+
+    providers = {
+        "own": Provider("own", lambda: order.append("own"), of_run=True),
+        "b": Provider("b", lambda: order.append("b"), ("own",)),
+        "a": Provider("a", lambda: order.append("a"), ("b",)),
+    }
+    values = Resolver({}, providers.get, apart)
+    values.need("a")
+    assert order == ["own", "apart b", "b", "apart a", "a"]
+    assert values.made == ["b", "a"]  # the run saves the state of its own values itself
+
+
+def test_what_the_run_makes_later_is_told() -> None:
+    values = Resolver()
+    names: dict[str, tuple[str, ...]] = {"model": (), "params": ("model",), "run_dir": ("params",), "other": ()}
+    values._find = of_run(values, names)
+    seen: dict[str, bool] = {}
+
+    def model() -> str:
+        seen.update({name: values.comes_later(name) for name in names})
+        return "m"
+
+    values._find = lambda name: (
+        Provider("model", model, of_run=True) if name == "model" else of_run(values, names)(name)
+    )
+    values.need("run_dir")
+    assert seen == {"model": True, "params": True, "run_dir": True, "other": False}
+    assert values["run_dir"] == "mparamsrun_dir"
+    assert not values.comes_later("model")
+
+
+def test_what_is_registered_ends_in_reverse_order_too() -> None:
+    ended: list[str] = []
+    values = Resolver()
+    for name in ("first", "second"):
+        values.at_close(partial(ended.append, name))
+    values.close()
+    values.close()
+    assert ended == ["second", "first"]
+
+
+def test_values_of_a_scope_are_put_back() -> None:
+    values = resolver({"b": lambda values: values.need("a") + 1}, a=1)
+    with values.within({"a": 5, "c": 7}):
+        assert (values.need("b"), values["c"]) == (6, 7)
+    assert (values["a"], values["b"], "c" in values) == (1, 6, False)

@@ -27,6 +27,10 @@ class Provider:
     """As messages call it: ``anchor-generator 'grid' of wf-boxes``."""
     make: Callable[[], Any]
     """Makes it; asks the resolver for what it needs. A generator yields it, and is continued when the run is over."""
+    needs: tuple[str, ...] = ()
+    """The values that it needs, as far as they are provided: made before it, and before its random numbers are set."""
+    of_run: bool = False
+    """The run itself brings it: it draws from the run's own random numbers, and its state is saved by the run."""
 
 
 Find = Callable[[str], Provider | None]
@@ -59,14 +63,18 @@ class Resolver(MutableMapping[str, Any]):
         self._apart = apart
         self._askers: list[str] = []
         """Who is being made and asked for something, outermost first."""
+        self._for = ""
+        """The value of the run that is being made, where nobody else asks."""
         self._making: list[str] = []
         """The values that are being made, outermost first."""
+        self._of_run: set[str] = set()
+        """The values that the run itself brings, as far as they were asked for."""
         self._closing = ExitStack()
         self._providers: dict[str, str] = {}
         self.asked_by: dict[str, list[str]] = {}
         """Who asked for each value that somebody asked for, in that order."""
         self.made: list[str] = []
-        """The values that providers made, in that order."""
+        """The values that providers of plugins made, in that order."""
 
     def __getitem__(self, name: str) -> Any:
         return self._known[name]
@@ -88,6 +96,10 @@ class Resolver(MutableMapping[str, Any]):
         self._known.update(values)
         self._providers.update(dict.fromkeys(values, provider))
 
+    def at_close(self, end: Callable[[], object]) -> None:
+        """Call something when the run is over, before what was made earlier is ended."""
+        self._closing.callback(end)
+
     def provider(self, name: str) -> str:
         """Who provides a value that is known, as messages call it."""
         return self._providers.get(name, RUN)
@@ -101,6 +113,15 @@ class Resolver(MutableMapping[str, Any]):
         finally:
             self._askers.pop()
 
+    @contextmanager
+    def _asking_anew(self, owner: str) -> Iterator[None]:
+        """While the run makes something of its own: who asked for that tells users nothing of what it needs."""
+        before, self._askers, self._for = (self._askers, self._for), [], owner
+        try:
+            yield
+        finally:
+            self._askers, self._for = before
+
     def apart(self, name: str) -> AbstractContextManager[Any]:
         """While something is made that draws from a stream of its own."""
         return self._apart(name)
@@ -108,12 +129,14 @@ class Resolver(MutableMapping[str, Any]):
     @contextmanager
     def within(self, values: Mapping[str, Any]) -> Iterator[None]:
         """While some values are others: those of one scope."""
-        before = dict(self._known)
+        before = {name: self._known[name] for name in values if name in self._known}
         self._known.update(values)
         try:
             yield
         finally:
-            self._known = before | {name: value for name, value in self._known.items() if name in self.made}
+            for name in values:
+                self._known.pop(name, None)
+            self._known.update(before)
 
     def provides(self, name: str) -> bool:
         """Whether a value is known, or somebody can be asked for it.
@@ -121,7 +144,14 @@ class Resolver(MutableMapping[str, Any]):
         Raises:
             UsageError: When several provide it.
         """
-        return name in self._known or name in self._making or self._find(name) is not None
+        return name in self._known or name in self._making or self._find(name) is not None or name in self._known
+
+    def comes_later(self, name: str) -> bool:
+        """Whether a value of the run needs what is being made now, so that it cannot be there yet."""
+        if name in self._known or name in self._making:
+            return name in self._making and name in self._of_run
+        provider = self._find(name)
+        return provider is not None and provider.of_run and any(map(self.comes_later, provider.needs))
 
     def need(self, name: str) -> Any:
         """A value; made now, where it is not known yet.
@@ -133,8 +163,9 @@ class Resolver(MutableMapping[str, Any]):
         if name not in self._known:
             self._known[name] = self._make(name)
         asked_by = self.asked_by.setdefault(name, [])
-        if self._askers and self._askers[-1] not in asked_by:
-            asked_by.append(self._askers[-1])
+        asker = self._askers[-1] if self._askers else self._for
+        if asker and asker not in asked_by:
+            asked_by.append(asker)
         return self._known[name]
 
     def close(self) -> None:
@@ -153,18 +184,27 @@ class Resolver(MutableMapping[str, Any]):
                 "  leave out one of them, or set the option that asks for it"
             )
         provider = self._find(name)
+        if name in self._known:  # it came with another one, which was made to see whether there is one
+            return self._known[name]
         if provider is None:
             raise KeyError(name)
         self._making.append(name)
+        if provider.of_run:
+            self._of_run.add(name)
         try:
-            with self._apart(name), self.asking(provider.title):
-                value = provider.make()
-                if inspect.isgenerator(value):
-                    value = self._closing.enter_context(_until_closed(value, provider.title))
+            with self._asking_anew(provider.title) if provider.of_run else self.asking(provider.title):
+                for need in provider.needs:
+                    if not self.comes_later(need) and self.provides(need):
+                        self.need(need)
+                with nullcontext() if provider.of_run else self._apart(name):
+                    value = provider.make()
+                    if inspect.isgenerator(value):
+                        value = self._closing.enter_context(_until_closed(value, provider.title))
         finally:
             self._making.pop()
-        self._providers[name] = provider.title
-        self.made.append(name)
+        self._providers.setdefault(name, provider.title)
+        if not provider.of_run:
+            self.made.append(name)
         return value
 
 

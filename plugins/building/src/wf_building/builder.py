@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -35,7 +35,7 @@ from wf.parameters import (
 )
 from wf.protocols import Stateful
 from wf.registry import Registry
-from wf.resolver import Provider, Resolver
+from wf.resolver import Find, Provider, Resolver
 from wf.traits import Traits
 from wf.typed import Repeated, last_of
 from wf_building.defaults import default_of
@@ -101,6 +101,7 @@ class Builder:
         folders: Where relative paths are looked up when they are not below the working directory.
         plan: The run file, for the components of kinds that plugins brought; their tables are resolved there.
         apart: Given a run value's name, a context in which its provider is called, whatever that draws.
+        find: Finds the provider of a value that the run itself brings.
     """
 
     def __init__(
@@ -110,9 +111,11 @@ class Builder:
         folders: Sequence[Path] = (),
         plan: dict[str, Any] | None = None,
         apart: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+        find: Find = lambda name: None,
     ) -> None:
         self.registry = registry
         self.folders = tuple(folders)
+        self._find_of_run = find
         self.values = Resolver(values, self._provider, apart)
         self.contributed: dict[str, Built | list[Built]] = {}
         """What was made of kinds that plugins brought."""
@@ -274,9 +277,13 @@ class Builder:
 
     def _fill(self, entry: Entry, param: Param, arguments: dict[str, Any], owner: str) -> None:
         assert param.source is not None
-        if self.values.provides(param.source):
+        optional = _is_optional(param)
+        if optional and self.values.comes_later(param.source):
+            if param.default is REQUIRED:
+                arguments[param.name] = None
+        elif self.values.provides(param.source):
             arguments[param.name] = self.values.need(param.source)
-        elif param.default is REQUIRED and not allows_none(param.type):
+        elif not optional:
             lines = [f"{owner} needs '{param.source}', which this run does not know"]
             lines += [f"asked for by {self.values.chain()}"] if self.values.chain() else []
             lines += [self._how_to_provide(param.source)]
@@ -328,13 +335,49 @@ class Builder:
 
     def _provider(self, name: str) -> Provider | None:
         """Who makes a run value that is not known yet: a component of a kind that a plugin brought, or a function."""
+        if (own := self._find_of_run(name)) is not None:
+            return own
         for kind in KINDS.contributed.values():
-            if kind.value == name and self._tables(kind):
-                return Provider(self._title(kind), partial(self._make_contributed, kind))
+            if kind.value == name and (tables := self._tables(kind)):
+                needs = tuple(param.source or "" for table in tables for param in self._needs_of(kind.name, table))
+                return Provider(self._title(kind), partial(self._make_contributed, kind), needs)
         if not self.registry.has("value", name):
             return None
         entry = self.registry.find("value", name)
-        return Provider(f"run value '{name}' of {origin_of(entry)}", partial(self._make_value, entry))
+        needs = tuple(param.source or "" for param in self._needs(entry, {}))
+        return Provider(f"run value '{name}' of {origin_of(entry)}", partial(self._make_value, entry), needs)
+
+    def settle(self, kind: str, table: Mapping[str, Any]) -> None:
+        """Make the run values that the component of a table needs, so that making it draws no other random numbers."""
+        entry = self.entry(kind, table["use"])
+        with self.values.asking(f"{kind} '{entry.component.name}'") if entry else nullcontext():
+            for param in self._needs_of(kind, table):
+                name = param.source or ""
+                if self.values.comes_later(name):
+                    continue
+                if self.values.provides(name):
+                    self.values.need(name)
+                elif not _is_optional(param):
+                    return  # making it says so
+
+    def _needs_of(self, kind: str, table: Any) -> Iterator[Param]:
+        """The parameters of the component of a table, and of those nested in it, that run values are filled into."""
+        options = dict(table) if isinstance(table, Mapping) else {"use": table}
+        use = options.pop("use", None)
+        if use is None or isinstance(use, (*NO_COMPONENT, Repeated, list)) or (use == SCOPED and kind in self.scopes):
+            return
+        if (entry := self.entry(kind, use)) is not None:
+            yield from self._needs(entry, options)
+
+    def _needs(self, entry: Entry, options: Mapping[str, Any]) -> Iterator[Param]:
+        given = current_options(entry.component, options)
+        for param in self.params(entry):
+            value = given.get(param.name)
+            if param.kind is not None and value is not None:
+                for one in value if takes_several(param.type) and isinstance(value, (list, tuple)) else [value]:
+                    yield from self._needs_of(param.kind, one)
+            elif param.name not in given and param.source is not None:
+                yield param
 
     def _tables(self, kind: Kind) -> Sequence[Any]:
         """The tables of the run file for the components of a kind that a plugin brought."""
@@ -380,6 +423,11 @@ class Builder:
         except FAILURES as error:
             blame(error, f"{component.kind} '{component.name}' of {origin_of(entry)}, while it is made")
             raise
+
+
+def _is_optional(param: Param) -> bool:
+    """Whether a component can do without the run value that is filled into a parameter."""
+    return param.default is not REQUIRED or allows_none(param.type)
 
 
 def _makes(kind: str, use: Any) -> bool:

@@ -243,7 +243,7 @@ def _run(subject: Subject, asked: Mapping[str, Any]) -> Iterator[Mapping[str, An
         parts = Assembly(
             plan, subject.registry, run_dir=Path(folder) / "run", subfolder="", save=True, folders=(), quiet=True
         )
-        yield parts.values
+        yield parts.all_values()
 
 
 def _takes_plain_values(subject: Subject) -> bool:

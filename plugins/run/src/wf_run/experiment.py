@@ -221,7 +221,7 @@ class Experiment:
 
     def state_in(self, run_dir: Path) -> Mapping[str, Any]:
         """The newest state that another run of this run file saved in its directory."""
-        return self._parts.keeper(self.plan["checkpointer"], {**self._parts.values, "run_dir": run_dir}).load("latest")
+        return self._parts.keeper(run_dir).load("latest")
 
     def name(self, kind: str) -> str:
         """The name of the component of a kind, for people."""
@@ -312,13 +312,13 @@ class Experiment:
         Raises:
             UsageError: When there is no such split, or nothing to evaluate by.
         """
-        if self._parts.values["evaluator"] is None:
+        if self._parts.evaluator is None:
             raise UsageError(
                 f"trainer '{self.name('trainer')}' makes its samples itself, and the run has no evaluator\n"
                 "  train it with one that needs no data: --evaluator NAME"
             )
         with self._working():
-            return Figures(self._parts.values["evaluator"].evaluate(split), split, "the evaluator").values
+            return Figures(self._parts.evaluator.evaluate(split), split, "the evaluator").values
 
     def predict(self, inputs: str | Tree = "test") -> Tree:
         """What the model gives for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
@@ -402,7 +402,7 @@ class Experiment:
         monitor = parts.monitor()
         return Loop(
             values["trainer"],
-            values["evaluator"],
+            parts.evaluator,
             collective(parts.checkpointer, parts.strategy),
             parts.hooks,
             log_every=plan["log_every"],

@@ -276,6 +276,11 @@ def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name != "use" and name not in reserved}
 
 
+def own_table(kind: str, table: Any) -> Any:
+    """A component's table without the keys that wf itself reads."""
+    return {"use": table["use"], **options_of(kind, table)} if isinstance(table, Mapping) else table
+
+
 def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
     """What a run does when the hook of a table fails, one of `ON_ERROR`.
 

@@ -31,12 +31,14 @@ from wf_building.defaults import default_of, missing
 from wf_data import arrays
 from wf_data.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
 from wf_data.transforming import Step
-from wf_run.assembly import own_table, prepare_for_trainer, transform_of
 from wf_run.description import Description
 from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.device import choose_device
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
+from wf_run.providers.trainer import prepare_for_trainer
+from wf_run.providers.transforms import transform_of
+from wf_run.runfile import own_table
 from wf_storage.folders import data_dir
 
 PLOTS = "plots"

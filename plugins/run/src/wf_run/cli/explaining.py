@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wf.declarations.general import GENERAL
+from wf.declarations.values import VALUES
 from wf_cli.listing import JSON
 from wf_cli.output import echo, print_json, table
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, from_line
@@ -107,7 +108,8 @@ def _values(experiment: Experiment) -> Iterator[dict[str, Any]]:
     """The run values that somebody asked for: who provides them, and who asked."""
     values = experiment.values
     for name, asked_by in sorted(values.asked_by.items()):
-        yield {"name": name, "provider": values.provider(name), "asked_by": asked_by}
+        if name in VALUES:
+            yield {"name": name, "provider": values.provider(name), "asked_by": asked_by}
 
 
 def _shown_components(found: Mapping[str, Any]) -> str:

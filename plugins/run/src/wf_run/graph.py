@@ -1,0 +1,127 @@
+"""What a run is made of: each value has one provider, whose parameters name what it needs.
+
+The order in which things are made follows from these needs; they are ended in the reverse one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+from wf.declarations.values import VALUES
+from wf.resolver import Provider
+from wf_run.providers.checkpointer import checkpointer
+from wf_run.providers.dataset import dataset
+from wf_run.providers.evaluator import evaluator
+from wf_run.providers.fit import links
+from wf_run.providers.hooks import hooks
+from wf_run.providers.length import total_steps
+from wf_run.providers.loss import bare_loss, loss, trained_loss
+from wf_run.providers.metrics import metric_forms, metrics
+from wf_run.providers.model import model
+from wf_run.providers.monitor import directions, monitor
+from wf_run.providers.optimizer import param_groups, params, stepping
+from wf_run.providers.run_dir import run_dir
+from wf_run.providers.scheduler import scheduler
+from wf_run.providers.served import served
+from wf_run.providers.strategy import strategy
+from wf_run.providers.task import task, task_runtime
+from wf_run.providers.trainer import scaler, trainer
+from wf_run.providers.transforms import transforms
+from wf_run.run_build import RunBuild
+
+PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "strategy": ("strategy", strategy),
+    "run.dataset": ("dataset", dataset),
+    "run.task": ("task", task),
+    "run.task_runtime": ("task", task_runtime),
+    "run.transforms": ("transform", transforms),
+    "run.served": ("dataset", served),
+    "accumulate": ("", lambda run: run.plan["accumulate"]),
+    "total_steps": ("", total_steps),
+    "run.links": ("task", links),
+    "model": ("model", model),
+    "run.bare_loss": ("loss", bare_loss),
+    "run.trained_loss": ("loss", trained_loss),
+    "loss": ("loss", loss),
+    "params": ("model", params),
+    "param_groups": ("model", param_groups),
+    "monitor": ("", monitor),
+    "directions": ("", directions),
+    "run.stepping": ("optimizer", stepping),
+    "scheduler": ("scheduler", scheduler),
+    "metrics": ("metric", metrics),
+    "metric_forms": ("metric", metric_forms),
+    "scaler": ("", scaler),
+    "trainer": ("trainer", trainer),
+    "run.evaluator": ("evaluator", evaluator),
+    "run_dir": ("", run_dir),
+    "run.checkpointer": ("checkpointer", checkpointer),
+    "run.hooks": ("hook", hooks),
+}
+"""Who makes each value, and the kind whose component gives it.
+
+``run.`` stands before the values that plugins cannot ask for; a provider's parameter is named without it.
+"""
+
+COMES_WITH = {
+    **dict.fromkeys(("optimizer", "optimizer_traits", "optimizers"), "run.stepping"),
+    **dict.fromkeys(("targets", "outputs", "num_outputs"), "run.links"),
+    "device": "strategy",
+    "scheduler_interval": "scheduler",
+    "total_epochs": "total_steps",
+}
+"""The value with which some others are made. All the rest comes with the data: only they know what they say."""
+
+ROOTS = (
+    *("trainer", "loss", "scheduler", "metrics", "directions"),
+    *("run.evaluator", "run_dir", "run.checkpointer", "run.hooks"),
+)
+"""What the loop, and the record of a run, ask for. All others are made because these need them."""
+
+
+def find(of: weakref.ref[RunBuild], name: str) -> Provider | None:
+    """The provider of a value that the run itself brings; one that comes with another value is known afterwards."""
+    run = of()
+    if run is None:
+        return None
+    if name in PROVIDERS:
+        return Provider(_title(run, name), partial(_provide, run, name), needs_of(name), of_run=True)
+    source = COMES_WITH.get(name, "run.served")
+    if name in VALUES and source not in run.values and not run.values.comes_later(source):
+        with run.values.asking(name):
+            run.values.need(source)
+    return None
+
+
+def _title(run: RunBuild, name: str) -> str:
+    """What asks for the needs of a provider: the component that it makes, or the value."""
+    kind = PROVIDERS[name][0]
+    table = run.plan.get(kind)
+    makes = (name.startswith("run.") or name == kind) and isinstance(table, Mapping) and "use" in table
+    return run.title(kind) if makes else name.removeprefix("run.")
+
+
+def _provide(run: RunBuild, name: str) -> Any:
+    """Make one value with what its provider needs."""
+    kind, function = PROVIDERS[name]
+    value = function(**{param: run.values.need(key) if key else run for param, key in _parameters(name)})
+    run.values.take(run.title(kind), {name: value})
+    return value
+
+
+def needs_of(name: str) -> tuple[str, ...]:
+    """The values that the provider of a value needs."""
+    return tuple(key for _, key in _parameters(name) if key)
+
+
+@cache
+def _parameters(name: str) -> tuple[tuple[str, str], ...]:
+    """The parameters of a provider, each with the value that it stands for; with nothing for `run`."""
+    names = list(inspect.signature(PROVIDERS[name][1]).parameters)
+    return tuple(
+        (name, "" if name == "run" else f"run.{name}" if f"run.{name}" in PROVIDERS else name) for name in names
+    )

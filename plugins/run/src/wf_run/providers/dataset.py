@@ -1,0 +1,70 @@
+"""The dataset as its component gives it, before it is split and transformed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wf.errors import DataError, UsageError
+from wf.protocols import Stateful, Strategy
+from wf_base.data import Dataset
+from wf_base.streams import Stream
+from wf_data.given import as_dataset, batching_of
+from wf_run.description import NAMES
+from wf_run.run_build import RunBuild
+
+
+def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
+    """The dataset; None where the trainer makes its samples itself. The processes have met before it is read."""
+    run.names = dict.fromkeys(NAMES, ())
+    if "dataset" not in run.plan:
+        return None
+    made = run.make("dataset")
+    name = run.name("dataset")
+    found = as_dataset(made, name, run.registry)
+    for key, value in batching_of(made).items():
+        if run.plan[key] != value:
+            run.messages.append(f"{key} {run.plan[key]}, not {value} as in the dataset's DataLoader")
+    run.reader = found.reader
+    run.names = {field: tuple(getattr(found, field)) for field in NAMES}
+    if run.before is not None:
+        _check_names(run, run.before.learned, found)
+    _keep_state_of(run, found.train, name)
+    run.resumes_exactly = not isinstance(found.train, Stream) or found.train.exact
+    return found
+
+
+def _check_names(run: RunBuild, learned: Mapping[str, Any], dataset: Dataset) -> None:
+    """Refuse data that have other classes or columns than those with which the run began.
+
+    Raises:
+        DataError: Naming what is missing and what is new.
+    """
+    now: dict[str, Any] = {"targets": dataset.targets, **run.names}
+    for field, value in now.items():
+        before = learned[field]
+        if value == (before if field == "targets" else tuple(before)):
+            continue
+        what = field.replace("_", " ")
+        lines = [f"dataset '{run.name('dataset')}': its {what} are not those that the run was trained with"]
+        if field == "targets":
+            lines.append(f"were {before}, are {value}")
+        else:
+            gone, new = [one for one in before if one not in value], [one for one in value if one not in before]
+            lines += [f"not there any more: {', '.join(gone[:10])}"] if gone else []
+            lines += [f"not there before: {', '.join(new[:10])}"] if new else []
+            lines += ["they are in another order"] if not (gone or new) else []
+        lines.append("put the data back as they were, or train anew")
+        raise DataError("\n  ".join(lines))
+
+
+def _keep_state_of(run: RunBuild, samples: Any, name: str) -> None:
+    """Let samples that have a state be saved; each worker would have one of its own."""
+    if not isinstance(samples, Stateful):
+        return
+    if run.plan["workers"]:
+        raise UsageError(
+            f"dataset '{name}' has a state (state_dict), of which each worker would change a copy\n"
+            "  read it in the process that trains: --workers 0"
+        )
+    run.stateful_samples = samples

@@ -1,0 +1,47 @@
+"""The metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wf.declarations.task import Task
+from wf.engine.figures import LOSS
+from wf.errors import UsageError
+from wf.protocols import Strategy
+from wf_base.metric import as_metric
+from wf_building.builder import Built
+from wf_run.run_build import RunBuild, traits_of
+
+
+def metrics(run: RunBuild, strategy: Strategy, task: Task | None) -> dict[str, Any]:
+    """The metrics by name, as the evaluator uses them."""
+    made = run.make_many("metric", run.plan["metric"])
+    if task is None:
+        _check_forms(run, made)
+    return {built.name: _as_metric(built, strategy.world_size) for built in made}
+
+
+def metric_forms(run: RunBuild, metrics: dict[str, Any]) -> dict[str, str]:
+    """The form of the predictions of each metric."""
+    return {built.name: getattr(traits_of(built), "predictions", "raw") for built in run.several("metric")}
+
+
+def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
+    """Refuse metrics of labels or probabilities where nobody knows how to read them from what the model gives."""
+    for built in metrics:
+        form = getattr(traits_of(built), "predictions", "raw")
+        if form != "raw":
+            raise UsageError(
+                f"metric '{built.name}' judges {form}, and dataset '{run.name('dataset')}' does not say what its "
+                "targets are, so none can be read from what the model gives\n  let the dataset say it: "
+                "wf_base.Dataset(targets=...); or use a metric of what the model gives"
+            )
+
+
+def _as_metric(built: Built, world_size: int) -> Any:
+    """A metric as the evaluator uses it, whoever made it."""
+    if built.name == LOSS:
+        raise UsageError("a metric named 'loss' would hide the loss among the figures\n  give it another name")
+    larger = getattr(traits_of(built), "larger_is_better", None)
+    return as_metric(built.value, f"metric '{built.name}'", world_size, larger)

@@ -1,0 +1,19 @@
+"""The strategy, which says where this process computes."""
+
+from __future__ import annotations
+
+from wf.protocols import Strategy
+from wf_run.parts.device import choose_device
+from wf_run.run_build import RunBuild
+
+
+def strategy(run: RunBuild) -> Strategy:
+    """The strategy, made for the device that the run file names; with it the device that it chose."""
+    chosen, why = choose_device(run.plan["device"])
+    with run.values.within({"device": chosen}):
+        made: Strategy = run.make("strategy")
+    run.values.at_close(made.close)
+    run.take("strategy", device=made.device)
+    if run.plan["device"] == "auto":
+        run.messages.append(why)
+    return made

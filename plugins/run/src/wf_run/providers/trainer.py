@@ -1,0 +1,72 @@
+"""The trainer, and what it is asked before it is made."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from wf.errors import UsageError
+from wf.protocols import Strategy, Trainer
+from wf_building.builder import Builder, name_of_live
+from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.precision import make_scaler
+from wf_run.run_build import RunBuild
+
+
+def scaler(run: RunBuild, strategy: Strategy) -> Any:
+    """Scales the loss in fp16; None in another precision."""
+    return make_scaler(run.plan["precision"], strategy.device)
+
+
+def trainer(run: RunBuild, served: Any, bare_loss: Any, trained_loss: Any, scaler: Any) -> Trainer:
+    """The trainer; it gets the loss with the links of training. What it draws comes after what the loss drew."""
+    if run.plan["accumulate"] > 1:
+        _need(run, "accumulate", "add up the gradients of several batches", "--accumulate 1")
+    if scaler is not None:
+        _need(run, "scaler", "scale the loss, as fp16 needs it", "--precision bf16")
+    run.builder.settle("trainer", run.plan["trainer"])
+    with run.values.within({"loss": trained_loss}):
+        made: Trainer = run.make("trainer")
+    if isinstance(served, OwnSamples):
+        served.trainer = made
+    return made
+
+
+def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Module) -> list[nn.Module]:
+    """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`.
+
+    Returns:
+        The parts that stay in evaluation mode, where it gives them.
+    """
+    stays = called_with_options(builder, table, "prepare_model", model)
+    return [*stays] if isinstance(stays, (list, tuple)) else []
+
+
+def called_with_options(builder: Builder, table: Mapping[str, Any], method: str, *given: Any) -> Any:
+    """Call a static method of the trainer's class with those of the trainer's options that it names; None for none."""
+    entry = builder.entry("trainer", table["use"])
+    function = getattr(entry.load(), method, None) if entry else getattr(table["use"], method, None)
+    if function is None or (entry is None and given):
+        return None
+    wanted = list(inspect.signature(function).parameters.values())[len(given) :]
+    options = builder.options(entry, table, [param.name for param in wanted]) if entry else {}
+    lacks = [param.name for param in wanted if param.default is param.empty and param.name not in options]
+    if lacks:
+        name = entry.component.name if entry else name_of_live(table["use"])
+        raise UsageError(
+            f"trainer '{name}' has no option '{lacks[0]}', which its {method} takes\n"
+            f"  add it to the parameters of __init__, or give it a default in {method}"
+        )
+    return function(*given, **options)
+
+
+def _need(run: RunBuild, value: str, what: str, without: str) -> None:
+    """Refuse a trainer that does not take a run value without which it cannot do what the run asks for."""
+    if value not in run.wanted_by("trainer"):
+        raise UsageError(
+            f"trainer '{run.name('trainer')}' cannot {what}: it takes no '{value}'\n"
+            f"  train with {without}, or with --trainer supervised"
+        )

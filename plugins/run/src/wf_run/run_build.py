@@ -1,0 +1,191 @@
+"""A run while it is built: its run file, the plugins, what is made so far, and what is said to the user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wf.declarations.general import GENERAL
+from wf.discovery.entry import Entry
+from wf.engine.cadence import Every
+from wf.errors import UsageError
+from wf.protocols import Stateful
+from wf.registry import Registry
+from wf.resolver import RUN, Find
+from wf_base.random import own_stream
+from wf_building.builder import Builder, Built, name_of_live
+from wf_run.description import read_description, read_sample_ids
+from wf_run.parts.groups import Made as Group
+from wf_run.runfile import RunFile
+from wf_storage.folders import data_dir
+
+
+class RunBuild:
+    """A run while it is built, as the providers of its values share it.
+
+    Args:
+        plan: The run file, as `wf_run.plan.prepare` gives it.
+        registry: Where names are looked up.
+        find: Finds the provider of a value that the run itself brings.
+        run_dir: As for `wf_run.assembly.Assembly`, like all others.
+    """
+
+    def __init__(
+        self,
+        plan: Mapping[str, Any],
+        registry: Registry,
+        find: Find,
+        *,
+        run_dir: Path | None,
+        default_name: str,
+        subfolder: str,
+        save: bool,
+        folders: Sequence[Path],
+        quiet: bool,
+        initialize: bool,
+        learned_in: Path | None,
+    ) -> None:
+        self.registry = registry
+        self.asked_dir, self.default_name, self.subfolder = run_dir, default_name, subfolder
+        self.save, self.quiet, self.initialize = save, quiet, initialize
+        self.messages: list[str] = []
+        """What was decided for the user, in words."""
+        self.built: dict[str, Built | list[Built]] = {}
+        """The components, by kind."""
+        self._tables: dict[str, Any] = {}
+        """The tables of the components that are made, as they were asked for."""
+        self.plan: RunFile = dict(plan)
+        """The run file; when all is made it says everything."""
+        self.before = None if learned_in is None else read_description(learned_in)
+        """What the run learned from its data when it began; None while it begins."""
+        self.ids_before = {} if learned_in is None else read_sample_ids(learned_in)
+        self.resumes_exactly = True
+        """Whether the samples are for certain the same ones when the run is resumed."""
+        self.init_from: dict[str, str] | None = None
+        """Where the first weights came from, and their checksum; None for those that were drawn."""
+        self.stateful_samples: Stateful | None = None
+        """The train samples, where they have a state."""
+        self.reader: Any = None
+        """What reads files as the dataset does; None where there is none."""
+        self.names: dict[str, tuple[str, ...]] = {}
+        """The classes and columns of the data."""
+        self.not_trained: list[torch.nn.Module] = []
+        """The parts of the model that stay in evaluation mode."""
+        self.groups: list[tuple[str, Group]] = []
+        """The groups of parameters that the run file asks for, each with the optimizer's name."""
+        self.on_error: dict[str, str] = {}
+        """What the run does when a hook fails, by the hook's name."""
+        self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
+        self.builder = Builder(
+            registry,
+            {"seed": self.plan["seed"], "data_dir": data_dir(), "learned": self.before and self.before.learned},
+            folders,
+            self.plan,
+            partial(own_stream, self.plan["seed"]),
+            find,
+        )
+        self.values = self.builder.values
+        """The run values, who provides them and who asked for them."""
+        self.values.update({name: self.plan[name] for name in GENERAL.contributed})
+
+    def make(self, kind: str) -> Any:
+        """Make the component of a kind and put its resolved table into the run file."""
+        made = self.builder.build(kind, self.plan[kind])
+        self._tables.setdefault(kind, self.plan[kind])
+        self.built[kind], self.plan[kind] = made, made.table()
+        return made.value
+
+    def make_many(self, kind: str, tables: Sequence[Any]) -> list[Built]:
+        """Make the components of a kind of which there may be several."""
+        made = [self.builder.build(kind, table) for table in tables]
+        names = [built.name for built in made]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice and kind != "transform":
+            owners = {built.entry.provider for built in made if built.name == twice and built.entry}
+            why = f", of {' and '.join(sorted(owners))}: a run has one {kind} of a name" if len(owners) > 1 else ""
+            raise UsageError(f"{kind} '{twice}' is named twice{why}")
+        self._tables.setdefault(kind, self.plan[kind])
+        self.built[kind], self.plan[kind] = made, [built.table() for built in made]
+        return made
+
+    def as_asked(self) -> RunFile:
+        """The run file with its tables as they were before components were made: with classes and live objects."""
+        return {**self.plan, **self._tables}
+
+    def take(self, kind: str, **values: Any) -> None:
+        """Keep run values that come with the component of a kind, or with the task."""
+        self.values.take(self.title(kind), values)
+
+    def title(self, kind: str) -> str:
+        """The component of a kind as provider of run values, in words."""
+        if kind == "task":
+            task = self.values.get("run.task")
+            return f"task '{task.name}'" if task else "the dataset's targets"
+        if isinstance(made := self.built.get(kind), list):
+            return f"{kind}s {', '.join(repr(one.name) for one in made)}"
+        return f"{kind} '{self.name(kind)}'" if kind in self.plan else RUN
+
+    def name(self, kind: str) -> str:
+        """The name of the component of a kind."""
+        made = self.built.get(kind)
+        if isinstance(made, Built):
+            return made.name
+        entry = self.entry(kind)
+        return entry.component.name if entry else name_of_live(self.plan[kind]["use"])
+
+    def several(self, kind: str) -> list[Built]:
+        """The components of a kind of which there may be several."""
+        made = self.built[kind]
+        assert isinstance(made, list)
+        return made
+
+    def all(self) -> Iterator[Built]:
+        """Every component."""
+        for made in self.built.values():
+            yield from made if isinstance(made, list) else [made]
+
+    def is_live(self, kind: str) -> bool:
+        """Whether the component of a kind was given as a finished object."""
+        made = self.built.get(kind)
+        return isinstance(made, Built) and made.entry is None
+
+    def entry(self, kind: str) -> Entry | None:
+        """The entry of the component of a kind; None for a finished object."""
+        made = self.built.get(kind)
+        return made.entry if isinstance(made, Built) else self.builder.entry(kind, self.plan[kind]["use"])
+
+    def traits(self, kind: str) -> Any:
+        """What the component of a kind says about itself."""
+        entry = self.entry(kind)
+        return entry.component.traits if entry else None
+
+    def wanted_by(self, kind: str) -> set[str | None]:
+        """The run values that the component of a kind takes."""
+        entry = self.entry(kind)
+        return {param.source for param in self.builder.params(entry)} if entry else {"optimizer", "scheduler"}
+
+    def of_the_first(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Figures of the first process, on every process."""
+        return dict(json.loads(self.text_of_the_first(json.dumps(figures))))
+
+    def text_of_the_first(self, text: str) -> str:
+        """A text of the first process, on every process."""
+        strategy = self.values.need("strategy")
+        if strategy.world_size == 1:
+            return text
+        own = text.encode() if strategy.rank == 0 else b""
+        found = strategy.gather(torch.tensor(list(own), dtype=torch.uint8, device=strategy.device))
+        return bytes(found.tolist()).decode()
+
+    def _every(self, key: str) -> Every | None:
+        return None if self.plan[key] is None else Every.parse(self.plan[key])
+
+
+def traits_of(built: Built) -> Any:
+    """What a component that was made says about itself."""
+    return built.entry.component.traits if built.entry else None
