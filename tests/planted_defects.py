@@ -592,7 +592,7 @@ class Uncounted:
 
 
 class Watching(Uncounted):
-    """Wants a figure, and does not declare that it watches evaluations.
+    """Wants a figure, but does not declare that it watches evaluations.
 
     Args:
         optimizer: Whose learning rate it sets.

@@ -29,12 +29,12 @@ ENTRIES = [
 ]
 
 NOT_APPLICABLE = {
-    "dataset-splits": "it brings no splits of its own",
+    "dataset-splits": "it has no splits of its own",
     "transform-resumes": "it has no state_dict",
     "loss-ignore-index": "it has no option 'ignore_index'",
     "metric-direction": "it declares no direction",
-    "link-applies": "it puts nothing between",
-    "task-trains": "it is for losses of embeddings; name one: "
+    "link-applies": "it converts nothing",
+    "task-trains": "it needs a loss for embeddings; name one: "
     '[tool.wf.check.run."task/embedding"] loss = "NAME"',  # none is built in
 }
 """Checks that have nothing to look at in some components, and what they say."""

@@ -253,4 +253,4 @@ def test_a_setting_that_nothing_takes_is_told(wf: Any, plugin: str) -> None:
 def test_the_check_of_a_component_of_a_kind_of_its_own(wf: Any, plugin: str) -> None:
     done = wf("check", "anchor-generator", "grid", "-p", plugin)
     assert done.code == 0, done.stdout
-    assert "nothing in the kit's own run takes it; name what does" in " ".join(done.stdout.split())
+    assert "nothing in the kit's own run uses it; name a part that does" in " ".join(done.stdout.split())

@@ -60,7 +60,7 @@ def test_check_a_plugin(wf: Any, mine: Path) -> None:
     assert good.startswith("(mine): 1")
     assert "failed" not in good.partition("\n\n")[0]
     assert "  skipped  2 checks" in good
-    assert "a plugin in one file may hold what it declares: light, fast" in " ".join(good.split())
+    assert "a single-file plugin may contain its components: light, fast" in " ".join(good.split())
     assert "\n2 components: " in good
     assert "hello" not in done.stdout
 
@@ -91,21 +91,21 @@ def test_skip_in_settings(wf: Any, mine: Path) -> None:
     done = wf("check", "mine", "-p", "mine.py")
     assert done.code == 0, done.stdout
     assert f"skipped loss-extreme {REASON}" in " ".join(done.stdout.split())
-    assert done.stderr == "wf: warning: the skip of 'loss/good:model-eval' skips nothing here\n"
+    assert done.stderr == "wf: warning: the skip of 'loss/good:model-eval' has no effect here\n"
 
 
 def test_settings_name_no_code(wf: Any, mine: Path) -> None:
     (mine / "evil.py").write_text("open('RAN', 'w').close()\n")
     (mine / "pyproject.toml").write_text('[tool.wf.check.run."loss/good"]\nmodel = "evil.py:Net"\n')
     done = wf("check", "loss/good", "-p", "mine.py")
-    assert "settings name no code" in done.stdout + done.stderr
+    assert "settings cannot name code" in done.stdout + done.stderr
     assert not (mine / "RAN").exists()
 
 
 def test_skip_that_skips_nothing_is_reported(wf: Any, mine: Path) -> None:
     done = wf("check", "good", "-p", "mine.py", "--skip", "model-eval=x")
     assert done.code == 0
-    assert done.stderr == "wf: warning: the skip of 'model-eval' skips nothing here\n"
+    assert done.stderr == "wf: warning: the skip of 'model-eval' has no effect here\n"
 
 
 def test_option_of_the_line(wf: Any, mine: Path) -> None:
@@ -120,9 +120,9 @@ def test_option_of_the_line(wf: Any, mine: Path) -> None:
         (["loss", "god"], 2, "did you mean 'good'"),
         (["wf-loses"], 2, "did you mean 'wf-losses'"),
         (["good", "--skip", "los-pure=x"], 2, "did you mean 'loss-pure'"),
-        (["good", "--skip", "loss-pure"], 2, "say why"),
-        (["good", "--skip", "loss-pure="], 2, "say why"),
-        (["mine", "--loss.scale", "2"], 2, "is for one loss, and 2 are checked"),
+        (["good", "--skip", "loss-pure"], 2, "the reason is missing"),
+        (["good", "--skip", "loss-pure="], 2, "the reason is missing"),
+        (["mine", "--loss.scale", "2"], 2, "applies to one loss, but 2 are checked"),
         (["bad", "--loss.scal", "2"], 2, "did you mean 'scale'"),
         (["good", "--metric.x", "2"], 2, "--metric.NAME.OPTION"),
         ([], 2, "Missing argument"),
@@ -131,10 +131,10 @@ def test_option_of_the_line(wf: Any, mine: Path) -> None:
         (["loss", "mine.py:god"], 2, "did you mean 'good'"),
         (["bad", "--loss.scale", "abc"], 2, "'scale' wants float"),
         (["./mine.py"], 2, "wf check mine -p ./mine.py"),
-        (["."], 2, "check it by its name: pip install ."),
-        (["folder"], 2, "check it by its name: pip install ./folder"),
-        (["numpy"], 2, "'numpy' is installed and no plugin"),
-        (["wf-core"], 2, "'wf-core' is installed and no plugin"),
+        (["."], 2, "check it by name: pip install ."),
+        (["folder"], 2, "check it by name: pip install ./folder"),
+        (["numpy"], 2, "'numpy' is installed but no plugin"),
+        (["wf-core"], 2, "'wf-core' is installed but no plugin"),
     ],
 )
 def test_refuses(wf: Any, mine: Path, args: list[str], code: int, message: str) -> None:
@@ -176,7 +176,7 @@ def test_own_hook(wf: Any, mine: Path) -> None:
 def test_a_required_option_without_a_value_is_no_failure(wf: Any, words: list[str], line: str) -> None:
     done = wf("check", *words)
     assert done.code == 0, done.stdout
-    assert f"with a value to try: {line}" in " ".join(done.stdout.split())
+    assert f"set a value: {line}" in " ".join(done.stdout.split())
 
 
 def test_a_required_option_with_a_value(wf: Any) -> None:

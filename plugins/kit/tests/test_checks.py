@@ -119,8 +119,8 @@ def test_a_joint_transform_that_does_not_say_which_targets_it_takes(package: Pac
     ("name", "found"),
     [
         ("Named", []),
-        ("NamedMore", ["it gives the figure 'wrong', and declares ['']"]),
-        ("NamedLess", ["it declares the figure 'odd', and gives ['', 'wrong']"]),
+        ("NamedMore", ["it returns the figure 'wrong', but declares ['']"]),
+        ("NamedLess", ["it declares the figure 'odd', but returns ['', 'wrong']"]),
     ],
 )
 def test_metrics_that_declare_their_figures(name: str, found: list[str], package: Package) -> None:

@@ -77,7 +77,7 @@ def test_select_refuses_a_name_of_several_kinds() -> None:
     [
         (["planed"], "did you mean 'planted'"),
         (["loss"], "is a kind"),
-        (["net.py:Net"], "say which: KIND net.py:Net"),
+        (["net.py:Net"], "name the kind: KIND net.py:Net"),
         (["loss", "planted", "too"], "3 words"),
         (["los", "planted"], "did you mean 'loss'"),
         (["loss/planed"], "did you mean 'planted"),
@@ -144,8 +144,8 @@ def test_skip_of_one_component_is_none_of_another() -> None:
         ({f"{LOSS}:purr": "x"}, f"in the skip of '{LOSS}:purr'"),
         ({"loss-pure": ""}, "has no reason"),
         ({"loss-pure": " "}, "has no reason"),
-        ({"model-eval": "x"}, "the skip of 'model-eval' skips nothing"),
-        ({"loss/other:loss-pure": "x"}, "the skip of 'loss/other:loss-pure' skips nothing"),
+        ({"model-eval": "x"}, "the skip of 'model-eval' has no effect"),
+        ({"loss/other:loss-pure": "x"}, "the skip of 'loss/other:loss-pure' has no effect"),
     ],
 )
 def test_skip_refuses(skip: dict[str, str], message: str) -> None:
@@ -191,8 +191,8 @@ def test_required_option_is_asked_for_and_given() -> None:
     component = Component("loss", "planted", needs_scale, "of a test", traits=NUMBERS, call="function")
     results = {result.check: result for result in check_plugin("planted", registry=registry(component))}
     assert results["made"].status == "skipped"
-    assert results["made"].message == "option 'scale' must be given; with a value to try: --loss.scale 0.5"
-    assert results["loss-finite"].message == "'made' was skipped, so this cannot be told"
+    assert results["made"].message == "option 'scale' must be given; set a value: --loss.scale 0.5"
+    assert results["loss-finite"].message == "'made' was skipped, so this is unknown"
     assert not [result for result in results.values() if result.status == "failed"]
     given = check_plugin("planted", registry=registry(component), options={LOSS: {"scale": 2}})
     assert not [result for result in given if result.status == "failed"]
@@ -277,12 +277,12 @@ def test_defaults_that_a_component_refuses_are_a_failure() -> None:
 def test_dataset_without_its_data_is_skipped_with_the_reason() -> None:
     component = Component("dataset", "planted", no_data, "of a test", traits=DatasetTraits())
     without = {result.check: result for result in check_plugin("planted", registry=registry(component))}
-    message = "option 'path' must say where its data are; with a value to try: --dataset.path VALUE"
+    message = "option 'path' must locate its data; set a value: --dataset.path VALUE"
     assert (without["made"].status, without["made"].message) == ("skipped", message)
     options = {"dataset/planted": {"path": "here"}}
     given = {r.check: r for r in check_plugin("planted", registry=registry(component), options=options)}
-    assert given["made"].message == "its data are not here: nothing at here, download False"
-    assert given["dataset-spec"].message == "'made' was skipped, so this cannot be told"
+    assert given["made"].message == "its data is missing: nothing at here, download False"
+    assert given["dataset-spec"].message == "'made' was skipped, so this is unknown"
     assert {result.status for result in given.values()} == {"passed", "skipped"}
 
 
@@ -314,7 +314,7 @@ def test_interrupt_is_passed_on() -> None:
 def test_case_runs_as_a_test() -> None:
     cases = conformance_cases("planted", registry=loss_of(raising(RuntimeError("boom"))))
     only("summary", cases).run()
-    with pytest.raises(AssertionError, match=r"loss/planted:loss-traits: .*boom(.|\n)*declare what it takes"):
+    with pytest.raises(AssertionError, match=r"loss/planted:loss-traits: .*boom(.|\n)*declare its inputs"):
         only("loss-traits", cases).run()
     with pytest.raises(unittest.SkipTest, match="'loss-traits' failed"):
         only("loss-finite", cases).run()
@@ -327,7 +327,7 @@ def test_own_code_without_traits_is_tried(tmp_path: Path) -> None:
     )
     results = {result.check: result for result in check_plugin("loss/net.py:own", registry=Registry(()))}
     assert {result.status for result in results.values()} == {"passed", "skipped"}
-    assert results["traits"].message == "code of one's own has no declaration"
+    assert results["traits"].message == "your own code has no declaration"
     passed = {name for name, result in results.items() if result.status == "passed"}
     assert {"loss-finite", "loss-gradient", "loss-extreme", "run"} <= passed
 

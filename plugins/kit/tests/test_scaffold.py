@@ -176,12 +176,12 @@ def test_name_is_normalized(name: str) -> None:
         ("../my-losses", "--output"),
         ("2-fast", "imported as '2_fast'"),
         ("lambda", "imported as 'lambda'"),
-        ("wf", "known already"),
-        ("wf-losses", "known already"),
-        ("WF_Kit", "known already"),
-        ("torch", "is installed already"),
-        ("dataclasses", "exists already"),
-        ("sklearn", "exists already"),
+        ("wf", "known package"),
+        ("wf-losses", "known package"),
+        ("WF_Kit", "known package"),
+        ("torch", "is already installed"),
+        ("dataclasses", "already exists"),
+        ("sklearn", "already exists"),
     ],
 )
 def test_name_is_refused(name: str, message: str) -> None:

@@ -53,6 +53,6 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize("case", [*cases()])
 def test_conformance(case: Any) -> None:
-    obstacle = re.match(r"'(.*)' failed, so this cannot be told", case.result().message)
+    obstacle = re.match(r"'(.*)' failed, so this is unknown", case.result().message)
     assert obstacle is None, case.subject.result(case.checks[obstacle[1]], case.checks).message
     case.run()

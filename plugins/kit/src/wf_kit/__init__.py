@@ -1,6 +1,6 @@
-"""What authors of wf plugins use: the conformance kit, and the template of a new package.
+"""Tools for authors of wf plugins: the conformance kit, and the template of a new package.
 
-`import wf_kit` imports neither torch nor the checks; what it gives is imported when it is used.
+`import wf_kit` imports neither torch nor the checks; they are imported on first use.
 """
 
 from __future__ import annotations

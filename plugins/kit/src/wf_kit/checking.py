@@ -1,4 +1,4 @@
-"""Checking plugins: what `wf check` does, and what a package's own tests call."""
+"""Checks plugins: the implementation of `wf check`, and functions for a package's own tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def conformance_cases(
     run: Table | None = None,
     registry: Registry | None = None,
 ) -> list[Case]:
-    """Every check on every component that is named, for a test that is parametrized by them.
+    """Every check on every named component, as parameters for a test.
 
     ::
 
@@ -35,17 +35,17 @@ def conformance_cases(
         def test_conformance(case):
             case.run()
 
-    What ``[tool.wf.check]`` of the nearest pyproject.toml says counts, too; what is given here is laid over it.
+    ``[tool.wf.check]`` in the nearest pyproject.toml applies, too; the arguments override it.
 
     Args:
         names: Plugins (``wf-foo``) or components (``focal``, ``loss/focal``).
-        skip: Why a check is not to be made, by ``check-id`` or ``kind/name:check-id``.
-        options: Values to try for a component's options, by ``kind/name``; needed for those without a default.
-        run: Keys of a run file for what stands around a component, by ``kind/name``: ``{"model": "mlp"}``.
+        skip: The reason for skipping a check, by ``check-id`` or ``kind/name:check-id``.
+        options: Values for a component's options, by ``kind/name``; required for options without a default.
+        run: Run-file keys for the other parts of the run around a component, by ``kind/name``: ``{"model": "mlp"}``.
         registry: Where names are looked up; by default every installed plugin.
 
     Raises:
-        UsageError: For an unknown name or check, a skip without a reason, and one that skips nothing.
+        UsageError: For an unknown name or check, a skip without a reason, and a skip without effect.
         PluginError: For a plugin that is not loaded.
     """
     given = Wishes(skip or {}, options or {}, run or {})
@@ -54,7 +54,7 @@ def conformance_cases(
     entries = [entry for name in names for entry in select(registry, [name], wishes.options)]
     cases = make_cases(registry, entries, wishes, given)
     if unused := unused_skips(cases, given.skip):
-        raise UsageError(f"the skip of '{unused[0]}' skips nothing\n  no such component, or no such check on it")
+        raise UsageError(f"the skip of '{unused[0]}' has no effect\n  no such component, or no such check on it")
     checked = {str(case.subject) for case in cases}
     for name in (*given.options, *given.run):
         if name not in checked:
@@ -69,21 +69,21 @@ def check_plugin(
     run: Table | None = None,
     registry: Registry | None = None,
 ) -> list[Result]:
-    """Make every check of `conformance_cases`, and give what came out."""
+    """Run every check of `conformance_cases`; returns the results."""
     return [case.result() for case in conformance_cases(*names, skip=skip, options=options, run=run, registry=registry)]
 
 
 def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, given: Wishes) -> list[Case]:
-    """Every check on every one of some components.
+    """Every check on each of the given components.
 
     Args:
         registry: Where names are looked up.
         entries: The components.
-        wishes: What is settled about checking them.
-        given: What of that the caller says himself; settings name no code.
+        wishes: The settings for checking them.
+        given: The part of the settings that the caller gave; settings files name no code.
 
     Raises:
-        UsageError: For a skip of a check that there is not, or without a reason.
+        UsageError: For a skip of an unknown check, or without a reason.
     """
     from wf_kit.checks import CHECKS  # imports torch
     from wf_kit.reference import PLUGIN
@@ -94,7 +94,7 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
             raise UsageError(unknown("check", name.rpartition(":")[2], CHECKS, f"in the skip of '{name}'"))
     own = [entry.component.target for entry in entries if entry.plugin is None]
     line = {"entries": [text for text in own if isinstance(text, str)], "options": given.options, "run": given.run}
-    guard = guard_of_line("[tool.wf.check]", line, "settings name no code: name it on the line")
+    guard = guard_of_line("[tool.wf.check]", line, "settings cannot name code: name it on the command line")
     tasks = [plugin for plugin in _tasks() if plugin.name not in {one.name for one in registry.plugins}]
     with_parts = Registry([*registry.plugins, *tasks, PLUGIN], registry.pins.values(), guard)
     cases = []
@@ -109,15 +109,15 @@ def make_cases(registry: Registry, entries: Sequence[Entry], wishes: Wishes, giv
 
 @cache
 def _tasks() -> tuple[Plugin, ...]:
-    """The plugins that come with wf and bring tasks, for a registry without them."""
+    """The built-in plugins that declare tasks, for a registry without them."""
     plugins = Registry.discover(only_builtin=True).plugins
     return tuple(plugin for plugin in plugins if any(one.kind == "task" for one in plugin.components))
 
 
 def _check_there(entry: Entry, options: Mapping[str, Any], registry: Registry) -> None:
-    """Refuse own code that is not there, a name that is no option, and a value that does not fit.
+    """Refuse own code that does not exist, unknown options, and values that do not fit.
 
-    A target that cannot be imported is found out by the checks.
+    A target that cannot be imported is left to the checks.
     """
     with contextlib.suppress(PluginError):
         if entry.plugin is None:
@@ -130,7 +130,7 @@ def _check_there(entry: Entry, options: Mapping[str, Any], registry: Registry) -
 
 
 def unused_skips(cases: Sequence[Case], skip: Mapping[str, Any]) -> list[str]:
-    """The skips that none of the cases needs."""
+    """The skips that match none of the cases."""
     names = {name for case in cases for name in (str(case), case.check.id)}
     return [name for name in skip if name not in names]
 

@@ -1,6 +1,6 @@
-"""The core of the conformance kit: a check, a component it is made on, and what came out.
+"""The core of the conformance kit: a check, its subject, and the result.
 
-Imports no torch: what is to be checked is found, and a wrong name refused, before torch is needed.
+Imports no torch: components are selected, and wrong names refused, before torch is needed.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from wf.registry import Registry
 Status = Literal["passed", "failed", "skipped"]
 
 
-class Defect(AssertionError):  # noqa: N818 - named for what it is
-    """What is wrong with a component."""
+class Defect(AssertionError):  # noqa: N818 - named after its meaning
+    """A fault of a component."""
 
 
-class NotChecked(Exception):  # noqa: N818 - named for what it is
-    """Why a check cannot be made on a component."""
+class NotChecked(Exception):  # noqa: N818 - named after its meaning
+    """The reason why a check does not apply to a component."""
 
 
 class NotHere(NotChecked):
-    """Why the component cannot be made here, so that nothing that needs it can be checked."""
+    """The reason why the component cannot be built here, so that all checks that need it are skipped."""
 
 
 def expect(condition: object, message: str) -> None:
-    """Say what is wrong unless `condition` holds."""
+    """Raise `Defect` unless `condition` holds."""
     if not condition:
         raise Defect(message)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that a component must keep to."""
+    """One requirement on components."""
 
     id: str
-    """Stable: skips are written with it."""
+    """Stable, because skips refer to it."""
     kinds: tuple[str, ...]
     summary: str
-    """What it means, in one line."""
+    """Its meaning, in one line."""
     fix: str
-    """What to do when it fails."""
+    """What to do if it fails."""
     after: tuple[str, ...]
-    """The checks without which it says nothing: it is skipped where one of them failed."""
+    """Prerequisite checks: it is skipped if one of them failed."""
     function: Callable[[Subject], None] = field(repr=False)
     """Raises `Defect`, `NotChecked`, or whatever the component raises."""
 
     def covers(self, kind: str) -> bool:
-        """Whether components of a kind must keep to it; a check for all of wf's kinds is one for contributed ones."""
+        """Whether it applies to a kind; a check for all of wf's kinds also applies to contributed kinds."""
         contributed = set(KINDS.contributed)
         return kind in self.kinds or (kind in contributed and set(KINDS) - contributed <= set(self.kinds))
 
@@ -67,7 +67,7 @@ class Check:
 def check(
     check_id: str, *kinds: str, fix: str, after: tuple[str, ...] = ("made",)
 ) -> Callable[[Callable[[Subject], None]], Check]:
-    """Make a function of a `Subject` a check; the first line of its docstring is the check's summary."""
+    """Turn a function of a `Subject` into a check; the first line of its docstring is the check's summary."""
 
     def decorate(function: Callable[[Subject], None]) -> Check:
         summary = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
@@ -78,28 +78,28 @@ def check(
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came out of one check on one component."""
+    """The result of one check on one component."""
 
     component: str
     """``loss/focal``."""
     check: str
     status: Status
     message: str = ""
-    """What is wrong, or why it was skipped."""
+    """The fault, or why the check was skipped."""
     fix: str = ""
-    """What to do about it, where it failed."""
+    """What to do about it, if it failed."""
     blocks: bool = False
-    """Whether the checks that come after it cannot be made."""
+    """Whether dependent checks are skipped."""
 
 
 class Subject:
-    """One component that is checked.
+    """One component under test.
 
     Args:
         entry: The component.
-        registry: Where it, and what is nested in it, is looked up.
-        options: The values of its options that are tried; the others keep their defaults.
-        run: Keys of a run file that are laid over the kit's own run around it.
+        registry: Where it and its nested components are looked up.
+        options: The values of its options; others keep their defaults.
+        run: Run-file keys that override the kit's own run around it.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class Subject:
         self.component, self.kind, self.traits = entry.component, entry.component.kind, entry.component.traits
         self.run = dict(run or {})
         self.use = _use(entry)
-        """What a run file says to name it, whatever else has that name and wherever the run is."""
+        """The unambiguous name of the component in a run file."""
         self.given = dict(options or {})
         self.known: dict[str, dict[str, Any]] = {}
-        """What the runs knew for which it was made, by the run; `wf_kit.making.values` fills it."""
+        """Run values of the runs that it was built for, by run; filled by `wf_kit.making.values`."""
         self._results: dict[str, Result] = {}
 
     def __str__(self) -> str:
@@ -128,26 +128,26 @@ class Subject:
         return parameters(self.component, self.entry.described)
 
     def param(self, name: str) -> Param | None:
-        """The option of that name, if it has one."""
+        """The option with that name, if it exists."""
         return next((param for param in self.params if param.name == name), None)
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """The values that are tried. Nothing is downloaded unless the author asks for it."""
+        """The option values. Nothing is downloaded unless the author asks for it."""
         offline = {"download": False} if self.kind == "dataset" and self.param("download") else {}
         return {**offline, **self.given}
 
     def table(self, **options: Any) -> dict[str, Any]:
-        """Its table in a run file, some options changed."""
+        """Its table in a run file, with some options changed."""
         return {"use": self.use, **self.options, **options}
 
     def missing(self) -> list[str]:
-        """The options that need a value and have none."""
+        """Required options without a value."""
         own = [param for param in self.params if param.source is None and param.default is REQUIRED]
         return [param.name for param in own if param.name not in self.options]
 
     def result(self, made: Check, checks: Mapping[str, Check]) -> Result:
-        """What comes out of a check on it; each one is made once."""
+        """The result of a check on it; each check runs once."""
         if made.id not in self._results:
             self._results[made.id] = self._try(made, checks)
         return self._results[made.id]
@@ -157,7 +157,7 @@ class Subject:
         obstacle = next((result for result in before if result.blocks), None)
         if obstacle is not None:
             what = "failed" if obstacle.status == "failed" else "was skipped"
-            return self._result(made, "skipped", f"'{obstacle.check}' {what}, so this cannot be told", blocks=True)
+            return self._result(made, "skipped", f"'{obstacle.check}' {what}, so this is unknown", blocks=True)
         try:
             with _repeatable(), _silent():
                 made.function(self)
@@ -165,7 +165,7 @@ class Subject:
             return self._result(made, "skipped", str(why), blocks=isinstance(why, NotHere))
         except Defect as defect:
             return self._result(made, "failed", str(defect), fix=made.fix, blocks=True)
-        except (Exception, SystemExit) as error:  # whatever a component raises is found out, and ends nothing
+        except (Exception, SystemExit) as error:  # anything that a component raises is a finding, not the end
             return self._result(made, "failed", told(error), fix=made.fix, blocks=True)
         return self._result(made, "passed")
 
@@ -181,23 +181,23 @@ class Case:
     subject: Subject
     checks: Mapping[str, Check] = field(repr=False)
     skip: str | None = None
-    """Why the author does not want it made."""
+    """Why the author skips it."""
 
     def __str__(self) -> str:
         return f"{self.subject}:{self.check.id}"
 
     def result(self) -> Result:
-        """Make the check, unless it is skipped."""
+        """Run the check, unless it is skipped."""
         if self.skip is not None:
             return Result(component=str(self.subject), check=self.check.id, status="skipped", message=self.skip)
         return self.subject.result(self.check, self.checks)
 
     def run(self) -> None:
-        """As a test of pytest or unittest: passes, fails or is skipped.
+        """Run as a test of pytest or unittest: passes, fails or is skipped.
 
         Raises:
-            AssertionError: Saying what is wrong and what to do.
-            unittest.SkipTest: Saying why; pytest takes it for its own.
+            AssertionError: With the fault and what to do.
+            unittest.SkipTest: With the reason; pytest understands it, too.
         """
         result = self.result()
         if result.status == "skipped":
@@ -214,14 +214,14 @@ def _use(entry: Entry) -> str:
 
 
 def told(error: BaseException) -> str:
-    """An error in one line, with what was noted on it."""
+    """An error in one line, with its notes."""
     text = f"{type(error).__name__}: {message_of(error)}".rstrip(": ")
     return " ".join("; ".join([text, *getattr(error, "__notes__", [])]).split())
 
 
 @contextlib.contextmanager
 def _repeatable() -> Iterator[None]:
-    """Let what is drawn be the same every time, and torch's generator be as it was."""
+    """Make random draws reproducible, and restore torch's generator afterwards."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -231,6 +231,6 @@ def _repeatable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep what a component prints from what is reported."""
+    """Keep the output of a component out of the report."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -1,4 +1,4 @@
-"""Making the component that is checked, as a run makes it: with the values that a run of the kit's own parts knows."""
+"""Builds the component under test as a run does, with the run values of a run of the kit's own parts."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "checkpointer": ("save", "load"),
     "strategy": ("device", "rank", "world_size", "prepare", "bare", "agree", "sum", "gather", "close"),
 }
-"""What the object of each kind has, as the run uses it."""
+"""The interface of each kind, as used by the run."""
 
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-"""How torchrun starts the only process of one."""
+"""Environment that torchrun sets for a single process."""
 
 
 def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...] | None = None) -> dict[str, Any]:
-    """The run file of a short run of the kit's own parts, made for a component but without it.
+    """The run file of a short run of the kit's own parts, suitable for a component but without it.
 
     Args:
-        subject: The component; what its author says of the run wins.
-        targets: The kind of the dataset's targets; by default the first that the component takes.
+        subject: The component; its author's settings for the run win.
+        targets: The form of the dataset's targets; by default the first that the component takes.
         shape: The shape of one input; by default one that the component takes.
     """
     dataset = {
@@ -86,7 +86,7 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
         parts["trainer"] = subject.table()
         if "model" not in subject.run:
             raise NotChecked(
-                f'it makes its samples itself; name a model for them: [tool.wf.check.run."{subject}"] model = "NAME"'
+                f'it makes its own samples; name a model for them: [tool.wf.check.run."{subject}"] model = "NAME"'
             )
     else:
         parts |= _by_own_losses(subject, str(dataset["targets"]))
@@ -102,7 +102,7 @@ def makes_its_samples(subject: Subject) -> bool:
 
 
 def _by_own_losses(subject: Subject, targets: str) -> dict[str, Any]:
-    """Dataset and model where the task's models compute their own losses: its example, and its default model."""
+    """Dataset and model of a task whose models compute their own losses: its example, and its default model."""
     task = _task_of(subject, targets)
     runtime = make_task(subject.registry, task, targets if task and targets in task.targets else None)
     if task is None or runtime.needs_loss:
@@ -115,7 +115,7 @@ def _by_own_losses(subject: Subject, targets: str) -> dict[str, Any]:
 
 
 def _task_of(subject: Subject, targets: str) -> Task | None:
-    """The task of the run around a component: the component's own, that of the dataset that is named, or of targets."""
+    """The task of the run around a component: the component's own, the task of the named dataset, or of the targets."""
     if isinstance(subject.traits, Task):
         return subject.traits
     name, entry = subject.run.get("dataset"), subject.entry
@@ -129,7 +129,7 @@ def _task_of(subject: Subject, targets: str) -> Task | None:
 
 
 def targets_of(subject: Subject) -> tuple[str, ...]:
-    """The forms of targets that a component takes; the plainest where it does not say or does not mind."""
+    """The forms of targets that a component takes; the simplest if it accepts any or does not declare them."""
     traits, plain = subject.traits, [form.targets for form in plain_forms(subject)]
     if isinstance(traits, ModelTraits) and traits.per != "any":
         tasks = {form: tasks_of(subject.registry).of(form) for form in plain}
@@ -142,7 +142,7 @@ def targets_of(subject: Subject) -> tuple[str, ...]:
 
 
 def forms_of(subject: Subject) -> tuple[samples.Form, ...]:
-    """The predictions and targets that a loss takes: as it declares, or else the first that it accepts."""
+    """The predictions and targets that a loss takes: as declared, or else the first that it accepts."""
     if isinstance(subject.traits, LossTraits):
         wants = subject.traits.predictions
         return tuple(samples.Form(wants, form, task_for(subject, form, wants)) for form in subject.traits.targets)
@@ -151,7 +151,7 @@ def forms_of(subject: Subject) -> tuple[samples.Form, ...]:
 
 
 def plain_forms(subject: Subject) -> tuple[samples.Form, ...]:
-    """What a loss without traits may want, tried in this order: classes first, then the plainest numbers."""
+    """Candidate forms for a loss without traits, in order: classes first, then plain numbers."""
     found: list[tuple[tuple[int, ...], samples.Form]] = []
     for targets in tasks_of(subject.registry).forms:
         runtime = task_for(subject, targets)
@@ -165,12 +165,12 @@ def plain_forms(subject: Subject) -> tuple[samples.Form, ...]:
             order = (int(floats), -example.ndim if floats else example.ndim, columns)
             found.append((order, samples.Form("raw", targets, runtime)))
     if not found:
-        raise NotChecked("no task that is installed gives an example to try it with; wf's own are in wf-tasks")
+        raise NotChecked("no installed task has an example to test it with; wf's own tasks are in wf-tasks")
     return tuple(form for _, form in sorted(found, key=lambda pair: pair[0]))
 
 
 def task_for(subject: Subject, targets: str, predictions: str = "raw") -> TaskRuntime:
-    """The task of targets of a form, as those of the component's registry."""
+    """The task for a form of targets, from the component's registry."""
     task = tasks_of(subject.registry).of(targets, predictions=predictions)
     return make_task(subject.registry, task, targets, predictions)
 
@@ -180,13 +180,13 @@ def _accepts(subject: Subject, form: samples.Form) -> bool:
     try:
         with values(subject, form.targets) as known:
             value = make(subject, known)(batch.predictions, batch.targets)
-    except Exception:  # whether it can take this is the question
+    except Exception:  # the question is whether it raises
         return False
     return isinstance(value, Tensor)
 
 
 def shapes_of(subject: Subject) -> tuple[tuple[int, ...], ...]:
-    """The shapes of inputs that a component takes; every one of numbers where it does not mind."""
+    """The shapes of inputs that a component takes; all numeric shapes if it accepts any."""
     inputs = _inputs_of(subject)
     if inputs in ("any", "numbers"):
         return tuple(shape for kind, shape in samples.SHAPES.items() if kind != "tokens")
@@ -199,17 +199,17 @@ def _inputs_of(subject: Subject) -> str:
 
 
 def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
-    """The run file of a short run that the component takes part in.
+    """The run file of a short run that includes the component.
 
     Raises:
-        NotChecked: When the kit has no other parts that go with it.
+        NotChecked: If the kit has no matching other parts.
     """
     short = {"epochs": None, "steps": 10, "batch_size": 64} if subject.kind == "dataset" else {}  # however many samples
     run = {**document(subject), **short, **_protocol(subject), **changes}
     if makes_its_samples(subject):  # its epochs may have no end
         run |= {"epochs": None, "steps": 10}
     table = subject.table()
-    if subject.kind == "hook":  # the kit is to see every error, also of a hook without which a run goes on
+    if subject.kind == "hook":  # the kit must see every error, even from hooks that may be disabled
         table = {**table, "on_error": "stop"}
     return {**run, subject.kind: [table] if subject.kind in KINDS.several else table}
 
@@ -218,9 +218,9 @@ def settings(subject: Subject, **changes: Any) -> dict[str, Any]:
 def values(
     subject: Subject, targets: str | None = None, shape: tuple[int, ...] | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """What a run knows that has the kit's own parts in every place, the component's own included.
+    """The run values of a run with the kit's own parts in every place, except for the component itself.
 
-    A component that takes numbers and names alone gets those of one run in all its checks.
+    A component that takes only numbers and names gets the values of one run in all its checks.
     """
     asked = document(subject, targets, shape)
     if not _takes_plain_values(subject):
@@ -247,7 +247,7 @@ def _run(subject: Subject, asked: Mapping[str, Any]) -> Iterator[Mapping[str, An
 
 
 def _takes_plain_values(subject: Subject) -> bool:
-    """Whether it takes neither objects of a run, such as the model, nor its folder, nor other components."""
+    """Whether it takes no objects of a run (such as the model), no folder and no other components."""
     sources = [param.source for param in subject.params if param.source is not None]
     written = all(VALUES[source].is_written and source != "run_dir" for source in sources)
     plain = written and all(param.kind is None for param in subject.params)
@@ -255,15 +255,15 @@ def _takes_plain_values(subject: Subject) -> bool:
 
 
 def make(subject: Subject, known: Mapping[str, Any], **options: Any) -> Any:
-    """The component itself, from its options and what a run knows."""
+    """The component itself, built from its options and the run values."""
     return Builder(subject.registry, known).build(subject.kind, subject.table(**options)).value
 
 
 def check_kind(subject: Subject, value: Any) -> None:
-    """See that an object is what its kind says."""
-    expect(not inspect.isclass(value), f"it gives the class {getattr(value, '__name__', value)}, not an object of it")
+    """Check that an object has the interface of its kind."""
+    expect(not inspect.isclass(value), f"it returns the class {getattr(value, '__name__', value)}, not an instance")
     missing = [name for name in ATTRIBUTES.get(subject.kind, ()) if not hasattr(value, name)]
-    expect(not missing, f"it gives {type(value).__name__}, which has no {', '.join(missing)}")
+    expect(not missing, f"it returns {type(value).__name__}, which has no {', '.join(missing)}")
     if subject.kind == "dataset":
         as_dataset(value, str(subject), subject.registry)
     if subject.kind == "strategy":
@@ -272,7 +272,7 @@ def check_kind(subject: Subject, value: Any) -> None:
 
 @contextmanager
 def as_by_torchrun(subject: Subject) -> Iterator[None]:
-    """Let a strategy find what torchrun tells the only process of one."""
+    """Set the environment that torchrun sets for a single process."""
     if subject.kind != "strategy" or "RANK" in os.environ:
         yield
         return
@@ -284,11 +284,11 @@ def as_by_torchrun(subject: Subject) -> Iterator[None]:
 
 
 def _protocol(subject: Subject) -> dict[str, Any]:
-    """Refuse a trainer for whose step protocols the kit has no optimizer."""
+    """Refuse a trainer whose step protocols no optimizer of the kit supports."""
     traits = subject.traits
     if isinstance(traits, TrainerTraits) and "plain" not in traits.steps and "optimizer" not in subject.run:
         raise NotChecked(
-            f"the kit has no optimizer that is stepped as {' or '.join(traits.steps)}; name one: "
+            f"the kit has no optimizer with step {' or '.join(traits.steps)}; name one: "
             f'[tool.wf.check.run."{subject}"] optimizer = "NAME"'
         )
     return {}

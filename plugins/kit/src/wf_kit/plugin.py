@@ -1,4 +1,4 @@
-"""Declares the verbs of this package; imports none of them."""
+"""Declares the commands of this package; imports none of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from wf import Command, hookimpl
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """The verbs of this package."""
+    """The commands of this package."""
     return [
         Command(
             name="new-plugin",
@@ -19,7 +19,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="check",
             section="Write a plugin",
-            summary="Whether a plugin's components, or one component, keep to what is expected of their kind.",
+            summary="Check whether a plugin's components, or one component, conform to their kind.",
             target="wf_kit.cli.check:check",
             order=20,
         ),

@@ -1,7 +1,7 @@
-"""The other parts of a run around the component that is checked, each in its plainest form.
+"""The other parts of a run around the component under test, each in its simplest form.
 
-The kit brings its own, so that what it says depends on no other plugin. They are ordinary components, declared below as
-any plugin would, and are looked up by name: ``kit-model@wf-kit``.
+The kit has its own, so that its results depend on no other plugin. They are ordinary components, declared below as
+in any plugin, and looked up by name: ``kit-model@wf-kit``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def dataset(
     input_shape: list[int] = [5],  # noqa: B006 - only read
     tokens: bool = False,
 ) -> Dataset:
-    """Twenty-four made-up samples.
+    """Twenty-four synthetic samples.
 
     Args:
-        targets: The kind of its targets.
+        targets: The form of its targets.
         input_shape: The shape of one input.
         tokens: Whether inputs are tokens.
     """
@@ -59,8 +59,8 @@ class Model(nn.Module):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
-        data: The run's data: whether a prediction is one a pixel.
+        num_outputs: Number of outputs per sample.
+        data: The run's data: whether there is one prediction per pixel.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_outputs: int, data: RunData) -> None:
@@ -77,14 +77,14 @@ class Model(nn.Module):
 
 
 def loss(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of class indices, squared error of everything else; it averages over samples."""
+    """Cross-entropy for class indices, squared error for everything else; averages over samples."""
     if not targets.is_floating_point():
         return functional.cross_entropy(predictions, targets)
     return functional.mse_loss(predictions, targets)
 
 
 def adam(params: list[nn.Parameter], lr: float = 0.01) -> torch.optim.Adam:
-    """Adam, whose steps stay small whatever the data.
+    """Adam, whose steps stay small for any data.
 
     Args:
         params: The parameters to train.
@@ -96,13 +96,13 @@ def adam(params: list[nn.Parameter], lr: float = 0.01) -> torch.optim.Adam:
 def step(
     optimizer: Any, protocol: str, loss_of: Callable[[], Tensor], ready: Sequence[Callable[[], None]] = ()
 ) -> Tensor:
-    """One update by an optimizer's step protocol; gives the loss before it.
+    """One update by an optimizer's step protocol; returns the loss before it.
 
     Args:
-        optimizer: Whose protocol it is.
-        protocol: As `wf.traits.OptimizerTraits` says.
+        optimizer: The optimizer.
+        protocol: See `wf.traits.OptimizerTraits`.
         loss_of: Computes the loss.
-        ready: Told of new gradients.
+        ready: Called when new gradients are available.
     """
     losses: list[Tensor] = []
 
@@ -129,13 +129,13 @@ class Trainer:
 
     Args:
         model: The model.
-        loss: Called with (predictions, targets); None where the task's models compute their own.
+        loss: Called with (predictions, targets); None if the task's models compute their own.
         optimizer: Has the parameters.
         scheduler: Stepped after each update, epoch or evaluation.
-        scheduler_interval: When it is stepped.
-        monitor: What a scheduler that watches an evaluation is given.
-        outputs: The task, which says what is minimized.
-        optimizer_traits: How the optimizer is stepped.
+        scheduler_interval: The interval of its steps.
+        monitor: The figure for a scheduler that watches evaluations.
+        outputs: The task, which defines the objective.
+        optimizer_traits: The optimizer's step protocol.
     """
 
     before_update: Sequence[Callable[[], None]] = ()
@@ -170,7 +170,7 @@ class Trainer:
         self.model.train()
 
     def on_evaluation_end(self, run: Any, split: str, metrics: Mapping[str, Any]) -> None:
-        """Step a scheduler that watches an evaluation."""
+        """Step a scheduler that watches evaluations."""
         if self._interval == "evaluation" and not run.finished and self._monitor.startswith(f"{split}/"):
             self._step_scheduler("evaluation", run.metrics[self._monitor])
 
@@ -188,12 +188,12 @@ class Evaluator:
 
     Args:
         model: The model.
-        loss: Called with (predictions, targets); None where the task's models compute their own.
+        loss: Called with (predictions, targets); None if the task's models compute their own.
         metrics: By name.
-        metric_forms: The form of predictions that each metric wants.
-        outputs: Reads predictions in these forms.
+        metric_forms: The form of predictions that each metric expects.
+        outputs: Converts predictions to these forms.
         data: The run's splits.
-        strategy: Knows the bare model.
+        strategy: Returns the bare model.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class Checkpointer:
-    """Keeps every checkpoint as two files.
+    """Saves every checkpoint as two files.
 
     Args:
         run_dir: The run directory.
@@ -271,7 +271,7 @@ class Checkpointer:
         return str(place)
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
-        """The newest checkpoint, or the one of that name."""
+        """The newest checkpoint, or the one with the given name."""
         from safetensors.torch import load_file
 
         found = sorted(self._folder.glob("*/state.json"))
@@ -296,7 +296,7 @@ class Stopper:
     def on_step_end(self, run: Any) -> None:
         """Stop."""
         if run.progress.step == self.step:
-            run.stop("the kit stops it here")
+            run.stop("stopped by the kit")
 
 
 class OneProcess:
@@ -326,7 +326,7 @@ class OneProcess:
         return tensor
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 PLUGIN = Plugin(
@@ -352,4 +352,4 @@ PLUGIN = Plugin(
         Component("strategy", "kit-process", "wf_kit.reference:OneProcess"),
     ),
 )
-"""What stands around a component; a registry that has it can build a run without any other plugin."""
+"""The parts around a component; a registry with it can build a run without any other plugin."""

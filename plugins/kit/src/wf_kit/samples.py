@@ -1,4 +1,4 @@
-"""What components are tried on: inputs, targets and predictions of every kind in `wf.traits`, made from a seed."""
+"""Test data: inputs, targets and predictions of every form in `wf.traits`, generated from a seed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from wf_base.task import TaskRuntime
 
 VOCABULARY = ("<padding>", "<unknown>", "a", "b", "c")
 SHAPES: dict[str, tuple[int, ...]] = {"vector": (5,), "image": (3, 32, 32), "sequence": (6, 4), "tokens": (6,)}
-"""The shape of one sample of each kind of inputs."""
+"""The shape of one sample for each kind of inputs."""
 
 
 def kinds_of(num_axes: int) -> tuple[str, ...]:
-    """The kinds of inputs, as traits call them, that one sample of so many axes may be."""
+    """The kinds of inputs, in the words of traits, that a sample with so many axes may be."""
     return {1: ("vector", "sequence"), 2: ("sequence",), 3: ("image",)}.get(num_axes, ())
 
 
 def generator(seed: int) -> torch.Generator:
-    """A generator of one's own."""
+    """A separate random generator."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -39,7 +39,7 @@ def tokens(shape: tuple[int, ...], num: int = 12, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class Form:
-    """A kind of predictions with a kind of targets."""
+    """A form of predictions with a form of targets."""
 
     predictions: str
     targets: str
@@ -51,15 +51,15 @@ class Form:
 
 @dataclass(frozen=True)
 class Example:
-    """A batch as a loss gets it."""
+    """A batch as passed to a loss."""
 
     form: Form
     predictions: Tensor
-    """Shaped as the targets ask: ``[N, K]``, ``[N, C]``, ``[N]`` or ``[N, C, H, W]``."""
+    """Shaped like the targets require: ``[N, K]``, ``[N, C]``, ``[N]`` or ``[N, C, H, W]``."""
     targets: Tensor
 
     def to(self, dtype: torch.dtype) -> Example:
-        """With predictions, and targets that are floating, in another precision."""
+        """The batch with predictions and floating-point targets in another precision."""
         wanted = self.targets.to(dtype) if self.targets.is_floating_point() else self.targets
         return replace(self, predictions=self.predictions.to(dtype), targets=wanted)
 
@@ -73,8 +73,8 @@ def example(form: Form, num: int = 6, *, scale: float = 1.0, seed: int = 0) -> E
     Args:
         form: Predictions and targets.
         num: Samples.
-        scale: Of the scores that the predictions are made from; with 1e4 the extreme ones.
-        seed: Of what is drawn.
+        scale: Scale of the scores that the predictions are made from; 1e4 for extreme ones.
+        seed: Seed of the random numbers.
     """
     wanted = form.task.example(num, seed).train.targets
     shape = form.task.right(wanted).shape
@@ -84,7 +84,7 @@ def example(form: Form, num: int = 6, *, scale: float = 1.0, seed: int = 0) -> E
 
 
 def targets_of(task: TaskRuntime, rows: range, seed: int = 0, num: int = 24) -> Any:
-    """The targets of some samples of a task's example, as a batch has them."""
+    """The targets of some samples of a task's example, as in a batch."""
     made: Dataset = task.example(num, seed)
     if isinstance(made.train, TensorSamples):
         return tree.map_leaves(lambda leaf: leaf[rows.start : rows.stop], made.train.targets)
@@ -93,14 +93,14 @@ def targets_of(task: TaskRuntime, rows: range, seed: int = 0, num: int = 24) -> 
 
 
 def batches_of(task: TaskRuntime, input_shape: tuple[int, ...]) -> Callable[[Sequence[int]], tuple[Any, Any]]:
-    """Makes batches of the samples with some numbers, from 0 to 23, of a task's example.
+    """Returns a function that batches samples of a task's example, given their numbers from 0 to 23.
 
     Args:
         task: The task.
-        input_shape: Of one input, where the task leaves that open.
+        input_shape: The shape of one input, if the task leaves it open.
 
     Raises:
-        NotImplementedError: Where the task gives no example.
+        NotImplementedError: If the task has no example.
     """
     made: Dataset = task.example(input_shape=None if task.any_size else input_shape)
 
@@ -116,5 +116,5 @@ def batches_of(task: TaskRuntime, input_shape: tuple[int, ...]) -> Callable[[Seq
 
 
 def guessed_scores(task: TaskRuntime, wanted: Tensor, seed: int = 1) -> Tensor:
-    """What a model that knows nothing gives out."""
+    """Scores of a model that guesses."""
     return torch.randn(task.right(wanted).shape, generator=generator(seed))

@@ -1,4 +1,4 @@
-"""Writes a new plugin package: templates filled in, checked names, and all of it or nothing."""
+"""Writes a new plugin package from templates, with checked names, completely or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wf.discovery.known import index
 from wf.errors import DataError, UsageError
 
 WIDTH = 88
-"""Of a line of Python: what formatters take by default."""
+"""Line length of generated Python: the default of formatters."""
 
 FILES = {
     ".github/workflows/release.yml": "release.yml.tmpl",
@@ -37,12 +37,12 @@ FILES = {
     "src/$package/py.typed": "",
     "tests/test_conformance.py": "test_conformance.py.tmpl",
 }
-"""What every package has: the file and its template."""
+"""Files of every package, with their templates."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """The component that stands for a kind in a new package."""
+    """The example component of a kind in a new package."""
 
     kind: str
     name: str
@@ -50,22 +50,22 @@ class Example:
     """``module:Attr``, in the package."""
     summary: str
     run: str = ""
-    """Options of ``wf run`` that try it; of a command its own words; empty for what other components ask for."""
+    """Options of ``wf run`` that use it; for a command its own arguments; empty if other components ask for it."""
     traits: str = ""
-    """As Python, empty where its kind has none."""
+    """Traits as Python code, empty if its kind has none."""
     needs: tuple[str, ...] = ()
-    """The distributions that it imports, beside wf-core."""
+    """The distributions that it imports, besides wf-core."""
     fields: tuple[str, ...] = ()
-    """What else a declaration that is no component's says, as Python."""
+    """Further fields of a declaration that is not a component, as Python code."""
 
     @property
     def module(self) -> str:
-        """The module that has it."""
+        """Its module."""
         return self.target.partition(":")[0]
 
     @property
     def line(self) -> str:
-        """What tries it, after ``wf``."""
+        """The command that uses it, after ``wf``."""
         if self.kind == "command":
             return self.name
         return f"run {self.run}" if self.run or self.kind not in DECLARED else f"show {self.kind} {self.name}"
@@ -76,14 +76,14 @@ class Package:
     """A package that was written."""
 
     name: str
-    """Of the distribution, normalized."""
+    """The normalized name of the distribution."""
     folder: Path
     files: tuple[str, ...]
     examples: tuple[Example, ...]
 
     @property
     def import_name(self) -> str:
-        """What is imported."""
+        """The import name."""
         return import_name(self.name)
 
 
@@ -91,13 +91,13 @@ def new_package(name: str, kinds: Sequence[str], folder: Path | None = None) -> 
     """Write a plugin package with one component of each kind.
 
     Args:
-        name: Of the distribution; the import name is derived from it.
-        kinds: Of `wf.declarations.kinds.KINDS`.
-        folder: Where to; by default a folder of that name in the working directory. It is made, or is empty.
+        name: The distribution name; the import name is derived from it.
+        kinds: Names from `wf.declarations.kinds.KINDS`.
+        folder: The destination, by default a folder with that name in the working directory. It must be new or empty.
 
     Raises:
         UsageError: For a name that cannot be used, or a folder that is not empty.
-        DataError: When it cannot be written. Nothing is left behind.
+        DataError: If it cannot be written. Nothing is left behind.
     """
     name = check_name(name)
     folder = Path(name) if folder is None else folder
@@ -112,53 +112,55 @@ def new_package(name: str, kinds: Sequence[str], folder: Path | None = None) -> 
 def _is_taken(folder: Path) -> bool:
     try:
         return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        raise DataError(f"cannot write {folder}: {error.strerror}\n  choose another place: --output DIR") from error
+    except OSError as error:  # the name is too long, or the folder is not readable
+        raise DataError(f"cannot write {folder}: {error.strerror}\n  choose another folder: --output DIR") from error
 
 
 def check_name(name: str) -> str:
-    """The name of a distribution, normalized.
+    """Normalize the name of a distribution.
 
     Raises:
-        UsageError: Unless it can be a distribution and a package of its own.
+        UsageError: If it cannot be the name of a new distribution and package.
     """
     try:
         name = canonicalize_name(name, validate=True)
     except InvalidName as error:
         raise UsageError(
             f"'{name}' cannot be the name of a distribution\n"
-            "  use letters, digits and '-', with a letter or digit at both ends; the place is --output DIR"
+            "  use letters, digits and '-', with a letter or digit at both ends; the folder is --output DIR"
         ) from error
     package = import_name(name)
     if not package.isidentifier() or keyword.iskeyword(package):
-        raise UsageError(f"'{name}' would be imported as '{package}', which Python cannot\n  choose another name")
+        raise UsageError(
+            f"'{name}' would be imported as '{package}', which is not a valid Python name\n  choose another name"
+        )
     if name in _reserved():
-        raise UsageError(f"'{name}' is the name of a package that is known already\n  choose another name")
+        raise UsageError(f"'{name}' is the name of a known package\n  choose another name")
     version = _installed_version(name)
     if version is not None:
-        raise UsageError(f"'{name}' {version} is installed already\n  choose another name, or: pip uninstall {name}")
+        raise UsageError(f"'{name}' {version} is already installed\n  choose another name, or: pip uninstall {name}")
     found = importlib.util.find_spec(package)
     if found is not None and found.origin is not None:
-        raise UsageError(f"'{name}' would be imported as '{package}', which exists already\n  choose another name")
+        raise UsageError(f"'{name}' would be imported as '{package}', which already exists\n  choose another name")
     return name
 
 
 def import_name(name: str) -> str:
-    """The package of a distribution, by its normalized name."""
+    """The import name of a distribution, given its normalized name."""
     return name.replace("-", "_")
 
 
 def read_examples() -> list[Example]:
-    """What stands for each kind, in the order of `wf.declarations.kinds.KINDS`, what is no component last."""
+    """The example of each kind, in the order of `wf.declarations.kinds.KINDS`, non-components last."""
     tables = tomllib.loads(_read("kinds.toml"))
     return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED) if kind in tables]
 
 
 def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
-    """The files of a package, each with its text.
+    """The files of a package, by path.
 
     Args:
-        name: Of the distribution, normalized.
+        name: The normalized distribution name.
         examples: Its components.
     """
     package = import_name(name)
@@ -180,7 +182,7 @@ def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
 
 
 def _versions(core: str, needs: Iterable[str]) -> dict[str, str]:
-    """The distributions of wf that a package is written for: this minor version of them."""
+    """Requirements of a package on wf's distributions: the current minor version."""
     version = Version(core)
     lowest, following = (f"{version.major}.{minor}" for minor in (version.minor, version.minor + 1))
     needed = sorted({"wf-base", "wf-core", *needs})
@@ -188,7 +190,7 @@ def _versions(core: str, needs: Iterable[str]) -> dict[str, str]:
 
 
 def _summary(examples: Sequence[Example]) -> str:
-    """Losses, Losses and optimizers, ..."""
+    """The kinds in words: "Losses", "Losses and optimizers", ..."""
     plural_of = {kind: plural for plural, kind in plurals().items()}
     kinds = [plural_of[example.kind] for example in examples]
     return " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]])).capitalize()
@@ -205,7 +207,7 @@ def _imports(examples: Sequence[Example]) -> str:
 
 
 def _import(module: str, names: Sequence[str]) -> str:
-    """An import, on several lines where one would be too long."""
+    """An import statement, on several lines if too long."""
     line = f"from {module} import {', '.join(names)}"
     if len(line) <= WIDTH:
         return line
@@ -225,7 +227,7 @@ def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:
 
 
 def _declaration(example: Example, package: str) -> str:
-    """A component, or what is none, as ``plugin.py`` lists it."""
+    """The declaration of a component or non-component in ``plugin.py``."""
     if example.kind in DECLARED:
         target = "provider" if example.kind == "value" else "target"
         named = {"name": example.name, target: f"{package}.{example.target}", "summary": example.summary}
@@ -241,7 +243,7 @@ def _declaration(example: Example, package: str) -> str:
 
 
 def _class(kind: str) -> str:
-    """The class in which a kind is declared."""
+    """The class that declares a kind."""
     return DECLARATIONS[kind].__name__ if kind in DECLARATIONS else "Component"
 
 
@@ -254,7 +256,7 @@ def _read(template: str) -> str:
 
 
 def _reserved() -> set[str]:
-    """The distributions that wf consists of, and the plugins that are known to exist."""
+    """The distributions of wf, and the known plugins."""
     return {"wf", "wf-core", "wf-cli", "wf-kit", *(known.distribution for known in index())}
 
 
@@ -266,7 +268,7 @@ def _installed_version(name: str) -> str | None:
 
 
 def _write(texts: Mapping[str, str], folder: Path) -> None:
-    """Write all files into a folder, or none: they become whole beside it first."""
+    """Write all files into a folder, or none: they are first completed in a folder beside it."""
     folder = folder.absolute()
     temporary = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
@@ -274,12 +276,12 @@ def _write(texts: Mapping[str, str], folder: Path) -> None:
             file = temporary / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-        if folder.exists():  # empty, and perhaps where the user is: it must stay the same folder
+        if folder.exists():  # empty, and perhaps the working directory: it must stay the same folder
             for entry in temporary.iterdir():
                 entry.rename(folder / entry.name)
         else:
             temporary.rename(folder)
     except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror}\n  choose another place: --output DIR") from error
+        raise DataError(f"cannot write {folder}: {error.strerror}\n  choose another folder: --output DIR") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What is to be checked: from names to components, with what the author settled about skips, options and the run.
+"""Selection of what to check: from names to components, with the author's settings for skips, options and the run.
 
 Imports no torch, so that a wrong name is refused at once.
 """
@@ -27,21 +27,21 @@ Table = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the author says about checking his components."""
+    """An author's settings for the checks."""
 
     skip: Mapping[str, str] = field(default_factory=dict)
-    """Why a check is not to be made, by ``check-id`` or ``kind/name:check-id``."""
+    """The reason for skipping a check, by ``check-id`` or ``kind/name:check-id``."""
     options: Table = field(default_factory=dict)
-    """Values to try for the options of a component, by ``kind/name``."""
+    """Values for the options of a component, by ``kind/name``."""
     run: Table = field(default_factory=dict)
-    """Keys of a run file to lay over the kit's run around a component, by ``kind/name``."""
+    """Run-file keys that override the kit's run around a component, by ``kind/name``."""
 
     @classmethod
     def of(cls, settings: Settings) -> Wishes:
-        """What stands in ``[tool.wf.check]``.
+        """The settings in ``[tool.wf.check]``.
 
         Raises:
-            UsageError: For a table that there is not.
+            UsageError: For an unknown table.
         """
         for name in settings.check:
             if name not in TABLES:
@@ -49,38 +49,40 @@ class Wishes:
         return cls(**{name: dict(settings.check.get(name, {})) for name in TABLES})
 
     def over(self, other: Wishes) -> Wishes:
-        """These, and those of `other` that they do not contradict."""
+        """These settings, completed by `other`."""
         return Wishes({**other.skip, **self.skip}, _merged(other.options, self.options), _merged(other.run, self.run))
 
     def check(self) -> None:
-        """See that each skip has a reason and names a component or check by the form of its name.
+        """Check that each skip has a reason, and that table names have the right form.
 
         Raises:
-            UsageError: For one that does not.
+            UsageError: If not.
         """
         for name, reason in self.skip.items():
             if not isinstance(reason, str) or not reason.strip():
-                raise UsageError(f"the skip of '{name}' has no reason\n  write why: '{name}' = \"REASON\"")
+                raise UsageError(f"the skip of '{name}' has no reason\n  write: '{name}' = \"REASON\"")
         for what, table in (("options", self.options), ("run", self.run)):
             for name, value in table.items():
                 if name.partition("/")[0] not in (*KINDS, *DECLARED) or not isinstance(value, Mapping):
-                    raise UsageError(f"'{what}' of '{name}': write a table for a component, as loss/focal")
+                    raise UsageError(f"'{what}' of '{name}': write a table for a component, such as loss/focal")
 
 
 def select(registry: Registry, words: Sequence[str], options: Table | None = None) -> list[Entry]:
-    """The components that some words name.
+    """The components with the given names.
 
     Args:
         registry: Where they are looked up.
         words: A plugin or distribution; a component (``focal``, ``loss/focal``); or a kind and a component.
-        options: By component; a member of a catalogue that it names is the one that is checked.
+        options: By component; catalogue members named here are the ones to check.
 
     Raises:
         UsageError: For an unknown name.
         PluginError: For a plugin that is not loaded.
     """
     if len(words) > 2 or not words:
-        raise UsageError(f"{len(words)} words name no component: {' '.join(words)}\n  write: PLUGIN, or [KIND] NAME")
+        raise UsageError(
+            f"{len(words)} words are not the name of a component: {' '.join(words)}\n  write: PLUGIN, or [KIND] NAME"
+        )
     if len(words) == 2:
         return [registry.find(read_kind(words[0]), words[1])]
     word = words[0]
@@ -93,7 +95,7 @@ def select(registry: Registry, words: Sequence[str], options: Table | None = Non
     kinds = registry.kinds_of(word.partition("@")[0])
     if len(kinds) > 1:
         choices = " or ".join(f"{kind}/{word}" for kind in kinds)
-        raise UsageError(f"'{word}' is ambiguous\n  say which: {choices}")
+        raise UsageError(f"'{word}' is ambiguous\n  use one of: {choices}")
     return [registry.find(kinds[0], word)] if kinds else [_unknown(registry, word)]
 
 
@@ -102,7 +104,7 @@ def _names(plugin: Plugin) -> set[str]:
 
 
 def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Entry]:
-    """The components of a plugin, by kind and name; of each catalogue a member."""
+    """The components of a plugin, by kind and name; one member per catalogue."""
     if plugin.status != "ok":
         lines = [f"plugin '{plugin.name}' is not loaded ({plugin.status}): {plugin.error}"]
         raise PluginError("\n  ".join([*lines, *([f"try: {plugin.fix}"] if plugin.fix else [])]))
@@ -117,9 +119,9 @@ def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Ent
 
 def _unknown(registry: Registry, word: str) -> Entry:
     if word in KINDS or word in plurals():
-        raise UsageError(f"'{word}' is a kind, not a component\n  say which one: {word} NAME")
+        raise UsageError(f"'{word}' is a kind, not a component\n  name one: {word} NAME")
     if ":" in word:
-        raise UsageError(f"'{word}' is code of your own, which may be of any kind\n  say which: KIND {word}")
+        raise UsageError(f"'{word}' is your own code, which may be of any kind\n  name the kind: KIND {word}")
     for kind in KINDS:
         if (error := registry.unloaded(kind, word)) is not None:
             raise error
@@ -133,12 +135,12 @@ def _unknown(registry: Registry, word: str) -> Entry:
 
 
 def _check_elsewhere(word: str) -> None:
-    """Refuse what is there, but is neither a plugin nor a component by that name."""
+    """Refuse existing files, folders and packages that are not plugins or components."""
     path = Path(word).expanduser()
     if path.is_dir():
         folder = word if word.startswith((".", "/", "~")) else f"./{word}"
         raise UsageError(
-            f"'{word}' is a folder\n  install the package in it, and check it by its name: pip install {folder}"
+            f"'{word}' is a folder\n  install the package in it, then check it by name: pip install {folder}"
         )
     if path.is_file():
         raise UsageError(
@@ -147,7 +149,7 @@ def _check_elsewhere(word: str) -> None:
         )
     if is_installed(word):
         raise UsageError(
-            f"'{word}' is installed and no plugin: it has no entry point in the group '{GROUP}'\n  see: wf list-plugins"
+            f"'{word}' is installed but no plugin: it has no entry point in the group '{GROUP}'\n  see: wf list-plugins"
         )
 
 

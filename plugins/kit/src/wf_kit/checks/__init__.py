@@ -1,4 +1,4 @@
-"""Every check, in the order in which they are made. A new one is a function in the module of its kind."""
+"""All checks, in order. To add one, write a function in the module of its kind."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ MODULES = (
 CHECKS: dict[str, Check] = {
     value.id: value for module in MODULES for value in vars(module).values() if isinstance(value, Check)
 }
-"""Every check by its id."""
+"""All checks by id."""

@@ -1,4 +1,4 @@
-"""What commands keep to."""
+"""Checks of commands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from wf_kit.kit import Subject, check, expect
 
 @check("command-help", "command", after=("loads",), fix="decorate it with @click.command(), and give it a docstring")
 def explains_itself(subject: Subject) -> None:
-    """Its target is a click command that says what it does."""
-    import click  # only where a command is checked
+    """Its target is a click command with a help text."""
+    import click  # only needed for commands
 
     command = subject.entry.load()
     expect(isinstance(command, click.Command), f"its target is {type(command).__name__}, not a click command")

@@ -1,4 +1,4 @@
-"""What datasets keep to."""
+"""Checks of datasets."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from wf_kit.making import make, values
 from wf_kit.samples import kinds_of
 
 MANY = 2000
-"""So many samples of a split are looked at."""
+"""Number of samples per split that are checked."""
 SHARED = 0.01
-"""The share of a split that may occur in another one: real data have a few duplicates."""
+"""Share of a split that may occur in another one: real data has a few duplicates."""
 
 
-@check("dataset-traits", "dataset", fix="declare what it holds: DatasetTraits(targets=..., transforms=..., files=...)")
+@check("dataset-traits", "dataset", fix="declare its contents: DatasetTraits(targets=..., transforms=..., files=...)")
 def traits(subject: Subject) -> None:
-    """Its targets, inputs, transforms and files are those that it declares."""
+    """Its targets, inputs, transforms and files are as declared."""
     declared = subject.traits
     if not isinstance(declared, DatasetTraits):
         raise NotChecked("it declares no traits")
@@ -38,23 +38,26 @@ def traits(subject: Subject) -> None:
     targets, first = dataset.targets, next(_first(dataset.train))[0]
     inputs = kinds_of(first.ndim) if isinstance(first, Tensor) else ()
     inputs = ("tokens",) if dataset.vocabulary else inputs
-    expect(declared.targets in (None, targets), f"it declares {declared.targets} targets, and has {targets}")
+    expect(declared.targets in (None, targets), f"it declares {declared.targets} targets, but has {targets}")
     expect(
-        declared.inputs is None or declared.inputs in inputs, f"it declares {declared.inputs} inputs, and has {inputs}"
+        declared.inputs is None or declared.inputs in inputs, f"it declares {declared.inputs} inputs, but has {inputs}"
     )
     for name in declared.transforms:
         try:
             subject.registry.find("transform", name)
         except UsageError as error:
-            raise Defect(f"it asks for transform '{name}': {str(error).splitlines()[0]}") from error
-    expect(not declared.files or subject.param("path"), "it declares files, and has no option 'path'")
+            raise Defect(f"it names transform '{name}': {str(error).splitlines()[0]}") from error
+    expect(not declared.files or subject.param("path"), "it declares files, but has no option 'path'")
 
 
 @check(
-    "dataset-spec", "dataset", after=("made",), fix="give targets as wf.traits defines them, and one class name a class"
+    "dataset-spec",
+    "dataset",
+    after=("made",),
+    fix="return targets as wf.traits defines them, and one class name per class",
 )
 def spec(subject: Subject) -> None:
-    """Shapes, dtypes, ranges and names are what its kind of targets asks for."""
+    """Shapes, dtypes, ranges and names match its form of targets."""
     dataset = _dataset(subject)
     declared = (
         tasks_of(subject.registry).named(dataset.task)
@@ -67,7 +70,7 @@ def spec(subject: Subject) -> None:
         shape = None
         for number, sample in enumerate(_first(samples)):
             shape = shape or _shapes(sample)
-            text = f"{split}: the first sample is {shape}, and another one {_shapes(sample)}"
+            text = f"{split}: the first sample is {shape}, but another one {_shapes(sample)}"
             expect(collate is not None or _shapes(sample) == shape, text)
             finite = all(bool(torch.isfinite(leaf).all()) for _, leaf in tree.leaves(sample[0]))
             expect(finite, f"{split}: an input is not finite")
@@ -86,33 +89,34 @@ def spec(subject: Subject) -> None:
     "dataset-deterministic",
     "dataset",
     after=("made",),
-    fix="draw from a generator of its own, made from its option or the run's seed",
+    fix="draw from its own generator, seeded by an option or the run's seed",
 )
 def deterministic(subject: Subject) -> None:
-    """Made twice it has the same samples."""
+    """Built twice it has the same samples."""
     first = _dataset(subject)
     second = _dataset(subject, torch_seed=1)
     for (split, one), (other_split, other) in zip(_splits(first), _splits(second), strict=True):
         expect(
-            split == other_split and len(one) == len(other), f"made again it has other splits: {split}, {other_split}"
+            split == other_split and len(one) == len(other),
+            f"built again it has different splits: {split}, {other_split}",
         )
         for number, (left, right) in enumerate(zip(_first(one), _first(other), strict=True)):
             pairs = zip(tree.leaves(left), tree.leaves(right), strict=True)
             same = all(path == other and torch.equal(a, b) for (path, a), (other, b) in pairs)
-            expect(same, f"made again, sample {number} of {split} is another one")
+            expect(same, f"built again, sample {number} of {split} differs")
 
 
 @check("dataset-splits", "dataset", after=("made",), fix="put every sample into one split only")
 def splits(subject: Subject) -> None:
-    """The splits that it brings share no samples, but for a few duplicates (1%)."""
+    """The splits that it brings share no samples, except for a few duplicates (1%)."""
     dataset = _dataset(subject)
     brought = dict(_splits(dataset))
     if len(brought) == 1:
-        raise NotChecked("it brings no splits of its own")
+        raise NotChecked("it has no splits of its own")
     found = {split: _keys(samples) for split, samples in brought.items()}
     for one, other in itertools.combinations(found, 2):
         shared, least = len(found[one] & found[other]), min(len(found[one]), len(found[other]))
-        expect(shared <= SHARED * least, f"{shared} samples are in {one} and in {other}")
+        expect(shared <= SHARED * least, f"{shared} samples are in both {one} and {other}")
 
 
 def _dataset(subject: Subject, torch_seed: int = 0) -> Dataset:
@@ -149,14 +153,14 @@ def _shapes(sample: Tree) -> list[list[int]]:
 
 
 def _keys(samples: Samples) -> set[bytes]:
-    """What tells samples apart: all of them where they are in memory, else the first."""
+    """Keys that identify samples: of all samples if they are in memory, else of the first ones."""
     if isinstance(samples, TensorSamples) and isinstance(samples.inputs, Tensor):
         return {row.tobytes() for row in samples.inputs.numpy()}
     return {b"".join(leaf.numpy().tobytes() for _, leaf in tree.leaves(input_)) for input_, _ in _first(samples)}
 
 
 def _check_names(dataset: Dataset, task: TaskRuntime) -> None:
-    """See that there is a name for each class, feature and target, where there are names."""
+    """Check that there is a name for each class, feature and target, if there are names."""
     first, target = next(_first(dataset.train))
     num_features = len(dataset.feature_names)
     if num_features and isinstance(first, Tensor):

@@ -1,4 +1,4 @@
-"""What every component keeps to, whatever its kind: its declaration, its options, and that it can be made."""
+"""Checks of every component, whatever its kind: its declaration, its options, and that it can be built."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from wf_kit.making import check_kind, make, values
 ALL = tuple(KINDS)
 DECLARING = (*KINDS, *DECLARED)
 FORMED = ("dataset", "transform", "model", "loss", "metric")
-"""The kinds whose traits have forms of targets or predictions."""
+"""Kinds whose traits have forms of targets or predictions."""
 LIMIT_MS = 100.0
 REPEATS = 5
 EXAMPLES = {"int": "10", "float": "0.5", "bool": "true"}
-"""Values to try, as one types them, by type."""
+"""Example values as typed on the command line, by type."""
 
 
-@check("summary", *DECLARING, after=(), fix="give the declaration a summary of one line below 100 characters")
+@check("summary", *DECLARING, after=(), fix="give the declaration a summary of one line with less than 100 characters")
 def summary(subject: Subject) -> None:
     """The declaration has a summary that fits into a list."""
     _declared(subject)
@@ -45,12 +45,12 @@ def summary(subject: Subject) -> None:
     "traits",
     *(name for name, kind in KINDS.items() if kind.traits is not None and name != "hook"),
     after=(),
-    fix="declare the traits class of the component's kind, see wf.traits",
+    fix="declare the traits class of its kind, see wf.traits",
 )
 def has_traits(subject: Subject) -> None:
     """It declares the traits of its kind."""
     _declared(subject)
-    expect(subject.traits is not None, f"it declares none where {_traits_of(subject.kind)} belongs")
+    expect(subject.traits is not None, f"it declares none, but {_traits_of(subject.kind)} is expected")
 
 
 def _traits_of(kind: str) -> str:
@@ -62,19 +62,19 @@ def _traits_of(kind: str) -> str:
     "forms",
     *FORMED,
     after=(),
-    fix="mend the word in its traits, or install the package that brings such a task or link",
+    fix="correct the word in its traits, or install the package that declares such a task or link",
 )
 def forms(subject: Subject) -> None:
-    """Each form of targets and predictions in its traits is brought by a task or a link that is installed."""
+    """Each form of targets and predictions in its traits is declared by an installed task or link."""
     if subject.traits is None:
         raise NotChecked("it declares no traits")
     for of, form, known in tasks_of(subject.registry).unknown_forms(subject.traits):
         raise Defect(unknown(f"form of {of}", form, known).replace("\n ", ";"))
 
 
-@check("name", *DECLARING, after=(), fix="choose a name or alias that nobody else has, or tell users to pin it")
+@check("name", *DECLARING, after=(), fix="choose a unique name or alias, or tell users to pin it")
 def name(subject: Subject) -> None:
-    """Its name and its aliases lead to it and to nothing else that is installed."""
+    """Its name and its aliases refer to it and to nothing else that is installed."""
     plugin = _declared(subject)
     for word in (subject.component.name, *subject.component.aliases):
         try:
@@ -82,14 +82,14 @@ def name(subject: Subject) -> None:
         except UsageError as error:
             raise Defect(str(error).replace("\n ", ";")) from error
         other = f"{found.component.name}@{found.provider}"
-        expect(other == f"{subject.component.name}@{plugin.name}", f"{subject.kind} '{word}' means {other}")
+        expect(other == f"{subject.component.name}@{plugin.name}", f"{subject.kind} '{word}' refers to {other}")
 
 
 @check(
     "light",
     *DECLARING,
     after=(),
-    fix="name targets as text, 'package.module:Attr', and keep the package's __init__ empty",
+    fix="write targets as strings, 'package.module:Attr', and keep the package's __init__ empty",
 )
 def light(subject: Subject) -> None:
     """Declaring the plugin imports nothing heavy."""
@@ -99,12 +99,12 @@ def light(subject: Subject) -> None:
 
 @check("fast", *DECLARING, after=("light",), fix="import less in plugin.py and in the package's __init__")
 def fast(subject: Subject) -> None:
-    """Declaring the plugin takes less than 100 ms in a fresh interpreter, at the best of five times."""
+    """Declaring the plugin takes less than 100 ms in a fresh interpreter, in the best of five attempts."""
     best = min(record["ms"] for record in _declared_anew(_installed(subject)))
     expect(best < LIMIT_MS, f"declaring {_declared(subject).module} takes {best:.0f} ms")
 
 
-@check("loads", *DECLARING, after=(), fix="mend the target's module, or the target's name in the declaration")
+@check("loads", *DECLARING, after=(), fix="fix the target's module, or the target's name in the declaration")
 def loads(subject: Subject) -> None:
     """Its target can be imported."""
     expect(callable(subject.entry.load()), "the target cannot be called")
@@ -112,15 +112,18 @@ def loads(subject: Subject) -> None:
 
 @check("docstring", *ALL, after=("loads",), fix="write a Google-style docstring; 'Args:' describes every option")
 def docstring(subject: Subject) -> None:
-    """Its docstring says what it is and what each option means."""
+    """Its docstring describes it and each option."""
     text = inspect.getdoc(subject.entry.load()) or ""
     expect(text.strip(), "the target has no docstring")
     unsaid = [param.name for param in subject.params if not param.help]
-    expect(not unsaid, f"nothing says what {_options(unsaid)} means")
+    expect(not unsaid, f"no description of {_options(unsaid)}")
 
 
 @check(
-    "options", *ALL, after=("loads",), fix="annotate each option with a type that pydantic checks; defaults are of it"
+    "options",
+    *ALL,
+    after=("loads",),
+    fix="annotate each option with a type that pydantic checks; defaults must have that type",
 )
 def options(subject: Subject) -> None:
     """Every option has a type that values are checked against, and a default of that type."""
@@ -133,7 +136,7 @@ def _check_option(param: Param, owner: str) -> None:
     from pydantic import PydanticUserError, TypeAdapter
 
     expect(param.type is not Any, f"option '{param.name}' has no annotation")
-    expect(not isinstance(param.type, str), f"the annotation of option '{param.name}' cannot be read: {param.type}")
+    expect(not isinstance(param.type, str), f"the annotation of option '{param.name}' cannot be resolved: {param.type}")
     try:
         TypeAdapter(param.type)
     except PydanticUserError as error:
@@ -144,7 +147,7 @@ def _check_option(param: Param, owner: str) -> None:
     converted = convert(param, param.default, owner)
     expect(
         converted == param.default,
-        f"the default of '{param.name}' is {param.default!r}, which its annotation turns into {converted!r}",
+        f"the default of '{param.name}' is {param.default!r}, which its annotation converts to {converted!r}",
     )
 
 
@@ -152,37 +155,37 @@ def _check_option(param: Param, owner: str) -> None:
     "made",
     *ALL,
     after=("loads", "forms"),
-    fix='give what it needs: [tool.wf.check.options."KIND/NAME"]; see docs/plugins.md',
+    fix='set its required options: [tool.wf.check.options."KIND/NAME"]; see docs/plugins.md',
 )
 def made(subject: Subject) -> None:
-    """It is made from its options and what a run knows, and is what its kind says."""
+    """It can be built from its options and run values, and has the interface of its kind."""
     missing = subject.missing()
     if missing:
-        must = "say where its data are" if subject.kind == "dataset" else "be given"
-        raise NotHere(f"{_options(missing)} must {must}; with a value to try: {_line(subject, missing)}")
+        must = "locate its data" if subject.kind == "dataset" else "be given"
+        raise NotHere(f"{_options(missing)} must {must}; set a value: {_line(subject, missing)}")
     with values(subject) as known:
         try:
             value = make(subject, known)
         except DataError as error:
             if subject.kind != "dataset":
                 raise
-            raise NotHere(f"its data are not here: {str(error).splitlines()[0]}") from error
+            raise NotHere(f"its data is missing: {str(error).splitlines()[0]}") from error
         except UsageError as error:
             unset = [param.name for param in subject.params if param.default is None and param.source is None]
-            if subject.given or not unset:  # it refuses a value, not that there is none
+            if subject.given or not unset:  # it refuses a given value rather than a missing one
                 raise
-            raise NotHere(f"{error}; with a value to try: {_line(subject, unset[:1])}") from error
+            raise NotHere(f"{error}; set a value: {_line(subject, unset[:1])}") from error
         check_kind(subject, value)
 
 
 def _line(subject: Subject, names: list[str]) -> str:
-    """What to type to give values for some options."""
+    """The command-line options that set values."""
     start = f"{subject.kind}.{subject.component.name}" if subject.kind in KINDS.several else subject.kind
     return " ".join(f"--{start}.{name} {_example(subject.param(name))}" for name in names)
 
 
 def _example(param: Param | None) -> str:
-    """A value of an option's type, as one types it."""
+    """A value of an option's type, as typed on the command line."""
     words = re.findall(r"\w+", type_name(param.type)) if param else []
     value = next((EXAMPLES[word] for word in words if word in EXAMPLES), "VALUE")
     return f"'[{value}]'" if words[:1] in (["list"], ["tuple"], ["Sequence"]) else value
@@ -195,7 +198,7 @@ def _options(names: list[str]) -> str:
 def _declared(subject: Subject) -> Plugin:
     """The plugin that declares it."""
     if subject.entry.plugin is None:
-        raise NotChecked("code of one's own has no declaration")
+        raise NotChecked("your own code has no declaration")
     return subject.entry.plugin
 
 
@@ -203,7 +206,7 @@ def _installed(subject: Subject) -> str:
     """The module that declares it."""
     plugin = _declared(subject)
     if is_path(plugin.module):
-        raise NotChecked("a plugin in one file may hold what it declares")
+        raise NotChecked("a single-file plugin may contain its components")
     return plugin.module.partition(":")[0].strip()
 
 
@@ -218,7 +221,7 @@ print("\\n" + json.dumps({{"error": plugin.error, "ms": plugin.import_ms, "heavy
 
 @cache
 def _declared_anew(module: str) -> list[dict[str, Any]]:
-    """What it takes to declare a plugin, seen in fresh interpreters: until it was quick once."""
+    """The cost of declaring a plugin in fresh interpreters: repeated until it was fast once."""
     records: list[dict[str, Any]] = []
     while len(records) < REPEATS and not any(record["ms"] < LIMIT_MS for record in records):
         records.append(_declare(module))

@@ -1,4 +1,4 @@
-"""What the parts of the loop keep to: trainers, evaluators, checkpointers, strategies and hooks."""
+"""Checks of the parts of the loop: trainers, evaluators, checkpointers, strategies and hooks."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from wf_run.plan import MAKE_BATCH
 
 @check("trainer-step", "trainer", fix="update the parameters once, and return the loss before it, detached")
 def trainer_step(subject: Subject) -> None:
-    """A step changes the parameters, and gives the loss as one finite number without a graph."""
+    """A step changes the parameters, and returns the loss as one finite number without a graph."""
     if makes_its_samples(subject):
-        raise NotChecked("it makes its samples itself; its run is checked")
+        raise NotChecked("it makes its own samples; its run is checked")
     if hasattr(subject.entry.load(), MAKE_BATCH):
-        raise Defect(f"it has {MAKE_BATCH}, and does not declare TrainerTraits(makes_samples=True)")
+        raise Defect(f"it has {MAKE_BATCH}, but does not declare TrainerTraits(makes_samples=True)")
     losses: list[Any] = []
     with values(subject) as known:
         before = saved(dict(known["model"].state_dict()))
         Loop(make(subject, known), hooks=[_Losses(losses)]).run(known["data"], Steps(1))
-        expect(saved(dict(known["model"].state_dict())) != before, "a step left the model as it was")
+        expect(saved(dict(known["model"].state_dict())) != before, "a step did not change the model")
     loss = losses[0]
-    expect(not (isinstance(loss, Tensor) and loss.requires_grad), "the loss that it gives holds on to its graph")
-    expect(math.isfinite(float(loss)), f"the loss that it gives is {float(loss)}")
+    expect(not (isinstance(loss, Tensor) and loss.requires_grad), "the returned loss still has its graph")
+    expect(math.isfinite(float(loss)), f"the returned loss is {float(loss)}")
 
 
 @check(
     "trainer-traits",
     "trainer",
     after=("made", "trainer-step"),
-    fix="declare in TrainerTraits(steps=...) just the step protocols that it drives, see wf.traits.OptimizerTraits",
+    fix="declare in TrainerTraits(steps=...) only the step protocols that it supports, see wf.traits.OptimizerTraits",
 )
 def trainer_traits(subject: Subject) -> None:
     """It steps an optimizer by each step protocol that it declares."""
     if not isinstance(subject.traits, TrainerTraits):
         raise NotChecked("it declares no traits")
     if makes_its_samples(subject):
-        raise NotChecked("it makes its samples itself; its run is checked")
+        raise NotChecked("it makes its own samples; its run is checked")
     if not any(param.source == "optimizer" for param in subject.params):
         raise NotChecked("it takes no optimizer")
     for protocol in subject.traits.steps:
@@ -58,20 +58,18 @@ def trainer_traits(subject: Subject) -> None:
             own = {"optimizer": optimizer, "optimizer_traits": OptimizerTraits(step=protocol), "scheduler": None}
             Loop(make(subject, {**known, **own})).run(known["data"], Steps(1))
         how = optimizer.how or "not at all"
-        expect(
-            how == protocol, f"it declares the step '{protocol}', and an optimizer of that step is stepped as '{how}'"
-        )
+        expect(how == protocol, f"it declares the step '{protocol}', but steps such an optimizer as '{how}'")
 
 
 class _Stepped(torch.optim.SGD):
-    """Finds out by which protocol it is stepped."""
+    """Records the protocol by which it is stepped."""
 
     def __init__(self, params: list[nn.Parameter]) -> None:
         super().__init__(params, lr=0.01)
         self.how = ""
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step, after a closure where there is one."""
+        """One step, after evaluating the closure if there is one."""
         grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
         if closure is None:
             self.how = "create_graph" if any(grad.grad_fn is not None for grad in grads) else "plain"
@@ -81,9 +79,9 @@ class _Stepped(torch.optim.SGD):
         super().step()
 
 
-@check("evaluator-pure", "evaluator", fix="evaluate in eval mode and inference mode, and put back mode and generator")
+@check("evaluator-pure", "evaluator", fix="evaluate in eval mode and inference mode, and restore mode and generator")
 def evaluator_pure(subject: Subject) -> None:
-    """It judges in evaluation mode, gives plain numbers, the same ones again, and leaves the training as it was."""
+    """It evaluates in evaluation mode, returns plain numbers, is reproducible, and leaves the training unchanged."""
     with values(subject) as known:
         model, evaluator = known["model"], make(subject, known)
         model.train()
@@ -93,22 +91,23 @@ def evaluator_pure(subject: Subject) -> None:
         figures = dict(evaluator.evaluate("validation"))
         expect(not any(modes), "it runs the model in training mode")
         expect(model.training, "it leaves the model in evaluation mode")
-        expect(torch.equal(torch.get_rng_state(), before), "it moves torch's random generator on")
+        expect(torch.equal(torch.get_rng_state(), before), "it advances torch's random generator")
         expect(saved(dict(model.state_dict())) == state, "it changes the model")
         wrong = [f"{name}: {type(value).__name__}" for name, value in figures.items() if not _is_plain(value)]
         expect(not wrong, f"not plain numbers: {', '.join(wrong)}")
         expect(
-            saved(dict(evaluator.evaluate("validation"))) == saved(figures), "it gives other figures the second time"
+            saved(dict(evaluator.evaluate("validation"))) == saved(figures),
+            "it returns different figures the second time",
         )
 
 
 @check(
     "checkpointer-exact",
     "checkpointer",
-    fix="keep tensors and values bit for bit and type for type, as wf_state.codec does",
+    fix="save tensors and values bit for bit, with their types, as wf_state.codec does",
 )
 def checkpointer_exact(subject: Subject) -> None:
-    """What it loads is what was saved, bit for bit; the newest by default, and also in a new process."""
+    """It loads exactly what was saved, bit for bit; by default the newest, and also in a new process."""
     with values(subject) as known:
         checkpointer = make(subject, known)
         wanted = []
@@ -120,18 +119,18 @@ def checkpointer_exact(subject: Subject) -> None:
             _settled(writing)
         for again in (checkpointer, make(subject, known)):
             loaded = saved(dict(again.load()))
-            expect(loaded != wanted[0], "load() gives the checkpoint before the newest")
-            expect(loaded == wanted[1], "the state that it loads is not, bit for bit, the one that was saved")
+            expect(loaded != wanted[0], "load() returns an older checkpoint than the newest")
+            expect(loaded == wanted[1], "the loaded state is not bit-identical to the saved one")
 
 
 @check(
     "checkpointer-refuses",
     "checkpointer",
     after=("made", "checkpointer-exact"),
-    fix="raise for a state that cannot be kept and for a checkpoint that is not there; keep the ones before",
+    fix="raise for a state that cannot be saved and for a missing checkpoint; keep the earlier ones",
 )
 def checkpointer_refuses(subject: Subject) -> None:
-    """A state that it cannot hold, and a name that it does not have, are errors and harm no checkpoint."""
+    """A state that it cannot save, and an unknown name, are errors and harm no checkpoint."""
     with values(subject) as known:
         checkpointer = make(subject, known)
         state = _state(3)
@@ -140,13 +139,13 @@ def checkpointer_refuses(subject: Subject) -> None:
         bad = _state(4)
         bad["parts"]["hook/planted"] = {"lock": threading.Lock()}
         _expect_error(lambda: _settled(checkpointer.save(bad, bad["progress"], bad["metrics"])), "save() of a lock")
-        _expect_error(lambda: checkpointer.load("no-such-checkpoint"), "load() of a name that is not there")
-        expect(saved(dict(checkpointer.load())) == wanted, "after a refused save, the checkpoint before it is gone")
+        _expect_error(lambda: checkpointer.load("no-such-checkpoint"), "load() of an unknown name")
+        expect(saved(dict(checkpointer.load())) == wanted, "after a refused save, the previous checkpoint is gone")
 
 
-@check("strategy-alone", "strategy", fix="with one process every answer is the question: see wf.protocols.Strategy")
+@check("strategy-alone", "strategy", fix="with one process, collectives return their input: see wf.protocols.Strategy")
 def strategy_alone(subject: Subject) -> None:
-    """In the only process of one it prepares a model, gives it back bare, and agrees with itself."""
+    """As the only process it prepares a model, returns it bare, and agrees with itself."""
     with values(subject) as known:
         strategy = make(subject, known)
         try:
@@ -157,7 +156,7 @@ def strategy_alone(subject: Subject) -> None:
 
 @check("hook-events", "hook", fix="name methods as the events of wf.Hook, with their parameters")
 def hook_events(subject: Subject) -> None:
-    """It listens to an event at least, and no method is named or called almost like one."""
+    """It listens to at least one event, and no method has almost an event's name or signature."""
     with values(subject) as known:
         hook = make(subject, known)
         check_events([hook])
@@ -165,7 +164,7 @@ def hook_events(subject: Subject) -> None:
 
 
 def _settled(saved: Any) -> Any:
-    """What `save` gave, once it is durable."""
+    """The result of `save`, once it is durable."""
     return saved.result() if isinstance(saved, Future) else saved
 
 
@@ -188,7 +187,7 @@ def _all_plain(figures: Mapping[str, Any]) -> bool:
 
 
 def _state(step: int) -> dict[str, Any]:
-    """A state as `Loop.state_dict` gives it, with what is easily lost on the way to a file."""
+    """A state like `Loop.state_dict`, with values that are easily lost in a file."""
     torch.manual_seed(step)
     progress = {"epoch": 1, "step": step, "batch": 0, "samples": 12}
     model = {"weight": torch.randn(2, 3), "half": torch.randn(3).bfloat16(), "count": torch.tensor(7)}
@@ -207,7 +206,7 @@ def _expect_error(call: Any, what: str) -> None:
         call()
     except Exception:
         return
-    raise Defect(f"{what} is no error")
+    raise Defect(f"{what} raises no error")
 
 
 def _check_alone(strategy: Any) -> None:
@@ -215,11 +214,11 @@ def _check_alone(strategy: Any) -> None:
     model = nn.Linear(2, 1)
     names = list(model.state_dict())
     prepared = strategy.prepare(model)
-    expect(prepared(torch.zeros(1, 2)).shape == (1, 1), "the model that prepare() gives is another one")
+    expect(prepared(torch.zeros(1, 2)).shape == (1, 1), "prepare() returns a different model")
     bare = list(strategy.bare(prepared).state_dict())
-    expect(bare == names, f"bare() has the keys {', '.join(bare)}, and the model {', '.join(names)}")
+    expect(bare == names, f"bare() has the keys {', '.join(bare)}, but the model {', '.join(names)}")
     answers = [strategy.agree(flag) for flag in (True, False)]
-    expect(answers == [True, False], f"agree(True) and agree(False) give {answers}")
+    expect(answers == [True, False], f"agree(True) and agree(False) return {answers}")
     tensor = torch.arange(3.0)
-    expect(torch.equal(strategy.sum([tensor])[0], tensor), "sum() of one process is not what it was given")
-    expect(torch.equal(strategy.gather(tensor), tensor), "gather() of one process is not what it was given")
+    expect(torch.equal(strategy.sum([tensor])[0], tensor), "sum() of one process does not return its input")
+    expect(torch.equal(strategy.gather(tensor), tensor), "gather() of one process does not return its input")

@@ -1,4 +1,4 @@
-"""What losses keep to."""
+"""Checks of losses."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ EXTREME = 1e4
 TRAITS = ("made", "loss-traits")
 
 
-@check("loss-traits", "loss", fix="declare what it takes: LossTraits(predictions=..., targets=..., weighted=...)")
+@check("loss-traits", "loss", fix="declare its inputs: LossTraits(predictions=..., targets=..., weighted=...)")
 def traits(subject: Subject) -> None:
-    """It takes the predictions and targets that it declares, and says by total_weight what it averages over."""
+    """It takes the predictions and targets that it declares, and total_weight is what it averages over."""
     declared = subject.traits
     if not isinstance(declared, LossTraits):
         raise NotChecked("it declares no traits")
@@ -34,24 +34,22 @@ def traits(subject: Subject) -> None:
             try:
                 loss(batch.predictions, batch.targets)
             except Exception as error:
-                raise Defect(f"it does not take {form}: {told(error)}") from error
+                raise Defect(f"it does not accept {form}: {told(error)}") from error
             has = total_weight(loss, batch.targets) is not None
-            expect(has or not declared.weighted, "it declares weighted=True and has no method total_weight(targets)")
+            expect(has or not declared.weighted, "it declares weighted=True, but has no method total_weight(targets)")
             expect(
                 declared.weighted or not has,
-                "it has a method total_weight(targets) and does not declare it: weighted=True",
+                "it has a method total_weight(targets), but does not declare weighted=True",
             )
 
 
-@check(
-    "loss-finite", "loss", after=("made", "loss-traits"), fix="see that no 0 / 0, log(0) or unreduced tensor is given"
-)
+@check("loss-finite", "loss", after=("made", "loss-traits"), fix="avoid 0 / 0, log(0) and unreduced results")
 def finite(subject: Subject) -> None:
     """Its value is one finite number, and its gradient is finite."""
     for form, loss in _each(subject):
         value, gradient = _evaluate(loss, example(form), form)
         if getattr(loss, "reduction", "mean") != "none":
-            expect(value.ndim == 0, f"for {form} it gives shape {list(value.shape)}, not one number")
+            expect(value.ndim == 0, f"for {form} it returns shape {list(value.shape)}, not one number")
         _expect_finite(value, gradient, f"for {form}")
 
 
@@ -76,15 +74,15 @@ def gradient(subject: Subject) -> None:
     fix="work on logits: log_softmax, logsigmoid, clamp before log",
 )
 def extreme(subject: Subject) -> None:
-    """Scores of 10,000 either way, right and wrong, give a finite value and gradient."""
+    """Scores of +-10,000, right and wrong, give a finite value and gradient."""
     for form, loss in _each(subject):
         value, gradient = _evaluate(loss, example(form, scale=EXTREME), form)
         _expect_finite(value, gradient, f"for {form} made from scores of +-{EXTREME:g}")
 
 
-@check("loss-reduction", "loss", after=("made", "loss-finite"), fix="give what the reduction says, for every target")
+@check("loss-reduction", "loss", after=("made", "loss-finite"), fix="return what the reduction says, for every target")
 def reduction(subject: Subject) -> None:
-    """The reductions that it has agree: sum is that of none, mean is sum over samples, elements or total_weight."""
+    """Its reductions agree: sum is the sum of none, mean is the sum over samples, elements or total_weight."""
     choices = _reductions(subject)
     for form in _forms(subject):
         batch = example(form)
@@ -95,9 +93,11 @@ def reduction(subject: Subject) -> None:
         _compare(found, total_weight(loss, batch.targets), form, len(batch.targets))
 
 
-@check("loss-weight", "loss", after=("made", "loss-finite"), fix="declare weighted=True and give total_weight(targets)")
+@check(
+    "loss-weight", "loss", after=("made", "loss-finite"), fix="declare weighted=True and define total_weight(targets)"
+)
 def weight(subject: Subject) -> None:
-    """The mean of a batch is that of its parts, weighted by their samples or by total_weight."""
+    """The mean of a batch is the mean of its parts, weighted by their samples or by total_weight."""
     for form, loss in _each(subject):
         declared = tasks_of(subject.registry).of(form.targets, predictions=form.predictions)
         if declared and form.predictions in declared.predictions:
@@ -110,7 +110,7 @@ def weight(subject: Subject) -> None:
         losses = [float(loss(part.predictions, part.targets)) for part in parts]
         mean = sum(value * each for value, each in zip(losses, weights, strict=True)) / sum(weights)
         whole = float(loss(batch.predictions, batch.targets))
-        text = f"for {form} the loss of a batch is {whole:.6g}, and the mean of its parts {mean:.6g}"
+        text = f"for {form} the loss of a batch is {whole:.6g}, but the mean of its parts is {mean:.6g}"
         expect(_close(whole, mean, 1e-4), text)
 
 
@@ -118,10 +118,10 @@ def weight(subject: Subject) -> None:
     "loss-ignore-index",
     "loss",
     after=("made", "loss-finite"),
-    fix="leave these targets out of value, mean and gradient",
+    fix="exclude these targets from value, mean and gradient",
 )
 def ignore_index(subject: Subject) -> None:
-    """Targets of ignore_index change nothing and get no gradient, if it has that option."""
+    """Targets equal to ignore_index change nothing and get no gradient, if it has that option."""
     if subject.param("ignore_index") is None:
         raise NotChecked("it has no option 'ignore_index'")
     forms = [form for form in _forms(subject) if not example(form).targets.is_floating_point()]
@@ -141,7 +141,7 @@ def half_precision(subject: Subject) -> None:
             value, gradient = _evaluate(loss, half, form)
             _expect_finite(value, gradient, f"for {form} in {dtype}")
             wanted, _ = _evaluate(loss, half.to(torch.float32), form)
-            text = f"for {form} it is {value.sum():.6g} in {dtype} and {wanted.sum():.6g} in float32"
+            text = f"for {form} it is {value.sum():.6g} in {dtype}, but {wanted.sum():.6g} in float32"
             expect(_close(float(value.sum()), float(wanted.sum()), 8 * torch.finfo(dtype).eps), text)
 
 
@@ -149,10 +149,10 @@ def half_precision(subject: Subject) -> None:
     "loss-pure",
     "loss",
     after=("made", "loss-finite"),
-    fix="compute new tensors (x = x - 1, not x -= 1), and draw nothing",
+    fix="compute new tensors (x = x - 1, not x -= 1), and use no random numbers",
 )
 def pure(subject: Subject) -> None:
-    """It gives the same value again, and leaves predictions and targets as they are."""
+    """It returns the same value again, and does not change predictions and targets."""
     for form, loss in _each(subject):
         batch, fresh = example(form), example(form)
         first = loss(batch.predictions, batch.targets)
@@ -161,14 +161,14 @@ def pure(subject: Subject) -> None:
             expect(
                 torch.equal(getattr(batch, what), getattr(fresh, what)), f"for {form} it changes the {what} in place"
             )
-        expect(torch.equal(first, again), f"for {form} it gives another value the second time")
+        expect(torch.equal(first, again), f"for {form} it returns a different value the second time")
 
 
 def _forms(subject: Subject) -> tuple[Form, ...]:
-    """What it takes: as it declares, or the first that it accepts."""
+    """Its input forms: as declared, or the first that it accepts."""
     forms = forms_of(subject)
     if not forms:
-        raise NotChecked(f"it declares no traits, and takes none of {', '.join(map(str, plain_forms(subject)))}")
+        raise NotChecked(f"it declares no traits, and accepts none of {', '.join(map(str, plain_forms(subject)))}")
     return forms
 
 
@@ -179,18 +179,18 @@ def _loss(subject: Subject, form: Form, **options: Any) -> Iterator[Any]:
 
 
 def _each(subject: Subject) -> Iterator[tuple[Form, Any]]:
-    """Each form that it takes, and a new loss for it."""
+    """Each form that it takes, with a new loss for it."""
     for form in _forms(subject):
         with _loss(subject, form) as loss:
             yield form, loss
 
 
 def _evaluate(loss: Any, batch: Example, form: Form) -> tuple[Tensor, Tensor]:
-    """The value, and the gradient with regard to the predictions."""
+    """The value, and the gradient with respect to the predictions."""
     leaf = batch.predictions.clone().requires_grad_()
     value = loss(leaf, batch.targets)
-    expect(isinstance(value, Tensor), f"for {form} it gives {type(value).__name__}, not a tensor")
-    expect(value.requires_grad, f"for {form} its value does not depend on the predictions as far as autograd can tell")
+    expect(isinstance(value, Tensor), f"for {form} it returns {type(value).__name__}, not a tensor")
+    expect(value.requires_grad, f"for {form} autograd sees no dependence of its value on the predictions")
     value.sum().backward()
     assert leaf.grad is not None
     return value.detach(), leaf.grad
@@ -214,14 +214,14 @@ def _compare(found: dict[str, Tensor], own: Tensor | None, form: Form, num_sampl
     for choice in ("sum", "mean"):
         if choice in found:
             shape = list(found[choice].shape)
-            expect(not shape, f"for {form} reduction '{choice}' gives shape {shape}, not one number")
+            expect(not shape, f"for {form} reduction '{choice}' returns shape {shape}, not one number")
     each = found.get("none")
     if each is not None:
         expect(
-            each.ndim > 0 and len(each) == num_samples, f"for {form} reduction 'none' gives shape {list(each.shape)}"
+            each.ndim > 0 and len(each) == num_samples, f"for {form} reduction 'none' returns shape {list(each.shape)}"
         )
         if "sum" in found:
-            _expect_close(found["sum"], each.sum(), f"for {form} 'sum' is {{}}, and what 'none' gives adds up to {{}}")
+            _expect_close(found["sum"], each.sum(), f"for {form} 'sum' is {{}}, but 'none' adds up to {{}}")
     total = each.sum() if each is not None else found.get("sum")
     if total is not None and "mean" in found:
         divisor = own if own is not None else each.numel() if each is not None else num_samples
@@ -256,5 +256,5 @@ def _check_ignored(loss: Any, form: Form) -> None:
     expect(bool(gradient[~hidden].any()), f"for {form} the targets that count get no gradient")
     kept = Example(form, batch.predictions[1::2], batch.targets[1::2])
     alone, _ = _evaluate(loss, kept, form)
-    text = f"for {form} the value is {value.sum():.6g} with ignored targets and {alone.sum():.6g} without them"
+    text = f"for {form} the value is {value.sum():.6g} with ignored targets, but {alone.sum():.6g} without them"
     expect(_close(float(value.sum()), float(alone.sum()), 1e-5), text)

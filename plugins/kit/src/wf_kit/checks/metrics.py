@@ -1,4 +1,4 @@
-"""What metrics keep to."""
+"""Checks of metrics."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Batch = tuple[Any, Any]
 @check(
     "metric-traits",
     "metric",
-    fix="declare what it takes: MetricTraits(predictions=..., targets=..., larger_is_better=...)",
+    fix="declare its inputs: MetricTraits(predictions=..., targets=..., larger_is_better=...)",
 )
 def traits(subject: Subject) -> None:
-    """It takes and gives what it declares, and one number where it declares a direction."""
+    """It takes and returns what it declares, and one number if it declares a direction."""
     own = subject.traits
     if not isinstance(own, MetricTraits):
         raise NotChecked("it declares no traits")
@@ -37,23 +37,23 @@ def traits(subject: Subject) -> None:
             metric = trial.fed(trial.guess())
             found = metric.compute()
         except Exception as error:
-            raise Defect(f"it does not take {own.predictions} of {trial.kind} targets: {told(error)}") from error
+            raise Defect(f"it does not accept {own.predictions} with {trial.kind} targets: {told(error)}") from error
         _check_figures(metric, found)
         figure = _own(found)
         one = isinstance(figure, Tensor) and figure.ndim == 0
-        expect(one or own.larger_is_better is None, "it declares a direction, and gives several numbers")
+        expect(one or own.larger_is_better is None, "it declares a direction, but returns several numbers")
 
 
 def _check_figures(metric: Any, found: Any) -> None:
-    """See that it gives the figures whose names it declares, and no others."""
+    """Check that it returns exactly the figures that it declares."""
     said = declared(metric)
     if said is None:
         return
     given = {str(name) for name in found} if isinstance(found, Mapping) else {""}
     lacks = [name for name in said if name not in given and not any(fits(one, [name]) for one in given)]
     more = [name for name in given if name not in said and not fits(name, list(said))]
-    expect(not lacks, f"it declares the figure '{lacks[0] if lacks else ''}', and gives {sorted(given)}")
-    expect(not more, f"it gives the figure '{more[0] if more else ''}', and declares {sorted(said)}")
+    expect(not lacks, f"it declares the figure '{lacks[0] if lacks else ''}', but returns {sorted(given)}")
+    expect(not more, f"it returns the figure '{more[0] if more else ''}', but declares {sorted(said)}")
 
 
 @check(
@@ -63,7 +63,7 @@ def _check_figures(metric: Any, found: Any) -> None:
     fix="sum up numerator and denominator; divide once, in compute()",
 )
 def batches(subject: Subject) -> None:
-    """Neither the order of the batches nor their sizes change its figure."""
+    """The order and the sizes of the batches do not change its figure."""
     for trial in _trials(subject):
         wanted = trial.figure(trial.guess())
         for sizes in SIZES:
@@ -71,7 +71,7 @@ def batches(subject: Subject) -> None:
             for order in (parts, parts[::-1]):
                 found = trial.figure(*order)
                 text = (
-                    f"of {trial.kind} targets it is {_text(wanted)} in one batch, {_text(found)} in batches of {sizes}"
+                    f"for {trial.kind} targets it is {_text(wanted)} in one batch, {_text(found)} in batches of {sizes}"
                 )
                 expect(_same(found, wanted), text)
 
@@ -80,10 +80,10 @@ def batches(subject: Subject) -> None:
     "metric-reset",
     "metric",
     after=("made", "metric-traits"),
-    fix="keep everything through add() and append(), or forget it in reset()",
+    fix="keep all state through add() and append(), or clear it in reset()",
 )
 def reset(subject: Subject) -> None:
-    """After reset it knows nothing of what was before."""
+    """After reset it remembers nothing."""
     for trial in _trials(subject):
         first, second = trial.guess(1), trial.guess(2)
         wanted = trial.figure(second)
@@ -92,20 +92,20 @@ def reset(subject: Subject) -> None:
         metric.reset()
         metric.update(*second)
         found = metric.compute()
-        text = f"of {trial.kind} targets it is {_text(wanted)} at first, and {_text(found)} after a reset"
+        text = f"for {trial.kind} targets it is {_text(wanted)} at first, but {_text(found)} after a reset"
         expect(_same(found, wanted), text)
 
 
-@check("metric-direction", "metric", after=("made", "metric-traits"), fix="set larger_is_better as the figure has it")
+@check("metric-direction", "metric", after=("made", "metric-traits"), fix="correct larger_is_better")
 def direction(subject: Subject) -> None:
-    """Predictions that are right are no worse than guessed ones, in the direction that it declares."""
+    """Right predictions score no worse than guesses, in the direction that it declares."""
     own = subject.traits
     if not isinstance(own, MetricTraits) or own.larger_is_better is None:
         raise NotChecked("it declares no direction")
     for trial in _trials(subject):
         right, guessed = (float(_own(trial.figure(batch))) for batch in (trial.right(), trial.guess()))
         better = right >= guessed if own.larger_is_better else right <= guessed
-        text = f"of {trial.kind} targets it is {right:.6g} for right predictions and {guessed:.6g} for guessed ones"
+        text = f"for {trial.kind} targets it is {right:.6g} for right predictions and {guessed:.6g} for guesses"
         expect(better, f"{text}, with larger_is_better={own.larger_is_better}")
 
 
@@ -113,10 +113,10 @@ def direction(subject: Subject) -> None:
     "metric-processes",
     "metric",
     after=("made", "metric-batches"),
-    fix="keep everything through add() and append(): sync() knows these",
+    fix="keep all state through add() and append(), which sync() exchanges",
 )
 def processes(subject: Subject) -> None:
-    """Two processes with a part of the samples each have the figure of all samples."""
+    """Two processes with a part of the samples each get the figure of all samples."""
     for trial in _trials(subject):
         wanted = trial.figure(trial.guess())
         mine, theirs = (trial.fed(part) for part in trial.parts((9, NUM - 9)))
@@ -124,35 +124,35 @@ def processes(subject: Subject) -> None:
         theirs.sync(other)
         mine.sync(_Both(other.told))
         found = mine.compute()
-        text = f"of {trial.kind} targets it is {_text(found)} in two processes and {_text(wanted)} in one"
+        text = f"for {trial.kind} targets it is {_text(found)} in two processes, but {_text(wanted)} in one"
         expect(_same(found, wanted), text)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A metric on one kind of targets."""
+    """A metric on one form of targets."""
 
     subject: Subject
     kind: str
     known: Mapping[str, Any]
 
     def fed(self, *parts: Batch) -> Any:
-        """A new metric that has taken in some batches."""
+        """A new metric, updated with some batches."""
         metric = make(self.subject, self.known)
         for predictions, targets in parts:
             metric.update(predictions, targets)
         return metric
 
     def figure(self, *parts: Batch) -> Any:
-        """What a new metric gives for some batches."""
+        """The figure of a new metric for some batches."""
         return self.fed(*parts).compute()
 
     def guess(self, seed: int = 1) -> Batch:
-        """A batch of a model that knows nothing."""
+        """A batch from a model that guesses."""
         return self.parts((NUM,), seed)[0]
 
     def parts(self, sizes: Sequence[int], seed: int = 1) -> list[Batch]:
-        """The same batch in several of other sizes; where targets are a tree, the guess is right for other samples."""
+        """The same data in batches of other sizes; if targets are a tree, the guesses are taken from other samples."""
         task, ends = self.task, list(itertools.accumulate(sizes))
         whole = samples.targets_of(task, range(NUM), seed)
         if isinstance(whole, Tensor):
@@ -163,23 +163,23 @@ class _Trial:
         return [self._read(guess, own) for guess, own in zip(guesses, targets, strict=True)]
 
     def right(self) -> Batch:
-        """A batch of a model that is always right."""
+        """A batch from a model that is always right."""
         targets = samples.targets_of(self.task, range(NUM))
         return self._read(self.task.right(targets), targets)
 
     def _read(self, scores: Any, targets: Any) -> Batch:
-        """Scores and targets as a run gives them to the metric."""
+        """Scores and targets as a run passes them to the metric."""
         outputs = self.task.fitted(self.kind, "raw", None)
         return outputs.read(scores, _form(self.subject)), outputs.classes(targets)
 
     @property
     def task(self) -> TaskRuntime:
-        """The task of such targets."""
+        """The task of these targets."""
         return task_for(self.subject, self.kind)
 
 
 def _trials(subject: Subject) -> Iterator[_Trial]:
-    """One for each kind of targets that it takes; for any, the plainest of its form of predictions."""
+    """One trial per form of targets that it takes; if it takes any, the simplest for its form of predictions."""
     kinds = subject.traits.targets if isinstance(subject.traits, MetricTraits) else ()
     for kind in kinds or _plainest(subject):
         with values(subject, kind) as known:
@@ -187,15 +187,15 @@ def _trials(subject: Subject) -> Iterator[_Trial]:
 
 
 def _plainest(subject: Subject) -> tuple[str, ...]:
-    """Numbers where it wants what the model gives, else classes."""
+    """Numbers if it takes raw outputs, else classes."""
     for form in plain_forms(subject):
         if samples.targets_of(form.task, range(1)).is_floating_point() == (_form(subject) == "raw"):
             return (form.targets,)
-    raise NotChecked("no task that is installed gives an example for it")
+    raise NotChecked("no installed task has an example for it")
 
 
 def _own(figure: Any) -> Any:
-    """The figure that has the metric's own name, where it gives several."""
+    """The figure with the metric's own name, if it returns several."""
     return figure.get("") if isinstance(figure, Mapping) else figure
 
 
@@ -204,7 +204,7 @@ def _form(subject: Subject) -> str:
 
 
 class _Other:
-    """The strategy of the other process: notes what it says."""
+    """The strategy of the other process: records its tensors."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -219,7 +219,7 @@ class _Other:
 
 
 class _Both:
-    """The strategy of this process: puts what the other one said to what this one says."""
+    """The strategy of this process: combines the other process's tensors with its own."""
 
     def __init__(self, told: Sequence[Any]) -> None:
         self._told = iter(told)

@@ -1,4 +1,4 @@
-"""What models keep to."""
+"""Checks of models."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ NUM = 4
 @check(
     "model-forward",
     "model",
-    fix="give [N, num_outputs] for inputs [N, *input_shape], by new tensors; [N, num_outputs, H, W] per pixel",
+    fix="return new tensors [N, num_outputs] for inputs [N, *input_shape]; [N, num_outputs, H, W] per pixel",
 )
 def forward(subject: Subject) -> None:
-    """It gives finite numbers of the right shape for the inputs that it declares, and leaves these as they are."""
+    """It returns finite numbers of the right shape for the inputs that it declares, and does not change them."""
     for inputs, shape, model, _ in _each(subject):
         kept = inputs.clone()
         outputs = model(inputs)
         if shape is None:
             _row(outputs, len(inputs))
         else:
-            expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
+            expect(isinstance(outputs, Tensor), f"it returns {type(outputs).__name__}, not a tensor")
             got, wanted = list(outputs.shape), [len(inputs), *shape]
-            expect(got == wanted, f"it gives shape {got} for inputs {list(inputs.shape)}; wanted is {wanted}")
+            expect(got == wanted, f"it returns shape {got} for inputs {list(inputs.shape)}; expected {wanted}")
         finite = all(bool(torch.isfinite(leaf).all()) for _, leaf in tree.leaves(outputs))
-        expect(finite, f"for inputs {list(inputs.shape)} it gives values that are not finite")
+        expect(finite, f"for inputs {list(inputs.shape)} it returns values that are not finite")
         expect(torch.equal(inputs, kept), "it changes its inputs in place")
 
 
 @check(
-    "model-traits", "model", after=("made", "model-forward"), fix="declare what it gives: ModelTraits(predictions=...)"
+    "model-traits", "model", after=("made", "model-forward"), fix="declare its outputs: ModelTraits(predictions=...)"
 )
 def traits(subject: Subject) -> None:
-    """What it gives is what it declares, as the task knows it: log_probs and probs add up to 1."""
+    """Its outputs are what it declares, as the task defines them: log_probs and probs add up to 1."""
     if not isinstance(subject.traits, ModelTraits):
         raise NotChecked("it declares no traits")
     form = subject.traits.predictions
@@ -55,17 +55,17 @@ def traits(subject: Subject) -> None:
             wrong = task.wrong_form(tree.map_leaves(Tensor.detach, model.eval()(inputs)))
         except NotImplementedError as error:
             raise NotChecked(f"any numbers are {form}") from error
-        expect(wrong is None, f"it declares {form}, and {wrong}")
+        expect(wrong is None, f"it declares {form}, but {wrong}")
 
 
 @check(
     "model-gradients",
     "model",
     after=("made", "model-forward"),
-    fix="use every parameter in forward(), or keep it from training: requires_grad_(False)",
+    fix="use every parameter in forward(), or exclude it from training: requires_grad_(False)",
 )
 def gradients(subject: Subject) -> None:
-    """Every parameter that is trained gets a finite gradient."""
+    """Every trained parameter gets a finite gradient."""
     for inputs, shape, model, loss in _each(subject):
         if shape is None:
             loss().backward()
@@ -87,40 +87,43 @@ def gradients(subject: Subject) -> None:
     fix="let dropout, batch statistics and counters depend on self.training",
 )
 def evaluation(subject: Subject) -> None:
-    """In evaluation mode it is deterministic, treats each sample alone, and changes nothing in itself."""
+    """In evaluation mode it is deterministic, treats each sample independently, and does not change itself."""
     for inputs, _, model, _ in _each(subject):
         model.eval()
         before = saved(dict(model.state_dict()))
         with torch.no_grad():
             first, again, alone = model(inputs), model(inputs), model(inputs[:1])
-        expect(_same(first, again), "in evaluation mode it gives other outputs the second time")
+        expect(_same(first, again), "in evaluation mode it returns different outputs the second time")
         expect(saved(dict(model.state_dict())) == before, "in evaluation mode it changes its state")
-        text = "in evaluation mode a sample's output depends on what is beside it in the batch"
+        text = "in evaluation mode a sample's output depends on the rest of the batch"
         own = zip(tree.leaves(_row(first, len(inputs))), tree.leaves(_row(alone, 1)), strict=True)
         near = [one.shape == other.shape and torch.allclose(one, other, 1e-4, 1e-4) for (_, one), (_, other) in own]
         expect(all(near), text)
 
 
 @check(
-    "model-resumes", "model", after=("made", "model-eval"), fix="keep all that forward() uses in parameters and buffers"
+    "model-resumes",
+    "model",
+    after=("made", "model-eval"),
+    fix="keep everything that forward() uses in parameters and buffers",
 )
 def resumes(subject: Subject) -> None:
-    """Its state_dict, restored into a new one, gives the same outputs bit for bit."""
+    """Its state_dict, loaded into a new instance, gives the same outputs bit for bit."""
     for inputs, _, model, _ in _each(subject):
-        model.train()(inputs)  # running statistics are a part of it
+        model.train()(inputs)  # updates running statistics
         _, _, again, _ = next(_each(subject, tuple(inputs.shape[1:]), torch_seed=1))
         again.load_state_dict(restored(saved(dict(model.state_dict()))))
         with torch.no_grad():
             same = _same(model.eval()(inputs), again.eval()(inputs))
-        expect(same, "restored, it gives other outputs")
+        expect(same, "after loading, it returns different outputs")
 
 
 def _each(
     subject: Subject, shape: tuple[int, ...] | None = None, torch_seed: int = 0
 ) -> Iterator[tuple[Tensor, tuple[int, ...] | None, Any, Callable[[], Tensor]]]:
-    """Inputs of each shape that it takes, the shape that is wanted for a sample, and a new model in training mode.
+    """Inputs of each shape that it takes, the expected shape per sample, and a new model in training mode.
 
-    The shape is None where the task leaves it open. Beside it stands what gives the loss of a model that computes it.
+    The expected shape is None if the task leaves it open. The last item computes the loss of a model with its own loss.
     """
     shapes = shapes_of(subject) if shape is None else (shape,)
     for one in shapes[:1] if "dataset" in subject.run else shapes:
@@ -145,7 +148,7 @@ def _same(outputs: Tree, others: Tree) -> bool:
 
 
 def _row(outputs: Tree, num: int) -> Tree:
-    """What a model gives for the first of so many samples."""
+    """The model's outputs for the first of the given number of samples."""
     try:
         rows = tree.gathered([(outputs, num)])
     except UsageError as error:

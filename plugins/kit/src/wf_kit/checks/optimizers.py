@@ -1,4 +1,4 @@
-"""What optimizers keep to."""
+"""Checks of optimizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wf_run.parts.optimizers import param_groups
 
 STEPS = 60
 SOURCES = {"params": {"params"}, "groups": {"params", "param_groups"}, "model": {"model"}}
-"""What an optimizer takes from the run, by what it is built from."""
+"""The run values that an optimizer takes, by `built_from`."""
 
 
 class Bowl(nn.Module):
@@ -28,20 +28,20 @@ class Bowl(nn.Module):
         self.bias = nn.Parameter(torch.zeros(2))
 
     def forward(self) -> Tensor:
-        """The height, 0 at the minimum."""
+        """The function value, 0 at the minimum."""
         weight, bias = torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([0.5, 4.0])
         return (self.weight - weight).square().sum() + 0.3 * (self.bias - bias).square().sum()
 
 
 class Gaps(Bowl):
-    """A bowl with one parameter that is not used, and one that changes nothing."""
+    """A bowl with one unused parameter, and one without effect."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unused, self.level = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
 
     def forward(self) -> Tensor:
-        """As of the bowl."""
+        """Same as for the bowl."""
         return super().forward() + (0 * self.level).sum()
 
 
@@ -51,37 +51,37 @@ class Gaps(Bowl):
     fix="declare its step protocol: OptimizerTraits(step=..., built_from=..., modes=...)",
 )
 def traits(subject: Subject) -> None:
-    """It is built from and stepped as it declares, and has train() and eval() modes just when it says so."""
+    """It is built and stepped as it declares, and has train() and eval() if and only if it declares modes."""
     declared = subject.traits
     if not isinstance(declared, OptimizerTraits):
         raise NotChecked("it declares no traits")
     sources = {param.source for param in subject.params}
     wanted = SOURCES[declared.built_from]
-    text = f"it declares built_from='{declared.built_from}' and takes no {' or '.join(sorted(wanted))} from the run"
+    text = f"it declares built_from='{declared.built_from}' but takes no {' or '.join(sorted(wanted))} from the run"
     expect(wanted & sources, text)
     optimizer = _optimizer(subject, Bowl())
     has = hasattr(optimizer, "train") and hasattr(optimizer, "eval")
     expect(
-        has == declared.modes, f"it declares modes={declared.modes} and has {'' if has else 'no '}train() and eval()"
+        has == declared.modes, f"it declares modes={declared.modes}, but has {'' if has else 'no '}train() and eval()"
     )
 
 
 @check(
-    "optimizer-descends", "optimizer", after=("made", "optimizer-traits"), fix="look at the sign and size of its update"
+    "optimizer-descends", "optimizer", after=("made", "optimizer-traits"), fix="check the sign and size of its update"
 )
 def descends(subject: Subject) -> None:
-    """It reduces a convex function in sixty steps of its default options."""
+    """It reduces a convex function in sixty steps with its default options."""
     bowl = Bowl()
     heights = _descend(subject, _optimizer(subject, bowl), bowl, STEPS)
     final = float(bowl().detach())
-    expect(final < heights[0], f"the function was {heights[0]:.6g} and is {final:.6g} after {STEPS} steps")
+    expect(final < heights[0], f"the function was {heights[0]:.6g}, and is {final:.6g} after {STEPS} steps")
 
 
 @check(
     "optimizer-resumes",
     "optimizer",
     after=("made", "optimizer-descends"),
-    fix="keep all that a step uses in `state` or the groups",
+    fix="keep everything that a step uses in `state` or the groups",
 )
 def resumes(subject: Subject) -> None:
     """Its state_dict, saved and restored by wf's codec, continues bit for bit."""
@@ -95,8 +95,8 @@ def resumes(subject: Subject) -> None:
     again.load_state_dict(restored(state))
     _descend(subject, again, resumed, 5)
     same = saved(straight.state_dict()) == saved(resumed.state_dict())
-    expect(same, "five steps after a restore give other parameters than without it")
-    expect(saved(optimizer.state_dict()) == saved(again.state_dict()), "its state after a restore is another one")
+    expect(same, "five steps after a restore give different parameters than without it")
+    expect(saved(optimizer.state_dict()) == saved(again.state_dict()), "its state changes in a restore")
 
 
 @check(
@@ -106,7 +106,7 @@ def resumes(subject: Subject) -> None:
     fix="read lr from each of param_groups at every step",
 )
 def groups(subject: Subject) -> None:
-    """A parameter group with a learning rate of its own is stepped with that."""
+    """A parameter group with its own learning rate is stepped with that rate."""
     bowl = Bowl()
     optimizer = _optimizer(subject, bowl)
     for group in optimizer.param_groups:
@@ -125,7 +125,7 @@ def groups(subject: Subject) -> None:
     fix="skip parameters whose grad is None; divide by norms + eps",
 )
 def gaps(subject: Subject) -> None:
-    """Parameters without a gradient stay as they are, and gradients of zero leave everything finite."""
+    """Parameters without a gradient do not change, and zero gradients keep everything finite."""
     bowl = Gaps()
     _descend(subject, _optimizer(subject, bowl), bowl, 3)
     expect(torch.equal(bowl.unused.detach(), torch.ones(2)), "a parameter without a gradient was changed")
@@ -144,7 +144,7 @@ def _optimizer(subject: Subject, bowl: Bowl) -> Any:
 
 
 def _descend(subject: Subject, optimizer: Any, bowl: Bowl, num_steps: int) -> list[float]:
-    """Make steps; gives the height before each."""
+    """Make steps; returns the function value before each."""
     return [float(step(optimizer, _protocol(subject), bowl).detach()) for _ in range(num_steps)]
 
 

@@ -1,4 +1,4 @@
-"""What every component keeps to in a real run, and what the parts of the loop keep to when a run stops or fails."""
+"""Checks of every component in a real run, and of loop parts when a run stops or fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wf_run.plan import prepare
 from wf_run.runfile import load
 
 LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")
-FAULT = "the kit lets this fail"
+FAULT = "failure planted by the kit"
 STOP_AT = 7
 """In the middle of the second epoch, which has five steps."""
 BEFORE = (
@@ -37,24 +37,24 @@ BEFORE = (
 
 @check("run", *KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
 def run(subject: Subject) -> None:
-    """It takes part in a short run with finite losses, and the run's file says it again."""
+    """It takes part in a short run with finite losses, and rebuilding from the run's file gives the same file."""
     if subject.kind in KINDS.contributed and not subject.run:
         wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
-        raise NotChecked(f"nothing in the kit's own run takes it; name what does: {wanted}")
+        raise NotChecked(f"nothing in the kit's own run uses it; name a part that does: {wanted}")
     with _folder() as folder:
         with _experiment(subject, folder) as experiment:
             experiment.fit()
             losses = [record["loss"] for record in experiment.history if "loss" in record]
-            expect(losses, "no step was made")
+            expect(losses, "no step was taken")
             wrong = [loss for loss in losses if not math.isfinite(loss)]
             expect(not wrong, f"{len(wrong)} of {len(losses)} losses of its run are not finite")
         if experiment.repeatable:
             _check_file(subject, folder / "run" / "run.toml")
 
 
-@check("run-resumes", *LOOP, after=("made", "run"), fix="keep what the next step depends on in state_dict")
+@check("run-resumes", *LOOP, after=("made", "run"), fix="put everything that the next step depends on into state_dict")
 def run_resumes(subject: Subject) -> None:
-    """A run that is stopped in the middle of an epoch and resumed ends with the bits of one that is not."""
+    """A run that is stopped in the middle of an epoch and resumed ends with the bits of an uninterrupted one."""
     with _folder() as folder, _experiment(subject, folder, epochs=3) as experiment:
         straight = _state(experiment.fit())
     with _folder() as folder:
@@ -63,21 +63,24 @@ def run_resumes(subject: Subject) -> None:
         with _experiment(subject, folder, stop_at=STOP_AT, epochs=3) as experiment:
             resumed = _state(experiment.fit(resume=True))
     for name, wanted in straight.items():
-        expect(resumed.get(name) == wanted, f"after a stop and a resume, {name} is another one than without")
+        expect(resumed.get(name) == wanted, f"after a stop and a resume, {name} differs from an uninterrupted run")
 
 
 @check(
-    "run-errors", *LOOP, after=("made", "run"), fix="let errors through; catch only what you can mend, and raise it on"
+    "run-errors",
+    *LOOP,
+    after=("made", "run"),
+    fix="let errors through; catch only what you can handle, and re-raise the rest",
 )
 def run_errors(subject: Subject) -> None:
-    """An error in what it calls ends the run as that error; one in itself carries its plugin's name."""
+    """An error in what it calls ends the run as that error; its own errors carry its plugin's name."""
     if makes_its_samples(subject) and all(param.source != "loss" for param in subject.params):
-        raise NotChecked("it takes no loss, whose error it would meet")
+        raise NotChecked("it takes no loss that could raise")
     with _folder() as folder, _experiment(subject, folder, loss=_failing()) as experiment:
         judges = subject.kind == "evaluator"
         error = _error_of(lambda: experiment.evaluate("validation") if judges else experiment.fit())
         if error is None and subject.kind in ("trainer", "evaluator"):
-            raise NotChecked("an error of the loss does not reach it, as it does not call the loss")
+            raise NotChecked("it does not call the loss, so errors of the loss do not reach it")
         _expect_error(error)
         if subject.kind in ("trainer", "evaluator"):
             _expect_name(subject, error)
@@ -86,7 +89,7 @@ def run_errors(subject: Subject) -> None:
 
 
 def _check_hook(subject: Subject) -> None:
-    """See that an error of its first event carries its name."""
+    """Check that an error in its first event carries its name."""
     with _folder() as folder, _experiment(subject, folder) as experiment:
         hook = experiment.loop.hooks[-1]
         event = next(event for event in EVENTS if listeners(event, [hook]))
@@ -97,10 +100,10 @@ def _check_hook(subject: Subject) -> None:
 
 
 def _failing() -> Any:
-    """A loss that fails in code of nobody's, so that the blame falls on who calls it."""
+    """A loss that fails in code without a plugin, so that the error is attributed to its caller."""
 
     def loss(predictions: Any, targets: Any) -> Any:
-        """Only its signature is used."""
+        """Only the signature is used."""
 
     return mock.create_autospec(loss, side_effect=RuntimeError(FAULT))
 
@@ -114,10 +117,10 @@ def _error_of(act: Callable[[], object]) -> BaseException | None:
 
 
 def _expect_error(error: BaseException | None) -> None:
-    """See that the run ended with the error that was planted, and with no other one of the component's own."""
+    """Check that the run ended with the planted error, and with no other error from the component."""
     if error is None:
-        raise Defect("it swallows an error: the run goes on")
-    expect(FAULT in str(error), f"an error became another one, {told(error)}")
+        raise Defect("it swallows an error: the run continues")
+    expect(FAULT in str(error), f"the error was replaced by another, {told(error)}")
     notes = [note for note in getattr(error, "__notes__", []) if "failed too" in note]
     expect(not notes, f"its own on_exception fails: {'; '.join(notes)}")
 
@@ -126,7 +129,7 @@ def _expect_name(subject: Subject, error: BaseException | None) -> None:
     plugin = subject.entry.plugin
     names = [subject.use.rpartition(":")[0]] if plugin is None else [plugin.name, plugin.distribution or plugin.module]
     assert error is not None
-    expect(any(name in blamed(error) for name in names), f"its error does not say whose it is: {told(error)}")
+    expect(any(name in blamed(error) for name in names), f"its error does not name its plugin: {told(error)}")
 
 
 @contextlib.contextmanager
@@ -159,18 +162,21 @@ def _check_file(subject: Subject, file: Path) -> None:
         Experiment(prepare(load(file), subject.registry), subject.registry, save=False) as again,
     ):
         pass
-    expect(again.run_file() == file.read_text(encoding="utf-8"), "built from its run.toml, the run says another one")
+    expect(
+        again.run_file() == file.read_text(encoding="utf-8"),
+        "rebuilt from its run.toml, the run writes a different one",
+    )
 
 
 def _state(experiment: Experiment) -> dict[str, bytes]:
-    """What a run ends with, by name, as a checkpoint would hold it."""
+    """The final state of a run, by name, as in a checkpoint."""
     loop = experiment.loop
     hooks = [hook for hook in loop.hooks if not isinstance(hook, Recorder)]
     parts = {**loop.parts, **{type(part).__name__: part for part in (loop.trainer, *hooks)}}
     states = {
         f"the state of {name}": dict(part.state_dict()) for name, part in parts.items() if isinstance(part, Stateful)
     }
-    figures = {"what was evaluated": loop.metrics, "the position": asdict(loop.progress)}
+    figures = {"the evaluated figures": loop.metrics, "the position": asdict(loop.progress)}
     return {name: saved(state) for name, state in {**states, **figures}.items()}
 
 

@@ -1,4 +1,4 @@
-"""What schedulers keep to."""
+"""Checks of schedulers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wf_kit.making import make, values
 from wf_state.differences import differences
 
 FIGURES = (1.0, 0.9, 0.9, 0.9, 1.2, 1.1, 1.3, 0.8)
-"""What a scheduler that watches an evaluation is told, over and over."""
+"""The figure passed to a scheduler that watches evaluations, in every step."""
 
 
-@check("scheduler-traits", "scheduler", fix="declare when it is stepped: SchedulerTraits(interval=...)")
+@check("scheduler-traits", "scheduler", fix="declare its interval: SchedulerTraits(interval=...)")
 def traits(subject: Subject) -> None:
-    """Its step takes the monitored figure just when it declares the interval 'evaluation'."""
+    """Its step takes the monitored figure if and only if it declares the interval 'evaluation'."""
     if not isinstance(subject.traits, SchedulerTraits):
         raise NotChecked("it declares no traits")
     with values(subject) as known:
@@ -39,10 +39,10 @@ def traits(subject: Subject) -> None:
     "scheduler-rates",
     "scheduler",
     after=("made", "scheduler-traits"),
-    fix="look at its first and last steps and at groups of other rates",
+    fix="check its first and last steps and groups with different rates",
 )
 def rates(subject: Subject) -> None:
-    """The learning rates that it sets are finite and not negative, over a whole run and for every group."""
+    """Its learning rates are finite and not negative, over a whole run and for every group."""
     optimizer, scheduler, total = _scheduled(subject)
     for position, row in enumerate(_rates(subject, optimizer, scheduler, range(total))):
         text = f"after {position} of {total} steps the learning rates are {row}"
@@ -53,7 +53,7 @@ def rates(subject: Subject) -> None:
     "scheduler-resumes",
     "scheduler",
     after=("made", "scheduler-rates"),
-    fix="keep all that step() uses in attributes of its state_dict",
+    fix="keep everything that step() uses in state_dict",
 )
 def resumes(subject: Subject) -> None:
     """Its state_dict, saved and restored by wf's codec, continues with the same learning rates."""
@@ -66,9 +66,9 @@ def resumes(subject: Subject) -> None:
     for part, state in zip((optimizer, scheduler), restored(states), strict=True):
         part.load_state_dict(state)
     apart = list(differences(restored(states), [optimizer.state_dict(), scheduler.state_dict()]))
-    expect(not apart, f"its state after a restore is another one: {next(iter(apart), '')}")
+    expect(not apart, f"its state changes in a restore: {next(iter(apart), '')}")
     found = _rates(subject, optimizer, scheduler, range(half, total))
-    expect(found == wanted, f"after a restore the learning rates are {found}, and without it {wanted}")
+    expect(found == wanted, f"after a restore the learning rates are {found}, but {wanted} without it")
 
 
 def _optimizer() -> torch.optim.Optimizer:
@@ -77,14 +77,14 @@ def _optimizer() -> torch.optim.Optimizer:
 
 
 def _scheduled(subject: Subject) -> tuple[torch.optim.Optimizer, Any, int]:
-    """An optimizer, its scheduler, and the steps in a run."""
+    """An optimizer, its scheduler, and the number of steps in a run."""
     optimizer = _optimizer()
     with values(subject) as known:
         return optimizer, make(subject, {**known, "optimizer": optimizer}), _num_steps(subject, known)
 
 
 def _num_steps(subject: Subject, known: Mapping[str, Any]) -> int:
-    """How often it is stepped in a run: as often as the run says where it takes the run's length."""
+    """The number of its steps in a run: the run's own length if it takes that as a run value."""
     return int(known["total_steps"]) if subject.param("total_steps") else 2 * len(FIGURES)
 
 

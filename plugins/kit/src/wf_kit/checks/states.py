@@ -1,4 +1,4 @@
-"""States as a checkpoint keeps them: through wf's codec and back, and compared bit for bit."""
+"""States as in a checkpoint: encoded by wf's codec and back, and compared bit for bit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from wf_state import codec
 
 
 def saved(state: Any) -> bytes:
-    """A state as a checkpoint holds it; equal bytes are equal states, bit for bit and type for type.
+    """Encode a state as in a checkpoint; equal bytes mean equal states, bit for bit and with equal types.
 
     Raises:
-        Defect: When it holds something that cannot be saved.
+        Defect: If it holds something that cannot be saved.
     """
     try:
         document, tensors = codec.encode(state)
@@ -27,6 +27,6 @@ def saved(state: Any) -> bytes:
 
 
 def restored(data: bytes) -> Any:
-    """The state that `saved` was given, in memory of its own."""
+    """Decode the result of `saved`, into new memory."""
     document, _, payload = data.partition(b"\0")
     return codec.decode(json.loads(document), safetensors.torch.load(payload))

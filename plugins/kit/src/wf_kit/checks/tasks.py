@@ -1,4 +1,4 @@
-"""What tasks and links keep to."""
+"""Checks of tasks and links."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from wf_run.parts.links import loaded
 from wf_run.plan import prepare
 
 
-@check("task-example", "task", after=("loads",), fix="let example() give a Dataset whose targets check() accepts")
+@check("task-example", "task", after=("loads",), fix="let example() return a Dataset whose targets check() accepts")
 def example(subject: Subject) -> None:
-    """It gives an example for each form of its targets, and accepts it."""
+    """It has an example for each form of its targets, and accepts it."""
     for targets, runtime, made in _examples(subject):
-        expect(isinstance(made, Dataset), f"example() gives {type(made).__name__}, not a wf_base.Dataset")
+        expect(isinstance(made, Dataset), f"example() returns {type(made).__name__}, not a wf_base.Dataset")
         expect(made.targets in (None, targets), f"its example of {targets} targets has {made.targets} targets")
         train, where = made.train, "its example"
         try:
@@ -38,16 +38,16 @@ def example(subject: Subject) -> None:
     "task-trains",
     "task",
     after=("loads", "task-example"),
-    fix="let num_outputs, check_outputs and read fit the defaults of the task, or name others in [tool.wf.check.run]",
+    fix="let num_outputs, check_outputs and read match the defaults of the task, or name others in [tool.wf.check.run]",
 )
 def trains(subject: Subject) -> None:
-    """A run of its defaults trains on its example, and is evaluated."""
+    """A run with its defaults trains on its example, and is evaluated."""
     task, registry = _task(subject), subject.registry
     own = {kind: task.default(kind) for kind in ("loss", "model")}
     named = {kind: {"use": name} for kind, name in own.items() if name and registry.has(kind, name)}
     if task.predictions and "loss" not in {**named, **subject.run}:
         wanted = f'[tool.wf.check.run."{subject}"] loss = "NAME"'
-        raise NotChecked(f"it is for losses of {', '.join(task.predictions)}; name one: {wanted}")
+        raise NotChecked(f"it needs a loss for {', '.join(task.predictions)}; name one: {wanted}")
     for targets, _, made in _examples(subject):
         names = tasks_of(registry).default_metrics(task, targets)
         metrics = [{"use": name} for name in names if registry.has("metric", name)]
@@ -56,18 +56,18 @@ def trains(subject: Subject) -> None:
         with Experiment(plan, registry, save=False, quiet=True) as experiment:
             figures = experiment.dry_run()
         wrong = [name for name, figure in figures.items() if isinstance(figure, float) and figure != figure]
-        expect(not wrong, f"on its example {', '.join(wrong)} is no number")
+        expect(not wrong, f"on its example {', '.join(wrong)} is not a number")
 
 
-@check("link-applies", "link", after=("loads",), fix="give a new tensor of as many samples, by operations of torch")
+@check("link-applies", "link", after=("loads",), fix="return a new tensor with as many samples, by torch operations")
 def applies(subject: Subject) -> None:
-    """It makes the form that it gives of those that it takes; gradients pass where it changes predictions."""
+    """It converts between the forms that it declares; gradients pass through if it changes predictions."""
     link = subject.traits
     assert isinstance(link, Link)
     if link.target is None:
-        raise NotChecked("it puts nothing between")
+        raise NotChecked("it converts nothing")
     if link.of == "loss":
-        expect(loaded(link, subject.registry, {})(torch.rand(4)).ndim == 0, "it gives no single number")
+        expect(loaded(link, subject.registry, {})(torch.rand(4)).ndim == 0, "it does not return a single number")
         return
     tried = 0
     for form in plain_forms(subject):
@@ -77,7 +77,7 @@ def applies(subject: Subject) -> None:
                 _try(subject, link, form.task, taken)
                 tried += 1
     if not tried:
-        raise NotChecked("no task that is installed has what it takes")
+        raise NotChecked("no installed task has its input form")
 
 
 def _try(subject: Subject, link: Link, task: TaskRuntime, taken: str) -> None:
@@ -88,16 +88,16 @@ def _try(subject: Subject, link: Link, task: TaskRuntime, taken: str) -> None:
     if link.of == "predictions":
         leaf = task.as_form(task.right(targets), taken).detach().requires_grad_()
         made = change(leaf)
-        expect(len(made) == len(leaf), f"of {taken} predictions it gives {len(made)} rows for {len(leaf)} samples")
-        expect(made.requires_grad, f"no gradient passes it from {link.gives} to {taken}")
+        expect(len(made) == len(leaf), f"for {taken} predictions it returns {len(made)} rows for {len(leaf)} samples")
+        expect(made.requires_grad, f"no gradient passes through it from {link.gives} to {taken}")
         return
     if link.num_classes is not None:
         targets = targets % link.num_classes
     made = change(targets)
-    expect(len(made) == len(targets), f"of {taken} targets it gives {len(made)} rows for {len(targets)} samples")
+    expect(len(made) == len(targets), f"for {taken} targets it returns {len(made)} rows for {len(targets)} samples")
     wanted = task_for(subject, link.gives)
     try:
-        wanted.check(None, made, list(range(len(made))), "what it gives")
+        wanted.check(None, made, list(range(len(made))), "its output")
     except DataError as error:
         raise Defect(str(error).partition("\n")[0]) from error
 
@@ -108,7 +108,7 @@ def _task(subject: Subject) -> Task:
 
 
 def _asked(subject: Subject) -> dict[str, Any]:
-    """What the author says of the run."""
+    """The author's settings for the run."""
     return {key: {"use": value} if key in ("loss", "model") else value for key, value in subject.run.items()}
 
 
@@ -120,7 +120,7 @@ def _examples(subject: Subject) -> list[tuple[str | None, TaskRuntime, Any]]:
         try:
             made = runtime.example()
         except NotImplementedError as error:
-            raise NotChecked("it gives no example") from error
+            raise NotChecked("it has no example") from error
         names = getattr(made, "class_names", ())
         found.append((targets, make_task(subject.registry, task, targets, class_names=names), made))
     return found

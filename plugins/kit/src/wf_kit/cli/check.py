@@ -25,10 +25,10 @@ STATUSES = ("passed", "failed", "skipped")
 
 
 class CheckCommand(Verb):
-    """Options of the component that is checked are taken out before click parses."""
+    """Extracts the options of the checked component before click parses."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse a line."""
+        """Parse the arguments."""
         ctx.meta["options"], rest = ({}, args) if ctx.resilient_parsing else take_options(args)
         return super().parse_args(ctx, rest)
 
@@ -43,16 +43,16 @@ def _complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[Co
 
 @click.command("check", cls=CheckCommand)
 @click.argument("words", nargs=-1, required=True, metavar="PLUGIN|[KIND] NAME", shell_complete=_complete)
-@click.option("--skip", multiple=True, metavar="ID=REASON", help="Leave a check out, and say why; repeatable.")
+@click.option("--skip", multiple=True, metavar="ID=REASON", help="Skip a check, with the reason; repeatable.")
 @JSON
 @click.pass_context
 def check(ctx: click.Context, words: tuple[str, ...], skip: tuple[str, ...], as_json: bool) -> int:
-    """Whether a plugin's components, or one component, keep to what is expected of their kind.
+    """Check whether a plugin's components, or one component, conform to their kind.
 
-    PLUGIN is a distribution (wf-losses) or a plugin of -p; NAME is a component (focal, loss/focal) or code of your own
-    (check loss net.py:my_loss). A required option is given a value to try with --KIND.OPTION VALUE. A skip is for one
-    check on all components (loss-extreme=REASON) or on one (loss/focal:loss-extreme=REASON). [tool.wf.check] in
-    pyproject.toml can say both. Exit code 1 when a check failed.
+    PLUGIN is a distribution (wf-losses) or a plugin given by -p; NAME is a component (focal, loss/focal) or your own
+    code (check loss net.py:my_loss). Set required options by --KIND.OPTION VALUE. A skip applies to one check on all
+    components (loss-extreme=REASON) or on one (loss/focal:loss-extreme=REASON). [tool.wf.check] in pyproject.toml can
+    contain both. Exit code 1 if a check failed.
     """
     from wf_kit.checking import make_cases, unused_skips
     from wf_kit.selecting import Wishes, select
@@ -67,7 +67,7 @@ def check(ctx: click.Context, words: tuple[str, ...], skip: tuple[str, ...], as_
     shown = {str(case.subject) for case in cases}
     near = [name for name in wishes.skip if name in skips or name.rpartition(":")[0] in shown]
     for name in unused_skips(cases, dict.fromkeys(near)):
-        tell(f"warning: the skip of '{name}' skips nothing here")
+        tell(f"warning: the skip of '{name}' has no effect here")
     results = [result for found in _check_each(cases, show=not as_json) for result in found]
     if as_json:
         print_json({"results": list(map(_record, results)), **_count(results)})
@@ -77,7 +77,7 @@ def check(ctx: click.Context, words: tuple[str, ...], skip: tuple[str, ...], as_
 
 
 def _check_each(cases: Sequence[Case], *, show: bool) -> Iterator[list[Result]]:
-    """Check component after component, and print each when it is done."""
+    """Check one component after the other, printing each when it is done."""
     for _, group in groupby(cases, key=lambda case: id(case.subject)):
         mine = list(group)
         results = [case.result() for case in mine]
@@ -87,7 +87,7 @@ def _check_each(cases: Sequence[Case], *, show: bool) -> Iterator[list[Result]]:
 
 
 def _block(entry: Entry, results: Sequence[Result]) -> str:
-    """What came out for a component: a line, and below it what did not pass."""
+    """The results for a component: one line, and below it the checks that did not pass."""
     rows = []
     for result in results:
         if result.status == "failed":
@@ -121,12 +121,12 @@ def _record(result: Result) -> dict[str, str]:
 def _read_skip(text: str) -> tuple[str, str]:
     name, equals, reason = text.partition("=")
     if not (name and equals and reason.strip()):
-        raise UsageError(f"--skip {text}: say why\n  write: --skip {name or 'ID'}=REASON")
+        raise UsageError(f"--skip {text}: the reason is missing\n  write: --skip {name or 'ID'}=REASON")
     return name, reason
 
 
 def _options(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
-    """The options of the line, by the component that they are for."""
+    """The options on the line, by the component they apply to."""
     found: dict[str, dict[str, Any]] = {}
     for kind, value in document.items():
         if kind in KINDS.several:
@@ -135,8 +135,8 @@ def _options(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str,
         names = [entry.component.name for entry in entries if entry.component.kind == kind]
         if len(names) != 1:
             raise UsageError(
-                f"--{kind}.{next(iter(value))} is for one {kind}, and {len(names)} are checked\n"
-                f'  name one: wf check {kind} NAME   or say it in pyproject.toml: [tool.wf.check.options."{kind}/NAME"]'
+                f"--{kind}.{next(iter(value))} applies to one {kind}, but {len(names)} are checked\n"
+                f'  name one: wf check {kind} NAME   or set it in pyproject.toml: [tool.wf.check.options."{kind}/NAME"]'
             )
         found[f"{kind}/{names[0]}"] = value
     return found

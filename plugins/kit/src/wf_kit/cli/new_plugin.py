@@ -31,7 +31,7 @@ def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str)
     default=("loss",),
     metavar="KIND",
     shell_complete=_complete_kinds,
-    help="A kind of component, task, link or command to begin with; repeatable. [loss]",
+    help="A kind of component, task, link or command to include; repeatable. [loss]",
 )
 @click.option(
     "--output",
@@ -41,19 +41,19 @@ def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str)
 )
 def new_plugin(name: str, kinds: tuple[str, ...], output: Path | None) -> None:
     """Write a plugin package to start from, with tests and CI."""
-    from wf_kit.scaffold import new_package  # 20 ms, which wf --help need not wait for
+    from wf_kit.scaffold import new_package  # takes 20 ms, which wf --help can save
 
     package = new_package(name, [read_kind(kind) for kind in kinds], output)
     echo(_report(package))
 
 
 def _listing(example: Example) -> str:
-    """The command that lists it."""
+    """The command that shows it."""
     return f"wf show {example.kind} {example.name}" if example.kind in DECLARED else f"wf list --search {example.name}"
 
 
 def _report(package: Package) -> str:
-    """What was written, and what to do with it."""
+    """The files written, and the next steps."""
     rows = [
         (example.kind, example.name, f"src/{package.import_name}/{example.module}.py") for example in package.examples
     ]
