@@ -27,6 +27,7 @@ from wf.engine.events import EVENTS
 from wf.registry import Registry
 from wf_cli.main import cli, main
 from wf_fitting.tasks import tasks_of
+from wf_run.time_limit import EXIT_CODE as TIME_IS_OVER
 
 ROOT = Path(__file__).parents[1]
 VERBS = Registry.discover(only_builtin=True).names("command")
@@ -99,7 +100,7 @@ def exit_codes() -> set[int]:
     found = {
         error.exit_code for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "exit_code")
     }
-    return {0, 1, *found, 129, 130, 141, 143}
+    return {0, 1, *found, TIME_IS_OVER, 129, 130, 141, 143}
 
 
 def components() -> Iterator[str]:

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from wf.declarations.component import FromRun
 from wf.engine.figures import Monitor, best
 from wf.errors import DataError, NothingSavedError, SaveError, UsageError, unknown
 from wf_durability.snapshot import Snapshot, pieces, raw, safetensors_file
@@ -65,6 +66,7 @@ class DirectoryCheckpointer:
         monitor: The figure that decides what is best, as ``validation/loss``.
         directions: Whether a larger figure is better, by name without the split.
         keep_last: How many of the newest checkpoints are kept, 1 or more.
+        keep_checkpoints: The same, as the run's general key has it; it wins over `keep_last`.
         keep_every: Every n-th of the run's checkpoints is kept for good: 10 keeps the 10th, the 20th and so on. None
             keeps none of them.
 
@@ -82,9 +84,13 @@ class DirectoryCheckpointer:
         directions: dict[str, bool],
         keep_last: int = 2,
         keep_every: int | None = None,
+        keep_checkpoints: Annotated[int | None, FromRun("keep_checkpoints")] = None,
     ) -> None:
         if run_dir is None:
             raise UsageError("checkpoints need a run directory, and this run writes none")
+        if keep_checkpoints is not None and keep_checkpoints < 1:
+            raise UsageError(f"keep_checkpoints is {keep_checkpoints}; at least 1 checkpoint is kept")
+        keep_last = keep_last if keep_checkpoints is None else keep_checkpoints
         if keep_last < 1:
             raise UsageError(f"keep_last is {keep_last}; at least 1 checkpoint is kept")
         if keep_every is not None and keep_every < 1:

@@ -1,8 +1,8 @@
-"""Declares the checkpointer and the verbs of this package; imports none of them."""
+"""Declares the checkpointer, the verbs and the setting of this package; imports none of them."""
 
 from __future__ import annotations
 
-from wf import Command, Component, hookimpl
+from wf import Command, Component, Param, hookimpl
 
 
 @hookimpl
@@ -18,6 +18,13 @@ def wf_components() -> list[Component]:
             moved_from={"wf-training": "wf_training.checkpointer:DirectoryCheckpointer"},
         ),
     ]
+
+
+@hookimpl
+def wf_settings() -> list[Param]:
+    """The general key of this package."""
+    text = "Newest checkpoints that are kept, beside the best one; short for --checkpointer.keep_last."
+    return [Param(name="keep_checkpoints", type=int | None, default=None, help=text)]
 
 
 @hookimpl

@@ -97,5 +97,10 @@ def _in_place(error: BaseException) -> str:
     return f"in {where}: {describe(error)}" if where else describe(error)
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the host or of a device."""
+    return isinstance(error, (MemoryError, RuntimeError, OSError)) and _is_memory(error, describe(error))
+
+
 def _is_memory(error: BaseException, raised: str) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(raised) is not None

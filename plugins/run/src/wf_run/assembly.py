@@ -29,6 +29,9 @@ from wf_run.providers.monitor import checked_monitor
 from wf_run.providers.served import split
 from wf_run.run_build import RunBuild
 
+OWN_PLUGIN = "wf-run"
+"""The plugin whose settings the run itself reads, whichever components it has."""
+
 KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
     *("steps_per_epoch", "total_steps", "total_epochs", "directions"),
@@ -231,6 +234,8 @@ class Assembly(RunBuild):
 
     def _tell_of_settings(self) -> None:
         """Warn of a plugin's setting that was set, and that nothing takes."""
+        taken = {*self.values.asked_by, *self.wanted_by("checkpointer")}  # a run that writes nothing makes none
+        taken |= {name for name in GENERAL if GENERAL.owner(name) == OWN_PLUGIN}
         for name, param in GENERAL.contributed.items():
-            if self.plan.get(name, param.default) != param.default and name not in self.values.asked_by:
+            if self.plan.get(name, param.default) != param.default and name not in taken:
                 self.messages.append(f"warning: {name} is set, and nothing in this run takes it")

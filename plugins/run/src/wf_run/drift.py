@@ -17,7 +17,10 @@ ALL = "all"
 _ABSENT = "not there"
 
 
-FREE = ("epochs", "steps", "workers", "serve_from", "device", "checkpoint_every", "plugins", "checkpointer")
+FREE = (
+    *("epochs", "steps", "workers", "serve_from", "device", "plugins", "max_time"),
+    *("checkpoint_every", "checkpointer", "keep_checkpoints"),
+)
 """What a run file may say anew: it changes no bit of what comes next, or a condition of its own says what it means."""
 
 

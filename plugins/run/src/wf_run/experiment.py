@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,10 +37,10 @@ from wf_base.random import TrainStream
 from wf_base.task import TaskRuntime
 from wf_base.tree import Tree
 from wf_building.builder import Built
-from wf_processes.failures import advice, reason_of, status_of
+from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others
-from wf_run import drift, trust
+from wf_run import drift, memory, trust
 from wf_run.api import read
 from wf_run.assembly import Assembly
 from wf_run.description import FILE
@@ -49,6 +49,7 @@ from wf_run.directory.kept import load_chosen
 from wf_run.directory.lock import locked
 from wf_run.directory.rundir import Recorder, RunDirectory
 from wf_run.directory.save_failures import SaveFailures
+from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
 from wf_run.parts.optimizers import OptimizerModes
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
@@ -59,6 +60,7 @@ from wf_run.resuming.conditions import conditions_of, keys_of, own_files
 from wf_run.resuming.restoring import check_records, check_restored, check_savable
 from wf_run.runfile import RunFile, dump
 from wf_run.said import naming_place, without_said
+from wf_run.time_limit import TimeLimitReached, limited, seconds_of
 from wf_run.trained import OWN, PLOTS, Trained, TrainedModel
 
 _LOG = logging.getLogger("wf")
@@ -106,9 +108,13 @@ class Experiment:
     ) -> None:
         if initialize:
             refuse_inference_mode()
+        if plan.get("max_time") is not None:
+            with naming_place(plan):
+                seconds_of(plan["max_time"])  # or it is refused
         self._dtype = torch.get_default_dtype()
         there = again.run_in(run_dir) if resume_if_there and save else None
-        with telling_others(), naming_culprit(registry.plugins), naming_place(plan):
+        kernels = deterministic(on=plan.get("deterministic", False))
+        with telling_others(), naming_culprit(registry.plugins), naming_place(plan), kernels:
             self._parts = Assembly(
                 plan,
                 registry,
@@ -284,8 +290,9 @@ class Experiment:
             self._working(),
             signals_stop(self._stop_by_signal, at_once=self.strategy.world_size == 1) as received,
             self._held_directory(resume=resume) as directory,
+            limited(self.plan.get("max_time"), self._stop_by_time) as is_over,
         ):
-            self._fit(directory, received, failure, resume=resume, allow_drift=allow_drift)
+            self._fit(directory, received, is_over, failure, resume=resume, allow_drift=allow_drift)
 
     def _check_together(self, *, resume: bool) -> None:
         """All processes go on with a run, or none does."""
@@ -446,7 +453,8 @@ class Experiment:
         within, self._at_work = self._at_work, True
         try:
             precision = products_in(self.plan["precision"], self.strategy.device)
-            with precision, default_dtype(self._dtype), self._naming_culprit():
+            kernels = deterministic(on=self.plan.get("deterministic", False))
+            with precision, kernels, default_dtype(self._dtype), self._naming_culprit():
                 yield
         finally:
             self._at_work = within
@@ -575,6 +583,20 @@ class Experiment:
             if self.strategy.agree(number in received[:1]):
                 raise InterruptedRun(f"stopped by {number.name} after step {self.loop.progress.step}", number)
 
+    def _stop_by_time(self, reason: str) -> bool:
+        """End after the present step as a signal would; False where the run is through with its steps."""
+        until, progress = self._until(), self.loop.progress
+        if (progress.step if isinstance(until, Steps) else progress.epoch) >= until.num:
+            return False
+        self._stop_by_signal(reason)
+        return True
+
+    def _raise_time_limit(self, stopped: bool) -> None:
+        """End as interrupted where the time of any process was over before the run was."""
+        limit = self.plan.get("max_time")
+        if limit is not None and self.strategy.agree(stopped):
+            raise TimeLimitReached(f"stopped after step {self.loop.progress.step:,}: max_time {limit} is over")
+
     def _until(self) -> Epochs | Steps:
         return Steps(self.plan["steps"]) if self.plan["steps"] is not None else Epochs(self.plan["epochs"])
 
@@ -587,6 +609,7 @@ class Experiment:
         self,
         directory: RunDirectory | None,
         received: Sequence[signal.Signals],
+        is_over: Callable[[], bool],
         failure: BaseException | None,
         *,
         resume: bool,
@@ -611,6 +634,7 @@ class Experiment:
                     self._recorder.load_state_dict(Recorder(None).state_dict())
                 self.loop.run(self.data, self._until())
                 self._raise_signal(received)
+                self._raise_time_limit(is_over())
         except BaseException as error:
             self._note_failure(directory, error)
             if isinstance(error, InterruptedRun):
@@ -660,12 +684,19 @@ class Experiment:
 
     def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:
         """Say what can be done, and write down how the run ended; the disk that may be full must not hide why."""
-        if advice(error):
+        if is_memory(error):
+            error.add_note(memory.remedies(error, self.plan, self.loop, self.strategy.device, self._options("model")))
+        elif advice(error):
             error.add_note(advice(error))
         try:
             self._note_end(directory, status_of(error), reason_of(error))
         except DataError as another:
             error.add_note(f"nor could the end of the run be written down: {another}")
+
+    def _options(self, kind: str) -> list[str]:
+        """The options of the component of a kind that it might be given."""
+        entry = self._parts.builder.entry(kind, self.plan[kind]["use"])
+        return [param.name for param in self._parts.builder.params(entry)] if entry else []
 
     def _note_end(self, directory: RunDirectory | None, status: str, reason: str) -> None:
         if directory is None:

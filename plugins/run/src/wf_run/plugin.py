@@ -1,8 +1,27 @@
-"""Declares the verbs of this package; imports none of them."""
+"""Declares the verbs and settings of this package; imports none of them."""
 
 from __future__ import annotations
 
-from wf import Command, hookimpl
+from wf import Command, Param, hookimpl
+
+
+@hookimpl
+def wf_settings() -> list[Param]:
+    """General keys of runs."""
+    return [
+        Param(
+            name="max_time",
+            type=str | None,
+            default=None,
+            help="Save and end after this time of training, as 8h or 90min; wf resume goes on.",
+        ),
+        Param(
+            name="deterministic",
+            type=bool,
+            default=False,
+            help="Whether torch takes deterministic kernels alone: slower, and operations without one are errors.",
+        ),
+    ]
 
 
 @hookimpl

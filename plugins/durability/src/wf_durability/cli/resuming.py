@@ -21,6 +21,7 @@ from wf_run.runfile import check_general, load
 @click.command(cls=Verb)
 @RUN
 @click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
+@click.option("--max-time", metavar="TIME", help="Save and end after this time, as 8h or 90min; as before.")
 @click.option("--workers", metavar="N", help="Processes that load samples which are not in memory; as before.")
 @click.option("--serve-from", metavar="auto|...", help="Where batches come from; as before.")
 @click.option(
@@ -38,6 +39,7 @@ def resume(
     ctx: click.Context,
     place: str,
     epochs: str | None,
+    max_time: str | None,
     workers: str | None,
     serve_from: str | None,
     allow_drift: str | None,
@@ -56,7 +58,7 @@ def resume(
     logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
     changes: dict[str, Any] = {} if wanted is None else {"epochs": wanted, "steps": None}
     changes |= places(path, root)
-    free = {"workers": workers, "serve_from": serve_from}
+    free = {"workers": workers, "serve_from": serve_from, "max_time": max_time}
     changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
     with uncollected():
         experiment = open_experiment(ctx, directory, None, quiet=quiet, **changes)

@@ -21,9 +21,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *(
             "epochs",
             "steps",
+            "max_time",
             "batch_size",
             "accumulate",
             "precision",
+            "deterministic",
             "lr",
             "seed",
             "shuffle",
@@ -42,6 +44,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "eval_every",
         "eval_splits",
         "checkpoint_every",
+        "keep_checkpoints",
         "on_checkpoint_error",
         "keep",
         "monitor",
@@ -77,6 +80,8 @@ METAVARS: dict[str, str] = {
     "monitor": "FIGURE",
     "links": "LINK,...",
     "task": "NAME",
+    "max_time": "TIME",
+    "keep_checkpoints": "N",
 }
 """How the value of a general option is called in help; N where it is not here."""
 

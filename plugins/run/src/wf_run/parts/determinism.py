@@ -1,0 +1,43 @@
+"""``--deterministic``: torch's switch for kernels that give the same bits each time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""What cuBLAS wants to be set before it is first used, so that its sums are in one order."""
+
+ADVICE = "torch has no deterministic form of this operation: replace it, or leave --deterministic out"
+_REFUSED = re.compile(r"not have a deterministic implementation|nondeterministic because|CUBLAS_WORKSPACE")
+
+
+@contextmanager
+def deterministic(*, on: bool) -> Iterator[None]:
+    """Let torch take deterministic kernels alone; what has none raises, see ``torch.use_deterministic_algorithms``.
+
+    Args:
+        on: False leaves everything as torch has it.
+    """
+    if not on:
+        yield
+        return
+    os.environ.setdefault(WORKSPACE, ":4096:8")
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    kernels = cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    except Exception as error:
+        if _REFUSED.search(str(error)) and ADVICE not in getattr(error, "__notes__", ()):
+            error.add_note(ADVICE)
+        raise
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        cudnn.deterministic, cudnn.benchmark = kernels
