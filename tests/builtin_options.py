@@ -14,6 +14,7 @@ from PIL import Image
 OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
+    "loss/sum": {"parts": ["ce", "focal"]},
     "metric/mase": {"naive_errors": [1.0]},
     "model/unet": {"channels": [4, 8]},
     "hook/swa": {"start": 1},

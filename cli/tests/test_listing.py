@@ -117,11 +117,11 @@ def fitting(wf: Any, *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "other", "names"),
     [
-        ("losses", "digits", ["bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "weighted-ce"]),
-        ("losses", "diabetes", ["l1", "mse"]),
+        ("losses", "digits", ["bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "sum", "weighted-ce"]),
+        ("losses", "diabetes", ["l1", "mse", "sum"]),
         ("metrics", "dataset/diabetes", ["mae", "mase", "mse", "r2", "rmse", "smape"]),
         ("transforms", "iris", ["mixup", "scale", "standardize"]),
-        ("losses", "transform/mixup", ["bce", "bce-logits", "ce", "l1", "mse"]),
+        ("losses", "transform/mixup", ["bce", "bce-logits", "ce", "l1", "mse", "sum"]),
         ("optimizers", "supervised", ["adam", "adamw", "rmsprop", "sgd"]),
         ("trainer", "adam", ["graphed", "supervised"]),
         ("trainers", "scheduler/plateau", ["graphed", "supervised"]),
@@ -162,6 +162,7 @@ def test_what_fits_for_reading(wf: Any) -> None:
         "loss: a module or function of (predictions, targets) that gives a scalar to minimise\n"
         "  l1         wf-losses  mean absolute error (also mae, l1-loss)\n"
         "  mse        wf-losses  mean squared error (also l2, mse-loss)\n"
+        "  sum        wf-losses  the weighted sum of several losses, with given or learned weights\n"
         "  torch/...  wf-torch   5 names (wf list loss --all --fits diabetes)\n"
     )
     result = wf("list", "datasets", "--fits", "loss/mse")

@@ -25,8 +25,8 @@ class Term:
 
     value: Tensor
     """0-d, with its graph in training."""
-    factor: float = 1.0
-    """What it is multiplied by in the sum."""
+    factor: Tensor | float = 1.0
+    """What it is multiplied by in the sum; a tensor, 0-d, where it is trained."""
     reduction: Literal["mean", "sum"] = "mean"
     """Whether it is a mean over a batch, or a sum, which is no smaller in a part of an update."""
     weight: Tensor | float | None = None
@@ -104,11 +104,11 @@ def total_weight(loss: Any, targets: Tensor) -> Any:
     return weigh(targets) if callable(weigh) else None
 
 
-def added(terms: Iterable[tuple[Tensor, float]]) -> Tensor:
+def added(terms: Iterable[tuple[Tensor, Tensor | float]]) -> Tensor:
     """The sum of values, each times its factor."""
     total: Tensor | None = None
     for value, factor in terms:
-        own = value if factor == 1 else value * factor
+        own = value if not isinstance(factor, Tensor) and factor == 1 else value * factor
         total = own if total is None else total + own
     assert total is not None
     return total

@@ -20,11 +20,12 @@ from torch.nn import functional
 
 from wf import Component, FromRun
 from wf.discovery.plugins import Plugin
+from wf.engine.figures import LOSS
 from wf.errors import DataError
 from wf.protocols import Strategy
 from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
 from wf_base import Batch, Dataset, Metric, TensorSamples, tree
-from wf_base.objective import total_weight
+from wf_base.objective import outcome_of, total_weight
 from wf_base.task import TaskRuntime, task_of
 from wf_data.serving import RunData
 from wf_kit import samples
@@ -218,18 +219,26 @@ class Evaluator:
         figures = {name: _plain(metric.compute()) for name, metric in self._metrics.items()}
         if self._loss is None:
             return figures
-        total, weight = (sum(part) for part in zip(*losses, strict=True))
-        return {"loss": total / weight, **figures}
+        means = []
+        for terms in zip(*losses, strict=True):  # the same one of each batch
+            total, weight = (sum(part) for part in list(zip(*terms, strict=True))[:2])
+            means.append(total / weight * terms[-1][2])
+        return {"loss": sum(means), **figures}
 
-    def _judge(self, batch: Batch) -> tuple[float, float]:
+    def _judge(self, batch: Batch) -> list[tuple[float, float, float]]:
+        """Of each term its value times its weight, the weight, and its factor."""
         predictions = tree.call(self._model, batch.inputs)
         for name, metric in self._metrics.items():
             metric.update(self._outputs.read(predictions, self._forms[name]), self._outputs.classes(batch.targets))
         if self._loss is None:
-            return 0.0, 0.0
+            return []
         own = total_weight(self._loss, batch.targets)
-        weight = float(batch.size if own is None else own)
-        return float(self._loss(predictions, batch.targets)) * weight, weight
+        weights = own if isinstance(own, Mapping) else {} if own is None else {LOSS: own}
+        found = []
+        for name, term in outcome_of(self._loss(predictions, batch.targets)).terms.items():
+            weight = float(weights.get(name, batch.size))
+            found.append((float(term.value) * weight, weight, float(term.factor)))
+        return found
 
 
 def _plain(figure: Any) -> Any:

@@ -76,4 +76,11 @@ def wf_components() -> list[Component | Catalogue]:
             aliases=("bce-with-logits",),
             traits=LossTraits(predictions="logits", targets=("binary", "multilabel", "one_hot")),
         ),
+        Component(
+            "loss",
+            "sum",
+            "wf_losses.combined:SumLoss",
+            summary="the weighted sum of several losses, with given or learned weights",
+            traits=LossTraits(predictions="raw", targets=(), weighted=True),
+        ),
     ]

@@ -165,7 +165,7 @@ class _Terms:
         self._average = average
         self._values: dict[str, list[Tensor]] = {}
         self._weights: dict[str, list[Tensor]] = {}
-        self._factors: dict[str, float] = {}
+        self._factors: dict[str, Tensor | float] = {}
 
     def add(self, outcome: Outcome, weights: Weights | None, size: int) -> None:
         """Take in what a batch of some size gave."""
