@@ -35,12 +35,14 @@ class Rule:
     """The kind of the components that it judges."""
     target: str | Callable[..., Any]
     """``"package.module:function"``, called as ``function(part, known)`` with the component (`wf_fitting.parts.Part`)
-    and what is known of the run (`wf_fitting.parts.Known`); gives a `Verdict`. It is asked before torch is imported,
-    and again when the data are known."""
+    and what is known of the run (`wf_fitting.parts.Known`); gives a `Verdict`. A build asks it as early as its facts
+    allow, without torch where no data are needed, and asks again only where a fact turns out to be another one."""
     against: tuple[str, ...] = ()
     """The kinds by which it judges them; empty for the run's settings."""
-    needs: str = ""
-    """The field of `wf_fitting.parts.Known` that only the dataset's data may tell: ``targets`` or ``samples``."""
+    needs: str | tuple[str, ...] = ()
+    """The fields of `wf_fitting.parts.Known` without which it can tell nothing, as far as the parts do not say them by
+    themselves: ``("targets", "num_classes")``. A rule that names some is asked when they are known, one that names none
+    at once, and again when something that it looked at becomes known."""
     suggested: tuple[str, ...] = ()
     """The kinds of which those that fit are named where something does not."""
     summary: str = ""
@@ -48,5 +50,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         check_fields(self, "rule '{0.name}'")
-        if self.needs not in ("", "targets", "samples"):
-            raise ValueError(f"rule '{self.name}': needs is '{self.needs}', not targets or samples")
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The fields that it needs."""
+        return (self.needs,) * bool(self.needs) if isinstance(self.needs, str) else self.needs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wf.declarations.kinds import DECLARED, KINDS, plurals
@@ -11,8 +12,12 @@ from wf.declarations.task import Task
 from wf.discovery.entry import Entry
 from wf.errors import UsageError
 from wf.registry import Registry
+from wf_fitting.judged import Judged
 from wf_fitting.parts import DIMS, Judge, Known, Part, Samples, gives_targets, judges, listed, transformed, with_parts
 from wf_fitting.tasks import tasks_of
+
+OF_DATA = ("targets", "samples")
+"""The facts that the data of a dataset tell, where it does not declare them."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,26 @@ class Mismatch:
         ]
 
 
-def check(parts: Sequence[Part], known: Known, registry: Registry) -> None:
+def check(
+    parts: Sequence[Part],
+    known: Known,
+    registry: Registry,
+    judged: Judged | None = None,
+    last: Collection[str] | None = None,
+) -> None:
     """Refuse components that do not fit, all of them at once.
 
     Args:
         parts: Those of the run, in the order in which they are made.
         known: What is known besides.
         registry: Where the components that would fit are looked up.
+        judged: The verdicts of the build so far, which are not asked for again.
+        last: The kinds about whose components no more will be known; None for all.
 
     Raises:
         UsageError: Naming what does not fit, why, and what does.
     """
-    found = list(mismatches(parts, known, registry))
+    found = list(mismatches(parts, known, registry, judged, last))
     if len(found) == 1:
         raise UsageError("\n".join(found[0].lines()))
     if found:
@@ -57,18 +70,27 @@ def check(parts: Sequence[Part], known: Known, registry: Registry) -> None:
         raise UsageError("\n  ".join([f"{len(found)} things do not fit each other", *lines]))
 
 
-def mismatches(parts: Sequence[Part], known: Known, registry: Registry) -> Iterator[Mismatch]:
-    """What does not fit, by rule; components that fail for the same reason together."""
+def mismatches(
+    parts: Sequence[Part],
+    known: Known,
+    registry: Registry,
+    judged: Judged | None = None,
+    last: Collection[str] | None = None,
+) -> Iterator[Mismatch]:
+    """What does not fit, by rule; components that fail for the same reason together. Takes what `check` takes."""
+    judged = Judged() if judged is None else judged
     asked = replace(known, tasks=tasks_of(registry))
     known = replace(with_parts(asked, parts), trained=asked.trained)  # each transform has its turn below
     named = [part for part in parts if part.kind != "transform" or gives_targets(part.traits)]
     names = {part.kind: f"{part.kind} '{part.name}'" for part in named}
     for rule, judge in judges(registry):
         here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Known]]]()
+        places = itertools.count()
         for part in parts:
             if part.kind == rule.kind:
-                verdict = judge(part, here)
-                if verdict.fits is False:
+                is_last = last is None or rule.kind in last
+                verdict = judged.ask(rule, judge, part, next(places), here, is_last=is_last)
+                if verdict is not None and verdict.fits is False:
                     wrong.setdefault(verdict.why, []).append((part, here))
             if part.kind == "transform":
                 trained = part.traits.gives_targets if gives_targets(part.traits) else here.trained
@@ -195,16 +217,17 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
         )
     known = with_parts(Known(tasks=tasks_of(registry)), [part_of(other)])
     for rule, judge in judges(registry):
-        if rule.kind == kind and rule.needs and getattr(known, rule.needs) is None:
-            lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, rule, judge)]
+        fact = next((fact for fact in rule.facts if fact in OF_DATA), None)
+        if rule.kind == kind and fact is not None and getattr(known, fact) is None:
+            lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, fact, rule, judge)]
             lines.append(f"its data tell: wf run --dataset {other.component.name} ... --dry-run")
-            what = f"which {rule.needs} {owner} has depends on its data; what would fit:"
+            what = f"which {fact} {owner} has depends on its data; what would fit:"
             raise UsageError("\n  ".join([what, *lines]))
 
 
-def _guesses(registry: Registry, rule: Rule, judge: Judge) -> Iterator[tuple[str, list[str]]]:
+def _guesses(registry: Registry, fact: str, rule: Rule, judge: Judge) -> Iterator[tuple[str, list[str]]]:
     """What the data of a dataset may turn out to have, and the components that would fit that."""
-    if rule.needs == "targets":
+    if fact == "targets":
         guesses = {
             f"{form} targets": Known(targets=form, tasks=tasks_of(registry)) for form in tasks_of(registry).forms
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -181,8 +181,18 @@ def listed(names: Iterable[str]) -> str:
 def judges(registry: Registry) -> Sequence[tuple[Rule, Judge]]:
     """Every rule with the function that judges, in the order of the kinds that they judge."""
     order = {kind: place for place, kind in enumerate(KINDS)}
-    found = [(entry.component.traits, _guarded(entry)) for entry in registry.entries("rule")]
+    found = [(entry.component.traits, _guarded(entry)) for entry in registry.entries("rule") if _needs_facts(entry)]
     return sorted(found, key=lambda pair: order.get(pair[0].kind, len(order)))
+
+
+def _needs_facts(entry: Entry) -> bool:
+    """Whether a rule needs fields of `Known` alone; one that needs others is left out with a warning."""
+    facts = [field.name for field in fields(Known)]
+    wrong = [name for name in entry.component.traits.facts if name not in facts]
+    if wrong:
+        why = f"it needs '{wrong[0]}', which is no field of wf_fitting.parts.Known: {', '.join(facts)}"
+        _warn_once(f"rule '{entry.component.name}' of {entry.provider} is left out: {why}")
+    return not wrong
 
 
 def _guarded(entry: Entry) -> Judge:

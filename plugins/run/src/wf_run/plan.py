@@ -23,6 +23,7 @@ from wf_building.builder import LIVE, Builder, check_options, listed, name_of_li
 from wf_building.defaults import default_hooks, default_of, missing
 from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_fitting.checking import check as check_fit
+from wf_fitting.judged import Judged
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
 from wf_run.parts.groups import Grouping
@@ -39,6 +40,15 @@ MAKE_BATCH = "make_batch"
 
 OF_DATASET = ("split", "fold", "shuffle", "drop_last", "workers", "serve_from")
 """The general keys that say how a dataset is divided and served."""
+
+
+class Prepared(dict[str, Any]):
+    """A run file that is ready to be built, with the verdicts on what fits so far; a copy is a plain dict."""
+
+    judged: Judged
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
 
 
 def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
@@ -60,9 +70,11 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
 
 
 def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> RunFile:
-    plan = complete(document, registry, folders)
+    plan = Prepared(complete(document, registry, folders))
+    plan.judged = Judged()
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
-    check_fit(parts, Known(links=plan["links"], evaluated=tuple(plan["eval_splits"])), registry)
+    evaluated = None if plan["eval_splits"] else ()  # which splits there are, the data tell
+    check_fit(parts, Known(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
     return plan
 
 

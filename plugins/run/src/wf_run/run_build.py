@@ -19,8 +19,10 @@ from wf.registry import Registry
 from wf.resolver import RUN, Find
 from wf_base.random import own_stream
 from wf_building.builder import Builder, Built, name_of_live
+from wf_fitting.judged import Judged
 from wf_run.description import read_description, read_sample_ids
 from wf_run.parts.groups import Made as Group
+from wf_run.plan import Prepared
 from wf_run.runfile import RunFile
 from wf_storage.folders import data_dir
 
@@ -57,6 +59,7 @@ class RunBuild:
         """What was decided for the user, in words."""
         self.built: dict[str, Built | list[Built]] = {}
         """The components, by kind."""
+        self._entries: dict[str, tuple[Any, Entry | None]] = {}
         self._tables: dict[str, Any] = {}
         """The tables of the components that are made, as they were asked for."""
         self.plan: RunFile = dict(plan)
@@ -64,6 +67,8 @@ class RunBuild:
         self.before = None if learned_in is None else read_description(learned_in)
         """What the run learned from its data when it began; None while it begins."""
         self.ids_before = {} if learned_in is None else read_sample_ids(learned_in)
+        self.judged = plan.judged if isinstance(plan, Prepared) else Judged()
+        """The verdicts on what fits."""
         self.resumes_exactly = True
         """Whether the samples are for certain the same ones when the run is resumed."""
         self.init_from: dict[str, str] | None = None
@@ -156,8 +161,12 @@ class RunBuild:
 
     def entry(self, kind: str) -> Entry | None:
         """The entry of the component of a kind; None for a finished object."""
-        made = self.built.get(kind)
-        return made.entry if isinstance(made, Built) else self.builder.entry(kind, self.plan[kind]["use"])
+        made, use = self.built.get(kind), self.plan[kind]["use"]
+        if isinstance(made, Built):
+            return made.entry
+        if kind not in self._entries or self._entries[kind][0] is not use:
+            self._entries[kind] = use, self.builder.entry(kind, use)
+        return self._entries[kind][1]
 
     def traits(self, kind: str) -> Any:
         """What the component of a kind says about itself."""

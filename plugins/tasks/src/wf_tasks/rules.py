@@ -99,7 +99,7 @@ def loss_takes_predictions(part: Part, known: Known) -> Verdict:
     if known.trained is not None:  # then the dataset's own are for evaluations alone, see `loss_takes_given_targets`
         return FITS
     if known.targets is None:
-        return _loss_by_model(traits, known)
+        return OPEN_TARGETS if known.model is None else FITS  # see `loss_takes_what_model_gives`
     links = known.all_links
     numbers = (known.num_classes,) if known.num_classes else numbers_of_classes(known.targets, links)
     tried = {
@@ -130,12 +130,18 @@ def loss_takes_given_targets(part: Part, known: Known) -> Verdict:
     return Verdict(False, tuple(fit)) if isinstance(fit, list) else FITS
 
 
-def _loss_by_model(loss: LossTraits, known: Known) -> Verdict:
+def loss_takes_what_model_gives(part: Part, known: Known) -> Verdict:
+    """Of a loss where the targets are not known: there must be some with which it takes what the model gives."""
+    traits = part.traits
+    if not isinstance(traits, LossTraits):
+        return SILENT
+    if known.targets is not None or known.trained is not None:
+        return FITS
     if known.model is None:
         return OPEN_TARGETS
-    if targets_that_fit(known.model, loss, known.all_links):
+    if targets_that_fit(known.model, traits, known.all_links):
         return FITS
-    return Verdict(False, (f"the loss wants {loss.predictions}, the model gives {known.model.predictions}",))
+    return Verdict(False, (f"the loss wants {traits.predictions}, the model gives {known.model.predictions}",))
 
 
 def metric_judges_targets(part: Part, known: Known) -> Verdict:

@@ -98,6 +98,7 @@ def wf_rules() -> list[Rule]:
             kind="scheduler",
             against=("trainer",),
             target="wf_training.rules:trainer_takes_scheduler",
+            needs="taken",
             suggested=("trainer",),
             summary="the trainer takes a scheduler",
         ),
@@ -105,6 +106,7 @@ def wf_rules() -> list[Rule]:
             name="scheduler-evaluations",
             kind="scheduler",
             target="wf_training.rules:has_evaluations",
+            needs="evaluated",
             summary="a scheduler that waits for evaluations gets some",
         ),
     ]

@@ -92,7 +92,6 @@ def check_dataset(run: RunBuild, dataset: Dataset, task: Task | None) -> None:
         targets=dataset.targets,
         num_classes=len(dataset.class_names) or None,
         samples=_samples_of(dataset),
-        evaluated=tuple(run.plan["eval_splits"]),
     )
 
 
@@ -100,7 +99,8 @@ def check_parts(run: RunBuild, *, transforms: bool, **known: Any) -> None:
     """Refuse all that does not fit by what is known by now, the fields of `wf_fitting.parts.Known`."""
     parts = parts_of(run.as_asked(), run.builder.entry, known.get("taken"))
     chosen = [part for part in parts if transforms or part.kind != "transform"]
-    check(chosen, Known(links=run.plan["links"], **known), run.registry)
+    last = ("transform",) if transforms else None
+    check(chosen, Known(links=run.plan["links"], **known), run.registry, run.judged, last)
 
 
 def evaluated_splits(run: RunBuild, served: RunData | OwnSamples) -> tuple[str, ...]:

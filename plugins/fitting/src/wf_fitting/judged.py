@@ -1,0 +1,81 @@
+"""The verdicts of one build: a rule is not asked again about a component that fits, while its facts are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from wf.declarations.rule import Rule, Verdict
+from wf_fitting.parts import Judge, Known, Part, Samples
+
+_FACTS = frozenset(field.name for field in fields(Known))
+
+
+@dataclass(frozen=True)
+class _About:
+    """Which rule, and which component of the run."""
+
+    rule: str
+    kind: str
+    place: int
+    """Which one of the kind."""
+    name: str
+    watched: str | None
+
+
+class Judged:
+    """Asks the rules of one build, each one as early as its facts allow."""
+
+    def __init__(self) -> None:
+        self._fit: dict[_About, Mapping[str, Any]] = {}
+        """The components that fit, with the facts by which they do."""
+
+    def ask(self, rule: Rule, judge: Judge, part: Part, place: int, known: Known, *, is_last: bool) -> Verdict | None:
+        """The verdict of a rule about a component; None where it stands already, or has to wait for facts.
+
+        Args:
+            rule: The rule.
+            judge: Its function.
+            part: The component.
+            place: Which one of its kind it is.
+            known: What is known of the run by now.
+            is_last: Whether no more will be known.
+        """
+        about = _About(rule.name, part.kind, place, part.name, part.watched)
+        before = self._fit.get(about)
+        if before is not None and all(_is_same(value, getattr(known, name)) for name, value in before.items()):
+            return None
+        if not is_last and any(getattr(known, name) is None for name in rule.facts):
+            return None
+        noting = _Noting.of(known)
+        verdict = judge(part, noting)
+        self._fit.pop(about, None)
+        if verdict.fits:
+            self._fit[about] = {name: getattr(known, name) for name in rule.facts or noting.noted}
+        return verdict
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    """Whether a fact is as it was; samples may be known more closely."""
+    if isinstance(before, Samples) and isinstance(now, Samples):
+        return now.dims <= before.dims and now.tokens == before.tokens
+    return bool(before == now)
+
+
+class _Noting(Known):
+    """What is known of a run, noting what a rule looks at."""
+
+    noted: set[str]
+
+    @classmethod
+    def of(cls, known: Known) -> _Noting:
+        """The same, with nothing noted."""
+        made = object.__new__(cls)
+        made.__dict__.update(vars(known), noted=set())
+        return made
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _FACTS:
+            object.__getattribute__(self, "noted").add(name)
+        return object.__getattribute__(self, name)
