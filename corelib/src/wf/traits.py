@@ -49,6 +49,10 @@ class ModelTraits(_Declared):
     per: Literal["any", "sample", "pixel"] = "any"
     """What it predicts for: each sample, ``[N, num_outputs]``, or each pixel, ``[N, num_outputs, H, W]``, as masks
     need; ``any`` when that is not known."""
+    wants: str | None = None
+    """``"package.module:function"``, called with its options before the data are read, of a catalogue's member with the
+    name first. It gives what the model wants of its data: run values by name (``image_size``), which a dataset may ask
+    for, and under ``transforms`` tables of those that a run takes which names none itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,8 @@ class DatasetTraits(_Declared):
     """Its samples, see `ModelTraits`; None when they depend on the file or on an option."""
     transforms: tuple[str, ...] = ()
     """Transforms that are applied when the user names none."""
+    model: str | None = None
+    """The model that is taken when neither the user nor the task names one; None for the default one."""
     files: tuple[str, ...] = ()
     """Endings of the files that it reads through an option ``path``: ``--dataset house.csv``; ``/`` for a folder."""
     reader: str | None = None

@@ -304,3 +304,67 @@ def test_folders_train_and_val_are_the_splits(tmp_path: Path) -> None:
     dataset = image_folder(tmp_path, image_size=4)
     splits = split_dataset(dataset, "70/15/15", 0, shuffle=True)
     assert {split: len(samples) for split, samples in splits.samples.items()} == {"train": 20, "validation": 20}
+
+
+def striped(file: Path, size: tuple[int, int]) -> Path:
+    """Red on the left, green in the middle, blue on the right, a third each; of a high image from top to bottom."""
+    width, height = size
+    image = Image.new("RGB", size)
+    for number, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        if width > height:
+            image.paste(colour, (number * width // 3, 0, (number + 1) * width // 3, height))
+        else:
+            image.paste(colour, (0, number * height // 3, width, (number + 1) * height // 3))
+    image.save(file)
+    return file
+
+
+@pytest.mark.parametrize("size", [(90, 30), (30, 90)])
+def test_how_images_of_another_shape_are_fitted(tmp_path: Path, size: tuple[int, int]) -> None:
+    file = striped(tmp_path / "image.png", size)
+    turned = (0, 2, 1) if size[1] > size[0] else (0, 1, 2)
+
+    def read(**options: Any) -> Any:
+        return read_image(file, (30, 30), 3, **options).permute(*turned)
+
+    cut, whole, squashed = read(fit="crop"), read(fit="pad"), read(fit="squash")
+    assert cut[1].eq(1).all()
+    assert cut[0].eq(0).all()
+    assert [round(float(one)) for one in squashed[:, 15, 5]] == [1, 0, 0]
+    assert [round(float(one)) for one in whole[:, 15, 5]] == [1, 0, 0]
+    assert whole[:, :9].eq(0).all()
+    assert whole[:, 21:].eq(0).all()
+    assert torch.equal(read(fit="crop", resize_size=30), cut)
+    larger = read(fit="crop", resize_size=40)
+    assert larger[1].eq(1).all()
+
+
+@pytest.mark.parametrize("shape", [(7, 13), (13, 7), (1, 1)])
+def test_every_shape_gets_the_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+    for size in [(1, 1), (3, 500), (200, 1), (17, 5)]:
+        file = paint(tmp_path / f"{size}.png", size=size)
+        for fit in ("crop", "pad", "squash"):
+            assert read_image(file, shape, 3, fit).shape == (3, *shape)
+
+
+def test_a_reader_comes_back_as_it_was(tmp_path: Path) -> None:
+    file = striped(tmp_path / "image.png", (90, 30))
+    for options in ({}, {"fit": "pad"}, {"fit": "crop", "resize_size": 20}):
+        reader = ImageReader((10, 10), 3, **options)
+        again = ImageReader(**json.loads(json.dumps(reader.description())))
+        assert torch.equal(reader.read(file), again.read(file))
+
+
+def test_a_class_without_images_in_a_split_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    album(tmp_path / "train", {"a": 2, "b": 2, "c": 2})
+    album(tmp_path / "val", {"a": 1})
+    dataset = image_folder(tmp_path)
+    assert dataset.validation is not None
+    assert "it has no image of 'b', 'c'" in caplog.text
+
+
+def test_a_resize_size_that_does_not_cover_the_image(tmp_path: Path) -> None:
+    folder = album(tmp_path, {"a": 1, "b": 1})
+    with pytest.raises(UsageError, match="resize_size is 20; it must be at least 64"):
+        image_folder(folder, resize_size=20)
+    assert image_folder(folder, resize_size=20, fit="squash").train[0][0].shape == (3, 64, 64)

@@ -19,6 +19,7 @@ from wf_torchvision.models import build
 from wf_torchvision.weights import entries
 
 SMALL = "squeezenet1_1"
+DEFAULT = Path("default")
 FAMILIES = ("googlenet", "lraspp_mobilenet_v3_large", "quantized_mobilenet_v2", "mc3_18")
 LARGE = ("densenet121", "fcn_resnet50", "inception_v3", "maxvit_t", "regnet_y_400mf", "swin_v2_t", "vit_b_32")
 
@@ -74,7 +75,7 @@ def test_all_but_the_head_is_loaded(name: str, home: Path) -> None:
     file = put(name, home)
     size = entries(name)["DEFAULT"].meta["min_size"][0] if name.startswith("vit") else 96
     shape = (3, 4, 32, 32) if name == "mc3_18" else (3, 224, 224) if name == "maxvit_t" else (3, size, size)
-    model = build(name, shape, 5, pretrained=True)
+    model = build(name, shape, 5, weights=DEFAULT)
     theirs, mine = torch.load(file, weights_only=True), model.state_dict()
     differing = [key for key, value in mine.items() if not torch.equal(value, theirs[key])]
     assert {key.rpartition(".")[0] for key in differing} == {*head_of(model)}
@@ -85,7 +86,7 @@ def test_all_but_the_head_is_loaded(name: str, home: Path) -> None:
 def test_it_is_what_torchvision_gives_with_the_head_replaced_by_hand(home: Path) -> None:
     put("googlenet", home)
     torch.manual_seed(3)
-    mine = build("googlenet", (3, 64, 64), 5, pretrained=True).eval()
+    mine = build("googlenet", (3, 64, 64), 5, weights=DEFAULT).eval()
     torch.manual_seed(3)
     theirs = get_model_builder("googlenet")(weights="DEFAULT")
     theirs.fc = nn.Linear(1024, 5)
@@ -95,7 +96,7 @@ def test_it_is_what_torchvision_gives_with_the_head_replaced_by_hand(home: Path)
 
 def test_the_head_stays_where_it_fits(home: Path) -> None:
     put("squeezenet1_1", home)
-    model = build("squeezenet1_1", (3, 64, 64), 1000, pretrained=True).eval()
+    model = build("squeezenet1_1", (3, 64, 64), 1000, weights=DEFAULT).eval()
     images = torch.rand(2, 3, 64, 64)
     assert torch.equal(model(images), published("squeezenet1_1").eval()(images))
 
@@ -103,7 +104,7 @@ def test_the_head_stays_where_it_fits(home: Path) -> None:
 @pytest.mark.catalogue
 def test_positions_of_a_transformer_are_fitted_to_the_images(home: Path) -> None:
     put("vit_b_32", home)
-    model = build("vit_b_32", (3, 64, 64), 5, pretrained=True)
+    model = build("vit_b_32", (3, 64, 64), 5, weights=DEFAULT)
     assert model.get_parameter("encoder.pos_embedding").shape == (1, 5, 768)
 
 
@@ -116,13 +117,13 @@ def test_old_names_of_densenet_are_read(home: Path) -> None:
     assert list(old) != list(state)
     torch.save(old, file)
     key = "features.denseblock1.denselayer1.norm1.weight"
-    assert torch.equal(build("densenet121", (3, 64, 64), 5, pretrained=True).state_dict()[key], state[key])
+    assert torch.equal(build("densenet121", (3, 64, 64), 5, weights=DEFAULT).state_dict()[key], state[key])
 
 
 @pytest.mark.parametrize("word", ["IMAGENET1K_V1", "SqueezeNet1_1_Weights.IMAGENET1K_V1"])
 def test_weights_by_name(word: str, home: Path) -> None:
     put("squeezenet1_1", home)
-    model = build("squeezenet1_1", (3, 64, 64), 5, pretrained=Path(word))
+    model = build("squeezenet1_1", (3, 64, 64), 5, weights=Path(word))
     assert torch.equal(
         model.state_dict()["features.0.bias"], published("squeezenet1_1").state_dict()["features.0.bias"]
     )
@@ -131,12 +132,12 @@ def test_weights_by_name(word: str, home: Path) -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     own = get_model_builder("squeezenet1_1")(weights=None, num_classes=3)
     torch.save({"model": own.state_dict(), "epoch": 3}, tmp_path / "own.pth")
-    model = build("squeezenet1_1", (3, 64, 64), 3, pretrained=tmp_path / "own.pth")
+    model = build("squeezenet1_1", (3, 64, 64), 3, weights=tmp_path / "own.pth")
     assert all(torch.equal(value, own.state_dict()[key]) for key, value in model.state_dict().items())
-    other = build("squeezenet1_1", (3, 64, 64), 4, pretrained=tmp_path / "own.pth")
+    other = build("squeezenet1_1", (3, 64, 64), 4, weights=tmp_path / "own.pth")
     assert other.get_parameter("classifier.1.weight").shape == (4, 512, 1, 1)
     with pytest.raises(DataError, match=r"own.pth' does not fit the model: it has no 'fc.weight'"):
-        build("resnet18", (3, 64, 64), 4, pretrained=tmp_path / "own.pth")
+        build("resnet18", (3, 64, 64), 4, weights=tmp_path / "own.pth")
 
 
 def test_a_file_of_safetensors(tmp_path: Path) -> None:
@@ -144,19 +145,19 @@ def test_a_file_of_safetensors(tmp_path: Path) -> None:
 
     own = get_model_builder("squeezenet1_1")(weights=None, num_classes=3).state_dict()
     save_file(own, tmp_path / "own.safetensors")
-    model = build("squeezenet1_1", (3, 64, 64), 3, pretrained=tmp_path / "own.safetensors")
+    model = build("squeezenet1_1", (3, 64, 64), 3, weights=tmp_path / "own.safetensors")
     assert all(torch.equal(value, own[key]) for key, value in model.state_dict().items())
 
 
 def test_offline_says_where_it_looked_and_what_to_do(home: Path) -> None:
     with pytest.raises(DataError) as caught:
-        build("resnet18", (3, 64, 64), 5, pretrained=True)
+        build("resnet18", (3, 64, 64), 5, weights=DEFAULT)
     text = str(caught.value)
     assert caught.value.exit_code == 4
     assert "ResNet18_Weights.IMAGENET1K_V1 were not found and could not be downloaded: <urlopen error no net" in text
     assert f"looked for:\n    {home / 'resnet18-f37072fd.pth'}" in text
     assert ResNet18_Weights.IMAGENET1K_V1.url in text
-    assert "--model.pretrained FILE" in text
+    assert "--model.weights FILE" in text
 
 
 def test_a_download_is_checked_by_its_hash(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,11 +186,11 @@ def test_a_download_is_checked_by_its_hash(home: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr("torch.hub.urlopen", Answer)
     with pytest.raises(DataError, match="could not be downloaded: invalid hash value"):
-        build("squeezenet1_1", (3, 64, 64), 5, pretrained=True)
+        build("squeezenet1_1", (3, 64, 64), 5, weights=DEFAULT)
     assert not list(home.iterdir())
     digest = hashlib.sha256(content).hexdigest()[:8]
     monkeypatch.setattr(entry.value, "url", f"https://example.org/squeezenet1_1-{digest}.pth")
-    build("squeezenet1_1", (3, 64, 64), 5, pretrained=True)
+    build("squeezenet1_1", (3, 64, 64), 5, weights=DEFAULT)
     assert [one.name for one in home.iterdir()] == [f"squeezenet1_1-{digest}.pth"]
 
 
@@ -197,13 +198,13 @@ def test_a_damaged_file(home: Path) -> None:
     file = put("squeezenet1_1", home)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(DataError, match="is damaged, or no file with weights"):
-        build("squeezenet1_1", (3, 64, 64), 5, pretrained=True)
+        build("squeezenet1_1", (3, 64, 64), 5, weights=DEFAULT)
 
 
 def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "own.pth")
     with pytest.raises(DataError, match="holds no state_dict"):
-        build("squeezenet1_1", (3, 64, 64), 5, pretrained=tmp_path / "own.pth")
+        build("squeezenet1_1", (3, 64, 64), 5, weights=tmp_path / "own.pth")
 
 
 @pytest.mark.parametrize(
@@ -216,4 +217,4 @@ def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
 )
 def test_weights_that_are_not_there(word: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
-        build("resnet18", (3, 64, 64), 5, pretrained=Path(word))
+        build("resnet18", (3, 64, 64), 5, weights=Path(word))

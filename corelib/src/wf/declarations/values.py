@@ -99,6 +99,11 @@ VALUES: Vocabulary[RunValue] = Vocabulary(
             "dict | None",
             "what the run learned from its data when it began: reader, class_names, ...; None while it begins",
         ),
+        _known(
+            "restored",
+            "bool",
+            "whether a checkpoint's weights will be put into the model, so that it need not look for pretrained ones",
+        ),
         _known("model", "torch.nn.Module", "the model as it is trained"),
         _known("params", "list[Parameter]", "the trainable parameters of model and loss"),
         _known(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +16,25 @@ from torch import Tensor
 from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
 from wf_base import Dataset
-from wf_datasets.images import ENDINGS, ImageReader, read_image
+from wf_datasets.images import ENDINGS, Fit, ImageReader, read_image
 from wf_datasets.paths import existing_folder
 
 _log = logging.getLogger(__name__)
 MAX_SIDE = 16_384
 """Images are resized to at most so many pixels a side: one sample takes 3 GB then."""
+DEFAULT_SIDE = 64
+"""The side of images whose size nobody says."""
 _LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+class _Form(NamedTuple):
+    """What images are made into, see `wf_datasets.images.read_image`."""
+
+    size: tuple[int, int]
+    channels: int
+    fit: Fit
+    resize_size: int | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
     size: tuple[int, int]
     """Height and width."""
     channels: int
+    fit: Fit = "crop"
+    resize_size: int | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -45,7 +58,8 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
         Raises:
             DataError: When the file is damaged.
         """
-        return read_image(self.files[index], self.size, self.channels), self.labels[index]
+        image = read_image(self.files[index], self.size, self.channels, self.fit, self.resize_size)
+        return image, self.labels[index]
 
     def identity(self) -> list[tuple[str, int, int]]:
         """Name, size and class of each file: what tells these images from others, wherever their folder is."""
@@ -58,9 +72,11 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 def image_folder(
     path: Path,
-    image_size: int | tuple[int, int] = 64,
+    image_size: Annotated[int | tuple[int, int] | None, FromRun("image_size")] = None,
     channels: Literal[1, 3] = 3,
     extensions: tuple[str, ...] = ENDINGS,
+    fit: Fit = "crop",
+    resize_size: Annotated[int | None, FromRun("resize_size")] = None,
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
     """Image files in one folder per class, read when they are needed; each folder's name is its class.
@@ -70,10 +86,14 @@ def image_folder(
 
     Args:
         path: The folder.
-        image_size: What every image is resized to, in pixels: one side of a square, or height and width. The shape of
-            the image is not kept.
+        image_size: The size of every image, in pixels: one side of a square, or height and width. When not given it is
+            what the model wants, as those with pretrained weights do, or 64.
         channels: 3 for colour, 1 for grey.
         extensions: The files that count as images, in capital letters as well; others are passed over.
+        fit: How images of other shapes get that size: ``crop`` resizes them until they cover it and cuts out the
+            middle; ``pad`` keeps all of the image, with black beside it; ``squash`` changes the shape.
+        resize_size: For ``crop``: the shorter side, in pixels, before the middle is cut out. When not given it is what
+            the model wants, or the smallest that covers the size.
         learned: What the run learned from the folder when it began; then the classes are those.
 
     Returns:
@@ -84,18 +104,27 @@ def image_folder(
         UsageError: For a size below 1 or above `MAX_SIDE`.
     """
     folder = existing_folder(path)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    wanted = DEFAULT_SIDE if image_size is None else image_size
+    size = (wanted, wanted) if isinstance(wanted, int) else (wanted[0], wanted[1])
     if min(size) < 1:
         raise UsageError(f"image-folder: image_size is {image_size}; it must be at least 1")
     if max(size) > MAX_SIDE:
         raise UsageError(f"image-folder: image_size is {image_size}; it must be at most {MAX_SIDE:,} pixels a side")
+    if resize_size is not None and fit != "crop":
+        resize_size = None  # the model's, which is for the middle of an image
+    if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
+        raise UsageError(
+            f"image-folder: resize_size is {resize_size}; it must be at least {max(size)}, the image_size, and at most "
+            f"{MAX_SIDE:,}"
+        )
     endings = tuple(ending.lower() if ending.startswith(".") else f".{ending.lower()}" for ending in extensions)
     folders = _split_folders(folder)
     names = [entry.name for entry in _subfolders(folders["train"])]
     if learned is not None:
         names = list(learned["class_names"])
     _check_names(folders["train"], names, endings)
-    splits = {split: _read_split(place, names, size, channels, endings) for split, place in folders.items()}
+    form = _Form(size, channels, fit, resize_size)
+    splits = {split: _read_split(place, names, form, endings) for split, place in folders.items()}
     return Dataset(
         train=splits["train"],
         validation=splits.get("validation"),
@@ -103,7 +132,7 @@ def image_folder(
         targets="class_index",
         class_names=names,
         target_tensor=torch.tensor(splits["train"].labels, dtype=torch.int64),
-        reader=ImageReader(size, channels),
+        reader=ImageReader(*form),
     )
 
 
@@ -146,9 +175,7 @@ def _check_names(folder: Path, names: Sequence[str], endings: Sequence[str]) -> 
     raise DataError(f"'{folder}' has {found}; put the images of each class into a folder with the name of the class")
 
 
-def _read_split(
-    folder: Path, names: Sequence[str], size: tuple[int, int], channels: int, endings: tuple[str, ...]
-) -> ImageFiles:
+def _read_split(folder: Path, names: Sequence[str], form: _Form, endings: tuple[str, ...]) -> ImageFiles:
     found: list[tuple[Path, int]] = []
     others: Counter[str] = Counter()
     for entry in _subfolders(folder):
@@ -166,4 +193,6 @@ def _read_split(
     if others:
         kinds = ", ".join(sorted(ending or "without an ending" for ending in others))
         _log.warning("%s: passed over %d files that are no images (%s)", folder, others.total(), kinds)
-    return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), size, channels)
+    if missing := [name for number, name in enumerate(names) if number not in {label for _, label in found}]:
+        _log.warning("%s: it has no image of %s", folder, ", ".join(f"'{name}'" for name in missing))
+    return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), *form)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,21 @@ _BITS_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 _WITHOUT_ALPHA = {"LA": "L", "La": "L", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB"}
 
 
-def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
+Fit = Literal["crop", "pad", "squash"]
+"""How an image of another shape becomes one of a given size: see `fitted`."""
+
+
+def image_size() -> None:
+    """The run value `image_size` of a run whose model wants none."""
+
+
+def resize_size() -> None:
+    """The run value `resize_size` of a run whose model wants none."""
+
+
+def read_image(
+    file: Path, size: tuple[int, int], channels: int, fit: Fit = "squash", resize_size: int | None = None
+) -> Tensor:
     """One image, turned upright as its EXIF data says and resized (bilinear, antialiased).
 
     Its numbers are divided by the largest of their type: 255, or 65,535 for grey images of 16 bits. Transparency is
@@ -30,6 +44,8 @@ def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
         file: The image file.
         size: Height and width.
         channels: 1 or 3.
+        fit: See `fitted`.
+        resize_size: See `fitted`.
 
     Returns:
         float32 ``[channels, height, width]`` from 0 to 1.
@@ -43,17 +59,52 @@ def read_image(file: Path, size: tuple[int, int], channels: int) -> Tensor:
         with Image.open(file) as opened:
             image = _upright(opened, file)
             if image.mode == "F":
-                pixels = np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+                pixels = np.array(fitted(image, size, fit, resize_size))
                 grey = torch.from_numpy(pixels).clamp_(0, 1).unsqueeze(0)
                 return grey.expand(channels, -1, -1).contiguous()
             image = image.convert("L" if channels == 1 else "RGB")
-            pixels = np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+            pixels = np.array(fitted(image, size, fit, resize_size))
     except DataError:
         raise
     except Exception as error:  # a damaged file can raise anything
         reason = str(error) or type(error).__name__
         raise DataError(f"image '{file}' cannot be read: {reason}\n  repair, replace or delete it") from error
     return torch.from_numpy(pixels).reshape(*size, channels).permute(2, 0, 1).to(torch.float32).div_(255)
+
+
+def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int | None = None) -> Image.Image:
+    """An image of the size that is wanted.
+
+    Args:
+        image: The image.
+        size: Height and width.
+        fit: ``crop`` keeps the shape: the image is resized until it covers the size, and the middle is cut out, as
+            torchvision's presets do it. ``pad`` keeps the shape and all of the image: it is resized until it fits in,
+            and the rest is black. ``squash`` changes the shape.
+        resize_size: For ``crop``: the shorter side, in pixels, before the middle is cut out; the smallest that covers
+            the size when not given.
+    """
+    from PIL import Image
+
+    height, width = size
+    if fit == "squash" or (image.height * width == image.width * height and resize_size is None):
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+    if fit == "pad":
+        scale = min(height / image.height, width / image.width)
+        inner = max(1, min(width, round(image.width * scale))), max(1, min(height, round(image.height * scale)))
+        whole = Image.new(image.mode, (width, height))
+        place = (width - inner[0]) // 2, (height - inner[1]) // 2
+        whole.paste(image.resize(inner, Image.Resampling.BILINEAR), place)
+        return whole
+    short = min(image.height, image.width)
+    if resize_size is None:
+        scale = max(height / image.height, width / image.width)
+        outer = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+    else:
+        outer = int(resize_size * image.width / short), int(resize_size * image.height / short)
+    left, top = round((outer[0] - width) / 2.0), round((outer[1] - height) / 2.0)
+    large = image.resize(outer, Image.Resampling.BILINEAR)
+    return large.crop((left, top, left + width, top + height))
 
 
 def _upright(opened: Image.Image, file: Path) -> Image.Image:
@@ -84,17 +135,23 @@ class ImageReader:
     Args:
         image_size: Height and width.
         channels: 1 or 3.
+        fit: See `fitted`.
+        resize_size: See `fitted`.
     """
 
     endings: tuple[str, ...] = ENDINGS
 
-    def __init__(self, image_size: Sequence[int], channels: int) -> None:
+    def __init__(
+        self, image_size: Sequence[int], channels: int, fit: Fit = "squash", resize_size: int | None = None
+    ) -> None:
         height, width = image_size
         self.size, self.channels = (int(height), int(width)), channels
+        self.fit, self.resize_size = fit, resize_size
 
     def description(self) -> dict[str, Any]:
         """What makes an equal reader again, in JSON's values."""
-        return {"image_size": list(self.size), "channels": self.channels}
+        own = {} if self.fit == "squash" else {"fit": self.fit, "resize_size": self.resize_size}
+        return {"image_size": list(self.size), "channels": self.channels, **own}
 
     def read(self, path: Path) -> Tensor:
         """One image, float32 ``[1, C, H, W]`` from 0 to 1.
@@ -102,7 +159,7 @@ class ImageReader:
         Raises:
             DataError: When the file is missing or damaged.
         """
-        return read_image(path, self.size, self.channels).unsqueeze(0)
+        return read_image(path, self.size, self.channels, self.fit, self.resize_size).unsqueeze(0)
 
 
 class PixelReader(ImageReader):

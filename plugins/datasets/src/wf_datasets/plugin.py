@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wf import Component, hookimpl
+from wf import Component, RunValue, hookimpl
 from wf.traits import DatasetTraits, TransformTraits
 
 _REAL = DatasetTraits(targets="real", inputs="vector")
@@ -67,7 +67,7 @@ DATASETS = [
         "wf_datasets.image_folder:image_folder",
         "image files, a folder per class",
         aliases=("imagefolder",),
-        traits=DatasetTraits(targets="class_index", inputs="image", files=("/",), reader=_IMAGE_FILE),
+        traits=DatasetTraits(targets="class_index", inputs="image", files=("/",), reader=_IMAGE_FILE, model="cnn"),
     ),
     Component(
         "dataset",
@@ -217,3 +217,14 @@ TRANSFORMS = [
 def wf_components() -> list[Component]:
     """The datasets and transforms of this package."""
     return [*DATASETS, *TRANSFORMS]
+
+
+@hookimpl
+def wf_values() -> list[RunValue]:
+    """The size of images, which a model with pretrained weights says."""
+    images = "wf_datasets.images"
+    size, side = "height and width that the model wants images to have", "the shorter side of an image before the cut"
+    return [
+        RunValue(name="image_size", type="tuple[int, int]", summary=size, provider=f"{images}:image_size"),
+        RunValue(name="resize_size", type="int", summary=side, provider=f"{images}:resize_size"),
+    ]

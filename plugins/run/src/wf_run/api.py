@@ -264,6 +264,7 @@ def reopen(
             quiet=quiet,
             initialize=again,
             learned_in=None if again else directory.path,
+            restored=checkpoint is not None,
         )
     if checkpoint is None:
         return experiment

@@ -53,6 +53,7 @@ class Assembly(RunBuild):
         quiet: Leave out the progress hook.
         initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
         learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
+        restored: Whether a checkpoint's weights will be put into the model, so that it need not look for any.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Assembly(RunBuild):
         quiet: bool,
         initialize: bool = True,
         learned_in: Path | None = None,
+        restored: bool = False,
     ) -> None:
         super().__init__(
             plan,
@@ -83,6 +85,7 @@ class Assembly(RunBuild):
             learned_in=learned_in,
         )
         self._fingerprint: dict[str, str] = {}
+        self.values["restored"] = restored
         try:
             with self.values.asking("the loop"):
                 for name in ROOTS:

@@ -84,6 +84,7 @@ class Experiment:
         quiet: Leave out the progress hook.
         initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
         learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
+        restored: Whether `restore` will be called, so that models need not look for pretrained weights.
         resume_if_there: Let `fit` go on with the run that is in `run_dir`, where there is one.
 
     Raises:
@@ -105,6 +106,7 @@ class Experiment:
         initialize: bool = True,
         learned_in: Path | None = None,
         resume_if_there: bool = False,
+        restored: bool = False,
     ) -> None:
         if initialize:
             refuse_inference_mode()
@@ -126,6 +128,7 @@ class Experiment:
                 quiet=quiet,
                 initialize=initialize and there is None,
                 learned_in=learned_in if there is None else there.path,
+                restored=restored,
             )
         self._there = there
         self._recorder = Recorder(None)

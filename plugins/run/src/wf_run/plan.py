@@ -27,6 +27,7 @@ from wf_fitting.judged import Judged
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
 from wf_run.parts.groups import Grouping
+from wf_run.parts.wishes import with_wanted
 from wf_run.references import resolve
 from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
 from wf_run.said import naming_place
@@ -161,7 +162,10 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         hooks = tuple(name for name in hooks if not _needs_data(registry.find("hook", name)))
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
     for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed.values() if kind.several}}.items():
-        plan[kind] = with_changes(kind, plan.get(kind), own_choices(registry, kind, names))
+        asked = plan.get(kind)
+        plan[kind] = with_changes(kind, asked, own_choices(registry, kind, names))
+        if kind == "transform" and (asked is None or (isinstance(asked, Mapping) and asked["inherit"])):
+            plan[kind] = with_wanted(plan[kind], plan["model"], registry)
     for table in plan["hook"]:
         on_error_of(table)
     for owner, table in _optimizers(plan):
@@ -371,13 +375,16 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
 
 
 def _default_model(dataset: Any, task: Task | None, registry: Registry) -> str:
-    """The model of a run that names none: that of its task, of the dataset's inputs, or of every run.
+    """The model of a run that names none: that of its task, of the dataset, of its inputs, or of every run.
 
     Raises:
         UsageError: When there is none.
     """
     if task and (name := task.default("model")):
         return registry.own_choice("model", name)
+    own = getattr(dataset, "model", None)
+    if own is not None and registry.has("model", own):
+        return registry.own_choice("model", own)
     inputs = getattr(dataset, "inputs", None)
     name = (default_of(registry, "model", inputs) if inputs else None) or default_of(registry, "model")
     if name is None:

@@ -229,6 +229,7 @@ def open_trained(
     """
     plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
     values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
+    values["restored"] = True
     values |= {name: plan[name] for name in GENERAL.contributed}
     values |= {**description.spec.values(), **description.values}
     device = values["device"] = choose_device(plan["device"])[0]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import get_model_builder, list_models
 
+from wf import FromRun
 from wf.errors import UsageError, WfError, unknown
 from wf_torchvision.heads import drop_auxiliary, has_auxiliary, head_of, num_outputs_in, replace_head
-from wf_torchvision.weights import Source, find, load, put_into, say
+from wf_torchvision.weights import Source, entry_of, find, load, put_into, say
 
 WITH_AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")
 REFUSED = {
@@ -28,7 +29,8 @@ def build(
     input_shape: tuple[int, ...],
     num_outputs: int,
     image_size: int | None = None,
-    pretrained: bool | Path = False,
+    weights: Path | None = None,
+    restored: Annotated[bool, FromRun("restored")] = False,
 ) -> nn.Module:
     """A model of torchvision, as torchvision's own module with its state_dict keys.
 
@@ -44,10 +46,11 @@ def build(
         num_outputs: Numbers to give for one sample, or for one pixel.
         image_size: Resize images to this many pixels a side (bilinear) first; many models need more than 32, and were
             designed for 224. Not given: images stay as they are.
-        pretrained: true for the newest weights that torchvision has for the model, a name for others of its weights
-            (IMAGENET1K_V1), or a file with a state_dict of this architecture. Weights are looked for in torch.hub's
-            folder (TORCH_HOME) and downloaded where they are not there. The last layer is drawn anew unless it gives
-            num_outputs numbers.
+        weights: ``default`` for the newest pretrained weights that torchvision has for the model, a name for others
+            (IMAGENET1K_V1), or a file with a state_dict of this architecture; not given: the weights are drawn. They
+            are looked for in torch.hub's folder (TORCH_HOME) and downloaded where they are not there. The last layer is
+            drawn anew unless it gives num_outputs numbers. Images are then made as the weights want them.
+        restored: Whether the weights of a run will follow, so that the pretrained ones are not looked for.
 
     Raises:
         UsageError: For an unknown name, samples that do not fit, or images that are too small.
@@ -56,9 +59,11 @@ def build(
     family = _family(name)
     _check(name, family, input_shape, image_size)
     size = (image_size, image_size) if image_size else (input_shape[-2], input_shape[-1])
-    source = find(name, pretrained)
+    source = None if restored else find(name, weights)
     try:
-        if source is None:
+        if restored and weights is not None:
+            model = _to_restore(name, family, num_outputs, size, weights)
+        elif source is None:
             model = _untrained(name, family, num_outputs, size)
         else:
             model = _trained(name, family, num_outputs, size, source)
@@ -118,6 +123,16 @@ def _untrained(name: str, family: str, num_outputs: int, size: tuple[int, int]) 
     options = _options(name, family, size)
     if name.removeprefix("quantized_") in WITH_AUXILIARY_OUTPUTS:
         options |= {"aux_logits": False, "init_weights": True}  # said aloud, or torchvision warns that it may change
+    model: nn.Module = get_model_builder(name)(weights=None, num_classes=num_outputs, **options)
+    return model
+
+
+def _to_restore(name: str, family: str, num_outputs: int, size: tuple[int, int], weights: Path) -> nn.Module:
+    """The model that a run with pretrained weights had, drawn."""
+    options = _options(name, family, size)
+    if name.removeprefix("quantized_") in WITH_AUXILIARY_OUTPUTS:
+        published = entry_of(name, str(weights)) is not None
+        options |= {"aux_logits": False, "init_weights": False, "transform_input": published}
     model: nn.Module = get_model_builder(name)(weights=None, num_classes=num_outputs, **options)
     return model
 

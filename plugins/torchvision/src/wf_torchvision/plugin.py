@@ -18,7 +18,7 @@ def wf_components() -> list[Catalogue]:
             "wf_torchvision.models:build",
             "wf_torchvision:models.txt",
             summary="a model of torchvision",
-            traits=ModelTraits(inputs="image", per="sample"),
+            traits=ModelTraits(inputs="image", per="sample", wants="wf_torchvision.wishes:wants"),
             groups={
                 "video": ModelTraits(inputs="video", per="sample"),
                 "segmentation": ModelTraits(inputs="image", per="pixel"),

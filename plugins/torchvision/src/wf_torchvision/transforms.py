@@ -123,16 +123,17 @@ class Preset:
 
     Args:
         weights: A model (resnet18, for its default weights), or weights (ResNet18_Weights.IMAGENET1K_V1).
+        resize: Whether images are resized and cut, or normalized alone, where they are read in the right size.
 
     Raises:
         UsageError: For an unknown name, or weights for videos.
     """
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: str, resize: bool = True) -> None:
         wanted: Any = _weights(weights).transforms()
         if not hasattr(wanted, "mean") or not hasattr(wanted, "resize_size") or "Video" in type(wanted).__name__:
             raise UsageError(f"transform 'torchvision/preset': {weights} are not for single images")
-        if not isinstance(wanted, ImageClassification):
+        if not resize or not isinstance(wanted, ImageClassification):
             wanted = v2.Normalize(wanted.mean, wanted.std)
         self.transform = wanted
 

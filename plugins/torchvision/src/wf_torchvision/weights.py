@@ -43,28 +43,49 @@ def entries(name: str) -> Mapping[str, Any]:
     return found
 
 
-def find(name: str, pretrained: bool | Path) -> Source | None:
-    """The source that the option `pretrained` of a model means.
+DEFAULT = "default"
+"""The option `weights` for the newest ones of torchvision."""
+
+
+def find(name: str, weights: Path | None) -> Source | None:
+    """The source that the option `weights` of a model means; None where they are drawn.
 
     Raises:
         UsageError: For a name that no weights of the model have.
         DataError: For a file that is not there.
     """
-    if pretrained is False:
+    if weights is None:
         return None
     known = entries(name)
-    if pretrained is True:
+    if str(weights) == DEFAULT:
         return _published(known["DEFAULT"])
-    word = str(pretrained).rpartition("_Weights.")[2]
+    word = str(weights).rpartition("_Weights.")[2]
     if word in known:
         return _published(known[word])
-    if pretrained.is_file():
-        same = [one for one in known.values() if Path(one.url).name == pretrained.name]
-        return Source(f"file '{pretrained}'", pretrained, same[0] if same else None)
-    if pretrained.suffix or len(pretrained.parts) > 1:
-        raise DataError(f"no file '{pretrained}' with weights\n  set it with --model.pretrained")
-    hint = "or a file: --model.pretrained ./weights.pth"
-    raise UsageError(unknown("weights", str(pretrained), known, hint, of=f"model 'torchvision/{name}'"))
+    if weights.is_file():
+        same = [one for one in known.values() if Path(one.url).name == weights.name]
+        return Source(f"file '{weights}'", weights, same[0] if same else None)
+    if weights.suffix or len(weights.parts) > 1:
+        raise DataError(f"no file '{weights}' with weights\n  set it with --model.weights")
+    hint = "or a file: --model.weights ./weights.pth"
+    raise UsageError(unknown("weights", str(weights), [DEFAULT, *known], hint, of=f"model 'torchvision/{name}'"))
+
+
+def wanted(name: str, weights: str) -> Any:
+    """The images that weights want, as torchvision's preset says it, and the name of the weights that it is of.
+
+    Of a file of which it knows nothing these are the images of the default weights; None for a model without any.
+    """
+    entry = entry_of(name, weights) or entries(name).get("DEFAULT")
+    return None if entry is None else (entry.transforms(), str(entry))
+
+
+def entry_of(name: str, weights: str) -> Any:
+    """torchvision's entry for the option `weights` of a model, whether they are there or not; None for one's own."""
+    known = entries(name)
+    same = [one for one in known.values() if Path(one.url).name == Path(weights).name]
+    word = "DEFAULT" if weights == DEFAULT else weights.rpartition("_Weights.")[2]
+    return known.get(word) or next(iter(same), None)
 
 
 def load(name: str, source: Source, image_size: int) -> MutableMapping[str, Tensor]:
@@ -109,12 +130,11 @@ def say(source: Source, num_theirs: int, num_outputs: int, family: str) -> None:
         return
     wanted = source.weights.transforms()
     size = wanted.crop_size if hasattr(wanted, "crop_size") else wanted.resize_size
-    numbers = f"mean {list(wanted.mean)}, std {list(wanted.std)}, trained on {'x'.join(map(str, [*size, *size][:2]))}"
-    if family == "video":
-        _log.info("they want videos normalized by %s", numbers)
-        return
-    option = f"--transform torchvision/preset --transform.torchvision/preset.weights {source.weights}"
-    _log.info("they want images normalized by %s: %s", numbers, option)
+    pixels, what = "x".join(map(str, [*size, *size][:2])), "videos" if family == "video" else "images"
+    numbers = f"mean {list(wanted.mean)}, std {list(wanted.std)}"
+    option = f": --transform torchvision/preset --transform.torchvision/preset.weights {source.weights}"
+    text = "they were trained on %s of %s, normalized by %s%s"
+    _log.info(text, what, pixels, numbers, option if family == "segmentation" else "")
 
 
 def _published(weights: Any) -> Source:
@@ -138,9 +158,9 @@ def _download(source: Source) -> None:
             f"  looked for:\n    {source.path}\n"
             "  what to do:\n"
             f"    fetch {url}\n"
-            "    on another machine and put it there, or name the file: --model.pretrained FILE\n"
+            "    on another machine and put it there, or name the file: --model.weights FILE\n"
             "    set TORCH_HOME to a folder that has it as hub/checkpoints/NAME\n"
-            "    train from the start: leave --model.pretrained out"
+            "    train from the start: leave --model.weights out"
         ) from error
 
 

@@ -11,6 +11,7 @@ from wf_base.data import Dataset
 from wf_base.streams import Stream
 from wf_data.given import as_dataset, batching_of
 from wf_run.description import NAMES
+from wf_run.parts.wishes import wanted_values
 from wf_run.run_build import RunBuild
 
 
@@ -19,7 +20,7 @@ def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
     run.names = dict.fromkeys(NAMES, ())
     if "dataset" not in run.plan:
         return None
-    made = run.make("dataset")
+    made = _make(run)
     name = run.name("dataset")
     found = as_dataset(made, name, run.registry)
     for key, value in batching_of(made).items():
@@ -32,6 +33,17 @@ def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
     _keep_state_of(run, found.train, name)
     run.resumes_exactly = not isinstance(found.train, Stream) or found.train.exact
     return found
+
+
+def _make(run: RunBuild) -> Any:
+    """The dataset, with what the model wants of it written down: another version might want something else."""
+    wanted = wanted_values(run.plan["model"], run.registry)
+    run.take("model", **wanted)
+    value, entry = run.make("dataset"), run.entry("dataset")
+    for param in run.builder.params(entry) if entry is not None and wanted else ():
+        if param.source in wanted:
+            run.plan["dataset"].setdefault(param.name, wanted[param.source])
+    return value
 
 
 def _check_names(run: RunBuild, learned: Mapping[str, Any], dataset: Dataset) -> None:

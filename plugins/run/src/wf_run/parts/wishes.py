@@ -1,0 +1,53 @@
+"""What a model wants of its data, such as the size and the normalization of images: see `wf.traits.ModelTraits`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wf.modules import import_module
+from wf.registry import Registry
+from wf.traits import ModelTraits, TransformTraits
+
+TRANSFORMS = "transforms"
+
+
+def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
+    """What the model of a run file wants; empty where it wants nothing or is no component of a plugin.
+
+    Args:
+        table: The model's table.
+        registry: Where names are looked up.
+    """
+    use = table.get("use") if isinstance(table, Mapping) else table
+    if not isinstance(use, str) or ":" in use or not registry.has("model", use.partition("@")[0]):
+        return {}
+    component = registry.find("model", use).component
+    if not isinstance(component.traits, ModelTraits) or component.traits.wants is None:
+        return {}
+    module, _, attribute = component.traits.wants.partition(":")
+    options = {name: value for name, value in table.items() if name != "use"} if isinstance(table, Mapping) else {}
+    return dict(getattr(import_module(module), attribute)(*component.args, **options))
+
+
+def wanted_values(table: Any, registry: Registry) -> dict[str, Any]:
+    """The run values that the model says."""
+    return {name: value for name, value in wants_of(table, registry).items() if name != TRANSFORMS}
+
+
+def with_wanted(tables: Sequence[Any], model: Any, registry: Registry) -> list[Any]:
+    """The transforms of a run that names none itself, with those that the model wants.
+
+    They come last, as they make what the model was trained on, but before those that mix samples.
+    """
+    wanted = [table for table in wants_of(model, registry).get(TRANSFORMS, ()) if table not in tables]
+    mixing = [table for table in tables if wanted and _mixes(table, registry)]
+    return [*(table for table in tables if table not in mixing), *wanted, *mixing]
+
+
+def _mixes(table: Any, registry: Registry) -> bool:
+    use = table["use"] if isinstance(table, Mapping) else table
+    if not isinstance(use, str) or ":" in use:
+        return False
+    traits = registry.find("transform", use).component.traits
+    return isinstance(traits, TransformTraits) and traits.joint == "batch"
