@@ -133,54 +133,74 @@ def test_other_places(wf: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net."])
-def test_names_with_a_prefix_are_told(wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], prefix: str) -> None:
+def test_names_with_a_prefix_are_told_and_mapped(
+    wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], prefix: str
+) -> None:
     torch.save({prefix + name: tensor for name, tensor in first.items()}, tmp_path / "w.pt")
     refused = wf("run", *PLAN, "--init-from", "w.pt", "--steps", 0)
     assert refused.code == 2
     assert f"all names begin with '{prefix}'" in refused.stderr
+    assert f"--init-map {prefix}=" in refused.stderr
     assert "init-without" not in refused.stderr
+    begun = wf("run", *PLAN, "--init-from", "w.pt", "--init-map", f"{prefix}=", "--steps", 0, "--name", "second")
+    assert begun.code == 0, begun.stderr
+    found = weights(tmp_path / "runs" / "second")
+    assert all(torch.equal(found[name], first[name]) for name in first)
+    assert wf("resume", "second", "--epochs", 1, "--quiet").stderr.count("init_map") == 0
 
 
-def test_another_head_is_left_out_by_name(wf: Any, tmp_path: Path) -> None:
-    plan = ("--dataset", "iris", "--model.hidden", "[8]", "--quiet", "--steps", 0)
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("module.", "is not of the form OLD=NEW"),
+        ("mod.=", "unknown beginning of a name 'mod.'"),
+        ("1.bias=1.weight", "would be called '1.weight'"),
+    ],
+)
+def test_mappings_that_cannot_be(
+    wf: Any, tmp_path: Path, first: dict[str, torch.Tensor], rules: str, words: str
+) -> None:
+    torch.save(first, tmp_path / "w.pt")
+    refused = wf("run", *PLAN, "--init-from", "w.pt", "--init-map", rules)
+    assert (refused.code, words in refused.stderr) == (2, True), refused.stderr
+
+
+def wider(tensors: dict[str, torch.Tensor], layer: str) -> dict[str, torch.Tensor]:
+    """The same weights with other ones for one layer, as of a run with seven classes."""
+    return {
+        name: torch.zeros(7, *tensor.shape[1:]) if name.startswith(layer) else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def test_another_head_stays_as_it_is_drawn(wf: Any, tmp_path: Path) -> None:
+    plan = ("--dataset", "iris", "--model.hidden", "[8]", "--steps", 0)
     assert wf("run", *plan, "--name", "first", "--seed", 7).code == 0
     other = weights(tmp_path / "runs" / "first")
-    *_, last = sorted({name.rpartition(".")[0] for name in other})
-    wider = {
-        name: torch.zeros(7, *tensor.shape[1:]) if name.startswith(last) else tensor for name, tensor in other.items()
-    }
-    torch.save(wider, tmp_path / "w.pt")
-    refused = wf("run", *plan, "--init-from", "w.pt")
-    assert refused.code == 2
-    assert f"leave these layers as they are drawn: --init-without {last}" in refused.stderr
-    taken = wf("run", *plan, "--init-from", "w.pt", "--init-without", last, "--name", "second")
+    first, last = sorted({name.rpartition(".")[0] for name in other})
+    torch.save(wider(other, last), tmp_path / "w.pt")
+    taken = wf("run", *plan, "--init-from", "w.pt", "--name", "second")
     assert taken.code == 0, taken.stderr
+    told = f"2 tensors taken; as they are drawn: {last}.weight [3, 8], {last}.bias [3]; left out: "
+    assert f"{told}{last}.weight [7, 8], {last}.bias [7]" in taken.stderr
     assert wf("run", *plan, "--name", "drawn").code == 0
     second, drawn = weights(tmp_path / "runs" / "second"), weights(tmp_path / "runs" / "drawn")
     for name, tensor in second.items():
         assert torch.equal(tensor, (drawn if name.startswith(last) else other)[name])
+    torch.save(wider(other, first), tmp_path / "w.pt")
+    refused = wf("run", *plan, "--init-from", "w.pt")
+    assert refused.code == 2
+    assert f"leave these layers as they are drawn: --init-without {first}" in refused.stderr
+    begun = wf("run", *plan, "--init-from", "w.pt", "--init-without", first, "--name", "third")
+    assert begun.code == 0, begun.stderr
+    third = weights(tmp_path / "runs" / "third")
+    assert all(
+        torch.equal(tensor, (drawn if name.startswith(first) else other)[name]) for name, tensor in third.items()
+    )
 
 
-def test_layers_to_leave_out_must_be_there(wf: Any, first: dict[str, torch.Tensor]) -> None:
-    unknown = wf("run", *PLAN, "--init-from", "first", "--init-without", "haed", "--steps", 0)
-    assert unknown.code == 2
-    assert "unknown module 'haed'" in unknown.stderr
-    alone = wf("run", *PLAN, "--init-without", "head", "--steps", 0)
-    assert alone.code == 2
-    assert "init_from, which is not given" in alone.stderr
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("w.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "git lfs pull"),
-        ("w.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "git lfs pull"),
-        ("w.pt", b"<!DOCTYPE html><html>not found</html>", "a web page"),
-        ("w.safetensors", b"PK\x03\x04 and more", "give it the ending .pt"),
-    ],
-)
-def test_a_file_that_is_something_else(wf: Any, tmp_path: Path, name: str, content: bytes, words: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    refused = wf("run", *PLAN, "--init-from", name, "--steps", 0)
-    assert refused.code == 4
-    assert words in refused.stderr
+def test_a_run_with_another_number_of_classes(wf: Any, tmp_path: Path) -> None:
+    line = ("--dataset", "random", "--dataset.input_shape", "[4]", "--steps", 1, "--quiet")
+    assert wf("run", *line, "--dataset.classes", 5, "--name", "first").code == 0
+    taken = wf("run", *line, "--dataset.classes", 3, "--init-from", "first", "--name", "second")
+    assert taken.code == 0, taken.stderr

@@ -21,6 +21,12 @@ def wf_settings() -> list[Param]:
             default=False,
             help="Whether torch takes deterministic kernels alone: slower, and operations without one are errors.",
         ),
+        Param(
+            name="init_map",
+            type=list[str],
+            default=[],
+            help="OLD=NEW for names of init_from's weights that begin with OLD: 'module.=', 'encoder.=backbone.'.",
+        ),
     ]
 
 

@@ -6,6 +6,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError, unknown
+from wf_base.heads import head_parameters
 from wf_run.directory.rundir import RunDirectory
 
 FORMATS = (".safetensors", ".pt", ".pth")
@@ -49,8 +51,56 @@ def read_weights(
     return _checked(weights, str(directory.path)), f"checkpoint {checkpoint} of {directory.path}"
 
 
-def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, without: Sequence[str] = ()) -> list[str]:
-    """Put weights into a model, every one of them but those that are left out.
+@dataclass(frozen=True)
+class Taken:
+    """What became of weights that were put into a model."""
+
+    num: int
+    """The tensors that were taken."""
+    drawn: tuple[str, ...]
+    """The tensors of the model that stay as they are drawn."""
+    left: tuple[str, ...]
+    """The weights that were left out, each with its shape."""
+
+    def describe(self) -> str:
+        """It in words."""
+        words = [f"{self.num:,} tensors taken"]
+        words += [f"as they are drawn: {', '.join(_first(self.drawn))}"] if self.drawn else []
+        words += [f"left out: {', '.join(_first(self.left))}"] if self.left else []
+        return "; ".join(words)
+
+
+def mapped(weights: Weights, rules: Sequence[str], source: str) -> Weights:
+    """Weights under the names that a model has for them.
+
+    Args:
+        weights: By their own names.
+        rules: ``OLD=NEW``, tried in that order: in names that begin with OLD that is replaced by NEW, once each.
+        source: Where they come from, for messages.
+
+    Raises:
+        UsageError: For a rule of another form, one that no name begins with, or two tensors of one name.
+    """
+    pairs = []
+    for rule in rules:
+        old, equals, new = rule.partition("=")
+        if not equals:
+            raise UsageError(f"init_map: '{rule}' is not of the form OLD=NEW; 'module.=' takes a prefix away")
+        if not any(name.startswith(old) for name in weights):
+            raise UsageError(unknown("beginning of a name", old, _tops(weights), f"init_map, of {source}"))
+        pairs.append((old, new))
+    found: Weights = {}
+    for name, tensor in weights.items():
+        old, new = next(((old, new) for old, new in pairs if name.startswith(old)), ("", ""))
+        now = f"{new}{name.removeprefix(old)}"
+        if now in found:
+            raise UsageError(f"init_map: two tensors from {source} would be called '{now}'")
+        found[now] = tensor
+    return found
+
+
+def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, without: Sequence[str] = ()) -> Taken:
+    """Put weights into a model, every one of them but those that are left out and a head of another shape.
 
     Args:
         model: The model.
@@ -59,7 +109,7 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
         without: Names of modules or parameters, of the model or of the weights, that stay as they are.
 
     Returns:
-        The names of the tensors of the model that stay as they are.
+        What was taken and what was not.
 
     Raises:
         UsageError: Naming what is missing, what is too much, whose shape differs and what is not finite; the model is
@@ -75,6 +125,8 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
     missing = [name for name in asked if name not in given]
     unexpected = [name for name in given if name not in asked]
     different = [name for name in asked if name in given and not _fits(given[name], asked[name])]
+    if different and not missing and not unexpected and {*different} <= head_parameters(model) < {*asked}:
+        kept, different = [*kept, *different], []
     if missing or unexpected or different:
         lines = [
             *_first([f"missing: {_told(name, asked[name])}" for name in missing]),
@@ -89,7 +141,9 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
     if broken := [name for name in parameters if name in given and not _is_finite(given[name])]:
         raise UsageError(f"the weights from {source} are not finite: {', '.join(_first(broken))}")
     model.load_state_dict({**given, **{name: wanted[name] for name in kept}})
-    return kept
+    left = [*(name for name in kept if name in weights), *(name for name in weights if name not in {*wanted, *given})]
+    shapes = (f"{name} {list(weights[name].shape)}" for name in left)
+    return Taken(len(wanted) - len(kept), tuple(f"{name} {list(wanted[name].shape)}" for name in kept), tuple(shapes))
 
 
 def _advice(asked: Mapping[str, Tensor], given: Mapping[str, Tensor], wrong: Sequence[str]) -> list[str]:
@@ -98,8 +152,7 @@ def _advice(asked: Mapping[str, Tensor], given: Mapping[str, Tensor], wrong: Seq
     if all(name.startswith(prefix) for name in given) and any(name.removeprefix(prefix) in asked for name in given):
         wrapper = {"module.": " (DataParallel puts it there)", "_orig_mod.": " (torch.compile puts it there)"}
         return [
-            f"all names begin with '{prefix}'{wrapper.get(prefix, '')}; save them without it:",
-            f"torch.save({{name.removeprefix('{prefix}'): tensor for name, tensor in weights.items()}}, FILE)",
+            f"all names begin with '{prefix}'{wrapper.get(prefix, '')}; take it away: --init-map {prefix}=",
         ]
     fitting = [name for name in asked if name in given and name not in wrong]
     if not fitting:

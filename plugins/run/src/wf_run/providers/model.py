@@ -21,7 +21,7 @@ from wf_data.fingerprint import of_tensors
 from wf_data.serving import RunData
 from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory
-from wf_run.parts.initial import put_into, read_weights
+from wf_run.parts.initial import mapped, put_into, read_weights
 from wf_run.parts.links import check_outputs
 from wf_run.parts.own_samples import OwnSamples
 from wf_run.parts.precision import autocast_forward
@@ -49,6 +49,8 @@ def model(
     _check_scopes(run, strategy)
     if isinstance(served, RunData):
         _try_outputs(run, made, served, outputs)
+    if run.plan["init_from"] is not None:
+        run.values.need("init_map")  # it is taken, be it only by the run that began
     if run.initialize and run.plan["init_from"] is not None:
         initialize(run, made)
     run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
@@ -110,11 +112,9 @@ def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, w
 def initialize(run: RunBuild, model: nn.Module) -> None:
     """Begin with the weights of the file or the run that ``init_from`` names."""
     weights, source = read_weights(run.plan["init_from"], run.builder.folders, partial(_weights_of, run))
-    kept = put_into(model, weights, source, run.plan["init_without"])
+    taken = put_into(model, mapped(weights, run.values["init_map"], source), source, run.plan["init_without"])
     run.init_from = {"source": source, "weights": of_tensors(weights)}
-    taken = len(model.state_dict()) - len(kept)
-    rest = f"; as they are drawn: {', '.join(kept)}" if kept else ""
-    run.messages.append(f"weights from {source} ({taken} tensors{rest})")
+    run.messages.append(f"weights from {source}: {taken.describe()}")
 
 
 def _weights_of(run: RunBuild, directory: RunDirectory) -> tuple[Any, str]:
