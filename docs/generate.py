@@ -345,9 +345,9 @@ def _chosen_by_default(kind: str) -> str:
     }
     if kind in special:
         return special[kind]
-    claims = [entry.component for entry in registry.claims[kind]]
+    claims = [entry.component for entry in registry.claims.get(kind, ())]
     every = [f"`{one.name}`{f' for {one.default}' if isinstance(one.default, str) else ''}" for one in claims]
-    return ", ".join([*every, *(["or that of the task"] if kind == "model" else [])])
+    return ", ".join([*every, *(["or that of the task"] if kind == "model" else [])]) or "none"
 
 
 def _type(param: Param) -> str:

@@ -18,7 +18,11 @@ from wf_kit.selecting import select
 MEMBERS = {"model/torchvision/squeezenet1_1": {"image_size": 32}}
 """Of catalogues: one that is small."""
 THREE_CHANNELS = {"transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-RUNS: dict[str, dict[str, Any]] = {"model/linear-regression": {"dataset": "line"}}
+RUNS: dict[str, dict[str, Any]] = {
+    "model/linear-regression": {"dataset": "line"},
+    "sampler/balanced": {"dataset": "iris"},
+    "sampler/weighted": {"dataset": "iris"},
+}
 
 REGISTRY = Registry.discover(only_builtin=True)
 ENTRIES = [
@@ -57,8 +61,9 @@ def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     options = {**OPTIONS, **THREE_CHANNELS, **MEMBERS}.get(name, {})
     if entry.component.kind == "dataset" and entry.component.name in FILES:
         options = FILES[entry.component.name](tmp_path)
+    registry = Registry.discover(only_builtin=True)  # the kinds that plugins add are gone with each test
     results = check_plugin(
-        f"{name}@{entry.provider}", registry=REGISTRY, options={name: options}, run={name: RUNS.get(name, {})}
+        f"{name}@{entry.provider}", registry=registry, options={name: options}, run={name: RUNS.get(name, {})}
     )
     wrong = [f"{result.check}: {result.message}" for result in results if result.status == "failed"]
     assert not wrong

@@ -10,6 +10,8 @@ from wf.discovery.known import Known, index, known_members, who_brings
 from wf.registry import Registry
 
 HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}
+EVERY_KIND = {*KINDS, *DECLARED}
+"""Those of every run, and those that plugins which come with wf add."""
 
 
 def test_everything_that_comes_with_wf_is_in_it() -> None:
@@ -18,7 +20,7 @@ def test_everything_that_comes_with_wf_is_in_it() -> None:
 
 @pytest.mark.parametrize("known", index(), ids=lambda known: known.distribution)
 def test_an_entry(known: Known) -> None:
-    assert set(known.names) <= {*KINDS, *DECLARED}
+    assert set(known.names) <= EVERY_KIND
     assert known.summary
     assert known.install.startswith("pip install ")
     if known.distribution in HERE:

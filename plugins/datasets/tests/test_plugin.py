@@ -37,7 +37,7 @@ def test_names_are_unique() -> None:
 def test_declaration(component: Component) -> None:
     target = load(component)
     assert component.summary
-    assert component.traits is not None
+    assert component.traits is not None or component.kind == "sampler"  # the kind has none
     signature = inspect.signature(target)
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -98,6 +98,7 @@ class RunData:
         self._sampler = dataset.sampler
         self._rank, self._world_size = rank, world_size
         self._num_drawn = self._look_at_sampler(len(dataset.train), name)
+        self._name, self._target_tensor = name, dataset.target_tensor
         self.splits: tuple[str, ...] = tuple(self._samples)
         self.targets = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
@@ -127,6 +128,34 @@ class RunData:
         self._train_loader, self._loader = (Loader(self._samples, workers, self._checks, pin=pin) for _ in range(2))
         self.spec = self._look(dataset, name)
         self.input_shape = self.spec.input_shape
+
+    def draw_by(self, sampler: Iterable[int]) -> int:
+        """Let an epoch have the samples that a sampler gives, in its order.
+
+        Args:
+            sampler: Positions in the train split; gone through anew in each epoch, with torch's global generator seeded
+                for that epoch.
+
+        Returns:
+            The samples in an epoch.
+
+        Raises:
+            UsageError: Where the dataset has an order of its own.
+        """
+        own = "is a stream" if isinstance(self._samples["train"], Stream) else "has a sampler"
+        if own == "is a stream" or self._sampler is not None:
+            raise UsageError(f"dataset '{self._name}' {own}, which says the order itself\n  leave --sampler out")
+        self._sampler = sampler
+        self._num_drawn = len(self._sampled(0))
+        self._check_kept()
+        return self._num_drawn
+
+    def train_targets(self) -> Tensor | None:
+        """The targets of the train split in its order; None where they are not held in memory."""
+        samples = self._samples["train"]
+        if isinstance(samples, TensorSamples):
+            return samples.targets if isinstance(samples.targets, Tensor) else None
+        return None if self._target_tensor is None else self._target_tensor[self._ids["train"]]
 
     def num_samples(self, split: str) -> int:
         """The samples of a split."""
@@ -662,11 +691,10 @@ class RunData:
         )
 
     def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
-        samples = self._samples["train"]
+        samples, targets = self._samples["train"], self.train_targets()
         if isinstance(samples, TensorSamples):
             return self.task.class_counts(samples.targets)
-        known = dataset.target_tensor
-        return None if known is None else self.task.class_counts(known[self._ids["train"]])
+        return None if targets is None else self.task.class_counts(targets)
 
 
 def _channels_last(shape: Sequence[int]) -> str:

@@ -1,10 +1,10 @@
-"""Declares the datasets and transforms of this package."""
+"""Declares the datasets, transforms and samplers of this package."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from wf import Component, RunValue, hookimpl
+from wf import Component, Kind, RunValue, hookimpl
 from wf.traits import DatasetTraits, TransformTraits
 
 _REAL = DatasetTraits(targets="real", inputs="vector")
@@ -212,19 +212,36 @@ TRANSFORMS = [
     ),
 ]
 
+SAMPLERS = [
+    Component("sampler", "balanced", "wf_datasets.samplers:Balanced", "equally many samples of each class"),
+    Component("sampler", "weighted", "wf_datasets.samplers:Weighted", "samples of each class by a weight of its own"),
+]
+
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """The datasets and transforms of this package."""
-    return [*DATASETS, *TRANSFORMS]
+    """The datasets, transforms and samplers of this package."""
+    return [*DATASETS, *TRANSFORMS, *SAMPLERS]
+
+
+@hookimpl
+def wf_kinds() -> list[Kind]:
+    """Samplers."""
+    return [Kind(name="sampler", summary="says which train samples an epoch has, and in which order")]
 
 
 @hookimpl
 def wf_values() -> list[RunValue]:
-    """The size of images, which a model with pretrained weights says."""
+    """The size of images, which a model with pretrained weights says, and the classes that samplers draw by."""
     images = "wf_datasets.images"
     size, side = "height and width that the model wants images to have", "the shorter side of an image before the cut"
     return [
         RunValue(name="image_size", type="tuple[int, int]", summary=size, provider=f"{images}:image_size"),
         RunValue(name="resize_size", type="int", summary=side, provider=f"{images}:resize_size"),
+        RunValue(
+            name="train_targets",
+            type="torch.Tensor",
+            summary="the class of each train sample, int64 [N]",
+            provider="wf_datasets.samplers:train_targets",
+        ),
     ]

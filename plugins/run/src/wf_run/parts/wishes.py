@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wf.modules import import_module
+from wf.discovery.modules import import_module
 from wf.registry import Registry
 from wf.traits import ModelTraits, TransformTraits
 

@@ -63,6 +63,10 @@ def served(
     _tell_of_splits(run, dataset, data, name)
     run.take("dataset", data=data)
     _know(run, "dataset", data)
+    if run.values.provides("sampler"):
+        num = data.draw_by(run.values.need("sampler"))
+        run.messages.append(f"{run.values.provider('sampler')}: {num:,} samples in an epoch")
+        run.take("dataset", steps_per_epoch=data.num_batches)
     return data
 
 

@@ -1,0 +1,127 @@
+"""Samplers: which train samples an epoch has, where the classes are not equally many.
+
+Each is an iterable of positions in the train split. The run goes through it once an epoch, with torch's global
+generator seeded for that epoch, so that a run is resumed to the bit whatever the number of processes that load data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import WeightedRandomSampler
+
+from wf.errors import UsageError, unknown
+
+
+def train_targets(data: Any) -> Tensor:
+    """The run value `train_targets`: the class of each train sample, int64 ``[N]``.
+
+    Raises:
+        UsageError: Where samples have no single class, or it is not known without reading all of them.
+    """
+    targets: Tensor | None = data.train_targets()
+    if targets is None:
+        raise UsageError(
+            "the classes of the train samples are not known without reading all of them, so none can be drawn more "
+            "often\n  let the dataset say them: wf_base.Dataset(target_tensor=...)"
+        )
+    flat = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    if flat.ndim != 1 or not torch.equal(flat, flat.round()) or data.task.num_classes is None:
+        raise UsageError(
+            f"a sampler needs one class a sample, and the targets are {data.targets}\n  leave --sampler out"
+        )
+    return flat.to(torch.int64)
+
+
+class Balanced:
+    """An epoch has equally many samples of each class, in a random order.
+
+    Of a class with fewer samples each is drawn several times, equally often but for one; of a larger one there are
+    others in each epoch. A rest that cannot be divided goes to the first classes.
+
+    Args:
+        train_targets: The class of each train sample.
+        num_samples: Samples in an epoch; as many as the train split has when not given.
+
+    Raises:
+        UsageError: For fewer samples than classes.
+    """
+
+    def __init__(self, train_targets: Tensor, num_samples: int | None = None) -> None:
+        self._members = [torch.nonzero(train_targets == one).flatten() for one in train_targets.unique().tolist()]
+        self.num_samples = len(train_targets) if num_samples is None else num_samples
+        if self.num_samples < len(self._members):
+            raise UsageError(
+                f"sampler 'balanced': num_samples is {self.num_samples}; there are {len(self._members)} classes"
+            )
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        each, rest = divmod(self.num_samples, len(self._members))
+        chosen = torch.cat([_some(members, each + (n < rest)) for n, members in enumerate(self._members)])
+        yield from chosen[torch.randperm(self.num_samples)].tolist()
+
+
+class Weighted:
+    """Samples are drawn with replacement, those of each class with a weight of its own.
+
+    It is torch's `WeightedRandomSampler`.
+
+    Args:
+        train_targets: The class of each train sample.
+        class_names: The names of the classes.
+        weights: One a class, by name or in their order: how often each of its samples is drawn, compared with the
+            others. When not given it is the number of its samples to the power of minus `power`.
+        power: 1: all classes are equally frequent; 0: as they are; 0.5 is between.
+        num_samples: Samples in an epoch; as many as the train split has when not given.
+
+    Raises:
+        UsageError: For weights of other classes, or none above 0.
+    """
+
+    def __init__(
+        self,
+        train_targets: Tensor,
+        class_names: list[str],
+        weights: dict[str, float] | list[float] | None = None,
+        power: float = 1.0,
+        num_samples: int | None = None,
+    ) -> None:
+        owner, num = "sampler 'weighted'", len(class_names)
+        if weights is None:
+            counts = torch.bincount(train_targets, minlength=num).double()
+            by_class = counts.clamp(min=1).pow(-power)
+        elif isinstance(weights, dict):
+            if wrong := [name for name in weights if name not in class_names]:
+                raise UsageError(unknown("class", wrong[0], class_names, of=owner))
+            if missing := [name for name in class_names if name not in weights]:
+                raise UsageError(f"{owner}: there is no weight for {', '.join(missing[:8])}; give one for each class")
+            by_class = torch.tensor([weights[name] for name in class_names], dtype=torch.float64)
+        else:
+            by_class = torch.tensor(weights, dtype=torch.float64)
+        if len(by_class) != num:
+            raise UsageError(f"{owner}: {len(by_class)} weights for {num} classes: {', '.join(class_names[:8])}")
+        each = by_class[train_targets]
+        if not torch.isfinite(by_class).all() or float(by_class.min()) < 0 or not float(each.sum()) > 0:
+            raise UsageError(f"{owner}: the weights must be finite, at least 0, and one of them above 0")
+        self.num_samples = len(train_targets) if num_samples is None else num_samples
+        if self.num_samples < 1:
+            raise UsageError(f"{owner}: num_samples is {self.num_samples}; it must be at least 1")
+        self._sampler = WeightedRandomSampler(each, self.num_samples)  # type: ignore[arg-type]  # a tensor does, too
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._sampler
+
+
+def _some(members: Tensor, num: int) -> Tensor:
+    """So many of them, each as often as the others but for one."""
+    orders = [torch.randperm(len(members)) for _ in range(-(-num // len(members)))]
+    return members[torch.cat(orders)[:num]]
