@@ -37,12 +37,28 @@ from typing import Any
 from forkserver import ForkServer, Result
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))
 LANGUAGES = ("console", "python", "toml", "text", "csv")
 INSTALLING = ("make", "pip", "git", "cd", ".", "python3", "torchrun", "sudo", "apt-get")
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 ANY = "..."
 TIMEOUT_SEC = 200  # a busy machine takes a multiple of the usual time
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let a page import the files that it wrote, as `python` in their folder does."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name, module in sys.modules.items() if _is_in(module, folder)]:
+            del sys.modules[name]
+
+
+def _is_in(module: Any, folder: Path) -> bool:
+    return (file := getattr(module, "__file__", None)) is not None and Path(file).is_relative_to(folder)
 
 
 @dataclass
@@ -240,6 +256,7 @@ class Reader:
                 contextlib.chdir(self.folder),
                 contextlib.redirect_stdout(printed),
                 contextlib.redirect_stderr(io.StringIO()),
+                importable(self.folder),
             ):
                 exec(compile(source, str(ROOT / self.page), "exec"), self.namespace)
         except Exception as error:

@@ -83,6 +83,7 @@ KINDS = Kinds(
             name="transform",
             summary="changes inputs before the model sees them, a whole batch at a time",
             several=True,
+            objects="a callable on a batch of inputs",
             traits=TransformTraits,
             chosen_by="the dataset",
         ),

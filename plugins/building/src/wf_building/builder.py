@@ -524,9 +524,13 @@ def _missing(param: Param, owner: str, prefix: str) -> str:
 def _what_it_makes(entry: Entry) -> list[str]:
     """What a function of one's own is called for, where it is taken for the component itself."""
     kind = entry.component.kind
-    if entry.plugin is not None or not KINDS[kind].objects or not inspect.isroutine(entry.load()):
+    if entry.plugin is not None or not inspect.isroutine(entry.load()):
         return []
-    return [f"the function is called with its options to make the {kind}, {KINDS[kind].objects}"]
+    objects = f", {KINDS[kind].objects}" if KINDS[kind].objects else ""
+    return [
+        f"the function is called with its options to make the {kind}{objects}",
+        "a parameter that is named like a run value, as params or optimizer, is filled in: wf list values",
+    ]
 
 
 def _why_unknown(source: str, values: Mapping[str, Any]) -> str:

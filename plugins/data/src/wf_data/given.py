@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,6 +55,28 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
         f"dataset '{name}' gave {type(value).__name__}; it must give a wf_base.Dataset, a pair (inputs, targets), a "
         "dataset or DataLoader of torch, or a dict of these with the keys train, validation and test"
     )
+
+
+def collated(value: Any, collate: Callable[[list[Any]], Any]) -> Dataset:
+    """What Python gives for a dataset, with the function that makes batches of its samples.
+
+    Args:
+        value: As for `as_dataset`.
+        collate: As torch's ``collate_fn``: called with a list of samples, it gives a pair (inputs, targets).
+
+    Raises:
+        UsageError: Where a loader has a `collate_fn` of its own.
+    """
+    parts = value if isinstance(value, Mapping) else {"train": value}
+    own = [one for one in parts.values() if isinstance(one, DataLoader) and one.collate_fn is not default_collate]
+    if own:
+        raise UsageError("both collate and a DataLoader with a collate_fn of its own are given; leave one of them out")
+    made = as_dataset(value, "data")
+    if isinstance(value, Dataset):
+        return replace(made, collate=collate)
+    return Dataset(
+        train=made.train, validation=made.validation, test=made.test, sampler=made.sampler, collate=collate
+    )  # what was read off the samples need not hold of what they are made to
 
 
 def is_torch_data(value: Any) -> bool:

@@ -63,6 +63,7 @@ def build(
     resume_if_there: bool = False,
     registry: Registry | None = None,
     trust: str | Sequence[str] = (),
+    collate: Callable[[list[Any]], Any] | None = None,
     **settings: Any,
 ) -> Experiment:
     """Build a run without starting it.
@@ -79,6 +80,7 @@ def build(
             done the experiment is as at its end.
         registry: Where names are looked up; by default every installed plugin.
         trust: Checksums of code that a run directory brings and that may run, where `source` lies in one.
+        collate: Makes a batch ``(inputs, targets)`` of a list of samples of `dataset`, as torch's ``collate_fn``.
         settings: Keys of a run file, laid over `source`: general ones (``epochs=10``) and components (``loss="l1"``,
             ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``, ``hook=["early-stopping"]``):
             names, tables, classes, functions or live objects.
@@ -93,7 +95,7 @@ def build(
     with telling_others():
         place = place_of(name, run_dir)
         known = registry or _with_keys_of_plugins(settings)
-        own = check(_with_data(settings))
+        own = check(_with_data(settings, collate))
         base, folders = read(source, variant)
         document, _ = merge(base, own)
         if registry is None and not base.get("plugins"):
@@ -121,16 +123,22 @@ def _with_keys_of_plugins(settings: Mapping[str, Any]) -> Registry:
     return Registry.discover(check_general("plugins", settings.get("plugins", [])))
 
 
-def _with_data(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _with_data(settings: Mapping[str, Any], collate: Callable[[list[Any]], Any] | None = None) -> dict[str, Any]:
     """The settings with a dict of datasets by split as a live object, and the batches that a DataLoader has."""
     found, dataset = dict(settings), settings.get("dataset")
     if isinstance(dataset, Mapping) and "use" not in dataset and set(dataset) & set(SPLITS):
         found["dataset"] = {"use": dataset}
+    named = dataset is None or isinstance(dataset, str) or (isinstance(dataset, Mapping) and "use" in dataset)
+    if collate is not None and named:
+        raise UsageError("collate is for a dataset that is given beside it: wf.run(dataset=samples, collate=...)")
     if dataset is None or isinstance(dataset, str) or "torch" not in sys.modules:
         return found
-    from wf_data.given import batching_of
+    from wf_data.given import batching_of, collated
 
-    return {**batching_of(dataset), **found}
+    batching = batching_of(dataset)
+    if collate is not None:
+        found["dataset"] = {"use": collated(dataset, collate)}
+    return {**batching, **found}
 
 
 def run(source: RunFiles | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:

@@ -13,8 +13,10 @@ import torch
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.declarations.values import VALUES
+from wf.discovery.entry import Entry
 from wf.engine.figures import Monitor
 from wf.engine.watching import Sources
+from wf.errors import UsageError
 from wf.protocols import Checkpointer
 from wf.registry import Registry
 from wf_base.random import stream_key
@@ -180,13 +182,20 @@ class Assembly(RunBuild):
             return any(self.follows_length(kind, one) for one in table)
         if not isinstance(table, Mapping):
             return False
-        entry = self.builder.entry(kind, table["use"])
+        entry = self.entry(kind) if table is self.plan.get(kind) else self._nested(kind, table["use"])
         for param in self.builder.params(entry) if entry else ():
             if param.kind is not None and self.follows_length(param.kind, table.get(param.name)):
                 return True
             if param.source in ("total_steps", "total_epochs") and param.name not in table:
                 return True
         return False
+
+    def _nested(self, kind: str, use: Any) -> Entry | None:
+        """The entry of a component of a component; None for one that Python gave and no name finds again."""
+        try:
+            return self.builder.entry(kind, use)
+        except UsageError:
+            return None
 
     def describe_data(self) -> Description:
         """What the run learned from its data, and what its model was made with."""

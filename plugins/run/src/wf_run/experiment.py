@@ -698,7 +698,7 @@ class Experiment:
 
     def _options(self, kind: str) -> list[str]:
         """The options of the component of a kind that it might be given."""
-        entry = self._parts.builder.entry(kind, self.plan[kind]["use"])
+        entry = self._parts.entry(kind)
         return [param.name for param in self._parts.builder.params(entry)] if entry else []
 
     def _note_end(self, directory: RunDirectory | None, status: str, reason: str) -> None:

@@ -41,12 +41,15 @@ def checked_monitor(run: RunBuild, sources: Sources, evaluated: Sequence[str]) -
     of_steps = found.read_after(splits) is not None and sources.is_of_steps(found.figure)
     is_read = found.split in splits or of_steps
     if matters and not (is_read and sources.find(found.figure, splits) != "unknown"):
+        if not splits:
+            what = "decide which weights are best" if decides else "be monitored"
+            raise UsageError(
+                f"'{found.figure}' cannot {what}: no split is evaluated while it trains\n"
+                "  see --eval-splits and --split, or --keep last"
+            )
         known = [name for split in dict.fromkeys((*splits, TRAIN)) for name in sources.names(split, splits)]
         hint = ""
-        if not splits:
-            known = []
-            hint = "no split is evaluated while it trains: see --eval-splits and --split, or --keep last"
-        elif found.split in evaluated and not is_read:
+        if found.split in evaluated and not is_read:
             hint = f"'{found.split}' is not evaluated while the run trains: --eval-splits {found.split}"
         raise UsageError(unknown("figure in 'monitor':", found.figure, known, hint))
     if decides:
