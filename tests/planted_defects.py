@@ -238,7 +238,7 @@ class Softmax(nn.Module):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         dropout: Share of the inputs that is left out in training.
     """
 
@@ -262,7 +262,7 @@ class OneMore(Softmax):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         dropout: Share of the inputs that is left out in training.
     """
 
@@ -275,7 +275,7 @@ class Unnormalised(Softmax):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         dropout: Share of the inputs that is left out in training.
     """
 
@@ -288,7 +288,7 @@ class IdleLayer(Softmax):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         dropout: Share of the inputs that is left out in training.
     """
 
@@ -302,7 +302,7 @@ class AlwaysDropout(Softmax):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         dropout: Share of the inputs that is left out.
     """
 
@@ -316,7 +316,7 @@ class HiddenScale(Softmax):
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         dropout: Share of the inputs that is left out in training.
     """
 
@@ -333,7 +333,7 @@ def no_model(input_shape: tuple[int, ...], num_outputs: int) -> Callable[[Tensor
 
     Args:
         input_shape: Shape of one sample.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
     """
     return lambda inputs: inputs.flatten(1)[:, :num_outputs]
 
@@ -345,7 +345,7 @@ class CrossEntropy(nn.Module):
     """Softmax cross-entropy.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
         reduction: How the targets' figures become one.
     """
 
@@ -366,7 +366,7 @@ class SumIsMean(CrossEntropy):
     """Gives the mean for the sum.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
         reduction: How the targets' figures become one.
     """
 
@@ -379,7 +379,7 @@ class CountsIgnored(CrossEntropy):
     """Divides by all targets, those that are left out included.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
         reduction: How the targets' figures become one.
     """
 
@@ -552,7 +552,7 @@ def decay(optimizer: torch.optim.Optimizer, factor: float = 0.9) -> ExponentialL
     """Multiplies the learning rate by a factor each epoch.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         factor: That factor.
     """
     return ExponentialLR(optimizer, factor)
@@ -562,7 +562,7 @@ def below_zero(optimizer: torch.optim.Optimizer) -> LambdaLR:
     """Goes on where it is down to zero.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
     """
     return LambdaLR(optimizer, lambda epoch: 1 - epoch / 5)
 
@@ -571,7 +571,7 @@ class Uncounted:
     """Halves the learning rate every third step, and does not save the count.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -595,7 +595,7 @@ class Watching(Uncounted):
     """Wants a figure, but does not declare that it watches evaluations.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
     """
 
     def step(self, figure: float) -> None:  # type: ignore[override]
@@ -867,7 +867,7 @@ class Alone:
         return tensor
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 class Wraps(Alone):
@@ -881,7 +881,7 @@ class CountEpochs(Hook):
     """Counts epochs, and lowers the learning rate with them.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         factor: For each epoch.
     """
 
@@ -907,7 +907,7 @@ class Misspelt(CountEpochs):
     """Listens to an event that there is not.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         factor: For each epoch.
     """
 
@@ -919,7 +919,7 @@ class CountsAnew(CountEpochs):
     """Begins to count anew after a resume.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         factor: For each epoch.
     """
 
@@ -931,7 +931,7 @@ class FailsToo(CountEpochs):
     """Fails when it is told of a failure.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         factor: For each epoch.
     """
 

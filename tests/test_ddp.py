@@ -150,7 +150,7 @@ def test_a_shared_step_is_that_of_the_whole_batch(
 def test_optimizers_that_differentiate_gradients_train_in_one_process(ranks: Any, tmp_path: Path) -> None:
     done = ranks("run", *PROTOCOLS, "--optimizer", "create-graph", "--strategy", "ddp", "--steps", 3)
     assert done.code != 0
-    assert "several processes share gradients without their graphs" in done.stderr
+    assert "several processes exchange gradients without their graphs" in done.stderr
 
 
 FAILING = """

@@ -169,7 +169,7 @@ def test_parts_and_processes_have_the_weights_of_the_whole(wf: Any, ranks: Any, 
 def test_what_boxes_would_not_follow_is_refused(wf: Any) -> None:
     refused = wf("run", *OPTIONS, "--transform", "flip")
     assert refused.code == 2
-    assert "it moves the pixels of images, and the boxes targets of the dataset would stay" in refused.stderr
+    assert "it moves the pixels of images, but not the boxes targets of the dataset" in refused.stderr
     assert "flip" in wf("list", "transforms", "--fits", "segmentation").stdout
 
 

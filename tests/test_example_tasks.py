@@ -88,10 +88,10 @@ def test_losses_of_masks(wf: Any, loss: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (("--dataset", "shapes", "--model", "mlp"), "mask targets need a prediction a pixel"),
-        (("--dataset", "digits", "--model", "unet"), "class_index targets need a prediction a sample"),
-        (("--dataset", "authors", "--model", "mlp"), "takes samples of numbers and would get tokens [T]"),
-        (("--dataset", "authors", "--transform", "standardize"), "takes samples of numbers and would get tokens [T]"),
+        (("--dataset", "shapes", "--model", "mlp"), "mask targets need one prediction per pixel"),
+        (("--dataset", "digits", "--model", "unet"), "class_index targets need one prediction per sample"),
+        (("--dataset", "authors", "--model", "mlp"), "takes samples of numbers but would get tokens [T]"),
+        (("--dataset", "authors", "--transform", "standardize"), "takes samples of numbers but would get tokens [T]"),
         (("--dataset", "authors", "--dataset.max_tokens", 0), "they must be at least 3 and 1"),
         (("--dataset", "shapes", "--dataset.image_size", 4), "image_size is 4; it must be at least 8"),
     ],

@@ -68,7 +68,7 @@ def test_fp16_with_a_trainer_that_scales_no_loss(wf: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "trainer 'graphed' captures CUDA graphs, and the device is cpu\n  train with --trainer supervised"),
+        ((), "trainer 'graphed' captures CUDA graphs, but the device is cpu\n  train with --trainer supervised"),
         (("--accumulate", 2), "trainer 'graphed' cannot add up the gradients of several batches"),
         (("--precision", "fp16"), "trainer 'graphed' cannot scale the loss"),
         (("--optimizer", "torch/lbfgs"), "lbfgs"),

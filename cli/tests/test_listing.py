@@ -153,7 +153,7 @@ def test_what_fits_as_json(wf: Any) -> None:
     assert all(list(entry) == [*COMPONENT_KEYS, "fits", "why"] for entry in entries)
     said = {entry["name"]: (entry["fits"], entry["why"]) for entry in entries}
     assert said["digits"] == (True, [])
-    assert said["csv"] == (None, ["which targets the dataset has depends on its data"])
+    assert said["csv"] == (None, ["the form of the targets depends on the data"])
     assert "diabetes" not in said
 
 
@@ -166,9 +166,7 @@ def test_what_fits_for_reading(wf: Any) -> None:
         "  torch/...  wf-torch   5 names (wf list loss --all --fits diabetes)\n"
     )
     result = wf("list", "datasets", "--fits", "loss/mse")
-    assert result.stdout.endswith(
-        "\n\nunknown for csv, npz, random: which targets the dataset has depends on its data\n"
-    )
+    assert result.stdout.endswith("\n\nunknown for csv, npz, random: the form of the targets depends on the data\n")
     kinds = [
         line.partition(":")[0] for line in wf("list", "--fits", "digits").stdout.splitlines() if line[:1].isalpha()
     ]

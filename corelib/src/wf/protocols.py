@@ -67,7 +67,7 @@ class Evaluator(Protocol):
     """One evaluation. Called by the loop at its cadence and at the end."""
 
     def evaluate(self, split: str) -> Mapping[str, Any]:
-        """The figures of one split by metric name, plain numbers (a list for one figure a class).
+        """The figures of one split by metric name, plain numbers (a list for one value per class).
 
         It must leave the training generator as it found it. An attribute ``figures`` says which there are, see
         `wf.engine.figures.declared`. Where their names are not all known, it may have ``preview(split)``, which gives

@@ -94,7 +94,7 @@ class TransformTraits(_Declared):
     """It gets inputs and targets, and changes both: its attribute ``joint`` is the same. ``batch``: it mixes the
     samples of an update, see `wf_data.transforming.Step`."""
     of: Literal["inputs", "targets"] = "inputs"
-    """What it changes: ``targets`` are those that the loss gets, and its method ``inverse`` puts what the model gives
+    """What it changes: ``targets`` are those that the loss gets, and its method ``inverse`` puts the model outputs
     back into their units, for metrics and predictions; its attribute ``of`` is the same."""
     targets: tuple[str, ...] = ()
     """The forms of targets that a joint one, or one of targets, takes; empty for any."""
@@ -116,7 +116,7 @@ class MetricTraits(_Declared):
     """What a metric wants."""
 
     predictions: str = "raw"
-    """The form in which it wants them, which the task reads: ``raw`` is what the model gives out; for tasks with
+    """The form in which it wants them, which the task reads: ``raw`` is the model outputs; for tasks with
     classes, ``labels`` are int64 ``[N]`` predicted classes (0/1 ``[N, C]`` where several may hold) and ``probs`` float
     ``[N, C]``."""
     targets: tuple[str, ...] = ()

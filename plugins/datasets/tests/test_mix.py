@@ -114,18 +114,19 @@ def mixed(mix: Any, inputs: Tensor, targets: Tensor = LABELS) -> Any:
         (
             {"dataset": "digits", "transform": ["mixup"], "loss": "focal"},
             "loss 'focal' does not fit transform 'mixup'\n"
-            "  the loss wants class_index or binary or multilabel or mask targets, and in training the transform gives "
-            "one_hot\n  losses that fit: bce, bce-logits, ce, l1, mse, torch/...",
+            "  the loss takes class_index or binary or multilabel or mask targets, "
+            "but in training the transform produces one_hot\n"
+            "  losses that fit: bce, bce-logits, ce, l1, mse, torch/...",
         ),
         (
             {"dataset": "diabetes", "transform": ["standardize", "mixup"]},
             "transform 'mixup' does not fit dataset 'diabetes'\n"
-            "  the transform takes class_index or one_hot targets and would get real\n",
+            "  the transform takes class_index or one_hot targets but would get real\n",
         ),
         (
             {"dataset": "shapes", "transform": ["cutmix"]},
             "transform 'cutmix' does not fit dataset 'shapes'\n"
-            "  the transform takes class_index or one_hot targets and would get mask\n",
+            "  the transform takes class_index or one_hot targets but would get mask\n",
         ),
         (
             {"dataset": "authors", "transform": ["mixup"]},
@@ -138,7 +139,7 @@ def mixed(mix: Any, inputs: Tensor, targets: Tensor = LABELS) -> Any:
         (
             {"dataset": "breast-cancer", "transform": ["mixup"], "loss": "bce", "links": ["sigmoid"]},
             "loss 'bce' does not fit transform 'mixup'\n"
-            "  the loss wants one_hot targets, the dataset has class_index, link 'one-hot' is off\n",
+            "  the loss takes one_hot targets, the dataset has class_index, link 'one-hot' is off\n",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_constant_targets_and_those_that_lie_far_off() -> None:
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ("iris", "takes real targets and would get class_index"),
+        ("iris", "takes real targets but would get class_index"),
         (Dataset(train=TensorSamples(INPUTS, TARGETS)), "targets"),
         (Dataset(train=list(zip(INPUTS, TARGETS, strict=True)), targets="real"), "in one tensor in memory"),
     ],

@@ -91,7 +91,7 @@ def refused(*names: str, **known: Any) -> list[str]:
 def test_one_mismatch() -> None:
     assert refused("dataset/diabetes", "model/mlp", "loss/ce") == [
         "loss 'ce' does not fit dataset 'diabetes' and model 'mlp'",
-        "  the loss wants class_index targets, the dataset has real",
+        "  the loss takes class_index targets, the dataset has real",
         "  losses that fit: mse",
     ]
 
@@ -101,23 +101,23 @@ def test_every_mismatch_at_once() -> None:
     assert refused(*run, "metric/f1", "trainer/supervised", "optimizer/lbfgs", "scheduler/plateau", evaluated=()) == [
         "6 things do not fit each other",
         "  transform 'flip' does not fit dataset 'diabetes'",
-        "    the transform takes image samples [C, H, W] and would get vector samples [F]",
+        "    the transform takes image samples [C, H, W] but would get vector samples [F]",
         "    transforms that fit: flatten, scale",
         "  model 'cnn' does not fit dataset 'diabetes'",
-        "    the model takes image samples [C, H, W] and would get vector samples [F]",
+        "    the model takes image samples [C, H, W] but would get vector samples [F]",
         "    models that fit: chances, line, mlp",
         "  loss 'ce' does not fit dataset 'diabetes' and model 'cnn'",
-        "    the loss wants class_index targets, the dataset has real",
+        "    the loss takes class_index targets, the dataset has real",
         "    losses that fit: mse",
         "  optimizer 'lbfgs' does not fit trainer 'supervised'",
-        "    it is stepped as 'closure', the trainer does 'plain'",
+        "    it needs the step protocol 'closure', the trainer supports 'plain'",
         "    optimizers that fit: adam, free",
         "    trainers that fit: closing",
         "  scheduler 'plateau' does not fit this run",
         "    it waits for an evaluation, but the run evaluates nothing while it trains",
         "    see --eval-splits and --split, or set --scheduler.monitor",
         "  metrics 'accuracy' and 'f1' do not fit dataset 'diabetes'",
-        "    the metric judges class_index targets, the dataset has real",
+        "    the metric takes class_index targets, the dataset has real",
         "    metrics that fit: any, r2",
     ]
 
@@ -125,13 +125,13 @@ def test_every_mismatch_at_once() -> None:
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (("dataset/digits", "model/chances", "loss/ce"), "the loss wants logits, the model gives probs"),
-        (("model/chances", "loss/ce"), "the loss wants logits, the model gives probs"),
-        (("dataset/digits", "model/line"), "takes vector samples [F] and would get image samples [C, H, W]"),
+        (("dataset/digits", "model/chances", "loss/ce"), "the loss takes logits, the model returns probs"),
+        (("model/chances", "loss/ce"), "the loss takes logits, the model returns probs"),
+        (("dataset/digits", "model/line"), "takes vector samples [F] but would get image samples [C, H, W]"),
         (("trainer/by-hand", "optimizer/adam"), "the trainer takes no optimizer"),
         (("trainer/by-hand", "optimizer/silent"), "the trainer takes no optimizer"),
         (("trainer/closing", "scheduler/cosine"), "the trainer takes no scheduler"),
-        (("dataset/digits", "transform/flatten", "model/cnn"), "takes image samples [C, H, W] and would get vector"),
+        (("dataset/digits", "transform/flatten", "model/cnn"), "takes image samples [C, H, W] but would get vector"),
     ],
 )
 def test_what_does_not_fit(run: tuple[str, ...], words: str) -> None:
@@ -160,7 +160,7 @@ def test_what_is_known_better_than_the_traits_say() -> None:
     """The data, when they have been read."""
     assert "would get samples [6, 3]" in refused("dataset/texts", "model/line", samples=Samples.of_shape((6, 3)))[1]
     check(parts("dataset/texts", "model/line"), Known(samples=Samples.of_shape((6,))), REGISTRY)
-    assert "wants binary targets" in refused("dataset/digits", "loss/bce", num_classes=10)[1]
+    assert "takes binary targets" in refused("dataset/digits", "loss/bce", num_classes=10)[1]
     check(parts("dataset/digits", "loss/bce"), Known(num_classes=2), REGISTRY)
     assert "the dataset has real" in refused("dataset/csv", "loss/ce", targets="real")[1]
     assert "link 'one-hot' is off" in refused("dataset/digits", "loss/mse", links=[])[1]

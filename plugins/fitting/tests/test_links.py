@@ -74,7 +74,7 @@ def test_every_combination(targets: str) -> None:
             link = None  # log_softmax of log-probabilities changes nothing, anything else does
         if given is None or link is None:
             assert isinstance(found, list), (targets, wanted, classes, has, wants)
-            assert found[0].startswith("the loss wants ")
+            assert found[0].startswith("the loss takes ")
             continue
         assert isinstance(found, Fit), (targets, wanted, classes, has, wants)
         assert found.targets == given[0]
@@ -93,12 +93,10 @@ def test_the_preferred_targets_win() -> None:
 def test_links_that_are_off() -> None:
     nll = LossTraits(predictions="log_probs", targets=("class_index",))
     fit = resolve("class_index", 3, ModelTraits(), nll, [])
-    assert fit == Fit(
-        targets="class_index", warnings=("link 'log-softmax' is off: the loss gets what the model gives",)
-    )
+    assert fit == Fit(targets="class_index", warnings=("link 'log-softmax' is off: the loss gets the model outputs",))
     mse = LossTraits(predictions="real", targets=("real", "one_hot"))
     assert resolve("class_index", 3, ModelTraits(), mse, []) == [
-        "the loss wants real or one_hot targets, the dataset has class_index, link 'one-hot' is off"
+        "the loss takes real or one_hot targets, the dataset has class_index, link 'one-hot' is off"
     ]
     assert resolve("class_index", 3, ModelTraits(), mse, ["one-hot"]) == Fit(targets="one_hot", links=("one-hot",))
 
@@ -133,7 +131,7 @@ def test_evaluations_that_do_not_fit_what_is_trained() -> None:
     assert isinstance(trained, Fit)
     allowed = ["sigmoid", "softmax"]
     found = resolve_judged("class_index", 3, ModelTraits(), loss, allowed, links=LINKS, trained=trained)
-    assert found == ["the loss wants one_hot targets, the dataset has class_index, link 'one-hot' is off"]
+    assert found == ["the loss takes one_hot targets, the dataset has class_index, link 'one-hot' is off"]
 
 
 def test_what_says_nothing_is_warned_of_and_not_refused() -> None:

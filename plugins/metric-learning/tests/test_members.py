@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_refused(name: str, options: dict[str, Any], messag
 
 @pytest.mark.parametrize("metric", ["accuracy", "auroc"])
 def test_no_label_is_read_from_an_embedding(metric: str) -> None:
-    with pytest.raises(UsageError, match=r"and task 'embedding' tells none(?s:.*)precision-at-1"):
+    with pytest.raises(UsageError, match=r"which task 'embedding' does not provide(?s:.*)precision-at-1"):
         wf.build(dataset="digits", loss="metric-learning/SupConLoss", metric=[metric], save=False, quiet=True)
 
 

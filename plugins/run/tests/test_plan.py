@@ -347,12 +347,12 @@ def early(**document: Any) -> None:
 def test_a_certain_misfit_is_told_early() -> None:
     with pytest.raises(UsageError, match="loss 'ce' does not fit dataset 'diabetes' and model 'mlp'"):
         early(loss="ce", dataset="diabetes")
-    with pytest.raises(UsageError, match="the loss wants logits, the model gives probs"):
+    with pytest.raises(UsageError, match="the loss takes logits, the model returns probs"):
         early(loss="ce", model="probable")
     with pytest.raises(UsageError) as caught:
         early(optimizer="lbfgs")
     assert str(caught.value) == (
-        "optimizer 'lbfgs' does not fit trainer 'supervised'\n  it is stepped as 'closure', the trainer does 'plain'\n"
+        "optimizer 'lbfgs' does not fit trainer 'supervised'\n  it needs the step protocol 'closure', the trainer supports 'plain'\n"
         "  optimizers that fit: adam"
     )
 

@@ -80,7 +80,7 @@ def test_it_trains() -> None:
 
 
 def test_a_metric_of_labels_does_not_fit() -> None:
-    with pytest.raises(UsageError, match="the metric judges labels, and task 'embedding' tells none") as caught:
+    with pytest.raises(UsageError, match="the metric takes labels, which task 'embedding' does not provide") as caught:
         wf.build(**settings(metric=["accuracy"]))
     assert "mae" not in str(caught.value)  # it would not fit the dataset
 
@@ -96,5 +96,5 @@ def test_weights_of_a_loss_are_not_shared_between_processes() -> None:
 def test_an_embedding_is_a_row_a_sample() -> None:
     names = {"model": "m", "dataset": "d"}
     assert check_outputs(nn.Linear(4, 9), torch.zeros(2, 4), Embedding("class_index"), [EMBEDDING_SIZE], names) == 9
-    with pytest.raises(UsageError, match="the loss wants embeddings, one row a sample"):
+    with pytest.raises(UsageError, match="the loss expects embeddings, one row per sample"):
         check_outputs(nn.Unflatten(1, (2, 2)), torch.zeros(2, 4), Embedding("class_index"), [EMBEDDING_SIZE], names)

@@ -126,7 +126,7 @@ def test_it_is_listed_checked_and_gone(wf: Any, tmp_path: Path) -> None:
     assert "stars are from 0 to 5\n  the first one: sample" in refused.stderr
     refused = wf("run", "-p", "stars.py", "--dataset", "visits", "--loss", "ce")
     assert refused.code == 2
-    assert "the loss wants class_index or mask or one_hot targets, the dataset has stars" in refused.stderr
+    assert "the loss takes class_index or mask or one_hot targets, the dataset has stars" in refused.stderr
     refused = wf("run", "-p", "stars.py", "--dataset", "visits", "--task", "classification")
     assert "classification has class_index or one_hot targets, the dataset has stars" in refused.stderr
     checked = wf("check", "task", "rating", "-p", "stars.py")

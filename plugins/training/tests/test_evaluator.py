@@ -227,7 +227,7 @@ def test_what_is_no_figure_names_its_metric(given: Any) -> None:
 
 def test_two_figures_of_one_name_are_refused() -> None:
     metrics = {"odd": Gives({"low": 1.0}), "odd-low": Gives(2.0)}
-    with pytest.raises(UsageError, match="metric 'odd-low' gives the figure 'odd-low', which is there already"):
+    with pytest.raises(UsageError, match="metric 'odd-low' returns the figure 'odd-low', which is there already"):
         evaluator(functional.cross_entropy, metrics=metrics).evaluate("train")
 
 

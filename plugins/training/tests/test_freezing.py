@@ -97,7 +97,7 @@ def test_what_cannot_be_frozen(chosen: Any, message: str) -> None:
 
 
 def test_a_single_layer_has_no_backbone() -> None:
-    with pytest.raises(UsageError, match="no backbone, it is all head"):
+    with pytest.raises(UsageError, match="no backbone, only a head"):
         freeze(nn.Linear(3, 2), "backbone")
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_thaws_resumes_to_the_bit(wf: Any, tmp_path: Path, until: str
     ("options", "words"),
     [
         ({"freeze": "0", "freeze_until": "5min"}, "counts epochs or steps"),
-        ({"freeze_until": "2epochs"}, "'freeze' does not say what is frozen"),
+        ({"freeze_until": "2epochs"}, "'freeze' is not"),
         ({"freeze": "0", "freeze_until": "soon"}, "is not a cadence"),
     ],
 )

@@ -202,7 +202,7 @@ def test_a_hook_that_is_told_of_gradients_is_refused() -> None:
     ("optimizer", "words"),
     [
         (lambda params: torch.optim.Adagrad(params), "the update of Adagrad cannot be captured.*\n.*AdamW"),
-        (lambda params: torch.optim.SGD(params, foreach=True), "leave out --optimizer.foreach"),
+        (lambda params: torch.optim.SGD(params, foreach=True), "remove --optimizer.foreach"),
     ],
 )
 def test_optimizers_that_cannot_be_captured(optimizer: Any, words: str) -> None:

@@ -123,7 +123,7 @@ def test_fp32_leaves_the_model_alone() -> None:
 def test_fp16_is_for_the_plain_step(step: Any) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(UsageError, match=f"stepped in another way: {step}\n.*--precision bf16"):
+    with pytest.raises(UsageError, match=f"the step protocol {step}\n.*--precision bf16"):
         SupervisedTrainer(
             model,
             nn.MSELoss(),

@@ -75,7 +75,7 @@ class Link:
     gives: str
     """The form that it gives."""
     of: Literal["predictions", "targets", "loss"] = "predictions"
-    """What it changes: what the model gives before the loss gets it, the dataset's targets, or the loss's own figure,
+    """What it changes: the model outputs before the loss gets it, the dataset's targets, or the loss's own figure,
     whose form is its ``reduction``."""
     target: str | Callable[..., Any] | None = None
     """``"package.module:function"``, called with the tensor, and with the run values that its other parameters are

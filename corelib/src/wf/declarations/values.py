@@ -127,7 +127,7 @@ VALUES: Vocabulary[RunValue] = Vocabulary(
         _known("scheduler_interval", "str", "when the scheduler is stepped: step, epoch or evaluation"),
         _known("metrics", "dict[str, Metric]", "the run's metrics by name"),
         _known("metric_forms", "dict[str, str]", "the form of the predictions of each metric: raw, labels or probs"),
-        _known("outputs", "TaskRuntime", "the task, which reads labels or probabilities from what the model gives"),
+        _known("outputs", "TaskRuntime", "the task, which reads labels or probabilities from the model outputs"),
         _known("data", "RunData", "the run's splits, served in batches"),
         _known("strategy", "Strategy", "processes and devices"),
         _known("steps_per_epoch", "int", "updates in an epoch"),

@@ -123,7 +123,7 @@ class Losses:
         return all(map(math.isfinite, self.since_record))
 
     def add(self, losses: Sequence[Any], sizes: Sequence[int]) -> None:
-        """Take in losses, or figures by name with the loss among them, and the sizes of their batches."""
+        """Update with losses, or figures by name with the loss among them, and the sizes of their batches."""
         for given, size in zip(losses, sizes, strict=True):
             loss = given
             if given.__class__ is dict:  # without a call, which a step would pay for

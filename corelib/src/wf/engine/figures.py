@@ -241,7 +241,7 @@ class Figures:
         self._known = dict(self.values)
 
     def take(self, source: Callable[[], str]) -> None:
-        """Take in what somebody has added to `values`.
+        """Update with what somebody has added to `values`.
 
         Args:
             source: Says in words who that is.

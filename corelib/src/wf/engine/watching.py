@@ -105,7 +105,7 @@ class Sources:
         return figure in self._of_steps or name.startswith(f"{LOSS}/") or not self.is_of_evaluator(figure)
 
     def _take(self, part: Any, owner: str, event: str | None = None, split: str | None = None) -> None:
-        """Take in what a part says; trainer and evaluator say their figures at one event."""
+        """Update with what a part says; trainer and evaluator say their figures at one event."""
         said = None if part is None else declared(part)
         if said is None and part is not None:
             adds = [] if getattr(part, "told_last", False) else [part]

@@ -201,7 +201,7 @@ class BaseTrainer:
         return {name: sum(values) / len(values) for name, values in self._recorded.items()}
 
     def _note(self, name: str, found: Tensor | Mapping[str, Tensor]) -> None:
-        """Take in the figures of an update; the loss of a step is the sum of those of its updates."""
+        """Update with the figures of an update; the loss of a step is the sum of those of its updates."""
         own = found if isinstance(found, Mapping) else {LOSS: found}
         if name != LOSS:
             own = {f"{LOSS}/{name}{key.removeprefix(LOSS)}": value for key, value in own.items()}

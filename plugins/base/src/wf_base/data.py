@@ -153,7 +153,7 @@ class Dataset:
     """All samples, or those for training where `test` is given."""
     targets: str | None = None
     """The form of its targets, see ``wf list tasks``; None for others, of which nothing is known and little is checked:
-    the run must name its loss, and metrics get what the model gives."""
+    the run must name its loss, and metrics get the model outputs."""
     task: str | None = None
     """Its task; None for the one that has such targets."""
     validation: Samples | None = None

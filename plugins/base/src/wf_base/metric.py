@@ -32,11 +32,11 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in one batch; predictions in the form that its `MetricTraits` ask for."""
+        """Update with one batch; predictions in the form that its `MetricTraits` ask for."""
 
     @abc.abstractmethod
     def compute(self) -> Tensor | Mapping[str, Tensor]:
-        """The figure over everything taken in: a scalar, a tensor with one figure a class, or several by name.
+        """The figure over everything taken in: a scalar, a tensor with one value per class, or several by name.
 
         What is named ``low`` is recorded as ``METRIC-low``, ``/50`` as ``METRIC/50``, and what is named by an empty
         text as ``METRIC``.

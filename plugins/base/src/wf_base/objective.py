@@ -60,7 +60,7 @@ class Judge(Objective, Protocol):
     """An objective by which evaluations have a loss."""
 
     def forward(self, inputs: Tree) -> Tree:
-        """What the model gives. Called by evaluators."""
+        """The model outputs. Called by evaluators."""
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
         """The terms of what the model gave. Called by evaluators."""
@@ -90,7 +90,7 @@ class Supervised:
         return self.score(self.forward(batch.inputs), batch)
 
     def forward(self, inputs: Tree) -> Tree:
-        """What the model gives; see `Judge`."""
+        """The model outputs; see `Judge`."""
         return tree.call(self.model, inputs)
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:

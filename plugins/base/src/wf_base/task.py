@@ -30,7 +30,7 @@ class TaskRuntime:
 
     Args:
         targets: The form of the dataset's targets; None where it has no name.
-        predictions: The form of what the model gives, see `fitted`.
+        predictions: The form of the model outputs, see `fitted`.
         single_logit: Two classes are told by one output, see `fitted`.
         class_names: The dataset's, one a class.
         ignore_index: A class index that the loss leaves out; it need not be that of a class.
@@ -41,9 +41,9 @@ class TaskRuntime:
     collate: Callable[[list[Any]], Any] | None = None
     """Makes ``(inputs, targets)`` of a list of samples, as a method; None stacks them. A dataset's own goes before."""
     target_transforms: Sequence[Any] = ()
-    """What changes the targets before the loss, fitted; each has an ``inverse`` for what the model gives.
+    """What changes the targets before the loss, fitted; each has an ``inverse`` for the model outputs.
 
-    The run's loss gets targets that went through them. Whatever else reads what the model gives takes it through
+    The run's loss gets targets that went through them. Whatever else reads the model outputs takes it through
     `in_units`: metrics by `read`, predictions, plots. A loss of a trainer's own takes its targets through `scaled`."""
     needs_loss = True
     """Whether a run of it has a loss; False where models of it compute their own, see `bind`."""
@@ -193,7 +193,7 @@ class TaskRuntime:
         return targets
 
     def in_units(self, outputs: Any) -> Any:
-        """What the model gives, in the units of the dataset's targets."""
+        """The model outputs, in the units of the dataset's targets."""
         for transform in reversed(self.target_transforms):
             outputs = transform.inverse(outputs)
         return outputs
@@ -262,7 +262,7 @@ class TaskRuntime:
     # the plots
 
     def is_line(self, spec: Any) -> bool:
-        """Whether what the model gives can be drawn as a line: one number, over inputs of one number.
+        """Whether the model outputs can be drawn as a line: one number, over inputs of one number.
 
         Args:
             spec: What the run knows of its data.

@@ -28,7 +28,7 @@ class Step:
     method ``on_masks`` has it called, with the same draws, for each leaf of the targets that has the size of the image.
 
     One whose attribute ``of`` is ``"targets"`` changes the targets that the loss gets, and has a method ``inverse`` for
-    what the model gives; see `wf_base.TaskRuntime.target_transforms`. Its ``fit`` gets the train targets.
+    the model outputs; see `wf_base.TaskRuntime.target_transforms`. Its ``fit`` gets the train targets.
 
     One whose ``joint`` is ``"batch"`` mixes the samples of an update, in training alone: it is called with inputs,
     targets, partners and a generator before the draws, and gives inputs and targets. The partners are a pair of inputs

@@ -29,7 +29,7 @@ def wf_settings() -> list[Param]:
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """The verbs of this package."""
+    """The commands of this package."""
     return [
         Command(
             name="resume",

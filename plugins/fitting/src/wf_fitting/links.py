@@ -48,24 +48,24 @@ def resolve(
         return Fit(targets=targets, warnings=("the loss does not say what it wants (no traits): nothing is checked",))
     given, target_link = _target_link(targets, num_classes, loss, links)
     if given is None:
-        return [f"the loss wants {_words(loss.targets)} targets, the dataset has {targets}"]
+        return [f"the loss takes {_words(loss.targets)} targets, the dataset has {targets}"]
     if target_link and allowed is not None and target_link not in allowed:
         return [
-            f"the loss wants {_words(loss.targets)} targets, the dataset has {targets}, link '{target_link}' is off"
+            f"the loss takes {_words(loss.targets)} targets, the dataset has {targets}, link '{target_link}' is off"
         ]
     prediction_link = _prediction_link(given, model, loss, links)
     if prediction_link is None:
         assert model is not None
-        return [f"the loss wants {loss.predictions}, the model gives {model.predictions}"]
+        return [f"the loss takes {loss.predictions}, the model returns {model.predictions}"]
     warnings = []
     if model is None and not _goes("raw", loss.predictions, links):
         warnings.append(
-            f"the model does not say what it gives (no traits) and the loss wants {loss.predictions}: "
+            f"the model does not say what it gives (no traits) and the loss takes {loss.predictions}: "
             "nothing was put between them"
         )
     found = [link for link in (prediction_link, target_link) if link]
     off = [link for link in found if allowed is not None and link not in allowed]
-    warnings += [f"link '{link}' is off: the loss gets what the model gives" for link in off]
+    warnings += [f"link '{link}' is off: the loss gets the model outputs" for link in off]
     return Fit(targets=given, links=tuple(link for link in found if link not in off), warnings=tuple(warnings))
 
 

@@ -1,4 +1,4 @@
-"""Losses of independent yes-or-no targets."""
+"""Losses for independent binary targets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wf_losses.common import Loss, check_shapes
 class BCELoss(Loss):
     """Binary cross-entropy of probabilities: `torch.nn.functional.binary_cross_entropy`.
 
-    `bce-logits` is the stable form, and the one that works under autocast.
+    `bce-logits` is numerically stable and works under autocast.
 
     Args:
-        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one figure an element.
+        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one value per element.
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -28,10 +28,10 @@ class BCELoss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """Sigmoid and binary cross-entropy in one: `torch.nn.functional.binary_cross_entropy_with_logits`.
+    """Sigmoid and binary cross-entropy combined: `torch.nn.functional.binary_cross_entropy_with_logits`.
 
     Args:
-        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one figure an element.
+        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one value per element.
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:

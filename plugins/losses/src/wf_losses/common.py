@@ -1,4 +1,4 @@
-"""What the losses share: their base and the checks of options and shapes."""
+"""Shared by the losses: the base class, and checks of options and shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Loss(nn.Module):
     """A loss with a reduction, called with ``(predictions, targets)``.
 
     Args:
-        reduction: ``mean``, ``sum``, or ``none`` for one figure an element.
+        reduction: ``mean``, ``sum``, or ``none`` for one value per element.
 
     Raises:
         UsageError: For another reduction.
@@ -30,16 +30,16 @@ class Loss(nn.Module):
         self.reduction: Reduction = reduction
 
     def extra_repr(self) -> str:
-        """Its options, as printing the module shows them."""
+        """Its options, shown when the module is printed."""
         shown = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
 def check_label_smoothing(label_smoothing: float) -> float:
-    """The option itself.
+    """Check the option, and return it.
 
     Raises:
-        UsageError: Unless it is from 0 to 1.
+        UsageError: If it is not from 0 to 1.
     """
     if not 0 <= label_smoothing <= 1:
         raise UsageError(f"loss option 'label_smoothing' is {label_smoothing}; it must be from 0 to 1")
@@ -47,10 +47,10 @@ def check_label_smoothing(label_smoothing: float) -> float:
 
 
 def check_weights(option: str, weights: list[float]) -> list[float]:
-    """The weights themselves.
+    """Check the weights, and return them.
 
     Raises:
-        UsageError: Unless all are finite and not negative, and one at least is positive.
+        UsageError: If a weight is negative or not finite, or all are 0.
     """
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise UsageError(f"loss option '{option}' is {weights}; give finite weights >= 0, not all of them 0")

@@ -23,19 +23,20 @@ from wf_losses.common import (
 class FocalLoss(Loss):
     """Cross-entropy times ``alpha_t * (1 - p_t) ** gamma``, where p_t is the probability of the target.
 
-    The targets decide the form: int64 class indices take a softmax over the classes, floating targets an independent
-    sigmoid an element. Half precision is computed, and given back, in float32.
-    Source: Lin et al. 2017, Focal Loss for Dense Object Detection, arXiv:1708.02002, equations 4 and 5.
+    The targets decide the form: int64 class indices use a softmax over the classes, floating-point targets an
+    independent sigmoid per element. Half precision is computed and returned in float32. Source: Lin et al. 2017, Focal
+    Loss for Dense Object Detection, arXiv:1708.02002, equations 4 and 5.
 
     Args:
-        gamma: How strongly well classified targets are turned down, at least 0; with 0 this is cross-entropy.
-        alpha: Factors for rare classes. Class indices take a list with one a class; floating targets one number from 0
-            to 1 for ones, zeros get ``1 - alpha`` (0.25 in the paper). By default there are none.
-        label_smoothing: Share of the target that is spread evenly over the classes in the cross-entropy, from 0 to 1;
-            p_t remains that of the target itself.
-        ignore_index: Class indices of this value are left out; floating targets leave none out.
-        reduction: ``mean`` divides by the number of targets that are not left out, whatever `alpha` is (NaN where
-            there is none, as in torch); ``sum``; ``none`` gives one figure a target.
+        gamma: How strongly well-classified targets are down-weighted, at least 0; 0 gives
+            cross-entropy.
+        alpha: Factors for rare classes. Class indices take a list with one per class; floating targets one number from
+            0 to 1 for ones, zeros get ``1 - alpha`` (0.25 in the paper). By default there are none.
+        label_smoothing: Fraction of the target that is spread evenly over the classes in the cross-entropy, from 0 to
+            1; p_t remains that of the target itself.
+        ignore_index: Class indices with this value are ignored; floating-point targets are never ignored.
+        reduction: ``mean`` divides by the number of targets that are not ignored, whatever `alpha` is (NaN if
+            there is none, as in torch); ``sum``; ``none`` gives one value per target.
 
     Raises:
         UsageError: For an option out of range.
@@ -55,11 +56,11 @@ class FocalLoss(Loss):
         if not (math.isfinite(gamma) and gamma >= 0):
             raise UsageError(f"loss option 'gamma' is {gamma}; it must be a finite number of at least 0")
         if isinstance(alpha, (int, float)) and not 0 <= alpha <= 1:
-            raise UsageError(f"loss option 'alpha' is {alpha}; one number must be from 0 to 1, or give one a class")
+            raise UsageError(f"loss option 'alpha' is {alpha}; one number must be from 0 to 1, or give one per class")
         self.gamma, self.alpha, self.ignore_index = gamma, alpha, ignore_index
         self.label_smoothing = check_label_smoothing(label_smoothing)
         weight = torch.tensor(check_weights("alpha", alpha)) if isinstance(alpha, list) else None
-        self.register_buffer("weight", weight, persistent=False)  # an option gives it anew in every run
+        self.register_buffer("weight", weight, persistent=False)  # recomputed from an option in every run
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits ``[N, C, ...]`` and int64 class indices ``[N, ...]``, or floats of the logits' shape.
@@ -76,7 +77,7 @@ class FocalLoss(Loss):
         return loss.sum() if self.reduction == "sum" else loss.sum() / self.total_weight(targets)
 
     def total_weight(self, targets: Tensor) -> Tensor:
-        """What the mean divides by: the number of targets that are not left out, int64 and 0-d."""
+        """The divisor of the mean: the number of targets that are not ignored, int64 and 0-d."""
         if targets.is_floating_point():
             return num_as_tensor(targets.numel(), like=targets)
         return num_counted(targets, self.ignore_index)
@@ -118,13 +119,13 @@ class FocalLoss(Loss):
         if isinstance(self.alpha, (int, float)):
             raise UsageError(
                 f"loss option 'alpha' is the number {self.alpha}, but class indices take a list with one "
-                f"factor a class\n  give {logits.shape[1]} numbers, or use weighted-ce for inverse class frequency"
+                f"factor per class\n  give {logits.shape[1]} numbers, or use weighted-ce for inverse class frequency"
             )
         if self.weight is None:
             return None
         if len(self.weight) != logits.shape[1]:
             raise UsageError(
                 f"loss option 'alpha' has {len(self.weight)} factors, but there are {logits.shape[1]} classes\n"
-                "  give one factor a class"
+                "  give one factor per class"
             )
         return self.weight.to(logits.dtype)

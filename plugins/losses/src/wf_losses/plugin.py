@@ -54,7 +54,7 @@ def wf_components() -> list[Component | Catalogue]:
             "loss",
             "focal",
             "wf_losses.focal:FocalLoss",
-            summary="cross-entropy that turns down what is already classified well (Lin et al. 2017)",
+            summary="cross-entropy that down-weights well-classified targets (Lin et al. 2017)",
             aliases=("focal-loss",),
             traits=LossTraits(
                 predictions="logits", targets=("class_index", "binary", "multilabel", "mask"), weighted=True

@@ -12,7 +12,7 @@ class L1Loss(Loss):
     """Absolute differences: `torch.nn.functional.l1_loss`.
 
     Args:
-        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one figure an element.
+        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one value per element.
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class MSELoss(Loss):
     """Squared differences: `torch.nn.functional.mse_loss`.
 
     Args:
-        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one figure an element.
+        reduction: ``mean`` and ``sum`` are over all elements; ``none`` gives one value per element.
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Neighbours(Metric):
         self.normalize = normalize
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in embeddings ``[N, D]`` and classes ``[N]``."""
+        """Update with embeddings ``[N, D]`` and classes ``[N]``."""
         self.append("embeddings", functional.normalize(predictions) if self.normalize else predictions)
         self.append("classes", targets)
 

@@ -9,12 +9,12 @@ from wf_metrics.common import check_shapes, wide
 
 
 class Accuracy(Metric):
-    """The share of targets that are predicted right: of samples, of pixels of masks, of single labels of multilabel.
+    """The fraction of correct predictions: of samples, of pixels in masks, of single labels for multilabel targets.
 
     Accuracy per class is `recall` with ``average = "none"``.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
     """
 
     def __init__(self, ignore_index: int = -100) -> None:
@@ -22,12 +22,12 @@ class Accuracy(Metric):
         self.ignore_index = ignore_index
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in labels and targets of one shape: ``[N]``, ``[N, H, W]``, or 0/1 ``[N, C]``."""
+        """Update with labels and targets of one shape: ``[N]``, ``[N, H, W]``, or 0/1 ``[N, C]``."""
         check_shapes(predictions, targets)
         counted = targets != self.ignore_index
         self.add("correct", ((predictions == targets) & counted).sum())
         self.add("count", counted.sum())
 
     def compute(self) -> Tensor:
-        """The share, 0-d; NaN when nothing was counted."""
+        """The fraction, 0-d; NaN if nothing was counted."""
         return wide(self.total("correct")) / self.total("count")

@@ -11,15 +11,14 @@ from wf_metrics.common import wide
 
 
 class AUROC(Metric):
-    """The area under the ROC curve: how probable it is that a positive is scored above a negative, ties counting half.
+    """The area under the ROC curve: the probability that a positive scores above a negative, ties counting half.
 
-    It is exact: all scores are kept and ranked (Hanley and McNeil 1982). With two classes it is that of class 1; with
-    more, and for multilabel, the mean over the classes of each one against the rest. Where a class has no positives
-    or no negatives its area is not defined, and the figure is NaN, as in scikit-learn.
-    A NaN among the scores gives NaN.
+    It is exact: all scores are kept and ranked (Hanley and McNeil 1982). With two classes it is the area of class 1;
+    with more, and for multilabel, the mean over the classes, each against the rest. If a class has no positives or no
+    negatives its area is undefined and the result is NaN, as in scikit-learn. A NaN among the scores gives NaN.
 
     Args:
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
     """
 
     def __init__(self, ignore_index: int = -100) -> None:
@@ -27,7 +26,7 @@ class AUROC(Metric):
         self.ignore_index = ignore_index
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in probabilities ``[N, C]`` and int64 class indices ``[N]`` or multilabel float targets ``[N, C]``.
+        """Update with probabilities ``[N, C]`` and int64 class indices ``[N]`` or multilabel float targets ``[N, C]``.
 
         Raises:
             UsageError: For other shapes.
@@ -57,15 +56,15 @@ class AUROC(Metric):
 
 
 def area_under_roc(scores: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """The share of pairs of a positive and a negative in which the positive's score is higher, ties counting half.
+    """The fraction of positive-negative pairs in which the positive scores higher, ties counting half.
 
     Args:
         scores: Float ``[N]``.
         positives: Bool ``[N]``.
-        negatives: Bool ``[N]``; a sample that is neither is left out.
+        negatives: Bool ``[N]``; samples that are neither are ignored.
 
     Returns:
-        0-d; NaN when there is no pair or a score is NaN.
+        0-d; NaN if there is no pair or a score is NaN.
     """
     ranked, order = scores.sort()
     is_positive, is_negative = positives[order], negatives[order]

@@ -16,12 +16,12 @@ Average = Literal["macro", "micro", "weighted", "none"]
 
 
 class ClassScore(Metric):
-    """The base of scores that come from true positives, predictions and targets of each class.
+    """Base of scores computed from true positives, predictions and targets per class.
 
     Args:
         num_classes: C, the number of classes, or of labels for multilabel.
         average: ``macro``, ``micro``, ``weighted`` or ``none``.
-        ignore_index: Targets of this value are left out, predictions and all.
+        ignore_index: Targets with this value are ignored, with their predictions.
 
     Raises:
         UsageError: For another average.
@@ -36,16 +36,16 @@ class ClassScore(Metric):
 
     @abc.abstractmethod
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
-        """The score from counts, 0 where it would divide by 0.
+        """The score from counts, 0 for a division by zero.
 
         Args:
             hits: True positives, float, ``[C]`` or 0-d.
-            predicted: What was predicted so: true and false positives.
-            actual: What is so: true positives and false negatives.
+            predicted: Predicted positives: true and false positives.
+            actual: Actual positives: true positives and false negatives.
         """
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in int64 labels and targets ``[N]`` or ``[N, H, W]``, or 0/1 labels and float targets ``[N, C]``."""
+        """Update with int64 labels and targets ``[N]`` or ``[N, H, W]``, or 0/1 labels and float targets ``[N, C]``."""
         check_shapes(predictions, targets)
         counted = targets != self.ignore_index
         self._multilabel = targets.is_floating_point()
@@ -79,14 +79,14 @@ class ClassScore(Metric):
 
 
 class F1(ClassScore):
-    """Harmonic mean of precision and recall, ``2 tp / (2 tp + fp + fn)``; 0 where that divides by 0.
+    """Harmonic mean of precision and recall, ``2 tp / (2 tp + fp + fn)``; 0 for a division by zero.
 
     Args:
         num_classes: C, the number of classes, or of labels for multilabel.
-        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
-            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
-            gives one figure a class (the second of a binary task is that of the positive class).
-        ignore_index: Targets of this value are left out, predictions and all.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels for
+            multilabel); ``micro`` counts all classes together; ``weighted`` weights each class by its number of
+            targets; ``none`` gives one value per class (in a binary task the second is the positive class).
+        ignore_index: Targets with this value are ignored, with their predictions.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -95,14 +95,14 @@ class F1(ClassScore):
 
 
 class Precision(ClassScore):
-    """The share of what is predicted to be of a class that is, ``tp / (tp + fp)``; 0 where that divides by 0.
+    """The fraction of correct predictions of a class, ``tp / (tp + fp)``; 0 for a division by zero.
 
     Args:
         num_classes: C, the number of classes, or of labels for multilabel.
-        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
-            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
-            gives one figure a class (the second of a binary task is that of the positive class).
-        ignore_index: Targets of this value are left out, predictions and all.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels for
+            multilabel); ``micro`` counts all classes together; ``weighted`` weights each class by its number of
+            targets; ``none`` gives one value per class (in a binary task the second is the positive class).
+        ignore_index: Targets with this value are ignored, with their predictions.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -111,16 +111,16 @@ class Precision(ClassScore):
 
 
 class Recall(ClassScore):
-    """The share of a class that is predicted so, ``tp / (tp + fn)``; 0 where that divides by 0.
+    """The fraction of a class that is predicted, ``tp / (tp + fn)``; 0 for a division by zero.
 
     With average ``none`` this is accuracy per class; ``macro`` is also known as balanced accuracy.
 
     Args:
         num_classes: C, the number of classes, or of labels for multilabel.
-        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
-            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
-            gives one figure a class (the second of a binary task is that of the positive class).
-        ignore_index: Targets of this value are left out, predictions and all.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels for
+            multilabel); ``micro`` counts all classes together; ``weighted`` weights each class by its number of
+            targets; ``none`` gives one value per class (in a binary task the second is the positive class).
+        ignore_index: Targets with this value are ignored, with their predictions.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -129,20 +129,20 @@ class Recall(ClassScore):
 
 
 class IoU(ClassScore):
-    """Intersection over union, the Jaccard index, ``tp / (tp + fp + fn)``; 0 where that divides by 0.
+    """Intersection over union, the Jaccard index, ``tp / (tp + fp + fn)``; 0 for a division by zero.
 
-    Counts are of the whole split: of all pixels of all its masks, not of one image at a time.
+    Counts are over all pixels of the split, not per image.
 
     Args:
         num_classes: C, the number of classes, or of labels for multilabel.
-        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels of multilabel);
-            ``micro`` counts all classes together; ``weighted`` weighs each class by its number of targets; ``none``
-            gives one figure a class (the second of a binary task is that of the positive class).
-        ignore_index: Targets of this value are left out, predictions and all.
+        average: ``macro`` is the mean over the classes that occur in targets or predictions (all labels for
+            multilabel); ``micro`` counts all classes together; ``weighted`` weights each class by its number of
+            targets; ``none`` gives one value per class (in a binary task the second is the positive class).
+        ignore_index: Targets with this value are ignored, with their predictions.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
-        """The hits over all that is predicted so or is so."""
+        """The hits over the union of predictions and targets."""
         return ratio(hits, predicted + actual - hits)
 
 

@@ -13,7 +13,7 @@ class ConfusionMatrix(Metric):
 
     Args:
         num_classes: C, the number of classes.
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = -100) -> None:
@@ -21,7 +21,7 @@ class ConfusionMatrix(Metric):
         self.num_classes, self.ignore_index = num_classes, ignore_index
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in int64 labels and targets of one shape, ``[N]`` or ``[N, H, W]``."""
+        """Update with int64 labels and targets of one shape, ``[N]`` or ``[N, H, W]``."""
         check_shapes(predictions, targets)
         pairs = targets * self.num_classes + predictions
         self.add("counts", histogram(pairs, targets != self.ignore_index, self.num_classes**2))

@@ -17,11 +17,11 @@ from wf_metrics.common import check_shapes, num_as_tensor, wide
 class SMAPE(Metric):
     """The mean over all samples and outputs of ``200 * |error| / (|prediction| + |target|)``: from 0 to 200.
 
-    Where both are 0 it is 0. Makridakis 1993, as in the M3 and M4 competitions.
+    It is 0 if both are 0. Makridakis 1993, as in the M3 and M4 competitions.
     """
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in float predictions and targets of one shape, ``[N, K]``."""
+        """Update with float predictions and targets of one shape, ``[N, K]``."""
         check_shapes(predictions, targets)
         found, actual = wide(predictions), wide(targets)
         size = found.abs() + actual.abs()
@@ -35,17 +35,17 @@ class SMAPE(Metric):
 
 
 class MASE(Metric):
-    """The mean absolute error of each output by that of its naive forecast on the train split; the mean of these.
+    """The mean absolute error of each output relative to its naive forecast on the train split, averaged.
 
-    Below 1 it is better than the naive forecast, which is the last value, or that of a season before, one step ahead.
-    Hyndman and Koehler 2006. Of several series the naive error is that of all together.
+    Below 1 is better than the naive forecast: the last value, or the value one season earlier, one step ahead.
+    Hyndman and Koehler 2006. With several series the naive error covers all of them.
 
     Args:
-        dataset_facts: Of the dataset; ``series`` says the naive errors there.
-        naive_errors: One an output, or one for all, where the dataset does not say them.
+        dataset_facts: The dataset's facts, in which ``series`` provides the naive errors.
+        naive_errors: One per output, or one for all, if the dataset does not provide them.
 
     Raises:
-        UsageError: When nobody says the naive errors.
+        UsageError: If the naive errors are unknown.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class MASE(Metric):
         self._naive = torch.tensor([float(one) for one in found], dtype=torch.float64)
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in float predictions and targets of one shape, ``[N, K]``.
+        """Update with float predictions and targets of one shape, ``[N, K]``.
 
         Raises:
             UsageError: When K is not the number of naive errors.
@@ -76,7 +76,7 @@ class MASE(Metric):
         self.add("count", num_as_tensor(len(targets), like=targets))
 
     def compute(self) -> Tensor:
-        """The mean, 0-d; nan where the naive forecast has no error."""
+        """The mean, 0-d; nan if the naive forecast has no error."""
         errors = self.total("sum") / self.total("count")
         naive = self._naive.to(errors)
         return (errors / torch.where(naive == 0, torch.nan, naive)).mean()

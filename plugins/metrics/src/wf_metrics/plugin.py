@@ -25,17 +25,17 @@ def wf_components() -> list[Component | Catalogue]:
         _labels(
             "accuracy",
             "wf_metrics.accuracy:Accuracy",
-            "share of targets that are predicted right",
+            "fraction of correct predictions",
             "acc",
             "pixel-accuracy",
         ),
         _labels("f1", "wf_metrics.class_scores:F1", "harmonic mean of precision and recall", "f1-score"),
-        _labels("precision", "wf_metrics.class_scores:Precision", "share of what is predicted a class that is one"),
-        _labels("recall", "wf_metrics.class_scores:Recall", "share of a class that is predicted so", "sensitivity"),
+        _labels("precision", "wf_metrics.class_scores:Precision", "fraction of correct predictions of a class"),
+        _labels("recall", "wf_metrics.class_scores:Recall", "fraction of a class that is predicted", "sensitivity"),
         _labels(
             "mean-iou",
             "wf_metrics.class_scores:IoU",
-            "overlap of what is predicted a class and what is one, averaged over the classes",
+            "overlap of predicted and true pixels or samples of a class, averaged over the classes",
             *("iou", "miou", "jaccard"),
         ),
         Component(
@@ -52,7 +52,7 @@ def wf_components() -> list[Component | Catalogue]:
             "metric",
             "confusion-matrix",
             "wf_metrics.confusion_matrix:ConfusionMatrix",
-            summary="how often each class is predicted as each",
+            summary="counts of true classes by predicted class",
             aliases=("confusion",),
             traits=MetricTraits(predictions="labels", targets=("class_index", "binary", "mask")),
         ),
@@ -65,6 +65,6 @@ def wf_components() -> list[Component | Catalogue]:
             "symmetric mean absolute percentage error, from 0 to 200",
             "symmetric-mape",
         ),
-        _raw("mase", "wf_metrics.forecasts:MASE", "mean absolute error by that of the naive forecast on train"),
+        _raw("mase", "wf_metrics.forecasts:MASE", "mean absolute error relative to the naive forecast on train"),
         _raw("r2", "wf_metrics.regression:R2", "share of variance explained", "r2-score", larger_is_better=True),
     ]

@@ -13,7 +13,7 @@ class MeanAbsoluteError(Metric):
     """The mean of absolute differences over all samples and outputs."""
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in float predictions and targets of one shape, ``[N, K]``."""
+        """Update with float predictions and targets of one shape, ``[N, K]``."""
         check_shapes(predictions, targets)
         self.add("sum", (wide(predictions) - wide(targets)).abs().sum())
         self.add("count", num_as_tensor(targets.numel(), like=targets))
@@ -27,7 +27,7 @@ class MeanSquaredError(Metric):
     """The mean of squared differences over all samples and outputs."""
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in float predictions and targets of one shape, ``[N, K]``."""
+        """Update with float predictions and targets of one shape, ``[N, K]``."""
         check_shapes(predictions, targets)
         self.add("sum", (wide(predictions) - wide(targets)).square().sum())
         self.add("count", num_as_tensor(targets.numel(), like=targets))
@@ -46,7 +46,7 @@ class RootMeanSquaredError(MeanSquaredError):
 
 
 class R2(Metric):
-    """The share of the targets' variance that is explained, ``1 - SS_res / SS_tot``, averaged over the outputs.
+    """The fraction of the targets' variance that is explained, ``1 - SS_res / SS_tot``, averaged over the outputs.
 
     An output whose targets are all equal gives 1 when they are predicted exactly and 0 otherwise, as in scikit-learn;
     fewer than two samples give NaN.
@@ -54,10 +54,10 @@ class R2(Metric):
 
     # Sums of squares about a mean do not add up, neither over batches nor over processes, and sums of plain squares
     # lose all digits where the mean is large. So SS_tot is split as in Chan, Golub and LeVeque (1983): squares about
-    # each batch's own mean add up, and the batch means are kept, a row a batch, for the squares between batches.
+    # each batch's own mean add up, and the batch means are kept, one row per batch, for the squares between batches.
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in float predictions and targets of one shape, ``[N, K]``."""
+        """Update with float predictions and targets of one shape, ``[N, K]``."""
         check_shapes(predictions, targets)
         actual = wide(targets).reshape(len(targets), -1)
         mean = actual.mean(0, keepdim=True)

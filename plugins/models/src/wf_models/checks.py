@@ -1,4 +1,4 @@
-"""What the models check about their options and about the samples that they are to take."""
+"""Checks of options and sample shapes, shared by the models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def require(valid: bool, model: str, option: str, value: object, allowed: str) -
     """Refuse an option's value unless `valid`.
 
     Raises:
-        UsageError: It names the model, the option, its value and what is allowed.
+        UsageError: Naming the model, the option, its value and the allowed values.
     """
     if not valid:
         raise UsageError(f"model '{model}': {option} is {value}; it must be {allowed}")
@@ -25,7 +25,7 @@ def require_rate(model: str, option: str, value: float) -> None:
 
 
 def wrong_shape(model: str, takes: str, input_shape: tuple[int, ...]) -> UsageError:
-    """The error for samples that a model cannot take, with the models that can."""
+    """The error for samples that a model cannot take, suggesting models that can."""
     fit = {1: FOR_SEQUENCES, 2: FOR_SEQUENCES, 3: FOR_IMAGES}.get(len(input_shape), FOR_ANY)
     return UsageError(
         f"model '{model}' takes {takes}, but one sample is {list(input_shape)}\n  models that take such samples: {fit}"
@@ -33,10 +33,10 @@ def wrong_shape(model: str, takes: str, input_shape: tuple[int, ...]) -> UsageEr
 
 
 def image_shape(model: str, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a model is to take.
+    """Channels, height and width of a model's input images.
 
     Raises:
-        UsageError: When the samples are no images.
+        UsageError: If the samples are not images.
     """
     if len(input_shape) != 3:
         raise wrong_shape(model, "images [channels, height, width]", input_shape)

@@ -14,17 +14,17 @@ LENET_SIZE = 32
 class LeNet(nn.Module):
     """LeNet-5 with ReLU and max-pooling: inputs ``[N, C, H, W]``, predictions ``[N, num_outputs]``.
 
-    Two times a 5x5 convolution (6, then 16 channels), ReLU and 2x2 max-pooling, then linear layers of 120, 84 and
-    `num_outputs` units. It is made for 32x32 pixels: a side that is shorter is padded with zeros on both ends (28x28
-    by two pixels, 8x8 by twelve; the odd pixel goes right or below); a longer one makes the first linear layer larger.
+    Twice a 5x5 convolution (6, then 16 channels), ReLU and 2x2 max-pooling, then linear layers of 120, 84 and
+    `num_outputs` units. It is designed for 32x32 pixels: shorter sides are padded with zeros on both ends (28x28
+    by two pixels, 8x8 by twelve; an odd pixel goes right or below); longer ones enlarge the first linear layer.
     LeCun, Bottou, Bengio and Haffner 1998, in its usual present form.
 
     Args:
         input_shape: Shape of one image, ``[channels, height, width]``.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
 
     Raises:
-        UsageError: When the samples are no images.
+        UsageError: If the samples are not images.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_outputs: int) -> None:
@@ -55,21 +55,21 @@ def cnn(
     batch_norm: bool = True,
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """Small convolutional network: 3x3 convolutions, halved between the stages, averaged over all pixels.
+    """Small convolutional network: 3x3 convolutions, downsampling between stages, global average pooling.
 
-    A stage is a convolution, batch norm and ReLU; 2x2 max-pooling stands between two stages, global average pooling,
+    A stage is a convolution, batch norm and ReLU; with 2x2 max-pooling between stages, and global average pooling,
     dropout and one linear layer after the last. Any image with sides of at least ``2 ** len(channels)`` pixels fits
     (8 for the default).
 
     Args:
         input_shape: Shape of one image, ``[channels, height, width]``.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         channels: Channels of each stage, first to last.
         batch_norm: Normalise over the batch after each convolution, which then has no bias.
-        dropout: Probability that a feature is left out before the linear layer; 0 adds no dropout layer.
+        dropout: Probability of dropping a feature before the linear layer; 0 adds no dropout layer.
 
     Raises:
-        UsageError: When the samples are no images or too small ones, or for an option out of range.
+        UsageError: If the samples are not images or are too small, or for an option out of range.
     """
     require(bool(channels) and min(channels) >= 1, "cnn", "channels", channels, "one or more numbers of at least 1")
     require_rate("cnn", "dropout", dropout)

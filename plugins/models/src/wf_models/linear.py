@@ -15,13 +15,13 @@ class LinearRegression(nn.Module):
     """A line, ``weights * x + bias``: inputs ``[N, 1]``, predictions ``[N, 1]``.
 
     Both parameters have shape ``[1]`` and are drawn from the standard normal distribution, first ``weights``, then
-    ``bias``. One that has a start value draws nothing.
+    ``bias``. A parameter with an initial value is not drawn.
 
     Args:
         input_shape: Shape of one sample; it must be one feature.
-        num_outputs: Numbers to predict for one sample; it must be one.
-        weight: Start value of the slope; drawn when not given.
-        bias: Start value of the intercept; drawn when not given.
+        num_outputs: Number of outputs per sample; it must be one.
+        weight: Initial value of the slope; drawn if not given.
+        bias: Initial value of the intercept; drawn if not given.
 
     Raises:
         UsageError: For more than one feature or output.
@@ -55,7 +55,7 @@ def linear(input_shape: tuple[int, ...], num_outputs: int) -> nn.Sequential:
 
     Args:
         input_shape: Shape of one sample, any.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
     """
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), num_outputs))
 

@@ -23,10 +23,10 @@ def mlp(
 
     Args:
         input_shape: Shape of one sample, any.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         hidden: Width of each hidden layer, first to last.
         activation: Function after each hidden layer.
-        dropout: Probability that a hidden unit is left out while training; 0 adds no dropout layer.
+        dropout: Probability of dropping a hidden unit in training; 0 adds no dropout layer.
 
     Raises:
         UsageError: For a width below 1 or a probability outside [0, 1).

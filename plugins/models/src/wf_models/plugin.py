@@ -1,4 +1,4 @@
-"""What this package brings to wf. Imports nothing heavy."""
+"""The components of this package. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def wf_components() -> list[Component]:
             "model",
             "linear-regression",
             "wf_models.linear:LinearRegression",
-            summary="a line, weights * x + bias, of two scalars",
+            summary="a line, weights * x + bias, with two scalar parameters",
             aliases=("line",),
             traits=ModelTraits(predictions="real", inputs="vector", per="sample"),
         ),
@@ -59,7 +59,7 @@ def wf_components() -> list[Component]:
             "model",
             "unet",
             "wf_models.unet:UNet",
-            summary="small U-Net: a class for each pixel",
+            summary="small U-Net: one prediction per pixel",
             aliases=("u-net",),
             traits=ModelTraits(inputs="image", per="pixel"),
         ),

@@ -15,16 +15,16 @@ from wf_models.checks import require, require_rate, wrong_shape
 
 
 class Recurrent(nn.Module):
-    """A recurrent network and a linear layer over its last hidden state, of both directions where it has two.
+    """A recurrent network and a linear layer over its last hidden state (of both directions, if bidirectional).
 
     Sequences ``[N, T, F]`` are read as they are, images ``[N, C, H, W]`` as H steps of C * W features, vectors
-    ``[N, F]`` as F steps of one feature. With an embedding inputs are tokens, int64 ``[N, T]``, of which the zeros at
-    the end of each are padding and are not read. Predictions are ``[N, num_outputs]``.
+    ``[N, F]`` as F steps of one feature. With an embedding, inputs are tokens, int64 ``[N, T]``; zeros at
+    the end are padding and are skipped. Predictions are ``[N, num_outputs]``.
 
     Args:
         cell: ``nn.RNN`` or ``nn.LSTM`` with ``batch_first=True``.
-        num_outputs: Numbers to give for one sample.
-        embedding: Of tokens, as wide as the cell's input; None for numbers.
+        num_outputs: Number of outputs per sample.
+        embedding: Token embedding, as wide as the cell's input; None for numeric inputs.
     """
 
     def __init__(self, cell: nn.RNN | nn.LSTM, num_outputs: int, embedding: nn.Embedding | None = None) -> None:
@@ -65,16 +65,16 @@ def rnn(
 
     Args:
         input_shape: Shape of one sample: ``[T, F]``, ``[C, H, W]`` or ``[F]``.
-        num_outputs: Numbers to give for one sample.
-        vocab_size: Tokens of the vocabulary, where samples are tokens ``[T]``.
+        num_outputs: Number of outputs per sample.
+        vocab_size: Size of the vocabulary, if samples are tokens ``[T]``.
         hidden_size: Width of the hidden state, in each direction.
-        num_layers: Recurrent layers on top of each other.
+        num_layers: Number of stacked recurrent layers.
         bidirectional: Read each sequence from both ends.
-        dropout: Probability that a feature is left out between two layers; needs two layers.
-        embedding_size: Features that each token is given, where samples are tokens.
+        dropout: Probability of dropping a feature between two layers; needs two layers.
+        embedding_size: Width of the token embedding, if samples are tokens.
 
     Raises:
-        UsageError: For samples that are no sequence, or an option out of range.
+        UsageError: For samples that are not sequences, or an option out of range.
     """
     size = _check("rnn", input_shape, hidden_size, num_layers, dropout)
     embedding = _embedding("rnn", input_shape, vocab_size, embedding_size)
@@ -100,16 +100,16 @@ def lstm(
 
     Args:
         input_shape: Shape of one sample: ``[T, F]``, ``[C, H, W]`` or ``[F]``.
-        num_outputs: Numbers to give for one sample.
-        vocab_size: Tokens of the vocabulary, where samples are tokens ``[T]``.
+        num_outputs: Number of outputs per sample.
+        vocab_size: Size of the vocabulary, if samples are tokens ``[T]``.
         hidden_size: Width of the hidden state, in each direction.
-        num_layers: Recurrent layers on top of each other.
+        num_layers: Number of stacked recurrent layers.
         bidirectional: Read each sequence from both ends.
-        dropout: Probability that a feature is left out between two layers; needs two layers.
-        embedding_size: Features that each token is given, where samples are tokens.
+        dropout: Probability of dropping a feature between two layers; needs two layers.
+        embedding_size: Width of the token embedding, if samples are tokens.
 
     Raises:
-        UsageError: For samples that are no sequence, or an option out of range.
+        UsageError: For samples that are not sequences, or an option out of range.
     """
     size = _check("lstm", input_shape, hidden_size, num_layers, dropout)
     embedding = _embedding("lstm", input_shape, vocab_size, embedding_size)
@@ -126,7 +126,7 @@ def as_sequence(inputs: Tensor) -> Tensor:
 
 
 def _embedding(model: str, input_shape: tuple[int, ...], vocab_size: int | None, size: int) -> nn.Embedding | None:
-    """What makes features of tokens; None where the samples are numbers."""
+    """The token embedding; None for numeric samples."""
     if vocab_size is None:
         return None
     if len(input_shape) != 1:
@@ -136,7 +136,7 @@ def _embedding(model: str, input_shape: tuple[int, ...], vocab_size: int | None,
 
 
 def _check(model: str, input_shape: tuple[int, ...], hidden_size: int, num_layers: int, dropout: float) -> int:
-    """Refuse what does not fit; the number of features in one step, of numbers."""
+    """Check shape and options; returns the number of features per step, for numeric samples."""
     if not 1 <= len(input_shape) <= 3 or not math.prod(input_shape):
         raise wrong_shape(model, "sequences [T, F], images [C, H, W] or vectors [F]", input_shape)
     require(hidden_size >= 1, model, "hidden_size", hidden_size, "at least 1")

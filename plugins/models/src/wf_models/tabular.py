@@ -16,25 +16,25 @@ from wf_models.mlp import mlp
 
 
 class Tabular(nn.Module):
-    """A multilayer perceptron over numbers and the embeddings of categories, one after the other.
+    """A multilayer perceptron over numbers, concatenated with embeddings of categories.
 
     Inputs are ``numbers``, float ``[N, F]``, and ``categories``, int64 ``[N, C]``, or one of them alone. Category 0
-    stands for all that training did not have: its embedding is zero, and stays so. Guo and Berkhahn 2016.
+    stands for categories that are not in the training data: its embedding stays zero. Guo and Berkhahn 2016.
 
     Args:
-        num_outputs: Numbers to give for one sample.
-        dataset_facts: Of a dataset with categories: ``numbers``, the names of the numbers, and ``categories``, the
-            categories of each column by its name. None where inputs are numbers alone.
-        input_shape: Shape of one sample where inputs are numbers alone, any.
+        num_outputs: Number of outputs per sample.
+        dataset_facts: The facts of a dataset with categories: ``numbers``, the names of numeric columns, and
+            ``categories``, the categories by column name. None if inputs are numbers only.
+        input_shape: Shape of one sample if inputs are numbers only, any.
         hidden: Width of each hidden layer, first to last.
-        embedding_size: Numbers that a category is given; None for 1.6 times the 0.56th power of the categories of its
+        embedding_size: Width of the embeddings; None for ``1.6 * n ** 0.56`` with the number n of categories of the
             column, at most 600.
         activation: Function after each hidden layer.
-        dropout: Probability that a hidden unit is left out while training.
-        embedding_dropout: Probability that a number of an embedding is left out while training.
+        dropout: Probability of dropping a hidden unit in training.
+        embedding_dropout: Probability of dropping an embedding value in training.
 
     Raises:
-        UsageError: For samples of several tensors that no dataset describes, or an option out of range.
+        UsageError: For samples of several tensors without facts from the dataset, or an option out of range.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Tabular(nn.Module):
 
 
 def _columns(facts: Mapping[str, Any] | None, input_shape: tuple[int, ...] | None) -> tuple[list[int], int]:
-    """How many categories each column has, and how many numbers there are."""
+    """The number of categories per column, and the number of numeric columns."""
     if facts is not None and isinstance(facts.get("categories"), Mapping):
         return [int(size) for size in facts["categories"].values()], len(facts.get("numbers", ()))
     if input_shape is None:

@@ -12,14 +12,14 @@ from wf_models.recurrent import as_sequence
 
 
 class Block(nn.Module):
-    """Two causal convolutions with ReLU and dropout, and the input added to what they give.
+    """Two causal convolutions with ReLU and dropout, and a residual connection.
 
     Args:
         num_inputs: Channels of the input.
         channels: Channels of the output.
-        kernel_size: Steps that a convolution looks at.
-        dilation: From one of these steps to the next.
-        dropout: Probability that a channel's step is left out while training.
+        kernel_size: Width of the convolutions in steps.
+        dilation: Distance between these steps.
+        dropout: Dropout probability in training.
     """
 
     def __init__(self, num_inputs: int, channels: int, kernel_size: int, dilation: int, dropout: float) -> None:
@@ -31,7 +31,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv1d(num_inputs, channels, 1) if num_inputs != channels else nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``[N, channels, T]`` of ``[N, num_inputs, T]``; a step sees itself and those before."""
+        """``[N, channels, T]`` of ``[N, num_inputs, T]``; each step sees only itself and earlier steps."""
         hidden = inputs
         for convolution in (self.conv1, self.conv2):
             hidden = self.dropout(functional.relu(convolution(functional.pad(hidden, (self.padding, 0)))))
@@ -46,14 +46,14 @@ class TCN(nn.Module):
 
     Args:
         input_shape: Shape of one sample: ``[T, F]``, ``[C, H, W]`` (read row by row) or ``[F]`` (number by number).
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         channels: Channels of each block.
-        kernel_size: Steps that a convolution looks at.
-        levels: Blocks on top of each other; None for as many as it takes for the last step to see all.
-        dropout: Probability that a channel's step is left out while training.
+        kernel_size: Width of the convolutions in steps.
+        levels: Number of stacked blocks; None for enough to let the last step see the whole sequence.
+        dropout: Dropout probability in training.
 
     Raises:
-        UsageError: For samples that are no sequence, or an option out of range.
+        UsageError: For samples that are not sequences, or an option out of range.
     """
 
     def __init__(

@@ -13,18 +13,18 @@ class UNet(nn.Module):
     """Small U-Net: inputs ``[N, C, H, W]``, predictions ``[N, num_outputs, H, W]``.
 
     Stages of two 3x3 convolutions, each with batch norm and ReLU; on the way down 2x2 max-pooling halves the image
-    between two stages, on the way up it is enlarged by repeating pixels to the size of the stage beside it, whose
-    features are put next to its own. A 1x1 convolution gives the predictions. Images keep their size, whatever it is;
+    between stages, on the way up it is upsampled by nearest neighbour to the size of the matching stage, whose
+    features are concatenated. A 1x1 convolution produces the predictions. Images keep their size, whatever it is;
     a side must have at least ``2 ** len(channels)`` pixels. After Ronneberger, Fischer and Brox 2015, with
     padding, batch norm and fewer channels.
 
     Args:
         input_shape: Shape of one image, ``[channels, height, width]``.
-        num_outputs: Numbers to give for one pixel.
+        num_outputs: Number of outputs per pixel.
         channels: Channels of each stage, from the full size down.
 
     Raises:
-        UsageError: When the samples are no images or too small ones, or for an option out of range.
+        UsageError: If the samples are not images or are too small, or for an option out of range.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class UNet(nn.Module):
             bool(channels) and min(channels) >= 1, "unet", "channels", channels, "one or more numbers of at least 1"
         )
         num_channels, height, width = image_shape("unet", input_shape)
-        smallest = 2 ** len(channels)  # so that batch norm has several values even of one image
+        smallest = 2 ** len(channels)  # so that batch norm has several values even for one image
         if min(height, width) < smallest:
             takes = f"images of at least {smallest}x{smallest} pixels with {len(channels)} stages (option channels)"
             raise wrong_shape("unet", takes, input_shape)

@@ -28,7 +28,7 @@ def adam(
         weight_decay: L2 penalty, added to the gradient.
         amsgrad: Divide by the largest running average so far (Reddi, Kale and Kumar 2018).
         foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
-        fused: Update in one kernel, which rounds in other places: the last bits differ from those of the others.
+        fused: Update in one kernel, which rounds differently: the last bits differ.
 
     Raises:
         UsageError: For a value out of range, or `foreach` or `fused` where torch cannot.
@@ -55,10 +55,10 @@ def adamw(
         lr: Learning rate.
         betas: Decay rates of the running averages of the gradient and of its square.
         eps: Added to the denominator.
-        weight_decay: Every step takes `lr * weight_decay` of each parameter away.
+        weight_decay: Every step multiplies each parameter by `1 - lr * weight_decay`.
         amsgrad: Divide by the largest running average so far (Reddi, Kale and Kumar 2018).
         foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
-        fused: Update in one kernel, which rounds in other places: the last bits differ from those of the others.
+        fused: Update in one kernel, which rounds differently: the last bits differ.
 
     Raises:
         UsageError: For a value out of range, or `foreach` or `fused` where torch cannot.

@@ -16,7 +16,7 @@ def cosine(optimizer: Optimizer, total_steps: int, min_lr: float = 0.0) -> Cosin
     Loshchilov and Hutter 2017, equation 5.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         total_steps: Updates until `min_lr` is reached.
         min_lr: Learning rate at the end.
 
@@ -40,20 +40,20 @@ def onecycle(
     base_momentum: float = 0.85,
     max_momentum: float = 0.95,
 ) -> OneCycleLR:
-    """Raise the learning rate to `max_lr` and anneal it far below where it began, once over the run.
+    """Raise the learning rate to `max_lr`, then anneal it far below its initial value, once over the run.
 
     Smith and Topin 2018.
 
     Args:
-        optimizer: Whose learning rate, and momentum, it sets.
-        total_steps: Updates in the cycle; training on after it is an error.
+        optimizer: The optimizer whose learning rate and momentum it sets.
+        total_steps: Updates in the cycle; training beyond it is an error.
         max_lr: Learning rate at the peak; the optimizer's own when not given.
-        pct_start: Share of the cycle that is spent rising: less than 1, and not just one update.
+        pct_start: Fraction of the cycle with a rising rate: less than 1, and not just one update.
         anneal: Shape of both phases.
         div_factor: The first learning rate is `max_lr / div_factor`.
         final_div_factor: The last learning rate is the first one divided by this.
-        cycle_momentum: Move momentum (or Adam's first beta) against the learning rate; when not given, it is done for
-            an optimizer that has betas or momentum greater than 0.
+        cycle_momentum: Move momentum (or Adam's first beta) opposite to the learning rate; by default if the
+            optimizer has betas or momentum greater than 0.
         base_momentum: Momentum at the peak of the learning rate.
         max_momentum: Momentum at both ends.
 

@@ -1,4 +1,4 @@
-"""What optimizers and schedulers check about their options."""
+"""Checks of options, shared by optimizers and schedulers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def require(valid: bool, component: str, option: str, value: object, allowed: st
     """Refuse an option's value unless `valid`.
 
     Raises:
-        UsageError: It names the component, the option, its value and what is allowed.
+        UsageError: Naming the component, the option, its value and the allowed values.
     """
     if not valid:
         raise UsageError(f"{component}: {option} is {value}; it must be {allowed}")
@@ -52,7 +52,7 @@ def made(component: str, make: Callable[..., Optimizer], params: list[nn.Paramet
     """An optimizer of torch.
 
     Raises:
-        UsageError: When it cannot update these parameters in the way that the options ask for.
+        UsageError: If it cannot update these parameters with these options.
     """
     try:
         return make(params, **options)

@@ -17,15 +17,15 @@ class Plateau(ReduceLROnPlateau):
     It is stepped after an evaluation, with the monitored figure: ``step(value)``.
 
     Args:
-        optimizer: Whose learning rate it sets.
-        monitor: The figure it watches, as ``validation/loss`` or, with its direction, ``validation/accuracy:max``.
+        optimizer: The optimizer whose learning rate it sets.
+        monitor: The figure it watches, such as ``validation/loss`` or, with its direction, ``validation/accuracy:max``.
         directions: Whether a larger figure is better, by its name without the split.
-        mode: ``min``: smaller is better; ``max``: larger is; ``auto``: as the metric says of itself.
-        factor: Factor of a change.
-        patience: Evaluations without improvement that are put up with.
-        threshold: Share of the best figure by which a better one must differ to count.
-        cooldown: Evaluations after a change during which none is counted.
-        min_lr: Learning rate below which it does not go.
+        mode: ``min``: smaller is better; ``max``: larger is; ``auto``: as the figure declares.
+        factor: Factor applied at each change.
+        patience: Number of evaluations without improvement before the rate is reduced.
+        threshold: Relative improvement over the best figure that counts as better.
+        cooldown: Number of evaluations after a change that are not counted.
+        min_lr: Lower bound of the learning rate.
 
     Raises:
         UsageError: For a value out of range, or `mode` ``auto`` with a figure whose direction is not known.

@@ -1,4 +1,4 @@
-"""What this package brings to wf. Imports nothing heavy."""
+"""The components of this package. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def wf_components() -> list[Component]:
             "optimizer",
             "sgd",
             "wf_optimizers.sgd:sgd",
-            summary="stochastic gradient descent, with momentum if wanted",
+            summary="stochastic gradient descent, with optional momentum",
             traits=OptimizerTraits(),
         ),
         Component(

@@ -26,7 +26,7 @@ def rmsprop(
         alpha: Decay rate of the running average of the squared gradient.
         eps: Added to the denominator.
         weight_decay: L2 penalty, added to the gradient.
-        momentum: Share of the last update that goes into the next one.
+        momentum: Fraction of the last update that is added to the next one.
         centered: Divide by the standard deviation of the gradient (Graves 2013).
         foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
 

@@ -19,17 +19,17 @@ def sgd(
     foreach: bool | None = None,
     fused: bool | None = None,
 ) -> torch.optim.SGD:
-    """Stochastic gradient descent (`torch.optim.SGD`), with momentum if wanted.
+    """Stochastic gradient descent (`torch.optim.SGD`), with optional momentum.
 
     Args:
         params: The parameters to train.
         lr: Learning rate.
-        momentum: Share of the last update that goes into the next one; 0.9 is usual.
-        dampening: Share of the gradient that is left out of the momentum.
+        momentum: Fraction of the last update that is added to the next one; 0.9 is usual.
+        dampening: Fraction of the gradient that is not added to the momentum.
         weight_decay: L2 penalty, added to the gradient.
-        nesterov: Take the gradient where the momentum leads; needs momentum, and no dampening.
+        nesterov: Use Nesterov momentum; needs momentum, and no dampening.
         foreach: Update many parameters at once, by the same operations; when not given, torch does so on accelerators.
-        fused: Update in one kernel, which rounds in other places: the last bits differ from those of the others.
+        fused: Update in one kernel, which rounds differently: the last bits differ.
 
     Raises:
         UsageError: For a value out of range, `nesterov` without momentum or with dampening, or `foreach` or

@@ -14,9 +14,9 @@ def step(optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> StepLR:
     """Multiply the learning rate by `gamma` every `step_size` epochs.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         step_size: Epochs between two changes.
-        gamma: Factor of a change.
+        gamma: Factor applied at each change.
 
     Raises:
         UsageError: For a value out of range.
@@ -30,9 +30,9 @@ def multistep(optimizer: Optimizer, milestones: list[int], gamma: float = 0.1) -
     """Multiply the learning rate by `gamma` when each of `milestones` is reached.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         milestones: Completed epochs at which it changes, ascending, as ``[30, 60, 80]``.
-        gamma: Factor of a change.
+        gamma: Factor applied at each change.
 
     Raises:
         UsageError: For a value out of range.

@@ -21,15 +21,15 @@ class LinearWarmup(LRScheduler):
 
     ``lr(k) = schedule(k) * (start_factor + (1 - start_factor) * min(k, num_steps) / num_steps)`` after k updates, where
     ``schedule`` is `then`, or the optimizer's learning rate. `then` counts from the beginning of the run: a cosine ends
-    with the run, a milestone at epoch 30 is the run's epoch 30, and after the warm-up the learning rate is just
-    `then`'s, bit for bit.
+    with the run, a milestone at epoch 30 is the run's epoch 30, and after the warm-up the learning rate is
+    exactly that of `then`.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         num_steps: Updates until the full learning rate is reached.
-        steps_per_epoch: Updates in an epoch, for a `then` that changes with the epochs.
+        steps_per_epoch: Updates per epoch, for a `then` that changes per epoch.
         start_factor: Factor of the very first update.
-        then: The schedule that is warmed up; the optimizer's learning rate stays as it is when not given.
+        then: The schedule to warm up; by default the optimizer's constant learning rate.
 
     Raises:
         UsageError: For a value out of range, or a `then` that needs evaluations.
@@ -58,13 +58,13 @@ class LinearWarmup(LRScheduler):
         return [lr * factor for lr in self.target_lrs] if done < 1 else list(self.target_lrs)
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on by one update."""
+        """Advance by one update."""
         if self.then is not None and not self._is_initial and (self.last_epoch + 1) % self.steps_per_then == 0:
             self._step_then(self.then)
         super().step(epoch)
 
     def _step_then(self, then: LRScheduler) -> None:
-        """Step the other schedule on its own learning rates: many compute the next one from the last."""
+        """Step the other schedule on its own learning rates, because many compute the next rate from the last."""
         for group, lr in zip(self.optimizer.param_groups, self.target_lrs, strict=True):
             group["lr"] = lr
         then.step()
@@ -80,7 +80,7 @@ class LinearWarmup(LRScheduler):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave; the optimizer brings back its learning rates itself."""
+        """Put back what `state_dict` gave; the optimizer restores its learning rates itself."""
         self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["step_count"]
         self.target_lrs = list(state_dict["target_lrs"])
         self._last_lr = self.get_lr()

@@ -44,7 +44,7 @@ class PlainState(Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         super().load_state_dict(from_plain(state_dict, self.param_groups[0]["params"][0].device))
 
 

@@ -41,7 +41,7 @@ class Description:
     values: Mapping[str, Any]
     """The run values that the model was made with and that neither the run file nor `spec` says."""
     predictions: str
-    """What the model gives, see `wf.traits`."""
+    """The model outputs, see `wf.traits`."""
     single_logit: bool
     """Two classes are told by one output."""
 
@@ -49,7 +49,7 @@ class Description:
     """The name of the task; None where it follows from targets and predictions."""
 
     def outputs(self, registry: Registry) -> TaskRuntime:
-        """Reads what the model gives.
+        """Reads the model outputs.
 
         Raises:
             UsageError: When no plugin brings the task any more.

@@ -331,7 +331,7 @@ class Experiment:
             return Figures(self._parts.evaluator.evaluate(split), split, "the evaluator").values
 
     def predict(self, inputs: str | Tree = "test") -> Tree:
-        """What the model gives for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
+        """The model outputs for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
 
         Args:
             inputs: A split's name, or inputs ``[N, ...]`` as the dataset's samples hold them; the run's transforms are

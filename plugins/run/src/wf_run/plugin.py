@@ -1,4 +1,4 @@
-"""Declares the verbs and settings of this package; imports none of them."""
+"""Declares the commands and settings of this package; imports none of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wf_settings() -> list[Param]:
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """The verbs of this package."""
+    """The commands of this package."""
     return [
         Command(
             name="run",

@@ -99,7 +99,7 @@ class TrainedModel(nn.Module):
         return outputs
 
     def forward(self, *inputs: Tree, **named: Tree) -> Any:
-        """What the model gives for raw inputs ``[N, ...]``, as the dataset's samples hold them.
+        """The model outputs for raw inputs ``[N, ...]``, as the dataset's samples hold them.
 
         A tree of inputs is given as one, or as the model itself takes it: a dict by name, a tuple one after the other.
         """
@@ -131,7 +131,7 @@ class Trained:
         self._builder, self._reader = builder, reader
 
     def predict(self, inputs: Tree) -> Tree:
-        """What the model gives for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
+        """The model outputs for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
 
         Raises:
             DataError: For inputs of another shape or kind than the dataset's samples.

@@ -119,7 +119,7 @@ class FocalLoss(nn.Module):
         return loss
 
     def total_weight(self, targets: Tensor) -> Tensor:
-        """What the mean divides by: the number of targets that are not left out, int64 and 0-d."""
+        """What the mean divides by: the number of targets that are not ignored, int64 and 0-d."""
         value = self._left_out(self._mode(targets))
         left_out = torch.zeros_like(targets) if value is None else targets == value
         return (left_out == 0).sum()

@@ -1,4 +1,4 @@
-"""One of several classes, yes or no, and any number of labels a sample."""
+"""Classification, binary classification and multilabel tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wf_tasks.common import TensorTask
 
 
 class Classified(TensorTask):
-    """A task whose predictions tell classes."""
+    """Base of tasks whose predictions are classes."""
 
     def read(self, predictions: Tensor, form: str) -> Tensor:
         """Predictions in the form ``raw``, ``labels`` or ``probs``."""
@@ -24,7 +24,7 @@ class Classified(TensorTask):
         return self.labels(predictions) if form == "labels" else self.probs(predictions)
 
     def labels(self, predictions: Tensor) -> Tensor:
-        """int64 ``[N]`` predicted classes, or ``[N, H, W]`` of masks."""
+        """int64 ``[N]`` predicted classes, or ``[N, H, W]`` for masks."""
         if self.single_logit:
             return (predictions.flatten() > self._threshold()).to(torch.int64)
         return predictions.argmax(1)
@@ -39,44 +39,44 @@ class Classified(TensorTask):
         return predictions.exp() if self.predictions == "log_probs" else predictions.softmax(1)
 
     def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
-        """The name of a class a sample; for masks rows of names, one a pixel."""
+        """One class name per sample; for masks rows of names, one per pixel."""
         return _named(self.labels(predictions).tolist(), class_names or ("0", "1"))
 
     def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
-        """How often each class occurs; what is left out is not counted."""
+        """The number of targets per class, without ignored ones."""
         num_classes = max(len(self.class_names), 2)
         counted = targets[(targets >= 0) & (targets < num_classes)].to(torch.int64)
         return tuple(torch.bincount(counted, minlength=num_classes).tolist())
 
     def check_ones(self, targets: Tensor, ids: Numbers, where: str) -> None:
-        """Refuse what is neither 0 nor 1."""
+        """Refuse values other than 0 and 1."""
         wrong = (targets != 0) & (targets != 1)
         if bool(wrong.any()):
             raise DataError(f"{where}: {self.targets} targets must be 0 or 1{at(wrong, targets, ids)}")
 
     def check_columns(self, targets: Tensor, where: str) -> None:
-        """Refuse another number of columns than that of classes."""
+        """Refuse a number of columns that differs from the number of classes."""
         if self.class_names and targets.shape[1] != len(self.class_names):
             raise DataError(
-                f"{where}: {self.targets} targets have {targets.shape[1]} columns, and there are "
+                f"{where}: {self.targets} targets have {targets.shape[1]} columns, but there are "
                 f"{len(self.class_names)} class_names"
             )
 
     @property
     def judged_by(self) -> tuple[str, ...]:
-        """The share of right answers."""
+        """Accuracy."""
         return ("accuracy", "loss")
 
     def counts(self, figure: str) -> bool:
-        """That is accuracy."""
+        """Whether the figure is accuracy."""
         return figure == "accuracy"
 
     def counted(self, targets: Tensor) -> Tensor:
-        """What accuracy counts: int64 ``[M, 1]``, without what is left out, below 0."""
+        """The targets that accuracy counts: int64 ``[M, 1]``, without ignored (negative) ones."""
         return targets[targets >= 0].to(torch.int64).reshape(-1, 1)
 
     def baseline(self, figure: str, train: Tensor | None, targets: Tensor | None, spec: Any) -> float | None:
-        """The share that is wrong where the most frequent class is always said."""
+        """The error of always predicting the most frequent class."""
         if figure != "accuracy":
             return None
         if train is None or targets is None:
@@ -86,12 +86,12 @@ class Classified(TensorTask):
         return float((self.counted(targets) != usual).double().mean())
 
     def shares_known(self, spec: Any) -> Sequence[int]:
-        """How often each class occurs, or as if they were even; empty where that says nothing."""
+        """The class counts, or equal counts if unknown; empty if they do not apply."""
         counts: Sequence[int] = spec.class_counts or (1,) * len(spec.class_names)
         return counts
 
     def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
-        """The shares of the classes, as the model would give them."""
+        """The class frequencies, as model outputs."""
         counted = self.counted(train)
         if self.yes_no:
             shares = counted.double().mean(0)
@@ -104,7 +104,7 @@ class Classified(TensorTask):
 
     @property
     def yes_no(self) -> bool:
-        """Whether each output is a class by itself."""
+        """Whether each output is an independent class."""
         return self.single_logit
 
     def right(self, targets: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class Classified(TensorTask):
         return 20.0 * targets - 10.0
 
     def as_form(self, scores: Tensor, form: str) -> Tensor:
-        """Logits as log-probabilities or probabilities, of outputs of which each is one by itself."""
+        """Logits as log-probabilities or probabilities of independent outputs."""
         forms = {"log_probs": functional.logsigmoid, "probs": torch.sigmoid}
         return forms[form](scores) if form in forms else scores
 
@@ -126,23 +126,23 @@ class Classified(TensorTask):
 
 
 class Indices(Classified):
-    """A task whose targets are class indices, a sample's or a pixel's."""
+    """Base of tasks whose targets are class indices, per sample or per pixel."""
 
     def check_dataset(self, name: str) -> None:
-        """Classes need names."""
+        """Require class names."""
         if not self.class_names:
-            raise DataError(f"dataset '{name}' has {self.targets} targets and no class_names, one a class")
+            raise DataError(f"dataset '{name}' has {self.targets} targets but no class_names, one per class")
 
     def check_split(self, targets: Tensor, where: str) -> None:
-        """Refuse targets of which all are left out."""
+        """Refuse targets that are all ignored."""
         if bool((targets == self.ignore_index).all()):
-            raise DataError(f"{where}: every target is {self.ignore_index}, which is left out")
+            raise DataError(f"{where}: every target is {self.ignore_index}, which is ignored")
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
-        """Refuse indices that are not those of classes."""
+        """Refuse indices that are not class indices."""
         num_classes = len(self.class_names)
         integral = targets.dtype == torch.int64
-        if integral and within(targets, num_classes):  # one pass; what is left out may be any number
+        if integral and within(targets, num_classes):  # one pass; ignored targets may have any value
             return
         wrong = (targets < 0) | (targets >= num_classes)
         wrong = (wrong & (targets != self.ignore_index)) if integral else torch.ones_like(targets, dtype=torch.bool)
@@ -164,13 +164,13 @@ class Indices(Classified):
         return super().right(functional.one_hot(targets, self.example_classes).movedim(-1, 1))
 
     def as_form(self, scores: Tensor, form: str) -> Tensor:
-        """Logits as log-probabilities or probabilities of classes that exclude each other."""
+        """Logits as log-probabilities or probabilities of mutually exclusive classes."""
         if form == "log_probs":
             return scores.log_softmax(1)
         return scores.softmax(1) if form == "probs" else scores
 
     def wrong_form(self, predictions: Tensor) -> str | None:
-        """Why these are no probabilities of classes that exclude each other."""
+        """Why these are not probabilities of mutually exclusive classes."""
         if self.predictions not in ("log_probs", "probs"):
             raise NotImplementedError
         chances = predictions.exp() if self.predictions == "log_probs" else predictions
@@ -183,41 +183,41 @@ class Indices(Classified):
 
 
 def numbered(targets: Tensor) -> list[str]:
-    """The names of classes that have none: their numbers, from 0 to the largest that occurs."""
+    """Default class names: numbers from 0 to the largest index."""
     return [str(index) for index in range(int(targets.max()) + 1)] if len(targets) else []
 
 
 class Classification(Indices):
-    """One of several classes a sample: targets are class indices or rows with a single one."""
+    """One of several classes per sample: targets are class indices or one-hot rows."""
 
     @classmethod
     def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
-        """A whole number a sample."""
+        """One integer per sample."""
         whole = targets.ndim == 1 and not targets.is_floating_point()
         return {"targets": "class_index", "class_names": numbered(targets)} if whole else None
 
     @property
-    def axes(self) -> tuple[str, ...]:  # type: ignore[override]  # it depends on the form
-        """Of rows or of indices."""
+    def axes(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on the form
+        """The axes of rows or of indices."""
         return ("N", "C") if self.targets == "one_hot" else ("N",)
 
     def check_dataset(self, name: str) -> None:
-        """Class indices need the names of at least two classes."""
+        """Require names of at least two classes for class indices."""
         if self.targets == "one_hot":
             return
         if len(self.class_names) == 1:
             raise DataError(
-                f"dataset '{name}': there is one class only ({', '.join(self.class_names)}), so nothing to tell apart"
+                f"dataset '{name}': there is only one class ({', '.join(self.class_names)}): nothing to classify"
             )
         super().check_dataset(name)
 
     def check_split(self, targets: Tensor, where: str) -> None:
-        """Refuse class indices of which all are left out."""
+        """Refuse class indices that are all ignored."""
         if self.targets != "one_hot":
             super().check_split(targets, where)
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
-        """Refuse indices that are not those of classes, and rows that do not add up to 1."""
+        """Refuse invalid class indices, and rows that do not add up to 1."""
         if self.targets != "one_hot":
             super().check_values(targets, ids, where)
             return
@@ -228,7 +228,7 @@ class Classification(Indices):
             raise DataError(f"{where}: one_hot targets must add up to 1, and none be negative{at(wrong, targets, ids)}")
 
     def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
-        """Class indices, or rows with a single one."""
+        """Class indices, or one-hot rows."""
         indices = super().example_targets(num, generator)
         if self.targets != "one_hot":
             return indices
@@ -239,7 +239,7 @@ class Classification(Indices):
         return Classified.right(self, targets) if self.targets == "one_hot" else super().right(targets)
 
     def as_form(self, scores: Tensor, form: str) -> Tensor:
-        """Logits as predictions of a form; links make probabilities of rows with a single one each by itself."""
+        """Logits as predictions in a form; for one-hot rows, links compute independent probabilities."""
         single = self.targets == "one_hot" and form == "probs"
         return Classified.as_form(self, scores, form) if single else super().as_form(scores, form)
 
@@ -254,7 +254,7 @@ class Classification(Indices):
         return {"num_targets": int(target.numel())} if self.targets == "one_hot" else {}
 
     def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
-        """How often each class occurs, of class indices."""
+        """Class counts, for class indices."""
         return None if self.targets == "one_hot" else super().class_counts(targets)
 
     def counted(self, targets: Tensor) -> Tensor:
@@ -262,7 +262,7 @@ class Classification(Indices):
         return super().counted(targets.argmax(1) if self.targets == "one_hot" else targets)
 
     def supposed(self, spec: Any) -> Tensor | None:
-        """Each class as often as it occurs, or once."""
+        """Class indices with their frequencies, or each once."""
         counts = self.shares_known(spec)
         if self.targets == "one_hot" or not spec.class_names:
             return None
@@ -270,38 +270,38 @@ class Classification(Indices):
 
 
 class Binary(Classified):
-    """Yes or no a sample: targets are 0 or 1, and the model gives one number."""
+    """Binary classification: targets are 0 or 1, and the model has one output."""
 
     axes = ("N",)
 
     def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
-        """The model tells it by one output."""
+        """The model has a single output."""
         made = super().fitted(given, gives, wanted)
         made.single_logit = made.single_logit or given == self.targets
         return made
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
-        """Refuse what is neither 0 nor 1."""
+        """Refuse values other than 0 and 1."""
         super().check_values(targets, ids, where)
         self.check_ones(targets, ids, where)
 
     example_classes = 0
 
     def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
-        """Yes for every second one."""
+        """1 for every second sample."""
         return (self.example_indices(num) > 0).to(torch.get_default_dtype())
 
     def right(self, targets: Tensor) -> Tensor:
-        """One logit a sample, far from zero."""
+        """One logit per sample, far from zero."""
         return super().right(targets.unsqueeze(1))
 
     def strata(self, targets: Any) -> Tensor | None:
-        """Yes or no of each sample."""
+        """The class of each sample, 0 or 1."""
         return targets.to(torch.int64).flatten() if isinstance(targets, Tensor) else None
 
     @property
     def num_classes(self) -> int | None:
-        """Two, be they named or not."""
+        """Two, with or without names."""
         return len(self.class_names) or 2
 
     def classes(self, targets: Tensor) -> Tensor:
@@ -310,28 +310,28 @@ class Binary(Classified):
 
 
 class Multilabel(Classified):
-    """Any number of labels a sample: targets are a 0 or 1 a label."""
+    """Any number of labels per sample: one target of 0 or 1 per label."""
 
     axes = ("N", "C")
 
     @classmethod
     def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
-        """None: several whole numbers a sample may be anything."""
+        """None: several integers per sample are ambiguous."""
         if targets.ndim != len(cls.axes) or targets.is_floating_point():
             return None
         raise DataError(
-            f"targets of shape {list(targets.shape)} are whole numbers: is that one class a column?\n"
+            f"targets of shape {list(targets.shape)} are integers: one class per column?\n"
             "  give floats for a regression, or wf_base.Dataset(..., targets='multilabel') for labels of 0 and 1"
         )
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
-        """Refuse what is neither 0 nor 1, and another number of columns than that of labels."""
+        """Refuse values other than 0 and 1, and a wrong number of columns."""
         super().check_values(targets, ids, where)
         self.check_columns(targets, where)
         self.check_ones(targets, ids, where)
 
     def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
-        """Labels of which any number holds."""
+        """Random labels."""
         indices, labels = self.example_indices(num), range(self.example_classes)
         return torch.stack([(indices + shift) % 2 for shift in labels], dim=1).to(torch.get_default_dtype())
 
@@ -340,11 +340,11 @@ class Multilabel(Classified):
         return {"num_targets": int(target.numel())}
 
     def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
-        """None: labels are no classes of which each sample has one."""
+        """None: labels are not mutually exclusive classes."""
         return None
 
     def labels(self, predictions: Tensor) -> Tensor:
-        """int64 ``[N, C]``, 1 where a label holds."""
+        """int64 ``[N, C]``, 1 for predicted labels."""
         return (predictions > self._threshold()).to(torch.int64)
 
     def probs(self, predictions: Tensor) -> Tensor:
@@ -356,20 +356,20 @@ class Multilabel(Classified):
         return targets.to(torch.int64)
 
     def shares_known(self, spec: Any) -> Sequence[int]:
-        """Nothing: how often a label holds is not counted."""
+        """Empty: label frequencies are not counted."""
         return ()
 
     @property
     def yes_no(self) -> bool:
-        """Each label is one."""
+        """True: each label is independent."""
         return True
 
     def names(self, predictions: Tensor, class_names: Sequence[str]) -> list[Any] | None:
-        """The labels of a sample that hold, with a probability above 0.5."""
+        """The labels of a sample with a probability above 0.5."""
         names, rows = class_names or ("0", "1"), self.labels(predictions).tolist()
         return [[name for name, holds in zip(names, row, strict=True) if holds] for row in rows]
 
 
 def _named(indices: list[Any], names: Sequence[str]) -> list[Any]:
-    """Names in the place of indices, however deep these are nested."""
+    """Replace indices by names, at any nesting depth."""
     return [_named(index, names) if isinstance(index, list) else names[index] for index in indices]

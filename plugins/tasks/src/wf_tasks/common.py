@@ -1,4 +1,4 @@
-"""What the tasks of this package share."""
+"""Shared by the tasks of this package."""
 
 from __future__ import annotations
 
@@ -16,62 +16,64 @@ _CLASSES = (0, 0, 0, 1, 1, 2)
 
 
 class TensorTask(TaskRuntime):
-    """A task whose targets are one tensor of a certain shape."""
+    """Base of tasks whose targets are one tensor with a fixed number of axes."""
 
     axes: tuple[str, ...] = ("N", "K")
-    """The shape of the targets."""
+    """The axes of the targets."""
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
-        """Refuse another shape."""
+        """Refuse other shapes."""
         form = str(self.targets)
         if not isinstance(targets, Tensor):
             raise DataError(
                 f"{where}: {form} targets must be one tensor, not a {type(targets).__name__}"
-                "\n  a dataset whose targets are of no such form says none: Dataset(targets=None)"
+                "\n  a dataset with targets of another form declares none: Dataset(targets=None)"
             )
         if targets.ndim != len(self.axes):
             raise DataError(
                 f"{where}: {form} targets must be [{', '.join(self.axes)}], not {list(targets.shape)}\n"
-                "  unsqueeze(1) makes [N] to [N, 1], flatten() the other way round"
+                "  unsqueeze(1) converts [N] to [N, 1], flatten() converts back"
             )
         self.check_values(targets, ids, where)
 
     def check_values(self, targets: Tensor, ids: Numbers, where: str) -> None:
-        """Refuse targets that are no finite floats."""
+        """Refuse targets that are not finite floating-point numbers."""
         if not targets.is_floating_point():
             raise DataError(f"{where}: {self.targets} targets must be floating point, not {targets.dtype}")
         if not all_finite(targets):
-            raise DataError(f"{where}: targets hold values that are not finite{at(~targets.isfinite(), targets, ids)}")
+            raise DataError(
+                f"{where}: targets contain values that are not finite{at(~targets.isfinite(), targets, ids)}"
+            )
 
     def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
-        """A loss of numbers trains a model of raw scores to give the targets' own numbers."""
+        """With a loss for real numbers, raw scores are trained to equal the targets."""
         made = super().fitted(given, gives, wanted)
         made.predictions = "real" if (gives, wanted) == ("raw", "real") else gives
         made.single_logit = given == "binary"
         return made
 
     def num_outputs(self, spec: Any) -> int | None:
-        """One for yes or no, else one a class or label."""
+        """One for binary targets, else one per class or label."""
         num: int = 1 if self.single_logit else spec.num_classes or spec.num_targets
         return num
 
     def check_outputs(
         self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
     ) -> int | None:
-        """Refuse another shape; a single output a sample may come as ``[N]``."""
+        """Refuse other shapes; a single output per sample may have shape ``[N]``."""
         if not isinstance(outputs, Tensor):
-            raise UsageError(f"model '{names['model']}' gives {type(outputs).__name__}, not a tensor")
+            raise UsageError(f"model '{names['model']}' returns {type(outputs).__name__}, not a tensor")
         got, wanted = list(outputs.shape), [num, *shape]
         if got != wanted and not (self.single_logit and got == wanted[:1]):
             raise UsageError(
                 f"model '{names['model']}' gives shape {got} for {num} samples; dataset '{names['dataset']}' "
                 f"with {self._words(shape[0])} needs {wanted}\n  "
-                "leave the number of outputs to wf (a parameter num_outputs), or set it right"
+                "let wf set the number of outputs (a parameter num_outputs), or correct it"
             )
         return shape[0]
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
-        """Inputs in [0, 1), and targets that each class occurs in; they have nothing to do with each other."""
+        """Inputs in [0, 1), and unrelated targets in which every class occurs."""
         generator = torch.Generator().manual_seed(seed)
         inputs = torch.rand(num, *(input_shape or self.input_shape), generator=generator)
         targets = self.example_targets(num, torch.Generator().manual_seed(seed))
@@ -79,7 +81,7 @@ class TensorTask(TaskRuntime):
         return Dataset(train=TensorSamples(inputs, targets), targets=self.targets or "", class_names=names)
 
     input_shape: tuple[int, ...] = (5,)
-    """Of an example's inputs, where nobody says another."""
+    """The default shape of an example's inputs."""
     example_classes = 3
     """The names of an example's classes."""
 
@@ -88,7 +90,7 @@ class TensorTask(TaskRuntime):
         raise NotImplementedError
 
     def example_indices(self, num: int) -> Tensor:
-        """int64 ``[N]`` class indices; each class occurs among six in a row, in unequal shares."""
+        """int64 ``[N]`` class indices; each class occurs among any six in a row, with unequal frequencies."""
         return torch.tensor(_CLASSES).repeat(-(-num // len(_CLASSES)))[:num]
 
     def _words(self, num_outputs: int | None) -> str:

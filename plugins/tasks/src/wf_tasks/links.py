@@ -1,4 +1,4 @@
-"""The steps between model, dataset and loss."""
+"""The conversions between model, dataset and loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def log(predictions: Tensor) -> Tensor:
 
 
 def one_hot(targets: Tensor, num_classes: int) -> Tensor:
-    """int64 ``[N]`` class indices as rows ``[N, C]`` of zeros with a single one, of torch's default dtype."""
+    """int64 ``[N]`` class indices as one-hot rows ``[N, C]``, of torch's default dtype."""
     return functional.one_hot(targets, num_classes).to(torch.get_default_dtype())
 
 

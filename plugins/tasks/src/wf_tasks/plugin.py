@@ -6,9 +6,9 @@ from wf import Link, Rule, Task, hookimpl
 
 SCORES = ("raw", "logits")
 OF_CLASSES = ("raw", "labels", "probs")
-"""What metrics can be given where there are classes."""
+"""Forms of predictions that tasks with classes provide to metrics."""
 EXCLUSIVE = ("class_index", "mask")
-"""The targets of which each one is one of several classes."""
+"""Target forms with mutually exclusive classes."""
 
 
 @hookimpl
@@ -17,7 +17,7 @@ def wf_tasks() -> list[Task]:
     return [
         Task(
             name="classification",
-            summary="one of several classes a sample",
+            summary="one of several classes per sample",
             target="wf_tasks.classification:Classification",
             targets=("class_index", "one_hot"),
             reads=OF_CLASSES,
@@ -26,7 +26,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="binary",
-            summary="yes or no a sample, told by one number",
+            summary="one of two classes per sample, from a single output",
             target="wf_tasks.classification:Binary",
             targets=("binary",),
             reads=OF_CLASSES,
@@ -35,7 +35,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="multilabel",
-            summary="any number of labels a sample",
+            summary="any number of labels per sample",
             target="wf_tasks.classification:Multilabel",
             targets=("multilabel",),
             reads=OF_CLASSES,
@@ -44,7 +44,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="regression",
-            summary="numbers a sample",
+            summary="real numbers per sample",
             target="wf_tasks.regression:Regression",
             targets=("real",),
             per="sample",
@@ -52,7 +52,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="segmentation",
-            summary="one of several classes a pixel",
+            summary="one of several classes per pixel",
             target="wf_tasks.segmentation:Segmentation",
             targets=("mask",),
             reads=OF_CLASSES,
@@ -62,7 +62,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="embedding",
-            summary="a vector a sample, near to those of its class",
+            summary="one vector per sample, close to others of its class",
             target="wf_tasks.embedding:Embedding",
             targets=("class_index",),
             predictions=("embeddings",),
@@ -111,7 +111,7 @@ def wf_links() -> list[Link]:
             takes=("class_index",),
             gives="one_hot",
             target="wf_tasks.links:one_hot",
-            summary="a class index becomes a row of zeros with a single one",
+            summary="class indices become one-hot rows",
         ),
         Link(
             name="binary",
@@ -120,7 +120,7 @@ def wf_links() -> list[Link]:
             gives="binary",
             num_classes=2,
             target="wf_tasks.links:zero_or_one",
-            summary="a class index of two classes becomes 0 or 1, for a single logit",
+            summary="class indices of two classes become 0 or 1, for a single logit",
         ),
         Link(
             name="mean",
@@ -128,15 +128,15 @@ def wf_links() -> list[Link]:
             takes=("none",),
             gives="mean",
             target="wf_tasks.links:mean",
-            summary="the loss of each sample becomes their mean",
+            summary="losses per sample become their mean",
         ),
         Link(name="scores-as-logits", takes=("raw",), gives="logits", summary="scores are logits"),
-        Link(name="scores-as-embeddings", takes=("raw",), gives="embeddings", summary="scores are a vector"),
+        Link(name="scores-as-embeddings", takes=("raw",), gives="embeddings", summary="scores are embeddings"),
         Link(
             name="any-as-numbers",
             takes=(*SCORES, "log_probs", "probs"),
             gives="real",
-            summary="whatever a model gives are numbers",
+            summary="any model outputs are numbers",
         ),
         Link(
             name="log-probs-as-logits",
@@ -150,7 +150,7 @@ def wf_links() -> list[Link]:
 
 @hookimpl
 def wf_rules() -> list[Rule]:
-    """The rules of what fits what, by tasks and links."""
+    """The rules about what fits together, by tasks and links."""
     return [
         Rule(
             name="dataset-targets",
@@ -159,7 +159,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:dataset_has_targets",
             needs="targets",
             suggested=("dataset",),
-            summary="a dataset has targets of a form that its task has",
+            summary="a dataset's targets have a form of its task",
         ),
         Rule(
             name="transform-samples",
@@ -168,7 +168,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:takes_samples",
             needs="samples",
             suggested=("transform",),
-            summary="a transform takes the samples that there are",
+            summary="a transform takes the samples of the run",
         ),
         Rule(
             name="transform-moves",
@@ -177,7 +177,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:keeps_targets_in_place",
             needs="targets",
             suggested=("transform",),
-            summary="a transform leaves pixels in place where targets lie in the images",
+            summary="a transform does not move pixels if targets are positions in the image",
         ),
         Rule(
             name="transform-targets",
@@ -186,7 +186,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:takes_targets",
             needs="targets",
             suggested=("transform",),
-            summary="a transform that gets targets takes those of the dataset",
+            summary="a joint transform takes the targets of the dataset",
         ),
         Rule(
             name="model-samples",
@@ -195,7 +195,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:takes_samples",
             needs="samples",
             suggested=("model",),
-            summary="a model takes the samples that there are",
+            summary="a model takes the samples of the run",
         ),
         Rule(
             name="model-per",
@@ -213,7 +213,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:loss_takes_predictions",
             needs="targets",
             suggested=("loss",),
-            summary="a loss takes the targets of the dataset and what the model gives, by links where needed",
+            summary="a loss takes the dataset's targets and the model's outputs, through links if needed",
         ),
         Rule(
             name="loss-model",
@@ -231,7 +231,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:loss_takes_given_targets",
             needs="trained",
             suggested=("loss",),
-            summary="a loss takes the targets that a transform gives in training",
+            summary="a loss takes the targets that a transform produces in training",
         ),
         Rule(
             name="metric-targets",
@@ -240,7 +240,7 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:metric_judges_targets",
             needs="targets",
             suggested=("metric",),
-            summary="a metric judges the targets of the dataset",
+            summary="a metric takes the targets of the dataset",
         ),
         Rule(
             name="metric-predictions",
@@ -248,6 +248,6 @@ def wf_rules() -> list[Rule]:
             target="wf_tasks.rules:metric_reads_predictions",
             needs="targets",
             suggested=("metric",),
-            summary="the task tells the predictions that a metric reads",
+            summary="the task provides the form of predictions that a metric takes",
         ),
     ]

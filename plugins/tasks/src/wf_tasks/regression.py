@@ -1,4 +1,4 @@
-"""Numbers a sample."""
+"""Regression."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wf_tasks.common import TensorTask
 
 
 class Regression(TensorTask):
-    """Numbers a sample: targets are a number a column."""
+    """Real numbers per sample: one target per column."""
 
     @classmethod
     def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
-        """Floating numbers."""
+        """Floating-point targets."""
         return {"targets": "real"} if targets.is_floating_point() else None
 
     def served(self, targets: Any) -> Any:
-        """A column, where samples gave a lone number."""
+        """A column, if samples are single numbers."""
         return targets.unsqueeze(1) if isinstance(targets, Tensor) and targets.ndim == 1 else targets
 
     def facts(self, target: Tensor) -> dict[str, Any]:
@@ -30,20 +30,20 @@ class Regression(TensorTask):
         return {"num_targets": int(target.numel())}
 
     def warnings(self, targets: Any) -> Iterator[str]:
-        """That the targets are far from 0 or large."""
+        """Warn about targets that are large or far from 0."""
         hint = None if self.target_transforms else scale_hint(targets)
         if hint:
             yield f"{hint}\n  or train on scaled ones: --transform +standardize-targets"
 
     def num_outputs(self, spec: Any) -> int | None:
-        """One a column."""
+        """One per column."""
         num: int = spec.num_targets
         return num
 
     example_classes = 0
 
     def example_targets(self, num: int, generator: torch.Generator) -> Tensor:
-        """Two columns of normal numbers."""
+        """Two columns of normally distributed numbers."""
         return torch.randn(num, 2, generator=generator)
 
     def right(self, targets: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Regression(TensorTask):
         return ("r2", "mse", "mae", "loss")
 
     def baseline(self, figure: str, train: Tensor | None, targets: Tensor | None, spec: Any) -> float | None:
-        """The error of the mean; for mae that of the median."""
+        """The error of predicting the mean, or for mae the median."""
         if figure == "r2":
             return 1.0
         if train is None or targets is None or figure not in ("mse", "mae"):
@@ -66,7 +66,7 @@ class Regression(TensorTask):
         return float((targets - train.double().median(0).values).abs().mean())
 
     def is_line(self, spec: Any) -> bool:
-        """A number of a number."""
+        """Whether one number is predicted from one number."""
         lone = spec.input_shape is not None and math.prod(spec.input_shape) == spec.num_targets == 1
         return lone and spec.num_classes is None
 

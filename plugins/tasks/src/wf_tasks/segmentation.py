@@ -1,4 +1,4 @@
-"""One of several classes a pixel."""
+"""Segmentation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ EXAMPLE_SHAPE = (8, 8)
 
 
 class Segmentation(Indices):
-    """One of several classes a pixel: targets are a class index a pixel."""
+    """One of several classes per pixel: one class index per pixel."""
 
     axes = ("N", "H", "W")
     any_size = True
 
     @classmethod
     def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
-        """A whole number a pixel."""
+        """One integer per pixel."""
         whole = targets.ndim == len(cls.axes) and not targets.is_floating_point()
         return {"targets": "mask", "class_names": numbered(targets)} if whole else None
 
@@ -38,9 +38,9 @@ class Segmentation(Indices):
         return (self.example_indices(num).reshape(-1, 1, 1) + pixels) % self.example_classes
 
     def shares_known(self, spec: Any) -> Sequence[int]:
-        """Nothing: not every pixel is read."""
+        """Empty: not every pixel is read."""
         return ()
 
     def constants(self, train: Tensor, spec: Any) -> list[Tensor]:
-        """None: a constant would be one a pixel."""
+        """None: a constant prediction would need one value per pixel."""
         return []

@@ -44,14 +44,14 @@ def build(
     Args:
         name: Name of the model in timm, as ``resnet18``.
         input_shape: Shape of one image, ``[channels, height, width]``.
-        num_outputs: Numbers to give for one sample.
+        num_outputs: Number of outputs per sample.
         image_size: Resize images to this many pixels a side (bilinear) first; most models need more than 32, and were
             designed for 224 or so. Not given: images stay as they are.
         pretrained: true for the weights that timm takes by default, a tag for others (a1_in1k), or a file with a
             state_dict of this architecture. They are looked for in the Hugging Face cache (HF_HOME) or torch.hub's
             folder (TORCH_HOME), and downloaded where they are not there. timm draws the last layer anew unless it gives
             num_outputs numbers, and adapts the first one to the number of channels.
-        drop_rate: Probability that a feature is left out before the last layer; the model's own when not given.
+        drop_rate: Probability of dropping a feature before the last layer; the model's own when not given.
         drop_path_rate: Probability that a block is passed over; the model's own when not given.
 
     Raises:

@@ -17,8 +17,8 @@ from wf_torch.members import Member, made
 Reduction = Literal["mean", "sum", "none"]
 
 _HELP = {
-    "reduction": "mean and sum are over all elements; none gives one figure an element.",
-    "num_outputs": "How many numbers the model gives for one sample.",
+    "reduction": "mean and sum are over all elements; none gives one value per element.",
+    "num_outputs": "Number of model outputs per sample.",
 }
 _NUM_OUTPUTS = (foreign.option("num_outputs", int),)
 _WITHOUT = ("size_average", "reduce")  # deprecated: reduction says it
@@ -32,8 +32,8 @@ _CLASS_HELP = {
     **_HELP,
     "weight": "One weight a class; the mean divides by the weights of the targets' classes, added up.",
     "ignore_index": "Targets of this class index are left out.",
-    "label_smoothing": "Share of the target that is spread evenly over all classes.",
-    "reduction": "mean and sum are over all targets that are not left out; none gives one figure a target.",
+    "label_smoothing": "Fraction of the target that is spread evenly over all classes.",
+    "reduction": "mean and sum are over all targets that are not left out; none gives one value per target.",
 }
 _COLUMN_TYPES = {"reduction": Reduction, "weight": list[float] | None, "pos_weight": list[float] | None}
 _COLUMN_HELP = {
@@ -118,7 +118,7 @@ MEMBERS: dict[str, Member] = {
         without=(*_WITHOUT, "log_target"),  # the targets that there are are no logarithms
         help={
             "reduction": "batchmean is the divergence, averaged over samples; torch's default, mean, divides it by the "
-            "number of classes; none gives one figure an element."
+            "number of classes; none gives one value per element."
         },
     ),
     "L1Loss": _loss(nn.L1Loss, "mean absolute error", group="numbers"),
@@ -140,7 +140,7 @@ MEMBERS: dict[str, Member] = {
         group="margins",
         types={"reduction": Reduction, "weight": list[float] | None, "p": Literal[1, 2]},
         more=_NUM_OUTPUTS,
-        help={**_HELP, "weight": "One weight a class.", "p": "The hinge's power."},
+        help={**_HELP, "weight": "One weight per class.", "p": "The hinge's power."},
     ),
     "NLLLoss": _loss(
         NLLLoss,

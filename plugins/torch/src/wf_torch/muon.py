@@ -62,7 +62,7 @@ class MuonAndAdamW(Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         super().load_state_dict(state_dict)
         self._share()
 

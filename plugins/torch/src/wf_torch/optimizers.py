@@ -76,7 +76,7 @@ MEMBERS: dict[str, Member] = {
     "radam": _optimizer(torch.optim.RAdam, "Adam, its first steps rectified"),
     "rmsprop": _optimizer(torch.optim.RMSprop, "gradients divided by their running root mean square"),
     "rprop": _optimizer(torch.optim.Rprop, "resilient propagation: signs of the gradient alone, for whole batches"),
-    "sgd": _optimizer(torch.optim.SGD, "stochastic gradient descent, with momentum if wanted"),
+    "sgd": _optimizer(torch.optim.SGD, "stochastic gradient descent, with optional momentum"),
 }
 """Those that can be used, by name."""
 

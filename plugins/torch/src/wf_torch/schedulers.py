@@ -19,7 +19,7 @@ from wf_catalogues.members import option
 from wf_torch.members import Member, made
 
 _OPTIMIZER = option("optimizer", Optimizer)
-_HELP = {"optimizer": "Whose learning rate it sets."}
+_HELP = {"optimizer": "The optimizer whose learning rate it sets."}
 _Positive = Annotated[int, Ge(1)]
 _Epochs = list[Annotated[int, Ge(0)]]
 _Several = Annotated[list[LRScheduler], Nested("scheduler")]
@@ -88,7 +88,7 @@ MEMBERS: dict[str, Member] = {
             **_HELP,
             "total_steps": "Updates in the cycle, by default the run's.",
             "max_lr": "Learning rate at the peak; a list has one a parameter group.",
-            "pct_start": "Share of the cycle that is spent rising.",
+            "pct_start": "Fraction of the cycle with a rising rate.",
             "anneal_strategy": "Shape of the phases.",
         },
     ),
@@ -109,9 +109,9 @@ MEMBERS: dict[str, Member] = {
             **_HELP,
             "monitor": "The figure that it watches, as validation/loss; its direction may stand behind it.",
             "directions": "Whether a larger figure is better, by its name without the split.",
-            "mode": "min: smaller is better; max: larger is; auto: as the metric says of itself.",
-            "patience": "Evaluations without improvement that are put up with.",
-            "cooldown": "Evaluations after a change during which none is counted.",
+            "mode": "min: smaller is better; max: larger is; auto: as the figure declares.",
+            "patience": "Number of evaluations without improvement before the rate is reduced.",
+            "cooldown": "Number of evaluations after a change that are not counted.",
         },
     ),
     "SequentialLR": _scheduler(

@@ -247,9 +247,9 @@ _PARTITIONS = {
 """Predicted classes as a partition of the samples, compared with that of the true classes."""
 
 _CLOUDS = {
-    "CalinskiHarabaszScore": ("up", "spread of the classes in what the model gives, over the spread within them"),
-    "DaviesBouldinScore": ("down", "spread within the classes in what the model gives, over their distances"),
-    "DunnIndex": ("up", "smallest distance of classes in what the model gives, over the largest spread"),
+    "CalinskiHarabaszScore": ("up", "spread of the classes in the model outputs, over the spread within them"),
+    "DaviesBouldinScore": ("down", "spread within the classes in the model outputs, over their distances"),
+    "DunnIndex": ("up", "smallest distance of classes in the model outputs, over the largest spread"),
 }
 
 

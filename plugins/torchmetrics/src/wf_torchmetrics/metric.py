@@ -46,7 +46,7 @@ class TorchMetric(Metric):
         self._figures, self._columns = tuple(figures), tuple(columns)
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in one batch."""
+        """Update with one batch."""
         self.metric.update(*self._prepare(predictions, targets))
 
     def compute(self) -> Tensor | Mapping[str, Tensor]:
@@ -96,7 +96,7 @@ def build(
         num_classes: The classes, or the labels of multilabel.
         num_outputs: The columns of the targets, for a regression.
         task: As what class indices are judged.
-        ignore_index: Targets of this value are left out.
+        ignore_index: Targets with this value are ignored.
         options: As `described` says them.
 
     Raises:

@@ -26,26 +26,26 @@ from wf_base.tree import Tree
 class DefaultEvaluator:
     """Loss and metrics over a split, in inference mode, accumulated on the device and read once.
 
-    The training generators and the modes of the model's modules are left as they were.
+    The training generators and the modes of the model's modules are restored.
 
     Args:
         model: The model as it is trained.
-        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars, which are added up. None where
-            the run has none: the loss is what the trainer's `compute_loss` gives then, if it has one.
+        loss: Called with (predictions, targets); returns a scalar, or a dict of scalars, which are summed. None if
+            the run has no loss; then the trainer's `compute_loss` is used, if it has one.
         metrics: By name.
-        metric_forms: The form of predictions that each metric wants.
-        outputs: Reads predictions in these forms.
+        metric_forms: The form of predictions that each metric expects.
+        outputs: Converts predictions to these forms.
         data: The run's splits.
-        strategy: Where several processes share a split.
-        trainer: The run's.
+        strategy: Lets several processes share a split.
+        trainer: The run's trainer.
         average: ``sample``: the loss is the mean over samples (over their weights for a weighted loss);
-            ``batch``: the mean of the losses of the run's batches, the last short one included with the same weight.
-        batch_size: Samples that the model is given at once; None for four times the run's, since without gradients
-            there is room for more, or the run's where inputs are a tree. A multiple of the run's where `average` is
+            ``batch``: the mean of the losses of the run's batches, where the short last batch has the same weight.
+        batch_size: Batch size of the model's forward; None for four times the run's, since without gradients
+            there is room for more, or the run's if inputs are a tree. A multiple of the run's if `average` is
             ``batch``.
 
     Raises:
-        UsageError: For a batch size that cannot be.
+        UsageError: For an invalid batch size.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class DefaultEvaluator:
     ) -> None:
         whole = data.collates or data.spec.input_shape is None
         self._batch_size = _check_batch_size(batch_size, data.batch_size, average, whole=whole)
-        self._model: nn.Module = strategy.bare(model)  # what DDP adds would wait for processes that are done
+        self._model: nn.Module = strategy.bare(model)  # the DDP wrapper would wait for processes that have finished
         self._data, self._strategy = data, strategy
         self._objective: Any = _objective(self._model, loss, trainer, outputs)
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
         self._stateful = [part for part in (self._model, loss) if isinstance(part, nn.Module)]
         self.figures = _figures(self._objective, loss, metrics)
-        """What it gives, as far as it is known, so that a monitor can be looked at before the first step."""
+        """Its figures, as far as known, so that a monitor can be checked before the first step."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """The loss and every metric over `split`, as plain numbers.
 
         Raises:
-            UsageError: When there is no such split.
+            UsageError: For an unknown split.
         """
         generators = _generators()
         self._share_buffers()
@@ -88,10 +88,10 @@ class DefaultEvaluator:
         return _read(figures)
 
     def preview(self, split: str) -> dict[str, Any]:
-        """The figures of two batches of `split`, for their names; nothing of it is left but these.
+        """The figures of two batches of `split`, for their names; without side effects.
 
         Raises:
-            UsageError: When there is no such split.
+            UsageError: For an unknown split.
         """
         stream = TrainStream()
         before, python, numbers = stream.state_dict(), random.getstate(), np.random.get_state()
@@ -110,7 +110,7 @@ class DefaultEvaluator:
                 metric.reset()
 
     def _share_buffers(self) -> None:
-        """Give every process the first one's buffers (running means), as a training step of DDP and a checkpoint do."""
+        """Copy the first process's buffers (running means) to all, like DDP training steps and checkpoints."""
         if self._strategy.world_size == 1:
             return
         with torch.no_grad():
@@ -132,7 +132,7 @@ class DefaultEvaluator:
         return figures
 
     def _judge(self, batch: Batch, terms: _Terms) -> Tree:
-        """Take in the loss of a batch, in parts as in training: some losses depend on the size. Gives the outputs."""
+        """Add the loss of a batch, in parts as in training, because it may depend on the size; returns outputs."""
         objective, size = self._objective, self._data.batch_size
         if objective is None:
             return tree.call(self._model, batch.inputs)
@@ -155,7 +155,7 @@ class DefaultEvaluator:
 
 
 class _Terms:
-    """The terms of the loss over a split, each the mean over what it averages over.
+    """The terms of the loss over a split, each as a weighted mean.
 
     Args:
         average: See `DefaultEvaluator`.
@@ -168,7 +168,7 @@ class _Terms:
         self._factors: dict[str, Tensor | float] = {}
 
     def add(self, outcome: Outcome, weights: Weights | None, size: int) -> None:
-        """Take in what a batch of some size gave."""
+        """Add the outcome of a batch."""
         for name, term in outcome.terms.items():
             value, weight = self._weighed(term, (weights or {}).get(name, term.weight), size)
             self._values.setdefault(name, []).append(value)
@@ -176,7 +176,7 @@ class _Terms:
             self._factors[name] = term.factor
 
     def figures(self, strategy: Strategy) -> dict[str, Any]:
-        """The loss over what all processes took in, and each of its terms where there are several."""
+        """The loss over the batches of all processes, and its terms if there are several."""
         if not self._values:
             return {}
         totals = [torch.stack(found[name]).sum() for name in self._values for found in (self._values, self._weights)]
@@ -193,16 +193,16 @@ class _Terms:
             return value, weight
         if own is not None and self._average == "sample":
             weight = _wide(torch.as_tensor(own, device=value.device))
-            value = torch.where(weight == 0, 0.0, value)  # a batch without a counted target has the loss 0 / 0
+            value = torch.where(weight == 0, 0.0, value)  # a batch whose targets are all ignored has the loss 0 / 0
         return value * weight, weight
 
 
 class _ByTrainer:
-    """What a trainer minimizes by `compute_loss`, judged where the run has no loss.
+    """Evaluates a trainer's `compute_loss`, if the run has no loss.
 
     Args:
-        model: Without what a strategy adds to it.
-        trainer: Its attribute `model` is this one meanwhile.
+        model: The model without the strategy's wrapper.
+        trainer: Its attribute `model` is temporarily set to this one.
     """
 
     def __init__(self, model: nn.Module, trainer: Any) -> None:
@@ -210,11 +210,11 @@ class _ByTrainer:
         self.weights = getattr(trainer, "weights", lambda _: None)
 
     def forward(self, inputs: Tree) -> Tree:
-        """Nothing yet: the trainer calls the model itself."""
+        """Nothing: the trainer calls the model itself."""
         return None
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
-        """The terms that the trainer computes."""
+        """The terms computed by the trainer."""
         trained, self._trainer.model = self._trainer.model, self._model
         try:
             return outcome_of(self._trainer.compute_loss(batch))
@@ -223,7 +223,7 @@ class _ByTrainer:
 
 
 def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer: Any, task: TaskRuntime) -> Any:
-    """What the loss of a split is computed by; None where a run has none."""
+    """The objective that computes the loss of a split; None if the run has none."""
     if loss is not None or not task.needs_loss:
         objective = task.bind(model, loss)
         return objective if hasattr(objective, "score") else None
@@ -232,7 +232,7 @@ def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer
 
 
 def _figures(objective: Any, loss: Any, metrics: Mapping[str, Any]) -> dict[str, bool | None]:
-    """What an evaluation gives: the loss with its terms, and what each metric says."""
+    """The figures of an evaluation: the loss with its terms, and the declared figures of each metric."""
     found = {} if objective is None else {LOSS: False, **terms(loss)}
     for name, metric in metrics.items():
         said = declared(metric)
@@ -241,16 +241,16 @@ def _figures(objective: Any, loss: Any, metrics: Mapping[str, Any]) -> dict[str,
 
 
 def _check_divides(outputs: Tree, size: int) -> None:
-    """Refuse outputs that cannot be divided into those of parts."""
+    """Refuse outputs that cannot be split into parts."""
     if tree.first_leaf(outputs) is None or any(not leaf.ndim or len(leaf) != size for _, leaf in tree.leaves(outputs)):
         raise UsageError(
-            f"the model gives {tree.words(outputs)} for {size} samples, which cannot be divided as the run's batches "
-            "are\n  evaluate in batches of the run's size: leave --evaluator.batch_size out"
+            f"the model returns {tree.words(outputs)} for {size} samples, which cannot be divided as the run's batches "
+            "are\n  evaluate in batches of the run's size: remove --evaluator.batch_size"
         )
 
 
 def _check_batch_size(asked: int | None, of_run: int, average: str, *, whole: bool) -> int:
-    """How many samples the model is given at once; where batches are `whole`, they are not divided."""
+    """The batch size of the model's forward; `whole` batches are not split."""
     size = (of_run if whole else 4 * of_run) if asked is None else asked
     if size < 1 or (average == "batch" and size % of_run):
         wanted = f"a multiple of the run's, {of_run}" if average == "batch" else "at least 1"
@@ -259,7 +259,7 @@ def _check_batch_size(asked: int | None, of_run: int, average: str, *, whole: bo
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """In double precision where the device has it, so that a mean over many batches loses nothing."""
+    """In double precision if the device supports it, so that means over many batches are accurate."""
     return tensor if tensor.device.type == "mps" else tensor.to(torch.float64)
 
 
@@ -267,19 +267,19 @@ def _read(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Figures as plain numbers: the one place where the host waits for the device.
 
     Raises:
-        UsageError: For a metric that gives something else.
+        UsageError: For a metric that returns something else.
     """
     read: dict[str, Any] = {}
     for metric, value in figures.items():
         for name, numbers in _named(metric, value, metric):
             if name in read:
-                raise UsageError(f"metric '{metric}' gives the figure '{name}', which is there already")
+                raise UsageError(f"metric '{metric}' returns the figure '{name}', which already exists")
             read[name] = numbers
     return read
 
 
 def _named(name: str, value: Any, metric: str) -> Iterator[tuple[str, Any]]:
-    """A figure by its name, or several by key, see `wf.engine.figures.joined`."""
+    """A figure by name, or several by key, see `wf.engine.figures.joined`."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _named(joined(name, str(key)), item, metric)
@@ -293,9 +293,9 @@ def _numbers(value: Any, metric: str) -> Any:
         return plain(value)
     except TypeError as error:
         raise UsageError(
-            f"metric '{metric}' gave {value!r:.40} of type {type(value).__name__}, which is no figure\n"
-            "  compute() gives a number, a tensor or a list of them, or a dict of these by name; "
-            "nan where there is none"
+            f"metric '{metric}' gave {value!r:.40} of type {type(value).__name__}, which is not a figure\n"
+            "  compute() must return a number, a tensor or a list of them, or a dict of these by name; "
+            "nan if there is no value"
         ) from error
 
 

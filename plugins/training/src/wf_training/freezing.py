@@ -1,4 +1,4 @@
-"""Parts of a model that are not trained."""
+"""Freezing parts of a model."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ from wf_base.heads import BACKBONE, head_of
 
 
 def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:
-    """Keep parts of a model from being trained: their parameters get no gradients.
+    """Freeze parts of a model: their parameters get no gradients.
 
-    The modules that are given back are to be kept in evaluation mode, so that what is frozen is one and the same
+    Keep the returned modules in evaluation mode, so that frozen parts compute the same
     function in every step. In training mode a frozen batch norm would normalize by the batch, and its running means
     would drift away from the weights that were trained with them.
 
     Args:
-        model: The model itself, without what a strategy puts around it.
-        names: Of submodules, each with all below it, or of parameters. ``backbone`` stands for all but the head, unless
-            there is a submodule of this name.
+        model: The model without the strategy's wrapper.
+        names: Submodules, each with everything below it, or parameters. ``backbone`` means everything but the head,
+            unless a submodule has that name.
 
     Raises:
-        UsageError: For a name that there is not, or when nothing is left to train.
+        UsageError: For an unknown name, or if nothing is left to train.
     """
     listed = [names] if isinstance(names, str) else names or []
     frozen = [module for name in listed for module in _freeze_one(model, name)]
     if listed and not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError(f"trainer option 'freeze': {', '.join(listed)}: that is all of the model, nothing is trained")
+        raise UsageError(
+            f"trainer option 'freeze': {', '.join(listed)}: that is the whole model, nothing is left to train"
+        )
     return frozen
 
 
 class Thawing:
-    """Parts of a model that are frozen until a run has come so far.
+    """Parts of a model that are frozen until a certain epoch or step.
 
     Args:
-        model: The model itself.
+        model: The model.
         names: As for `freeze`.
         until: ``2epochs``, ``500steps``.
 
     Raises:
-        UsageError: As `freeze`, or for another unit.
+        UsageError: As for `freeze`, or for another unit.
     """
 
     def __init__(self, model: nn.Module, names: str | list[str] | None, until: int | str) -> None:
@@ -50,12 +52,12 @@ class Thawing:
         before = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.modules = freeze(model, names)
         if not names:
-            raise UsageError("trainer option 'freeze_until' is given, and 'freeze' does not say what is frozen")
+            raise UsageError("trainer option 'freeze_until' is set, but 'freeze' is not")
         self._parameters = [parameter for parameter in before if not parameter.requires_grad]
         self.thaw()
 
     def thaw(self) -> None:
-        """Let the parts be trained; their parameters get gradients from now on."""
+        """Unfreeze the parts; their parameters get gradients from now on."""
         for parameter in self._parameters:
             parameter.requires_grad_(True)
 
@@ -88,14 +90,14 @@ def _freeze_one(model: nn.Module, name: str) -> list[nn.Module]:
 
 
 def _freeze_backbone(model: nn.Module) -> list[nn.Module]:
-    """Freeze all but the head.
+    """Freeze everything but the head.
 
-    No module without parameters and buffers is given back: a layer of dropout before the head is for the head.
+    Modules without parameters and buffers are not returned: a dropout layer before the head belongs to the head.
     """
     kept = {id(parameter) for module in head_of(model) for parameter in module.parameters()}
     frozen = [parameter for parameter in model.parameters() if id(parameter) not in kept]
     if not frozen:
-        raise UsageError("trainer option 'freeze': the model has no backbone, it is all head")
+        raise UsageError("trainer option 'freeze': the model has no backbone, only a head")
     for parameter in frozen:
         parameter.requires_grad_(False)
     return [module for module in model.modules() if _has_state(module) and not _ids(module) & kept]

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from wf import Loop
 
 WARM_UP = 3
-"""Steps before the capture: libraries and the optimizer allocate in them what they keep."""
+"""Steps before the capture, in which libraries and the optimizer allocate their buffers."""
 
 OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD)
-"""Those whose update can be captured with a learning rate that changes."""
+"""Optimizers whose update can be captured with a changing learning rate."""
 
 Step = Callable[[Tree, Tree], Tensor | dict[str, Tensor]]
 
@@ -32,35 +32,35 @@ _INSTEAD = "train with --trainer supervised"
 
 
 class GraphedTrainer(SupervisedTrainer):
-    """Trains as the supervised trainer does, with forward, loss, backward and update captured once as a CUDA graph.
+    """Trains like the supervised trainer, with forward, loss, backward and update captured once as a CUDA graph.
 
-    A step then is one launch, which makes small models faster: what Python does in a step takes longer than their
+    Then a step is one launch, which makes small models faster, because Python takes longer than their
     kernels. The first three steps, batches of another size (the last one of an epoch), and the first three after a
-    checkpoint was loaded are plain ones. Adam, AdamW and RMSprop run with ``capturable`` and SGD with ``fused``, which
-    compute on the device what else Python does, so the last bits are others than those of the supervised trainer.
+    checkpoint was loaded are plain. Adam, AdamW and RMSprop run with ``capturable`` and SGD with ``fused``, which
+    compute on the device instead of in Python, so the last bits differ from the supervised trainer.
 
-    Inputs and targets may be trees of tensors ``[N, ...]``; samples that differ in size are refused. The terms of the
-    loss are those that it has when it is captured.
+    Inputs and targets may be trees of tensors ``[N, ...]``; samples of different sizes are refused. The terms of the
+    loss are fixed at the capture.
 
     Args:
-        model: The model as it is trained. It must not ask for values on the host (``.item()``, ``if tensor``), nor
-            depend on anything that changes from step to step but its inputs, weights, buffers and torch's generator.
-        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars. The same holds for it. None
-            where the models of the task compute their own.
+        model: The model as it is trained. It must not read values on the host (``.item()``, ``if tensor``), nor
+            depend on anything else that changes per step than its inputs, weights, buffers and torch's generator.
+        loss: Called with (predictions, targets); returns a scalar, or a dict of scalars, under the same restrictions.
+            None if the task's models compute their own.
         optimizer: One of `OPTIMIZERS`.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
-        monitor: The figure that a scheduler of interval ``evaluation`` is given, unless it has a `monitor` of its own.
+        monitor: The figure for a scheduler with interval ``evaluation``, unless it has its own `monitor`.
         device: A CUDA device.
-        batch_size: Samples in the batches that are captured.
-        strategy: One process.
+        batch_size: The size of captured batches.
+        strategy: Must be a single process.
         freeze: As for the supervised trainer.
         channels_last: As for the supervised trainer.
         input_shape: The shape of a sample.
-        task: Says what is minimized; None for the loss of what the model gives.
+        task: Defines the objective; None for the loss of the model outputs.
 
     Raises:
-        UsageError: For what cannot be captured.
+        UsageError: For a run that cannot be captured.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class GraphedTrainer(SupervisedTrainer):
         """See the supervised trainer.
 
         Raises:
-            UsageError: When a hook is to be told of the gradients.
+            UsageError: If a hook listens to gradients.
         """
         super().on_run_start(run)
         if self.before_update:
             raise UsageError(
                 "a hook listens to on_gradients_ready, as gradient-clip does, and a captured graph runs no Python\n"
-                f"  leave the hook out, or {_INSTEAD}"
+                f"  remove the hook, or {_INSTEAD}"
             )
 
     def train_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
@@ -121,10 +121,10 @@ class GraphedTrainer(SupervisedTrainer):
             batch: Inputs and targets ``[N, ...]``, or trees of such, on the model's device.
 
         Returns:
-            The loss before the update, 0-d, detached, on its device; where it has several terms, these too, by name.
+            The loss before the update, 0-d, detached, on its device; if it has several terms, these too, by name.
 
         Raises:
-            UsageError: When the step cannot be captured.
+            UsageError: If the step cannot be captured.
         """
         _check_dense(batch.inputs, batch.size, "inputs")
         _check_dense(batch.targets, batch.size, "targets")
@@ -143,7 +143,7 @@ class GraphedTrainer(SupervisedTrainer):
         return loss
 
     def _step(self, inputs: Tree, targets: Tree) -> Tensor | dict[str, Tensor]:
-        """What is captured: it sees nothing of a batch but its inputs and targets."""
+        """The captured step, which only sees a batch's inputs and targets."""
         self.optimizer.zero_grad(set_to_none=True)
         found = self.gradients(Batch(inputs, targets, None, None, tree.length(inputs)))
         with self._rates_on_device():
@@ -158,7 +158,7 @@ class GraphedTrainer(SupervisedTrainer):
 
     @contextmanager
     def _rates_on_device(self) -> Iterator[None]:
-        """Let the optimizer read its learning rates where a graph can: in tensors on the device."""
+        """Let the optimizer read its learning rates from tensors on the device, as a graph must."""
         groups = self.optimizer.param_groups
         values = [group["lr"] for group in groups]
         for group, rate in zip(groups, self._rates, strict=True):
@@ -170,7 +170,7 @@ class GraphedTrainer(SupervisedTrainer):
                 group["lr"] = value
 
     def _fixed(self) -> list[dict[str, Any]]:
-        """The optimizer's options but for learning rates: a graph has them as they are when it is captured."""
+        """The optimizer's options except learning rates, which are fixed at the capture."""
         names = self.optimizer.defaults.keys() - {"lr"}
         return [{name: group[name] for name in names} for group in self.optimizer.param_groups]
 
@@ -179,25 +179,25 @@ class GraphedTrainer(SupervisedTrainer):
             if before != now:
                 changed = ", ".join(sorted(name for name in now if now[name] != before[name]))
                 raise UsageError(
-                    f"the optimizer's {changed} changed while it trains, and a graph that is captured has it fixed\n"
-                    f"  a schedule that cycles the momentum does that: --scheduler.cycle_momentum false, or {_INSTEAD}"
+                    f"the optimizer's {changed} changed during training, but is fixed in a captured graph\n"
+                    f"  schedules that cycle the momentum do that: --scheduler.cycle_momentum false, or {_INSTEAD}"
                 )
 
     def _begin_anew(self, _optimizer: torch.optim.Optimizer) -> None:
-        """What was captured updates a state that is the optimizer's no more."""
+        """Discard the graph, which would update a state that the optimizer no longer has."""
         self._captured, self._num_plain = None, 0
 
 
 class _Captured:
-    """A step as a graph, and the tensors that it reads its batch from.
+    """A step as a graph, and its input tensors.
 
     Args:
-        step: Called with inputs and targets once, to be captured; nothing is computed then.
-        batch: What those of its shape and dtype will be.
-        fixed: What the graph takes as it is now.
+        step: Called once with inputs and targets, for the capture; nothing is computed then.
+        batch: A batch with the shapes and dtypes of those to come.
+        fixed: The options that are fixed in the graph.
 
     Raises:
-        UsageError: When the step cannot be captured.
+        UsageError: If the step cannot be captured.
     """
 
     def __init__(self, step: Step, batch: Batch, fixed: list[dict[str, Any]]) -> None:
@@ -210,7 +210,7 @@ class _Captured:
     def _capture(self, step: Step) -> None:
         self._graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads, which write checkpoints or load data, may do meanwhile what a capture may not.
+            # Other threads, which write checkpoints or load data, may make calls that a capture must not.
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._figures = step(*self._held)
         except torch.OutOfMemoryError:
@@ -219,7 +219,7 @@ class _Captured:
             cause = str(_first(error)).partition("\n")[0]
             raise UsageError(
                 f"the step cannot be captured as a CUDA graph: {cause}\n"
-                f"  the model, the loss or the optimizer asks for values on the host; {_INSTEAD}"
+                f"  the model, the loss or the optimizer reads values on the host; {_INSTEAD}"
             ) from error
 
     def fits(self, batch: Batch) -> bool:
@@ -227,7 +227,7 @@ class _Captured:
         return _form((batch.inputs, batch.targets)) == self._form
 
     def replay(self, batch: Batch) -> Tensor | dict[str, Tensor]:
-        """Make the step with a batch; gives its loss, or all of its terms, in tensors that later steps leave alone."""
+        """Run the step on a batch; returns its loss, or all of its terms, in new tensors."""
         tree.map_leaves(_fill, self._held, (batch.inputs, batch.targets))
         self._launch()
         copied: Tensor | dict[str, Tensor] = tree.map_leaves(torch.clone, self._figures)
@@ -247,7 +247,7 @@ def _form(own: Tree) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 def _check_dense(own: Tree, size: int, what: str) -> None:
-    """Refuse what a graph cannot read from one place in each step.
+    """Refuse inputs that a graph cannot read from a fixed place.
 
     Raises:
         UsageError: Naming the leaf.
@@ -260,13 +260,13 @@ def _check_dense(own: Tree, size: int, what: str) -> None:
         return
     raise UsageError(
         f"trainer 'graphed' captures steps of tensors [N, ...], and in a batch of {size} samples {what} is "
-        f"{tree.words(own)}\n  {_INSTEAD}, which takes samples that differ in size"
+        f"{tree.words(own)}\n  {_INSTEAD}, which takes samples of different sizes"
     )
 
 
 @contextmanager
 def _beside(device: torch.device) -> Iterator[None]:
-    """Compute on a stream of its own, as the steps before a capture must: autograd remembers the stream."""
+    """Compute on a separate stream, as required before a capture: autograd remembers the stream."""
     stream, present = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     stream.wait_stream(present)
     with torch.cuda.stream(stream):
@@ -275,7 +275,7 @@ def _beside(device: torch.device) -> Iterator[None]:
 
 
 def _first(error: BaseException) -> BaseException:
-    """The error that was raised first: the end of a capture that failed raises another one."""
+    """The original error: ending a failed capture raises another one."""
     while error.__context__ is not None:
         error = error.__context__
     return error
@@ -284,14 +284,14 @@ def _first(error: BaseException) -> BaseException:
 def _check(device: torch.device, strategy: Strategy | None, optimizer: torch.optim.Optimizer) -> None:
     """Refuse a run whose steps cannot be captured."""
     if torch.device(device).type != "cuda":
-        raise UsageError(f"trainer 'graphed' captures CUDA graphs, and the device is {device}\n  {_INSTEAD}")
+        raise UsageError(f"trainer 'graphed' captures CUDA graphs, but the device is {device}\n  {_INSTEAD}")
     if strategy is not None and strategy.world_size > 1:
         raise UsageError(f"trainer 'graphed' captures the step of one process\n  {_INSTEAD}, or --strategy local")
     if type(optimizer) not in OPTIMIZERS:
         known = ", ".join(kind.__name__ for kind in OPTIMIZERS)
         raise UsageError(
             f"the update of {type(optimizer).__name__} cannot be captured as a CUDA graph\n"
-            f"  those that can: {known}; or {_INSTEAD}"
+            f"  supported: {known}; or {_INSTEAD}"
         )
 
 
@@ -300,6 +300,6 @@ def _compute_on_device(optimizer: torch.optim.Optimizer) -> None:
         if "capturable" in group:
             group["capturable"] = True
         elif group["foreach"]:
-            raise UsageError(f"SGD is captured with its fused kernel: leave out --optimizer.foreach, or {_INSTEAD}")
+            raise UsageError(f"SGD is captured with its fused kernel: remove --optimizer.foreach, or {_INSTEAD}")
         else:
             group["fused"] = True

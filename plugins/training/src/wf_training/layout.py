@@ -1,4 +1,4 @@
-"""The memory format that images are computed in."""
+"""The memory format of images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 def lay_out(model: nn.Module) -> None:
-    """Put weights ``[O, I, H, W]``, and whatever images the model is called with, into `torch.channels_last`.
+    """Convert weights ``[O, I, H, W]``, and the images that the model is called with, to `torch.channels_last`.
 
-    Done again it changes nothing. Values stay as they are, and so do the names in the ``state_dict``.
+    It is idempotent, and changes neither values nor the names in the ``state_dict``.
     """
     for parameter in model.parameters():
         if parameter.ndim == 4:

@@ -1,4 +1,4 @@
-"""Learning rates: where they are kept, and how all of them are changed together."""
+"""Reading learning rates, and scaling all of them together."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 _RATE = re.compile(r"(.*_)?lrs?|eta_m(in|ax)")
-"""The names under which torch's optimizers and schedulers, and those written after them, keep learning rates."""
+"""The names under which torch's optimizers and schedulers, and similar ones, store learning rates."""
 
 
 def rates(optimizer: Any) -> list[float]:
-    """The learning rate of each parameter group that has one; none without an optimizer."""
+    """The learning rate of each parameter group that has one; empty without an optimizer."""
     groups = getattr(optimizer, "param_groups", ())
     return [float(group["lr"]) for group in groups if group.get("lr") is not None]
 
 
 def scale_rates(optimizer: Any, scheduler: Any, factor: float) -> None:
-    """Multiply every learning rate by `factor`, as if the run had been laid out with those.
+    """Multiply every learning rate by `factor`, as if the run had been configured with the products.
 
     Args:
-        optimizer: Has `param_groups`; a scheduler may keep rates of its own there (``initial_lr``, ``max_lr``).
-        scheduler: Its base rates, limits and last rates follow, and those of the schedulers in it. None for none.
+        optimizer: Has `param_groups`; a scheduler may store its own rates there (``initial_lr``, ``max_lr``).
+        scheduler: Its base rates, limits and last rates are scaled, too, including nested schedulers. May be None.
         factor: Larger than 0.
     """
     for group in optimizer.param_groups:
@@ -40,14 +40,14 @@ def _scale(values: dict[str, Any], factor: float) -> None:
 
 
 def _times(value: Any, factor: float) -> Any:
-    """A rate or several, multiplied; what is no number stays as it is."""
+    """Multiply a rate or several; anything that is not a number is unchanged."""
     if isinstance(value, list | tuple):
         return type(value)(_times(one, factor) for one in value)
     return value * factor if isinstance(value, float | int | Tensor) and not isinstance(value, bool) else value
 
 
 def _schedulers(scheduler: Any) -> Iterator[Any]:
-    """A scheduler and those in it."""
+    """A scheduler and its nested schedulers."""
     if scheduler is None:
         return
     yield scheduler

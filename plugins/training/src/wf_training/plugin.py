@@ -1,4 +1,4 @@
-"""What wf-training brings."""
+"""The components of wf-training."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def wf_components() -> list[Component]:
             "hook",
             "early-stopping",
             "wf_training.hooks.early_stopping:EarlyStopping",
-            "stop when a figure no longer improves",
+            "stop when a figure stops improving",
         ),
         Component(
             "hook",
             "gradient-clip",
             "wf_training.hooks.gradient_clip:GradientClip",
-            "keep gradients small",
+            "clip gradients",
             aliases=("grad-clip", "clip"),
         ),
         Component(
@@ -74,7 +74,7 @@ def wf_components() -> list[Component]:
             "hook",
             "divergence-guard",
             "wf_training.hooks.divergence_guard:DivergenceGuard",
-            "warn of a rising loss, end the run or go back at one that is not finite",
+            "warn about a rising loss; end the run or go back if it is not finite",
             traits=HookTraits(order=20),
             default=True,
         ),
@@ -83,7 +83,7 @@ def wf_components() -> list[Component]:
 
 @hookimpl
 def wf_rules() -> list[Rule]:
-    """The rules of what trainers can drive."""
+    """The rules about what trainers support."""
     return [
         Rule(
             name="optimizer-steps",
@@ -91,7 +91,7 @@ def wf_rules() -> list[Rule]:
             against=("trainer",),
             target="wf_training.rules:trainer_steps",
             suggested=("optimizer", "trainer"),
-            summary="the trainer steps an optimizer as it wants",
+            summary="the trainer supports the optimizer's step protocol",
         ),
         Rule(
             name="scheduler-taken",

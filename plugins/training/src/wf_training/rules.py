@@ -1,4 +1,4 @@
-"""Which optimizers and schedulers a trainer can drive. Imports nothing heavy."""
+"""Rules for which optimizers and schedulers a trainer supports. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from wf.engine.figures import Monitor
 from wf.traits import OptimizerTraits, SchedulerTraits
 from wf_fitting.parts import Known, Part, listed
 
-OPEN_TRAINER = Verdict(None, ("the trainer does not say what it does (no traits)",))
+OPEN_TRAINER = Verdict(None, ("the trainer declares no traits",))
 
 
 def trainer_steps(part: Part, known: Known) -> Verdict:
-    """Of an optimizer: the trainer takes one, and steps it as it wants."""
+    """For an optimizer: the trainer takes one, and supports its step protocol."""
     if known.taken is not None and "optimizer" not in known.taken:
-        return Verdict(False, ("the trainer takes no optimizer", "leave it out"))
+        return Verdict(False, ("the trainer takes no optimizer", "remove it"))
     traits, trainer = part.traits, known.trainer
     if not isinstance(traits, OptimizerTraits):
         return SILENT
@@ -23,18 +23,18 @@ def trainer_steps(part: Part, known: Known) -> Verdict:
     if traits.step in trainer.steps:
         return FITS
     drives = listed(trainer.steps) or "no steps"
-    return Verdict(False, (f"it is stepped as '{traits.step}', the trainer does {drives}",))
+    return Verdict(False, (f"it needs the step protocol '{traits.step}', the trainer supports {drives}",))
 
 
 def trainer_takes_scheduler(part: Part, known: Known) -> Verdict:
-    """Of a scheduler: the trainer takes one."""
+    """For a scheduler: the trainer takes one."""
     if known.taken is None:
         return OPEN_TRAINER
-    return FITS if "scheduler" in known.taken else Verdict(False, ("the trainer takes no scheduler", "leave it out"))
+    return FITS if "scheduler" in known.taken else Verdict(False, ("the trainer takes no scheduler", "remove it"))
 
 
 def has_evaluations(part: Part, known: Known) -> Verdict:
-    """Of a scheduler: one that is stepped after an evaluation needs some."""
+    """For a scheduler: if it is stepped after evaluations, there must be some."""
     traits = part.traits
     if not isinstance(traits, SchedulerTraits):
         return SILENT
@@ -45,4 +45,4 @@ def has_evaluations(part: Part, known: Known) -> Verdict:
         return FITS
     waits = f"it waits for {part.watched or 'an evaluation'}, but the run evaluates {listed(splits) or 'nothing'}"
     advice = "see --eval-splits and --split, or set --scheduler.monitor"
-    return Verdict(False, (f"{waits} while it trains", advice))
+    return Verdict(False, (f"{waits} during training", advice))

@@ -1,6 +1,6 @@
-"""How a batch becomes an update, by the step protocol of the optimizer: see `wf.traits.OptimizerTraits`.
+"""Updates from a batch, by the optimizer's step protocol: see `wf.traits.OptimizerTraits`.
 
-The plain protocol stands in the trainer itself; these are the others, and the plain one where gradients are added up.
+The plain protocol is inlined in the trainer; these are the others, and the plain one with accumulated gradients.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from wf_training.trainer import SupervisedTrainer
 
 Loss = Tensor | dict[str, Tensor]
-"""The loss before an update, detached; of a loss with several terms these as well, by name."""
+"""The loss before an update, detached; with several terms a dict that includes them."""
 
 
 def plain(trainer: SupervisedTrainer, batch: Batch) -> Loss:
-    """The optimizer finds the gradients ready, which are added up from those of the batch's parts."""
+    """Accumulate gradients over the batch's parts, then step."""
     trainer.optimizer.zero_grad()
     loss = trainer.gradients(batch)
     for listen in trainer.before_update:
@@ -33,9 +33,9 @@ def plain(trainer: SupervisedTrainer, batch: Batch) -> Loss:
 
 
 def first(trainer: SupervisedTrainer, batch: Batch) -> Loss:
-    """The first step of a run: those that follow are computed in the trainer where model and loss are plain ones.
+    """The first step of a run; if model and loss are plain, later steps are inlined in the trainer.
 
-    Plain are a model of one tensor and a loss that is one scalar, whose mean is that of all processes.
+    Plain means a model with one tensor, and a loss that is one scalar and a mean over all processes.
     """
     loss = plain(trainer, batch)
     lone = isinstance(batch.inputs, Tensor) and isinstance(loss, Tensor)
@@ -45,7 +45,7 @@ def first(trainer: SupervisedTrainer, batch: Batch) -> Loss:
 
 
 def scaled(trainer: SupervisedTrainer, batch: Batch) -> Loss:
-    """The plain step where the loss is scaled: one whose gradients overflow is left out, and the scale lowered."""
+    """The plain step with loss scaling: a step whose gradients overflow is skipped, and the scale lowered."""
     optimizer, scaler = trainer.optimizer, trainer.scaler
     assert scaler is not None
     optimizer.zero_grad()
@@ -55,20 +55,20 @@ def scaled(trainer: SupervisedTrainer, batch: Batch) -> Loss:
         listen()
     scaler.step(optimizer)  # waits for the device
     scaler.update()
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # or a schedule warns of an update that was left out
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # otherwise a schedule warns about a skipped update
     return loss
 
 
 def closure(trainer: SupervisedTrainer, batch: Batch) -> Loss:
-    """The optimizer evaluates the batch as often as it likes."""
+    """The optimizer evaluates the batch any number of times."""
     evaluate = Evaluation(trainer, batch)
-    step: Any = trainer.optimizer.step  # torch's stubs want a closure of a float
+    step: Any = trainer.optimizer.step  # torch's stubs expect a closure that returns a float
     step(evaluate)
     return evaluate.first
 
 
 def two_step(trainer: SupervisedTrainer, batch: Batch) -> Loss:
-    """The optimizer finds the gradients ready, and evaluates the batch once more at other weights."""
+    """The optimizer uses the gradients, and evaluates the batch once more at different weights."""
     evaluate = Evaluation(trainer, batch)
     evaluate()
     step: Any = trainer.optimizer.step
@@ -77,11 +77,11 @@ def two_step(trainer: SupervisedTrainer, batch: Batch) -> Loss:
 
 
 def create_graph(trainer: SupervisedTrainer, batch: Batch) -> Loss:
-    """The gradients come with the graph that a second derivative needs."""
+    """The gradients keep the graph for second derivatives."""
     evaluate = Evaluation(trainer, batch, create_graph=True)
     evaluate()
     trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)  # a parameter and its gradient's graph hold each other
+    trainer.optimizer.zero_grad(set_to_none=True)  # a parameter and its gradient's graph form a reference cycle
     return evaluate.first
 
 
@@ -90,14 +90,14 @@ UPDATES: dict[str, Callable[[SupervisedTrainer, Batch], Loss]] = {
     "two_step": two_step,
     "create_graph": create_graph,
 }
-"""What makes one update, by protocol; each gives the loss before it, detached."""
+"""The update functions by protocol; each returns the loss before the update, detached."""
 
 
 def gradient_clearer(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """What sets the gradients to None before each backward pass.
+    """A function that sets the gradients to None before each backward pass.
 
-    `torch.optim.Optimizer.zero_grad` does so under a label for the profiler and a switch for the compiler, which cost
-    more than the clearing; benchmarks/loop_overhead.py counts the calls. An optimizer that has its own keeps it.
+    `torch.optim.Optimizer.zero_grad` does so inside a profiler label and a compiler switch, which cost
+    more than the clearing; benchmarks/loop_overhead.py counts the calls. An optimizer with its own method keeps it.
     """
     if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad or "zero_grad" in vars(optimizer):
         return optimizer.zero_grad
@@ -111,15 +111,15 @@ def gradient_clearer(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
 
 
 class Evaluation:
-    """Computes loss and gradients of one batch, over and over with the same random numbers.
+    """Computes loss and gradients of one batch, repeatedly with the same random numbers.
 
-    The first evaluation is an ordinary one. Each later one draws the random numbers of the first, and leaves generators
-    and buffers (running means, ...) as it found them. Of several processes each one evaluates its own batch, and all
-    get the mean of their losses: an optimizer decides by it, and must decide alike in all of them.
+    The first evaluation is an ordinary one. Later ones reuse its random numbers, and restore generators
+    and buffers (running means, ...). With several processes, each evaluates its own batch, and all
+    get the mean of their losses, because the optimizer must decide the same in all of them.
 
     Args:
-        trainer: Has model, loss, optimizer and those who are told of new gradients.
-        batch: What is evaluated.
+        trainer: Has model, loss, optimizer and the gradient listeners.
+        batch: The batch.
         create_graph: Keep the graph of the gradients.
     """
 
@@ -130,7 +130,7 @@ class Evaluation:
         """The loss of the first evaluation, detached."""
 
     def __call__(self) -> Tensor:
-        """Clear the gradients, compute loss and gradients, and tell of them; gives the loss, detached."""
+        """Clear the gradients, compute loss and gradients, and call the listeners; returns the loss, detached."""
         if self._random is None:
             self._random = TrainStream().state_dict()
             self.first = self._evaluate()
@@ -148,10 +148,10 @@ class Evaluation:
             with torch.no_grad():
                 for module, name, buffer, value in buffers:
                     buffer.copy_(value)
-                    setattr(module, name, buffer)  # a module may have put another tensor in its place
+                    setattr(module, name, buffer)  # a module may have replaced the tensor
 
     def _buffers(self) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
-        """Every buffer of model and loss: whose it is, its name, itself, and its present values."""
+        """Every buffer of model and loss: its module, name, tensor, and current values."""
         parts = [part for part in (self._trainer.model, self._trainer.loss) if isinstance(part, nn.Module)]
         modules = [module for part in parts for module in part.modules()]
         return [

@@ -1,4 +1,4 @@
-"""Where and how a run is carried out: in one process, or in several that average their gradients."""
+"""Execution strategies: one process, or several that average their gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LocalStrategy:
     """One process on one device.
 
     Args:
-        device: Where the model is trained.
+        device: The device for training.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -48,27 +48,27 @@ class LocalStrategy:
         return tensor
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 class DDPStrategy:
-    """Several processes that torchrun started, each with the whole model and a share of the samples.
+    """Several processes started by torchrun, each with the whole model and a share of the samples.
 
-    The batch size is each process's own: an update sees that many samples of every process. Gradients are averaged by
-    `torch.nn.parallel.DistributedDataParallel`. The process group is made here, at the construction, so that the
-    processes can agree from the start; `close` ends it. On CUDA each process takes the device of its LOCAL_RANK.
+    The batch size is per process: an update uses that many samples in every process. Gradients are averaged by
+    `torch.nn.parallel.DistributedDataParallel`. The process group is created in the constructor, so that the processes
+    can communicate from the start; `close` destroys it. On CUDA each process takes the device of its LOCAL_RANK.
 
     Args:
-        device: The kind of device; its index is not used.
-        backend: How the processes talk; ``auto`` is nccl on CUDA and gloo elsewhere.
-        find_unused_parameters: Whether each step looks for parameters that get no gradient, which takes time and is
-            needed where there are any; ``auto``: where a few samples, tried before the first step, find some.
-        wait_sec: How long to wait at the start for the other processes.
+        device: The type of device; its index is ignored.
+        backend: The communication backend; ``auto`` is nccl on CUDA and gloo elsewhere.
+        find_unused_parameters: Whether each step searches for parameters without gradients, which takes time and is
+            required if there are any; ``auto``: if a few samples, tested before the first step, find some.
+        wait_sec: Time to wait at the start for the other processes.
 
     Raises:
-        UsageError: When the processes were not started by torchrun, or backend, device and number of processes do not
-            go together.
-        OtherFailedError: When another process fails before it is here, or does not come.
+        UsageError: If the processes were not started by torchrun, or backend, device and number of processes do not
+            fit together.
+        OtherFailedError: If another process fails before it connects, or never connects.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class DDPStrategy:
         if backend == "auto":
             backend = "nccl" if device.type == "cuda" else "gloo"
         if backend == "nccl" and device.type != "cuda":
-            raise UsageError(f"backend nccl needs CUDA, and the device is {device.type}; use gloo or auto")
+            raise UsageError(f"backend nccl needs CUDA, but the device is {device.type}; use gloo or auto")
         if device.type == "cuda":
             device = _cuda_device(local_rank)
         self.device, self._looks = device, find_unused_parameters
@@ -98,11 +98,13 @@ class DDPStrategy:
         """The model on this process's device, wrapped; every process gets the weights of the first one.
 
         Raises:
-            UsageError: When no parameter is to be trained.
+            UsageError: If no parameter is trained.
         """
         model = model.to(self.device)
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise UsageError("the model has no parameters to train, so there is nothing to share: use --strategy local")
+            raise UsageError(
+                "the model has no parameters to train, so nothing can be distributed: use --strategy local"
+            )
         looks = self.agree(bool(self.unused_parameters)) if self._looks == "auto" else self._looks == "yes"
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=looks)
@@ -115,7 +117,7 @@ class DDPStrategy:
         return model
 
     def agree(self, flag: bool) -> bool:
-        """True on every process when it is true on any. Waits for all of them."""
+        """True on every process if it is true on any. Waits for all of them."""
         agreed = torch.tensor(int(flag), device=self.device)
         distributed.all_reduce(agreed, distributed.ReduceOp.MAX)
         return bool(agreed)
@@ -134,7 +136,7 @@ class DDPStrategy:
         return torch.cat(parts).to(tensor.device)
 
     def close(self) -> None:
-        """End the process group."""
+        """Destroy the process group."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
@@ -150,7 +152,7 @@ class DDPStrategy:
 
 
 def _environment() -> tuple[int, int, int]:
-    """Rank, number of processes and local rank, as torchrun tells them."""
+    """Rank, number of processes and local rank, from torchrun's environment."""
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise UsageError(
@@ -167,7 +169,7 @@ def _cuda_device(local_rank: int) -> torch.device:
     num_devices = torch.cuda.device_count()
     if local_rank >= num_devices:
         raise UsageError(
-            f"process {local_rank} of this machine has no device of its own: there are {num_devices} CUDA devices\n"
+            f"process {local_rank} of this machine has no device: there are {num_devices} CUDA devices\n"
             f"  start at most {num_devices} processes with --nproc-per-node"
         )
     device = torch.device("cuda", local_rank)

@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 class SupervisedTrainer(BaseTrainer):
     """Trains a model on (inputs, targets) by backpropagation: forward, loss, backward, step.
 
-    Its bits are those of the hand-written loop. Optimizers of other step protocols have theirs in `wf_training.steps`.
+    Its bits equal those of the hand-written loop. Other step protocols are in `wf_training.steps`.
 
     Args:
-        model: The model as it is trained.
-        loss: Called with (predictions, targets); gives a scalar, or a dict of scalars, which are added up. None where
-            the models of the task compute their own.
+        model: The model to train.
+        loss: Called with (predictions, targets); returns a scalar, or a dict of scalars, which are summed. None if
+            the task's models compute their own.
         optimizer: Has the parameters of model and loss.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
-        monitor: The figure that a scheduler of interval ``evaluation`` is given, unless it has a `monitor` of its own.
-        optimizer_traits: How the optimizer is stepped; None for a plain one.
-        strategy: Where several processes train together.
-        freeze: Submodules that are not trained, by name, as ``layer1`` or ``[layer1, layer2.0]``; ``backbone``: all but
-            the head. They stay in evaluation mode, so that what is frozen does not change: a batch norm uses and keeps
-            its running means, and there is no dropout in them.
+        monitor: The figure for a scheduler with interval ``evaluation``, unless it has its own `monitor`.
+        optimizer_traits: The optimizer's step protocol; None for a plain one.
+        strategy: Lets several processes train together.
+        freeze: Names of submodules that are not trained, such as ``layer1`` or ``[layer1, layer2.0]``; ``backbone``:
+            everything but the head. They stay in evaluation mode, so that they do not change: a batch norm uses and
+            keeps its running means, and dropout is off.
         freeze_until: Epochs or steps until they are trained as well, as ``2epochs`` or ``500steps``; the optimizer has
             their parameters from the beginning, and leaves them as they are until then.
-        accumulate: Batches whose gradients make one update; they come as one batch, see `wf_training.gradients`.
-        batch_size: Samples in each of them.
-        scaler: Scales the loss where gradients are computed in fp16.
-        compile: Compile the forward for training, by `torch.compile`, or in the mode of it that this names. The first
-            steps take long. Kernels are fused, so the last bits are others. Evaluations are not compiled.
-        channels_last: Keep images, and weights of four dimensions, in the memory format `torch.channels_last`, which
-            convolutions are faster in on many devices. They add in another order then, so the last bits are others.
+        accumulate: Number of batches per update; they are served as one batch, see `wf_training.gradients`.
+        batch_size: Number of samples in each of them.
+        scaler: Scales the loss for gradients in fp16.
+        compile: Compile the forward for training by `torch.compile`, optionally in the given mode. The first
+            steps are slow. Fused kernels change the last bits. Evaluations are not compiled.
+        channels_last: Keep images, and weights of four dimensions, in the memory format `torch.channels_last`, in which
+            convolutions are faster on many devices. They sum in a different order, which changes the last bits.
         input_shape: The shape of a sample.
-        task: Says what is minimized; None for the loss of what the model gives.
+        task: Defines the objective; None for the loss of the model outputs.
 
     Raises:
-        UsageError: For an optimizer that is stepped in a way that it does not know, or a submodule that there is not.
+        UsageError: For an unsupported step protocol, or an unknown submodule.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class SupervisedTrainer(BaseTrainer):
         )
         self.loss, self.optimizer = loss, optimizer
         self.figures = terms(loss)
-        """The terms of the loss, which it records."""
+        """The recorded terms of the loss."""
         if channels_last and input_shape is not None and len(input_shape) != 3:
             raise UsageError(
-                f"--trainer.channels_last is for images [C, H, W], and a sample's shape is {list(input_shape)}\n"
-                "  leave it out"
+                f"--trainer.channels_last is for images [C, H, W], but a sample has shape {list(input_shape)}\n"
+                "  remove it"
             )
         bare = model if strategy is None else strategy.bare(model)
         self._frozen = self.prepare_model(bare, freeze, channels_last, freeze_until)
@@ -100,13 +100,13 @@ class SupervisedTrainer(BaseTrainer):
         _check_step(step, num_processes=1 if strategy is None else strategy.world_size)
         if scaler is not None and step != "plain":
             raise UsageError(
-                f"fp16 scales gradients for the plain step alone, and the optimizer is stepped in another way: {step}\n"
+                f"fp16 supports only the plain step, but the optimizer has the step protocol {step}\n"
                 "  train with --precision bf16, or with another optimizer, such as adam"
             )
         part_size = batch_size if accumulate > 1 else None
         objective = (task or TaskRuntime()).bind(self.model, loss)
         self.is_plain = type(objective) is Supervised
-        """Whether it minimizes a loss of what the model gives, and nothing else."""
+        """Whether it minimizes only a loss of the model outputs."""
         self.gradients = Gradients(objective, part_size, scaler, strategy)
         self._update: Callable[[SupervisedTrainer, Batch], Loss] | None = (
             scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else first)
@@ -164,7 +164,7 @@ class SupervisedTrainer(BaseTrainer):
             batch: ``inputs [N, ...]`` and ``targets [N, ...]`` on the model's device, or trees of such.
 
         Returns:
-            The loss before the update, 0-d, detached, on its device; of a loss with several terms these as well.
+            The loss before the update, 0-d, detached, on its device; with several terms these as well.
         """
         if self._update is not None:
             loss = self._update(self, batch)
@@ -181,14 +181,14 @@ class SupervisedTrainer(BaseTrainer):
         return loss.detach() if isinstance(loss, Tensor) else loss
 
     def inline(self) -> None:
-        """Compute the steps to come in `train_step` itself, which costs the fewest calls."""
+        """Inline later steps in `train_step`, which takes the fewest calls."""
         self._update = None
 
     def on_run_start(self, run: Loop) -> None:
-        """Switch the model to training, but for what is frozen.
+        """Switch the model to training mode, except for frozen parts.
 
         Raises:
-            UsageError: When the scheduler watches a figure that does not come.
+            UsageError: If the scheduler watches a figure that will not exist.
         """
         super().on_run_start(run)
         for module in self._frozen:
@@ -196,11 +196,11 @@ class SupervisedTrainer(BaseTrainer):
 
 
 def _check_step(step: str, num_processes: int) -> None:
-    """Refuse a step protocol that is not known, or not possible."""
+    """Refuse an unknown or impossible step protocol."""
     if step not in ("plain", *UPDATES):
         raise UsageError(unknown("optimizer step", step, ["plain", *UPDATES]))
     if step == "create_graph" and num_processes > 1:
         raise UsageError(
-            "the optimizer differentiates gradients, and several processes share gradients without their graphs:\n"
+            "the optimizer differentiates gradients, but several processes exchange gradients without their graphs:\n"
             "  their weights would drift apart; train in one process, or with another optimizer"
         )

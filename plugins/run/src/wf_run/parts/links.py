@@ -1,4 +1,4 @@
-"""What stands between model and loss: links, and a look at what the model gives."""
+"""What stands between model and loss: links, and a look at the model outputs."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _dtype_hint(inputs: Tree, error: Exception) -> str:
 
 
 def try_model(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> Tree:
-    """What the model gives for a few samples, in evaluation mode; it and the random generators stay as they are.
+    """The model outputs for a few samples, in evaluation mode; it and the random generators stay as they are.
 
     Args:
         model: The model.

@@ -28,14 +28,14 @@ def metric_forms(run: RunBuild, metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
-    """Refuse metrics of labels or probabilities where nobody knows how to read them from what the model gives."""
+    """Refuse metrics of labels or probabilities where nobody knows how to read them from the model outputs."""
     for built in metrics:
         form = getattr(traits_of(built), "predictions", "raw")
         if form != "raw":
             raise UsageError(
                 f"metric '{built.name}' judges {form}, and dataset '{run.name('dataset')}' does not say what its "
-                "targets are, so none can be read from what the model gives\n  let the dataset say it: "
-                "wf_base.Dataset(targets=...); or use a metric of what the model gives"
+                "targets are, so none can be read from the model outputs\n  let the dataset say it: "
+                "wf_base.Dataset(targets=...); or use a metric of the model outputs"
             )
 
 

@@ -16,43 +16,42 @@ from wf_training.learning_rates import rates, scale_rates
 
 _CAUSE = "most often the learning rate is too large{lr}, or the inputs are not scaled"
 _REMEDY = (
-    "try a smaller --lr{lr}, --transform standardize (normalize for images that are read from files), "
-    "or --hook +gradient-clip"
+    "try a smaller --lr{lr}, --transform standardize (normalize for images read from files), or --hook +gradient-clip"
 )
 _BACK = "or let the run go back to a checkpoint: --checkpoint-every 1epochs --hook.divergence-guard.rollback 3"
 
 
 class DivergenceGuard(Hook):
-    """Ends the run, or goes back, when a loss is not finite, and warns once when the training loss keeps rising.
+    """Ends the run, or goes back, if a loss is not finite, and warns once if the training loss keeps rising.
 
     It reads the records of the loop, so it costs nothing per step, and a checkpoint is never committed after a loss
     that was not finite. Weights that are not finite are noticed when their checkpoint is committed. With `rollback` the
-    run then goes on from its newest checkpoint with finite weights, with every learning rate multiplied by `lr_factor`
-    (``lr_factor ** 2`` when it is the second time from there), those that a scheduler goes by included; all else is as
-    it was at that checkpoint, ``metrics.jsonl`` too, and each time is a record in ``manifest.json``. It needs
-    checkpoints that come often enough: ``--checkpoint-every``.
+    run then continues from its newest checkpoint with finite weights, with every learning rate multiplied by
+    `lr_factor` (``lr_factor ** 2`` the second time from there), including those of a scheduler; everything else,
+    including ``metrics.jsonl``, is restored, and each rollback is a record in ``manifest.json``. It needs checkpoints
+    at short intervals: ``--checkpoint-every``.
 
     Rising means: `patience` records in a row are each higher than every record before them, and
-    the last is at least `factor` times the level that the rise began from. Losses that only scatter about a level
-    have such a streak with probability ``1 / ((patience - 1) * patience!)`` whatever their distribution and however
-    long the run (1 in 480 for 5, the chance of successive records in exchangeable draws), before `factor` is asked
-    for, and never when they stay within a factor of `factor`.
+    the last is at least `factor` times the level before the rise. Losses that only fluctuate around a level
+    have such a streak with probability ``1 / ((patience - 1) * patience!)`` for any distribution and any length
+    of the run (1 in 480 for 5, the chance of successive records in exchangeable draws), even without `factor`,
+    and never if they stay within a factor of `factor`.
 
     Args:
-        factor: How many times the level before the rise the loss must reach.
-        patience: How many records in a row must be higher than everything before them.
-        rollback: How many times the run may go back; 0 ends it at the first loss that is not finite.
-        lr_factor: What the learning rates are multiplied by each time.
-        optimizer: Whose learning rates.
-        scheduler: What sets them.
-        params: The weights that are trained.
+        factor: Ratio of the loss to the level before the rise.
+        patience: Number of consecutive records that must be higher than all before.
+        rollback: Maximum number of rollbacks; 0 ends the run at the first loss that is not finite.
+        lr_factor: Factor on the learning rates at each rollback.
+        optimizer: Has the learning rates.
+        scheduler: Sets the learning rates.
+        params: The trained parameters.
 
     Raises:
         UsageError: For an option out of range, or a `rollback` without a learning rate.
     """
 
     figures: ClassVar[dict[str, bool | None]] = {}
-    """It reads records, and adds nothing to them."""
+    """It reads records without adding to them."""
 
     def __init__(
         self,
@@ -84,12 +83,12 @@ class DivergenceGuard(Hook):
         """Check that there is a learning rate to lower."""
         if self.rollback and not rates(self.optimizer):
             raise UsageError(
-                "divergence-guard: the optimizer has no learning rate, and a run that goes back without a smaller one "
-                "diverges again\n  leave rollback out, or use an optimizer with a learning rate, such as adam"
+                "divergence-guard: the optimizer has no learning rate, and a rollback without a smaller one "
+                "diverges again\n  remove rollback, or use an optimizer with a learning rate, such as adam"
             )
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """Look at the losses since the last record."""
+        """Check the losses since the last record."""
         losses = [record[name] for name in ("running_loss", "loss", "epoch_loss") if name in record]
         bad = next((loss for loss in losses if not math.isfinite(loss)), None)
         self._check(run, "training loss is", bad, record.get("lr"))
@@ -98,26 +97,26 @@ class DivergenceGuard(Hook):
             self._watch(record["running_loss"], record.get("lr"))
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """Look at the loss of an evaluated split."""
+        """Check the loss of an evaluated split."""
         loss = metrics.get("loss")
         self._check(run, f"{split} loss is", loss if isinstance(loss, float) and not math.isfinite(loss) else None)
 
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
-        """Look at what the checkpoint says of its model; a buffer may hold infinities, as masks do, weights may not."""
+        """Check whether the checkpoint's model is finite; buffers (such as masks) may hold infinities, weights not."""
         if run.agree(not _is_finite(run, place)):
             known = self.params is not None
             finite = known and all(bool(torch.isfinite(parameter).all()) for parameter in self.params or ())
             self._check(run, "weights are", None if finite else math.nan)
 
     def on_run_end(self, run: Loop) -> None:
-        """Say at the end, too, that the run went back."""
+        """Report rollbacks at the end, too."""
         if run.rollbacks:
             last = run.rollbacks[-1]
             times = _times(len(run.rollbacks))
             run.notes["went back"] = f"{times}, the last time from step {last['from_step']:,} to {last['to_step']:,}"
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has seen of the losses."""
+        """The history of losses that it needs."""
         return {
             "highest": self.highest,
             "before_rise": self.before_rise,
@@ -127,7 +126,7 @@ class DivergenceGuard(Hook):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self.highest, self.before_rise = state["highest"], state["before_rise"]
         self.num_rises, self.warned = state["num_rises"], state["warned"]
         last = state["last_finite"]
@@ -152,7 +151,7 @@ class DivergenceGuard(Hook):
             )
 
     def _check(self, run: Loop, what: str, bad: float | None, lr: float | None = None) -> None:
-        """End the run, or let it go back, where something is not finite in any process."""
+        """End the run, or go back, if something is not finite in any process."""
         if not run.agree(bad is not None):
             return
         message = self._message(run, what, bad, lr)
@@ -167,10 +166,10 @@ class DivergenceGuard(Hook):
         raise GoBack(message, lower)
 
     def _say(self, run: Loop, reason: str, before: list[float], number: int) -> dict[str, Any]:
-        """Say that the run goes on from another step; gives what the record of it is to hold."""
+        """Report that the run continues from another step; returns the content of its record."""
         after, step = rates(self.optimizer), run.progress.step
         logging.getLogger("wf").warning(
-            "%s\n  the run goes on from step %d with learning rate %s instead of %s (%d of %d times)",
+            "%s\n  the run continues from step %d with learning rate %s instead of %s (%d of %d times)",
             *(reason, step, _rates(after), _rates(before), number, self.rollback),
         )
         return {"reason": reason, "lr_before": before, "lr_after": after}
@@ -189,7 +188,7 @@ class DivergenceGuard(Hook):
 
 
 def _is_finite(run: Loop, place: str) -> bool:
-    """Whether the model in a checkpoint is, as far as the checkpointer says so."""
+    """Whether the model in a checkpoint is finite, according to the checkpointer."""
     is_finite = getattr(run.checkpointer, "is_finite", None)
     return is_finite is None or bool(is_finite(place))
 

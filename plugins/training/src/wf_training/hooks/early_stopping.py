@@ -15,21 +15,21 @@ _OPTION = "--hook.early-stopping.monitor"
 
 
 class EarlyStopping(Hook):
-    """Ends the run when a figure has not improved for some evaluations (Prechelt 1998, "Early Stopping - but when?").
+    """Ends the run if a figure has not improved for several evaluations (Prechelt 1998, "Early Stopping - but when?").
 
-    With `min_delta` it ends when the figure has settled: smaller improvements do not count. A figure that is not a
-    number counts as no improvement. The evaluation at the end of the run decides nothing any more.
+    Improvements smaller than `min_delta` do not count. NaN counts as no improvement. The final evaluation of the
+    run has no effect.
 
     Args:
-        monitor: The figure that is watched, as ``validation/loss`` or, with its direction, ``validation/accuracy:max``.
+        monitor: The monitored figure, such as ``validation/loss`` or, with its direction, ``validation/accuracy:max``.
         directions: Whether a larger figure is better, by name without the split.
-        patience: How many evaluations in a row may pass without an improvement.
-        min_delta: How much better than the best a figure must be to count, in its own unit.
-        mode: Whether the figure is to become small (``min``) or large (``max``); ``auto`` goes by the metric.
+        patience: Number of consecutive evaluations without an improvement.
+        min_delta: Minimum improvement over the best figure, in its own unit.
+        mode: Whether smaller (``min``) or larger (``max``) is better; ``auto`` uses the declared direction.
 
     Raises:
         UsageError: For an option out of range, a monitor that the run does not evaluate, one that is not a number, or
-            one whose direction is not known.
+            one with unknown direction.
     """
 
     told_last = True
@@ -60,7 +60,7 @@ class EarlyStopping(Hook):
         self._read_after = self.split
 
     def on_run_start(self, run: Loop) -> None:
-        """Check that the figure will be there, as far as that is known, and has a direction."""
+        """Check that the figure will exist, as far as known, and has a direction."""
         self._read_after = run.expect(self._monitor, _OPTION, "early-stopping")
         self._larger_is_better()
 
@@ -78,11 +78,11 @@ class EarlyStopping(Hook):
             run.stop(self._reason(value))
 
     def state_dict(self) -> dict[str, Any]:
-        """The best figure so far and how many evaluations have passed since."""
+        """The best figure so far and the number of evaluations since."""
         return {"best": self.best, "num_waited": self.num_waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self.best, self.num_waited = state["best"], state["num_waited"]
 
     def _improves(self, value: float) -> bool:

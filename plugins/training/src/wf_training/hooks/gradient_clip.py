@@ -15,14 +15,14 @@ class GradientClip(Hook):
     """Limits the gradients between the backward pass and the update, without waiting for the device.
 
     By norm (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks"): all gradients are scaled
-    by ``max_norm / norm`` where their common norm is larger than `max_norm`, so the direction stays. By value: each
-    element is cut to [-max_norm, max_norm], which changes the direction.
+    by ``max_norm / norm`` if their common norm is larger than `max_norm`, which keeps the direction. By value: each
+    element is clipped to [-max_norm, max_norm], which changes the direction.
 
     Args:
-        params: The parameters whose gradients are limited.
+        params: The parameters whose gradients are clipped.
         max_norm: The largest norm of all gradients together; with ``by = "value"`` the largest absolute element.
         norm_type: The norm's order, 2 for Euclidean; inf takes the largest absolute element.
-        by: Whether all gradients are scaled together (``norm``) or each element is cut (``value``).
+        by: Whether all gradients are scaled together (``norm``) or each element is clipped (``value``).
 
     Raises:
         UsageError: For a `max_norm` or `norm_type` that is not positive.
