@@ -449,7 +449,7 @@ def test_went_back_and_killed(wf: Any, tmp_path: Path, schedule: str, at: int, k
     (back,) = manifest(theirs)["rollbacks"]
     assert back["to_step"] == (at - 1) // 8 * 8 < at <= back["from_step"]
     assert back["reason"].startswith("the training loss is not" if at % 8 else "the ")
-    assert f"goes on from step {back['to_step']} with learning rate" in straight.stderr
+    assert f"continues from step {back['to_step']} with learning rate" in straight.stderr
     assert "went back" in straight.stdout
     assert [one["to_step"] for one in manifest(ours)["rollbacks"]] == [back["to_step"]]
     steps = [record["step"] for record in records(ours, "train")]

@@ -114,7 +114,7 @@ def test_every_mismatch_at_once() -> None:
         "    optimizers that fit: adam, free",
         "    trainers that fit: closing",
         "  scheduler 'plateau' does not fit this run",
-        "    it waits for an evaluation, but the run evaluates nothing while it trains",
+        "    it waits for an evaluation, but the run evaluates nothing during training",
         "    see --eval-splits and --split, or set --scheduler.monitor",
         "  metrics 'accuracy' and 'f1' do not fit dataset 'diabetes'",
         "    the metric takes class_index targets, the dataset has real",
@@ -185,7 +185,7 @@ def test_a_scheduler_that_waits_for_evaluations(watched: str | None, evaluated: 
     assert bool(found) is not fits
     if found and watched and evaluated:
         assert found[0].why[0] == (
-            "it waits for validation/loss, but the run evaluates 'train' and 'test' while it trains"
+            "it waits for validation/loss, but the run evaluates 'train' and 'test' during training"
         )
 
 

@@ -352,7 +352,8 @@ def test_a_certain_misfit_is_told_early() -> None:
     with pytest.raises(UsageError) as caught:
         early(optimizer="lbfgs")
     assert str(caught.value) == (
-        "optimizer 'lbfgs' does not fit trainer 'supervised'\n  it needs the step protocol 'closure', the trainer supports 'plain'\n"
+        "optimizer 'lbfgs' does not fit trainer 'supervised'\n"
+        "  it needs the step protocol 'closure', the trainer supports 'plain'\n"
         "  optimizers that fit: adam"
     )
 

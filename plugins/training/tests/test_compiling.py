@@ -63,7 +63,7 @@ def test_the_model_that_is_saved_and_judged_is_not_the_compiled_one(monkeypatch:
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UsageError, match=r"C\+\+ compiler, and there is no 'no-such-compiler'\n.*variable CXX"):
+    with pytest.raises(UsageError, match=r"C\+\+ compiler, but there is no 'no-such-compiler'\n.*variable CXX"):
         compiled(nn.Linear(1, 1), True)
 
 

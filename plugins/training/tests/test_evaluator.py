@@ -221,13 +221,13 @@ def test_a_metric_may_give_numbers_of_any_kind(given: Any, figures: dict[str, An
 
 @pytest.mark.parametrize("given", [None, "0.5", 1j, object(), [None], {"a": None}])
 def test_what_is_no_figure_names_its_metric(given: Any) -> None:
-    with pytest.raises(UsageError, match=r"metric 'odd' gave .* which is no figure"):
+    with pytest.raises(UsageError, match=r"metric 'odd' gave .* which is not a figure"):
         evaluator(functional.cross_entropy, metrics={"odd": Gives(given)}).evaluate("train")
 
 
 def test_two_figures_of_one_name_are_refused() -> None:
     metrics = {"odd": Gives({"low": 1.0}), "odd-low": Gives(2.0)}
-    with pytest.raises(UsageError, match="metric 'odd-low' returns the figure 'odd-low', which is there already"):
+    with pytest.raises(UsageError, match="metric 'odd-low' returns the figure 'odd-low', which already exists"):
         evaluator(functional.cross_entropy, metrics=metrics).evaluate("train")
 
 

@@ -88,7 +88,7 @@ def test_a_model_may_name_its_head() -> None:
         ("bakbone", "did you mean 'backbone'"),
         (["0.1.wieght"], r"did you mean '0\.1\.weight'"),
         ("", "unknown module ''"),
-        (["0", "4"], "0, 4: that is all of the model"),
+        (["0", "4"], "0, 4: that is the whole model"),
     ],
 )
 def test_what_cannot_be_frozen(chosen: Any, message: str) -> None:

@@ -60,5 +60,5 @@ def test_the_layers_see_images_in_channels_last() -> None:
 def test_what_is_no_image() -> None:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(UsageError, match=r"for images \[C, H, W\], and a sample's shape is \[2\]"):
+    with pytest.raises(UsageError, match=r"for images \[C, H, W\], but a sample has shape \[2\]"):
         SupervisedTrainer(model, nn.MSELoss(), optimizer, None, "epoch", "", channels_last=True, input_shape=(2,))
