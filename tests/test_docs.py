@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -216,29 +219,113 @@ def test_place_exists(file: str, name: str) -> None:
     assert name in functions(sources[0])
 
 
-def test_ways_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stops of an option and of a batch are called in the order in which the page has them."""
-    option, batch = ways()["The way of an option"], ways()["The way of a batch"]
-    wanted = {*option, *batch}
-    calls: list[tuple[str, str]] = []
+Stop = tuple[str, str]
+"""The file and the function of a stop."""
+
+
+@contextmanager
+def traced(events: list[tuple[str, Stop, dict[str, Any]]], stops: Collection[Stop]) -> Iterator[None]:
+    """Note the calls of some stops and their ends, with what they were called with."""
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call":
+        if event in ("call", "return"):
             file, name = frame.f_code.co_filename, frame.f_code.co_qualname
-            calls.extend(place for place in wanted if place[1] == name and file.endswith(f"/src/{place[0]}"))
+            for stop in stops:
+                if stop[1] == name and file.endswith(f"/src/{stop[0]}"):
+                    events.append((event, stop, dict(frame.f_locals) if event == "call" else {}))
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     sys.setprofile(note)
     try:
-        with pytest.raises(SystemExit) as stop:
-            main(["run", "--loss", "focal", "--loss.gamma", "2", "--dry-run", "--quiet"])
+        yield
     finally:
         sys.setprofile(None)
+
+
+def in_order(stops: Iterable[Stop], events: Iterable[tuple[str, Stop, dict[str, Any]]], event: str) -> None:
+    """See that the stops come in their order."""
+    following = iter([stop for one, stop, _ in events if one == event])
+    assert not [stop for stop in stops if stop not in following]
+
+
+@pytest.fixture
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_no_way_returns_to_a_file() -> None:
+    found = ways()
+    assert {len(stops) >= 4 for stops in found.values()} == {True}
+    assert len(found) == 5
+    for stops in found.values():
+        files = [file for file, _ in itertools.groupby(file for file, _ in stops)]
+        assert len(files) == len(set(files)), files
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_ways_are_followed_and_no_job_is_done_twice() -> None:
+    """The stops of an option, the data and a batch are called in the order in which the page has them."""
+    option, data, batch = (ways()[f"The way of {what}"] for what in ("an option", "the data", "a batch"))
+    events: list[tuple[str, Stop, dict[str, Any]]] = []
+    with traced(events, {*option, *data, *batch}), pytest.raises(SystemExit) as stop:
+        main(["run", "--loss", "focal", "--loss.gamma", "2", "--dry-run", "--quiet"])
     assert stop.value.code == 0
-    for way in (option, batch):
-        following = iter(calls)
-        assert not [place for place in way if place not in following]
+    for way in (option, data, batch):
+        in_order(way, events, "call")
+    about = {
+        "convert": lambda found: found["param"].name == "gamma",
+        "Builder.build": lambda found: found["kind"] == "loss",
+    }
+    visits = Counter(
+        stop for event, stop, found in events if event == "call" and about.get(stop[1], lambda found: True)(found)
+    )
+    for stop_of_way in (*option[:-1], *data):  # the last one is in the arithmetic of each batch
+        assert visits[stop_of_way] == 1, stop_of_way
+
+
+HELLO = """\
+import click
+import wf
+from wf_cli.common import registry_of
+
+
+@wf.hookimpl
+def wf_commands():
+    return [wf.Command(name="greet", section="Train", summary="Greet.", target="hello:greet")]
+
+
+@click.command()
+@click.pass_context
+def greet(ctx):
+    registry_of(ctx)
+"""
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_the_way_of_a_command_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hello.py").write_text(HELLO)
+    monkeypatch.syspath_prepend(tmp_path)
+    way, events = ways()["The way of a command"], list[tuple[str, Stop, dict[str, Any]]]()
+    with traced(events, way), pytest.raises(SystemExit) as stop:
+        main(["greet", "-p", "hello"])
+    assert stop.value.code == 0
+    in_order(way, events, "call")
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_the_way_of_an_error_is_followed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def raising(self: Any, *args: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("wf_losses.focal.FocalLoss._factor", raising)
+    way, events = ways()["The way of an error"], list[tuple[str, Stop, dict[str, Any]]]()
+    with traced(events, way), pytest.raises(SystemExit) as stop:
+        main(["run", "--loss", "focal", "--epochs", "1", "--quiet"])
+    assert stop.value.code == 1
+    assert "wf: unexpected failure in" in capsys.readouterr().err
+    deciding, explaining = way[-2:]
+    in_order([*way[:-2], explaining, deciding], events, "return")  # the last stop is called by the one before
+    assert [event for event, stop, _ in events if stop == explaining] == ["call", "return"]
 
 
 # How pages are read

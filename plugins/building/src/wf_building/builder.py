@@ -38,6 +38,7 @@ from wf.registry import Registry
 from wf.resolver import Find, Provider, Resolver
 from wf.traits import Traits
 from wf.typed import Repeated, last_of
+from wf_building.checked import Checked, checked
 from wf_building.defaults import default_of
 from wf_building.scopes import SCOPED, entry_of_scopes, scopes_of
 
@@ -192,7 +193,7 @@ class Builder:
         if prefix is None:
             prefix = option_prefix(kind, use if isinstance(use, str) else entry.component.name)
         with self.values.asking(f"{kind} '{entry.component.name}'"):
-            arguments, chosen = self._arguments(entry, options, prefix)
+            arguments, chosen = self._arguments(entry, options, prefix, checked(table, entry))
             value = self._call(entry, arguments)
         self.made.append(entry)
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
@@ -216,29 +217,32 @@ class Builder:
         Raises:
             UsageError: For an unknown option or a value that does not fit.
         """
-        params = self.params(entry)
-        given = check_options(entry, {name: value for name, value in table.items() if name != "use"}, params)
+        params, known = self.params(entry), checked(table, entry)
+        own = {name: value for name, value in table.items() if name != "use"}
+        given, done = (known.options, known.converted) if known else (check_options(entry, own, params), ())
         owner = f"{entry.component.kind} '{entry.component.name}'"
-        known = {param.name: param for param in params if param.name in names}
         return {
-            name: self._given(param, given[name], owner, "")[0] if name in given else param.default
-            for name, param in known.items()
+            name: self._given(param, given[name], owner, "", is_converted=name in done)[0]
+            if name in given
+            else param.default
+            for name, param in ((param.name, param) for param in params if param.name in names)
             if name in given or param.default is not REQUIRED
         }
 
     def _arguments(
-        self, entry: Entry, options: Mapping[str, Any], prefix: str
+        self, entry: Entry, options: Mapping[str, Any], prefix: str, known: Checked | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the target is called with, and what of it was chosen rather than filled in."""
         component, params = entry.component, self.params(entry)
         owner = f"{component.kind} '{component.name}'"
-        options = check_options(entry, options, params)
+        options, done = (known.options, known.converted) if known else (check_options(entry, options, params), ())
         arguments: dict[str, Any] = {}
         chosen: dict[str, Any] = {}
         for param in params:
             if param.name in options:
+                place = prefix and f"{prefix}.{param.name}"
                 arguments[param.name], chosen[param.name] = self._given(
-                    param, options[param.name], owner, prefix and f"{prefix}.{param.name}"
+                    param, options[param.name], owner, place, is_converted=param.name in done
                 )
             elif param.source is not None:
                 self._fill(entry, param, arguments, owner)
@@ -250,12 +254,14 @@ class Builder:
                     chosen[param.name] = param.default
         return arguments, chosen
 
-    def _given(self, param: Param, value: Any, owner: str, prefix: str) -> tuple[Any, Any]:
+    def _given(
+        self, param: Param, value: Any, owner: str, prefix: str, *, is_converted: bool = False
+    ) -> tuple[Any, Any]:
         """The value for the target and the value for the run file."""
-        value = without_null(value)
+        value = value if is_converted else without_null(value)
         if param.kind is not None and value is not None:
             return self._nested(param.kind, value, owner, prefix, several=takes_several(param.type))
-        converted = convert(param, value, owner)
+        converted = value if is_converted else convert(param, value, owner)
         if isinstance(converted, Path):
             converted = locate(converted, self.folders)
         return converted, converted

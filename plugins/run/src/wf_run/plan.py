@@ -20,6 +20,7 @@ from wf.parameters import allows_none, convert, takes_several, without_null
 from wf.registry import Registry
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 from wf_building.builder import LIVE, Builder, check_options, listed, name_of_live
+from wf_building.checked import Checked
 from wf_building.defaults import default_hooks, default_of, missing
 from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_fitting.checking import check as check_fit
@@ -304,8 +305,8 @@ def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
     return value
 
 
-def check_names(plan: Mapping[str, Any], registry: Registry) -> None:
-    """Look up every name of a run, and the options as far as they are known without importing a target.
+def check_names(plan: dict[str, Any], registry: Registry) -> None:
+    """Look up every name of a run, and check and convert the options as far as they are known without their targets.
 
     Raises:
         UsageError: For the first unknown name, or value that does not fit.
@@ -313,33 +314,39 @@ def check_names(plan: Mapping[str, Any], registry: Registry) -> None:
     for kind in KINDS:
         value = plan.get(kind)
         if isinstance(value, Mapping) and "tables" in value:
-            value = value["tables"]
-        for table in value if isinstance(value, list) else [value] if value else []:
-            _check_table(kind, table, registry)
+            plan[kind] = {**value, "tables": [_checked_table(kind, table, registry) for table in value["tables"]]}
+        elif isinstance(value, list):
+            plan[kind] = [_checked_table(kind, table, registry) for table in value]
+        elif value:
+            plan[kind] = _checked_table(kind, value, registry)
 
 
-def _check_table(kind: str, table: Any, registry: Registry) -> None:
-    """Look up a component's name, and its options and their values."""
+def _checked_table(kind: str, table: Any, registry: Registry) -> Any:
+    """Look up a component's name, and check its options and their values; gives the table with what was found."""
     use = table.get("use") if isinstance(table, Mapping) else table
     if not isinstance(use, str):
-        return
+        return table
     if use == SCOPED and isinstance(table, Mapping):
-        for own in options_of(kind, table).values():
-            _check_table(kind, own, registry)
-        return
+        return {**table, **{name: _checked_table(kind, own, registry) for name, own in options_of(kind, table).items()}}
     entry = registry.find(kind, use)
     options = options_of(kind, table) if isinstance(table, Mapping) else {}
     params = entry.params_unloaded() if options else None
     if params is None:
-        return
-    current = check_options(entry, options, params)
+        return table
+    current, converted = check_options(entry, options, params), set[str]()
     for param in params:
         if param.name in current:
-            check_value(param, without_null(current[param.name]), f"{kind} '{entry.component.name}'", registry)
+            owner = f"{kind} '{entry.component.name}'"
+            current[param.name], is_done = check_value(param, without_null(current[param.name]), owner, registry)
+            converted |= {param.name} if is_done else set()
+    return Checked(table, entry, current, converted)
 
 
-def check_value(param: Param, value: Any, owner: str, registry: Registry) -> None:
+def check_value(param: Param, value: Any, owner: str, registry: Registry) -> tuple[Any, bool]:
     """Refuse a value that certainly does not fit; one that was not written in a run file is left for later.
+
+    Returns:
+        The value, and whether it is converted by now.
 
     Raises:
         UsageError: Saying what is wanted.
@@ -347,12 +354,12 @@ def check_value(param: Param, value: Any, owner: str, registry: Registry) -> Non
     from wf_signatures.reading import is_exact  # 7 ms, and only where there are options
 
     if param.kind is not None and value is not None and takes_several(param.type):
-        for table in listed(param.kind, value, owner):
-            _check_table(param.kind, table, registry)
-    elif param.kind is not None:
-        _check_table(param.kind, value, registry)
-    elif is_exact(param.type) and (value is None or isinstance(value, (str, int, float, list, dict))):
-        convert(param, value, owner)
+        return [_checked_table(param.kind, table, registry) for table in listed(param.kind, value, owner)], False
+    if param.kind is not None:
+        return _checked_table(param.kind, value, registry), False
+    if is_exact(param.type) and (value is None or isinstance(value, (str, int, float, list, dict))):
+        return convert(param, value, owner), True
+    return value, False
 
 
 def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:

@@ -19,6 +19,7 @@ from wf.errors import UsageError, unknown
 from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
+from wf_building.checked import Checked
 from wf_run.layers import Layer, layers_of
 from wf_run.made_with import owner_missing
 from wf_run.parts import groups
@@ -278,7 +279,10 @@ def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 def own_table(kind: str, table: Any) -> Any:
     """A component's table without the keys that wf itself reads."""
-    return {"use": table["use"], **options_of(kind, table)} if isinstance(table, Mapping) else table
+    if not isinstance(table, Mapping):
+        return table
+    own = {"use": table["use"], **options_of(kind, table)}
+    return table.with_table(own) if isinstance(table, Checked) else own
 
 
 def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
