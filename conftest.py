@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 from forkserver import ForkServer, Result
 from hypothesis import settings
-from workspace import ADAPTER_FOLDERS
+from workspace import ADAPTER_FOLDERS, ADAPTERS, PLUGINS
 
 from wf.declarations.conditions import CONDITIONS
 from wf.declarations.general import GENERAL
@@ -64,7 +64,7 @@ def own_vocabulary() -> Iterator[None]:
     """Kinds and run values that a test's plugins declare are gone with the test."""
     yield
     for words in (KINDS, VALUES, GENERAL, CONDITIONS):
-        for owner in {words.owner(name) for name in words} - {OWN}:
+        for owner in {words.owner(name) for name in words} - {OWN, *PLUGINS, *ADAPTERS}:
             words.remove(owner)
 
 

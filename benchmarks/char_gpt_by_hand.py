@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-from wf.runtime import stream
+from wf_base import stream
 
 TEXT = Path(__file__).parents[1] / "plugins/text/src/wf_text/opticks.txt"
 WEIGHT_DECAY, SEED = 0.1, 0

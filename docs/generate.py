@@ -202,7 +202,8 @@ def checks() -> str:
     rows = []
     for name, check in CHECKS.items():
         some = [kind for kind in check.kinds if kind not in KINDS]
-        of = ", ".join(["all", *some] if set(KINDS) <= set(check.kinds) else check.kinds)
+        is_for_all = set(KINDS) - set(KINDS.contributed) <= set(check.kinds)
+        of = ", ".join(["all", *some] if is_for_all else check.kinds)
         rows.append((f"`{name}`", of, _prose(check.summary), check.fix, defects[name]))
     return table(("check", "of", "what it means", "what to do", "the defect that proves it"), rows)
 

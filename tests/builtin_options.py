@@ -17,6 +17,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "loss/sum": {"parts": ["ce", "focal"]},
     "metric/mase": {"naive_errors": [1.0]},
     "model/unet": {"channels": [4, 8]},
+    "model/gpt": {"layers": 1, "heads": 2, "width": 8},
     "hook/swa": {"start": 1},
     "scheduler/step": {"step_size": 1},
     "scheduler/multistep": {"milestones": [1]},
@@ -37,6 +38,11 @@ def _series(folder: Path) -> dict[str, Any]:
     rows = [f"{step},{step % 7},{step / 5 + 1}" for step in range(60)]
     (folder / "series.csv").write_text("\n".join(["t,b,y", *rows]))
     return {"path": str(folder / "series.csv"), "target": "y", "time": "t", "window": 4}
+
+
+def _text(folder: Path) -> dict[str, Any]:
+    (folder / "text.txt").write_text("In the forests of the night\n" * 30)
+    return {"path": str(folder / "text.txt"), "block": 16}
 
 
 def _npz(folder: Path) -> dict[str, Any]:
@@ -79,5 +85,7 @@ FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "mnist": _idx,
     "fashion-mnist": _idx,
     "cifar10": _cifar,
+    "text": _text,
+    "opticks": lambda _: {"block": 500},
 }
 """Make the files of a dataset that reads some, and give the options that name them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from builtin_options import FILES, OPTIONS
+from workspace import ROOT
 
 import wf
 from wf import traits
@@ -18,6 +19,8 @@ from wf.registry import Registry
 REGISTRY = Registry.discover()
 ENTRIES = list(REGISTRY.entries())
 
+TEXT = {"use": "text", "path": str(ROOT / "plugins/text/src/wf_text/opticks.md"), "block": 16}
+"""A short one."""
 BY_TARGETS: dict[str, Any] = {
     "real": {"use": "random", "task": "regression", "num_samples": 60},
     "class_index": "iris",
@@ -25,10 +28,12 @@ BY_TARGETS: dict[str, Any] = {
     "multilabel": {"use": "random", "task": "multilabel", "num_samples": 60},
     "one_hot": "iris",
     "mask": {"use": "shapes", "num_samples": 40, "image_size": 8},
+    "next_token": TEXT,
 }
 MODELS: dict[str, dict[str, Any]] = {
     "mask": {"use": "unet", "channels": [4]},
     "tokens": {"use": "rnn", "hidden_size": 4},
+    "next_token": {"use": "gpt", **OPTIONS["model/gpt"]},
 }
 """For targets or inputs that the usual one does not fit."""
 BY_INPUTS: dict[str, Any] = {
@@ -37,6 +42,7 @@ BY_INPUTS: dict[str, Any] = {
     "vector": "iris",
     "image": {"use": "random", "input_shape": [1, 8, 8], "num_samples": 60},
     "sequence": {"use": "random", "input_shape": [6, 3], "num_samples": 60},
+    "tokens": TEXT,
 }
 
 
@@ -148,6 +154,11 @@ def test_hook(entry: Entry, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", of_kind("trainer", "evaluator", "checkpointer", "strategy"))
 def test_other_kinds(entry: Entry, tmp_path: Path) -> None:
     run(tmp_path, dataset="iris", **{entry.component.kind: table(entry)})
+
+
+@pytest.mark.parametrize("entry", of_kind("tokenizer"))
+def test_tokenizer(entry: Entry, tmp_path: Path) -> None:
+    run(tmp_path, dataset=TEXT, tokenizer=table(entry), **model_for("next_token"))
 
 
 @pytest.mark.parametrize("entry", of_kind("dataset"))

@@ -126,7 +126,7 @@ def components() -> Iterator[str]:
         ("docs/plugins.md", HOOKS),
         ("docs/components.md", components()),
         ("docs/command-line.md", [option for verb in VERBS for option in options(verb)]),
-        ("docs/python.md", [f"wf.{name}" for name in ("run", "build", "create", "load_model", "Loop")]),
+        ("docs/python.md", [f"wf.{name}" for name in ("run", "build", "create", "load_model", "open_run", "Loop")]),
     ],
 )
 def test_everything_is_documented(page: str, names: Sequence[str]) -> None:

@@ -243,7 +243,7 @@ def test_a_shell_completes_contributed_verbs(wf_process: Any, zoo: dict[str, str
         assert "imported" not in result.stderr or "greet" in line
         return [item.partition(",")[2] for item in result.stdout.splitlines() if item]
 
-    assert complete("wf g") == ["gone", "greet"]
+    assert complete("wf g") == ["generate", "gone", "greet"]
     assert complete("wf greet Ann --co") == ["--code"]
     assert complete("wf gone --x") == []
     assert complete("wf greet@zoo Ann --fa") == ["--fail"]

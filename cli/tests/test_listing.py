@@ -50,7 +50,7 @@ def test_plugins_for_reading(wf: Any, folder: Path) -> None:
 def test_a_list_that_is_empty_because_nothing_may_load(wf: Any, folder: Path, text: str, env: str | None) -> None:
     (folder / "pyproject.toml").write_text(f"[tool.wf]\n{text}\n")
     allow = {"WF_PLUGINS_ALLOW": env}
-    assert "wf: nothing found\n  15 plugins not loaded (blocked); see wf list-plugins" in wf("list", env=allow).stderr
+    assert "wf: nothing found\n  16 plugins not loaded (blocked); see wf list-plugins" in wf("list", env=allow).stderr
     place = "WF_PLUGINS_ALLOW" if env else str(folder / "pyproject.toml")
     plugins = wf("list-plugins", "--json", env=allow).json()
     assert {plugin["error"] for plugin in plugins} == {f"not in the allow-list of {place}, which is empty"}

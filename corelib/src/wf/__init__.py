@@ -22,7 +22,7 @@ from wf.engine.loop import Loop
 from wf.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from wf_run.api import build, create, load_model, run
+    from wf_run.api import build, create, load_model, open_run, run
 
 __version__ = "0.1.0"
 
@@ -52,12 +52,13 @@ __all__ = [
     "create",
     "hookimpl",
     "load_model",
+    "open_run",
     "run",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("build", "create", "load_model", "run"):
+    if name in ("build", "create", "load_model", "open_run", "run"):
         try:
             return getattr(importlib.import_module("wf_run.api"), name)
         except ModuleNotFoundError as error:

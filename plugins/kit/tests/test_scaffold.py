@@ -54,7 +54,7 @@ def install(package: Path, into: Path) -> list[Path]:
     return [into, package / "src"]
 
 
-ALL = (*KINDS, *DECLARED)
+ALL = (*(kind for kind in KINDS if kind not in KINDS.contributed), *DECLARED)
 TRY = """
 import shlex, sys
 from wf_cli.main import main

@@ -15,7 +15,8 @@ class Reader(Protocol):
 
     A dataset component gives the one that read its samples: `wf_base.Dataset.reader`. The run keeps its description,
     and ``wf predict RUN FILE`` makes it again from that alone, without the dataset: ``Class(**description)``. Which
-    class it is, the component's declaration says, never the run directory: ``DatasetTraits(reader="module:Class")``.
+    class it is, the component's declaration says, never the run directory: ``DatasetTraits(reader="module:Class")``. A
+    parameter that the description does not give is the run value of that name, such as a `tokenizer`.
     """
 
     endings: tuple[str, ...]

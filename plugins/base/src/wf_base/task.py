@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
@@ -34,6 +35,7 @@ class TaskRuntime:
         single_logit: Two classes are told by one output, see `fitted`.
         class_names: The dataset's, one a class.
         ignore_index: A class index that the loss leaves out; it need not be that of a class.
+        vocabulary: The dataset's, one a token; empty where inputs are no tokens.
     """
 
     any_size = False
@@ -56,9 +58,11 @@ class TaskRuntime:
         single_logit: bool = False,
         class_names: Sequence[str] = (),
         ignore_index: int = -100,
+        vocabulary: Sequence[str] = (),
     ) -> None:
         self.targets, self.predictions, self.single_logit = targets, predictions, single_logit
         self.class_names, self.ignore_index = tuple(class_names), ignore_index
+        self.vocabulary = tuple(vocabulary)
 
     # the data
 
@@ -209,7 +213,8 @@ class TaskRuntime:
     def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
         """What people read of predictions ``[N, ...]``, an entry a sample; None where these say it best themselves.
 
-        Asked by ``wf predict`` and `Experiment.labels`.
+        Asked by ``wf predict`` and `Experiment.labels`. A task may have more parameters here: they are run values by
+        name, such as a `tokenizer`.
         """
         return None
 
@@ -303,6 +308,21 @@ class TaskRuntime:
             NotImplementedError: Where any numbers are of that form.
         """
         raise NotImplementedError
+
+
+def names_of(
+    task: TaskRuntime, predictions: Any, class_names: Sequence[str], need: Callable[[str], Any]
+) -> list[Any] | None:
+    """What people read of predictions, as `TaskRuntime.names` gives it.
+
+    Args:
+        task: The task.
+        predictions: What the model gives.
+        class_names: One a class.
+        need: Gives a run value by its name.
+    """
+    wanted = list(inspect.signature(task.names).parameters)[2:]
+    return task.names(predictions, class_names, **{name: need(name) for name in wanted})
 
 
 def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:

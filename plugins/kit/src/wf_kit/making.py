@@ -19,13 +19,14 @@ from torch import Tensor
 from wf.declarations.kinds import KINDS
 from wf.declarations.task import Task
 from wf.declarations.values import VALUES
+from wf.registry import Registry
 from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits, TrainerTraits, TransformTraits
 from wf_base import TensorSamples
 from wf_base.task import TaskRuntime, make_task
 from wf_building.builder import Builder
 from wf_building.scopes import scopes_of
 from wf_data.given import as_dataset
-from wf_fitting.tasks import tasks_of
+from wf_fitting.tasks import RAW, tasks_of
 from wf_kit import samples
 from wf_kit.kit import NotChecked, Subject, expect
 from wf_run.assembly import Assembly
@@ -89,7 +90,7 @@ def document(subject: Subject, targets: str | None = None, shape: tuple[int, ...
                 f'it makes its own samples; name a model for them: [tool.wf.check.run."{subject}"] model = "NAME"'
             )
     else:
-        parts |= _by_own_losses(subject, str(dataset["targets"]))
+        parts |= _of_task(subject, str(dataset["targets"]))
     given = {
         key: {"use": value} if key in PARTS and isinstance(value, str) else value for key, value in subject.run.items()
     }
@@ -101,17 +102,36 @@ def makes_its_samples(subject: Subject) -> bool:
     return subject.kind == "trainer" and makes_samples(subject.use, subject.registry)
 
 
-def _by_own_losses(subject: Subject, targets: str) -> dict[str, Any]:
-    """Dataset and model of a task whose models compute their own losses: its example, and its default model."""
+def _of_task(subject: Subject, targets: str) -> dict[str, Any]:
+    """Dataset, model and loss where the kit's own model would not do: the task's example, and its defaults.
+
+    That is where models of the task compute their own losses, or where its loss takes no plain scores.
+    """
     task = _task_of(subject, targets)
     runtime = make_task(subject.registry, task, targets if task and targets in task.targets else None)
-    if task is None or runtime.needs_loss:
+    if task is None or (runtime.needs_loss and special_predictions(subject.registry, task) is None):
         return {}
     model = task.default("model")
     if model is None and "model" not in subject.run:
         wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
         raise NotChecked(f"task '{task.name}' names no model; name one: {wanted}")
-    return {"dataset": {"use": runtime.example()}, "model": {"use": model}, "loss": {}}
+    loss = {"use": task.default("loss")} if runtime.needs_loss else {}
+    return {"dataset": {"use": runtime.example()}, "model": {"use": model}, "loss": loss}
+
+
+def special_predictions(registry: Registry, task: Task) -> str | None:
+    """The form of predictions that the default loss of a task takes, where plain scores are not of that form.
+
+    None where they are, and where the task names no loss or no model.
+    """
+    name = task.default("loss")
+    if name is None or task.default("model") is None or not registry.has("loss", name):
+        return None
+    traits = registry.find("loss", registry.own_choice("loss", name)).component.traits
+    if not isinstance(traits, LossTraits) or traits.predictions == RAW:
+        return None
+    plain = (link for form in task.targets for link in tasks_of(registry).links if link.fits("predictions", RAW, form))
+    return None if any(link.gives == traits.predictions for link in plain) else traits.predictions
 
 
 def _task_of(subject: Subject, targets: str) -> Task | None:
@@ -131,6 +151,12 @@ def _task_of(subject: Subject, targets: str) -> Task | None:
 def targets_of(subject: Subject) -> tuple[str, ...]:
     """The forms of targets that a component takes; the simplest if it accepts any or does not declare them."""
     traits, plain = subject.traits, [form.targets for form in plain_forms(subject)]
+    if isinstance(traits, ModelTraits) and traits.predictions != RAW:
+        declared = (entry.component.traits for entry in subject.registry.entries("task"))
+        known = [task for task in declared if isinstance(task, Task) and task.targets]
+        own = [task for task in known if special_predictions(subject.registry, task) == traits.predictions]
+        if own:
+            return own[0].targets[:1]
     if isinstance(traits, ModelTraits) and traits.per != "any":
         tasks = {form: tasks_of(subject.registry).of(form) for form in plain}
         return tuple(form for form, task in tasks.items() if task is not None and task.per == traits.per)[:1]

@@ -56,7 +56,7 @@ class Description:
         """
         tasks, spec = tasks_of(registry), self.spec
         task = tasks.named(self.task) if self.task else tasks.of(spec.targets, predictions=self.predictions)
-        options = {"single_logit": self.single_logit, "class_names": spec.class_names}
+        options = {"single_logit": self.single_logit, "class_names": spec.class_names, "vocabulary": self.vocabulary}
         return make_task(registry, task, spec.targets, self.predictions, **options)
 
     @property

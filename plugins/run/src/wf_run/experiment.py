@@ -34,7 +34,7 @@ from wf.resolver import Resolver
 from wf_base import tree
 from wf_base.modes import evaluated
 from wf_base.random import TrainStream
-from wf_base.task import TaskRuntime
+from wf_base.task import names_of
 from wf_base.tree import Tree
 from wf_building.builder import Built
 from wf_processes.failures import advice, is_memory, reason_of, status_of
@@ -357,8 +357,8 @@ class Experiment:
         One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
         names, one a pixel.
         """
-        outputs: TaskRuntime = self._parts.values["outputs"]
-        return outputs.names(predictions, self.data.class_names)
+        values = self._parts.values
+        return names_of(values["outputs"], predictions, self.data.class_names, values.need)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory; returns the files.

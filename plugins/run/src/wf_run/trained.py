@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,13 @@ from torch import nn
 
 from wf.blame import FAILURES, blame, naming_culprit
 from wf.declarations.general import GENERAL
+from wf.declarations.values import VALUES
 from wf.discovery.entry import Entry
 from wf.discovery.modules import describe
 from wf.errors import DataError, PluginError, UsageError, WfError
 from wf.protocols import Stateful
 from wf.registry import Registry
+from wf.resolver import Resolver
 from wf.traits import DatasetTraits
 from wf.typed import finite
 from wf_base import tree
@@ -25,6 +28,7 @@ from wf_base.modes import evaluated
 from wf_base.parts import Parts
 from wf_base.random import own_stream
 from wf_base.reading import Reader
+from wf_base.task import names_of
 from wf_base.tree import Tree
 from wf_building.builder import LIVE, Builder, Built, origin_of
 from wf_building.defaults import default_of, missing
@@ -155,7 +159,18 @@ class Trained:
     def labels(self, predictions: Tree) -> list[Any] | None:
         """The class names of predictions, as `wf_base.TaskRuntime.names` gives them."""
         task = self.description.outputs(self._builder.registry)
-        return task.names(predictions, self.description.spec.class_names)
+        return names_of(task, predictions, self.description.spec.class_names, self.need)
+
+    def need(self, name: str) -> Any:
+        """A run value by name, as the components of the run get it: `vocab_size`, or a plugin's, as `tokenizer`.
+
+        Raises:
+            UsageError: When nobody provides it without the run's data.
+        """
+        values = self._builder.values
+        if not values.provides(name):
+            raise UsageError(f"run value '{name}' is not known without the run's data, and no plugin provides it")
+        return values.need(name)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""
@@ -231,7 +246,7 @@ def open_trained(
     values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
     values["restored"] = True
     values |= {name: plan[name] for name in GENERAL.contributed}
-    values |= {**description.spec.values(), **description.values}
+    values |= {**description.spec.values(), **description.values, "learned": description.learned}
     device = values["device"] = choose_device(plan["device"])[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
     dtype = dtype_named(directory.manifest.get("precision", {}).get("default_dtype"))
@@ -252,7 +267,7 @@ def open_trained(
         prepare_for_trainer(builder, plan["trainer"], model)
         model.load_state_dict(saved["model"])
         builder.values["model"] = model
-        reader = _reader(registry, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
+        reader = _reader(builder, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
         own = _own_transforms(reader, saved)
         steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
         if description.inputs is not None:
@@ -286,18 +301,21 @@ def _read_by(registry: Registry, entries: Mapping[str, Entry], path: Path) -> Tr
     return found
 
 
-def _reader(registry: Registry, use: str, description: Description) -> Reader | WfError | None:
-    """The dataset's reader as it was, or why it cannot be made; its class is named by the plugin of the dataset."""
+def _reader(builder: Builder, use: str, description: Description) -> Reader | WfError | None:
+    """The dataset's reader as it was, or why it cannot be made; its class is named by the plugin of the dataset.
+
+    What its description does not say is a run value, such as a `tokenizer`.
+    """
     if description.reader is None or ":" in use or use.startswith(LIVE):
         return None
     try:
-        entry = registry.find("dataset", use)
+        entry = builder.registry.find("dataset", use)
         traits = entry.component.traits
         if not isinstance(traits, DatasetTraits) or traits.reader is None:
             return None
         target = entry.imported(traits.reader)
         try:
-            made: Reader = target(**description.reader)
+            made: Reader = target(**description.reader, **_of_run(target, description.reader, builder.values))
         except FAILURES as error:
             if isinstance(error, WfError):
                 raise
@@ -306,6 +324,13 @@ def _reader(registry: Registry, use: str, description: Description) -> Reader | 
     except WfError as error:
         return error
     return made
+
+
+def _of_run(target: Any, given: Mapping[str, Any], values: Resolver) -> dict[str, Any]:
+    """The run values that a reader's class takes beside what its description gives."""
+    params = inspect.signature(target).parameters.values()
+    wanted = [one.name for one in params if one.default is one.empty and one.name in VALUES and one.name not in given]
+    return {name: values.need(name) for name in wanted if values.provides(name)}
 
 
 def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -> list[Any]:

@@ -64,7 +64,8 @@ def spec(subject: Subject) -> None:
         if dataset.task
         else tasks_of(subject.registry).of(dataset.targets)
     )
-    task = make_task(subject.registry, declared, dataset.targets, class_names=dataset.class_names)
+    facts = {"class_names": dataset.class_names, "vocabulary": dataset.vocabulary}
+    task = make_task(subject.registry, declared, dataset.targets, **facts)
     collate = dataset.collate or task.collate
     for split, samples in _splits(dataset):
         shape = None
@@ -175,7 +176,7 @@ def _check_names(dataset: Dataset, task: TaskRuntime) -> None:
         columns = task.facts(target).get("num_targets")
     if columns is not None and task.counts(task.judged_by[0]):
         expect(num == columns, f"it has {num} class names for {columns} classes")
-    if isinstance(target, Tensor) and not target.is_floating_point():
+    if isinstance(target, Tensor) and not target.is_floating_point() and not dataset.vocabulary:
         expect(num > 1, f"it has {num} class names")
     if dataset.target_tensor is not None:
         same = len(dataset.target_tensor) == len(dataset.train) and int(dataset.target_tensor[0]) == int(target)

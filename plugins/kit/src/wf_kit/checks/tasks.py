@@ -121,6 +121,6 @@ def _examples(subject: Subject) -> list[tuple[str | None, TaskRuntime, Any]]:
             made = runtime.example()
         except NotImplementedError as error:
             raise NotChecked("it has no example") from error
-        names = getattr(made, "class_names", ())
-        found.append((targets, make_task(subject.registry, task, targets, class_names=names), made))
+        facts = {name: getattr(made, name, ()) for name in ("class_names", "vocabulary")}
+        found.append((targets, make_task(subject.registry, task, targets, **facts), made))
     return found

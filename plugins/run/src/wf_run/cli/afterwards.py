@@ -153,9 +153,12 @@ def _numbers(row: Any) -> str:
 
 
 def _words(label: Any) -> str:
-    """A class, labels, or the share of pixels of each class of a mask, the largest first; records as JSON."""
+    """A class, labels, or the share of pixels of each class of a mask, the largest first.
+
+    Records, and texts of several lines, as JSON.
+    """
     if isinstance(label, str):
-        return label
+        return json.dumps(label, ensure_ascii=False) if len(label.splitlines()) > 1 or "\n" in label else label
     if not isinstance(label, list) or any(isinstance(one, Mapping) for one in label):
         return json.dumps(label)
     pixels = [name for row in label if isinstance(row, list) for name in row]

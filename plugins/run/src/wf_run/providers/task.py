@@ -42,7 +42,8 @@ def task_runtime(run: RunBuild, task: Task | None, dataset: Dataset | None) -> T
     ignored = _ignore_index(run.plan.get("loss") or {})
     if dataset is None:
         return make_task(run.registry, task, None, ignore_index=ignored)
-    return make_task(run.registry, task, dataset.targets, class_names=dataset.class_names, ignore_index=ignored)
+    facts = {"class_names": dataset.class_names, "vocabulary": dataset.vocabulary}
+    return make_task(run.registry, task, dataset.targets, **facts, ignore_index=ignored)
 
 
 def _of_dataset(run: RunBuild, dataset: Dataset) -> Task | None:

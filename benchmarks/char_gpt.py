@@ -1,0 +1,105 @@
+"""The time of a step of the character GPT: wf's, and that of the loop written by hand, step by step in turn.
+
+    python benchmarks/char_gpt.py [--steps N]
+
+The work is that of `char_gpt_by_hand.py`. A run of wf with all that `wf run` turns on but evaluations (hooks, records,
+run directory, checkpoints) has one hook more: after each step it makes the same step by hand, on a model of its own.
+The time of the processor (one thread) within that hook is the loop's by hand, all other time is wf's. Whatever else the
+machine does meets both alike. Their weights must be equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import char_gpt_by_hand as by_hand
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from torch import nn
+
+import wf
+
+WARM = 10
+"""So many first steps are not counted."""
+
+
+def steps_by_hand(model: nn.Module) -> Iterator[None]:
+    """Make a step each time it is asked for the next one."""
+    size = by_hand.RECIPE
+    inputs, targets = by_hand.blocks(by_hand.splits(by_hand.TEXT)[0]["train"], size.block)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=size.lr, weight_decay=by_hand.WEIGHT_DECAY)
+    for rows in by_hand.batches(len(inputs), size.batch, by_hand.SEED):
+        logits = model(inputs[rows])
+        loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), targets[rows].reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield
+
+
+class ByHand(wf.Hook):
+    """Makes the same steps by hand, and takes the time of both."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(by_hand.SEED)
+            size, characters = by_hand.RECIPE, by_hand.splits(by_hand.TEXT)[1]
+            self.model = by_hand.GPT(len(characters), size.layers, size.heads, size.width, size.block).train()
+        self._steps = steps_by_hand(self.model)
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+
+    def on_run_start(self, run: Any) -> None:
+        self._begin = time.process_time()
+
+    def on_step_end(self, run: Any) -> None:
+        begin = time.process_time()
+        next(self._steps)
+        end = time.process_time()
+        self.ours.append(begin - self._begin)
+        self.theirs.append(end - begin)
+        self._begin = end
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=300)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    size, hook = by_hand.RECIPE, ByHand()
+    hooks = ["progress", "learning-rate-log", "divergence-guard", "token-rate", hook]
+    with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
+        run = wf.run(
+            dataset={"use": "opticks", "block": size.block},
+            model={"use": "gpt", "layers": size.layers, "heads": size.heads, "width": size.width},
+            optimizer={"use": "adamw", "lr": size.lr, "weight_decay": by_hand.WEIGHT_DECAY},
+            batch_size=size.batch,
+            steps=options.steps,
+            seed=by_hand.SEED,
+            eval_splits=[],
+            hook=hooks,
+            run_dir=Path(folder, "run"),
+        )
+    state = run.model.state_dict()
+    if not all(torch.equal(tensor, state[name]) for name, tensor in hook.model.state_dict().items()):
+        raise SystemExit("the weights differ")
+    ours, theirs = hook.ours[WARM:], hook.theirs[WARM:]
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    for name, times in (("wf", ours), ("by hand", theirs)):
+        print(
+            f"{name:<8} {1000 * statistics.fmean(times):.2f} ms a step, median {1000 * statistics.median(times):.2f} ms"
+        )
+    whole = sum(ours) / sum(theirs)
+    print(f"wf / by hand: {whole:.3f} of all time, {statistics.median(ratios):.3f} the median of the pairs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The texts in files as tokens: read piece by piece, so that they may be larger than memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wf.errors import DataError, PluginError
+from wf_text.tokenizers import Tokenizer, UnknownCharacterError
+
+_LOG = logging.getLogger("wf")
+
+PIECE = 1 << 20
+"""About so many bytes are read at once; a piece ends behind a line."""
+DIGEST = 16
+"""The bytes of the checksum before the tokens in a file of tokens."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some lines of a file."""
+
+    file: Path
+    data: bytes
+    offset: int
+    """Where they begin in the file, in bytes."""
+    line: int
+    """The number of the first of them, from 1."""
+
+    @property
+    def text(self) -> str:
+        """The lines as text.
+
+        Raises:
+            DataError: When they are not UTF-8, with the offset of the first wrong byte.
+        """
+        try:
+            return self.data.decode("utf-8-sig" if self.offset == 0 else "utf-8")
+        except UnicodeDecodeError as error:
+            wrong = error.start + (3 if self.offset == 0 and self.data.startswith(b"\xef\xbb\xbf") else 0)
+            raise DataError(
+                f"'{self.file}' is not UTF-8: byte 0x{self.data[wrong]:02x} at offset {self.offset + wrong:,}\n"
+                "  convert it (iconv -f latin1 -t utf-8), or train with bytes as tokens: --tokenizer bytes"
+            ) from error
+
+
+def find_files(path: Path, pattern: str = "*.txt") -> list[Path]:
+    """The file at a path, or the files below a folder that match a pattern, in the order of their names.
+
+    Raises:
+        DataError: When there is none, or nothing in any of them.
+    """
+    if path.is_dir():
+        found = sorted(file for file in path.rglob(pattern) if file.is_file())
+        if not found:
+            raise DataError(f"there is no file '{pattern}' in '{path}'\n  others: --dataset.pattern '*.md'")
+    elif path.exists():
+        found = [path]
+    else:
+        raise DataError(f"there is no file or folder '{path}'")
+    full = [file for file in found if file.stat().st_size]
+    for file in found:
+        if not full:
+            raise DataError(f"'{file}' is empty: there is nothing to learn from")
+        if file not in full:
+            _LOG.warning("'%s' is empty, and is left out", file)
+    return full
+
+
+def pieces(file: Path, size: int = PIECE) -> Iterator[Piece]:
+    """A file in pieces of whole lines.
+
+    Raises:
+        DataError: When it cannot be read.
+    """
+    offset, line, held = 0, 1, b""
+    try:
+        with file.open("rb") as stream:
+            while data := stream.read(size):
+                held += data
+                end = held.rfind(b"\n") + 1
+                if end:
+                    yield Piece(file, held[:end], offset, line)
+                    offset, line, held = offset + end, line + held.count(b"\n", 0, end), held[end:]
+    except OSError as error:
+        raise DataError(f"cannot read '{file}': {error.strerror or error}") from error
+    if held:
+        yield Piece(file, held, offset, line)
+
+
+def encoded(piece: Piece, tokenizer: Tokenizer) -> Array:
+    """The tokens of a piece, int64.
+
+    Raises:
+        DataError: For text that is not UTF-8, or that the tokenizer cannot tell in its tokens, with the place.
+        PluginError: When the tokenizer gives tokens that are none.
+    """
+    of_bytes: Callable[[bytes], Sequence[int]] | None = getattr(tokenizer, "encode_bytes", None)
+    try:
+        found = np.asarray(of_bytes(piece.data) if of_bytes else tokenizer.encode(piece.text))
+    except UnknownCharacterError as error:
+        before = piece.text[: error.position]
+        line, column = piece.line + before.count("\n"), error.position - before.rfind("\n")
+        raise error.at(f"'{piece.file}', line {line}, column {column}") from error
+    num = len(tokenizer.vocabulary)
+    if found.size and (found.min() < 0 or found.max() >= num):
+        wrong = int(found[(found < 0) | (found >= num)][0])
+        raise PluginError(
+            f"tokenizer {type(tokenizer).__name__} gave token {wrong} for '{piece.file}', and its vocabulary has {num}"
+        )
+    return found.astype(np.int64)
+
+
+def learn(files: Sequence[Path], tokenizer: Tokenizer) -> None:
+    """Let a tokenizer without a vocabulary take it from the files, where it learns one."""
+    if not tokenizer.vocabulary and hasattr(tokenizer, "learn"):
+        tokenizer.learn(piece.text for file in files for piece in pieces(file))
+
+
+def tokens_of(files: Sequence[Path], tokenizer: Tokenizer) -> Iterator[Array]:
+    """The tokens of all files, one file after the other; where the tokenizer has an `end`, it stands behind each."""
+    end = getattr(tokenizer, "end", None)
+    for file in files:
+        for piece in pieces(file):
+            yield encoded(piece, tokenizer)
+        if end is not None:
+            yield np.array([end], np.int64)
+
+
+def in_memory(files: Sequence[Path], tokenizer: Tokenizer) -> Array:
+    """All tokens, int64."""
+    return np.concatenate(list(tokens_of(files, tokenizer)))
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """Tokens in a file, which is mapped into memory: only what is read is loaded."""
+
+    path: Path
+    dtype: str
+    num: int
+    digest: str
+
+    def open(self) -> Array:
+        """The tokens, to be read."""
+        return np.memmap(self.path, self.dtype, mode="r", offset=DIGEST, shape=(self.num,))
+
+
+def on_disk(files: Sequence[Path], tokenizer: Tokenizer, folder: Path) -> TokenFile:
+    """All tokens in a file of a folder; one that was written for these very files and tokens is used again.
+
+    Raises:
+        DataError: When it cannot be written.
+    """
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    known = [stats, type(tokenizer).__qualname__, list(tokenizer.vocabulary)]
+    name = hashlib.blake2b(json.dumps(known).encode(), digest_size=DIGEST).hexdigest()
+    dtype = np.min_scalar_type(max(len(tokenizer.vocabulary) - 1, 0))
+    path = folder / f"{name}.tokens"
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(path, tokens_of(files, tokenizer), dtype)
+        with path.open("rb") as stream:
+            digest = stream.read(DIGEST).hex()
+        return TokenFile(path, str(dtype), (path.stat().st_size - DIGEST) // dtype.itemsize, digest)
+    except OSError as error:
+        raise DataError(f"cannot write the tokens of {len(files)} files into {folder}: {error.strerror}") from error
+
+
+def _write(path: Path, arrays: Iterator[Array], dtype: np.dtype[Any]) -> None:
+    """Write tokens behind their checksum; the file is there whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            digest = hashlib.blake2b(digest_size=DIGEST)
+            stream.write(bytes(DIGEST))
+            for array in arrays:
+                data = array.astype(dtype).tobytes()
+                digest.update(data)
+                stream.write(data)
+            stream.seek(0)
+            stream.write(digest.digest())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,118 @@
+"""A kind of this package's own: tokenizers make tokens of text, and text of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+
+from wf import FromRun
+from wf.errors import DataError
+
+
+class Tokenizer(Protocol):
+    """What a component of the kind must have.
+
+    It may have more: `learn(texts)`, called once with pieces of all texts where `vocabulary` is empty; `encode_bytes`,
+    called instead of `encode` with what a file holds, so that files need not be UTF-8; and `end`, a token that the
+    dataset puts behind each text. One that learns takes the run value `learned`, and is as it was where that is given.
+    """
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """One name a token, for people. Its length is the number of tokens."""
+        ...
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The tokens of a text.
+
+        Raises:
+            DataError: For a text that cannot be told in its tokens; `UnknownCharacterError` says where.
+        """
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens."""
+        ...
+
+
+class UnknownCharacterError(DataError):
+    """A character that the vocabulary lacks.
+
+    Args:
+        character: The character.
+        position: Its place in the text.
+        num: The characters of the vocabulary.
+        where: The text in words.
+    """
+
+    def __init__(self, character: str, position: int, num: int, where: str = "the text") -> None:
+        super().__init__(
+            f"{where}: character {character!r} (U+{ord(character):04X}) is none of the {num} characters that the run "
+            "learned\n  leave it out, or train with tokens for any text: --tokenizer bytes"
+        )
+        self.character, self.position, self.num = character, position, num
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnknownCharacterError, (self.character, self.position, self.num)
+
+    def at(self, where: str) -> UnknownCharacterError:
+        """The same, with the place in words."""
+        return UnknownCharacterError(self.character, self.position, self.num, where)
+
+
+class Bytes:
+    """One token a byte of UTF-8: 256 of them, and files may hold anything."""
+
+    vocabulary: Sequence[str] = tuple(chr(byte) if 32 < byte < 127 else f"<{byte:02x}>" for byte in range(256))
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The bytes of a text."""
+        return self.encode_bytes(text.encode("utf-8"))
+
+    def encode_bytes(self, data: bytes) -> Sequence[int]:
+        """The bytes, as an array of uint8."""
+        found: Any = np.frombuffer(data, np.uint8)
+        return found  # type: ignore[no-any-return]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text; where bytes make no character, it has U+FFFD."""
+        return bytes(tokens).decode("utf-8", errors="replace")
+
+
+class Characters:
+    """One token a character, in the order of their code points; the vocabulary is what occurs in the texts.
+
+    Args:
+        learned: What the run learned when it began; None while it begins.
+    """
+
+    def __init__(self, learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None) -> None:
+        self.vocabulary: Sequence[str] = () if learned is None else tuple(learned["vocabulary"])
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Take the characters that occur in texts for the vocabulary."""
+        found: set[str] = set()
+        for text in texts:
+            found.update(text)
+        self.vocabulary = tuple(sorted(found))
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The places of the characters in the vocabulary, as an array."""
+        known, points = _points("".join(self.vocabulary)), _points(text)
+        places: Any = np.searchsorted(known, points).clip(max=max(len(known) - 1, 0))
+        wrong = known[places] != points if len(known) else np.ones(len(points), bool)
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise UnknownCharacterError(text[first], first, len(known))
+        return places  # type: ignore[no-any-return]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The characters."""
+        return "".join(self.vocabulary[token] for token in tokens)
+
+
+def _points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """The code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)
