@@ -21,6 +21,7 @@ from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
 from wf_cli.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
+from wf_cli.words import SUMMARIES, VOCABULARIES, word_kind, word_record, word_rows, word_table
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
@@ -53,7 +54,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command("list", cls=Verb)
-@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, summaries()))
+@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, _kinds()))
 @click.option("--all", "catalogues", is_flag=True, help="List the members of catalogues, too.")
 @click.option(
     "--search", metavar="WORD", help="Only components with WORD in name or summary, catalogue members included."
@@ -66,8 +67,11 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 def list_components(
     ctx: click.Context, kind: str | None, catalogues: bool, search: str | None, fits: str | None, as_json: bool
 ) -> None:
-    """List components, of one KIND (losses, models, ...) or of all kinds."""
+    """List components, of one KIND (losses, models, ...) or of all kinds; also kinds, settings, values, conditions."""
     registry = registry_of(ctx)
+    if kind and fits is None and (words := word_kind(kind)):
+        _list_words(words, search, as_json=as_json)
+        return
     wanted = _read_kind(kind, registry) if kind else None
     if fits is not None:
         _list_fitting(registry, wanted, fits, catalogues=catalogues, search=search, as_json=as_json)
@@ -84,6 +88,17 @@ def list_components(
             rows[catalogue.kind].append(_catalogue_row(catalogue, plugin.name))
     if not _print_blocks(rows):
         tell(f"nothing found{f' for {search!r}' if search else ''}{_left_out(registry.plugins)}")
+
+
+def _list_words(kind: str, search: str | None, *, as_json: bool) -> None:
+    """``wf list kinds`` and the like: what plugins add to beside components."""
+    rows = word_rows(kind, search)
+    if as_json:
+        print_json([word_record(kind, name) for name, _, _ in rows])
+    elif rows:
+        echo(f"{paragraphs(f'{kind}: {SUMMARIES[kind]}')}\n{table(rows, indent='  ')}")
+    else:
+        tell(f"nothing found for {search!r}")
 
 
 def _left_out(plugins: Iterable[Plugin]) -> str:
@@ -149,8 +164,17 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
 @JSON
 @click.pass_context
 def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool) -> None:
-    """One component: its options, documentation, traits, provider and place."""
-    entry = find_any(registry_of(ctx), words)
+    """One component: its options, documentation, traits, provider and place; or one kind, setting or run value."""
+    registry = registry_of(ctx)
+    if len(words) == 2 and (kind := word_kind(words[0])) and not (source and registry.has(kind, words[1])):
+        record = word_record(kind, words[1])
+        if as_json:
+            print_json(record)
+        else:
+            head = paragraphs(f"{kind} {record['name']}: {record['summary']}")
+            echo(f"{head}\n\n{table(word_table(kind, words[1]), indent='  ')}")
+        return
+    entry = find_any(registry, words)
     if source:
         echo(_source(entry))
     elif as_json:
@@ -406,6 +430,10 @@ def _complete_show(ctx: click.Context, typed: str) -> list[CompletionItem]:
     names = [entry.component.name for entry in registry.entries(kind, catalogues="/" in typed)]
     names += [f"{catalogue.prefix}/" for catalogue, _ in registry.catalogues(kind) if "/" not in typed]
     return _complete_words(typed, names if kind else [*summaries(), *names])
+
+
+def _kinds() -> list[str]:
+    return [*summaries(), *(kind for kind in VOCABULARIES if kind not in summaries())]
 
 
 def _complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:
