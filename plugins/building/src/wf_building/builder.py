@@ -123,7 +123,7 @@ class Builder:
         self.within: dict[str, Mapping[str, Any]] = {}
         """The run values that are others for a scope, as ``optimizer.generator``."""
         self._plan = {} if plan is None else plan
-        self._scopes: tuple[Any, Mapping[str, tuple[str, ...]]] | None = None
+        self._scopes: Mapping[str, tuple[str, ...]] | None = None
         self._live: set[str] = set()
         """What stands in the plan for the live objects that it was given."""
         self.made: list[Entry] = []
@@ -150,10 +150,10 @@ class Builder:
         use = (self._plan.get("trainer") or {}).get("use")
         if use is None:
             return {}
-        if self._scopes is None or self._scopes[0] is not use:
+        if self._scopes is None:  # once: a trainer that was made stands in the plan as its name
             entry = self.entry("trainer", use)
-            self._scopes = (use, {} if entry is None else scopes_of(entry))
-        return self._scopes[1]
+            self._scopes = {} if entry is None else scopes_of(entry)
+        return self._scopes
 
     def params(self, entry: Entry) -> tuple[Param, ...]:
         """The options of an entry."""
