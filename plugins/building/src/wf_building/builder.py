@@ -35,11 +35,11 @@ from wf.parameters import (
 )
 from wf.protocols import Stateful
 from wf.registry import Registry
-from wf.resolver import Find, Provider, Resolver
 from wf.traits import Traits
 from wf.typed import Repeated, last_of
 from wf_building.checked import Checked, checked
 from wf_building.defaults import default_of
+from wf_building.resolver import Find, Provider, Resolver
 from wf_building.scopes import SCOPED, entry_of_scopes, scopes_of
 
 _LOG = logging.getLogger("wf")

@@ -30,13 +30,13 @@ from wf.errors import (
 )
 from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
-from wf.resolver import Resolver
 from wf_base import tree
 from wf_base.modes import evaluated
 from wf_base.random import TrainStream
 from wf_base.task import names_of
 from wf_base.tree import Tree
 from wf_building.builder import Built
+from wf_building.resolver import Resolver
 from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others

@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from wf.declarations.values import VALUES
-from wf.resolver import Provider
+from wf_building.resolver import Provider
 from wf_run.providers.checkpointer import checkpointer
 from wf_run.providers.dataset import dataset
 from wf_run.providers.evaluator import evaluator

@@ -19,7 +19,6 @@ from wf.discovery.modules import describe
 from wf.errors import DataError, PluginError, UsageError, WfError
 from wf.protocols import Stateful
 from wf.registry import Registry
-from wf.resolver import Resolver
 from wf.traits import DatasetTraits
 from wf.typed import finite
 from wf_base import tree
@@ -32,6 +31,7 @@ from wf_base.task import names_of
 from wf_base.tree import Tree
 from wf_building.builder import LIVE, Builder, Built, origin_of
 from wf_building.defaults import default_of, missing
+from wf_building.resolver import Resolver
 from wf_data import arrays
 from wf_data.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
 from wf_data.transforming import Step

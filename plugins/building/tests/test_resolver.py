@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wf.errors import PluginError, UsageError
-from wf.resolver import RUN, Provider, Resolver
+from wf_building.resolver import RUN, Provider, Resolver
 
 Makers = dict[str, Callable[[Resolver], Any]]
 
