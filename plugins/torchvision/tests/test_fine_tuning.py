@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from wf_torchvision.transforms import Preset
 from wf_torchvision.weights import wanted
 from wf_torchvision.wishes import wants
 
+ROOT = Path(__file__).parents[3]
 SMALL = "squeezenet1_1"
 NORMALIZED = {"use": "torchvision/preset", "weights": "SqueezeNet1_1_Weights.IMAGENET1K_V1", "resize": False}
 
@@ -64,11 +66,28 @@ def test_a_run_of_a_folder_and_weights(wf: Any, tmp_path: Path, photos: Path, fi
     assert document["dataset"]["image_size"] == [64, 64]
     assert [table["use"] for table in document["transform"]] == ["torchvision/RandomHorizontalFlip", NORMALIZED["use"]]
     assert document["transform"][1] == NORMALIZED
+    assert "wants its images" not in done.stderr
+    bare = wf("run", "--dataset", photos, *line[:-1], "--transform", "flip", "--dry-run")
+    assert "wants its images through transform torchvision/preset (weights = SqueezeNet1_1" in bare.stderr
     file.unlink()
     assert wf("predict", "one", photos / "cat" / "0.png").stdout.strip() in ("cat", "dog")
     assert wf("evaluate", "one").code == 0
     refused = wf("run", "--dataset", photos, *line)
     assert (refused.code, "no file" in refused.stderr) == (4, True)
+
+
+def test_it_trains_as_a_hand_written_script(tmp_path: Path) -> None:
+    """The comparison of docs/recipes/fine-tune-images.md, on a few small images."""
+    spec = importlib.util.spec_from_file_location("fine_tune", ROOT / "benchmarks" / "fine_tune.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    photos, weights = script.draw(tmp_path / "photos", 4), script.weights_in(tmp_path)
+    (mine, _), (theirs, _) = script.by_hand(photos, weights, 64, 2), script.by_name(photos, weights, 64, 2)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert not torch.equal(mine["conv1.weight"], torch.load(weights, weights_only=True)["conv1.weight"])
 
 
 def test_weights_of_another_architecture(wf: Any, photos: Path, file: Path) -> None:

@@ -10,6 +10,7 @@ from wf.registry import Registry
 from wf.traits import ModelTraits, TransformTraits
 
 TRANSFORMS = "transforms"
+"""The key of the transforms among the run values that a model says."""
 
 
 def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
@@ -28,11 +29,6 @@ def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
     module, _, attribute = component.traits.wants.partition(":")
     options = {name: value for name, value in table.items() if name != "use"} if isinstance(table, Mapping) else {}
     return dict(getattr(import_module(module), attribute)(*component.args, **options))
-
-
-def wanted_values(table: Any, registry: Registry) -> dict[str, Any]:
-    """The run values that the model says."""
-    return {name: value for name, value in wants_of(table, registry).items() if name != TRANSFORMS}
 
 
 def with_wanted(tables: Sequence[Any], model: Any, registry: Registry) -> list[Any]:

@@ -11,7 +11,7 @@ from wf_base.data import Dataset
 from wf_base.streams import Stream
 from wf_data.given import as_dataset, batching_of
 from wf_run.description import NAMES
-from wf_run.parts.wishes import wanted_values
+from wf_run.parts.wishes import TRANSFORMS, wants_of
 from wf_run.run_build import RunBuild
 
 
@@ -37,7 +37,15 @@ def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
 
 def _make(run: RunBuild) -> Any:
     """The dataset, with what the model wants of it written down: another version might want something else."""
-    wanted = wanted_values(run.plan["model"], run.registry)
+    wanted = wants_of(run.plan["model"], run.registry)
+    named = [table["use"] for table in run.plan["transform"] if isinstance(table, Mapping)]
+    for table in wanted.pop(TRANSFORMS, ()):
+        if table["use"] not in named:
+            options = ", ".join(f"{name} = {value}" for name, value in table.items() if name != "use")
+            run.messages.append(
+                f"warning: model '{run.name('model')}' wants its images through transform {table['use']} ({options}), "
+                "and the run names transforms without it"
+            )
     run.take("model", **wanted)
     value, entry = run.make("dataset"), run.entry("dataset")
     for param in run.builder.params(entry) if entry is not None and wanted else ():
