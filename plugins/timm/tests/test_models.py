@@ -111,41 +111,41 @@ def saved(tmp_path: Path, name: str, **options: Any) -> Path:
 
 def test_a_file_is_loaded_but_for_the_head(tmp_path: Path) -> None:
     file = saved(tmp_path, "resnet10t")
-    theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (3, 64, 64), 5, pretrained=file).state_dict()
+    theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (3, 64, 64), 5, weights=file).state_dict()
     assert {key for key, value in mine.items() if not torch.equal(value, theirs[key])} == {"fc.weight", "fc.bias"}
 
 
 def test_the_head_stays_where_it_fits(tmp_path: Path) -> None:
     file = saved(tmp_path, "resnet10t", num_classes=5)
-    theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (3, 64, 64), 5, pretrained=file).state_dict()
+    theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (3, 64, 64), 5, weights=file).state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
 
 
 def test_the_first_layer_is_adapted_to_grey_images(tmp_path: Path) -> None:
     file = saved(tmp_path, "resnet10t")
-    theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (1, 64, 64), 5, pretrained=file).state_dict()
+    theirs, mine = torch.load(file, weights_only=True), build("resnet10t", (1, 64, 64), 5, weights=file).state_dict()
     summed = theirs["conv1.0.weight"].float().sum(1, keepdim=True)
     assert torch.allclose(mine["conv1.0.weight"], summed)
 
 
 def test_positions_of_a_transformer_are_fitted_to_the_images(tmp_path: Path) -> None:
     file = saved(tmp_path, "test_vit")
-    model = build("test_vit", (3, 64, 64), 5, pretrained=file)
+    model = build("test_vit", (3, 64, 64), 5, weights=file)
     assert model.get_parameter("pos_embed").shape != torch.load(file, weights_only=True)["pos_embed"].shape
 
 
 def test_a_file_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"own.pth' does not fit model 'timm/resnet10t'"):
-        build("resnet10t", (3, 64, 64), 5, pretrained=saved(tmp_path, "test_vit"))
+        build("resnet10t", (3, 64, 64), 5, weights=saved(tmp_path, "test_vit"))
     (tmp_path / "own.pth").write_bytes(b"nothing")
     with pytest.raises(DataError, match="is damaged, or no file with weights"):
-        build("resnet10t", (3, 64, 64), 5, pretrained=tmp_path / "own.pth")
+        build("resnet10t", (3, 64, 64), 5, weights=tmp_path / "own.pth")
 
 
-@pytest.mark.parametrize("pretrained", [True, Path("c3_in1k")])
-def test_offline_says_where_it_looked_and_what_to_do(pretrained: bool | Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", [Path("default"), Path("c3_in1k")])
+def test_offline_says_where_it_looked_and_what_to_do(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        build("resnet10t", (3, 64, 64), 5, pretrained=pretrained)
+        build("resnet10t", (3, 64, 64), 5, weights=weights)
     text = str(caught.value)
     assert caught.value.exit_code == 4
     first, why, *_ = text.splitlines()
@@ -154,7 +154,7 @@ def test_offline_says_where_it_looked_and_what_to_do(pretrained: bool | Path, tm
     assert why.endswith(".")  # a whole sentence
     assert max(map(len, text.replace(str(tmp_path), "").splitlines())) <= 130
     assert f"looked in:\n    {tmp_path / 'hub'} (timm/resnet10t.c3_in1k)" in text
-    assert "--model.pretrained FILE" in text
+    assert "--model.weights FILE" in text
     assert tags("resnet10t") == ["c3_in1k"]
 
 
@@ -164,8 +164,8 @@ def test_offline_says_where_it_looked_and_what_to_do(pretrained: bool | Path, tm
         ("resnet81", (3, 64, 64), {}, UsageError, "did you mean 'resnet"),
         ("resnet18", (4,), {}, UsageError, r"takes images \[channels, height, width\], but one sample is \[4\]"),
         ("resnet18", (3, 64, 64), {"image_size": 0}, UsageError, "image_size is 0; it must be at least 1"),
-        ("resnet18", (3, 64, 64), {"pretrained": Path("a1_in2k")}, UsageError, "did you mean 'a1_in1k'"),
-        ("resnet18", (3, 64, 64), {"pretrained": Path("own.pth")}, DataError, "no file 'own.pth' with weights"),
+        ("resnet18", (3, 64, 64), {"weights": Path("a1_in2k")}, UsageError, "did you mean 'a1_in1k'"),
+        ("resnet18", (3, 64, 64), {"weights": Path("own.pth")}, DataError, "no file 'own.pth' with weights"),
         ("test_vit", (3, 15, 15), {}, UsageError, r"cannot take images of 15x15 pixels(.|\n)*it was made for 160"),
         ("qwen3_vit_88m_enc", (3, 64, 64), {}, UsageError, "cannot be used: it gives a feature for each patch"),
     ],

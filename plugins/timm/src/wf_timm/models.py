@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
@@ -13,6 +13,7 @@ from timm.models import get_pretrained_cfg, is_model, list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wf import FromRun
 from wf.errors import UsageError, WfError, unknown
 from wf_timm.weights import pretrained_options, trying_to_load
 
@@ -32,9 +33,10 @@ def build(
     input_shape: tuple[int, ...],
     num_outputs: int,
     image_size: int | None = None,
-    pretrained: bool | Path = False,
+    weights: Path | None = None,
     drop_rate: float | None = None,
     drop_path_rate: float | None = None,
+    restored: Annotated[bool, FromRun("restored")] = False,
 ) -> nn.Module:
     """A model of timm, as timm's own module with its state_dict keys, for images with any number of channels.
 
@@ -47,26 +49,29 @@ def build(
         num_outputs: Number of outputs per sample.
         image_size: Resize images to this many pixels a side (bilinear) first; most models need more than 32, and were
             designed for 224 or so. Not given: images stay as they are.
-        pretrained: true for the weights that timm takes by default, a tag for others (a1_in1k), or a file with a
+        weights: ``default`` for the weights that timm takes by default, a tag for others (a1_in1k), or a file with a
             state_dict of this architecture. They are looked for in the Hugging Face cache (HF_HOME) or torch.hub's
             folder (TORCH_HOME), and downloaded where they are not there. timm draws the last layer anew unless it gives
             num_outputs numbers, and adapts the first one to the number of channels.
         drop_rate: Probability of dropping a feature before the last layer; the model's own when not given.
         drop_path_rate: Probability that a block is passed over; the model's own when not given.
 
+        restored: Whether the weights of a run will follow, so that pretrained ones are not looked for.
+
     Raises:
         UsageError: For an unknown name or option, samples that are no images, or images that are too small.
         DataError: For weights that are nowhere, cannot be downloaded or do not fit.
     """
     _check(name, input_shape, image_size)
+    weights = None if restored else weights
     channels, height, width = input_shape
     size = (image_size, image_size) if image_size else (height, width)
     options: dict[str, Any] = {"num_classes": num_outputs, "in_chans": channels, **_size_options(name, size)}
     rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
     options |= {key: value for key, value in rates.items() if value is not None}
     try:
-        with trying_to_load(name, pretrained):
-            model: nn.Module = timm.create_model(**pretrained_options(name, pretrained), **options)
+        with trying_to_load(name, weights):
+            model: nn.Module = timm.create_model(**pretrained_options(name, weights), **options)
         if size != (height, width):
             model.register_forward_pre_hook(partial(_resize, size=size))
         _try_out(model, input_shape)
@@ -82,8 +87,8 @@ def build(
             f"model 'timm/{name}' cannot take images of {size[0]}x{size[1]} pixels: {_first_line(error)}\n"
             f"  set image_size{_made_for(name)}, or use a model for small images: lenet, cnn, timm/resnet18"
         ) from error
-    if pretrained is not False:
-        _say(model, name, pretrained)
+    if weights is not None:
+        _say(model, name, weights)
     return model.train()  # the pruned ones come in evaluation mode
 
 
@@ -134,11 +139,11 @@ def _try_out(model: nn.Module, input_shape: tuple[int, ...]) -> None:
         model.train(training)
 
 
-def _say(model: nn.Module, name: str, pretrained: bool | Path) -> None:
+def _say(model: nn.Module, name: str, weights: Path) -> None:
     config: Any = model.pretrained_cfg
     tag = f"{name}.{config['tag']}" if config.get("tag") else name
-    if isinstance(pretrained, Path) and pretrained.is_file():
-        _log.info("pretrained: file '%s'; what follows is of timm's own weights, %s", pretrained, tag)
+    if weights.is_file():
+        _log.info("pretrained: file '%s'; what follows is of timm's own weights, %s", weights, tag)
     mean, std = list(config["mean"]), list(config["std"])
     _log.info("pretrained: %s, for images of %s pixels", tag, "x".join(map(str, config["input_size"][1:])))
     option = f"--transform.normalize.mean '{mean}' --transform.normalize.std '{std}'"

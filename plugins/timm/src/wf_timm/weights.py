@@ -29,51 +29,56 @@ def tags(name: str) -> list[str]:
     return sorted({found.partition(".")[2] for found in list_pretrained(f"{name}.*")} - {""})
 
 
-def pretrained_options(name: str, pretrained: bool | Path) -> dict[str, Any]:
-    """What `timm.create_model` is given for the option `pretrained`.
+DEFAULT = "default"
+"""The option `weights` for those that timm takes by default."""
+
+
+def pretrained_options(name: str, weights: Path | None) -> dict[str, Any]:
+    """What `timm.create_model` is given for the option `weights`.
 
     Raises:
         UsageError: For a model without weights, or a tag that it does not have.
         DataError: For a file that is not there or holds no weights.
     """
-    if pretrained is False:
+    if weights is None:
         return {"model_name": name}
     known = tags(name)
-    if pretrained is True:
+    if str(weights) == DEFAULT:
         config = get_pretrained_cfg(name)
         if config is None or not config.has_weights:
-            raise UsageError(f"model 'timm/{name}': timm has no weights for it\n  leave pretrained out, or give a file")
+            raise UsageError(f"model 'timm/{name}': timm has no weights for it\n  leave weights out, or give a file")
         return {"model_name": name, "pretrained": True}
-    if str(pretrained) in known:
-        return {"model_name": f"{name}.{pretrained}", "pretrained": True}
-    if pretrained.is_file():
-        return {"model_name": name, "pretrained": True, "pretrained_cfg_overlay": _from_file(name, pretrained)}
-    if pretrained.suffix in (".pth", ".pt", ".bin", ".safetensors") or len(pretrained.parts) > 1:
-        raise DataError(f"no file '{pretrained}' with weights\n  set it with --model.pretrained")
-    hint = "or a file: --model.pretrained ./weights.safetensors"
-    raise UsageError(unknown("weights", str(pretrained), known, hint, of=f"model 'timm/{name}'"))
+    if str(weights) in known:
+        return {"model_name": f"{name}.{weights}", "pretrained": True}
+    if weights.is_file():
+        return {"model_name": name, "pretrained": True, "pretrained_cfg_overlay": _from_file(name, weights)}
+    if weights.suffix in (".pth", ".pt", ".bin", ".safetensors") or len(weights.parts) > 1:
+        raise DataError(f"no file '{weights}' with weights\n  set it with --model.weights")
+    hint = "or a file: --model.weights ./weights.safetensors"
+    raise UsageError(unknown("weights", str(weights), [DEFAULT, *known], hint, of=f"model 'timm/{name}'"))
 
 
 @contextlib.contextmanager
-def trying_to_load(name: str, pretrained: bool | Path) -> Iterator[None]:
+def trying_to_load(name: str, weights: Path | None) -> Iterator[None]:
     """Say what to do where weights are not there.
 
     Raises:
         DataError: With the places that were looked in.
     """
     try:
-        if pretrained is False:
+        if weights is None:
             yield
             return
-        with _offline_unless_reachable(), _refusing_misfits(name, pretrained):
+        with _offline_unless_reachable(), _refusing_misfits(name, weights):
             yield
     except WfError:
         raise
     except _MISSING as error:
-        if isinstance(pretrained, Path) and pretrained.is_file():
+        assert weights is not None
+        if weights.is_file():
             why = "\n  ".join(line.strip()[:160] for line in str(error).splitlines()[:3])
-            raise DataError(f"file '{pretrained}' does not fit model 'timm/{name}'\n  {why}") from error
-        raise DataError(_missing(name, pretrained, error)) from error
+            raise DataError(f"file '{weights}' does not fit model 'timm/{name}'\n  {why}") from error
+        raise DataError(_missing(name, weights, error)) from error
 
 
 class _Missing(logging.Filter):
@@ -91,7 +96,7 @@ class _Missing(logging.Filter):
 
 
 @contextlib.contextmanager
-def _refusing_misfits(name: str, pretrained: bool | Path) -> Iterator[None]:
+def _refusing_misfits(name: str, weights: Path) -> Iterator[None]:
     """Where the head is another one timm loads what fits, and be it nothing: refuse that."""
     logger, missing = logging.getLogger("timm.models._builder"), _Missing()
     before = logger.level
@@ -104,7 +109,7 @@ def _refusing_misfits(name: str, pretrained: bool | Path) -> Iterator[None]:
         logger.setLevel(before)
     lost = [one for one in missing.names if not one.startswith(_heads(name))]
     if lost:
-        what = f"file '{pretrained}'" if isinstance(pretrained, Path) else "weights"
+        what = f"file '{weights}'" if str(weights) != DEFAULT else "weights"
         raise DataError(f"{what} does not fit model 'timm/{name}'\n  it has no {', '.join(lost[:4])}, ...")
 
 
@@ -153,10 +158,10 @@ def _from_file(name: str, path: Path) -> dict[str, Any]:
     return overlay
 
 
-def _missing(name: str, pretrained: bool | Path, error: Exception) -> str:
+def _missing(name: str, weights: Path, error: Exception) -> str:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    config: Any = get_pretrained_cfg(name if pretrained is True else f"{name}.{pretrained}")
+    config: Any = get_pretrained_cfg(name if str(weights) == DEFAULT else f"{name}.{weights}")
     where = [f"    {HF_HUB_CACHE} ({config.hf_hub_id})"] if config.hf_hub_id else []
     if config.url:
         where.append(f"    {Path(torch.hub.get_dir()) / 'checkpoints' / Path(config.url).name}")
@@ -168,9 +173,9 @@ def _missing(name: str, pretrained: bool | Path, error: Exception) -> str:
             "  looked in:",
             *where,
             "  what to do:",
-            f"    fetch the file of {fetch} on another machine, and name it: --model.pretrained FILE",
+            f"    fetch the file of {fetch} on another machine, and name it: --model.weights FILE",
             "    set HF_HOME to a folder that has it",
-            "    train from the start: leave --model.pretrained out",
+            "    train from the start: leave --model.weights out",
         ]
     )
 
