@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import manifest
 
 from wf.errors import UsageError
 from wf_text.generating import generate
@@ -105,6 +106,7 @@ def test_a_run_goes_on_with_a_text(wf: Any, tmp_path: Path) -> None:
     small = ("--model.layers", 1, "--model.heads", 2, "--model.width", 16, "--dataset.block", 8)
     done = wf("run", "--dataset", "a.txt", *small, "--epochs", 15, "--lr", 0.01, "--name", "abc")
     assert done.code == 0, done.stderr
+    assert "times that of a constant prediction" in manifest(tmp_path / "runs/abc")["notes"]["fit"]
     likeliest = wf("generate", "abc", "--prompt", "bc", "--temperature", 0, "--max-new-tokens", 20)
     assert likeliest.stdout == "bcdabcdabcdabcdabcdabc\n"
     (tmp_path / "a.txt").unlink()

@@ -294,7 +294,7 @@ def _mean_loss(
         constant, targets = constant.to(home.device), targets.to(home.device)
     dtype = targets.dtype if targets.is_floating_point() else torch.get_default_dtype()
     batches = targets.split(batch_size)
-    rows = [constant.to(dtype).repeat(len(batch), 1) for batch in batches]
+    rows = [constant.to(dtype).repeat(len(batch), *(1 for _ in constant.shape)) for batch in batches]
     losses = [_in_all(loss(row, batch)) for row, batch in zip(rows, batches, strict=True)]
     twice = _in_all(loss(torch.cat([rows[0], rows[0]]), torch.cat([batches[0], batches[0]])))
     if twice.ndim or not torch.isclose(losses[0], twice, rtol=1e-4):
