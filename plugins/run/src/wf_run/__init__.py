@@ -1,1 +1,1 @@
-"""Runs: ``wf run``, and what is done with a run that is there."""
+"""Runs: ``wf run``, and operations on existing runs."""

@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("wf")
 
 OF_TRAINED = ("model", "transform", "trainer", "checkpointer", "seed", "precision", "device", "keep", "monitor")
-"""What a run file says of its trained model; all else may refer to what is not there any more."""
+"""Keys of a run file that concern its trained model; others may refer to things that no longer exist."""
 
 Discover = Callable[[Sequence[str], Ask | None], Registry]
-"""Makes a registry for a run file: given the plugins that it names, and what is asked before they are loaded."""
+"""Makes a registry for a run file, given its plugins and a function that is asked before they are loaded."""
 
 
 RunFiles = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-"""The path of a run file, or several, each laid over the one before."""
+"""The path of a run file, or several, each overriding the previous one."""
 
 
 def build(
@@ -69,21 +69,21 @@ def build(
     """Build a run without starting it.
 
     Args:
-        source: A run file's path, or several, each laid over the one before, or the same as a nested dict; None for the
-            defaults.
+        source: A run file's path, or several, each overriding the previous one, or the same as a nested dict; None for
+            the defaults.
         variant: Which ``[[variant]]`` of the run files.
         name: The run directory's name below ``runs/``.
         run_dir: The run directory's path.
         save: Whether the run writes a run directory when it is fitted.
         quiet: Leave out the progress hook.
-        resume_if_there: Let ``fit`` go on with the run that is in the run directory, if there is one; of a run that is
+        resume_if_there: Let ``fit`` resume the run in the run directory, if there is one; of a run that is
             done the experiment is as at its end.
         registry: Where names are looked up; by default every installed plugin.
-        trust: Checksums of code that a run directory brings and that may run, where `source` lies in one.
+        trust: Checksums of code in a run directory that may run, where `source` lies in one.
         collate: Makes a batch ``(inputs, targets)`` of a list of samples of `dataset`, as torch's ``collate_fn``.
-        settings: Keys of a run file, laid over `source`: general ones (``epochs=10``) and components (``loss="l1"``,
-            ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``, ``hook=["early-stopping"]``):
-            names, tables, classes, functions or live objects.
+        settings: Keys of a run file, which override `source`: general ones (``epochs=10``) and components
+            (``loss="l1"``, ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``,
+            ``hook=["early-stopping"]``): names, tables, classes, functions or live objects.
 
     Returns:
         The experiment: ``fit()``, ``predict("test")``, ``evaluate("test")``, ``model``, ``history``, ``plot()``.
@@ -155,7 +155,7 @@ def create(kind: str, name: str, /, *, registry: Registry | None = None, **optio
 
     Args:
         kind: Its kind.
-        name: Its name, an alias, or one's own code as ``path.py:Attr``.
+        name: Its name, an alias, or your own code as ``path.py:Attr``.
         registry: Where names are looked up; by default every installed plugin.
         options: Its options; what a run would fill in (``num_classes``, ...) must be given here.
 
@@ -176,15 +176,15 @@ def load_model(
         place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
         checkpoint: ``kept``, the weights that the run keeps (see ``keep`` of run files), ``latest``, ``best`` or a
             checkpoint's name.
-        trust: Checksums of code that the directory brings and that may run; the refusal says them.
+        trust: Checksums of code in the directory that may run; the refusal names them.
 
     Returns:
         A module that takes inputs ``[N, ...]`` as the dataset's samples hold them, applies the run's fitted transforms
         and then the model, which is its attribute ``model``.
 
     Raises:
-        UsageError: When the directory brings code that is neither known to be yours nor allowed.
-        DataError: When there is no such run directory, or no checkpoint in it that verifies.
+        UsageError: If the directory contains code that is neither known to be yours nor allowed.
+        DataError: If there is no such run directory, or no intact checkpoint in it.
     """
     return open_run(place, checkpoint, trust=trust).network.eval()
 
@@ -314,7 +314,7 @@ def registry_for(
     line: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
 ) -> Registry:
-    """The registry for run files that were read; those of a run directory load no code that is not allowed.
+    """The registry for run files; run files of a run directory load only allowed code.
 
     Args:
         document: What they say, its plugins located.
@@ -345,14 +345,14 @@ def place_of_files(files: Sequence[Path]) -> Path | None:
 
 
 def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequence[str], ask: Ask | None) -> Registry:
-    """The registry that Python gives, or a new one."""
+    """The given registry, or a new one."""
     if registry is None:
         return Registry.discover(own.get("plugins", []), of_run=of_run, ask=ask)
     return registry if ask is None else registry.guarded(ask(registry))
 
 
 def _made_with(directory: RunDirectory) -> Iterator[Pin]:
-    """The plugins that a run's components came from, which the bare names in its run file go on meaning."""
+    """The plugins of a run's components, to which bare names in its run file keep referring."""
     for part in directory.manifest.get("components", []):
         name = part["distribution"]
         plugin = part.get("plugin", name)  # which manifests did not have at first

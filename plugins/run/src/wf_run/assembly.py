@@ -1,4 +1,4 @@
-"""The parts of a run, made by the providers of `wf_run.graph`, and what is asked of all of them together."""
+"""The parts of a run, built by the providers of `wf_run.graph`, and operations on all of them."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
     *("steps_per_epoch", "total_steps", "total_epochs", "directions"),
 )
-"""The run values that the run's directory keeps beside what it learned from its data."""
+"""The run values that the run's directory keeps besides what it learned from its data."""
 
 
 class Assembly(RunBuild):
     """The parts of a run.
 
     Args:
-        plan: The run file, as `wf_run.plan.prepare` gives it.
+        plan: The run file, from `wf_run.plan.prepare`.
         registry: Where names are looked up.
-        run_dir: The run directory; None for one of its own, which is made below ``runs/``.
+        run_dir: The run directory; None creates a new one below ``runs/``.
         default_name: What that one is called; by default after date, dataset, loss and optimizer.
         subfolder: Of the default run directory, for one of several runs that belong together.
         save: Whether anything is written; False makes no checkpointer and no run directory.
@@ -96,14 +96,14 @@ class Assembly(RunBuild):
             self._tell_of_settings()
             self._forget_unused()
             self.built |= self.builder.contributed
-            if self.strategy.rank > 0:  # all drew the same first weights; what they draw from now on is their own
+            if self.strategy.rank > 0:  # all drew the same initial weights; from now on their random streams differ
                 torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End what was made, in reverse: what serves data, a run directory that is empty, the strategy's processes."""
+        """Close the parts in reverse order: data workers, an empty run directory, the strategy's processes."""
         self.values.close()
 
     @property
@@ -113,7 +113,7 @@ class Assembly(RunBuild):
 
     @property
     def data(self) -> Any:
-        """The splits, served in batches, or what the trainer makes itself."""
+        """The splits, served in batches, or the samples that the trainer makes itself."""
         return self.values["run.served"]
 
     @property
@@ -124,7 +124,7 @@ class Assembly(RunBuild):
 
     @property
     def evaluator(self) -> Any:
-        """The evaluator; None where there is nothing to evaluate."""
+        """The evaluator; None if there is nothing to evaluate."""
         return self.values["run.evaluator"]
 
     @property
@@ -149,16 +149,16 @@ class Assembly(RunBuild):
         return evaluated_splits(self, self.data)
 
     def all_values(self) -> dict[str, Any]:
-        """The run values: all that the run itself provides, and those of plugins that somebody asked for."""
+        """The run values: all values of the run itself, and the requested values of plugins."""
         own = [name for name in VALUES if name not in VALUES.contributed and self.values.provides(name)]
         return {**self.values, **{name: self.values.need(name) for name in own}}
 
     def may_fail(self) -> list[Any]:
-        """The hooks without which the run goes on when they fail."""
+        """The hooks that may fail without ending the run."""
         return [built.value for built in self.several("hook") if self.on_error[built.name] == "disable"]
 
     def watching(self) -> frozenset[str]:
-        """The names of the hooks that only tell, and without which the run goes on when they fail."""
+        """The names of the hooks that only watch, and may fail without ending the run."""
         hooks = self.several("hook")
         return frozenset(hook.name for hook in hooks if watches(hook) and self.on_error[hook.name] == "disable")
 
@@ -167,12 +167,12 @@ class Assembly(RunBuild):
         return checked_monitor(self, self._sources(), self.evaluated)
 
     def figures(self) -> list[str]:
-        """The figures of the run, and patterns for those whose names nobody says; see `wf.engine.watching.Sources`."""
+        """The figures of the run, and patterns for undeclared names; see `wf.engine.watching.Sources`."""
         return self._sources().patterns(self.evaluated)
 
     def fingerprint(self) -> dict[str, str]:
         """The checksums of the dataset's samples, made once; see `wf_data.fingerprint`."""
-        if (dataset := self.values.pop("run.dataset", None)) is not None:  # from here on nobody needs it
+        if (dataset := self.values.pop("run.dataset", None)) is not None:  # no longer needed
             self._fingerprint = of_dataset(dataset)
         return self._fingerprint
 
@@ -198,7 +198,7 @@ class Assembly(RunBuild):
             return None
 
     def describe_data(self) -> Description:
-        """What the run learned from its data, and what its model was made with."""
+        """What the run learned from its data, and the values its model was built with."""
         outputs, task = self.values["outputs"], self.values["run.task"]
         return Description(
             spec=self.data.spec,
@@ -213,7 +213,7 @@ class Assembly(RunBuild):
         )
 
     def check_folds(self, num_folds: int) -> None:
-        """Refuse a cross-validation of which a later fold could not be trained, by the sizes of all of them."""
+        """Refuse a cross-validation with a fold that could not be trained, judged by the sizes of all folds."""
         values = self.values
         for fold in range(num_folds):
             splits = split(self, values["run.dataset"], values["outputs"], (fold, num_folds))
@@ -221,7 +221,7 @@ class Assembly(RunBuild):
             check_smallest(self, self.strategy.bare(values["model"]), self.data, num, f" of fold {fold + 1}")
 
     def initialize_anew(self) -> None:
-        """Take the weights that ``init_from`` names, where they were left out for those of a checkpoint."""
+        """Load the weights of ``init_from``, if that was postponed because of a checkpoint."""
         if self.plan["init_from"] is not None and self.init_from is None:
             initialize(self, self.strategy.bare(self.values["model"]))
 
@@ -230,13 +230,13 @@ class Assembly(RunBuild):
         return keeper(self, self.plan["checkpointer"], {**self.all_values(), "run_dir": run_dir})
 
     def _sources(self) -> Sources:
-        """Who gives which figures."""
+        """The sources of all figures."""
         names = {id(built.value): f"hook '{built.name}'" for built in self.several("hook")}
         parts = (self.checkpointer, *self.hooks)
         return Sources(self.values["trainer"], self.evaluator, parts, lambda part: names.get(id(part), "a part"))
 
     def _forget_unused(self) -> None:
-        """Leave out plugins' settings that nobody set or took, and empty lists: the run can do without the plugins."""
+        """Drop unused plugin settings and empty lists, so that the run does not depend on these plugins."""
         for name, param in GENERAL.contributed.items():
             if name not in self.values.asked_by and self.plan[name] == param.default:
                 del self.plan[name]

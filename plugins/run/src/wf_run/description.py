@@ -1,4 +1,4 @@
-"""What a run learned from its data, kept in its directory from before step 1 on: ``data.json`` and the sample ids."""
+"""What a run learned from its data, written to its directory before step 1: ``data.json`` and the sample ids."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from wf_storage.files import write_atomically
 FORMAT = 1
 FILE, SAMPLE_IDS = "data.json", "samples.safetensors"
 NAMES = ("class_names", "feature_names", "target_names", "vocabulary")
-"""The names that a dataset gives, in their order."""
+"""The names of a dataset, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a run's model needs to know of the data, without the data."""
+    """What a run's model needs to know about the data."""
 
     spec: Spec
     inputs: Form
@@ -37,13 +37,13 @@ class Description:
     target_names: tuple[str, ...]
     vocabulary: tuple[str, ...]
     reader: Mapping[str, Any] | None
-    """What the dataset's reader says of itself, None where it has none."""
+    """The description of the dataset's reader; None without a reader."""
     values: Mapping[str, Any]
-    """The run values that the model was made with and that neither the run file nor `spec` says."""
+    """The run values that the model was built with and that are neither in the run file nor in `spec`."""
     predictions: str
     """The model outputs, see `wf.traits`."""
     single_logit: bool
-    """Two classes are told by one output."""
+    """Two classes have a single output."""
 
     task: str | None = None
     """The name of the task; None where it follows from targets and predictions."""
@@ -52,7 +52,7 @@ class Description:
         """Reads the model outputs.
 
         Raises:
-            UsageError: When no plugin brings the task any more.
+            UsageError: If no plugin declares the task any more.
         """
         tasks, spec = tasks_of(registry), self.spec
         task = tasks.named(self.task) if self.task else tasks.of(spec.targets, predictions=self.predictions)
@@ -84,7 +84,7 @@ class Description:
         """Write it into a run directory, with the sample ids of each split.
 
         Raises:
-            PluginError: When what the reader says of itself is no plain JSON.
+            PluginError: If the reader's description is not plain JSON.
             SaveError: When it cannot be written.
         """
         try:
@@ -101,7 +101,7 @@ class Description:
 
 
 def read_description(folder: Path) -> Description | None:
-    """The description in a run directory; None where there is none, as in one of an older wf.
+    """The description in a run directory; None if there is none, as with an older wf.
 
     Raises:
         DataError: When it is damaged or of a newer wf.

@@ -1,4 +1,4 @@
-"""What a run was made under, what it goes on under, and what each difference means for its bits."""
+"""The conditions of a run, then and now, and what each difference means for its bits."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FREE = (
     *("epochs", "steps", "workers", "serve_from", "device", "plugins", "max_time"),
     *("checkpoint_every", "checkpointer", "keep_checkpoints"),
 )
-"""What a run file may say anew: it changes no bit of what comes next, or a condition of its own says what it means."""
+"""Keys that a run file may change: they do not affect later bits, or are covered by separate conditions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """A condition that is another one than it was."""
+    """A condition that has changed."""
 
     name: str
     level: Level
     before: str
-    """What it was, in words."""
+    """The old value, in words."""
     now: str
-    """What it is."""
+    """The current value."""
 
     def __str__(self) -> str:
         return f"{self.name}: was {self.before}, is {self.now}"
@@ -42,7 +42,7 @@ class Drift:
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     """Each condition that differs between two manifests, in the order of `CONDITIONS`.
 
-    What one of them does not say cannot be compared, and is none: see `unknown_in`.
+    Conditions missing from one of them cannot be compared, and do not count: see `unknown_in`.
     """
     old, new = facts(before), facts(now)
     chosen = {"components", "plugin-versions", "plugin-code"}  # which there are, the run file says
@@ -61,7 +61,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
 
 
 def check(before: Mapping[str, Any], now: Mapping[str, Any], allowed: Collection[str], place: str) -> list[Drift]:
-    """The conditions that differ and under which the run may go on.
+    """The changed conditions that are allowed.
 
     Args:
         before: The manifest of the run.
@@ -99,7 +99,7 @@ def is_allowed(name: str, allowed: Collection[str]) -> bool:
 
 
 def refusal(refused: Sequence[Drift], place: str) -> str:
-    """Why a run does not go on, with all that differs, how to have it back and how to go on all the same."""
+    """Why a run cannot resume: all differences, how to undo them, and how to continue anyway."""
     known = CONDITIONS
     names = list(dict.fromkeys(drift.name for drift in refused))
     lines = [f"run {place} cannot go on to the bit: this is not what it was made under"]
@@ -110,7 +110,7 @@ def refusal(refused: Sequence[Drift], place: str) -> str:
 
 
 def refusal_of_data(found: Sequence[Drift], place: str) -> str:
-    """Why a run is not judged by the data that are there now."""
+    """Why a run is not evaluated on the current data."""
     known = CONDITIONS["dataset"]
     lines = [f"run {place} is not evaluated: these are not the data with which it began", *map(str, found)]
     lines += ["  other samples have other splits, and train samples may be among those of the test", f"  {known.fix}"]
@@ -118,23 +118,23 @@ def refusal_of_data(found: Sequence[Drift], place: str) -> str:
 
 
 def unknown_in(manifest: Mapping[str, Any]) -> list[str]:
-    """The conditions that a manifest does not say: those of an older wf."""
+    """The conditions missing from a manifest of an older wf."""
     said = facts(manifest)
     return [condition.name for condition in CONDITIONS.values() if condition.name not in (*said, "state")]
 
 
 def lost(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The conditions of a manifest that nobody reads any more: those of plugins that are not there now."""
+    """The conditions in a manifest whose plugins are no longer installed."""
     return [name for name in before.get("conditions", {}) if name not in now.get("conditions", {})]
 
 
 def record(found: Sequence[Drift], step: int, at: str) -> dict[str, Any]:
-    """What a manifest says of a run that went on under other conditions."""
+    """The manifest entry of a run that resumed under changed conditions."""
     return {"step": step, "at": at, "differences": [asdict(drift) for drift in found]}
 
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a manifest says of each condition, as values by name; "" names one that stands alone."""
+    """The conditions in a manifest, as values by name; "" is the name of a single value."""
     found: dict[str, dict[str, Any] | None] = {
         "dataset": _values(manifest, "dataset"),
         "run-file": _settings(manifest["run_file"]) if "run_file" in manifest else None,
@@ -185,7 +185,7 @@ def _former_classes(part: Mapping[str, Any]) -> list[str]:
 
 
 def _class_of(part: Mapping[str, Any]) -> str:
-    """Whose a component is; of one's own code only the attribute: the file may lie elsewhere now."""
+    """A component's provider; for your own code only the attribute, because the file may have moved."""
     target = str(part["target"])
     return f"{target} of {part['plugin']}" if part.get("plugin") else target.rpartition(":")[2]
 
@@ -199,7 +199,7 @@ def _code(files: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 
 
 def _settings(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run file says, flat, as ``optimizer.lr``; only what a run must not say anew."""
+    """The keys of a run file that must not change, flat, such as ``optimizer.lr``."""
     flat: dict[str, Any] = {}
     for key, value in document.items():
         if key not in FREE:
@@ -223,7 +223,7 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _bare(use: Any) -> str:
-    """A component's name; whose it is, is a condition of its own."""
+    """A component's name; its provider is a separate condition."""
     return str(use) if ":" in str(use) else str(use).partition("@")[0]
 
 
@@ -247,7 +247,7 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Equal, or two places of one file: what is in it is a condition of its own."""
+    """Equal, or two paths of one file, whose contents are a separate condition."""
     if (
         isinstance(one, str)
         and isinstance(other, str)
@@ -258,7 +258,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _is_default(key: str, new: Mapping[str, Any]) -> bool:
-    """Whether a key of a run file is there only because this wf, or this version of a plugin, has it."""
+    """Whether a key of a run file is new in this version of wf or of a plugin."""
     if key in GENERAL:
         return bool(new[key] == GENERAL[key].default)
     kind, _, option = key.partition(".")

@@ -136,7 +136,7 @@ class Experiment:
         self._at_work = False
         self._trains_on_from: int | None = None
         self.restored = ""
-        """The checkpoint that `restore` put back."""
+        """The checkpoint that `restore` loaded."""
         rank = None if self.strategy.world_size == 1 else self.strategy.rank
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank, self._parts.watching())
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
@@ -155,7 +155,7 @@ class Experiment:
         self.close()
 
     def close(self) -> None:
-        """End the processes and threads that serve data, and this process's part in those of the strategy."""
+        """Stop data workers, and leave the strategy's process group."""
         self._parts.close()
 
     @property
@@ -165,7 +165,7 @@ class Experiment:
 
     @property
     def messages(self) -> list[str]:
-        """What wf decided for the user, in words."""
+        """The choices that wf made for the user, in words."""
         return self._parts.messages
 
     @property
@@ -190,7 +190,7 @@ class Experiment:
 
     @property
     def model(self) -> nn.Module:
-        """The model, without what the strategy wraps it in."""
+        """The model, without the strategy's wrapper."""
         return self.strategy.bare(self._parts.values["model"])  # type: ignore[no-any-return]  # a protocol of Any
 
     @property
@@ -225,7 +225,7 @@ class Experiment:
         return int(self._parts.values["total_steps"])
 
     def check_folds(self, num_folds: int) -> None:
-        """Refuse a cross-validation of which a later fold could not be trained, before this one is."""
+        """Refuse a cross-validation with a fold that could not be trained, before training this one."""
         self._parts.check_folds(num_folds)
 
     def state_in(self, run_dir: Path) -> Mapping[str, Any]:
@@ -233,7 +233,7 @@ class Experiment:
         return self._parts.keeper(run_dir).load("latest")
 
     def name(self, kind: str) -> str:
-        """The name of the component of a kind, for people."""
+        """The display name of the component of a kind."""
         return self._parts.name(kind)
 
     @property
@@ -298,7 +298,7 @@ class Experiment:
             self._fit(directory, received, is_over, failure, resume=resume, allow_drift=allow_drift)
 
     def _check_together(self, *, resume: bool) -> None:
-        """All processes go on with a run, or none does."""
+        """All processes resume a run, or none does."""
         if self.strategy.world_size > 1 and self.strategy.agree(resume) and self.strategy.agree(not resume):
             one, other = ("a run", "none") if resume else ("no run", "one")
             raise UsageError(
@@ -317,10 +317,10 @@ class Experiment:
         return self.metrics
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """The figures that the evaluator gives of one split with the present weights; hooks add none.
+        """The evaluator's figures for one split with the current weights, without those of hooks.
 
         Raises:
-            UsageError: When there is no such split, or nothing to evaluate by.
+            UsageError: If there is no such split, or nothing to evaluate.
         """
         if self._parts.evaluator is None:
             raise UsageError(
@@ -331,7 +331,7 @@ class Experiment:
             return Figures(self._parts.evaluator.evaluate(split), split, "the evaluator").values
 
     def predict(self, inputs: str | Tree = "test") -> Tree:
-        """The model outputs for a split or for raw inputs of one's own, in evaluation mode, on the CPU.
+        """The model outputs for a split or for raw inputs, in evaluation mode, on the CPU.
 
         Args:
             inputs: A split's name, or inputs ``[N, ...]`` as the dataset's samples hold them; the run's transforms are
@@ -434,7 +434,7 @@ class Experiment:
         )
 
     def _make_modes(self) -> Any:
-        """The weights that are judged, where they are not those that are trained: a `Modes` with a state, or None."""
+        """Separate evaluation weights: a `Modes` with a state, or None."""
         values = self._parts.values
         traits = values.get("optimizer_traits")
         found: list[tuple[str, Any]] = []
@@ -468,7 +468,7 @@ class Experiment:
         return naming_culprit(self._parts.registry.plugins)
 
     def _saved_parts(self) -> dict[str, Stateful]:
-        """What a checkpoint holds beside the loop's own state."""
+        """The contents of a checkpoint besides the loop's state."""
         values, loss = self._parts.values, self._parts.bare_loss
         saved: dict[str, Any] = {"model": self.model, "random": TrainStream()}
         saved |= {name: values[name] for name in ("optimizer", "scheduler", "scaler") if values.get(name) is not None}
@@ -488,7 +488,7 @@ class Experiment:
         return saved
 
     def _failure_of_state(self) -> BaseException | None:
-        """Refuse a run whose state cannot be saved, where it is to be; gives what a part raised, which ends the run."""
+        """Refuse a run whose state must be saved but cannot; returns the error of a part, which ends the run."""
         if self.loop.checkpointer is None:
             return None
         try:
@@ -500,7 +500,7 @@ class Experiment:
         return None
 
     def _put_back(self, state: Mapping[str, Any], directory: RunDirectory | None, allowed: Collection[str]) -> None:
-        """Restore a checkpoint, see that it came back, and write down under which other conditions the run goes on."""
+        """Restore a checkpoint, verify it, and record changed conditions."""
         self.loop.load_state_dict(state, partial=drift.is_allowed("state", allowed))
         self.loop.ended = state.get("ended")
         found = [*self._drift, *check_restored(self.loop, state, allowed)]
@@ -567,7 +567,7 @@ class Experiment:
         return {**state, "ended": None}
 
     def _follow_length(self) -> list[str]:
-        """The parts that are laid out for the length of the run, in words."""
+        """The parts that depend on the length of the run, in words."""
         kinds = [kind for kind in ("optimizer", "scheduler") if self._parts.follows_length(kind, self.plan.get(kind))]
         return [f"{kind} '{self.name(kind)}'" for kind in kinds]
 
@@ -665,14 +665,14 @@ class Experiment:
         directory.write_run_file(self.run_file())
         length = {"total_steps": self._parts.values["total_steps"], "follow_length": self._follow_length()}
         started: dict[str, Any] = {} if resume else {"started": _now(), "repeatable": self.repeatable}
-        if self._parts.init_from is not None:  # also where a resumed run begins anew
+        if self._parts.init_from is not None:  # also if a resumed run starts over
             started["init_from"] = self._parts.init_from
         if self._trains_on_from is not None:
             started["trains_on_from"] = self._trains_on_from
         made = self._manifest(directory)
         trust.record(directory.path, [_source(directory)], self._parts.registry)
         directory.update_manifest(status="running", reason=None, **length, **started, **made)
-        if not (directory.path / FILE).exists():  # or it is that of a run that goes on
+        if not (directory.path / FILE).exists():  # otherwise the run was resumed
             self._parts.describe_data().write(directory.path, self.data.sample_ids)
 
     def _manifest(self, directory: RunDirectory) -> dict[str, Any]:
@@ -733,7 +733,7 @@ def refuse_inference_mode() -> None:
 
 
 def _source(directory: RunDirectory) -> trust.Source:
-    """The run file of a directory, and where its relative paths are looked up."""
+    """The run file of a directory, and the folders for its relative paths."""
     document, folders = read(directory.run_file)
     return resolve(document, lenient=True), folders
 

@@ -1,4 +1,4 @@
-"""What a run is made of: each value has one provider, whose parameters name what it needs.
+"""The graph of a run: each value has one provider, whose parameters name its needs.
 
 The order in which things are made follows from these needs; they are ended in the reverse one.
 """
@@ -62,7 +62,7 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "run.checkpointer": ("checkpointer", checkpointer),
     "run.hooks": ("hook", hooks),
 }
-"""Who makes each value, and the kind whose component gives it.
+"""The provider of each value, and the kind whose component it is.
 
 ``run.`` stands before the values that plugins cannot ask for; a provider's parameter is named without it.
 """
@@ -80,11 +80,11 @@ ROOTS = (
     *("trainer", "loss", "scheduler", "metrics", "directions"),
     *("run.evaluator", "run_dir", "run.checkpointer", "run.hooks"),
 )
-"""What the loop, and the record of a run, ask for. All others are made because these need them."""
+"""The values that the loop and the record of a run need. All others are made because these depend on them."""
 
 
 def find(of: weakref.ref[RunBuild], name: str) -> Provider | None:
-    """The provider of a value that the run itself brings; one that comes with another value is known afterwards."""
+    """The provider of one of the run's own values; one that comes with another value is known afterwards."""
     run = of()
     if run is None:
         return None

@@ -15,7 +15,7 @@ from wf_run.references import from_environment
 from wf_run.said import Place, keys_in
 
 EXTENDS = "extends"
-"""The key of a run file that names the files that it is laid over."""
+"""The key of a run file that names the files it extends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Layer:
 
 
 def layers_of(files: Sequence[Path]) -> list[Layer]:
-    """The files and those that they extend, the one that wins last; one that is named twice counts where it is first.
+    """The files and those they extend, in increasing precedence; a file that is named twice counts where it is first.
 
     Raises:
         UsageError: For a file that is not there or not TOML, or that extends itself.

@@ -12,7 +12,7 @@ from wf.errors import PluginError
 
 
 def in_words(record: Mapping[str, Any]) -> tuple[str, str]:
-    """What a plugin is called, and how to have it back.
+    """The name of a plugin, and how to install it.
 
     Args:
         record: Its ``plugin``, ``distribution`` and ``version``, as the manifest has them.

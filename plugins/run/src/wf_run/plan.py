@@ -83,7 +83,7 @@ def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence
 def parts_of(
     plan: Mapping[str, Any], find: Callable[[str, Any], Entry | None], taken: frozenset[str] | None = None
 ) -> list[Part]:
-    """The components of a run of which can be said whether they fit, in the order in which they are made.
+    """The components of a run whose fit can be checked, in build order.
 
     Args:
         plan: The run file.
@@ -189,14 +189,14 @@ def _fill_scopes(plan: dict[str, Any], registry: Registry, folders: Sequence[Pat
 
 
 def default_kinds() -> list[str]:
-    """The kinds of which a run that names none takes the one that a plugin declares as default."""
+    """The kinds with defaults declared by plugins."""
     return [name for name, kind in KINDS.items() if not (kind.several or kind.chosen_by or name in KINDS.contributed)]
 
 
 def _check_needed(
     plan: Mapping[str, Any], without: frozenset[str], registry: Registry, folders: Sequence[Path]
 ) -> None:
-    """Refuse a run without a component that it needs and for which there is no default.
+    """Refuse a run without a required component that has no default.
 
     Raises:
         UsageError: Saying what can be named or installed.
@@ -286,7 +286,7 @@ def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[st
 
 
 def _optimizers(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The tables of the optimizers, each with what its options begin with."""
+    """The tables of the optimizers, each with the prefix of its options."""
     table = plan.get("optimizer", {})
     if table.get("use") != SCOPED:
         yield "optimizer", table
@@ -295,7 +295,7 @@ def _optimizers(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
-    """A list of tables: the defaults where there is none, changed as the command line asks."""
+    """A list of tables, by default the default components, changed by the command line."""
     tables = [{"use": name} for name in defaults]
     if value is None:
         return tables
@@ -382,7 +382,7 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
 
 
 def _default_model(dataset: Any, task: Task | None, registry: Registry) -> str:
-    """The model of a run that names none: that of its task, of the dataset, of its inputs, or of every run.
+    """The default model of a run: from its task, the dataset, its inputs, or the general default.
 
     Raises:
         UsageError: When there is none.
@@ -400,7 +400,7 @@ def _default_model(dataset: Any, task: Task | None, registry: Registry) -> str:
 
 
 def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str | None:
-    """The figure that a scheduler of evaluations waits for: of its option `monitor`, or what the run fills in there."""
+    """The figure that a scheduler waits for: its option `monitor`, or the run's default."""
     traits = entry.component.traits if entry else None
     if entry is None or not isinstance(traits, SchedulerTraits) or traits.interval != "evaluation":
         return None
@@ -453,7 +453,7 @@ def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
-    """Let a file's name stand for the dataset that reads it: ``--dataset house.csv``."""
+    """Replace a file name by the dataset that reads it: ``--dataset house.csv``."""
     use = table["use"]
     if not isinstance(use, str) or ":" in use:
         return

@@ -1,4 +1,4 @@
-"""A run while it is built: its run file, the plugins, what is made so far, and what is said to the user."""
+"""A run under construction: its run file, the plugins, the parts so far, and messages to the user."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunBuild:
         self.asked_dir, self.default_name, self.subfolder = run_dir, default_name, subfolder
         self.save, self.quiet, self.initialize = save, quiet, initialize
         self.messages: list[str] = []
-        """What was decided for the user, in words."""
+        """The choices made for the user, in words."""
         self.built: dict[str, Built | list[Built]] = {}
         """The components, by kind."""
         self._entries: dict[str, tuple[Any, Entry | None]] = {}
@@ -65,7 +65,7 @@ class RunBuild:
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.before = None if learned_in is None else read_description(learned_in)
-        """What the run learned from its data when it began; None while it begins."""
+        """What the run learned from its data; None for a new run."""
         self.ids_before = {} if learned_in is None else read_sample_ids(learned_in)
         self.judged = plan.judged if isinstance(plan, Prepared) else Judged()
         """The verdicts on what fits."""
@@ -76,7 +76,7 @@ class RunBuild:
         self.stateful_samples: Stateful | None = None
         """The train samples, where they have a state."""
         self.reader: Any = None
-        """What reads files as the dataset does; None where there is none."""
+        """The reader for files in the dataset's format; None if there is none."""
         self.names: dict[str, tuple[str, ...]] = {}
         """The classes and columns of the data."""
         self.not_trained: list[torch.nn.Module] = []
@@ -106,7 +106,7 @@ class RunBuild:
         return made.value
 
     def make_many(self, kind: str, tables: Sequence[Any]) -> list[Built]:
-        """Make the components of a kind of which there may be several."""
+        """Build the components of a kind that may have several."""
         made = [self.builder.build(kind, table) for table in tables]
         names = [built.name for built in made]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -169,7 +169,7 @@ class RunBuild:
         return self._entries[kind][1]
 
     def traits(self, kind: str) -> Any:
-        """What the component of a kind says about itself."""
+        """The traits of the component of a kind."""
         entry = self.entry(kind)
         return entry.component.traits if entry else None
 
@@ -196,5 +196,5 @@ class RunBuild:
 
 
 def traits_of(built: Built) -> Any:
-    """What a component that was made says about itself."""
+    """The traits of a built component."""
     return built.entry.component.traits if built.entry else None

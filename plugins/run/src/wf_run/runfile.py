@@ -57,7 +57,7 @@ VARIANT = "variant"
 
 
 class UnknownKeyError(UsageError):
-    """A key that is neither wf's nor that of a plugin that is loaded."""
+    """A key that neither wf nor a loaded plugin declares."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -77,12 +77,12 @@ def load(path: Path) -> RunFile:
 
 
 def folders_of(path: Path) -> tuple[Path, ...]:
-    """The folders in which a run file's relative paths are looked up: its ``code/`` and its own."""
+    """The folders for a run file's relative paths: its ``code/`` and its own."""
     return path.parent / "code", path.parent
 
 
 def load_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
-    """Read run files, each laid over the one before and over those that it extends.
+    """Read run files, each overriding the previous one and those it extends.
 
     A file may have ``[[variant]]`` tables: a run file each, to be laid over the rest. The last file with any counts.
 
@@ -114,7 +114,7 @@ def load_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
 
 
 def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: str | None) -> RunFile:
-    """The run file of one variant, to be laid over the rest; an empty one where there are none.
+    """The overrides of one variant; empty if there are none.
 
     Args:
         path: The file that has them, for messages.
@@ -147,7 +147,7 @@ def _for_several(path: Path, names: Sequence[str]) -> str:
 
 @contextmanager
 def naming_owner(file: Path, place: Callable[[Place], str] | None = None) -> Iterator[None]:
-    """Let what is wrong with a run file name file and line, or the plugin of a key that is not known any more."""
+    """Add file and line to errors about a run file, or the plugin of a key that is no longer known."""
     try:
         yield
     except UsageError as error:
@@ -264,7 +264,7 @@ def _check_cadence(key: str, value: int | str) -> None:
 
 
 OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",), "optimizer": groups.KEYS}
-"""Keys in the tables of components that are none of their own options.
+"""Keys in the tables of components that are not options.
 
 ``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree. An
 optimizer's divide its parameters, see `wf_run.parts.groups`.
@@ -286,7 +286,7 @@ def own_table(kind: str, table: Any) -> Any:
 
 
 def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
-    """What a run does when the hook of a table fails, one of `ON_ERROR`.
+    """The failure policy of a table's hook, one of `ON_ERROR`.
 
     Raises:
         UsageError: For another value.
@@ -325,7 +325,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, li
 
 
 def dump(document: Mapping[str, Any], comment: str = "") -> str:
-    """A run file as TOML text: general keys, then a table a kind; None is written as "@null".
+    """A run file as TOML text: general keys, then one table per kind; None is written as "@null".
 
     Args:
         document: The run file. General keys that are None by default and here are left out.
@@ -373,7 +373,7 @@ def _merge_option(path: str, old: Any, new: Any, notes: list[str]) -> Any:
 
 
 def _merge_many(old: Sequence[Any] | None, change: Mapping[str, Any]) -> Any:
-    """A list of tables and what is to be changed in it, which `wf_run.plan` does: aliases need the registry.
+    """A list of tables and changes to it, which `wf_run.plan` does: aliases need the registry.
 
     `inherit` marks that the defaults are still to be put before it.
     """
@@ -419,7 +419,7 @@ def _meant(name: str, names: Sequence[Any]) -> str:
 
 
 def _check_names(document: Mapping[str, Any]) -> None:
-    """Refuse what only Python could mean by a component: anything but a name."""
+    """Refuse components that only Python can give: anything but a name."""
     for kind in KINDS.keys() & document.keys():
         value = document[kind]
         with _about(kind):

@@ -1,4 +1,4 @@
-"""Where a run file says its values: the files and lines, and the references that stood there.
+"""The origins of a run file's values: files and lines, and references.
 
 A document that was read from files carries this under the key `SAID`, through merging and planning. It is never
 written.
@@ -54,7 +54,7 @@ class Said:
 
 
 def said_in(document: Mapping[str, Any]) -> Said:
-    """What a document carries."""
+    """The origins attached to a document."""
     found = document.get(SAID)
     return found if isinstance(found, Said) else Said()
 
@@ -123,7 +123,7 @@ def placed(error: UsageError | DataError) -> UsageError | DataError:
 
 @contextmanager
 def naming_place(document: Mapping[str, Any]) -> Iterator[None]:
-    """Let an error about a value of a run file begin with the file and the line where it stands."""
+    """Prefix an error about a value of a run file with its file and line."""
     try:
         yield
     except (UsageError, DataError) as error:

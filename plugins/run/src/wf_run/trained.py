@@ -1,4 +1,4 @@
-"""A trained model that takes raw inputs: what the run learned goes with it, and the data are not needed."""
+"""A trained model that takes raw inputs, with everything the run learned; the data is not needed."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class TrainedModel(nn.Module):
     def __init__(self, model: nn.Module, inputs: Form, steps: Sequence[Step] = ()) -> None:
         super().__init__()
         self.model = model
-        """The model without what comes before it."""
+        """The bare model."""
         self.inputs = inputs
         """What it takes: the form of the dataset's samples; None where no dataset says it."""
         self.steps = tuple(steps)
         """The dataset's transforms and the run's; those for training alone are passed over, and so are, before the
         model, those of targets, whose inverse comes behind it."""
         self.dtype = torch.get_default_dtype()
-        """torch's default dtype in the run: what the model computes in."""
+        """torch's default dtype in the run: the model's precision."""
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
         """The model's own, under the names that ``wf export`` writes."""
@@ -81,7 +81,7 @@ class TrainedModel(nn.Module):
         return self.model.load_state_dict(state_dict, *args, **kwargs)
 
     def prepare(self, inputs: Tree) -> Tree:
-        """What the model gets for raw inputs ``[N, ...]``.
+        """The model's inputs for raw inputs ``[N, ...]``.
 
         Raises:
             DataError: For inputs whose structure, shape or dtype is not that of the dataset's samples.
@@ -97,7 +97,7 @@ class TrainedModel(nn.Module):
             return tree.map_leaves(as_default, inputs)
 
     def finish(self, outputs: Tree) -> Tree:
-        """What the model gave, in the units of the dataset's targets."""
+        """Model outputs in the units of the dataset's targets."""
         for step in reversed(self.steps):
             outputs = step.transform.inverse(outputs) if step.of_targets else outputs
         return outputs
@@ -228,7 +228,7 @@ def open_trained(
     folders: Sequence[Path] = (),
     checkpoint: str = KEPT,
 ) -> Trained:
-    """The model of a run directory, its weights restored; neither its data nor its dataset are looked for.
+    """The model of a run directory, its weights restored; without its data or dataset.
 
     Args:
         directory: The run directory.
@@ -375,7 +375,7 @@ def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any
 
 
 def _fitted(transform: Any) -> dict[str, Any]:
-    """What was fitted, as JSON holds it."""
+    """Fitted values as JSON."""
     state = transform.state_dict() if isinstance(transform, Stateful) else {}
     return {"fitted": finite(dict(state))} if state else {}
 

@@ -36,7 +36,7 @@ ENVIRONMENT, STATE = "WF_TRUST", "WF_STATE_DIR"
 MAX_RECORDS = 5000
 """So many runs are remembered; the oldest is forgotten first."""
 MAX_FILES, MAX_BYTES = 1000, 32 * 2**20
-"""What the code of a run directory may have at most."""
+"""Limits on the code of a run directory."""
 LIVE = "live "
 _LOG = logging.getLogger("wf")
 
@@ -62,7 +62,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Brought:
-    """The code that a run directory brings."""
+    """The code in a run directory."""
 
     place: Path
     pieces: tuple[Piece, ...]
@@ -90,7 +90,7 @@ class Brought:
 
 
 def brought(place: Path, sources: Sequence[Source], registry: Registry) -> Brought:
-    """The code that the run files of a directory bring; nothing is imported for it but registered components.
+    """The code in the run files of a directory; only registered components are imported to find it.
 
     Args:
         place: The directory.
@@ -132,7 +132,7 @@ def guard_for(
     line: Mapping[str, Any] | None = None,
     trust: str | Iterable[str] = (),
 ) -> Guard:
-    """What a run directory may load, after everything that it brings was found to be allowed.
+    """The guard for a run directory, after all of its code was found to be allowed.
 
     Args:
         place: The directory.
@@ -218,7 +218,7 @@ def directory_of(run_file: Path) -> Path | None:
 
 
 def _manifest_in(folder: Path) -> Mapping[str, Any]:
-    """What a run directory's manifest says; one that cannot be read is one all the same."""
+    """A run directory's manifest; an unreadable one counts, too."""
     file = folder / "manifest.json"
     if not file.is_file():
         return {}
@@ -389,7 +389,7 @@ def _files_in(folders: Iterable[Path], place: Path) -> dict[str, str]:
 
 
 def _read_plain(path: Path) -> bytes:
-    """What a plain file holds.
+    """The contents of a regular file.
 
     Raises:
         UsageError: For a link, anything else that is no plain file, and one that is too large.
@@ -414,7 +414,7 @@ def _not_plain(path: Path) -> UsageError:
 
 
 def _checksums(trust: str | Iterable[str]) -> set[str]:
-    """The checksums that are given, those of the environment included."""
+    """The given checksums, including those in the environment."""
     given = [("trust", text) for text in ([trust] if isinstance(trust, str) else trust)]
     given.append((ENVIRONMENT, os.environ.get(ENVIRONMENT, "")))
     found = [(origin, word.strip().lower()) for origin, text in given for word in text.split(",") if word.strip()]
@@ -471,7 +471,7 @@ def _recall(own: str) -> tuple[set[str] | None, list[str]]:
 
 
 def _remember(found: Brought) -> None:
-    """Write a record, in a file of its own, so that processes do not meet."""
+    """Write a record to a separate file, so that processes do not conflict."""
     file = _file_of(found.own)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     before, _ = _recall(found.own)

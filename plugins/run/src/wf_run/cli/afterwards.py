@@ -1,4 +1,4 @@
-"""What is done with the weights of a run: ``wf evaluate``, ``predict``, ``export`` and ``plot``."""
+"""Commands that use the weights of a run: ``wf evaluate``, ``predict``, ``export`` and ``plot``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def moved(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def places(path: str | None, root: str | None) -> dict[str, Any]:
-    """What the options of `moved` change in the run file."""
+    """The changes to the run file by the options of `moved`."""
     given = {name: value for name, value in (("path", path), ("root", root)) if value is not None}
     return {"dataset": given} if given else {}
 
@@ -56,7 +56,7 @@ def open_directory(place: str) -> RunDirectory:
     """The run directory that the user means.
 
     Raises:
-        UsageError: When it is that of several runs, with what can be said instead.
+        UsageError: For a directory with several runs, suggesting alternatives.
     """
     directory = RunDirectory.open(place)
     if not directory.run_file.exists():
@@ -147,7 +147,7 @@ def predict(
 
 
 def _numbers(row: Any) -> str:
-    """The numbers of a sample in a line; what is nested, or has names, as JSON."""
+    """The outputs of a sample on one line; nested or named outputs as JSON."""
     flat = row if isinstance(row, list) else [row]
     return " ".join(map(number, flat)) if all(isinstance(one, (int, float)) for one in flat) else json.dumps(row)
 

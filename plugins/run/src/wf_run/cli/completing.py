@@ -1,4 +1,4 @@
-"""What a shell offers on the line of a run: names of components, their options, and runs."""
+"""Completion for runs: names of components, their options, and runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def complete_component_options(ctx: click.Context, incomplete: str) -> list[Comp
 
 
 def default_name(ctx: click.Context, kind: str) -> str:
-    """The default component of a kind; empty where there is none, or plugins do not agree."""
+    """The default component of a kind; empty if there is none, or plugins disagree."""
     try:
         return default_of(registry_quietly(ctx), kind) or ""
     except WfError:

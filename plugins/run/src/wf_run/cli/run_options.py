@@ -133,18 +133,18 @@ def takes_names(setting: str) -> bool:
 
 
 class KindOption(click.Option):
-    """An option that chooses components of a kind; its help says which ones a run has that names none."""
+    """An option that chooses components of a kind; its help shows the default."""
 
     kind: Kind
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """What stands in help."""
+        """The help text."""
         record = super().get_help_record(ctx)
         return record and (record[0], _with_default(record[1], chosen_by_default(ctx, self.kind)))
 
 
 def chosen_by_default(ctx: click.Context, kind: Kind) -> str:
-    """What a run has of a kind where it names none, in words; empty for nothing."""
+    """The default of a kind, in words; empty if there is none."""
     if kind.chosen_by:
         return "what fits the dataset"
     registry = registry_quietly(ctx)

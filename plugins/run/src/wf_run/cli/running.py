@@ -43,7 +43,7 @@ from wf_run.runfile import RunFile, check_general, merge
 from wf_run.said import said_in
 
 RUN_FILES = click.argument("run_files", nargs=-1, metavar="[RUN.toml ...]", type=click.Path())
-"""Run files, each laid over the one before."""
+"""Run files, each overriding the previous one."""
 VARIANT = click.option("--variant", metavar="NAME", help="Train this [[variant]] of the run file.")
 OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
 
@@ -62,7 +62,7 @@ class RunCommand(Verb):
         return [*own, *contributed_options(), wants_help]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse a line."""
+        """Parse the arguments."""
         if ctx.resilient_parsing:  # a line that is still being typed
             return super().parse_args(ctx, args)
         try:
@@ -169,7 +169,7 @@ def run(
 
 
 def _again(place: Path | None, num_folds: int | None, *, asked: bool) -> bool:
-    """Whether to go on with the run that is in the place: where the line, or torchrun's restart, asks for it."""
+    """Whether to resume the run in the directory: if the line, or torchrun's restart, asks for it."""
     if asked and num_folds is not None:
         raise UsageError("a cross-validation does not go on as a whole: --folds without --resume-if-there")
     if asked and place is None:
@@ -180,13 +180,13 @@ def _again(place: Path | None, num_folds: int | None, *, asked: bool) -> bool:
         return False
     if not os.path.isfile(place / "manifest.json"):
         return False
-    open_directory(str(place))  # it may be that of several runs
+    open_directory(str(place))  # it may hold several runs
     refuse_held(place)
     return True
 
 
 def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Collection[str] = ()) -> None:
-    """Train, and print how it ended; an error that leaves a run directory says what can be done with that."""
+    """Train, and print how the run ended; errors that leave a run directory explain how to continue."""
     try:
         experiment.fit(resume=resume, allow_drift=allow_drift)
     except DivergedError as error:
@@ -246,7 +246,7 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
 
 
 def say_plan(experiment: Any, *, quiet: bool = False) -> None:
-    """Say on standard error what will be trained and what wf decided; only warnings when it is to be quiet."""
+    """Print on standard error what will be trained and what wf decided; only warnings if quiet."""
     if experiment.strategy.rank != 0:
         return
     if not quiet:

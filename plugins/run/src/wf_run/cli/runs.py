@@ -28,7 +28,7 @@ MAX_ROWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A run as it is listed."""
+    """A run in a list."""
 
     name: str
     run_dir: str
@@ -178,7 +178,7 @@ def _sorted(ctx: click.Context, found: list[Listed], by: str) -> list[Listed]:
 
 
 def _direction(ctx: click.Context, monitor: Monitor, found: Sequence[Listed]) -> bool:
-    """Whether a larger figure is better, as the user, the metric of that name or one of the runs says it."""
+    """Whether a larger figure is better, according to the user, the metric, or one of the runs."""
     registry, name = registry_of(ctx), monitor.name
     traits = registry.find("metric", name).component.traits if registry.has("metric", name) else None
     if monitor.larger_is_better is None and isinstance(traits, MetricTraits) and traits.larger_is_better is not None:
@@ -190,7 +190,7 @@ def _direction(ctx: click.Context, monitor: Monitor, found: Sequence[Listed]) ->
 
 
 def _print(found: list[Listed], by: str | None) -> None:
-    """Two lines a run: its name, when and how it ended; what was trained and what came out."""
+    """Two lines per run: name, time and outcome; components and figures."""
     names = {run.run_dir: visible(run.name, line=True) for run in found}
     width = max(map(len, names.values()))
     figure = None if by is None else Monitor.read(by).figure

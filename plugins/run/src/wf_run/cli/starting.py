@@ -1,4 +1,4 @@
-"""A quick start: the garbage collector is left out of it."""
+"""A faster start without garbage collection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Leave the garbage collector out while torch is imported and a run is built, and what is there then for good.
+    """Disable the garbage collector while torch is imported and a run is built; freeze the objects created until then.
 
     Torch's modules are a million objects that stay. To look through them over and over takes a fifth of the time that
     it takes to import them, and to look through them again while training would take as long each time.

@@ -1,4 +1,4 @@
-"""What an unknown option of ``wf run`` may have meant: a component, a component's own option, or another word."""
+"""Suggestions for an unknown option of ``wf run``: a component, a component's option, or another word."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wf_run.plan import default_kinds
 
 
 def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
-    """The options that an unknown one may stand for, best first.
+    """Candidates for an unknown option, best first.
 
     Args:
         ctx: Of the command.

@@ -1,1 +1,1 @@
-"""Run directories: what a run writes, and who may."""
+"""Run directories: their files, and write access."""

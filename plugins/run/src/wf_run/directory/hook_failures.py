@@ -1,4 +1,4 @@
-"""What becomes of a run when one of its hooks fails: it ends, or goes on without the hook and says so."""
+"""The failure policy for hooks: the run ends, or continues without the hook and says so."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class HookFailures:
     """Names the parts of a run, and knows which of its hooks it can do without.
 
     Args:
-        parts: What was made, by kind.
+        parts: The parts, by kind.
         on_error: The policy of each hook by name.
-        rank: This process among those that share the work; None where it is alone.
-        watching: The names of the hooks that only tell: once the run has begun it goes on without them whatever they
+        rank: The rank of this process; None for a single process.
+        watching: The names of the hooks that only watch: once the run has begun it continues without them whatever they
             raise, an error of `wf.errors` included.
     """
 
@@ -43,24 +43,24 @@ class HookFailures:
         """A record of each hook that was disabled, as in ``manifest.json``."""
 
     def begin(self, run: Loop, directory: RunDirectory | None, step: int) -> None:
-        """Begin a run, or go on with one after a step: its hooks are tried again, the records up to that step stay."""
+        """Start a run, or resume one after a step: its hooks are tried again, the records up to that step are kept."""
         self._directory, self._new = directory, []
         before = directory.manifest.get("disabled_hooks", []) if directory else []
         self.disabled = [record for record in before if record["step"] <= step]
         self._write(run)
 
     def name_of(self, part: Any) -> str:
-        """What a part is called in messages: ``hook 'tensorboard' of wf-tracking``."""
+        """The name of a part in messages: ``hook 'tensorboard' of wf-tracking``."""
         found = self._find(part)
         return f"{found[0]} '{found[1].name}' of {origin_of(found[1].entry)}" if found else type(part).__name__
 
     def watches(self, part: Any) -> bool:
-        """Whether a part only tells, so that the run goes on without it whatever it raises."""
+        """Whether a part only watches, so that the run continues without it whatever it raises."""
         found = self._find(part)
         return found is not None and found[0] == "hook" and found[1].name in self._watching
 
     def __call__(self, run: Loop, part: Any, event: str, error: BaseException) -> bool:
-        """Whether the run goes on without a part that failed; if so it is written down, and said loudly."""
+        """Whether the run continues without a failed part; if so the failure is recorded and reported."""
         found = self._find(part)
         if found is None or found[0] != "hook" or self._on_error.get(found[1].name) != "disable":
             return False

@@ -16,11 +16,11 @@ def load_chosen(checkpointer: Checkpointer, which: str, keep: str) -> tuple[Mapp
 
     Args:
         checkpointer: Of the run.
-        which: ``kept``, or what the checkpointer takes: ``latest``, ``best`` or a checkpoint's name.
-        keep: What the run file says of the weights: ``last`` or ``best``.
+        which: ``kept``, or a name for the checkpointer: ``latest``, ``best`` or a checkpoint's name.
+        keep: The run file's choice of weights: ``last`` or ``best``.
 
     Raises:
-        DataError: When there is none that verifies.
+        DataError: If there is no intact one.
     """
     return load_kept(checkpointer, keep) if which == KEPT else (checkpointer.load(which), which)
 

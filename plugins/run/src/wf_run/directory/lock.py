@@ -45,15 +45,15 @@ if hasattr(os, "register_at_fork"):
 def locked(file: Path, on_wait: Callable[[str], object] | None = None) -> Iterator[None]:
     """Hold the lock of a file, which is made for it and removed afterwards.
 
-    Where the file system has no locks, that is said in a warning, and nothing is held.
+    If the file system has no locks, a warning is printed and nothing is held.
 
     Args:
-        file: The file, in a directory that is there.
+        file: The file, in an existing directory.
         on_wait: Told who holds the lock, once; then it is waited for. None refuses instead.
 
     Raises:
         UsageError: When another process holds it, and which.
-        DataError: When the file cannot be made.
+        DataError: If the file cannot be created.
     """
     descriptor = _acquire(file, on_wait)
     try:
@@ -153,7 +153,7 @@ def _in_use(file: Path) -> UsageError:
 
 
 def _is_there(descriptor: int, file: Path) -> bool:
-    """Whether a descriptor is that of the file which now has the name."""
+    """Whether a descriptor refers to the file that currently has the name."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except OSError:

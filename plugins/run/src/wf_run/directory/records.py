@@ -23,7 +23,7 @@ class Figure:
     first_step: int | None
     """The step of the first record in which it differs, or is missing from one of the runs; None where it is equal."""
     largest: float | None
-    """The largest difference of two numbers; None where there is none that is finite."""
+    """The largest difference of two numbers; None if no difference is finite."""
 
     @property
     def equal(self) -> bool:
@@ -68,7 +68,7 @@ def _figure(event: str, split: str, name: str, old: Sequence[Point], new: Sequen
 
 
 def _apart(one: Any, other: Any) -> Iterator[float]:
-    """How far numbers are apart, those of lists one by one."""
+    """The differences of numbers, or of lists item by item."""
     if isinstance(one, list) and isinstance(other, list):
         for left, right in zip(one, other, strict=False):
             yield from _apart(left, right)

@@ -1,4 +1,4 @@
-"""The run directory: what a run leaves on disk. It knows nothing of training."""
+"""The run directory: the files of a run. It knows nothing of training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_MANIFEST = 1 << 26
 """The bytes of a manifest that is read."""
 MAX_DEPTH = 3
-"""How many folders deep runs are looked for: a comparison's run is two below it."""
+"""Maximum depth when searching for runs: a comparison's run is two folders below it."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
 """What may be in a run directory before its manifest; without the lock it may be the user's own."""
 
@@ -41,10 +41,10 @@ MAX_NAME = 200
 
 
 def place_of(name: str | None, run_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Where a run is to go: below ``runs/`` by name, or anywhere by path; None where neither is said.
+    """The directory for a run: below ``runs/`` by name, or anywhere by path; None if neither is given.
 
     Raises:
-        UsageError: For both, and for a name that is none, or that leads out of ``runs/``.
+        UsageError: If both are given, and for an invalid name, or one that leads out of ``runs/``.
     """
     if name is not None and run_dir is not None:
         raise UsageError("both --name and --run-dir are given; choose one")
@@ -91,7 +91,7 @@ class RunDirectory:
     def create(cls, path: Path) -> RunDirectory:
         """Make a new run directory and point ``latest`` beside it to it.
 
-        One that is empty, or in which a process died before its run began, is taken as it is.
+        An empty one, or one whose process died before its run began, is reused.
 
         Raises:
             UsageError: When it exists otherwise, or is called ``latest``.
@@ -122,7 +122,7 @@ class RunDirectory:
         """An existing run directory: a path, or a name below ``runs/`` (``latest`` is the newest).
 
         Raises:
-            DataError: When there is none, with the closest ones; when it is a checkpoint, or has no manifest.
+            DataError: If there is none, suggesting the closest ones; if it is a checkpoint, or has no manifest.
         """
         path = Path(place)
         for candidate in (path, Path("runs") / path):
@@ -156,7 +156,7 @@ class RunDirectory:
         """Whether a larger figure is better, by its name without the split, as the parts of the run said it."""
         try:
             found = json.loads((self.path / "data.json").read_bytes())["values"]["directions"]
-        except (OSError, ValueError, KeyError, TypeError):  # of an older wf, or not there yet
+        except (OSError, ValueError, KeyError, TypeError):  # from an older wf, or not written yet
             found = None
         if not isinstance(found, dict):
             return {}
@@ -164,10 +164,10 @@ class RunDirectory:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands.
+        """The current manifest.
 
         Raises:
-            DataError: When it cannot be read, or says something that it may not.
+            DataError: If it cannot be read, or is invalid.
         """
         file = self.path / "manifest.json"
         try:
@@ -191,7 +191,7 @@ class RunDirectory:
 
     @property
     def lock_file(self) -> Path:
-        """What the process that trains holds a lock of, see `wf_run.directory.lock`."""
+        """The file that the training process locks, see `wf_run.directory.lock`."""
         return self.path / LOCK
 
     def write_run_file(self, text: str) -> None:
@@ -230,12 +230,12 @@ class Recorder(Hook):
 
     Args:
         directory: Where; None keeps them in memory alone.
-        save_failed: Told ``(run, error)`` of a record that could not be written; True when the run is to go on, and the
-            record to be written with the next one. A checkpoint has all records that led to it, or is not made.
+        save_failed: Told ``(run, error)`` of a record that could not be written; True if the run should continue, and
+            the record to be written with the next one. A checkpoint has all records that led to it, or is not made.
     """
 
     keeps_records = True
-    """Its attribute `records` has those of the run so far, for hooks that draw them."""
+    """Its attribute `records` has the records of the run so far, for hooks that plot them."""
 
     told_last = True
 
@@ -272,7 +272,7 @@ class Recorder(Hook):
         return dict(self._elsewhere) if self._metrics is None else self._metrics.sync()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Cut ``metrics.jsonl`` back to what it was at the checkpoint."""
+        """Truncate ``metrics.jsonl`` to its state at the checkpoint."""
         self._elsewhere = state
         if self._metrics is not None:
             self._metrics.cut(state["bytes"])
@@ -306,7 +306,7 @@ class _Lines:
 
     Args:
         path: The file; it is cut behind its last whole line.
-        durable: Whether `sync` is called now and then; if not, what the system has taken counts as written.
+        durable: Whether `sync` is called; if not, data accepted by the system counts as written.
     """
 
     def __init__(self, path: Path, *, durable: bool) -> None:
@@ -316,13 +316,13 @@ class _Lines:
             size = files.whole_lines(path)
         except OSError as error:
             raise SaveError(f"cannot write {path}: {error.strerror}") from error
-        self._size, self._lines = 0, bytearray()  # where what is on the disk ends, and what follows
-        self._digest = hashlib.sha256()  # of what is on the disk
+        self._size, self._lines = 0, bytearray()  # size on disk, and the lines that follow
+        self._digest = hashlib.sha256()  # of the data on disk
         self._is_whole = False  # whether all of that is in the file, and nothing else
         self.cut(size)
 
     def append(self, line: bytes) -> None:
-        """Write a line, and those before it that are not there yet."""
+        """Write a line, and earlier ones that are still missing."""
         self._lines += line
         with self._told() as was_whole:
             if was_whole:
@@ -342,7 +342,7 @@ class _Lines:
         return {"bytes": self._size, "sha256": self._digest.hexdigest()}
 
     def cut(self, size: int) -> None:
-        """Leave the first `size` bytes; a shorter file would be filled with zeros, and stays as it is."""
+        """Keep the first `size` bytes; a shorter file, which truncation would fill with zeros, is unchanged."""
         self._size, self._lines = min(size, self._stream.seek(0, os.SEEK_END)), bytearray()
         with self._told():
             files.truncate(self._stream, self._size)
@@ -363,7 +363,7 @@ class _Lines:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[bool]:
-        """Say what failed; what the system took before a failure may be lost or half there, so it counts as neither."""
+        """Report the failure; data accepted before it may be lost or incomplete, so it does not count as written."""
         was_whole, self._is_whole = self._is_whole, False
         try:
             yield was_whole
@@ -373,12 +373,12 @@ class _Lines:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory is that of a run, even of one that lost a file; that of several runs is none itself."""
+    """Whether a directory is a run, even if it lost a file; a directory of several runs is not one."""
     return sum(os.path.isfile(path / name) for name in ("run.toml", "manifest.json", "metrics.jsonl")) > 1
 
 
 def runs_below(folder: Path, unreadable: dict[str, str], depth: int = MAX_DEPTH) -> Iterator[Path]:
-    """The run directories below a folder, by name; not those inside another one.
+    """The run directories below a folder, by name; without nested ones.
 
     Args:
         folder: Where to look, `depth` folders deep and through no link but one to a run.
@@ -425,11 +425,11 @@ def _refuse_filled(path: Path) -> None:
 
 
 def make(path: Path) -> None:
-    """Make a directory for a run; one that `refuse_taken` calls free is taken as it is.
+    """Create a directory for a run; one that `refuse_taken` accepts is reused.
 
     Raises:
-        UsageError: When something is there.
-        DataError: When it cannot be made.
+        UsageError: If the directory is in use.
+        DataError: If it cannot be created.
     """
     try:
         try:
@@ -462,7 +462,7 @@ def claim(path: Path) -> Claim:
     Of several processes that ask for the same one, each gets another.
 
     Raises:
-        DataError: When it cannot be made.
+        DataError: If it cannot be created.
     """
     above = [folder for folder in path.parents if not folder.exists()]
     for number in itertools.count(1):
@@ -491,7 +491,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _refuse_unreadable(path: Path) -> None:
-    """Say of a place that is there and is no run why that is."""
+    """Explain why an existing path is not a run."""
     try:
         os.stat(path / "manifest.json")
     except (FileNotFoundError, NotADirectoryError):
@@ -508,7 +508,7 @@ def sha256_of(file: Path) -> str:
 
 
 def digest_of(file: Path, size: int | None = None) -> hashlib._Hash:
-    """The SHA-256 of a file, or of its first `size` bytes, to go on with."""
+    """The SHA-256 of a file, or of its first `size` bytes, to be continued."""
     digest = hashlib.sha256()
     for block in files.blocks(file, size):
         digest.update(block)

@@ -1,4 +1,4 @@
-"""What becomes of a run when something of it cannot be saved: it ends, or goes on and says so."""
+"""The failure policy for saving: the run ends, or continues and says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SaveFailures:
-    """Whether a run goes on when a checkpoint or a record cannot be written, and which ones could not.
+    """Whether a run continues if a checkpoint or a record cannot be written, with a list of the failures.
 
     Args:
         policy: ``stop`` or ``continue``, the general key ``on_checkpoint_error``.
@@ -32,7 +32,7 @@ class SaveFailures:
         self.failed = directory.manifest.get("failed_saves", []) if directory else []
 
     def __call__(self, run: Loop, error: SaveError) -> bool:
-        """Whether the run goes on; if so it is written down, and said loudly."""
+        """Whether the run continues; if so the failure is recorded and reported."""
         if self._policy != "continue":
             return False
         self.failed.append({"step": run.progress.step, "error": str(error)})

@@ -1,1 +1,1 @@
-"""What the parts of a run are made with: device, precision, first weights, groups of parameters."""
+"""Helpers for building the parts of a run: device, precision, initial weights, parameter groups."""

@@ -8,7 +8,7 @@ from wf.errors import UsageError, unknown
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
-    """The device of a name, and why it was chosen, in words.
+    """The device with a name, and the reason for the choice, in words.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -33,7 +33,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
 
 def _available() -> list[str]:
-    """The devices that are there, the preferred one first."""
+    """The available devices, the preferred one first."""
     found = []
     if torch.cuda.is_available():
         found = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

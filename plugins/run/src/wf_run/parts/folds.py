@@ -97,7 +97,7 @@ def _cell(value: float | None) -> str:
 
 
 def _what_it_is(value: Any) -> str:
-    """That a figure is no finite number, in words."""
+    """Describes a figure that is not a finite number."""
     if value is None:
         return "is missing"
     return f"is {value}" if isinstance(value, (int, float)) else f"is of type {type(value).__name__}"

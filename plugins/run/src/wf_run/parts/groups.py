@@ -1,4 +1,4 @@
-"""The parameters of an optimizer in groups, each with a learning rate and a weight decay of its own."""
+"""Parameter groups of an optimizer, each with its own learning rate and weight decay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = ("group", "layer_decay", "decay_norms")
 _OWN = ("match", "lr_scale")
 _RATE, _DECAY = "lr", "weight_decay"
 _LOSS = "loss."
-"""What stands before the names of a loss's own parameters."""
+"""The prefix of the names of a loss's parameters."""
 _REST = "the rest"
 
 
@@ -32,7 +32,7 @@ class Group:
     patterns: tuple[str, ...]
     lr_scale: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the optimizer that are others for it: ``weight_decay``."""
+    """Overridden options of the optimizer, such as ``weight_decay``."""
 
     @property
     def title(self) -> str:
@@ -70,7 +70,7 @@ class Grouping:
     groups: tuple[Group, ...] = ()
     """A parameter belongs to the first one that it matches, or to none."""
     layer_decay: float = 1.0
-    """The learning rate of each layer is that of the one after it times this; that of the head stays."""
+    """Each layer's learning rate is the next layer's times this factor; the head keeps the full rate."""
     decay_norms: bool = True
     """Whether weight decay holds for norms and biases, too: parameters of at most one dimension."""
 
@@ -80,7 +80,7 @@ class Grouping:
 
         Args:
             table: The table.
-            owner: What stands before the keys in messages: ``optimizer``, ``optimizer.generator``.
+            owner: The prefix of keys in messages: ``optimizer``, ``optimizer.generator``.
 
         Raises:
             UsageError: For a value that does not fit.
@@ -106,7 +106,7 @@ def regroup(
 ) -> list[Made]:
     """Divide the parameters of a new optimizer, which has no state yet.
 
-    Every group that it has is divided by itself, so that what it treats apart stays apart.
+    Existing groups are divided separately, so that they stay separate.
 
     Args:
         optimizer: It is changed.
@@ -115,7 +115,7 @@ def regroup(
         model: Whose names the patterns match.
         loss: The loss; parameters of its own are called ``loss.NAME``.
         name: The optimizer's, for messages.
-        owner: What stands before the keys in messages.
+        owner: The prefix of keys in messages.
 
     Returns:
         The groups, in the optimizer's order.
@@ -169,7 +169,7 @@ def _check_divisible(optimizer: Optimizer, traits: OptimizerTraits, name: str, o
 def _options(
     before: Mapping[str, Any], chosen: Group | None, scale: float, name: str, owner: str, *, without_decay: bool
 ) -> dict[str, Any]:
-    """The options of a group that are others than those of the group that it was part of."""
+    """The options of a group that differ from its original group."""
     options: dict[str, Any] = {}
     title = "" if chosen is None else f"{owner}.group '{chosen.title}'"
     for key, value in ({} if chosen is None else chosen.options).items():
@@ -245,7 +245,7 @@ def _matches_nothing(pattern: str, every: Sequence[str], owner: str, *, frozen: 
 
 
 def _layers(model: nn.Module, names: Sequence[str]) -> dict[str, int]:
-    """How many layers come after that of each parameter.
+    """The number of layers after each parameter's layer.
 
     A layer is an item of a list of modules (Sequential, ModuleList), the innermost one that is not a list itself; what
     comes before the first item is one layer, and norms belong to the layer before them. In a model without lists it is

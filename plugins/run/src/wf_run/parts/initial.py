@@ -1,4 +1,4 @@
-"""Weights to begin with: a plain state_dict from a file, or those that a run kept. Nothing is unpickled but tensors."""
+"""Initial weights: a plain state_dict from a file, or the weights of a run. Only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Taken:
     drawn: tuple[str, ...]
     """The tensors of the model that stay as they are drawn."""
     left: tuple[str, ...]
-    """The weights that were left out, each with its shape."""
+    """The skipped weights, each with its shape."""
 
     def describe(self) -> str:
         """It in words."""
@@ -100,7 +100,7 @@ def mapped(weights: Weights, rules: Sequence[str], source: str) -> Weights:
 
 
 def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, without: Sequence[str] = ()) -> Taken:
-    """Put weights into a model, every one of them but those that are left out and a head of another shape.
+    """Load weights into a model, all except excluded ones and a head of a different shape.
 
     Args:
         model: The model.
@@ -109,7 +109,7 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
         without: Names of modules or parameters, of the model or of the weights, that stay as they are.
 
     Returns:
-        What was taken and what was not.
+        The loaded and the skipped weights.
 
     Raises:
         UsageError: Naming what is missing, what is too much, whose shape differs and what is not finite; the model is

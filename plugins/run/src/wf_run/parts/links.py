@@ -1,4 +1,4 @@
-"""What stands between model and loss: links, and a look at the model outputs."""
+"""Links between model and loss, and a check of the model outputs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LinkedLoss(nn.Module):
 
     @property
     def reduction(self) -> str:
-        """How the loss within reduces, or what a link makes of that."""
+        """The reduction of the inner loss, or the result of a link."""
         return str(self.given or getattr(self.loss, "reduction", "mean"))
 
     def total_weight(self, targets: Tensor) -> Any:
@@ -78,7 +78,7 @@ class LinkedLoss(nn.Module):
 def link_loss(
     loss: Any, names: Sequence[str], registry: Registry, values: Mapping[str, Any], *, single_logit: bool = False
 ) -> Any:
-    """The loss with its links; the loss itself where nothing stands before it.
+    """The loss with its links; the loss itself if there are none.
 
     A loss with ``reduction="none"`` cannot be backpropagated: it gets the link that takes the mean.
 
@@ -106,7 +106,7 @@ def link_loss(
 
 
 def loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-    """What a link does, the run values that it wants filled in.
+    """A link's function, with its run values filled in.
 
     Raises:
         UsageError: When it wants one that the run does not have.

@@ -18,7 +18,7 @@ from wf_run.plan import MAKE_BATCH
 
 
 class OwnSamples:
-    """What a run is trained on where there is no dataset, in the place of `wf_data.serving.RunData`.
+    """The data of a run without a dataset, in place of `wf_data.serving.RunData`.
 
     Args:
         name: The trainer's, for messages.
@@ -49,7 +49,7 @@ class OwnSamples:
         shape = known.get("input_shape")
         self.input_shape = None if shape is None else tuple(shape)
         self.inputs: Form = None if shape is None else Inputs(self.input_shape or (), torch.get_default_dtype())
-        """What the model takes; None where the trainer does not say it."""
+        """The shape of the model's inputs; None if the trainer does not declare it."""
         self.spec = Spec(
             name=name,
             targets=None,
@@ -66,7 +66,7 @@ class OwnSamples:
         self.warnings: Sequence[str] = ()
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, as the trainer makes them; a resumed run goes on with the state that it had."""
+        """The batches of one epoch, as the trainer makes them; a resumed run continues with its saved state."""
         numbers = itertools.count(start) if self.num_batches is None else range(start, self.num_batches)
         make = getattr(self.trainer, MAKE_BATCH)
         for _ in numbers:

@@ -17,7 +17,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast_forward(model: nn.Module, precision: str, device: torch.device) -> None:
-    """Let the model's forward run under `torch.autocast` where the precision says so, whoever calls it.
+    """Let the model's forward run under `torch.autocast` where the precision says so, for every caller.
 
     Weights stay as they are; predictions come out in torch's default dtype, so that loss and metrics are computed in
     it.
@@ -55,7 +55,7 @@ def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | 
 
 
 def check_tf32(precision: str, device: torch.device) -> None:
-    """Refuse to train in tf32 where there is none.
+    """Refuse to train in tf32 on a device without it.
 
     Raises:
         UsageError: Naming the device.

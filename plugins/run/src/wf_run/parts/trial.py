@@ -47,7 +47,7 @@ def check_smallest_batch(
 
 
 def _error_of(model: nn.Module, stays: Iterable[nn.Module], inputs: Tree) -> Exception | None:
-    """What the model raises in training mode."""
+    """The error that the model raises in training mode."""
     with _as_it_was(model), torch.no_grad():
         model.train()
         for module in stays:

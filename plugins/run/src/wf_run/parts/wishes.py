@@ -1,4 +1,4 @@
-"""What a model wants of its data, such as the size and the normalization of images: see `wf.traits.ModelTraits`."""
+"""Requirements of a model on its data, such as image size and normalization: see `wf.traits.ModelTraits`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
 
 
 def with_wanted(tables: Sequence[Any], model: Any, registry: Registry) -> list[Any]:
-    """The transforms of a run that names none itself, with those that the model wants.
+    """The default transforms of a run, including those that the model requires.
 
     They come last, as they make what the model was trained on, but before those that mix samples.
     """

@@ -1,4 +1,4 @@
-"""What a run is made of, a file for each thing: functions whose parameters name what they need.
+"""The providers of a run, one module per topic: functions whose parameters name their needs.
 
 `run` is the run as it is built (`wf_run.run_build.RunBuild`); all other parameters are values of
 `wf_run.graph.PROVIDERS`.

@@ -1,4 +1,4 @@
-"""The dataset as its component gives it, before it is split and transformed."""
+"""The dataset as returned by its component, before splits and transforms."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _check_names(run: RunBuild, learned: Mapping[str, Any], dataset: Dataset) ->
 
 
 def _keep_state_of(run: RunBuild, samples: Any, name: str) -> None:
-    """Let samples that have a state be saved; each worker would have one of its own."""
+    """Save the state of samples, which must not be copied to workers."""
     if not isinstance(samples, Stateful):
         return
     if run.plan["workers"]:

@@ -7,5 +7,5 @@ from wf_run.run_build import RunBuild
 
 
 def evaluator(run: RunBuild) -> Evaluator | None:
-    """The evaluator; None where there is nothing to evaluate."""
+    """The evaluator; None if there is nothing to evaluate."""
     return run.make("evaluator") if "evaluator" in run.plan else None

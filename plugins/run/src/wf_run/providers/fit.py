@@ -35,7 +35,7 @@ class Links:
 def links(
     run: RunBuild, served: RunData | OwnSamples, task: Task | None, task_runtime: TaskRuntime, transforms: Sequence[Any]
 ) -> Links:
-    """The links that make model and loss fit, now that all is known of the data, and with them what the task needs."""
+    """The links between model and loss, now that the data is known, and the task's requirements."""
     plan, spec = run.plan, served.spec
     targets = _trained_targets(run)
     check_parts(
@@ -78,7 +78,7 @@ def links(
 
 
 def know_num_outputs(run: RunBuild, num_outputs: int | None) -> None:
-    """Keep how many outputs the model gives, where that is known."""
+    """Store the number of model outputs, if known."""
     if num_outputs is not None:
         run.take("task", num_outputs=num_outputs)
 
@@ -96,7 +96,7 @@ def check_dataset(run: RunBuild, dataset: Dataset, task: Task | None) -> None:
 
 
 def check_parts(run: RunBuild, *, transforms: bool, **known: Any) -> None:
-    """Refuse all that does not fit by what is known by now, the fields of `wf_fitting.parts.Known`."""
+    """Refuse everything that does not fit, using what is known so far: the fields of `wf_fitting.parts.Known`."""
     parts = parts_of(run.as_asked(), run.builder.entry, known.get("taken"))
     chosen = [part for part in parts if transforms or part.kind != "transform"]
     last = ("transform",) if transforms else None
@@ -104,7 +104,7 @@ def check_parts(run: RunBuild, *, transforms: bool, **known: Any) -> None:
 
 
 def evaluated_splits(run: RunBuild, served: RunData | OwnSamples) -> tuple[str, ...]:
-    """The splits that the evaluator can be asked for; one that needs no data is asked for those of the plan."""
+    """The splits that the evaluator can evaluate; without data those of the plan."""
     if "dataset" in run.plan:
         return tuple(served.splits)
     return tuple(run.plan["eval_splits"]) if "evaluator" in run.plan else ()
@@ -117,7 +117,7 @@ def _trained_targets(run: RunBuild) -> str | None:
 
 
 def _samples_of(dataset: Dataset) -> Samples | None:
-    """What the samples are before any transform, where it can be told without reading one."""
+    """The form of the samples before any transform, if known without reading one."""
     train = dataset.train
     if not isinstance(train, TensorSamples) or not isinstance(train.inputs, Tensor) or dataset.collate is not None:
         return None

@@ -40,7 +40,7 @@ def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
 
 
 def _as_metric(built: Built, world_size: int) -> Any:
-    """A metric as the evaluator uses it, whoever made it."""
+    """A metric, wrapped for the evaluator if necessary."""
     if built.name == LOSS:
         raise UsageError("a metric named 'loss' would hide the loss among the figures\n  give it another name")
     larger = getattr(traits_of(built), "larger_is_better", None)

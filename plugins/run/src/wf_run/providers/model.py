@@ -37,7 +37,7 @@ from wf_run.runfile import load
 def model(
     run: RunBuild, strategy: Strategy, served: RunData | OwnSamples, total_steps: int, outputs: TaskRuntime
 ) -> nn.Module:
-    """The model as it is trained. It is drawn from the run's seed, whatever else was made before."""
+    """The model to train. Its weights depend only on the run's seed."""
     run.builder.settle("model", run.plan["model"])
     torch.manual_seed(run.plan["seed"])
     made = run.make("model")

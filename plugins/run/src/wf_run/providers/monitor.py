@@ -59,7 +59,7 @@ def checked_monitor(run: RunBuild, sources: Sources, evaluated: Sequence[str]) -
 
 
 def _check_watched(run: RunBuild, sources: Sources, splits: Sequence[str]) -> None:
-    """Refuse a figure that a scheduler or a hook is to watch and that nobody gives."""
+    """Refuse a scheduler or hook that watches a figure that nothing adds."""
     watching = [("scheduler", table) for table in (run.plan.get("scheduler"),) if table]
     for kind, table in [*watching, *(("hook", table) for table in run.plan.get("hook", ()))]:
         entry = run.builder.entry(kind, table["use"])

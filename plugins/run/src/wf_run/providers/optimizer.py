@@ -18,7 +18,7 @@ from wf_run.runfile import own_table
 
 
 def params(model: nn.Module, bare_loss: Any) -> list[nn.Parameter]:
-    """What is trained: the parameters of model and loss."""
+    """The trained parameters, of model and loss."""
     modules = [module for module in (model, bare_loss) if isinstance(module, nn.Module)]
     return [param for module in modules for param in module.parameters() if param.requires_grad]
 

@@ -91,7 +91,7 @@ def _know(run: RunBuild, source: str, data: RunData | OwnSamples) -> None:
 
 
 def _tell_of_splits(run: RunBuild, dataset: Dataset, data: RunData, name: str) -> None:
-    """Say what the splits lack, and refuse to evaluate one that is not there."""
+    """Report missing splits, and refuse to evaluate one."""
     if not run.resumes_exactly:
         run.messages.append(
             f"warning: dataset {name} is iterable: a run that is resumed skips the samples before, and is exact "
@@ -108,7 +108,7 @@ def _tell_of_splits(run: RunBuild, dataset: Dataset, data: RunData, name: str) -
 
 
 def _own_samples(run: RunBuild, task_runtime: TaskRuntime) -> OwnSamples:
-    """The samples that the trainer makes: there is no dataset."""
+    """The trainer's own samples, without a dataset."""
     plan, name = run.plan, run.name("trainer")
     entry = run.builder.entry("trainer", plan["trainer"]["use"])
     maker = entry.load() if entry else plan["trainer"]["use"]

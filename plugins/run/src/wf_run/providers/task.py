@@ -16,7 +16,7 @@ from wf_run.run_build import RunBuild
 
 
 def task(run: RunBuild, dataset: Dataset | None) -> Task | None:
-    """The task; None where nothing says what is learned. Chooses loss and metrics where none is named."""
+    """The task; None if unknown. Chooses the default loss and metrics."""
     if dataset is None:
         found = tasks_of(run.registry).named(run.plan["task"]) if run.plan["task"] else None
         _check_used(run)
@@ -38,7 +38,7 @@ def task(run: RunBuild, dataset: Dataset | None) -> Task | None:
 
 
 def task_runtime(run: RunBuild, task: Task | None, dataset: Dataset | None) -> TaskRuntime:
-    """What the task does in this run, before model and loss are known."""
+    """The task's behaviour in this run, before model and loss are known."""
     ignored = _ignore_index(run.plan.get("loss") or {})
     if dataset is None:
         return make_task(run.registry, task, None, ignore_index=ignored)

@@ -1,4 +1,4 @@
-"""The trainer, and what it is asked before it is made."""
+"""The trainer, and questions to its class before it is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same command again: it goes on with the run that is in its directory."""
+"""Repeating a command: it resumes the run in its directory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_same(experiment: Experiment, directory: RunDirectory) -> None:
 
 
 def is_done(experiment: Experiment, directory: RunDirectory) -> bool:
-    """Whether the run has all that is asked for."""
+    """Whether the run has reached the requested length."""
     manifest = directory.manifest
     steps = experiment.total_steps
     is_long_enough = manifest.get("total_steps") == steps or manifest.get("steps", 0) >= steps
@@ -59,7 +59,7 @@ def is_done(experiment: Experiment, directory: RunDirectory) -> bool:
 
 
 def show_done(experiment: Experiment, directory: RunDirectory) -> None:
-    """Let an experiment be what it was at the end of its run."""
+    """Restore an experiment to the end of its run."""
     manifest, loop = directory.manifest, experiment.loop
     _LOG.warning("run %s is done already: %s", directory.path, manifest.get("reason"))
     loop.progress = Progress(epoch=manifest.get("epochs", 0), step=manifest.get("steps", 0))

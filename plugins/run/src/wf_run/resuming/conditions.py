@@ -1,4 +1,4 @@
-"""What a run is made under, as ``manifest.json`` holds it and `wf_run.drift` compares it."""
+"""The conditions of a run, as stored in ``manifest.json`` and compared by `wf_run.drift`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from wf_state import codec
 
 
 def conditions_of(parts: Assembly) -> dict[str, Any]:
-    """The fields of the manifest that a run is compared by when it goes on, as JSON holds them."""
+    """The manifest fields that are compared on resume, as JSON values."""
     device = parts.strategy.device
     found = {
         "seed": parts.plan["seed"],
@@ -65,7 +65,7 @@ def keys_of(parts: Assembly) -> list[dict[str, Any]]:
 
 
 def own_files(parts: Assembly) -> list[Path]:
-    """The files of one's own code that a run uses, with the modules that these import from beside them."""
+    """The user's own files that a run uses, with the modules beside them that they import."""
     files = {file for built in parts.all() if (file := _own_file(built))}
     return sorted(with_neighbours(files | {Path(name).resolve() for name in parts.plan["plugins"] if is_path(name)}))
 
@@ -127,7 +127,7 @@ def _origin(plugin: Plugin | None) -> dict[str, str | None]:
 
 
 def _own_file(built: Built) -> Path | None:
-    """The source file of one's own code."""
+    """The source file of the user's own code."""
     if built.entry is None or built.entry.plugin is not None or not isinstance(built.entry.component.target, str):
         return None
     file = import_module(built.entry.component.target.rpartition(":")[0]).__file__

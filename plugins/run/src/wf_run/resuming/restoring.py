@@ -109,7 +109,7 @@ def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str]
 
 
 def check_restored(loop: Loop, state: Mapping[str, Any], allowed: Collection[str] = ()) -> list[drift.Drift]:
-    """Export a state again after it was put back, and compare it bit for bit with what was loaded.
+    """Export a loaded state again, and compare it bit for bit.
 
     Args:
         loop: What the state was put back into.
@@ -150,5 +150,5 @@ def _words(found: Mapping[str, list[Difference]], loop: Loop) -> list[str]:
 
 
 def _name(loop: Loop, name: str) -> str:
-    """What a part is called, with the name that it has in a checkpoint."""
+    """A part's name in messages and in checkpoints."""
     return f"{loop.part_name(name)} ({name})"
