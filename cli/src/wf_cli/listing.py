@@ -322,7 +322,11 @@ def _documentation(entry: Entry) -> str:
 def _traits(entry: Entry) -> dict[str, Any]:
     traits, said = entry.component.traits, ("name", "target", "summary", "aliases")  # shown elsewhere
     fields = [] if traits is None else [field.name for field in dataclasses.fields(traits)]
-    return {name: getattr(traits, name) for name in fields if entry.component.kind in KINDS or name not in said}
+    values = {name: getattr(traits, name) for name in fields if entry.component.kind in KINDS or name not in said}
+    return {
+        name: f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else value
+        for name, value in values.items()
+    }
 
 
 def _trait_words(value: Any) -> str:

@@ -71,8 +71,9 @@ class DatasetTraits(_Declared):
     """The model that is taken when neither the user nor the task names one; None for the default one."""
     files: tuple[str, ...] = ()
     """Endings of the files that it reads through an option ``path``: ``--dataset house.csv``; ``/`` for a folder."""
-    reader: str | None = None
-    """The class of the reader that its datasets have, ``"package.module:Class"``, see `wf_base.reading.Reader`."""
+    reader: str | type | None = None
+    """The class of the reader that its datasets have, see `wf_base.reading.Reader`: ``"package.module:Class"``, or in a
+    plugin of one file the class itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

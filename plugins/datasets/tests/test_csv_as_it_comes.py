@@ -259,6 +259,9 @@ def test_what_a_column_is_can_be_told_by_its_cells(tmp_path: Path, caplog: pytes
 
 def test_contradicting_roles(tmp_path: Path) -> None:
     path = write(tmp_path, HOUSES)
+    for options in ({"date": "price"}, {"ignore": "city", "date": "city"}, {"ignore": "city", "embed": "city"}):
+        with pytest.raises(UsageError, match=r"column '\w+' is both"):
+            csv_file(path, target="price", **options)
     for options in ({"date": "price"}, {"embed": "city", "date": "city"}, {"categorical": "city", "date": "city"}):
         with pytest.raises(UsageError, match=r"column '\w+' is both"):
             csv_file(path, target="price", **options)

@@ -208,7 +208,10 @@ def _roles(
     return _Roles(targets, inputs, tuple(dict.fromkeys((*categorical, *embedded))), dates, embed)
 
 
-_APART = (("target", "ignore"), ("target", "date"), ("target", "embed"), ("categorical", "date"), ("embed", "date"))
+_APART = (
+    *(("target", "ignore"), ("target", "date"), ("target", "embed")),
+    *(("ignore", "date"), ("ignore", "embed"), ("categorical", "date"), ("embed", "date")),
+)
 _WORDS = {
     "target": "target",
     "ignore": "ignored",

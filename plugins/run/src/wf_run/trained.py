@@ -313,7 +313,7 @@ def _reader(builder: Builder, use: str, description: Description) -> Reader | Wf
         traits = entry.component.traits
         if not isinstance(traits, DatasetTraits) or traits.reader is None:
             return None
-        target = entry.imported(traits.reader)
+        target: Any = traits.reader if isinstance(traits.reader, type) else entry.imported(traits.reader)
         try:
             made: Reader = target(**description.reader, **_of_run(target, description.reader, builder.values))
         except FAILURES as error:

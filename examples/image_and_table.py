@@ -1,0 +1,116 @@
+"""Images beside the columns of a table, from one CSV file with a column that names image files: dataset and model."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import nn
+
+from wf import Component, hookimpl
+from wf.errors import DataError
+from wf.traits import DatasetTraits, ModelTraits
+from wf_base import Dataset, TensorSamples
+
+
+class RowReader:
+    """Reads the images and numbers of a table, in training and for predictions."""
+
+    endings = (".csv",)
+
+    def __init__(self, image: str, columns: list[str], size: int) -> None:
+        self.image, self.columns, self.size = image, columns, size
+
+    def description(self) -> dict:
+        """What makes an equal reader again."""
+        return {"image": self.image, "columns": self.columns, "size": self.size}
+
+    def read(self, path: Path) -> dict:
+        """The inputs in a file, for predictions."""
+        return self.inputs(path, rows_of(path))
+
+    def inputs(self, path: Path, rows: list[dict]) -> dict:
+        """Images uint8 [N, 3, size, size], which wf divides by 255, and numbers [N, F]."""
+        for name in (self.image, *self.columns):
+            if name not in rows[0]:
+                raise DataError(f"{path}: there is no column '{name}'; its columns: {', '.join(rows[0])}")
+        images = [self._image(path, line, row[self.image]) for line, row in enumerate(rows, 2)]
+        numbers = [[number(path, line, name, row[name]) for name in self.columns] for line, row in enumerate(rows, 2)]
+        return {"image": torch.from_numpy(np.stack(images)), "numbers": torch.tensor(numbers)}
+
+    def _image(self, path: Path, line: int, name: str) -> np.ndarray:
+        try:
+            with Image.open(path.parent / name) as image:
+                return np.asarray(image.convert("RGB").resize((self.size, self.size))).transpose(2, 0, 1)
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(f"{path}, line {line}, column '{self.image}': '{name}' is no image: {error}") from error
+
+
+def rows_of(path: Path) -> list[dict]:
+    """The rows of a table, each with its cells by column."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    return rows
+
+
+def number(path: Path, line: int, column: str, cell: str) -> float:
+    """The number in a cell."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}, line {line}, column '{column}': '{cell}' is not a number") from error
+
+
+def image_table(path: Path, target: str, image: str = "image", size: int = 16) -> Dataset:
+    """A table with a column of image files; all other columns hold numbers.
+
+    Args:
+        path: The CSV file; images are looked up beside it.
+        target: The column to predict.
+        image: The column of the image files.
+        size: Width and height that each image is brought to.
+    """
+    rows = rows_of(path)
+    reader = RowReader(image, [name for name in rows[0] if name not in (image, target)], size)
+    targets = [[number(path, line, target, row.get(target))] for line, row in enumerate(rows, 2)]
+    return Dataset(
+        train=TensorSamples(reader.inputs(path, rows), torch.tensor(targets)),
+        targets="real",
+        target_names=(target,),
+        facts={"numbers": reader.columns},
+        reader=reader,
+    )
+
+
+class TwoTowers(nn.Module):
+    """A small convolutional network for the image, and its features beside the numbers.
+
+    Args:
+        num_outputs: Numbers to give for one sample.
+        dataset_facts: The dataset's: the names of its numbers.
+        width: Channels, and width of the hidden layer.
+    """
+
+    def __init__(self, num_outputs: int, dataset_facts: dict, width: int = 16) -> None:
+        super().__init__()
+        convolutions = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(width, width, 3)]
+        self.image = nn.Sequential(*convolutions, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        both = width + len(dataset_facts["numbers"])
+        self.head = nn.Sequential(nn.Linear(both, width), nn.ReLU(), nn.Linear(width, num_outputs))
+
+    def forward(self, image, numbers):
+        """Called with the dataset's inputs by name."""
+        return self.head(torch.cat([self.image(image), numbers], dim=1))
+
+
+@hookimpl
+def wf_components():
+    """The dataset and the model."""
+    reader = DatasetTraits(targets="real", files=(), reader=RowReader)
+    return [
+        Component("dataset", "image-table", image_table, "images beside a table", traits=reader),
+        Component("model", "two-towers", TwoTowers, "image and numbers", traits=ModelTraits()),
+    ]
