@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
+    "transform/joint-resize": {"sizes": [12]},
     "loss/sum": {"parts": ["ce", "focal"]},
     "metric/mase": {"naive_errors": [1.0]},
     "model/unet": {"channels": [4, 8]},
@@ -77,6 +79,24 @@ def _cifar(folder: Path) -> dict[str, Any]:
     return {"root": str(folder), "download": False}
 
 
+def _coco(folder: Path) -> dict[str, Any]:
+    images, annotations = [], []
+    for number in range(12):
+        Image.new("RGB", (24, 20), (number * 20, 90, 10)).save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 24, "height": 20})
+        box, outline = [2, 3, 10, 12], [[2, 3, 12, 3, 12, 15, 2, 15]]
+        table = {"id": number, "image_id": number, "category_id": 1 + number % 2, "bbox": box}
+        annotations.append({**table, "segmentation": outline})
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "train.json").write_text(json.dumps(document))
+    return {"path": str(folder / "train.json")}
+
+
+def _coco_masks(folder: Path) -> dict[str, Any]:
+    return {**_coco(folder), "image_size": 16}
+
+
 FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "csv": _csv,
     "series": _series,
@@ -85,6 +105,8 @@ FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "mnist": _idx,
     "fashion-mnist": _idx,
     "cifar10": _cifar,
+    "coco": _coco,
+    "coco-masks": _coco_masks,
     "text": _text,
     "opticks": lambda _: {"block": 500},
 }

@@ -35,12 +35,12 @@ from wf_example_detection.plugin import *
 OPTIONS = ("-p", "detection.py", "--dataset", "drawings", "--batch-size", 16, "--lr", 0.003, "--seed", 3)
 
 NAMES = (
-    ("tasks", "detection"),
+    ("tasks", "shape-detection"),
     ("links", "found-boxes"),
     ("datasets", "drawings"),
     ("transforms", "flip-boxes"),
     ("models", "grid-detector"),
-    ("metrics", "map"),
+    ("metrics", "shape-map"),
     ("anchor-generators", "squares"),
     ("values", "anchors"),
     ("rules", "finds-boxes"),
@@ -87,10 +87,16 @@ def test_it_has_the_bits_of_a_hand_written_loop() -> None:
             optimizer.step()
     for name, wanted in model.state_dict().items():
         assert torch.equal(run.model.state_dict()[name], wanted), name
-    assert {"train/map", "validation/map", "test/map", "test/map-50", "test/map-recall"} <= set(run.metrics)
+    assert {
+        "train/shape-map",
+        "validation/shape-map",
+        "test/shape-map",
+        "test/shape-map-50",
+        "test/shape-map-recall",
+    } <= set(run.metrics)
     assert "validation/loss" not in run.metrics, "in evaluations the model finds, and computes no losses"
-    assert run.plan["monitor"] == "validation/map", "as the task says"
-    assert "underfitting: train map" in run.loop.notes["fit"]
+    assert run.plan["monitor"] == "validation/shape-map", "as the task says"
+    assert "underfitting: train shape-map" in run.loop.notes["fit"]
 
 
 def test_a_drawing_that_does_not_fit_its_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +127,7 @@ def test_of_boxes_of_other_drawings_it_learns_nothing() -> None:
     dataset = {"use": "drawings", "num_train": 400, "shuffled": True}
     optimizer, scheduler = {"use": "adam", "lr": 0.003}, {"use": "one-cycle"}
     run = wf_api.run(**SETTINGS, dataset=dataset, epochs=8, optimizer=optimizer, scheduler=scheduler)
-    assert run.metrics["test/map-50"] <= 0.1
+    assert run.metrics["test/shape-map-50"] <= 0.1
 
 
 @pytest.mark.exhaustive
@@ -130,8 +136,8 @@ def test_the_best_weights_are_those_of_the_highest_map(wf: Any, tmp_path: Path) 
     done = wf("run", *OPTIONS, *options, "--name", "x")
     assert done.code == 0, done.stderr
     assert "warning" not in done.stderr
-    found = {one["epoch"]: one["map"] for one in records(tmp_path / "runs/x", "eval", "validation")}
-    assert manifest(tmp_path / "runs/x")["metrics"]["validation/map"] == max(found.values())
+    found = {one["epoch"]: one["shape-map"] for one in records(tmp_path / "runs/x", "eval", "validation")}
+    assert manifest(tmp_path / "runs/x")["metrics"]["validation/shape-map"] == max(found.values())
 
 
 @pytest.mark.exhaustive
@@ -163,13 +169,13 @@ def test_parts_and_processes_have_the_weights_of_the_whole(wf: Any, ranks: Any, 
         off = flat(weights(tmp_path / "runs" / name)) - wanted
         assert off.norm() < 1e-5 * (wanted - begun).norm(), name
         found = manifest(tmp_path / "runs" / name)["metrics"]
-        assert found["test/map"] == pytest.approx(figures["test/map"], abs=1e-3)
+        assert found["test/shape-map"] == pytest.approx(figures["test/shape-map"], abs=1e-3)
 
 
 def test_what_boxes_would_not_follow_is_refused(wf: Any) -> None:
     refused = wf("run", *OPTIONS, "--transform", "flip")
     assert refused.code == 2
-    assert "it moves the pixels of images, but not the boxes targets of the dataset" in refused.stderr
+    assert "it moves the pixels of images, but not the shapes targets of the dataset" in refused.stderr
     assert "flip" in wf("list", "transforms", "--fits", "segmentation").stdout
 
 
@@ -200,7 +206,7 @@ def test_what_does_not_find_boxes_is_no_model_for_it(wf: Any) -> None:
     refused = wf("run", *OPTIONS, "--model", "mlp")
     assert refused.code == 2
     assert (
-        "detection needs a model that gives boxes, this one gives raw\n  models that fit: grid-detector"
+        "shape-detection needs a model that gives shapes, this one gives raw\n  models that fit: grid-detector"
         in refused.stderr
     )
     listed = wf("list", "models", "--fits", "drawings", "-p", "detection.py").stdout
@@ -251,7 +257,7 @@ def test_installed_from_its_wheel_and_gone(wheels: dict[str, Path], tmp_path: Pa
     options += ("--scheduler", "one-cycle", "--batch-size", "16", "--keep", "best")
     ran = json.loads(environment.wf("run", *options, "--name", "x", "--json"))
     assert ran["status"] == "done"
-    assert manifest(environment.folder / "work" / ran["run_dir"])["metrics"]["test/map-50"] >= 0.8
+    assert manifest(environment.folder / "work" / ran["run_dir"])["metrics"]["test/shape-map-50"] >= 0.8
 
     _finds_and_draws(environment)
     _is_known(environment)

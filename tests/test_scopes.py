@@ -9,66 +9,12 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch.nn.functional import softplus
+from workspace import ROOT
 
 import wf
 from wf.errors import PluginError
 
-GAN = '''"""A generative adversarial network (Goodfellow et al. 2014) on points around (3, 3)."""
-
-import torch
-from torch.nn.functional import softplus
-
-from wf import Component, hookimpl
-from wf_base import BaseTrainer, Dataset, TensorSamples
-from wf.traits import DatasetTraits, TrainerTraits
-
-SCOPES = {"model": ("discriminator", "generator"), "optimizer": ("discriminator", "generator")}
-
-
-class GAN(BaseTrainer):
-    """Discriminator and generator in turns.
-
-    Args:
-        model: Both models.
-        optimizers: Of both.
-        noise: Numbers that the generator draws from.
-    """
-
-    scopes = SCOPES
-
-    def __init__(self, model: torch.nn.ModuleDict, optimizers: dict, noise: int = 2) -> None:
-        super().__init__(model, optimizers=optimizers)
-        self.noise = noise
-
-    def step(self, batch):
-        self.update("discriminator", self.tell_apart)
-        self.update("generator", self.deceive)
-
-    def drawn(self, batch):
-        return self.model["generator"](torch.randn(batch.size, self.noise))
-
-    def tell_apart(self, batch):
-        judge = self.model["discriminator"]
-        return softplus(-judge(batch.inputs)).mean() + softplus(judge(self.drawn(batch).detach())).mean()
-
-    def deceive(self, batch):
-        return softplus(-self.model["discriminator"](self.drawn(batch))).mean()
-
-
-def points(seed: int) -> Dataset:
-    """Points around (3, 3)."""
-    drawn = torch.randn(400, 2, generator=torch.Generator().manual_seed(seed))
-    return Dataset(train=TensorSamples(drawn * 0.3 + 3, None))
-
-
-@hookimpl
-def wf_components():
-    traits = TrainerTraits(scopes=SCOPES)
-    return [
-        Component("trainer", "gan", GAN, "generator and discriminator in turns", traits=traits),
-        Component("dataset", "points", points, "points around (3, 3)", traits=DatasetTraits(inputs="vector")),
-    ]
-'''
+GAN = (ROOT / "examples/gan.py").read_text()
 SIZES = {"discriminator": 1, "generator": 2}
 LINE = tuple(
     word

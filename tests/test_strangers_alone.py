@@ -168,7 +168,7 @@ def _trains_and_goes_on(environment: Environment, name: str, options: tuple[str,
     ran = json.loads(environment.wf("run", *options, "--epochs", "2", "--name", name, "--json"))
     assert ran["status"] == "done"
     first = records(work / "runs" / name, "eval", "validation")[0]
-    assert {"loss", "miss"} < first.keys() if name == "heights" else "map" in first
+    assert {"loss", "miss"} < first.keys() if name == "heights" else "shape-map" in first
     evaluated = json.loads(environment.wf("evaluate", name, "--json"))["metrics"]
     assert evaluated == {key: value for key, value in ran["metrics"].items() if key.startswith("test/")}
     environment.wf("resume", name, "--epochs", "3", "--quiet")

@@ -416,12 +416,12 @@ class Drawings(torch.utils.data.Dataset):
 
 
 def drawings() -> Dataset:
-    return Dataset(train=Drawings(), targets="boxes")
+    return Dataset(train=Drawings(), targets="drawn")
 
 
 @hookimpl
 def wf_tasks():
-    return [Task(name="boxes", target=Boxes, targets=("boxes",), summary="boxes in images")]
+    return [Task(name="boxes", target=Boxes, targets=("drawn",), summary="boxes in images")]
 """
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError
 from wf_base import TensorSamples, tree
+from wf_base.data import floats
 from wf_data.inputs import check_form, form_from, form_of, leaves_of, numbers_of, record_of
 
 NUM = 5
@@ -134,3 +135,50 @@ def test_other_forms_of_inputs_are_refused() -> None:
     ]:
         with pytest.raises(DataError, match=message):
             check_form(form, inputs, "here")
+
+
+IMAGES = tree.Rows(torch.full((1, size, 2), float(size)) for size in (1, 3, 2))
+
+
+@pytest.mark.parametrize("whole", [IMAGES, {"image": IMAGES, "number": torch.arange(3)}, (IMAGES, torch.arange(3))])
+def test_samples_that_differ_in_size_are_divided_one_by_one(whole: Any) -> None:
+    assert tree.length(whole) == 3
+    parts = list(tree.split(whole, 2))
+    assert [tree.length(part) for part in parts] == [2, 1]
+    again = tree.cat(parts)
+    assert type(again) is type(whole)
+    assert equal(again, whole)
+    assert equal(tree.part(whole, 1, 2), list(tree.split(whole, 1))[1])
+
+
+def test_a_model_is_given_samples_that_differ_in_size_as_one_argument() -> None:
+    assert tree.call(len, IMAGES) == 3
+    assert tree.call(lambda one, other: (one, other), [1, 2]) == (1, 2)
+
+
+def test_what_is_found_in_each_sample_stays_apart() -> None:
+    """Also where each sample has as many as there are samples, which looks like one tensor for all."""
+    one = tree.Rows([{"boxes": torch.zeros(1, 4)}])
+    assert len(tree.gathered([(one, 1), (one, 1)])) == 2
+
+
+def test_bytes_of_images_that_differ_in_size_are_numbers() -> None:
+    image = torch.full((3, 2, 2), 255, dtype=torch.uint8)
+    for whole in (tree.Rows([image]), {"image": tree.Rows([image]), "ids": tree.Rows([image[0]])}):
+        found = dict(tree.leaves(floats(whole)))
+        assert [float(leaf.max()) for leaf in found.values()] == ([1.0] if len(found) == 1 else [1.0, 255.0])
+    assert isinstance(floats(tree.Rows([image])), tree.Rows)
+
+
+def test_the_form_of_samples_that_differ_in_size() -> None:
+    images = tree.Rows(torch.zeros(3, size, 4, dtype=torch.uint8) for size in (2, 5))
+    form = form_of(images, any_size=True)
+    assert form_from(json.loads(json.dumps(record_of(form))), None) == form
+    check_form(form, images, "here")
+    check_form(form, [torch.rand(3, 9, 9)], "here")
+    found = numbers_of(form, list(images))
+    assert isinstance(found, tree.Rows)
+    assert {row.dtype for row in found} == {torch.float32}
+    for wrong, message in ((torch.zeros(2), "a list, one item a sample"), ([torch.zeros(3, 4)], "inputs of shape")):
+        with pytest.raises(DataError, match=message):
+            check_form(form, wrong, "here")

@@ -21,6 +21,7 @@ FORMS = {
     "binary": "binary",
     "multilabel": "multilabel",
     "mask": "segmentation",
+    "boxes": "detection",
 }
 
 
@@ -47,12 +48,12 @@ def test_a_dataset_that_does_not_fit_its_task_is_refused(wf: Any) -> None:
 
 
 def test_a_task_that_nobody_brings(wf: Any) -> None:
-    result = wf("run", "--task", "detection")
+    result = wf("run", "--task", "ranking")
     assert result.code == 2
-    assert "unknown task 'detection'" in result.stderr
+    assert "unknown task 'ranking'" in result.stderr
     assert "classification" in result.stderr
-    with pytest.raises(UsageError, match="unknown task 'detection'"):
-        api.build(task="detection", save=False)
+    with pytest.raises(UsageError, match="unknown task 'ranking'"):
+        api.build(task="ranking", save=False)
 
 
 def test_the_task_of_a_run_file(wf: Any, tmp_path: Any) -> None:
@@ -69,6 +70,7 @@ def test_listing_and_showing(wf: Any) -> None:
     assert shown["traits"] == {
         "targets": ["mask"],
         "predictions": [],
+        "gives": None,
         "reads": ["raw", "labels", "probs"],
         "per": "pixel",
         "spatial": True,

@@ -165,6 +165,7 @@ class Catalogue:
         traits: The traits of every member that is in no group.
         groups: The traits of the members of each group. The group ``refused`` is of members that cannot be used; their
             summaries say why.
+        targets: The target of the members of each group that has one of its own.
         params: As for `Component`.
         inject: As for `Component`.
         like: As for `Component`.
@@ -178,6 +179,7 @@ class Catalogue:
     _: KW_ONLY
     traits: Any = None
     groups: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)
     params: tuple[Param, ...] | None = None
     inject: Mapping[str, str] = field(default_factory=dict)
     like: str | None = None
@@ -212,7 +214,7 @@ class Catalogue:
         return Component(
             self.kind,
             f"{self.prefix}/{name}",
-            self.target,
+            self.targets.get(row.group, self.target),
             row.summary or self.summary,
             traits=self.groups.get(row.group, self.traits),
             params=self.params,

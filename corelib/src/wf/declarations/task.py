@@ -29,6 +29,8 @@ class Task:
     """The forms that its targets have: a dataset that declares one of them, and no task, is of this task."""
     predictions: tuple[str, ...] = ()
     """The forms of predictions that losses of this task alone want: such a loss chooses the task."""
+    gives: str | None = None
+    """The form of what its models give, where they compute their own losses; None where the loss says what it wants."""
     reads: tuple[str, ...] = ()
     """The forms of predictions that its metrics can be given, see `MetricTraits`; empty for any."""
     per: Literal["any", "sample", "pixel"] = "any"

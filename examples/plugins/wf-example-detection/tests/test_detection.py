@@ -183,13 +183,13 @@ def test_uses_every_hook_of_wf() -> None:
 
 
 def test_declares_its_task_and_components() -> None:
-    assert [task.name for task in plugin.wf_tasks()] == ["detection"]
+    assert [task.name for task in plugin.wf_tasks()] == ["shape-detection"]
     names = [(component.kind, component.name) for component in plugin.wf_components()]
     assert names == [
         ("dataset", "drawings"),
         ("transform", "flip-boxes"),
         ("model", "grid-detector"),
-        ("metric", "map"),
+        ("metric", "shape-map"),
         ("anchor-generator", "squares"),
         ("anchor-generator", "rectangles"),
     ]

@@ -209,10 +209,26 @@ def as_float(inputs: Tensor) -> Tensor:
 
 
 def floats(inputs: Tree) -> Tree:
-    """Inputs as the model takes them: uint8 images as floats; in a tree, only leaves ``[N, C, H, W]`` are images."""
+    """Inputs as the model takes them: uint8 images as floats.
+
+    In a tree, only leaves ``[N, C, H, W]`` are images, and in its `Rows` only ``[C, H, W]``.
+    """
     if isinstance(inputs, Tensor):
         return as_float(inputs)
-    return tree.map_leaves(lambda leaf: as_float(leaf) if leaf.ndim > 3 else leaf, inputs)
+    if isinstance(inputs, tree.Rows):
+        return tree.Rows(floats(row) if isinstance(row, Tensor) else _images(row, 3) for row in inputs)
+    return _images(inputs, 4)
+
+
+def _images(inputs: Tree, dims: int) -> Tree:
+    """A tree whose leaves of so many dimensions, or of more, are images."""
+    if isinstance(inputs, tree.Rows):
+        return tree.Rows(_images(row, dims - 1) for row in inputs)
+    if isinstance(inputs, Mapping):
+        return {key: _images(one, dims) for key, one in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        return tree.like(inputs, [_images(one, dims) for one in inputs])
+    return as_float(inputs) if isinstance(inputs, Tensor) and inputs.ndim >= dims else inputs
 
 
 def as_default(tensor: Tensor) -> Tensor:

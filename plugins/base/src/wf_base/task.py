@@ -218,6 +218,18 @@ class TaskRuntime:
         """
         return None
 
+    def draw(self, inputs: Any, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
+        """Predictions drawn into their inputs, an image of Pillow a sample; None where there is nothing to draw.
+
+        Asked by ``wf predict --draw``.
+
+        Args:
+            inputs: ``[N, ...]`` on the CPU, as the dataset's samples hold them.
+            predictions: What the model gave for them.
+            class_names: The dataset's.
+        """
+        return None
+
     # the verdict on a fit
 
     @property

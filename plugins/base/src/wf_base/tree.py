@@ -1,6 +1,7 @@
 """Inputs and targets as trees: a tensor, or a dict, tuple or list of trees.
 
-A lone tensor is a tree of one leaf, and costs one call: torch's own pytree takes 40 times as long for it.
+A lone tensor is a tree of one leaf, and costs one call: torch's own pytree takes 40 times as long for it. Samples that
+differ in size, such as images, are `Rows`: a list with one tree a sample.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def map_leaves(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     if isinstance(tree, Mapping):
         return {key: map_leaves(change, one, *(other[key] for other in others)) for key, one in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return _like(tree, [map_leaves(change, *zipped) for zipped in zip(tree, *others, strict=True)])
+        return like(tree, [map_leaves(change, *zipped) for zipped in zip(tree, *others, strict=True)])
     return tree
 
 
@@ -72,11 +73,22 @@ def with_leaf(tree: Tree, path: str, leaf: Tree) -> Tree:
         return leaf
     key, _, rest = path.partition("/")
     changed = {own: with_leaf(one, rest, leaf) if str(own) == key else one for own, one in children(tree)}
-    return changed if isinstance(tree, Mapping) else _like(tree, list(changed.values()))
+    return changed if isinstance(tree, Mapping) else like(tree, list(changed.values()))
+
+
+class Rows(list[Tree]):
+    """One tree a sample, where samples differ in size so that they make no tensor together.
+
+    A model is given it as one argument, where it is all inputs.
+    """
 
 
 def length(tree: Tree) -> int:
-    """The samples of a tree, leaves ``[N, ...]``."""
+    """The samples of a tree, leaves ``[N, ...]``, or of the first `Rows` in it."""
+    if isinstance(tree, Rows):
+        return len(tree)
+    if isinstance(tree, (Mapping, tuple, list)):
+        return next((num for _, one in children(tree) if (num := length(one))), 0)
     leaf = first_leaf(tree)
     return 0 if leaf is None else len(leaf)
 
@@ -87,23 +99,33 @@ def select(tree: Tree, indices: Tensor) -> Tree:
 
 
 def split(tree: Tree, size: int) -> Iterator[Tree]:
-    """Leaves ``[N, ...]`` in parts of `size` samples; the last one may be smaller."""
+    """Leaves ``[N, ...]`` and `Rows` in parts of `size` samples; the last one may be smaller."""
     if isinstance(tree, Tensor):
         yield from tree.split(size)
         return
     for begin in range(0, length(tree), size):
-        yield map_leaves(lambda one, begin=begin: one[begin : begin + size], tree)
+        yield part(tree, begin, begin + size)
+
+
+def part(tree: Tree, begin: int, end: int) -> Tree:
+    """The samples from `begin` on, before `end`, of leaves ``[N, ...]`` and of `Rows`."""
+    if isinstance(tree, (Tensor, Rows)):
+        return Rows(tree[begin:end]) if isinstance(tree, Rows) else tree[begin:end]
+    if isinstance(tree, Mapping):
+        return {key: part(one, begin, end) for key, one in tree.items()}
+    return like(tree, [part(one, begin, end) for one in tree]) if isinstance(tree, (tuple, list)) else tree
 
 
 def cat(trees: Sequence[Tree]) -> Tree:
-    """Trees of one form in one, leaves ``[N, ...]`` one after the other."""
-    if isinstance(trees[0], Tensor):
+    """Trees of one form in one, leaves ``[N, ...]`` and `Rows` one after the other."""
+    first = trees[0]
+    if isinstance(first, Tensor):
         return torch.cat(list(trees))
-    return map_leaves(lambda *same: torch.cat(same), *trees)
-
-
-class Rows(list[Tree]):
-    """One tree a sample, where samples differ in size so that they make no tensor together."""
+    if isinstance(first, Rows):
+        return Rows(row for one in trees for row in one)
+    if isinstance(first, Mapping):
+        return {key: cat([one[key] for one in trees]) for key in first}
+    return like(first, [cat(same) for same in zip(*trees, strict=True)]) if isinstance(first, (tuple, list)) else first
 
 
 def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
@@ -116,6 +138,8 @@ def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
         UsageError: Where it does not tell the samples apart.
     """
     found = list(batches)
+    if all(isinstance(outputs, Rows) for outputs, _ in found):
+        return cat([outputs for outputs, _ in found])
     forms = [[(path, leaf.ndim, leaf.shape[1:]) for path, leaf in leaves(outputs)] for outputs, _ in found]
     lead = all(leaf.ndim and len(leaf) == size for outputs, size in found for _, leaf in leaves(outputs))
     if lead and all(form and form == forms[0] for form in forms):
@@ -154,10 +178,13 @@ def _plain(tree: Tree) -> Any:
 
 
 def call(model: Callable[..., Any], inputs: Tree) -> Any:
-    """What a model gives for its inputs: a dict gives its parameters by name, a tuple or list one after the other."""
+    """What a model gives for its inputs: a dict gives its parameters by name, a tuple or list one after the other.
+
+    `Rows` are one parameter.
+    """
     if isinstance(inputs, Mapping):
         return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) and not isinstance(inputs, Rows) else model(inputs)
 
 
 def to(tree: Tree, device: torch.device) -> Tree:
@@ -177,7 +204,7 @@ def words(tree: Tree) -> str:
     return "None" if tree is None else f"a {type(tree).__name__}"
 
 
-def _like(tree: tuple[Any, ...] | list[Any], items: list[Any]) -> Any:
+def like(tree: tuple[Any, ...] | list[Any], items: list[Any]) -> Any:
     """Items in a tuple or list like another one."""
     if hasattr(tree, "_fields"):  # a named tuple
         return type(tree)(*items)

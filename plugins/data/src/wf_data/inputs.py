@@ -16,7 +16,7 @@ from wf.errors import DataError, UsageError, closest
 from wf_base import tree
 from wf_base.data import as_float
 from wf_base.reading import Reader
-from wf_base.tree import Tree
+from wf_base.tree import Rows, Tree
 from wf_data import arrays
 
 
@@ -120,7 +120,9 @@ class Inputs:
 
 
 Form = Any
-"""What one sample's inputs are: `Inputs` where they are a tensor, else a dict, tuple or list of such, like they."""
+"""What one sample's inputs are: `Inputs` where they are a tensor, else a dict, tuple or list of such, like they.
+
+`Rows` of samples that differ in size have the form of the first as their one item."""
 
 
 def form_of(inputs: Tree, vocab_size: int | None = None, *, any_size: bool = False) -> Form:
@@ -139,9 +141,16 @@ def form_of(inputs: Tree, vocab_size: int | None = None, *, any_size: bool = Fal
     return _form(inputs, "", leaf, shorten=any_size)
 
 
+def _as_batch(row: Tree) -> Tree:
+    """One sample of `Rows` as a batch of its own."""
+    return tree.map_leaves(lambda leaf: leaf.unsqueeze(0), row)
+
+
 def _form(inputs: Tree, path: str, leaf: Callable[[str, Tensor], Inputs], *, shorten: bool) -> Form:
     if isinstance(inputs, Tensor):
         return leaf(path, inputs)
+    if isinstance(inputs, Rows):
+        return Rows(_form(_as_batch(row), path, leaf, shorten=shorten) for row in inputs[:1])
     below = [
         (key, _form(one, f"{path}/{key}" if path else str(key), leaf, shorten=shorten))
         for key, one in tree.children(inputs if isinstance(inputs, (Mapping, tuple, list)) else ())
@@ -182,6 +191,12 @@ def check_form(form: Form, inputs: Tree, where: str) -> None:
         for key, one in form.items():
             check_form(one, inputs[key], where)
         return
+    if isinstance(form, Rows):
+        if not isinstance(inputs, (tuple, list)):
+            raise DataError(f"{where}: inputs are {tree.words(inputs)}; the run takes a list, one item a sample")
+        for row in inputs:
+            check_form(form[0], _as_batch(row), where)
+        return
     if not isinstance(inputs, (tuple, list)) or (isinstance(form, tuple) and len(inputs) != len(form)):
         raise DataError(f"{where}: inputs are {tree.words(inputs)}; the run takes {len(form)} one after the other")
     for place, one in enumerate(inputs):
@@ -194,16 +209,21 @@ def numbers_of(form: Form, inputs: Tree) -> Tree:
         return form.numbers(inputs)
     if isinstance(form, Mapping):
         return {key: numbers_of(one, inputs[key]) for key, one in form.items()}
+    if isinstance(form, Rows):
+        return Rows(numbers_of(form[0], row) for row in inputs)
     made = [numbers_of(form[min(place, len(form) - 1)], one) for place, one in enumerate(inputs)]
     return tuple(made) if isinstance(form, tuple) else made
 
 
 def record_of(form: Form) -> Any:
-    """The form as JSON holds it: ``{"shape": ..., "dtype": ...}`` of a leaf, else a ``dict``, ``tuple`` or ``list``."""
+    """The form as JSON holds it: ``{"shape": ..., "dtype": ...}`` of a leaf, else ``dict``, ``tuple``, ``list`` or
+    ``rows``, of which it has the first."""
     if isinstance(form, Inputs):
         return {"shape": form.shape, "dtype": str(form.dtype).removeprefix("torch.")}
     if isinstance(form, Mapping):
         return {"dict": {key: record_of(one) for key, one in form.items()}}
+    if isinstance(form, Rows):
+        return {"rows": record_of(form[0])}
     return {type(form).__name__: [record_of(one) for one in form]}
 
 
@@ -216,6 +236,8 @@ def form_from(record: Mapping[str, Any], vocab_size: int | None, path: str = "")
     below = f"{path}/" if path else ""
     if "dict" in record:
         return {key: form_from(one, None, f"{below}{key}") for key, one in record["dict"].items()}
+    if "rows" in record:
+        return Rows([form_from(record["rows"], vocab_size, path)])
     for kind in (tuple, list):
         if kind.__name__ in record:
             return kind(form_from(one, None, f"{below}{place}") for place, one in enumerate(record[kind.__name__]))
@@ -232,6 +254,9 @@ def _read_form(form: Form, path: Path) -> Tree:
         return form.read(path)
     if isinstance(form, Mapping):
         return {key: _read_form(one, path) for key, one in form.items()}
+    if isinstance(form, Rows):
+        found = _read_form(form[0], path)
+        return Rows(tree.map_leaves(lambda leaf, row=row: leaf[row], found) for row in range(tree.length(found)))
     return type(form)(_read_form(one, path) for one in form)
 
 

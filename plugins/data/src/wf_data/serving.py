@@ -237,14 +237,16 @@ class RunData:
         """The first transformed inputs of a split."""
         return self._some(self._first(split, num), num)
 
-    def as_trained(self, num: int = 2) -> tuple[Tree, dict[int, list[int]]]:
-        """The first train inputs as they are trained on.
+    def as_trained(self, num: int = 2) -> tuple[Tree, Tree, dict[int, list[int]]]:
+        """The first train inputs and targets as they are trained on.
 
         Returns:
             They, and by its position the shape that each transform of training alone gives a sample which changes it.
         """
         if not any(step.train_only for step in self._transforms):
-            return self.first("train", num), {}
+            batch = self._first("train", num)
+            own = batch.parts[0] if batch.parts else batch
+            return self._some(batch, num), _head(own.targets, own.size if self.collates else num), {}
         batch, shapes = next(self._delivered(self._first_read("train", num), "train")), {}
         batch = batch.parts[0] if batch.parts else batch
         num = batch.size if self.collates else num
@@ -266,7 +268,7 @@ class RunData:
                 if step.train_only and (after := _shape(inputs)) != before and after is not None:
                     shapes[step.position] = list(after)
         random.load_state_dict(accelerators)
-        return inputs, shapes
+        return inputs, targets, shapes
 
     def _some(self, batch: Batch, num: int) -> Tree:
         """The first inputs of a batch; what a dataset collated is whole, or in parts."""
@@ -719,7 +721,7 @@ def _numbers(order: Tensor) -> str:
 
 def _head(own: Tree, num: int) -> Tree:
     """The first samples of a tree."""
-    return tree.map_leaves(lambda leaf: leaf[:num], own)
+    return tree.part(own, 0, num)
 
 
 def _rows(own: Tree, rows: Tensor) -> Tree:

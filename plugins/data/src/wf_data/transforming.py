@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wf.errors import UsageError, unknown
 from wf_base import tree
-from wf_base.tree import Tree
+from wf_base.tree import Rows, Tree
 from wf_data.inputs import Form, leaves_of
 
 _DIMS = {"image": 3, "video": 4}
@@ -23,9 +23,10 @@ class Step:
     """One of the run's transforms.
 
     A transform is called with inputs ``[N, ...]``, and with draws from [0, 1) ``[N, num_draws]`` in training where it
-    has an attribute ``num_draws``. One with an attribute ``joint`` that is true is called with inputs and targets
-    before the draws, and gives both; the targets are None where a trained model is given inputs alone. One with a
-    method ``on_masks`` has it called, with the same draws, for each leaf of the targets that has the size of the image.
+    has an attribute ``num_draws``; with samples that differ in size, `Rows`, once for each of them. One with an
+    attribute ``joint`` that is true is called with inputs and targets before the draws, and gives both, `Rows` as they
+    are; the targets are None where a trained model is given inputs alone. One with a method ``on_masks`` has it called,
+    with the same draws, for each leaf of the targets that has the size of the image.
 
     One whose attribute ``of`` is ``"targets"`` changes the targets that the loss gets, and has a method ``inverse`` for
     the model outputs; see `wf_base.TaskRuntime.target_transforms`. Its ``fit`` gets the train targets.
@@ -97,7 +98,7 @@ class Step:
             targets = tree.map_leaves(
                 lambda leaf: apply.on_masks(leaf, *more) if _is_mask(leaf, own) else leaf, targets
             )
-        changed = apply(own, *more)
+        changed = _by_row(apply, own, more) if isinstance(own, Rows) else apply(own, *more)
         return (changed if self.leaf is None else tree.with_leaf(inputs, self.leaf, changed)), targets
 
     def mix(
@@ -165,6 +166,12 @@ class Step:
     def name(self) -> str:
         """It in words."""
         return f"transform '{self.table.get('use', type(self.transform).__name__)}'"
+
+
+def _by_row(apply: Any, rows: Rows, more: tuple[Tensor, ...]) -> Rows:
+    """Samples that differ in size, each changed by itself."""
+    numbered = enumerate(rows)
+    return Rows(apply(row.unsqueeze(0), *(own[place : place + 1] for own in more))[0] for place, row in numbered)
 
 
 def is_joint(transform: Any) -> bool:

@@ -18,6 +18,9 @@ _IMAGE = TransformTraits(inputs="image", gives="same", moves=False)
 _BORDER = TransformTraits(inputs="image", gives="same", moves=True)
 _AUGMENTATION = TransformTraits(inputs="image", gives="same", train_only=True, moves=True, masks=True)
 _MIXED: dict[str, Any] = {"joint": "batch", "train_only": True, "gives": "same"}
+_JOINT = TransformTraits(
+    train_only=True, inputs="image", gives="same", moves=True, joint=True, targets=("boxes", "mask")
+)
 _SHARES: dict[str, Any] = {"targets": ("class_index", "one_hot"), "gives_targets": "one_hot"}
 
 DATASETS = [
@@ -195,6 +198,27 @@ TRANSFORMS = [
         "wf_datasets.augment:Crop",
         "shift images at random within a border (train only)",
         traits=_AUGMENTATION,
+    ),
+    Component(
+        "transform",
+        "joint-flip",
+        "wf_datasets.joint:JointFlip",
+        "mirror images, boxes and masks at random (train only)",
+        traits=_JOINT,
+    ),
+    Component(
+        "transform",
+        "joint-crop",
+        "wf_datasets.joint:JointCrop",
+        "a part of each image at random, boxes and masks with it (train only)",
+        traits=_JOINT,
+    ),
+    Component(
+        "transform",
+        "joint-resize",
+        "wf_datasets.joint:JointResize",
+        "images, boxes and masks in one of some sizes, at random (train only)",
+        traits=_JOINT,
     ),
     Component(
         "transform",

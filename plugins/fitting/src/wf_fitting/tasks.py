@@ -111,6 +111,7 @@ class Tasks:
             return []
         of_targets = {form for task in self._all for form in task.targets}
         of_predictions = {RAW, *(form for task in self._all for form in task.predictions)}
+        of_predictions |= {task.gives for task in self._all if task.gives}
         for link in self.links:
             kinds = {"targets": of_targets, "predictions": of_predictions}
             kinds.get(link.of, set()).update((*link.takes, link.gives))

@@ -61,7 +61,7 @@ from wf_run.resuming.restoring import check_records, check_restored, check_savab
 from wf_run.runfile import RunFile, dump
 from wf_run.said import naming_place, without_said
 from wf_run.time_limit import TimeLimitReached, limited, seconds_of
-from wf_run.trained import OWN, PLOTS, Trained, TrainedModel
+from wf_run.trained import OWN, PLOTS, Trained, TrainedModel, drawn
 
 _LOG = logging.getLogger("wf")
 
@@ -359,6 +359,16 @@ class Experiment:
         """
         values = self._parts.values
         return names_of(values["outputs"], predictions, self.data.class_names, values.need)
+
+    def draw(self, split: str, predictions: Tree) -> list[Any]:
+        """Pictures of the predictions for a split, one a sample.
+
+        Raises:
+            UsageError: Where the task of the run draws none.
+        """
+        samples, outputs = self.data.samples(split), self._parts.values["outputs"]
+        inputs = tree.Rows(samples[number][0] for number in range(len(samples)))
+        return drawn(outputs, inputs, predictions, self.data.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory; returns the files.

@@ -27,7 +27,7 @@ from wf_base.modes import evaluated
 from wf_base.parts import Parts
 from wf_base.random import own_stream
 from wf_base.reading import Reader
-from wf_base.task import names_of
+from wf_base.task import TaskRuntime, names_of
 from wf_base.tree import Tree
 from wf_building.builder import LIVE, Builder, Built, origin_of
 from wf_building.defaults import default_of, missing
@@ -172,6 +172,15 @@ class Trained:
             raise UsageError(f"run value '{name}' is not known without the run's data, and no plugin provides it")
         return values.need(name)
 
+    def draw(self, inputs: Tree, predictions: Tree) -> list[Any]:
+        """Pictures of predictions for raw inputs ``[N, ...]``, one a sample.
+
+        Raises:
+            UsageError: Where the task of the run draws none.
+        """
+        task = self.description.outputs(self._builder.registry)
+        return drawn(task, inputs, predictions, self.description.spec.class_names)
+
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""
         plots = self._builder.registry.own_choice("hook", PLOTS)
@@ -274,6 +283,18 @@ def open_trained(
             steps = [step.placed(description.inputs) for step in steps]
         network = TrainedModel(model, description.inputs, steps)
     return Trained(network.eval(), description, plan, builder, reader)
+
+
+def drawn(task: TaskRuntime, inputs: Tree, predictions: Tree, class_names: Sequence[str]) -> list[Any]:
+    """Pictures of predictions, as the task draws them.
+
+    Raises:
+        UsageError: Where it draws none.
+    """
+    pictures = task.draw(inputs, predictions, class_names)
+    if pictures is None:
+        raise UsageError(f"{type(task).__name__.lower()} draws no predictions into its inputs\n  leave out --draw")
+    return pictures
 
 
 def _read_by(registry: Registry, entries: Mapping[str, Entry], path: Path) -> Tree:

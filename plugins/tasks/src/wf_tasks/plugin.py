@@ -61,6 +61,20 @@ def wf_tasks() -> list[Task]:
             defaults={"loss": "ce", "metric": ("accuracy", "mean-iou"), "model": "unet"},
         ),
         Task(
+            name="detection",
+            summary="boxes around objects, each with a class, and maybe a mask",
+            target="wf_tasks.detection:Detection",
+            targets=("boxes",),
+            gives="boxes",
+            reads=("raw",),
+            spatial=True,
+            defaults={
+                "metric": ("map",),
+                "model": "torchvision/ssdlite320_mobilenet_v3_large",
+                "monitor": "validation/map",
+            },
+        ),
+        Task(
             name="embedding",
             summary="one vector per sample, close to others of its class",
             target="wf_tasks.embedding:Embedding",
@@ -205,6 +219,15 @@ def wf_rules() -> list[Rule]:
             needs="targets",
             suggested=("model",),
             summary="a model predicts for samples or for pixels, as the task needs",
+        ),
+        Rule(
+            name="model-gives",
+            kind="model",
+            against=("dataset", "task"),
+            target="wf_tasks.rules:gives_what_the_task_needs",
+            needs="targets",
+            suggested=("model",),
+            summary="a model gives what its task needs, where the task has no loss that says it",
         ),
         Rule(
             name="loss-predictions",

@@ -90,6 +90,21 @@ def predicts_per(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"{what} one prediction per {wanted}, the model returns one per {traits.per}",))
 
 
+def gives_what_the_task_needs(part: Part, known: Known) -> Verdict:
+    """Of a model: where models compute their own losses, they must give what the task judges."""
+    wanted = known.task.gives if known.task else None
+    if wanted is None:
+        return FITS
+    if not isinstance(part.traits, ModelTraits):
+        return Verdict(None, (f"it does not say whether it gives {wanted}",))
+    if part.traits.predictions == wanted:
+        return FITS
+    assert known.task is not None
+    return Verdict(
+        False, (f"{known.task.name} needs a model that gives {wanted}, this one gives {part.traits.predictions}",)
+    )
+
+
 def loss_takes_predictions(part: Part, known: Known) -> Verdict:
     """For a loss: it takes the targets and the model's outputs, through links if needed."""
     traits = part.traits

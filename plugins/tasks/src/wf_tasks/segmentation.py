@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wf_tasks.classification import Indices, numbered
+from wf_tasks.drawing import classes_drawn
 
 EXAMPLE_SHAPE = (8, 8)
 
@@ -36,6 +37,11 @@ class Segmentation(Indices):
         """Masks in which each class occurs."""
         pixels = torch.arange(math.prod(EXAMPLE_SHAPE)).reshape(EXAMPLE_SHAPE)
         return (self.example_indices(num).reshape(-1, 1, 1) + pixels) % self.example_classes
+
+    def draw(self, inputs: Any, predictions: Tensor, class_names: Sequence[str]) -> list[Any]:
+        """A picture a sample: its pixels in the colours of their classes, those of the first class as they are."""
+        pairs = zip(inputs, self.labels(predictions), strict=True)
+        return [classes_drawn(image, classes) for image, classes in pairs]
 
     def shares_known(self, spec: Any) -> Sequence[int]:
         """Empty: not every pixel is read."""

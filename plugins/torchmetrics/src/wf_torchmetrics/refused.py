@@ -13,7 +13,7 @@ FAMILIES = {
     "audio": "it judges audio against audio, and no task of wf has that",
     "classification": "",
     "clustering": "",
-    "detection": "it judges boxes or instances, and no task of wf has them",
+    "detection": "it judges boxes or instances, which wf's own metric map does, with COCO's code",
     "image": "it judges images that a model makes, and no task of wf has them",
     "multimodal": "it judges two kinds of input against each other, and no task of wf has that",
     "nominal": "",

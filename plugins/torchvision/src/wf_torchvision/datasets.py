@@ -103,7 +103,8 @@ FORMS: dict[str, Form] = {
 """Every dataset that can be used, but ``fake``."""
 
 _PIXELS = "its targets are pictures, which would have to be resized together with the images"
-_BOXES = "its targets are boxes or points, and wf has no task with them"
+_BOXES = "its targets are boxes or points; wf's own dataset coco reads boxes, in the format of COCO"
+_COCO = "wf's own datasets coco and coco-masks read such files"
 _MOTION = "its targets are the motion between two images, and wf has no such task"
 _STEREO = "its targets are depths of pairs of images, and wf has no such task"
 _TEXT = "its targets are sentences, and wf has no such task"
@@ -112,7 +113,7 @@ _VIDEO = "torchvision 0.29 can no longer read its videos without other libraries
 _FOLDER = "wf's own dataset image-folder reads such folders"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(("Cityscapes", "SBDataset", "VOCSegmentation"), _PIXELS),
-    **dict.fromkeys(("CocoDetection", "Kitti", "VOCDetection", "WIDERFace"), _BOXES),
+    **dict.fromkeys(("Kitti", "VOCDetection", "WIDERFace"), _BOXES),
     **dict.fromkeys(("FlyingChairs", "FlyingThings3D", "HD1K", "KittiFlow", "Sintel"), _MOTION),
     **dict.fromkeys(("CREStereo", "CarlaStereo", "ETH3DStereo", "FallingThingsStereo", "InStereo2k"), _STEREO),
     **dict.fromkeys(("Kitti2012Stereo", "Kitti2015Stereo", "Middlebury2014Stereo"), _STEREO),
@@ -121,6 +122,7 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("LFWPairs", "PhotoTour"), _PAIRS),
     **dict.fromkeys(("HMDB51", "Kinetics", "UCF101"), _VIDEO),
     **dict.fromkeys(("DatasetFolder", "ImageFolder"), _FOLDER),
+    "CocoDetection": _COCO,
     "CelebA": "its 40 labels an image are not taken yet; convert it to npz",
     "INaturalist": "its classes depend on the version of each part, so that train and validation differ",
     "LSUN": "it needs lmdb and one archive for each class, which torchvision does not download",

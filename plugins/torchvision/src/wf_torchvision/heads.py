@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torchvision.models.segmentation.lraspp import LRASPP
 
-from wf.errors import DataError
+from wf.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from wf_torchvision.weights import Source
@@ -46,6 +46,21 @@ def num_outputs_in(state: Mapping[str, Tensor], head: str, source: Source) -> in
 def has_auxiliary(state: Mapping[str, Tensor]) -> bool:
     """Whether a state_dict has auxiliary classifiers, which only training needs."""
     return any(map(_is_auxiliary, state))
+
+
+def follow_batches(model: nn.Module, momentum: float | None, owner: str) -> None:
+    """Let the running statistics of batch norm follow the batches so fast; None leaves them as they were designed.
+
+    Raises:
+        UsageError: For what is no share.
+    """
+    if momentum is None:
+        return
+    if not 0 <= momentum <= 1:
+        raise UsageError(f"{owner}: norm_momentum is {momentum}; it must be from 0 to 1")
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.momentum = momentum
 
 
 def drop_auxiliary(model: nn.Module) -> None:

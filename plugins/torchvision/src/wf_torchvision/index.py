@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from wf_catalogues.members import index_text
-from wf_torchvision import datasets, models, transforms
+from wf_torchvision import datasets, detectors, models, transforms
 
 FAMILIES = {
     "image": ("", ""),
     "video": ("video", "a classifier of videos [3, frames, height, width]"),
     "segmentation": ("segmentation", "a class for each pixel"),
+    detectors.FAMILY: ("detection", "boxes around objects, and masks where its name says so"),
     **{family: ("refused", why) for family, why in models.REFUSED.items()},
 }
 """The group and the summary of each family of models."""
@@ -18,7 +19,8 @@ FAMILIES = {
 
 def models_index() -> str:
     """The text of the models' index."""
-    return _text([(name, *FAMILIES[family]) for name, family in models.names().items()])
+    refused = {name: ("refused", why) for name, why in detectors.REFUSED.items()}
+    return _text([(name, *refused.get(name, FAMILIES[family])) for name, family in models.names().items()])
 
 
 def transforms_index() -> str:

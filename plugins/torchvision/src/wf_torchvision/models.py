@@ -13,12 +13,11 @@ from torchvision.models import get_model_builder, list_models
 
 from wf import FromRun
 from wf.errors import UsageError, WfError, unknown
-from wf_torchvision.heads import drop_auxiliary, has_auxiliary, head_of, num_outputs_in, replace_head
+from wf_torchvision.heads import drop_auxiliary, follow_batches, has_auxiliary, head_of, num_outputs_in, replace_head
 from wf_torchvision.weights import Source, entry_of, find, load, put_into, say
 
 WITH_AUXILIARY_OUTPUTS = ("googlenet", "inception_v3")
 REFUSED = {
-    "detection": "it gives boxes, and wf has no task with boxes",
     "optical_flow": "it gives the motion between two images, and wf has no such task",
 }
 """The families of torchvision that no task of wf can take, and why."""
@@ -30,6 +29,7 @@ def build(
     num_outputs: int,
     image_size: int | None = None,
     weights: Path | None = None,
+    norm_momentum: float | None = None,
     restored: Annotated[bool, FromRun("restored")] = False,
 ) -> nn.Module:
     """A model of torchvision, as torchvision's own module with its state_dict keys.
@@ -50,6 +50,8 @@ def build(
             (IMAGENET1K_V1), or a file with a state_dict of this architecture; not given: the weights are drawn. They
             are looked for in torch.hub's folder (TORCH_HOME) and downloaded where they are not there. The last layer is
             drawn anew unless it gives num_outputs numbers. Images are then made as the weights want them.
+        norm_momentum: How fast the running statistics of batch norm follow the batches: 0.01 to 0.1 by default. Runs of
+            some hundred steps from the start want 0.1 with ``mobilenet...``, as evaluations use these statistics.
         restored: Whether the weights of a run will follow, so that the pretrained ones are not looked for.
 
     Raises:
@@ -67,6 +69,7 @@ def build(
             model = _untrained(name, family, num_outputs, size)
         else:
             model = _trained(name, family, num_outputs, size, source)
+        follow_batches(model, norm_momentum, f"model 'torchvision/{name}'")
         if family == "segmentation":
             model.register_forward_hook(_scores)
         if family != "video" and (size != input_shape[-2:] or input_shape[0] == 1):

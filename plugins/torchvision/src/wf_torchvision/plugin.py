@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from wf import Catalogue, hookimpl
-from wf.traits import DatasetTraits, ModelTraits, TransformTraits
+from wf import Catalogue, Component, hookimpl
+from wf.traits import DatasetTraits, MetricTraits, ModelTraits, TransformTraits
 
 _CLASSES = DatasetTraits(targets="class_index", inputs="image", reader="wf_torchvision.reader:ImageReader")
 
 
 @hookimpl
-def wf_components() -> list[Catalogue]:
-    """torchvision's models, transforms and datasets."""
+def wf_components() -> list[Catalogue | Component]:
+    """torchvision's models, transforms and datasets; datasets and a metric in the format of COCO."""
     return [
         Catalogue(
             "model",
@@ -22,7 +22,9 @@ def wf_components() -> list[Catalogue]:
             groups={
                 "video": ModelTraits(inputs="video", per="sample"),
                 "segmentation": ModelTraits(inputs="image", per="pixel"),
+                "detection": ModelTraits(predictions="boxes", inputs="image"),
             },
+            targets={"detection": "wf_torchvision.detectors:build"},
         ),
         Catalogue(
             "transform",
@@ -49,5 +51,31 @@ def wf_components() -> list[Catalogue]:
             traits=_CLASSES,
             groups={"plain": _CLASSES},
             like="wf_torchvision.datasets:described",
+        ),
+        Component(
+            "dataset",
+            "coco",
+            "wf_torchvision.coco:coco",
+            "images with boxes around objects, and their masks, in the format of COCO",
+            traits=DatasetTraits(
+                targets="boxes",
+                task="detection",
+                inputs="image",
+                reader="wf_torchvision.coco:PhotoReader",
+            ),
+        ),
+        Component(
+            "dataset",
+            "coco-masks",
+            "wf_torchvision.coco:coco_masks",
+            "images with the class of each pixel, of masks in the format of COCO",
+            traits=DatasetTraits(targets="mask", inputs="image", reader="wf_torchvision.coco:SizedPhotoReader"),
+        ),
+        Component(
+            "metric",
+            "map",
+            "wf_torchvision.average_precision:MeanAveragePrecision",
+            "mean average precision of boxes or masks, as COCO computes it",
+            traits=MetricTraits(targets=("boxes",), larger_is_better=True),
         ),
     ]

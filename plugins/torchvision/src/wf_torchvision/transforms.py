@@ -38,7 +38,9 @@ MOVING = (
     *("RandomVerticalFlip", "TrivialAugmentWide"),
 )
 """Those that move pixels, or change the size."""
-_BOXES = "it is for boxes or key points, and wf has no task with them"
+_BOXES = (
+    "it is for boxes or key points, of which it would get none; wf's joint-flip, joint-crop and joint-resize move them"
+)
 _OTHERS = "it is made of other transforms; name these one after the other"
 _FLOATS = "it changes the type of images, and wf gives every transform float tensors from 0 to 1"
 _SIZES = "it makes images of differing sizes, which are no batch"

@@ -88,8 +88,8 @@ def drawings(num_train: int = 600, num_held_out: int = 100, shuffled: bool = Fal
         train=Drawings(0, num_train, shuffled=shuffled),
         validation=Drawings(num_train, num_held_out),
         test=Drawings(num_train + num_held_out, num_held_out),
-        targets="boxes",
-        task="detection",
+        targets="shapes",
+        task="shape-detection",
         class_names=CLASSES,
         reader=ImageReader(),
     )

@@ -11,13 +11,13 @@ def wf_tasks() -> list[Task]:
     """Object detection."""
     return [
         Task(
-            name="detection",
+            name="shape-detection",
             target="wf_example_detection.task:Detection",
             summary="boxes around objects, each with a class",
-            targets=("boxes",),
+            targets=("shapes",),
             reads=("raw",),
             spatial=True,
-            defaults={"model": "grid-detector", "metric": ("map",), "monitor": "validation/map"},
+            defaults={"model": "grid-detector", "metric": ("shape-map",), "monitor": "validation/shape-map"},
         )
     ]
 
@@ -26,7 +26,7 @@ def wf_tasks() -> list[Task]:
 def wf_links() -> list[Link]:
     """What detectors give is judged as it is; it becomes nothing that a loss of classes or numbers could take."""
     return [
-        Link(name="found-boxes", takes=("boxes",), gives="raw", summary="boxes that a detector finds stay as they are")
+        Link(name="found-boxes", takes=("shapes",), gives="raw", summary="boxes that a detector finds stay as they are")
     ]
 
 
@@ -73,7 +73,7 @@ def wf_rules() -> list[Rule]:
             target="wf_example_detection.rules:finds_boxes",
             needs="targets",
             suggested=("model",),
-            summary="detection needs a model that finds boxes",
+            summary="shape detection needs a model that finds boxes",
         )
     ]
 
@@ -130,8 +130,8 @@ def wf_components() -> list[Component]:
             "wf_example_detection.dataset:drawings",
             summary="discs and squares, 0 to 20 in an image, and their boxes",
             traits=DatasetTraits(
-                targets="boxes",
-                task="detection",
+                targets="shapes",
+                task="shape-detection",
                 inputs="image",
                 transforms=("flip-boxes",),
                 reader="wf_example_detection.dataset:ImageReader",
@@ -143,7 +143,7 @@ def wf_components() -> list[Component]:
             "wf_example_detection.transform:FlipBoxes",
             summary="mirrors half of the images, and their boxes with them",
             traits=TransformTraits(
-                train_only=True, inputs="image", gives="same", moves=True, joint=True, targets=("boxes",)
+                train_only=True, inputs="image", gives="same", moves=True, joint=True, targets=("shapes",)
             ),
         ),
         Component(
@@ -151,14 +151,14 @@ def wf_components() -> list[Component]:
             "grid-detector",
             "wf_example_detection.model:GridDetector",
             summary="a small detector: scores and a box for each cell of a grid and each anchor",
-            traits=ModelTraits(predictions="boxes", inputs="image"),
+            traits=ModelTraits(predictions="shapes", inputs="image"),
         ),
         Component(
             "metric",
-            "map",
+            "shape-map",
             "wf_example_detection.metric:MeanAveragePrecision",
             summary="mean average precision, that at an IoU of 0.5, and the recall",
-            traits=MetricTraits(targets=("boxes",), larger_is_better=True),
+            traits=MetricTraits(targets=("shapes",), larger_is_better=True),
         ),
         Component(
             "anchor-generator",

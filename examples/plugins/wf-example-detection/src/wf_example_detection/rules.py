@@ -6,21 +6,23 @@ from typing import Any
 
 from wf import Verdict
 
-BOXES = "boxes"
+SHAPES = "shapes"
 """The form of what detectors give."""
 
 
 def finds_boxes(part: Any, known: Any) -> Verdict:
-    """Of a model: detection needs one that finds boxes and computes its own losses.
+    """Of a model: shape detection needs one that finds boxes and computes its own losses.
 
     Args:
         part: The model, a `wf_fitting.parts.Part`.
         known: What is known of the run, a `wf_fitting.parts.Known`.
     """
-    if known.task is None or known.task.name != "detection":
+    if known.task is None or known.task.name != "shape-detection":
         return Verdict(True)
     if part.traits is None:
         return Verdict(None, ("it does not say whether it finds boxes",))
-    if part.traits.predictions == BOXES:
+    if part.traits.predictions == SHAPES:
         return Verdict(True)
-    return Verdict(False, (f"detection needs a model that gives {BOXES}, this one gives {part.traits.predictions}",))
+    return Verdict(
+        False, (f"shape-detection needs a model that gives {SHAPES}, this one gives {part.traits.predictions}",)
+    )

@@ -61,7 +61,7 @@ class Detection(TaskRuntime):
     @property
     def judged_by(self) -> tuple[str, ...]:
         """The mean average precision."""
-        return ("map",)
+        return ("shape-map",)
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
         """One that knows nothing of the images finds nothing, and its mean average precision is 0."""
@@ -77,7 +77,7 @@ class Detection(TaskRuntime):
             corners = torch.rand(number % 4, 2, generator=generator) * 8
             boxes = torch.cat([corners, corners + 4], 1)
             samples.append((image, {"boxes": boxes, "labels": torch.arange(number % 4) % 2}))
-        return Dataset(train=samples, targets="boxes", task="detection", class_names=("a", "b"))
+        return Dataset(train=samples, targets="shapes", task="shape-detection", class_names=("a", "b"))
 
     def right(self, targets: Sequence[Boxes]) -> list[Found]:
         """The boxes themselves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,35 +115,68 @@ def evaluate(
 @click.argument("inputs", metavar="INPUT")
 @CHECKPOINT
 @moved
+@click.option(
+    "--draw",
+    "pictures",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Draw what is predicted into the images, one PNG file each: boxes, masks.",
+)
 @JSON
 @click.pass_context
 def predict(
-    ctx: click.Context, place: str, inputs: str, checkpoint: str, path: str | None, root: str | None, as_json: bool
+    ctx: click.Context,
+    place: str,
+    inputs: str,
+    checkpoint: str,
+    path: str | None,
+    root: str | None,
+    pictures: Path | None,
+    as_json: bool,
 ) -> None:
     """Predict for INPUT: a split, or a file of inputs.
 
     The file is one that the run's dataset reads (a table, an image), or an array [N, ...] in a .npy or .npz file; the
     training data are not needed for it. Prints a line a sample: the class, the labels that hold (- for none), the share
-    of pixels of each class of a mask, or the numbers of a regression.
+    of pixels of each class of a mask, the boxes of a detection, or the numbers of a regression.
     """
     keep_stdout()
+    drawn = None
     if inputs in SPLITS:
         with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
             outputs = experiment.predict(inputs)
             labels = experiment.labels(outputs)
+            if pictures is not None:
+                drawn = experiment.draw(inputs, outputs)
     else:
         trained = _open_model(ctx, place, checkpoint)
-        outputs = trained.predict(trained.read(Path(inputs)))
+        read_in = trained.read(Path(inputs))
+        outputs = trained.predict(read_in)
         labels = trained.labels(outputs)
+        if pictures is not None:
+            drawn = trained.draw(read_in, outputs)
     from wf_base import tree
 
     rows = tree.rows(outputs)
     pairs = list(zip(labels or [None] * len(rows), rows, strict=True))
+    if pictures is not None and drawn is not None:
+        _save_pictures(pictures, Path(inputs).stem, drawn)
     if as_json:
         print_json([{"label": label, "output": row} for label, row in pairs])
         return
     for label, row in pairs:
         say(_numbers(row) if label is None else _words(label))
+
+
+def _save_pictures(folder: Path, name: str, pictures: Sequence[Any]) -> None:
+    """Write pictures, ``NAME.png`` where there is one, else ``NAME-0.png`` and so on, and say where they are."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, picture in enumerate(pictures):
+            picture.save(folder / (f"{name}-{number}.png" if len(pictures) > 1 else f"{name}.png"))
+    except OSError as error:
+        raise DataError(f"cannot write pictures into {folder}: {error.strerror or error}") from error
+    tell(f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'} in {folder}")
 
 
 def _numbers(row: Any) -> str:

@@ -10,20 +10,20 @@ from torch import nn
 
 from wf.discovery.modules import describe
 from wf.errors import UsageError
-from wf_base import tree
+from wf_base import Batch, TaskRuntime, tree
 from wf_base.random import TrainStream
-from wf_base.tree import Tree
 
 
 def check_smallest_batch(
-    model: nn.Module, stays: Iterable[nn.Module], inputs: Tree, samples: str, size: int, name: str
+    model: nn.Module, stays: Iterable[nn.Module], batch: Batch, task: TaskRuntime, samples: str, size: int, name: str
 ) -> None:
     """Refuse a last batch of one sample where the model cannot be trained on one, as with batch norm.
 
     Args:
         model: The model itself, on its device; it and the random generators stay as they are.
         stays: The parts that stay in evaluation mode.
-        inputs: Two samples as training has them.
+        batch: Two samples as training has them.
+        task: Says how a model is called that computes its own losses.
         samples: How many train samples there are, in words.
         size: How many a batch has.
         name: The model's.
@@ -31,12 +31,10 @@ def check_smallest_batch(
     Raises:
         UsageError: With what can be done.
     """
-    leaf = tree.first_leaf(inputs)
-    if leaf is None or len(leaf) < 2:
+    if batch.size < 2:
         return
-    one, two = (tree.map_leaves(lambda leaf, num=num: leaf[:num], inputs) for num in (1, 2))
-    error = _error_of(model, stays, one)
-    if error is None or _error_of(model, stays, two) is not None:  # the second fails in the first step, too
+    error = _error_of(model, stays, batch, 1, task)
+    if error is None or _error_of(model, stays, batch, 2, task) is not None:  # the second fails in the first step, too
         return
     batches = f"{samples} in batches of {size} leave 1 for the last" if size > 1 else "batches have 1 sample"
     advice = "leave it out: --drop-last, or choose another --batch-size" if size > 1 else "choose another --batch-size"
@@ -46,14 +44,20 @@ def check_smallest_batch(
     ) from error
 
 
-def _error_of(model: nn.Module, stays: Iterable[nn.Module], inputs: Tree) -> Exception | None:
-    """The error that the model raises in training mode."""
+def _error_of(
+    model: nn.Module, stays: Iterable[nn.Module], batch: Batch, num: int, task: TaskRuntime
+) -> Exception | None:
+    """The error that the model raises in training mode for so many samples."""
+    inputs = tree.map_leaves(torch.clone, tree.part(batch.inputs, 0, num))
     with _as_it_was(model), torch.no_grad():
         model.train()
         for module in stays:
             module.eval()
         try:
-            tree.call(model, tree.map_leaves(torch.clone, inputs))
+            if task.needs_loss:
+                tree.call(model, inputs)
+            else:
+                task.bind(model, None).step(Batch(inputs, tree.part(batch.targets, 0, num), None, None, num))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             return error
     return None

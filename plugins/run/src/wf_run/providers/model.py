@@ -14,6 +14,7 @@ from wf.discovery.guard import Guard
 from wf.engine.figures import Monitor
 from wf.errors import UsageError
 from wf.protocols import Strategy
+from wf_base import Batch, tree
 from wf_base.directions import directions
 from wf_base.parts import Parts
 from wf_base.task import TaskRuntime
@@ -79,17 +80,28 @@ def _try_outputs(run: RunBuild, model: nn.Module, served: RunData, outputs: Task
     names = {kind: run.name(kind) for kind in ("dataset", "model")}
     shape = (run.values.get("num_outputs"), *served.spec.mask_shape)
     know_num_outputs(run, check_outputs(model, served.first("train"), outputs, shape, names))
-    _check_resized(run, served, lambda inputs: check_outputs(model, inputs, outputs, shape, names))
+    _check_resized(
+        run,
+        served,
+        lambda inputs, sides: check_outputs(model, inputs, outputs, (shape[0], *(sides or shape[1:])), names),
+    )
 
 
-def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor], Any]) -> None:
-    """Refuse transforms that change the size in training alone where the model does not take both sizes."""
-    inputs, shapes = served.as_trained()
+def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor, tuple[int, ...]], Any]) -> None:
+    """Refuse transforms that change the size in training alone where the model does not take both sizes.
+
+    Args:
+        run: The run.
+        served: Its data.
+        check: Called with inputs and the sides of their masks, where they have some.
+    """
+    inputs, targets, shapes = served.as_trained()
     evaluated = None if served.spec.input_shape is None else list(served.spec.input_shape)
     if not isinstance(inputs, Tensor) or list(inputs.shape[1:]) == evaluated:
         return
+    sides = served.task.facts(targets[0]).get("mask_shape", ()) if isinstance(targets, Tensor) else ()
     try:
-        check(inputs)
+        check(inputs, sides)
     except UsageError as error:
         made = run.several("transform")
         words = " and ".join(f"'{made[position].name}' (to {shape})" for position, shape in shapes.items())
@@ -103,10 +115,11 @@ def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, w
     """Refuse a last batch of one sample where it is reached and the model cannot be trained on it."""
     size = served.batch_size
     if (num % size or size) == 1 and run.values["total_steps"] >= served.num_batches:
-        inputs, _ = served.as_trained()
+        inputs, targets, _ = served.as_trained()
+        batch = Batch(inputs, targets, None, None, tree.length(inputs))
         processes = " of each process" if run.values["strategy"].world_size > 1 else ""
         samples = f"{num:,} train samples{processes}{where}"
-        check_smallest_batch(model, run.not_trained, inputs, samples, size, run.name("model"))
+        check_smallest_batch(model, run.not_trained, batch, served.task, samples, size, run.name("model"))
 
 
 def initialize(run: RunBuild, model: nn.Module) -> None:
