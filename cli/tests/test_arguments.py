@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wf.errors import UsageError
 from wf.typed import Repeated, plain
-from wf_cli.arguments import names_to_change, parse_value, take_everywhere, take_options
+from wf_cli.arguments import parse_value, tables_of, take_everywhere, take_options
 
 PLAIN = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=20)
 
@@ -69,8 +69,8 @@ def test_any_text_gives_a_value(text: str) -> None:
         ("--loss.note=a=b", {"loss": {"note": "a=b"}}, []),
         ("--loss.gamma 2 --loss.gamma 3", {"loss": {"gamma": Repeated([2, 3])}}, []),
         ("--loss.my-gamma 2 --loss.my_gamma=3 --loss.my-gamma 4", {"loss": {"my_gamma": Repeated([2, 3, 4])}}, []),
-        ("--hook.early-stopping.min-delta 1", {"hook": {"options": {"early-stopping": {"min_delta": 1}}}}, []),
-        ("--metric.my.py:Top.k 5", {"metric": {"options": {"my.py:Top": {"k": 5}}}}, []),
+        ("--hook.early-stopping.min-delta 1", {"hook": [{"use": "set:early-stopping", "min_delta": 1}]}, []),
+        ("--metric.my.py:Top.k 5", {"metric": [{"use": "set:my.py:Top", "k": 5}]}, []),
         (
             "--scheduler.then cosine --scheduler.then.min_lr 1e-5",
             {"scheduler": {"then": {"use": "cosine", "min_lr": 1e-5}}},
@@ -127,19 +127,11 @@ def test_plugin_without_a_name_is_refused_once_the_line_is_whole() -> None:
     assert take_everywhere(["run", "-p"], strict=False)[1] == ["run"]
 
 
-@pytest.mark.parametrize(
-    ("names", "change"),
-    [
-        (["f1", "recall"], {"set": [{"use": "f1"}, {"use": "recall"}], "add": [], "remove": []}),
-        (["+f1"], {"set": None, "add": [{"use": "f1"}], "remove": []}),
-        (["+f1", "no:accuracy"], {"set": None, "add": [{"use": "f1"}], "remove": ["accuracy"]}),
-        (["f1", "+recall"], {"set": [{"use": "f1"}], "add": [{"use": "recall"}], "remove": []}),
-    ],
-)
-def test_names_add_remove_or_replace(names: list[str], change: dict[str, Any]) -> None:
-    assert names_to_change("metric", names) == change
+@pytest.mark.parametrize("names", [["f1", "recall"], ["+f1"], ["+f1", "no:accuracy"], ["f1", "+recall"]])
+def test_names_add_remove_or_replace(names: list[str]) -> None:
+    assert tables_of("metric", names) == [{"use": name} for name in names]
 
 
 def test_replacing_and_removing_at_once_is_refused() -> None:
     with pytest.raises(UsageError, match=r"replaces the whole list.*\n.*--metric \+f1"):
-        names_to_change("metric", ["f1", "no:accuracy"])
+        tables_of("metric", ["f1", "no:accuracy"])

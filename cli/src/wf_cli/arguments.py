@@ -11,7 +11,8 @@ from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
 from wf.typed import Repeated, last_of, typed
 
-ADD, REMOVE = "+", "no:"
+ADD, REMOVE, SET = "+", "no:", "set:"
+"""What stands before the name of a component that is added to a list, taken out of it, or given other options in it."""
 
 EVERYWHERE = (
     ("-p MODULE|FILE", "Load a plugin that is not installed; repeatable."),
@@ -105,6 +106,9 @@ def take_options(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         path = name[2:].replace("-", "_")
         _place(document, name[2:], placed, again=path in seen)
         seen.add(path)
+    for kind in KINDS.several:
+        if kind in document:
+            document[kind] = [{"use": f"{SET}{name}", **options} for name, options in document[kind].items()]
     return document, rest
 
 
@@ -123,21 +127,19 @@ def parse_value(text: str) -> Any:
     return typed(values[0], text.strip()) if isinstance(values[0], (int, float, str, list, dict)) else text
 
 
-def names_to_change(kind: str, names: Sequence[str]) -> dict[str, Any]:
-    """Convert ``--hook a --hook +b --hook no:c`` to a change of the run's list.
+def tables_of(kind: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Convert ``--hook a --hook +b --hook no:c`` to a list in the form of a run file.
 
     Raises:
         UsageError: If names with and without a sign are mixed.
     """
-    added = [{"use": name[len(ADD) :]} for name in names if name.startswith(ADD)]
-    removed = [name[len(REMOVE) :] for name in names if name.startswith(REMOVE)]
-    chosen = [{"use": name} for name in names if not name.startswith((ADD, REMOVE))]
-    if chosen and removed:
+    chosen = [name for name in names if not name.startswith((ADD, REMOVE))]
+    if chosen and any(name.startswith(REMOVE) for name in names):
         raise UsageError(
-            f"--{kind} {chosen[0]['use']} replaces the whole list, so there is nothing to remove\n"
-            f"  to add to the defaults: --{kind} +{chosen[0]['use']}"
+            f"--{kind} {chosen[0]} replaces the whole list, so there is nothing to remove\n"
+            f"  to add to the defaults: --{kind} +{chosen[0]}"
         )
-    return {"set": chosen or None, "add": added, "remove": removed}
+    return [{"use": name} for name in names]
 
 
 def _is_option(word: str) -> bool:
@@ -153,7 +155,7 @@ def _place(document: dict[str, Any], path: str, value: Any, *, again: bool) -> N
         raise UsageError(unknown("kind", kind, KINDS, hint))
     if kind in KINDS.several:
         name, keys = _split_name(kind, keys)
-        table = document.setdefault(kind, {}).setdefault("options", {}).setdefault(name, {})
+        table = document.setdefault(kind, {}).setdefault(name, {})
     else:
         table = document.setdefault(kind, {})
     *outer, last = (key.replace("-", "_") for key in keys)

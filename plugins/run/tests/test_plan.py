@@ -84,8 +84,10 @@ def uses(plan: dict[str, Any], kind: str) -> list[str]:
     return [table["use"] for table in plan[kind]]
 
 
-def change(**fields: Any) -> dict[str, Any]:
-    return {"hook": {"set": None, "add": [], "remove": [], **fields}}
+def change(*uses: str, **options: Any) -> dict[str, Any]:
+    """The hooks of a document; of the last one with options."""
+    tables: list[dict[str, Any]] = [{"use": use} for use in uses]
+    return {"hook": [*tables[:-1], {**tables[-1], **options}]}
 
 
 def test_an_empty_run_file() -> None:
@@ -163,47 +165,49 @@ def test_a_plan_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "fields", "wanted"),
+    ("base", "uses_over", "wanted"),
     [
-        (None, {"add": [{"use": "grad_clip"}]}, [*DEFAULT_HOOKS, "gradient-clip"]),
-        (None, {"remove": ["Progress"]}, [name for name in DEFAULT_HOOKS if name != "progress"]),
-        (None, {"remove": ["learning_rate_log"]}, list(DEFAULT_HOOKS[1:])),
-        (["gradient-clip", "progress"], {"remove": ["grad-clip"]}, ["progress"]),
-        (["grad-clip", "progress"], {"remove": ["gradient-clip"]}, ["progress"]),
-        (["grad-clip"], {"remove": ["grad-clip@o"]}, []),
-        (["progress"], {"add": [{"use": "grad-clip"}]}, ["progress", "gradient-clip"]),
-        (["progress"], {"set": [{"use": "grad-clip"}]}, ["gradient-clip"]),
+        (None, ["+grad_clip"], [*DEFAULT_HOOKS, "gradient-clip"]),
+        (None, ["no:Progress"], [name for name in DEFAULT_HOOKS if name != "progress"]),
+        (None, ["no:learning_rate_log"], list(DEFAULT_HOOKS[1:])),
+        (["gradient-clip", "progress"], ["no:grad-clip"], ["progress"]),
+        (["grad-clip", "progress"], ["no:gradient-clip"], ["progress"]),
+        (["grad-clip"], ["no:grad-clip@o"], []),
+        (["progress"], ["+grad-clip"], ["progress", "gradient-clip"]),
+        (["progress"], ["grad-clip"], ["grad-clip"]),
+        ([], ["+progress"], ["progress"]),
+        (["progress"], ["+grad-clip", "no:progress", "+fit-verdict"], ["gradient-clip", "fit-verdict"]),
     ],
 )
-def test_changes_of_the_hooks(base: list[str] | None, fields: dict[str, Any], wanted: list[str]) -> None:
+def test_changes_of_the_hooks(base: list[str] | None, uses_over: list[str], wanted: list[str]) -> None:
     document = {} if base is None else {"hook": [{"use": name} for name in base]}
-    assert uses(complete(merge(document, change(**fields))[0], registry()), "hook") == wanted
+    assert uses(complete(merge(document, change(*uses_over))[0], registry()), "hook") == wanted
 
 
 @pytest.mark.parametrize("name", ["gradient-clip", "grad-clip", "Grad_Clip"])
 @pytest.mark.parametrize("listed", ["gradient-clip", "grad-clip"])
 def test_options_of_a_hook_by_any_of_its_names(name: str, listed: str) -> None:
     document = {"hook": [{"use": listed, "a": 1}]}
-    plan = complete(merge(document, change(options={name: {"b": 2}}))[0], registry())
+    plan = complete(merge(document, change(f"set:{name}", b=2))[0], registry())
     assert plan["hook"] == [{"use": "gradient-clip", "a": 1, "b": 2}]
 
 
 def test_options_under_two_names_of_one_hook_come_together() -> None:
-    options = {"gradient-clip": {"a": 1}, "grad-clip": {"b": 2}}
-    plan = complete(merge({}, change(add=[{"use": "grad-clip"}], options=options))[0], registry())
+    hooks = [{"use": "+grad-clip"}, {"use": "set:gradient-clip", "a": 1}, {"use": "set:grad-clip", "b": 2}]
+    plan = complete(merge({}, {"hook": hooks})[0], registry())
     assert plan["hook"][-1] == {"use": "gradient-clip", "a": 1, "b": 2}
 
 
 def test_a_change_of_a_hook_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="unknown hook of this run 'gradient-clip'"):
-        complete(merge({}, change(remove=["grad-clip"]))[0], registry())
+        complete(merge({}, change("no:grad-clip"))[0], registry())
     with pytest.raises(UsageError, match=r"add it: --hook \+gradient-clip"):
-        complete(merge({}, change(options={"grad-clip": {"b": 2}}))[0], registry())
+        complete(merge({}, change("set:grad-clip", b=2))[0], registry())
 
 
 @pytest.mark.parametrize("name", ["clip", "clip@theirs"])
-@pytest.mark.parametrize("listed", [{"add": [{"use": "clip@theirs"}]}, {"set": [{"use": "clip@theirs"}]}])
-def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str, listed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("listed", ["+clip@theirs", "clip@theirs"])
+def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str, listed: str) -> None:
     theirs = Plugin(
         name="theirs",
         distribution="theirs",
@@ -213,16 +217,16 @@ def test_a_hook_whose_name_several_plugins_bring_is_known_in_the_list(name: str,
         components=(Component("hook", "clip", "m:A"),),
     )
     both = Registry([*registry(Component("hook", "clip", "m:A")).plugins, theirs])
-    plan = complete(merge({}, change(**listed, options={name: {"b": 2}}))[0], both)
+    plan = complete(merge({}, change(listed, f"set:{name}", b=2))[0], both)
     assert plan["hook"][-1] == {"use": "clip@theirs", "b": 2}
     document = {"hook": [{"use": "clip@theirs"}, {"use": "progress"}]}
-    assert uses(complete(merge(document, change(remove=[name]))[0], both), "hook") == ["progress"]
+    assert uses(complete(merge(document, change(f"no:{name}"))[0], both), "hook") == ["progress"]
     with pytest.raises(UsageError, match="unknown hook of this run 'clip@o'"):
-        complete(merge(document, change(remove=["clip@o"]))[0], both)
+        complete(merge(document, change("no:clip@o"))[0], both)
 
 
 def test_changes_of_metrics_wait_for_the_dataset() -> None:
-    merged, _ = merge({}, {"metric": {"set": None, "add": [], "remove": ["acc"]}})
+    merged, _ = merge({}, {"metric": [{"use": "no:acc"}]})
     plan = complete(merged, registry())
     assert with_changes("metric", plan["metric"], ("accuracy", "f1")) == [{"use": "f1"}]
 

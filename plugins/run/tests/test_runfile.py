@@ -17,7 +17,7 @@ from wf.declarations.kinds import KINDS
 from wf.errors import UsageError
 from wf.parameters import NULL, without_null
 from wf.splits import parse_split
-from wf_run.runfile import apply_many, check, check_general, dump, load, merge
+from wf_run.runfile import check, check_general, dump, load, merge
 
 # Round trip
 
@@ -288,34 +288,6 @@ def test_nested_components(old: Any, new: Any, wanted: Any) -> None:
     assert merged["optimizer"]["base"] == wanted
     dropped = isinstance(old, dict) and "lr" in old and "lr" not in wanted
     assert notes == (["optimizer.base adam replaces sgd of the run file; its options are dropped: lr"] * dropped)
-
-
-def test_changes_of_a_list_are_kept_for_later() -> None:
-    change = {"set": None, "add": [{"use": "b"}], "remove": ["a"], "options": {"b": {"x": 1}}}
-    base = {"hook": [{"use": "a"}]}
-    merged, _ = merge(base, {"hook": change})
-    assert merged["hook"] == {
-        "inherit": False,
-        "tables": [{"use": "a"}, {"use": "b"}],
-        "remove": ["a"],
-        "options": {"b": {"x": 1}},
-    }
-    assert base == {"hook": [{"use": "a"}]}
-    assert merge({}, {"hook": change})[0]["hook"]["inherit"] is True
-    assert merge({}, {"hook": {"set": [{"use": "c"}]}})[0]["hook"]["inherit"] is False
-
-
-def test_a_list_is_changed() -> None:
-    tables = [{"use": "a", "x": 1}, {"use": "b"}, {"use": "c"}]
-    assert apply_many("hook", tables, ["b"], {"a": {"y": 2}}) == [{"use": "a", "x": 1, "y": 2}, {"use": "c"}]
-
-
-def test_a_change_of_what_is_not_there() -> None:
-    with pytest.raises(UsageError, match=r"unknown hook of this run 'plot'\n  did you mean 'plots'") as caught:
-        apply_many("hook", [{"use": "plots"}], ["plot"], {})
-    assert "add it" not in str(caught.value)
-    with pytest.raises(UsageError, match="add it: --hook \\+early-stopping"):
-        apply_many("hook", [{"use": "plots"}], [], {"early-stopping": {"patience": 1}})
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_code_that_the_line_names_needs_no_allowance(tmp_path: Path) -> None:
     place = run_directory(tmp_path / "got", document, net="x = 1")
     line = {"model": {"use": "net.py:H"}, "loss": {"use": "os:abort"}}
     assert guard(place, line=line).targets == {"os:abort"}
-    assert guard(place, line={"hook": {"add": [{"use": "net.py:H"}], "options": {"os:abort": {}}}})
+    assert guard(place, line={"hook": [{"use": "+net.py:H"}, {"use": "set:os:abort"}]})
     with pytest.raises(UntrustedError, match="os:abort"):
         guard(place, line={"model": {"use": "net.py:H"}})
     (place / "code" / "more.py").write_text("x = 2")

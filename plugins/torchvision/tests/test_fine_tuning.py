@@ -103,14 +103,7 @@ def test_weights_of_another_architecture(wf: Any, photos: Path, file: Path) -> N
         ({"transform": ["mixup"]}, [{"use": "mixup"}]),
         ({"transform": []}, []),
         (
-            {
-                "transform": {
-                    "inherit": True,
-                    "tables": [{"use": "mixup"}, {"use": "flip"}],
-                    "remove": [],
-                    "options": {},
-                }
-            },
+            {"transform": [{"use": "+mixup"}, {"use": "+flip"}]},
             [{"use": "flip"}, NORMALIZED, {"use": "mixup"}],
         ),
     ],

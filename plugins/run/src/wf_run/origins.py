@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wf_cli.arguments import ADD
+from wf_run.lists import divided
+
 LINE = "command line"
 DEFAULT = "default"
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
@@ -86,19 +89,21 @@ class Origins:
             name: Its name.
             position: Which one of several of the kind it is; None where a run has one.
         """
-        said = self._line.get(kind, {})
         if position is None:
-            return LINE if "use" in said else self._in_file((kind, "use"))
-        chosen = [one["use"] for one in (*(said.get("set") or ()), *said.get("add", ()))]
-        return LINE if name in chosen else self._in_file((kind, str(position), "use"))
+            return LINE if "use" in self._line.get(kind, {}) else self._in_file((kind, "use"))
+        chosen = [divided(table) for table in self._line.get(kind, ())]
+        if any(one == name and sign in ("", ADD) for sign, one in chosen):
+            return LINE
+        return self._in_file((kind, str(position), "use"), (kind, name, "use"))
 
     def of_option(self, kind: str, option: str, name: str, position: int | None = None) -> str:
         """Where the value of a component's option came from; as for `of_component`."""
-        said = self._line.get(kind, {})
-        if option in (said if position is None else said.get("options", {}).get(name, {})):
+        if position is None:
+            return LINE if option in self._line.get(kind, {}) else self._in_file((kind, option))
+        if any(option in table and divided(table)[1] == name for table in self._line.get(kind, ())):
             return LINE
-        return self._in_file((kind, option) if position is None else (kind, str(position), option))
+        return self._in_file((kind, name, option), (kind, str(position), option))
 
-    def _in_file(self, key: tuple[str, ...]) -> str:
-        """The file and line of a key that a run file has."""
-        return self._places.get(key, DEFAULT)
+    def _in_file(self, *keys: tuple[str, ...]) -> str:
+        """The file and line of the first of some keys that a run file has."""
+        return next((self._places[key] for key in keys if key in self._places), DEFAULT)

@@ -6,6 +6,7 @@ Only what the dataset's own data tell (its targets, its number of samples) is le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from wf_building.builder import LIVE, Builder, check_options, listed, name_of_li
 from wf_building.checked import Checked
 from wf_building.defaults import default_hooks, default_of, missing
 from wf_building.scopes import SCOPED, scopes_of, with_scopes
+from wf_cli.arguments import ADD
 from wf_fitting.checking import check as check_fit
 from wf_fitting.judged import Judged
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
+from wf_run import lists
 from wf_run.parts.groups import Grouping
 from wf_run.parts.wishes import with_wanted
 from wf_run.references import resolve
-from wf_run.runfile import RunFile, apply_many, check, on_error_of, options_of
+from wf_run.runfile import RunFile, check, on_error_of, options_of
 from wf_run.said import naming_place
 
 NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
@@ -136,10 +139,11 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
         UsageError: For an unknown key or name.
     """
     document = resolve(document)
-    plan = check({**{name: param.default for name, param in GENERAL.items()}, **_without_changes(document)})
+    plan = check({**{name: param.default for name, param in GENERAL.items()}, **document})
     for kind in KINDS.several:
-        if isinstance(document.get(kind), Mapping):
-            plan[kind] = _with_full_names(kind, document[kind], registry)
+        if lists.is_changed(plan.get(kind) or ()):
+            added, there = (partial(find, kind, registry=registry) for find in (_full_name, _name_in_list))
+            plan[kind] = lists.with_names(plan[kind], added, there)
     for link in plan["links"] or ():
         if not registry.has("link", link):
             raise UsageError(unknown("link", link, registry.names("link")))
@@ -165,7 +169,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed.values() if kind.several}}.items():
         asked = plan.get(kind)
         plan[kind] = with_changes(kind, asked, own_choices(registry, kind, names))
-        if kind == "transform" and (asked is None or (isinstance(asked, Mapping) and asked["inherit"])):
+        if kind == "transform" and lists.keeps(asked):
             plan[kind] = with_wanted(plan[kind], plan["model"], registry)
     for table in plan["hook"]:
         on_error_of(table)
@@ -294,15 +298,9 @@ def _optimizers(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((f"optimizer.{name}", one) for name, one in table.items() if name != "use")
 
 
-def with_changes(kind: str, value: Any, defaults: tuple[str, ...]) -> Any:
-    """A list of tables, by default the default components, changed by the command line."""
-    tables = [{"use": name} for name in defaults]
-    if value is None:
-        return tables
-    if isinstance(value, Mapping):
-        inherited = tables if value["inherit"] else []
-        return apply_many(kind, [*inherited, *value["tables"]], value["remove"], value["options"])
-    return value
+def with_changes(kind: str, value: Sequence[Any] | None, defaults: tuple[str, ...]) -> list[Any]:
+    """A list of tables, by default the default components, changed by the run file and the command line."""
+    return lists.changed(kind, value, [{"use": name} for name in defaults])
 
 
 def check_names(plan: dict[str, Any], registry: Registry) -> None:
@@ -313,12 +311,20 @@ def check_names(plan: dict[str, Any], registry: Registry) -> None:
     """
     for kind in KINDS:
         value = plan.get(kind)
-        if isinstance(value, Mapping) and "tables" in value:
-            plan[kind] = {**value, "tables": [_checked_table(kind, table, registry) for table in value["tables"]]}
-        elif isinstance(value, list):
-            plan[kind] = [_checked_table(kind, table, registry) for table in value]
+        if isinstance(value, list):
+            plan[kind] = [_checked_in_list(kind, table, registry) for table in value]
         elif value:
             plan[kind] = _checked_table(kind, value, registry)
+
+
+def _checked_in_list(kind: str, table: Any, registry: Registry) -> Any:
+    """The same for an entry of a list; what it changes is known when the list is."""
+    sign, name = lists.divided(table)
+    if not sign:
+        return _checked_table(kind, table, registry)
+    if sign == ADD:
+        _checked_table(kind, {**table, "use": name}, registry)
+    return table
 
 
 def _checked_table(kind: str, table: Any, registry: Registry) -> Any:
@@ -371,7 +377,7 @@ def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
         or task is None
         or not all(registry.has("metric", name) for name in task.default_names("metric"))
     ):
-        return {**plan, "metric": [] if isinstance(plan.get("metric"), Mapping) else plan.get("metric")}
+        return {**plan, "metric": [] if lists.is_changed(plan.get("metric") or ()) else plan.get("metric")}
     name = task.default("loss")
     loss = {"use": registry.own_choice("loss", name)} if name and registry.has("loss", name) else {}
     metrics = own_choices(
@@ -408,19 +414,6 @@ def _watched(entry: Entry | None, table: Mapping[str, Any], monitor: str) -> str
     return Monitor.read(str(table.get("monitor", monitor))).figure if filled else None
 
 
-def _with_full_names(kind: str, change: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
-    """A change of a list with every alias as the name that it stands for, so that they can be compared."""
-    options: dict[Any, dict[str, Any]] = {}
-    for name, table in change["options"].items():
-        options.setdefault(_name_in_list(kind, name, registry), {}).update(table)
-    return {
-        "inherit": change["inherit"],
-        "tables": [{**table, "use": _full_name(kind, table["use"], registry)} for table in change["tables"]],
-        "remove": [_name_in_list(kind, name, registry) for name in change["remove"]],
-        "options": options,
-    }
-
-
 def _full_name(kind: str, name: Any, registry: Registry) -> Any:
     if not isinstance(name, str) or ":" in name or not registry.has(kind, name.partition("@")[0]):
         return name
@@ -446,10 +439,6 @@ def _check_monitor(text: str, registry: Registry) -> None:
         near = [f"validation/{monitor}"] if monitor in figures else closest(monitor, names)
         hint = f"\n  did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UsageError(f"monitor '{monitor}' is not of the form SPLIT/FIGURE{hint}\n  splits: {', '.join(SPLITS)}")
-
-
-def _without_changes(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if not (isinstance(value, Mapping) and key in KINDS.several)}
 
 
 def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:

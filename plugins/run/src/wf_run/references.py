@@ -18,6 +18,7 @@ from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
 from wf.typed import plain
 from wf_cli.arguments import parse_value
+from wf_run.lists import divided
 from wf_run.said import SAID, Place, Reference, keys_in, placed, said_in, without_said
 
 ENVIRONMENT = "env:"
@@ -178,7 +179,7 @@ class _Resolver:
         keys = tuple(name.split("."))
         kind = keys[0]
         if kind in KINDS.several and len(keys) > 1 and isinstance(tables := self._document.get(kind), list):
-            names = [table.get("use") for table in tables]
+            names = [divided(table)[1] for table in tables]
             keys = (kind, str(names.index(keys[1])), *keys[2:]) if keys[1] in names else keys
         if keys in self._known and (kind in KINDS) == (len(keys) > 1):
             return keys

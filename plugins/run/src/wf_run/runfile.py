@@ -20,6 +20,7 @@ from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
 from wf_building.checked import Checked
+from wf_run import lists
 from wf_run.layers import Layer, layers_of
 from wf_run.made_with import owner_missing
 from wf_run.parts import groups
@@ -300,8 +301,8 @@ def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:
     """Lay `over` (the command line) over `base` (a run file).
 
-    A kind whose `use` changes loses the options of the old one. For kinds of which there may be several, `over` has
-    ``{"set": [tables] | None, "add": [tables], "remove": [names], "options": {name: {option: value}}}`` or a list.
+    A kind whose `use` changes loses the options of the old one. Lists of components are laid over each other as
+    `wf_run.lists` says.
 
     Returns:
         The merged run file, and what should be said about it.
@@ -313,9 +314,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, li
     if over.get("steps") is not None:
         merged.pop("epochs", None)
     for key, value in over.items():
-        if key in KINDS.several and isinstance(value, Mapping):
-            merged[key] = _merge_many(merged.get(key), value)
-        elif key in KINDS and key not in KINDS.several:
+        if key in KINDS.several:
+            merged[key] = lists.laid_over(merged.get(key), value)
+        elif key in KINDS:
             merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
         else:
             merged[key] = value
@@ -370,52 +371,6 @@ def _merge_option(path: str, old: Any, new: Any, notes: list[str]) -> Any:
         old = {"use": old}
     nested = isinstance(old, Mapping) and "use" in old and isinstance(new, Mapping)
     return _merge_table(path, old, new, notes) if nested else new
-
-
-def _merge_many(old: Sequence[Any] | None, change: Mapping[str, Any]) -> Any:
-    """A list of tables and changes to it, which `wf_run.plan` does: aliases need the registry.
-
-    `inherit` marks that the defaults are still to be put before it.
-    """
-    chosen = change.get("set")
-    tables = list(chosen if chosen is not None else old or [])
-    return {
-        "inherit": chosen is None and old is None,
-        "tables": [*tables, *change.get("add", [])],
-        "remove": list(change.get("remove", [])),
-        "options": change.get("options", {}),
-    }
-
-
-def apply_many(
-    kind: str, tables: Sequence[Any], removed: Sequence[str], options: Mapping[str, Mapping[str, Any]]
-) -> list[Any]:
-    """Take `removed` out of a list of tables and set `options` on those it names.
-
-    Raises:
-        UsageError: When one of them names nothing in the list.
-    """
-    names = [table["use"] if isinstance(table, Mapping) else table for table in tables]
-    meant = {name: _meant(name, names) for name in (*removed, *options)}
-    for name, found in meant.items():
-        if found not in names:
-            hint = "" if name in removed else f"add it: --{kind} +{name}"
-            raise UsageError(unknown(f"{kind} of this run", name, [str(name) for name in names], hint))
-    gone = [meant[name] for name in removed]
-    changed: dict[str, dict[str, Any]] = {}
-    for name, table in options.items():
-        changed.setdefault(meant[name], {}).update(table)
-    kept = [table for table, name in zip(tables, names, strict=True) if name not in gone]
-    return [
-        {**table, **changed.get(table["use"], {})} if isinstance(table, Mapping) and "use" in table else table
-        for table in kept
-    ]
-
-
-def _meant(name: str, names: Sequence[Any]) -> str:
-    """The one of the names that is meant: itself, or without ``@provider`` the only one of that name."""
-    alike = [one for one in names if isinstance(one, str) and one.partition("@")[0] == name]
-    return alike[0] if len(alike) == 1 and name not in names else name
 
 
 def _check_names(document: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.errors import DataError, UsageError
+from wf_run.lists import divided, keeps
 
 SAID = "${}"
 """The key of a document; no run file has such a one."""
@@ -89,14 +90,22 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any], merged: Mapping[
     """
     lower, upper = said_in(base), said_in(over)
     lists = {key for key in over if key in KINDS.several and not _is_addition(key, over[key])}
-    others = {place for place in keys_in(without_said(over)) if place not in upper.places}
+    added = {key for key in over if _is_addition(key, over[key])}
+    others = {place for place in keys_in(without_said(over)) if place not in upper.places and place[0] not in added}
     places = {
         place: said
         for place in keys_in(without_said(merged))
-        if (said := upper.places.get(place) or (lower.places.get(place) if place[0] not in lists else None))
+        if (
+            said := (None if place[0] in added else upper.places.get(place))
+            or (lower.places.get(place) if place[0] not in lists else None)
+        )
         and place not in others
     }
-    places |= {place: said for place, said in lower.places.items() if _is_addition(place[0], over.get(place[0]))}
+    places |= {place: said for place, said in lower.places.items() if place[0] in added or _is_by_name(place, lists)}
+    for (key, *below), said in upper.places.items():
+        if key in added and below:
+            name = divided(over[key][int(below[0])])[1] if below[0].isdigit() else below[0]
+            places[key, str(name), *below[1:]] = said
     return Said(
         places=places,
         references=(*lower.references, *upper.references),
@@ -107,7 +116,12 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any], merged: Mapping[
 
 def _is_addition(kind: str, value: Any) -> bool:
     """Whether a list of components stays, and is only added to."""
-    return kind in KINDS.several and isinstance(value, Mapping) and value.get("set") is None
+    return kind in KINDS.several and isinstance(value, list) and keeps(value)
+
+
+def _is_by_name(place: Place, lists: Collection[str]) -> bool:
+    """Whether it is the key of a change of a list that stays, which has the component's name in it."""
+    return place[0] in KINDS.several and place[0] not in lists and len(place) > 1 and not place[1].isdigit()
 
 
 def with_said(document: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
@@ -168,9 +182,7 @@ def _tables(document: Mapping[str, Any]) -> Iterator[tuple[str, Place, Mapping[s
     """The tables of the document's components with their keys."""
     for kind in KINDS:
         value = document.get(kind)
-        if isinstance(value, Mapping) and "tables" in value:
-            value = value["tables"]
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             yield kind, (kind,), value
         for number, table in enumerate(value if isinstance(value, Sequence) and not isinstance(value, str) else ()):
             if isinstance(table, Mapping):

@@ -22,6 +22,11 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 REFERENCE = {"$ref": "#/definitions/reference"}
 _OTHER_NAME = {"type": "string", "pattern": r"[:/@.\$]", "description": "One's own code, path.py:Attr; NAME@PLUGIN."}
 _ANY_NAME = {"type": "string", "description": "A file or folder; one's own code, path.py:Attr; NAME@PLUGIN."}
+_CHANGE = {
+    "type": "string",
+    "pattern": r"^(\+|no:|set:).",
+    "description": "+NAME adds to the list below, no:NAME takes away, set:NAME sets options.",
+}
 _OF_TABLES: Mapping[str, Any] = {
     "on_error": {"enum": list(ON_ERROR), "description": "What becomes of the run when the hook fails."},
     "leaf": {"type": "string", "description": "The leaf of the inputs that it changes, where these are a tree."},
@@ -83,7 +88,7 @@ def _component(kind: str, registry: Registry) -> dict[str, Any]:
     described |= {name: summary for name, summary in members if name not in described}
     names = {"enum": list(described), "x-taplo": {"docs": {"enumValues": list(described.values())}}}
     use = {
-        "anyOf": [names, _ANY_NAME if kind == "dataset" else _OTHER_NAME],
+        "anyOf": [names, _ANY_NAME if kind == "dataset" else _OTHER_NAME, *([_CHANGE] if KINDS[kind].several else [])],
         "description": f"Which {kind}: {KINDS[kind].summary}.",
     }
     extra = {name: _OF_TABLES.get(name, {}) for name in OF_TABLES.get(kind, ())}

@@ -30,6 +30,7 @@ from wf.discovery.guard import Guard, UntrustedError
 from wf.discovery.modules import describe, is_path, locate
 from wf.errors import UsageError, WfError
 from wf.registry import Registry
+from wf_run.lists import divided
 from wf_run.runfile import RunFile, options_of
 
 ENVIRONMENT, STATE = "WF_TRUST", "WF_STATE_DIR"
@@ -266,7 +267,7 @@ class _Walker:
         """The code in the place of a component."""
         if not _has_colon(table):
             return
-        use = table.get("use") if isinstance(table, Mapping) else table
+        use = divided(table)[1]
         options = options_of(kind, table) if isinstance(table, Mapping) else {}
         params = None
         if isinstance(use, str) and ":" in use:
@@ -346,7 +347,7 @@ def _named(line: Mapping[str, Any]) -> list[Piece]:
 def _strings(value: Any) -> Iterator[tuple[str, str]]:
     """Every text in a document that may name code, keys included: ``--hook.net.py:H.option``."""
     if isinstance(value, str) and ":" in value:
-        yield "line", value
+        yield "line", divided(value)[1]
     elif isinstance(value, Mapping):
         for key, one in value.items():
             yield from _strings(key)

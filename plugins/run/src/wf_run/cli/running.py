@@ -17,7 +17,7 @@ from wf.parameters import NULL
 from wf.registry import Registry
 from wf.typed import TypedBool, plain
 from wf_building.builder import Builder
-from wf_cli.arguments import names_to_change, parse_value, take_options
+from wf_cli.arguments import ADD, parse_value, tables_of, take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
@@ -38,6 +38,7 @@ from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import place_of, refuse_taken
+from wf_run.lists import divided
 from wf_run.plan import complete, prepare
 from wf_run.runfile import RunFile, check_general, merge
 from wf_run.said import said_in
@@ -230,7 +231,7 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
         if value is None or value == ():
             continue
         if (kind := kind_of(key)) in KINDS.several:
-            over[kind] = {**names_to_change(kind, value), **over.get(kind, {})}
+            over[kind] = [*tables_of(kind, value), *over.get(kind, [])]
         elif kind is not None:
             over[kind] = {"use": value, **over.get(kind, {})}
         else:
@@ -358,8 +359,8 @@ def _explain_chosen(ctx: click.Context) -> list[str]:
     builder, texts = Builder(registry, folders=folders), []
     for kind in KINDS:
         value = plan[kind] if kind == "dataset" and kind in document else document.get(kind) or []
-        tables = value if isinstance(value, list) else value.get("tables", [value])
-        names = [chosen["use"] for chosen in tables if isinstance(chosen.get("use"), str)]
+        signs = [divided(chosen) for chosen in (value if isinstance(value, list) else [value])]
+        names = [name for sign, name in signs if sign in ("", ADD) and isinstance(name, str)]
         entries = [(name, builder.entry(kind, name)) for name in names]
         texts += [f"{paragraphs(title(entry))}\n{options_table(entry, name)}" for name, entry in entries if entry]
     return texts
