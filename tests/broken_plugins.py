@@ -235,7 +235,7 @@ BROKEN: tuple[BrokenPlugin, ...] = (
         id="hook-signature",
         what="has a hook with parameters that wf does not give",
         plugin=declares(_loss("lost-signature", "m:A")).replace("wf_components()", "wf_components(registry)"),
-        error="Argument(s) {'registry'} are declared in the hookimpl but can not be found in the hookspec",
+        error="takes arguments; wf gives none",
         fix=UPGRADE,
         would_bring="lost-signature",
     ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,11 +53,19 @@ def raised_in(modules: list[str]) -> BaseException:
     return caught.value.with_traceback(frames)
 
 
-def nested(modules: list[str]) -> None:
+NESTED = """\
+def nested(modules):
     if not modules:
         raise ZeroDivisionError
     names = {"__name__": modules[0], "__file__": "net.py", "call": lambda: nested(modules[1:])}
     exec("call()", names)
+"""
+
+
+def nested(modules: list[str]) -> None:
+    names: dict[str, Any] = {"__name__": "nobody"}  # this file would be a module of one's own
+    exec(NESTED, names)
+    names["nested"](modules)
 
 
 def test_the_first_to_say_it_is_right() -> None:
@@ -73,11 +84,8 @@ def test_the_first_to_say_it_is_right() -> None:
 def passing(error: BaseException, modules: list[str]) -> list[str]:
     """The notes of an error that was raised in these modules and has passed."""
 
-    def throw(*_: Any) -> None:
-        raise error
-
     with pytest.raises(type(error)) as caught, naming_culprit():
-        exec("call()", {"__name__": modules[0], "call": throw})
+        exec("raise error", {"__name__": modules[0], "error": error})
     assert caught.value is error
     return list(getattr(error, "__notes__", []))
 
@@ -89,3 +97,20 @@ def test_what_passes_is_named() -> None:
     known = RuntimeError()
     blame(known, "hook 'x'")
     assert passing(known, ["wf_losses.focal"]) == ["in hook 'x'"]
+
+
+def test_a_module_of_one_s_own_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_nets_of_mine.py").write_text("def fail():\n    raise KeyError('oh')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("own_nets_of_mine")
+    with pytest.raises(KeyError) as caught, naming_culprit():
+        module.fail()
+    assert blamed(caught.value) == str(tmp_path / "own_nets_of_mine.py")
+
+
+def test_installed_libraries_are_not_one_s_own() -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads("{")
+    frames = caught.value.__traceback__
+    assert frames is not None
+    assert culprit(caught.value.with_traceback(frames.tb_next)) == ""

@@ -311,7 +311,7 @@ def wf_components():
             "@hookimpl\ndef wf_kinds(): return [Kind(name='clock', traits='Clock')]\n",
             "kind 'clock': traits is 'Clock', not type",
         ),
-        ("@hookimpl\ndef wf_kinds(registry): return []\n", "PluginValidationError"),
+        ("@hookimpl\ndef wf_kinds(registry): return []\n", "takes arguments"),
         ("@hookimpl\ndef wf_values(): return [RunValue(name='n')]\n", "value 'n': it names nothing that gives it"),
         ("@hookimpl\ndef wf_values(): return [RunValue(name='a-b')]\n", "'a-b' is not the name of a run value"),
         (

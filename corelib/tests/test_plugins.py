@@ -108,7 +108,7 @@ def one(text: str, tmp_path: Path) -> Plugin:
             "from wf import hookimpl\n@hookimpl\ndef wf_component(): return []",
             "unknown hook 'wf_component'; did you mean 'wf_components' or 'wf_commands'?; available: wf_components",
         ),
-        ("from wf import hookimpl\n@hookimpl\ndef wf_components(x): return []", "PluginValidationError: "),
+        ("from wf import hookimpl\n@hookimpl\ndef wf_components(x): return []", "wf_components(x) takes arguments"),
         ("from wf import hookimpl\n@hookimpl\nasync def wf_components(): return []", "gave coroutine, not a list"),
         (
             GOOD.replace("@hookimpl", "class Mine:\n  @hookimpl").replace("def ", "  def "),

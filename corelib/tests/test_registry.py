@@ -385,3 +385,25 @@ def test_a_plugin_that_still_brings_it_comes_before_one_to_which_it_moved() -> N
     assert registry.find("loss", "huber@old-name").provider == "old-name"
     with pytest.raises(UsageError, match="comes from 2 plugins"):
         registry.find("loss", "huber")
+
+
+def test_a_hook_that_takes_arguments_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "eager.py").write_text(
+        "from wf import hookimpl\n\n\n@hookimpl\ndef wf_components(config, registry):\n    return []\n"
+    )
+    (plugin,) = [one for one in Registry.discover([str(tmp_path / "eager.py")]).plugins if one.name == "eager"]
+    assert plugin.status == "failed"
+    assert plugin.error == "PluginError: wf_components(config, registry) takes arguments; wf gives none"
+
+
+def test_what_nobody_names_is_settled_by_a_pin(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            "from wf import RunValue, hookimpl\n\n\n@hookimpl\ndef wf_values():\n"
+            "    return [RunValue(name='shared', type='int', summary='', provider=lambda: 1)]\n"
+        )
+    registry = Registry.discover([str(tmp_path / "one.py"), str(tmp_path / "two.py")])
+    with pytest.raises(UsageError, match="value 'shared' comes from 2 plugins") as caught:
+        registry.find("value", "shared")
+    assert "@" not in str(caught.value)
+    assert "settle it in pyproject.toml: [tool.wf.pin.value] shared = " in str(caught.value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,9 +112,12 @@ def _named(plugins: Iterable[Plugin]) -> dict[str, str]:
 
 
 def _owner(frame: FrameType, owners: Mapping[str, str]) -> str:
-    name = str(frame.f_globals.get("__name__", ""))
+    whole = name = str(frame.f_globals.get("__name__", ""))
     if name.startswith("wf_file_") or name == "__main__":  # a file of one's own, or the script that calls wf
         return str(frame.f_globals.get("__file__") or "your own code")
     while name and name not in owners:
         name = name.rpartition(".")[0]
-    return owners.get(name, "")
+    file = str(frame.f_globals.get("__file__") or "")
+    other = file.startswith(tuple(sysconfig.get_paths().values())) or whole.startswith("wf_")  # a library of wf's
+    is_own = os.path.isabs(file) and os.path.isfile(file) and not other  # a module of one's own
+    return owners[name] if name else file * is_own

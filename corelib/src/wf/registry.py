@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from wf.declarations.component import Catalogue, Component
-from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.declarations.kinds import DECLARED, KINDS, UNWRITTEN, plurals
 from wf.discovery.deprecation import check_name
 from wf.discovery.distributions import builtin_distributions, is_installed
 from wf.discovery.entry import Entry, names_of, own_name
@@ -177,11 +177,9 @@ class Registry:
         if not found:
             raise self._not_found(kind, bare, wanted, pin)
         if len(found) > 1:
+            say = f"say which one: {_choices(found)}\n  or settle it" if kind not in UNWRITTEN else "settle it"
             settle = f'[tool.wf.pin.{kind}] {found[0].component.name} = "{found[0].distribution}"'
-            raise UsageError(
-                f"{kind} '{name}' comes from {len(found)} plugins\n  say which one: {_choices(found)}\n"
-                f"  or settle it in pyproject.toml: {settle}"
-            )
+            raise UsageError(f"{kind} '{name}' comes from {len(found)} plugins\n  {say} in pyproject.toml: {settle}")
         check_name(found[0].component, bare)
         _check_not_refused(found[0])
         return found[0]

@@ -147,6 +147,8 @@ DECLARED: dict[str, str] = {
     "reader": "reads files of inputs for wf predict",
 }
 """What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
+UNWRITTEN = ("value", "rule", "condition", "reader")
+"""Those whose names nobody writes, so that ``NAME@PLUGIN`` has no place."""
 
 
 def plurals() -> dict[str, str]:

@@ -419,6 +419,9 @@ def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[
         raise PluginError(f"{module.__name__} is a class; point the entry point at an instance of it")
     if manager.is_registered(module):
         raise PluginError(f"'{name}' is loaded already, as plugin '{manager.get_name(module)}'")
+    marked = [hook for hook in HOOKS if hasattr(getattr(module, hook, None), "wf_impl")]
+    if taking := [hook for hook in marked if inspect.signature(getattr(module, hook)).parameters]:
+        raise PluginError(f"{taking[0]}{inspect.signature(getattr(module, taking[0]))} takes arguments; wf gives none")
     manager.register(module, name)
     _check_hooks(manager, module)
     kinds = _asked(manager, module, "wf_kinds", (Kind,))
