@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.engine.figures import LOSS
-from wf_base import Batch
+from wf_base import Batch, tree
 from wf_base.random import TrainStream
 
 if TYPE_CHECKING:
@@ -35,12 +35,23 @@ def plain(trainer: SupervisedTrainer, batch: Batch) -> Loss:
 def first(trainer: SupervisedTrainer, batch: Batch) -> Loss:
     """The first step of a run; if model and loss are plain, later steps are inlined in the trainer.
 
-    Plain means a model with one tensor, and a loss that is one scalar and a mean over all processes.
+    Plain means a loss that is one scalar and a mean over all processes. A model of several tensors has its own step.
     """
     loss = plain(trainer, batch)
-    lone = isinstance(batch.inputs, Tensor) and isinstance(loss, Tensor)
-    if trainer.is_plain and lone and not trainer.gradients.divides(batch):
-        trainer.inline()
+    if trainer.is_plain and isinstance(loss, Tensor) and not trainer.gradients.divides(batch):
+        trainer.inline(None if isinstance(batch.inputs, Tensor) else of_trees)
+    return loss
+
+
+def of_trees(trainer: SupervisedTrainer, batch: Batch) -> Loss:
+    """The plain step of a model that takes several tensors."""
+    assert trainer.loss is not None
+    loss: Tensor = trainer.loss(tree.call(trainer.model, batch.inputs), batch.targets)
+    trainer.clear_gradients()
+    loss.backward()
+    for listen in trainer.before_update:
+        listen()
+    trainer.optimizer.step()
     return loss
 
 

@@ -111,7 +111,7 @@ class SupervisedTrainer(BaseTrainer):
         self._update: Callable[[SupervisedTrainer, Batch], Loss] | None = (
             scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else first)
         )
-        self._clear_gradients = gradient_clearer(optimizer)
+        self.clear_gradients = gradient_clearer(optimizer)
 
     @staticmethod
     def prepare_model(
@@ -171,7 +171,7 @@ class SupervisedTrainer(BaseTrainer):
         else:
             assert self.loss is not None
             loss = self.loss(self.model(batch.inputs), batch.targets)
-            self._clear_gradients()
+            self.clear_gradients()
             loss.backward()
             for listen in self.before_update:
                 listen()
@@ -180,9 +180,9 @@ class SupervisedTrainer(BaseTrainer):
             self._each_step.step()
         return loss.detach() if isinstance(loss, Tensor) else loss
 
-    def inline(self) -> None:
-        """Inline later steps in `train_step`, which takes the fewest calls."""
-        self._update = None
+    def inline(self, update: Callable[[SupervisedTrainer, Batch], Loss] | None = None) -> None:
+        """Inline later steps in `train_step`, which takes the fewest calls, or make them by `update`."""
+        self._update = update
 
     def on_run_start(self, run: Loop) -> None:
         """Switch the model to training mode, except for frozen parts.
