@@ -132,7 +132,7 @@ def test_a_pin_to_what_does_not_bring_it() -> None:
 
 
 def test_a_pin_to_a_plugin_that_is_not_loaded() -> None:
-    broken = plugin("broken", status="failed", error="ImportError: no", fix="mend it", promised=(("loss", "focal"),))
+    broken = plugin("broken", status="failed", error="ImportError: no", fix="fix it", promised=(("loss", "focal"),))
     registry = Registry([*REGISTRY.plugins, broken], [Pin("loss", "focal", "broken", "settings.toml")])
     for name in ("focal", "focal@broken"):
         with pytest.raises(PluginError, match=r"is brought by broken, which is not loaded \(failed\)"):
@@ -195,11 +195,11 @@ def test_a_name_of_another_kind() -> None:
 
 def test_what_a_broken_plugin_would_have_brought() -> None:
     promised = (("loss", "Huber"), ("model", "zoo/*"))
-    broken = plugin("broken", status="failed", error="ImportError: no", fix="mend it", promised=promised)
+    broken = plugin("broken", status="failed", error="ImportError: no", fix="fix it", promised=promised)
     with pytest.raises(PluginError) as caught:
         Registry([broken]).find("loss", "huber")
     assert str(caught.value) == (
-        "loss 'huber' is brought by broken, which is not loaded (failed)\n  ImportError: no\n  try: mend it"
+        "loss 'huber' is brought by broken, which is not loaded (failed)\n  ImportError: no\n  try: fix it"
     )
     assert caught.value.exit_code == 3
     with pytest.raises(PluginError, match="model 'zoo/any' is brought by broken"):

@@ -24,7 +24,7 @@ KeyboardInterrupt is not, which the user raises."""
 
 
 class _Where(str):
-    """The note that says where an error comes from; others may add notes of their own."""
+    """The note with the origin of an error; others may add further notes."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ def blame(error: BaseException, where: str) -> None:
 
 
 def blamed(error: BaseException) -> str:
-    """Where an error comes from, as `blame` was told; empty when nobody has said."""
+    """The origin of an error, as given to `blame`; empty if unknown."""
     notes = (note for note in getattr(error, "__notes__", ()) if isinstance(note, _Where))
     return str(next(notes, "")).removeprefix("in ")
 
@@ -57,11 +57,11 @@ def naming_culprit(plugins: Iterable[Plugin] = ()) -> Iterator[None]:
         plugins: Those of the run, for the ones that are not installed.
 
     Raises:
-        RuntimeError: For what would end the process without a word, as ``sys.exit()`` does.
+        RuntimeError: For anything that would end the process silently, such as ``sys.exit()``.
     """
     try:
         yield
-    except WfError:  # says itself what is wrong
+    except WfError:  # explains itself
         raise
     except FAILURES as error:
         where = blamed(error) or culprit(error, plugins)
@@ -82,7 +82,7 @@ def culprit(error: BaseException, plugins: Iterable[Plugin] = ()) -> str:
         plugins: Those of the run, for the ones that are not installed.
 
     Returns:
-        A name; empty where no frame belongs to wf, to a plugin or to one's own file.
+        A name; empty if no frame belongs to wf, to a plugin or to a user's file.
     """
     owners = {**_named(plugins), **_installed()}
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -113,7 +113,7 @@ def _named(plugins: Iterable[Plugin]) -> dict[str, str]:
 
 def _owner(frame: FrameType, owners: Mapping[str, str]) -> str:
     whole = name = str(frame.f_globals.get("__name__", ""))
-    if name.startswith("wf_file_") or name == "__main__":  # a file of one's own, or the script that calls wf
+    if name.startswith("wf_file_") or name == "__main__":  # a user's file, or the script that calls wf
         return str(frame.f_globals.get("__file__") or "your own code")
     while name and name not in owners:
         name = name.rpartition(".")[0]

@@ -39,7 +39,7 @@ class SaveError(DataError):
 
 
 class NothingSavedError(DataError):
-    """There is no checkpoint at all: the run ended before its first one."""
+    """There is no checkpoint: the run ended before its first one."""
 
 
 class DivergedError(WfError):
@@ -48,7 +48,7 @@ class DivergedError(WfError):
     exit_code = 5
 
 
-class GoBack(DivergedError):  # noqa: N818 - named for what it asks for
+class GoBack(DivergedError):  # noqa: N818 - named after its request
     """Raised by a hook: the run is to go on from its newest checkpoint; where there is none it ends with this error.
 
     Of several processes all must raise it together: see `Loop.agree`.
@@ -76,7 +76,7 @@ class OtherFailedError(WfError):
     """Another process of the run ended with an error, and so this one ends.
 
     Args:
-        message: Which one, and what it said.
+        message: The process, and its message.
         exit_code: That of the other process.
         status: The manifest's word for how the run ended.
     """
@@ -110,7 +110,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "valid": ("validation",),
     "wd": ("weight-decay",),
 }
-"""What people type from other tools, and what it is called here; the left side as `plain_word` writes it."""
+"""Words from other tools, and their names here; the left side as `plain_word` writes it."""
 
 
 def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
@@ -129,7 +129,7 @@ def closest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def _translations(word: str) -> list[str]:
-    """The words that `word`, as a whole or part by part, may stand for."""
+    """The words that `word`, as a whole or in parts, may mean."""
     parts = [SYNONYMS.get(part, (part,))[0] for part in word.split("-")]
     return [*SYNONYMS.get(word, ()), "-".join(parts)]
 
@@ -157,7 +157,7 @@ def unknown(
     """One message for an unknown word: what it was, the closest known ones first, what to do.
 
     Args:
-        what: What the word should have named: ``loss``, ``option``.
+        what: The kind of name that was expected: ``loss``, ``option``.
         word: The word.
         candidates: The names that are available.
         hint: What to do, on a line of its own.

@@ -1,4 +1,4 @@
-"""The pluggy side: what a plugin module may implement."""
+"""The pluggy hook specifications of plugins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def wf_components() -> Sequence[Component | Catalogue]:  # type: ignore[empty-body]  # a specification has no body
-    """The components that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+    """The components of the plugin. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec
@@ -38,17 +38,17 @@ def wf_values() -> Sequence[RunValue]:  # type: ignore[empty-body]  # a specific
 
 @hookspec
 def wf_tasks() -> Sequence[Task]:  # type: ignore[empty-body]  # a specification has no body
-    """The tasks that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+    """The tasks of the plugin. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec
 def wf_links() -> Sequence[Link]:  # type: ignore[empty-body]  # a specification has no body
-    """The links that the plugin brings. Called once, at discovery; it must import nothing heavy."""
+    """The links of the plugin. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec
 def wf_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # a specification has no body
-    """The commands that the plugin brings, ``wf NAME``. Called once, at discovery; it must import nothing heavy."""
+    """The commands of the plugin, ``wf NAME``. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec
@@ -66,7 +66,7 @@ def wf_rules() -> Sequence[Rule]:  # type: ignore[empty-body]  # a specification
 
 @hookspec
 def wf_conditions() -> Sequence[Condition]:  # type: ignore[empty-body]  # a specification has no body
-    """What else must be equal when a run goes on. Called once, at discovery; it must import nothing heavy."""
+    """Further conditions that must be equal on resume. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec

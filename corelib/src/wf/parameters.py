@@ -103,7 +103,7 @@ def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def docstring_params(target: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring of a function, or of a class and its `__init__`, says of parameters, each on one line."""
+    """The parameter descriptions in the docstring of a function, or of a class and its `__init__`, each on one line."""
     import docstring_parser  # 10 ms, and only where options are shown or read
 
     texts = [target.__doc__]
@@ -131,7 +131,7 @@ def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
 
 
 def convert(param: Param, value: Any, owner: str) -> Any:
-    """The value converted to the option's type; what the factory receives.
+    """The value converted to the option's type; as the factory receives it.
 
     Args:
         param: The option.
@@ -168,7 +168,7 @@ def without_null(value: Any) -> Any:
 
 
 def _joined(param: Param, value: Any, owner: str) -> Any:
-    """What a repeated option was given: all of it together where it takes a list, else the last one."""
+    """The value of a repeated option: all values if it takes a list, else the last one."""
     if not isinstance(value, Repeated):
         return value
     if param.kind is None and takes_list(param.type):
@@ -194,7 +194,7 @@ def _checked(param: Param, value: Any) -> Any:
 
 
 def check_known(names: Sequence[str], params: Sequence[Param], owner: str, prefix: str = "") -> None:
-    """Refuse a name that is no option.
+    """Refuse a name that is not an option.
 
     Raises:
         UsageError: With the closest options.
@@ -274,7 +274,7 @@ def check_run_values(component: Component | Catalogue, params: Sequence[Param]) 
     """Refuse a run value that there is not.
 
     Args:
-        component: Whose `inject` is looked at.
+        component: The component with `inject`.
         params: Its options, as far as they are known.
 
     Raises:
@@ -362,7 +362,7 @@ def _adapter(annotation: Any) -> Any:
 
 @cache
 def _check_installed() -> None:
-    """Say what is wrong with the environment before pydantic looks for plugins of its own, which it does once."""
+    """Report a broken environment before pydantic searches for its own plugins, which it does once."""
     check_readable()
 
 

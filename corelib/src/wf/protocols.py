@@ -1,4 +1,4 @@
-"""What the loop asks of its parts. Each protocol says who calls it and why.
+"""Protocols of the loop's parts. Each says who calls it and why.
 
 A part may have any of the loop's events (`wf.engine.events.Hook`) as methods too: the supervised trainer steps
 epoch schedulers in its ``on_epoch_end``. Parts and hooks that have ``state_dict`` and ``load_state_dict``
@@ -33,7 +33,7 @@ class TrainData(Protocol):
 
 
 class Trainer(Protocol):
-    """One training step. Called by the loop, once a batch.
+    """One training step. Called by the loop, once per batch.
 
     It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer,
     ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``, and ``parts``, a dict of what
@@ -88,19 +88,19 @@ class Checkpointer(Protocol):
         one checkpoint at a time, and training goes on while a future is not done.
 
         Args:
-            state: What `Loop.state_dict` gives: tensors and plain values.
+            state: The result of `Loop.state_dict`: tensors and plain values.
             progress: The position in the run.
             metrics: The last figures, as ``{"validation/loss": 0.1}``.
 
         Raises:
-            SaveError: When it cannot be written, here or from the future; the run may be told to go on without it.
+            SaveError: If it cannot be written, here or from the future; the run may continue without it.
         """
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         """The state of the checkpoint `which`: ``latest``, ``best`` or one's name.
 
         Raises:
-            NothingSavedError: When there is no checkpoint at all; a run that is resumed begins anew then.
+            NothingSavedError: If there is no checkpoint; a resumed run then starts over.
         """
 
 
@@ -144,7 +144,7 @@ class Strategy(Protocol):
     def world_size(self) -> int: ...
 
     def prepare(self, model: Any) -> Any:
-        """The model as it is to be trained: on its device, wrapped where several processes share the work."""
+        """The model to train: on its device, wrapped if several processes share the work."""
 
     def bare(self, model: Any) -> Any:
         """The model inside what `prepare` gave; checkpoints hold its keys."""

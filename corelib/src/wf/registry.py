@@ -33,7 +33,7 @@ Ask = Callable[["Registry"], Guard]
 
 
 class Registry:
-    """Every component that the loaded plugins bring.
+    """All components of the loaded plugins.
 
     Two plugins may bring the same name: both stay listed, the bare name is an error that names both, and
     ``name@distribution`` picks one, and so does a pin. No plugin has priority; only what wf chooses itself, where the
@@ -57,7 +57,7 @@ class Registry:
         self._aliases: dict[tuple[str, str], list[Entry]] = {}
         self._catalogues: dict[tuple[str, str], list[tuple[Catalogue, Plugin]]] = {}
         self._found: dict[tuple[str, str], Entry] = {}
-        """What was looked up by name before: a build asks for most names several times."""
+        """Cache of lookups by name, since a build needs most names several times."""
         for plugin in self.plugins:
             for component in plugin.components:
                 self._add(component, plugin)
@@ -112,7 +112,7 @@ class Registry:
         return Registry(self.plugins, self.pins.values(), guard)
 
     def installed(self) -> Registry:
-        """The components of installed plugins alone, without those that the line or a run file named."""
+        """The components of installed plugins only, without plugins named on the line or in a run file."""
         return Registry([plugin for plugin in self.plugins if plugin.distribution], self.pins.values(), self.guard)
 
     def _add(self, component: Component | Catalogue, plugin: Plugin) -> None:
@@ -203,7 +203,7 @@ class Registry:
         return [*self._names.get((kind, plain), ()), *self._aliases.get((kind, plain), ())] or self._member(kind, plain)
 
     def shared_names(self) -> list[tuple[str, str]]:
-        """Kind and name of every name and alias that several plugins bring, and ``prefix/*`` of such catalogues."""
+        """Kind and name of every name and alias that several plugins have, and ``prefix/*`` for catalogues."""
         names = [key for key in {**self._names, **self._aliases} if len(self.providers(*key)) > 1]
         prefixes = [(kind, f"{prefix}/*") for (kind, prefix), pairs in self._catalogues.items() if len(pairs) > 1]
         return sorted([*names, *prefixes])
@@ -222,11 +222,11 @@ class Registry:
         return self.full_name(self.find(kind, name)) if len(found) > 1 else name
 
     def is_builtin(self, kind: str, name: str) -> bool:
-        """Whether a plugin that comes with wf brings a component of that name."""
+        """Whether a built-in plugin has a component with that name."""
         return any(normalize(entry.distribution) in builtin_distributions() for entry in self.providers(kind, name))
 
     def full_name(self, entry: Entry) -> str:
-        """A component's name, and its provider where several plugins bring that name."""
+        """A component's name, and its provider if several plugins have that name."""
         name = entry.component.name
         return f"{name}@{entry.provider}" if self.is_ambiguous(entry.component) else name
 
@@ -235,11 +235,11 @@ class Registry:
         return sorted({entry.component.name for entry in self.entries(kind)})
 
     def is_ambiguous(self, component: Component) -> bool:
-        """Whether several plugins bring the name of a component."""
+        """Whether several plugins have a component with this name."""
         return len(self.providers(component.kind, component.name)) > 1
 
     def unloaded(self, kind: str, name: str, provider: str = "") -> PluginError | None:
-        """The error that a component is of a plugin that is not loaded; None where none is known to bring it."""
+        """The error for a component of a plugin that is not loaded; None if no such plugin is known."""
         for plugin in self.plugins:
             asked_for = normalize(provider) in ("", *names_of(plugin))
             if plugin.status != "ok" and asked_for and _would_bring(plugin, kind, name):
@@ -249,7 +249,7 @@ class Registry:
         return None
 
     def not_installed(self, kind: str, name: str) -> list[str]:
-        """Which known plugins bring a component and are not installed, and what to type, in words.
+        """The known but uninstalled plugins with a component, and how to install them, in words.
 
         Those with a catalogue's member of that name are told where none that is installed has one.
         """
@@ -282,7 +282,7 @@ class Registry:
         return next((pin for pin in pins if pin and brought_by(found, pin.provider)), None)
 
     def _not_found(self, kind: str, name: str, provider: str, pin: Pin | None) -> WfError:
-        """Why there is no such component, and what to do: an unknown name, or a plugin that is not loaded."""
+        """Why a component does not exist, and what to do: an unknown name, or a plugin that is not loaded."""
         if unloaded := self.unloaded(kind, name, provider):
             return unloaded
         if pin is not None and pin.made_with:
@@ -304,7 +304,7 @@ class Registry:
         return bool(provider) and not closest(provider, [name for plugin in self.plugins for name in names_of(plugin)])
 
     def _gone(self, kind: str, name: str, pin: Pin) -> PluginError:
-        """A run's component is not there any more, whatever else has its name."""
+        """The error for a run's component that no longer exists, whatever else has its name."""
         plugin = next((plugin for plugin in self.plugins if normalize(pin.provider) in names_of(plugin)), None)
         state = "not installed" if plugin is None else f"not loaded ({plugin.status})"
         if plugin is not None and plugin.status == "ok":
@@ -410,7 +410,7 @@ def _check_not_refused(entry: Entry) -> None:
 
 
 def _absent(kind: str, name: str, provider: str, found: Iterable[Entry]) -> PluginError:
-    """A component was asked of a plugin that is not there."""
+    """The error for a component of a missing plugin."""
     known = known_as(provider)
     advice = f"try: {known.install}" if known else "wf knows of no plugin of that name: is it spelt right?"
     lines = [f"{kind} '{name}' is asked of {provider}, which is not installed", advice]

@@ -27,7 +27,7 @@ class _Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class LossTraits(_Declared):
-    """What a loss wants."""
+    """Traits of losses."""
 
     predictions: str
     """The predictions it takes."""
@@ -39,10 +39,10 @@ class LossTraits(_Declared):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTraits(_Declared):
-    """What a model is."""
+    """Traits of models."""
 
     predictions: str = "raw"
-    """What it gives out."""
+    """The form of its outputs."""
     inputs: Samples = "any"
     """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``video [C, T, H, W]``, ``sequence [T]`` or
     ``[T, F]``, ``tokens [T]``: int64 indices of a vocabulary; ``numbers``: all of these but tokens."""
@@ -57,7 +57,7 @@ class ModelTraits(_Declared):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetTraits(_Declared):
-    """What a dataset holds."""
+    """Traits of datasets."""
 
     targets: str | None = None
     """The form of its targets; None when it depends on the file or on an option, or where the task says it all."""
@@ -78,7 +78,7 @@ class DatasetTraits(_Declared):
 
 @dataclass(frozen=True, kw_only=True)
 class TransformTraits(_Declared):
-    """What a transform does."""
+    """Traits of transforms."""
 
     train_only: bool = False
     """It is an augmentation: applied to the train split and to nothing else."""
@@ -114,7 +114,7 @@ class TransformTraits(_Declared):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricTraits(_Declared):
-    """What a metric wants."""
+    """Traits of metrics."""
 
     predictions: str = "raw"
     """The form in which it wants them, which the task reads: ``raw`` is the model outputs; for tasks with
@@ -161,7 +161,7 @@ class SchedulerTraits(_Declared):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerTraits(_Declared):
-    """What a trainer can drive."""
+    """Traits of trainers."""
 
     steps: tuple[Step, ...] = ("plain",)
     """The optimizer step protocols that it knows; the run value `optimizer_traits` says which one is wanted."""
@@ -173,7 +173,7 @@ class TrainerTraits(_Declared):
 
 @dataclass(frozen=True, kw_only=True)
 class HookTraits(_Declared):
-    """What a hook does."""
+    """Traits of hooks."""
 
     watches: bool = False
     """It only tells: it changes neither the weights nor the way that the run goes, so a run goes on without it when it

@@ -1,4 +1,4 @@
-"""Commands: what a plugin declares of the verbs that it adds to the command line. Imports nothing heavy."""
+"""Commands: declarations of the commands that a plugin adds. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Command:
     order: int = 100
     """Its place in its section: lower ones come first, equal ones by name."""
     examples: tuple[tuple[str, str], ...] = ()
-    """Lines to begin with, each with what it does, for the head of ``wf --help``."""
+    """Examples, each with a description, for the top of ``wf --help``."""
 
     def __post_init__(self) -> None:
         check_fields(self, "command '{0.name}'")

@@ -1,4 +1,4 @@
-"""Components and catalogues: what a plugin declares.
+"""Declarations of components and catalogues.
 
 A declaration imports nothing heavy: the target is a string and is loaded on first use.
 """
@@ -30,7 +30,7 @@ DECLARATIONS: dict[str, type] = {
     "condition": Condition,
     "reader": FileReader,
 }
-"""The classes in which plugins declare what is no component; the hook of each has its plural: ``wf_tasks``."""
+"""The classes of declarations that are not components; each hook has the plural name: ``wf_tasks``."""
 
 
 class _Required:
@@ -84,7 +84,7 @@ class FromRun:
 
 @dataclass(frozen=True)
 class Component:
-    """One named thing that a plugin brings.
+    """A named component of a plugin.
 
     Args:
         kind: One of `wf.declarations.kinds.KINDS`, or one that a plugin declares with ``wf_kinds``.
@@ -92,7 +92,7 @@ class Component:
         target: ``"package.module:Attr"``, loaded on first use, or the object itself.
         summary: One line for lists.
         aliases: Other names that people type; lists show the canonical one.
-        traits: What it says about itself; None means unknown.
+        traits: Its declared properties; None means unknown.
         params: Its options, where the target's signature does not say them well.
         inject: Parameters that the run fills in under another name, e.g. ``{"in_chans": "num_channels"}``.
         call: ``"factory"``: the target is called with the options and gives the component;
@@ -156,7 +156,7 @@ class Catalogue:
 
     Args:
         kind: As for `Component`.
-        prefix: What stands before the slash.
+        prefix: The part before the slash.
         target: ``"package.module:function"``, called as ``function(name, **options)``.
         index: ``"package:file.txt"``, a text file in the package with a member a line: its name, and, where its traits
             are not those of the others, the name of its group; words after that are its summary. ``#`` starts a
@@ -208,7 +208,7 @@ class Catalogue:
         """The component of one member.
 
         Raises:
-            KeyError: When there is none of that name.
+            KeyError: If there is none with that name.
         """
         row = _read_index(self.index, (*self.groups, REFUSED))[name]
         return Component(
@@ -259,7 +259,7 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
 
 
 def of_declaration(declared: Any) -> Component:
-    """What is no component as it is looked up: its declaration says what traits say of a component."""
+    """The registry form of a non-component; its declaration takes the place of traits."""
     kind = next(kind for kind, cls in DECLARATIONS.items() if isinstance(declared, cls))
     target = declared.provider if isinstance(declared, RunValue) else declared.target
     if target is None and not isinstance(declared, Link):
@@ -293,7 +293,7 @@ def check_name(name: str) -> None:
     """Refuse what no component can be called.
 
     Raises:
-        ValueError: With what is allowed.
+        ValueError: With the allowed values.
     """
     if len(name) > MAX_NAME:
         raise ValueError(f"'{name[:20]}...' is a name of {len(name)} characters; {MAX_NAME} are allowed")
@@ -304,7 +304,7 @@ def check_name(name: str) -> None:
 
 
 def check_kind(component: Component | Catalogue) -> None:
-    """Refuse a component of a kind that nobody declares, or whose name or traits do not suit its kind.
+    """Refuse a component of an undeclared kind, or with an unsuitable name or traits.
 
     When a component is declared, the plugin that declares its kind need not be loaded yet; by now all are.
 
@@ -328,7 +328,7 @@ def check_kind(component: Component | Catalogue) -> None:
 
 
 def _check_default(component: Component | Catalogue) -> None:
-    """Refuse a default of a kind whose components something else chooses, or of certain inputs but for models."""
+    """Refuse a default for a kind whose components are chosen otherwise, or for certain inputs except for models."""
     if isinstance(component, Catalogue) or not component.default:
         return
     chosen_by = KINDS[component.kind].chosen_by if component.kind in KINDS else "nobody"

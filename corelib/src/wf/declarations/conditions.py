@@ -1,4 +1,4 @@
-"""Conditions: what must be equal when a run goes on, for its bits to stay the same. Imports nothing heavy."""
+"""Conditions that must be equal on resume for the bits to stay the same. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Condition:
     name: str
     """How ``--allow-drift`` calls it."""
     summary: str
-    """What it is, as a table says it."""
+    """A description for tables."""
     means: str
     """What a difference means for the bits of the run."""
     level: Level
-    """Whether a run refuses to go on under another one, or says so and goes on."""
+    """Whether a changed condition refuses a resume, or only warns."""
     fix: str = ""
     """How to have the old one back."""
     target: str | Callable[..., Any] | None = None
@@ -165,4 +165,4 @@ CONDITIONS: Vocabulary[Condition] = Vocabulary(
         ),
     ),
 )
-"""Every condition that is compared when a run goes on."""
+"""All conditions that are compared on resume."""

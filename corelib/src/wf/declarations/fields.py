@@ -20,7 +20,7 @@ def check_fields(declaration: Any, owner: str) -> None:
         owner: What it is called in the message, of it as ``{0}``: ``"component '{0.name}'"``.
 
     Raises:
-        ValueError: Naming the first such field, what it holds and what is wanted.
+        ValueError: Naming the first such field, its value and the expected type.
     """
     values = vars(declaration)
     for name, default, classes, fits, annotation in _fields(declaration.__class__):
@@ -81,7 +81,7 @@ def _test(annotation: Any) -> Callable[[Any], bool]:
 
 
 def _misfit(annotation: Any, value: Any) -> str:
-    """What a value is, and what it should be, in words."""
+    """A value and its expected type, in words."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         tuples = [arg for arg in args if typing.get_origin(arg) is tuple and isinstance(value, (str, tuple))]
@@ -95,7 +95,7 @@ def _misfit(annotation: Any, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A short text as it is, anything else by its type."""
+    """A short text unchanged, anything else by its type."""
     return f"'{value}'" if isinstance(value, str) and len(value) <= 40 else type(value).__name__
 
 

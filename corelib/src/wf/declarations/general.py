@@ -1,4 +1,4 @@
-"""The general keys of run files: those of every run, and what plugins add with ``wf_settings``."""
+"""The general keys of run files: those of every run, and those that plugins add with ``wf_settings``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of components: those of every run, and what plugins add with ``wf_kinds``."""
+"""The kinds of components: those of every run, and those that plugins add with ``wf_kinds``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Kind:
     """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
 
     chosen_by: str = ""
-    """What chooses its components where a run names none, so that none of them is a default of its own."""
+    """What chooses its default components, if not the components' own declarations."""
 
     def __post_init__(self) -> None:
         check_fields(self, "kind '{0.name}'")
@@ -67,7 +67,7 @@ class Kinds(Vocabulary[Kind]):
 
     @property
     def several(self) -> tuple[str, ...]:
-        """Those of which a run may have several."""
+        """The kinds that a run may have several of."""
         return tuple(name for name, kind in self.items() if kind.several)
 
 
@@ -146,21 +146,21 @@ DECLARED: dict[str, str] = {
     "condition": "what must be equal when a run goes on",
     "reader": "reads files of inputs for wf predict",
 }
-"""What plugins bring beside components: looked up, listed, shown and pinned like these, but no table of a run file."""
+"""Declarations besides components: looked up, listed, shown and pinned like these, but without a table in run files."""
 UNWRITTEN = ("value", "rule", "condition", "reader")
 """Those whose names nobody writes, so that ``NAME@PLUGIN`` has no place."""
 
 
 def plurals() -> dict[str, str]:
-    """Every kind by its plural, what is declared included."""
+    """Every kind by its plural, including declarations."""
     return {**{kind.plural: name for name, kind in KINDS.items()}, **{f"{name}s": name for name in DECLARED}}
 
 
 def summaries() -> dict[str, str]:
-    """Every kind with one line on what it is, what is declared included."""
+    """Every kind with its summary, including declarations."""
     return {**{name: kind.summary for name, kind in KINDS.items()}, **DECLARED}
 
 
 def option_prefix(kind: str, use: str) -> str:
-    """What stands before a component's options on the command line: ``loss``, ``hook.plots``."""
+    """The prefix of a component's options on the command line: ``loss``, ``hook.plots``."""
     return f"{kind}.{use}" if KINDS[kind].several else kind

@@ -17,7 +17,7 @@ class FileReader:
     """
 
     name: str
-    """What it is called in lists and pins."""
+    """Its name in lists and pins."""
     endings: tuple[str, ...]
     """Of the files that it reads, in lower case: ``(".wav",)``."""
     target: str | Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Rules: what a plugin declares of which components fit each other. Imports nothing heavy."""
+"""Rules: declarations of which components fit each other. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Rule:
     """
 
     name: str
-    """What it is called where it fails: ``few-classes``."""
+    """Its name in messages: ``few-classes``."""
     kind: str
     """The kind of the components that it judges."""
     target: str | Callable[..., Any]

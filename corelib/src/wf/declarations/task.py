@@ -1,4 +1,4 @@
-"""Tasks and links: what a plugin declares of what can be trained. Imports nothing heavy.
+"""Declarations of tasks and links. Imports nothing heavy.
 
 A *task* is what dataset, model, loss and metrics agree about. A *link* closes a small gap between two of them.
 """
@@ -56,12 +56,12 @@ class Task:
                 raise ValueError(f"task '{self.name}': its default {kind} is {type(value).__name__}, not {wanted}")
 
     def default(self, kind: str) -> str | None:
-        """The name of the default component of a kind of which a run has one; its ``monitor`` likewise."""
+        """The name of the default component of a kind that a run has one of; also its ``monitor``."""
         value = self.defaults.get(kind)
         return value if isinstance(value, str) else None
 
     def default_names(self, kind: str) -> tuple[str, ...]:
-        """The names of the default components of a kind of which a run may have several."""
+        """The names of the default components of a kind that a run may have several of."""
         value = self.defaults.get(kind, ())
         return (value,) if isinstance(value, str) else value
 
@@ -75,7 +75,7 @@ class Link:
     takes: tuple[str, ...]
     """The forms that it takes."""
     gives: str
-    """The form that it gives."""
+    """The form that it produces."""
     of: Literal["predictions", "targets", "loss"] = "predictions"
     """What it changes: the model outputs before the loss gets it, the dataset's targets, or the loss's own figure,
     whose form is its ``reduction``."""
@@ -83,7 +83,7 @@ class Link:
     """``"package.module:function"``, called with the tensor, and with the run values that its other parameters are
     named after; None where one form serves as the other as it is, with nothing put between."""
     summary: str = ""
-    """What it does, in a few words: runs say it."""
+    """A short description, printed by runs."""
     targets: tuple[str, ...] = ()
     """The targets of the loss with which it is right; empty for all others. Links that name theirs come first."""
     num_classes: int | None = None

@@ -1,4 +1,4 @@
-"""The run values: what a run fills into the parameters of components, by name.
+"""Run values: the values that a run fills into parameters of components, by name.
 
 Those of every run stand here; plugins add others with ``wf_values``, and every kind is one.
 """
@@ -42,7 +42,7 @@ class RunValue:
     type: str = "Any"
     """Its type, as lists show it: ``int``, ``list[str]``, ``torch.nn.Module``."""
     summary: str = ""
-    """One line on what it is."""
+    """A one-line description."""
     provider: str | Callable[..., Any] | None = None
     """``"package.module:function"``, which gives it: called once, when somebody needs the value, with the run values
     that its parameters are named after. A generator function yields the value, and is continued when the run is over.
@@ -93,18 +93,18 @@ VALUES: Vocabulary[RunValue] = Vocabulary(
         _known("class_counts", "list[int]", "train samples of each class"),
         _known("feature_names", "list[str]", "one an input column"),
         _known("vocab_size", "int", "tokens of the vocabulary, where inputs are tokens"),
-        _known("dataset_facts", "dict", "what the dataset says of its samples beside that: facts of its `Dataset`"),
+        _known("dataset_facts", "dict", "further facts about the samples: `facts` of the `Dataset`"),
         _known(
             "learned",
             "dict | None",
-            "what the run learned from its data when it began: reader, class_names, ...; None while it begins",
+            "what the run learned from its data earlier: reader, class_names, ...; None for a new run",
         ),
         _known(
             "restored",
             "bool",
             "whether a checkpoint's weights will be put into the model, so that it need not look for pretrained ones",
         ),
-        _known("model", "torch.nn.Module", "the model as it is trained"),
+        _known("model", "torch.nn.Module", "the model to train"),
         _known("params", "list[Parameter]", "the trainable parameters of model and loss"),
         _known(
             "param_groups",
@@ -133,9 +133,9 @@ VALUES: Vocabulary[RunValue] = Vocabulary(
         _known("steps_per_epoch", "int", "updates in an epoch"),
         _known("total_steps", "int", "updates in the whole run"),
         _known("total_epochs", "int", "epochs in the whole run, the last one perhaps not whole"),
-        _known("monitor", "str", "the figure that decides what is best, as validation/loss"),
+        _known("monitor", "str", "the figure that selects the best weights, such as validation/loss"),
         _known("directions", "dict[str, bool]", "whether a larger figure is better, by name without the split"),
         _known("run_dir", "Path", "the run directory, or None where nothing is written"),
     ),
 )
-"""What a run fills into a parameter of that name that has no default, unless the user sets it."""
+"""The values that fill parameters with these names and without a default, unless the user sets them."""

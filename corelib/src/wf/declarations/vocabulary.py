@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from wf.errors import PluginError, article
 
 OWN = "wf-core"
-"""The owner of the words that are there before any plugin is loaded."""
+"""The owner of the built-in words."""
 
 
 class Named(Protocol):
@@ -33,7 +33,7 @@ class Vocabulary(Mapping[str, T]):
     Args:
         what: What one of them is called in messages: ``kind``.
         declared: Those that the core itself declares.
-        beside: Vocabularies whose words stand in the same place, so that a name may be in one of them only.
+        beside: Vocabularies in the same namespace, so that a name may be in only one of them.
     """
 
     def __init__(self, what: str, declared: Iterable[T] = (), beside: Iterable[Vocabulary[Any]] = ()) -> None:
@@ -77,7 +77,7 @@ class Vocabulary(Mapping[str, T]):
     def add(self, words: Iterable[T], owner: str) -> None:
         """Add the words of a plugin, or none of them.
 
-        A plugin that is loaded once more may declare its words anew.
+        A plugin that is loaded again may declare its words again.
 
         Raises:
             PluginError: When a word is declared twice, or somebody else has declared it.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GROUP = "wf.plugins"
 """The entry-point group of plugins."""
 UNKNOWN = "unknown"
-"""What stands for the name and version of a distribution whose metadata does not say."""
+"""Placeholder for a missing name or version in metadata."""
 _AT_THE_TOP = {CORE: "corelib", "wf-cli": "cli"}
 """The distributions of the workspace that are not in its folder ``plugins``."""
 BUILTIN_EXTRAS = ("builtin", "ecosystem")
@@ -53,7 +53,7 @@ class DamagedMetadataError(PluginError):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands for the entry points of a distribution whose metadata is damaged; loading it says so."""
+    """Placeholder for the entry points of a distribution with damaged metadata; loading it reports the damage."""
 
     reason: str
     name: str = "entry_points.txt"
@@ -122,7 +122,7 @@ def _check_readable(installed: importlib.metadata.Distribution) -> None:
 
 
 def _text(installed: importlib.metadata.Distribution, file: str) -> str:
-    """A file of a distribution's metadata; empty where it is not there or is no text."""
+    """A file of a distribution's metadata; empty if it is missing or not text."""
     try:
         return installed.read_text(file) or ""
     except ValueError:
@@ -152,7 +152,7 @@ def core_version() -> str | None:
 
 
 def missing_requirements(name: str) -> list[str]:
-    """The distributions that an installed one asks for and that are not installed; none for what is not there."""
+    """The missing requirements of an installed distribution; empty if it is not installed."""
     try:
         return read(importlib.metadata.distribution(name)).missing_names()
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""A component as it is looked up: with the plugin that brought it, loaded when somebody asks for it."""
+"""Registry entries: a component with its plugin, loaded on demand."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ NO_OBJECT = (str, bytes, bool, int, float, complex, type(None), types.ModuleType
 
 @dataclass(frozen=True)
 class Entry:
-    """A component and the plugin that brought it; None for one's own code."""
+    """A component and its plugin; None for the user's own code."""
 
     component: Component
     plugin: Plugin | None = None
     refused: str = ""
     """Why it cannot be used, for a catalogue's member that cannot."""
     guard: Guard | None = field(default=None, repr=False)
-    """Asked before one's own code is loaded; None allows it."""
+    """Asked before the user's own code is loaded; None allows it."""
 
     @property
     def provider(self) -> str:
@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def distribution(self) -> str:
-        """The name of the plugin's distribution, or of the plugin where there is none."""
+        """The name of the plugin's distribution, or of the plugin if there is none."""
         return (self.plugin.distribution if self.plugin else None) or self.provider
 
     def is_from(self, provider: str) -> bool:
@@ -77,7 +77,7 @@ class Entry:
         return self.imported(self.component.like)(*self.component.args) if self.component.like else self.load()
 
     def imported(self, text: str) -> Callable[..., Any]:
-        """What a declaration says as ``module:Attr``."""
+        """Import the target ``module:Attr`` of a declaration."""
         component = self.component
         module_name, _, attribute = text.rpartition(":")
         if self.guard is not None and not is_path(module_name):
@@ -114,7 +114,7 @@ class Entry:
         return target  # type: ignore[no-any-return]  # checked just above
 
     def reading(self) -> Reading | None:
-        """What the target's source file says; None where it takes importing the target to be certain."""
+        """The signature from the target's source file; None if only an import can tell."""
         from wf_signatures.reading import read  # 7 ms, and only where one component is looked at
 
         target = self.component.target
@@ -140,7 +140,7 @@ class Entry:
         return inspect.cleandoc(self._readable().__doc__ or "")
 
     def place(self) -> str | None:
-        """``file:line`` of the target, where it can be told."""
+        """``file:line`` of the target, if known."""
         if found := self.reading():
             return f"{found.file}:{found.line}"
         target = inspect.unwrap(self.described())
@@ -173,7 +173,7 @@ def entry_of(kind: str, target: Callable[..., Any]) -> Entry:
 
 
 def _import_quietly(module: str, plugin: Plugin) -> Any:
-    """Import a module of a plugin, and put back what it changes in the process."""
+    """Import a module of a plugin, and undo its changes to the process."""
     if module in sys.modules:
         return importlib.import_module(module)
     process = Watched(declaring=False)
@@ -185,7 +185,7 @@ def _import_quietly(module: str, plugin: Plugin) -> Any:
 
 
 def own_name(text: str) -> str:
-    """A component name for one's own code, from ``path.py:Attr``."""
+    """A component name for the user's own code, from ``path.py:Attr``."""
     path, _, attribute = text.rpartition(":")
     stem = Path(path).stem if path else ""
     words = "-".join(part for part in (stem, attribute) if part)

@@ -1,4 +1,4 @@
-"""What a run directory may load: the code that was allowed for it, to the byte, and nothing else."""
+"""The guard for code in a run directory: only the exact bytes that were allowed may be loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class UntrustedError(UsageError):
     """A run directory names code that nothing says is the user's own.
 
     Args:
-        message: What it would run.
+        message: The code that would run.
         checksum: What allows it, given with ``--trust``; empty where nothing does.
     """
 
@@ -42,6 +42,6 @@ class Guard:
             raise UntrustedError(f"{self.place} names {text}, which was not allowed to run\n  {self.hint}")
 
     def check_file(self, path: Path, content: bytes) -> None:
-        """Refuse a file that was not allowed, or whose content is another one by now."""
+        """Refuse a file that was not allowed, or whose content has changed."""
         if self.files.get(str(path)) != hashlib.sha256(content).hexdigest():
             raise UntrustedError(f"{self.place} names {path}, which was not allowed to run\n  {self.hint}")

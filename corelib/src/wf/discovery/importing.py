@@ -1,4 +1,4 @@
-"""What a plugin changes in the process while it is imported: it is told, and undone where that can be.
+"""Changes that a plugin makes to the process while it is imported: they are reported, and undone if possible.
 
 A declaration has no need to change anything: whatever it changed would hold for every other plugin, and for runs that
 use nothing of it.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SLOW_SEC = 10.0
-"""After so long it is said which plugin is still being imported."""
+"""Time after which a slow import is reported."""
 
 
 @dataclass(frozen=True)

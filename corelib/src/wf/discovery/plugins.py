@@ -254,7 +254,7 @@ def _check_rule(rule: Rule) -> None:
 
 def _ask_author(distribution: str | None) -> str:
     """What may help a plugin whose declarations are wrong."""
-    return f"{how_to_install(distribution, '--upgrade')}, or tell its author" if distribution else "mend it"
+    return f"{how_to_install(distribution, '--upgrade')}, or tell its author" if distribution else "fix it"
 
 
 def _forget(owner: str) -> None:
@@ -323,7 +323,7 @@ def _named(name: str, guard: Guard | None = None) -> _Found:
 
 
 def _of_run(name: str, installed: Sequence[_Found]) -> _Found:
-    """A plugin that a run file names, of which nothing is looked at yet."""
+    """A plugin named in a run file, not loaded yet."""
     package = "" if is_path(name) else name.partition(".")[0]
     owners = [one.distribution for one in installed if re.split(r"[.:]", one.module)[0] == package]
     title = Path(name).stem if is_path(name) else name
@@ -414,7 +414,7 @@ def _fix(found: _Found, error: BaseException) -> str:
 
 
 def _components(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Component | Catalogue, ...]:
-    """Register a plugin and ask it for all that it brings."""
+    """Register a plugin and collect its declarations."""
     if inspect.isclass(module):
         raise PluginError(f"{module.__name__} is a class; point the entry point at an instance of it")
     if manager.is_registered(module):
@@ -494,7 +494,7 @@ def unmarked_hooks(module: Any) -> list[str]:
 
 
 def _asked(manager: pluggy.PluginManager, module: Any, hook: str, wanted: tuple[type, ...]) -> list[Any]:
-    """What a plugin gives for a hook."""
+    """The result of a plugin's hook."""
     found: list[Any] = []
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         if implementation.plugin is module:

@@ -1,4 +1,4 @@
-"""What a user or a project settles once: the plugins that may load, and the provider that a name means.
+"""Settings of a user or a project: the plugins that may load, and the provider that a name means.
 
 Two places are read: the table ``[tool.wf]`` of the nearest ``pyproject.toml`` that has one, upwards from the working
 directory, and ``settings.toml`` in the user's configuration folder, with the same keys at its top::
@@ -74,7 +74,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user and the project have settled."""
+    """The settings of the user and the project."""
 
     allow: tuple[AllowList, ...] = ()
     pins: tuple[Pin, ...] = ()
@@ -200,5 +200,5 @@ def _pins(place: str, table: Mapping[str, Mapping[str, str]]) -> Iterator[Pin]:
 
 
 def _pattern(word: str) -> str:
-    """A name as it is compared, its ``*`` kept."""
+    """A normalized name, keeping ``*``."""
     return "*".join(normalize(part) if part else "" for part in word.split("*"))

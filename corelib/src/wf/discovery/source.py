@@ -1,4 +1,4 @@
-"""What a module's file says, found and read without running it."""
+"""Reading a module's source file without running it."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def declared_names(module: str) -> tuple[tuple[str, str], ...]:
 
 
 def check_targets(components: Iterable[Component | Catalogue], module: str) -> None:
-    """Refuse a target that is certainly not there, in the package of the plugin that declares it.
+    """Refuse a missing target in the package of the plugin that declares it.
 
     Args:
-        components: What the plugin declares.
+        components: The plugin's declarations.
         module: The plugin's own module; its package is imported already, so looking costs little.
 
     Raises:
-        PluginError: Naming the component, its target and the names that are there.
+        PluginError: Naming the component, its target and the existing names.
     """
     package = module.partition(".")[0]
     targets = [component.target for component in components if isinstance(component.target, str)]
@@ -58,7 +58,7 @@ def check_targets(components: Iterable[Component | Catalogue], module: str) -> N
 
 
 def target_problems(targets: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The targets that are certainly not there, each with what is wrong. Nothing is imported."""
+    """The targets that certainly do not exist, each with the reason. Nothing is imported."""
     texts: dict[str, _Text | None] = {}
     for target in dict.fromkeys(targets):
         name, _, attribute = target.rpartition(":")
@@ -72,12 +72,12 @@ def target_problems(targets: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Text:
-    """What stands in a module's file."""
+    """The names defined in a module's file."""
 
     text: str
 
     def may_have(self, name: str) -> bool:
-        """Whether a name stands in it, or it may have names that do not."""
+        """Whether a name is defined in it, or may be defined dynamically."""
         found = re.search(rf"\b{re.escape(name)}\b", self.text)
         return found is not None or any(word in self.text for word in DYNAMIC)
 
@@ -94,7 +94,7 @@ def _read(module: str) -> _Text | None:
 
 
 def _problem(module: str, attribute: str, text: _Text | None) -> str:
-    """What is wrong with a target, in words; nothing where it may be right."""
+    """The problem with a target, in words; empty if it may be right."""
     if text is None:
         return "" if _may_be_compiled(module) else f"there is no module {module}"
     if text.may_have(attribute):

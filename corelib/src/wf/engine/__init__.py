@@ -1,1 +1,1 @@
-"""The loop: epochs, steps, cadence, events, and what a run says about itself."""
+"""The loop: epochs, steps, cadence, events, and notes of a run."""

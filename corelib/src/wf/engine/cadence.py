@@ -1,4 +1,4 @@
-"""Position and cadence: where a run is, how long it goes on, and when something is due."""
+"""Progress and cadence: the position of a run, its length, and when something is due."""
 
 from __future__ import annotations
 

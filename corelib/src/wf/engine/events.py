@@ -65,7 +65,7 @@ class Hook:
         """After the final evaluation of a run that was not ended by an error."""
 
     def on_exception(self, run: Loop, error: BaseException) -> None:
-        """When the run ends with an error, before it is raised; what a hook raises here is added to it as a note."""
+        """When the run ends with an error, before it is raised; errors raised here are added to it as notes."""
 
 
 EVENTS: tuple[str, ...] = tuple(name for name in vars(Hook) if name.startswith("on_"))

@@ -29,7 +29,7 @@ class Batches:
 
 
 def as_batch(batch: Any) -> Any:
-    """A pair ``(inputs, targets)`` as a batch; a batch as it is."""
+    """Convert a pair ``(inputs, targets)`` to a batch; a batch is returned unchanged."""
     if isinstance(getattr(batch, "size", None), int):
         return batch
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
@@ -87,7 +87,7 @@ def _arrays(value: Any) -> list[Any]:
 
 
 def _lead(array: Any) -> int | None:
-    """The length of an array's first dimension; None for what has none."""
+    """The length of an array's first dimension; None if it has none."""
     shape: Any = getattr(array, "shape", ())
     return int(shape[0]) if len(shape) else None
 
@@ -109,12 +109,12 @@ class Losses:
     """Of each batch's loss times its size."""
     epoch_samples: int = 0
     parts: dict[str, list[float]] = field(default_factory=dict)
-    """What the loss consists of, and other figures, by name, since the last record: their sum and number."""
+    """Terms of the loss and other figures since the last record, by name: their sum and count."""
     epoch_parts: dict[str, list[float]] = field(default_factory=dict)
     """Each part's values times the sizes of their batches, and the samples, of the epoch."""
 
     def state(self) -> dict[str, Any]:
-        """Its fields; what is empty for a loss of one part is left out."""
+        """Its fields, without those that are empty for a loss with one term."""
         return {name: value for name, value in asdict(self).items() if value != {}}
 
     @property

@@ -20,11 +20,11 @@ TRAIN = "train"
 SPLITS = (TRAIN, "validation", "test")
 """The names of all splits."""
 LOSS = "loss"
-"""The figure that every evaluator gives."""
+"""The figure that every evaluator has."""
 OF_STEPS = (LOSS, "running_loss", "epoch_loss")
-"""What the loop itself writes into a record of the training."""
+"""Keys that the loop itself writes into train records."""
 POSITION = ("event", "split", "epoch", "step")
-"""What a line of ``metrics.jsonl`` says beside figures."""
+"""Keys in a line of ``metrics.jsonl`` besides figures."""
 
 _DIRECTIONS = {"min": False, "max": True}
 
@@ -36,7 +36,7 @@ class Monitor:
     figure: str
     """The figure, as ``validation/accuracy``."""
     larger_is_better: bool | None
-    """Its direction; None where nobody says it."""
+    """Its direction; None if undeclared."""
     known: tuple[str, ...] = ()
     """The figures, without the split, of which it is known."""
 
@@ -81,12 +81,12 @@ class Monitor:
         """Whether a larger figure is better.
 
         Args:
-            option: What the user sets to say it, as ``--monitor``.
+            option: The option that sets it, such as ``--monitor``.
             owner: Who wants to know.
             mode: An option `mode` says it as well.
 
         Raises:
-            UsageError: Where nobody says it.
+            UsageError: If it is undeclared.
         """
         if self.larger_is_better is not None:
             return self.larger_is_better
@@ -106,10 +106,10 @@ class Monitor:
         Args:
             metrics: The figures.
             owner: Who wants it.
-            option: What the user sets to have another one.
+            option: The option that chooses another one.
 
         Raises:
-            UsageError: When it is not there, or not one number.
+            UsageError: If it is missing, or not a single number.
         """
         if self.figure not in metrics:
             raise UsageError(unknown("figure", self.figure, metrics, f"set {option} to one of them"))
@@ -128,14 +128,14 @@ def divided(figure: str) -> tuple[str, str]:
 
 
 def joined(name: str, key: str) -> str:
-    """The name of one figure of a metric that gives several by key."""
+    """The name of one figure of a metric with several."""
     if key == "":
         return name
     return f"{name}{key}" if key.startswith("/") else f"{name}-{key}"
 
 
 def declared(part: Any) -> dict[str, bool | None] | None:
-    """The figures that a part says it gives, each with whether a larger one is better, None for unknown.
+    """The declared figures of a part, each with whether larger is better (None: unknown).
 
     It says so in its attribute `figures`: a mapping, or a tuple of names, of which each may also be that of a metric
     which gives several. A name that ends with ``*`` stands for all that begin so.
@@ -175,7 +175,7 @@ def terms(loss: Any) -> dict[str, bool | None]:
 
 
 def metric_of(name: str, metrics: Iterable[str]) -> str | None:
-    """The metric, or loss, that a figure without its split is of: the longest name that it is, or begins with.
+    """The metric or loss of a figure, without its split: the longest matching name or prefix.
 
     Behind the name stands a dash, or a slash as in ``loss/price``.
     """
@@ -199,7 +199,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def plain(value: Any) -> Any:
-    """A number, or a list of them, of a tensor, an array or what is one already.
+    """Convert a tensor, array or number to a number or a list of numbers.
 
     Raises:
         TypeError: For anything else.
@@ -224,7 +224,7 @@ class Figures:
         taken: Names that this split gets from others, each with who gives it.
 
     Raises:
-        UsageError: For a name that has another source, or a value that is no figure.
+        UsageError: For a name with another source, or a value that is not a figure.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Figures:
         self.values: dict[str, Any] = {}
         """The figures: a plain dict, which hooks are given to add to."""
         self.added: list[str] = []
-        """The names of those that hooks have added."""
+        """The names that hooks have added."""
         self._taken, self._sources = dict(taken or {}), dict[str, Callable[[], str]]()
         for name, value in given.items():
             self._add(name, value, lambda: source)
@@ -266,7 +266,7 @@ class Figures:
         self._known = dict(self.values)
 
     def replace(self, names: Iterable[str], figures: Mapping[str, Any]) -> None:
-        """Put `figures` in the place of those of some names."""
+        """Replace the figures with some names by `figures`."""
         for name in names:
             if name not in figures:
                 del self.values[name]
@@ -280,7 +280,7 @@ class Figures:
         self._sources = {name: source for name, source in self._sources.items() if name in figures}
 
     def _add(self, name: str, value: Any, source: Callable[[], str]) -> list[str]:
-        """Add a figure, or those of a dict; gives the names."""
+        """Add a figure, or those of a dict; returns the names."""
         if isinstance(value, Mapping):
             found = ((f"{name}/{key}" if key != "" else name, item) for key, item in value.items())
             return [one for key, item in found for one in self._add(key, item, source)]

@@ -39,7 +39,7 @@ class Loop:
             log, evaluate, save
         save; log; evaluate every split once with the weights that the run keeps
 
-    A hook that raises `wf.errors.GoBack` lets it go on from the newest checkpoint.
+    A hook that raises `wf.errors.GoBack` sends it back to the newest checkpoint.
 
     Args:
         trainer: Makes one update from one batch.
@@ -53,11 +53,11 @@ class Loop:
         checkpoint_every: When a checkpoint is saved; None only at the end and before a stop.
         keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps. The best ones come
             from their checkpoint, so without a checkpointer it is always the last ones.
-        monitor: The figure that decides what is best, as ``validation/loss``, ``validation/accuracy:max``.
+        monitor: The figure that selects the best weights, such as ``validation/loss``, ``validation/accuracy:max``.
         larger_is_better: The direction of `monitor`, where it is not the loss and does not say it itself.
-        parts: What is saved beside the position: model, optimizer, ... by name.
+        parts: Parts that are saved besides the position: model, optimizer, ... by name.
         agree: Makes one decision of many processes; see `Strategy.agree`.
-        name_of: What a part is called in the note on an error that it raises.
+        name_of: Returns the name of a part for error notes.
         hook_failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to
             go on without that part's listening.
         watches: Whether a hook only tells, so that `hook_failed` is told of its errors of `wf.errors` as well.
@@ -117,7 +117,7 @@ class Loop:
         self.saved_step: int | None = None
         """The step of the newest checkpoint that is durable."""
         self.finished = False
-        """True from the final evaluation on: what is evaluated now decides nothing any more."""
+        """True from the final evaluation on, which no longer affects the run."""
         self.notes: dict[str, str] = {}
         """What hooks found out about the run, in words; the command line prints them at the end."""
         self.rollbacks: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ class Loop:
         self.num_batches: int | None = None
         self.stop_reason: str | None = None
         self.ended: str | None = None
-        """Why the run is at its end, where a part of it decided that; whoever resumes it from there sets it again."""
+        """Why the run ended, if a part decided that; resuming restores it."""
         self._stop_requested: str | None = None
         self._end_requested: str | None = None
         self._interrupted: str | None = None
@@ -144,7 +144,7 @@ class Loop:
         self._saved_time = time.monotonic()
 
     def run(self, data: TrainData | Iterable[Any], until: Epochs | Steps) -> Loop:
-        """Train on `data` until `until`, from where `progress` stands.
+        """Train on `data` until `until`, from the position `progress`.
 
         Args:
             data: What serves an epoch's batches, or a plain iterable of ``(inputs, targets)`` or of batches.
@@ -236,7 +236,7 @@ class Loop:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The last value of every figure, whoever gave it: `recorded` and `metrics`."""
+        """The latest value of every figure: `recorded` and `metrics`."""
         return {**self.recorded, **self.metrics}
 
     def expect(self, monitor: Monitor, option: str, owner: str) -> str:
@@ -247,7 +247,7 @@ class Loop:
 
         Args:
             monitor: The figure.
-            option: What the user sets to have another one, as ``--monitor``.
+            option: The option that chooses another one, such as ``--monitor``.
             owner: Who decides by it, for messages.
 
         Returns:
@@ -272,7 +272,7 @@ class Loop:
             self._participants.tell_figures("on_log", (self,), figures, self._know_steps)
 
     def _know_steps(self, figures: Figures) -> None:
-        """Keep the figures of a record, and see that those which decide something are there."""
+        """Store the figures of a record, and check that monitored ones exist."""
         names = [name for name in figures.values if name not in OF_STEPS]
         self._share(figures, names)
         for name in names:
@@ -311,7 +311,7 @@ class Loop:
         A checkpointer may write it while training goes on; it is one at a time, and the loop waits for the one before.
 
         Raises:
-            SaveError: When this one or the one before cannot be written and the run is not to go on without.
+            SaveError: If this one or the previous one cannot be written and the run should not continue without it.
         """
         if self.checkpointer is None:
             return
@@ -340,7 +340,7 @@ class Loop:
         """Wait until no checkpoint is being written any more, and tell of it.
 
         Raises:
-            SaveError: When it could not be written and the run is not to go on without.
+            SaveError: If it could not be written and the run should not continue without it.
         """
         if self._writing is None:
             return
@@ -389,7 +389,7 @@ class Loop:
         self.saved_step = self.progress.step
 
     def _go_back(self, request: GoBack) -> None:
-        """Take up the newest checkpoint; where there is none the run ends with the error that the request is."""
+        """Go back to the newest checkpoint; if there is none, the run ends with the request as its error."""
         with suppress(GoBack):  # what is told of the checkpoint that was being written
             self.wait_for_checkpoint()
         step, before = self.progress.step, self.rollbacks
@@ -436,7 +436,7 @@ class Loop:
     def _wait_after(self, error: BaseException) -> None:
         """Let a checkpoint be finished before the run ends with an error; one that fails must not hide the error.
 
-        The user who interrupts does not wait: what is written then is whole at the end of the process, or not there.
+        After an interrupt it does not wait: a checkpoint being written will be complete or absent.
         """
         if self.agree is not bool or isinstance(error, KeyboardInterrupt):  # other processes may be anywhere
             return
@@ -446,11 +446,11 @@ class Loop:
             error.add_note(f"the checkpoint that was being written failed too: {describe(another)}")
 
     def stateful(self) -> dict[str, Stateful]:
-        """What a checkpoint holds beside the position, by name."""
+        """The contents of a checkpoint besides the position, by name."""
         return self._participants.stateful()
 
     def part_name(self, name: str) -> str:
-        """What the part of that name in a checkpoint is called in messages."""
+        """The display name of a part in a checkpoint."""
         return self._participants.name_of(self.stateful()[name])
 
     def _read(self) -> None:
@@ -470,12 +470,12 @@ class Loop:
         return self.stop_reason is not None
 
     def _decide_end(self) -> None:
-        """Know, before a state is saved, whether it is that of a run that a part has ended."""
+        """Before saving, note whether a part has ended the run."""
         if self._stopping() and self.ended is None and self.agree(self._end_requested is not None):
             self.ended = self._end_requested or _BY_ANOTHER
 
     def _place(self) -> tuple[int, int, str | None]:
-        """What tells one checkpoint from another."""
+        """The identity of a checkpoint."""
         return self.progress.epoch, self.progress.step, self.ended
 
     def _pause(self) -> bool:

@@ -27,7 +27,7 @@ class Participants:
 
     Args:
         run: The loop, whose parts are looked up whenever they are needed.
-        name_of: What a part is called in the note on an error that it raises.
+        name_of: Returns the name of a part for error notes.
         failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to go
             on without that part's listening.
         watches: Whether a part only tells: then `failed` is told of its errors of `wf.errors`, too, once the run has
@@ -46,7 +46,7 @@ class Participants:
         self.listening: dict[str, list[Callable[..., None]]] = {}
         """The listeners of each event, from `bind` on."""
         self._num_adding: dict[str, int] = {}
-        """How many of them may add figures; the others, behind them, show or write down what there is then."""
+        """The number of listeners that may add figures; the others come later and show or record them."""
 
     def bind(self) -> None:
         """Find the listeners of each event, once for the whole run.
@@ -73,7 +73,7 @@ class Participants:
             )
 
     def tell(self, event: str, *args: Any) -> None:
-        """Tell those who listen to an event."""
+        """Call the listeners of an event."""
         for listen in self.listening.get(event, ()):
             try:
                 listen(*args)
@@ -82,13 +82,13 @@ class Participants:
                     raise
 
     def tell_figures(self, event: str, args: Sequence[Any], figures: Figures, then: Callable[[Figures], None]) -> None:
-        """Tell those who listen to an event at which figures may be added.
+        """Call the listeners of an event at which figures may be added.
 
         Args:
             event: One of these.
-            args: What is told.
+            args: The arguments of the event.
             figures: What may be added to.
-            then: Called with them when all are there, before those who show or write them down.
+            then: Called with all figures, before the listeners that show or record them.
         """
         calls = self.listening.get(event, ())
         for number, listen in enumerate(calls):
@@ -113,11 +113,11 @@ class Participants:
                 error.add_note(f"{name} failed too, at on_exception: {describe(another)}")
 
     def goes_on(self, listen: Callable[..., None], event: str, error: BaseException) -> bool:
-        """Whether the run goes on after a listener's error."""
+        """Whether the run continues after a listener's error."""
         return self._goes_on_without(self._owner(listen, event), event, error)
 
     def stateful(self) -> dict[str, Stateful]:
-        """What a checkpoint holds beside the position, by name."""
+        """The contents of a checkpoint besides the position, by name."""
         parts = dict(self._run.parts)
         trainer = self._run.trainer
         if isinstance(trainer, Stateful):
@@ -129,14 +129,14 @@ class Participants:
         return parts
 
     def states(self) -> dict[str, dict[str, Any] | None]:
-        """The state of each; None for a hook that fails to give it and without which the run goes on."""
+        """The state of each part; None for a failed hook that the run continues without."""
         return {name: self._state_of(part) for name, part in self.stateful().items()}
 
     def check_names(self, states: Mapping[str, Any]) -> None:
         """Refuse states of other parts.
 
         Raises:
-            UsageError: Naming those that are only here and those that are only there.
+            UsageError: Naming the parts that exist on one side only.
         """
         here, there = set(self.stateful()), set(states)
         if here != there:
@@ -158,9 +158,9 @@ class Participants:
         return [part for part in (run.trainer, run.evaluator, run.checkpointer, *run.hooks) if part is not None]
 
     def _load(self, part: Stateful, state: dict[str, Any]) -> None:
-        """Put back a part's state; the run may go on without a hook that fails, whose state is kept as it is."""
+        """Restore a part's state; the run may continue without a failing hook, whose state is kept unchanged."""
         try:
-            part.load_state_dict(copy.copy(state))  # some take out of it what they load
+            part.load_state_dict(copy.copy(state))  # some remove what they load
         except FAILURES as error:
             if not self._goes_on_without(part, "load_state_dict", error):
                 raise
@@ -177,7 +177,7 @@ class Participants:
         return None
 
     def _goes_on_without(self, part: Any, event: str, error: BaseException) -> bool:
-        """Name the part that failed in `event`; True when the run goes on and it listens to nothing any more."""
+        """Handle a part's failure in `event`; True if the run continues and the part is disconnected."""
         if blamed(error):  # raised by a part that this one called
             return False
         if isinstance(error, WfError) and not self._may_fall_away(part, event, error):  # raised on purpose
@@ -191,7 +191,7 @@ class Participants:
         return True
 
     def _may_fall_away(self, part: Any, event: str, error: WfError) -> bool:
-        """Whether an error raised on purpose is that of a part which only tells; before the run it refuses options."""
+        """Whether an intentional error comes from a part that only watches; before the run it refuses options."""
         theirs = isinstance(error, (UsageError, DataError, PluginError)) and not isinstance(error, SaveError)
         return theirs and event != "on_run_start" and self._watches(part)
 
@@ -210,4 +210,4 @@ def _free_name(name: str, taken: Container[str]) -> str:
 
 
 def _deaf(*_: Any) -> None:
-    """What stands in for a listener that is not told any more."""
+    """Placeholder for a disconnected listener."""

@@ -31,7 +31,7 @@ class Sources:
         trainer: The run's.
         evaluator: The run's; None evaluates nothing.
         others: The checkpointer and the hooks.
-        name_of: What a part is called in messages.
+        name_of: Returns the name of a part for messages.
 
     Raises:
         UsageError: For a figure that two parts say they give.
@@ -47,7 +47,7 @@ class Sources:
         self.evaluator = evaluator
         self._of_steps: dict[str, str] = {}
         self._of_evaluations: dict[str, str] = {}
-        """Names with their split, and patterns, each with who gives it."""
+        """Names with their split, and patterns, each with its source."""
         self._open = {"on_log": False, "on_evaluation_end": False}
         """The events at which a part adds figures without saying which."""
         self._take(trainer, "the trainer", "on_log", TRAIN)
@@ -61,11 +61,11 @@ class Sources:
 
     @property
     def of_evaluations(self) -> dict[str, str]:
-        """The names that every split that is evaluated has, each with who gives it."""
+        """The names that every evaluated split has, each with its source."""
         return {name[2:]: owner for name, owner in self._of_evaluations.items() if name[:2] == "*/"}
 
     def find(self, figure: str, evaluated: Sequence[str]) -> Found:
-        """Whether a figure is said to come; ``open``: it may come, ``unknown``: nobody can give it.
+        """Whether a figure is declared; ``open``: it may exist, ``unknown``: it cannot.
 
         Args:
             figure: With its split.
@@ -77,7 +77,7 @@ class Sources:
         return "open" if self._is_open(figure, evaluated) or fits(figure, said) else "unknown"
 
     def is_of_evaluator(self, figure: str) -> bool:
-        """Whether the evaluator says it, or that it may give it."""
+        """Whether the evaluator declares it, or may have it."""
         split, name = divided(figure)
         own = declared(self.evaluator) or {}
         return name in own or fits(figure, [f"{split}/{pattern}" for pattern in own])
@@ -87,7 +87,7 @@ class Sources:
         return self._open["on_evaluation_end"]
 
     def patterns(self, evaluated: Sequence[str]) -> list[str]:
-        """All figures that are said to come, and patterns for those that may: ``train/*`` where any may."""
+        """All declared figures, and patterns for possible ones: ``train/*`` for any."""
         said = [name for split in dict.fromkeys((TRAIN, *evaluated)) for name in self._said(split, evaluated)]
         open_splits = [split for split in dict.fromkeys((TRAIN, *evaluated)) if self._is_open(f"{split}/", evaluated)]
         return [*dict.fromkeys(said), *(f"{split}/*" for split in open_splits)]
@@ -138,13 +138,13 @@ class Sources:
 
 
 def expect(monitor: Monitor, option: str, owner: str, sources: Sources, evaluated: Sequence[str]) -> tuple[str, Found]:
-    """See that a figure which decides something will be there, as far as that is known.
+    """Check that a monitored figure will exist, as far as known.
 
     Args:
         monitor: The figure.
-        option: What the user sets to have another one.
+        option: The option that chooses another one.
         owner: Who decides by it.
-        sources: Who gives which figures.
+        sources: The sources of all figures.
         evaluated: The splits that are evaluated while the run trains.
 
     Returns:
@@ -169,7 +169,7 @@ def expect(monitor: Monitor, option: str, owner: str, sources: Sources, evaluate
 
 
 class Watching:
-    """What a run knows before its first record of the figures that decide something.
+    """Checks of monitored figures before the first record.
 
     Args:
         run: The loop.
@@ -184,7 +184,7 @@ class Watching:
         self._previews: dict[str, Mapping[str, Any] | None] = {}
 
     def begin(self) -> None:
-        """Ask the parts of the run what they say of their figures.
+        """Collect the figures that the run's parts declare.
 
         Raises:
             UsageError: For a figure that two of them say they give.
@@ -237,6 +237,6 @@ class Watching:
 
 
 def missing(figure: str, names: Iterable[str], option: str) -> UsageError:
-    """The error for a figure that nobody gives."""
+    """The error for a figure without a source."""
     hint = f"set {option} to one of them; a part that gives others says so: figures = {{...}}"
     return UsageError(unknown("figure", figure, list(names), hint))

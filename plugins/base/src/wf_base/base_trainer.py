@@ -1,4 +1,4 @@
-"""A base for trainers: write the loss of a batch, and everything else comes with it."""
+"""Base class of trainers: implement the loss of a batch, and everything else comes with it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class BaseTrainer:
     updates several optimizers, write `step` instead, and call `update` for each.
 
     Args:
-        model: The model as it is trained; call it, never its methods.
+        model: The model to train; call it, never its methods.
         optimizer: Has the parameters of the model; None for a trainer that makes its own, see `optimizers`.
         optimizers: Those of the trainer's scopes, by name; None for a trainer without.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
-        monitor: The figure that a scheduler of interval ``evaluation`` is given, unless it has a `monitor` of its own.
+        monitor: The figure for a scheduler with interval ``evaluation``, unless it has its own `monitor`.
         strategy: Where several processes train together.
         accumulate: Batches whose gradients make one update; they come as one batch.
         batch_size: Samples in each of them.
@@ -96,7 +96,7 @@ class BaseTrainer:
             compute: Gives the loss of a batch as `compute_loss` does.
 
         Raises:
-            UsageError: When there is no such optimizer.
+            UsageError: If there is no such optimizer.
         """
         if name not in self.optimizers:
             raise UsageError(unknown("optimizer", name, self.optimizers, of=type(self).__name__))
@@ -126,7 +126,7 @@ class BaseTrainer:
             value: One number.
 
         Raises:
-            UsageError: For a value that is no single number.
+            UsageError: For a value that is not a single number.
         """
         if type(self).train_step is not BaseTrainer.train_step:
             raise UsageError(
@@ -144,7 +144,7 @@ class BaseTrainer:
         self._recorded.setdefault(name, []).append(own)
 
     def train_step(self, batch: Batch) -> Tensor | dict[str, Any]:
-        """Make the updates of one batch; gives the loss before them, and the parts it consists of by name."""
+        """Make the updates of one batch; returns the loss before them, and its terms by name."""
         self._batch, self._figures, self._recorded = batch, {}, {}
         self.step(batch)
         if self.scaler is not None:
@@ -184,7 +184,7 @@ class BaseTrainer:
         """Step a scheduler that watches an evaluation.
 
         Raises:
-            UsageError: When the evaluation does not yield what it watches.
+            UsageError: If the evaluation lacks the monitored figure.
         """
         if self._watches and not run.finished and split == self._read_after:
             self._scheduler.step(self._monitor.value(run.figures, "the scheduler", "--scheduler.monitor"))
@@ -211,7 +211,7 @@ class BaseTrainer:
 
 
 class _Own:
-    """What a trainer computes itself, as an objective."""
+    """The objective of a trainer's own loss."""
 
     def __init__(
         self, model: nn.Module, compute: Callable[[Batch], Any], weights: Callable[[Batch], Weights | None]

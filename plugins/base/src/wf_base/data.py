@@ -29,7 +29,7 @@ IN_PLACE = (
 
 
 class Batch(NamedTuple):
-    """What a trainer and an evaluator get."""
+    """The batch that trainers and evaluators get."""
 
     inputs: Tree
     """A tensor ``[N, ...]``, or a dict, tuple or list of such trees; a model is called by `wf_base.tree.call`."""
@@ -143,7 +143,7 @@ def _check_lengths(inputs: Tree, targets: Tree) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What a dataset component gives. A pair of tensors ``(inputs, targets)`` is taken for one, too.
+    """The result of a dataset component. A pair of tensors ``(inputs, targets)`` is accepted, too.
 
     Raises:
         DataError: When the train split is empty.
@@ -159,7 +159,7 @@ class Dataset:
     validation: Samples | None = None
     test: Samples | None = None
     class_names: Sequence[str] = ()
-    """One a class; required for class_index, one_hot, multilabel and mask."""
+    """One per class; required for class_index, one_hot, multilabel and mask."""
     feature_names: Sequence[str] = ()
     """One an input column, where inputs are vectors."""
     vocabulary: Sequence[str] = ()
@@ -198,7 +198,7 @@ class Dataset:
 
 
 def as_float(inputs: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1], the arithmetic of torchvision's ToTensor; everything else as it is.
+    """uint8 images as float32 in [0, 1], the arithmetic of torchvision's ToTensor; everything else is unchanged.
 
     On CUDA, too: divided by a number of Python's, it would multiply by the reciprocal, which has other bits.
     """
@@ -232,7 +232,7 @@ def _images(inputs: Tree, dims: int) -> Tree:
 
 
 def as_default(tensor: Tensor) -> Tensor:
-    """float64, as NumPy and Python's numbers come, in torch's default precision; everything else as it is."""
+    """float64, as NumPy and Python's numbers come, in torch's default precision; everything else is unchanged."""
     return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
 
 
@@ -240,7 +240,7 @@ def class_index(labels: Sequence[Any]) -> tuple[Tensor, list[str]]:
     """Labels of any kind as class indices.
 
     Args:
-        labels: One a sample: strings or numbers.
+        labels: One per sample: strings or numbers.
 
     Returns:
         int64 ``[N]`` and the class names, sorted (as numbers where all are).
@@ -343,7 +343,7 @@ def split_dataset(
     for validation, the last ones for test. A split that the dataset brings itself stays as it is.
 
     Args:
-        dataset: What is divided.
+        dataset: The dataset to split.
         split: As `parse_split` reads it; shares of splits that the dataset brings itself are left out of account.
         seed: The run's seed.
         shuffle: Whether members are drawn.
@@ -426,12 +426,12 @@ def _split_stream(
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a run knows of its data."""
+    """The facts that a run knows about its data."""
 
     name: str
     targets: str | None
     input_shape: tuple[int, ...] | None
-    """Of a sample; None where inputs are a tree."""
+    """The shape of a sample; None if inputs are a tree."""
     num_targets: int
     mask_shape: tuple[int, ...]
     """``(H, W)`` where targets are masks, else empty."""
@@ -483,7 +483,7 @@ class ServedData(Protocol):
         """The samples of a split, before the transforms that are applied to each batch.
 
         Raises:
-            UsageError: When there is no such split.
+            UsageError: If there is no such split.
         """
 
     def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
@@ -491,5 +491,5 @@ class ServedData(Protocol):
 
         Args:
             split: Its name.
-            batch_size: Samples in a batch; None for as many as in training.
+            batch_size: Batch size; None for that of training.
         """

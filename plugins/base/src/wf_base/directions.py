@@ -36,7 +36,7 @@ def directions(plan: Mapping[str, Any], builder: Builder, said: Mapping[str, boo
     Args:
         plan: The run file.
         builder: Looks up names.
-        said: What the parts say, see `declared_directions`.
+        said: The declarations of the parts, see `declared_directions`.
     """
     found, names = {LOSS: False, **(said or {})}, []
     for use in (table["use"] for table in plan.get("metric", ())):

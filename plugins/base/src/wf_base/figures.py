@@ -1,4 +1,4 @@
-"""What the numbers of a dataset are: classes or measures, how large, and whether float32 keeps them apart."""
+"""Checks of a dataset's numbers: classes or measurements, magnitude, and float32 resolution."""
 
 from __future__ import annotations
 

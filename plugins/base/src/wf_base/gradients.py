@@ -29,7 +29,7 @@ class _Shares:
     of_terms: Mapping[str, Share] = field(default_factory=dict)
 
     def of(self, name: str, term: Term) -> Share | None:
-        """The share of a term; None for a sum, which is added up as it is."""
+        """The share of a term; None for a sum, which is added unscaled."""
         if term.reduction == "sum":
             return None
         if name not in self.of_terms and term.weight is not None:
@@ -42,7 +42,7 @@ class _Shares:
 
 
 class Gradients:
-    """Adds the gradients of a batch to those that are there, and gives its loss.
+    """Accumulates the gradients of a batch, and returns its loss.
 
     Computed in parts, or by several processes, they are those of the whole but for rounding: each part's terms count
     with their share of what they average over, which is samples or what `Objective.weights` says. Layers and losses
@@ -50,7 +50,7 @@ class Gradients:
     gradients once, with those of the last part.
 
     Args:
-        objective: What is minimized.
+        objective: The objective.
         part_size: Samples in a part; None for one part.
         scaler: Scales the loss before the gradients are computed, which then are as large.
         strategy: Where several processes train together; they average gradients.
@@ -148,7 +148,7 @@ def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:
 
 
 def _forget_what_does_not_count(outcome: Outcome, shares: _Shares) -> None:
-    """Let a part in which nothing counts have no gradients: those of 0 / 0 are no numbers."""
+    """Clear the gradients of a part without weight, whose loss 0 / 0 is NaN."""
     known = [shares.of(name, term) for name, term in outcome.terms.items()]
     if not all(isinstance(share, Tensor) for share in known):
         return

@@ -9,11 +9,11 @@ from torch import nn
 BACKBONE = "backbone"
 """What all but the head is called, where a model has no module of that name."""
 HEAD = "head"
-"""What the layers that give the predictions are called, where a model has no module of that name."""
+"""The name of the layers that produce the predictions, unless a module has that name."""
 
 
 def head_of(model: nn.Module) -> list[nn.Module]:
-    """The layers that give the predictions: those that the model names itself, or else the last one with weights.
+    """The layers that produce the predictions: those that the model names, or else the last one with weights.
 
     ``get_classifier`` is timm's name for it. The order of layers is that in which the model registers them.
     """
@@ -31,6 +31,6 @@ def head_parameters(model: nn.Module) -> set[str]:
 
 
 def has_weights(module: nn.Module) -> bool:
-    """Whether a module has weights of two or more dimensions of its own: a layer, and no norm."""
+    """Whether a module itself has weights of two or more dimensions, unlike a norm."""
     own = module.named_parameters(recurse=False)
     return any("weight" in name and parameter.ndim >= 2 for name, parameter in own)

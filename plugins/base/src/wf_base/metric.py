@@ -72,7 +72,7 @@ class Metric(abc.ABC):
 class _Own:
     """A metric that does not derive from `Metric`, as the evaluator uses it.
 
-    One without `reset` is begun anew as a copy of what it was at first.
+    A metric without `reset` is replaced by a fresh copy.
     """
 
     def __init__(self, made: Any) -> None:
@@ -100,9 +100,9 @@ def as_metric(made: Any, owner: str, world_size: int, larger_is_better: bool | N
     """A metric with all methods that the evaluator calls.
 
     Args:
-        made: It needs `update` and `compute`; with `reset` it is begun anew, else a copy of it is.
-        owner: What it is called in messages.
-        world_size: Of several processes, what they took in is put together by its ``sync(strategy)``.
+        made: It needs `update` and `compute`; it is reset by `reset`, else replaced by a fresh copy.
+        owner: Its name in messages.
+        world_size: With several processes, its ``sync(strategy)`` combines their states.
         larger_is_better: The direction of its figures, as its traits say it.
 
     Raises:

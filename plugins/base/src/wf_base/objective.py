@@ -1,4 +1,4 @@
-"""What is minimized: the terms of a loss, how they are computed from a batch, and what each one averages over."""
+"""Objectives: the terms of a loss, their computation from a batch, and their weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wf_base.data import Batch
 from wf_base.tree import Tree
 
 Weights = Mapping[str, Tensor | float]
-"""What each term averages over in a batch: tokens, pixels, boxes. A term that is not in it averages over samples."""
+"""The weight of each term in a batch: tokens, pixels, boxes. Missing terms average over samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +26,16 @@ class Term:
     value: Tensor
     """0-d, with its graph in training."""
     factor: Tensor | float = 1.0
-    """What it is multiplied by in the sum; a tensor, 0-d, where it is trained."""
+    """Its factor in the sum; a 0-d tensor if it is trained."""
     reduction: Literal["mean", "sum"] = "mean"
-    """Whether it is a mean over a batch, or a sum, which is no smaller in a part of an update."""
+    """Whether it is a mean over a batch, or a sum, which does not shrink in a part of an update."""
     weight: Tensor | float | None = None
-    """What it averages over, where that is known only now; see `Objective.weights`."""
+    """Its weight, if it is known only after the forward; see `Objective.weights`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one batch gives: the terms of its loss, by name, and the model's outputs where they are known."""
+    """The outcome of one batch: the terms of its loss, by name, and the model's outputs if known."""
 
     terms: Mapping[str, Term]
     outputs: Tree = None
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Objective(Protocol):
-    """What a trainer minimizes. An evaluator judges by it where it is a `Judge`, too."""
+    """What a trainer minimizes. Evaluators use it if it is a `Judge`, too."""
 
     def weights(self, batch: Batch) -> Weights | None:
         """What each term averages over, from the targets, before any forward; None for samples. Called by trainers."""
@@ -63,11 +63,11 @@ class Judge(Objective, Protocol):
         """The model outputs. Called by evaluators."""
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
-        """The terms of what the model gave. Called by evaluators."""
+        """The terms of the loss of model outputs. Called by evaluators."""
 
 
 class Supervised:
-    """A model, and a loss of what it gives and the targets.
+    """A model, and a loss of its outputs and the targets.
 
     Args:
         model: Called by `wf_base.tree.call`.
@@ -81,7 +81,7 @@ class Supervised:
         """A context in which processes do not share gradients."""
 
     def weights(self, batch: Batch) -> Weights | None:
-        """What the loss averages over; see `Objective`."""
+        """The weight of the loss; see `Objective`."""
         found = total_weight(self.loss, batch.targets)
         return found if found is None or isinstance(found, Mapping) else {LOSS: found}
 
@@ -94,12 +94,12 @@ class Supervised:
         return tree.call(self.model, inputs)
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
-        """The loss of what the model gave; see `Judge`."""
+        """The loss of model outputs; see `Judge`."""
         return outcome_of(self.loss(outputs, batch.targets), outputs, getattr(self.loss, "reduction", "mean"))
 
 
 def total_weight(loss: Any, targets: Tensor) -> Any:
-    """What a loss that does not average over samples divides by, None where it averages over samples."""
+    """The divisor of a loss that does not average over samples; None if it does."""
     weigh = getattr(loss, "total_weight", None)
     return weigh(targets) if callable(weigh) else None
 
@@ -115,11 +115,11 @@ def added(terms: Iterable[tuple[Tensor, Tensor | float]]) -> Tensor:
 
 
 def outcome_of(value: Any, outputs: Tree = None, reduction: str = "mean") -> Outcome:
-    """What a loss gives as an outcome.
+    """Convert the result of a loss to an outcome.
 
     Args:
         value: A scalar, a dict of scalars or of `Term` by name, or an outcome.
-        outputs: What the model gave.
+        outputs: The model's outputs.
         reduction: Of scalars: ``sum``, or anything else for a mean.
 
     Raises:

@@ -15,5 +15,5 @@ class Parts(nn.ModuleDict):
     """
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """What the first model gives."""
+        """The outputs of the first model."""
         return next(iter(self.values()))(*inputs, **named)

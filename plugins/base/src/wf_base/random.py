@@ -30,9 +30,9 @@ def stream(seed: int, name: str, *position: int) -> torch.Generator:
 
 @contextmanager
 def own_stream(seed: int, name: str) -> Iterator[None]:
-    """While a run value is made: what its provider draws from torch's global generator is a stream of its own.
+    """Context for making a run value: its provider's draws from torch's global generator use a separate stream.
 
-    So a new value changes nobody's weights, and two equal ones do not start alike.
+    So a new value does not change other weights, and two equal providers draw different numbers.
 
     Args:
         seed: The run's seed.
@@ -46,7 +46,7 @@ def own_stream(seed: int, name: str) -> Iterator[None]:
 def sample_uniform(
     seed: int, epoch: int, sample_ids: Tensor, num_draws: int, transform: int = 0, *, name: str = "augment"
 ) -> Tensor:
-    """Uniform draws for each sample of a batch, a function of the arguments and the number of the draw alone.
+    """Uniform draws for each sample of a batch, a function of only the arguments and the number of the draw.
 
     Args:
         seed: The run's seed.

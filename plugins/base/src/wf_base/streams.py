@@ -60,7 +60,7 @@ class Stream:
         return _sample(next(self.rows(first(taken(self.order(), index), 1))), 0)
 
     def part(self, low: float, high: float, seed: int | None) -> Stream:
-        """The samples from one share to another; those of a seed are drawn, each by its number."""
+        """The samples between two shares; with a seed each is assigned by its number."""
         return replace(self, share=(low, high), seed=seed)
 
     def order(self, generator: torch.Generator | None = None) -> Iterator[Tensor]:

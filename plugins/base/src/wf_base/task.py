@@ -1,4 +1,4 @@
-"""What a task does in a run: the class that tasks derive from, and how one is made for a run."""
+"""Tasks in a run: their base class, and how one is created for a run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from wf_base.objective import Objective
 
 Numbers = Sequence[int] | Tensor
-"""The numbers of samples in their dataset, one a row."""
+"""The indices of samples in their dataset, one per row."""
 
 
 class TaskRuntime:
-    """What a task knows of targets and predictions. This one knows nothing: what it is asked it leaves open.
+    """Base class of a task's behaviour: everything about targets and predictions. The defaults leave everything open.
 
-    A task derives from it and says what it knows. One is made for a run, before any sample is read, and again for
+    A task overrides what it knows. It is created for a run, before any sample is read, and again for
     predictions from what the run's directory keeps.
 
     Args:
         targets: The form of the dataset's targets; None where it has no name.
         predictions: The form of the model outputs, see `fitted`.
-        single_logit: Two classes are told by one output, see `fitted`.
-        class_names: The dataset's, one a class.
-        ignore_index: A class index that the loss leaves out; it need not be that of a class.
+        single_logit: Two classes have a single output, see `fitted`.
+        class_names: The dataset's class names.
+        ignore_index: A class index that the loss ignores; it need not be a valid class.
         vocabulary: The dataset's, one a token; empty where inputs are no tokens.
     """
 
@@ -89,14 +89,14 @@ class TaskRuntime:
         """
 
     def check_split(self, targets: Any, where: str) -> None:
-        """Refuse all the targets of a split that is in memory, where there is nothing to learn from them.
+        """Refuse the targets of a split in memory if there is nothing to learn from them.
 
         Raises:
             DataError: Naming the split.
         """
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
-        """Refuse samples whose targets are not those of this task: those in memory once, others a batch at a time.
+        """Refuse samples whose targets do not fit this task: once for samples in memory, else a batch at a time.
 
         Args:
             inputs: ``[N, ...]``, or a tree of such.
@@ -109,7 +109,7 @@ class TaskRuntime:
         """
 
     def served(self, targets: Any) -> Any:
-        """The targets of a batch that was read from samples, in the shape that this task gives them."""
+        """The targets of a batch that was read from samples, in this task's shape."""
         return targets
 
     def strata(self, targets: Any) -> Tensor | None:
@@ -130,7 +130,7 @@ class TaskRuntime:
         return None
 
     def warnings(self, targets: Any) -> Iterator[str]:
-        """What the user should know of the train split's targets, in memory."""
+        """Warnings about the train split's targets, in memory."""
         return iter(())
 
     # model and loss
@@ -139,43 +139,43 @@ class TaskRuntime:
         """The task with model and loss, which the run has fitted together.
 
         Args:
-            given: The form of the targets that the loss gets, behind links; None for one without a name.
-            gives: The form of predictions that the model says it gives.
-            wanted: The form that the loss says it wants; None when unknown.
+            given: The form of the targets that the loss gets, behind links; None for an unnamed form.
+            gives: The form of predictions that the model declares.
+            wanted: The form that the loss declares; None if unknown.
         """
         made = copy.copy(self)
         made.predictions = gives
         return made
 
     def num_outputs(self, spec: Any) -> int | None:
-        """The run value `num_outputs`: how many numbers the model is to give for a sample; None for unknown.
+        """The run value `num_outputs`: the number of model outputs per sample; None if unknown.
 
         Args:
-            spec: What the run knows of its data, see `wf_base.data.Spec`.
+            spec: The run's facts about its data, see `wf_base.data.Spec`.
         """
         return None
 
     def check_outputs(
         self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
     ) -> int | None:
-        """Refuse what a model gives for a few samples, before step 1.
+        """Check a model's outputs for a few samples, before step 1.
 
         Args:
-            outputs: What it gives.
+            outputs: The outputs.
             num: The samples.
-            shape: What it must give for one sample, beginning with `num_outputs`.
+            shape: The required shape per sample, starting with `num_outputs`.
             names: Of model and dataset, for messages.
 
         Returns:
-            How many outputs it gives for a sample; None for unknown.
+            The number of outputs per sample; None if unknown.
 
         Raises:
-            UsageError: Saying what it gives and what is needed.
+            UsageError: Naming the actual and the required shape.
         """
         return shape[0] if shape else None
 
     def bind(self, model: Any, loss: Any) -> Objective:
-        """What is minimized, and judged; asked once by the trainer and by the evaluator, each with its own model.
+        """The objective, requested once by the trainer and once by the evaluator, each with its own model.
 
         A task whose models compute their losses in training gives an objective with `weights` and `step`; where it
         is no `wf_base.objective.Judge`, evaluations have no loss.
@@ -211,7 +211,7 @@ class TaskRuntime:
         return targets
 
     def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
-        """What people read of predictions ``[N, ...]``, an entry a sample; None where these say it best themselves.
+        """A readable form of predictions ``[N, ...]``, one entry per sample; None to show the outputs themselves.
 
         Asked by ``wf predict`` and `Experiment.labels`. A task may have more parameters here: they are run values by
         name, such as a `tokenizer`.
@@ -243,7 +243,7 @@ class TaskRuntime:
         Args:
             figure: Its name.
             value: Its value.
-            larger_is_better: As whoever gives it declares it.
+            larger_is_better: The declared direction.
         """
         return 1 - value if larger_is_better else value
 
@@ -261,7 +261,7 @@ class TaskRuntime:
             figure: Its name.
             train: The targets of the train split, which such a predictor knows; None where they are not in memory.
             targets: The targets that it is judged on; None likewise.
-            spec: What the run knows of its data.
+            spec: The run's facts about its data.
 
         Returns:
             None where it cannot be known.
@@ -282,7 +282,7 @@ class TaskRuntime:
         """Whether the model outputs can be drawn as a line: one number, over inputs of one number.
 
         Args:
-            spec: What the run knows of its data.
+            spec: The run's facts about its data.
         """
         return False
 
@@ -293,24 +293,24 @@ class TaskRuntime:
 
         Args:
             num: The train samples.
-            seed: Of what is drawn.
+            seed: Seed of the random numbers.
             input_shape: Of one input, where the task leaves that open.
 
         Raises:
-            NotImplementedError: Where the task gives none.
+            NotImplementedError: If the task has none.
         """
         raise NotImplementedError
 
     def right(self, targets: Any) -> Any:
-        """What a model gives for the targets of an example that is always right and gives ``raw`` predictions.
+        """The ``raw`` predictions of an always correct model for the targets of an example.
 
         Raises:
-            NotImplementedError: Where the task gives none.
+            NotImplementedError: If the task has none.
         """
         raise NotImplementedError
 
     def as_form(self, scores: Any, form: str) -> Any:
-        """Scores, such as `right` gives, as predictions of another form."""
+        """Scores, such as those of `right`, as predictions of another form."""
         return scores
 
     def wrong_form(self, predictions: Any) -> str | None:
@@ -363,14 +363,14 @@ def within(tensor: Tensor, num: int) -> bool:
 
 
 def make_task(registry: Registry, task: Task | None, targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
-    """What a task does, for a run; where there is none, what knows nothing.
+    """Create a task's runtime for a run; without a task, the base class.
 
     Args:
         registry: Where it is looked up.
         task: Its declaration.
         targets: The form of the dataset's targets.
-        *args: What else `TaskRuntime` takes.
-        **facts: What else `TaskRuntime` takes.
+        *args: Further arguments of `TaskRuntime`.
+        **facts: Further arguments of `TaskRuntime`.
     """
     if task is None:
         return TaskRuntime(targets, *args, **facts)
@@ -384,7 +384,7 @@ def recognized(targets: Tensor, registry: Registry | None = None) -> dict[str, A
 
     Args:
         targets: See `TaskRuntime.recognizes`.
-        registry: Has the tasks; None for those that are installed.
+        registry: Has the tasks; None for the installed ones.
     """
     for entry in (registry or _installed()).entries("task"):
         task: Any = entry.load()

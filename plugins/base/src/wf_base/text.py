@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
-"""The first two tokens of every vocabulary: what fills up a short text, and what stands for any other token."""
+"""The first two tokens of every vocabulary: padding, and the unknown token."""
 
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
@@ -49,8 +49,8 @@ def encode(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: in
 
     Args:
         texts: The tokens of each text.
-        vocabulary: As `make_vocabulary` gives it.
-        length: T. What a text has beyond it is cut off; a shorter one is padded at its end.
+        vocabulary: From `make_vocabulary`.
+        length: T. Longer texts are truncated, shorter ones padded at the end.
 
     Returns:
         int64 ``[N, T]``: 0 is `PADDING`, 1 is `UNKNOWN`.

@@ -15,7 +15,7 @@ from torch import Tensor
 from wf.errors import UsageError
 
 Tree = Any
-"""A tensor, or a dict, tuple or list of trees. What is none of these (None, a text) is left as it is."""
+"""A tensor, or a dict, tuple or list of trees. Anything else (None, a string) is unchanged."""
 
 
 def map_leaves(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
@@ -50,15 +50,15 @@ def children(tree: Mapping[str, Tree] | Sequence[Tree]) -> Iterator[tuple[Any, T
 
 
 def first_leaf(tree: Tree) -> Tensor | None:
-    """The first tensor, None where there is none."""
+    """The first tensor; None if there is none."""
     return tree if isinstance(tree, Tensor) else next((leaf for _, leaf in leaves(tree)), None)
 
 
 def at(tree: Tree, path: str) -> Tree:
-    """The leaf, or the tree, at a path as `leaves` gives it.
+    """The leaf or subtree at a path from `leaves`.
 
     Raises:
-        KeyError: When there is none.
+        KeyError: If there is none.
     """
     if not path:
         return tree
@@ -116,16 +116,8 @@ def part(tree: Tree, begin: int, end: int) -> Tree:
     return like(tree, [part(one, begin, end) for one in tree]) if isinstance(tree, (tuple, list)) else tree
 
 
-def cat(trees: Sequence[Tree]) -> Tree:
-    """Trees of one form in one, leaves ``[N, ...]`` and `Rows` one after the other."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(trees))
-    if isinstance(first, Rows):
-        return Rows(row for one in trees for row in one)
-    if isinstance(first, Mapping):
-        return {key: cat([one[key] for one in trees]) for key in first}
-    return like(first, [cat(same) for same in zip(*trees, strict=True)]) if isinstance(first, (tuple, list)) else first
+class Rows(list[Tree]):
+    """One tree per sample, for samples of different sizes that cannot be stacked."""
 
 
 def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
@@ -148,7 +140,7 @@ def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
 
 
 def rows(tree: Tree) -> list[Any]:
-    """What a model gave, one a sample, as JSON holds it."""
+    """Model outputs as JSON values, one per sample."""
     if isinstance(tree, Tensor):
         return list(tree.tolist())
     if not isinstance(tree, Rows):
@@ -178,7 +170,7 @@ def _plain(tree: Tree) -> Any:
 
 
 def call(model: Callable[..., Any], inputs: Tree) -> Any:
-    """What a model gives for its inputs: a dict gives its parameters by name, a tuple or list one after the other.
+    """Call a model: a dict is passed as keyword arguments, a tuple or list as positional arguments.
 
     `Rows` are one parameter.
     """
@@ -205,7 +197,7 @@ def words(tree: Tree) -> str:
 
 
 def like(tree: tuple[Any, ...] | list[Any], items: list[Any]) -> Any:
-    """Items in a tuple or list like another one."""
+    """Items in a tuple or list of the same type as another."""
     if hasattr(tree, "_fields"):  # a named tuple
         return type(tree)(*items)
     return tuple(items) if isinstance(tree, tuple) else Rows(items) if isinstance(tree, Rows) else items

@@ -1,4 +1,4 @@
-"""Making a component: its options converted, what the run knows filled in, nested components made first."""
+"""Building components: options converted, run values filled in, nested components first."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from wf_building.scopes import SCOPED, entry_of_scopes, scopes_of
 _LOG = logging.getLogger("wf")
 
 LIVE = "live "
-"""What stands before a live object's class where a run file has names."""
+"""The prefix of a live object's class in place of a name."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Built:
     entry: Entry | None
     """Where it came from; None for a live object."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Its options as they were converted, defaults included; without what the run filled in."""
+    """Its converted options, defaults included, without run values."""
     ambiguous: bool = False
-    """Several plugins bring its name, so a run file must say which."""
+    """Several plugins have its name, so a run file must name the plugin."""
     scopes: Mapping[str, Built] = field(default_factory=dict)
-    """What it consists of, by scope, see `wf_building.scopes`."""
+    """Its components by scope, see `wf_building.scopes`."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether its table in a run file makes it again: neither it nor an option is a live object."""
+        """Whether a run file can rebuild it: neither it nor an option is a live object."""
         entry = self.entry
         if self.scopes:
             return all(one.repeatable for one in self.scopes.values())
@@ -119,13 +119,13 @@ class Builder:
         self._find_of_run = find
         self.values = Resolver(values, self._provider, apart)
         self.contributed: dict[str, Built | list[Built]] = {}
-        """What was made of kinds that plugins brought."""
+        """The components of kinds that plugins declared."""
         self.within: dict[str, Mapping[str, Any]] = {}
-        """The run values that are others for a scope, as ``optimizer.generator``."""
+        """The run values of a scope, such as ``optimizer.generator``."""
         self._plan = {} if plan is None else plan
         self._scopes: Mapping[str, tuple[str, ...]] | None = None
         self._live: set[str] = set()
-        """What stands in the plan for the live objects that it was given."""
+        """The placeholders of live objects in the plan."""
         self.made: list[Entry] = []
         """The components that it has made so far, nested ones included."""
 
@@ -199,7 +199,7 @@ class Builder:
         return Built(value, entry, chosen, self.registry.is_ambiguous(entry.component))
 
     def _build_scopes(self, kind: str, entry: Entry, tables: Mapping[str, Any]) -> Built:
-        """Make the components of all scopes of a kind, each with its own values and its own random numbers."""
+        """Build the components of all scopes of a kind, each with its own run values and random numbers."""
         made = {}
         for name, table in check_options(entry, tables, self.params(entry)).items():
             scope = f"{kind}.{name}"
@@ -232,7 +232,7 @@ class Builder:
     def _arguments(
         self, entry: Entry, options: Mapping[str, Any], prefix: str, known: Checked | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the target is called with, and what of it was chosen rather than filled in."""
+        """The arguments for the target, and those that were set rather than filled in."""
         component, params = entry.component, self.params(entry)
         owner = f"{component.kind} '{component.name}'"
         options, done = (known.options, known.converted) if known else (check_options(entry, options, params), ())
@@ -277,7 +277,7 @@ class Builder:
         return nested.value, nested.table()
 
     def _own_code(self, use: str) -> str:
-        """``path.py:Attr`` with the path of the file that is there."""
+        """``path.py:Attr`` with the path of the existing file."""
         path, colon, attribute = use.rpartition(":")
         return f"{locate(Path(path), self.folders)}:{attribute}" if colon and is_path(path) else use
 
@@ -325,7 +325,7 @@ class Builder:
         return found
 
     def states(self, without: Iterable[Any]) -> dict[str, Any]:
-        """What has a state of what was made for the run values that plugins brought, by ``value/NAME``.
+        """The plugins' run values that have a state, by ``value/NAME``.
 
         Args:
             without: Modules whose state is saved otherwise.
@@ -411,7 +411,7 @@ class Builder:
         return self._call(entry, arguments)
 
     def _how_to_provide(self, name: str) -> str:
-        """What to do about a run value that nobody provides, in words."""
+        """Advice about a run value without a provider."""
         for kind in KINDS.contributed.values():
             if kind.value == name:
                 available = ", ".join(self.registry.names(kind.name)) or "none is installed"
@@ -444,7 +444,7 @@ def _makes(kind: str, use: Any) -> bool:
 
 
 def origin_of(entry: Entry | None) -> str:
-    """The plugin that brought a component, or the file or module of one's own."""
+    """The plugin of a component, or the user's file or module."""
     if entry is None or entry.plugin is not None:
         return entry.provider if entry else "own code"
     target = entry.component.target
@@ -452,7 +452,7 @@ def origin_of(entry: Entry | None) -> str:
 
 
 def name_of_live(value: Any) -> str:
-    """What a live object is called in messages and in the run directory's name."""
+    """The name of a live object in messages and in the run directory's name."""
     return "data" if isinstance(value, (tuple, list)) else type(value).__name__
 
 
@@ -460,7 +460,7 @@ def check_options(entry: Entry, options: Mapping[str, Any], params: tuple[Param,
     """The options under the names that they have now.
 
     Raises:
-        UsageError: For a name that is no option, with the closest ones.
+        UsageError: For an unknown option, suggesting the closest ones.
     """
     component = entry.component
     current = current_options(component, options)
@@ -471,7 +471,7 @@ def check_options(entry: Entry, options: Mapping[str, Any], params: tuple[Param,
 
 
 def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind: str) -> None:
-    """Explain a general key that stands below a table."""
+    """Explain a general key below a table."""
     for name in options:
         if name in GENERAL and name not in {param.name for param in params}:
             raise UsageError(
@@ -482,7 +482,7 @@ def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a run file can hold the value, and gives it back."""
+    """Whether a run file can hold the value and return it unchanged."""
     if isinstance(value, str):
         return not value.startswith(LIVE)
     if isinstance(value, Mapping):
@@ -507,7 +507,7 @@ _TRAITS: weakref.WeakKeyDictionary[Any, Traits | None] = weakref.WeakKeyDictiona
 
 
 def traits_of(value: Any) -> Traits | None:
-    """What a component that was made for another one says about itself; None where that is not known."""
+    """The traits of a component that was built for another one; None if unknown."""
     try:
         return _TRAITS.get(value)
     except TypeError:  # it cannot be a key

@@ -1,4 +1,4 @@
-"""What a run takes of a kind where it names nothing: the components that their plugins declare as defaults."""
+"""Default components, as declared by plugins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORDER = HookTraits().order
 
 
 def default_of(registry: Registry, kind: str, of: Literal[True] | str = True) -> str | None:
-    """The name of the default component of a kind of which a run has one; None where no plugin declares one.
+    """The name of the default component of a kind that a run has one of; None if no plugin declares one.
 
     Args:
         registry: Where components are looked up.
@@ -46,7 +46,7 @@ def default_of(registry: Registry, kind: str, of: Literal[True] | str = True) ->
 
 
 def _pinned(registry: Registry, pin: Pin, claims: Sequence[Entry]) -> str:
-    """The default that a pin means, which never falls back to another one."""
+    """The default chosen by a pin, which never falls back."""
     found = [entry for entry in claims if entry.is_from(pin.provider)]
     if not found:
         every = ", ".join(f"{entry.component.name}@{entry.provider}" for entry in claims)

@@ -1,4 +1,4 @@
-"""Scopes: several components of a kind in one run, each under a name, where the trainer declares them.
+"""Scopes: several named components of a kind in one run, declared by the trainer.
 
 A trainer of a generator and a discriminator declares ``scopes = {"model": ("generator", "discriminator")}``: its run
 has ``[model.generator]`` and ``[model.discriminator]``, and none that is just a model.
@@ -44,7 +44,7 @@ def scopes_of(trainer: Entry | Any) -> Mapping[str, tuple[str, ...]]:
 
 
 def entry_of_scopes(kind: str, names: Sequence[str]) -> Entry:
-    """What a table of scopes is of: a component whose options are components."""
+    """The pseudo-component of a table of scopes: its options are components."""
     params = tuple(Param(name=name, kind=kind, help=f"The {kind} of that name.") for name in names)
     return Entry(Component(kind, SCOPED, dict, f"a {kind} for each of {', '.join(names)}", params=params))
 
@@ -55,7 +55,7 @@ def with_scopes(kind: str, names: Sequence[str], table: Mapping[str, Any], train
     Args:
         kind: The kind.
         names: Its scopes.
-        table: What the run file says.
+        table: The run file's table.
         trainer: The trainer's name, for messages.
         default: The component of a scope that the run file does not name; None where each has to be named.
 

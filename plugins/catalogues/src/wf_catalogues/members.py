@@ -35,7 +35,7 @@ class Member:
         group: Its group in the index.
         module: The module that exports it, as ``torch.nn``.
         more: Parameters that the library does not have, before its own: those that the run fills in, other options.
-        without: The library's parameters that are no options.
+        without: The library's parameters that are not options.
         fixed: Likewise, with the values that they always have.
         types: Annotations in the place of the library's, by option.
         defaults: Defaults in the place of the library's.
@@ -57,10 +57,10 @@ class Member:
     instead: Mapping[Any, Any] = field(default_factory=dict)
 
     def parameters(self) -> list[inspect.Parameter]:
-        """Its options and what the run fills in; a parameter of which no run file can hold a value keeps its default.
+        """Its options and run values; a parameter whose values a run file cannot hold keeps its default.
 
         Raises:
-            PluginError: For one of those that has no default.
+            PluginError: If such a parameter has no default.
         """
         taken = {*self.without, *self.fixed, *(one.name for one in self.more)}
         theirs = [row for name, row in parameters_of(self.kind).items() if name not in taken]
@@ -81,11 +81,11 @@ class Member:
         return option(row.name, annotation, default)
 
     def descriptions(self) -> dict[str, str]:
-        """What the library says of its parameters."""
+        """The library's descriptions of its parameters."""
         return descriptions(self.kind)
 
     def described(self) -> Callable[..., None]:
-        """What says its options, for `Catalogue.like`."""
+        """A stand-in with its options, for `Catalogue.like`."""
         text = headline(self.summary, f"{self.module}.{self.kind.__name__}")
         return stand_in(self.kind, self.parameters(), text, {**self.descriptions(), **self.help})
 
@@ -106,7 +106,7 @@ def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def option(name: str, annotation: Any, default: Any = Empty) -> inspect.Parameter:
-    """A parameter of what is described: an option, or what the run fills in."""
+    """A parameter of a stand-in: an option or a run value."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
@@ -118,7 +118,7 @@ def writable(annotation: Any, instead: Mapping[Any, Any] = _NOTHING) -> Any:
 
     Args:
         annotation: The library's.
-        instead: What stands in the place of an annotation, or of a part of one: ``{Tensor: list[float]}``.
+        instead: Replacements for annotations, or parts of them: ``{Tensor: list[float]}``.
     """
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in instead:
@@ -144,7 +144,7 @@ def _writable_parts(origin: Any, args: tuple[Any, ...], instead: Mapping[Any, An
 
 
 def descriptions(*targets: Callable[..., Any], markup: bool = False) -> dict[str, str]:
-    """What the docstrings of classes or functions say of their parameters, each on one line.
+    """The parameter descriptions in the docstrings of classes or functions, each on one line.
 
     Args:
         targets: What the first one says counts, and of a class its own docstring before that of its `__init__`.
@@ -181,7 +181,7 @@ def stand_in(
         kind: The class; it gives the name, and the file and line that `wf show` tells.
         parameters: What its signature has; those without a default come first.
         text: What its docstring has above the options.
-        help: What is said of each parameter.
+        help: The description of each parameter.
     """
 
     def function() -> None: ...
@@ -204,7 +204,7 @@ def index_text(library: str, module: str, rows: Iterable[tuple[str, str, str]]) 
         rows: Name, group and summary of each member; of the group ``refused`` the reason. Both may be empty.
 
     Raises:
-        ValueError: For a row that could not be read back, or a name that is there twice.
+        ValueError: For a row that could not be read back, or a duplicate name.
     """
     header = f"# generated from {library} {version(library).partition('+')[0]} by: python -m {module}"
     lines: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""Which components fit each other, by the rules that plugins bring, and which links are put between them."""
+"""Checking which components fit together, by the rules of plugins, and which links are needed between them."""

@@ -22,14 +22,14 @@ OF_DATA = ("targets", "samples")
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Components of one kind that do not fit the others, and what would."""
+    """Components of one kind that do not fit the others, with alternatives."""
 
     kind: str
     names: tuple[str, ...]
     against: tuple[str, ...]
     why: tuple[str, ...]
     fitting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The names of those that fit, by kind."""
+    """The names of fitting alternatives, by kind."""
 
     def lines(self) -> list[str]:
         """It in words: what does not fit, why, and what does."""
@@ -54,10 +54,10 @@ def check(
 
     Args:
         parts: Those of the run, in the order in which they are made.
-        known: What is known besides.
-        registry: Where the components that would fit are looked up.
+        known: Further known facts.
+        registry: Where alternatives are looked up.
         judged: The verdicts of the build so far, which are not asked for again.
-        last: The kinds about whose components no more will be known; None for all.
+        last: The kinds about which no more facts will be known; None for all.
 
     Raises:
         UsageError: Naming what does not fit, why, and what does.
@@ -104,7 +104,7 @@ def mismatches(
 
 
 def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = False) -> list[tuple[Entry, Verdict]]:
-    """The components of a kind, and whether each one fits another component, from what they say about themselves.
+    """The components of a kind, and whether each fits another component, by their traits.
 
     Args:
         registry: Where components are looked up.
@@ -156,7 +156,7 @@ def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:
 
 
 def _known_by(entry: Entry, registry: Registry) -> list[Known]:
-    """What is known of a run by one of its parts; by a task, with targets of each form that it has."""
+    """The facts known from one part of a run; for a task, for each form of its targets."""
     plain, task = Known(tasks=tasks_of(registry)), entry.component.traits
     if isinstance(task, Task):
         return [replace(plain, task=task, targets=targets) for targets in task.targets or (None,)]
@@ -204,10 +204,10 @@ def _choices(registry: Registry, kind: str) -> Iterator[tuple[str, list[Entry]]]
 
 
 def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
-    """Let a component that nothing can be told of be an error that says what to do.
+    """Raise an error with advice for a component about which nothing is known.
 
     Raises:
-        UsageError: Where its data decide, with what would fit; or where it says nothing about itself.
+        UsageError: If its data decide, with alternatives; or if it has no traits.
     """
     owner = f"{other.component.kind} '{other.component.name}'"
     if other.component.traits is None:
@@ -226,7 +226,7 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
 
 
 def _guesses(registry: Registry, fact: str, rule: Rule, judge: Judge) -> Iterator[tuple[str, list[str]]]:
-    """What the data of a dataset may turn out to have, and the components that would fit that."""
+    """The possible forms of a dataset's data, and the components that fit each."""
     if fact == "targets":
         guesses = {
             f"{form} targets": Known(targets=form, tasks=tasks_of(registry)) for form in tasks_of(registry).forms

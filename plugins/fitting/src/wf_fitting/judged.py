@@ -32,15 +32,15 @@ class Judged:
         """The components that fit, with the facts by which they do."""
 
     def ask(self, rule: Rule, judge: Judge, part: Part, place: int, known: Known, *, is_last: bool) -> Verdict | None:
-        """The verdict of a rule about a component; None where it stands already, or has to wait for facts.
+        """The verdict of a rule about a component; None if it was already given, or must wait for facts.
 
         Args:
             rule: The rule.
             judge: Its function.
             part: The component.
             place: Which one of its kind it is.
-            known: What is known of the run by now.
-            is_last: Whether no more will be known.
+            known: The facts known so far.
+            is_last: Whether no more facts will be known.
         """
         about = _About(rule.name, part.kind, place, part.name, part.watched)
         before = self._fit.get(about)
@@ -64,7 +64,7 @@ def _is_same(before: Any, now: Any) -> bool:
 
 
 class _Noting(Known):
-    """What is known of a run, noting what a rule looks at."""
+    """The known facts, recording which ones a rule reads."""
 
     noted: set[str]
 

@@ -117,7 +117,7 @@ def _before(fit: Fit, links: Sequence[Link]) -> list[str]:
 
 
 def targets_that_fit(model: ModelTraits, loss: LossTraits, links: Sequence[Link]) -> list[str]:
-    """The targets with which a loss can take what a model gives."""
+    """The targets with which a loss can take a model's outputs."""
     return [targets for targets in loss.targets or ("",) if _prediction_link(targets, model, loss, links) is not None]
 
 
@@ -130,7 +130,7 @@ def numbers_of_classes(targets: str, links: Sequence[Link]) -> tuple[int | None,
 def _target_link(
     targets: str, num_classes: int | None, loss: LossTraits, links: Sequence[Link]
 ) -> tuple[str | None, str | None]:
-    """The targets that the loss will get, and the link that makes them; (None, None) when there is none."""
+    """The targets that the loss will get, and the link that makes them; (None, None) if there is none."""
     if targets in loss.targets or not loss.targets:
         return targets, None
     for wanted in loss.targets:
@@ -152,7 +152,7 @@ def _prediction_link(targets: str, model: ModelTraits | None, loss: LossTraits, 
 
 
 def _goes(form: str, wanted: str, links: Sequence[Link]) -> bool:
-    """Whether one form of predictions serves as another as it is, whatever the targets and without being asked for."""
+    """Whether one form of predictions can always be used as another unchanged."""
     return any(link.fits("predictions", form) and link.gives == wanted and not link.target for link in links)
 
 

@@ -63,7 +63,7 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of a run; what is None is not known."""
+    """The known facts of a run; None means unknown."""
 
     tasks: Tasks | None = None
     """The tasks and links that there are."""
@@ -72,7 +72,7 @@ class Known:
     targets: str | None = None
     """The dataset's."""
     trained: str | None = None
-    """The targets in training, where a transform gives others than the dataset's."""
+    """The form of targets in training, if a transform changes it."""
     num_classes: int | None = None
     samples: Samples | None = None
     model: ModelTraits | None = None
@@ -106,7 +106,7 @@ class Part:
 
     @property
     def traits(self) -> Any:
-        """What it says about itself."""
+        """Its traits."""
         return self.entry.component.traits if self.entry else None
 
 
@@ -114,7 +114,7 @@ Judge = Callable[[Part, Known], Verdict]
 
 
 def with_parts(known: Known, parts: Iterable[Part]) -> Known:
-    """What is known when the parts' own traits are taken in, where nothing better is known."""
+    """The facts, completed by the parts' traits."""
     found: dict[str, Any] = {}
     parts = tuple(parts)
     for part in parts:
@@ -152,7 +152,7 @@ def taken_by(trainer: Entry) -> frozenset[str] | None:
 
 
 def gives_targets(traits: Any) -> bool:
-    """Whether a transform gives other targets than it gets."""
+    """Whether a transform changes the form of targets."""
     return isinstance(traits, TransformTraits) and traits.gives_targets is not None
 
 
@@ -196,7 +196,7 @@ def _needs_facts(entry: Entry) -> bool:
 
 
 def _guarded(entry: Entry) -> Judge:
-    """The judge of a plugin's rule; where it fails the rule is left out with a warning, and harms no run."""
+    """The function of a plugin's rule; if it raises, the rule is skipped with a warning."""
 
     def judge(part: Part, known: Known) -> Verdict:
         try:

@@ -21,7 +21,7 @@ def tasks_of(registry: Registry) -> Tasks:
 
 
 class Tasks:
-    """The tasks and links that plugins brought, by what they are for.
+    """The tasks and links of plugins, by purpose.
 
     Args:
         registry: Where they are looked up.
@@ -32,10 +32,10 @@ class Tasks:
         self._found: dict[tuple[str, str | None], Task | None] = {}
 
     def named(self, name: str) -> Task:
-        """The task of a name.
+        """The task with a name.
 
         Raises:
-            UsageError: For an unknown name, or one that two plugins bring.
+            UsageError: For an unknown name, or one that two plugins declare.
         """
         task = self._registry.find("task", name).component.traits
         if not isinstance(task, Task):
@@ -47,11 +47,11 @@ class Tasks:
 
         Args:
             targets: Their form.
-            loss: What the loss says of itself.
+            loss: The loss's traits.
             predictions: The predictions that it wants, where it is not there to say so.
 
         Raises:
-            UsageError: When several plugins bring one.
+            UsageError: If several plugins declare one.
         """
         wants = loss.predictions if isinstance(loss, LossTraits) else predictions
         key = (targets or "", wants)
@@ -80,7 +80,7 @@ class Tasks:
         """The links, those that are for certain targets first.
 
         Raises:
-            UsageError: When two plugins bring a link of one name.
+            UsageError: If two plugins declare a link with the same name.
         """
         names = self._registry.names("link")
         found = [self._registry.find("link", self._registry.own_choice("link", name)) for name in names]
@@ -88,7 +88,7 @@ class Tasks:
         return sorted(links, key=lambda link: not link.targets)
 
     def link(self, name: str) -> Link:
-        """The link of a name."""
+        """The link with a name."""
         return next(link for link in self.links if link.name == name)
 
     @property
@@ -98,10 +98,10 @@ class Tasks:
         return list(dict.fromkeys([*(form for task in self._all for form in task.targets), *given]))
 
     def unknown_forms(self, traits: Any) -> list[tuple[str, str, list[str]]]:
-        """The forms in a component's traits that no task and no link brings.
+        """The forms in a component's traits that no task or link declares.
 
         Args:
-            traits: What it says about itself.
+            traits: The component's traits.
 
         Returns:
             Of each one what it is a form of (``targets`` or ``predictions``), itself, and those that there are; none
@@ -127,7 +127,7 @@ class Tasks:
         return [*found, *(("predictions", form, sorted(of_predictions)) for form in {wanted} - of_predictions)]
 
     def default_metrics(self, task: Task | None, targets: str | None) -> tuple[str, ...]:
-        """The metrics of a run that names none: those of the task that judge such targets."""
+        """The default metrics of a run: those of the task for this form of targets."""
         return tuple(name for name in (task.default_names("metric") if task else ()) if self._judges(name, targets))
 
     def _judges(self, metric: str, targets: str | None) -> bool:

@@ -1,1 +1,1 @@
-"""The processes of one run: what they tell each other, the signals that end them, and how one ended."""
+"""The processes of one run: their messages, the signals that end them, and how one ended."""

@@ -34,7 +34,7 @@ _board: Board | None = None
 
 
 class Board:
-    """What the processes tell each other.
+    """The messages between the processes.
 
     Args:
         patience_sec: How long to wait for the process that holds it.
@@ -78,7 +78,7 @@ class Board:
         return PrefixStore(f"group/{self._meetings}", self._store)
 
     def write(self, error: BaseException) -> None:
-        """Tell why this process ends, unless another one has said so before."""
+        """Post why this process ends, unless another process has already done so."""
         said = {"rank": self.rank, "text": _words(error), "code": _code(error), "status": status_of(error)}
         self._store.compare_set("failed", "", json.dumps(said))
         if self._holds_it:  # what is held ends with this process
@@ -138,7 +138,7 @@ def explained(error: BaseException) -> BaseException:
 
 
 def is_of_collective(error: BaseException) -> bool:
-    """Whether processes could not share what they had to, which is seldom the fault of the one that says so."""
+    """Whether communication failed, which is rarely the fault of the process that reports it."""
     if isinstance(error, distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and not isinstance(error, WfError) and bool(_BROKEN.search(str(error)))

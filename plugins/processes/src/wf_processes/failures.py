@@ -1,4 +1,4 @@
-"""How a run ended with an error: its status, and what the error means in words that people understand."""
+"""How a run ended with an error: its status, and a readable explanation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """What can be done about an error; empty where nobody knows."""
+    """Advice about an error; empty if there is none."""
     meaning = _meaning(error)
     return meaning.advice if meaning else ""
 

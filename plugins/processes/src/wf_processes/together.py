@@ -1,4 +1,4 @@
-"""What the processes of one run have to tell each other beside their collectives: why one of them ends."""
+"""Messages between the processes of one run outside of collectives: why one of them ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def num_processes() -> int:
-    """How many processes torchrun, or whoever sets its variables, has started; 1 where nobody did."""
+    """The number of processes according to torchrun's variables; 1 without them."""
     size = os.environ.get("WORLD_SIZE", "")
     return int(size) if size.isdecimal() and "RANK" in os.environ else 1
 
@@ -19,7 +19,7 @@ def is_restart() -> bool:
 
 
 def resume_command(place: object, world_size: int, verb: str = "resume") -> str:
-    """The line that goes on with a run of so many processes."""
+    """The command that resumes a run with so many processes."""
     if world_size == 1:
         return f"wf {verb} {place}"
     size = os.environ.get("LOCAL_WORLD_SIZE", "")

@@ -14,7 +14,7 @@ def is_path(name: str) -> bool:
 
 
 def locate(module: str) -> Path | None:
-    """The source file of a module, by its dotted name or its path; None where it cannot be told.
+    """The source file of a module, by its dotted name or its path; None if unknown.
 
     Neither the module nor a package above it is imported.
     """

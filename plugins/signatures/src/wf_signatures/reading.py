@@ -30,7 +30,7 @@ from wf_signatures.values import (
 __all__ = ["Reading", "is_exact", "read"]
 
 UNUSUAL = ("__new__", "__init_subclass__", "__signature__", "__doc__")
-"""What in a class may change how its objects are made, or what it says about that."""
+"""Names in a class body that may change how its objects are created, or its signature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def read(target: str) -> Reading | None:
         target: ``"package.module:Attr"`` or ``"path.py:Attr"``.
 
     Returns:
-        None where it cannot be told for certain; then it takes importing the target to know.
+        None if it cannot be determined without importing the target.
     """
     module, _, attribute = target.rpartition(":")
     try:
@@ -87,7 +87,7 @@ def _unread() -> None:
 
 
 def _init(found: Any) -> Callable[..., Any] | None:
-    """The ``__init__`` of a class, its own or an inherited one; None where it has no options."""
+    """The ``__init__`` of a class, its own or an inherited one; None if it has no options."""
     if isinstance(found, Definition) and isinstance(found.node, ast.ClassDef):
         return _init_defined(found.module, found.node)
     if not isinstance(found, type):

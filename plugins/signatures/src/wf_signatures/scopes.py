@@ -23,7 +23,7 @@ class Import:
 
 
 Binding = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign | Import | None
-"""What binds a name; None where it cannot be told, because there are several or it depends on something."""
+"""The binding of a name; None if it is ambiguous or conditional."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def _parse(name: str, file: Path, mtime_ns: int, size: int) -> Module:
     import tokenize
 
     with tokenize.open(file) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is wrong with its style is said when it is imported
+        warnings.simplefilter("ignore")  # warnings appear when it is imported
         text = stream.read()
         tree = ast.parse(text)
         compile(tree, str(file), "exec", dont_inherit=True)  # some errors of syntax show only here
@@ -71,7 +71,7 @@ def _parse(name: str, file: Path, mtime_ns: int, size: int) -> Module:
 
 
 def bindings(body: Iterable[ast.stmt]) -> dict[str, Binding]:
-    """What the statements of a body bind.
+    """The names that the statements of a body bind.
 
     What stands below ``if TYPE_CHECKING:`` or ``if __name__ == "__main__":`` is left out: importing does not run it.
     """

@@ -1,4 +1,4 @@
-"""What names and expressions in a module's source stand for, without importing it.
+"""The values of names and expressions in a module's source, without importing it.
 
 Classes of modules that are too costly to import get a stand-in of the same name. What cannot be told for certain
 raises `UncertainError`.
@@ -79,7 +79,7 @@ OPERATORS: Mapping[type[ast.operator | ast.unaryop], Callable[..., Any]] = {
 
 
 class UncertainError(Exception):
-    """It cannot be told without importing."""
+    """Unknown without importing."""
 
 
 class UnboundError(UncertainError):
@@ -87,7 +87,7 @@ class UnboundError(UncertainError):
 
 
 class Elsewhere:
-    """Base of the stand-ins for classes that were not imported: of the same name, and nothing else."""
+    """Base of the stand-ins for classes that were not imported: with the same name and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def module_of(name: str) -> Module:
 
 
 def lookup(module: Module, name: str) -> Any:
-    """What a name of a module stands for: a `Definition`, a `Package` or the object itself."""
+    """The value of a name in a module: a `Definition`, a `Package` or the object itself."""
     if name not in module.bindings:
         return _builtin(name)
     binding = module.bindings[name]
@@ -159,7 +159,7 @@ def _absolute(source: str, module: Module) -> str:
 
 
 def _member(package: str, name: str, asker: Module) -> Any:
-    """What ``package.name`` stands for; as `lookup`."""
+    """The value of ``package.name``; as for `lookup`."""
     full = f"{package}.{name}"
     if full in IMPORTED or any(known.startswith(f"{full}.") for known in TORCH_CLASSES):
         return Package(full)
@@ -206,7 +206,7 @@ def _stand_in(full_name: str) -> type[Elsewhere]:
 
 
 def named(module: Module, node: ast.expr) -> Any:
-    """What a name, or names with dots between them, stand for; as `lookup`."""
+    """The value of a name or dotted name; as for `lookup`."""
     match node:
         case ast.Name(id=name):
             return lookup(module, name)
@@ -243,7 +243,7 @@ def _may_be_called(found: Any) -> bool:
 
 
 def applied(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives, its failure being uncertainty."""
+    """The result of a function, whose failure means uncertainty."""
     try:
         return function(*arguments)
     except Exception as error:  # importing will raise it again, and show where

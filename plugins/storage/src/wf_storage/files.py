@@ -24,7 +24,7 @@ BLOCK = 1 << 20
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and those above it that are not there."""
+    """Create a directory, and missing parents."""
     path.mkdir(parents=True)
 
 
@@ -45,7 +45,7 @@ def write(stream: FileIO, data: Data) -> None:
 
 
 def truncate(stream: FileIO, size: int) -> None:
-    """Cut a file to `size` bytes and go on from there."""
+    """Truncate a file to `size` bytes, to append there."""
     stream.truncate(size)
     stream.seek(size)
 
@@ -69,7 +69,7 @@ def remove(path: Path) -> None:
 
 
 def open_plain(path: str | Path, flags: int) -> int:
-    """The descriptor of a plain file, as `os.open` gives it.
+    """A descriptor for a regular file, from `os.open`.
 
     Raises:
         OSError: Also for a link when it is to be written, and for a pipe or a device.
@@ -88,12 +88,12 @@ def open_plain(path: str | Path, flags: int) -> int:
 
 
 def append(path: Path) -> FileIO:
-    """Open a file to be written at its end, without a buffer; it is made where it is not there."""
+    """Open a file to be written at its end, without a buffer; it is created if missing."""
     return FileIO(path, "a", opener=open_plain)
 
 
 def read(path: Path, limit: int | None = None) -> bytes:
-    """What a plain file holds.
+    """The contents of a regular file.
 
     Args:
         path: The file; a link to one is followed.
@@ -106,7 +106,7 @@ def read(path: Path, limit: int | None = None) -> bytes:
 
 
 def blocks(path: Path, size: int | None = None) -> Iterator[bytes]:
-    """What a plain file holds, piece by piece.
+    """The contents of a regular file, in chunks.
 
     Args:
         path: The file; a link to one is followed.
@@ -132,10 +132,10 @@ def whole_lines(path: Path) -> int:
 
 
 def make_own_folder(path: Path) -> None:
-    """Make a folder inside a run directory, where it is not there.
+    """Create a folder inside a run directory, if it is missing.
 
     Raises:
-        OSError: Also where it is a link: what is written must stay in the run directory.
+        OSError: Also if it is a link: files must stay in the run directory.
     """
     if not os.path.lexists(path):
         make_directory(path)
@@ -165,7 +165,7 @@ def sync_directory(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, or a directory with all that is in it."""
+    """Remove a file, or a directory with its contents."""
     if path.is_dir() and not path.is_symlink():
         for inner in sorted(path.iterdir()):
             remove_tree(inner)

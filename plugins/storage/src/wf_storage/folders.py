@@ -20,7 +20,7 @@ def data_dir() -> Path:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of the runs right in a folder, by name; `LATEST`, which is another name of one, is none."""
+    """The sorted names of the runs directly in a folder, without the link `LATEST`."""
     try:
         found = sorted(entry.name for entry in os.scandir(folder) if entry.name != LATEST)
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether a manifest and its records say what they may, looked at once, where they are read.
+"""Validation of manifests and records, once, when they are read.
 
 A run directory may be damaged, or come from somebody else: nothing that reads it need look again.
 """
@@ -42,7 +42,7 @@ def parse(data: bytes) -> Any:
 
 
 def wrong_in_manifest(manifest: Any) -> str:
-    """What a manifest may not say, in words; "" for one that is in order. Keys that are not known may hold anything."""
+    """The error in a manifest, in words; "" if it is valid. Unknown keys may hold anything."""
     return _wrong(manifest, FIELDS)
 
 
@@ -164,7 +164,7 @@ FIELDS: dict[str, tuple[Check, str]] = {
     "only_builtin": (_flag, "true or false"),
     "folders": _WORDS,
 }
-"""The keys of a manifest that something reads, be it of a run, of folds or of a comparison, and what they may hold."""
+"""The keys of a manifest that wf reads, for a run, folds or a comparison, and their allowed values."""
 
 RECORD: dict[str, tuple[Check, str]] = {
     "event": (_text, "a word"),
@@ -175,10 +175,10 @@ RECORD: dict[str, tuple[Check, str]] = {
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line that was cut off by a crash is left out.
+    """The records of a JSON-lines file; an incomplete last line is skipped.
 
     Raises:
-        DataError: When the file cannot be read, or has lines that are no records.
+        DataError: If the file cannot be read, or has invalid lines.
     """
     if not file.exists():
         return
