@@ -77,7 +77,7 @@ def with_leaf(tree: Tree, path: str, leaf: Tree) -> Tree:
 
 
 class Rows(list[Tree]):
-    """One tree a sample, where samples differ in size so that they make no tensor together.
+    """One tree per sample, for samples of different sizes that cannot be stacked.
 
     A model is given it as one argument, where it is all inputs.
     """
@@ -116,8 +116,16 @@ def part(tree: Tree, begin: int, end: int) -> Tree:
     return like(tree, [part(one, begin, end) for one in tree]) if isinstance(tree, (tuple, list)) else tree
 
 
-class Rows(list[Tree]):
-    """One tree per sample, for samples of different sizes that cannot be stacked."""
+def cat(trees: Sequence[Tree]) -> Tree:
+    """Concatenate trees of one structure: leaves ``[N, ...]``, and `Rows`."""
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(trees))
+    if isinstance(first, Rows):
+        return Rows(row for one in trees for row in one)
+    if isinstance(first, Mapping):
+        return {key: cat([one[key] for one in trees]) for key in first}
+    return like(first, [cat(same) for same in zip(*trees, strict=True)]) if isinstance(first, (tuple, list)) else first
 
 
 def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:

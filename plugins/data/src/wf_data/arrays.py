@@ -1,4 +1,4 @@
-"""Arrays in NumPy's ``.npy`` and ``.npz`` files, looked at before memory is taken for them; nothing is unpickled."""
+"""Arrays in NumPy's ``.npy`` and ``.npz`` files, checked before memory is allocated; nothing is unpickled."""
 
 from __future__ import annotations
 

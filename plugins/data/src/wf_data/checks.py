@@ -1,4 +1,4 @@
-"""Refusing samples that do not fit what a dataset says of them: those in memory before step 1, others as they come."""
+"""Checks of samples against the dataset's declarations: in memory before step 1, others as they are read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from wf_base.tree import Tree
 
 
 class Checks:
-    """What the samples of a dataset must be like. A batch is looked through in host memory, where it was read.
+    """The required form of a dataset's samples. Batches are checked in host memory, where they were read.
 
     Args:
-        dataset: What says so.
+        dataset: Declares the form.
         task: What its targets must be like.
         name: The dataset's, for messages.
 
@@ -51,7 +51,7 @@ class Checks:
         self._task.check_split(samples.targets, self.where(split))
 
     def batch(self, inputs: Tree, targets: Tree, ids: Sequence[int], split: str) -> None:
-        """Look through a batch of samples with these numbers; what is read first says how the others must be."""
+        """Check a batch of samples with these numbers; the first batch determines the form of the others."""
         where = self.where(split)
         inputs, targets = (tree.map_leaves(as_default, own) for own in (inputs, targets))
         self._alike(inputs, targets, ids[0], where)
@@ -81,7 +81,7 @@ class Checks:
         return inputs, targets
 
     def _collated(self, made: Any, ids: Sequence[int], where: str) -> tuple[Tree, Tree]:
-        """What the dataset's `collate` made of samples, looked through: it may be of any size."""
+        """Check a batch from the dataset's `collate`, which may have any size."""
         if not isinstance(made, (tuple, list)) or len(made) != 2 or tree.first_leaf(made[0]) is None:
             raise DataError(
                 f"{where}: collate gave {_words(made)} for samples {ids[0]}, ...; it must give a pair (inputs, targets)"
@@ -92,7 +92,7 @@ class Checks:
         return inputs, targets
 
     def _alike(self, inputs: Tree, targets: Tree, index: int, where: str) -> None:
-        """Refuse another dtype or shape than that of what was read first; images may be of any size."""
+        """Refuse a dtype or shape that differs from the first samples; images may have any size."""
         found = {path: (leaf.dtype, leaf.shape[1:]) for path, leaf in tree.leaves({"input": inputs, "target": targets})}
         first = self._first = self._first or found
         if found.keys() != first.keys():
@@ -132,7 +132,7 @@ class Checks:
 
 
 def leaf_words(path: str) -> str:
-    """What a leaf is called in messages: ``input``, ``input 'tokens'``."""
+    """The name of a leaf in messages: ``input``, ``input 'tokens'``."""
     what, _, rest = path.partition("/")
     return f"{what} '{rest}'" if rest else what
 
@@ -172,7 +172,7 @@ def _stack(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> 
     failure: Exception | None = None
     stacked: Any = None
     try:
-        with torch.no_grad():  # a batch is a leaf, whoever reads it
+        with torch.no_grad():  # a batch never needs gradients
             stacked = default_collate(list(values))
     except (TypeError, ValueError, RuntimeError) as error:  # they differ, or cannot be stacked
         failure = error
@@ -197,13 +197,13 @@ def _stack(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> 
 
 
 def _dtype(value: Any) -> str:
-    """The dtype's name; all that becomes torch's default precision is one."""
+    """The dtype's name; all dtypes that become torch's default precision count as one."""
     name = str(value.dtype).removeprefix("torch.")
     return "float32" if name == "float64" else name
 
 
 def _words(value: Any) -> str:
-    """What a value is, with its shape or its items."""
+    """A description of a value, with its shape or its items."""
     kind = type(value)
     name = kind.__name__ if kind.__module__ in ("builtins", "torch") else f"{kind.__module__}.{kind.__name__}"
     if hasattr(value, "dtype") and hasattr(value, "shape"):

@@ -1,4 +1,4 @@
-"""What tells samples, and weights, from other ones: a checksum that is quick to make."""
+"""Fast checksums that identify samples and weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wf_base.data import Dataset, Samples, TensorSamples
 
 
 def of_dataset(dataset: Dataset) -> dict[str, str]:
-    """The checksum of the samples of each split that a dataset brings.
+    """The checksum of the samples of each of a dataset's splits.
 
     Of tensors it is that of their bytes, of a tree with the path of each leaf. Of other samples it is that of what
     their method `identity` gives (a JSON value: names and sizes of files, targets), and without one of their number and

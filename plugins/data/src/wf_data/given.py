@@ -1,4 +1,4 @@
-"""What a component or Python gives for a dataset: wf's own, a pair of arrays, torch's datasets and loaders."""
+"""Accepted forms of a dataset: wf's own, a pair of arrays, torch's datasets and loaders."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from wf_data.loading import generators_kept
 
 
 def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Dataset:
-    """What a dataset component gave, as a `Dataset`.
+    """Convert the result of a dataset component to a `Dataset`.
 
     Args:
         value: A `Dataset`, a pair of tensors, arrays or dicts of these, a dataset or loader of torch, or a dict of such
             by split.
         name: The dataset's, for messages.
-        registry: Has the tasks that may know the targets; None for those that are installed.
+        registry: Has the tasks that may recognize the targets; None for the installed ones.
 
     Raises:
         UsageError: For anything else.
@@ -58,14 +58,14 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
 
 
 def collated(value: Any, collate: Callable[[list[Any]], Any]) -> Dataset:
-    """What Python gives for a dataset, with the function that makes batches of its samples.
+    """A dataset from Python, with its collate function.
 
     Args:
         value: As for `as_dataset`.
-        collate: As torch's ``collate_fn``: called with a list of samples, it gives a pair (inputs, targets).
+        collate: As torch's ``collate_fn``: called with a list of samples, it returns a pair (inputs, targets).
 
     Raises:
-        UsageError: Where a loader has a `collate_fn` of its own.
+        UsageError: If a loader has its own `collate_fn`.
     """
     parts = value if isinstance(value, Mapping) else {"train": value}
     own = [one for one in parts.values() if isinstance(one, DataLoader) and one.collate_fn is not default_collate]
@@ -141,7 +141,7 @@ def _collate(parts: Mapping[str, Any], name: str) -> Callable[[list[Any]], Any] 
 
 
 def batching_of(value: Any) -> dict[str, Any]:
-    """The run's keys that a loader says: how large its batches are, and whether a short last one is left out."""
+    """The run's keys that a loader sets: batch size, and whether a short last batch is dropped."""
     loader = value.get("train") if isinstance(value, Mapping) else value
     if not isinstance(loader, DataLoader) or loader.batch_size is None:
         return {}
@@ -162,7 +162,7 @@ def _samples(dataset: Any, registry: Registry | None) -> Samples:
 
 
 def _sampler(loader: DataLoader[Any] | None) -> Any:
-    """A sampler of one's own; those of torch are what ``shuffle`` says."""
+    """A custom sampler; torch's own are expressed by ``shuffle``."""
     if loader is None or isinstance(loader.dataset, IterableDataset):
         return None
     own = loader.sampler
@@ -171,7 +171,7 @@ def _sampler(loader: DataLoader[Any] | None) -> Any:
 
 
 def _known(dataset: Any, name: str, registry: Registry | None) -> dict[str, Any]:
-    """What is known of the targets of a dataset of torch."""
+    """The known facts about the targets of a torch dataset."""
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         pair = _from_pair(*dataset.tensors, registry)
         return {"targets": pair.targets, "class_names": pair.class_names}
@@ -217,7 +217,7 @@ def _classes(samples: Any) -> tuple[list[Any] | None, Tensor | None]:
 
 
 def _stream(dataset: IterableDataset[Any]) -> Stream:
-    """An iterable dataset as a stream: read from its beginning on, what is not wanted passed over."""
+    """An iterable dataset as a stream: read from its beginning, skipping unneeded samples."""
     try:
         num_samples = len(dataset)  # type: ignore[arg-type]
     except TypeError:

@@ -1,4 +1,4 @@
-"""Raw inputs as a run's samples hold them: what they must be, and the one way in from a file."""
+"""Raw inputs in the form of a run's samples: their checks, and reading them from files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Inputs:
         """Refuse inputs of another shape, or of a dtype that training would have read in another way.
 
         Raises:
-            DataError: Saying what is wanted.
+            DataError: Naming the expected form.
         """
         where = f"{where}, '{self.path}'" if self.path else where
         if not shape or not self._has_shape(shape[1:]):
@@ -174,7 +174,7 @@ def check_form(form: Form, inputs: Tree, where: str) -> None:
     """Refuse inputs whose structure, shape or dtype differs from that of training.
 
     Raises:
-        DataError: Saying what is wanted.
+        DataError: Naming the expected form.
     """
     if isinstance(form, Inputs):
         if not isinstance(inputs, Tensor):
@@ -279,12 +279,12 @@ def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping
     Args:
         path: What the dataset's own reader reads, or a ``.npy`` or ``.npz`` file.
         reader: That reader, None where the dataset has none.
-        inputs: What the run's samples are.
+        inputs: The form of the run's samples.
         others: What reads files of other endings.
 
     Raises:
         UsageError: For another ending.
-        DataError: When the file is not there, is damaged or does not hold such inputs.
+        DataError: If the file is missing, damaged or does not hold such inputs.
     """
     own, ending = () if reader is None else tuple(reader.endings), path.suffix.lower()
     others = others or {}

@@ -1,4 +1,4 @@
-"""Reading samples that are not in memory: torch's DataLoader, and for each sample random numbers of its own."""
+"""Reading samples that are not in memory: torch's DataLoader, with separate random numbers per sample."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class _Failure(NamedTuple):
 
 
 _COLLATE = 0x636F6C6C617465
-"""Tells the draws of a dataset's collate from those of the batch's first sample."""
+"""Separates the random stream of a dataset's collate from that of the batch's first sample."""
 PATIENCE_SEC = 1.0
-"""How long a process that loads data may go on with what it reads, once it is to end."""
+"""Time that a data-loading process has to finish reading when it should end."""
 
 
 class Loader:
@@ -75,7 +75,7 @@ class Loader:
         self._in_use = False
 
     def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tree, Tree]]:
-        """Inputs and targets of each chunk. While one iteration goes on, another one has processes of its own."""
+        """Inputs and targets of each chunk. Concurrent iterations have separate processes."""
         if self._in_use:
             with closing(Loader(self._splits, self._workers, self._checks, pin=self._pin)) as another:
                 yield from another.batches(chunks)
@@ -89,7 +89,7 @@ class Loader:
                 if isinstance(read, _Failure):
                     raise read.error from InLoader(read.traceback)
                 yield read
-        except GeneratorExit:  # an epoch that is left early; what was read ahead is dropped when the next one begins
+        except GeneratorExit:  # an epoch that ended early; prefetched data is dropped when the next one begins
             raise
         except BaseException:
             self.close()
@@ -116,13 +116,13 @@ class Loader:
                 worker_init_fn=None if told is None else partial(_begin_to_load, told, os.getpid()),
                 generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
             )
-            if told is not None:  # called at the end of the process, too: before it waits for them and closes queues
+            if told is not None:  # also called at exit, before waiting for them and closing queues
                 self._end = util.Finalize(self, _end_loading, (self._loader, told, tell), exitpriority=100)
         return self._loader
 
 
 class _Chunks:
-    """What the DataLoader takes for its sampler: the chunks of the present iteration."""
+    """The DataLoader's sampler: the chunks of the current iteration."""
 
     now: Iterable[Chunk] = ()
 
@@ -164,7 +164,7 @@ class _Seeded(torch.utils.data.Dataset[Any]):
         return self._checks.pairs(found, ids, chunk.split)
 
     def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
-        """What is read; an error says of which samples."""
+        """Read samples; errors name them."""
         try:
             return read()
         except WfError:
@@ -250,7 +250,7 @@ def _signals_wait() -> Iterator[None]:
 
 
 def _begin_to_load(told: connection.Connection[Any, Any], parent: int, _worker: int) -> None:
-    """Let a process that loads data outlive signals, and end when it is told to or when its parent is gone.
+    """Make a data-loading process ignore signals, and end on request or when its parent is gone.
 
     A terminal, and many a scheduler, sends a signal to all processes of a run, some more than once. The run finishes
     its step then and ends the ones that load data itself; had they died before, it would fail.
@@ -262,16 +262,16 @@ def _begin_to_load(told: connection.Connection[Any, Any], parent: int, _worker: 
 
 
 def _wait_for_the_end(told: connection.Connection[Any, Any], parent: int) -> None:
-    """End this process, whatever it does at the time: torch would wait for what it reads, which may take for ever."""
+    """End this process at once, because torch would wait for its current read, possibly forever."""
     while _is_there(parent) and not told.poll(PATIENCE_SEC):
         pass
     if _is_there(parent):
-        time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still be taking over what they have read
+        time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still be receiving their data
     os._exit(0)
 
 
 def _is_there(parent: int) -> bool:
-    """Whether the process that this one reads for is there; it may be gone before this one has begun."""
+    """Whether the parent process is alive; it may be gone before this one has started."""
     if get_start_method() != "forkserver":
         return os.getppid() == parent
     try:
@@ -284,7 +284,7 @@ def _is_there(parent: int) -> bool:
 def _end_loading(
     loader: DataLoader[Any], told: connection.Connection[Any, Any], tell: connection.Connection[Any, Any]
 ) -> None:
-    """End the processes and threads of a DataLoader, also those of one that failed while it started them."""
+    """End the processes and threads of a DataLoader, even if it failed while starting them."""
     tell.send_bytes(b"end")
     iterator: Any = loader._iterator
     if iterator is not None:

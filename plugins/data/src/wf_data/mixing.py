@@ -33,7 +33,7 @@ class Mixer:
     Args:
         steps: The run's transforms.
         seed: The run's seed.
-        rank: This process among those that share the work.
+        rank: The rank of this process.
         world_size: Their number.
     """
 
@@ -56,6 +56,6 @@ class Mixer:
         return found
 
     def drawn(self, step: Step, update: Update) -> tuple[Tensor, torch.Generator]:
-        """For each position of an update that of its partner, a permutation, and the generator of a transform."""
+        """The partner of each position in an update, a permutation, and the generator of a transform."""
         generator = stream(self._seed, "mix", update.epoch, update.number, step.position)
         return torch.randperm(update.size, generator=generator), generator

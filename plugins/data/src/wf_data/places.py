@@ -41,7 +41,7 @@ def choose_places(
         collated: The dataset's own `collate` makes batches of its samples, so these are read one by one.
 
     Raises:
-        UsageError: When what is asked for is not possible.
+        UsageError: If the choice is not possible.
     """
     natural = {split: _natural(one, collated=collated) for split, one in samples.items()}
     if "stream" in natural.values() and asked != "auto":
@@ -73,7 +73,7 @@ def _num_bytes(samples: Mapping[str, Samples]) -> int:
 
 
 def describe_places(places: Mapping[str, Place], sizes: Mapping[str, int], device: torch.device, workers: int) -> str:
-    """What was chosen, in words."""
+    """The choice, in words."""
     words = {
         "memory": "in memory, served as slices"
         + (", the next batch copied while one is trained on" if device.type == "cuda" else ""),
@@ -99,7 +99,7 @@ def delivered(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
 
 
 def _on_device(asked: str, size: int, device: torch.device) -> bool:
-    """Whether samples in memory are put on the device; a device without memory of its own gains nothing by it."""
+    """Whether samples in memory are moved to the device, which is useless without separate device memory."""
     if asked == "memory" or (asked == "auto" and device.type != "cuda"):
         return False
     if device.type != "cuda":
@@ -117,7 +117,7 @@ def _on_device(asked: str, size: int, device: torch.device) -> bool:
 
 
 def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Copy each batch on a CUDA stream of its own, while the one before it is computed on.
+    """Copy each batch on a separate CUDA stream, while the previous one is computed.
 
     A copy from pinned memory does not make the host wait. Torch's allocators, that of pinned memory as well, hand a
     block out again only when the copy is through and, for `record_stream`, the stream that computes is done with it.

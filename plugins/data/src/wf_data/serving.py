@@ -52,7 +52,7 @@ class RunData:
         splits: Its division.
         transforms: In their order: ``(transform, train_only)``, and more of what `wf_data.transforming.Step.of`
             takes; a random one is always for training alone.
-        batch_size: Samples in a batch; None for all at once.
+        batch_size: Batch size; None for all samples at once.
         accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
@@ -60,10 +60,10 @@ class RunData:
         device: Where batches are put.
         workers: Processes that load samples which are not in memory; as many again for evaluations.
         serve_from: ``auto``, ``memory``, ``device`` or ``loader``, see `wf_data.places.choose_places`.
-        rank: This process among those that share the work.
+        rank: The rank of this process.
         world_size: Their number.
         name: The dataset's name, for messages.
-        task: What the targets are; None for the installed one that has such targets.
+        task: The task; None for the installed one with such targets.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RunData:
         self.steps = [Step.of(position, *given) for position, given in enumerate([*own, *transforms])]
         """Every transform, the dataset's own first."""
         self.warnings: list[str] = []
-        """What the user should know of the data."""
+        """Warnings about the data."""
         self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
         self._sampler = dataset.sampler
         self._rank, self._world_size = rank, world_size
@@ -106,14 +106,14 @@ class RunData:
         self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
         self.task = task or task_of(dataset.targets, class_names=dataset.class_names)
-        """What the targets are."""
+        """The task."""
         self._checks = Checks(dataset, self.task, name)
         self._check_workers()
         self._check_streams(name)
         self._check_shares()
         self._check_kept()
         self.inputs = self._look_at_inputs(len(dataset.vocabulary) or None)
-        """What the samples' inputs are before the transforms."""
+        """The form of the inputs before the transforms."""
         self.steps = [step.placed(self.inputs) for step in self.steps]
         self._transforms = [step for step in self.steps if not step.of_targets]
         self._mixer = self._look_at_mixing(name)
@@ -130,7 +130,7 @@ class RunData:
         self.input_shape = self.spec.input_shape
 
     def draw_by(self, sampler: Iterable[int]) -> int:
-        """Let an epoch have the samples that a sampler gives, in its order.
+        """Use the samples and the order of a sampler in each epoch.
 
         Args:
             sampler: Positions in the train split; gone through anew in each epoch, with torch's global generator seeded
@@ -140,7 +140,7 @@ class RunData:
             The samples in an epoch.
 
         Raises:
-            UsageError: Where the dataset has an order of its own.
+            UsageError: If the dataset has its own order.
         """
         own = "is a stream" if isinstance(self._samples["train"], Stream) else "has a sampler"
         if own == "is a stream" or self._sampler is not None:
@@ -165,7 +165,7 @@ class RunData:
         """The samples of a split, before the transforms that are applied to each batch.
 
         Raises:
-            UsageError: When there is no such split.
+            UsageError: If there is no such split.
         """
         if split not in self._samples:
             raise UsageError(unknown("split", split, self.splits))
@@ -177,7 +177,7 @@ class RunData:
         return describe_places(self.places, sizes, self._device, self._workers)
 
     def close(self) -> None:
-        """End the processes that load samples; they are started anew when they are needed again."""
+        """End the data-loading processes; they are restarted when needed."""
         self._train_loader.close()
         self._loader.close()
 
@@ -210,7 +210,7 @@ class RunData:
 
     @property
     def collates(self) -> bool:
-        """Whether the dataset makes batches of its samples itself, so that they can be neither joined nor divided."""
+        """Whether the dataset collates its own batches, which can be neither joined nor split."""
         return self._checks.collates
 
     def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
@@ -218,7 +218,7 @@ class RunData:
 
         Args:
             split: Its name.
-            batch_size: Samples in a batch; None for as many as in training.
+            batch_size: Batch size; None for that of training.
         """
         samples, size = self.samples(split), batch_size or self.batch_size
         if isinstance(samples, Stream):
@@ -271,7 +271,7 @@ class RunData:
         return inputs, targets, shapes
 
     def _some(self, batch: Batch, num: int) -> Tree:
-        """The first inputs of a batch; what a dataset collated is whole, or in parts."""
+        """The first inputs of a batch; a collated batch is returned whole, or in parts."""
         if self.collates:
             return batch.parts[0].inputs if batch.parts else batch.inputs
         return _head(batch.inputs, num)
@@ -291,7 +291,7 @@ class RunData:
         return self._loaded(split, order, num, None, Loader(self._samples, 0, self._checks))
 
     def _order(self, epoch: int) -> Tensor | None:
-        """This process's samples in an epoch; None for all of them as they stand."""
+        """This process's samples in an epoch; None for all of them in order."""
         if self._sampler is None and not self._shuffle and self._world_size == 1 and not self._drop_last:
             return None
         return self._whole_order(epoch)[self._rank :: self._world_size]
@@ -309,7 +309,7 @@ class RunData:
         return torch.cat([order, order])[: self.num_kept * self._world_size]
 
     def _sampled(self, epoch: int) -> Tensor:
-        """The order that the dataset's sampler gives in an epoch, a function of the seed and the epoch."""
+        """The order of the dataset's sampler in an epoch, a function of seed and epoch."""
         assert self._sampler is not None
         with generators_kept():
             seed_all(stream_key(self._seed, "order", epoch))
@@ -364,7 +364,7 @@ class RunData:
         return self._loaded(split, order[start * size :], size, epoch, loader)
 
     def _mixed_epoch(self, mixer: Mixer, samples: Samples, epoch: int, start: int) -> Iterator[Batch]:
-        """The train batches where samples are mixed: partners are read with them, and left out again when mixed."""
+        """Train batches with mixed samples: partners are read with them, and removed after mixing."""
         size = self._update_size * self._world_size
         if isinstance(samples, Stream):  # it is read in order, so that all of an update is read
             order = taken(self._stream_order(samples, epoch), start * size)
@@ -480,7 +480,7 @@ class RunData:
         yield from batches if num_parts == 1 else _in_updates(batches, num_parts)
 
     def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
-        """A batch in host memory of what was read."""
+        """A batch in host memory, from read samples."""
         targets = self.task.served(tree.map_leaves(as_default, targets))  # Python's floats come as float64
         inputs = tree.map_leaves(as_default, inputs)
         return Batch(inputs if self._comes_from_host(split) else floats(inputs), targets, ids, None, len(ids))
@@ -501,7 +501,7 @@ class RunData:
         return delivered(batches, self._device) if self._comes_from_host(split) else batches
 
     def _transformed(self, batches: Iterator[Batch], epoch: int | None) -> Iterator[Batch]:
-        """Apply what was not applied ahead; `epoch` is None outside training."""
+        """Apply the transforms that were not applied in advance; `epoch` is None outside training."""
         for batch in batches:
             if batch.parts:
                 yield joined(list(self._transformed(iter(batch.parts), epoch)))
@@ -516,7 +516,7 @@ class RunData:
             yield batch._replace(inputs=inputs, targets=targets)
 
     def _draws(self, step: Step, ids: Tensor | None, epoch: int, inputs: Tree) -> Tensor | None:
-        """What a random transform draws for the samples of a batch; None for one that is not random."""
+        """The draws of a random transform for the samples of a batch; None for a deterministic one."""
         if not step.num_draws:
             return None
         leaf = tree.first_leaf(inputs)
@@ -542,7 +542,7 @@ class RunData:
             )
 
     def _check_streams(self, name: str) -> None:
-        """A stream gives batches itself, in its own order."""
+        """A stream yields batches itself, in its own order."""
         if not any(isinstance(samples, Stream) for samples in self._samples.values()):
             return
         for what, asked in (("collate", self.collates), ("sampler", self._sampler is not None)):
@@ -615,7 +615,7 @@ class RunData:
                 inputs, targets = step.apply(inputs, targets)
 
     def _fit_target_transforms(self, name: str) -> None:
-        """Fit what changes the targets before the loss on those of the train split, and let the task have it."""
+        """Fit the target transforms on the train split, and pass them to the task."""
         steps = [step for step in self.steps if step.of_targets]
         if not steps:
             return
@@ -647,7 +647,7 @@ class RunData:
             self._samples[split] = TensorSamples(inputs, targets)
 
     def _narrow(self, dataset: Dataset, name: str) -> None:
-        """Samples in memory in torch's default precision, that of the model: float64 is kept until here."""
+        """Samples in memory in torch's default precision, the model's: float64 is kept until here."""
         for split, samples in self._samples.items():
             if not isinstance(samples, TensorSamples):
                 continue
@@ -664,7 +664,7 @@ class RunData:
             self._samples[split] = TensorSamples(inputs, tree.map_leaves(as_default, samples.targets))
 
     def _look(self, dataset: Dataset, name: str) -> Spec:
-        """Check the samples and tell what they are."""
+        """Check the samples and return their form."""
         for split, samples in self._samples.items():
             if isinstance(samples, Stream):
                 inputs, targets, numbers = next(samples.rows(samples.order()))
@@ -700,7 +700,7 @@ class RunData:
 
 
 def _channels_last(shape: Sequence[int]) -> str:
-    """What to do where samples are images whose channels stand last; nothing where they are not."""
+    """Advice for images with channels last; empty for other samples."""
     if len(shape) != 3 or shape[2] not in (1, 3, 4) or min(shape[:2]) < 8:
         return ""
     return (

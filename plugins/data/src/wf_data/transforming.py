@@ -38,10 +38,10 @@ class Step:
     """
 
     position: int
-    """Among all transforms, those of the dataset first: what the draws are keyed by."""
+    """Its position among all transforms, the dataset's first; the draws are keyed by it."""
     transform: Any
     train_only: bool = False
-    """It is left out in evaluations and predictions; a random one always is."""
+    """Whether it is skipped in evaluations and predictions; random ones always are."""
     leaf: str | None = None
     """The path of the leaf that it changes, as ``image`` or ``views/0``; None for the inputs as a whole."""
     takes: str = "any"
@@ -116,7 +116,7 @@ class Step:
             inputs: ``[N, ...]``.
             targets: ``[N, ...]``.
             partners: Inputs and targets ``[N, ...]`` of each sample's partner.
-            generator: What it draws from.
+            generator: The random generator.
             draws: Those of a random one.
             transform: A copy of it, to be called in its place.
         """
@@ -130,7 +130,7 @@ class Step:
             form: The inputs, see `wf_data.inputs.form_of`.
 
         Raises:
-            UsageError: Where there is no such leaf, or none is named and several could be meant.
+            UsageError: If there is no such leaf, or several are possible and none is named.
         """
         if self.of_targets:
             if self.leaf is not None:
@@ -190,7 +190,7 @@ def mixes(transform: Any) -> bool:
 
 
 def _pair(made: Any, transform: Any) -> tuple[Tree, Tree]:
-    """What a joint transform gave."""
+    """The result of a joint transform."""
     if not isinstance(made, tuple) or len(made) != 2:
         raise UsageError(
             f"{type(transform).__name__} is joint, and gives {tree.words(made)}; it must give (inputs, targets)"

@@ -1,4 +1,4 @@
-"""From an array to inputs: what training and prediction read by alike."""
+"""Arrays to inputs, for both training and prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class ArrayReader:
-    """Reads arrays of inputs as those that a run was trained on.
+    """Reads arrays in the form that a run was trained on.
 
     Args:
         key: The array of an ``.npz`` file that holds them.
@@ -64,7 +64,7 @@ class ArrayReader:
         return {**known, "missing": self.missing}
 
     def transforms(self) -> tuple[FillMissing, ...]:
-        """What the inputs need before all other transforms."""
+        """The transforms that the inputs need first."""
         return (FillMissing(),) if self.missing == "mean" and not self.images else ()
 
     def read(self, path: Path) -> Tensor:

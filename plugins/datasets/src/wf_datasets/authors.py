@@ -17,7 +17,7 @@ def authors(vocabulary_size: int = 2000, max_tokens: int = 32) -> Dataset:
 
     Args:
         vocabulary_size: The most frequent tokens; all others are one token, the unknown. At least 3.
-        max_tokens: What a sentence has beyond so many is cut off.
+        max_tokens: Longer sentences are truncated.
 
     Returns:
         Inputs int64 ``[2100, max_tokens]``, tokens padded with 0; targets ``class_index``.

@@ -24,7 +24,7 @@ def digits() -> Dataset:
 
 
 def iris() -> Dataset:
-    """Fisher's irises: 150 flowers, 4 measures in cm, 3 species.
+    """Fisher's irises: 150 flowers, 4 measurements in cm, 3 species.
 
     Returns:
         Inputs float32 ``[150, 4]``, targets ``class_index``. Source: UCI, Fisher 1936.

@@ -1,4 +1,4 @@
-"""A cell of a table as a number, and what a cell looks like that is none."""
+"""Cells of a table as numbers, and descriptions of cells that are not numbers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _PATTERNS = tuple((re.compile(f"(?:{pattern})\\Z", re.IGNORECASE), what, do) for
 
 
 def looks_like(cell: str) -> tuple[str, str] | None:
-    """What a cell that is no number looks like, and what to do about it; None where it is just text."""
+    """The problem with a cell that is not a number, with advice; None for plain text."""
     for pattern, what, advice in _PATTERNS:
         if pattern.match(cell):
             return what, advice

@@ -32,7 +32,7 @@ def cifar10(data_dir: Path, root: Path | None = None, download: bool = True) -> 
     Reads the binary version, or the Python version through an unpickler that builds arrays and plain values only.
 
     Args:
-        data_dir: Where the files are looked for after `root`, and where a download goes without it.
+        data_dir: The folder that is searched after `root`, and the default download folder.
         root: A folder with ``cifar-10-batches-bin``, ``cifar-10-batches-py`` or the files themselves.
         download: Whether to download them when they are nowhere.
 

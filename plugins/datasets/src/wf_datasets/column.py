@@ -1,4 +1,4 @@
-"""What the cells of a column are: numbers, or one of several categories."""
+"""Column contents: numbers, or one of several categories."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _key(cell: str, form: Form) -> str:
 
 
 def as_numbers(column: Column) -> Array | None:
-    """A column of text as numbers, float64 ``[N]``; None where a cell is none."""
+    """A text column as numbers, float64 ``[N]``; None if a cell is not a number."""
     assert column.codes is not None
     values = np.full(len(column.texts), np.nan)
     for code in column.used():

@@ -28,7 +28,7 @@ from wf_datasets.table_reader import InputColumn, Missing, TableReader, Unseen, 
 
 _log = logging.getLogger(__name__)
 _TOLD = logging.getLogger("wf")
-"""What is said unless a run is quiet."""
+"""Log messages that are shown unless a run is quiet."""
 
 Task = Literal["auto", "classification", "regression"]
 _MANY = 20
@@ -248,7 +248,7 @@ def _inferred(file: TableFile, roles: _Roles) -> _Roles:
 
 
 def _decimal(file: TableFile, roles: _Roles, decimal: Decimal, known: TableReader | None) -> Literal[".", ","]:
-    """What stands before the fraction of numbers."""
+    """The decimal separator."""
     if decimal != "auto":
         return decimal
     text = {*roles.categorical, *roles.dates}
@@ -257,7 +257,7 @@ def _decimal(file: TableFile, roles: _Roles, decimal: Decimal, known: TableReade
 
 
 def _tell_dialect(file: TableFile, delimiter: str, decimal: str) -> None:
-    """Say what was found of how a file is written, where it is not the usual."""
+    """Report unusual properties of a file's format."""
     usual = "\t" if file.path.suffix.lower() == ".tsv" else ","
     found = []
     if delimiter == "auto" and file.delimiter != usual:
@@ -285,7 +285,7 @@ def _read(file: TableFile, roles: _Roles, task: Task, decimal: Literal[".", ","]
         file: The file.
         roles: What each column is for.
         task: The task.
-        decimal: What stands before the fraction of a number.
+        decimal: The decimal separator.
         guess: Whether a target with more different numbers in its first rows than there are classes is read as
             numbers, rather than as a text for each of them.
 
@@ -326,7 +326,7 @@ def _with_points(table: Table, roles: _Roles) -> Table:
 
 
 def _complete(table: Table, roles: _Roles, missing: Missing, *, by_cells: bool) -> Table:
-    """The table without missing values, except those that the mean will stand in for.
+    """The table without missing values, except those that the mean will replace.
 
     Args:
         table: The table.
@@ -493,7 +493,7 @@ def _classes(
 
 
 def _check_written_numbers(table: Table, column: Column, texts: Sequence[str]) -> None:
-    """Refuse numbers of which all, or some of very many, are in a spelling that is not read: each would be a class."""
+    """Refuse numbers in an unsupported format: each would become a class."""
     odd = {text for text in texts if number(text) is None}
     few = len(texts) - len(odd) > MAX_CLASSES and 10 * len(odd) <= len(texts)
     if not few and None in map(looks_like, texts):

@@ -103,7 +103,7 @@ def learned(table: Table, name: str, format: str, features: Sequence[Feature]) -
 
     Raises:
         UsageError: For features that there are not.
-        DataError: For a cell that is no date, or dates that can be read in two ways.
+        DataError: For a cell that is not a date, or ambiguous dates.
     """
     for one in features:
         if one not in get_args(Feature):
@@ -137,7 +137,7 @@ def seconds_of(table: Table, name: str, format: str) -> Array:
     """The dates of a column of text, as seconds since 1970, float64 ``[N]``; nan where one is missing.
 
     Raises:
-        DataError: For a cell that is no date, with its place.
+        DataError: For a cell that is not a date, with its position.
     """
     column = table.columns[name]
     assert column.codes is not None
@@ -155,7 +155,7 @@ def seconds_of(table: Table, name: str, format: str) -> Array:
 
 
 def parsed(text: str, format: str) -> float | None:
-    """A date as seconds since 1970; None for what is none."""
+    """A date as seconds since 1970; None if it is not a date."""
     try:
         if format not in _ORDERS:
             found = datetime.strptime(text, format)
@@ -183,7 +183,7 @@ def _format(table: Table, column: Column) -> str:
     """The order in which the dates of a column are written."""
     texts = [text for text in column.present() if not _is_missing(text)]
     fit = [order for order in _ORDERS if all(parsed(text, order) is not None for text in texts)]
-    if fit == ["dmy", "mdy"] and all("." in text for text in texts):  # nobody writes 12.31.2024
+    if fit == ["dmy", "mdy"] and all("." in text for text in texts):  # 12.31.2024 is not in use
         fit = ["dmy"]
     if len(fit) > 1 and texts:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Missing numbers: what becomes of them, and what stands in for them."""
+"""Handling of missing numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Missing = Literal["error", "drop", "mean"]
 
 
 class FillMissing:
-    """Put the mean of a feature, as measured on the train split, in the place of what is nan."""
+    """Replace nan by the feature's mean on the train split."""
 
     def __init__(self) -> None:
         self._mean: Tensor | None = None

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 MAX_SIDE = 16_384
 """Images are resized to at most so many pixels a side: one sample takes 3 GB then."""
 DEFAULT_SIDE = 64
-"""The side of images whose size nobody says."""
+"""The default side of images."""
 _LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -142,7 +142,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file below a folder, but hidden ones and those that systems leave behind."""
+    """Every file below a folder, except hidden ones and system files."""
     found = []
     for file in folder.rglob("*"):
         parts = file.relative_to(folder).parts
@@ -153,7 +153,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split: just the train split, or what stands beside a folder ``train`` that holds folders."""
+    """The folder of each split: only the train split, or the folders beside a folder ``train`` with subfolders."""
     entries = {entry.name: entry for entry in _subfolders(folder)}
     if "train" not in entries or not _subfolders(entries["train"]):
         return {"train": folder}

@@ -1,4 +1,4 @@
-"""Image files as tensors: what training and prediction read by alike."""
+"""Image files to tensors, for both training and prediction."""
 
 from __future__ import annotations
 

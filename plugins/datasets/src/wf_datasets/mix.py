@@ -1,4 +1,4 @@
-"""Augmentations that mix each sample with another one of the update; their targets are shares of the classes."""
+"""Augmentations that mix each sample with another one of the update; their targets are class probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wf_base.tree import Tree
 
 
 class _Mixing:
-    """What the two share: the draws of an update, and the shares of classes as targets."""
+    """Base class: the draws of an update, and class probabilities as targets."""
 
     name: str
     joint: Literal["batch"] = "batch"
@@ -49,7 +49,7 @@ class _Mixing:
 
 
 class MixUp(_Mixing):
-    """Take the weighted mean of each sample and another one, and that of their classes (mixup).
+    """Take the weighted mean of each sample and another one, and of their classes (mixup).
 
     ``x = λ x_i + (1 - λ) x_j`` and ``y = λ y_i + (1 - λ) y_j``, with y the shares of the classes and one λ from
     Beta(alpha, alpha) an update: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization" (2018),
@@ -78,7 +78,7 @@ class MixUp(_Mixing):
             inputs: Floating ``[N, ...]``, or a tree of such.
             targets: int64 class indices ``[N]`` or float shares ``[N, C]``.
             partners: Inputs and targets of each sample's partner.
-            generator: What is drawn from.
+            generator: The random generator.
 
         Raises:
             UsageError: For inputs or targets that cannot be mixed.
@@ -127,7 +127,7 @@ class CutMix(_Mixing):
             inputs: ``[N, C, H, W]``.
             targets: int64 class indices ``[N]`` or float shares ``[N, C]``.
             partners: Inputs and targets of each sample's partner.
-            generator: What is drawn from.
+            generator: The random generator.
 
         Raises:
             UsageError: For inputs or targets that cannot be mixed.

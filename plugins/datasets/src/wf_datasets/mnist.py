@@ -40,7 +40,7 @@ def mnist(data_dir: Path, root: Path | None = None, download: bool = True) -> Da
     """Handwritten digits: 60,000 images of 28x28 pixels and 10,000 for the test, 10 classes.
 
     Args:
-        data_dir: Where the four files are looked for after `root`, and where a download goes without it.
+        data_dir: The folder that is searched after `root`, and the default download folder.
         root: A folder with the four IDX files (``.gz`` or unpacked), or with torchvision's ``MNIST/raw``.
         download: Whether to download them when they are nowhere.
 
@@ -58,7 +58,7 @@ def fashion_mnist(data_dir: Path, root: Path | None = None, download: bool = Tru
     """Pieces of clothing: 60,000 images of 28x28 pixels and 10,000 for the test, 10 classes.
 
     Args:
-        data_dir: Where the four files are looked for after `root`, and where a download goes without it.
+        data_dir: The folder that is searched after `root`, and the default download folder.
         root: A folder with the four IDX files (``.gz`` or unpacked), or with torchvision's ``FashionMNIST/raw``.
         download: Whether to download them when they are nowhere, the folder of Debian's package included.
 

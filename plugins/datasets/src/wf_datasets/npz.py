@@ -99,7 +99,7 @@ def _missing(array: Array) -> Array:
 def _check_holes(
     path: Path, arrays: Mapping[str, Array], holes: Mapping[str, Array], inputs: str, missing: Missing
 ) -> None:
-    """Refuse missing numbers, except those of inputs that the mean will stand in for."""
+    """Refuse missing numbers, except inputs that the mean will replace."""
     key = next((key for key in holes if key != inputs or missing != "mean"), None)
     if key is None:
         return

@@ -17,7 +17,7 @@ class Pad:
         pixels: The width of the border: one number for all sides, or left, right, top and bottom.
         size: The size to pad up to: one side of a square, or height and width. The image stands in the middle; an odd
             pixel goes to the right or the bottom.
-        value: What the border is filled with.
+        value: The value of the border.
 
     Raises:
         UsageError: Unless just one of `pixels` and `size` is given, for a negative one, and for a value not finite.
@@ -41,7 +41,7 @@ class Pad:
         """The images ``[N, C, H, W]`` with their border.
 
         Raises:
-            UsageError: When they are no images, or larger than `size`.
+            UsageError: If they are not images, or larger than `size`.
         """
         if inputs.ndim != 4:
             raise UsageError(f"pad: inputs {list(inputs.shape)} are not images [N, C, H, W]")

@@ -11,7 +11,7 @@ def existing_file(path: Path) -> Path:
     """`path` with ``~`` expanded.
 
     Raises:
-        DataError: When there is no such file.
+        DataError: If there is no such file.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -25,7 +25,7 @@ def existing_folder(path: Path) -> Path:
     """`path` with ``~`` expanded.
 
     Raises:
-        DataError: When there is no such folder.
+        DataError: If there is no such folder.
     """
     path = Path(path).expanduser()
     if path.is_file():

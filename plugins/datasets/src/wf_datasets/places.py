@@ -1,4 +1,4 @@
-"""Where the files of a public dataset are looked for, and their download as the last resort."""
+"""Locating the files of a public dataset, with download as the last resort."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Places:
     folders: tuple[Path, ...]
     download_to: Path
     advice: tuple[str, ...] = ()
-    """Other ways to get the files, one a line."""
+    """Other ways to get the files, one per line."""
 
     def find(self, *choices: Sequence[str]) -> list[Path] | None:
         """The files of the first folder that holds all names of one choice, each as it is or with ``.gz``."""
@@ -35,7 +35,7 @@ class Places:
         return None
 
     def fetch(self, download: Callable[[Path], object]) -> None:
-        """Download into `download_to`; what is said meanwhile goes to standard error.
+        """Download into `download_to`; messages go to standard error.
 
         Raises:
             DataError: When that fails, with the places looked in and what to do.

@@ -83,7 +83,7 @@ class PlainRows:
         return rows if _fit_float32(rows) else None
 
     def _load_words(self, text: str) -> Array | None:
-        """Rows of which some numbers are missing or words: 0 stands in for these."""
+        """Parse rows with missing or non-numeric cells, which become 0."""
         data = text.encode()
         data = data if data.endswith(b"\n") else data + b"\n"
         cells = self._cells(np.frombuffer(data, dtype=np.uint8))

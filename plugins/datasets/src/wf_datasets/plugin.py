@@ -238,7 +238,7 @@ TRANSFORMS = [
 
 SAMPLERS = [
     Component("sampler", "balanced", "wf_datasets.samplers:Balanced", "equally many samples of each class"),
-    Component("sampler", "weighted", "wf_datasets.samplers:Weighted", "samples of each class by a weight of its own"),
+    Component("sampler", "weighted", "wf_datasets.samplers:Weighted", "samples drawn by a weight per class"),
 ]
 
 

@@ -68,7 +68,7 @@ class Balanced:
 
 
 class Weighted:
-    """Samples are drawn with replacement, those of each class with a weight of its own.
+    """Samples are drawn with replacement, with a weight per class.
 
     It is torch's `WeightedRandomSampler`.
 
@@ -122,6 +122,6 @@ class Weighted:
 
 
 def _some(members: Tensor, num: int) -> Tensor:
-    """So many of them, each as often as the others but for one."""
+    """Draw the given number, with equal frequencies up to one."""
     orders = [torch.randperm(len(members)) for _ in range(-(-num // len(members)))]
     return members[torch.cat(orders)[:num]]

@@ -56,7 +56,7 @@ def series(
         horizon: Rows after them that are forecast.
         stride: Rows from one window to the next.
         ignore: Columns to leave out.
-        time_features: What the time tells the model beside its order, as ``date_features`` of ``csv`` do: ``cyclic``,
+        time_features: Features from the time besides its order, as ``date_features`` of ``csv`` do: ``cyclic``,
             ``parts``, ``age``.
         gaps: What becomes of time steps that are not there, and of missing values: ``error`` refuses them, ``split``
             leaves out every window that reaches over one, ``fill`` puts the last value there, ``ignore`` takes rows as

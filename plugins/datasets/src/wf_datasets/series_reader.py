@@ -1,4 +1,4 @@
-"""From a table to time series: what training and prediction read by alike."""
+"""Tables to time series, for both training and prediction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Part:
         return int(np.bincount(self.chunk).max())
 
     def starts(self, window: int, horizon: int, num_targets: int) -> Array:
-        """Where windows begin that reach over no gap and no missing value, int64."""
+        """The starts of windows without gaps and missing values, int64."""
         num = len(self.values) - window - horizon + 1
         if num < 1:
             return np.zeros(0, dtype=np.int64)
@@ -79,7 +79,7 @@ class SeriesReader:
         delimiter: As `wf_datasets.table.TableFile` takes it.
         decimal: What stands before the fraction of a number, where a file does not tell it.
         cuts: The first time steps of validation and test.
-        naive_errors: One a target, see `wf_datasets.series.series`.
+        naive_errors: One per target, see `wf_datasets.series.series`.
     """
 
     endings: tuple[str, ...] = (".csv", ".tsv")
@@ -157,7 +157,7 @@ class SeriesReader:
 
     @property
     def feature_names(self) -> list[str]:
-        """One a number of a row."""
+        """One per number in a row."""
         more = self.dates.names(self.time) if self.dates is not None and self.has_features else []
         return [*self.columns, *more]
 
@@ -359,7 +359,7 @@ class SeriesReader:
             raise DataError(f"{where}: the value is missing ({len(missing):,}{what or ' in all'})\n  {way}")
 
     def _filled(self, name: str, steps: Array, values: Array) -> Part:
-        """The series with every step, what is not there as it was last."""
+        """The series with every step; missing ones repeat the last value."""
         every = np.arange(steps[0], steps[-1] + 1)
         place = np.searchsorted(steps, every, side="right") - 1
         found = values[place]

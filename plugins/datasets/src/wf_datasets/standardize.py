@@ -44,7 +44,7 @@ class Standardize:
         """The inputs, standardized.
 
         Raises:
-            UsageError: When they have another number of features than those that were measured.
+            UsageError: If the number of features differs from the fitted one.
         """
         if self._mean is None or self._std is None:
             raise RuntimeError("standardize: fit() must be called before it is applied")
@@ -102,7 +102,7 @@ class StandardizeTargets:
         return (targets - mean) / std
 
     def inverse(self, outputs: Tensor) -> Tensor:
-        """What a model that was trained on standardized targets gives, in the units of the targets."""
+        """Convert outputs of a model trained on standardized targets to the units of the targets."""
         mean, std = self._on(outputs.device)
         return outputs * std + mean
 

@@ -30,7 +30,7 @@ def synthetic(
         num_samples: How many samples.
         input_shape: The shape of one input.
         classes: Classes of a classification, labels of a multilabel; not used for a regression.
-        task: What the targets are.
+        task: The kind of targets.
         noise: The standard deviation of the noise on the teacher's scores.
 
     Returns:

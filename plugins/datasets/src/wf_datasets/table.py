@@ -29,7 +29,7 @@ CHUNK = 1 << 18
 FIRST = 1000
 """Rows that a first look takes."""
 Mode = Literal["number", "text", "skip"]
-"""What a column is read as."""
+"""The kinds of columns."""
 Decimal = Literal["auto", ".", ","]
 """What stands before the fraction of a number; ``auto`` looks at the first rows."""
 
@@ -90,7 +90,7 @@ class Table:
     """The line where each row starts, counted from 1."""
 
     def place(self, row: int, column: str) -> str:
-        """Where a cell stands, for messages."""
+        """The position of a cell, for messages."""
         return place(self.path, int(self.lines[row]), column)
 
     def take(self, kept: Array) -> Table:
@@ -100,7 +100,7 @@ class Table:
 
 
 def place(path: Path, line: int, column: str) -> str:
-    """Where a cell stands, for messages."""
+    """The position of a cell, for messages."""
     return f"{path}, line {line}, column '{column}'"
 
 
@@ -152,7 +152,7 @@ class TableFile:
         return cells
 
     def decimal(self, columns: Sequence[str], default: Literal[".", ","] = ".") -> Literal[".", ","]:
-        """What stands before the fraction of numbers, by the first rows.
+        """The decimal separator, judged by the first rows.
 
         Args:
             columns: Those that may hold numbers.
@@ -170,7 +170,7 @@ class TableFile:
 
         Args:
             modes: What each column is read as; one that is not there is passed over.
-            decimal: What stands before the fraction of a number.
+            decimal: The decimal separator.
 
         Raises:
             DataError: When it is not UTF-8, ragged or badly quoted, has no rows, or holds a number that is infinite or
@@ -289,7 +289,7 @@ class _Reading:
         self._store.append(taken, size)
 
     def table(self) -> Table:
-        """What was read."""
+        """The data."""
         lines, *found = self._store.columns()
         if not len(lines):
             raise DataError(f"{self._path} has column names but no rows")

@@ -1,4 +1,4 @@
-"""From a table to inputs: what training and prediction read by alike."""
+"""Tables to inputs, for both training and prediction."""
 
 from __future__ import annotations
 
@@ -125,13 +125,13 @@ class TableReader:
         }
 
     def transforms(self) -> tuple[FillMissing, ...]:
-        """What the inputs need before all other transforms."""
+        """The transforms that the inputs need first."""
         has_numbers = any(column.features for column in self.columns)
         return (FillMissing(),) if self.fills and has_numbers else ()
 
     @property
     def fills(self) -> bool:
-        """Whether something stands in for missing numbers."""
+        """Whether missing numbers are replaced."""
         return self.missing in ("mean", "fill")
 
     @property
@@ -306,7 +306,7 @@ def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]], *, traini
 
 
 def _whole_file(file: TableFile, look: str) -> list[str]:
-    """How all numbers of a file are written anew."""
+    """Advice on rewriting the numbers of a file."""
     options = [f"sep={file.delimiter!r}"] if file.delimiter != "," else []
     options += ["decimal=','"] if "decimal comma" in look else []
     options += [f"thousands={'.' if 'decimal' in look else ','!r}"] if "thousands" in look and "or" not in look else []

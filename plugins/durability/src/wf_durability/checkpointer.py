@@ -1,4 +1,4 @@
-"""Checkpoints as directories: each one is whole and verified, or it is not there.
+"""Checkpoints as directories: each is complete and verified, or absent.
 
 A save copies the state to host memory; what follows is done in the background, while training goes on. A checkpoint is
 written to a temporary directory beside its place, every file and the directory are fsynced, the manifest comes last,
@@ -45,7 +45,7 @@ _LOG = logging.getLogger("wf")
 _PLACE = re.compile(r"(?:\.old-)?(step-\d{8,})")
 
 
-class DamagedCheckpoint(DataError):  # noqa: N818 - named for what it is
+class DamagedCheckpoint(DataError):  # noqa: N818 - named after its meaning
     """A checkpoint that does not verify."""
 
 
@@ -63,7 +63,7 @@ class DirectoryCheckpointer:
 
     Args:
         run_dir: The run directory.
-        monitor: The figure that decides what is best, as ``validation/loss``.
+        monitor: The figure that selects the best one, such as ``validation/loss``.
         directions: Whether a larger figure is better, by name without the split.
         keep_last: How many of the newest checkpoints are kept, 1 or more.
         keep_checkpoints: The same, as the run's general key has it; it wins over `keep_last`.
@@ -115,12 +115,12 @@ class DirectoryCheckpointer:
         return work
 
     def save(self, state: Mapping[str, Any], progress: Mapping[str, int], metrics: Mapping[str, Any]) -> Future[str]:
-        """Copy `state` and begin to commit it as the checkpoint of ``progress["step"]``.
+        """Copy `state` and start committing it as the checkpoint of ``progress["step"]``.
 
         One at a time is written: it waits for the one before. The state may change as soon as this returns.
 
         Args:
-            state: What `Loop.state_dict` gives.
+            state: The result of `Loop.state_dict`.
             progress: The position in the run, with ``step`` and ``epoch``.
             metrics: The last figures, numbers or lists of numbers.
 
@@ -137,7 +137,7 @@ class DirectoryCheckpointer:
         about = {**{key: progress[key] for key in ("step", "epoch")}, "progress": dict(progress)}
         about["metrics"] = _plain(metrics)
         place = self.folder / _name(progress["step"])
-        self._work = work = Future[str]()  # known before it begins: an interrupt may come while the thread starts
+        self._work = work = Future[str]()  # set before it starts: an interrupt may come while the thread starts
         _in_background(work, lambda: self._commit(place, about, document, copies, data))
         return work
 
@@ -152,8 +152,8 @@ class DirectoryCheckpointer:
         """The state of the checkpoint `which`: ``latest``, ``best``, or a name such as ``step-00000938``.
 
         Raises:
-            NothingSavedError: When there is no checkpoint at all.
-            DataError: When there is none of that name, or none that verifies.
+            NothingSavedError: If there is no checkpoint.
+            DataError: If there is none with that name, or no intact one.
         """
         self._wait()
         found = _scan(self.folder)
@@ -186,7 +186,7 @@ class DirectoryCheckpointer:
         return "\n  ".join([*lines, *(skipped or [f"there: {', '.join(names)}"])])
 
     def _best_first(self, manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """The names of those that have the figure, the best first; none where its direction is not known."""
+        """The names of checkpoints with the figure, the best first; empty if its direction is unknown."""
         larger, figure = self.monitor.larger_is_better, self.monitor.figure
         figures = {name: manifest["metrics"].get(figure) for name, manifest in manifests.items()}
         return [] if larger is None else best(figures, larger_is_better=larger)
@@ -231,7 +231,7 @@ class DirectoryCheckpointer:
         return max((manifest.get("number", 0) for manifest in manifests if manifest["step"] < step), default=0)
 
     def _retire(self, step: int) -> None:
-        """Remove what is no longer kept; checkpoints of later steps, from before a run went back, are left alone."""
+        """Remove what is no longer kept; checkpoints of later steps, from before a rollback, are kept."""
         found = _scan(self.folder)
         manifests = _manifests(found, warn=False)
         past = [name for name, manifest in manifests.items() if manifest["step"] <= step]
@@ -248,7 +248,7 @@ class DirectoryCheckpointer:
 
 
 def list_checkpoints(run_dir: Path) -> list[dict[str, Any]]:
-    """What a run directory has, oldest first, by the manifests alone: tensors are not read or verified.
+    """The checkpoints of a run directory, oldest first, from manifests only: tensors are not read or verified.
 
     Returns:
         For each one ``name``, ``step``, ``epoch``, ``metrics``, ``finite`` and ``path``.
@@ -263,10 +263,10 @@ def list_checkpoints(run_dir: Path) -> list[dict[str, Any]]:
 def read_checkpoint(path: Path) -> Any:
     """The state of the checkpoint in directory `path`, all of its checksums verified.
 
-    What is verified are the very bytes that the state is made from.
+    The verified bytes are the very bytes that the state is built from.
 
     Raises:
-        DamagedCheckpoint: Saying what is wrong with it.
+        DamagedCheckpoint: Describing the damage.
     """
     manifest = read_manifest(path)
     try:
@@ -290,7 +290,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the checkpoint in directory `path`, its own checksum verified.
 
     Raises:
-        DamagedCheckpoint: Saying what is wrong with it.
+        DamagedCheckpoint: Describing the damage.
     """
     try:
         data = files.read(path / MANIFEST)
@@ -320,7 +320,7 @@ def _reason(error: OSError) -> str:
 
 
 def _in_background(future: Future[Any], work: Callable[[], Any]) -> None:
-    """Begin `work` in a thread of its own; a process that ends in order waits for it.
+    """Start `work` in a separate thread; a normal exit waits for it.
 
     An interrupt that comes before it has begun cancels it.
     """
@@ -444,7 +444,7 @@ def _manifests(found: Mapping[str, Path], *, warn: bool) -> dict[str, dict[str, 
 
 
 def _finite_first(names: list[str], manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The names in their order, those whose model is known not to be finite last: no run recovers from one."""
+    """The names in order, but checkpoints with a model that is not finite last, because no run recovers from them."""
     ordered = sorted(names, key=lambda name: name in manifests and not manifests[name]["finite"])
     for name in names[: names.index(ordered[0])] if ordered else []:
         _LOG.warning("checkpoint %s is passed over: its weights are not finite", name)
@@ -452,7 +452,7 @@ def _finite_first(names: list[str], manifests: Mapping[str, Mapping[str, Any]]) 
 
 
 def _replace(new: Path, place: Path) -> None:
-    """Put a finished directory in its place; what was there is removed when the new one is durable."""
+    """Move a finished directory into place; an existing one is removed once the new one is durable."""
     old = place.with_name(f".old-{place.name}")
     moved = place.exists()
     if moved:
@@ -470,7 +470,7 @@ def _replace(new: Path, place: Path) -> None:
 
 
 def _clean(folder: Path) -> None:
-    """Remove or put back what a process that died left behind."""
+    """Remove or restore the leftovers of a dead process."""
     for path in sorted(folder.glob(".old-*")):
         place = folder / path.name.removeprefix(".old-")
         if place.exists():

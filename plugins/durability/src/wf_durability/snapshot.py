@@ -1,4 +1,4 @@
-"""Tensors copied into host memory, laid out as the file that they will be."""
+"""Tensors copied into host memory, in the layout of their file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""How safetensors calls the dtypes that `wf_state.codec` gives it."""
+"""The safetensors names of the dtypes in `wf_state.codec`."""
 
 PIECE_BYTES = 1 << 22
 """How much is written or hashed at once: each time takes the interpreter's lock, which training needs."""

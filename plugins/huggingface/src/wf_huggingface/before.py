@@ -1,4 +1,4 @@
-"""What a run learned from its data when it began, for reading them as they were."""
+"""What a run learned from its data, to read them the same way later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TASKS: dict[str, Task] = {"class_index": "classification", "real": "regression"
 
 @dataclass(frozen=True)
 class Before:
-    """What a run learned."""
+    """What a run learned from its data."""
 
     reader: FileReader
     task: Task
@@ -25,7 +25,7 @@ class Before:
 
     @classmethod
     def of(cls, learned: Mapping[str, Any] | None) -> Before | None:
-        """From the run value; None for a run that begins."""
+        """From the run value; None for a new run."""
         if learned is None or not learned.get("reader"):
             return None
         task = _TASKS.get(learned["targets"], learned["targets"])

@@ -12,7 +12,7 @@ import datasets
 from wf.errors import UsageError, unknown
 
 TARGETS = ("label", "labels", "target", "y")
-"""What a target column is called that nobody names."""
+"""Default names of target columns."""
 
 Kind = Literal["numbers", "array", "text", "image", "other"]
 
@@ -31,10 +31,10 @@ class Columns:
 def choose(
     features: Mapping[str, Any], inputs: str | Sequence[str] | None, targets: str | Sequence[str] | None, path: Path
 ) -> Columns:
-    """The columns that the user names, or those that can be told from their names and kinds.
+    """The columns named by the user, or inferred from names and kinds.
 
     Raises:
-        UsageError: Listing the columns, when one is not there or it cannot be told.
+        UsageError: Listing the columns, if one is missing or the choice is ambiguous.
     """
     chosen = _named(targets, features, path) or _usual_target(features, path)
     given = _named(inputs, features, path) or tuple(name for name in features if name not in chosen)
@@ -56,7 +56,7 @@ def choose(
 
 
 def kind_of(feature: Any) -> Kind:
-    """What a column holds."""
+    """The kind of a column."""
     if isinstance(feature, datasets.Image):
         return "image"
     if isinstance(feature, datasets.ClassLabel):
@@ -106,7 +106,7 @@ def _listed(features: Mapping[str, Any]) -> str:
 
 
 def describe(feature: Any) -> str:
-    """What a column holds, in a word."""
+    """The kind of a column, in a word."""
     if isinstance(feature, datasets.ClassLabel):
         return f"{feature.num_classes} labels"
     if isinstance(feature, (datasets.List, datasets.LargeList)):

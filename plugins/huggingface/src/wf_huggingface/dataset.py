@@ -41,7 +41,7 @@ def huggingface(
 ) -> Dataset:
     """A table, texts or images in files or of the Hugging Face hub, by the library `datasets`.
 
-    What `path` names is looked for on this machine first. Numbers and texts are held in memory, images are read from
+    `path` is searched on this machine first. Numbers and texts are held in memory, images are read from
     disk when they are needed. Values that are missing are refused.
 
     Args:
@@ -63,8 +63,8 @@ def huggingface(
             stay as they are and must be of one size.
         channels: Of images: 3 for colour, 1 for grey.
         vocabulary_size: Of texts: the most frequent tokens of the train split; all others are one token.
-        max_tokens: Of texts: what a text has beyond so many tokens is cut off.
-        cache_dir: Where the library keeps what it converted or downloaded. By default its own folder, see HF_HOME.
+        max_tokens: For texts: longer texts are truncated to this many tokens.
+        cache_dir: The library's cache of converted and downloaded data. By default its own folder, see HF_HOME.
         streaming: Read the samples one after the other, in constant memory and without converting files to Arrow on
             disk. They are all read once before step 1, to count samples, classes and tokens, and again up to its place
             by a run that resumes. Images need an `image_size`. Without splits of its own a dataset is divided by a draw
@@ -78,7 +78,7 @@ def huggingface(
         ``class_index``, ``real``, ``binary`` or ``multilabel``.
 
     Raises:
-        DataError: When nothing is there or cannot be downloaded, or for values that do not fit.
+        DataError: If the data is missing or cannot be downloaded, or for invalid values.
         UsageError: For a column or split that there is not, or an option out of range.
     """
     if vocabulary_size < 3 or max_tokens < 1:

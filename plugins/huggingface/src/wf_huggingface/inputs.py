@@ -120,7 +120,7 @@ def read_inputs(
         channels: Of images.
         vocab_size: How many tokens there are at most.
         length: How many tokens of a text are kept at most.
-        known: By what they were read when the run began; None where it begins.
+        known: The learned facts of the run; None for a new run.
 
     Raises:
         DataError: For values that are missing or do not fit.
@@ -141,7 +141,7 @@ def numbers(table: Any, names: Sequence[str], split: str, start: int = 0, *, dou
     Args:
         table: The rows.
         names: The columns.
-        split: What the rows are of, for messages.
+        split: The split of the rows, for messages.
         start: The number of the first row, where they are a part of a stream.
         double: Whether float64 is wanted.
 

@@ -24,7 +24,7 @@ class FileReader:
 
     Args:
         inputs: The input columns.
-        kind: What they hold: ``numbers``, ``array``, ``text`` or ``image``.
+        kind: Their contents: ``numbers``, ``array``, ``text`` or ``image``.
         image_size: Of images: height and width; None where they stay as they are.
         channels: Of images.
         vocabulary: Of texts: the tokens.

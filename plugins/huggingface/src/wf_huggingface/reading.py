@@ -20,7 +20,7 @@ NAMES = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-"""What a split may be called."""
+"""Names of splits."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ _log = logging.getLogger(__name__)
 def read(
     path: Path, config: str | None, revision: str | None, cache_dir: Path | None, *, streaming: bool = False
 ) -> dict[str, Any]:
-    """The splits of what a path or a name names, each a `datasets.Dataset` or, as a stream, an `IterableDataset`.
+    """The splits of a path or dataset name, each a `datasets.Dataset` or, as a stream, an `IterableDataset`.
 
     Raises:
-        DataError: When it is not there or cannot be read.
+        DataError: If it is missing or cannot be read.
     """
     place = path.expanduser()
     options: dict[str, Any] = {"name": config, "cache_dir": None if cache_dir is None else str(cache_dir.expanduser())}
@@ -51,10 +51,10 @@ def splits_of(tables: Mapping[str, Any], path: Path, named: Mapping[str, str | N
     Args:
         tables: By the names that they have.
         path: Where they are from, for messages.
-        named: What the user calls train, validation and test.
+        named: The user's names of train, validation and test.
 
     Raises:
-        UsageError: When a split is not there.
+        UsageError: If a split is missing.
     """
     found: dict[str, str] = {}
     for split, name in named.items():
@@ -127,7 +127,7 @@ def _load(what: str, reader: str, **options: Any) -> dict[str, Any]:
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Turn what the library raises into a message.
+    """Convert the library's errors to messages.
 
     Raises:
         DataError: In its place.
@@ -139,7 +139,7 @@ def readable(what: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what was the cause; the library wraps it in an error that says less."""
+    """The first line of the original cause, which the library wraps in a less informative error."""
     while isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__ is not None:
         error = error.__cause__
     return _first_line(error)

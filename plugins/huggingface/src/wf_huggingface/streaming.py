@@ -33,7 +33,7 @@ ROWS, IMAGES = 1000, 32
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the user asks for."""
+    """The user's options."""
 
     path: Path
     inputs: str | list[str] | None
@@ -45,7 +45,7 @@ class Wanted:
     max_tokens: int
     buffer: int
     before: Before | None = None
-    """What the run learned when it began; None where it begins."""
+    """What the run learned earlier; None for a new run."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ def stream_dataset(tables: Mapping[str, Any], wanted: Wanted) -> Dataset:
 
     Args:
         tables: The splits, each a `datasets.IterableDataset`.
-        wanted: What the user asks for.
+        wanted: The user's options.
 
     Raises:
         DataError: For values that are missing or do not fit, all of which are looked at.
@@ -98,7 +98,7 @@ def stream_dataset(tables: Mapping[str, Any], wanted: Wanted) -> Dataset:
 
 
 class _Reader:
-    """Turns rows into samples, by what it learned of all of them."""
+    """Turns rows into samples, using facts learned from all of them."""
 
     def __init__(self, tables: Mapping[str, Any], wanted: Wanted) -> None:
         self._tables, self._wanted = tables, wanted

@@ -40,7 +40,7 @@ def read_targets(
     Args:
         tables: The splits.
         columns: Which columns are targets.
-        task: What they are.
+        task: The task.
         classes: The values that are the classes, or their names; None for those of the train split.
         start: The row that the tables begin with, where they are a part of a stream.
 
@@ -68,7 +68,7 @@ def read_targets(
 
 
 def task_of(columns: Columns, task: Task) -> str:
-    """What the targets are, where the user leaves it open by what their columns hold."""
+    """The task, by default inferred from the target columns."""
     features = [columns.features[name] for name in columns.targets]
     if task != "auto":
         return task
@@ -160,5 +160,5 @@ def _classes(tables: Mapping[str, Any], name: str, feature: Any, classes: Sequen
 
 
 def _name(feature: Any, value: int) -> str:
-    """The name of a label; that of one without a name, as -1, is its number."""
+    """The name of a label; unnamed labels, such as -1, are shown as numbers."""
     return str(feature.names[value]) if 0 <= value < feature.num_classes else str(value)

@@ -25,10 +25,10 @@ _FOCAL_HELP = {
 _HELP = {
     "reduction": "Of the elements.",
     "weight": "Factors of the classes.",
-    "ignore_index": "Pixels of this value are left out.",
+    "ignore_index": "Pixels with this value are ignored.",
     "alpha": "Weight of false positives.",
     "beta": "Weight of false negatives.",
-    "eps": "What is added to the denominator.",
+    "eps": "Added to the denominator.",
     "average": "micro takes all classes together, macro averages over those that are in the mask.",
 }
 
@@ -57,7 +57,7 @@ MEMBERS: dict[str, Member] = {
     "DiceLoss": _loss(library.DiceLoss, "1 - Dice score of each image, averaged", group="regions"),
     "FocalLoss": _loss(
         library.FocalLoss,
-        "softmax cross-entropy that turns down what is already classified well",
+        "softmax cross-entropy that down-weights well-classified pixels",
         group="classes",
         types={"reduction": Reduction},
         defaults={"reduction": "mean", "alpha": None},
@@ -159,10 +159,10 @@ def described(name: str) -> Callable[..., None]:
 
 
 def member(name: str) -> Member:
-    """The member of a name.
+    """The member with a name.
 
     Raises:
-        UsageError: When there is none.
+        UsageError: If there is none.
     """
     if name not in MEMBERS:
         raise UsageError(unknown("loss of kornia", name, MEMBERS))

@@ -12,7 +12,7 @@ GROUPS = {
     "yes_no": LossTraits(predictions="logits", targets=("binary", "multilabel", "one_hot")),
     "real": LossTraits(predictions="real", targets=("real",)),
 }
-"""What the losses of each group of the index want."""
+"""The traits of each group of the index."""
 
 
 @hookimpl

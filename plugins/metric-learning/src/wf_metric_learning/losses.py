@@ -26,7 +26,7 @@ _HELP = {
     "base": "Similarity that counts as neither near nor far.",
     "gamma": "Factor of the similarities.",
     "m": "Relaxation of the similarities that are wanted.",
-    "temperature": "What the similarities are divided by.",
+    "temperature": "Divisor of the similarities.",
     "softmax_scale": "Factor of the distances.",
     "num_bins": "Bins of the histogram of distances.",
     "triplets_per_anchor": "How many triplets are made for each sample: all, or so many, drawn at random.",
@@ -110,8 +110,14 @@ _PAIRS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Those that compare the samples of a batch with each other: the summary, and the options with their types."""
 
 _CLASSES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ArcFaceLoss": ("softmax of angles to a trained center a class, with a margin", {"margin": float, "scale": float}),
-    "CosFaceLoss": ("softmax of cosines to a trained center a class, with a margin", {"margin": float, "scale": float}),
+    "ArcFaceLoss": (
+        "softmax of angles to a trained center per class, with a margin",
+        {"margin": float, "scale": float},
+    ),
+    "CosFaceLoss": (
+        "softmax of cosines to a trained center per class, with a margin",
+        {"margin": float, "scale": float},
+    ),
     "LargeMarginSoftmaxLoss": ("softmax with a multiplied angle", {"margin": int, "scale": float}),
     "NormalizedSoftmaxLoss": ("softmax of cosines to a trained center a class", {"temperature": float}),
     "P2SGradLoss": ("squared error of cosines to a trained center a class", {}),
@@ -172,7 +178,7 @@ class Member:
         return getattr(library, self.name)
 
     def parameters(self) -> list[inspect.Parameter]:
-        """What the run fills in, and the options."""
+        """The run values and the options."""
         filled = {"num_classes": int, "num_outputs": int} if self.group == "classes" else {}
         theirs = self._theirs()
         return [
@@ -231,10 +237,10 @@ def described(name: str) -> Callable[..., None]:
 
 
 def member(name: str) -> Member:
-    """The member of a name.
+    """The member with a name.
 
     Raises:
-        UsageError: When there is none.
+        UsageError: If there is none.
     """
     if name not in MEMBERS:
         raise UsageError(unknown("loss of pytorch-metric-learning", name, MEMBERS))

@@ -44,7 +44,7 @@ HELP = {
     "projection_type": "Side of the matrix that is projected; std takes the shorter one.",
     "rho": "Radius of the neighbourhood in which the loss is to be flat.",
 }
-"""What the makers' own parameters mean, where the library does not say it."""
+"""Descriptions of the makers' parameters that the library does not document."""
 
 
 def plain(kind: Kind, params: Params, **options: Any) -> Optimizer:
@@ -300,7 +300,7 @@ def _check_rank(left: torch.Size, right: torch.Size, left_dim: int, right_dim: i
 
 
 def _check_covers(updated: Iterable[nn.Parameter], params: Params, why: str) -> None:
-    """Refuse to leave a trainable parameter as it is without a word."""
+    """Refuse to silently skip a trainable parameter."""
     ids = {id(param) for param in updated}
     if any(id(param) not in ids for param in params):
         raise UsageError(why)

@@ -82,7 +82,7 @@ MIXINS: dict[str, type] = {
 
 
 REPLACED: dict[str, type[Optimizer]] = {"gsam": makers.GapSAM, "splus": makers.EarlySPlus}
-"""What stands in the place of the library's class."""
+"""Replacements for the library's classes."""
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -157,10 +157,10 @@ class Member:
 
 
 def member(name: str) -> Member:
-    """The member of a name.
+    """The member with a name.
 
     Raises:
-        UsageError: When there is none.
+        UsageError: If there is none.
     """
     kinds = {**OPTIMIZERS, **WRAPPERS}
     if name not in kinds:

@@ -15,7 +15,7 @@ GROUPS: dict[str, OptimizerTraits] = {
     "model": OptimizerTraits(built_from="model"),
     "fused": OptimizerTraits(step="closure", built_from="model"),
 }
-"""What the members of each group of the index say about themselves."""
+"""The traits of each group of the index."""
 
 
 @hookimpl

@@ -22,7 +22,7 @@ _LEFT_OUT = "Targets of this value are left out; -100 as everywhere in wf, where
 _HELP = {
     "ignore_index": _LEFT_OUT,
     "classes": "The classes that count; all when not given.",
-    "smooth": "What is added to both parts of the ratio.",
+    "smooth": "Added to both parts of the ratio.",
     "reduction": "Of the pixels; the classes are averaged.",
     "smooth_factor": "Share of the target that is spread over all classes.",
     "weight": "Factors of the single elements.",
@@ -165,10 +165,10 @@ def described(name: str) -> Callable[..., None]:
 
 
 def member(name: str) -> Member:
-    """The member of a name.
+    """The member with a name.
 
     Raises:
-        UsageError: When there is none.
+        UsageError: If there is none.
     """
     if name not in MEMBERS:
         raise UsageError(unknown("loss of segmentation-models-pytorch", name, MEMBERS))

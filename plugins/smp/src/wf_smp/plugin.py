@@ -11,7 +11,7 @@ GROUPS = {
     "focal": LossTraits(predictions="logits", targets=("class_index", "mask", "binary", "multilabel"), weighted=True),
     "yes_no": LossTraits(predictions="logits", targets=("binary", "multilabel", "one_hot")),
 }
-"""What the losses of each group of the index want."""
+"""The traits of each group of the index."""
 
 
 @hookimpl

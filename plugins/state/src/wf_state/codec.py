@@ -38,7 +38,7 @@ HOLDS = (
     "None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, OrderedDict, Counter, "
     "defaultdict, deque, Path, numpy numbers and arrays of them, torch tensors, parameters, dtypes, devices and sizes"
 )
-"""What a document can hold."""
+"""The types that a document can hold."""
 
 MAX_DEPTH = 100
 """Levels of nesting."""
@@ -83,7 +83,7 @@ def decode(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
 
 
 class _Encoder:
-    """Turns values into nodes, and remembers the tensors' nodes until `store` gives each one its name."""
+    """Turns values into nodes, and remembers the tensors' nodes until `store` names them."""
 
     def __init__(self) -> None:
         self.found: list[tuple[View, dict[str, Any], KeyPath]] = []

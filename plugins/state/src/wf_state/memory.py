@@ -76,7 +76,7 @@ def store(views: Sequence[View]) -> tuple[Tensor, list[dict[str, Any]]]:
 
 
 def restore(stored: Tensor, stride: Sequence[int] | None) -> Tensor:
-    """What was stored under its own shape, with the strides that it had."""
+    """A tensor that was stored with its own shape, with its original strides."""
     if stride is None:
         return stored
     return torch.empty_strided(stored.shape, stride, dtype=stored.dtype).copy_(stored)

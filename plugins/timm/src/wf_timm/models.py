@@ -17,7 +17,7 @@ from wf import FromRun
 from wf.errors import UsageError, WfError, unknown
 from wf_timm.weights import pretrained_options, trying_to_load
 
-_log = logging.getLogger("wf.timm")  # below "wf": told unless the run is quiet
+_log = logging.getLogger("wf.timm")  # below "wf": shown unless the run is quiet
 _ENCODER = "it gives a feature for each patch of the image, for a language model, and no classes"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(("deepseek_vit_412m_enc", "gemma4_vit_167m_enc", "gemma4_vit_570m_enc"), _ENCODER),

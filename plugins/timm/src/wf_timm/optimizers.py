@@ -23,9 +23,9 @@ NEEDS = {
     "fused": "NVIDIA's apex, and a GPU",
     "kron": "opt_einsum, or its products of matrices fill the memory; pytorch-optimizer/kron trains",
 }
-"""What another library has to bring, by the beginning of the name."""
+"""Required libraries, by the prefix of the name."""
 _HELP = {
-    "params": "What it trains.",
+    "params": "The parameters to train.",
     "lr": "Step size.",
     "weight_decay": "How much the weights are drawn to zero.",
     "momentum": "Share of the last step that is taken again.",
@@ -41,7 +41,7 @@ _LEFT_OUT = ("capturable", "differentiable", "verbose")
 
 
 class _Adahessian(Adahessian):
-    """With its own random numbers among its state, so that a run goes on as it would have."""
+    """Adds its random state to the optimizer state, so that a resumed run is exact."""
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "generator": self.generator.get_state()}
@@ -58,7 +58,7 @@ def build(name: str, params: list[nn.Parameter], **options: Any) -> Optimizer:
 
     Args:
         name: Its name in timm, as ``adamw``.
-        params: What it trains.
+        params: The parameters to train.
         options: As `described` says them.
 
     Raises:
@@ -88,7 +88,7 @@ def names() -> list[str]:
 
 
 def summary(name: str) -> str:
-    """One line on what it is."""
+    """A one-line description."""
     return str(get_optimizer_info(name).description).rstrip(".")
 
 

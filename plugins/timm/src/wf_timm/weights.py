@@ -21,7 +21,7 @@ from wf.errors import DataError, UsageError, WfError, unknown
 
 HUB = "huggingface.co"
 _MISSING = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
-"""What the ways to weights raise where they are not there: no network, no file, a damaged one."""
+"""Errors of loading weights: no network, no file, a damaged file."""
 
 
 def tags(name: str) -> list[str]:
@@ -38,7 +38,7 @@ def pretrained_options(name: str, weights: Path | None) -> dict[str, Any]:
 
     Raises:
         UsageError: For a model without weights, or a tag that it does not have.
-        DataError: For a file that is not there or holds no weights.
+        DataError: For a file that is missing or holds no weights.
     """
     if weights is None:
         return {"model_name": name}
@@ -60,7 +60,7 @@ def pretrained_options(name: str, weights: Path | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def trying_to_load(name: str, weights: Path | None) -> Iterator[None]:
-    """Say what to do where weights are not there.
+    """Add advice to errors about missing weights.
 
     Raises:
         DataError: With the places that were looked in.
@@ -114,7 +114,7 @@ def _refusing_misfits(name: str, weights: Path) -> Iterator[None]:
 
 
 def _heads(name: str) -> tuple[str, ...]:
-    """The names of the layers that timm draws anew for another number of classes."""
+    """The names of the layers that timm reinitializes for another number of classes."""
     config = get_pretrained_cfg(name)
     heads = config.classifier if config is not None else None
     return tuple(heads) if isinstance(heads, (list, tuple)) else (heads or "head",)

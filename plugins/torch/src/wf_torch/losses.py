@@ -30,8 +30,8 @@ _CLASS_TYPES = {
 }
 _CLASS_HELP = {
     **_HELP,
-    "weight": "One weight a class; the mean divides by the weights of the targets' classes, added up.",
-    "ignore_index": "Targets of this class index are left out.",
+    "weight": "One weight per class; the mean divides by the sum of the targets' class weights.",
+    "ignore_index": "Targets with this class index are ignored.",
     "label_smoothing": "Fraction of the target that is spread evenly over all classes.",
     "reduction": "mean and sum are over all targets that are not left out; none gives one value per target.",
 }
@@ -47,7 +47,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     """torch's, which tells the evaluator what its mean divides by."""
 
     def total_weight(self, targets: Tensor) -> Tensor:
-        """What the mean over class indices, or over shares of classes, divides by; 0-d."""
+        """The divisor of the mean over class indices or class probabilities; 0-d."""
         if targets.is_floating_point():
             return torch.full((), targets.numel() // targets.shape[1], dtype=torch.int64, device=targets.device)
         return _total_weight(self.weight, targets, self.ignore_index)
@@ -57,7 +57,7 @@ class NLLLoss(nn.NLLLoss):
     """torch's, which tells the evaluator what its mean divides by."""
 
     def total_weight(self, targets: Tensor) -> Tensor:
-        """What the mean divides by; 0-d."""
+        """The divisor of the mean; 0-d."""
         return _total_weight(self.weight, targets, self.ignore_index)
 
 
@@ -124,7 +124,7 @@ MEMBERS: dict[str, Member] = {
     "L1Loss": _loss(nn.L1Loss, "mean absolute error", group="numbers"),
     "MSELoss": _loss(nn.MSELoss, "mean squared error", group="numbers"),
     "MultiLabelMarginLoss": _loss(
-        MultiLabelMarginLoss, "hinge between each label that is there and each that is not", group="labels"
+        MultiLabelMarginLoss, "hinge between each present label and each absent one", group="labels"
     ),
     "MultiLabelSoftMarginLoss": _loss(
         nn.MultiLabelSoftMarginLoss,
@@ -152,13 +152,13 @@ MEMBERS: dict[str, Member] = {
     ),
     "PoissonNLLLoss": _loss(
         nn.PoissonNLLLoss,
-        "negative log likelihood of counts, of which the model gives the logarithm of the rate",
+        "negative log likelihood of counts, with the logarithm of the rate as the model output",
         group="real",
         help={
             **_HELP,
-            "log_input": "The model gives the logarithm of the rate, not the rate itself.",
+            "log_input": "The model outputs the logarithm of the rate, not the rate itself.",
             "full": "Add Stirling's approximation of what depends on the targets alone.",
-            "eps": "Added to the rate before its logarithm, where the model gives the rate itself.",
+            "eps": "Added to the rate before its logarithm, if the model outputs the rate itself.",
         },
     ),
     "SmoothL1Loss": _loss(

@@ -26,7 +26,7 @@ class MuonAndAdamW(Optimizer):
         options: More of Muon.
 
     Raises:
-        UsageError: When there are no hidden matrices.
+        UsageError: If there are no hidden matrices.
     """
 
     def __init__(

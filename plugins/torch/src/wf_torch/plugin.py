@@ -16,7 +16,7 @@ LOSSES = {
     "yes_no": LossTraits(predictions="logits", targets=("binary", "multilabel", "one_hot")),
     "labels": LossTraits(predictions="logits", targets=("multilabel", "one_hot")),
 }
-"""What the losses of each group of the index want."""
+"""The traits of each group of the index."""
 
 
 @hookimpl

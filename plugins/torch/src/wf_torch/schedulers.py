@@ -199,7 +199,7 @@ MAKERS: dict[str, Callable[..., LRScheduler]] = {
     "ReduceLROnPlateau": _plateau,
     "SequentialLR": _sequential,
 }
-"""What makes those that torch's class does not make as it is."""
+"""Makers of members that torch's class does not build directly."""
 
 
 def _check_epochs(schedulers: Sequence[LRScheduler]) -> None:

@@ -39,7 +39,7 @@ HELP = {
     "p": "The power of the distance.",
     "fpr_range": "The range of false positive rates over which the area is taken.",
 }
-"""What is to be said of an option in the place of the library's description, or where it has none."""
+"""Descriptions of options that replace or complete the library's."""
 
 DEFAULTS: Mapping[str, Any] = {"ignore_index": -100}
 """Defaults in the place of the library's."""
@@ -87,12 +87,12 @@ class Member:
 
     @property
     def judges(self) -> str:
-        """What it judges, without the direction."""
+        """Its group, without the direction."""
         return self.group.rpartition("-")[0]
 
     @property
     def filled(self) -> list[inspect.Parameter]:
-        """What the run fills in."""
+        """Its run values."""
         rows = [option("device", torch.device)]
         if self.task:
             rows.append(option("outputs", TaskRuntime))
@@ -107,7 +107,7 @@ class Member:
 
     @property
     def options(self) -> list[inspect.Parameter]:
-        """What the user may choose."""
+        """Its options."""
         hidden = set(HIDDEN) - ({"normalization"} if self.judges == "numbers" else set())
         rows = [*filter(None, (self._option(row) for name, row in self.theirs.items() if name not in hidden))]
         if self.task == "any" and self.judges != "rows":
@@ -121,7 +121,7 @@ class Member:
         return None if annotation is None else option(row.name, annotation, DEFAULTS.get(row.name, row.default))
 
     def described(self) -> Callable[..., None]:
-        """What says its options, for `Catalogue.like`."""
+        """A stand-in with its options, for `Catalogue.like`."""
         text = headline(self.summary, f"torchmetrics.{self.module}.{self.name}")
         return stand_in(self.kind, [*self.filled, *self.options], text, self._said())
 
@@ -139,10 +139,10 @@ def described(name: str) -> Callable[..., None]:
 
 
 def member(name: str) -> Member:
-    """The member of a name.
+    """The member with a name.
 
     Raises:
-        UsageError: When there is none.
+        UsageError: If there is none.
     """
     if name not in MEMBERS:
         raise UsageError(unknown("metric of torchmetrics", name, MEMBERS))
@@ -155,12 +155,12 @@ _COUNTED = {
     "F1Score": ("up", "harmonic mean of precision and recall"),
     "FBetaScore": ("up", "harmonic mean of precision and recall, recall weighing beta times as much"),
     "HammingDistance": ("down", "share of targets that are predicted wrong"),
-    "JaccardIndex": ("up", "intersection over union of what is predicted a class and what is one"),
+    "JaccardIndex": ("up", "intersection over union of predicted and true classes"),
     "MatthewsCorrCoef": ("up", "Matthews correlation coefficient of predictions and targets"),
-    "NegativePredictiveValue": ("up", "share of what is predicted not to be of a class that is not"),
-    "Precision": ("up", "share of what is predicted a class that is one"),
+    "NegativePredictiveValue": ("up", "fraction of negative predictions that are correct"),
+    "Precision": ("up", "fraction of correct predictions of a class"),
     "Recall": ("up", "share of a class that is predicted so"),
-    "Specificity": ("up", "share of what is not of a class that is predicted so"),
+    "Specificity": ("up", "fraction of negatives that are predicted as such"),
     "StatScores": ("open", "true and false positives, true and false negatives, and the support"),
 }
 """Counts of predicted classes: of samples, of pixels and of labels."""
@@ -181,7 +181,7 @@ _RANKED = {
         "highest specificity at a sensitivity of at least min_sensitivity, with its threshold",
     ),
 }
-"""Of ranked scores, all of which are kept."""
+"""Metrics of ranked scores, all of which are kept."""
 
 _COLUMNS = {"StatScores": ("tp", "fp", "tn", "fn", "support")}
 
@@ -244,7 +244,7 @@ _PARTITIONS = {
         "TschuprowsT": "Tschuprow's T, an association of predicted and true classes",
     },
 }
-"""Predicted classes as a partition of the samples, compared with that of the true classes."""
+"""Predicted classes as a clustering, compared with the true classes."""
 
 _CLOUDS = {
     "CalinskiHarabaszScore": ("up", "spread of the classes in the model outputs, over the spread within them"),
@@ -258,7 +258,7 @@ def _members() -> Iterator[Member]:
     yield from _family(_RANKED, "ranks", "class_ranks")
     yield from _family(_CHANCES, "chances", "class_ranks", labels=False)
     yield from _family({"CohenKappa": ("up", "agreement beyond chance")}, "single", "classes", labels=False)
-    exact = "share of samples of which every label or pixel is predicted right"
+    exact = "fraction of samples with every label or pixel correct"
     yield Member("ExactMatch", "classification", "rows-up", exact, task="any")
     yield Member("MulticlassExactMatch", "classification", "pixels-up", exact, task="multiclass")
     yield Member("MultilabelExactMatch", "classification", "labels-up", exact, task="multilabel")

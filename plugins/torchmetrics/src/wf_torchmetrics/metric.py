@@ -123,7 +123,7 @@ def build(
 
 
 _AVERAGED = ("MeanAbsoluteError", "MeanSquaredError", "NormalizedRootMeanSquaredError")
-"""Those that give one figure for all columns, unless they are told how many there are."""
+"""Metrics with one value for all columns, unless given their number."""
 
 
 def _task(one: Member, outputs: TaskRuntime | None, num_classes: int | None, task: str | None, owner: str) -> str:
@@ -174,13 +174,13 @@ def _labels(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _counted(predictions: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Without the samples that are left out."""
+    """Without ignored samples."""
     counted = targets != ignore_index
     return predictions[counted], targets[counted]
 
 
 def _masks(predictions: Tensor, targets: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """One-hot ``[N, C, H, W]``; a pixel that is left out is of no class in either."""
+    """One-hot ``[N, C, H, W]``; ignored pixels belong to no class in either."""
     counted = targets != ignore_index
 
     def one_hot(labels: Tensor) -> Tensor:

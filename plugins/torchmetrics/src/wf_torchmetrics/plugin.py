@@ -21,7 +21,7 @@ JUDGES: dict[str, MetricTraits] = {
     "clouds": MetricTraits(predictions="raw", targets=("class_index",)),
     "numbers": MetricTraits(predictions="raw", targets=("real",)),
 }
-"""What the metrics judge, without the direction."""
+"""The traits of the metrics' groups, without the direction."""
 
 DIRECTIONS: dict[str, bool | None] = {"up": True, "down": False, "open": None}
 """Whether a larger figure is better; open where it is no single number."""

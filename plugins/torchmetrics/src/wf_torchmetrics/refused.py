@@ -1,4 +1,4 @@
-"""What wf cannot use of torchmetrics, with the reason."""
+"""The metrics of torchmetrics that wf cannot use, with the reason."""
 
 from __future__ import annotations
 

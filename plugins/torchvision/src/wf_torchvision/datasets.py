@@ -27,7 +27,7 @@ from wf_catalogues.members import option, parameters_of, stand_in
 from wf_torchvision.reader import ImageReader, check_bits, to_pixels
 
 _MISSING = (OSError, RuntimeError, ValueError, EOFError)
-"""What torchvision raises for a dataset that is not there, or cannot be downloaded; URLError is an OSError."""
+"""Errors of torchvision for a dataset that is missing or cannot be downloaded; URLError is an OSError."""
 TIMEOUT_SEC = 30.0
 """How long a download waits for an answer."""
 
@@ -158,7 +158,7 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return to_pixels(image, self.size, 3).to(torch.float32).div_(255), int(label)
 
     def identity(self) -> list[Any]:
-        """Which part of which dataset it is, with its classes: what tells these images from others."""
+        """An identity of the images: dataset, part and classes."""
         return [type(self.samples).__name__, len(self.samples), _labels(self.samples)]
 
 
@@ -174,17 +174,17 @@ def build(
 
     Args:
         name: Its name here, as ``cifar100``.
-        data_dir: Where it is looked for after `root`, and where a download goes without it.
+        data_dir: The folder that is searched after `root`, and the default download folder.
         root: The folder that torchvision calls root.
-        download: Whether to download it when it is not there.
+        download: Whether to download missing data.
         image_size: What images of differing sizes are resized to, in pixels a side (bilinear).
-        choices: What else the class lets one choose.
+        choices: Further options of the class.
 
     Returns:
         Targets ``class_index``, with the splits that the dataset has.
 
     Raises:
-        DataError: When it is not there and cannot be downloaded.
+        DataError: If it is missing and cannot be downloaded.
         UsageError: For an unknown name or a size below 1.
     """
     form = _form(name)
@@ -240,7 +240,7 @@ def names() -> list[str]:
 
 
 def make(name: str, **options: Any) -> Dataset:
-    """The member of a name, see `build` and `fake`."""
+    """The member with a name, see `build` and `fake`."""
     return fake(**options) if name == "fake" else build(name, **options)
 
 
@@ -338,7 +338,7 @@ def _class_names(samples: Any, labels: list[int] | None) -> list[str]:
 
 @contextlib.contextmanager
 def _naming_library(form: Form) -> Iterator[None]:
-    """A few datasets are read by libraries that torchvision does not bring."""
+    """Some datasets need libraries that torchvision does not install."""
     try:
         yield
     except ImportError as error:

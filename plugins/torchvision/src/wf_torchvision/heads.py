@@ -32,7 +32,7 @@ def replace_head(model: nn.Module, num_outputs: int) -> None:
 
 
 def num_outputs_in(state: Mapping[str, Tensor], head: str, source: Source) -> int:
-    """How many numbers the head in a state_dict gives.
+    """The number of outputs of the head in a state_dict.
 
     Raises:
         DataError: When it has no such layer.

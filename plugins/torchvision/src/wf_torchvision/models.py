@@ -183,7 +183,7 @@ def _prepare(model: nn.Module, args: tuple[Tensor], size: tuple[int, int]) -> Te
 
 
 def _scores(model: nn.Module, args: Any, outputs: dict[str, Tensor]) -> Tensor:
-    """What a model for segmentation gives for each pixel, without the name that torchvision gives it."""
+    """The output of a segmentation model, without torchvision's dict."""
     return outputs["out"]
 
 

@@ -31,7 +31,7 @@ RANDOM = (
     *("RandomPerspective", "RandomPhotometricDistort", "RandomPosterize", "RandomResizedCrop", "RandomRotation"),
     *("RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide"),
 )
-"""Those that draw anew for each image."""
+"""Transforms that draw for each image."""
 MOVING = (
     *("CenterCrop", "Pad", "Resize", "AugMix", "AutoAugment", "ElasticTransform", "RandAugment", "RandomAffine"),
     *("RandomCrop", "RandomHorizontalFlip", "RandomPerspective", "RandomResizedCrop", "RandomRotation"),
@@ -90,7 +90,7 @@ class Batched:
 
 
 class PerSample:
-    """A random transform of torchvision, on each image with random numbers of its own.
+    """A random transform of torchvision, on each image with separate random numbers.
 
     Args:
         transform: The transform.
@@ -222,7 +222,7 @@ def _naming(transform: Any, inputs: Tensor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
-    """torch's shared generators, to be seeded; they are put back afterwards."""
+    """Context in which torch's global generators can be seeded; they are restored afterwards."""
     generators = [torch.default_generator]
     if device.type == "cuda":
         generators.append(torch.cuda.default_generators[device.index or 0])
@@ -235,7 +235,7 @@ def _own_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
 
 
 def _option(parameter: inspect.Parameter) -> inspect.Parameter | None:
-    """A parameter as it can be written in a run file; None when no file can hold a value of it, or it is no option."""
+    """A parameter as it can be written in a run file; None if a file cannot hold its values, or it is not an option."""
     default = getattr(parameter.default, "value", parameter.default)
     if parameter.name in _ENUMS:
         annotation: Any = Literal[_CHOICES[parameter.name]]

@@ -52,7 +52,7 @@ def find(name: str, weights: Path | None) -> Source | None:
 
     Raises:
         UsageError: For a name that no weights of the model have.
-        DataError: For a file that is not there.
+        DataError: For a missing file.
     """
     if weights is None:
         return None
@@ -121,7 +121,7 @@ def put_into(model: nn.Module, state: Mapping[str, Tensor], source: Source) -> N
 
 
 def say(source: Source, num_theirs: int, num_outputs: int, family: str) -> None:
-    """Tell what was loaded, and how the images have to be prepared for it."""
+    """Report what was loaded, and how images must be prepared for it."""
     head = (
         "as it is" if num_theirs == num_outputs else f"drawn anew ({num_theirs:,} outputs there, {num_outputs:,} here)"
     )

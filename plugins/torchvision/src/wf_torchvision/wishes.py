@@ -6,7 +6,7 @@ from typing import Any
 
 
 def wants(name: str, weights: Any = None, image_size: Any = None, **_: Any) -> dict[str, Any]:
-    """What a classifier of images wants of its data, see `wf.traits.ModelTraits`.
+    """The requirements of an image classifier on its data, see `wf.traits.ModelTraits`.
 
     Args:
         name: The model.

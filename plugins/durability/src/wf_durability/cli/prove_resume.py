@@ -1,4 +1,4 @@
-"""``wf prove-resume``: the same run straight and killed, each in processes of its own, compared bit for bit."""
+"""``wf prove-resume``: the same run with and without kills, in separate processes, compared bit for bit."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _cadence(chosen: Any, first: int) -> Any:
 
 
 def _check(experiment: Any, kills: Sequence[int]) -> None:
-    """Refuse a proof that cannot be made."""
+    """Refuse an impossible proof."""
     if experiment.strategy.world_size > 1:
         raise UsageError("wf prove-resume starts its processes itself; start it without torchrun")
     if not experiment.repeatable:
@@ -145,7 +145,7 @@ class _Proof:
         self._place, self._experiment, self._quiet = place, experiment, quiet
 
     def run(self, kills: Sequence[int]) -> list[int]:
-        """Train both runs; gives the step of the checkpoint from which the run went on after each kill."""
+        """Train both runs; returns the step of the checkpoint from which the run resumed after each kill."""
         self._say("straight")
         self._start(STRAIGHT, resume=False)
         found = []

@@ -51,7 +51,7 @@ def train(order: Mapping[str, Any]) -> None:
 
 
 def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
-    """Let the process kill itself as it begins the first step after `step`, once there is a checkpoint.
+    """Make the process kill itself at the start of the first step after `step`, once there is a checkpoint.
 
     One that is being written is waited for, so that the steps alone say from where the run goes on.
     """
@@ -68,7 +68,7 @@ def _kill_after(loop: Any, step: int, run_dir: Path) -> None:
 
 
 def main() -> None:
-    """Do what the line orders; exits with the codes of `wf`."""
+    """Carry out the order on the command line; exits with the codes of `wf`."""
     try:
         train(json.loads(sys.argv[1]))
     except WfError as error:

@@ -83,7 +83,7 @@ def _report(
     *,
     as_json: bool,
 ) -> bool:
-    """Print what was found; True when all is equal."""
+    """Print the result; True if everything is equal."""
     equal = not weights and all(figure.equal for figure in figures)
     if as_json:
         print_json(

@@ -67,10 +67,10 @@ def resume(
 
 
 def _refuse_done(directory: RunDirectory, epochs: int | None) -> None:
-    """Refuse to go on with a run that is done, unless it becomes longer and can.
+    """Refuse to resume a finished run, unless it is extended and can be.
 
     Raises:
-        UsageError: With what is possible.
+        UsageError: With alternatives.
     """
     manifest, planned = directory.manifest, load(directory.run_file).get("epochs")
     done, fixed = manifest.get("epochs") or 0, manifest.get("follow_length")
