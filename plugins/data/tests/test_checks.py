@@ -78,7 +78,7 @@ BAD_SAMPLES: list[tuple[str, Any, str]] = [
     (
         "real",
         (torch.tensor([1.0, 2.0]), torch.tensor([NAN])),
-        f"targets hold values .* not finite\n.*sample {BAD}, nan",
+        f"targets contain values .* not finite\n.*sample {BAD}, nan",
     ),
     ("real", (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])), f"that of sample {BAD} torch.float32"),
     ("binary", (torch.tensor([1.0, 2.0]), 2.0), f"binary targets must be 0 or 1\n.*sample {BAD}, 2.0"),
@@ -221,5 +221,5 @@ def test_many_at_once_must_be_as_many() -> None:
 def test_classes_need_names() -> None:
     unnamed = Dataset(train=Own(lambda index: good("class_index", index)), targets="class_index")
     splits = split_dataset(unnamed, "100/0/0", 0, shuffle=False)
-    with pytest.raises(DataError, match="class_index targets and no class_names"):
+    with pytest.raises(DataError, match="class_index targets but no class_names"):
         RunData(unnamed, splits)

@@ -138,8 +138,8 @@ def test_a_classifier_generates_nothing(wf: Any, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_before_the_text_is_read(wf: Any) -> None:
     for options, message in (
         (("--model", "mlp"), "the model takes samples of numbers"),
-        (("--model", "lstm"), "the loss wants token_scores, the model gives raw"),
-        (("--loss", "ce"), "the loss wants"),
+        (("--model", "lstm"), "the loss takes token_scores, the model gives raw"),
+        (("--loss", "ce"), "the loss takes"),
     ):
         refused = wf("run", "--dataset", "opticks", *options)
         assert refused.code == 2
