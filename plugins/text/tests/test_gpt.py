@@ -138,7 +138,7 @@ def test_a_classifier_generates_nothing(wf: Any, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_before_the_text_is_read(wf: Any) -> None:
     for options, message in (
         (("--model", "mlp"), "the model takes samples of numbers"),
-        (("--model", "lstm"), "the loss takes token_scores, the model gives raw"),
+        (("--model", "lstm"), "the loss takes token_scores, the model returns raw"),
         (("--loss", "ce"), "the loss takes"),
     ):
         refused = wf("run", "--dataset", "opticks", *options)
