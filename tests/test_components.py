@@ -51,11 +51,11 @@ def name_of(entry: Entry) -> str:
     return f"{entry.component.kind}-{entry.component.name}"
 
 
-ELSEWHERE = ("ddp", "graphed")
+ELSEWHERE = ("ddp", "graphed", "contrastive")
 
 
 def of_kind(*kinds: str) -> list[Any]:
-    """The entries of some kinds, without what needs torchrun (tests/test_ddp.py has that) or CUDA (test_graphed.py)."""
+    """The entries of some kinds, without those that need torchrun, CUDA or images; their own tests have them."""
     found = [entry for entry in ENTRIES if entry.component.kind in kinds and entry.component.name not in ELSEWHERE]
     return [pytest.param(entry, id=name_of(entry)) for entry in found]
 

@@ -20,6 +20,8 @@ MEMBERS = {"model/torchvision/squeezenet1_1": {"image_size": 32}}
 THREE_CHANNELS = {"transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
 RUNS: dict[str, dict[str, Any]] = {
     "model/linear-regression": {"dataset": "line"},
+    "loss/nt-xent": {"model": "mlp"},
+    "trainer/contrastive": {"dataset": "digits", "model": "cnn", "loss": "nt-xent", "task": "embedding"},
     "sampler/balanced": {"dataset": "iris"},
     "sampler/weighted": {"dataset": "iris"},
 }
@@ -36,6 +38,8 @@ NOT_APPLICABLE = {
     "dataset-splits": "it has no splits of its own",
     "transform-resumes": "it has no state_dict",
     "loss-ignore-index": "it has no option 'ignore_index'",
+    "loss-reduction": "it has no option 'reduction'",
+    "loss-weight": "a loss of embeddings compares samples with each other",
     "metric-direction": "it declares no direction",
     "link-applies": "it converts nothing",
     "task-trains": "it needs a loss for embeddings; name one: "

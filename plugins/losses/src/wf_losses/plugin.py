@@ -78,6 +78,14 @@ def wf_components() -> list[Component | Catalogue]:
         ),
         Component(
             "loss",
+            "nt-xent",
+            "wf_losses.contrastive:NTXentLoss",
+            summary="contrastive loss of embeddings, by views (Chen et al. 2020) or by classes",
+            aliases=("ntxent",),
+            traits=LossTraits(predictions="embeddings", targets=("class_index",)),
+        ),
+        Component(
+            "loss",
             "sum",
             "wf_losses.combined:SumLoss",
             summary="the weighted sum of several losses, with given or learned weights",

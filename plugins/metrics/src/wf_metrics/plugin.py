@@ -50,6 +50,13 @@ def wf_components() -> list[Component | Catalogue]:
         ),
         Component(
             "metric",
+            "knn",
+            "wf_metrics.knn:KNN",
+            summary="accuracy of the nearest neighbours of embeddings",
+            traits=MetricTraits(predictions="raw", targets=("class_index",), larger_is_better=True),
+        ),
+        Component(
+            "metric",
             "confusion-matrix",
             "wf_metrics.confusion_matrix:ConfusionMatrix",
             summary="counts of true classes by predicted class",

@@ -26,6 +26,13 @@ def wf_components() -> list[Component]:
             traits=TrainerTraits(steps=("plain",)),
         ),
         Component(
+            "trainer",
+            "contrastive",
+            "wf_training.contrastive:ContrastiveTrainer",
+            "views of a sample close to each other, without labels",
+            traits=TrainerTraits(steps=("plain",)),
+        ),
+        Component(
             "evaluator",
             "default",
             "wf_training.evaluator:DefaultEvaluator",
