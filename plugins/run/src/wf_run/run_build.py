@@ -96,7 +96,8 @@ class RunBuild:
         )
         self.values = self.builder.values
         """The run values, who provides them and who asked for them."""
-        self.values.update({name: self.plan[name] for name in GENERAL.contributed})
+        for name, param in GENERAL.contributed.items():
+            self.values[name] = self.plan.setdefault(name, param.default)
 
     def make(self, kind: str) -> Any:
         """Make the component of a kind and put its resolved table into the run file."""
