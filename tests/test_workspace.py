@@ -28,6 +28,7 @@ NEEDS = {
     "wf-compare": ("wf-cli", "wf-run"),
     "wf-kit": ("wf-cli", "wf-data", "wf-run", "wf-state"),
     "wf-text": ("wf-cli",),
+    "wf-transformers": ("wf-text",),
 }
 """The distributions that one needs beside wf-core; those that wf-cli brings with it, it does not import."""
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:root|work|opt)/\w")

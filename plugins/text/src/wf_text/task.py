@@ -47,9 +47,9 @@ class CausalLM(TaskRuntime):
         self, outputs: Any, num: int, shape: Sequence[int | None], names: Mapping[str, str]
     ) -> int | None:
         """Refuse what are no scores for the tokens of the vocabulary."""
-        size = len(self.vocabulary) or None
+        size = len(self.vocabulary)
         got = list(outputs.shape) if isinstance(outputs, Tensor) else None
-        if got is None or len(got) != 3 or got[0] != num or size not in (None, got[2]):
+        if got is None or len(got) != 3 or got[0] != num or got[2] < size:
             raise UsageError(
                 f"model '{names['model']}' gives {got or type(outputs).__name__} for {num} samples; a language model "
                 f"gives scores [N, T, {size or 'vocabulary'}]\n  it gets the size of the vocabulary by a parameter "

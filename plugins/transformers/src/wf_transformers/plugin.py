@@ -1,0 +1,28 @@
+"""What this package brings to wf. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from wf import Catalogue, Component, hookimpl
+from wf.traits import ModelTraits
+
+
+@hookimpl
+def wf_components() -> list[Component | Catalogue]:
+    """Causal language models by architecture or from a folder, and a tokenizer from a file."""
+    return [
+        Catalogue(
+            "model",
+            "transformers",
+            "wf_transformers.models:build",
+            "wf_transformers:models.txt",
+            summary="a causal language model of transformers",
+            traits=ModelTraits(predictions="token_scores", inputs="tokens"),
+        ),
+        Component(
+            "tokenizer",
+            "huggingface",
+            "wf_transformers.tokenizer:HuggingFaceTokenizer",
+            "a tokenizer in a file tokenizer.json, as the library tokenizers writes it",
+            aliases=("hf",),
+        ),
+    ]

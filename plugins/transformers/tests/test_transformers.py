@@ -1,0 +1,182 @@
+"""Models and tokenizers of Hugging Face in runs of wf: small ones, which the tests make themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+import torch
+import transformers
+from runs import weights
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+from wf.errors import DataError, UsageError
+from wf_text.generating import generate
+from wf_transformers import index, models
+from wf_transformers.plugin import wf_components
+from wf_transformers.tokenizer import HuggingFaceTokenizer
+
+VERSE = "Tyger Tyger, burning bright,\nIn the forests of the night;\n"
+SMALL: dict[str, Any] = {"layers": 2, "heads": 2, "width": 16}
+OPTIONS = ("--model.layers", 2, "--model.heads", 2, "--model.width", 16, "--batch-size", 8, "--dataset.block", 8)
+TOKENS = torch.tensor([3, 1, 4, 1, 5])
+CATALOGUE: Any = wf_components()[0]
+WORKING = [name for name in CATALOGUE.usable() if name != models.AUTO]
+
+
+def made(name: str = "gpt2", **options: Any) -> Any:
+    torch.manual_seed(0)
+    return models.build(name, 11, (12,), **{**SMALL, **options})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A text and a tokenizer that was trained on it."""
+    (tmp_path / "verses.txt").write_text(VERSE * 12)
+    tokenizer = tokenizers.Tokenizer(BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), tokenizers.decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=290, special_tokens=["<end>"], initial_alphabet=ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([VERSE], trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_a_tokenizer_gives_back_the_text(folder: Path) -> None:
+    tokenizer = HuggingFaceTokenizer(folder, end="<end>")
+    assert tokenizer.decode(tokenizer.encode(VERSE + "é☃")) == VERSE + "é☃"
+    assert len(tokenizer.encode(VERSE)) < len(VERSE)
+    assert tokenizer.vocabulary[tokenizer.end or 0] == "<end>"
+    assert len(tokenizer.vocabulary) <= 290
+
+
+def test_a_tokenizer_that_is_none_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="unknown token '<stop>'"):
+        HuggingFaceTokenizer(folder, end="<stop>")
+    with pytest.raises(DataError, match="is no tokenizer"):
+        HuggingFaceTokenizer(folder / "verses.txt")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match="there is no file"):
+        HuggingFaceTokenizer(folder)
+
+
+def test_a_run_resumes_to_the_bit_and_goes_on_with_a_text(wf: Any, folder: Path) -> None:
+    text = ("--dataset", "verses.txt", "--tokenizer", "huggingface", "--tokenizer.path", folder, *OPTIONS)
+    model = ("--model", "transformers/gpt2", "--model.gradient_checkpointing", "true")
+    proved = wf(
+        "prove-resume", *text, *model, "--epochs", 3, "--checkpoint-every", "2steps", "--kill-at", 3, "--name", "p"
+    )
+    assert proved.code == 0, proved.stdout + proved.stderr
+    assert wf("run", *text, *model, "--epochs", 3, "--name", "x").code == 0
+    written = wf("generate", "x", "--prompt", "Tyger", "--max-new-tokens", 5)
+    assert written.stdout.startswith("Tyger"), written.stderr
+    assert wf("predict", "x", "verses.txt").code == 0
+
+
+def test_a_model_and_its_weights_come_from_a_folder(wf: Any, folder: Path) -> None:
+    size = len(HuggingFaceTokenizer(folder).vocabulary)
+    config = transformers.GPT2Config(vocab_size=size, n_positions=16, n_embd=16, n_layer=2, n_head=2)
+    theirs = transformers.GPT2LMHeadModel(config)
+    theirs.save_pretrained(folder)
+    ours = models.build("auto", size, (8,), path=folder)
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[f"model.{name}"], tensor), name
+    data = ("--dataset", "verses.txt", "--dataset.block", 8, "--tokenizer", "hf", "--tokenizer.path", folder)
+    model = ("--model", "transformers/auto", "--model.path", folder, "--model.lora", 2)
+    done = wf("run", *data, *model, "--steps", 3, "--name", "lora")
+    assert done.code == 0, done.stderr
+    found = weights(folder / "runs/lora")
+    trained = {name for name in found if "lora_" in name}
+    assert trained
+    for name, tensor in theirs.state_dict().items():
+        own = [key for key in found if key.replace(".base_layer", "").endswith(f".{name}")]
+        assert all(torch.equal(found[key], tensor) for key in own), name
+    assert any(found[name].any() for name in trained if "lora_B" in name)
+    with pytest.raises(UsageError, match=f"knows {size} tokens, and the run's tokenizer has {size + 1}"):
+        models.build("auto", size + 1, (8,), path=folder)
+    (folder / "config.json").write_text('{"model_type": "gpt2", "n_embd": 24}')
+    with pytest.raises(DataError, match="has no causal language model that can be read"):
+        models.build("auto", size, (8,), path=folder)
+
+
+def test_gradients_are_the_same_with_checkpointing() -> None:
+    found = []
+    for checkpointing in (False, True):
+        model = made(
+            gradient_checkpointing=checkpointing, config={"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        )
+        model.train()(TOKENS[None]).square().mean().backward()
+        found.append({name: param.grad for name, param in model.named_parameters()})
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "rwkv"])
+def test_the_cache_changes_nothing(name: str) -> None:
+    model = made(name).eval()
+    with torch.inference_mode():
+        cache: list[Any] = []
+        parts = [model(TOKENS[None, begin:end], cache=cache) for begin, end in pairwise((0, 2, 3, 5))]
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(TOKENS[None]), rtol=1e-4, atol=1e-5)
+        one, other = (list(generate(model, TOKENS, 5, temperature=0, cached=cached)) for cached in (True, False))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gpt", {}, "unknown architecture 'gpt'"),
+        ("gpt2", {"width": 15}, "must be a multiple of heads, 2"),
+        ("gpt2", {"layers": 0}, "'layers' is 0"),
+        ("gpt2", {"config": {"n_layers": 3}}, "has no 'n_layers'"),
+        ("gpt2", {"path": Path()}, "takes no path"),
+        ("gpt2", {"lora": 0}, "'lora' is 0"),
+        ("auto", {}, "needs a folder"),
+        ("bamba", {}, "cannot be made of these sizes"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(name: str, options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        made(name, **options)(TOKENS[None])
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no '.*config.json'"):
+        made("auto", path=tmp_path)
+
+
+def test_a_refused_architecture_says_what_to_do(wf: Any) -> None:
+    refused = wf("run", "--dataset", "opticks", "--model", "transformers/bert")
+    assert refused.code == 2
+    assert "give a folder that has it" in refused.stderr
+
+
+def test_the_index_names_all_of_the_installed_transformers() -> None:
+    assert set(CATALOGUE.names()) == set(models.names())
+    kept = files("wf_transformers").joinpath("models.txt").read_text(encoding="utf-8")
+    assert kept.startswith(f"# generated from transformers {transformers.__version__} ")
+
+
+@pytest.mark.catalogue
+@pytest.mark.parametrize("name", WORKING)
+def test_an_architecture_works(name: str) -> None:
+    assert index.works(name)
+
+
+def test_listing_imports_neither_torch_nor_transformers() -> None:
+    code = """
+import sys
+from wf_transformers.plugin import wf_components
+names = wf_components()[0].names()
+print(len(names) > 150, [name for name in sys.modules if name.startswith(("torch", "transformers", "numpy", "peft"))])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True []\n"
