@@ -301,7 +301,7 @@ def test_targets_that_do_not_fit(case: str) -> None:
 
 
 def test_one_class_only() -> None:
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="there is only one class"):
         serve(as_dataset((torch.zeros(6, 2), torch.zeros(6, dtype=torch.int64)), "x"))
 
 

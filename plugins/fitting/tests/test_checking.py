@@ -189,7 +189,11 @@ def test_a_scheduler_that_waits_for_evaluations(watched: str | None, evaluated: 
         )
 
 
-GROUPS = {"video": ModelTraits(inputs="video"), "segmentation": ModelTraits(inputs="image", per="pixel")}
+GROUPS = {
+    "video": ModelTraits(inputs="video"),
+    "segmentation": ModelTraits(inputs="image", per="pixel"),
+    "detection": ModelTraits(inputs="image", predictions="boxes"),
+}
 
 
 def test_catalogues_are_suggested_by_their_prefix() -> None:
@@ -319,6 +323,7 @@ def test_a_dataset_whose_data_decide() -> None:
         "  binary targets: bce",
         "  class_index targets: ce, mse",
         "  one_hot targets: mse",
+        "  boxes targets: none",
         "  multilabel targets: none",
         "  real targets: mse",
         "  mask targets: none",
