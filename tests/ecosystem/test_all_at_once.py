@@ -13,7 +13,10 @@ import pytest
 from docs_examples import read_fences
 from workspace import ADAPTER_FOLDERS, ADAPTERS, PLUGINS, ROOT
 
-LIBRARIES = ("torch", "torchvision", "timm", "torchmetrics", "pytorch_optimizer", "kornia", "datasets", "pandas")
+LIBRARIES = (
+    *("torch", "torchvision", "timm", "torchmetrics", "pytorch_optimizer", "kornia", "datasets", "pandas"),
+    *("transformers", "tokenizers", "peft"),
+)
 
 
 def test_every_plugin_is_fine(wf: Any) -> None:
