@@ -108,13 +108,21 @@ class Detection(TaskRuntime):
         """Noise in images of two sizes, and boxes that have nothing to do with it."""
         generator = torch.Generator().manual_seed(seed)
         channels, height, width = input_shape or (3, 16, 16)
-        samples = []
-        for number in range(num):
+
+        def drawn(number: int) -> tuple[Tensor, dict[str, Tensor]]:
             image = torch.rand(channels, height, width + number % 2, generator=generator)
             corners = torch.rand(number % 4, 2, generator=generator) * (min(height, width) - 8)
-            targets = {"boxes": torch.cat([corners, corners + 8], 1), "labels": torch.arange(number % 4) % 2}
-            samples.append((image, targets))
-        return Dataset(train=samples, targets=self.targets, task="detection", class_names=("a", "b"))
+            return image, {"boxes": torch.cat([corners, corners + 8], 1), "labels": torch.arange(number % 4) % 2}
+
+        train, held_out = ([drawn(number) for number in range(size)] for size in (num, 8))
+        return Dataset(
+            train=train,
+            validation=held_out,
+            test=held_out,
+            targets=self.targets,
+            task="detection",
+            class_names=("a", "b"),
+        )
 
     def right(self, targets: Sequence[Mapping[str, Tensor]]) -> tree.Rows:
         """The boxes themselves."""

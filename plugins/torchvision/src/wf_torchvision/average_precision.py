@@ -16,8 +16,10 @@ from wf.errors import UsageError
 from wf_base import Metric
 from wf_torchvision.masks import area, encoded
 
-FIGURES = ("", "/50", "/75", "/small", "/medium", "/large", "/recall/1", "/recall/10", "/recall/100")
-"""The first of the twelve numbers that COCO's code gives, in its order."""
+FIGURES = {"": 0, "/50": 1, "/75": 2, "/recall/100": 8}
+"""Where each figure is among the twelve numbers that COCO's code gives."""
+BY_SIZE = {"/small": 3, "/medium": 4, "/large": 5}
+"""Likewise, of objects of some sizes."""
 SURE = 0.5
 """A pixel belongs to an object from this probability on."""
 
@@ -25,26 +27,31 @@ SURE = 0.5
 class MeanAveragePrecision(Metric):
     """The area under precision over recall, the mean over classes and over overlaps (IoU) from 0.5 to 0.95.
 
-    Its other figures: ``/50`` and ``/75`` at one overlap; ``/small``, ``/medium`` and ``/large`` of objects below
-    32x32, below 96x96 and of more pixels; ``/recall/100`` the share of objects that is found, among the 100 surest of
-    an image, and ``/recall/1`` and ``/recall/10``. A figure is nan where there is no such object.
+    Its other figures: ``/50`` and ``/75`` at one overlap; ``/recall/100``, the share of objects that is found among the
+    100 surest of an image. Where there is no object, they are nan.
 
     Args:
         of: What is compared: ``boxes``, or ``masks`` of models that give them.
+        by_size: Give ``/small``, ``/medium`` and ``/large`` too, of objects below 32x32, below 96x96 and of more
+            pixels; one is nan where there is no such object.
         per_class: Give the mean average precision of each class too, as ``/class/NAME``.
         class_names: The names of the classes.
     """
 
-    figures: ClassVar[dict[str, bool | None]] = {**dict.fromkeys(FIGURES, True), "/class/*": True}
+    figures: ClassVar[Mapping[str, bool | None] | None] = dict.fromkeys(FIGURES, True)
 
     def __init__(
         self,
         of: Literal["boxes", "masks"] = "boxes",
+        by_size: bool = False,
         per_class: bool = False,
         class_names: Annotated[list[str], FromRun("class_names")] = [],  # noqa: B006  # it is only read
     ) -> None:
         super().__init__()
         self._of, self._per_class, self._class_names = of, per_class, tuple(class_names)
+        self._shown = {**FIGURES, **(BY_SIZE if by_size else {})}
+        classes = [f"/class/{name}" for name in self._class_names] if per_class else []
+        self.figures = dict.fromkeys([*self._shown, *classes], True)  # type: ignore[misc]  # the options say which
 
     def update(self, predictions: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:  # type: ignore[override]
         """What was found in the images of a batch, and what there is.
@@ -69,15 +76,16 @@ class MeanAveragePrecision(Metric):
         """The mean average precision, and its other figures."""
         there = self._tables("there")
         if not there:
-            return {name: torch.tensor(torch.nan) for name in FIGURES}
+            return {name: torch.tensor(torch.nan) for name in self.figures or ()}
         labels = sorted({one["category_id"] for one in there})
-        evaluation = _evaluated(there, self._tables("found"), len(self.values("there-num")), labels, self._of)
-        figures = {name: _figure(value) for name, value in zip(FIGURES, evaluation.stats, strict=False)}
+        found, num = self._tables("found"), len(self.values("there-num"))
+        _number_by_content(num, there, found)
+        evaluation = _evaluated(there, found, num, labels, self._of)
+        figures = {name: _figure(evaluation.stats[place]) for name, place in self._shown.items()}
         if self._per_class:
             precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [overlaps, recalls, classes], all sizes
-            for place, label in enumerate(labels):
-                own = precision[:, :, place]
-                name = self._class_names[label] if self._class_names else str(label)
+            for label, name in enumerate(self._class_names):
+                own = precision[:, :, labels.index(label)] if label in labels else precision[:0]
                 figures[f"/class/{name}"] = _figure(own[own > -1].mean() if (own > -1).any() else -1)
         return figures
 
@@ -124,6 +132,16 @@ def _codes(own: Mapping[str, Tensor], name: str) -> Iterator[bytes]:
     masks = (masks.squeeze(1) if masks.ndim == 4 else masks) >= SURE
     for mask in masks:
         yield encoded(mask.numpy().astype(np.uint8))
+
+
+def _number_by_content(num: int, *sides: list[dict[str, Any]]) -> None:
+    """Number the images by what is in them: COCO's code decides between equal scores by the order of the images."""
+    rows: list[list[tuple[float, ...]]] = [[] for _ in range(num)]
+    for table in (table for tables in sides for table in tables):
+        rows[table["image_id"]].append((table["category_id"], table["score"], *table["bbox"]))
+    places = {image: place for place, image in enumerate(sorted(range(num), key=lambda image: rows[image]))}
+    for table in (table for tables in sides for table in tables):
+        table["image_id"] = places[table["image_id"]]
 
 
 def _evaluated(

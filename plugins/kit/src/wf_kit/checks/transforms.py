@@ -95,12 +95,15 @@ def shape(subject: Subject) -> None:
             expect(isinstance(outputs, Tensor), f"it gives {type(outputs).__name__}, not a tensor")
         if targets is not None:
             expect(_length(targets) == NUM, f"it gives targets of {_length(targets)} samples for {NUM}")
-        before = dict(tree.leaves(inputs))
+        before, ragged = dict(tree.leaves(inputs)), isinstance(inputs, tree.Rows)
+        keeps = isinstance(subject.traits, TransformTraits) and subject.traits.train_only
+        keeps = keeps and subject.traits.joint is not True and not ragged  # such ones may resize images and targets
+        expect(not ragged or _length(outputs) == NUM, f"it gives {_length(outputs)} samples for {NUM}")
         for path, leaf in tree.leaves(outputs):
-            expect(len(leaf) == NUM, f"it gives {len(leaf)} samples for {NUM}")
+            expect(ragged or len(leaf) == NUM, f"it gives {len(leaf)} samples for {NUM}")
             expect(leaf.dtype == torch.float32 or path, f"it turns float32 into {leaf.dtype}")
             expect(bool(torch.isfinite(leaf).all()), "it gives values that are not finite")
-            if isinstance(subject.traits, TransformTraits) and subject.traits.train_only and path in before:
+            if keeps and path in before:
                 got, seen = list(leaf.shape[1:]), list(before[path].shape[1:])
                 expect(got == seen, f"it turns {seen} into {got} in training, and evaluation sees {seen}")
 
