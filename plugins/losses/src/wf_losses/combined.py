@@ -15,7 +15,10 @@ from wf.errors import UsageError
 from wf.traits import LossTraits
 from wf_base import Term, tree
 from wf_building.builder import traits_of
+from wf_losses.regression import MSELoss
 
+SQUARED = (MSELoss, nn.MSELoss)
+"""Losses whose half is the negative log-likelihood of a normal distribution of variance 1."""
 _UNLINKED = ("raw", "real", "logits", "embeddings")
 """The predictions that a model gives as they are: no link stands before a part."""
 
@@ -26,10 +29,10 @@ class SumLoss(nn.Module):
     Each part gets what the model gives and the targets as they are, without links; or a leaf of them, where these are
     trees.
 
-    Learned weights are those of Kendall, Gal and Cipolla 2018: with a variance ``exp(s)`` of each part, which is
-    trained, the sum is that of ``weight * (c * exp(-s) * part + s / 2)``. c is 1/2 for losses of numbers (equation 7
-    there) and 1 for losses of classes (equation 10). The factor ``weight * c * exp(-s)`` is recorded as
-    ``loss/weight/NAME``, the sum of ``weight * s / 2`` as ``loss/variances``.
+    Learned weights are those of Kendall, Gal and Cipolla 2018: each part has a trained variance ``exp(s)``, and the sum
+    is that of ``weight * (c * exp(-s) * part + s / 2)``. c is 1/2 for squared errors (equation 7) and 1 for all others
+    (equation 10). The factor ``weight * c * exp(-s)`` is recorded as ``loss/weight/NAME``, the sum of
+    ``weight * s / 2`` as ``loss/variances``.
 
     Args:
         parts: The losses.
@@ -73,7 +76,7 @@ class SumLoss(nn.Module):
         self.of = None if of is None else list(of)
         self.log_variances = nn.Parameter(torch.zeros(len(parts))) if learned else None
         """``s`` of each part."""
-        self._scales = [0.5 if _is_of_numbers(part) else 1.0 for part in parts]
+        self._scales = [0.5 if isinstance(part, SQUARED) else 1.0 for part in parts]
         self.figures: dict[str, bool | None] = dict.fromkeys(self.names, False)
         if learned:
             self.figures |= {**{f"weight/{name}": None for name in self.names}, "variances": None}
@@ -134,8 +137,3 @@ def _check_part(part: Any, name: str) -> None:
         )
     if getattr(part, "reduction", "mean") == "none":
         raise UsageError(f"loss 'sum': part '{name}' has reduction none, and a part is one number\n  leave it out")
-
-
-def _is_of_numbers(part: Any) -> bool:
-    traits = traits_of(part)
-    return isinstance(traits, LossTraits) and traits.predictions == "real"

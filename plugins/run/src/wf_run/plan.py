@@ -78,7 +78,7 @@ def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence
     plan = Prepared(complete(document, registry, folders))
     plan.judged = Judged()
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
-    evaluated = None if plan["eval_splits"] else ()  # which splits there are, the data tell
+    evaluated = tuple(plan["eval_splits"])  # at most these: the data may have fewer
     check_fit(parts, Known(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
     return plan
 

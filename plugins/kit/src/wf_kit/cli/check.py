@@ -13,7 +13,7 @@ from wf.declarations.kinds import KINDS
 from wf.discovery.entry import Entry
 from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError
-from wf_cli.arguments import take_options
+from wf_cli.arguments import SET, take_options
 from wf_cli.common import Verb, registry_of, registry_quietly
 from wf_cli.listing import JSON
 from wf_cli.output import echo, plural, print_json, table, tell
@@ -130,7 +130,9 @@ def _options(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str,
     found: dict[str, dict[str, Any]] = {}
     for kind, value in document.items():
         if kind in KINDS.several:
-            found |= {f"{kind}/{name}": options for name, options in value["options"].items()}
+            for table in value:
+                name = table["use"].removeprefix(SET)
+                found[f"{kind}/{name}"] = {key: option for key, option in table.items() if key != "use"}
             continue
         names = [entry.component.name for entry in entries if entry.component.kind == kind]
         if len(names) != 1:
