@@ -257,6 +257,40 @@ def test_what_a_column_is_can_be_told_by_its_cells(tmp_path: Path, caplog: pytes
         assert words in caplog.text
 
 
+@pytest.mark.parametrize(
+    "cells", [("1.200,5", "2.300,75"), ("1,234", "12,5"), ("1,234", "2,345"), ("$5", "$7"), ("5", "6 kg")]
+)
+@pytest.mark.parametrize("infer", [False, True])
+def test_numbers_in_another_notation_are_no_categories(tmp_path: Path, cells: tuple[str, str], infer: bool) -> None:
+    path = write(tmp_path, f"size;other;y\n{cells[0]};0.5;1\n{cells[1]};1.5;2\n")
+    with pytest.raises(DataError, match=r"column 'size': '.*' is not a number\n  it looks like a") as caught:
+        csv_file(path, target="y", infer=infer)
+    assert "--dataset.infer" not in str(caught.value)
+    assert list(csv_file(path, target="y", categorical="size").feature_names)[-1] == "other"
+
+
+def test_the_advice_about_dates_works(tmp_path: Path) -> None:
+    path = write(tmp_path, "day,word,x,y\n2022-01-03,a,1,0.5\n2022-01-05,b,2,1.5\n")
+    with pytest.raises(DataError) as caught:
+        csv_file(path, target="y")
+    message = str(caught.value)
+    assert "'2022-01-03' in column 'day' looks like a date\n" in message
+    assert "days since" not in message
+    for advice in ("--dataset.date '[\"day\"]'", "--dataset.categorical '[\"word\"]'", "--dataset.infer true"):
+        assert advice in message
+    assert csv_file(path, target="y", date="day", categorical="word").feature_names is not None
+    assert csv_file(path, target="y", infer=True).feature_names is not None
+    path = write(tmp_path, "day,y\n3 Jan 2022,0.5\n5 Jan 2022,1.5\n")
+    for infer in (False, True):
+        with pytest.raises(
+            DataError, match=r"--dataset.date '\[\"day\"\]'\n  and say .*--dataset.date_format"
+        ) as caught:
+            csv_file(path, target="y", infer=infer)
+        assert "--dataset.infer" not in str(caught.value)
+    dataset = csv_file(path, target="y", date="day", date_format="%d %b %Y", date_features=("age",))
+    assert inputs_of(dataset).tolist() == [[0], [2]]
+
+
 def test_contradicting_roles(tmp_path: Path) -> None:
     path = write(tmp_path, HOUSES)
     for options in ({"date": "price"}, {"ignore": "city", "date": "city"}, {"ignore": "city", "embed": "city"}):

@@ -84,7 +84,8 @@ def csv_file(
         unseen: What becomes of categories that training did not have: ``warn`` counts them and takes each for none of
             the known ones, ``error`` refuses them.
         infer: Take columns of text for categories, those of dates for dates, and leave out empty ones, as the first
-            1,000 rows are.
+            1,000 rows are. Numbers that are written in another way (``1.200,5``, ``$5``, ``12 kg``) are refused, not
+            taken for categories.
         learned: What the run learned from the file when it began; then the file is read by that.
 
     Returns:
@@ -231,7 +232,7 @@ def _inferred(file: TableFile, roles: _Roles) -> _Roles:
             found["empty"] += [name] if cells else []
         elif all(number(cell) is None for cell in there) and all(map(is_date, there)):
             found["dates"].append(name)
-        elif any(number(cell) is None for cell in there) and not has_decimal_comma(there):
+        elif any(number(cell) is None and looks_like(cell) is None for cell in there) and not has_decimal_comma(there):
             found["categorical"].append(name)
     for words, names in (("dates", "dates"), ("categories", "categorical"), ("left out, as they are empty", "empty")):
         if found[names]:

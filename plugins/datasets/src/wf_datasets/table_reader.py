@@ -15,7 +15,7 @@ from wf.errors import DataError, unknown
 from wf_base.tree import Tree
 from wf_datasets.cells import looks_like
 from wf_datasets.column import Categories, shown
-from wf_datasets.dates import Dates, seconds_of
+from wf_datasets.dates import Dates, is_date, seconds_of
 from wf_datasets.fill import FillMissing
 from wf_datasets.plain_rows import Array
 from wf_datasets.table import Column, Mode, NotNumbersError, Table, TableFile, place
@@ -283,23 +283,26 @@ def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]], *, traini
     name = next((name for name, look in looks.items() if look is None), next(iter(found)))
     line, cell = found[name]
     lines = [f"{place(file.path, line, name)}: {_quoted(cell)} is not a number"]
+    dates = [one for one, look in looks.items() if training and look is not None and look[0] == "a date"]
     text = [one for one, look in looks.items() if look is None]
     if len(text) > 1:
         lines.append(f"text stands in {len(text)} columns: {', '.join(text)}")
     for one, look in looks.items():
         if look is not None:
             where = "it" if one == name else f"{_quoted(found[one][1])} in column '{one}'"
-            lines.append(f"{where} looks like {look[0]}: {look[1]}")
+            lines.append(f"{where} looks like {look[0]}" + (f": {look[1]}" if one not in dates else ""))
             lines += _whole_file(file, look[0])
     if not training:
         lines.append("the run was trained on numbers in this column")
         return "\n  ".join(dict.fromkeys(lines))
-    dates = [one for one, look in looks.items() if look is not None and look[0] == "a date"]
+    usual = all(is_date(found[one][1]) for one in dates)
     if dates:
-        lines.append(f"read it as a date: --dataset.date '{_listed(dates)}'")
+        words = "it as a date" if len(dates) == 1 else "them as dates"
+        lines.append(f"read {words}: --dataset.date '{_listed(dates)}'")
+        lines += [] if usual else ["and say how they are written: --dataset.date_format, as in '%d %b %Y'"]
     if text:
         lines.append(f"one-hot encode it: --dataset.categorical '{_listed(text)}'")
-    if dates or text:
+    if usual and {*text, *dates} == set(found):
         lines.append("or let wf tell dates and categories: --dataset.infer true")
     lines.append(f"or leave it out: --dataset.ignore '{_listed(text or list(found))}'")
     return "\n  ".join(dict.fromkeys(lines))
