@@ -28,6 +28,7 @@ OTHER_WORDS = {
     "precision": "a general key of run files",
     "progress": "where a run is, in its checkpoints",
     "step": "what the loop counts",
+    "sum": "a reduction of losses",
     "text": "what messages call a value that is no number",
     "tensorboard": "a package that is installed under another name",
 }

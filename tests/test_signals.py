@@ -182,7 +182,9 @@ def test_an_error(wf: Any, folder: Path, what: str, begin: str, end: str) -> Non
     assert found["status"] == "failed"
     assert found["reason"].startswith(begin)
     assert found["reason"].endswith(end)
-    assert ("out of memory: try a smaller --batch-size" in done.stderr) is (what != "hook")
+    place = "/tools.py, at on_step_end, after step 20: batch_size 100, accumulate 1, precision fp32"
+    assert (place in done.stderr) is (what != "hook")
+    assert ("smaller parts: --batch-size 50 --accumulate 2" in done.stderr) is (what != "hook")
     assert "go on from step 16: wf resume runs/x" in done.stderr
     if what == "hook":
         assert_goes_on(wf, folder, plan)
@@ -192,7 +194,7 @@ def test_an_error(wf: Any, folder: Path, what: str, begin: str, end: str) -> Non
     ("fails", "reason", "advice"),
     [
         ("kill", "a process that loads data was killed: ", "most often because memory ran out: try fewer --workers"),
-        ("memory", "out of memory: MemoryError", "out of memory: try a smaller --batch-size"),
+        ("memory", "out of memory: MemoryError", "smaller parts: --batch-size 2 --accumulate 2\n  fewer processes"),
         ("error", "in a process that loads data: ValueError: sample 77 is broken", "ValueError: sample 77 is broken"),
     ],
 )

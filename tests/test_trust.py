@@ -54,10 +54,12 @@ LINES: dict[str, tuple[tuple[str, int], ...]] = {
     "show": (("show focal", 0),),
     "list-plugins": (("list-plugins", 0),),
     "doctor": (),
+    "schema": (("schema", 0), ("schema --output got.json", 0)),
     "evaluate": (("evaluate got", 2),),
     "predict": (("predict got test", 2),),
     "export": (("export got out.pt", 2),),
     "plot": (("plot got", 2),),
+    "generate": (("generate got --prompt a", 2),),
     "new-plugin": (("new-plugin got-plugin", 0),),
     "check": (("check loss/mse", 0),),
 }

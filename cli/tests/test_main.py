@@ -55,7 +55,7 @@ def test_plugin_anywhere_on_the_line(wf: Any, folder: Path, line: str) -> None:
 
 
 def test_plugin_that_is_left_out(wf: Any) -> None:
-    assert wf("list", "losses", "--json", "-p", "no:wf-losses").json() == []
+    assert wf("list", "losses", "--json", "-p", "no:wf-losses", "-p", "no:wf-text").json() == []
     result = wf("run", "-p", "no:wf-losses", "--loss", "focal")
     assert result.code == 3
     assert "loss 'focal' is brought by wf-losses, which is not loaded (blocked)" in result.stderr

@@ -100,7 +100,7 @@ NAMES = {"model": "net", "dataset": "d"}
         (nn.Linear(4, 2), "class_index", [3], "3 classes needs"),
         (nn.Linear(5, 3), "class_index", [3], "cannot take inputs"),
         (nn.Linear(4, 2), "real", [1], r"1 output\(s\) needs"),
-        (nn.LSTM(4, 3), "class_index", [3], "gives tuple, not a tensor"),
+        (nn.LSTM(4, 3), "class_index", [3], "returns tuple, not a tensor"),
         (nn.Linear(4, 2), "mask", [2, 6, 6], r"needs \[2, 2, 6, 6\]"),
     ],
 )

@@ -165,12 +165,19 @@ def test_an_operation_without_a_deterministic_form_is_refused(wf: Any, tmp_path:
 
 # Memory
 
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
 PLAN = {"batch_size": 64, "accumulate": 2, "precision": "fp32"}
-LOOP = SimpleNamespace(progress=SimpleNamespace(step=11))
+LOOP = SimpleNamespace(progress=SimpleNamespace(step=11), trainer=SimpleNamespace(train_step=raise_))
 CUDA_TEXT = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 139.80 GiB"
 
 
 def words(error: BaseException, device: str = "cpu", options: tuple[str, ...] = (), **plan: Any) -> str:
+    with pytest.raises(type(error)):
+        LOOP.trainer.train_step(error)
     return remedies(error, {**PLAN, **plan}, LOOP, torch.device(device), options)  # type: ignore[arg-type]  # what it reads
 
 

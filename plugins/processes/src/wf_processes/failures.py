@@ -55,7 +55,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """Advice about an error; empty if there is none."""
+    """Advice about an error; empty if there is none, and for one of memory, where it depends on the run."""
     meaning = _meaning(error)
     return meaning.advice if meaning else ""
 
@@ -65,9 +65,7 @@ def _meaning(error: BaseException) -> _Meaning | None:
     inside = isinstance(error.__cause__, InLoader) and not isinstance(error, WfError)
     raised = describe(error) if inside else _in_place(error)
     if isinstance(error, (MemoryError, RuntimeError, OSError)) and _is_memory(error, raised):
-        return _Meaning(
-            words="out of memory", raised=raised, advice="out of memory: try a smaller --batch-size or a smaller model"
-        )
+        return _Meaning(words="out of memory", raised=raised)
     if isinstance(error, (OSError, RuntimeError)) and _NO_HANDLES.search(text):
         words = "too many open files"
         return _Meaning(

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from wf.blame import blamed
 from wf.engine.loop import Loop
+from wf_processes.failures import InLoader
 
 _ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(GiB|MiB|KiB|bytes)")
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -27,15 +29,22 @@ def remedies(
         device: Where it computes.
         model_options: The names of the model's options.
     """
-    judging = _is_in(error, Loop.evaluate)
-    place = f"in the evaluation after step {loop.progress.step:,}" if judging else f"in step {loop.progress.step + 1:,}"
+    judging, step = _is_in(error, Loop.evaluate), loop.progress.step
+    if loading := isinstance(error.__cause__, InLoader):
+        place = f"in a process that loads data, after step {step:,}"
+    elif judging:
+        place = f"in the evaluation after step {step:,}"
+    elif _is_in(error, loop.trainer.train_step):
+        place = f"in step {step + 1:,}"
+    else:
+        place = f"in {where}, after step {step:,}" if (where := blamed(error)) else f"after step {step:,}"
     settings = ", ".join(f"{key} {plan[key]}" for key in ("batch_size", "accumulate", "precision"))
     lines = [f"out of memory {place}: {settings}{_figures(error, device)}"]
-    return "\n  ".join([*lines, *_ways(plan, device, model_options, judging=judging)])
+    return "\n  ".join([*lines, *_ways(plan, device, model_options, judging=judging, loading=loading)])
 
 
 def _ways(
-    plan: Mapping[str, Any], device: torch.device, model_options: Sequence[str], *, judging: bool
+    plan: Mapping[str, Any], device: torch.device, model_options: Sequence[str], *, judging: bool, loading: bool
 ) -> Iterator[str]:
     size, parts = plan["batch_size"], plan["accumulate"]
     if judging and size != 1:
@@ -46,6 +55,10 @@ def _ways(
         yield f"{same}: --batch-size {half} --accumulate {2 * parts}"
     elif size == "full":
         yield "batches instead of the whole split: --batch-size 32"
+    if loading:
+        yield "fewer processes that load data: --workers N"
+        yield "or smaller samples"
+        return
     if plan["precision"] in ("fp32", "tf32") and (device.type != "cpu"):
         yield "about half the memory for what the layers keep: --precision bf16"
     again = "layers that compute again instead of keeping (gradient checkpointing)"
@@ -79,4 +92,5 @@ def _size(num_bytes: float) -> str:
 
 def _is_in(error: BaseException, function: Any) -> bool:
     """Whether an error was raised inside of a function."""
-    return any(frame.f_code is function.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
+    code = getattr(function, "__code__", None)
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
