@@ -44,7 +44,7 @@ def _series(folder: Path) -> dict[str, Any]:
 
 
 def _text(folder: Path) -> dict[str, Any]:
-    (folder / "text.txt").write_text("In the forests of the night\n" * 30)
+    (folder / "text.txt").write_text(" ".join(map(str, range(1000, 1300))))
     return {"path": str(folder / "text.txt"), "block": 16}
 
 

@@ -18,12 +18,20 @@ from wf_kit.selecting import select
 MEMBERS = {"model/torchvision/squeezenet1_1": {"image_size": 32}}
 """Of catalogues: one that is small."""
 THREE_CHANNELS = {"transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+LANGUAGE: dict[str, Any] = {
+    "dataset": {"use": "opticks", "block": 1000},
+    "model": {"use": "gpt", "layers": 1, "width": 8},
+    "loss": "token-ce",
+}
+"""A run that takes a tokenizer."""
 RUNS: dict[str, dict[str, Any]] = {
     "model/linear-regression": {"dataset": "line"},
     "loss/nt-xent": {"model": "mlp"},
     "trainer/contrastive": {"dataset": "digits", "model": "cnn", "loss": "nt-xent", "task": "embedding"},
     "sampler/balanced": {"dataset": "iris"},
     "sampler/weighted": {"dataset": "iris"},
+    "tokenizer/bytes": LANGUAGE,
+    "tokenizer/characters": LANGUAGE,
 }
 
 REGISTRY = Registry.discover(only_builtin=True)

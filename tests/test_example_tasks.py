@@ -63,10 +63,10 @@ def test_a_run_that_names_no_model_gets_one_that_fits(wf: Any) -> None:
 LOSSES = {
     "diabetes": {"l1", "mse", "sum"},
     "breast-cancer-binary": {"bce", "bce-logits", "focal", "l1", "mse", "sum"},
-    "digits": {"bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "sum", "weighted-ce"},
+    "digits": {"bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "nt-xent", "sum", "weighted-ce"},
     "digits-multilabel": {"bce", "bce-logits", "focal", "l1", "mse", "sum"},
     "shapes": {"ce", "focal", "nll", "sum", "weighted-ce"},
-    "authors": {"bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "sum", "weighted-ce"},
+    "authors": {"bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "nt-xent", "sum", "weighted-ce"},
 }
 
 

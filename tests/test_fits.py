@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builtin_options import OPTIONS
 
 import wf as api
 from wf.errors import UsageError, WfError
@@ -74,6 +75,21 @@ RUN_ALL_THE_SAME = {
 """The losses that give a number with targets that they are not made for: why it means nothing."""
 
 
+PART_OF_SUM = {"real": "mse", "binary": "bce-logits", "multilabel": "bce-logits"}
+"""A loss that loss ``sum`` can take, by the targets; for all others ``ce``."""
+
+
+def with_options(kind: str, name: str, targets: str = "real") -> dict[str, Any]:
+    """The table of a component, with the options that it cannot do without."""
+    needed = {
+        "loss/sum": {"parts": [PART_OF_SUM.get(targets, "ce")]},
+        "metric/mase": {"naive_errors": [1.0]},
+        "transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3},
+        "transform/pad": {"size": 40},
+    }
+    return {"use": name, **{**OPTIONS, **needed}.get(f"{kind}/{name}", {})}
+
+
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     file = tmp_path_factory.mktemp("fits") / "parts.py"
@@ -114,7 +130,8 @@ def test_losses(registry: Registry, targets: str) -> None:
     dataset, model = targets.replace("_", "-"), "pixels" if targets == "mask" else "linear"
     verdicts = said(registry, "loss", dataset)
     assert any(verdicts.values())
-    real = {name: works(registry, dataset=dataset, model=model, loss=name) for name in verdicts}
+    tables = {name: with_options("loss", name, targets) for name in verdicts}
+    real = {name: works(registry, dataset=dataset, model=model, loss=table) for name, table in tables.items()}
     assert verdicts == real
     for name in (name for name, fits in verdicts.items() if not fits):
         hidden = registry.find("loss", name).component.target
@@ -126,7 +143,8 @@ def test_losses(registry: Registry, targets: str) -> None:
 def test_metrics(registry: Registry, targets: str) -> None:
     dataset, model = targets.replace("_", "-"), "pixels" if targets == "mask" else "linear"
     verdicts = said(registry, "metric", dataset)
-    real = {name: works(registry, dataset=dataset, model=model, metric=[name]) for name in verdicts}
+    tables = {name: with_options("metric", name) for name in verdicts}
+    real = {name: works(registry, dataset=dataset, model=model, metric=[table]) for name, table in tables.items()}
     assert verdicts == real
 
 
@@ -144,9 +162,8 @@ def test_models(registry: Registry, samples: str) -> None:
 
 @pytest.mark.parametrize("samples", ["vector", "sequence", "image"])
 def test_transforms(registry: Registry, samples: str) -> None:
-    needed = {"normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}, "pad": {"size": 40}}
     verdicts = said(registry, "transform", f"{samples}s")
-    tables = {name: {"use": name, **needed.get(name, {})} for name in verdicts}
+    tables = {name: with_options("transform", name) for name in verdicts}
     real = {name: works(registry, dataset=f"{samples}s", transform=[table]) for name, table in tables.items()}
     assert verdicts == real
     for name in (name for name, fits in verdicts.items() if not fits):

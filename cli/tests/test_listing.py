@@ -117,14 +117,14 @@ def fitting(wf: Any, *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "other", "names"),
     [
-        ("losses", "digits", ["bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "sum", "weighted-ce"]),
+        ("losses", "digits", ["bce", "bce-logits", "ce", "focal", "l1", "mse", "nll", "nt-xent", "sum", "weighted-ce"]),
         ("losses", "diabetes", ["l1", "mse", "sum"]),
         ("metrics", "dataset/diabetes", ["mae", "mase", "mse", "r2", "rmse", "smape"]),
         ("transforms", "iris", ["mixup", "scale", "standardize"]),
         ("losses", "transform/mixup", ["bce", "bce-logits", "ce", "l1", "mse", "sum"]),
         ("optimizers", "supervised", ["adam", "adamw", "rmsprop", "sgd"]),
-        ("trainer", "adam", ["graphed", "supervised"]),
-        ("trainers", "scheduler/plateau", ["graphed", "supervised"]),
+        ("trainer", "adam", ["contrastive", "graphed", "supervised"]),
+        ("trainers", "scheduler/plateau", ["contrastive", "graphed", "supervised"]),
         ("datasets", "metrics/mse", ["diabetes", "line", "series", *("csv", "npz", "random")]),
         (
             "dataset",
@@ -178,6 +178,7 @@ def test_what_fits_of_a_catalogue(wf: Any) -> None:
     assert "torchvision/...  wf-torchvision  92 names (wf list model --all --fits fashion-mnist)" in closed
     assert "torchvision/resnet18" in wf("list", "models", "--all", "--fits", "fashion-mnist").stdout
     assert "torchvision" not in wf("list", "models", "--fits", "iris").stdout
+    assert fitting(wf, "models", "--fits", "digits", "--search", "fasterrcnn") == []
     assert fitting(wf, "models", "--fits", "fashion-mnist", "--search", "/resnet18") == ["torchvision/resnet18"]
 
 
@@ -190,6 +191,13 @@ def test_nothing_that_fits(wf: Any, folder: Path) -> None:
     assert (result.code, result.stdout) == (0, "")
     assert result.stderr == "wf: no optimizers are known to fit trainer 'hand': the trainer takes no optimizer\n"
     assert wf("list", "optimizers", "--fits", "hand", "-p", "hand.py", "--json").json() == []
+
+
+@pytest.mark.parametrize("other", ["coco", "torchvision/fasterrcnn_resnet50_fpn", "task/detection"])
+def test_no_loss_fits_models_with_losses_of_their_own(wf: Any, other: str) -> None:
+    result = wf("list", "losses", "--fits", other)
+    assert (result.code, result.stdout) == (0, "")
+    assert "their own losses" in result.stderr or "its own losses" in result.stderr
 
 
 def test_components_that_say_nothing_are_named(wf: Any, folder: Path) -> None:

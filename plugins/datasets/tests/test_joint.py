@@ -115,6 +115,22 @@ def test_masks_of_classes_move_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        (torch.rand(4, 5), torch.rand(4, 1), r"takes images \[C, H, W\] and got samples \[5\]"),
+        (torch.rand(4, 6, 3), None, r"got samples \[6, 3\]"),
+        (torch.rand(4, 1, 6, 8), torch.arange(4), r"a mask of each image \[6, 8\], and got targets \[\]"),
+        (torch.rand(4, 1, 6, 8), torch.rand(4, 2), r"and got targets \[2\]\n  take a transform of images alone"),
+        (torch.rand(4, 1, 6, 8), torch.zeros(4, 3, 4), r"and got targets \[3, 4\]"),
+    ],
+)
+@pytest.mark.parametrize("transform", [JointFlip(p=1.0), JointCrop(), JointResize([8])])
+def test_samples_and_targets_that_it_does_not_take(transform: Any, inputs: Tensor, targets: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=f"{type(transform).__name__} .*{message}"):
+        transform(inputs, targets, torch.rand(4, transform.num_draws))
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: JointFlip(p=1.5), "joint-flip': p is 1.5; it must be from 0 to 1"),

@@ -116,7 +116,7 @@ def mixed(mix: Any, inputs: Tensor, targets: Tensor = LABELS) -> Any:
             "loss 'focal' does not fit transform 'mixup'\n"
             "  the loss takes class_index or binary or multilabel or mask targets, "
             "but in training the transform produces one_hot\n"
-            "  losses that fit: bce, bce-logits, ce, l1, mse, torch/...",
+            "  losses that fit: bce, bce-logits, ce, l1, mse, sum, torch/...",
         ),
         (
             {"dataset": "diabetes", "transform": ["standardize", "mixup"]},

@@ -50,6 +50,12 @@ def test_equals_the_usual_script() -> None:
     assert metrics["test/loss/l1"] == pytest.approx(metrics["test/mae"], rel=1e-6)
 
 
+def test_one_part_is_a_sum_too() -> None:
+    ran = train({"use": "sum", "parts": ["mse"], "weights": [0.5]})
+    model = by_hand(lambda found, y: 0.5 * F.mse_loss(found, y))
+    assert torch.equal(ran.model.state_dict()["1.weight"], model.weight)  # type: ignore[arg-type]
+
+
 def test_learned_weights_equal_the_usual_script() -> None:
     ran = train({"use": "sum", "parts": ["mse", "l1"], "learned": True})
     s = nn.Parameter(torch.zeros(2))

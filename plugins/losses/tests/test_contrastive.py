@@ -53,6 +53,12 @@ def test_half_precision_is_computed_in_single() -> None:
     assert float(half) == pytest.approx(float(NTXentLoss(0.05)(embeddings.half().float(), targets)))
 
 
+@pytest.mark.parametrize(("embeddings", "targets"), [((4, 3, 2, 2), (4, 2, 2)), ((4, 3), (4, 3)), ((4,), (4,))])
+def test_other_shapes(embeddings: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"takes embeddings \[M, D\] and targets \[M\], one each, and got"):
+        NTXentLoss()(torch.randn(embeddings), torch.zeros(targets, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("temperature", [0, -1, math.inf, math.nan])
 def test_temperatures_out_of_range(temperature: float) -> None:
     with pytest.raises(UsageError, match="finite and above 0"):

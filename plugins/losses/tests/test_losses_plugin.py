@@ -46,7 +46,7 @@ def test_every_option_is_annotated_and_documented(component: Component) -> None:
 
 EXAMPLES = {
     "real": torch.tensor([[0.1, -0.3], [0.7, 2.0]]),
-    "class_index": torch.tensor([0, 1]),
+    "class_index": torch.tensor([0, 1, 1, 0]),
     "binary": torch.tensor([0.0, 1.0]),
     "multilabel": torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
     "one_hot": torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
@@ -61,7 +61,7 @@ def test_takes_what_its_traits_say(component: Component, kind: str) -> None:
     assert isinstance(traits, LossTraits)
     given = {"class_counts": [3, 1]} if component.name == "weighted-ce" else {}
     loss = load(component)(**given)
-    shape = {"class_index": (2, 2), "mask": (2, 2, 1, 2)}.get(kind, tuple(targets.shape))
+    shape = {"class_index": (4, 2), "mask": (2, 2, 1, 2)}.get(kind, tuple(targets.shape))
     scores = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape).requires_grad_()
     forms = {"log_probs": lambda: scores.log_softmax(1), "probs": scores.sigmoid}
     value = loss(forms.get(traits.predictions, lambda: scores)(), targets)

@@ -79,6 +79,8 @@ class Supervised:
         self.model, self.loss = model, loss
         self.unshared: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)
         """A context in which processes do not share gradients."""
+        self.is_scalar = False
+        """Whether the loss gave one number when it was last computed, and no dict of them."""
 
     def weights(self, batch: Batch) -> Weights | None:
         """The weight of the loss; see `Objective`."""
@@ -95,7 +97,9 @@ class Supervised:
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
         """The loss of model outputs; see `Judge`."""
-        return outcome_of(self.loss(outputs, batch.targets), outputs, getattr(self.loss, "reduction", "mean"))
+        value = self.loss(outputs, batch.targets)
+        self.is_scalar = isinstance(value, Tensor)
+        return outcome_of(value, outputs, getattr(self.loss, "reduction", "mean"))
 
 
 def total_weight(loss: Any, targets: Tensor) -> Any:

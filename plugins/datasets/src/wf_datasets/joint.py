@@ -31,6 +31,7 @@ class _Joint:
             targets: A dict an image as `wf_tasks.detection` has it, or masks int64 ``[N, H, W]``.
             draws: From [0, 1).
         """
+        self._check_taken(images, targets)
         given = [None] * len(images) if targets is None else targets
         made = [self.change(*one) for one in zip(images, given, draws.cpu(), strict=True)]
         inputs, wanted = (list(side) for side in zip(*made, strict=True))
@@ -39,6 +40,18 @@ class _Joint:
     def change(self, image: Tensor, targets: Targets, draws: Tensor) -> tuple[Tensor, Targets]:
         """One image and its targets."""
         raise NotImplementedError
+
+    def _check_taken(self, images: Any, targets: Any) -> None:
+        """Refuse samples that are no images, and targets that do not lie in them."""
+        if isinstance(images, Tensor) and images.ndim != 4:
+            raise UsageError(
+                f"{type(self).__name__} takes images [C, H, W] and got samples {list(images.shape[1:])}\n  leave it out"
+            )
+        if isinstance(targets, Tensor) and (targets.ndim != 3 or targets.shape[1:] != images.shape[2:]):
+            raise UsageError(
+                f"{type(self).__name__} takes boxes, or a mask of each image {list(images.shape[2:])}, and got targets "
+                f"{list(targets.shape[1:])}\n  take a transform of images alone, such as flip or crop"
+            )
 
 
 class JointFlip(_Joint):

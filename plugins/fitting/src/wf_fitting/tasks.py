@@ -97,6 +97,10 @@ class Tasks:
         given = [link.gives for link in self.links if link.of == "targets"]
         return list(dict.fromkeys([*(form for task in self._all for form in task.targets), *given]))
 
+    def whose_models_give(self, form: str) -> list[str]:
+        """The names of the tasks whose models compute their own losses and give predictions of a form."""
+        return [task.name for task in self._all if task.gives == form]
+
     def unknown_forms(self, traits: Any) -> list[tuple[str, str, list[str]]]:
         """The forms in a component's traits that no task or link declares.
 

@@ -32,7 +32,16 @@ class NTXentLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """The mean over embeddings ``[M, D]`` whose int64 targets ``[M]`` occur more than once; 0 if there are none."""
+        """The mean over embeddings ``[M, D]`` whose int64 targets ``[M]`` occur more than once; 0 if there are none.
+
+        Raises:
+            UsageError: For other shapes.
+        """
+        if predictions.ndim != 2 or targets.ndim != 1:
+            raise UsageError(
+                "loss 'nt-xent' takes embeddings [M, D] and targets [M], one each, and got "
+                f"{list(predictions.shape)} and {list(targets.shape)}"
+            )
         if predictions.dtype in (torch.float16, torch.bfloat16):
             predictions = predictions.float()
         rows = F.normalize(predictions, dim=1)

@@ -91,10 +91,10 @@ def predicts_per(part: Part, known: Known) -> Verdict:
 
 
 def gives_what_the_task_needs(part: Part, known: Known) -> Verdict:
-    """Of a model: where models compute their own losses, they must give what the task judges."""
+    """Of a model: where models compute their own losses, they must give what the task judges, and only there."""
     wanted = known.task.gives if known.task else None
     if wanted is None:
-        return FITS
+        return _gives_of_no_other_task(part, known)
     if not isinstance(part.traits, ModelTraits):
         return Verdict(None, (f"it does not say whether it gives {wanted}",))
     if part.traits.predictions == wanted:
@@ -103,6 +103,22 @@ def gives_what_the_task_needs(part: Part, known: Known) -> Verdict:
     return Verdict(
         False, (f"{known.task.name} needs a model that gives {wanted}, this one gives {part.traits.predictions}",)
     )
+
+
+def _gives_of_no_other_task(part: Part, known: Known) -> Verdict:
+    """Of a model: it computes no losses of its own, as those of another task do."""
+    if known.task is None or not isinstance(part.traits, ModelTraits):
+        return FITS
+    owners = _tasks_of_own_losses(part.traits, known)
+    if not owners:
+        return FITS
+    given, wants = part.traits.predictions, " or ".join(owners)
+    return Verdict(False, (f"the model returns {given}, as task {wants} needs, not {known.task.name}",))
+
+
+def _tasks_of_own_losses(model: ModelTraits | None, known: Known) -> list[str]:
+    """The tasks that have a model compute its own losses; none where a loss judges what it gives."""
+    return known.tasks.whose_models_give(model.predictions) if known.tasks and model else []
 
 
 def loss_takes_predictions(part: Part, known: Known) -> Verdict:
@@ -114,8 +130,12 @@ def loss_takes_predictions(part: Part, known: Known) -> Verdict:
         known.trained is not None
     ):  # then the dataset's own targets are for evaluations only, see `loss_takes_given_targets`
         return FITS
+    if known.task is not None and known.task.gives is not None:
+        return Verdict(False, (f"models compute their own losses for task {known.task.name}: leave the loss out",))
     if known.targets is None:
         return OPEN_TARGETS if known.model is None else FITS  # see `loss_takes_what_model_gives`
+    if _tasks_of_own_losses(known.model, known):
+        return FITS  # see `gives_what_the_task_needs`
     links = known.all_links
     numbers = (known.num_classes,) if known.num_classes else numbers_of_classes(known.targets, links)
     tried = {
@@ -157,6 +177,8 @@ def loss_takes_what_model_gives(part: Part, known: Known) -> Verdict:
         return FITS
     if known.model is None:
         return OPEN_TARGETS
+    if owners := _tasks_of_own_losses(known.model, known):
+        return Verdict(False, (f"the model computes its own losses, for task {' or '.join(owners)}",))
     if targets_that_fit(known.model, traits, known.all_links):
         return FITS
     return Verdict(False, (f"the loss takes {traits.predictions}, the model returns {known.model.predictions}",))

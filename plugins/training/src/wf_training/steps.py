@@ -37,8 +37,8 @@ def first(trainer: SupervisedTrainer, batch: Batch) -> Loss:
 
     Plain means a loss that is one scalar and a mean over all processes. A model of several tensors has its own step.
     """
-    loss = plain(trainer, batch)
-    if trainer.is_plain and isinstance(loss, Tensor) and not trainer.gradients.divides(batch):
+    loss, objective = plain(trainer, batch), trainer.supervised
+    if objective is not None and objective.is_scalar and not trainer.gradients.divides(batch):
         trainer.inline(None if isinstance(batch.inputs, Tensor) else of_trees)
     return loss
 

@@ -105,8 +105,8 @@ class SupervisedTrainer(BaseTrainer):
             )
         part_size = batch_size if accumulate > 1 else None
         objective = (task or TaskRuntime()).bind(self.model, loss)
-        self.is_plain = type(objective) is Supervised
-        """Whether it minimizes only a loss of the model outputs."""
+        self.supervised = objective if type(objective) is Supervised else None
+        """The objective if it is only a loss of the model outputs."""
         self.gradients = Gradients(objective, part_size, scaler, strategy)
         self._update: Callable[[SupervisedTrainer, Batch], Loss] | None = (
             scaled if scaler is not None else UPDATES.get(step, plain if accumulate > 1 else first)
