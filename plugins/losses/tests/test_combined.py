@@ -62,7 +62,7 @@ def test_learned_weights_equal_the_usual_script() -> None:
 
     def loss(found: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         parts = F.mse_loss(found, y), F.l1_loss(found, y)
-        return parts[0] * (0.5 * torch.exp(-s[0])) + parts[1] * (0.5 * torch.exp(-s[1])) + s.sum() / 2
+        return parts[0] * (0.5 * torch.exp(-s[0])) + parts[1] * torch.exp(-s[1]) + s.sum() / 2
 
     model = by_hand(loss, s)
     assert torch.allclose(ran.model.state_dict()["1.weight"], model.weight, rtol=1e-6)  # type: ignore[arg-type]
