@@ -145,7 +145,7 @@ def test_text(wf: Any, tmp_path: Path) -> None:
     assert done.json()["metrics"]["test/accuracy"] == 1
     refused = wf("run", "--dataset", "days.parquet", env=env(tmp_path))
     assert refused.code == 2
-    assert "models that fit: lstm, rnn" in refused.stderr
+    assert "models that fit: gpt, lstm, rnn" in refused.stderr
 
 
 @pytest.mark.parametrize(

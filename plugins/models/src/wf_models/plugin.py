@@ -38,7 +38,7 @@ def wf_components() -> list[Component]:
             "tabular",
             "wf_models.tabular:Tabular",
             summary="multilayer perceptron over the numbers of a table and the embeddings of its categories",
-            traits=ModelTraits(per="sample"),
+            traits=ModelTraits(inputs="numbers", per="sample"),
         ),
         Component(
             "model",
