@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,14 +15,20 @@ from wf_base.random import TrainStream
 
 
 def check_smallest_batch(
-    model: nn.Module, stays: Iterable[nn.Module], batch: Batch, task: TaskRuntime, samples: str, size: int, name: str
+    model: nn.Module,
+    stays: Iterable[nn.Module],
+    batches: Sequence[Batch],
+    task: TaskRuntime,
+    samples: str,
+    size: int,
+    name: str,
 ) -> None:
     """Refuse a last batch of one sample where the model cannot be trained on one, as with batch norm.
 
     Args:
         model: The model itself, on its device; it and the random generators stay as they are.
         stays: The parts that stay in evaluation mode.
-        batch: Two samples as training has them.
+        batches: One sample and two, as training has them.
         task: Says how a model is called that computes its own losses.
         samples: How many train samples there are, in words.
         size: How many a batch has.
@@ -31,24 +37,23 @@ def check_smallest_batch(
     Raises:
         UsageError: With what can be done.
     """
-    if batch.size < 2:
+    one, two = batches
+    if two.size < 2:
         return
-    error = _error_of(model, stays, batch, 1, task)
-    if error is None or _error_of(model, stays, batch, 2, task) is not None:  # the second fails in the first step, too
+    error = _error_of(model, stays, one, task)
+    if error is None or _error_of(model, stays, two, task) is not None:  # the second fails in the first step, too
         return
-    batches = f"{samples} in batches of {size} leave 1 for the last" if size > 1 else "batches have 1 sample"
+    found = f"{samples} in batches of {size} leave 1 for the last" if size > 1 else "batches have 1 sample"
     advice = "leave it out: --drop-last, or choose another --batch-size" if size > 1 else "choose another --batch-size"
     raise UsageError(
-        f"{batches}, and model '{name}' cannot be trained on one sample alone: it normalizes over the batch\n"
+        f"{found}, and model '{name}' cannot be trained on one sample alone: it normalizes over the batch\n"
         f"  {describe(error)}\n  {advice}"
     ) from error
 
 
-def _error_of(
-    model: nn.Module, stays: Iterable[nn.Module], batch: Batch, num: int, task: TaskRuntime
-) -> Exception | None:
-    """The error that the model raises in training mode for so many samples."""
-    inputs = tree.map_leaves(torch.clone, tree.part(batch.inputs, 0, num))
+def _error_of(model: nn.Module, stays: Iterable[nn.Module], batch: Batch, task: TaskRuntime) -> Exception | None:
+    """The error that the model raises in training mode for a batch."""
+    inputs = tree.map_leaves(torch.clone, batch.inputs)
     with _as_it_was(model), torch.no_grad():
         model.train()
         for module in stays:
@@ -57,7 +62,7 @@ def _error_of(
             if task.needs_loss:
                 tree.call(model, inputs)
             else:
-                task.bind(model, None).step(Batch(inputs, tree.part(batch.targets, 0, num), None, None, num))
+                task.bind(model, None).step(batch._replace(inputs=inputs))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             return error
     return None

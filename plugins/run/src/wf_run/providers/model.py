@@ -115,11 +115,11 @@ def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, w
     """Refuse a last batch of one sample where it is reached and the model cannot be trained on it."""
     size = served.batch_size
     if (num % size or size) == 1 and run.values["total_steps"] >= served.num_batches:
-        inputs, targets, _ = served.as_trained()
-        batch = Batch(inputs, targets, None, None, tree.length(inputs))
+        trees = [served.as_trained(few)[:2] for few in (1, 2)]
+        batches = [Batch(inputs, targets, None, None, tree.length(inputs)) for inputs, targets in trees]
         processes = " of each process" if run.values["strategy"].world_size > 1 else ""
         samples = f"{num:,} train samples{processes}{where}"
-        check_smallest_batch(model, run.not_trained, batch, served.task, samples, size, run.name("model"))
+        check_smallest_batch(model, run.not_trained, batches, served.task, samples, size, run.name("model"))
 
 
 def initialize(run: RunBuild, model: nn.Module) -> None:
