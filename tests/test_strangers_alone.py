@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from environment import Environment
 from runs import manifest, records
-from workspace import FOLDERS, build_wheels, run_pip
+from workspace import FOLDERS, LIBRARIES, build_wheels, run_pip
 
-KEPT = ("wf-core", "wf-cli", "wf-data", "wf-run", "wf-state", "wf-durability", "wf-training")
+KEPT = (*LIBRARIES, "wf-cli", "wf-run", "wf-durability", "wf-training")
 """What is no component of a model or of its data."""
 
 PROJECT = """
@@ -140,7 +140,7 @@ def test_two_strangers_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     environment.install(*(wheels[name] for name in KEPT), wheels["wf-example-detection"], elsewhere)
     plugins = environment.plugins()
     assert {name for name in plugins if plugins[name]["status"] == "ok"} == {
-        *({*KEPT} - {"wf-core", "wf-data", "wf-state"}),
+        *({*KEPT} - {*LIBRARIES}),
         "wf-example-detection",
         "wf-elsewhere",
     }

@@ -21,16 +21,11 @@ from wf.discovery.distributions import is_installed
 
 REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "download.pytorch", "anaconda"))
 """Put together here, so that this file does not hold them."""
-NEEDS = {
-    "wf-cli": ("wf-compare", "wf-durability", "wf-kit", "wf-run"),
-    "wf-run": ("wf-cli", "wf-data", "wf-state"),
-    "wf-durability": ("wf-cli", "wf-run", "wf-state"),
-    "wf-compare": ("wf-cli", "wf-run"),
-    "wf-kit": ("wf-cli", "wf-data", "wf-run", "wf-state"),
-    "wf-text": ("wf-cli",),
-    "wf-transformers": ("wf-text",),
+BROUGHT = {
+    "wf-cli": {"wf-compare", "wf-durability", "wf-kit", "wf-run"},
+    "wf-transformers": {"wf-text"},
 }
-"""The distributions that one needs beside wf-core; those that wf-cli brings with it, it does not import."""
+"""The plugins that a distribution brings with it and does not import."""
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:root|work|opt)/\w")
 
 
@@ -71,7 +66,12 @@ def test_plugin_wheel(wheels: dict[str, Path], name: str) -> None:
     assert "[wf.plugins]" in entry_points
     assert f"main = {import_name(name)}.plugin" in entry_points
     needs = [requirement for requirement in parsed(wheels[name]).get_all("Requires-Dist", []) if "wf-" in requirement]
-    assert {re.split(r"[^\w-]", requirement)[0] for requirement in needs} == {"wf-core", *NEEDS.get(name, ())}
+    needed = {re.split(r"[^\w-]", requirement)[0] for requirement in needs}
+    sources = (ROOT / {**FOLDERS, **ADAPTER_FOLDERS}[name] / "src").rglob("*.py")
+    imports = {word for file in sources for word in re.findall(r"^\s*(?:from|import) (wf\w*)", file.read_text(), re.M)}
+    imported = {"wf-core" if word == "wf" else word.replace("_", "-") for word in imports} - {name}
+    assert imported <= needed
+    assert needed - imported <= {"wf-base", *BROUGHT.get(name, ())}  # wf-base brings torch
 
 
 @pytest.mark.exhaustive

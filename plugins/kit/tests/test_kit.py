@@ -338,7 +338,8 @@ def test_from_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "from planted_defects import CORRECT\n"
-        "from wf.plugins import Plugin\nfrom wf.registry import Registry\nfrom wf_kit import conformance_cases\n\n"
+        "from wf.discovery.plugins import Plugin\nfrom wf.registry import Registry\n"
+        "from wf_kit import conformance_cases\n\n"
         "PLUGIN = Plugin(name='p', distribution=None, version=None, module='p.py', status='ok',"
         " components=(CORRECT['scheduler'],))\n"
         "CASES = conformance_cases('p', registry=Registry([PLUGIN]), skip={'scheduler-rates': 'as I like it'})\n\n\n"
