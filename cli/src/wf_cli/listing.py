@@ -67,7 +67,10 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 def list_components(
     ctx: click.Context, kind: str | None, catalogues: bool, search: str | None, fits: str | None, as_json: bool
 ) -> None:
-    """List components, of one KIND (losses, models, ...) or of all kinds; also kinds, settings, values, conditions."""
+    """List components, of one KIND (losses, models, ...) or of all kinds.
+
+    KIND may also be kinds, settings, values or conditions: the words that plugins add to.
+    """
     registry = registry_of(ctx)
     if kind and fits is None and (words := word_kind(kind)):
         _list_words(words, search, as_json=as_json)
@@ -164,7 +167,10 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
 @JSON
 @click.pass_context
 def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool) -> None:
-    """One component: its options, documentation, traits, provider and place; or one kind, setting or run value."""
+    """One component: its options, documentation, traits, provider and place.
+
+    KIND may also be kind, setting, value or condition.
+    """
     registry = registry_of(ctx)
     if len(words) == 2 and (kind := word_kind(words[0])) and not (source and registry.has(kind, words[1])):
         record = word_record(kind, words[1])

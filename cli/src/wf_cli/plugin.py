@@ -12,10 +12,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="list",
             section="See what there is",
-            summary=(
-                "List components, of one KIND (losses, models, ...) or of all kinds; also kinds, settings, values, "
-                "conditions."
-            ),
+            summary="List components, of one KIND (losses, models, ...) or of all kinds.",
             target="wf_cli.listing:list_components",
             order=10,
             examples=(("wf list losses", "List names."),),
@@ -23,10 +20,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="show",
             section="See what there is",
-            summary=(
-                "One component: its options, documentation, traits, provider and place; or one kind, setting or run "
-                "value."
-            ),
+            summary="One component: its options, documentation, traits, provider and place.",
             target="wf_cli.listing:show",
             order=20,
             examples=(("wf show focal", "Show one component and its options."),),
