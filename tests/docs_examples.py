@@ -304,7 +304,7 @@ _VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"), "DATE"),
     (re.compile(r"(?<![\w.])\d+(\.\d+)? ?(ms|s|min)\b"), "TIME"),
     (re.compile(r"\d[\d,]*(\.\d+)?(?= (tokens|samples)/s\b)"), "RATE"),
-    (re.compile(r"(?<=step )\d+(?=: (max_time|wf resume))"), "STEP"),  # where a time limit ends a run
+    (re.compile(r"(?<=step )[\d,]+(?=: (max_time|wf resume))"), "STEP"),  # where a time limit ends a run
     (re.compile(r"(?<=TIME) \(\d+:\d\d:\d\d\)"), ""),  # pytest says minutes like that, too
     (re.compile(r'("import_ms"|"elapsed_sec"): [\d.e+-]+'), r"\1: TIME"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "SHA256"),
