@@ -67,3 +67,16 @@ def test_a_search_that_finds_nothing(wf: Any) -> None:
     done = wf("list", "kinds", "--search", "zzz")
     assert (done.code, done.stdout) == (0, "")
     assert "nothing found for 'zzz'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("list kinds --fits digits", ["--fits is about components, and kinds are none", "wf list kinds"]),
+        ("show setting", ["'setting' is no component", "wf list settings", "wf show setting NAME"]),
+    ],
+)
+def test_what_words_are_not(wf: Any, line: str, words: list[str]) -> None:
+    done = wf(*line.split())
+    assert (done.code, done.stdout) == (2, "")
+    assert [word for word in words if word not in done.stderr] == []

@@ -72,7 +72,9 @@ def list_components(
     KIND may also be kinds, settings, values or conditions: the words that plugins add to.
     """
     registry = registry_of(ctx)
-    if kind and fits is None and (words := word_kind(kind)):
+    if kind and (words := word_kind(kind)) and (fits is None or words not in summaries()):
+        if fits is not None:
+            raise UsageError(f"--fits is about components, and {words}s are none\n  to list them: wf list {words}s")
         _list_words(words, search, as_json=as_json)
         return
     wanted = _read_kind(kind, registry) if kind else None
@@ -217,6 +219,8 @@ def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
 
 
 def _explain_unknown(registry: Registry, word: str) -> str:
+    if words := word_kind(word):
+        return f"'{word}' is no component\n  to list them: wf list {words}s   one of them: wf show {words} NAME"
     if word in summaries() or word in plurals():
         return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
     if ":" in word:
