@@ -145,7 +145,7 @@ def loop_by_hand(train: Any, test: Any) -> None:
 
 def time_reading(folder: Path) -> None:
     """Seconds from the gzipped files to tensors, the first time in this process."""
-    from wf_datasets.mnist import fashion_mnist
+    from wf_datasets.images.mnist import fashion_mnist
 
     start = time.perf_counter()
     fashion_mnist(folder, root=folder, download=False)

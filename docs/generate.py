@@ -38,7 +38,7 @@ from wf_cli.examining import CHECKS
 from wf_cli.main import cli
 from wf_fitting.tasks import tasks_of
 from wf_run.cli.run_options import KindOption
-from wf_run.runfile import dump
+from wf_run.runfiles.runfile import dump
 
 FOLDER = Path(__file__).parent
 MEMBERS = FOLDER.parent / "corelib" / "src" / "wf" / "known_members.txt"

@@ -169,7 +169,7 @@ def test_tokenizer(entry: Entry, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", of_kind("dataset"))
 def test_dataset(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = entry.component.name
-    monkeypatch.setattr("wf_datasets.cifar.NUM_IMAGES", 20)
+    monkeypatch.setattr("wf_datasets.images.cifar.NUM_IMAGES", 20)
     options = FILES[name](tmp_path) if name in FILES else {}
     found = entry.component.traits
     assert isinstance(found, traits.DatasetTraits)

@@ -68,7 +68,7 @@ def of_one_worker(entry: Entry) -> Any:
 @pytest.mark.parametrize("entry", [of_one_worker(entry) for entry in ENTRIES])
 def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where no settings are
-    monkeypatch.setattr("wf_datasets.cifar.NUM_IMAGES", 20)
+    monkeypatch.setattr("wf_datasets.images.cifar.NUM_IMAGES", 20)
     name = name_of(entry)
     options = {**OPTIONS, **THREE_CHANNELS, **MEMBERS}.get(name, {})
     if entry.component.kind == "dataset" and entry.component.name in FILES:

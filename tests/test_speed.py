@@ -40,7 +40,9 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     Only the losses of a record are read, as zeros: the loop's declared sync point.
     """
-    monkeypatch.setattr("wf_run.providers.strategy.choose_device", lambda name: (torch.device("meta"), "device meta"))
+    monkeypatch.setattr(
+        "wf_run.providers.training.strategy.choose_device", lambda name: (torch.device("meta"), "device meta")
+    )
     monkeypatch.setattr("wf_training.trainer.SupervisedTrainer.read", lambda self, losses: [0.0] * len(losses))
 
     def build(**settings: Any) -> Any:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, Weighte
 from wf.errors import DataError, UsageError
 from wf_base import Batch, Dataset, Supervised, TensorSamples, tree
 from wf_base.data import joined
-from wf_base.gradients import Gradients
+from wf_base.training.gradients import Gradients
 from wf_run.api import build, load_model, run
 
 JOBS: dict[str, tuple[str, ...]] = {

@@ -13,7 +13,7 @@ from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf_building.builder import Builder
-from wf_run.runfile import merge
+from wf_run.runfiles.runfile import merge
 
 
 class Loss:

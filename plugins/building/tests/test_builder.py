@@ -16,7 +16,7 @@ from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import LossTraits, OptimizerTraits
 from wf_building.builder import Builder, note_traits, traits_of
-from wf_run.runfile import dump, load
+from wf_run.runfiles.runfile import dump, load
 
 
 class Thing:

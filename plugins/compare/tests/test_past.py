@@ -10,7 +10,7 @@ import pytest
 from wf.errors import DataError, UsageError
 from wf_compare.past import rows_of
 from wf_run.directory.rundir import RunDirectory
-from wf_run.runfile import dump
+from wf_run.runfiles.runfile import dump
 
 BASE: dict[str, Any] = {
     "seed": 42,

@@ -10,8 +10,8 @@ import torch
 import torchvision.datasets.utils
 
 from wf.errors import DataError
-from wf_datasets import cifar
-from wf_datasets.cifar import BINARY, CLASSES, PYTHON, cifar10
+from wf_datasets.images import cifar
+from wf_datasets.images.cifar import BINARY, CLASSES, PYTHON, cifar10
 
 NUM = 20
 

@@ -12,9 +12,9 @@ import torch
 import wf
 from wf.errors import DataError, UsageError
 from wf_base import Dataset
-from wf_datasets.csv_file import csv_file
-from wf_datasets.dates import Dates, parsed
-from wf_datasets.table_reader import TableReader
+from wf_datasets.tables.csv_file import csv_file
+from wf_datasets.tables.dates import Dates, parsed
+from wf_datasets.tables.table_reader import TableReader
 from wf_run.api import open_run
 
 

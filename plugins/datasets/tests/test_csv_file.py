@@ -13,9 +13,9 @@ from wf.errors import DataError, UsageError
 from wf_base import TensorSamples
 from wf_base.data import split_dataset
 from wf_data.serving import RunData
-from wf_datasets.csv_file import csv_file
-from wf_datasets.fill import FillMissing
-from wf_datasets.standardize import Standardize
+from wf_datasets.tables.csv_file import csv_file
+from wf_datasets.transforms.fill import FillMissing
+from wf_datasets.transforms.standardize import Standardize
 
 HOUSES = "area,rooms,price\n50,2,100.5\n80,3,150.0\n120,5,310.25\n"
 

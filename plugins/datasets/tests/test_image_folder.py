@@ -12,8 +12,8 @@ from PIL import Image
 
 from wf.errors import DataError, UsageError
 from wf_base.data import as_float, split_dataset
-from wf_datasets.image_folder import ImageFiles, image_folder
-from wf_datasets.images import ImageReader, PixelReader, read_image
+from wf_datasets.images.image_folder import ImageFiles, image_folder
+from wf_datasets.images.image_reader import ImageReader, PixelReader, read_image
 
 
 def paint(file: Path, colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (12, 8)) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wf.errors import UsageError
 from wf_base.tree import Rows
-from wf_datasets.joint import JointCrop, JointFlip, JointResize
+from wf_datasets.transforms.joint import JointCrop, JointFlip, JointResize
 
 
 def pictured(height: int, width: int, *boxes: tuple[int, int, int, int]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wf.errors import UsageError
-from wf_datasets.mix import CutMix, MixUp
+from wf_datasets.transforms.mix import CutMix, MixUp
 from wf_run.api import build
 
 LABELS = torch.tensor([0, 1, 2, 2])

@@ -12,9 +12,9 @@ import torch
 import torchvision.datasets
 
 from wf.errors import DataError
-from wf_datasets import mnist as module
-from wf_datasets.idx import read_idx
-from wf_datasets.mnist import CLOTHES, DEBIAN, DIGITS, FILES, fashion_mnist, mnist
+from wf_datasets.images import mnist as module
+from wf_datasets.images.idx import read_idx
+from wf_datasets.images.mnist import CLOTHES, DEBIAN, DIGITS, FILES, fashion_mnist, mnist
 
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = FILES
 
@@ -162,7 +162,7 @@ def test_damaged_gzip(tmp_path: Path, damage: str) -> None:
 def test_reading_needs_no_torchvision(tmp_path: Path) -> None:
     save(tmp_path, small())
     code = (
-        "import sys, pathlib; from wf_datasets.mnist import mnist; mnist(pathlib.Path(sys.argv[1])); "
+        "import sys, pathlib; from wf_datasets.images.mnist import mnist; mnist(pathlib.Path(sys.argv[1])); "
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0

@@ -12,8 +12,8 @@ import torch
 import wf
 from wf.errors import DataError, UsageError
 from wf_base import Dataset
-from wf_datasets.series import series
-from wf_datasets.series_reader import SeriesReader
+from wf_datasets.tables.series import series
+from wf_datasets.tables.series_reader import SeriesReader
 from wf_run.api import open_run, reopen
 
 

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wf.errors import DataError, WfError
-from wf_datasets import table as module
-from wf_datasets.cells import looks_like, number
-from wf_datasets.csv_file import csv_file
-from wf_datasets.table import NotNumbersError, Table, TableFile
-from wf_datasets.table_reader import TableReader
+from wf_datasets.tables import table as module
+from wf_datasets.tables.cells import looks_like, number
+from wf_datasets.tables.csv_file import csv_file
+from wf_datasets.tables.table import NotNumbersError, Table, TableFile
+from wf_datasets.tables.table_reader import TableReader
 
 QUICK = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELLS = st.one_of(

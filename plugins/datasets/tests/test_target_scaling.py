@@ -11,7 +11,7 @@ from torch import nn
 import wf
 from wf.errors import UsageError
 from wf_base import Dataset, TensorSamples
-from wf_datasets.standardize import StandardizeTargets
+from wf_datasets.transforms.standardize import StandardizeTargets
 from wf_run.api import open_run, reopen
 from wf_tasks.regression import Regression
 

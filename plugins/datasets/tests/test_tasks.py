@@ -8,7 +8,7 @@ import torch
 from wf.errors import UsageError
 from wf_datasets.authors import authors
 from wf_datasets.bundled import breast_cancer, breast_cancer_binary, digits, digits_multilabel
-from wf_datasets.shapes import CLASSES, shapes
+from wf_datasets.images.shapes import CLASSES, shapes
 
 
 def test_binary_tumours() -> None:
@@ -52,7 +52,7 @@ def test_masks_say_where_the_shapes_are() -> None:
 
 
 def test_each_kind_of_shape() -> None:
-    from wf_datasets.shapes import _inside
+    from wf_datasets.images.shapes import _inside
 
     square, ring, cross = (_inside(kind, 16, 8.0, 8.0, 6.0) for kind in (1, 2, 3))
     assert square.sum() == 144

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf_base import sample_uniform
-from wf_datasets.affine import Normalize, Scale
-from wf_datasets.augment import Crop, Flip
-from wf_datasets.pad import Pad
-from wf_datasets.standardize import Standardize
+from wf_datasets.transforms.affine import Normalize, Scale
+from wf_datasets.transforms.augment import Crop, Flip
+from wf_datasets.transforms.pad import Pad
+from wf_datasets.transforms.standardize import Standardize
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

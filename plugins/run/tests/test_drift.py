@@ -7,7 +7,7 @@ import pytest
 
 from wf.declarations.conditions import CONDITIONS
 from wf.errors import UsageError
-from wf_run.drift import ALL, check, compare, unknown_in
+from wf_run.resuming.drift import ALL, check, compare, unknown_in
 
 MANIFEST: dict[str, Any] = {
     "device": "cuda:0",
@@ -39,7 +39,7 @@ CHANGES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "dataset": (("dataset", "test"), "ce", "test cd, is ce"),
     "code": (("code", 0, "sha256"), "2" * 64, "net.py 111111111111"),
     "plugin-code": (("plugin_code", "wf-losses"), "4" * 64, "wf-losses 333333333333"),
-    "components": (("components", 0, "target"), "wf_losses:Other", "loss ce wf_losses:CE of wf-losses"),
+    "components": (("components", 0, "target"), "wf_losses:Other", "loss ce CE of wf-losses"),
     "world-size": (("world_size",), 2, "was 1, is 2"),
     "device": (("device",), "cpu", "was cuda, is cpu"),
     "precision": (("precision", "float32_matmul"), "medium", "float32_matmul highest, is medium"),
@@ -167,8 +167,10 @@ def test_a_name_that_there_is_not() -> None:
 def test_a_component_that_moved_is_the_same_one() -> None:
     now = changed(("components", 0), {**MANIFEST["components"][0], "target": "new:CE", "plugin": "new"})
     part = now["components"][0]
-    assert "loss ce wf_losses:CE of wf-losses, is new:CE of new" in "\n".join(map(str, compare(MANIFEST, now)))
+    assert "loss ce CE of wf-losses, is CE of new" in "\n".join(map(str, compare(MANIFEST, now)))
     part["moved_from"] = {"wf-losses": "wf_losses:CE"}
     assert compare(MANIFEST, now) == compare(now, copy.deepcopy(now)) == []
     part["moved_from"] = {"wf-losses": "wf_losses:Other"}
     assert [drift.name for drift in compare(MANIFEST, now)] == ["components"]
+    now = changed(("components", 0), {**MANIFEST["components"][0], "target": "wf_losses.classes.ce:CE"})
+    assert compare(MANIFEST, now) == []  # another module of the same plugin

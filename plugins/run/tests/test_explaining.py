@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wf_run.origins import lines_of
-from wf_run.runfile import dump
+from wf_run.runfiles.origins import lines_of
+from wf_run.runfiles.runfile import dump
 
 RUN_FILE = """\
 # a comment = here

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf_base.objective import total_weight
 from wf_base.task import task_of
+from wf_base.training.objective import total_weight
 from wf_run.parts.links import LinkedLoss, check_outputs
 from wf_run.parts.links import link_loss as link_loss_with
 

@@ -9,7 +9,7 @@ import pytest
 
 import wf as package
 from wf.errors import UsageError
-from wf_run.lists import NOTHING, changed, keeps, laid_over
+from wf_run.runfiles.lists import NOTHING, changed, keeps, laid_over
 
 
 def tables(*uses: str) -> list[dict[str, Any]]:

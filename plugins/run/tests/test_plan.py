@@ -15,7 +15,7 @@ from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import DatasetTraits, HookTraits, LossTraits, ModelTraits, OptimizerTraits, TrainerTraits
 from wf_run.plan import complete, prepare, with_changes
-from wf_run.runfile import merge
+from wf_run.runfiles.runfile import merge
 from wf_storage.folders import data_dir
 
 DEFAULT_USE = {

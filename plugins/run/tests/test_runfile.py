@@ -17,7 +17,7 @@ from wf.declarations.kinds import KINDS
 from wf.errors import UsageError
 from wf.parameters import NULL, without_null
 from wf.splits import parse_split
-from wf_run.runfile import check, check_general, dump, load, merge
+from wf_run.runfiles.runfile import check, check_general, dump, load, merge
 
 # Round trip
 

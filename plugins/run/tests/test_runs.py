@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from wf.errors import DataError
 from wf_cli.main import main
 from wf_run.directory.rundir import RunDirectory
-from wf_run.drift import facts
+from wf_run.resuming.drift import facts
 from wf_storage.manifests import FIELDS
 
 pytestmark = pytest.mark.xdist_group("runs")  # one worker makes the runs that they share

@@ -14,7 +14,7 @@ import pytest
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.registry import Registry
-from wf_run.schema import schema, text_of
+from wf_run.runfiles.schema import schema, text_of
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "tests" / "runs_before").rglob("run.toml"))
 

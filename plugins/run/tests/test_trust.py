@@ -23,7 +23,7 @@ from wf.errors import UsageError, WfError
 from wf.registry import Registry
 from wf_building.builder import Builder
 from wf_run.api import read, reopen
-from wf_run.runfile import RunFile, dump, folders_of
+from wf_run.runfiles.runfile import RunFile, dump, folders_of
 from wf_run.trust import Brought, brought, directory_of, guard_for, record
 
 CODE = """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import wf
 from wf.errors import UsageError
-from wf_base.heads import head_of
+from wf_base.training.heads import head_of
 from wf_training.freezing import freeze
 
 CNN: dict[str, Any] = {"model": {"use": "cnn", "channels": [4], "dropout": 0.5}, "quiet": True, "batch_size": 100}

@@ -87,7 +87,7 @@ KINDS = Kinds(
             traits=TransformTraits,
             chosen_by="the dataset",
         ),
-        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf_base.parts:Parts"),
+        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf_base.training.parts:Parts"),
         Kind(
             name="loss",
             plural="losses",

@@ -11,13 +11,13 @@ except Exception:
     check_readable()  # torch looks for backends among all that is installed
     raise
 
-from wf_base.base_trainer import BaseTrainer
 from wf_base.metric import Metric
-from wf_base.objective import Objective, Outcome, Supervised, Term
 from wf_base.random import sample_uniform, stream
 from wf_base.reading import Reader
 from wf_base.streams import Stream
 from wf_base.task import TaskRuntime
+from wf_base.training.base_trainer import BaseTrainer
+from wf_base.training.objective import Objective, Outcome, Supervised, Term
 
 __all__ = [
     "BaseTrainer",

@@ -17,7 +17,7 @@ from wf.registry import Registry
 from wf_fitting.tasks import tasks_of
 
 if TYPE_CHECKING:
-    from wf_base.objective import Objective
+    from wf_base.training.objective import Objective
 
 Numbers = Sequence[int] | Tensor
 """The indices of samples in their dataset, one per row."""
@@ -178,13 +178,13 @@ class TaskRuntime:
         """The objective, requested once by the trainer and once by the evaluator, each with its own model.
 
         A task whose models compute their losses in training gives an objective with `weights` and `step`; where it
-        is no `wf_base.objective.Judge`, evaluations have no loss.
+        is no `wf_base.training.objective.Judge`, evaluations have no loss.
 
         Args:
             model: As it is trained, or without what a strategy adds to it.
             loss: The run's; None where it has none.
         """
-        from wf_base.objective import Supervised  # which needs this module
+        from wf_base.training.objective import Supervised  # which needs this module
 
         return Supervised(model, loss)
 

@@ -27,9 +27,9 @@ from wf_run.cli.completing import complete_runs
 from wf_run.cli.run_options import kind_of
 from wf_run.cli.running import RunCommand, from_line
 from wf_run.directory.rundir import RunDirectory, place_of
-from wf_run.references import resolve
-from wf_run.runfile import RunFile, merge
-from wf_run.said import said_in
+from wf_run.runfiles.references import resolve
+from wf_run.runfiles.runfile import RunFile, merge
+from wf_run.runfiles.said import said_in
 from wf_run.trust import Source, guard_for
 
 if TYPE_CHECKING:

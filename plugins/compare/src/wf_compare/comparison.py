@@ -29,7 +29,7 @@ from wf_compare.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
 from wf_run.directory.lock import LOCK, locked
 from wf_run.plan import prepare
-from wf_run.runfile import RunFile, check
+from wf_run.runfiles.runfile import RunFile, check
 from wf_run.trust import record
 
 Say = Callable[[str], None]

@@ -13,7 +13,7 @@ from wf.errors import DataError, DivergedError, UsageError, unknown
 from wf.registry import Registry
 from wf.traits import MetricTraits
 from wf_run.directory.rundir import RunDirectory, is_run
-from wf_run.runfile import RunFile
+from wf_run.runfiles.runfile import RunFile
 from wf_storage.manifests import read_records
 
 FINAL = ("done", "diverged")

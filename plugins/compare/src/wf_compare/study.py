@@ -34,7 +34,7 @@ from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run
 from wf_compare.table import Table
 from wf_run.directory.rundir import RunDirectory
-from wf_run.runfile import RunFile, folders_of, load
+from wf_run.runfiles.runfile import RunFile, folders_of, load
 from wf_run.trust import Source
 from wf_storage.files import write_atomically
 

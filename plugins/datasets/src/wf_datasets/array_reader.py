@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wf.errors import DataError, unknown
 from wf_base.figures import lost_in_float32
-from wf_datasets.fill import FillMissing, Missing
+from wf_datasets.transforms.fill import FillMissing, Missing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

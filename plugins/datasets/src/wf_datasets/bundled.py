@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from wf_base import Dataset, TensorSamples
-from wf_datasets.images import ImageReader
-from wf_datasets.table_reader import TableReader
+from wf_datasets.images.image_reader import ImageReader
+from wf_datasets.tables.table_reader import TableReader
 
 
 def digits() -> Dataset:

@@ -17,8 +17,8 @@ from wf.errors import DataError, unknown
 from wf_base import Dataset, TensorSamples, class_index
 from wf_base.figures import regression_hint
 from wf_datasets.array_reader import Array, ArrayReader, numbers, opened
-from wf_datasets.fill import Missing
 from wf_datasets.paths import existing_file
+from wf_datasets.transforms.fill import Missing
 
 _log = logging.getLogger(__name__)
 

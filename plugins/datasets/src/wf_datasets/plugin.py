@@ -8,8 +8,8 @@ from wf import Component, Kind, RunValue, hookimpl
 from wf.traits import DatasetTraits, TransformTraits
 
 _REAL = DatasetTraits(targets="real", inputs="vector")
-_IMAGES = DatasetTraits(targets="class_index", inputs="image", reader="wf_datasets.images:PixelReader")
-_TABLE, _IMAGE_FILE = "wf_datasets.table_reader:TableReader", "wf_datasets.images:ImageReader"
+_IMAGES = DatasetTraits(targets="class_index", inputs="image", reader="wf_datasets.images.image_reader:PixelReader")
+_TABLE, _IMAGE_FILE = "wf_datasets.tables.table_reader:TableReader", "wf_datasets.images.image_reader:ImageReader"
 _STANDARDIZED_CLASSES = DatasetTraits(
     targets="class_index", inputs="vector", transforms=("standardize",), reader=_TABLE
 )
@@ -36,7 +36,7 @@ DATASETS = [
     Component(
         "dataset",
         "csv",
-        "wf_datasets.csv_file:csv_file",
+        "wf_datasets.tables.csv_file:csv_file",
         "a table in a text file",
         traits=DatasetTraits(
             inputs="vector",
@@ -48,13 +48,13 @@ DATASETS = [
     Component(
         "dataset",
         "series",
-        "wf_datasets.series:series",
+        "wf_datasets.tables.series:series",
         "time series in a table, cut into windows and what follows them",
         traits=DatasetTraits(
             targets="real",
             inputs="sequence",
             transforms=("standardize",),
-            reader="wf_datasets.series_reader:SeriesReader",
+            reader="wf_datasets.tables.series_reader:SeriesReader",
         ),
     ),
     Component(
@@ -67,7 +67,7 @@ DATASETS = [
     Component(
         "dataset",
         "image-folder",
-        "wf_datasets.image_folder:image_folder",
+        "wf_datasets.images.image_folder:image_folder",
         "image files, a folder per class",
         aliases=("imagefolder",),
         traits=DatasetTraits(targets="class_index", inputs="image", files=("/",), reader=_IMAGE_FILE, model="cnn"),
@@ -118,7 +118,7 @@ DATASETS = [
     Component(
         "dataset",
         "shapes",
-        "wf_datasets.shapes:shapes",
+        "wf_datasets.images.shapes:shapes",
         "made-up images of squares, rings and crosses, with masks: a segmentation",
         traits=DatasetTraits(targets="mask", inputs="image", reader=_IMAGE_FILE),
     ),
@@ -139,14 +139,14 @@ DATASETS = [
     Component(
         "dataset",
         "mnist",
-        "wf_datasets.mnist:mnist",
+        "wf_datasets.images.mnist:mnist",
         "70,000 handwritten digits of 28x28 pixels",
         traits=_IMAGES,
     ),
     Component(
         "dataset",
         "fashion-mnist",
-        "wf_datasets.mnist:fashion_mnist",
+        "wf_datasets.images.mnist:fashion_mnist",
         "70,000 pieces of clothing of 28x28 pixels",
         aliases=("fmnist", "fashionmnist"),
         traits=_IMAGES,
@@ -154,7 +154,7 @@ DATASETS = [
     Component(
         "dataset",
         "cifar10",
-        "wf_datasets.cifar:cifar10",
+        "wf_datasets.images.cifar:cifar10",
         "60,000 colour images of 32x32 pixels, 10 classes",
         aliases=("cifar-10",),
         traits=_IMAGES,
@@ -165,72 +165,72 @@ TRANSFORMS = [
     Component(
         "transform",
         "standardize",
-        "wf_datasets.standardize:Standardize",
+        "wf_datasets.transforms.standardize:Standardize",
         "zero mean and unit variance, as measured on the train split",
         traits=_NUMBERS,
     ),
     Component(
         "transform",
         "standardize-targets",
-        "wf_datasets.standardize:StandardizeTargets",
+        "wf_datasets.transforms.standardize:StandardizeTargets",
         "train on targets of zero mean and unit variance; metrics and predictions are in their own units",
         traits=TransformTraits(inputs="any", gives="same", of="targets", targets=("real",)),
     ),
-    Component("transform", "scale", "wf_datasets.affine:Scale", "inputs * factor + offset", traits=_NUMBERS),
+    Component("transform", "scale", "wf_datasets.transforms.affine:Scale", "inputs * factor + offset", traits=_NUMBERS),
     Component(
         "transform",
         "normalize",
-        "wf_datasets.affine:Normalize",
+        "wf_datasets.transforms.affine:Normalize",
         "subtract a given mean and divide by a given deviation, per channel",
         traits=_IMAGE,
     ),
-    Component("transform", "pad", "wf_datasets.pad:Pad", "a border around images", traits=_BORDER),
+    Component("transform", "pad", "wf_datasets.transforms.pad:Pad", "a border around images", traits=_BORDER),
     Component(
         "transform",
         "flip",
-        "wf_datasets.augment:Flip",
+        "wf_datasets.transforms.augment:Flip",
         "mirror images at random (train only)",
         traits=_AUGMENTATION,
     ),
     Component(
         "transform",
         "crop",
-        "wf_datasets.augment:Crop",
+        "wf_datasets.transforms.augment:Crop",
         "shift images at random within a border (train only)",
         traits=_AUGMENTATION,
     ),
     Component(
         "transform",
         "joint-flip",
-        "wf_datasets.joint:JointFlip",
+        "wf_datasets.transforms.joint:JointFlip",
         "mirror images, boxes and masks at random (train only)",
         traits=_JOINT,
     ),
     Component(
         "transform",
         "joint-crop",
-        "wf_datasets.joint:JointCrop",
+        "wf_datasets.transforms.joint:JointCrop",
         "a part of each image at random, boxes and masks with it (train only)",
         traits=_JOINT,
     ),
     Component(
         "transform",
         "joint-resize",
-        "wf_datasets.joint:JointResize",
+        "wf_datasets.transforms.joint:JointResize",
         "images, boxes and masks in one of some sizes, at random (train only)",
         traits=_JOINT,
     ),
     Component(
         "transform",
         "mixup",
-        "wf_datasets.mix:MixUp",
+        "wf_datasets.transforms.mix:MixUp",
         "weighted means of two samples and of their classes (train only; Zhang et al. 2018)",
         traits=TransformTraits(inputs="numbers", **_MIXED, **_SHARES),
     ),
     Component(
         "transform",
         "cutmix",
-        "wf_datasets.mix:CutMix",
+        "wf_datasets.transforms.mix:CutMix",
         "a rectangle of another image, classes by area (train only; Yun et al. 2019)",
         traits=TransformTraits(inputs="image", **_MIXED, **_SHARES),
     ),
@@ -257,7 +257,7 @@ def wf_kinds() -> list[Kind]:
 @hookimpl
 def wf_values() -> list[RunValue]:
     """The size of images, which a model with pretrained weights says, and the classes that samplers draw by."""
-    images = "wf_datasets.images"
+    images = "wf_datasets.images.image_reader"
     size, side = "height and width that the model wants images to have", "the shorter side of an image before the cut"
     return [
         RunValue(name="image_size", type="tuple[int, int]", summary=size, provider=f"{images}:image_size"),

@@ -25,8 +25,8 @@ from wf.errors import DataError
 from wf.protocols import Strategy
 from wf.traits import ModelTraits, OptimizerTraits, TrainerTraits
 from wf_base import Batch, Dataset, Metric, TensorSamples, tree
-from wf_base.objective import outcome_of, total_weight
 from wf_base.task import TaskRuntime, task_of
+from wf_base.training.objective import outcome_of, total_weight
 from wf_data.serving import RunData
 from wf_kit import samples
 from wf_state import codec

@@ -21,8 +21,8 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory, place_of
 from wf_run.made_with import in_words
 from wf_run.plan import prepare
-from wf_run.references import is_reference, resolve
-from wf_run.runfile import (
+from wf_run.runfiles.references import is_reference, resolve
+from wf_run.runfiles.runfile import (
     RunFile,
     check,
     check_general,
@@ -32,7 +32,7 @@ from wf_run.runfile import (
     merge,
     naming_owner,
 )
-from wf_run.said import said_in, with_said
+from wf_run.runfiles.said import said_in, with_said
 from wf_run.trust import directory_of, guard_for
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from wf_data.fingerprint import of_dataset
 from wf_run.description import Description
 from wf_run.graph import ROOTS, find
 from wf_run.providers.checkpointer import keeper
-from wf_run.providers.fit import evaluated_splits
+from wf_run.providers.data.served import split
 from wf_run.providers.hooks import watches
-from wf_run.providers.model import check_smallest, initialize
 from wf_run.providers.monitor import checked_monitor
-from wf_run.providers.served import split
+from wf_run.providers.training.links import evaluated_splits
+from wf_run.providers.training.model import check_smallest, initialize
 from wf_run.run_build import RunBuild
 
 OWN_PLUGIN = "wf-run"

@@ -31,16 +31,16 @@ from wf.errors import (
 from wf.protocols import Stateful, Strategy
 from wf.registry import Registry
 from wf_base import tree
-from wf_base.modes import evaluated
 from wf_base.random import TrainStream
 from wf_base.task import names_of
+from wf_base.training.modes import evaluated
 from wf_base.tree import Tree
 from wf_building.builder import Built
 from wf_building.resolver import Resolver
 from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others
-from wf_run import drift, memory, trust
+from wf_run import memory, trust
 from wf_run.api import read
 from wf_run.assembly import Assembly
 from wf_run.description import FILE
@@ -53,13 +53,13 @@ from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
 from wf_run.parts.optimizers import OptimizerModes
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
-from wf_run.references import resolve
-from wf_run.resuming import again
+from wf_run.resuming import again, drift
 from wf_run.resuming.collective import collective
 from wf_run.resuming.conditions import conditions_of, keys_of, own_files
 from wf_run.resuming.restoring import check_records, check_restored, check_savable
-from wf_run.runfile import RunFile, dump
-from wf_run.said import naming_place, without_said
+from wf_run.runfiles.references import resolve
+from wf_run.runfiles.runfile import RunFile, dump
+from wf_run.runfiles.said import naming_place, without_said
 from wf_run.time_limit import TimeLimitReached, limited, seconds_of
 from wf_run.trained import OWN, PLOTS, Trained, TrainedModel, drawn
 

@@ -14,23 +14,23 @@ from typing import Any
 from wf.declarations.values import VALUES
 from wf_building.resolver import Provider
 from wf_run.providers.checkpointer import checkpointer
-from wf_run.providers.dataset import dataset
+from wf_run.providers.data.dataset import dataset
+from wf_run.providers.data.served import served
+from wf_run.providers.data.task import task, task_runtime
+from wf_run.providers.data.transforms import transforms
 from wf_run.providers.evaluator import evaluator
-from wf_run.providers.fit import links
 from wf_run.providers.hooks import hooks
-from wf_run.providers.length import total_steps
-from wf_run.providers.loss import bare_loss, loss, trained_loss
 from wf_run.providers.metrics import metric_forms, metrics
-from wf_run.providers.model import model
 from wf_run.providers.monitor import directions, monitor
-from wf_run.providers.optimizer import param_groups, params, stepping
 from wf_run.providers.run_dir import run_dir
-from wf_run.providers.scheduler import scheduler
-from wf_run.providers.served import served
-from wf_run.providers.strategy import strategy
-from wf_run.providers.task import task, task_runtime
-from wf_run.providers.trainer import scaler, trainer
-from wf_run.providers.transforms import transforms
+from wf_run.providers.training.length import total_steps
+from wf_run.providers.training.links import links
+from wf_run.providers.training.loss import bare_loss, loss, trained_loss
+from wf_run.providers.training.model import model
+from wf_run.providers.training.optimizer import param_groups, params, stepping
+from wf_run.providers.training.scheduler import scheduler
+from wf_run.providers.training.strategy import strategy
+from wf_run.providers.training.trainer import scaler, trainer
 from wf_run.run_build import RunBuild
 
 PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {

@@ -29,12 +29,12 @@ from wf_fitting.checking import check as check_fit
 from wf_fitting.judged import Judged
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
-from wf_run import lists
 from wf_run.parts.groups import Grouping
 from wf_run.parts.wishes import with_wanted
-from wf_run.references import resolve
-from wf_run.runfile import RunFile, check, on_error_of, options_of
-from wf_run.said import naming_place
+from wf_run.runfiles import lists
+from wf_run.runfiles.references import resolve
+from wf_run.runfiles.runfile import RunFile, check, on_error_of, options_of
+from wf_run.runfiles.said import naming_place
 
 NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
 """The kinds of which a run needs a component, unless its trainer makes the samples or takes no optimizer."""

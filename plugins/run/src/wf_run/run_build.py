@@ -23,7 +23,7 @@ from wf_fitting.judged import Judged
 from wf_run.description import read_description, read_sample_ids
 from wf_run.parts.groups import Made as Group
 from wf_run.plan import Prepared
-from wf_run.runfile import RunFile
+from wf_run.runfiles.runfile import RunFile
 from wf_storage.folders import data_dir
 
 

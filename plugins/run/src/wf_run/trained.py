@@ -23,11 +23,11 @@ from wf.traits import DatasetTraits
 from wf.typed import finite
 from wf_base import tree
 from wf_base.data import as_default
-from wf_base.modes import evaluated
-from wf_base.parts import Parts
 from wf_base.random import own_stream
 from wf_base.reading import Reader
 from wf_base.task import TaskRuntime, names_of
+from wf_base.training.modes import evaluated
+from wf_base.training.parts import Parts
 from wf_base.tree import Tree
 from wf_building.builder import LIVE, Builder, Built, origin_of
 from wf_building.defaults import default_of, missing
@@ -40,9 +40,9 @@ from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.device import choose_device
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
-from wf_run.providers.trainer import prepare_for_trainer
-from wf_run.providers.transforms import transform_of
-from wf_run.runfile import own_table
+from wf_run.providers.data.transforms import transform_of
+from wf_run.providers.training.trainer import prepare_for_trainer
+from wf_run.runfiles.runfile import own_table
 from wf_storage.folders import data_dir
 
 PLOTS = "plots"

@@ -30,8 +30,8 @@ from wf.discovery.guard import Guard, UntrustedError
 from wf.discovery.modules import describe, is_path, locate
 from wf.errors import UsageError, WfError
 from wf.registry import Registry
-from wf_run.lists import divided
-from wf_run.runfile import RunFile, options_of
+from wf_run.runfiles.lists import divided
+from wf_run.runfiles.runfile import RunFile, options_of
 
 ENVIRONMENT, STATE = "WF_TRUST", "WF_STATE_DIR"
 MAX_RECORDS = 5000

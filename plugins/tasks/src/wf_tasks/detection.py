@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError
 from wf_base import Batch, Dataset, Outcome, TaskRuntime, tree
-from wf_base.objective import outcome_of
 from wf_base.task import Numbers
+from wf_base.training.objective import outcome_of
 from wf_tasks.drawing import objects_drawn
 
 KEYS = ("boxes", "labels")

@@ -7,7 +7,7 @@ import torch
 
 import wf
 from wf.errors import UsageError
-from wf_base.modes import evaluated
+from wf_base.training.modes import evaluated
 from wf_cli.common import Verb, of_line
 from wf_cli.output import keep_stdout, print_json, say
 from wf_text.generating import generate as go_on

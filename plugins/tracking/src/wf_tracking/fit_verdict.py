@@ -15,8 +15,8 @@ from wf import FromRun, Hook, Loop
 from wf.engine.figures import is_number
 from wf_base import TensorSamples
 from wf_base.data import ServedData
-from wf_base.objective import outcome_of
 from wf_base.task import TaskRuntime
+from wf_base.training.objective import outcome_of
 from wf_tracking.history import records_of
 
 POOR = 0.5

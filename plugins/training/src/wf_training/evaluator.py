@@ -17,9 +17,9 @@ from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_base import BaseTrainer, Batch, Metric, Outcome, TaskRuntime, Term, tree
 from wf_base.data import ServedData
-from wf_base.modes import evaluated
-from wf_base.objective import Weights, added, outcome_of
 from wf_base.random import TrainStream
+from wf_base.training.modes import evaluated
+from wf_base.training.objective import Weights, added, outcome_of
 from wf_base.tree import Tree
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from wf.engine.cadence import Every
 from wf.errors import UsageError, unknown
-from wf_base.heads import BACKBONE, head_of
+from wf_base.training.heads import BACKBONE, head_of
 
 
 def freeze(model: nn.Module, names: str | list[str] | None) -> list[nn.Module]:

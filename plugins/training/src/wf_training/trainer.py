@@ -15,7 +15,7 @@ from wf.errors import UsageError, unknown
 from wf.protocols import Strategy
 from wf.traits import OptimizerTraits
 from wf_base import BaseTrainer, Batch, Supervised, TaskRuntime
-from wf_base.gradients import Gradients
+from wf_base.training.gradients import Gradients
 from wf_training.compiling import compiled
 from wf_training.freezing import Thawing
 from wf_training.freezing import freeze as frozen_parts

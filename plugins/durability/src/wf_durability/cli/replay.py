@@ -17,7 +17,7 @@ from wf_run.api import reopen
 from wf_run.cli.afterwards import RUN, open_directory, refuse_alone
 from wf_run.directory.records import Figure, compare_records
 from wf_run.directory.rundir import RunDirectory, place_of
-from wf_run.drift import Drift, compare
+from wf_run.resuming.drift import Drift, compare
 
 SHOWN = 10
 """How many tensors that differ are named."""

@@ -15,7 +15,7 @@ from wf_run.cli.running import fit
 from wf_run.cli.starting import uncollected
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import RunDirectory
-from wf_run.runfile import check_general, load
+from wf_run.runfiles.runfile import check_general, load
 
 
 @click.command(cls=Verb)

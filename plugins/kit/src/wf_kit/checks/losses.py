@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wf.traits import LossTraits
-from wf_base.objective import total_weight
+from wf_base.training.objective import total_weight
 from wf_fitting.tasks import tasks_of
 from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import forms_of, make, plain_forms, values

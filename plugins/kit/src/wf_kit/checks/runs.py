@@ -22,7 +22,7 @@ from wf_kit.making import as_by_torchrun, makes_its_samples, settings
 from wf_run.directory.rundir import Recorder
 from wf_run.experiment import Experiment
 from wf_run.plan import prepare
-from wf_run.runfile import load
+from wf_run.runfiles.runfile import load
 
 LOOP = ("trainer", "evaluator", "checkpointer", "hook", "strategy")
 FAULT = "failure planted by the kit"

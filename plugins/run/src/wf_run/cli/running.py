@@ -38,10 +38,10 @@ from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import place_of, refuse_taken
-from wf_run.lists import divided
 from wf_run.plan import complete, prepare
-from wf_run.runfile import RunFile, check_general, merge
-from wf_run.said import said_in
+from wf_run.runfiles.lists import divided
+from wf_run.runfiles.runfile import RunFile, check_general, merge
+from wf_run.runfiles.said import said_in
 
 RUN_FILES = click.argument("run_files", nargs=-1, metavar="[RUN.toml ...]", type=click.Path())
 """Run files, each overriding the previous one."""

@@ -20,7 +20,7 @@ def schema(ctx: click.Context, output: str | None) -> None:
     It has every general key, component and option of the installed plugins, with their documentation. A run file names
     it in its first line: #:schema ./wf.schema.json
     """
-    from wf_run.schema import text_of
+    from wf_run.runfiles.schema import text_of
 
     if output is None:
         keep_stdout()

@@ -209,7 +209,7 @@ def _names(model: nn.Module, loss: Any) -> dict[int, str]:
 
 def _places(names: Sequence[str], grouping: Grouping, model: nn.Module, owner: str) -> dict[str, int]:
     """The number of the group of each parameter that is in one."""
-    from wf_base.heads import BACKBONE, HEAD, head_parameters
+    from wf_base.training.heads import BACKBONE, HEAD, head_parameters
 
     places: dict[str, int] = {}
     every = [name for name, _ in model.named_parameters()]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError, unknown
-from wf_base.heads import head_parameters
+from wf_base.training.heads import head_parameters
 from wf_run.directory.rundir import RunDirectory
 
 FORMATS = (".safetensors", ".pt", ".pth")

@@ -10,7 +10,7 @@ from wf.protocols import Strategy
 from wf.traits import HookTraits
 from wf_building.builder import Built
 from wf_run.run_build import RunBuild, traits_of
-from wf_run.runfile import on_error_of, own_table
+from wf_run.runfiles.runfile import on_error_of, own_table
 
 
 def hooks(run: RunBuild, strategy: Strategy) -> tuple[Any, ...]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from wf.engine.cadence import Progress
 from wf.errors import DataError, UsageError
-from wf_run import drift
 from wf_run.directory.kept import load_kept
 from wf_run.directory.rundir import RunDirectory
+from wf_run.resuming import drift
 
 if TYPE_CHECKING:
     from wf_run.experiment import Experiment

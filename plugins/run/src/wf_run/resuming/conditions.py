@@ -1,4 +1,4 @@
-"""The conditions of a run, as stored in ``manifest.json`` and compared by `wf_run.drift`."""
+"""The conditions of a run, as stored in ``manifest.json`` and compared by `wf_run.resuming.drift`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wf_building.builder import Built
 from wf_run.assembly import Assembly
 from wf_run.directory.rundir import sha256_of
 from wf_run.resuming.sources import plugin_code, with_neighbours
-from wf_run.runfile import dump
+from wf_run.runfiles.runfile import dump
 from wf_state import codec
 
 

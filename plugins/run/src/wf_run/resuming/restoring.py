@@ -13,8 +13,8 @@ from wf.discovery.modules import describe
 from wf.engine.loop import Loop
 from wf.errors import UsageError
 from wf.protocols import Stateful
-from wf_run import drift
 from wf_run.directory.rundir import Recorder, digest_of
+from wf_run.resuming import drift
 from wf_state import codec
 from wf_state.differences import ABSENT, Difference, differences
 
@@ -88,7 +88,7 @@ def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str]
     Args:
         file: ``metrics.jsonl``.
         state: What was loaded.
-        allowed: Names for `wf_run.drift`; ``state`` lets a run go on with the records as they are.
+        allowed: Names for `wf_run.resuming.drift`; ``state`` lets a run go on with the records as they are.
 
     Raises:
         UsageError: When lines that the checkpoint counts on are gone or others.
@@ -114,7 +114,7 @@ def check_restored(loop: Loop, state: Mapping[str, Any], allowed: Collection[str
     Args:
         loop: What the state was put back into.
         state: What was loaded.
-        allowed: Names for `wf_run.drift`; ``state`` lets a run go on that differs.
+        allowed: Names for `wf_run.resuming.drift`; ``state`` lets a run go on that differs.
 
     Returns:
         What differs, where that is allowed.

@@ -1,0 +1,184 @@
+"""Loss and gradients of a batch, computed at once or in parts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.engine.figures import LOSS
+from wf.errors import UsageError
+from wf.protocols import Strategy
+from wf_base import tree
+from wf_base.data import Batch
+from wf_base.training.objective import Objective, Outcome, Term, Weights, added
+
+Share = Tensor | float
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """How much of the whole update's means a part makes up."""
+
+    of_samples: float
+    of_terms: Mapping[str, Share] = field(default_factory=dict)
+
+    def of(self, name: str, term: Term) -> Share | None:
+        """The share of a term; None for a sum, which is added unscaled."""
+        if term.reduction == "sum":
+            return None
+        if name not in self.of_terms and term.weight is not None:
+            raise UsageError(
+                f"term '{name}' of the loss says what it averages over after the forward, and parts of an update, or "
+                "several processes, must know it before\n  give it by weights(batch), which the targets tell; or train "
+                "with --accumulate 1 in one process"
+            )
+        return self.of_terms.get(name, self.of_samples)
+
+
+class Gradients:
+    """Accumulates the gradients of a batch, and returns its loss.
+
+    Computed in parts, or by several processes, they are those of the whole but for rounding: each part's terms count
+    with their share of what they average over, which is samples or what `Objective.weights` says. Layers and losses
+    that look at several samples together (batch norm, triplets) see those of a part. The processes of a strategy share
+    gradients once, with those of the last part.
+
+    Args:
+        objective: The objective.
+        part_size: Samples in a part; None for one part.
+        scaler: Scales the loss before the gradients are computed, which then are as large.
+        strategy: Where several processes train together; they average gradients.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        part_size: int | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+        strategy: Strategy | None = None,
+    ) -> None:
+        self._objective, self._part_size, self._scaler, self._strategy = objective, part_size, scaler, strategy
+        self._unshared: Callable[[], AbstractContextManager[None]] = getattr(objective, "unshared", nullcontext)
+
+    def __call__(self, batch: Batch, *, create_graph: bool = False) -> Tensor | dict[str, Tensor]:
+        """Compute loss and gradients.
+
+        Args:
+            batch: On the model's device.
+            create_graph: Keep the graph of the gradients.
+
+        Returns:
+            The loss, 0-d, detached, on its device; where it has several terms, these too, as ``loss/NAME``.
+        """
+        parts = self._parts(batch)
+        shares = self._shares(batch, parts)
+        figures = []
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
+            with nullcontext() if number + 1 == len(parts) else self._unshared():
+                figures.append(self._add(part, share, create_graph=create_graph))
+        if len(figures) > 1:
+            figures = [{name: torch.stack([one[name] for one in figures]).sum() for name in figures[0]}]
+        return figures[0][LOSS] if len(figures[0]) == 1 else figures[0]
+
+    def divides(self, batch: Batch) -> bool:
+        """Whether the loss of such a batch is computed in parts, or counts by its share of that of all processes."""
+        return len(parts := self._parts(batch)) > 1 or self._shares(batch, parts) != [None]
+
+    def _parts(self, batch: Batch) -> Sequence[Batch]:
+        if getattr(batch, "parts", ()):
+            return batch.parts
+        if self._part_size is None or batch.size <= self._part_size:
+            return [batch]
+        return list(Batch(batch.inputs, batch.targets, None, None, batch.size).split(self._part_size))
+
+    def _shares(self, batch: Batch, parts: Sequence[Batch]) -> Sequence[_Shares | None]:
+        """The share of each part; None where it is the whole."""
+        num_processes = 1 if self._strategy is None else self._strategy.world_size
+        if len(parts) == 1 and num_processes == 1:
+            return [None]
+        weights = [self._objective.weights(part) or {} for part in parts]
+        if len(parts) == 1 and not weights[0]:
+            return [None]
+        whole = _added(weights) if getattr(batch, "parts", ()) else self._objective.weights(batch) or {}
+        if num_processes > 1 and whole:
+            whole = self._of_all(whole)
+        return [
+            _Shares(
+                part.size / batch.size,
+                {name: num_processes * _wide(own[name]) / whole[name] for name in own},
+            )
+            for part, own in zip(parts, weights, strict=True)
+        ]
+
+    def _of_all(self, weights: Weights) -> Weights:
+        """What each term averages over in all processes."""
+        assert self._strategy is not None
+        device = self._strategy.device
+        tensors = [_wide(torch.as_tensor(weight, device=device)) for weight in weights.values()]
+        return dict(zip(weights, self._strategy.sum(tensors), strict=True))
+
+    def _add(self, part: Batch, shares: _Shares | None, *, create_graph: bool) -> dict[str, Tensor]:
+        outcome = self._objective.step(part)
+        terms = {name: _shared(name, term, shares) for name, term in outcome.terms.items()}
+        if shares is not None:
+            _forget_what_does_not_count(outcome, shares)
+        loss = added((terms[name], term.factor) for name, term in outcome.terms.items())
+        if not loss.requires_grad:
+            raise UsageError(
+                "the loss gave a tensor that no gradient goes through\n  it must be computed from the predictions, in "
+                "torch, without detach(), item(), argmax() or torch.no_grad()"
+            )
+        _backward(loss if self._scaler is None else self._scaler.scale(loss), create_graph=create_graph)
+        several = {f"{LOSS}/{name}": value.detach() for name, value in terms.items()} if len(terms) > 1 else {}
+        return {LOSS: loss.detach(), **several}
+
+
+def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:
+    """The part of the whole's term that a part's makes up."""
+    value, share = term.value, None if shares is None else shares.of(name, term)
+    if isinstance(share, Tensor):  # a part in which nothing counts has the loss 0 / 0
+        return torch.where(share == 0, 0.0, value * share.to(value.dtype))
+    return value if share is None else value * share
+
+
+def _forget_what_does_not_count(outcome: Outcome, shares: _Shares) -> None:
+    """Clear the gradients of a part without weight, whose loss 0 / 0 is NaN."""
+    known = [shares.of(name, term) for name, term in outcome.terms.items()]
+    if not all(isinstance(share, Tensor) for share in known):
+        return
+    nothing = torch.stack([torch.as_tensor(share) for share in known]).eq(0).all()
+    for _, leaf in tree.leaves(outcome.outputs):
+        if leaf.requires_grad:
+            leaf.register_hook(lambda gradient: torch.where(nothing, 0.0, gradient))
+
+
+def _added(weights: Sequence[Weights]) -> Weights:
+    """The weights of several parts, added up."""
+    found: dict[str, Any] = {}
+    for own in weights:
+        for name, weight in own.items():
+            found[name] = found[name] + _wide(weight) if name in found else _wide(weight)
+    return found
+
+
+def _wide(weight: Share) -> Share:
+    """In double precision where the device has it: a share of whole numbers would be of torch's default dtype."""
+    if not isinstance(weight, Tensor) or weight.device.type == "mps":
+        return weight
+    return weight.detach().to(torch.float64)
+
+
+def _backward(loss: Tensor, *, create_graph: bool) -> None:
+    if not create_graph:
+        loss.backward()
+        return
+    with warnings.catch_warnings():
+        # It warns of the cycle of parameter and gradient, and says to reset the gradients: `create_graph` does.
+        warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True", category=UserWarning)
+        loss.backward(create_graph=True)

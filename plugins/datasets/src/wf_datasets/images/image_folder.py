@@ -1,0 +1,198 @@
+"""Image files in a folder per class."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wf import FromRun
+from wf.errors import DataError, UsageError, unknown
+from wf_base import Dataset
+from wf_datasets.images.image_reader import ENDINGS, Fit, ImageReader, read_image
+from wf_datasets.paths import existing_folder
+
+_log = logging.getLogger(__name__)
+MAX_SIDE = 16_384
+"""Images are resized to at most so many pixels a side: one sample takes 3 GB then."""
+DEFAULT_SIDE = 64
+"""The default side of images."""
+_LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+class _Form(NamedTuple):
+    """What images are made into, see `wf_datasets.images.image_reader.read_image`."""
+
+    size: tuple[int, int]
+    channels: int
+    fit: Fit
+    resize_size: int | None
+
+
+@dataclass(frozen=True)
+class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Images that are read when they are asked for."""
+
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    size: tuple[int, int]
+    """Height and width."""
+    channels: int
+    fit: Fit = "crop"
+    resize_size: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """The image float32 ``[C, H, W]`` from 0 to 1, and its class.
+
+        Raises:
+            DataError: When the file is damaged.
+        """
+        image = read_image(self.files[index], self.size, self.channels, self.fit, self.resize_size)
+        return image, self.labels[index]
+
+    def identity(self) -> list[tuple[str, int, int]]:
+        """Name, size and class of each file: what tells these images from others, wherever their folder is."""
+        folder = os.path.commonpath([file.parent for file in self.files])
+        return [
+            (os.path.relpath(file, folder), file.stat().st_size, label)
+            for file, label in zip(self.files, self.labels, strict=True)
+        ]
+
+
+def image_folder(
+    path: Path,
+    image_size: Annotated[int | tuple[int, int] | None, FromRun("image_size")] = None,
+    channels: Literal[1, 3] = 3,
+    extensions: tuple[str, ...] = ENDINGS,
+    fit: Fit = "crop",
+    resize_size: Annotated[int | None, FromRun("resize_size")] = None,
+    learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
+) -> Dataset:
+    """Image files in one folder per class, read when they are needed; each folder's name is its class.
+
+    The class folders stand in `path`, or in folders ``train``, ``test`` and ``val`` or ``validation`` in it, which then
+    are the splits: without ``test`` there is no test split. Hidden files and folders do not count.
+
+    Args:
+        path: The folder.
+        image_size: The size of every image, in pixels: one side of a square, or height and width. When not given it is
+            what the model wants, as those with pretrained weights do, or 64.
+        channels: 3 for colour, 1 for grey.
+        extensions: The files that count as images, in capital letters as well; others are passed over.
+        fit: How images of other shapes get that size: ``crop`` resizes them until they cover it and cuts out the
+            middle; ``pad`` keeps all of the image, with black beside it; ``squash`` changes the shape.
+        resize_size: For ``crop``: the shorter side, in pixels, before the middle is cut out. When not given it is what
+            the model wants, or the smallest that covers the size.
+        learned: What the run learned from the folder when it began; then the classes are those.
+
+    Returns:
+        Inputs float32 ``[C, H, W]`` from 0 to 1, targets ``class_index``.
+
+    Raises:
+        DataError: When there is no folder, no class, or no image in a class, or when an image is damaged.
+        UsageError: For a size below 1 or above `MAX_SIDE`.
+    """
+    folder = existing_folder(path)
+    wanted = DEFAULT_SIDE if image_size is None else image_size
+    size = (wanted, wanted) if isinstance(wanted, int) else (wanted[0], wanted[1])
+    if min(size) < 1:
+        raise UsageError(f"image-folder: image_size is {image_size}; it must be at least 1")
+    if max(size) > MAX_SIDE:
+        raise UsageError(f"image-folder: image_size is {image_size}; it must be at most {MAX_SIDE:,} pixels a side")
+    if resize_size is not None and fit != "crop":
+        resize_size = None  # the model's, which is for the middle of an image
+    if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
+        raise UsageError(
+            f"image-folder: resize_size is {resize_size}; it must be at least {max(size)}, the image_size, and at most "
+            f"{MAX_SIDE:,}"
+        )
+    endings = tuple(ending.lower() if ending.startswith(".") else f".{ending.lower()}" for ending in extensions)
+    folders = _split_folders(folder)
+    names = [entry.name for entry in _subfolders(folders["train"])]
+    if learned is not None:
+        names = list(learned["class_names"])
+    _check_names(folders["train"], names, endings)
+    form = _Form(size, channels, fit, resize_size)
+    splits = {split: _read_split(place, names, form, endings) for split, place in folders.items()}
+    return Dataset(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        targets="class_index",
+        class_names=names,
+        target_tensor=torch.tensor(splits["train"].labels, dtype=torch.int64),
+        reader=ImageReader(*form),
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    entries = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below a folder, except hidden ones and system files."""
+    found = []
+    for file in folder.rglob("*"):
+        parts = file.relative_to(folder).parts
+        if any(part.startswith(".") or part in _LEFT_BEHIND for part in parts) or not file.is_file():
+            continue
+        found.append(file)
+    return found
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """The folder of each split: only the train split, or the folders beside a folder ``train`` with subfolders."""
+    entries = {entry.name: entry for entry in _subfolders(folder)}
+    if "train" not in entries or not _subfolders(entries["train"]):
+        return {"train": folder}
+    if "val" in entries and "validation" in entries:
+        raise DataError(f"'{folder}' has both a folder 'val' and a folder 'validation'; keep one")
+    others = [name for name in entries if name not in _SPLITS]
+    if others:
+        _log.warning("%s: passed over beside 'train': %s", folder, ", ".join(others))
+    return {_SPLITS[name]: entry for name, entry in entries.items() if name in _SPLITS}
+
+
+def _check_names(folder: Path, names: Sequence[str], endings: Sequence[str]) -> None:
+    if len(names) > 1:
+        return
+    if names:
+        raise DataError(f"'{folder}' has one class only: '{names[0]}'; give each class a folder of its own")
+    loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in endings and entry.name[0] != ".")
+    found = f"{loose} images but no folders" if loose else "no folders"
+    raise DataError(f"'{folder}' has {found}; put the images of each class into a folder with the name of the class")
+
+
+def _read_split(folder: Path, names: Sequence[str], form: _Form, endings: tuple[str, ...]) -> ImageFiles:
+    found: list[tuple[Path, int]] = []
+    others: Counter[str] = Counter()
+    for entry in _subfolders(folder):
+        if entry.name not in names:
+            hint = "the classes are those of the train split"
+            raise DataError(f"'{folder}': {unknown('class', entry.name, names, hint)}")
+        there = _files(entry)
+        files = sorted(file for file in there if file.suffix.lower() in endings)
+        others.update(file.suffix.lower() for file in there if file.suffix.lower() not in endings)
+        if not files:
+            raise DataError(f"no image in '{entry}'; looked for {', '.join(endings)}")
+        found.extend((file, names.index(entry.name)) for file in files)
+    if not found:
+        raise DataError(f"'{folder}' has no class folders; put the images of each class into a folder of its name")
+    if others:
+        kinds = ", ".join(sorted(ending or "without an ending" for ending in others))
+        _log.warning("%s: passed over %d files that are no images (%s)", folder, others.total(), kinds)
+    if missing := [name for number, name in enumerate(names) if number not in {label for _, label in found}]:
+        _log.warning("%s: it has no image of %s", folder, ", ".join(f"'{name}'" for name in missing))
+    return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), *form)

@@ -1,0 +1,388 @@
+"""Tables to time series, for both training and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError, unknown
+from wf_datasets.tables.cells import number, number_with_comma
+from wf_datasets.tables.dates import Dates, Feature, learned, seconds_of
+from wf_datasets.tables.plain_rows import Array
+from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Table, TableFile
+from wf_datasets.tables.table_reader import not_numbers
+
+Gaps = Literal["error", "split", "fill", "ignore"]
+_MONTH = 27.5 * 86400
+"""Seconds: steps of more are whole months."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One series, in the order of its time."""
+
+    name: str
+    steps: Array
+    """The time of each row in steps, int64 ``[N]``."""
+    values: Array
+    """The inputs, the targets first, float64 ``[N, F]``; nan for a missing value."""
+    chunk: Array
+    """The rows without a gap between them have one number, int64 ``[N]``."""
+
+    @property
+    def longest(self) -> int:
+        """The most rows that follow one another without a gap."""
+        return int(np.bincount(self.chunk).max())
+
+    def starts(self, window: int, horizon: int, num_targets: int) -> Array:
+        """The starts of windows without gaps and missing values, int64."""
+        num = len(self.values) - window - horizon + 1
+        if num < 1:
+            return np.zeros(0, dtype=np.int64)
+        starts = np.arange(num)
+        whole = self.chunk[starts] == self.chunk[starts + window + horizon - 1]
+        holes = ~np.isfinite(self.values)
+        seen, wanted = _sums(holes), _sums(holes[:, :num_targets])
+        whole &= seen[starts + window] == seen[starts]
+        whole &= wanted[starts + window + horizon] == wanted[starts + window]
+        found: Array = starts[whole]
+        return found
+
+
+def _sums(holes: Array) -> Array:
+    """How many rows before each one have a hole."""
+    sums: Array = np.concatenate(([0], np.cumsum(np.any(holes, axis=1))))
+    return sums
+
+
+class SeriesReader:
+    """Reads the last window of each series in a table, for the forecast of what follows.
+
+    Args:
+        columns: The columns of the inputs, the targets first.
+        time: The column of the time.
+        id: The column that names the series; None for one series.
+        window: Rows that a sample shows.
+        gaps: See `wf_datasets.tables.series.series`.
+        dates: How the time is read, see `wf_datasets.tables.dates.Dates`; None for numbers.
+        has_features: Whether the time gives inputs, too.
+        unit: ``months``, ``seconds``, or ``rows`` where times are not counted.
+        step: From one time step to the next, in that unit; numbers are counted in their own.
+        origin: The time that steps are counted from.
+        delimiter: As `wf_datasets.tables.table.TableFile` takes it.
+        decimal: What stands before the fraction of a number, where a file does not tell it.
+        cuts: The first time steps of validation and test.
+        naive_errors: One per target, see `wf_datasets.tables.series.series`.
+    """
+
+    endings: tuple[str, ...] = (".csv", ".tsv")
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        time: str,
+        id: str | None,
+        window: int,
+        gaps: Gaps,
+        dates: Mapping[str, Any] | None,
+        has_features: bool,
+        unit: str = "seconds",
+        step: float = 1.0,
+        origin: float = 0.0,
+        delimiter: str = "auto",
+        decimal: Literal[".", ","] = ".",
+        cuts: Sequence[int] = (),
+        naive_errors: Sequence[float] = (),
+    ) -> None:
+        self.columns, self.time, self.id, self.window, self.gaps = tuple(columns), time, id, window, gaps
+        self.dates = None if dates is None else Dates.of(dict(dates))
+        self.has_features = has_features
+        self.unit, self.step, self.origin = unit, step, origin
+        self.delimiter = delimiter
+        self.decimal: Literal[".", ","] = decimal
+        self.cuts, self.naive_errors = list(cuts), list(naive_errors)
+
+    @classmethod
+    def learn(
+        cls,
+        path: Path,
+        *,
+        targets: Sequence[str],
+        time: str,
+        id: str | None,
+        ignore: Sequence[str],
+        window: int,
+        time_features: Sequence[Feature],
+        gaps: Gaps,
+        date_format: str,
+        delimiter: str,
+        decimal: Decimal,
+    ) -> tuple[SeriesReader, list[Part]]:
+        """A reader of a file's series, and these.
+
+        Raises:
+            DataError: For a file that does not have these columns, or whose times are not a grid.
+            UsageError: For columns that are named twice.
+        """
+        named = [*targets, time, *(() if id is None else (id,))]
+        if not targets or len(set(named)) < len(named):
+            raise UsageError(f"series: target {list(targets)}, time '{time}' and id {id!r} must be different columns")
+        file = TableFile(path, delimiter, named)
+        given = {"target": targets, "time": (time,), "id": named[len(targets) + 1 :], "ignore": ignore}
+        for option, own in given.items():
+            for name in own:
+                if name not in file.header:
+                    raise DataError(f"{file.path}: {unknown('column', name, file.header, f'--dataset.{option}')}")
+        others = [name for name in file.header if name not in {*named, *ignore}]
+        columns = [*targets, *others]
+        (times,) = file.first(time)
+        point = file.decimal(columns) if decimal == "auto" else decimal
+        as_number = number if point == "." else number_with_comma
+        is_number = all(as_number(cell) is not None for cell in times)
+        if is_number and time_features:
+            raise UsageError(f"series: time '{time}' holds numbers, of which there are no features\n  leave them out")
+        made = cls(columns, time, id, window, gaps, None, bool(time_features), delimiter=delimiter, decimal=point)
+        table = made._table(file, as_dates=not is_number)
+        if not is_number:
+            made.dates = learned(table, time, date_format, time_features or ("age",))
+        made._learn_steps(table)
+        return made, made._parts(table)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """One per number in a row."""
+        more = self.dates.names(self.time) if self.dates is not None and self.has_features else []
+        return [*self.columns, *more]
+
+    def description(self) -> dict[str, Any]:
+        """What makes an equal reader again, in JSON's values."""
+        return {
+            "columns": list(self.columns),
+            "time": self.time,
+            "id": self.id,
+            "window": self.window,
+            "gaps": self.gaps,
+            "dates": None if self.dates is None else self.dates.description(),
+            "has_features": self.has_features,
+            "unit": self.unit,
+            "step": self.step,
+            "origin": self.origin,
+            "delimiter": self.delimiter,
+            "decimal": self.decimal,
+            "cuts": self.cuts,
+            "naive_errors": self.naive_errors,
+        }
+
+    def read(self, path: Path) -> Tensor:
+        """The last window of each series, float32 ``[S, window, F]``, in the order of their first rows.
+
+        Raises:
+            DataError: For a file that is missing or invalid, or a series whose end is shorter than a window.
+        """
+        found = []
+        for part in self.parts(path):
+            own = part.values[-self.window :]
+            whole = len(own) == self.window and part.chunk[-1] == part.chunk[-self.window]
+            if not whole or not np.isfinite(own).all():
+                what = "the series" if self.id is None else f"series '{part.name}'"
+                raise DataError(
+                    f"{path}: {what} does not end with {self.window} rows without a gap and with all values, which a "
+                    "forecast needs"
+                )
+            found.append(own.astype(np.float32))
+        return torch.from_numpy(np.stack(found))
+
+    def parts(self, path: Path) -> list[Part]:
+        """The series of a file.
+
+        Raises:
+            DataError: For a time that a series has twice, or a gap where these are refused.
+        """
+        file = TableFile(path, self.delimiter, [*self.columns, self.time, *(() if self.id is None else (self.id,))])
+        for name in (*self.columns, self.time, *(() if self.id is None else (self.id,))):
+            if name not in file.header:
+                raise DataError(f"{file.path}: {unknown('column', name, file.header, 'the run was trained with it')}")
+        return self._parts(self._table(file, as_dates=self.dates is not None))
+
+    def _parts(self, table: Table) -> list[Part]:
+        times = self._times(table)
+        values = self._values(table, times)
+        names, which = self._series(table)
+        steps = self._steps(table, times)
+        parts = []
+        for number_of, name in enumerate(names):
+            rows = np.flatnonzero(which == number_of)
+            rows = rows[np.argsort(times[rows], kind="stable")]
+            parts.append(self._part(table, name, rows, steps[rows], times[rows], values[rows]))
+        return parts
+
+    def words_of_step(self) -> str:
+        """The time from one row to the next, in words."""
+        if self.unit == "rows":
+            return "rows as they follow one another"
+        if self.unit == "months":
+            return f"a row every {'month' if self.step == 1 else f'{self.step:g} months'}"
+        if self.dates is None:
+            return f"a row every {self.step:g}"
+        return f"a row every {timedelta(seconds=self.step)}"
+
+    def said(self, step: int) -> str:
+        """A time step as people read it."""
+        if self.dates is None or self.unit == "rows":
+            return f"{'row' if self.unit == 'rows' else self.time} {self.origin + step * self.step:g}"
+        if self.unit == "months":
+            months = round(self.origin + step * self.step)
+            return f"{months // 12:04d}-{months % 12 + 1:02d}"
+        date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=self.origin + step * self.step)
+        return f"{date:%Y-%m-%d %H:%M:%S}".removesuffix(" 00:00:00")
+
+    def _table(self, file: TableFile, *, as_dates: bool) -> Table:
+        modes: dict[str, Mode] = dict.fromkeys(self.columns, "number")
+        modes[self.time] = "text" if as_dates else "number"
+        if self.id is not None:
+            modes[self.id] = "text"
+        try:
+            return file.read(modes, file.decimal(self.columns, self.decimal))
+        except NotNumbersError as error:
+            raise DataError(not_numbers(file, error.found, training=False)) from error
+
+    def _times(self, table: Table) -> Array:
+        """The time of each row, as seconds since 1970 or the number that it is."""
+        column = table.columns[self.time]
+        found = column.numbers if self.dates is None else seconds_of(table, self.time, self.dates.format)
+        assert found is not None
+        missing = np.flatnonzero(np.isnan(found))
+        if len(missing):
+            raise DataError(f"{table.place(int(missing[0]), self.time)}: the time is missing ({len(missing)} in all)")
+        return found
+
+    def _values(self, table: Table, times: Array) -> Array:
+        columns = [table.columns[name].numbers for name in self.columns]
+        found = np.stack([one for one in columns if one is not None], axis=1)
+        if self.dates is not None and self.has_features:
+            found = np.concatenate([found, self.dates.numbers(times)], axis=1)
+        return found
+
+    def _series(self, table: Table) -> tuple[list[str], Array]:
+        """The names of the series, in the order of their first rows, and the series of each row."""
+        if self.id is None:
+            return [""], np.zeros(len(table.lines), dtype=np.int64)
+        column: Column = table.columns[self.id]
+        rows = np.flatnonzero(column.missing)
+        if len(rows):
+            raise DataError(f"{table.place(int(rows[0]), self.id)}: the name of the series is missing")
+        assert column.codes is not None
+        return list(column.texts), column.codes
+
+    def _learn_steps(self, table: Table) -> None:
+        """What one time step is: the usual difference of neighbouring times."""
+        times, (names, which) = self._times(table), self._series(table)
+        if self.gaps == "ignore":
+            self.unit, self.step, self.origin = "rows", 1.0, 0.0
+            return
+        self.unit = "seconds"
+        if self.dates is not None and (_differences(times, which) > _MONTH).mean() > 0.5:
+            self.unit = "months"
+        own = self._in_units(times)
+        found, counts = np.unique(_differences(own, which), return_counts=True)
+        there = found > 0
+        if not there.any():
+            what = "no series has" if len(names) > 1 else "the file has not"
+            raise DataError(
+                f"{table.path}: {what} two different times, so the time from one row to the next is not known"
+            )
+        self.step = float(found[there][counts[there].argmax()])
+        self.origin = float(own.min())
+
+    def _in_units(self, times: Array) -> Array:
+        if self.unit != "months":
+            return times
+        months: Array = np.floor(times / 86400).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        return (months + 1970 * 12).astype(np.float64)
+
+    def _steps(self, table: Table, times: Array) -> Array:
+        """The time of each row in steps."""
+        if self.unit == "rows":
+            return np.argsort(np.argsort(times, kind="stable"), kind="stable")
+        exact = (self._in_units(times) - self.origin) / self.step
+        steps: Array = np.round(exact).astype(np.int64)
+        off = np.flatnonzero(np.abs(exact - steps) > 1e-6)
+        if len(off):
+            raise DataError(
+                f"{table.place(int(off[0]), self.time)}: {len(off):,} times do not fit a row every "
+                f"{self.words_of_step().removeprefix('a row every ')}\n"
+                "  take rows as they follow one another: --dataset.gaps ignore"
+            )
+        return steps
+
+    def _part(self, table: Table, name: str, rows: Array, steps: Array, times: Array, values: Array) -> Part:
+        what = "" if self.id is None else f" of series '{name}'"
+        again = np.flatnonzero(np.diff(times if self.unit == "rows" else steps) == 0)
+        if len(again):
+            one, other = sorted(int(table.lines[rows[place]]) for place in (again[0], again[0] + 1))
+            raise DataError(
+                f"{table.path}, line {other}, column '{self.time}': the time{what} is there already, in line {one} "
+                f"({len(again):,} such in all)"
+                + ("\n  is there a column that names the series? --dataset.id" if self.id is None else "")
+            )
+        if self.unit == "rows":
+            return Part(name, steps, values, np.zeros(len(steps), dtype=np.int64))
+        jumps = np.flatnonzero(np.diff(steps) > 1)
+        if self.gaps == "error":
+            self._refuse(table, what, rows, steps, values, jumps)
+        if self.gaps == "fill":
+            return self._filled(name, steps, values)
+        chunk: Array = np.concatenate(([0], np.cumsum(np.diff(steps) > 1)))
+        return Part(name, steps, values, chunk)
+
+    def _refuse(self, table: Table, what: str, rows: Array, steps: Array, values: Array, jumps: Array) -> None:
+        way = "leave out what reaches over it: --dataset.gaps split; or put the last value there: --dataset.gaps fill"
+        if len(jumps):
+            place = int(jumps[0])
+            lacks = int((np.diff(steps) - 1).sum())
+            where, first = table.place(int(rows[place + 1]), self.time), self.said(int(steps[place]) + 1)
+            raise DataError(
+                f"{where}: a gap{what}: {first} is not there ({lacks:,} such steps in all, with "
+                f"{self.words_of_step()})\n  {way}"
+            )
+        missing = np.argwhere(np.isnan(values))
+        if len(missing):
+            row, column = missing[0]
+            where = table.place(int(rows[row]), self.feature_names[int(column)])
+            raise DataError(f"{where}: the value is missing ({len(missing):,}{what or ' in all'})\n  {way}")
+
+    def _filled(self, name: str, steps: Array, values: Array) -> Part:
+        """The series with every step; missing ones repeat the last value."""
+        every = np.arange(steps[0], steps[-1] + 1)
+        place = np.searchsorted(steps, every, side="right") - 1
+        found = values[place]
+        for column in range(len(self.columns)):
+            known = np.where(np.isnan(found[:, column]), 0, np.arange(len(found)))
+            found[:, column] = found[np.maximum.accumulate(known), column]
+        if self.dates is not None and self.has_features:
+            found[:, len(self.columns) :] = self.dates.numbers(self._seconds(every))
+        return Part(name, every, found, np.zeros(len(every), dtype=np.int64))
+
+    def _seconds(self, steps: Array) -> Array:
+        """Time steps as seconds since 1970."""
+        own = self.origin + steps * self.step
+        if self.unit != "months":
+            return own
+        months = (np.round(own).astype(np.int64) - 1970 * 12).astype("datetime64[M]")
+        seconds: Array = months.astype("datetime64[s]").astype(np.int64).astype(np.float64)
+        return seconds
+
+
+def _differences(times: Array, which: Array) -> Array:
+    """From each time to the next one of its series."""
+    order = np.lexsort((times, which))
+    differences, same = np.diff(times[order]), np.diff(which[order]) == 0
+    found: Array = differences[same]
+    return found

@@ -1,0 +1,328 @@
+"""Tables to inputs, for both training and prediction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from wf.errors import DataError, unknown
+from wf_base.tree import Tree
+from wf_datasets.tables.cells import looks_like
+from wf_datasets.tables.column import Categories, shown
+from wf_datasets.tables.dates import Dates, is_date, seconds_of
+from wf_datasets.tables.plain_rows import Array
+from wf_datasets.tables.table import Column, Mode, NotNumbersError, Table, TableFile, place
+from wf_datasets.transforms.fill import FillMissing
+
+_log = logging.getLogger(__name__)
+
+_BLOCK = 4096
+"""Rows that are encoded at once: few enough to stay in the processor's cache."""
+
+
+Missing = Literal["error", "drop", "mean", "fill"]
+"""What becomes of missing values."""
+Unseen = Literal["warn", "error"]
+"""What becomes of a category that training did not have."""
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """A column of inputs: numbers, dates, or one of the values of `categories`."""
+
+    name: str
+    categories: Categories | None = None
+    is_embedded: bool = False
+    """Whether a category is a whole number, for an embedding, rather than a row of zeros with a single one."""
+    dates: Dates | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """What it is read as."""
+        return "number" if self.categories is None and self.dates is None else "text"
+
+    @property
+    def features(self) -> list[str]:
+        """The names of its numbers."""
+        if self.dates is not None:
+            return self.dates.names(self.name)
+        if self.categories is None:
+            return [self.name]
+        return [] if self.is_embedded else [f"{self.name}={shown(value)}" for value in self.categories.values]
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> InputColumn:
+        """The one that `description` is of."""
+        categories = Categories(tuple(said["values"]), said["form"]) if "values" in said else None
+        dates = Dates.of(said["dates"]) if "dates" in said else None
+        return cls(said["name"], categories, bool(said.get("embedded", False)), dates)
+
+    def description(self) -> dict[str, Any]:
+        """What makes an equal one again, in JSON's values."""
+        said: dict[str, Any] = {"name": self.name}
+        if self.categories is not None:
+            said |= {"values": list(self.categories.values), "form": self.categories.form}
+        said |= {"embedded": True} if self.is_embedded else {}
+        return said if self.dates is None else {**said, "dates": self.dates.description()}
+
+
+class TableReader:
+    """Reads the inputs of a table by the columns that a run was trained with, whatever other columns a file has.
+
+    Args:
+        columns: The input columns in their order: ``name``, and of categories ``values`` and ``form``, of dates
+            ``dates``.
+        delimiter: As `wf_datasets.tables.table.TableFile` takes it.
+        missing: What becomes of missing values: ``mean`` and ``fill`` leave numbers nan, which the run's own transform
+            fills; ``fill`` takes a missing category for one of its own; all others refuse them, because a prediction
+            belongs to each row.
+        double: Whether inputs are float64: float32 would not keep some of the numbers apart.
+        decimal: What stands before the fraction of a number, where a file does not tell it.
+        unseen: What becomes of categories that training did not have.
+        others: The further columns that the file of training had; None for unknown ones.
+    """
+
+    endings: tuple[str, ...] = (".csv", ".tsv")
+
+    def __init__(
+        self,
+        columns: Sequence[Mapping[str, Any]],
+        delimiter: str = "auto",
+        missing: Missing = "error",
+        double: bool = False,
+        decimal: Literal[".", ","] = ".",
+        unseen: Unseen = "error",
+        others: Sequence[str] | None = None,
+    ) -> None:
+        self.columns = tuple(map(InputColumn.of, columns))
+        self.delimiter, self.missing, self.double = delimiter, missing, double
+        self.decimal, self.unseen = decimal, unseen
+        self.others = None if others is None else tuple(others)
+
+    @classmethod
+    def of(cls, columns: Sequence[InputColumn], **options: Any) -> TableReader:
+        """A reader of these columns."""
+        reader = cls((), **options)
+        reader.columns = tuple(columns)
+        return reader
+
+    def description(self) -> dict[str, Any]:
+        """What makes an equal reader again, in JSON's values."""
+        return {
+            "columns": [column.description() for column in self.columns],
+            "delimiter": self.delimiter,
+            "missing": self.missing,
+            "double": self.double,
+            "decimal": self.decimal,
+            "unseen": self.unseen,
+            "others": None if self.others is None else list(self.others),
+        }
+
+    def transforms(self) -> tuple[FillMissing, ...]:
+        """The transforms that the inputs need first."""
+        has_numbers = any(column.features for column in self.columns)
+        return (FillMissing(),) if self.fills and has_numbers else ()
+
+    @property
+    def fills(self) -> bool:
+        """Whether missing numbers are replaced."""
+        return self.missing in ("mean", "fill")
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The names of the numbers, in their order."""
+        return [feature for column in self.columns for feature in column.features]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many categories each embedded column has, with the one for all that training did not have: 0."""
+        embedded = [column for column in self.columns if column.is_embedded]
+        return {column.name: 1 + len(column.categories.values) for column in embedded if column.categories is not None}
+
+    def read(self, path: Path) -> Tree:
+        """The inputs of a file's rows.
+
+        Returns:
+            See `encode`.
+
+        Raises:
+            DataError: For a file that is missing or invalid, lacks a column, or holds a value that does not fit; the
+                message names line, column and value.
+        """
+        names = [column.name for column in self.columns]
+        file = TableFile(path, self.delimiter, names)
+        for name in names:
+            if name not in file.header:
+                raise DataError(f"{path}: {unknown('column', name, file.header, 'the run was trained with it')}")
+        if self.others is not None and (new := set(file.header) - {*names, *self.others}):
+            listed = ", ".join(f"'{name}'" for name in file.header if name in new)
+            _log.warning("%s: training had no column %s; it is left out", path, listed)
+        modes = {column.name: column.mode for column in self.columns}
+        decimal = file.decimal([name for name, mode in modes.items() if mode == "number"], self.decimal)
+        try:
+            table = self.with_dates(file.read(modes, decimal))
+        except NotNumbersError as error:
+            raise DataError(not_numbers(file, error.found, training=False)) from error
+        self._refuse_missing(table)
+        return self.encode(table)
+
+    def with_dates(self, table: Table) -> Table:
+        """The table with its dates as numbers: seconds since 1970."""
+        found = {column.name: column.dates.format for column in self.columns if column.dates is not None}
+        if not found:
+            return table
+        seconds = {name: Column(name, seconds_of(table, name, format)) for name, format in found.items()}
+        return replace(table, columns={**table.columns, **seconds})
+
+    def encode(self, table: Table) -> Tree:
+        """The inputs of a table.
+
+        Returns:
+            float32 ``[N, F]``, or float64 where training had it, nan where a number is missing. Where categories are
+            embedded, a dict of these as ``numbers``, where there are any, and of int64 ``[N, C]`` as ``categories``.
+
+        Raises:
+            DataError: For a category that is not known, where these are refused.
+        """
+        sources: list[tuple[Array, int, bool]] = []
+        embedded: list[Array] = []
+        unseen: dict[str, Array] = {}
+        width = 0
+        for column in self.columns:
+            found = table.columns[column.name]
+            if column.categories is None:
+                assert found.numbers is not None
+                numbers = found.numbers if column.dates is None else column.dates.numbers(found.numbers)
+                sources.append((numbers, width, False))
+            else:
+                indices = column.categories.indices(found)
+                strange = np.flatnonzero(indices < 0)
+                if len(strange):
+                    if self.unseen == "error":
+                        raise DataError(_strange(table, column.name, int(strange[0]), column.categories))
+                    unseen[column.name] = strange
+                if column.is_embedded:
+                    embedded.append(indices + 1)
+                else:
+                    sources.append((indices, width, True))
+            width += len(column.features)
+        if unseen:
+            _log.warning(_unseen(table, unseen))
+        inputs: Array = np.zeros((len(table.lines), width), np.float64 if self.double else np.float32)
+        for begin in range(0, len(inputs), _BLOCK):
+            block = inputs[begin : begin + _BLOCK]
+            rows = np.arange(len(block))
+            for source, start, is_index in sources:
+                own = source[begin : begin + _BLOCK]
+                if not is_index:
+                    block[:, start : start + (1 if own.ndim == 1 else own.shape[1])] = own.reshape(len(block), -1)
+                elif unseen:
+                    block[rows[own >= 0], start + own[own >= 0]] = 1
+                else:
+                    block[rows, start + own] = 1
+        if not embedded:
+            return torch.from_numpy(inputs)
+        categories = torch.from_numpy(np.stack(embedded, axis=1))
+        return {"numbers": torch.from_numpy(inputs), "categories": categories} if width else {"categories": categories}
+
+    def _refuse_missing(self, table: Table) -> None:
+        for column in self.columns:
+            if self.missing == "fill" or (column.categories is None and self.fills):
+                continue
+            rows = np.flatnonzero(table.columns[column.name].missing)
+            if len(rows):
+                raise DataError(
+                    f"{table.place(int(rows[0]), column.name)}: the value is missing ({len(rows)} in this column)\n"
+                    "  each row needs a prediction: put a value there, or take the row out of the file"
+                )
+
+
+def _strange(table: Table, name: str, row: int, known: Categories) -> str:
+    return f"{table.place(row, name)}: " + unknown(
+        "category", shown(_cell(table, name, row)), list(map(shown, known.values)), "training knew no others"
+    )
+
+
+def _unseen(table: Table, found: Mapping[str, Array]) -> str:
+    """What to tell of categories that training did not have."""
+    lines = []
+    for name, rows in found.items():
+        texts = list(dict.fromkeys(shown(_cell(table, name, int(row))) for row in rows[:_FIRST_UNSEEN]))
+        more = ", ..." if len(texts) > _EXAMPLES or len(rows) > _FIRST_UNSEEN else ""
+        examples = ", ".join(f"'{text}'" for text in texts[:_EXAMPLES])
+        lines.append(f"{len(rows):,} of {len(table.lines):,} in '{name}': {examples}{more}")
+    head = f"{table.path}: categories that training did not have; each counts as none of the known ones"
+    return "\n  ".join([head, *lines])
+
+
+_EXAMPLES, _FIRST_UNSEEN = 3, 1000
+"""How many categories a message names, and among how many rows it looks for them."""
+
+
+def _cell(table: Table, name: str, row: int) -> str:
+    column = table.columns[name]
+    assert column.codes is not None
+    return column.texts[int(column.codes[row])]
+
+
+def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]], *, training: bool = True) -> str:
+    """The message for columns of numbers that hold something else, each with the first line and cell.
+
+    Args:
+        file: The file.
+        found: The columns.
+        training: Whether there are options that say what becomes of a column.
+    """
+    looks = {name: looks_like(cell) for name, (_, cell) in found.items()}
+    name = next((name for name, look in looks.items() if look is None), next(iter(found)))
+    line, cell = found[name]
+    lines = [f"{place(file.path, line, name)}: {_quoted(cell)} is not a number"]
+    dates = [one for one, look in looks.items() if training and look is not None and look[0] == "a date"]
+    text = [one for one, look in looks.items() if look is None]
+    if len(text) > 1:
+        lines.append(f"text stands in {len(text)} columns: {', '.join(text)}")
+    for one, look in looks.items():
+        if look is not None:
+            where = "it" if one == name else f"{_quoted(found[one][1])} in column '{one}'"
+            lines.append(f"{where} looks like {look[0]}" + (f": {look[1]}" if one not in dates else ""))
+            lines += _whole_file(file, look[0])
+    if not training:
+        lines.append("the run was trained on numbers in this column")
+        return "\n  ".join(dict.fromkeys(lines))
+    usual = all(is_date(found[one][1]) for one in dates)
+    if dates:
+        words = "it as a date" if len(dates) == 1 else "them as dates"
+        lines.append(f"read {words}: --dataset.date '{_listed(dates)}'")
+        lines += [] if usual else ["and say how they are written: --dataset.date_format, as in '%d %b %Y'"]
+    if text:
+        lines.append(f"one-hot encode it: --dataset.categorical '{_listed(text)}'")
+    if usual and {*text, *dates} == set(found):
+        lines.append("or let wf tell dates and categories: --dataset.infer true")
+    lines.append(f"or leave it out: --dataset.ignore '{_listed(text or list(found))}'")
+    return "\n  ".join(dict.fromkeys(lines))
+
+
+def _whole_file(file: TableFile, look: str) -> list[str]:
+    """Advice on rewriting the numbers of a file."""
+    options = [f"sep={file.delimiter!r}"] if file.delimiter != "," else []
+    options += ["decimal=','"] if "decimal comma" in look else []
+    options += [f"thousands={'.' if 'decimal' in look else ','!r}"] if "thousands" in look and "or" not in look else []
+    if not {"decimal comma", "thousands separators"} & {look.removeprefix("a number with ").removeprefix("a ")}:
+        return []
+    more = "".join(f", {one}" for one in options)
+    return [f"in the whole file, for example: pandas.read_csv('{file.path.name}'{more}).to_csv('new.csv', index=False)"]
+
+
+def _quoted(cell: str) -> str:
+    return f"'{cell}'" if len(cell) <= 60 else f"'{cell[:40]}...' ({len(cell):,} characters)"
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(f'"{one}"' for one in names)
+    return f"[{listed}]"

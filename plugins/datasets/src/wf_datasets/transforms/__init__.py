@@ -1,0 +1,1 @@
+"""Transforms: scaling, missing numbers, and augmentation of images."""

@@ -1,0 +1,1 @@
+"""The providers of the data: dataset, task, transforms, and the splits in batches."""

@@ -1,0 +1,73 @@
+"""The run's transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wf.declarations.task import Task
+from wf.traits import TransformTraits
+from wf_base.data import Dataset
+from wf_base.task import TaskRuntime
+from wf_building.builder import Built
+from wf_data.transforming import is_joint
+from wf_run.providers.training.links import check_dataset
+from wf_run.run_build import RunBuild, traits_of
+from wf_run.runfiles.runfile import own_table
+
+
+def transforms(
+    run: RunBuild, dataset: Dataset | None, task: Task | None, task_runtime: TaskRuntime
+) -> list[tuple[Any, ...]]:
+    """The transforms as `wf_data.serving.RunData` takes them, once they are known to fit the dataset."""
+    if dataset is not None:
+        check_dataset(run, dataset, task)
+        if task_runtime.num_classes is not None:
+            run.values["num_classes"] = task_runtime.num_classes
+    asked = run.plan["transform"]
+    made = run.make_many("transform", [own_table("transform", table) for table in asked])
+    return [transform_of(built, table.get("leaf")) for built, table in zip(made, asked, strict=True)]
+
+
+def warnings(run: RunBuild, task: Task | None) -> list[str]:
+    """What to tell of transforms that move pixels, in words."""
+    made = run.several("transform")
+    if task is None:
+        return [text for text in map(_moves_alone, made) if text]
+    return [text for text in map(_may_move, made) if text] if task.spatial else []
+
+
+def _moves_alone(built: Built) -> str | None:
+    """What to tell of a transform of images whose targets are of no known kind."""
+    traits = traits_of(built)
+    if is_joint(built.value) or not isinstance(traits, TransformTraits) or not traits.moves:
+        return None
+    follow = (
+        "masks follow, boxes and points do not" if hasattr(built.value, "on_masks") else "the targets do not follow"
+    )
+    return f"transform '{built.name}' moves the pixels of images: {follow}"
+
+
+def _may_move(built: Built) -> str | None:
+    """What to tell of a transform of images that have masks."""
+    traits = traits_of(built)
+    if isinstance(traits, TransformTraits) and (traits.moves is not None or traits.masks or traits.joint):
+        return None
+    if hasattr(built.value, "on_masks") or is_joint(built.value):
+        return None
+    return (
+        f"transform '{built.name}' does not say whether it moves pixels: the masks stay where they are\n"
+        "  TransformTraits(moves=False) says that it does not"
+    )
+
+
+def transform_of(built: Built, leaf: str | None) -> tuple[Any, ...]:
+    """A transform as `wf_data.serving.RunData` takes it."""
+    traits, table = traits_of(built), {**built.table(), **({} if leaf is None else {"leaf": leaf})}
+    takes = traits.inputs if isinstance(traits, TransformTraits) else "any"
+    return built.value, is_train_only(built), leaf, takes, table
+
+
+def is_train_only(built: Built) -> bool:
+    """Whether a transform says that it is for training alone."""
+    traits = traits_of(built)
+    return isinstance(traits, TransformTraits) and traits.train_only

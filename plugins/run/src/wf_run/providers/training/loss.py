@@ -1,0 +1,56 @@
+"""The loss, with the links before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from wf.errors import UsageError
+from wf.protocols import Strategy
+from wf_base.task import TaskRuntime
+from wf_run.parts.links import link_loss
+from wf_run.providers.training.links import Links
+from wf_run.run_build import RunBuild
+
+
+def bare_loss(run: RunBuild, strategy: Strategy, model: nn.Module) -> Any:
+    """The loss itself; None where the run has none. It draws from where the model left off."""
+    if "loss" not in run.plan:
+        return None
+    made = run.make("loss")
+    if isinstance(made, nn.Module):
+        made.to(strategy.device)
+        _check_shared(run, strategy, made)
+    return made
+
+
+def trained_loss(run: RunBuild, bare_loss: Any, links: Links, outputs: TaskRuntime) -> Any:
+    """The loss as the trainer gets it: with links for the targets that transforms give."""
+    found = _linked(run, bare_loss, links.trained, outputs)
+    if given := getattr(found, "given", None):
+        name = found.links[-1]
+        run.messages.append(f"link {name}: reduction=none cannot be backpropagated, so the trainer takes the {given}")
+    return found
+
+
+def loss(run: RunBuild, bare_loss: Any, trained_loss: Any, links: Links, outputs: TaskRuntime) -> Any:
+    """The loss as all others get it: with links for the dataset's own targets."""
+    return trained_loss if links.judged == links.trained else _linked(run, bare_loss, links.judged, outputs)
+
+
+def _linked(run: RunBuild, bare_loss: Any, names: Sequence[str], outputs: TaskRuntime) -> Any:
+    """The loss with links before it."""
+    if bare_loss is None:
+        return None
+    return link_loss(bare_loss, names, run.registry, run.values, single_logit=outputs.single_logit)
+
+
+def _check_shared(run: RunBuild, strategy: Strategy, loss: nn.Module) -> None:
+    """The strategy shares the model's gradients; a loss's own would drift apart."""
+    if strategy.world_size > 1 and any(param.requires_grad for param in loss.parameters()):
+        raise UsageError(
+            f"loss '{run.name('loss')}' has parameters of its own, which several processes would not share\n"
+            "  train in one process, or take a loss without any"
+        )

@@ -1,0 +1,151 @@
+"""The model, on its device, with its first weights, prepared by the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wf.declarations.general import GENERAL
+from wf.discovery.guard import Guard
+from wf.engine.figures import Monitor
+from wf.errors import UsageError
+from wf.protocols import Strategy
+from wf_base import Batch, tree
+from wf_base.directions import directions
+from wf_base.task import TaskRuntime
+from wf_base.training.parts import Parts
+from wf_data.fingerprint import of_tensors
+from wf_data.serving import RunData
+from wf_run.directory.kept import load_kept
+from wf_run.directory.rundir import RunDirectory
+from wf_run.parts.initial import mapped, put_into, read_weights
+from wf_run.parts.links import check_outputs
+from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.precision import autocast_forward
+from wf_run.parts.trial import check_smallest_batch
+from wf_run.parts.unused import unused_parameters
+from wf_run.providers.checkpointer import keeper
+from wf_run.providers.training.links import know_num_outputs
+from wf_run.providers.training.trainer import prepare_for_trainer
+from wf_run.run_build import RunBuild
+from wf_run.runfiles.runfile import load
+
+
+def model(
+    run: RunBuild, strategy: Strategy, served: RunData | OwnSamples, total_steps: int, outputs: TaskRuntime
+) -> nn.Module:
+    """The model to train. Its weights depend only on the run's seed."""
+    run.builder.settle("model", run.plan["model"])
+    torch.manual_seed(run.plan["seed"])
+    made = run.make("model")
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"model '{run.name('model')}' is {type(made).__name__}, not a torch.nn.Module")
+    made.to(strategy.device)
+    for part in made.children() if isinstance(made, Parts) else (made,):
+        autocast_forward(part, run.plan["precision"], strategy.device)
+    _check_scopes(run, strategy)
+    if isinstance(served, RunData):
+        _try_outputs(run, made, served, outputs)
+    if run.plan["init_from"] is not None:
+        run.values.need("init_map")  # it is taken, be it only by the run that began
+    if run.initialize and run.plan["init_from"] is not None:
+        initialize(run, made)
+    run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
+    if isinstance(served, RunData):
+        if run.initialize:
+            check_smallest(run, made, served, served.num_kept)
+        if strategy.world_size > 1 and hasattr(strategy, "unused_parameters"):
+            strategy.unused_parameters = unused = unused_parameters(made, served.first("train"))
+            if unused:
+                run.messages.append(f"no gradient reaches {', '.join(unused)}: each step looks for such parameters")
+    prepared: nn.Module = strategy.prepare(made)
+    return prepared
+
+
+def _check_scopes(run: RunBuild, strategy: Strategy) -> None:
+    """Refuse several processes for several models: what one of them is called by would not share gradients."""
+    if run.builder.scopes and strategy.world_size > 1:
+        raise UsageError(
+            f"trainer '{run.name('trainer')}' has several models, whose gradients several processes would not "
+            "share\n  train in one process"
+        )
+
+
+def _try_outputs(run: RunBuild, model: nn.Module, served: RunData, outputs: TaskRuntime) -> None:
+    """Refuse a model that does not give what the task needs for the first samples."""
+    names = {kind: run.name(kind) for kind in ("dataset", "model")}
+    shape = (run.values.get("num_outputs"), *served.spec.mask_shape)
+    know_num_outputs(run, check_outputs(model, served.first("train"), outputs, shape, names))
+    _check_resized(
+        run,
+        served,
+        lambda inputs, sides: check_outputs(model, inputs, outputs, (shape[0], *(sides or shape[1:])), names),
+    )
+
+
+def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor, tuple[int, ...]], Any]) -> None:
+    """Refuse transforms that change the size in training alone where the model does not take both sizes.
+
+    Args:
+        run: The run.
+        served: Its data.
+        check: Called with inputs and the sides of their masks, where they have some.
+    """
+    inputs, targets, shapes = served.as_trained()
+    evaluated = None if served.spec.input_shape is None else list(served.spec.input_shape)
+    if not isinstance(inputs, Tensor) or list(inputs.shape[1:]) == evaluated:
+        return
+    sides = served.task.facts(targets[0]).get("mask_shape", ()) if isinstance(targets, Tensor) else ()
+    try:
+        check(inputs, sides)
+    except UsageError as error:
+        made = run.several("transform")
+        words = " and ".join(f"'{made[position].name}' (to {shape})" for position, shape in shapes.items())
+        raise UsageError(
+            f"transform {words} changes the shape of samples in training alone: evaluations have {evaluated}\n"
+            f"  {error}\n  let it keep the shape, or add one that all splits go through"
+        ) from error
+
+
+def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, where: str = "") -> None:
+    """Refuse a last batch of one sample where it is reached and the model cannot be trained on it."""
+    size = served.batch_size
+    if (num % size or size) == 1 and run.values["total_steps"] >= served.num_batches:
+        trees = [served.as_trained(few)[:2] for few in (1, 2)]
+        batches = [Batch(inputs, targets, None, None, tree.length(inputs)) for inputs, targets in trees]
+        processes = " of each process" if run.values["strategy"].world_size > 1 else ""
+        samples = f"{num:,} train samples{processes}{where}"
+        check_smallest_batch(model, run.not_trained, batches, served.task, samples, size, run.name("model"))
+
+
+def initialize(run: RunBuild, model: nn.Module) -> None:
+    """Begin with the weights of the file or the run that ``init_from`` names."""
+    weights, source = read_weights(run.plan["init_from"], run.builder.folders, partial(_weights_of, run))
+    taken = put_into(model, mapped(weights, run.values["init_map"], source), source, run.plan["init_without"])
+    run.init_from = {"source": source, "weights": of_tensors(weights)}
+    run.messages.append(f"weights from {source}: {taken.describe()}")
+
+
+def _weights_of(run: RunBuild, directory: RunDirectory) -> tuple[Any, str]:
+    """The weights that another run kept, and which checkpoint has them."""
+    document = load(directory.run_file)
+    monitor = document.setdefault("monitor", GENERAL["monitor"].default)
+    values = {
+        "run_dir": directory.path,
+        "monitor": Monitor.read(monitor).figure,
+        "directions": {**directions(document, run.builder), **directory.directions},
+    }
+    nothing = Guard(
+        place=str(directory.path),
+        hint="weights are taken from a run without running its code: write them to a file, and begin with that\n"
+        f"  wf export {directory.path} FILE.safetensors",
+    )
+    if ":" in document["checkpointer"]["use"]:
+        nothing.check_target(document["checkpointer"]["use"])
+    made = keeper(run, document["checkpointer"], values, run.registry.guarded(nothing))
+    state, which = load_kept(made, document.get("keep", "last"))
+    return state["parts"]["model"], which

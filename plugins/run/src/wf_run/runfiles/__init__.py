@@ -1,0 +1,1 @@
+"""The run file: its layers, lists, references, origins and schema."""

@@ -1,0 +1,414 @@
+"""The run file: one TOML document that says a whole run.
+
+It is a plain nested dict: general keys, a table a kind with ``use``, arrays of tables where several are allowed.
+`load` reads and checks one, `merge` lays another (the command line) over it, `dump` writes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.engine.cadence import Every
+from wf.errors import UsageError, unknown
+from wf.parameters import NULL, convert
+from wf.splits import parse_split
+from wf.typed import plain
+from wf_building.checked import Checked
+from wf_run.made_with import owner_missing
+from wf_run.parts import groups
+from wf_run.runfiles import lists
+from wf_run.runfiles.layers import Layer, layers_of
+from wf_run.runfiles.references import is_reference, put_back, resolve
+from wf_run.runfiles.said import SAID, Place, Said, laid_over, said_in, with_said, without_said
+
+RunFile = dict[str, Any]
+
+CHOICES = {
+    "keep": ("last", "best"),
+    "precision": ("fp32", "bf16", "fp16", "tf32"),
+    "on_checkpoint_error": ("stop", "continue"),
+    "serve_from": ("auto", "memory", "device", "loader"),
+}
+"""The values of general keys that have a fixed set of them."""
+ON_ERROR = ("stop", "disable")
+"""The values of ``on_error``, a key of a hook's table beside ``use``.
+
+The first one is the default, the second one that of hooks which only watch, see `wf.traits.HookTraits`.
+"""
+MAX_SEED = 2**63 - 1
+MAX_COUNT = 2**31 - 1
+RANGES = {
+    "epochs": (0, MAX_SEED),
+    "steps": (0, MAX_SEED),
+    "batch_size": (1, MAX_COUNT),
+    "accumulate": (1, MAX_COUNT),
+    "log_every": (1, MAX_COUNT),
+    "workers": (0, 1024),
+    "seed": (0, MAX_SEED),
+}
+"""The smallest and the largest value of general keys that are numbers."""
+VARIANT = "variant"
+"""The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
+
+
+class UnknownKeyError(UsageError):
+    """A key that neither wf nor a loaded plugin declares."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def load(path: Path) -> RunFile:
+    """Read a run file, its references to the environment resolved as far as that knows them.
+
+    Raises:
+        UsageError: When it is not there, not TOML, or has a key or a shape that is not known.
+    """
+    document, variants = load_variants(path)
+    if variants:
+        raise UsageError(_for_several(path, [name for name, _ in variants]))
+    return without_said(resolve(document, lenient=True))
+
+
+def folders_of(path: Path) -> tuple[Path, ...]:
+    """The folders for a run file's relative paths: its ``code/`` and its own."""
+    return path.parent / "code", path.parent
+
+
+def load_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
+    """Read run files, each overriding the previous one and those it extends.
+
+    A file may have ``[[variant]]`` tables: a run file each, to be laid over the rest. The last file with any counts.
+
+    Returns:
+        The run file without them, and the variants with their names (``name``, else "variant 1" and so on). Both carry
+        where they were said, see `wf_run.runfiles.said`.
+
+    Raises:
+        UsageError: As `load`, of a variant too.
+    """
+    layers = layers_of(paths)
+    is_open = any(layer.document.get("plugins") for layer in layers)
+    base: RunFile = {}
+    variants: list[tuple[str, RunFile]] = []
+    for layer in layers:
+        with naming_owner(layer.file, layer.place):
+            own = {key: value for key, value in layer.document.items() if key != VARIANT}
+            document = _checked(own, is_open=is_open)
+            tables = layer.document.get(VARIANT, [])
+            if not isinstance(tables, list):
+                raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
+        variants = [_variant(number, one, layer, is_open=is_open) for number, one in enumerate(tables, 1)] or variants
+        plugins = list(dict.fromkeys([*base.get("plugins", []), *document.get("plugins", [])]))
+        base, notes = merge(base, {**document, SAID: Said(places=layer.places(document), files=(layer.file,))})
+        base = with_said(base, notes=(*said_in(base).notes, *(f"{layer.file}: {note}" for note in notes)))
+        if plugins:
+            base["plugins"] = plugins
+    return base, variants
+
+
+def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: str | None) -> RunFile:
+    """The overrides of one variant; empty if there are none.
+
+    Args:
+        path: The file that has them, for messages.
+        variants: As `load_variants` gives them.
+        name: Which one.
+
+    Raises:
+        UsageError: When there is no such variant, or there are some and none is named.
+    """
+    names = [one for one, _ in variants]
+    if name is None:
+        if variants:
+            raise UsageError(_for_several(path, names))
+        return {}
+    if not variants:
+        raise UsageError(f"{path} has no [[{VARIANT}]] tables, so there is no variant '{name}'")
+    if name not in names:
+        raise UsageError(unknown("variant", name, names, of=str(path)))
+    return dict(variants)[name]
+
+
+def _for_several(path: Path, names: Sequence[str]) -> str:
+    first, *others = [f"'{name}'" if " " in name else name for name in names]
+    return (
+        f"{path} has [[{VARIANT}]] tables: it is for several runs\n"
+        f"  train one: wf run {path} --variant {', or '.join([first, *others])}\n"
+        f"  compare them: wf compare {path}"
+    )
+
+
+@contextmanager
+def naming_owner(file: Path, place: Callable[[Place], str] | None = None) -> Iterator[None]:
+    """Add file and line to errors about a run file, or the plugin of a key that is no longer known."""
+    try:
+        yield
+    except UsageError as error:
+        key = getattr(error, "key", None)
+        gone = owner_missing(file, error.key) if isinstance(error, UnknownKeyError) else None
+        raise gone or UsageError(f"{place((key,)) if place and key else file}: {error}") from error
+
+
+def _variant(number: int, table: Any, layer: Layer, *, is_open: bool) -> tuple[str, RunFile]:
+    below = (VARIANT, str(number - 1))
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{layer.place(below)}: {VARIANT} is an array of tables: write [[{VARIANT}]]")
+    name = str(table.get("name", f"{VARIANT} {number}"))
+    try:
+        document = _checked({key: value for key, value in table.items() if key != "name"}, is_open=is_open)
+    except UsageError as error:
+        where = layer.place((*below, getattr(error, "key", "")))
+        raise UsageError(f"{where}: {VARIANT} {number} ('{name}'): {error}") from error
+    return name, {**document, SAID: Said(places=layer.places(document, below))}
+
+
+def _checked(document: Mapping[str, Any], *, is_open: bool) -> RunFile:
+    """A run file as it was read; with `is_open` plugins that are not loaded yet may add keys."""
+    _check_names(document)
+    return check(document, loaded=not is_open)
+
+
+def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
+    """A copy of a run file whose keys, tables and general values are right; components' options are checked later.
+
+    Args:
+        document: The run file.
+        loaded: Whether the plugins that it names are loaded, so that every kind and setting is known.
+
+    Raises:
+        UsageError: For an unknown key, a table of the wrong shape or a general value that does not fit.
+    """
+    checked: RunFile = {}
+    for key, value in document.items():
+        with _about(key):
+            checked[key] = _check_key(key, value, loaded=loaded)
+    if checked.get("epochs") is not None and checked.get("steps") is not None:
+        raise UsageError("both epochs and steps are given; say how long to train in one of them")
+    if checked.get("init_without") and not checked.get("init_from"):
+        raise UsageError("init_without leaves layers out of init_from, which is not given")
+    accumulate = checked.get("accumulate", 1)
+    if checked.get("batch_size") == "full" and isinstance(accumulate, int) and accumulate > 1:
+        raise UsageError(
+            f"accumulate is {accumulate} and batch_size is full: an epoch has one batch\n"
+            "  give batch_size the number of samples that fit into memory"
+        )
+    return checked
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Keep with an error which key of the run file it is about."""
+    try:
+        yield
+    except UsageError as error:
+        vars(error).setdefault("key", key)
+        raise
+
+
+def _check_key(key: str, value: Any, *, loaded: bool) -> Any:
+    """The value of one key as a run file has it."""
+    if key in GENERAL:
+        return check_general(key, value)
+    if key in KINDS.several:
+        return [_table(key, table) for table in (value if isinstance(value, list) else [value])]
+    if key in KINDS:
+        return _table(key, value)
+    if not loaded or (key == SAID and isinstance(value, Said)):
+        return value
+    hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
+    raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS], hint))
+
+
+def check_general(key: str, value: Any) -> Any:
+    """A general value, converted.
+
+    Raises:
+        UsageError: When it does not fit.
+    """
+    if is_reference(value):
+        return value
+    value = convert(GENERAL[key], value, "the run")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UsageError(unknown(f"value of '{key}':", str(value), CHOICES[key]))
+    if key == "batch_size" and isinstance(value, str) and value != "full":
+        value = int(value) if value.isdecimal() else value
+        if isinstance(value, str):
+            raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
+    if key in ("eval_every", "checkpoint_every") and value is not None:
+        _check_cadence(key, value)
+    if key in RANGES and isinstance(value, int):
+        low, high = RANGES[key]
+        if value < low:
+            raise UsageError(f"{key} must be at least {low}, not {value}")
+        if value > high:
+            raise UsageError(f"{key} must be at most {high}, not {value}")
+    if key == "split":
+        parse_split(value)
+    return value
+
+
+def _check_cadence(key: str, value: int | str) -> None:
+    try:
+        cadence = Every.parse(value)
+    except UsageError as error:
+        raise UsageError(f"{key}: {error}") from error
+    if key == "eval_every" and cadence.unit == "minutes":
+        raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
+
+
+OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",), "optimizer": groups.KEYS}
+"""Keys in the tables of components that are not options.
+
+``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree. An
+optimizer's divide its parameters, see `wf_run.parts.groups`.
+"""
+
+
+def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The component's own options in a table: all but ``use`` and the keys that wf reads, see `OF_TABLES`."""
+    reserved = OF_TABLES.get(kind, ())
+    return {name: value for name, value in table.items() if name != "use" and name not in reserved}
+
+
+def own_table(kind: str, table: Any) -> Any:
+    """A component's table without the keys that wf itself reads."""
+    if not isinstance(table, Mapping):
+        return table
+    own = {"use": table["use"], **options_of(kind, table)}
+    return table.with_table(own) if isinstance(table, Checked) else own
+
+
+def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
+    """The failure policy of a table's hook, one of `ON_ERROR`.
+
+    Raises:
+        UsageError: For another value.
+    """
+    value = table.get("on_error", default)
+    if value not in ON_ERROR:
+        raise UsageError(unknown("value of 'on_error'", str(value), ON_ERROR, of=f"hook '{table['use']}'"))
+    return str(value)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:
+    """Lay `over` (the command line) over `base` (a run file).
+
+    A kind whose `use` changes loses the options of the old one. Lists of components are laid over each other as
+    `wf_run.runfiles.lists` says.
+
+    Returns:
+        The merged run file, and what should be said about it.
+    """
+    merged: RunFile = dict(base)
+    notes: list[str] = []
+    if over.get("epochs") is not None:
+        merged.pop("steps", None)
+    if over.get("steps") is not None:
+        merged.pop("epochs", None)
+    for key, value in over.items():
+        if key in KINDS.several:
+            merged[key] = lists.laid_over(merged.get(key), value)
+        elif key in KINDS:
+            merged[key] = _merge_table(key, merged.get(key, {}), value, notes)
+        else:
+            merged[key] = value
+    if SAID in base or SAID in over:
+        merged[SAID] = laid_over(base, over, merged)
+    return merged, notes
+
+
+def dump(document: Mapping[str, Any], comment: str = "") -> str:
+    """A run file as TOML text: general keys, then one table per kind; None is written as "@null".
+
+    Args:
+        document: The run file. General keys that are None by default and here are left out.
+        comment: Lines to put at the top.
+    """
+    lines = [f"# {line}" for line in comment.splitlines()]
+    document = put_back(document)
+    for key, param in GENERAL.items():
+        if key in document and not (document[key] is None and param.default is None):
+            lines.append(f"{key} = {_toml(document[key])}")
+    lines += [f"{kind} = []" for kind in KINDS.several if document.get(kind) == []]
+    for kind in KINDS:
+        value = document.get(kind)
+        for table in value if isinstance(value, list) else [value] if value else []:
+            lines += ["", f"[[{kind}]]" if kind in KINDS.several else f"[{kind}]"]
+            lines += [f"{_toml_key(name)} = {_toml(option)}" for name, option in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _merge_table(kind: str, old: Any, new: Any, notes: list[str]) -> Any:
+    if not isinstance(new, Mapping) or not isinstance(old, Mapping):
+        return new
+    if "use" in new and new["use"] != old.get("use", new["use"]):
+        dropped = [name for name in old if name != "use"]
+        if dropped:
+            notes.append(
+                f"{kind} {new['use']} replaces {old['use']} of the run file; "
+                f"its options are dropped: {', '.join(dropped)}"
+            )
+        return dict(new)
+    merged = dict(old)
+    for name, value in new.items():  # each goes to the end: of an option's two names the later one counts
+        merged[name] = _merge_option(f"{kind}.{name}", merged.pop(name, None), value, notes)
+    return merged
+
+
+def _merge_option(path: str, old: Any, new: Any, notes: list[str]) -> Any:
+    """One option; one that is itself a component keeps its own options as long as its `use` stays."""
+    if isinstance(old, Mapping) and "use" in old and isinstance(new, str) and new != NULL:
+        new = {"use": new}
+    if isinstance(new, Mapping) and isinstance(old, str) and "use" not in new:
+        old = {"use": old}
+    nested = isinstance(old, Mapping) and "use" in old and isinstance(new, Mapping)
+    return _merge_table(path, old, new, notes) if nested else new
+
+
+def _check_names(document: Mapping[str, Any]) -> None:
+    """Refuse components that only Python can give: anything but a name."""
+    for kind in KINDS.keys() & document.keys():
+        value = document[kind]
+        with _about(kind):
+            if isinstance(value, list) and kind not in KINDS.several:
+                raise UsageError(f"a run has one {kind}: write [{kind}] instead of [[{kind}]], and name one")
+            for table in value if isinstance(value, list) else [value]:
+                use = table.get("use", "") if isinstance(table, Mapping) else table
+                if not isinstance(use, str):
+                    raise UsageError(f'{kind}: {use!r} is not a name; write use = "NAME"')
+
+
+def _table(kind: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return {"use": value}
+    if "use" not in value and kind in KINDS.several:
+        raise UsageError(f"a table [[{kind}]] without 'use': say which {kind} it is, use = \"NAME\"")
+    return dict(value)
+
+
+def _toml(value: Any) -> str:
+    """One value on one line."""
+    import tomli_w
+
+    if value is None:
+        return f'"{NULL}"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml_key(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    value = plain(value) if isinstance(value, (bool, int, float, str, date, time)) else str(value)
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def _toml_key(key: str) -> str:
+    import tomli_w
+
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")
