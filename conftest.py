@@ -16,12 +16,10 @@ from forkserver import ForkServer, Result
 from hypothesis import settings
 from workspace import ADAPTER_FOLDERS, ADAPTERS, PLUGINS
 
-from wf.declarations.conditions import CONDITIONS
-from wf.declarations.general import GENERAL
-from wf.declarations.kinds import KINDS
-from wf.declarations.values import VALUES
 from wf.declarations.vocabulary import OWN
 from wf.discovery.distributions import is_installed
+from wf.registry import Registry
+from wf_cli.words import VOCABULARIES
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
 MEMORY = Path("/dev/shm")
@@ -63,7 +61,7 @@ def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
 def own_vocabulary() -> Iterator[None]:
     """Kinds and run values that a test's plugins declare are gone with the test."""
     yield
-    for words in (KINDS, VALUES, GENERAL, CONDITIONS):
+    for words in VOCABULARIES.values():
         for owner in {words.owner(name) for name in words} - {OWN, *PLUGINS, *ADAPTERS}:
             words.remove(owner)
 
@@ -129,11 +127,12 @@ def wf_process(tmp_path: Path) -> Wf:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let property tests try a quarter of their examples where exhaustive tests are left out."""
+    """Let property tests try a quarter of their examples where exhaustive tests are left out, and declare all words."""
     sys.dont_write_bytecode = False  # modules of wf and of tests are compiled once, whatever the environment says
     settings.register_profile("whole", deadline=None)  # a busy machine is no failure
     settings.register_profile("sample", deadline=None, max_examples=25)
     settings.load_profile("sample" if "not exhaustive" in config.option.markexpr else "whole")
+    Registry.discover()  # settings, run values and conditions are known from the plugins that declare them
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,6 +26,7 @@ from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.declarations.task import Task
 from wf.declarations.values import VALUES
+from wf.declarations.vocabulary import Vocabulary
 from wf.discovery.entry import Entry
 from wf.discovery.known import index
 from wf.engine.events import EVENTS, Hook
@@ -38,6 +39,7 @@ from wf_cli.examining import CHECKS
 from wf_cli.main import cli
 from wf_fitting.tasks import tasks_of
 from wf_run.cli.run_options import KindOption
+from wf_run.declared.settings import OWN_PLUGIN
 from wf_run.runfiles.runfile import dump
 
 FOLDER = Path(__file__).parent
@@ -68,9 +70,14 @@ def components() -> str:
     return "\n\n".join(parts)
 
 
+def _in_order(words: Vocabulary[Any]) -> list[tuple[str, Any]]:
+    """Words by name, those of every run first."""
+    return sorted(words.items(), key=lambda pair: words.owner(pair[0]) != OWN_PLUGIN)
+
+
 def general_keys() -> str:
     """The general keys of a run file."""
-    rows = [(f"`{name}`", _type(param), _default(param), param.help) for name, param in GENERAL.items()]
+    rows = [(f"`{name}`", _type(param), _default(param), param.help) for name, param in _in_order(GENERAL)]
     return table(("key", "type", "default", "meaning"), rows)
 
 
@@ -85,7 +92,7 @@ def kinds() -> str:
 
 def run_values() -> str:
     """What the run fills in."""
-    rows = [(f"`{name}`", f"`{value.type}`", value.summary) for name, value in VALUES.items()]
+    rows = [(f"`{name}`", f"`{value.type}`", value.summary) for name, value in _in_order(VALUES)]
     return table(("parameter", "type", "what it is"), rows)
 
 
@@ -146,10 +153,11 @@ def options_of(verb: str) -> Callable[[], str]:
     """A table of the options of a verb."""
 
     def options() -> str:
+        command = _command(verb)
         rows = [
             (_spelling(param), _help(_text(param)))
-            for param in _command(verb).params
-            if isinstance(param, click.Option)
+            for param in command.get_params(click.Context(command))
+            if isinstance(param, click.Option) and param.name != "help"
         ]
         return table(("option", "meaning"), rows)
 

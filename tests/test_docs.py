@@ -24,8 +24,8 @@ from wf import errors
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.declarations.values import VALUES
+from wf.discovery.collecting import HOOKS
 from wf.discovery.known import who_brings
-from wf.discovery.plugins import HOOKS
 from wf.engine.events import EVENTS
 from wf.registry import Registry
 from wf_cli.main import cli, main
@@ -94,7 +94,8 @@ def command(verb: str) -> click.Command:
 
 
 def options(verb: str) -> Iterator[str]:
-    for param in command(verb).params:
+    found = command(verb)
+    for param in found.get_params(click.Context(found)):
         if isinstance(param, click.Option):
             yield from (*param.opts, *param.secondary_opts)
 

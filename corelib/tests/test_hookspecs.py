@@ -10,7 +10,7 @@ import pytest
 import wf
 from wf import Command, Link, Task
 from wf.declarations.values import VALUES
-from wf.discovery.plugins import HOOKS
+from wf.discovery.collecting import HOOKS
 from wf.discovery.settings import Pin
 from wf.errors import PluginError, UsageError
 from wf.hookspecs import PROJECT
@@ -104,6 +104,10 @@ def test_hook_wf_values(tmp_path: Path) -> None:
     registry = Registry.discover([write(tmp_path, "mine.py", VALUE)], only_builtin=True)
     assert registry.find("value", "num_words").provider == "mine"
     assert VALUES["num_words"].is_count
+    without_provider = VALUE.replace(", provider=change", "").replace("num_words", "num_lines")
+    registry = Registry.discover([write(tmp_path, "word.py", without_provider)], only_builtin=True)
+    assert VALUES["num_lines"].is_count, "a trainer's run_values may give it"
+    assert not registry.has("value", "num_lines")
 
 
 SETTING = """
@@ -312,7 +316,6 @@ def wf_components():
             "kind 'clock': traits is 'Clock', not type",
         ),
         ("@hookimpl\ndef wf_kinds(registry): return []\n", "takes arguments"),
-        ("@hookimpl\ndef wf_values(): return [RunValue(name='n')]\n", "value 'n': it names nothing that gives it"),
         ("@hookimpl\ndef wf_values(): return [RunValue(name='a-b')]\n", "'a-b' is not the name of a run value"),
         (
             "@hookimpl\ndef wf_components(): return [Component('clok', 'a', 'm:f')]\n",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from wf.discovery.collecting import forget
 from wf.discovery.distributions import builtin_distributions, is_within, unsupported_core
 from wf.discovery.known import how_to_install
 from wf.discovery.modules import explain, import_module, is_path, normalize
@@ -162,6 +163,17 @@ def test_what_a_plugin_prints_is_not_mixed_with_what_was_asked_for(
 def test_a_file_that_failed_is_tried_again(tmp_path: Path) -> None:
     assert one("x = 1 / 0", tmp_path).status == "failed"
     assert one(GOOD, tmp_path).status == "ok"
+
+
+def test_nobody_takes_a_name_of_wfs_own_plugins(install: Install) -> None:
+    """They are loaded first, whatever the others are called."""
+    clock = "from wf import Kind, hookimpl\n@hookimpl\ndef wf_kinds(): return [Kind(name='clock')]\n"
+    install("a-stranger", main=clock)
+    install("wf-losses", main=clock)
+    stranger, ours = discover()
+    forget("wf-losses")
+    assert (stranger.status, ours.status) == ("failed", "ok")
+    assert "kind 'clock' is declared by wf-losses" in str(stranger.error)
 
 
 def test_broken_entry_points_harm_no_other(install: Install) -> None:

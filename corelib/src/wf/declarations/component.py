@@ -56,6 +56,9 @@ class Param:
     """The kind of component that it is itself, for a nested one (`[optimizer.base]`)."""
     source: str | None = None
     """The run value that fills it when the user does not (`num_classes`, ...)."""
+    is_value: bool = True
+    """Of a general key: whether it is a run value, too. ``run.toml`` holds such a key only if it is set or something
+    takes it, and one that is no run value always."""
 
     def __post_init__(self) -> None:
         check_fields(self, "option '{0.name}'")
@@ -258,13 +261,19 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
     return rows
 
 
+def is_provided(declared: Any) -> bool:
+    """Whether a declaration names the function that gives it; other run values and conditions are words alone."""
+    return not isinstance(declared, (RunValue, Condition)) or _target_of(declared) is not None
+
+
+def _target_of(declared: Any) -> Any:
+    return declared.provider if isinstance(declared, RunValue) else declared.target
+
+
 def of_declaration(declared: Any) -> Component:
     """The registry form of a non-component; its declaration takes the place of traits."""
     kind = next(kind for kind, cls in DECLARATIONS.items() if isinstance(declared, cls))
-    target = declared.provider if isinstance(declared, RunValue) else declared.target
-    if target is None and not isinstance(declared, Link):
-        raise ValueError(f"{kind} '{declared.name}': it names nothing that gives it")
-    target = target or "wf.declarations.task:Link"  # one that puts nothing between has nothing to load
+    target = _target_of(declared) or "wf.declarations.task:Link"  # a link that changes nothing has nothing to load
     asks = isinstance(declared, (RunValue, Condition))  # for run values, by its parameters
     return Component(
         kind,

@@ -1,4 +1,4 @@
-"""Words that plugins may add to: the kinds of components, the run values and the settings of a run file.
+"""Words that plugins declare: kinds of components, run values, settings of run files and conditions.
 
 A word is known to the whole process from the moment that the plugin which declares it is loaded, as a hook is to
 pluggy. The words of one vocabulary differ from each other; so do those that share a place, such as the top level of a
@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from wf.errors import PluginError, article
 
 OWN = "wf-core"
-"""The owner of the built-in words."""
+"""The owner of the core's own words."""
 
 
 class Named(Protocol):
@@ -89,7 +89,7 @@ class Vocabulary(Mapping[str, T]):
                 raise PluginError(f"it declares {self.what} '{name}' twice")
             for other in (self, *self._beside):
                 if name in other and (other is not self or other.owner(name) != owner):
-                    raise PluginError(f"it declares {self.what} '{name}', and {_taken(other, name)}")
+                    raise PluginError(f"it declares {self.what} '{name}', and {_taken(other, name, owner)}")
         for word in words:
             self._words[word.name] = word
             self._owners[word.name] = owner
@@ -100,9 +100,9 @@ class Vocabulary(Mapping[str, T]):
             del self._words[name], self._owners[name]
 
 
-def _taken(words: Vocabulary[Any], name: str) -> str:
+def _taken(words: Vocabulary[Any], name: str, mine: str) -> str:
     """Who has a name already, and what to do, in words."""
     owner = words.owner(name)
     if owner == OWN:
         return f"wf has {article(words.what)} {words.what} of that name"
-    return f"{words.what} '{name}' is declared by {owner}: one of the two can be loaded (-p no:{owner})"
+    return f"{words.what} '{name}' is declared by {owner}: one of the two can be loaded (-p no:{mine} or -p no:{owner})"

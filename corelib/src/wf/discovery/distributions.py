@@ -210,14 +210,18 @@ def builtin_distributions() -> frozenset[str]:
 
     Their names alone say nothing: on a package index anybody may take them.
     """
+    return frozenset(name for name in builtin_names() if _origin(name) == _origin(CORE))
+
+
+def builtin_names() -> frozenset[str]:
+    """The names of wf's own distributions of plugins, from wf-core's metadata."""
     try:
-        core = importlib.metadata.distribution(CORE)
+        core = read(importlib.metadata.distribution(CORE))
     except importlib.metadata.PackageNotFoundError:
         return frozenset()
     marker = re.compile(rf"extra\s*==\s*['\"](?:{'|'.join(BUILTIN_EXTRAS)})['\"]")
-    found = (re.match(r"[A-Za-z0-9._-]+", text) for text in core.requires or [] if marker.search(text))
-    names = {normalize(name[0]) for name in found if name}
-    return frozenset(name for name in names if _origin(name) == _origin(CORE))
+    found = (re.match(r"[A-Za-z0-9._-]+", text) for text in core.requires if marker.search(text))
+    return frozenset(normalize(name[0]) for name in found if name)
 
 
 def _origin(name: str) -> tuple[str, ...]:

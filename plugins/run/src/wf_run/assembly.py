@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from wf.declarations.general import GENERAL
+from wf.declarations.general import GENERAL, value_settings
 from wf.declarations.kinds import KINDS
 from wf.declarations.values import VALUES
 from wf.discovery.entry import Entry
@@ -21,6 +21,7 @@ from wf.protocols import Checkpointer
 from wf.registry import Registry
 from wf_base.random import stream_key
 from wf_data.fingerprint import of_dataset
+from wf_run.declared.settings import OWN_PLUGIN
 from wf_run.description import Description
 from wf_run.graph import ROOTS, find
 from wf_run.providers.checkpointer import keeper
@@ -30,9 +31,6 @@ from wf_run.providers.monitor import checked_monitor
 from wf_run.providers.training.links import evaluated_splits
 from wf_run.providers.training.model import check_smallest, initialize
 from wf_run.run_build import RunBuild
-
-OWN_PLUGIN = "wf-run"
-"""The plugin whose settings the run itself reads, whichever components it has."""
 
 KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
@@ -150,7 +148,7 @@ class Assembly(RunBuild):
 
     def all_values(self) -> dict[str, Any]:
         """The run values: all values of the run itself, and the requested values of plugins."""
-        own = [name for name in VALUES if name not in VALUES.contributed and self.values.provides(name)]
+        own = [value.name for value in VALUES.of(OWN_PLUGIN) if self.values.provides(value.name)]
         return {**self.values, **{name: self.values.need(name) for name in own}}
 
     def may_fail(self) -> list[Any]:
@@ -237,7 +235,7 @@ class Assembly(RunBuild):
 
     def _forget_unused(self) -> None:
         """Drop unused plugin settings and empty lists, so that the run does not depend on these plugins."""
-        for name, param in GENERAL.contributed.items():
+        for name, param in value_settings().items():
             if name not in self.values.asked_by and self.plan[name] == param.default:
                 del self.plan[name]
         for name in KINDS.contributed:
@@ -248,6 +246,6 @@ class Assembly(RunBuild):
         """Warn of a plugin's setting that was set, and that nothing takes."""
         taken = {*self.values.asked_by, *self.wanted_by("checkpointer")}  # a run that writes nothing makes none
         taken |= {name for name in GENERAL if GENERAL.owner(name) == OWN_PLUGIN}
-        for name, param in GENERAL.contributed.items():
+        for name, param in value_settings().items():
             if self.plan.get(name, param.default) != param.default and name not in taken:
                 self.messages.append(f"warning: {name} is set, and nothing in this run takes it")

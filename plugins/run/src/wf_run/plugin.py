@@ -1,33 +1,29 @@
-"""Declares the commands and settings of this package; imports none of them."""
+"""Declares the settings, run values, conditions and commands of this package; imports nothing heavy."""
 
 from __future__ import annotations
 
-from wf import Command, Param, hookimpl
+from wf import Command, Condition, Param, RunValue, hookimpl
+from wf_run.declared.conditions import CONDITIONS
+from wf_run.declared.settings import SETTINGS
+from wf_run.declared.values import VALUES
 
 
 @hookimpl
 def wf_settings() -> list[Param]:
     """General keys of runs."""
-    return [
-        Param(
-            name="max_time",
-            type=str | None,
-            default=None,
-            help="Save and end after this time of training, as 8h or 90min; wf resume goes on.",
-        ),
-        Param(
-            name="deterministic",
-            type=bool,
-            default=False,
-            help="Whether torch takes deterministic kernels alone: slower, and operations without one are errors.",
-        ),
-        Param(
-            name="init_map",
-            type=list[str],
-            default=[],
-            help="OLD=NEW for names of init_from's weights that begin with OLD: 'module.=', 'encoder.=backbone.'.",
-        ),
-    ]
+    return list(SETTINGS)
+
+
+@hookimpl
+def wf_values() -> list[RunValue]:
+    """The values that a run itself gives."""
+    return list(VALUES)
+
+
+@hookimpl
+def wf_conditions() -> list[Condition]:
+    """What every run records and compares."""
+    return list(CONDITIONS)
 
 
 @hookimpl

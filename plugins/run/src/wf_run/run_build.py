@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from wf.declarations.general import GENERAL
+from wf.declarations.general import value_settings
 from wf.discovery.entry import Entry
 from wf.engine.cadence import Every
 from wf.errors import UsageError
@@ -96,7 +96,7 @@ class RunBuild:
         )
         self.values = self.builder.values
         """The run values, who provides them and who asked for them."""
-        for name, param in GENERAL.contributed.items():
+        for name, param in value_settings().items():
             self.values[name] = self.plan.setdefault(name, param.default)
 
     def make(self, kind: str) -> Any:

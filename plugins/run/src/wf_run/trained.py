@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from wf.blame import FAILURES, blame, naming_culprit
-from wf.declarations.general import GENERAL
+from wf.declarations.general import GENERAL, value_settings
 from wf.declarations.values import VALUES
 from wf.discovery.entry import Entry
 from wf.discovery.modules import describe
@@ -254,7 +254,7 @@ def open_trained(
     plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
     values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
     values["restored"] = True
-    values |= {name: plan[name] for name in GENERAL.contributed}
+    values |= {name: plan[name] for name in value_settings()}
     values |= {**description.spec.values(), **description.values, "learned": description.learned}
     device = values["device"] = choose_device(plan["device"])[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))

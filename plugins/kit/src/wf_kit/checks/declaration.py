@@ -213,7 +213,8 @@ def _installed(subject: Subject) -> str:
 _DECLARE = f"""
 import json, sys
 from wf.discovery.plugins import Selection, discover
-[plugin] = discover(Selection(extra=(sys.argv[1],), autoload=False))
+names = tuple(dict.fromkeys(("wf_run.plugin", sys.argv[1])))  # wf_run declares the run values that others take
+[plugin] = [one for one in discover(Selection(extra=names, autoload=False)) if one.module == sys.argv[1]]
 heavy = [name for name in {HEAVY!r} if name in sys.modules]
 print("\\n" + json.dumps({{"error": plugin.error, "ms": plugin.import_ms, "heavy": heavy}}))
 """

@@ -13,10 +13,11 @@ from wf.parameters import takes_list
 from wf_building.defaults import default_hooks
 from wf_cli.common import registry_quietly, together
 from wf_run.cli.completing import complete_names, default_name
+from wf_run.declared.settings import OWN_PLUGIN
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Comparison": ("vary", "repeats", "by", "jobs", "resume"),
-    "Components": (*KINDS, "task", "links"),
+    "Components": ("task", "links"),
     "Length and data": (
         *(
             "epochs",
@@ -35,6 +36,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "fold",
             "init_from",
             "init_without",
+            "init_map",
             "workers",
             "serve_from",
             "device",
@@ -81,6 +83,7 @@ METAVARS: dict[str, str] = {
     "links": "LINK,...",
     "task": "NAME",
     "max_time": "TIME",
+    "init_map": "OLD=NEW,...",
     "keep_checkpoints": "N",
 }
 """How the value of a general option is called in help; N where it is not here."""
@@ -95,7 +98,7 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
     params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
     records = {str(param.name): param.get_help_record(ctx) for param in params}
     sections = {heading: list(names) for heading, names in SECTIONS.items()}
-    sections["Components"] += [kind.replace("-", "_") for kind in KINDS.contributed]
+    sections["Components"] = [*(kind.replace("-", "_") for kind in KINDS), *sections["Components"]]
     grouped = {name for names in sections.values() for name in names}
     sections["Output"] += [name for name in records if name not in grouped]
     for heading, names in sections.items():
@@ -104,20 +107,13 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
                 formatter.write_dl(shown)
 
 
-def own_options() -> list[click.Parameter]:
-    """An option for each kind and each general key that wf has itself: ``--loss NAME``, ``--batch-size``."""
-    kinds = [kind for name, kind in KINDS.items() if name not in KINDS.contributed]
-    settings = [param for name, param in GENERAL.items() if name != "plugins" and name not in GENERAL.contributed]
-    return [*map(_kind_option, kinds), *map(_general_option, settings)]
-
-
-def contributed_options() -> list[click.Parameter]:
-    """The options of the kinds and settings that plugins brought."""
-    return _contributed(tuple(KINDS.contributed.values()), tuple(GENERAL.contributed))
+def run_options() -> list[click.Parameter]:
+    """An option for each kind and each general key that a plugin declares: ``--loss NAME``, ``--batch-size``."""
+    return _options(tuple(KINDS.values()), tuple(name for name in GENERAL if name != "plugins"))
 
 
 @cache
-def _contributed(kinds: tuple[Kind, ...], settings: tuple[str, ...]) -> list[click.Parameter]:
+def _options(kinds: tuple[Kind, ...], settings: tuple[str, ...]) -> list[click.Parameter]:
     return [*map(_kind_option, kinds), *(_general_option(GENERAL[name]) for name in settings)]
 
 
@@ -185,7 +181,7 @@ def _general_option(param: Param) -> click.Option:
         shell_complete=complete_names(param.name) if param.name in DECLARED else None,
         multiple=several,
         callback=together if several else None,
-        metavar=METAVARS.get(param.name, "VALUE" if param.name in GENERAL.contributed else "N"),
+        metavar=METAVARS.get(param.name, "N" if GENERAL.owner(param.name) == OWN_PLUGIN else "VALUE"),
         help=_with_default(param.help, "" if default is None else str(default)),
     )
 

@@ -28,9 +28,8 @@ from wf_run.api import read, registry_for
 from wf_run.cli.afterwards import open_directory
 from wf_run.cli.completing import complete_component_options
 from wf_run.cli.run_options import (
-    contributed_options,
     kind_of,
-    own_options,
+    run_options,
     takes_names,
     write_options,
 )
@@ -52,15 +51,11 @@ OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.ga
 class RunCommand(Verb):
     """``wf run``: options of components are taken out before click parses; `--help` explains the chosen components."""
 
-    def __init__(self, *args: Any, **extra: Any) -> None:
-        super().__init__(*args, **extra)
-        at = sum(isinstance(param, click.Argument) for param in self.params)
-        self.params[at:at] = own_options()
-
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """As click's, with the options of the kinds and settings that plugins brought."""
-        *own, wants_help = super().get_params(ctx)
-        return [*own, *contributed_options(), wants_help]
+        """As click's, with the options of the kinds and settings that plugins declare, after the arguments."""
+        params = super().get_params(ctx)
+        at = sum(isinstance(param, click.Argument) for param in params)
+        return [*params[:at], *run_options(), *params[at:]]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""

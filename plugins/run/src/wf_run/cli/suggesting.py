@@ -26,7 +26,7 @@ def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
     """
     word, registry = option.lstrip("-"), registry_quietly(ctx)
     components = [f"--{kind} {ADD if kind in KINDS.several else ''}{word}" for kind in registry.kinds_of(word)]
-    names = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
+    names = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
     near = closest(word, [name.lstrip("-") for name in names if name.startswith("--")])
     return components or [*_own_options(registry, word, words), *(f"--{name}" for name in near)]
 

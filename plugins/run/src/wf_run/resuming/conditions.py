@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import wf
-from wf.declarations.general import GENERAL
+from wf.declarations.general import GENERAL, value_settings
 from wf.declarations.kinds import KINDS
 from wf.discovery.entry import Entry
 from wf.discovery.modules import import_module, is_path
@@ -59,7 +59,9 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
 
 def keys_of(parts: Assembly) -> list[dict[str, Any]]:
     """The keys of the run file that plugins added, and which plugins these are."""
-    owners = {name: words.owner(name) for words in (GENERAL, KINDS) for name in words.contributed if name in parts.plan}
+    added = {name: GENERAL.owner(name) for name in value_settings()}
+    added |= {name: KINDS.owner(name) for name in KINDS.contributed}
+    owners = {name: owner for name, owner in added.items() if name in parts.plan}
     plugins = {plugin.name: plugin for plugin in parts.registry.plugins}
     return [{"key": name, **_origin(plugins.get(owner))} for name, owner in owners.items()]
 

@@ -135,24 +135,20 @@ def record(found: Sequence[Drift], step: int, at: str) -> dict[str, Any]:
 
 def facts(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The conditions in a manifest, as values by name; "" is the name of a single value."""
+    plain = {
+        name: _values(manifest.get("conditions", {}), name) if one.target else _values(manifest, name.replace("-", "_"))
+        for name, one in CONDITIONS.items()
+    }
     found: dict[str, dict[str, Any] | None] = {
-        "dataset": _values(manifest, "dataset"),
+        **plain,
         "run-file": _settings(manifest["run_file"]) if "run_file" in manifest else None,
         "code": _code(manifest["code"]) if "code" in manifest else None,
         "components": _components(manifest, _class_of),
-        "plugin-code": _values(manifest, "plugin_code"),
-        "world-size": _values(manifest, "world_size"),
         "device": _values(manifest, "device", lambda name: str(name).partition(":")[0]),
-        "threads": _values(manifest, "threads"),
-        "precision": _values(manifest, "precision"),
         "torch": _values(manifest.get("versions", {}), "torch", lambda version: ".".join(str(version).split(".")[:2])),
-        "schema": _values(manifest, "schema"),
         "torch-build": _version(manifest, "torch"),
-        "device-name": _values(manifest, "device_name"),
-        "determinism": _values(manifest, "determinism"),
         "plugin-versions": _components(manifest, lambda part: part["version"]),
         **{name: _version(manifest, name) for name in ("wf", "python", "numpy")},
-        **{name: _values(manifest.get("conditions", {}), name) for name in CONDITIONS.contributed},
     }
     return {name: values for name, values in found.items() if values is not None}
 

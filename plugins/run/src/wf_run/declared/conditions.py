@@ -1,0 +1,134 @@
+"""The conditions that every run records; `wf_run.resuming` reads and compares them."""
+
+from __future__ import annotations
+
+from wf import Condition
+
+CONDITIONS = (
+    Condition(
+        name="dataset",
+        summary="the samples: bytes of tensors; names, sizes and targets of files",
+        means="other samples give other gradients, and the splits may mix",
+        level="error",
+        fix="put the data back as they were",
+    ),
+    Condition(
+        name="run-file",
+        summary="what `run.toml` says, but for length, data path, checkpoints and device",
+        means="another run, half of it by the old values: those of the optimizer come from the checkpoint",
+        level="error",
+        fix="undo the edit of run.toml",
+    ),
+    Condition(
+        name="code",
+        summary="the files of your own code, by their checksums",
+        means="other code computes something else",
+        level="error",
+        fix="the code that the run was made with is in its folder code/",
+    ),
+    Condition(
+        name="components",
+        summary="which plugin and class each component is",
+        means="another class is another component",
+        level="error",
+        fix="install the plugins that the run was made with",
+    ),
+    Condition(
+        name="plugin-code",
+        summary="the files of the plugins' packages, and of local packages that these or your own files import",
+        means="other code computes something else, in whichever version it says it is",
+        level="error",
+        fix="undo the edit, or install the code that the run was made with",
+    ),
+    Condition(
+        name="world-size",
+        summary="the number of processes",
+        means="gradients are summed in another order, over other shares of a batch",
+        level="error",
+        fix="start as many processes as before",
+    ),
+    Condition(
+        name="device",
+        summary="the kind of device: cpu, cuda, mps",
+        means="other kernels, which add in another order, and another generator",
+        level="error",
+        fix="resume it on that device",
+    ),
+    Condition(
+        name="threads",
+        summary="torch's threads, where the run computes on the cpu",
+        means="gradients differ in their last bits between one thread and two",
+        level="error",
+        fix="set OMP_NUM_THREADS to the number that it was",
+    ),
+    Condition(
+        name="precision",
+        summary="torch's default dtype, precision of float32 products, TF32 and reduced-precision sums",
+        means="products are rounded in another way",
+        level="error",
+        fix="set torch's precision as it was",
+    ),
+    Condition(
+        name="torch",
+        summary="the version of torch, major and minor",
+        means="kernels and generators change between such versions",
+        level="error",
+        fix="install that version of torch",
+    ),
+    Condition(
+        name="schema",
+        summary="the version of the form in which a state is saved",
+        means="the state may be read in another way",
+        level="error",
+        fix="install the wf that the run was made with",
+    ),
+    Condition(
+        name="state",
+        summary="each part of the checkpoint, as the part exports it again after it was put back",
+        means="a part goes on from something other than what was saved",
+        level="error",
+        fix="let load_state_dict put back all that state_dict gives",
+    ),
+    Condition(
+        name="torch-build",
+        summary="the patch version and the build of torch",
+        means="most often nothing; a library that it brings may have other kernels",
+        level="warning",
+    ),
+    Condition(
+        name="device-name",
+        summary="the model of the device, and the instructions that torch uses of a processor",
+        means="kernels are chosen by it: on another model the last bits may differ",
+        level="warning",
+    ),
+    Condition(
+        name="determinism",
+        summary="torch's deterministic algorithms, cuDNN's deterministic mode and its search for fast kernels",
+        means="other kernels may be chosen",
+        level="warning",
+    ),
+    Condition(
+        name="plugin-versions",
+        summary="the versions of the components' distributions",
+        means="nothing where the code of the components is the same",
+        level="warning",
+    ),
+    Condition(
+        name="wf",
+        summary="the version of wf",
+        means="nothing where the loop and the random streams are the same",
+        level="warning",
+    ),
+    Condition(
+        name="python",
+        summary="the version of Python",
+        means="nothing that wf knows of",
+        level="warning",
+    ),
+    Condition(
+        name="numpy",
+        summary="the version of NumPy",
+        means="what datasets and transforms compute with it may differ",
+        level="warning",
+    ),
+)
