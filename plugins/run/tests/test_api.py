@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +250,14 @@ def test_nothing_is_trained_in_inference_mode(verb: str) -> None:
         wf.build(**settings) if run is None else run.fit()
     if run is not None:
         run.close()
+
+
+@pytest.mark.parametrize(
+    ("autoload", "words"), [("0", "unknown optimizer 'nowhere'"), ("1", "no trainer is installed")]
+)
+def test_the_first_thing_that_a_process_asks(autoload: str, words: str, tmp_path: Path) -> None:
+    """Keys are known before a plugin is loaded, and where none is."""
+    code = "import wf; wf.build(dataset='iris', optimizer='nowhere', epochs=1)"
+    environment = {**os.environ, "WF_DISABLE_PLUGIN_AUTOLOAD": autoload}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert f"UsageError: {words}" in done.stderr
