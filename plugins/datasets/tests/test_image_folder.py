@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import pickle
 import zlib
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wf.errors import DataError, UsageError
 from wf_base.data import as_float, split_dataset
 from wf_datasets.images.image_folder import ImageFiles, image_folder
-from wf_datasets.images.image_reader import ImageReader, PixelReader, read_image
+from wf_datasets.images.image_reader import Form, ImageReader, PixelReader, read_image
 
 
 def paint(file: Path, colour: tuple[int, int, int] = (255, 0, 0), size: tuple[int, int] = (12, 8)) -> Path:
@@ -76,7 +77,7 @@ def test_pixels_stand_where_they_stood(tmp_path: Path) -> None:
     image = Image.new("RGB", (3, 2))
     image.putpixel((2, 1), (0, 255, 0))
     image.save(tmp_path / "one.png")
-    tensor = read_image(tmp_path / "one.png", (2, 3), 3)
+    tensor = read_image(tmp_path / "one.png", Form((2, 3), 3))
     assert torch.nonzero(tensor).tolist() == [[1, 1, 2]]
     assert float(tensor.max()) == 1.0
 
@@ -86,7 +87,7 @@ def test_every_mode(tmp_path: Path, mode: str) -> None:
     file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     Image.new(mode, (5, 5)).save(file)
     for channels in (1, 3):
-        assert read_image(file, (4, 4), channels).shape == (channels, 4, 4)
+        assert read_image(file, Form((4, 4), channels)).shape == (channels, 4, 4)
 
 
 def test_photographs_are_turned_upright(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     image.paste((255, 255, 255), (0, 0, 10, 10))
     image.save(tmp_path / "turned.jpg", exif=exif)
-    tensor = read_image(tmp_path / "turned.jpg", (20, 10), 1)
+    tensor = read_image(tmp_path / "turned.jpg", Form((20, 10), 1))
     assert float(tensor[0, :8].mean()) > 0.9
     assert float(tensor[0, 12:].mean()) < 0.1
 
@@ -199,7 +200,7 @@ def test_damaged_images(tmp_path: Path, suffix: str) -> None:
         file = tmp_path / f"{name}{suffix}"
         file.write_bytes(content)
         with pytest.raises(DataError, match=rf"{name}{suffix}' cannot be read"):
-            read_image(file, (8, 8), 3)
+            read_image(file, Form((8, 8), 3))
 
 
 def ramp(kind: type, top: float) -> np.ndarray[Any, np.dtype[Any]]:
@@ -210,7 +211,7 @@ def ramp(kind: type, top: float) -> np.ndarray[Any, np.dtype[Any]]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bits_are_read_as_such(tmp_path: Path, name: str, channels: int) -> None:
     Image.fromarray(ramp(np.uint16, 65535)).save(tmp_path / name)
-    image = read_image(tmp_path / name, (8, 8), channels)
+    image = read_image(tmp_path / name, Form((8, 8), channels))
     assert image.shape == (channels, 8, 8)
     assert torch.allclose(image[0].flatten(), torch.linspace(0, 1, 64), atol=2e-5)
     assert torch.equal(image[0], image[-1])
@@ -219,16 +220,18 @@ def test_sixteen_bits_are_read_as_such(tmp_path: Path, name: str, channels: int)
 def test_big_endian_sixteen_bits(tmp_path: Path) -> None:
     header = b"P5 8 8 65535\n"
     (tmp_path / "a.pgm").write_bytes(header + ramp(np.uint16, 65535).astype(">u2").tobytes())
-    assert torch.allclose(read_image(tmp_path / "a.pgm", (8, 8), 1).flatten(), torch.linspace(0, 1, 64), atol=2e-5)
+    assert torch.allclose(
+        read_image(tmp_path / "a.pgm", Form((8, 8), 1)).flatten(), torch.linspace(0, 1, 64), atol=2e-5
+    )
 
 
 def test_floats_from_0_to_1_or_refused(tmp_path: Path) -> None:
     Image.fromarray(ramp(np.float32, 1)).save(tmp_path / "a.tif")
-    assert torch.allclose(read_image(tmp_path / "a.tif", (8, 8), 1).flatten(), torch.linspace(0, 1, 64))
+    assert torch.allclose(read_image(tmp_path / "a.tif", Form((8, 8), 1)).flatten(), torch.linspace(0, 1, 64))
     for kind, top in ((np.float32, 255), (np.float32, np.nan), (np.int32, 255)):
         Image.fromarray(ramp(kind, top) if top == top else np.full((8, 8), top, kind)).save(tmp_path / "b.tif")
         with pytest.raises(DataError, match=r"which of them is white\?"):
-            read_image(tmp_path / "b.tif", (8, 8), 1)
+            read_image(tmp_path / "b.tif", Form((8, 8), 1))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -238,7 +241,7 @@ def test_white_is_1_and_black_is_0_in_every_mode(tmp_path: Path, mode: str) -> N
     file = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.convert(mode).save(file, **({"transparency": b"\x00\xff"} if mode == "P" else {}))
     for channels in (1, 3):
-        read = read_image(file, (8, 8), channels)
+        read = read_image(file, Form((8, 8), channels))
         assert read[:, :, :4].max() < 0.01
         assert read[:, :, 4:].min() > 0.99
 
@@ -325,7 +328,7 @@ def test_how_images_of_another_shape_are_fitted(tmp_path: Path, size: tuple[int,
     turned = (0, 2, 1) if size[1] > size[0] else (0, 1, 2)
 
     def read(**options: Any) -> Any:
-        return read_image(file, (30, 30), 3, **options).permute(*turned)
+        return read_image(file, Form((30, 30), 3, **options)).permute(*turned)
 
     cut, whole, squashed = read(fit="crop"), read(fit="pad"), read(fit="squash")
     assert cut[1].eq(1).all()
@@ -344,12 +347,12 @@ def test_every_shape_gets_the_size(tmp_path: Path, shape: tuple[int, int]) -> No
     for size in [(1, 1), (3, 500), (200, 1), (17, 5)]:
         file = paint(tmp_path / f"{size}.png", size=size)
         for fit in ("crop", "pad", "squash"):
-            assert read_image(file, shape, 3, fit).shape == (3, *shape)
+            assert read_image(file, Form(shape, 3, fit)).shape == (3, *shape)
 
 
 def test_a_reader_comes_back_as_it_was(tmp_path: Path) -> None:
     file = striped(tmp_path / "image.png", (90, 30))
-    for options in ({}, {"fit": "pad"}, {"fit": "crop", "resize_size": 20}):
+    for options in ({}, {"fit": "pad"}, {"fit": "crop", "resize_size": 20}, {"reduce": True}):
         reader = ImageReader((10, 10), 3, **options)
         again = ImageReader(**json.loads(json.dumps(reader.description())))
         assert torch.equal(reader.read(file), again.read(file))
@@ -368,3 +371,94 @@ def test_a_resize_size_that_does_not_cover_the_image(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="resize_size is 20; it must be at least 64"):
         image_folder(folder, resize_size=20)
     assert image_folder(folder, resize_size=20, fit="squash").train[0][0].shape == (3, 64, 64)
+
+
+def photo(file: Path, size: tuple[int, int], orientation: int = 1) -> Path:
+    """A smooth picture, as a JPEG."""
+    across, down = np.meshgrid(np.linspace(0, 6, size[0]), np.linspace(0, 4, size[1]))
+    pixels = np.stack([127 + 127 * np.sin(across), 127 + 127 * np.cos(down), 20 * (across + down)], axis=2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(file, exif=exif, quality=95)
+    return file
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_may_be_decoded_at_a_part_of_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Any, orientation: int
+) -> None:
+    sizes = []
+    upright = ImageOps.exif_transpose
+    monkeypatch.setattr(ImageOps, "exif_transpose", lambda image: sizes.append(image.size) or upright(image))
+    for size, reduced in (((1200, 800), (300, 200)), ((800, 1200), (200, 300)), ((200, 150), (200, 150))):
+        file = photo(tmp_path / "photo.jpg", size, orientation)
+        whole = read_image(file, Form((96, 80), 3, fit))
+        parts = read_image(file, Form((96, 80), 3, fit, reduce=True))
+        assert sizes == [size, reduced]
+        assert (whole - parts).abs().max() < 0.04  # ten steps of 255 where the picture is steepest
+        sizes.clear()
+    drawn = paint(tmp_path / "drawn.png", size=(1200, 800))
+    assert torch.equal(
+        read_image(drawn, Form((96, 80), 3, fit)), read_image(drawn, Form((96, 80), 3, fit, reduce=True))
+    )
+
+
+def test_cached_images_are_decoded_once(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", {"a": 3, "b": 2})
+    plain = image_folder(folder, image_size=16).train
+    cached = image_folder(folder, image_size=16, cache=tmp_path / "cache").train
+    assert isinstance(plain, ImageFiles)
+    assert isinstance(cached, ImageFiles)
+    assert cached.identity() == plain.identity()  # a run with a cache resumes one without
+    another = pickle.loads(pickle.dumps(cached))  # as processes that load data are given it
+    first = [another[index] for index in range(5)]
+    for file in cached.files:
+        stat = file.stat()
+        file.write_bytes(bytes(stat.st_size))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = image_folder(folder, image_size=16, cache=tmp_path / "cache").train
+    for index in range(5):
+        for samples in (cached, again):
+            assert torch.equal(samples[index][0], first[index][0])
+            assert samples[index][1] == first[index][1]
+    with pytest.raises(DataError, match="cannot be read"):
+        plain[0]
+
+
+def test_a_cache_knows_other_files_other_forms_and_half_written_rows(tmp_path: Path) -> None:
+    folder, cache = album(tmp_path / "photos", {"a": 2, "b": 1}), tmp_path / "cache"
+
+    def images(**options: Any) -> list[torch.Tensor]:
+        samples = image_folder(folder, cache=cache, **options).train
+        return [samples[index][0] for index in range(3)]
+
+    small, large = images(image_size=16), images(image_size=32)
+    assert {image.shape for image in large} == {(3, 32, 32)}
+    paint(folder / "a" / "000.png", (1, 2, 3))
+    changed = images(image_size=16)
+    assert not torch.equal(changed[0], small[0])
+    assert torch.equal(changed[1], small[1])
+    for file in cache.iterdir():
+        torn = bytearray(file.read_bytes())
+        torn[-100:] = bytes(100)  # of the last row
+        file.write_bytes(torn)
+    assert all(map(torch.equal, images(image_size=16), changed))
+    assert all(map(torch.equal, images(image_size=32), images(image_size=32)))
+
+
+def test_images_of_more_than_8_bits_are_not_cached(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", {"a": 1, "b": 1})
+    Image.fromarray(np.full((8, 12), 1000, dtype=np.uint16)).save(folder / "a" / "000.png")
+    for _ in range(2):
+        images = image_folder(folder, image_size=8, cache=tmp_path / "cache").train
+        assert torch.allclose(images[0][0], torch.tensor(1000 / 65535))
+
+
+def test_a_cache_that_cannot_be_made(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", {"a": 1, "b": 1})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot be used.*\n.*0 MB; choose another folder with --dataset.cache"):
+        image_folder(folder, cache=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == ""
