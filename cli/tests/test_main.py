@@ -228,3 +228,20 @@ def test_what_happens_while_a_process_is_taken_down_cannot_spoil_a_run(wf_proces
     assert (result.code, result.json()["status"]) == (0, "done")
     assert (folder / "exit-handler").exists()
     assert (folder / "thread").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "openmp"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "10000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_idle_threads_sleep_soon_unless_the_user_says_how_they_wait(
+    wf_process: Any, folder: Path, given: dict[str, str], openmp: dict[str, str]
+) -> None:
+    unset = dict.fromkeys(("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"))
+    result = wf_process("run", "--dataset", "iris", "--epochs", "1", "--name", "r", cwd=folder, env=unset | given)
+    assert result.code == 0, result.stderr
+    assert json.loads((folder / "runs/r/manifest.json").read_text())["openmp"] == openmp

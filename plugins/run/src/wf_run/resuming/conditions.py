@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import tomllib
@@ -36,6 +37,7 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
         "device": str(device),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
+        "openmp": {name: os.environ[name] for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if name in os.environ},
         "world_size": parts.strategy.world_size,
         "precision": precision(),
         "determinism": determinism(),
