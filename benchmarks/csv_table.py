@@ -1,0 +1,90 @@
+"""Seconds and memory to read a table of text: `--dataset my.csv`, and pandas' fastest reader beside it.
+
+    python benchmarks/csv_table.py [--rows N] [--columns N] [--rounds N]
+
+Both read numbers, a target among them, in fresh processes that take turns; imports do not count. wf also checks every
+cell, tells the task by the target and makes float32 inputs. Memory is the most that the process held over what it held
+before it read, beside the size of the numbers as float64. pandas' reader needs pandas and pyarrow, which
+`requirements-ecosystem.txt` brings (`.venv/ecosystem/bin/python benchmarks/csv_table.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def write(file: Path, rows: int, columns: int) -> None:
+    """A table of random numbers of six digits."""
+    random = np.random.default_rng(0)
+    with file.open("w", encoding="utf-8") as stream:
+        stream.write(",".join([*(f"x{place}" for place in range(columns - 1)), "y"]) + "\n")
+        for start in range(0, rows, 10_000):
+            np.savetxt(stream, random.normal(size=(min(10_000, rows - start), columns)), fmt="%.6g", delimiter=",")
+
+
+def measure(reader: str, file: Path) -> None:
+    """Print the seconds and the bytes that a reader takes."""
+    if reader == "pandas":
+        import pandas
+        import pyarrow.csv  # noqa: F401 - before the clock runs
+
+        def read() -> object:
+            return pandas.read_csv(file, engine="pyarrow")
+    else:
+        from wf_datasets.tables.csv_file import csv_file
+
+        def read() -> object:
+            return csv_file(file, "y")
+
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    kept = read()
+    seconds = time.perf_counter() - start
+    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000)
+    del kept
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--columns", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(arguments.measure[0], Path(arguments.measure[1]))
+        return
+    there = all(map(importlib.util.find_spec, ("pandas", "pyarrow")))
+    readers = ["wf", "pandas"] if there else ["wf"]
+    found: dict[str, list[tuple[float, float]]] = {reader: [] for reader in readers}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "table.csv"
+        write(file, arguments.rows, arguments.columns)
+        print(f"{arguments.rows:,} rows of {arguments.columns} columns, {file.stat().st_size / 1e6:,.0f} MB")
+        for _ in range(arguments.rounds):
+            for reader in readers:
+                words = [sys.executable, __file__, "--measure", reader, str(file)]
+                out = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+                found[reader].append((float(out[0]), float(out[1])))
+    print(f"{'':8} {'seconds':>8} {'MB':>8}   the numbers take {8e-6 * arguments.rows * arguments.columns:,.0f} MB")
+    for reader, figures in found.items():
+        print(f"{reader:8} {statistics.median(s for s, _ in figures):8.2f} {max(mb for _, mb in figures):8.0f}")
+    if there:
+        ratios = [ours[0] / theirs[0] for ours, theirs in zip(found["wf"], found["pandas"], strict=True)]
+        print(f"wf takes {statistics.median(ratios):.2f} times as long ({min(ratios):.2f} to {max(ratios):.2f})")
+    else:
+        print("pandas' reader is not measured: pandas and pyarrow are not installed")
+
+
+if __name__ == "__main__":
+    main()
