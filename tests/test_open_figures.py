@@ -381,7 +381,7 @@ def test_progress_marks_the_best_by_a_figure_of_the_steps(wf: Any, own: Path) ->
     norms = [one["weights/norm"] for one in records(own / "runs" / "best", "train") if "epoch_loss" in one]
     shown = [line for line in done.stderr.splitlines() if line.startswith("epoch")]
     wanted = [norm == max(norms[: number + 1]) for number, norm in enumerate(norms)]
-    assert [line.endswith("best") for line in shown] == wanted, done.stderr
+    assert [line.endswith(" *") for line in shown] == wanted, done.stderr
 
 
 def test_a_figure_that_is_not_finite_is_null_and_never_the_best(wf: Any, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +73,43 @@ def test_plural() -> None:
 def test_json_has_null_for_what_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"loss": float("nan"), "all": [float("inf"), 1.5]})
     assert json.loads(capsys.readouterr().out) == {"loss": None, "all": [None, 1.5]}
+
+
+PHASES = """
+import sys
+from wf_cli.output import begin_phase, echo, end_phase, tell
+
+begin_phase("loading torch ...")
+assert "torch" not in sys.modules
+begin_phase("preparing data ...")
+tell("short")
+begin_phase("saving ...")
+end_phase()
+echo("result")
+"""
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_what_is_being_done_is_shown_on_a_terminal_until_something_else_is(term: str) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": term}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PHASES], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=environment
+    )
+    assert process.communicate(timeout=30)[0] == b"result\n"
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # the other side is closed
+        while chunk := os.read(ours, 4096):
+            written += chunk
+    os.close(ours)
+    assert process.returncode == 0
+    away, message = "\x1b[2K", "wf: short\r\n"
+    shown = f"loading torch ...\r{away}preparing data ...\r{away}{message}saving ...\r{away}"
+    assert written.decode() == (message if term == "dumb" else shown)
+
+
+def test_what_is_being_done_is_not_shown_in_a_pipe() -> None:
+    done = subprocess.run([sys.executable, "-c", PHASES], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("result\n", "wf: short\n")

@@ -16,11 +16,13 @@ from typing import Any, TextIO
 
 import click
 
-from wf.terminal import message, visible
+from wf.terminal import is_live, message, visible
 from wf.typed import finite
 
 _results: list[TextIO] = []
 """The original standard output, while it is reserved for results."""
+_phase: list[str] = []
+"""What the terminal says is being done, while it does."""
 
 
 def keep_stdout() -> None:
@@ -121,12 +123,32 @@ def stdout_descriptor() -> int:
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text on standard output or standard error. All of wf's output goes through here or `say`."""
+    end_phase()
     click.echo(visible(str(text)), err=err, nl=nl)
 
 
 def tell(text: str) -> None:
     """Print a message on standard error, prefixed by `wf:`."""
+    end_phase()
     click.echo(f"wf: {message(text)}", err=True)
+
+
+def begin_phase(text: str) -> None:
+    """Show on a terminal what is being done; whatever is written next takes its place. Elsewhere nothing is shown."""
+    if not is_live(sys.stderr):
+        return
+    end_phase()
+    _phase.append(text)
+    sys.stderr.write(f"{text[: terminal_width() - 1]}\r")  # the cursor stays at the beginning of the line
+    sys.stderr.flush()
+
+
+def end_phase() -> None:
+    """Take away what `begin_phase` shows."""
+    if _phase:
+        _phase.clear()
+        sys.stderr.write("\x1b[2K")
+        sys.stderr.flush()
 
 
 def show_traceback(error: BaseException) -> None:
@@ -137,6 +159,7 @@ def show_traceback(error: BaseException) -> None:
 
 def say(text: str, *, nl: bool = True) -> None:
     """Print a result."""
+    end_phase()
     click.echo(visible(text), file=_results[0] if _results else None, nl=nl)
 
 

@@ -6,7 +6,9 @@ terminal is shown instead of sent, wherever the text goes: a log is looked at in
 
 from __future__ import annotations
 
+import os
 import re
+from typing import TextIO
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but for tab and newline, marks that turn the direction of writing, bytes that are not UTF-8."""
@@ -29,3 +31,8 @@ def message(text: str) -> str:
     """A message, visible: the lines after its first one are indented, so that none looks like a message of its own."""
     first, *more = visible(text).split("\n")
     return "\n".join([first, *(one if one.startswith(" ") or not one else f"  {one}" for one in more)])
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a stream is a terminal on which lines can be redrawn."""
+    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")

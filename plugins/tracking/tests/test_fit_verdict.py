@@ -18,6 +18,7 @@ from wf_base.data import Splits
 from wf_base.task import TaskRuntime, task_of
 from wf_data.serving import RunData
 from wf_run.directory.rundir import Recorder
+from wf_tracking.course import Course
 from wf_tracking.fit_verdict import FitVerdict
 
 
@@ -285,7 +286,9 @@ def test_a_loss_near_that_of_guessing_is_not_fine(share: float) -> None:
 
 def judge_curve(losses: list[float], metrics: dict[str, Any], data: RunData = CLASSES) -> Any:
     outputs = task_of(data.targets, "raw", single_logit=False)
-    return FitVerdict(data, LOSSES[data.targets], outputs, directions=DIRECTIONS).judge(metrics, losses)
+    return FitVerdict(data, LOSSES[data.targets], outputs, directions=DIRECTIONS).judge(
+        metrics, Course(values=losses, name="validation loss", each="epoch", longer="--epochs 30")
+    )
 
 
 GOOD = {"train/accuracy": 0.95, "test/accuracy": 0.95}
@@ -296,7 +299,8 @@ GOOD = {"train/accuracy": 0.95, "test/accuracy": 0.95}
     [
         ([2.0, 1.6, 1.3, 1.1], "still improving"),
         ([1.0, 0.5, 0.3, 0.29], "neither"),  # settled
-        ([2.0, 1.0, 0.5], "neither"),  # too few
+        ([2.0, 1.0, 0.5], "still improving"),  # in every one of few
+        ([2.0, 1.0], "neither"),  # too few
         ([0.4 + 0.9**number for number in range(12)], "still improving"),
         ([0.4 + 0.5**number for number in range(40)], "neither"),
         ([0.3, 0.2, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "neither"),  # rising
@@ -306,16 +310,19 @@ GOOD = {"train/accuracy": 0.95, "test/accuracy": 0.95}
 def test_a_loss_that_still_falls_is_said(losses: list[float], verdict: str) -> None:
     found = judge_curve(losses, GOOD)
     assert found.verdict == verdict
-    assert ("still falling" in str(found)) == (verdict != "neither")
+    assert ("fell" in str(found) or "still falling" in str(found)) == (verdict != "neither")
 
 
 def test_what_is_poor_or_overfits_stays_so_while_the_loss_falls() -> None:
     falling = [2.3, 2.0, 1.7, 1.4]
     poor = judge_curve(falling, {"train/accuracy": 0.3, "test/accuracy": 0.3})
-    assert (poor.verdict, "still falling, from 1.7 to 1.4" in str(poor)) == ("underfitting", True)
+    assert str(poor).startswith(
+        "underfitting: validation loss fell in every epoch, from 2.3 to 1.4; train accuracy 0.3"
+    )
+    assert str(poor).endswith("; try --epochs 30 or a larger --lr")
     assert judge_curve(falling, {"train/accuracy": 1.0, "test/accuracy": 0.7}).verdict == "overfitting"
     near = judge_curve(falling, {**GOOD, "train/loss": 2.2})
-    assert (near.verdict, "still falling" in str(near)) == ("next to nothing learned yet", True)
+    assert (near.verdict, "fell in every epoch" in str(near)) == ("next to nothing learned yet", True)
 
 
 def test_a_regression_that_still_improves() -> None:
@@ -330,7 +337,10 @@ def test_a_model_wider_than_the_targets_is_judged_without_a_constant() -> None:
 
     hook = FitVerdict(LINE, of_two, task_of("real", "raw", single_logit=False), 2, DIRECTIONS)
     assert hook.judge({"train/loss": 0.1, "test/loss": 0.1}).verdict == "unknown"
-    assert hook.judge({"train/r2": 0.9, "test/r2": 0.9, "train/loss": 0.1}, [1.0, 0.5, 0.2, 0.199]).verdict == "neither"
+    assert (
+        hook.judge({"train/r2": 0.9, "test/r2": 0.9, "train/loss": 0.1}, Course(values=[1.0, 0.5, 0.2, 0.199])).verdict
+        == "neither"
+    )
 
 
 def test_the_loss_over_a_run_is_that_of_its_evaluations() -> None:
@@ -349,7 +359,8 @@ def test_the_loss_over_a_run_is_that_of_its_evaluations() -> None:
     loop = Loop(Trainer(), Evaluator(), hooks=[hook, Recorder(None)], final_splits=["train", "validation", "test"])
     loop.run([(torch.zeros(1), torch.zeros(1))], Epochs(5))
     assert "still improving" in loop.notes["fit"]
-    assert "from 2 to 1.75" in loop.notes["fit"]
+    assert loop.notes["fit"].startswith("still improving: validation loss fell in every epoch, from 2.75 to 1.75; ")
+    assert loop.notes["fit"].endswith("; try --epochs 15 or a larger --lr")
 
 
 class Ranking(TaskRuntime):

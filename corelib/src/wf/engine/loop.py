@@ -118,6 +118,8 @@ class Loop:
         """The step of the newest checkpoint that is durable."""
         self.finished = False
         """True from the final evaluation on, which no longer affects the run."""
+        self.phase = ""
+        """What it is at: ``training``, ``evaluating SPLIT`` or ``saving``; empty before and after the run."""
         self.notes: dict[str, str] = {}
         """What hooks found out about the run, in words; the command line prints them at the end."""
         self.rollbacks: list[dict[str, Any]] = []
@@ -182,9 +184,11 @@ class Loop:
             raise
         finally:
             self._stop_requested = self._end_requested = self._interrupted = self.ended = None
+            self.phase = ""
         return self
 
     def _train(self, source: TrainData) -> None:
+        self.phase = "training"
         progress, train_step = self.progress, self.trainer.train_step
         step_end = self._participants.listening["on_step_end"]
         while not self._done() or 0 < progress.batch == self.num_batches:  # an epoch that is through is ended as well
@@ -284,9 +288,12 @@ class Loop:
         """Evaluate `splits` now and tell the listeners: a sync point."""
         if self.evaluator is None:
             return
+        before = self.phase
         with self._weights.judged():
             for split in splits:
+                self.phase = f"evaluating {split}"
                 figures = Figures(self.evaluator.evaluate(split), split, "the evaluator")
+                self.phase = before
                 self._evaluated_at[split] = self.progress.step
                 self._know(figures)
                 self._participants.tell_figures("on_evaluation_end", (self, split), figures, self._know_added)
@@ -323,12 +330,15 @@ class Loop:
         if self.agree(not self._losses.finite):
             self.log()  # a hook that watches for it hears of it before the commit
         self._saved_at, self._saved_time = self._place(), time.monotonic()
+        before, self.phase = self.phase, "saving"
         try:
             with self._weights.judged():
                 saved = self.checkpointer.save(self._agreed_state(), asdict(self.progress), self.figures)
         except SaveError as error:
             self._not_saved(error)
             return
+        finally:
+            self.phase = before
         if not isinstance(saved, Future):
             self._saved(saved)
             return
@@ -345,12 +355,15 @@ class Loop:
         if self._writing is None:
             return
         writing, self._writing = self._writing, None
+        before, self.phase = self.phase, "saving"
         try:
             place = writing.result()
         except SaveError as error:
             self._not_saved(error)
         else:
             self._saved(place)
+        finally:
+            self.phase = before
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values: a sync point."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import rich.live
 from rich.console import Console, RenderableType
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 _REFRESH_HZ = 8
+_MIN_BAR, _MAX_BAR = 8, 30
 
 
 class Live:
@@ -41,9 +42,9 @@ class Live:
         """The terminal's width in columns."""
         return self._console.width
 
-    def print(self, line: str) -> None:
+    def print(self, line: str, style: str = "") -> None:
         """Print a permanent line above the live one."""
-        self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
+        self._console.print(Text(line, style), no_wrap=True, overflow="ellipsis")
 
     def stop(self) -> None:
         """Remove the live line and release the terminal."""
@@ -56,14 +57,23 @@ class Live:
 
     def _render(self) -> RenderableType:
         position, done, parts = self._status()
-        texts = [position, "" if done is None else f"{done:4.0%}", *parts]
-        free = self.width - sum(len(text) + 2 for text in texts) - 2
-        bar = ProgressBar(total=None if done is None else 1.0, completed=done or 0.0, width=min(max(free, 4), 30))
+        texts = [position, "" if done is None else f"{done * 100:3.0f} %", *parts]
+        while len(texts) > 3 and self._free(texts) < _MIN_BAR:
+            texts.pop(2)  # the loss, then the speed; the time left stays
+        bar = ProgressBar(
+            total=None if done is None else 1.0,
+            completed=done or 0.0,
+            width=min(max(self._free(texts), _MIN_BAR), _MAX_BAR),
+        )
         line = Table.grid(padding=(0, 2, 0, 0))
         for _ in range(len(texts) + 1):
             line.add_column(no_wrap=True)
         line.add_row(Text(position, style="bold"), bar, *(Text(text) for text in texts[1:]))
         return line
+
+    def _free(self, texts: Sequence[str]) -> int:
+        """The columns that are left for the bar."""
+        return self.width - sum(len(text) + 2 for text in texts) - 2
 
 
 _open: list[Live] = []

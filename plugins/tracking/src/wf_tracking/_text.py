@@ -35,13 +35,3 @@ def rate(per_second: float) -> str:
     if per_second >= 1:
         return f"{per_second:.1f} steps/s"
     return f"{1 / per_second:.1f} s/step"
-
-
-def fit(parts: list[str], last: str, width: int | None) -> str:
-    """Join `parts` and `last` with two spaces; parts that do not fit into `width` become an ellipsis."""
-    line = "  ".join([*parts, last])
-    kept = list(parts)
-    while width is not None and len(line) > width and len(kept) > 1:
-        kept.pop()
-        line = "  ".join([*kept, "…", last])
-    return line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from wf import FromRun, Hook, Loop
-from wf.engine.figures import is_number
+from wf.engine.figures import divided, is_number
 from wf_base import TensorSamples
 from wf_base.data import ServedData
 from wf_base.task import TaskRuntime
 from wf_base.training.objective import outcome_of
+from wf_tracking.course import Course, left_behind, losses_of
 from wf_tracking.history import records_of
 
 POOR = 0.5
@@ -30,13 +31,9 @@ NUM_STANDARD_ERRORS = 2.0
 
 NEAR = 0.85
 """Ratio to the guessing loss above which the train loss counts as near it, however many answers are right."""
-IMPROVING = 0.05
-"""The loss is still falling if the last quarter of the run lowered it by more than this times the guessing loss."""
 
-_FEWEST = 4
 _NO_SHARE = "; no {} was measured, which would say more than the loss (--metric +NAME adds to the usual metrics)"
 _ADVICE = {
-    "still improving": "more epochs may help",
     "next to nothing learned yet": "more epochs or a larger learning rate may help",
     "underfitting": "a larger model, more epochs or another learning rate may help, if inputs are informative enough",
     "overfitting": "more data, augmentation, weight decay, dropout, a smaller model or early stopping may help",
@@ -52,13 +49,15 @@ class Verdict:
     ]
     reason: str
     """The figures behind the verdict, in words."""
+    advice: str = ""
+    """What to try."""
     train: float | None = None
     """The relative error on train: 1 for a predictor that ignores the inputs, 0 for a perfect one."""
     held_out: float | None = None
     """The same on the held-out split."""
 
     def __str__(self) -> str:
-        advice = _ADVICE.get(self.verdict)
+        advice = self.advice or _ADVICE.get(self.verdict)
         name = "neither underfitting nor overfitting" if self.verdict == "neither" else self.verdict
         return f"{name}: {self.reason}" + (f"; {advice}" if advice else "")
 
@@ -79,12 +78,18 @@ class FitVerdict(Hook):
       1.5 times train's, and the difference exceeds two standard errors for splits of that size.
     - next to nothing learned yet: otherwise, if train's loss is at least 0.85 times that of always predicting the class
       frequencies: answers may be right, but the model is hardly more confident than one that guesses.
-    - still improving: otherwise, if the loss was still falling: over the last quarter of at least four evaluations
-      (on validation, else over train's epochs) it fell by more than 0.05 times the guessing loss.
+    - still improving: otherwise, if the loss (on validation, else over train's epochs) was still falling. Either it
+      fell in every evaluation, of at least three, and the last quarter of them lowered it by more than 0.01 times the
+      guessing loss; or, of at least four that scatter, the last quarter lowered it by more than 0.05 times that loss.
+      Where the loss still falls, the advice on an underfitting run is to train longer, too.
     - neither: otherwise. Unknown: figures are missing, and the rest does not decide; the reason says why. The rule
       cannot distinguish a model that is too weak from inputs that say little about the targets. Accuracy does not show
       how confident a model is in its errors: if train's loss is above that of always predicting the class frequencies,
       the reason says so.
+
+    If the run keeps its last weights and these are clearly worse than the best by the run's monitor, that is said, too:
+    by more than a tenth of the best figure and, as far as these are known, by more than two standard errors of it and,
+    for a loss, by more than 0.01 times the guessing loss.
 
     Args:
         data: The run's data: its targets, for the trivial predictor, and the sizes of the splits.
@@ -109,10 +114,13 @@ class FitVerdict(Hook):
 
     def on_run_end(self, run: Loop) -> None:
         """Judge, and store the verdict as a note, which the command line prints at the end."""
-        self.verdict = self.judge(run.metrics, _losses(run))
+        records = records_of(run)
+        self.verdict = self.judge(run.metrics, losses_of(run, records))
         run.notes["fit"] = str(self.verdict)
+        if best := left_behind(run, records, self._error_of(run), self._guessing_loss()):
+            run.notes["best weights"] = best
 
-    def judge(self, metrics: dict[str, Any], losses: Sequence[float] = ()) -> Verdict:
+    def judge(self, metrics: dict[str, Any], losses: Course = Course()) -> Verdict:  # noqa: B008 - frozen
         """The verdict on the figures of the splits, such as ``{"train/accuracy": 0.9, "test/accuracy": 0.8}``.
 
         Args:
@@ -123,11 +131,22 @@ class FitVerdict(Hook):
         if found.verdict not in ("underfitting", "neither"):
             return found
         guessing = self._guessing_loss()
-        fell = _fell(losses, guessing)
-        told = replace(found, reason=found.reason + fell)
-        if found.verdict == "neither" and (near := self._nearness(metrics, guessing)):
-            return replace(told, verdict="next to nothing learned yet", reason=told.reason + near)
-        return replace(told, verdict="still improving") if fell and found.verdict == "neither" else told
+        if fell := losses.fell(guessing):
+            found = replace(found, reason=f"{fell}; {found.reason}", advice=losses.advice)
+        if found.verdict == "underfitting":
+            return found
+        if near := self._nearness(metrics, guessing):
+            return replace(_with(found, near), verdict="next to nothing learned yet")
+        return replace(found, verdict="still improving") if fell else found
+
+    def _error_of(self, run: Loop) -> float:
+        """The standard error of the run's monitored figure, where it is a fraction of right answers; else 0."""
+        split, name = divided(run.monitor)
+        value = run.metrics.get(run.monitor)
+        if not self.outputs.counts(name) or not is_number(value):
+            return 0.0
+        share = min(max(float(value), 0.0), 1.0)
+        return math.sqrt(share * (1 - share) / max(self.data.num_samples(split), 1))
 
     def _by_figures(self, metrics: dict[str, Any]) -> Verdict:
         """The verdict from the final figures alone."""
@@ -238,33 +257,6 @@ class FitVerdict(Hook):
 
 def _with(found: Verdict, more: str) -> Verdict:
     return replace(found, reason=found.reason + more)
-
-
-def _losses(run: Loop) -> list[float]:
-    """The loss over the run: on validation if it was evaluated, else over the train epochs.
-
-    Among several evaluations at one step the first counts; the last may use the best weights.
-    """
-    held_out: dict[int, Any] = {}
-    epochs: list[Any] = []
-    for record in records_of(run):
-        if record["event"] == "eval" and record["split"] == "validation":
-            held_out.setdefault(record["step"], record.get("loss"))
-        elif "epoch_loss" in record:
-            epochs.append(record["epoch_loss"])
-    return [float(value) for value in list(held_out.values()) or epochs if is_number(value)]
-
-
-def _fell(losses: Sequence[float], guessing: float | None) -> str:
-    """Remark that the loss was still falling at the end of the run; empty if it was not, or if there are too few."""
-    if len(losses) < _FEWEST:
-        return ""
-    quarter = max(1, len(losses) // 4)
-    before, after = min(losses[:-quarter]), min(losses[-quarter:])
-    scale = abs(guessing or losses[0])
-    if before - after <= IMPROVING * scale:
-        return ""
-    return f"; the loss was still falling, from {before:.4g} to {after:.4g} over the last quarter of the run"
 
 
 def _unknown(reason: str) -> Verdict:

@@ -71,6 +71,8 @@ class DefaultEvaluator:
         self._stateful = [part for part in (self._model, loss) if isinstance(part, nn.Module)]
         self.figures = _figures(self._objective, loss, metrics)
         """Its figures, as far as known, so that a monitor can be checked before the first step."""
+        self.fraction = 0.0
+        """How much of the split is evaluated, for progress displays."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """The loss and every metric over `split`, as plain numbers.
@@ -122,9 +124,11 @@ class DefaultEvaluator:
         terms = _Terms(self._average)
         for _, _, metric in self._metrics:
             metric.reset()
+        self.fraction, share = 0.0, self._strategy.world_size / max(self._data.num_samples(split), 1)
         for batch in itertools.islice(self._data.batches(split, self._batch_size), num_batches):
             outputs = self._judge(batch, terms)
             self._update_metrics(outputs, batch.targets)
+            self.fraction += batch.size * share
         figures = terms.figures(self._strategy)
         for name, _, metric in self._metrics:
             metric.sync(self._strategy)

@@ -60,7 +60,7 @@ def resume(
     changes |= places(path, root)
     free = {"workers": workers, "serve_from": serve_from, "max_time": max_time}
     changes |= {name: check_general(name, value) for name, value in free.items() if value is not None}
-    with uncollected():
+    with uncollected("" if quiet else "loading torch, data and checkpoint ..."):
         experiment = open_experiment(ctx, directory, None, quiet=quiet, **changes)
     with experiment:
         fit(experiment, as_json=as_json, resume=True, allow_drift=allowed)

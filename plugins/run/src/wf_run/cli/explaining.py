@@ -48,7 +48,7 @@ def explain(
     line = from_line(settings, ctx.meta["options"], lr)
     plan = prepare(document, registry, folders)
     logging.getLogger("wf").setLevel(logging.WARNING)
-    with uncollected():
+    with uncollected("loading torch and data ..."):
         from wf_run.experiment import Experiment
 
         experiment = Experiment(plan, registry, save=False, folders=folders, quiet=True)

@@ -22,7 +22,7 @@ from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, of_line, registry_of
 from wf_cli.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption
-from wf_cli.output import echo, figures, paragraphs, plural, print_json, say, table, tell
+from wf_cli.output import begin_phase, echo, figures, paragraphs, plural, print_json, say, table, tell
 from wf_processes.together import is_restart, resume_command
 from wf_run.api import read, registry_for
 from wf_run.cli.afterwards import open_directory
@@ -141,9 +141,11 @@ def run(
     if num_folds is not None and writes:
         _cross_validate(plan, folders, registry, num_folds, place, quiet=quiet, as_json=as_json)
         return
-    with uncollected():
+    with uncollected("" if quiet else "loading torch ..."):
         from wf_run.experiment import Experiment
 
+        if not quiet:
+            begin_phase("preparing data and model ...")
         experiment = Experiment(
             plan,
             registry,

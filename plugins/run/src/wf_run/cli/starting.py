@@ -1,4 +1,4 @@
-"""A faster start without garbage collection."""
+"""The start of a run: faster without garbage collection, and with a word on what is being done."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wf_cli.output import begin_phase, end_phase
+
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Disable the garbage collector while torch is imported and a run is built; freeze the objects created until then.
+def uncollected(phase: str = "") -> Iterator[None]:
+    """Show on a terminal what is being done, and disable the garbage collector; then freeze the objects created so far.
 
-    Torch's modules are a million objects that stay. To look through them over and over takes a fifth of the time that
-    it takes to import them, and to look through them again while training would take as long each time.
+    It is for the time in which torch is imported and a run is built. Torch's modules are a million objects that stay.
+    To look through them over and over takes a fifth of the time that it takes to import them, and to look through them
+    again while training would take as long each time.
+
+    Args:
+        phase: What is being done: ``loading torch ...``.
     """
+    if phase:
+        begin_phase(phase)
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        end_phase()
         gc.freeze()
         if was_enabled:
             gc.enable()
