@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from wf_base.tree import Tree
 
@@ -40,5 +40,49 @@ class Reader(Protocol):
             DataError: For a file that is missing or damaged, or that holds what the samples could not have held: a
                 category or a column that was not learned, a missing value where none is filled in. The message says
                 where: line and column.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordReader(Reader, Protocol):
+    """A reader that takes rows as programs have them, too: `TrainedModel.predict`, JSON lines, parquet, a server."""
+
+    def fields(self) -> Sequence[Mapping[str, Any]]:
+        """The columns of a row in the order of training.
+
+        Each has ``name`` and ``type`` (``number``, ``category``, ``date``, ``text`` or ``image``), and what else is
+        known of it: ``unit``, ``values`` of categories, ``missing``, ``unseen``. It is plain JSON.
+        """
+        ...
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tree:
+        """The inputs of rows that are given as dicts by column, one sample a row; as `read` gives those of a file.
+
+        Args:
+            records: The rows, whatever other keys they have. An image is a path, the bytes of its file, or one of
+                Pillow's.
+            where: What they come from, for messages.
+            first: The number of the first row, for messages.
+
+        Raises:
+            DataError: As `read`.
+        """
+        ...
+
+
+@runtime_checkable
+class PartReader(Reader, Protocol):
+    """A reader of files that may be larger than the memory."""
+
+    def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Tree]:
+        """The inputs of a file as `read` gives them, some thousands of samples at a time.
+
+        Args:
+            path: The file.
+            stream: What is read in its place, as standard input; then `path` is its name in messages.
+
+        Raises:
+            DataError: As `read`, when the samples are reached.
         """
         ...

@@ -218,6 +218,17 @@ class TaskRuntime:
         """
         return None
 
+    def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[dict[str, float]] | None:
+        """The probability of each class by its name, one dict a sample; None where the outputs have none.
+
+        Asked by ``wf predict`` and `TrainedModel.predict`.
+
+        Args:
+            predictions: ``[N, ...]``.
+            class_names: The dataset's.
+        """
+        return None
+
     def draw(self, inputs: Any, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
         """Predictions drawn into their inputs, an image of Pillow a sample; None where there is nothing to draw.
 

@@ -248,6 +248,30 @@ def form_from(record: Mapping[str, Any], vocab_size: int | None, path: str = "")
     return Inputs(shape, dtype, vocab_size, path)
 
 
+ANY = 8
+"""The length of made-up inputs along an axis of any length."""
+
+
+def example_of(form: Form, num: int, generator: torch.Generator) -> Tree:
+    """Made-up inputs ``[N, ...]`` of a form: random numbers, bytes, tokens of the vocabulary, zeros where others are
+    whole."""
+    if isinstance(form, Inputs):
+        shape = (num, *(ANY if size is None else size for size in form.shape))
+        if form.dtype == torch.uint8:
+            return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        if form.dtype.is_floating_point:
+            return torch.rand(shape, generator=generator, dtype=torch.float64).to(form.dtype)
+        if form.vocab_size is not None:
+            return torch.randint(0, form.vocab_size, shape, generator=generator).to(form.dtype)
+        return torch.zeros(shape, dtype=form.dtype)
+    if isinstance(form, Mapping):
+        return {key: example_of(one, num, generator) for key, one in form.items()}
+    if isinstance(form, Rows):
+        return Rows(tree.map_leaves(lambda leaf: leaf[0], example_of(form[0], 1, generator)) for _ in range(num))
+    made = [example_of(one, num, generator) for one in form]
+    return tuple(made) if isinstance(form, tuple) else made
+
+
 def _read_form(form: Form, path: Path) -> Tree:
     """The inputs in a ``.npz`` file, each leaf in an array of its path's name."""
     if isinstance(form, Inputs):

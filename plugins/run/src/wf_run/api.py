@@ -36,11 +36,14 @@ from wf_run.runfiles.said import said_in, with_said
 from wf_run.trust import directory_of, guard_for
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from wf_run.experiment import Experiment
     from wf_run.trained import Trained, TrainedModel
 
 _LOG = logging.getLogger("wf")
 
+RUN_FILE = "run.toml"
 OF_TRAINED = ("model", "transform", "trainer", "checkpointer", "seed", "precision", "device", "keep", "monitor")
 """Keys of a run file that concern its trained model; others may refer to things that no longer exist."""
 
@@ -166,27 +169,33 @@ def create(kind: str, name: str, /, *, registry: Registry | None = None, **optio
 
 
 def load_model(
-    place: str | os.PathLike[str], checkpoint: str = KEPT, *, trust: str | Sequence[str] = ()
+    place: str | os.PathLike[str],
+    checkpoint: str = KEPT,
+    *,
+    model: nn.Module | None = None,
+    trust: str | Sequence[str] = (),
 ) -> TrainedModel:
-    """The trained model of a run directory, in evaluation mode; it takes raw inputs.
+    """The trained model of a run directory or a bundle, in evaluation mode; it takes raw inputs.
 
-    The run's data are not needed.
+    Neither the run's data nor its dataset's plugin are needed.
 
     Args:
-        place: A run directory, or its name below ``runs/`` (``latest`` is the newest).
+        place: A run directory, its name below ``runs/`` (``latest`` is the newest), or a bundle.
         checkpoint: ``kept``, the weights that the run keeps (see ``keep`` of run files), ``latest``, ``best`` or a
             checkpoint's name.
+        model: The module for the weights, where the run was given one that cannot be made again.
         trust: Checksums of code in the directory that may run; the refusal names them.
 
     Returns:
-        A module that takes inputs ``[N, ...]`` as the dataset's samples hold them, applies the run's fitted transforms
-        and then the model, which is its attribute ``model``.
+        A module whose `predict` takes raw inputs as you have them and gives a record for each sample. Called with
+        inputs ``[N, ...]`` as the dataset's samples hold them, it applies the run's fitted transforms and then the
+        bare model, which is its attribute ``model``.
 
     Raises:
         UsageError: If the directory contains code that is neither known to be yours nor allowed.
-        DataError: If there is no such run directory, or no intact checkpoint in it.
+        DataError: If there is no such directory, no intact checkpoint in it, or the bundle is damaged.
     """
-    return open_run(place, checkpoint, trust=trust).network.eval()
+    return open_run(place, checkpoint, model=model, trust=trust).network.eval()
 
 
 def open_run(
@@ -197,8 +206,9 @@ def open_run(
     discover: Discover | None = None,
     line: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
+    model: nn.Module | None = None,
 ) -> Trained:
-    """The trained model of a run directory, what goes in and what its outputs mean; the data are not needed.
+    """The trained model of a run directory or a bundle, what goes in and what its outputs mean, without the data.
 
     Args:
         place: As for `load_model`.
@@ -207,10 +217,18 @@ def open_run(
         discover: As for `reopen`.
         line: As for `reopen`.
         trust: As for `load_model`.
+        model: As for `load_model`.
     """
+    from wf_run.bundle.folder import BundleFolder
+    from wf_run.bundle.opening import open_bundle
     from wf_run.description import FILE, read_description
     from wf_run.trained import open_trained
 
+    if (bundle := BundleFolder.find(place, checkpoint)) is not None:
+        source = bundle.path, bundle.path / RUN_FILE, bundle.manifest
+        document, folders, found = _loaded(*source, registry, discover, line, trust)
+        resolve({key: value for key, value in document.items() if key in OF_TRAINED})
+        return open_bundle(bundle, document, found, folders, model)
     directory, document, folders, found = _opened(place, registry, discover, line, trust)
     resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # or the variable is missing
     description = read_description(directory.path)
@@ -218,7 +236,7 @@ def open_run(
         _LOG.warning("run %s has no %s, as runs of an older wf: its data are read again", directory.path, FILE)
         with reopen(place, checkpoint, registry=registry, discover=discover, line=line, trust=trust) as experiment:
             return experiment.trained()
-    return open_trained(directory, description, document, found, folders, checkpoint)
+    return open_trained(directory, description, document, found, folders, checkpoint, model)
 
 
 def reopen(
@@ -293,17 +311,31 @@ def _opened(
 ) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
     """A run directory, its run file, where that looks paths up, and the plugins that its components came from."""
     directory = RunDirectory.open(Path(place))
+    source = directory.path, directory.run_file, directory.manifest
+    return directory, *_loaded(*source, registry, discover, line, trust)
+
+
+def _loaded(
+    place: Path,
+    run_file: Path,
+    manifest: Mapping[str, Any],
+    registry: Registry | None,
+    discover: Discover | None,
+    line: Mapping[str, Any] | None,
+    trust: str | Sequence[str],
+) -> tuple[RunFile, Sequence[Path], Registry]:
+    """As `_opened`, of a run directory or a bundle whose manifest has been read."""
     known = registry if registry or discover else _with_keys_of_plugins({})
-    document, folders = read(directory.run_file)
+    document, folders = read(run_file)
     if not document.get("plugins"):
         registry = known
     discover = discover or partial(_discover, registry, {})
     document = resolve(document, lenient=True)
-    ask = partial(guard_for, directory.path, [(document, folders)], line=line, trust=trust)
-    found = discover(document.get("plugins", []), ask).preferring(_made_with(directory))
-    with naming_owner(directory.run_file):
+    ask = partial(guard_for, place, [(document, folders)], line=line, trust=trust)
+    found = discover(document.get("plugins", []), ask).preferring(_made_with(place, manifest))
+    with naming_owner(run_file):
         check(document)
-    return directory, document, folders, found
+    return document, folders, found
 
 
 def registry_for(
@@ -351,13 +383,13 @@ def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequenc
     return registry if ask is None else registry.guarded(ask(registry))
 
 
-def _made_with(directory: RunDirectory) -> Iterator[Pin]:
+def _made_with(place: Path, manifest: Mapping[str, Any]) -> Iterator[Pin]:
     """The plugins of a run's components, to which bare names in its run file keep referring."""
-    for part in directory.manifest.get("components", []):
+    for part in manifest.get("components", []):
         name = part["distribution"]
         plugin = part.get("plugin", name)  # which manifests did not have at first
         if plugin is not None:
-            yield Pin(part["kind"], part["name"], plugin, str(directory.path), *in_words({**part, "plugin": plugin}))
+            yield Pin(part["kind"], part["name"], plugin, str(place), *in_words({**part, "plugin": plugin}))
 
 
 def read(source: RunFiles | Mapping[str, Any] | None, variant: str | None = None) -> tuple[RunFile, Sequence[Path]]:

@@ -25,6 +25,7 @@ from wf.errors import (
     DataError,
     InterruptedRun,
     NothingSavedError,
+    SaveError,
     UsageError,
     WfError,
 )
@@ -43,6 +44,8 @@ from wf_processes.together import telling_others
 from wf_run import memory, trust
 from wf_run.api import read
 from wf_run.assembly import Assembly
+from wf_run.bundle.rebuild import rebuild_of
+from wf_run.bundle.writing import Outcome, write_bundle
 from wf_run.description import FILE
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.kept import load_chosen
@@ -141,6 +144,9 @@ class Experiment:
         self._failures = HookFailures(self._parts.built, self._parts.on_error, rank, self._parts.watching())
         self._save_failures = SaveFailures(self.plan["on_checkpoint_error"])
         self._modes = self._make_modes()
+        self._rebuild = rebuild_of(self._parts)
+        if self.run_dir is not None and initialize and self._rebuild.by != "components":
+            self.messages.append(self._rebuild.words)
         try:
             self.loop = self._make_loop()
             """The loop that trains it."""
@@ -655,7 +661,26 @@ class Experiment:
             raise
         finally:
             self._recorder.close()
+        self._write_bundle(directory)
         self._note_end(directory, "done", self.loop.stop_reason or f"{self._until_words()} done")
+
+    def _write_bundle(self, directory: RunDirectory | None) -> None:
+        """Write ``bundle/``; the run is done without it, too."""
+        if directory is None:
+            return
+        loop = self.loop
+        made = Outcome(
+            rebuild=self._rebuild,
+            states=loop.parts,
+            metrics=self.metrics,
+            steps=loop.progress.step,
+            epochs=loop.progress.epoch,
+            best=loop.keep == "best" and loop.best is not None,
+        )
+        try:
+            write_bundle(self._parts, directory, made)
+        except (SaveError, UsageError) as error:
+            _LOG.warning("the run is done, and its bundle could not be written: %s", error)
 
     @contextmanager
     def _held_directory(self, *, resume: bool) -> Iterator[RunDirectory | None]:
@@ -693,6 +718,7 @@ class Experiment:
             "served_from": self.data.places,
             "exact_resume": self._parts.resumes_exactly,
             "code": [directory.keep_code(file) for file in own_files(self._parts)],
+            "rebuild": self._rebuild.by,
         }
 
     def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:

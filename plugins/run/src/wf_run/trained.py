@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -33,8 +34,10 @@ from wf_building.builder import LIVE, Builder, Built, origin_of
 from wf_building.defaults import default_of, missing
 from wf_building.resolver import Resolver
 from wf_data import arrays
-from wf_data.inputs import Form, Read, check_form, leaves_of, numbers_of, read_inputs
+from wf_data.inputs import Form, Read, check_form, example_of, leaves_of, numbers_of, read_inputs
+from wf_data.named import NamedReader
 from wf_data.transforming import Step
+from wf_run.bundle import schema
 from wf_run.description import Description
 from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
@@ -42,6 +45,7 @@ from wf_run.parts.device import choose_device
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
 from wf_run.providers.data.transforms import transform_of
 from wf_run.providers.training.trainer import prepare_for_trainer
+from wf_run.raw import Part, inputs_of, parts_of
 from wf_run.runfiles.runfile import own_table
 from wf_storage.folders import data_dir
 
@@ -71,6 +75,32 @@ class TrainedModel(nn.Module):
         model, those of targets, whose inverse comes behind it."""
         self.dtype = torch.get_default_dtype()
         """torch's default dtype in the run: the model's precision."""
+        self._of: Trained | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what reads raw inputs: a copy is a module and no more."""
+        return {**self.__dict__, "_of": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainedModel:
+        made = TrainedModel(copy.deepcopy(self.model, memo), self.inputs, copy.deepcopy(self.steps, memo))
+        made.dtype, made._of = self.dtype, self._of
+        return made.train(self.training)
+
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
+        """A record for each sample of raw inputs: rows as dicts, arrays in the columns' order, images, texts.
+
+        Args:
+            inputs: As `Trained.raw` takes them.
+
+        Returns:
+            See `Trained.answers`.
+
+        Raises:
+            DataError: For inputs that training could not have had.
+        """
+        if self._of is None:
+            raise UsageError("this is a copy of a trained model, which knows no raw inputs: take wf.load_model's")
+        return self._of.answers(self._of.predict(self._of.raw(inputs), self))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
         """The model's own, under the names that ``wf export`` writes."""
@@ -106,10 +136,14 @@ class TrainedModel(nn.Module):
         """The model outputs for raw inputs ``[N, ...]``, as the dataset's samples hold them.
 
         A tree of inputs is given as one, or as the model itself takes it: a dict by name, a tuple one after the other.
+        Rows, arrays and images are taken as `predict` takes them.
         """
         lone = not named and len(inputs) == 1 and not (isinstance(self.inputs, tuple) and len(self.inputs) == 1)
+        given = named or (inputs[0] if lone else inputs)
+        if self._of is not None and tree.first_leaf(given) is None:
+            given = self._of.raw(given)
         with default_dtype(self.dtype):
-            return self.finish(tree.call(self.model, self.prepare(named or (inputs[0] if lone else inputs))))
+            return self.finish(tree.call(self.model, self.prepare(given)))
 
 
 class Trained:
@@ -133,33 +167,121 @@ class Trained:
     ) -> None:
         self.network, self.description, self.plan = network, description, plan
         self._builder, self._reader = builder, reader
+        network._of = self
 
-    def predict(self, inputs: Tree) -> Tree:
+    def predict(self, inputs: Tree, network: TrainedModel | None = None) -> Tree:
         """The model outputs for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
+
+        Args:
+            inputs: As the dataset's samples hold them, or as `raw` makes them of what people have.
+            network: A copy of the model with its preprocessing; the model itself by default.
 
         Raises:
             DataError: For inputs of another shape or kind than the dataset's samples.
         """
-        if self.network.inputs is not None:
-            check_form(self.network.inputs, inputs, "predict")
+        network = network or self.network
+        if network.inputs is not None:
+            check_form(network.inputs, inputs, "predict")
         device = self._builder.values["device"]
         with (
-            evaluated(self.network),
+            evaluated(network),
             torch.inference_mode(),
             products_in(self.plan["precision"], device),
-            default_dtype(self.network.dtype),
+            default_dtype(network.dtype),
             naming_culprit(self._builder.registry.plugins),
         ):
             parts = tree.split(inputs, self.description.values["batch_size"])
-            prepared = (tree.to(self.network.prepare(part), device) for part in parts)
-            outputs = tree.gathered((tree.call(self.network.model, one), tree.length(one)) for one in prepared)
-            outputs = self.network.finish(outputs)
+            prepared = (tree.to(network.prepare(part), device) for part in parts)
+            outputs = tree.gathered((tree.call(network.model, one), tree.length(one)) for one in prepared)
+            outputs = network.finish(outputs)
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def labels(self, predictions: Tree) -> list[Any] | None:
         """The class names of predictions, as `wf_base.TaskRuntime.names` gives them."""
-        task = self.description.outputs(self._builder.registry)
-        return names_of(task, predictions, self.description.spec.class_names, self.need)
+        return names_of(self.task, predictions, self.description.spec.class_names, self.need)
+
+    @cached_property
+    def task(self) -> TaskRuntime:
+        """Reads the model outputs.
+
+        Raises:
+            UsageError: If no plugin declares the task any more.
+        """
+        return self.description.outputs(self._builder.registry)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the outputs; empty where there are none."""
+        return self.description.spec.class_names
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """What it takes and gives, as JSON: see `wf_run.bundle.schema`."""
+        inputs = schema.inputs_of(self.description, self.reader)
+        return {"inputs": inputs, "outputs": schema.outputs_of(self.description)}
+
+    @cached_property
+    def reader(self) -> Any:
+        """The dataset's reader; one of named numbers, where that is not here and samples are such; else None."""
+        if self._reader is not None and not isinstance(self._reader, WfError):
+            return self._reader
+        names, form = schema.flat_names(self.description), self.description.inputs
+        return NamedReader(names, form.dtype) if names and self._reads_by_name() else None
+
+    def _reads_by_name(self) -> bool:
+        """Whether the numbers of a sample are the columns of a row, each by its name."""
+        said = (self.description.reader or {}).get("columns")
+        if not isinstance(said, list):
+            return self.description.reader is None
+        return all(isinstance(one, Mapping) and set(one) == {"name"} for one in said)
+
+    def raw(self, inputs: Any, where: str = "rows") -> Tree:
+        """Raw inputs as people have them, as inputs ``[N, ...]`` for `predict`.
+
+        Args:
+            inputs: A dict by column or a list of such; a table of pandas; an array or list of rows in the columns'
+                order; images of Pillow, the bytes of image files, or their paths; texts; or tensors as the dataset's
+                samples hold them.
+            where: What they come from, for messages.
+
+        Raises:
+            DataError: For inputs that training could not have had.
+            UsageError: Where the run does not know how such inputs are read.
+        """
+        columns = [str(one["name"]) for one in self.schema["inputs"]["columns"]]
+        with naming_culprit(self._builder.registry.plugins):
+            return inputs_of(inputs, self.description.inputs, self.reader, columns, where)
+
+    def answers(self, outputs: Tree) -> list[dict[str, Any]]:
+        """What people read of model outputs, one record a sample.
+
+        Returns:
+            ``label``, the class or the labels that hold, None where there is none; ``probabilities`` by class, where
+            the task has some; ``values`` by target column of a regression whose columns have names; and ``output``,
+            what the model gave.
+        """
+        rows, labels = tree.rows(outputs), self.labels(outputs)
+        chances = self.task.probabilities(outputs, self.class_names)
+        names = self.description.target_names
+        found: list[dict[str, Any]] = []
+        for number, row in enumerate(rows):
+            one: dict[str, Any] = {"label": None if labels is None else labels[number]}
+            if chances is not None:
+                one["probabilities"] = chances[number]
+            if names and isinstance(row, list) and len(row) == len(names):
+                one["values"] = dict(zip(names, row, strict=True))
+            found.append({**one, "output": row})
+        return found
+
+    def example(self, num: int = 4, seed: int = 0) -> Tree:
+        """Made-up inputs ``[N, ...]`` of the form of the samples, to try a model or to trace it; none is a real one.
+
+        Raises:
+            UsageError: Where the form of the samples is not known.
+        """
+        if self.description.inputs is None:
+            raise UsageError("the form of this run's inputs is not known: its trainer made them")
+        return example_of(self.description.inputs, num, torch.Generator().manual_seed(seed))
 
     def need(self, name: str) -> Any:
         """A run value by name, as the components of the run get it: `vocab_size`, or a plugin's, as `tokenizer`.
@@ -178,8 +300,7 @@ class Trained:
         Raises:
             UsageError: Where the task of the run draws none.
         """
-        task = self.description.outputs(self._builder.registry)
-        return drawn(task, inputs, predictions, self.description.spec.class_names)
+        return drawn(self.task, inputs, predictions, self.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:
         """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""
@@ -191,7 +312,7 @@ class Trained:
         entry = self._builder.entry("hook", self._builder.registry.own_choice("hook", PLOTS))
         needs = getattr(entry.load(), "needs_data", None) if entry else None
         try:
-            task = self.description.outputs(self._builder.registry)
+            task = self.task
         except UsageError:  # the task is gone: opening the data says so
             return True
         return needs is None or bool(needs(self.description.spec, task))
@@ -205,11 +326,23 @@ class Trained:
             )
         with naming_culprit(self._builder.registry.plugins):
             others = self._file_readers()
-            if isinstance(self._reader, WfError):
-                if path.suffix.lower() not in (*arrays.ENDINGS, *others):
-                    raise self._reader
-                return read_inputs(path, None, self.description.inputs, others)
-            return read_inputs(path, self._reader, self.description.inputs, others)
+            known = (*arrays.ENDINGS, *others, *(self.reader.endings if self.reader else ()))
+            if isinstance(self._reader, WfError) and path.suffix.lower() not in known:
+                raise self._reader
+            return read_inputs(path, self.reader, self.description.inputs, others)
+
+    def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Part]:
+        """The inputs in a file, some thousands of samples at a time where its reader can do that.
+
+        Args:
+            path: The file; its ending says how it is read.
+            stream: What is read in its place, as standard input.
+
+        Raises:
+            DataError: As `read`, when the samples are reached.
+        """
+        with naming_culprit(self._builder.registry.plugins):
+            yield from parts_of(path, self.description.inputs, self.reader, self.read, stream)
 
     def _file_readers(self) -> dict[str, Read]:
         """What plugins' readers read, by the ending of the files."""
@@ -236,6 +369,7 @@ def open_trained(
     registry: Registry,
     folders: Sequence[Path] = (),
     checkpoint: str = KEPT,
+    model: nn.Module | None = None,
 ) -> Trained:
     """The model of a run directory, its weights restored; without its data or dataset.
 
@@ -246,35 +380,76 @@ def open_trained(
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up.
         checkpoint: ``kept``, ``latest``, ``best`` or a checkpoint's name, see `wf_run.directory.kept`.
+        model: Takes the weights, where the run file's cannot be made again.
 
     Raises:
         DataError: When no such checkpoint verifies.
         UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
     """
+
+    def load(builder: Builder, plan: Mapping[str, Any]) -> Mapping[str, Any]:
+        checkpointer = builder.build("checkpointer", plan["checkpointer"]).value
+        saved: Mapping[str, Any] = load_chosen(checkpointer, checkpoint, plan["keep"])[0]["parts"]
+        return saved
+
+    return made_again(directory.path, directory.manifest, description, document, registry, folders, load, model)
+
+
+Load = Callable[[Builder, Mapping[str, Any]], Mapping[str, Any]]
+"""Gives the states of the parts of a run by their names in checkpoints, with the run's builder and its plan."""
+
+
+def made_again(
+    place: Path,
+    manifest: Mapping[str, Any],
+    description: Description,
+    document: Mapping[str, Any],
+    registry: Registry,
+    folders: Sequence[Path],
+    load: Load,
+    model: nn.Module | None = None,
+) -> Trained:
+    """A trained model from its parts: a run directory's, or a bundle's.
+
+    Args:
+        place: Its directory.
+        manifest: What that says of it.
+        description: What the run learned from its data.
+        document: Its run file, with the components that are needed at least.
+        registry: Where names are looked up.
+        folders: Where relative paths of the run file are looked up.
+        load: Gives the states.
+        model: Takes the weights, where it cannot be made again; None makes the one of the run file.
+
+    Raises:
+        UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
+    """
     plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
-    values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": directory.path, "monitor": plan["monitor"]}
+    values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": place, "monitor": plan["monitor"]}
     values["restored"] = True
     values |= {name: plan[name] for name in value_settings()}
     values |= {**description.spec.values(), **description.values, "learned": description.learned}
     device = values["device"] = choose_device(plan["device"])[0]
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
-    dtype = dtype_named(directory.manifest.get("precision", {}).get("default_dtype"))
+    dtype = dtype_named(manifest.get("precision", {}).get("default_dtype"))
     with naming_culprit(registry.plugins), default_dtype(dtype):
         strategy = default_of(registry, "strategy")  # one process, whatever trained it
         if strategy is None:
             raise missing(registry, "strategy")
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
-        checkpointer = builder.build("checkpointer", plan["checkpointer"]).value
-        saved = load_chosen(checkpointer, checkpoint, plan["keep"])[0]["parts"]
-        torch.manual_seed(plan["seed"])
-        model = builder.build("model", plan["model"]).value
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"model '{plan['model']['use']}' is {type(model).__name__}, not a torch.nn.Module")
-        model.to(device)
-        for part in model.children() if isinstance(model, Parts) else (model,):
-            autocast_forward(part, plan["precision"], device)
-        prepare_for_trainer(builder, plan["trainer"], model)
-        model.load_state_dict(saved["model"])
+        saved = load(builder, plan)
+        if model is None:
+            _refuse_live(plan["model"]["use"], place)
+            torch.manual_seed(plan["seed"])
+            model = builder.build("model", plan["model"]).value
+            if not isinstance(model, nn.Module):
+                raise UsageError(f"model '{plan['model']['use']}' is {type(model).__name__}, not a torch.nn.Module")
+            model.to(device)
+            for part in model.children() if isinstance(model, Parts) else (model,):
+                autocast_forward(part, plan["precision"], device)
+            if "trainer" in plan:
+                prepare_for_trainer(builder, plan["trainer"], model)
+        model.to(device).load_state_dict(saved["model"])
         builder.values["model"] = model
         reader = _reader(builder, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
         own = _own_transforms(reader, saved)
@@ -283,6 +458,15 @@ def open_trained(
             steps = [step.placed(description.inputs) for step in steps]
         network = TrainedModel(model, description.inputs, steps)
     return Trained(network.eval(), description, plan, builder, reader)
+
+
+def _refuse_live(use: Any, place: Path) -> None:
+    """Refuse a model that a Python session gave, with what can be done."""
+    if isinstance(use, str) and use.startswith(LIVE):
+        raise UsageError(
+            f"model: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
+            f"  give one: wf.load_model({str(place)!r}, model=...)"
+        )
 
 
 def drawn(task: TaskRuntime, inputs: Tree, predictions: Tree, class_names: Sequence[str]) -> list[Any]:

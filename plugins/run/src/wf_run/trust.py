@@ -212,8 +212,10 @@ def record(place: Path, sources: Sequence[Source], registry: Registry) -> None:
 
 
 def directory_of(run_file: Path) -> Path | None:
-    """The run directory in which a run file lies, and that may come from somebody else with all its code."""
+    """The run directory or bundle in which a run file lies, and that may come from somebody else with all its code."""
     folder = run_file.parent
+    if os.path.lexists(folder / "bundle.json"):
+        return folder
     is_row = _manifest_in(folder.absolute().parent).get("kind") == "comparison"
     return folder if is_row or "status" in _manifest_in(folder) else None
 

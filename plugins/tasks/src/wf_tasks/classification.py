@@ -42,6 +42,13 @@ class Classified(TensorTask):
         """One class name per sample; for masks rows of names, one per pixel."""
         return _named(self.labels(predictions).tolist(), class_names or ("0", "1"))
 
+    def probabilities(self, predictions: Tensor, class_names: Sequence[str]) -> list[dict[str, float]] | None:
+        """By class, for one class or several labels a sample; None for masks, and for scores that are none."""
+        if self.predictions not in ("raw", "log_probs", "probs") or (predictions.ndim > 2 and not self.single_logit):
+            return None
+        names = class_names or ("0", "1")
+        return [dict(zip(names, row, strict=True)) for row in self.probs(predictions).tolist()]
+
     def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
         """The number of targets per class, without ignored ones."""
         num_classes = max(len(self.class_names), 2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -49,11 +51,16 @@ class Form(NamedTuple):
     """Whether large JPEGs are decoded at a half, a quarter or an eighth of their size, see `_reduce`."""
 
 
-def read_image(file: Path, form: Form) -> Tensor:
+def read_image(file: Path | BinaryIO | Image.Image, form: Form, name: str = "") -> Tensor:
     """One image, turned upright as its EXIF data says and resized (bilinear, antialiased).
 
     Its numbers are divided by the largest of their type: 255, or 65,535 for grey images of 16 bits. Transparency is
     left out of account.
+
+    Args:
+        file: The image file, also an open one, or the image itself.
+        form: What it becomes.
+        name: What it is called in messages, where it is no path.
 
     Returns:
         float32 ``[channels, height, width]`` from 0 to 1.
@@ -61,10 +68,10 @@ def read_image(file: Path, form: Form) -> Tensor:
     Raises:
         DataError: When the file is missing or damaged, or holds numbers of which it is not known where white is.
     """
-    return as_float(read_pixels(file, form))
+    return as_float(read_pixels(file, form, name))
 
 
-def read_pixels(file: Path, form: Form) -> Tensor:
+def read_pixels(file: Path | BinaryIO | Image.Image, form: Form, name: str = "") -> Tensor:
     """The same before it is divided by 255: uint8, or float32 from 0 to 1 of an image of more than 8 bits.
 
     Raises:
@@ -72,11 +79,12 @@ def read_pixels(file: Path, form: Form) -> Tensor:
     """
     from PIL import Image  # which a run on bytes, such as Fashion-MNIST's, does without
 
+    name = name or str(file)
     try:
-        with Image.open(file) as opened:
+        with nullcontext(file) if isinstance(file, Image.Image) else Image.open(file) as opened:
             if form.reduce:
                 _reduce(opened, form)
-            image = _upright(opened, file)
+            image = _upright(opened, name)
             if image.mode != "F":
                 image = image.convert("L" if form.channels == 1 else "RGB")
             pixels = torch.from_numpy(np.array(fitted(image, form.size, form.fit, form.resize_size)))
@@ -84,7 +92,7 @@ def read_pixels(file: Path, form: Form) -> Tensor:
         raise
     except Exception as error:  # a damaged file can raise anything
         reason = str(error) or type(error).__name__
-        raise DataError(f"image '{file}' cannot be read: {reason}\n  repair, replace or delete it") from error
+        raise DataError(f"image '{name}' cannot be read: {reason}\n  repair, replace or delete it") from error
     if image.mode == "F":
         return pixels.clamp_(0, 1).unsqueeze(0).expand(form.channels, -1, -1).contiguous()
     return pixels.reshape(*form.size, form.channels).permute(2, 0, 1)
@@ -139,7 +147,7 @@ def _reduce(opened: Image.Image, form: Form) -> None:
     opened.draft(opened.mode, (math.ceil(scale * opened.width), math.ceil(scale * opened.height)))
 
 
-def _upright(opened: Image.Image, file: Path) -> Image.Image:
+def _upright(opened: Image.Image, file: str) -> Image.Image:
     """The image upright: one of 8 bits, or one of mode F from 0 to 1."""
     from PIL import Image, ImageOps
 
@@ -198,16 +206,45 @@ class ImageReader:
         Raises:
             DataError: When the file is missing or damaged.
         """
-        return read_image(path, self.form).unsqueeze(0)
+        return self._of(path).unsqueeze(0)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """One column: the image, a path, the bytes of a file, or an image of Pillow."""
+        return [{"name": "image", "type": "image", "size": list(self.form.size), "channels": self.form.channels}]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
+        """The images of rows, as `read` gives those of files.
+
+        Raises:
+            DataError: For a row without one, and for one that cannot be read.
+        """
+        return torch.stack([self._of(*image_in(record, where, first + row)) for row, record in enumerate(records)])
+
+    def _of(self, file: Path | BinaryIO | Image.Image, name: str = "") -> Tensor:
+        return read_image(file, self.form, name)
+
+
+def image_in(record: Mapping[str, Any], where: str, row: int) -> tuple[Any, str]:
+    """The image of a row as Pillow opens it, and what it is called in messages.
+
+    Raises:
+        DataError: Where it has none.
+    """
+    value = record.get("image")
+    if isinstance(value, str | Path):
+        return Path(value), ""
+    name = f"{where}, row {row}"
+    if isinstance(value, bytes | bytearray):
+        return BytesIO(value), name
+    if hasattr(value, "convert"):
+        return value, name
+    raise DataError(
+        f"{name}: 'image' is {type(value).__name__}\n  give a path, the bytes of an image file, or an image of Pillow"
+    )
 
 
 class PixelReader(ImageReader):
-    """Reads an image file as datasets whose samples are bytes hold images."""
+    """Reads an image file as datasets whose samples are bytes hold images: uint8."""
 
-    def read(self, path: Path) -> Tensor:
-        """One image, uint8 ``[1, C, H, W]``.
-
-        Raises:
-            DataError: When the file is missing or damaged.
-        """
-        return super().read(path).mul(255).round().to(torch.uint8)
+    def _of(self, file: Path | BinaryIO | Image.Image, name: str = "") -> Tensor:
+        return super()._of(file, name).mul(255).round().to(torch.uint8)

@@ -10,10 +10,10 @@ import csv
 import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -88,10 +88,12 @@ class Table:
     columns: Mapping[str, Column]
     lines: Array
     """The line where each row starts, counted from 1."""
+    unit: str = "line"
+    """What `lines` counts."""
 
     def place(self, row: int, column: str) -> str:
         """The position of a cell, for messages."""
-        return place(self.path, int(self.lines[row]), column)
+        return place(self.path, int(self.lines[row]), column, self.unit)
 
     def take(self, kept: Array) -> Table:
         """The table with these rows only."""
@@ -99,9 +101,9 @@ class Table:
         return replace(self, columns=columns, lines=self.lines[kept])
 
 
-def place(path: Path, line: int, column: str) -> str:
+def place(path: Path | str, line: int, column: str, unit: str = "line") -> str:
     """The position of a cell, for messages."""
-    return f"{path}, line {line}, column '{column}'"
+    return f"{path}, {unit} {line}, column '{column}'"
 
 
 class TableFile:
@@ -112,15 +114,18 @@ class TableFile:
         delimiter: One character, ``\\t``, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides the first line
             into all of `wanted`, or else into the most fields.
         wanted: Columns that are known to be there.
+        given: What is read in place of the file, which gives its name alone.
 
     Raises:
         DataError: When the file is missing, empty, not UTF-8 or badly quoted, or names a column twice.
         UsageError: When the delimiter is not one character.
     """
 
-    def __init__(self, path: Path, delimiter: str = "auto", wanted: Sequence[str] = ()) -> None:
-        self.path = existing_file(path)
-        self._chunks = _chunks(self.path)
+    def __init__(
+        self, path: Path, delimiter: str = "auto", wanted: Sequence[str] = (), given: BinaryIO | None = None
+    ) -> None:
+        self.path = existing_file(path) if given is None else path
+        self._chunks = _chunks(self.path, given)
         first = next((chunk for chunk in self._chunks if chunk[1].strip()), None)
         if first is None:
             raise DataError(f"{self.path} is empty; its first line must name the columns")
@@ -177,12 +182,30 @@ class TableFile:
                 too large for float32.
             NotNumbersError: When a column that is read as numbers holds something else.
         """
-        read = _Reading(self.path, self.header, modes, self.delimiter, decimal)
+        read = _Reading(self.path, self.header, modes, self.delimiter, decimal, self.path.stat().st_size)
         chunks = self._chunks_of_rows()
         for line, text in chunks:
             if not read.fast(line, text):
                 read.slow(line, text, chunks)
         return read.table()
+
+    def parts(self, modes: Mapping[str, Mode], decimal: Literal[".", ","] = ".") -> Iterator[Table]:
+        """The rows as `read` gives them, some thousands at a time: a file may be larger than the memory.
+
+        Args:
+            modes: See `read`.
+            decimal: See `read`.
+        """
+        chunks, num = self._chunks_of_rows(), 0
+        for line, text in chunks:
+            read = _Reading(self.path, self.header, modes, self.delimiter, decimal, len(text))
+            if not read.fast(line, text):
+                read.slow(line, text, chunks)
+            if read.num_rows:
+                num += read.num_rows
+                yield read.table()
+        if not num:
+            raise DataError(f"{self.path} has column names but no rows")
 
     def _chunks_of_rows(self) -> Iterator[tuple[int, str]]:
         if self._rest:
@@ -212,7 +235,7 @@ class _Reading:
     """Reads rows, a chunk after the other."""
 
     def __init__(
-        self, path: Path, header: Sequence[str], modes: Mapping[str, Mode], delimiter: str, decimal: str
+        self, path: Path, header: Sequence[str], modes: Mapping[str, Mode], delimiter: str, decimal: str, size: int
     ) -> None:
         self._path, self._header, self._delimiter = path, header, delimiter
         self._number = number if decimal == "." else number_with_comma
@@ -226,7 +249,12 @@ class _Reading:
         }
         converters |= {index: codes.__getitem__ for index, codes in self._codes.items()}
         self._plain = PlainRows(len(header), delimiter, list(self._numbers), converters)
-        self._store = _Store(1 + len(self._numbers) + len(self._texts), path.stat().st_size)
+        self._store = _Store(1 + len(self._numbers) + len(self._texts), size)
+
+    @property
+    def num_rows(self) -> int:
+        """The rows so far."""
+        return self._store.num_rows
 
     def fast(self, line: int, text: str) -> bool:
         """Take a chunk of plain rows just as `slow` would; whether it is one."""
@@ -310,11 +338,11 @@ class _Store:
 
     def __init__(self, num_columns: int, size: int) -> None:
         self._values: Array = np.empty((num_columns, 0))
-        self._num_rows, self._size = 0, size
+        self.num_rows, self._size = 0, size
 
     def append(self, columns: Sequence[Array], size: int) -> None:
         """Add rows, which took so much of the file's size."""
-        start, end = self._num_rows, self._num_rows + len(columns[0])
+        start, end = self.num_rows, self.num_rows + len(columns[0])
         if end > self._values.shape[1]:
             expected = int(1.05 * len(columns[0]) * self._size / size)
             grown = np.empty((len(columns), max(end + end // 2, 0 if start else expected)))
@@ -322,11 +350,11 @@ class _Store:
             self._values = grown
         for values, column in zip(self._values, columns, strict=True):
             values[start:end] = column
-        self._num_rows = end
+        self.num_rows = end
 
     def columns(self) -> list[Array]:
         """All rows, column by column."""
-        return list(self._values[:, : self._num_rows])
+        return list(self._values[:, : self.num_rows])
 
 
 def _floats(cells: Sequence[str]) -> Sequence[float | None] | None:
@@ -345,11 +373,11 @@ def _short(cell: str) -> str:
     return cell if len(cell) <= 60 else f"{cell[:40]}... ({len(cell):,} characters)"
 
 
-def _chunks(path: Path) -> Iterator[tuple[int, str]]:
+def _chunks(path: Path, given: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
     """The text of a file in parts that end where a line ends, each with the number of its first line."""
     line, parts, first = 1, [b""], True
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") if given is None else nullcontext(given) as stream:
             while block := stream.read(CHUNK):
                 end = block.rfind(b"\n") + 1
                 if not end:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from wf_datasets.tables.cells import looks_like
 from wf_datasets.tables.column import Categories, shown
 from wf_datasets.tables.dates import Dates, is_date, seconds_of
 from wf_datasets.tables.plain_rows import Array
+from wf_datasets.tables.records import table_of
 from wf_datasets.tables.table import Column, Mode, NotNumbersError, Table, TableFile, place
 from wf_datasets.transforms.fill import FillMissing
 
@@ -155,22 +156,87 @@ class TableReader:
             DataError: For a file that is missing or invalid, lacks a column, or holds a value that does not fit; the
                 message names line, column and value.
         """
-        names = [column.name for column in self.columns]
-        file = TableFile(path, self.delimiter, names)
-        for name in names:
-            if name not in file.header:
-                raise DataError(f"{path}: {unknown('column', name, file.header, 'the run was trained with it')}")
-        if self.others is not None and (new := set(file.header) - {*names, *self.others}):
-            listed = ", ".join(f"'{name}'" for name in file.header if name in new)
-            _log.warning("%s: training had no column %s; it is left out", path, listed)
-        modes = {column.name: column.mode for column in self.columns}
-        decimal = file.decimal([name for name, mode in modes.items() if mode == "number"], self.decimal)
+        file, modes, decimal = self._opened(path)
         try:
             table = self.with_dates(file.read(modes, decimal))
         except NotNumbersError as error:
             raise DataError(not_numbers(file, error.found, training=False)) from error
         self._refuse_missing(table)
         return self.encode(table)
+
+    def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Tree]:
+        """The inputs of a file's rows, some thousands at a time: it may be larger than the memory.
+
+        Args:
+            path: The file.
+            stream: What is read in its place, as standard input; then `path` is its name in messages.
+
+        Raises:
+            DataError: As `read`, when the rows are reached.
+        """
+        file, modes, decimal = self._opened(path, stream)
+        try:
+            for part in file.parts(modes, decimal):
+                table = self.with_dates(part)
+                self._refuse_missing(table)
+                yield self.encode(table)
+        except NotNumbersError as error:
+            raise DataError(not_numbers(file, error.found, training=False)) from error
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tree:
+        """The inputs of rows that are given as dicts by column, whatever other keys they have.
+
+        Args:
+            records: The rows. A number may be given as a text, a date as one of Python's; None, and a key that a row
+                lacks, is a missing value.
+            where: What they come from, for messages.
+            first: The number of the first row, for messages.
+
+        Raises:
+            DataError: As `read`.
+        """
+        forms = {column.name: column.categories for column in self.columns if column.categories is not None}
+        modes = {column.name: column.mode for column in self.columns}
+        table = table_of(records, modes, where, first=first, decimal=self.decimal, forms=forms)
+        if first == 1:
+            self._tell_new(where, list(dict.fromkeys(name for record in records for name in record)))
+        table = self.with_dates(table)
+        self._refuse_missing(table)
+        return self.encode(table)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """The columns of a row, in the order of training, for people and other programs."""
+        found = []
+        for column in self.columns:
+            one: dict[str, Any] = {"name": column.name, "type": "number", "missing": "mean" if self.fills else "error"}
+            if column.dates is not None:
+                one |= {"type": "date", "format": column.dates.format}
+            elif column.categories is not None:
+                one |= {"type": "category", "values": list(column.categories.values), "unseen": self.unseen}
+                one["missing"] = "category" if "" in column.categories.values else "error"
+            found.append(one)
+        return found
+
+    def _opened(
+        self, path: Path, stream: BinaryIO | None = None
+    ) -> tuple[TableFile, dict[str, Mode], Literal[".", ","]]:
+        """A file that has all columns, what they are read as, and its decimal separator."""
+        names = [column.name for column in self.columns]
+        file = TableFile(path, self.delimiter, names, stream)
+        for name in names:
+            if name not in file.header:
+                raise DataError(f"{path}: {unknown('column', name, file.header, 'the run was trained with it')}")
+        self._tell_new(path, file.header)
+        modes = {column.name: column.mode for column in self.columns}
+        numbers = [name for name, mode in modes.items() if mode == "number"]
+        return file, modes, file.decimal(numbers, self.decimal)
+
+    def _tell_new(self, where: Path | str, header: Sequence[str]) -> None:
+        """Warn of columns that training did not have."""
+        names = [column.name for column in self.columns]
+        if self.others is not None and (new := set(header) - {*names, *self.others}):
+            listed = ", ".join(f"'{name}'" for name in header if name in new)
+            _log.warning("%s: training had no column %s; it is left out", where, listed)
 
     def with_dates(self, table: Table) -> Table:
         """The table with its dates as numbers: seconds since 1970."""

@@ -18,6 +18,7 @@ from wf_cli.listing import JSON
 from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
 from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
+from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
@@ -83,7 +84,8 @@ def _refuse_several(directory: RunDirectory) -> None:
 
 def _open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
     """The trained model alone, for which the run's data are not needed."""
-    return open_run(open_directory(place).path, checkpoint, **of_line(ctx))
+    place = place if path_of(place) else str(open_directory(place).path)
+    return open_run(place, checkpoint, **of_line(ctx))
 
 
 def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:

@@ -19,6 +19,7 @@ from wf.errors import DataError, SaveError, UsageError, closest
 from wf.terminal import visible
 from wf.typed import finite
 from wf_processes.together import resume_command
+from wf_run.bundle.folder import refuse_bundle
 from wf_run.directory.lock import LOCK, is_held, locked, refuse_held
 from wf_storage import files, manifests
 from wf_storage.files import write_atomically
@@ -123,8 +124,10 @@ class RunDirectory:
 
         Raises:
             DataError: If there is none, suggesting the closest ones; if it is a checkpoint, or has no manifest.
+            UsageError: If it is a bundle.
         """
         path = Path(place)
+        refuse_bundle(path)
         for candidate in (path, Path("runs") / path):
             if _is_checkpoint(candidate):
                 run = candidate.resolve().parent.parent

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from wf.errors import DataError, UsageError, unknown
 from wf_base.training.heads import head_parameters
+from wf_run.bundle.folder import WEIGHTS, BundleFolder
 from wf_run.directory.rundir import RunDirectory
 
 FORMATS = (".safetensors", ".pt", ".pth")
@@ -26,10 +27,10 @@ Weights = dict[str, Tensor]
 def read_weights(
     place: str, folders: Sequence[Path], read_run: Callable[[RunDirectory], tuple[Any, str]]
 ) -> tuple[Weights, str]:
-    """The weights in a file or a run directory.
+    """The weights in a file, a run directory or a bundle.
 
     Args:
-        place: A file with one of the endings `FORMATS`, a run directory, or its name below ``runs/``.
+        place: A file with one of the endings `FORMATS`, a bundle, a run directory, or its name below ``runs/``.
         folders: Where a relative path is looked up when it is not below the working directory.
         read_run: Gives the model's weights of a run, and which of its checkpoints they come from.
 
@@ -46,6 +47,8 @@ def read_weights(
         return _checked(_read_file(file), str(file)), str(file)
     if path.suffix in FORMATS:
         raise DataError(f"there is no file '{place}' to take weights from")
+    if (bundle := BundleFolder.find(path)) is not None:
+        return bundle.tensors(WEIGHTS), str(bundle.path)
     directory = RunDirectory.open(place)
     weights, checkpoint = read_run(directory)
     return _checked(weights, str(directory.path)), f"checkpoint {checkpoint} of {directory.path}"

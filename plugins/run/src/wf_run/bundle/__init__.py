@@ -1,0 +1,1 @@
+"""Bundles: trained models that stand alone."""

@@ -1,0 +1,146 @@
+"""How a trained model can be made again: from components, from code, from an exported graph, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wf.declarations.general import GENERAL
+from wf.discovery.modules import is_path
+from wf.protocols import Stateful
+from wf.traits import DatasetTraits
+from wf_base.reading import Reader
+from wf_building.builder import LIVE
+from wf_data.transforming import Step
+from wf_run.assembly import Assembly
+from wf_run.providers.data.transforms import transform_of
+from wf_run.runfiles.references import put_back
+from wf_run.runfiles.runfile import RunFile
+
+By = Literal["components", "code", "exported graph", "weights only"]
+OF_TRAINING = ("optimizer", "scheduler", "hook", "checkpointer", "strategy", "sampler")
+"""Kinds whose components a trained model does without."""
+OWN_KEYS = ("seed", "precision", "batch_size", "targets", "links", "monitor", "keep", "plugins")
+"""The general keys that say something of a trained model, beside the settings of plugins that something took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuild:
+    """How a model is made again."""
+
+    by: By
+    why: str = ""
+    """The code that is needed, or what keeps the model from being made again."""
+    lacks: str = ""
+    """The kind of the component that cannot be made again."""
+
+    @property
+    def words(self) -> str:
+        """What the start of a run says."""
+        if self.by == "weights only":
+            help = "give it: wf.load_model(RUN, model=...)" if self.lacks == "model" else "wf.load_model will refuse it"
+            return f"warning: the bundle will have weights only: {self.why}\n  {help}"
+        return f"bundle: rebuilt from {self.by}{f', {self.why}' if self.why else ''}"
+
+
+def document_of(parts: Assembly) -> RunFile:
+    """The run file for the trained model: without what only training needs."""
+    plan = put_back(parts.plan)  # what the environment says stays there
+    taken = parts.values.asked_by
+    kept = {
+        key: value
+        for key, value in plan.items()
+        if key not in OF_TRAINING
+        and (key not in GENERAL or key in OWN_KEYS or (key in GENERAL.contributed and key in taken))
+    }
+    kept["plugins"] = [name for name in plan["plugins"] if name in _plugins(parts)]
+    if _is_live(kept.get("trainer")):
+        del kept["trainer"]  # it trains, and no more: see `rebuild_of` for one that changes the model
+    return kept
+
+
+def _plugins(parts: Assembly) -> set[str]:
+    """The modules of the plugins that the trained model, its task or its reader come from."""
+    task, kinds = parts.values["run.task"], {"model", "transform", "trainer", *parts.builder.contributed}
+    entries = [entry for entry in parts.builder.made if entry.component.kind in kinds]
+    if task is not None:
+        entries.append(parts.registry.find("task", parts.registry.own_choice("task", task.name)))
+    if isinstance(parts.reader, Reader) and (dataset := parts.entry("dataset")) is not None:
+        entries.append(dataset)
+    return {entry.plugin.module for entry in entries if entry.plugin is not None}
+
+
+def rebuild_of(parts: Assembly) -> Rebuild:
+    """How the trained model of a run can be made again."""
+    document = document_of(parts)
+    if obstacle := _obstacle(parts, document):
+        return Rebuild(by="weights only", lacks=obstacle[0], why=obstacle[1])
+    needed = {key: value for key, value in document.items() if key not in ("dataset", "loss", "metric", "evaluator")}
+    own = sorted({_shown(name) for name in texts(needed) if _is_code(name, parts)})
+    if own:
+        return Rebuild(by="code", why=f"which has to be trusted elsewhere: {', '.join(own)}")
+    return Rebuild(by="components")
+
+
+def _obstacle(parts: Assembly, document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The kind whose component cannot be made again, and why, in words; None where all can."""
+    for kind in ("model", "transform", *(kind for kind in document if kind in parts.builder.contributed)):
+        for name in texts(document.get(kind, ())):
+            if name.startswith(LIVE):
+                return kind, f"{kind} {name.removeprefix(LIVE).rpartition(':')[2]} is an object of a Python session"
+    if _is_live(parts.plan["trainer"]) and hasattr(parts.values["trainer"], "prepare_model"):
+        return "trainer", "the trainer, which prepares the model, is an object of a Python session"
+    for built in parts.several("transform"):
+        has_fit = hasattr(built.value, "fit") and not isinstance(built.value, Stateful)
+        if has_fit and not Step.of(0, *transform_of(built, None)).train_only:
+            return "transform", f"transform '{built.name}' is fitted, and has no state_dict and load_state_dict"
+    own = parts.data.own_transforms
+    if own and len(_own_transforms(parts)) != len(own):
+        return "transform", "the dataset's own transforms cannot be made by its reader, see Dataset.transforms"
+    return None
+
+
+def _own_transforms(parts: Assembly) -> Sequence[Any]:
+    """The dataset's own transforms, as its declared reader makes them."""
+    traits = parts.traits("dataset") if "dataset" in parts.plan else None
+    reader = parts.reader
+    if not (isinstance(traits, DatasetTraits) and traits.reader and isinstance(reader, Reader)):
+        return ()
+    return tuple(getattr(reader, "transforms", tuple)())
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts in a value, keys excluded."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from texts(one)
+
+
+def _is_code(text: str, parts: Assembly) -> bool:
+    """Whether a text in a run file names code outside of installed plugins."""
+    if text in parts.plan["plugins"]:
+        return is_path(text)
+    head, colon, attribute = text.rpartition(":")
+    if not colon or not attribute.isidentifier():
+        return False
+    return (is_path(head) and Path(head).suffix == ".py") or any(
+        entry.plugin is None and entry.component.target_name == text for entry in parts.builder.made
+    )
+
+
+def _shown(name: str) -> str:
+    """Code without the folder that it is in on this machine."""
+    head, colon, attribute = name.rpartition(":")
+    return f"{Path(head).name}:{attribute}" if colon and is_path(head) else Path(name).name
+
+
+def _is_live(table: Any) -> bool:
+    use = table.get("use") if isinstance(table, Mapping) else table
+    return isinstance(use, str) and use.startswith(LIVE)

@@ -1,0 +1,142 @@
+"""Makes the bundle of a run: the model with all that it needs to be used elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from wf.protocols import Stateful
+from wf.typed import finite
+from wf_run.assembly import Assembly
+from wf_run.bundle import card, folder, schema
+from wf_run.bundle.rebuild import Rebuild, document_of
+from wf_run.directory.rundir import RunDirectory
+from wf_run.resuming.conditions import own_files
+from wf_run.runfiles.runfile import dump
+from wf_run.trained import OWN
+from wf_run.trust import record
+from wf_state import codec
+from wf_storage import files
+
+_FROM_RUN = ("precision", "versions", "device", "started", "samples", "dataset")
+"""The fields of the run's manifest that its bundle repeats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the end of a run says for its bundle."""
+
+    rebuild: Rebuild
+    states: Mapping[str, Stateful]
+    """The parts of the run that have a state, by their names in checkpoints."""
+    metrics: Mapping[str, Any]
+    steps: int
+    epochs: int
+    best: bool
+    """Whether the weights are the best ones, rather than the last."""
+
+
+def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Path:
+    """Write ``bundle/`` into a run directory; returns the folder.
+
+    Raises:
+        SaveError: When it cannot be written.
+        CodecError: For a state that cannot be saved without a pickle.
+    """
+    place, manifest = directory.path / folder.NAME, directory.manifest
+    description = parts.describe_data()
+    document = _relocated(document_of(parts), _copies(parts, manifest))
+    weights, others = _weights(made.states["model"].state_dict())
+    fitted = {name: state.state_dict() for name, state in made.states.items() if name.startswith(("transform/", OWN))}
+    state, tensors = codec.encode({"parts": fitted, "model": others})
+    contents = {
+        folder.RUN_FILE: dump(document).encode(),
+        folder.DATA: (json.dumps(description.record(), allow_nan=False) + "\n").encode(),
+        folder.WEIGHTS: save(weights),
+        folder.STATE: (json.dumps(state) + "\n").encode(),
+        folder.STATE_TENSORS: save({name: tensor.contiguous() for name, tensor in tensors.items()}),
+    }
+    if made.rebuild.by == "code":
+        contents |= {
+            f"code/{file.relative_to(directory.path / 'code').as_posix()}": files.read(file)
+            for file in sorted((directory.path / "code").rglob("*"))
+            if file.is_file()
+        }
+    needed = {kind for kind in document if kind in ("dataset", "transform", "model", "trainer", "loss", "metric")}
+    needed |= {"task", *(kind for kind in document if kind in parts.builder.contributed)}
+    says = {
+        "name": directory.path.name,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rebuild": asdict(made.rebuild),
+        "task": description.task,
+        "class_names": list(description.spec.class_names),
+        "model": {"use": document["model"]["use"], "parameters": _num_parameters(parts.values["model"])},
+        "transforms": [_name_of(step) for step in parts.data.steps if not step.train_only],
+        "inputs": schema.inputs_of(description, parts.reader),
+        "outputs": schema.outputs_of(description),
+        "training": {
+            "dataset": description.spec.name,
+            "steps": made.steps,
+            "epochs": made.epochs,
+            "weights": "best" if made.best else "last",
+            "metrics": dict(made.metrics),
+        },
+        "components": [one for one in manifest.get("components", ()) if one["kind"] in needed],
+        **{key: manifest[key] for key in _FROM_RUN if key in manifest},
+    }
+    says = json.loads(json.dumps(finite(says), default=str))
+    contents[folder.CARD] = card.text(says).encode()
+    folder.write(place, says, contents)
+    if made.rebuild.by == "code":
+        record(place, [(document, (place, place / "code"))], parts.registry)
+    return place
+
+
+def _weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a state_dict, each in memory of its own, and the rest of it."""
+    tensors = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in state.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided
+    }
+    return tensors, {name: value for name, value in state.items() if name not in tensors}
+
+
+def _num_parameters(model: nn.Module) -> int:
+    return sum(one.numel() for one in model.parameters())
+
+
+def _name_of(step: Any) -> str:
+    return str(step.table.get("use", type(step.transform).__name__))
+
+
+def _copies(parts: Assembly, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The path in the bundle of each own file, by the path that the run has it from."""
+    return {
+        str(file): f"code/{copy['file']}"
+        for file, copy in zip(own_files(parts), manifest.get("code", ()), strict=False)
+    }
+
+
+def _relocated(value: Any, copies: Mapping[str, str]) -> Any:
+    """A run file whose own code is that beside it."""
+    if isinstance(value, Mapping):
+        return {key: _relocated(one, copies) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_relocated(one, copies) for one in value]
+    if not isinstance(value, str) or not copies:
+        return value
+    head, colon, attribute = value.rpartition(":")
+    path = head if colon and attribute.isidentifier() else value
+    if not path.endswith(".py"):
+        return value
+    copy = copies.get(str(Path(path).expanduser().resolve()))
+    return value if copy is None else f"{copy}{value[len(path) :]}"

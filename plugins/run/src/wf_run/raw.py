@@ -1,0 +1,197 @@
+"""Raw inputs as people have them to the inputs of a trained model: rows, arrays, images, texts, files."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wf.errors import DataError, UsageError
+from wf_base import tree
+from wf_base.reading import PartReader, RecordReader
+from wf_base.tree import Tree
+from wf_data.inputs import Form, check_form
+
+RECORDS = (".jsonl", ".ndjson", ".parquet")
+"""Files of rows that are read as dicts by column, in whatever form the rows of training came."""
+STDIN = "-"
+BLOCK = 1024
+"""Rows that are read at once."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples of a file."""
+
+    inputs: Tree
+    first: int
+    """The number of the first one, from 1."""
+
+
+def inputs_of(given: Any, form: Form, reader: Any, columns: Sequence[str], where: str = "rows") -> Tree:
+    """Inputs ``[N, ...]`` for raw ones.
+
+    Args:
+        given: A tensor or a tree of tensors as the dataset's samples hold them; an array of NumPy; a dict by column or
+            a list of such; a table of pandas; a list of rows in the columns' order; images of Pillow, bytes or paths.
+        form: The form of the samples.
+        reader: The dataset's reader; None where there is none.
+        columns: The columns in their order.
+        where: What they come from, for messages.
+
+    Raises:
+        DataError: For inputs of another form.
+        UsageError: Where the run does not know how such inputs are read.
+    """
+    if hasattr(given, "to_dict") and hasattr(given, "columns"):
+        given = given.to_dict("records")
+    if isinstance(given, np.ndarray):
+        if given.dtype.kind in "biuf":
+            given = torch.from_numpy(np.ascontiguousarray(given))
+        else:
+            given = given.tolist()
+    if isinstance(given, Mapping) and tree.first_leaf(given) is None:
+        given = [given]
+    if isinstance(given, (Tensor, Mapping, tuple)) or tree.first_leaf(given) is not None:
+        return given
+    if isinstance(given, str | Path | bytes) or hasattr(given, "convert"):
+        given = [given]
+    rows = list(given)
+    if not rows:
+        raise DataError(f"{where}: there are no samples")
+    return from_rows([_as_row(row, number, columns, where) for number, row in enumerate(rows, 1)], form, reader, where)
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]], form: Form, reader: Any, where: str = "rows", first: int = 1) -> Tree:
+    """Inputs ``[N, ...]`` for rows that are given as dicts by column.
+
+    Raises:
+        DataError: For rows of another form.
+        UsageError: Where the run does not know how rows are read.
+    """
+    if not isinstance(reader, RecordReader):
+        raise UsageError(
+            f"{where}: how rows are read is not known: the run's dataset has no reader of rows\n"
+            "  give tensors as its samples hold them, or a .npy or .npz file"
+        )
+    found = reader.from_records(rows, where, first)
+    check_form(form, found, where)
+    return found
+
+
+def _as_row(row: Any, number: int, columns: Sequence[str], where: str) -> Mapping[str, Any]:
+    if isinstance(row, Mapping):
+        return row
+    if isinstance(row, (list, tuple, np.ndarray)):
+        if len(row) != len(columns):
+            raise DataError(
+                f"{where}, row {number}: it has {len(row)} values; the model takes {len(columns)}"
+                + (f", in this order: {', '.join(columns)}" if columns else " named ones, and no rows")
+            )
+        return dict(zip(columns, row, strict=True))
+    if len(columns) == 1:
+        return {columns[0]: row}
+    raise DataError(
+        f"{where}, row {number}: a {type(row).__name__} is no row\n  give a dict by column: {', '.join(columns)}"
+    )
+
+
+def parts_of(
+    path: Path,
+    form: Form,
+    reader: Any,
+    read: Callable[[Path], Tree],
+    stream: BinaryIO | None = None,
+) -> Iterator[Part]:
+    """The samples of a file, some thousands at a time where that is possible.
+
+    Args:
+        path: The file; its ending says what it is.
+        form: The form of the samples.
+        reader: The dataset's reader, if any.
+        read: Reads other files as a whole.
+        stream: What is read in its place.
+
+    Raises:
+        DataError: As the reader, when the samples are reached.
+    """
+    ending, first = path.suffix.lower(), 1
+    found: Iterator[Tree]
+    if isinstance(reader, PartReader) and ending in reader.endings:
+        if stream is None and not path.is_file():
+            read(path)  # raises, with what is near
+        found = reader.parts(path, stream)
+    elif ending in RECORDS and isinstance(reader, RecordReader) and (stream is not None or path.is_file()):
+        found = _of_records(path, form, reader, stream)
+    elif stream is not None:
+        raise UsageError(f"{path}: standard input is read as CSV or JSON lines, and this run's inputs are neither")
+    else:
+        found = iter([read(path)])
+    for inputs in found:
+        check_form(form, inputs, str(path))
+        yield Part(inputs, first)
+        first += tree.length(inputs)
+
+
+def _of_records(path: Path, form: Form, reader: RecordReader, stream: BinaryIO | None) -> Iterator[Tree]:
+    records = _parquet(path) if path.suffix.lower() == ".parquet" else _lines(path, stream)
+    first = 1
+    while block := list(itertools.islice(records, BLOCK)):
+        yield from_rows(block, form, reader, str(path), first)
+        first += len(block)
+    if first == 1:
+        raise DataError(f"{path} has no rows")
+
+
+def _lines(path: Path, stream: BinaryIO | None) -> Iterator[Mapping[str, Any]]:
+    """The objects of JSON lines; blank ones do not count."""
+    try:
+        with path.open("rb") if stream is None else stream as opened:
+            for number, line in enumerate(opened, 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: it is not JSON: {error}") from error
+                if not isinstance(record, dict):
+                    raise DataError(
+                        f"{path}, line {number}: a {type(record).__name__}, not an object\n"
+                        '  JSON lines have one object a line: {"column": value, ...}'
+                    )
+                yield record
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: parquet files are read with pyarrow, which is not installed\n"
+            "  pip install pyarrow, or give CSV or JSON lines"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(BLOCK):
+                yield from batch.to_pylist()
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def standard_input() -> tuple[Path, BinaryIO]:
+    """Standard input, and a name whose ending says what is in it: JSON lines begin with ``{``, all else is CSV."""
+    stream = sys.stdin.buffer
+    assert isinstance(stream, io.BufferedReader)
+    beginning = stream.peek(4096)
+    return Path("stdin.jsonl" if beginning.lstrip()[:1] == b"{" else "stdin.csv"), stream
