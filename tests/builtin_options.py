@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "model/gpt": {"layers": 1, "heads": 2, "width": 8},
     "hook/swa": {"start": 1},
     "trainer/contrastive": {"views": [{"use": "crop", "padding": 1}]},
+    "validation/sets": {"more": "iris"},
     "scheduler/step": {"step_size": 1},
     "scheduler/multistep": {"milestones": [1]},
     "scheduler/linear-warmup": {"num_steps": 3},

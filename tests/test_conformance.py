@@ -28,6 +28,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "model/linear-regression": {"dataset": "line"},
     "loss/nt-xent": {"model": "mlp"},
     "trainer/contrastive": {"dataset": "digits", "model": "cnn", "loss": "nt-xent", "task": "embedding"},
+    "validation/sets": {"dataset": "iris"},
     "sampler/balanced": {"dataset": "iris"},
     "sampler/weighted": {"dataset": "iris"},
     "tokenizer/bytes": LANGUAGE,

@@ -301,6 +301,8 @@ def options_table(entry: Entry, use: str) -> str:
 
 
 def _default(param: Param) -> str:
+    if param.any_name:
+        return "any number"
     if param.source is not None:
         return "from the run"
     if param.default is REQUIRED:
@@ -359,7 +361,7 @@ def _details(entry: Entry) -> dict[str, Any]:
             {
                 "name": param.name,
                 "type": type_name(param.type),
-                "required": param.default is REQUIRED and param.source is None,
+                "required": param.is_required,
                 "default": None if param.default is REQUIRED else param.default,
                 "from_run": param.source,
                 "help": param.help,

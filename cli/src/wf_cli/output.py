@@ -219,23 +219,31 @@ def terminal_width() -> int:
     return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
 
 
-def figures(metrics: Mapping[str, Any]) -> str:
-    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split; lists and matrices below it."""
-    splits = [split for split in ("train", "validation", "test") if any(key.startswith(f"{split}/") for key in metrics)]
-    metrics = {visible(key, line=True): value for key, value in metrics.items()}
-    names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
-    plain = [name for name in names if not any(isinstance(metrics.get(f"{split}/{name}"), list) for split in splits)]
+def figures(metrics: Mapping[str, Any], rows: Sequence[str] = ("train", "validation", "test")) -> str:
+    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split; lists and matrices below it.
+
+    Args:
+        metrics: The figures.
+        rows: The rows of the table; of two that a name begins with, it is in the longer one.
+    """
+    found: dict[str, dict[str, Any]] = {row: {} for row in rows}
+    for key, value in metrics.items():
+        row = max((one for one in rows if key.startswith(f"{one}/")), key=len, default=None)
+        if row is not None:
+            found[row][visible(key.removeprefix(f"{row}/"), line=True)] = value
+    found = {row: own for row, own in found.items() if own}
+    names = list(dict.fromkeys(name for own in found.values() for name in own))
+    plain = [name for name in names if not any(isinstance(own.get(name), list) for own in found.values())]
     cells = [["", *plain]]
-    cells += [[split, *(number(metrics.get(f"{split}/{name}")) for name in plain)] for split in splits]
+    cells += [[row, *(number(own.get(name)) for name in plain)] for row, own in found.items()]
     widths = [max(len(row[column]) for row in cells) for column in range(len(plain) + 1)]
     lines = [
         "  ".join(f"{row[0]:<{widths[0]}}" if not i else f"{row[i]:>{widths[i]}}" for i in range(len(row)))
         for row in cells
     ]
     for name in names:
-        for split in splits:
-            value = metrics.get(f"{split}/{name}")
-            if isinstance(value, list):
+        for split, own in found.items():
+            if isinstance(value := own.get(name), list):
                 lines += ["", f"{split} {name}", *_matrix(value)]
     return "\n".join(line.rstrip() for line in lines)
 

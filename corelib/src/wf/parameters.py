@@ -13,7 +13,8 @@ import re
 import types
 import typing
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -193,13 +194,34 @@ def _checked(param: Param, value: Any) -> Any:
     return value
 
 
+def with_names(params: Sequence[Param], names: Iterable[str]) -> tuple[Param, ...]:
+    """The options of a component, the one for any name replaced by those that were given.
+
+    Args:
+        params: The options that the component declares.
+        names: The names of the options that were given.
+    """
+    if not any(param.any_name for param in params):
+        return tuple(params)
+    fixed = {param.name for param in params if not param.any_name}
+    return tuple(
+        one
+        for param in params
+        for one in (
+            [replace(param, name=name, any_name=False) for name in names if name not in fixed]
+            if param.any_name
+            else [param]
+        )
+    )
+
+
 def check_known(names: Sequence[str], params: Sequence[Param], owner: str, prefix: str = "") -> None:
     """Refuse a name that is not an option.
 
     Raises:
         UsageError: With the closest options.
     """
-    known = [param.name for param in params]
+    known = [param.name for param in with_names(params, names)]
     for name in names:
         if name not in known:
             message = unknown("option", name, known, of=owner, hint="" if known else "it has no options")

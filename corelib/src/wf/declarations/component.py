@@ -59,9 +59,17 @@ class Param:
     is_value: bool = True
     """Of a general key: whether it is a run value, too. ``run.toml`` holds such a key only if it is set or something
     takes it, and one that is no run value always."""
+    any_name: bool = False
+    """Whether it stands for any number of options, whose names users choose: ``validation.night``, ``validation.rain``.
+    The target takes them as ``**options``; `name` is for help."""
 
     def __post_init__(self) -> None:
         check_fields(self, "option '{0.name}'")
+
+    @property
+    def is_required(self) -> bool:
+        """Whether users must give it."""
+        return self.default is REQUIRED and self.source is None and not self.any_name
 
 
 @dataclass(frozen=True)

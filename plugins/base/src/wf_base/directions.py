@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wf.engine.figures import LOSS, Monitor, declared, divided, joined, metric_of, terms
@@ -30,13 +30,16 @@ def declared_directions(plan: Mapping[str, Any], builder: Builder, loss: Any) ->
     return {name: larger for name, larger in found.items() if larger is not None and not name.endswith("*")}
 
 
-def directions(plan: Mapping[str, Any], builder: Builder, said: Mapping[str, bool] | None = None) -> dict[str, bool]:
+def directions(
+    plan: Mapping[str, Any], builder: Builder, said: Mapping[str, bool] | None = None, sets: Sequence[str] = ()
+) -> dict[str, bool]:
     """By name without the split: as the metrics' traits and the run's monitor say it.
 
     Args:
         plan: The run file.
         builder: Looks up names.
         said: The declarations of the parts, see `declared_directions`.
+        sets: The names of further validation sets, which have the same figures: ``night/loss``.
     """
     found, names = {LOSS: False, **(said or {})}, []
     for use in (table["use"] for table in plan.get("metric", ())):
@@ -48,9 +51,11 @@ def directions(plan: Mapping[str, Any], builder: Builder, said: Mapping[str, boo
     watching = [plan.get("scheduler") or {}, *plan.get("hook", ())]
     for text in [plan["monitor"], *(table["monitor"] for table in watching if "monitor" in table)]:
         monitor = Monitor.read(str(text), found)
-        metric = metric_of(monitor.name, names)
+        own = next((monitor.name.removeprefix(f"{one}/") for one in sets if monitor.name.startswith(f"{one}/")), None)
+        metric = metric_of(own or monitor.name, names)
         if metric in found and metric is not None:  # it gives several by name, all in its direction
-            found.setdefault(monitor.name, found[metric])
+            found.setdefault(own or monitor.name, found[metric])
+    found |= {f"{name}/{figure}": larger for name in sets for figure, larger in found.items()}
     monitor = Monitor.read(plan["monitor"], found)
     if monitor.larger_is_better is not None:
         found[monitor.name] = monitor.larger_is_better

@@ -31,6 +31,7 @@ from wf.parameters import (
     is_function_loss,
     parameters,
     takes_several,
+    with_names,
     without_null,
 )
 from wf.protocols import Stateful
@@ -121,7 +122,7 @@ class Builder:
         self.contributed: dict[str, Built | list[Built]] = {}
         """The components of kinds that plugins declared."""
         self.within: dict[str, Mapping[str, Any]] = {}
-        """The run values of a scope, such as ``optimizer.generator``."""
+        """The run values of a scope or of a nested component, such as ``optimizer.generator``."""
         self._plan = {} if plan is None else plan
         self._scopes: Mapping[str, tuple[str, ...]] | None = None
         self._live: set[str] = set()
@@ -238,7 +239,7 @@ class Builder:
         options, done = (known.options, known.converted) if known else (check_options(entry, options, params), ())
         arguments: dict[str, Any] = {}
         chosen: dict[str, Any] = {}
-        for param in params:
+        for param in with_names(params, options):
             if param.name in options:
                 place = prefix and f"{prefix}.{param.name}"
                 arguments[param.name], chosen[param.name] = self._given(
@@ -271,7 +272,8 @@ class Builder:
         if several:
             made = [self._nested(kind, one, owner, "", several=False) for one in listed(kind, value, owner)]
             return [one for one, _ in made], [table for _, table in made]
-        nested = self.build(kind, value, prefix)
+        with self.values.within(self.within.get(prefix, {})), _naming_options(kind, prefix):
+            nested = self.build(kind, value, prefix)
         if nested.entry is not None:
             note_traits(nested.value, nested.entry.component.traits)
         return nested.value, nested.table()
@@ -377,7 +379,7 @@ class Builder:
 
     def _needs(self, entry: Entry, options: Mapping[str, Any]) -> Iterator[Param]:
         given = current_options(entry.component, options)
-        for param in self.params(entry):
+        for param in with_names(self.params(entry), given):
             value = given.get(param.name)
             if param.kind is not None and value is not None:
                 for one in value if takes_several(param.type) and isinstance(value, (list, tuple)) else [value]:
@@ -429,6 +431,17 @@ class Builder:
         except FAILURES as error:
             blame(error, f"{component.kind} '{component.name}' of {origin_of(entry)}, while it is made")
             raise
+
+
+@contextlib.contextmanager
+def _naming_options(kind: str, prefix: str) -> Iterator[None]:
+    """Let the errors of a nested component name its options as they are written there: ``--validation.night.path``."""
+    try:
+        yield
+    except WfError as error:
+        if prefix and error.args:
+            error.args = (str(error).replace(f"--{kind}.", f"--{prefix}."), *error.args[1:])
+        raise
 
 
 def _is_optional(param: Param) -> bool:

@@ -16,6 +16,7 @@ from wf_base import tree
 from wf_base.data import Dataset, TensorSamples, as_default
 from wf_base.task import Numbers, TaskRuntime, all_finite, at, within
 from wf_base.tree import Tree
+from wf_data.sets import words
 
 
 class Checks:
@@ -43,7 +44,7 @@ class Checks:
 
     def where(self, split: str) -> str:
         """The split in words."""
-        return f"dataset '{self._name}', {split} split"
+        return words(split) if "/" in split else f"dataset '{self._name}', {split} split"
 
     def tensors(self, samples: TensorSamples, ids: Tensor, split: str) -> None:
         """Look through samples in memory, once; `ids` are their numbers in the dataset."""

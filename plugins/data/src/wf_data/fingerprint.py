@@ -22,7 +22,7 @@ def of_dataset(dataset: Dataset) -> dict[str, str]:
     """
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     targets = {"train": dataset.target_tensor}
-    return {split: _of_samples(samples, targets.get(split)) for split, samples in splits.items() if samples is not None}
+    return {split: of_samples(samples, targets.get(split)) for split, samples in splits.items() if samples is not None}
 
 
 def of_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -34,7 +34,13 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _of_samples(samples: Samples, targets: Tensor | None) -> str:
+def of_samples(samples: Samples, targets: Tensor | None = None) -> str:
+    """The checksum of samples, see `of_dataset`.
+
+    Args:
+        samples: They.
+        targets: Their targets, where they can be known without reading samples.
+    """
     if isinstance(samples, TensorSamples):
         return of_tensors(dict(tree.leaves({"inputs": samples.inputs, "targets": samples.targets})))
     identity = getattr(samples, "identity", None)

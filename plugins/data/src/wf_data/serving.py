@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ from wf_data.inputs import Form, form_of
 from wf_data.loading import Chunk, Loader, generators_kept, seed_all
 from wf_data.mixing import Mixer, Update
 from wf_data.places import Place, choose_places, delivered, describe_places
+from wf_data.sets import check_alike, samples_of, words
 from wf_data.transforming import Step
 
 _HELD = ("memory", "device")
@@ -64,6 +65,11 @@ class RunData:
         world_size: Their number.
         name: The dataset's name, for messages.
         task: The task; None for the installed one with such targets.
+        sets: Further validation sets by their names among the splits, ``validation/night``: they are evaluated, with
+            the transforms as fitted on the train split, and are none of `splits`.
+
+    Raises:
+        DataError: For a set of another form than the train split.
     """
 
     def __init__(
@@ -84,9 +90,17 @@ class RunData:
         world_size: int = 1,
         name: str = "dataset",
         task: TaskRuntime | None = None,
+        sets: Mapping[str, Dataset] | None = None,
     ) -> None:
         self._samples = dict(splits.samples)
         self._ids = dict(splits.indices)
+        self.splits: tuple[str, ...] = tuple(self._samples)
+        self.sets: tuple[str, ...] = tuple(sets or ())
+        """The names of further validation sets among the splits."""
+        check_alike(sets or {}, dataset, self._samples["train"])
+        for split, further in (sets or {}).items():
+            self._samples[split] = samples_of(further)
+            self._ids[split] = torch.arange(len(self._samples[split]))
         self.own_transforms = tuple(dataset.transforms)
         """The dataset's, which come before all others."""
         own = [(transform, False) for transform in self.own_transforms]
@@ -99,7 +113,6 @@ class RunData:
         self._rank, self._world_size = rank, world_size
         self._num_drawn = self._look_at_sampler(len(dataset.train), name)
         self._name, self._target_tensor = name, dataset.target_tensor
-        self.splits: tuple[str, ...] = tuple(self._samples)
         self.targets = dataset.targets
         self.batch_size = batch_size or self.num_samples("train")
         self._update_size = self.batch_size * accumulate
@@ -168,12 +181,12 @@ class RunData:
             UsageError: If there is no such split.
         """
         if split not in self._samples:
-            raise UsageError(unknown("split", split, self.splits))
+            raise UsageError(unknown("split", split, self._samples))
         return self._samples[split]
 
     def describe(self) -> str:
         """Where the samples are served from, in words."""
-        sizes = {split: self.num_samples(split) for split in self.splits}
+        sizes = {split: self.num_samples(split) for split in self._samples}
         return describe_places(self.places, sizes, self._device, self._workers)
 
     def close(self) -> None:
@@ -231,7 +244,7 @@ class RunData:
     @property
     def sample_ids(self) -> dict[str, Tensor]:
         """The index of each split's samples in the dataset; none of a stream, which knows its own numbers."""
-        return dict(self._ids)
+        return {split: ids for split, ids in self._ids.items() if split not in self.sets}
 
     def first(self, split: str, num: int = 2) -> Tree:
         """The first transformed inputs of a split."""
@@ -555,10 +568,10 @@ class RunData:
 
     def _check_shares(self) -> None:
         """Every process must have a part of every split, or the others would wait for it."""
-        for split in self.splits:
+        for split in self._samples:
             if self.num_samples(split) < self._world_size:
                 raise UsageError(
-                    f"the {split} split has {self.num_samples(split)} samples for {self._world_size} processes\n"
+                    f"the {words(split)} has {self.num_samples(split)} samples for {self._world_size} processes\n"
                     "  start fewer processes, or change --split"
                 )
 

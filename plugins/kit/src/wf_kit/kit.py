@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from wf.declarations.component import REQUIRED, Param
+from wf.declarations.component import Param
 from wf.declarations.kinds import KINDS
 from wf.discovery.entry import Entry
 from wf.discovery.modules import is_path, message_of
@@ -143,7 +143,7 @@ class Subject:
 
     def missing(self) -> list[str]:
         """Required options without a value."""
-        own = [param for param in self.params if param.source is None and param.default is REQUIRED]
+        own = [param for param in self.params if param.is_required]
         return [param.name for param in own if param.name not in self.options]
 
     def result(self, made: Check, checks: Mapping[str, Check]) -> Result:

@@ -20,7 +20,8 @@ from wf.errors import UsageError
 from wf.protocols import Checkpointer
 from wf.registry import Registry
 from wf_base.random import stream_key
-from wf_data.fingerprint import of_dataset
+from wf_data.fingerprint import of_dataset, of_samples
+from wf_data.sets import samples_of
 from wf_run.declared.settings import OWN_PLUGIN
 from wf_run.description import Description
 from wf_run.graph import ROOTS, find
@@ -171,7 +172,11 @@ class Assembly(RunBuild):
     def fingerprint(self) -> dict[str, str]:
         """The checksums of the dataset's samples, made once; see `wf_data.fingerprint`."""
         if (dataset := self.values.pop("run.dataset", None)) is not None:  # no longer needed
-            self._fingerprint = of_dataset(dataset)
+            sets = self.values.pop("run.validation_sets")
+            self._fingerprint = {
+                **of_dataset(dataset),
+                **{name: of_samples(samples_of(one)) for name, one in sets.items()},
+            }
         return self._fingerprint
 
     def follows_length(self, kind: str, table: Any) -> bool:

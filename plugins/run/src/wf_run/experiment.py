@@ -714,7 +714,7 @@ class Experiment:
         return {
             **conditions_of(self._parts),
             **({"keys": keys} if (keys := keys_of(self._parts)) else {}),
-            "samples": {split: self.data.num_samples(split) for split in self.data.splits},
+            "samples": {one: self.data.num_samples(one) for one in (*self.data.splits, *self.data.sets)},
             "served_from": self.data.places,
             "exact_resume": self._parts.resumes_exactly,
             "code": [directory.keep_code(file) for file in own_files(self._parts)],

@@ -17,7 +17,7 @@ from wf.declarations.task import Task
 from wf.discovery.entry import Entry
 from wf.engine.figures import SPLITS, Monitor, divided
 from wf.errors import UsageError, closest, unknown
-from wf.parameters import allows_none, convert, takes_several, without_null
+from wf.parameters import allows_none, convert, takes_several, with_names, without_null
 from wf.registry import Registry
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
 from wf_building.builder import LIVE, Builder, check_options, listed, name_of_live
@@ -29,6 +29,8 @@ from wf_fitting.checking import check as check_fit
 from wf_fitting.judged import Judged
 from wf_fitting.parts import Known, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
+from wf_run.parts import validation
+from wf_run.parts.dataset_file import read_dataset_file
 from wf_run.parts.groups import Grouping
 from wf_run.parts.wishes import with_wanted
 from wf_run.runfiles import lists
@@ -154,7 +156,13 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
             plan[kind] = {"use": name, **plan.get(kind, {})}
     _check_needed(plan, without, registry, folders)
     if "dataset" in plan:
-        _read_dataset_file(plan["dataset"], registry)
+        read_dataset_file(plan["dataset"], registry)
+    for brought in KINDS.contributed.values():
+        table = plan.get(brought.name)
+        if not brought.several and table and "use" not in table and (name := default_of(registry, brought.name)):
+            plan[brought.name] = {"use": name, **table}
+    if plan.get(validation.VALIDATION) and "dataset" in plan:
+        plan[validation.VALIDATION] = validation.completed(plan[validation.VALIDATION], plan["dataset"], registry)
     traits = _traits_of_dataset(plan, registry)
     task = task_of(plan, traits, registry)
     if "monitor" not in document and task and (monitor := task.default("monitor")):
@@ -240,7 +248,7 @@ def _without_dataset(plan: Mapping[str, Any], registry: Registry, folders: Seque
     if use is None or not makes_samples(use, registry, folders):
         return frozenset()
     name = use if isinstance(use, str) else name_of_live(use)
-    asked = [f"--{kind}" for kind in ("dataset", "transform") if plan.get(kind)]
+    asked = [f"--{kind}" for kind in ("dataset", "transform", validation.VALIDATION) if plan.get(kind)]
     asked += [f"--{key.replace('_', '-')}" for key in OF_DATASET if plan[key] != GENERAL[key].default]
     asked += ["--batch-size full"] if plan["batch_size"] == "full" else []
     if asked:
@@ -340,7 +348,7 @@ def _checked_table(kind: str, table: Any, registry: Registry) -> Any:
     if params is None:
         return table
     current, converted = check_options(entry, options, params), set[str]()
-    for param in params:
+    for param in with_names(params, current):
         if param.name in current:
             owner = f"{kind} '{entry.component.name}'"
             current[param.name], is_done = check_value(param, without_null(current[param.name]), owner, registry)
@@ -439,24 +447,6 @@ def _check_monitor(text: str, registry: Registry) -> None:
         near = [f"validation/{monitor}"] if monitor in figures else closest(monitor, names)
         hint = f"\n  did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UsageError(f"monitor '{monitor}' is not of the form SPLIT/FIGURE{hint}\n  splits: {', '.join(SPLITS)}")
-
-
-def _read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
-    """Replace a file name by the dataset that reads it: ``--dataset house.csv``."""
-    use = table["use"]
-    if not isinstance(use, str) or ":" in use:
-        return
-    path = Path(use).expanduser()
-    name = f"{use.rstrip('/')}/" if path.is_dir() and not registry.has("dataset", use) else use
-    entry: Entry | None = registry.for_file("dataset", name)
-    if entry is None:
-        if not registry.has("dataset", use) and path.suffix and ("/" in use or path.is_file()):
-            endings = sorted(
-                {end for e in registry.entries("dataset") for end in getattr(e.component.traits, "files", ())}
-            )
-            raise UsageError(f"no dataset reads files like '{use}'\n  known endings: {', '.join(endings)}")
-        return
-    table.update({"use": entry.component.name, "path": table.get("path", use)})
 
 
 def _traits_of_dataset(plan: Mapping[str, Any], registry: Registry) -> Any:

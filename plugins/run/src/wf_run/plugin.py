@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from wf import Command, Condition, Param, RunValue, hookimpl
+from typing import Annotated, Any
+
+from wf import Command, Component, Condition, Kind, Nested, Param, RunValue, hookimpl
 from wf_run.declared.conditions import CONDITIONS
 from wf_run.declared.settings import SETTINGS
 from wf_run.declared.values import VALUES
@@ -24,6 +26,41 @@ def wf_values() -> list[RunValue]:
 def wf_conditions() -> list[Condition]:
     """What every run records and compares."""
     return list(CONDITIONS)
+
+
+@hookimpl
+def wf_kinds() -> list[Kind]:
+    """Further validation sets."""
+    return [
+        Kind(
+            name="validation",
+            plural="validations",
+            summary="further validation sets, each a dataset under a name: --validation.NAME DATASET",
+        )
+    ]
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """The one component of that kind."""
+    return [
+        Component(
+            "validation",
+            "sets",
+            "wf_run.parts.validation:sets",
+            "datasets by name, each evaluated with the validation split",
+            params=(
+                Param(
+                    name="NAME",
+                    type=Annotated[Any, Nested("dataset")],
+                    kind="dataset",
+                    any_name=True,
+                    help="A dataset by name, or a file; options as --validation.NAME.OPTION.",
+                ),
+            ),
+            default=True,
+        )
+    ]
 
 
 @hookimpl

@@ -29,6 +29,7 @@ from wf.discovery.deprecation import current_options
 from wf.discovery.guard import Guard, UntrustedError
 from wf.discovery.modules import describe, is_path, locate
 from wf.errors import UsageError, WfError
+from wf.parameters import with_names
 from wf.registry import Registry
 from wf_run.runfiles.lists import divided
 from wf_run.runfiles.runfile import RunFile, options_of
@@ -278,8 +279,8 @@ class _Walker:
         elif isinstance(use, str):
             with contextlib.suppress(WfError):  # unknown, or not loaded: nobody knows which options are components
                 entry = self._registry.find(kind, use)
-                params = {param.name: param for param in entry.params()}
                 options = current_options(entry.component, options)
+                params = {param.name: param for param in with_names(entry.params(), options)}
         for name, value in options.items():
             param = None if params is None else params.get(name)
             if param is None:

@@ -22,6 +22,7 @@ from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
+from wf_run.parts.validation import VALIDATION, name_in, names_of, rows
 
 SHOWN = 300
 """So many characters of a transform are shown."""
@@ -95,7 +96,7 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
 
 @click.command(cls=Verb)
 @RUN
-@click.option("--split", default="test", metavar="S", help="train, validation or test (the default).")
+@click.option("--split", default="test", metavar="S", help="train, validation, validation/NAME or test (the default).")
 @CHECKPOINT
 @moved
 @JSON
@@ -106,10 +107,11 @@ def evaluate(
     """Evaluate a run's weights on one split."""
     with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
         metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
+        shown = rows(names_of(experiment.plan.get(VALIDATION)))
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": experiment.restored, "metrics": metrics})
     else:
-        echo(figures(metrics))
+        echo(figures(metrics, shown))
 
 
 @click.command(cls=Verb)
@@ -144,7 +146,7 @@ def predict(
     """
     keep_stdout()
     drawn = None
-    if inputs in SPLITS:
+    if inputs in SPLITS or name_in(inputs) in names_of(read(open_directory(place).run_file)[0].get(VALIDATION)):
         with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
             outputs = experiment.predict(inputs)
             labels = experiment.labels(outputs)

@@ -37,6 +37,8 @@ from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import place_of, refuse_taken
+from wf_run.parts.validation import VALIDATION, names_of
+from wf_run.parts.validation import rows as rows_of
 from wf_run.plan import complete, prepare
 from wf_run.runfiles.lists import divided
 from wf_run.runfiles.runfile import RunFile, check_general, merge
@@ -161,7 +163,7 @@ def run(
             return
         say_plan(experiment, quiet=quiet)
         if dry_run:
-            _report_dry_run(experiment.dry_run(), as_json=as_json)
+            _report_dry_run(experiment, as_json=as_json)
         else:
             fit(experiment, as_json=as_json)
 
@@ -286,20 +288,22 @@ def report(experiment: Any, *, as_json: bool) -> None:
     if loop.stop_reason:
         rows.append(("stopped", loop.stop_reason))
     rows += [*loop.notes.items(), ("run directory", str(experiment.run_dir))]
-    echo(f"{_above(experiment.metrics)}{table(rows)}")
+    echo(f"{_above(experiment)}{table(rows)}")
 
 
-def _report_dry_run(metrics: Mapping[str, Any], *, as_json: bool) -> None:
+def _report_dry_run(experiment: Any, *, as_json: bool) -> None:
+    metrics = experiment.dry_run()
     if as_json:
         print_json({"run_dir": None, "status": "dry-run", "epochs": 0, "steps": 2, "metrics": metrics})
     else:
         evaluation = " and one evaluation" if metrics else ""
-        echo(f"{_above(metrics)}dry run: 2 steps{evaluation}; nothing was written")
+        echo(f"{_above(experiment)}dry run: 2 steps{evaluation}; nothing was written")
 
 
-def _above(metrics: Mapping[str, Any]) -> str:
+def _above(experiment: Any) -> str:
     """A table of figures and an empty line; nothing where nothing was evaluated."""
-    return f"{figures(metrics)}\n\n" if metrics else ""
+    metrics = experiment.metrics
+    return f"{figures(metrics, rows_of(names_of(experiment.plan.get(VALIDATION))))}\n\n" if metrics else ""
 
 
 def _num_folds(text: str) -> int:

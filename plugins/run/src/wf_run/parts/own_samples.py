@@ -31,6 +31,7 @@ class OwnSamples:
     """
 
     splits: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
     own_transforms: tuple[Any, ...] = ()
     steps: tuple[Any, ...] = ()
     class_names: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from wf.engine.watching import Sources, expect
 from wf.errors import UsageError, unknown
 from wf_base.directions import declared_directions
 from wf_base.directions import directions as directions_of
+from wf_run.parts.validation import VALIDATION, names_of
 from wf_run.run_build import RunBuild
 
 
@@ -23,7 +24,8 @@ def monitor(run: RunBuild) -> str:
 def directions(run: RunBuild, task: Task | None, bare_loss: Any) -> dict[str, bool]:
     """Whether a larger figure is better, by name without the split."""
     asked = run.as_asked()
-    return directions_of(asked, run.builder, declared_directions(asked, run.builder, bare_loss))
+    sets = names_of(asked.get(VALIDATION))
+    return directions_of(asked, run.builder, declared_directions(asked, run.builder, bare_loss), sets)
 
 
 def checked_monitor(run: RunBuild, sources: Sources, evaluated: Sequence[str]) -> Monitor:

@@ -21,7 +21,6 @@ from wf.discovery.entry import Entry
 from wf.discovery.modules import import_module, is_path
 from wf.discovery.plugins import Plugin
 from wf.typed import finite
-from wf_building.builder import Built
 from wf_run.assembly import Assembly
 from wf_run.directory.rundir import sha256_of
 from wf_run.resuming.sources import plugin_code, with_neighbours
@@ -69,8 +68,8 @@ def keys_of(parts: Assembly) -> list[dict[str, Any]]:
 
 
 def own_files(parts: Assembly) -> list[Path]:
-    """The user's own files that a run uses, with the modules beside them that they import."""
-    files = {file for built in parts.all() if (file := _own_file(built))}
+    """The user's own files that a run uses, also for components of components, with the modules that they import."""
+    files = {file for entry in parts.builder.made if (file := _own_file(entry))}
     return sorted(with_neighbours(files | {Path(name).resolve() for name in parts.plan["plugins"] if is_path(name)}))
 
 
@@ -130,11 +129,11 @@ def _origin(plugin: Plugin | None) -> dict[str, str | None]:
     }
 
 
-def _own_file(built: Built) -> Path | None:
+def _own_file(entry: Entry) -> Path | None:
     """The source file of the user's own code."""
-    if built.entry is None or built.entry.plugin is not None or not isinstance(built.entry.component.target, str):
+    if entry.plugin is not None or not isinstance(entry.component.target, str):
         return None
-    file = import_module(built.entry.component.target.rpartition(":")[0]).__file__
+    file = import_module(entry.component.target.rpartition(":")[0]).__file__
     return Path(file).resolve() if file else None
 
 

@@ -107,7 +107,7 @@ def _component(kind: str, registry: Registry) -> dict[str, Any]:
                     },
                     "then": {
                         "properties": {"use": {}, **options[entry.component.name], **extra},
-                        "additionalProperties": False,
+                        "additionalProperties": _others(entry),
                     },
                 }
                 for entry in entries
@@ -142,9 +142,16 @@ def _options(entry: Entry) -> dict[str, Any]:
         params = entry.params_unloaded() or entry.params()
     except WfError:  # it cannot be imported; `wf doctor` says why
         return {}
-    found = {param.name: _with_help(_option(param), param) for param in params if _is_written(param)}
+    found = {
+        param.name: _with_help(_option(param), param) for param in params if _is_written(param) and not param.any_name
+    }
     old = {name: found[new] for name, new in entry.component.deprecated_params.items() if new in found}
     return found | {name: {**one, "deprecated": True} for name, one in old.items()}
+
+
+def _others(entry: Entry) -> Any:
+    """The options whose names users choose; False where there are none."""
+    return next((_option(param) for param in entry.component.params or () if param.any_name), False)
 
 
 def _is_written(param: Param) -> bool:

@@ -17,6 +17,7 @@ from wf_base.streams import Stream
 from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
 from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.validation import name_in
 from wf_run.plan import MAKE_BATCH
 from wf_run.providers.data.transforms import warnings
 from wf_run.providers.training.trainer import called_with_options
@@ -27,6 +28,7 @@ def served(
     run: RunBuild,
     strategy: Strategy,
     dataset: Dataset | None,
+    validation_sets: Mapping[str, Dataset],
     task: Task | None,
     task_runtime: TaskRuntime,
     transforms: list[tuple[Any, ...]],
@@ -54,11 +56,13 @@ def served(
         world_size=strategy.world_size,
         name=name,
         task=task_runtime,
+        sets=validation_sets,
     )
     run.values.at_close(data.close)
     run.messages += [f"warning: {text}" for text in warnings(run, task)]
     for table, step in zip(plan["transform"], data.steps[len(dataset.transforms) :], strict=True):
         table.update({} if step.leaf is None else {"leaf": step.leaf})
+    run.messages += [f"validation set {name_in(one)}: {data.num_samples(one):,} samples" for one in data.sets]
     run.messages += [data.describe(), *(f"warning: {text}" for text in data.warnings)]
     _tell_of_splits(run, dataset, data, name)
     run.take("dataset", data=data)

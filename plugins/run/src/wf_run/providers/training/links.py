@@ -18,6 +18,7 @@ from wf_fitting.checking import check
 from wf_fitting.parts import Known, Samples, gives_targets
 from wf_fitting.tasks import tasks_of
 from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.validation import VALIDATION
 from wf_run.plan import parts_of
 from wf_run.run_build import RunBuild, traits_of
 
@@ -106,7 +107,8 @@ def check_parts(run: RunBuild, *, transforms: bool, **known: Any) -> None:
 def evaluated_splits(run: RunBuild, served: RunData | OwnSamples) -> tuple[str, ...]:
     """The splits that the evaluator can evaluate; without data those of the plan."""
     if "dataset" in run.plan:
-        return tuple(served.splits)
+        only_sets = bool(served.sets) and VALIDATION not in served.splits
+        return (*served.splits, *([VALIDATION] if only_sets else []))
     return tuple(run.plan["eval_splits"]) if "evaluator" in run.plan else ()
 
 
