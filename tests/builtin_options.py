@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+TEXTS = Path(__file__).parents[1] / "plugins/text/tests/data"
+"""Small texts with labels and tags."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "transform/normalize": {"mean": [0.5], "std": [0.5]},
     "transform/pad": {"size": 32},
@@ -20,6 +23,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "metric/mase": {"naive_errors": [1.0]},
     "model/unet": {"channels": [4, 8]},
     "model/gpt": {"layers": 1, "heads": 2, "width": 8},
+    "model/text-encoder": {"layers": 1, "heads": 2, "width": 8},
+    "model/masked-encoder": {"layers": 1, "heads": 2, "width": 8},
+    "model/token-encoder": {"layers": 1, "heads": 2, "width": 8, "num_outputs": 5},  # the tokens of the example
     "hook/swa": {"start": 1},
     "trainer/contrastive": {"views": [{"use": "crop", "padding": 1}]},
     "validation/sets": {"more": "iris"},
@@ -110,6 +116,9 @@ FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "coco": _coco,
     "coco-masks": _coco_masks,
     "text": _text,
+    "masked-text": _text,
+    "texts": lambda _: {"path": str(TEXTS / "reviews.csv")},
+    "tagged": lambda _: {"path": str(TEXTS / "names.conll")},
     "opticks": lambda _: {"block": 500},
 }
 """Make the files of a dataset that reads some, and give the options that name them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builtin_options import FILES, OPTIONS
+from builtin_options import FILES, OPTIONS, TEXTS
 from workspace import EXAMPLE, ROOT
 
 from wf.discovery.entry import Entry
@@ -31,6 +31,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "validation/sets": {"dataset": "iris"},
     "sampler/balanced": {"dataset": "iris"},
     "sampler/weighted": {"dataset": "iris"},
+    "sampler/length-grouped": {
+        "dataset": {"use": "texts", "path": str(TEXTS / "reviews.csv")},
+        "model": "text-encoder",
+    },
+    "tokenizer/words": LANGUAGE,
     "tokenizer/bytes": LANGUAGE,
     "tokenizer/characters": LANGUAGE,
 }

@@ -15,8 +15,9 @@ from torch.utils.data import TensorDataset, WeightedRandomSampler
 
 import wf
 from wf.errors import UsageError
+from wf_base import Dataset
 from wf_base.random import stream_key
-from wf_datasets.samplers import Balanced, Weighted
+from wf_datasets.samplers import Balanced, LengthGrouped, Weighted
 
 UNEVEN = torch.tensor([0] * 12 + [1] * 5 + [3] * 3)
 
@@ -142,3 +143,35 @@ def test_a_sampler_of_ones_own_and_one_too_many() -> None:
     loader: Any = torch.utils.data.DataLoader(pairs, sampler=list(range(10)), batch_size=4)
     with pytest.raises(UsageError, match="has a sampler, which says the order itself"):
         wf.build(dataset=loader, sampler=Backwards(), quiet=True, **settings)
+
+
+def test_batches_have_samples_of_about_the_same_length() -> None:
+    lengths = torch.arange(50).repeat(2)
+    torch.manual_seed(0)
+    sampler = LengthGrouped(lengths, 4)
+    first, second = list(sampler), list(sampler)
+    assert sorted(first) == list(range(100)) == sorted(second)
+    assert first != second
+    spreads = [int(lengths[batch].max() - lengths[batch].min()) for batch in torch.tensor(first).split(4)]
+    assert max(spreads) <= 3
+    beginnings = [int(lengths[first[place]]) for place in range(0, 100, 4)]
+    assert beginnings != sorted(beginnings)
+    rest = list(LengthGrouped(lengths[:10], 4))
+    assert lengths[rest[8:]].tolist() == [8, 9], "a smaller batch is the last one"
+    assert len(sampler) == 100
+    with pytest.raises(UsageError, match="window is 0"):
+        LengthGrouped(lengths, 4, window=0)
+
+
+def test_lengths_are_those_of_the_train_split() -> None:
+    class Lines(TensorDataset):
+        lengths = torch.arange(20)
+
+    data = {"use": Dataset(train=Lines(torch.zeros(20, 2), torch.zeros(20, 1)), targets="real")}
+    run = wf.build(dataset=data["use"], model="linear", sampler="length-grouped", batch_size=3, save=False)
+    ids = run.data.sample_ids["train"]
+    seen = torch.cat([batch.sample_ids for batch in run.data.epoch(0)])
+    assert sorted(seen.tolist()) == sorted(ids.tolist())
+    assert all(batch.sample_ids.max() - batch.sample_ids.min() <= 8 for batch in run.data.epoch(0))
+    with pytest.raises(UsageError, match=r"none can be grouped by it\n.*an attribute `lengths`"):
+        wf.build(dataset="iris", sampler="length-grouped", save=False)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from runs import weights
 
 from wf.errors import UsageError
 from wf_run.directory.rundir import Recorder
@@ -74,3 +77,41 @@ def test_a_file_piece_by_piece(tmp_path: Path, data: bytes, block: int, size: in
         assert files.whole_lines(file) == data.rfind(b"\n") + 1
         assert b"".join(files.blocks(file)) == data
         assert b"".join(files.blocks(file, size)) == data[:size]
+
+
+NET = """
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from wf import FromRun
+
+
+class Net(torch.nn.Linear):
+    def __init__(
+        self, num_features: int, num_outputs: int, weights: Path, restored: Annotated[bool, FromRun("restored")] = False
+    ):
+        super().__init__(num_features, num_outputs)
+        if not restored:
+            self.load_state_dict(torch.load(weights))
+"""
+
+
+def test_a_run_goes_on_without_the_file_of_its_first_weights(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    torch.save(torch.nn.Linear(4, 3).state_dict(), tmp_path / "first.pt")
+    run = ("run", "--dataset", "iris", "--model", "net.py:Net", "--model.weights", "first.pt", "--quiet")
+    assert wf(*run, "--epochs", 1, "--name", "x").code == 0
+    assert wf(*run, "--epochs", 2, "--name", "straight").code == 0
+    (tmp_path / "first.pt").unlink()
+    on = wf("resume", "x", "--epochs", 2, "--quiet")
+    assert on.code == 0, on.stderr
+    assert torch.equal(weights(tmp_path / "runs/x")["weight"], weights(tmp_path / "runs/straight")["weight"])
+    for checkpoint in (tmp_path / "runs/x/checkpoints").iterdir():
+        shutil.rmtree(checkpoint)
+    (tmp_path / "runs/x/manifest.json").write_text(
+        (tmp_path / "runs/x/manifest.json").read_text().replace('"done"', '"interrupted"')
+    )
+    anew = wf("resume", "x", "--epochs", 3, "--quiet")
+    assert anew.code != 0, "without a checkpoint it needs them"
+    assert "first.pt" in anew.stderr

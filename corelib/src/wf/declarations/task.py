@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wf.declarations.fields import check_fields
+from wf.declarations.kinds import KINDS
 
 DEFAULTS: dict[str, type] = {"loss": str, "metric": tuple, "model": str, "hook": tuple, "monitor": str}
-"""The kinds of which a task may name the components of a run that names none: one name, or several. And its monitor."""
+"""The kinds of wf's own of which a task may name the components of a run that names none: one name, or several. And
+its monitor. Of a kind that a plugin brings it may name one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +42,21 @@ class Task:
     defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     """The components of a run that names none: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``;
     the hooks are added to those of every run, and of the metrics those count that judge such targets. ``monitor`` is
-    the figure that decides what is best: ``"validation/map"``."""
+    the figure that decides what is best: ``"validation/map"``. Of a kind that a plugin brings, such as ``tokenizer``,
+    it is the default one where something asks for it."""
     aliases: tuple[str, ...] = ()
     """Other names that people type."""
 
     def __post_init__(self) -> None:
         check_fields(self, "task '{0.name}'")
         for kind, value in self.defaults.items():
-            if kind not in DEFAULTS:
+            if kind in KINDS and kind not in DEFAULTS and kind not in KINDS.contributed:
                 raise ValueError(
                     f"task '{self.name}': it has no defaults of kind '{kind}'; kinds: {', '.join(DEFAULTS)}"
                 )
-            if not isinstance(value, DEFAULTS[kind]):
-                wanted = "one name" if DEFAULTS[kind] is str else "a tuple of names"
+            wanted_type = DEFAULTS.get(kind, str)
+            if not isinstance(value, wanted_type):
+                wanted = "one name" if wanted_type is str else "a tuple of names"
                 raise ValueError(f"task '{self.name}': its default {kind} is {type(value).__name__}, not {wanted}")
 
     def default(self, kind: str) -> str | None:

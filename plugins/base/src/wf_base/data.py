@@ -163,7 +163,8 @@ class Dataset:
     feature_names: Sequence[str] = ()
     """One an input column, where inputs are vectors."""
     vocabulary: Sequence[str] = ()
-    """One a token, where inputs are tokens: int64 ``[N, T]``, padded with 0 at their ends; see `wf_base.text`."""
+    """One a token, where inputs are tokens: int64 ``[N, T]``, padded with 0 at their ends, or a dict with such a leaf
+    ``input_ids``; see `wf_base.text`."""
     target_names: Sequence[str] = ()
     """One a target column of a regression."""
     target_tensor: Tensor | None = field(default=None, repr=False)

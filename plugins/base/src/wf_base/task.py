@@ -210,6 +210,18 @@ class TaskRuntime:
         """Targets as metrics get them, asked by the evaluator a batch at a time."""
         return targets
 
+    def trimmed(self, outputs: Any, inputs: Any) -> Any:
+        """The outputs of a batch without those of padding, asked by predictions a batch at a time.
+
+        Args:
+            outputs: What the model gives for the batch.
+            inputs: What it was given.
+
+        Returns:
+            As many samples; `wf_base.tree.Rows` where they differ in size.
+        """
+        return outputs
+
     def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
         """A readable form of predictions ``[N, ...]``, one entry per sample; None to show the outputs themselves.
 

@@ -15,6 +15,8 @@ from torch import Tensor
 
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 """The first two tokens of every vocabulary: padding, and the unknown token."""
+TOKENS = "input_ids"
+"""The leaf of tokens, where inputs are a dict: int64 ``[N, T]``, indices of the dataset's vocabulary."""
 
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 

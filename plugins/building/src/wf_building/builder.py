@@ -19,6 +19,7 @@ from wf.blame import FAILURES, blame
 from wf.declarations.component import REQUIRED, Param
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS, Kind, option_prefix
+from wf.declarations.task import Task
 from wf.declarations.values import VALUES
 from wf.discovery.deprecation import current_options
 from wf.discovery.entry import Entry, entry_of
@@ -390,9 +391,19 @@ class Builder:
     def _tables(self, kind: Kind) -> Sequence[Any]:
         """The tables of the run file for the components of a kind that a plugin brought."""
         value = self._plan.get(kind.name)
-        if not kind.several and not (value and "use" in value) and (name := default_of(self.registry, kind.name)):
+        if not kind.several and not (value and "use" in value) and (name := self._default_of(kind)):
             return [{"use": name, **(value or {})}]
         return value if isinstance(value, list) else [value] if value else []
+
+    def _default_of(self, kind: Kind) -> str | None:
+        """The default component of a plugin's kind: that of the run's task, else the declared one."""
+        task = self._plan.get("task")
+        if not task and isinstance(dataset := self._plan.get("dataset"), Mapping):
+            entry = self.entry("dataset", dataset["use"])
+            task = getattr(entry.component.traits, "task", None) if entry else None
+        declared = self.registry.find("task", task).component.traits if task else None
+        name = declared.default(kind.name) if isinstance(declared, Task) else None
+        return self.registry.own_choice(kind.name, name) if name else default_of(self.registry, kind.name)
 
     def _title(self, kind: Kind) -> str:
         """The components of a kind as messages call them: ``anchor-generator 'grid' of wf-boxes``."""

@@ -15,6 +15,7 @@ from wf.errors import DataError
 from wf_base import tree
 from wf_base.data import Dataset, TensorSamples, as_default
 from wf_base.task import Numbers, TaskRuntime, all_finite, at, within
+from wf_base.text import TOKENS
 from wf_base.tree import Tree
 from wf_data.sets import words
 
@@ -122,7 +123,8 @@ class Checks:
         self._task.check(inputs, targets, ids, where)
 
     def _check_tokens(self, inputs: Tree, where: str) -> None:
-        """Refuse inputs that a vocabulary does not fit; in a tree, any leaf may be of other things."""
+        """Refuse tokens that a vocabulary does not fit; in a dict they are the leaf `TOKENS`."""
+        inputs = inputs.get(TOKENS) if isinstance(inputs, Mapping) else inputs
         if not self._vocab_size or not isinstance(inputs, Tensor):
             return
         if inputs.dtype != torch.int64 or inputs.ndim != 2:

@@ -16,6 +16,7 @@ from wf.errors import DataError, UsageError, closest
 from wf_base import tree
 from wf_base.data import as_float
 from wf_base.reading import Reader
+from wf_base.text import TOKENS
 from wf_base.tree import Rows, Tree
 from wf_data import arrays
 
@@ -130,13 +131,13 @@ def form_of(inputs: Tree, vocab_size: int | None = None, *, any_size: bool = Fal
 
     Args:
         inputs: Some of them.
-        vocab_size: The tokens of the vocabulary, where they are one tensor of tokens.
+        vocab_size: The tokens of the vocabulary, where they are one tensor of tokens, or a dict with the leaf `TOKENS`.
         any_size: Each axis may be of any length, and so may lists, of which the first item tells what the others are.
     """
 
     def leaf(path: str, tensor: Tensor) -> Inputs:
         shape = tuple(None if any_size else size for size in tensor.shape[1:])
-        return Inputs(shape, tensor.dtype, None if path else vocab_size, path)
+        return Inputs(shape, tensor.dtype, vocab_size if path in ("", TOKENS) else None, path)
 
     return _form(inputs, "", leaf, shorten=any_size)
 
@@ -235,7 +236,8 @@ def form_from(record: Mapping[str, Any], vocab_size: int | None, path: str = "")
     """
     below = f"{path}/" if path else ""
     if "dict" in record:
-        return {key: form_from(one, None, f"{below}{key}") for key, one in record["dict"].items()}
+        sizes = {TOKENS: None if path else vocab_size}
+        return {key: form_from(one, sizes.get(key), f"{below}{key}") for key, one in record["dict"].items()}
     if "rows" in record:
         return Rows([form_from(record["rows"], vocab_size, path)])
     for kind in (tuple, list):

@@ -239,6 +239,12 @@ TRANSFORMS = [
 SAMPLERS = [
     Component("sampler", "balanced", "wf_datasets.samplers:Balanced", "equally many samples of each class"),
     Component("sampler", "weighted", "wf_datasets.samplers:Weighted", "samples drawn by a weight per class"),
+    Component(
+        "sampler",
+        "length-grouped",
+        "wf_datasets.samplers:LengthGrouped",
+        "batches of samples of about the same length, which need little padding",
+    ),
 ]
 
 
@@ -256,7 +262,7 @@ def wf_kinds() -> list[Kind]:
 
 @hookimpl
 def wf_values() -> list[RunValue]:
-    """The size of images, which a model with pretrained weights says, and the classes that samplers draw by."""
+    """The size of images, which a model with pretrained weights says, and the classes and lengths of samples."""
     images = "wf_datasets.images.image_reader"
     size, side = "height and width that the model wants images to have", "the shorter side of an image before the cut"
     return [
@@ -267,5 +273,11 @@ def wf_values() -> list[RunValue]:
             type="torch.Tensor",
             summary="the class of each train sample, int64 [N]",
             provider="wf_datasets.samplers:train_targets",
+        ),
+        RunValue(
+            name="train_lengths",
+            type="torch.Tensor",
+            summary="the length of each train sample, int64 [N]",
+            provider="wf_datasets.samplers:train_lengths",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Samplers: which train samples an epoch has, where the classes are not equally many.
+"""Samplers: which train samples an epoch has, and in which order.
 
 Each is an iterable of positions in the train split. The run goes through it once an epoch, with torch's global
 generator seeded for that epoch, so that a run is resumed to the bit whatever the number of processes that load data.
@@ -7,13 +7,15 @@ generator seeded for that epoch, so that a run is resumed to the bit whatever th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import WeightedRandomSampler
+from torch.utils.data import Subset, WeightedRandomSampler
 
+from wf import FromRun
 from wf.errors import UsageError, unknown
+from wf.protocols import Strategy
 
 
 def train_targets(data: Any) -> Tensor:
@@ -34,6 +36,25 @@ def train_targets(data: Any) -> Tensor:
             f"a sampler needs one class a sample, and the targets are {data.targets}\n  leave --sampler out"
         )
     return flat.to(torch.int64)
+
+
+def train_lengths(data: Any) -> Tensor:
+    """The run value `train_lengths`: the length of each train sample, int64 ``[N]``.
+
+    Raises:
+        UsageError: Where the samples do not say it.
+    """
+    samples: Any = data.samples("train")
+    chosen = torch.arange(len(samples))
+    while isinstance(samples, Subset):
+        chosen, samples = torch.as_tensor(samples.indices)[chosen], samples.dataset
+    lengths = getattr(samples, "lengths", None)
+    if lengths is None:
+        raise UsageError(
+            "the lengths of the train samples are not known without reading all of them, so none can be grouped by it"
+            "\n  let the samples say them: an attribute `lengths`, one number a sample"
+        )
+    return torch.as_tensor(lengths, dtype=torch.int64)[chosen]
 
 
 class Balanced:
@@ -119,6 +140,47 @@ class Weighted:
 
     def __iter__(self) -> Iterator[int]:
         yield from self._sampler
+
+
+class LengthGrouped:
+    """Samples of about the same length are in one batch, so that little is padded; batches are in a random order.
+
+    In each epoch the samples are shuffled, and within windows of some batches sorted by length.
+
+    Args:
+        train_lengths: The length of each train sample.
+        batch_size: Samples in a batch.
+        strategy: The processes, each of which has a share of every batch.
+        window: Batches in a window: with more of them batches are more even, and less random.
+
+    Raises:
+        UsageError: For a window of no batch.
+    """
+
+    def __init__(
+        self,
+        train_lengths: Tensor,
+        batch_size: int,
+        strategy: Annotated[Strategy | None, FromRun("strategy")] = None,
+        window: int = 50,
+    ) -> None:
+        if window < 1:
+            raise UsageError(f"sampler 'length-grouped': window is {window}; it must be at least 1")
+        self._lengths, self._window = train_lengths, window
+        self._size = batch_size * (1 if strategy is None else strategy.world_size)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(len(self._lengths))
+        windows = order.split(self._window * self._size)
+        grouped = torch.cat([one[self._lengths[one].argsort(stable=True)] for one in windows])
+        batches = list(grouped.split(self._size))
+        last = batches.pop() if len(batches[-1]) < self._size else None  # a smaller one stays behind all others
+        for place in torch.randperm(len(batches)).tolist():
+            yield from batches[place].tolist()
+        yield from [] if last is None else last.tolist()
 
 
 def _some(members: Tensor, num: int) -> Tensor:

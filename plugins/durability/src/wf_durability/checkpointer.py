@@ -148,6 +148,11 @@ class DirectoryCheckpointer:
         except DamagedCheckpoint:
             return True
 
+    @staticmethod
+    def is_empty(run_dir: Path) -> bool:
+        """Whether a run has no checkpoint yet, so that its model has to look for pretrained weights."""
+        return not _scan(run_dir / "checkpoints")
+
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         """The state of the checkpoint `which`: ``latest``, ``best``, or a name such as ``step-00000938``.
 

@@ -86,7 +86,7 @@ class Assembly(RunBuild):
             learned_in=learned_in,
         )
         self._fingerprint: dict[str, str] = {}
-        self.values["restored"] = restored
+        self.values["restored"] = restored or (learned_in is not None and not initialize and self._is_saved(learned_in))
         try:
             with self.values.asking("the loop"):
                 for name in ROOTS:
@@ -227,6 +227,12 @@ class Assembly(RunBuild):
         """Load the weights of ``init_from``, if that was postponed because of a checkpoint."""
         if self.plan["init_from"] is not None and self.init_from is None:
             initialize(self, self.strategy.bare(self.values["model"]))
+
+    def _is_saved(self, run_dir: Path) -> bool:
+        """Whether a checkpoint of this run will be loaded, as far as its checkpointer's class says it."""
+        entry = self.entry("checkpointer")
+        is_empty = getattr(entry.load() if entry else self.plan["checkpointer"]["use"], "is_empty", None)
+        return is_empty is not None and not is_empty(run_dir)
 
     def keeper(self, run_dir: Path) -> Checkpointer:
         """The checkpointer of another run of this run file."""

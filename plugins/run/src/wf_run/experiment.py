@@ -345,10 +345,12 @@ class Experiment:
         """
         if not isinstance(inputs, str):
             return self.trained().predict(inputs)
-        batches = self.data.batches(inputs)
+        batches, task = self.data.batches(inputs), self._parts.values["outputs"]
         with evaluated(self.model), torch.inference_mode(), self._working():
-            outputs = tree.gathered((tree.call(self.model, batch.inputs), batch.size) for batch in batches)
-            outputs = self._parts.values["outputs"].in_units(outputs)
+            outputs = tree.gathered(
+                (task.trimmed(tree.call(self.model, batch.inputs), batch.inputs), batch.size) for batch in batches
+            )
+            outputs = task.in_units(outputs)
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def trained(self) -> Trained:

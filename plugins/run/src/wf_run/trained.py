@@ -192,7 +192,9 @@ class Trained:
         ):
             parts = tree.split(inputs, self.description.values["batch_size"])
             prepared = (tree.to(network.prepare(part), device) for part in parts)
-            outputs = tree.gathered((tree.call(network.model, one), tree.length(one)) for one in prepared)
+            outputs = tree.gathered(
+                (self.task.trimmed(tree.call(network.model, one), one), tree.length(one)) for one in prepared
+            )
             outputs = network.finish(outputs)
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 

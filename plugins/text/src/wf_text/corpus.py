@@ -46,14 +46,29 @@ class Piece:
         Raises:
             DataError: When they are not UTF-8, with the offset of the first wrong byte.
         """
-        try:
-            return self.data.decode("utf-8-sig" if self.offset == 0 else "utf-8")
-        except UnicodeDecodeError as error:
-            wrong = error.start + (3 if self.offset == 0 and self.data.startswith(b"\xef\xbb\xbf") else 0)
-            raise DataError(
-                f"'{self.file}' is not UTF-8: byte 0x{self.data[wrong]:02x} at offset {self.offset + wrong:,}\n"
-                "  convert it (iconv -f latin1 -t utf-8), or train with bytes as tokens: --tokenizer bytes"
-            ) from error
+        return decoded(self.file, self.data, self.offset, "or train with bytes as tokens: --tokenizer bytes")
+
+
+def decoded(file: Path, data: bytes, offset: int = 0, otherwise: str = "") -> str:
+    """The text of some bytes of a file, without a mark of the byte order at its beginning.
+
+    Args:
+        file: The file.
+        data: The bytes.
+        offset: Where they begin in it.
+        otherwise: Further advice for bytes that are not UTF-8.
+
+    Raises:
+        DataError: When they are not UTF-8, with the offset of the first wrong byte.
+    """
+    try:
+        return data.decode("utf-8-sig" if offset == 0 else "utf-8")
+    except UnicodeDecodeError as error:
+        wrong = error.start + (3 if offset == 0 and data.startswith(b"\xef\xbb\xbf") else 0)
+        raise DataError(
+            f"'{file}' is not UTF-8: byte 0x{data[wrong]:02x} at offset {offset + wrong:,}\n"
+            f"  convert it (iconv -f latin1 -t utf-8){f', {otherwise}' if otherwise else ''}"
+        ) from error
 
 
 def find_files(path: Path, pattern: str = "*.txt") -> list[Path]:
@@ -114,13 +129,22 @@ def encoded(piece: Piece, tokenizer: Tokenizer) -> Array:
         before = piece.text[: error.position]
         line, column = piece.line + before.count("\n"), error.position - before.rfind("\n")
         raise error.at(f"'{piece.file}', line {line}, column {column}") from error
+    return checked(found, tokenizer, f"'{piece.file}'").astype(np.int64)
+
+
+def checked(found: Array, tokenizer: Tokenizer, where: str) -> Array:
+    """Tokens that a tokenizer gave.
+
+    Raises:
+        PluginError: When some are none of its vocabulary.
+    """
     num = len(tokenizer.vocabulary)
     if found.size and (found.min() < 0 or found.max() >= num):
         wrong = int(found[(found < 0) | (found >= num)][0])
         raise PluginError(
-            f"tokenizer {type(tokenizer).__name__} gave token {wrong} for '{piece.file}', and its vocabulary has {num}"
+            f"tokenizer {type(tokenizer).__name__} gave token {wrong} for {where}, and its vocabulary has {num}"
         )
-    return found.astype(np.int64)
+    return found
 
 
 def learn(files: Sequence[Path], tokenizer: Tokenizer) -> None:

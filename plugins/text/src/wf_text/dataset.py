@@ -12,11 +12,13 @@ from torch import Tensor
 
 from wf.errors import DataError, UsageError
 from wf_base import Dataset, Samples, TensorSamples
+from wf_base.text import PADDING
 from wf_text import corpus
 from wf_text.corpus import Array, TokenFile
-from wf_text.plugin import NEXT
-from wf_text.reader import TextReader
-from wf_text.tokenizers import Tokenizer
+from wf_text.plugin import MASKED, NEXT
+from wf_text.readers import MaskedReader, TextReader
+from wf_text.samples import Masked
+from wf_text.tokenizers import MASK_NAME, Tokenizer, with_token
 
 OPTICKS = Path(__file__).with_name("opticks.txt")
 IN_MEMORY_MB = 256.0
@@ -54,6 +56,78 @@ def text(
             in its tokens.
         UsageError: For sizes and shares that cannot be.
     """
+    splits = _splits(path, tokenizer, data_dir, block, validation, test, pattern, in_memory_mb)
+    return Dataset(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        targets=NEXT,
+        task="causal-lm",
+        vocabulary=tuple(tokenizer.vocabulary),
+        reader=TextReader(tokenizer, block),
+    )
+
+
+def masked_text(
+    path: Path,
+    tokenizer: Tokenizer,
+    data_dir: Path,
+    block: int = 128,
+    mask_rate: float = 0.15,
+    validation: float = 0.1,
+    test: float = 0.1,
+    pattern: str = "*.txt",
+    in_memory_mb: float = IN_MEMORY_MB,
+) -> Dataset:
+    """The texts of a file or folder in blocks, as for `text`, in which some tokens are masked and to be guessed.
+
+    Of the tokens that are chosen 80 % become the mask, 10 % another token, and 10 % stay. In training other ones are
+    chosen in each epoch, in evaluations always the same.
+
+    Args:
+        path: A file, or a folder, whose files below it are taken in the order of their names.
+        tokenizer: The run's; a mask is added to its tokens where it has none.
+        data_dir: Where the tokens of large texts are kept.
+        block: Tokens of a sample.
+        mask_rate: The share of tokens that is chosen.
+        validation: The share of the text that is the validation split.
+        test: The share that is the test split.
+        pattern: Which files of a folder are taken.
+        in_memory_mb: As for `text`.
+
+    Raises:
+        DataError: As for `text`.
+        UsageError: For sizes and shares that cannot be.
+    """
+    if not 0 < mask_rate <= 1:
+        raise UsageError(f"dataset option 'mask_rate' is {mask_rate}; it must be a share above 0")
+    splits = _splits(path, tokenizer, data_dir, block, validation, test, pattern, in_memory_mb)
+    vocabulary, mask = with_token(tokenizer.vocabulary, getattr(tokenizer, "mask", None), MASK_NAME)
+    vocabulary, padding = with_token(vocabulary, getattr(tokenizer, "padding", None), PADDING)
+    return Dataset(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        targets=MASKED,
+        task="masked-lm",
+        vocabulary=vocabulary,
+        facts={"padding": padding, "max_tokens": block},
+        collate=Masked(mask, len(tokenizer.vocabulary), mask_rate),
+        reader=MaskedReader(tokenizer, block, mask, padding),
+    )
+
+
+def _splits(
+    path: Path,
+    tokenizer: Tokenizer,
+    data_dir: Path,
+    block: int,
+    validation: float,
+    test: float,
+    pattern: str,
+    in_memory_mb: float,
+) -> dict[str, Samples]:
+    """The blocks of each split, and of each token the next one."""
     if block < 1:
         raise UsageError(f"dataset option 'block' is {block}; it must be at least 1")
     if not (validation >= 0 and test >= 0 and validation + test < 1):
@@ -71,20 +145,11 @@ def text(
         num = mapped.num
     ends = [0, round((1 - validation - test) * num), round((1 - test) * num), num]
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    splits = {
+    return {
         name: _blocks(held, begin, end, block, f"the {name} split of '{path}'")
         for (name, share), begin, end in zip(shares.items(), ends[:-1], ends[1:], strict=True)
         if share
     }
-    return Dataset(
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits.get("test"),
-        targets=NEXT,
-        task="causal-lm",
-        vocabulary=tuple(tokenizer.vocabulary),
-        reader=TextReader(tokenizer, block),
-    )
 
 
 def opticks(

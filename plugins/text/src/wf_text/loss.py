@@ -1,4 +1,4 @@
-"""The loss of language models."""
+"""The loss over tokens."""
 
 from __future__ import annotations
 

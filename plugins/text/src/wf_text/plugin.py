@@ -7,8 +7,13 @@ from wf.traits import DatasetTraits, HookTraits, LossTraits, MetricTraits, Model
 
 NEXT = "next_token"
 """The form of the targets: a token for each token, the one that follows it."""
+TAGS = "token_class"
+"""The form of the targets: a class for each token, -100 for one that has none."""
+MASKED = "masked_token"
+"""The form of the targets: at each place the token that was there, -100 where it is not to be guessed."""
 SCORES = "token_scores"
-"""The form of the predictions: a score for each token of the vocabulary, at each place."""
+"""The form of the predictions: scores at each place, for the tokens of the vocabulary or for classes."""
+_OF_TOKENS = (NEXT, TAGS, MASKED)
 
 
 @hookimpl
@@ -19,7 +24,7 @@ def wf_kinds() -> list[Kind]:
 
 @hookimpl
 def wf_tasks() -> list[Task]:
-    """Language modelling."""
+    """Language modelling, and classes of texts and of their words."""
     return [
         Task(
             name="causal-lm",
@@ -29,7 +34,51 @@ def wf_tasks() -> list[Task]:
             reads=("raw",),
             defaults={"loss": "token-ce", "metric": ("perplexity",), "model": "gpt", "hook": ("token-rate",)},
             aliases=("language-modelling", "language-modeling"),
-        )
+        ),
+        Task(
+            name="masked-lm",
+            target="wf_text.tokenwise:MaskedLM",
+            summary="tokens of a text that are masked",
+            targets=(MASKED,),
+            reads=("raw",),
+            defaults={
+                "loss": "token-ce",
+                "metric": ("perplexity", "token-accuracy"),
+                "model": "masked-encoder",
+                "hook": ("token-rate",),
+                "tokenizer": "words",
+            },
+            aliases=("mlm", "fill-mask"),
+        ),
+        Task(
+            name="text-classification",
+            target="wf_text.classification:TextClassification",
+            summary="one of several classes per text",
+            reads=("raw", "labels", "probs"),
+            per="sample",
+            defaults={
+                "loss": "ce",
+                "metric": ("accuracy", "f1"),
+                "model": "text-encoder",
+                "hook": ("token-rate",),
+                "tokenizer": "words",
+            },
+        ),
+        Task(
+            name="token-classification",
+            target="wf_text.tokenwise:TokenClassification",
+            summary="a tag per word of a text, such as names or parts of speech",
+            targets=(TAGS,),
+            reads=("raw",),
+            defaults={
+                "loss": "token-ce",
+                "metric": ("entity-f1", "token-accuracy"),
+                "model": "token-encoder",
+                "hook": ("token-rate",),
+                "tokenizer": "words",
+            },
+            aliases=("tagging", "ner"),
+        ),
     ]
 
 
@@ -59,7 +108,7 @@ def wf_commands() -> list[Command]:
 def wf_components() -> list[Component]:
     """Datasets, tokenizers, a model, a loss, a metric and a hook."""
     of_text = DatasetTraits(
-        targets=NEXT, task="causal-lm", inputs="tokens", files=(".txt",), reader="wf_text.reader:TextReader"
+        targets=NEXT, task="causal-lm", inputs="tokens", files=(".txt",), reader="wf_text.readers:TextReader"
     )
     return [
         Component(
@@ -74,7 +123,42 @@ def wf_components() -> list[Component]:
             "opticks",
             "wf_text.dataset:opticks",
             "the First Book of Newton's Opticks, 249,000 characters, in blocks of tokens",
-            traits=DatasetTraits(targets=NEXT, task="causal-lm", inputs="tokens", reader="wf_text.reader:TextReader"),
+            traits=DatasetTraits(targets=NEXT, task="causal-lm", inputs="tokens", reader="wf_text.readers:TextReader"),
+        ),
+        Component(
+            "dataset",
+            "masked-text",
+            "wf_text.dataset:masked_text",
+            "the texts in a file or folder, in blocks of which some tokens are masked",
+            traits=DatasetTraits(
+                targets=MASKED, task="masked-lm", inputs="tokens", reader="wf_text.readers:MaskedReader"
+            ),
+        ),
+        Component(
+            "dataset",
+            "texts",
+            "wf_text.labelled:texts",
+            "texts with a label each, in a table or JSON lines",
+            traits=DatasetTraits(
+                targets="class_index",
+                task="text-classification",
+                inputs="tokens",
+                files=(".jsonl", ".ndjson"),
+                reader="wf_text.readers:LabelledReader",
+            ),
+        ),
+        Component(
+            "dataset",
+            "tagged",
+            "wf_text.labelled:tagged",
+            "sentences with a tag for each word, in columns or JSON lines",
+            traits=DatasetTraits(
+                targets=TAGS,
+                task="token-classification",
+                inputs="tokens",
+                files=(".conll",),
+                reader="wf_text.readers:TaggedReader",
+            ),
         ),
         Component(
             "tokenizer",
@@ -83,6 +167,9 @@ def wf_components() -> list[Component]:
             "one token a character that occurs in the texts",
             aliases=("chars",),
             default=True,
+        ),
+        Component(
+            "tokenizer", "words", "wf_text.tokenizers:Words", "one token a word or sign, the most frequent of the texts"
         ),
         Component("tokenizer", "bytes", "wf_text.tokenizers:Bytes", "one token a byte: any file, a vocabulary of 256"),
         Component(
@@ -93,12 +180,33 @@ def wf_components() -> list[Component]:
             traits=ModelTraits(predictions=SCORES, inputs="tokens"),
         ),
         Component(
+            "model",
+            "text-encoder",
+            "wf_text.encoder:TextClassifier",
+            "a small transformer encoder that classifies texts by the mean over their tokens",
+            traits=ModelTraits(inputs="tokens", per="sample"),
+        ),
+        Component(
+            "model",
+            "token-encoder",
+            "wf_text.encoder:TokenClassifier",
+            "a small transformer encoder that classifies each token",
+            traits=ModelTraits(predictions=SCORES, inputs="tokens"),
+        ),
+        Component(
+            "model",
+            "masked-encoder",
+            "wf_text.encoder:MaskedLM",
+            "a small transformer encoder that guesses masked tokens, in the manner of BERT",
+            traits=ModelTraits(predictions=SCORES, inputs="tokens"),
+        ),
+        Component(
             "loss",
             "token-ce",
             "wf_text.loss:TokenCrossEntropy",
             "softmax cross-entropy, the mean over tokens",
             aliases=("token-cross-entropy",),
-            traits=LossTraits(predictions=SCORES, targets=(NEXT,), weighted=True),
+            traits=LossTraits(predictions=SCORES, targets=_OF_TOKENS, weighted=True),
         ),
         Component(
             "metric",
@@ -106,7 +214,22 @@ def wf_components() -> list[Component]:
             "wf_text.metric:Perplexity",
             "e to the mean negative log likelihood of a token",
             aliases=("ppl",),
-            traits=MetricTraits(targets=(NEXT,), larger_is_better=False),
+            traits=MetricTraits(targets=(NEXT, MASKED), larger_is_better=False),
+        ),
+        Component(
+            "metric",
+            "token-accuracy",
+            "wf_text.metric:TokenAccuracy",
+            "share of tokens whose class is right",
+            traits=MetricTraits(targets=_OF_TOKENS, larger_is_better=True),
+        ),
+        Component(
+            "metric",
+            "entity-f1",
+            "wf_text.metric:EntityF1",
+            "F1 of entities, names of several words, as conlleval and seqeval tell them",
+            aliases=("seqeval",),
+            traits=MetricTraits(targets=(TAGS,), larger_is_better=True),
         ),
         Component(
             "hook",

@@ -12,10 +12,9 @@ from wf.errors import DataError, UsageError
 from wf_base import Dataset, TensorSamples
 from wf_base.task import Numbers, TaskRuntime, at
 from wf_text.plugin import NEXT
+from wf_text.samples import LEFT_OUT
 from wf_text.tokenizers import Tokenizer
 
-LEFT_OUT = -100
-"""The target of a token that does not count, as torch's losses leave it out."""
 MANY = 10_000_000
 """Of more tokens no constant prediction is judged: it would take as long as an evaluation."""
 VOCABULARY = ("<a>", "<b>", "<c>", "<d>", "<e>")
@@ -71,7 +70,7 @@ class CausalLM(TaskRuntime):
         """What a model of how often each token occurs gives, at each place."""
         if not isinstance(train, Tensor) or not spec.vocab_size or train.numel() > MANY:
             return []
-        counts = train[train >= 0].flatten().bincount(minlength=spec.vocab_size)
+        counts = train[train >= 0].flatten().bincount(minlength=spec.vocab_size).clamp(min=1)
         return [(counts.double() / counts.sum()).log().float().expand(train.shape[1], -1)]
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:

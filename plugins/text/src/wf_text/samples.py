@@ -1,0 +1,130 @@
+"""Samples of tokens that differ in length, and the batches that are made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wf_base.text import TOKENS
+from wf_text.corpus import Array
+
+MASK = "attention_mask"
+"""The leaf of a batch's inputs that says which places hold tokens, and which padding: int64, 1 and 0."""
+WORDS = "word_mask"
+"""The leaf that says which tokens begin a word, where targets are for words: bool."""
+LEFT_OUT = -100
+"""The target of a token that does not count, as torch's losses leave it out."""
+
+
+class TokenSamples:
+    """Texts as tokens, held one after the other.
+
+    Args:
+        texts: The tokens of each.
+        targets: int64 ``[N]``, or one for each token.
+        begins: Which tokens begin a word, for each text; None where targets are not for words.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[Sequence[int]],
+        targets: Tensor | Sequence[Sequence[int]],
+        begins: Sequence[Sequence[bool]] | None = None,
+    ) -> None:
+        self.lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
+        """The tokens of each text, int64 ``[N]``, for samplers."""
+        self._ends = self.lengths.cumsum(0)
+        self._tokens = _flat(texts, np.dtype(np.int32))
+        self._targets = targets if isinstance(targets, Tensor) else None
+        self._each = None if isinstance(targets, Tensor) else _flat(targets, np.dtype(np.int32))
+        self._begins = None if begins is None else _flat(begins, np.dtype(np.bool_))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        part = slice(int(self._ends[index] - self.lengths[index]), int(self._ends[index]))
+        inputs = {TOKENS: torch.from_numpy(self._tokens[part].astype(np.int64))}
+        if self._begins is not None:
+            inputs[WORDS] = torch.from_numpy(self._begins[part].copy())
+        if self._targets is not None:
+            return inputs, self._targets[index]
+        assert self._each is not None
+        return inputs, torch.from_numpy(self._each[part].astype(np.int64))
+
+    def identity(self) -> list[Any]:
+        """What a checksum is made of."""
+        held = [self._tokens, self._ends.numpy(), self._each, self._begins]
+        held += [] if self._targets is None else [self._targets.numpy()]
+        digest = hashlib.blake2b(digest_size=16)
+        for array in held:
+            digest.update(b"" if array is None else array.tobytes())
+        return [len(self), digest.hexdigest()]
+
+
+def _flat(rows: Sequence[Sequence[Any]], dtype: np.dtype[Any]) -> Array:
+    return np.concatenate([np.asarray(row, dtype) for row in rows]) if len(rows) else np.empty(0, dtype)
+
+
+class Padded:
+    """Makes a batch of texts, each padded at its end to the length of the longest of them.
+
+    Args:
+        padding: The token of padding.
+    """
+
+    def __init__(self, padding: int) -> None:
+        self.padding = padding
+
+    def __call__(self, samples: Sequence[tuple[dict[str, Tensor], Tensor]]) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs with an attention mask, and targets, those of padding -100."""
+        inputs = self.inputs([inputs for inputs, _ in samples])
+        targets = [target for _, target in samples]
+        return inputs, padded(targets, LEFT_OUT) if targets[0].ndim else torch.stack(targets)
+
+    def inputs(self, texts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The inputs of a batch, int64 and bool ``[N, T]``."""
+        lengths = torch.tensor([len(text[TOKENS]) for text in texts])
+        tokens = padded([text[TOKENS] for text in texts], self.padding)
+        found = {TOKENS: tokens, MASK: (torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)).to(torch.int64)}
+        if WORDS in texts[0]:
+            found[WORDS] = padded([text[WORDS] for text in texts], value=False)
+        return found
+
+
+class Masked:
+    """Makes a batch of texts of which some tokens are to be guessed, as BERT does (Devlin et al. 2019).
+
+    Of the tokens that are chosen 80 % become the mask, 10 % another token, and 10 % stay. One at least is chosen.
+
+    Args:
+        mask: The token of the mask.
+        vocab_size: The tokens of the vocabulary.
+        rate: The share that is chosen.
+    """
+
+    def __init__(self, mask: int, vocab_size: int, rate: float) -> None:
+        self.mask, self.vocab_size, self.rate = mask, vocab_size, rate
+
+    def __call__(self, samples: Sequence[tuple[Tensor, Any]]) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs with an attention mask, and the tokens that are to be guessed, all others -100."""
+        tokens = torch.stack([inputs for inputs, _ in samples])
+        draws, kinds = torch.rand(2, *tokens.shape)
+        chosen = draws < self.rate
+        chosen = chosen if bool(chosen.any()) else draws == draws.min()
+        others = torch.randint(self.vocab_size, tokens.shape)
+        given = torch.where(chosen & (kinds < 0.8), self.mask, tokens)
+        given = torch.where(chosen & (kinds >= 0.9), others, given)
+        return {TOKENS: given, MASK: torch.ones_like(given)}, torch.where(chosen, tokens, LEFT_OUT)
+
+
+def padded(rows: Sequence[Tensor], value: int | bool) -> Tensor:
+    """Rows of any length as one tensor, filled up at their ends."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
