@@ -62,7 +62,7 @@ def test_the_screen(wf: Any) -> None:
     assert (done.code, done.stderr) == (0, "")
     assert re.search(r"\n  optimizer +adam +wf-optimizers +default\n +lr = 0.5 +command line\n", done.stdout)
     assert "more have their defaults: wf run --help" in done.stdout
-    asking = r"loss 'ce', trainer 'supervised', optimizer 'adam',\n +params, evaluator 'default'\n"
+    asking = r"loss 'ce', trainer 'supervised', optimizer 'adam',\n +params, evaluator 'default', the loop\n"
     assert re.search(rf"\n  model +model 'mlp' +{asking}", done.stdout)
 
 

@@ -14,8 +14,7 @@ from wf.declarations.general import GENERAL, value_settings
 from wf.declarations.kinds import KINDS
 from wf.declarations.values import VALUES
 from wf.discovery.entry import Entry
-from wf.engine.figures import Monitor
-from wf.engine.watching import Sources
+from wf.engine.loop import Loop
 from wf.errors import UsageError
 from wf.protocols import Checkpointer
 from wf.registry import Registry
@@ -24,14 +23,14 @@ from wf_data.fingerprint import of_dataset, of_samples
 from wf_data.sets import samples_of
 from wf_run.declared.settings import OWN_PLUGIN
 from wf_run.description import Description
-from wf_run.graph import ROOTS, find
+from wf_run.graph import LOOP, ROOTS, find
 from wf_run.providers.checkpointer import keeper
 from wf_run.providers.data.served import split
-from wf_run.providers.hooks import watches
-from wf_run.providers.monitor import checked_monitor
+from wf_run.providers.loop import sources
 from wf_run.providers.training.links import evaluated_splits
 from wf_run.providers.training.model import check_smallest, initialize
 from wf_run.run_build import RunBuild
+from wf_run.runfiles.runfile import dump
 
 KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
@@ -88,7 +87,7 @@ class Assembly(RunBuild):
         self._fingerprint: dict[str, str] = {}
         self.values["restored"] = restored or (learned_in is not None and not initialize and self._is_saved(learned_in))
         try:
-            with self.values.asking("the loop"):
+            with self.values.asking(LOOP):
                 for name in ROOTS:
                     self.values.need(name)
             self.builder.check_all_asked()
@@ -147,27 +146,35 @@ class Assembly(RunBuild):
         """The splits that the evaluator can be asked for."""
         return evaluated_splits(self, self.data)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the run file alone repeats the run: it uses no live objects."""
+        return all(built.repeatable for built in self.all())
+
+    def run_file(self) -> str:
+        """The resolved run file as TOML."""
+        live = "" if self.repeatable else "This run used live objects: it cannot be repeated from this file alone."
+        return dump(self.plan, live)
+
     def all_values(self) -> dict[str, Any]:
         """The run values: all values of the run itself, and the requested values of plugins."""
         own = [value.name for value in VALUES.of(OWN_PLUGIN) if self.values.provides(value.name)]
         return {**self.values, **{name: self.values.need(name) for name in own}}
 
+    @property
+    def loop(self) -> Loop:
+        """The loop that trains it."""
+        found: Loop = self.values["run.loop"]
+        return found
+
     def may_fail(self) -> list[Any]:
         """The hooks that may fail without ending the run."""
         return [built.value for built in self.several("hook") if self.on_error[built.name] == "disable"]
 
-    def watching(self) -> frozenset[str]:
-        """The names of the hooks that only watch, and may fail without ending the run."""
-        hooks = self.several("hook")
-        return frozenset(hook.name for hook in hooks if watches(hook) and self.on_error[hook.name] == "disable")
-
-    def monitor(self) -> Monitor:
-        """The figure that decides what is best, see `wf_run.providers.monitor.checked_monitor`."""
-        return checked_monitor(self, self._sources(), self.evaluated)
-
     def figures(self) -> list[str]:
         """The figures of the run, and patterns for undeclared names; see `wf.engine.watching.Sources`."""
-        return self._sources().patterns(self.evaluated)
+        found = sources(self, self.values["trainer"], self.evaluator, self.checkpointer, self.hooks)
+        return found.patterns(self.evaluated)
 
     def fingerprint(self) -> dict[str, str]:
         """The checksums of the dataset's samples, made once; see `wf_data.fingerprint`."""
@@ -192,6 +199,11 @@ class Assembly(RunBuild):
             if param.source in ("total_steps", "total_epochs") and param.name not in table:
                 return True
         return False
+
+    def fixed_length(self) -> list[str]:
+        """The parts that depend on the length of the run, in words."""
+        kinds = [kind for kind in ("optimizer", "scheduler") if self.follows_length(kind, self.plan.get(kind))]
+        return [f"{kind} '{self.name(kind)}'" for kind in kinds]
 
     def _nested(self, kind: str, use: Any) -> Entry | None:
         """The entry of a component of a component; None for one that Python gave and no name finds again."""
@@ -237,12 +249,6 @@ class Assembly(RunBuild):
     def keeper(self, run_dir: Path) -> Checkpointer:
         """The checkpointer of another run of this run file."""
         return keeper(self, self.plan["checkpointer"], {**self.all_values(), "run_dir": run_dir})
-
-    def _sources(self) -> Sources:
-        """The sources of all figures."""
-        names = {id(built.value): f"hook '{built.name}'" for built in self.several("hook")}
-        parts = (self.checkpointer, *self.hooks)
-        return Sources(self.values["trainer"], self.evaluator, parts, lambda part: names.get(id(part), "a part"))
 
     def _forget_unused(self) -> None:
         """Drop unused plugin settings and empty lists, so that the run does not depend on these plugins."""

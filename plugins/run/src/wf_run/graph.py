@@ -21,6 +21,7 @@ from wf_run.providers.data.transforms import transforms
 from wf_run.providers.data.validation import validation_sets
 from wf_run.providers.evaluator import evaluator
 from wf_run.providers.hooks import hooks
+from wf_run.providers.loop import hook_failures, loop, modes, save_failures, saved
 from wf_run.providers.metrics import metric_forms, metrics
 from wf_run.providers.monitor import directions, monitor
 from wf_run.providers.run_dir import run_dir
@@ -63,6 +64,11 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "run_dir": ("", run_dir),
     "run.checkpointer": ("checkpointer", checkpointer),
     "run.hooks": ("hook", hooks),
+    "run.modes": ("", modes),
+    "run.saved": ("", saved),
+    "run.hook_failures": ("", hook_failures),
+    "run.save_failures": ("", save_failures),
+    "run.loop": ("", loop),
 }
 """The provider of each value, and the kind whose component it is.
 
@@ -80,9 +86,15 @@ COMES_WITH = {
 
 ROOTS = (
     *("trainer", "loss", "scheduler", "metrics", "directions"),
-    *("run.evaluator", "run_dir", "run.checkpointer", "run.hooks"),
+    *("run.evaluator", "run_dir", "run.checkpointer", "run.hooks", "run.loop"),
 )
-"""The values that the loop and the record of a run need. All others are made because these depend on them."""
+"""The loop, and what it and the record of a run need, in the order of their random numbers. All other values are made
+because these depend on them."""
+
+
+OF_LOOP = ("run.modes", "run.saved", "run.hook_failures", "run.save_failures", "run.loop")
+LOOP = "the loop"
+"""Who asks for the roots, and for the needs of the values in `OF_LOOP`."""
 
 
 def find(of: weakref.ref[RunBuild], name: str) -> Provider | None:
@@ -100,7 +112,9 @@ def find(of: weakref.ref[RunBuild], name: str) -> Provider | None:
 
 
 def _title(run: RunBuild, name: str) -> str:
-    """What asks for the needs of a provider: the component that it makes, or the value."""
+    """What asks for the needs of a provider: the component that it makes, the loop, or the value."""
+    if name in OF_LOOP:
+        return LOOP
     kind = PROVIDERS[name][0]
     table = run.plan.get(kind)
     makes = (name.startswith("run.") or name == kind) and isinstance(table, Mapping) and "use" in table

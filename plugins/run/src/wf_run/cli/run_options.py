@@ -108,8 +108,9 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
 
 
 def run_options() -> list[click.Parameter]:
-    """An option for each kind and each general key that a plugin declares: ``--loss NAME``, ``--batch-size``."""
-    return _options(tuple(KINDS.values()), tuple(name for name in GENERAL if name != "plugins"))
+    """An option for each kind and each general key: ``--loss NAME``, ``--batch-size``; those of every run first."""
+    settings = sorted(GENERAL, key=lambda name: GENERAL.owner(name) != OWN_PLUGIN)
+    return _options(tuple(KINDS.values()), tuple(name for name in settings if name != "plugins"))
 
 
 @cache
