@@ -6,6 +6,7 @@
 # make bench      run every script in benchmarks/
 # make soak       kill runs at random instants, KILLS times, and resume them
 # make wheels     build every distribution into dist/
+# make release    build wheels and source archives of every distribution into dist/, and check them
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -38,7 +39,7 @@ define BESIDE_TYPES
 	$(1); code=$$?; wait $$types || code=$$?; cat $(VENV)/types.txt; exit $$code
 endef
 
-.PHONY: demo test test-all lint style types catalogue bench soak wheels
+.PHONY: demo test test-all lint style types catalogue bench soak wheels release
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -84,6 +85,13 @@ soak: $(TOOLS)
 
 wheels: $(INSTALLED)
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist $(addprefix ./,$(DISTRIBUTIONS) $(ADAPTERS))
+
+# It needs build, hatchling and twine, and nothing of wf.
+DIST ?= dist
+release:
+	@set -e; for folder in . $(DISTRIBUTIONS) $(ADAPTERS); do echo "$$folder"; \
+		WF_RELEASE=1 $(PYTHON) -m build --no-isolation --outdir $(DIST) $$folder >/dev/null; done
+	@$(PYTHON) -m twine check --strict $(DIST)/*
 
 # The big download shows its progress; everything after it is quick and silent unless it fails.
 $(INSTALLED): requirements.txt constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))

@@ -1,0 +1,51 @@
+"""`pip install ./` at the top, and releases of all distributions."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from workspace import ADAPTER_FOLDERS, FOLDERS, ROOT, build_wheels
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
+def requirements(wheel: Path) -> list[str]:
+    """What the wheel depends on."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        return re.findall(r"^Requires-Dist: (.*)$", archive.read(name).decode(), re.MULTILINE)
+
+
+def test_the_distribution_at_the_top_depends_on_all_of_this_checkout(tmp_path: Path) -> None:
+    wheel = build_wheels(["."], tmp_path)["wf-all"]
+    assert sorted(requirements(wheel)) == sorted(
+        f"{name} @ {(ROOT / folder).as_uri()}" for name, folder in FOLDERS.items()
+    )
+
+
+def test_a_release_depends_on_the_distributions_of_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WF_RELEASE", "1")
+    wheel = build_wheels(["."], tmp_path)["wf-all"]
+    assert sorted(requirements(wheel)) == sorted(f"{name}=={VERSION}" for name in FOLDERS)
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS.values(), *ADAPTER_FOLDERS.values()])
+def test_versions_are_in_step(folder: str) -> None:
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == VERSION
+
+
+@pytest.mark.exhaustive
+def test_pip_finds_all_that_the_main_job_needs() -> None:
+    words = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-build-isolation", "-c", "constraints.txt", "."]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    (found,) = re.findall(r"^Would install (.*)$", done.stdout, re.MULTILINE)
+    assert found.split() == sorted(f"{name}-{VERSION}" for name in ("wf-all", *FOLDERS))
