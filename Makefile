@@ -3,6 +3,7 @@
 # make test-all   lint, and run all tests: the exhaustive ones, the adapters' and the timings, too
 # make lint       ruff, mypy --strict, import rules
 # make catalogue  train with every member of every catalogue, and renew the table in docs/ecosystem.md
+# make docs       build the documentation as a site into site/
 # make bench      run every script in benchmarks/
 # make soak       kill runs at random instants, KILLS times, and resume them
 # make wheels     build every distribution into dist/
@@ -39,7 +40,7 @@ define BESIDE_TYPES
 	$(1); code=$$?; wait $$types || code=$$?; cat $(VENV)/types.txt; exit $$code
 endef
 
-.PHONY: demo test test-all lint style types catalogue bench soak wheels release
+.PHONY: demo test test-all lint style types catalogue docs bench soak wheels release
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -76,6 +77,9 @@ types: $(TOOLS) $(ADAPTED)
 catalogue: $(TOOLS) $(ADAPTED)
 	OMP_NUM_THREADS=1 $(ECOSYSTEM)/bin/python -m pytest -q -n $(WORKERS) -m catalogue plugins tests/ecosystem
 	$(BIN)/python docs/generate.py
+
+docs: $(TOOLS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script; done
