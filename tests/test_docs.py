@@ -178,6 +178,16 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 200
 
 
+def test_known_limits_are_those_of_today() -> None:
+    limits = TEXTS["README.md"].split("## Known limits")[1]
+    assert re.findall("`(.*)` is there: each holds the whole model", limits) == [
+        name for name in Registry.discover(only_builtin=True).names("strategy") if name != "local"
+    ]
+    torch = re.search(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert torch
+    assert f"torch {torch[1]}, on a CPU" in limits
+
+
 def test_readme_shows_what_make_demo_runs() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     runs = re.findall(r"^\t@\$\(BIN\)/(wf [^|\n]*?) *(?:\|\|.*)?$", makefile, re.MULTILINE)
