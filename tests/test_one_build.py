@@ -1,4 +1,4 @@
-"""What one build costs: each name is looked up once, and each rule judges a component once."""
+"""What one build costs: each name and provider is looked up once, and each rule judges a component once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from wf import Component, Rule, Verdict
 from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
+from wf_building.resolver import Provider
 from wf_fitting import parts
 from wf_fitting.parts import Known, Part
+from wf_run.graph import find
 
 BUILDS: list[dict[str, Any]] = [
     {},
@@ -57,9 +59,19 @@ def test_each_name_is_looked_up_once_and_each_rule_asked_once(
         looked_up[kind, name] += 1
         return look_up(self, kind, name)
 
+    provided: Counter[str] = Counter()
+
+    def provider(of: Any, name: str) -> Provider | None:
+        found = find(of, name)
+        provided[name] += found is not None
+        return found
+
     monkeypatch.setattr(Registry, "_find", counted)
+    monkeypatch.setattr("wf_run.assembly.find", provider)
     with wf.build(registry=Registry.discover(), save=False, quiet=True, epochs=1, **settings):
         pass
+    assert len(provided) > 25
+    assert max(provided.values()) == 1
     assert len(looked_up) > 15
     assert set(looked_up.values()) == {1}
     assert len(judged) >= 6

@@ -59,7 +59,9 @@ class Resolver(MutableMapping[str, Any]):
         apart: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
     ) -> None:
         self._known: dict[str, Any] = dict(known or {})
-        self._find = find
+        self._finder = find
+        self._found: dict[str, Provider] = {}
+        """The providers that were looked up, each once."""
         self._apart = apart
         self._askers: list[str] = []
         """Who is being made and asked for something, outermost first."""
@@ -145,6 +147,12 @@ class Resolver(MutableMapping[str, Any]):
             UsageError: When several provide it.
         """
         return name in self._known or name in self._making or self._find(name) is not None or name in self._known
+
+    def _find(self, name: str) -> Provider | None:
+        """The provider of a value; one that is not there yet may come with another value, so it is looked up again."""
+        if name not in self._found and (provider := self._finder(name)) is not None:
+            self._found[name] = provider
+        return self._found.get(name)
 
     def comes_later(self, name: str) -> bool:
         """Whether a value of the run needs what is being made now, so that it cannot be there yet."""
