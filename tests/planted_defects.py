@@ -36,7 +36,7 @@ from wf.traits import (
 from wf_base import Batch, Dataset, Metric, TensorSamples
 from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
-from wf_fitting.parts import Known, Part
+from wf_fitting.parts import Facts, Part
 from wf_state import codec
 from wf_tasks.regression import Regression
 
@@ -997,7 +997,7 @@ _CONDITION = Condition(
 _READER = FileReader(name="planted", summary="the reader of a test", endings=(".up",), target="planted_defects:read")
 
 
-def judge(part: Part, known: Known) -> Verdict:
+def judge(part: Part, known: Facts) -> Verdict:
     """All fits."""
     return Verdict(True)
 

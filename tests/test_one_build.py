@@ -15,7 +15,7 @@ from wf.errors import UsageError
 from wf.registry import Registry
 from wf_building.resolver import Provider
 from wf_fitting import parts
-from wf_fitting.parts import Known, Part
+from wf_fitting.parts import Facts, Part
 from wf_run.graph import find
 
 BUILDS: list[dict[str, Any]] = [
@@ -38,7 +38,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     def counting(entry: Any) -> Any:
         judge = guarded(entry)
 
-        def asked(part: Part, known: Known) -> Verdict:
+        def asked(part: Part, known: Facts) -> Verdict:
             counts[entry.component.name, part.name] += 1
             return judge(part, known)
 
@@ -78,7 +78,7 @@ def test_each_name_is_looked_up_once_and_each_rule_asked_once(
     assert set(judged.values()) == {1}
 
 
-def few(part: Part, known: Known) -> Verdict:
+def few(part: Part, known: Facts) -> Verdict:
     """A stranger's rule that does not say what it needs."""
     return Verdict(not known.num_classes or known.num_classes < 5, ("too many classes",))
 

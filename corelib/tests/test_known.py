@@ -6,7 +6,7 @@ import pytest
 
 from wf.declarations.component import Catalogue
 from wf.declarations.kinds import DECLARED, KINDS
-from wf.discovery.known import Known, index, known_members, who_brings
+from wf.discovery.known import KnownPlugin, index, known_members, who_brings
 from wf.registry import Registry
 
 HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}
@@ -19,7 +19,7 @@ def test_everything_that_comes_with_wf_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("known", index(), ids=lambda known: known.distribution)
-def test_an_entry(known: Known) -> None:
+def test_an_entry(known: KnownPlugin) -> None:
     assert set(known.names) <= EVERY_KIND
     assert known.summary
     assert known.install.startswith("pip install ")

@@ -27,7 +27,7 @@ from wf.traits import (
     TransformTraits,
 )
 from wf_fitting.checking import check, fitting, mismatches, pair_verdict, part_of, plural, related_kinds
-from wf_fitting.parts import DIMS, Known, Part, Samples, judges
+from wf_fitting.parts import DIMS, Facts, Part, SampleForm, judges
 
 TARGETS = ("real", "class_index", "binary", "multilabel", "one_hot", "mask")
 PREDICTIONS = ("raw", "real", "logits", "log_probs", "probs", "embeddings")
@@ -84,7 +84,7 @@ def parts(*names: str) -> list[Part]:
 
 def refused(*names: str, **known: Any) -> list[str]:
     with pytest.raises(UsageError) as caught:
-        check(parts(*names), Known(**known), REGISTRY)
+        check(parts(*names), Facts(**known), REGISTRY)
     return str(caught.value).splitlines()
 
 
@@ -153,15 +153,15 @@ def test_what_does_not_fit(run: tuple[str, ...], words: str) -> None:
     ],
 )
 def test_what_fits_or_may_fit(run: tuple[str, ...]) -> None:
-    check(parts(*run), Known(), REGISTRY)
+    check(parts(*run), Facts(), REGISTRY)
 
 
 def test_what_is_known_better_than_the_traits_say() -> None:
     """The data, when they have been read."""
-    assert "would get samples [6, 3]" in refused("dataset/texts", "model/line", samples=Samples.of_shape((6, 3)))[1]
-    check(parts("dataset/texts", "model/line"), Known(samples=Samples.of_shape((6,))), REGISTRY)
+    assert "would get samples [6, 3]" in refused("dataset/texts", "model/line", samples=SampleForm.of_shape((6, 3)))[1]
+    check(parts("dataset/texts", "model/line"), Facts(samples=SampleForm.of_shape((6,))), REGISTRY)
     assert "takes binary targets" in refused("dataset/digits", "loss/bce", num_classes=10)[1]
-    check(parts("dataset/digits", "loss/bce"), Known(num_classes=2), REGISTRY)
+    check(parts("dataset/digits", "loss/bce"), Facts(num_classes=2), REGISTRY)
     assert "the dataset has real" in refused("dataset/csv", "loss/ce", targets="real")[1]
     assert "link 'one-hot' is off" in refused("dataset/digits", "loss/mse", links=[])[1]
     assert "takes no scheduler" in refused("trainer/silent", "scheduler/cosine", taken=frozenset())[1]
@@ -180,8 +180,8 @@ def test_what_is_known_better_than_the_traits_say() -> None:
 )
 def test_a_scheduler_that_waits_for_evaluations(watched: str | None, evaluated: Any, fits: bool) -> None:
     (plateau, cosine) = (replace(part, watched=watched) for part in parts("scheduler/plateau", "scheduler/cosine"))
-    check([cosine], Known(evaluated=evaluated), REGISTRY)
-    found = list(mismatches([plateau], Known(evaluated=evaluated), REGISTRY))
+    check([cosine], Facts(evaluated=evaluated), REGISTRY)
+    found = list(mismatches([plateau], Facts(evaluated=evaluated), REGISTRY))
     assert bool(found) is not fits
     if found and watched and evaluated:
         assert found[0].why[0] == (
@@ -201,15 +201,15 @@ def test_catalogues_are_suggested_by_their_prefix() -> None:
         "model", "zoo", "m:make", "wf_torchvision:models.txt", traits=ModelTraits(inputs="image"), groups=GROUPS
     )
     registry = Registry([replace(PLUGIN, components=(*COMPONENTS, zoo)), TASKS, DRIVING])
-    (found,) = mismatches(parts("dataset/digits", "model/line"), Known(), registry)
+    (found,) = mismatches(parts("dataset/digits", "model/line"), Facts(), registry)
     assert found.fitting == {"model": ("chances", "cnn", "mlp", "zoo/...")}
-    (found,) = mismatches(parts("dataset/diabetes", "model/cnn"), Known(), registry)
+    (found,) = mismatches(parts("dataset/diabetes", "model/cnn"), Facts(), registry)
     assert found.fitting == {"model": ("chances", "line", "mlp")}
 
 
 def test_names_that_two_plugins_bring_are_told_apart() -> None:
     other = replace(PLUGIN, name="p", distribution="p", components=(COMPONENTS[15],))
-    (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Known(), Registry([PLUGIN, other, TASKS, DRIVING]))
+    (found,) = mismatches(parts("dataset/diabetes", "loss/ce"), Facts(), Registry([PLUGIN, other, TASKS, DRIVING]))
     assert found.fitting == {"loss": ("mse@o", "mse@p")}
 
 
@@ -244,7 +244,7 @@ RUNS = st.tuples(*(strategy.map(lambda traits, kind=kind: part(kind, traits)) fo
 @given(run=RUNS, kind=st.sampled_from(sorted(TRAITS)), evaluated=st.none() | st.just(()) | st.just(("test",)))
 def test_knowing_less_never_refuses_more(run: tuple[Part, ...], kind: str, evaluated: Any) -> None:
     """A component that says nothing about itself causes no refusal that one which says something did not."""
-    known = Known(evaluated=evaluated)
+    known = Facts(evaluated=evaluated)
     less = [part(kind, None) if one.kind == kind else one for one in run]
     found = {(one.kind, one.against) for one in mismatches(run, known, REGISTRY)}
     assert {(one.kind, one.against) for one in mismatches(less, known, REGISTRY)} <= found
@@ -366,4 +366,4 @@ def test_without_the_plugins_of_the_rules_nothing_is_refused() -> None:
 
 
 def mismatches_in(registry: Registry, run: list[Part]) -> list[str]:
-    return [found.kind for found in mismatches(run, Known(), registry)]
+    return [found.kind for found in mismatches(run, Facts(), registry)]

@@ -35,12 +35,12 @@ class Rule:
     """The kind of the components that it judges."""
     target: str | Callable[..., Any]
     """``"package.module:function"``, called as ``function(part, known)`` with the component (`wf_fitting.parts.Part`)
-    and what is known of the run (`wf_fitting.parts.Known`); gives a `Verdict`. A build asks it as early as its facts
+    and what is known of the run (`wf_fitting.parts.Facts`); gives a `Verdict`. A build asks it as early as its facts
     allow, without torch where no data are needed, and asks again only where a fact turns out to be another one."""
     against: tuple[str, ...] = ()
     """The kinds by which it judges them; empty for the run's settings."""
     needs: str | tuple[str, ...] = ()
-    """The fields of `wf_fitting.parts.Known` without which it can tell nothing, as far as the parts do not say them by
+    """The fields of `wf_fitting.parts.Facts` without which it can tell nothing, as far as the parts do not say them by
     themselves: ``("targets", "num_classes")``. A rule that names some is asked when they are known, one that names none
     at once, and again when something that it looked at becomes known."""
     suggested: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ CORE = "wf-core"
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPlugin:
     """A plugin's distribution in the index."""
 
     distribution: str
@@ -35,11 +35,12 @@ class Known:
 
 
 @cache
-def index() -> tuple[Known, ...]:
+def index() -> tuple[KnownPlugin, ...]:
     """The whole index, by name."""
     document = tomllib.loads(_text("known_plugins.toml"))
     return tuple(
-        Known(name, table["summary"], table["install"], table["names"]) for name, table in sorted(document.items())
+        KnownPlugin(name, table["summary"], table["install"], table["names"])
+        for name, table in sorted(document.items())
     )
 
 
@@ -50,12 +51,12 @@ def is_among(name: str, names: Iterable[str]) -> bool:
     return plain_word(name) in plain or bool(slash and f"{prefix}/*" in plain)
 
 
-def who_brings(kind: str, name: str) -> list[Known]:
+def who_brings(kind: str, name: str) -> list[KnownPlugin]:
     """The distributions that bring a component."""
     return [known for known in index() if known.brings(kind, name)]
 
 
-def known_as(distribution: str) -> Known | None:
+def known_as(distribution: str) -> KnownPlugin | None:
     """The plugin of that distribution in the index."""
     return next((known for known in index() if known.distribution == normalize(distribution)), None)
 
@@ -77,7 +78,7 @@ def how_to_install(distribution: str, option: str) -> str:
     )
 
 
-def known_members(kind: str, name: str) -> list[tuple[Known, str]]:
+def known_members(kind: str, name: str) -> list[tuple[KnownPlugin, str]]:
     """The catalogues' members of that name alone, without a prefix, each with the distribution that brings it."""
     found = []
     for line in _text("known_members.txt").splitlines():

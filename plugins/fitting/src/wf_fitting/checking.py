@@ -13,7 +13,18 @@ from wf.discovery.entry import Entry
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf_fitting.judged import Judged
-from wf_fitting.parts import DIMS, Judge, Known, Part, Samples, gives_targets, judges, listed, transformed, with_parts
+from wf_fitting.parts import (
+    DIMS,
+    Facts,
+    Judge,
+    Part,
+    SampleForm,
+    gives_targets,
+    judges,
+    listed,
+    transformed,
+    with_parts,
+)
 from wf_fitting.tasks import tasks_of
 
 OF_DATA = ("targets", "samples")
@@ -45,7 +56,7 @@ class Mismatch:
 
 def check(
     parts: Sequence[Part],
-    known: Known,
+    known: Facts,
     registry: Registry,
     judged: Judged | None = None,
     last: Collection[str] | None = None,
@@ -72,7 +83,7 @@ def check(
 
 def mismatches(
     parts: Sequence[Part],
-    known: Known,
+    known: Facts,
     registry: Registry,
     judged: Judged | None = None,
     last: Collection[str] | None = None,
@@ -84,7 +95,7 @@ def mismatches(
     named = [part for part in parts if part.kind != "transform" or gives_targets(part.traits)]
     names = {part.kind: f"{part.kind} '{part.name}'" for part in named}
     for rule, judge in judges(registry):
-        here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Known]]]()
+        here, wrong = known, dict[tuple[str, ...], list[tuple[Part, Facts]]]()
         places = itertools.count()
         for part in parts:
             if part.kind == rule.kind:
@@ -155,9 +166,9 @@ def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:
     )
 
 
-def _known_by(entry: Entry, registry: Registry) -> list[Known]:
+def _known_by(entry: Entry, registry: Registry) -> list[Facts]:
     """The facts known from one part of a run; for a task, for each form of its targets."""
-    plain, task = Known(tasks=tasks_of(registry)), entry.component.traits
+    plain, task = Facts(tasks=tasks_of(registry)), entry.component.traits
     if isinstance(task, Task):
         return [replace(plain, task=task, targets=targets) for targets in task.targets or (None,)]
     return [with_parts(plain, [part_of(entry)])]
@@ -176,7 +187,7 @@ def plural(kind: str) -> str:
     return next((many for many, one in plurals().items() if one == kind), kind)
 
 
-def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Known, registry: Registry) -> Iterator[str]:
+def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Facts, registry: Registry) -> Iterator[str]:
     """The names of the components of a kind that would make a rule content."""
     unknown = replace(known, trainer=None, taken=None)
     alone = replace(known, targets=None) if kind == "dataset" else known  # each has its own
@@ -215,7 +226,7 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
             f"{owner} says nothing about itself (no traits), so what fits it cannot be told\n"
             "  a run of two steps shows whether it works: wf run ... --dry-run"
         )
-    known = with_parts(Known(tasks=tasks_of(registry)), [part_of(other)])
+    known = with_parts(Facts(tasks=tasks_of(registry)), [part_of(other)])
     for rule, judge in judges(registry):
         fact = next((fact for fact in rule.facts if fact in OF_DATA), None)
         if rule.kind == kind and fact is not None and getattr(known, fact) is None:
@@ -229,10 +240,10 @@ def _guesses(registry: Registry, fact: str, rule: Rule, judge: Judge) -> Iterato
     """The possible forms of a dataset's data, and the components that fit each."""
     if fact == "targets":
         guesses = {
-            f"{form} targets": Known(targets=form, tasks=tasks_of(registry)) for form in tasks_of(registry).forms
+            f"{form} targets": Facts(targets=form, tasks=tasks_of(registry)) for form in tasks_of(registry).forms
         }
     else:
-        guesses = {f"{kind} samples": Known(samples=Samples.of_kind(kind)) for kind in DIMS}
+        guesses = {f"{kind} samples": Facts(samples=SampleForm.of_kind(kind)) for kind in DIMS}
     for words, guess in guesses.items():
         known = with_parts(guess, ())
         choices = _choices(registry, rule.kind)

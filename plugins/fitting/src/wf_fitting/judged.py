@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from wf.declarations.rule import Rule, Verdict
-from wf_fitting.parts import Judge, Known, Part, Samples
+from wf_fitting.parts import Facts, Judge, Part, SampleForm
 
-_FACTS = frozenset(field.name for field in fields(Known))
+_FACTS = frozenset(field.name for field in fields(Facts))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Judged:
         self._fit: dict[_About, Mapping[str, Any]] = {}
         """The components that fit, with the facts by which they do."""
 
-    def ask(self, rule: Rule, judge: Judge, part: Part, place: int, known: Known, *, is_last: bool) -> Verdict | None:
+    def ask(self, rule: Rule, judge: Judge, part: Part, place: int, known: Facts, *, is_last: bool) -> Verdict | None:
         """The verdict of a rule about a component; None if it was already given, or must wait for facts.
 
         Args:
@@ -58,18 +58,18 @@ class Judged:
 
 def _is_same(before: Any, now: Any) -> bool:
     """Whether a fact is as it was; samples may be known more closely."""
-    if isinstance(before, Samples) and isinstance(now, Samples):
+    if isinstance(before, SampleForm) and isinstance(now, SampleForm):
         return now.dims <= before.dims and now.tokens == before.tokens
     return bool(before == now)
 
 
-class _Noting(Known):
+class _Noting(Facts):
     """The known facts, recording which ones a rule reads."""
 
     noted: set[str]
 
     @classmethod
-    def of(cls, known: Known) -> _Noting:
+    def of(cls, known: Facts) -> _Noting:
         """The same, with nothing noted."""
         made = object.__new__(cls)
         made.__dict__.update(vars(known), noted=set())

@@ -41,7 +41,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleForm:
     """The samples that the data have, or have after some transforms."""
 
     dims: frozenset[int]
@@ -51,18 +51,18 @@ class Samples:
     """They are indices of a vocabulary, not numbers."""
 
     @classmethod
-    def of_kind(cls, kind: str) -> Samples:
-        """Samples of a kind that `wf.traits` lists."""
+    def of_kind(cls, kind: str) -> SampleForm:
+        """The form of samples of a kind that `wf.traits` lists."""
         return cls(DIMS[kind], samples_words(kind), tokens=kind == "tokens")
 
     @classmethod
-    def of_shape(cls, shape: Sequence[int], *, tokens: bool = False) -> Samples:
-        """Samples of a shape."""
+    def of_shape(cls, shape: Sequence[int], *, tokens: bool = False) -> SampleForm:
+        """The form of samples of a shape."""
         return cls(frozenset({len(shape)}), f"{'tokens' if tokens else 'samples'} {list(shape)}", tokens=tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class Facts:
     """The known facts of a run; None means unknown."""
 
     tasks: Tasks | None = None
@@ -74,7 +74,7 @@ class Known:
     trained: str | None = None
     """The form of targets in training, if a transform changes it."""
     num_classes: int | None = None
-    samples: Samples | None = None
+    samples: SampleForm | None = None
     model: ModelTraits | None = None
     loss: LossTraits | None = None
     trainer: TrainerTraits | None = None
@@ -110,10 +110,10 @@ class Part:
         return self.entry.component.traits if self.entry else None
 
 
-Judge = Callable[[Part, Known], Verdict]
+Judge = Callable[[Part, Facts], Verdict]
 
 
-def with_parts(known: Known, parts: Iterable[Part]) -> Known:
+def with_parts(known: Facts, parts: Iterable[Part]) -> Facts:
     """The facts, completed by the parts' traits."""
     found: dict[str, Any] = {}
     parts = tuple(parts)
@@ -125,7 +125,7 @@ def with_parts(known: Known, parts: Iterable[Part]) -> Known:
             found["targets"] = traits.targets
             if traits.task and known.tasks and "task" not in found:
                 found["task"] = known.tasks.named(traits.task)
-            found["samples"] = Samples.of_kind(traits.inputs) if traits.inputs else None
+            found["samples"] = SampleForm.of_kind(traits.inputs) if traits.inputs else None
         elif isinstance(traits, (ModelTraits, LossTraits, TrainerTraits)):
             found[part.kind] = traits
         elif gives_targets(traits):
@@ -156,12 +156,12 @@ def gives_targets(traits: Any) -> bool:
     return isinstance(traits, TransformTraits) and traits.gives_targets is not None
 
 
-def transformed(traits: Any, samples: Samples | None) -> Samples | None:
+def transformed(traits: Any, samples: SampleForm | None) -> SampleForm | None:
     """The samples that a transform makes of others."""
     gives = traits.gives if isinstance(traits, TransformTraits) else "any"
     if gives == "same":
         return samples
-    return None if gives == "any" else Samples.of_kind(gives)
+    return None if gives == "any" else SampleForm.of_kind(gives)
 
 
 def samples_words(kind: str) -> str:
@@ -186,11 +186,11 @@ def judges(registry: Registry) -> Sequence[tuple[Rule, Judge]]:
 
 
 def _needs_facts(entry: Entry) -> bool:
-    """Whether a rule needs fields of `Known` alone; one that needs others is left out with a warning."""
-    facts = [field.name for field in fields(Known)]
+    """Whether a rule needs fields of `Facts` alone; one that needs others is left out with a warning."""
+    facts = [field.name for field in fields(Facts)]
     wrong = [name for name in entry.component.traits.facts if name not in facts]
     if wrong:
-        why = f"it needs '{wrong[0]}', which is no field of wf_fitting.parts.Known: {', '.join(facts)}"
+        why = f"it needs '{wrong[0]}', which is no field of wf_fitting.parts.Facts: {', '.join(facts)}"
         _warn_once(f"rule '{entry.component.name}' of {entry.provider} is left out: {why}")
     return not wrong
 
@@ -198,7 +198,7 @@ def _needs_facts(entry: Entry) -> bool:
 def _guarded(entry: Entry) -> Judge:
     """The function of a plugin's rule; if it raises, the rule is skipped with a warning."""
 
-    def judge(part: Part, known: Known) -> Verdict:
+    def judge(part: Part, known: Facts) -> Verdict:
         try:
             verdict = entry.load()(part, known)
             if isinstance(verdict, Verdict) and not isinstance(verdict.why, str):

@@ -26,7 +26,7 @@ class Inputs(Protocol):
         """Samples of these inputs and targets."""
 
 
-class Known(Protocol):
+class KnownDataset(Protocol):
     """By what inputs were read before, see `wf_huggingface.reader.FileReader`."""
 
     vocabulary: list[str]
@@ -109,7 +109,7 @@ def read_inputs(
     channels: int,
     vocab_size: int,
     length: int,
-    known: Known | None,
+    known: KnownDataset | None,
 ) -> tuple[dict[str, Inputs], list[str]]:
     """The inputs of each split, and the vocabulary where they are tokens.
 
@@ -223,7 +223,7 @@ def _column(table: Any, name: str, split: str, start: int, dtype: torch.dtype) -
 
 
 def _texts(
-    tables: Mapping[str, Any], name: str, vocab_size: int, length: int, known: Known | None
+    tables: Mapping[str, Any], name: str, vocab_size: int, length: int, known: KnownDataset | None
 ) -> tuple[dict[str, Inputs], list[str]]:
     tokens = {}
     for split, table in tables.items():

@@ -34,7 +34,6 @@ from wf_run.assembly import Assembly
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.kept import load_chosen
 from wf_run.directory.rundir import RunDirectory
-from wf_run.fit import Fit
 from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
@@ -43,6 +42,7 @@ from wf_run.runfiles.runfile import RunFile
 from wf_run.runfiles.said import naming_place, without_said
 from wf_run.time_limit import seconds_of
 from wf_run.trained import PLOTS, Trained, TrainedModel, drawn
+from wf_run.training import Training
 
 _LOG = logging.getLogger("wf")
 
@@ -117,9 +117,9 @@ class Experiment:
         """The checkpoint that `restore` loaded."""
         self.loop: Loop = self._parts.loop
         """The loop that trains it."""
-        self._fit = Fit(self._parts, self._working)
-        if self.run_dir is not None and initialize and self._fit.rebuild.by != "components":
-            self.messages.append(self._fit.rebuild.words)
+        self._training = Training(self._parts, self._working)
+        if self.run_dir is not None and initialize and self._training.rebuild.by != "components":
+            self.messages.append(self._training.rebuild.words)
 
     def __enter__(self) -> Self:
         return self
@@ -169,7 +169,7 @@ class Experiment:
     @property
     def history(self) -> list[dict[str, Any]]:
         """The records of ``metrics.jsonl`` so far."""
-        return self._fit.recorder.records
+        return self._training.recorder.records
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -256,10 +256,10 @@ class Experiment:
             again.check_same(self, self._there)
             if again.is_done(self, self._there):
                 again.show_done(self, self._there)
-                self._fit.recorder.records = self._there.records()
+                self._training.recorder.records = self._there.records()
                 return
             resume = True
-        self._fit.run(resume=resume, allow_drift=allow_drift)
+        self._training.run(resume=resume, allow_drift=allow_drift)
 
     def dry_run(self) -> dict[str, Any]:
         """Train two steps and evaluate once; writes nothing. Returns the figures."""

@@ -27,7 +27,7 @@ from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_cli.arguments import ADD
 from wf_fitting.checking import check as check_fit
 from wf_fitting.judged import Judged
-from wf_fitting.parts import Known, Part, taken_by, with_parts
+from wf_fitting.parts import Facts, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
 from wf_run.parts import validation
 from wf_run.parts.dataset_file import read_dataset_file
@@ -81,7 +81,7 @@ def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence
     plan.judged = Judged()
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
     evaluated = tuple(plan["eval_splits"])  # at most these: the data may have fewer
-    check_fit(parts, Known(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
+    check_fit(parts, Facts(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
     return plan
 
 
@@ -117,7 +117,7 @@ def parts_of(
             entry = find(kind, table["use"])
             name = entry.component.name if entry else name_of_live(table["use"])
             parts.append(Part(kind=kind, name=name, entry=entry, watched=_watched(entry, table, plan["monitor"])))
-    taken = with_parts(Known(taken=taken), parts).taken
+    taken = with_parts(Facts(taken=taken), parts).taken
     own = not _is_default(plan.get("optimizer"), find) or taken is None or "optimizer" in taken
     return parts if own else [part for part in parts if part.kind != "optimizer"]
 

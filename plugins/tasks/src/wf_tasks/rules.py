@@ -6,13 +6,13 @@ from wf import Verdict
 from wf.declarations.rule import FITS, SILENT
 from wf.traits import LossTraits, MetricTraits, ModelTraits, TransformTraits
 from wf_fitting.links import numbers_of_classes, resolve, resolve_judged, targets_that_fit
-from wf_fitting.parts import DIMS, SHAPES, Known, Part, samples_words
+from wf_fitting.parts import DIMS, SHAPES, Facts, Part, samples_words
 
 OPEN_TARGETS = Verdict(None, ("the form of the targets depends on the data",))
 OPEN_SAMPLES = Verdict(None, ("the form of the samples depends on the data",))
 
 
-def dataset_has_targets(part: Part, known: Known) -> Verdict:
+def dataset_has_targets(part: Part, known: Facts) -> Verdict:
     """For a dataset: its targets must have a form of its task."""
     has = known.targets or getattr(part.traits, "targets", None)
     task = known.task
@@ -23,7 +23,7 @@ def dataset_has_targets(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"{task.name} has {' or '.join(task.targets)} targets, the dataset has {has}",))
 
 
-def takes_samples(part: Part, known: Known) -> Verdict:
+def takes_samples(part: Part, known: Facts) -> Verdict:
     """For a model or a transform: it must take the run's samples."""
     traits = part.traits
     if not isinstance(traits, (ModelTraits, TransformTraits)):
@@ -42,7 +42,7 @@ def takes_samples(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"the {part.kind} takes {wanted} but would get {known.samples.words}",))
 
 
-def keeps_targets_in_place(part: Part, known: Known) -> Verdict:
+def keeps_targets_in_place(part: Part, known: Facts) -> Verdict:
     """For a transform: it gets only the inputs, so targets that are positions in the image would not move along."""
     traits = part.traits
     if known.task is None or not known.task.spatial:  # if unknown, it fits: few datasets have such targets
@@ -62,7 +62,7 @@ def keeps_targets_in_place(part: Part, known: Known) -> Verdict:
     )
 
 
-def takes_targets(part: Part, known: Known) -> Verdict:
+def takes_targets(part: Part, known: Facts) -> Verdict:
     """For a joint transform: it must take the targets of the run."""
     traits, has = part.traits, known.trained or known.targets
     if not isinstance(traits, TransformTraits):
@@ -74,7 +74,7 @@ def takes_targets(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"the transform takes {' or '.join(traits.targets)} targets but would get {has}",))
 
 
-def predicts_per(part: Part, known: Known) -> Verdict:
+def predicts_per(part: Part, known: Facts) -> Verdict:
     """For a model: the task needs one prediction per pixel or per sample."""
     traits = part.traits
     if not isinstance(traits, ModelTraits):
@@ -90,7 +90,7 @@ def predicts_per(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"{what} one prediction per {wanted}, the model returns one per {traits.per}",))
 
 
-def gives_what_the_task_needs(part: Part, known: Known) -> Verdict:
+def gives_what_the_task_needs(part: Part, known: Facts) -> Verdict:
     """Of a model: where models compute their own losses, they must give what the task judges, and only there."""
     wanted = known.task.gives if known.task else None
     if wanted is None:
@@ -105,7 +105,7 @@ def gives_what_the_task_needs(part: Part, known: Known) -> Verdict:
     )
 
 
-def _gives_of_no_other_task(part: Part, known: Known) -> Verdict:
+def _gives_of_no_other_task(part: Part, known: Facts) -> Verdict:
     """Of a model: it computes no losses of its own, as those of another task do."""
     if known.task is None or not isinstance(part.traits, ModelTraits):
         return FITS
@@ -116,12 +116,12 @@ def _gives_of_no_other_task(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"the model returns {given}, as task {wants} needs, not {known.task.name}",))
 
 
-def _tasks_of_own_losses(model: ModelTraits | None, known: Known) -> list[str]:
+def _tasks_of_own_losses(model: ModelTraits | None, known: Facts) -> list[str]:
     """The tasks that have a model compute its own losses; none where a loss judges what it gives."""
     return known.tasks.whose_models_give(model.predictions) if known.tasks and model else []
 
 
-def loss_takes_predictions(part: Part, known: Known) -> Verdict:
+def loss_takes_predictions(part: Part, known: Facts) -> Verdict:
     """For a loss: it takes the targets and the model's outputs, through links if needed."""
     traits = part.traits
     if not isinstance(traits, LossTraits):
@@ -149,7 +149,7 @@ def loss_takes_predictions(part: Part, known: Known) -> Verdict:
     return Verdict(False, misfits[0]) if misfits else FITS
 
 
-def loss_takes_given_targets(part: Part, known: Known) -> Verdict:
+def loss_takes_given_targets(part: Part, known: Facts) -> Verdict:
     """For a loss: if a transform changes the form of targets in training, it must take both forms."""
     traits = part.traits
     if known.trained is None:
@@ -168,7 +168,7 @@ def loss_takes_given_targets(part: Part, known: Known) -> Verdict:
     return Verdict(False, tuple(fit)) if isinstance(fit, list) else FITS
 
 
-def loss_takes_what_model_gives(part: Part, known: Known) -> Verdict:
+def loss_takes_what_model_gives(part: Part, known: Facts) -> Verdict:
     """Of a loss where the targets are not known: there must be some with which it takes what the model gives."""
     traits = part.traits
     if not isinstance(traits, LossTraits):
@@ -184,7 +184,7 @@ def loss_takes_what_model_gives(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"the loss takes {traits.predictions}, the model returns {known.model.predictions}",))
 
 
-def metric_judges_targets(part: Part, known: Known) -> Verdict:
+def metric_judges_targets(part: Part, known: Facts) -> Verdict:
     """For a metric: it takes the dataset's form of targets."""
     traits = part.traits
     if not isinstance(traits, MetricTraits):
@@ -196,7 +196,7 @@ def metric_judges_targets(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"the metric takes {' or '.join(traits.targets)} targets, the dataset has {known.targets}",))
 
 
-def metric_reads_predictions(part: Part, known: Known) -> Verdict:
+def metric_reads_predictions(part: Part, known: Facts) -> Verdict:
     """For a metric: the task must provide its form of predictions."""
     traits = part.traits
     if not isinstance(traits, MetricTraits) or known.loss is None or metric_judges_targets(part, known).fits is False:

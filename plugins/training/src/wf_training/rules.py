@@ -6,12 +6,12 @@ from wf import Verdict
 from wf.declarations.rule import FITS, SILENT
 from wf.engine.figures import Monitor
 from wf.traits import OptimizerTraits, SchedulerTraits
-from wf_fitting.parts import Known, Part, listed
+from wf_fitting.parts import Facts, Part, listed
 
 OPEN_TRAINER = Verdict(None, ("the trainer declares no traits",))
 
 
-def trainer_steps(part: Part, known: Known) -> Verdict:
+def trainer_steps(part: Part, known: Facts) -> Verdict:
     """For an optimizer: the trainer takes one, and supports its step protocol."""
     if known.taken is not None and "optimizer" not in known.taken:
         return Verdict(False, ("the trainer takes no optimizer", "remove it"))
@@ -26,14 +26,14 @@ def trainer_steps(part: Part, known: Known) -> Verdict:
     return Verdict(False, (f"it needs the step protocol '{traits.step}', the trainer supports {drives}",))
 
 
-def trainer_takes_scheduler(part: Part, known: Known) -> Verdict:
+def trainer_takes_scheduler(part: Part, known: Facts) -> Verdict:
     """For a scheduler: the trainer takes one."""
     if known.taken is None:
         return OPEN_TRAINER
     return FITS if "scheduler" in known.taken else Verdict(False, ("the trainer takes no scheduler", "remove it"))
 
 
-def has_evaluations(part: Part, known: Known) -> Verdict:
+def has_evaluations(part: Part, known: Facts) -> Verdict:
     """For a scheduler: if it is stepped after evaluations, there must be some."""
     traits = part.traits
     if not isinstance(traits, SchedulerTraits):

@@ -15,7 +15,7 @@ def finds_boxes(part: Any, known: Any) -> Verdict:
 
     Args:
         part: The model, a `wf_fitting.parts.Part`.
-        known: What is known of the run, a `wf_fitting.parts.Known`.
+        known: What is known of the run, a `wf_fitting.parts.Facts`.
     """
     if known.task is None or known.task.name != "shape-detection":
         return Verdict(True)

@@ -15,7 +15,7 @@ from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
 from wf_fitting import links as compatibility
 from wf_fitting.checking import check
-from wf_fitting.parts import Known, Samples, gives_targets
+from wf_fitting.parts import Facts, SampleForm, gives_targets
 from wf_fitting.tasks import tasks_of
 from wf_run.parts.own_samples import OwnSamples
 from wf_run.parts.validation import VALIDATION
@@ -97,11 +97,11 @@ def check_dataset(run: RunBuild, dataset: Dataset, task: Task | None) -> None:
 
 
 def check_parts(run: RunBuild, *, transforms: bool, **known: Any) -> None:
-    """Refuse everything that does not fit, using what is known so far: the fields of `wf_fitting.parts.Known`."""
+    """Refuse everything that does not fit, using what is known so far: the fields of `wf_fitting.parts.Facts`."""
     parts = parts_of(run.as_asked(), run.builder.entry, known.get("taken"))
     chosen = [part for part in parts if transforms or part.kind != "transform"]
     last = ("transform",) if transforms else None
-    check(chosen, Known(links=run.plan["links"], **known), run.registry, run.judged, last)
+    check(chosen, Facts(links=run.plan["links"], **known), run.registry, run.judged, last)
 
 
 def evaluated_splits(run: RunBuild, served: RunData | OwnSamples) -> tuple[str, ...]:
@@ -118,13 +118,13 @@ def _trained_targets(run: RunBuild) -> str | None:
     return declared[-1].gives_targets if declared else None
 
 
-def _samples_of(dataset: Dataset) -> Samples | None:
+def _samples_of(dataset: Dataset) -> SampleForm | None:
     """The form of the samples before any transform, if known without reading one."""
     train = dataset.train
     if not isinstance(train, TensorSamples) or not isinstance(train.inputs, Tensor) or dataset.collate is not None:
         return None
-    return Samples.of_shape(train.inputs.shape[1:], tokens=bool(dataset.vocabulary))
+    return SampleForm.of_shape(train.inputs.shape[1:], tokens=bool(dataset.vocabulary))
 
 
-def _samples_of_shape(shape: Sequence[int] | None, *, tokens: bool) -> Samples | None:
-    return None if shape is None else Samples.of_shape(shape, tokens=tokens)
+def _samples_of_shape(shape: Sequence[int] | None, *, tokens: bool) -> SampleForm | None:
+    return None if shape is None else SampleForm.of_shape(shape, tokens=tokens)

@@ -30,7 +30,7 @@ from wf_run.time_limit import TimeLimitReached, limited
 _LOG = logging.getLogger("wf")
 
 
-class Fit:
+class Training:
     """Trains a run and records it.
 
     Args:
