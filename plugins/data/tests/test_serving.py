@@ -333,3 +333,58 @@ def test_transforms_keep_the_size_of_masks() -> None:
     with pytest.raises(UsageError, match=r"make images \[4, 3\] of \[4, 4\]"):
         next(data.epoch(0))
     RunData(dataset, splits, [(lambda inputs: 2 * inputs, False)])
+
+
+def labelled(*labels: int) -> TensorSamples:
+    return TensorSamples(torch.randn(len(labels), 2), torch.tensor(labels))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test", "wanted"),
+    [
+        ((0, 1, 2), (2, 1, 0), (0, 1, 2), []),
+        ((0, 1, 2), (1, 0), (0, 2, 1), ["the validation split has no sample of class 'c'"]),
+        (
+            (0, 1, 1),
+            (1, 0, 2),
+            (0,),
+            [
+                "the train split has no sample of class 'c': other splits have them, and they cannot be learned",
+                "the test split has no sample of class 'b', 'c'",
+            ],
+        ),
+        (
+            (0, 0),
+            (0, 1),
+            (0, 1),
+            [
+                "the train split has no sample of class 'b', 'c': other splits have them, and they cannot be learned",
+                *(f"the {split} split has no sample of class 'c'" for split in ("validation", "test")),
+            ],
+        ),
+    ],
+)
+def test_a_class_that_a_split_lacks_is_told(train: Any, validation: Any, test: Any, wanted: list[str]) -> None:
+    splits = {"train": labelled(*train), "validation": labelled(*validation), "test": labelled(*test)}
+    dataset = Dataset(**splits, targets="class_index", class_names=["a", "b", "c"])
+    data = RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True), batch_size=2)
+    assert data.warnings == [f"dataset 'dataset': {text}" for text in wanted]
+
+
+def test_a_class_that_samples_on_disk_lack_is_told() -> None:
+    """As far as their targets are known: those of all train samples, which are divided."""
+    samples = [(torch.zeros(1), index % 2 if index < 30 else 2) for index in range(31)]
+    targets = torch.tensor([target for _, target in samples])
+    dataset = Dataset(train=samples, targets="class_index", class_names=["a", "b", "c"], target_tensor=targets)
+    data = RunData(dataset, split_dataset(dataset, "70/15/15", 0, shuffle=True), batch_size=2)
+    assert [text.partition(": ")[2] for text in data.warnings] == [
+        f"the {split} split has no sample of class 'c'" for split in ("validation", "test")
+    ]
+
+
+def test_a_set_with_a_class_that_training_lacks_is_told() -> None:
+    dataset = Dataset(train=labelled(0, 1, 0, 1), targets="class_index", class_names=["a", "b", "c"])
+    further = Dataset(train=labelled(0, 2), targets="class_index", class_names=["a", "b", "c"])
+    splits = split_dataset(dataset, "100/0/0", 0, shuffle=True)
+    data = RunData(dataset, splits, batch_size=2, sets={"validation/night": further})
+    assert any("validation set 'night' has samples of class 'c', and the train" in text for text in data.warnings)

@@ -687,6 +687,7 @@ class RunData:
         train = self._samples["train"]
         if isinstance(train, TensorSamples):
             self.warnings += [f"dataset '{name}': {text}" for text in self.task.warnings(train.targets)]
+        self.warnings += [f"dataset '{name}': {text}" for text in self._missing_classes(dataset)]
         batch = self._first("train", 1)
         target = batch.targets[0] if isinstance(batch.targets, Tensor) else None
         shape = _shape(batch.inputs)
@@ -704,6 +705,34 @@ class RunData:
             vocab_size=len(dataset.vocabulary) or None,
             facts=dict(dataset.facts),
         )
+
+    def _missing_classes(self, dataset: Dataset) -> Iterator[str]:
+        """A line for each split that lacks classes, as far as its targets are known without reading samples."""
+        names = self.class_names or ("0", "1")
+        there: dict[str, set[int]] = {}
+        for split in self._samples:
+            targets = self._known_targets(dataset, split)
+            counts = self.task.class_counts(targets) if isinstance(targets, Tensor) else None
+            if counts is not None:
+                there[split] = {number for number, count in enumerate(counts) if count}
+        every, train = set().union(*there.values()), there.get("train")
+        for split, own in there.items():
+            missing = sorted(set(range(len(names))) - own)
+            if missing and split in self.splits:
+                unlearned = train is not None and split == "train" and bool(every - train)
+                why = ": other splits have them, and they cannot be learned" if unlearned else ""
+                yield f"the {words(split)} has no sample of {_some_of([names[one] for one in missing])}{why}"
+            elif split in self.sets and train is not None and (new := sorted(own - train)):
+                found = _some_of([names[one] for one in new])
+                yield f"the {words(split)} has samples of {found}, and the train split has none"
+
+    def _known_targets(self, dataset: Dataset, split: str) -> Tree:
+        """The targets of a split; None where samples would have to be read for them."""
+        samples = self._samples[split]
+        if isinstance(samples, TensorSamples):
+            return samples.targets
+        is_own = split in self.sets or (split != "train" and getattr(dataset, split) is not None)
+        return None if is_own or self._target_tensor is None else self._target_tensor[self._ids[split]]
 
     def _class_counts(self, dataset: Dataset) -> tuple[int, ...] | None:
         samples, targets = self._samples["train"], self.train_targets()
@@ -726,6 +755,12 @@ def _in_updates(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
     """Batches that were collated by themselves, so many together as make an update."""
     while parts := list(itertools.islice(batches, num)):
         yield joined(parts)
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """Class names in messages: the first ones, and how many there are."""
+    shown = ", ".join(f"'{name}'" for name in names[:5])
+    return f"{shown} and {len(names) - 5:,} more classes" if len(names) > 5 else f"class {shown}"
 
 
 def _numbers(order: Tensor) -> str:
