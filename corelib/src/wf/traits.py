@@ -74,6 +74,9 @@ class DatasetTraits(_Declared):
     reader: str | type | None = None
     """The class of the reader that its datasets have, see `wf_base.reading.Reader`: ``"package.module:Class"``, or in a
     plugin of one file the class itself."""
+    divides: str = ""
+    """Its own options by which it divides its samples into splits, in words, where another division would be wrong, as
+    with samples that overlap: a run with another ``split``, or a ``fold``, is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

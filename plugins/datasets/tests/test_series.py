@@ -44,7 +44,7 @@ def test_windows_and_what_follows(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert pairs(made, "validation")[0][0, :, 0].tolist() == [9, 10, 11], "inputs may reach back"
     assert pairs(made, "test")[1].tolist() == [[16, 17], [17, 18], [18, 19]]
     assert (made.facts["columns"], list(made.target_names)) == (["y", "x"], ["y+1", "y+2"])
-    assert made.facts["naive_errors"] == [1, 1]
+    assert made.facts["naive_errors"] == [[1, 1]]
     assert "1 series, a row every 1:00:00; train 8 windows, validation 3 windows, test 3 windows" in caplog.text
     assert len(series(path, "y", "t", window=3, horizon=2, validation=0.2, test=0.2, stride=3).train) == 3
 
@@ -194,3 +194,25 @@ def test_a_run_forecasts_without_its_data(tmp_path: Path) -> None:
     trained = open_run(tmp_path / "run")
     new = write(tmp_path, rows[:-2], name="new.csv")
     assert torch.allclose(trained.predict(trained.read(new)), ran.predict("test")[-1:])
+
+
+def test_mase_is_that_of_each_series(tmp_path: Path) -> None:
+    """By hand from the file: the mean over two series of very different scales."""
+    draw = np.random.default_rng(0)
+    values = {name: scale * np.cumsum(draw.normal(size=60)) for name, scale in (("a", 1.0), ("b", 100.0))}
+    rows = [f"{step},{name},{values[name][step]:.6f}" for name in values for step in range(60)]
+    path = write(tmp_path, rows, "t,id,y")
+    dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "id": "id", "window": 4}
+    ran = wf.run(dataset=dataset, model="linear", metric=["mase"], epochs=1, save=False, quiet=True)
+    found, wanted = ran.predict("test").flatten(), ran.data.samples("test").targets.flatten()
+    errors = (found - wanted).abs().double().numpy().reshape(2, -1)
+    naive = [np.abs(np.diff(np.round(own, 6)[:42])).mean() for own in values.values()]
+    assert ran.metrics["test/mase"] == pytest.approx((errors.mean(1) / naive).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("settings", "words"), [({"split": "60/20/20"}, "--split"), ({"fold": "1/3"}, "folds")])
+def test_the_splits_are_those_of_time_alone(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    path = write(tmp_path, [f"{step},{np.sin(step / 3):.4f}" for step in range(60)], "t,y")
+    dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 4}
+    with pytest.raises(UsageError, match=f"divides its samples itself, so {words} cannot\n.*--dataset.validation and"):
+        wf.build(dataset=dataset, save=False, quiet=True, **settings)

@@ -54,6 +54,11 @@ def test_one_part_is_a_sum_too() -> None:
     ran = train({"use": "sum", "parts": ["mse"], "weights": [0.5]})
     model = by_hand(lambda found, y: 0.5 * F.mse_loss(found, y))
     assert torch.equal(ran.model.state_dict()["1.weight"], model.weight)  # type: ignore[arg-type]
+    for split in ("train", "validation", "test"):
+        assert ran.metrics[f"{split}/loss"] == pytest.approx(0.5 * ran.metrics[f"{split}/loss/mse"], rel=1e-12)
+    steps = [record for record in ran.history if record["event"] == "train"]
+    assert steps
+    assert all("loss/mse" in record for record in steps)
 
 
 def test_learned_weights_equal_the_usual_script() -> None:

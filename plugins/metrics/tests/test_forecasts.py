@@ -40,3 +40,18 @@ def test_mase_needs_to_know_the_naive_forecast() -> None:
         MASE({"window": 3})
     with pytest.raises(UsageError, match="3 naive errors for 2 outputs"):
         MASE(naive_errors=[1.0] * 3).update(PREDICTIONS, TARGETS)
+
+
+def test_mase_of_several_series_is_the_mean_of_theirs() -> None:
+    """Series of different scales count alike, as in the M4 competition; one whose naive error is 0 does not."""
+    facts = {"naive_errors": [[1.0], [100.0], [0.0]], "windows": {"test": [3, 1, 1]}}
+    errors = torch.tensor([[1.0], [2.0], [3.0], [50.0], [7.0]])
+    whole, parts = MASE(facts), MASE(facts)
+    whole.update_samples(errors, torch.zeros_like(errors), torch.arange(5), "test")
+    assert whole.compute().item() == pytest.approx((2 / 1 + 50 / 100) / 2)
+    for ids in ([4, 0], [3, 2, 1]):  # in any order, and over several batches
+        parts.update_samples(errors[ids], torch.zeros(len(ids), 1), torch.tensor(ids), "test")
+    assert parts.compute().item() == pytest.approx(whole.compute().item())
+    other = MASE(facts)
+    other.update_samples(errors, torch.zeros_like(errors), torch.arange(5), "validation/other")
+    assert math.isnan(other.compute().item()), "nobody says of which series these are"

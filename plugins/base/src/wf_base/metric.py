@@ -20,6 +20,9 @@ class Metric(abc.ABC):
 
     `update` calls `add` for what is summed and `append` for what must be kept sample by sample; `compute` reads
     `total(name)` and `values(name)`. Nothing waits for the device until the evaluator reads what `compute` gave.
+
+    A metric that must know which samples it judges has ``update_samples(predictions, targets, sample_ids, split)``,
+    which is called instead of `update`; `sample_ids` are those of the batch.
     """
 
     figures: ClassVar[Mapping[str, bool | None] | None] = None
@@ -87,6 +90,11 @@ class _Own:
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         (self._made if self._now is None else self._now).update(predictions, targets)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "update_samples":
+            raise AttributeError(name)
+        return getattr(self._made if self._now is None else self._now, name)
 
     def compute(self) -> Any:
         return (self._made if self._now is None else self._now).compute()

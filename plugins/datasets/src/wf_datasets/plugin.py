@@ -55,6 +55,7 @@ DATASETS = [
             inputs="sequence",
             transforms=("standardize",),
             reader="wf_datasets.tables.series_reader:SeriesReader",
+            divides="--dataset.validation and --dataset.test, shares of the time",
         ),
     ),
     Component(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from wf import FromRun
 from wf.errors import UsageError
@@ -38,10 +39,11 @@ class MASE(Metric):
     """The mean absolute error of each output relative to its naive forecast on the train split, averaged.
 
     Below 1 is better than the naive forecast: the last value, or the value one season earlier, one step ahead.
-    Hyndman and Koehler 2006. With several series the naive error covers all of them.
+    Hyndman and Koehler 2006. Of several series each has its own naive forecast, and the figure is the mean over the
+    series, each counting once; those whose naive forecast has no error, or is unknown, are left out.
 
     Args:
-        dataset_facts: The dataset's facts, in which ``series`` provides the naive errors.
+        dataset_facts: The dataset's facts, in which ``series`` provides the naive errors of each series.
         naive_errors: One per output, or one for all, if the dataset does not provide them.
 
     Raises:
@@ -54,29 +56,64 @@ class MASE(Metric):
         naive_errors: list[float] | None = None,
     ) -> None:
         super().__init__()
-        found = (dataset_facts or {}).get("naive_errors") if naive_errors is None else naive_errors
+        facts = dataset_facts or {}
+        found = facts.get("naive_errors") if naive_errors is None else naive_errors
         if found is None:
             raise UsageError(
                 "metric 'mase' needs the errors of the naive forecast, which dataset 'series' says of its train split\n"
                 "  give them: --metric.mase.naive_errors '[1.5]', one an output; or use mae"
             )
-        self._naive = torch.tensor([float(one) for one in found], dtype=torch.float64)
+        self._naive = torch.tensor(found, dtype=torch.float64).reshape(-1, _width(found))
+        """``[series, outputs]``."""
+        windows = facts.get("windows", {}) if len(self._naive) > 1 else {}
+        self._series = {
+            split: torch.arange(len(own)).repeat_interleave(torch.tensor(own)) for split, own in windows.items()
+        }
+        """The series of each sample of a split."""
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Update with float predictions and targets of one shape, ``[N, K]``.
+        """Update with float predictions and targets of one shape, ``[N, K]``, all of one series.
 
         Raises:
             UsageError: When K is not the number of naive errors.
         """
+        self._add(predictions, targets, None)
+
+    def update_samples(self, predictions: Tensor, targets: Tensor, sample_ids: Tensor, split: str) -> None:
+        """Update with float predictions and targets of one shape, ``[N, K]``, each of the series of its sample.
+
+        Raises:
+            UsageError: As `update`.
+        """
+        if len(self._naive) == 1:
+            self._add(predictions, targets, None)
+        elif split in self._series:
+            series = self._series[split].to(sample_ids.device)[sample_ids].to(targets.device)
+            self._add(predictions, targets, one_hot(series, len(self._naive)).to(torch.float64).T)
+
+    def _add(self, predictions: Tensor, targets: Tensor, series: Tensor | None) -> None:
         check_shapes(predictions, targets)
         columns = targets.reshape(len(targets), -1)
-        if len(self._naive) not in (1, columns.shape[1]):
-            raise UsageError(f"metric 'mase' has {len(self._naive)} naive errors for {columns.shape[1]} outputs")
-        self.add("sum", (wide(predictions.reshape(columns.shape)) - wide(columns)).abs().sum(0))
-        self.add("count", num_as_tensor(len(targets), like=targets))
+        if self._naive.shape[1] not in (1, columns.shape[1]):
+            raise UsageError(f"metric 'mase' has {self._naive.shape[1]} naive errors for {columns.shape[1]} outputs")
+        errors = (wide(predictions.reshape(columns.shape)) - wide(columns)).abs()
+        if series is None:
+            self.add("sum", errors.sum(0, keepdim=True))
+            self.add("count", num_as_tensor(len(targets), like=targets).reshape(1, 1))
+        else:  # a product, which has the same bits each time also on CUDA
+            self.add("sum", series.to(errors.dtype) @ errors)
+            self.add("count", series.sum(1, keepdim=True))
 
     def compute(self) -> Tensor:
-        """The mean, 0-d; nan if the naive forecast has no error."""
+        """The mean, 0-d; nan if no naive forecast has an error, or nobody knows of which series the samples are."""
+        if "sum" not in self._sums:
+            return torch.tensor(torch.nan)
         errors = self.total("sum") / self.total("count")
         naive = self._naive.to(errors)
-        return (errors / torch.where(naive == 0, torch.nan, naive)).mean()
+        relative = errors / torch.where(naive == 0, torch.nan, naive)
+        return relative.mean() if len(naive) == 1 else relative.nanmean(1).nanmean()
+
+
+def _width(found: Sequence[Any]) -> int:
+    """The outputs of naive errors, one list for all series or one each."""
+    return len(found[0]) if isinstance(found[0], (list, tuple)) else len(found)

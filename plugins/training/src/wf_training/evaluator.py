@@ -127,7 +127,7 @@ class DefaultEvaluator:
         self.fraction, share = 0.0, self._strategy.world_size / max(self._data.num_samples(split), 1)
         for batch in itertools.islice(self._data.batches(split, self._batch_size), num_batches):
             outputs = self._judge(batch, terms)
-            self._update_metrics(outputs, batch.targets)
+            self._update_metrics(outputs, batch, split)
             self.fraction += batch.size * share
         figures = terms.figures(self._strategy)
         for name, _, metric in self._metrics:
@@ -149,13 +149,16 @@ class DefaultEvaluator:
             terms.add(objective.score(own, part), objective.weights(part), part.size)
         return outputs
 
-    def _update_metrics(self, predictions: Tree, targets: Tree) -> None:
+    def _update_metrics(self, predictions: Tree, batch: Batch, split: str) -> None:
         forms: dict[str, Any] = {}
-        classes = self._outputs.classes(targets)
+        classes = self._outputs.classes(batch.targets)
         for _, form, metric in self._metrics:
             if form not in forms:
                 forms[form] = self._outputs.read(predictions, form)
-            metric.update(forms[form], classes)
+            if hasattr(metric, "update_samples"):
+                metric.update_samples(forms[form], classes, batch.sample_ids, split)
+            else:
+                metric.update(forms[form], classes)
 
 
 class _Terms:
@@ -180,14 +183,14 @@ class _Terms:
             self._factors[name] = term.factor
 
     def figures(self, strategy: Strategy) -> dict[str, Any]:
-        """The loss over the batches of all processes, and its terms if there are several."""
+        """The loss over the batches of all processes, and its terms if they have names."""
         if not self._values:
             return {}
         totals = [torch.stack(found[name]).sum() for name in self._values for found in (self._values, self._weights)]
         sums = iter(strategy.sum(totals))
         means = {name: next(sums) / next(sums) for name in self._values}
-        several = {f"{LOSS}/{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
-        return {LOSS: added((means[name], self._factors[name]) for name in means), **several}
+        named = {} if means.keys() == {LOSS} else {f"{LOSS}/{name}": mean for name, mean in means.items()}
+        return {LOSS: added((means[name], self._factors[name]) for name in means), **named}
 
     def _weighed(self, term: Term, own: Tensor | float | None, size: int) -> tuple[Tensor, Tensor]:
         """A term times its weight, and the weight."""

@@ -74,7 +74,7 @@ class Gradients:
             create_graph: Keep the graph of the gradients.
 
         Returns:
-            The loss, 0-d, detached, on its device; where it has several terms, these too, as ``loss/NAME``.
+            The loss, 0-d, detached, on its device; where its terms have names, these too, as ``loss/NAME``.
         """
         parts = self._parts(batch)
         shares = self._shares(batch, parts)
@@ -135,8 +135,8 @@ class Gradients:
                 "torch, without detach(), item(), argmax() or torch.no_grad()"
             )
         _backward(loss if self._scaler is None else self._scaler.scale(loss), create_graph=create_graph)
-        several = {f"{LOSS}/{name}": value.detach() for name, value in terms.items()} if len(terms) > 1 else {}
-        return {LOSS: loss.detach(), **several}
+        named = {} if terms.keys() == {LOSS} else {f"{LOSS}/{name}": value.detach() for name, value in terms.items()}
+        return {LOSS: loss.detach(), **named}
 
 
 def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:

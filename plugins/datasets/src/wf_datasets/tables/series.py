@@ -97,12 +97,12 @@ def series(
             decimal=decimal,
         )
         reader.cuts = _cuts(parts, validation, test)
-    samples = _samples(parts, reader, len(names), window, horizon, stride)
+    samples, windows = _samples(parts, reader, len(names), window, horizon, stride)
     found = {split: pair for split, pair in samples.items() if len(pair[0])}
     if "train" not in found:
         raise DataError(_none_left(path, parts, reader, window, horizon))
     if not known:
-        reader.naive_errors = _naive_errors(parts, reader, len(names), season) * horizon
+        reader.naive_errors = [errors * horizon for errors in _naive_errors(parts, reader, len(names), season)]
     sizes = ", ".join(f"{split} {len(pair[0]):,} windows" for split, pair in found.items())
     _TOLD.info("%s: %d series, %s; %s", path, len(parts), reader.words_of_step(), sizes)
     made = {split: TensorSamples(*map(torch.from_numpy, pair)) for split, pair in found.items()}
@@ -112,7 +112,12 @@ def series(
         test=made.get("test"),
         targets="real",
         target_names=names if horizon == 1 else [f"{name}+{step + 1}" for step in range(horizon) for name in names],
-        facts={"columns": reader.feature_names, "naive_errors": reader.naive_errors, "horizon": horizon},
+        facts={
+            "columns": reader.feature_names,
+            "naive_errors": reader.naive_errors,
+            "windows": windows,
+            "horizon": horizon,
+        },
         reader=reader,
     )
 
@@ -138,8 +143,8 @@ def _cuts(parts: Sequence[Part], validation: float, test: float) -> list[int]:
 
 def _samples(
     parts: Sequence[Part], reader: SeriesReader, num_targets: int, window: int, horizon: int, stride: int
-) -> dict[str, tuple[Array, Array]]:
-    """Inputs and targets of each split."""
+) -> tuple[dict[str, tuple[Array, Array]], dict[str, list[int]]]:
+    """Inputs and targets of each split, and how many each series has there, one series after another."""
     found: dict[str, list[tuple[Array, Array]]] = {"train": [], "validation": [], "test": []}
     width = len(reader.feature_names)
     for part in parts:
@@ -164,20 +169,25 @@ def _samples(
             for shape, own in zip(shapes, zip(*pairs, strict=True), strict=True)
         )
         made[split] = inputs, targets.reshape(len(targets), horizon * num_targets)
-    return made
+    return made, {split: [len(inputs) for inputs, _ in pairs] for split, pairs in found.items()}
 
 
-def _naive_errors(parts: Sequence[Part], reader: SeriesReader, num_targets: int, season: int) -> list[float]:
-    """The mean error, before validation, of forecasting each target by its value a season before; 0 for unknown."""
-    errors = []
-    for part in parts:
-        own = part.values[part.steps < reader.cuts[0], :num_targets]
-        chunks = part.chunk[: len(own)]
-        if len(own) > season:
-            errors.append(np.abs(own[season:] - own[:-season])[chunks[season:] == chunks[:-season]])
-    together = np.concatenate(errors) if errors else np.zeros((0, num_targets))
-    together = together[np.isfinite(together).all(1)]
-    return [float(value) for value in together.mean(0)] if len(together) else [0.0] * num_targets
+def _naive_errors(parts: Sequence[Part], reader: SeriesReader, num_targets: int, season: int) -> list[list[float]]:
+    """The mean error, before validation, of forecasting each target by its value a season before; 0 for unknown.
+
+    Each series has its own.
+    """
+    return [_naive_error(part, reader.cuts[0], num_targets, season) for part in parts]
+
+
+def _naive_error(part: Part, end: int, num_targets: int, season: int) -> list[float]:
+    own = part.values[part.steps < end, :num_targets]
+    chunks = part.chunk[: len(own)]
+    if len(own) <= season:
+        return [0.0] * num_targets
+    errors = np.abs(own[season:] - own[:-season])[chunks[season:] == chunks[:-season]]
+    errors = errors[np.isfinite(errors).all(1)]
+    return [float(value) for value in errors.mean(0)] if len(errors) else [0.0] * num_targets
 
 
 def _none_left(path: Path, parts: Sequence[Part], reader: SeriesReader, window: int, horizon: int) -> str:

@@ -79,7 +79,7 @@ class SeriesReader:
         delimiter: As `wf_datasets.tables.table.TableFile` takes it.
         decimal: What stands before the fraction of a number, where a file does not tell it.
         cuts: The first time steps of validation and test.
-        naive_errors: One per target, see `wf_datasets.tables.series.series`.
+        naive_errors: One a target for each series, see `wf_datasets.tables.series.series`.
     """
 
     endings: tuple[str, ...] = (".csv", ".tsv")
@@ -99,7 +99,7 @@ class SeriesReader:
         delimiter: str = "auto",
         decimal: Literal[".", ","] = ".",
         cuts: Sequence[int] = (),
-        naive_errors: Sequence[float] = (),
+        naive_errors: Sequence[Sequence[float]] = (),
     ) -> None:
         self.columns, self.time, self.id, self.window, self.gaps = tuple(columns), time, id, window, gaps
         self.dates = None if dates is None else Dates.of(dict(dates))

@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from wf.declarations.general import GENERAL
 from wf.declarations.task import Task
 from wf.engine.figures import SPLITS
 from wf.errors import PluginError, UsageError
 from wf.protocols import Strategy
 from wf.splits import parse_split
+from wf.traits import DatasetTraits
 from wf_base.data import Dataset, split_dataset
 from wf_base.streams import Stream
 from wf_base.task import TaskRuntime
@@ -37,6 +39,7 @@ def served(
     if dataset is None:
         return _own_samples(run, task_runtime)
     plan, name = run.plan, run.name("dataset")
+    _check_division(run, dataset, name)
     if dataset.test is not None and plan["fold"] is None:
         run.messages.append(f"{name} has a test split of its own ({len(dataset.test):,} samples)")
     splits = split(run, dataset, task_runtime, _fold(plan["fold"]), _ids_of(run, dataset))
@@ -72,6 +75,21 @@ def served(
         run.messages.append(f"{run.values.provider('sampler')}: {num:,} samples in an epoch")
         run.take("dataset", steps_per_epoch=data.num_batches)
     return data
+
+
+def _check_division(run: RunBuild, dataset: Dataset, name: str) -> None:
+    """Refuse another division of a dataset that must divide itself, and tell of shares that change nothing."""
+    plan, traits = run.plan, run.traits("dataset")
+    asked = plan["split"] != GENERAL["split"].default
+    if isinstance(traits, DatasetTraits) and traits.divides and (asked or plan["fold"] is not None):
+        option = "--split" if asked else "folds"
+        raise UsageError(
+            f"dataset '{name}' divides its samples itself, so {option} cannot\n  leave it out, and use {traits.divides}"
+        )
+    if asked and dataset.validation is not None:
+        run.messages.append(
+            f"warning: split {plan['split']} changes nothing: dataset {name} brings a validation split of its own"
+        )
 
 
 def split(
