@@ -181,6 +181,8 @@ class HookTraits(_Declared):
     watches: bool = False
     """It only tells: it changes neither the weights nor the way that the run goes, so a run goes on without it when it
     fails: ``on_error`` is ``disable`` where the user does not say it."""
+    ends: bool = False
+    """All that it does to training is to end the run or, as the manifest records, to go back to a checkpoint."""
     order: int = 100
     """Its place among the hooks of a run that names none: lower ones come first."""
 

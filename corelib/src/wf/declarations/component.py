@@ -116,6 +116,9 @@ class Component:
             of these. Of a model also the inputs of the datasets for which it is taken: ``"tokens"``.
         deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
         deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
+        plain: ``"package.module:attr"``, a function or class in plain PyTorch that does the same and takes the same
+            options: one of torch's own, or one whose source needs nothing of wf. ``wf export --to script`` writes it;
+            by default the target itself, where its source stands alone.
         moved_from: The plugins that brought it before, each with its target there. Runs that were made with it there
             go on with it, and ``NAME@PLUGIN`` finds it, unless that plugin still has one of its own.
     """
@@ -136,6 +139,7 @@ class Component:
     deprecated_names: tuple[str, ...] = ()
     deprecated_params: Mapping[str, str] = field(default_factory=dict)
     moved_from: Mapping[str, str] = field(default_factory=dict)
+    plain: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "component '{0.name}'")
@@ -143,7 +147,7 @@ class Component:
             check_kind(self)
         for name in self.all_names:
             check_name(name)
-        for text in (self.target, self.like):
+        for text in (self.target, self.like, self.plain):
             module, _, attribute = text.rpartition(":") if isinstance(text, str) else ("-", "", "-")
             if not module or not attribute:
                 raise ValueError(f"component '{self.name}': '{text}' is not of the form 'module:Attr'")

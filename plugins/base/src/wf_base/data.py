@@ -389,13 +389,13 @@ def _drawn(
         rest, test = fold_parts(*fold, num_samples, classes, generator)
         given = list(dict.fromkeys((*given, "test")))
     parts = stratified_parts(
-        _open_shares(split, given), len(rest), None if classes is None else classes[rest], generator
+        open_shares(split, given), len(rest), None if classes is None else classes[rest], generator
     )
     indices = dict(zip(SPLITS, (rest[part] for part in parts), strict=True))
     return indices if fold is None else {**indices, "test": test}
 
 
-def _open_shares(split: str, given: Sequence[str]) -> list[float]:
+def open_shares(split: str, given: Sequence[str]) -> list[float]:
     """The shares of train, validation and test, without those that are given.
 
     Beside a validation split that is given the rest is for training: no test split is taken out of it.
@@ -412,7 +412,7 @@ def _split_stream(
     if fold is not None:
         raise UsageError("a stream cannot be divided into folds, which needs the class of each sample beforehand")
     samples = {name: own for name in SPLITS[1:] if (own := getattr(dataset, name)) is not None}
-    ends = list(itertools.accumulate(_sizes(_open_shares(split, list(samples)), train.num_samples)))
+    ends = list(itertools.accumulate(_sizes(open_shares(split, list(samples)), train.num_samples)))
     for name, begin, end in zip(SPLITS, [0, *ends], ends, strict=False):
         part = train.part(begin / train.num_samples, end / train.num_samples, seed)
         if begin < end and len(part):

@@ -24,7 +24,14 @@ _JOINT = TransformTraits(
 _SHARES: dict[str, Any] = {"targets": ("class_index", "one_hot"), "gives_targets": "one_hot"}
 
 DATASETS = [
-    Component("dataset", "line", "wf_datasets.line:line", "points of a straight line", traits=_REAL),
+    Component(
+        "dataset",
+        "line",
+        "wf_datasets.line:line",
+        "points of a straight line",
+        traits=_REAL,
+        plain="wf_datasets.plain:line",
+    ),
     Component(
         "dataset",
         "random",
@@ -44,6 +51,7 @@ DATASETS = [
             files=(".csv", ".tsv"),
             reader=_TABLE,
         ),
+        plain="wf_datasets.plain:csv_file",
     ),
     Component(
         "dataset",
@@ -80,6 +88,7 @@ DATASETS = [
         "1,797 handwritten digits of 8x8 pixels (offline)",
         traits=DatasetTraits(targets="class_index", inputs="image", reader=_IMAGE_FILE),
         default=True,
+        plain="wf_datasets.plain:digits",
     ),
     Component(
         "dataset",
@@ -87,6 +96,7 @@ DATASETS = [
         "wf_datasets.bundled:iris",
         "150 irises, 4 measures, 3 species (offline)",
         traits=_STANDARDIZED_CLASSES,
+        plain="wf_datasets.plain:iris",
     ),
     Component(
         "dataset",
@@ -94,6 +104,7 @@ DATASETS = [
         "wf_datasets.bundled:wine",
         "178 wines, 13 measures, 3 growers (offline)",
         traits=_STANDARDIZED_CLASSES,
+        plain="wf_datasets.plain:wine",
     ),
     Component(
         "dataset",
@@ -101,6 +112,7 @@ DATASETS = [
         "wf_datasets.bundled:breast_cancer",
         "569 tumours, 30 measures, malignant or benign (offline)",
         traits=_STANDARDIZED_CLASSES,
+        plain="wf_datasets.plain:breast_cancer",
     ),
     Component(
         "dataset",
@@ -108,6 +120,7 @@ DATASETS = [
         "wf_datasets.bundled:breast_cancer_binary",
         "569 tumours, 30 measures, 1 for a malignant one: a binary target (offline)",
         traits=DatasetTraits(targets="binary", inputs="vector", transforms=("standardize",), reader=_TABLE),
+        plain="wf_datasets.plain:breast_cancer_binary",
     ),
     Component(
         "dataset",
@@ -136,6 +149,7 @@ DATASETS = [
         "wf_datasets.bundled:diabetes",
         "442 patients, 10 measures, progression a year later: a regression (offline)",
         traits=DatasetTraits(targets="real", inputs="vector", transforms=("standardize",), reader=_TABLE),
+        plain="wf_datasets.plain:diabetes",
     ),
     Component(
         "dataset",
@@ -143,6 +157,7 @@ DATASETS = [
         "wf_datasets.images.mnist:mnist",
         "70,000 handwritten digits of 28x28 pixels",
         traits=_IMAGES,
+        plain="wf_datasets.plain:mnist",
     ),
     Component(
         "dataset",
@@ -151,6 +166,7 @@ DATASETS = [
         "70,000 pieces of clothing of 28x28 pixels",
         aliases=("fmnist", "fashionmnist"),
         traits=_IMAGES,
+        plain="wf_datasets.plain:fashion_mnist",
     ),
     Component(
         "dataset",

@@ -17,6 +17,7 @@ def wf_components() -> list[Component | Catalogue]:
             summary="mean absolute error",
             aliases=("mae", "l1-loss"),
             traits=LossTraits(predictions="real", targets=("real", "multilabel", "one_hot", "binary")),
+            plain="torch.nn:L1Loss",
         ),
         Component(
             "loss",
@@ -25,6 +26,7 @@ def wf_components() -> list[Component | Catalogue]:
             summary="mean squared error",
             aliases=("l2", "mse-loss"),
             traits=LossTraits(predictions="real", targets=("real", "multilabel", "one_hot", "binary")),
+            plain="torch.nn:MSELoss",
         ),
         Component(
             "loss",
@@ -33,6 +35,7 @@ def wf_components() -> list[Component | Catalogue]:
             summary="negative log likelihood of log-probabilities",
             aliases=("nll-loss",),
             traits=LossTraits(predictions="log_probs", targets=("class_index", "mask"), weighted=True),
+            plain="torch.nn:NLLLoss",
         ),
         Component(
             "loss",
@@ -41,6 +44,7 @@ def wf_components() -> list[Component | Catalogue]:
             summary="softmax cross-entropy",
             aliases=("cross-entropy", "cross-entropy-loss"),
             traits=LossTraits(predictions="logits", targets=("class_index", "mask", "one_hot"), weighted=True),
+            plain="torch.nn:CrossEntropyLoss",
         ),
         Component(
             "loss",
@@ -67,6 +71,7 @@ def wf_components() -> list[Component | Catalogue]:
             summary="binary cross-entropy of probabilities",
             aliases=("bce-loss",),
             traits=LossTraits(predictions="probs", targets=("binary", "multilabel", "one_hot")),
+            plain="torch.nn:BCELoss",
         ),
         Component(
             "loss",
@@ -75,6 +80,7 @@ def wf_components() -> list[Component | Catalogue]:
             summary="sigmoid and binary cross-entropy in one, numerically stable",
             aliases=("bce-with-logits",),
             traits=LossTraits(predictions="logits", targets=("binary", "multilabel", "one_hot")),
+            plain="torch.nn:BCEWithLogitsLoss",
         ),
         Component(
             "loss",

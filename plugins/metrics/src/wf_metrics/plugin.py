@@ -8,9 +8,9 @@ from wf.traits import MetricTraits
 _LABELLED: tuple[str, ...] = ("class_index", "binary", "multilabel", "mask")
 
 
-def _labels(name: str, target: str, summary: str, *aliases: str) -> Component:
+def _labels(name: str, target: str, summary: str, *aliases: str, plain: str | None = None) -> Component:
     traits = MetricTraits(predictions="labels", targets=_LABELLED, larger_is_better=True)
-    return Component("metric", name, target, summary=summary, aliases=aliases, traits=traits)
+    return Component("metric", name, target, summary=summary, aliases=aliases, traits=traits, plain=plain)
 
 
 def _raw(name: str, target: str, summary: str, *aliases: str, larger_is_better: bool = False) -> Component:
@@ -28,6 +28,7 @@ def wf_components() -> list[Component | Catalogue]:
             "fraction of correct predictions",
             "acc",
             "pixel-accuracy",
+            plain="wf_metrics.plain:accuracy",
         ),
         _labels("f1", "wf_metrics.class_scores:F1", "harmonic mean of precision and recall", "f1-score"),
         _labels("precision", "wf_metrics.class_scores:Precision", "fraction of correct predictions of a class"),

@@ -78,6 +78,7 @@ def wf_components() -> list[Component]:
             summary="lower the learning rate when the monitored figure stops improving",
             aliases=("reduce-on-plateau",),
             traits=SchedulerTraits(interval="evaluation"),
+            plain="wf_optimizers.plain:plateau",
         ),
         Component(
             "scheduler",

@@ -27,7 +27,7 @@ from wf_base import tree
 from wf_base.task import names_of
 from wf_base.training.modes import evaluated
 from wf_base.tree import Tree
-from wf_building.builder import Built
+from wf_building.builder import Builder, Built
 from wf_building.resolver import Resolver
 from wf_processes.together import telling_others
 from wf_run.assembly import Assembly
@@ -214,6 +214,16 @@ class Experiment:
     def values(self) -> Resolver:
         """The run values, who provides them and who asked for them."""
         return self._parts.values
+
+    @property
+    def builder(self) -> Builder:
+        """What made its components, from which registry."""
+        return self._parts.builder
+
+    @property
+    def reader(self) -> Any:
+        """The dataset's reader of files; None without one."""
+        return self._parts.reader
 
     def made(self) -> Mapping[str, Built | list[Built]]:
         """The components of the run by kind; a list where there may be several."""

@@ -115,13 +115,6 @@ def wf_commands() -> list[Command]:
             order=30,
         ),
         Command(
-            name="export",
-            section="Use a run",
-            summary="Write the model's state_dict to FILE: .safetensors, .pt or .pth.",
-            target="wf_run.cli.afterwards:export",
-            order=40,
-        ),
-        Command(
             name="plot",
             section="Use a run",
             summary="Draw a run's curves and predictions into RUN/plots/.",

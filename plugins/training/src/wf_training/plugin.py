@@ -57,6 +57,7 @@ def wf_components() -> list[Component]:
             "early-stopping",
             "wf_training.hooks.early_stopping:EarlyStopping",
             "stop when a figure stops improving",
+            traits=HookTraits(ends=True),
         ),
         Component(
             "hook",
@@ -64,6 +65,7 @@ def wf_components() -> list[Component]:
             "wf_training.hooks.gradient_clip:GradientClip",
             "clip gradients",
             aliases=("grad-clip", "clip"),
+            plain="wf_training.plain:clip_gradients",
         ),
         Component(
             "hook",
@@ -82,7 +84,7 @@ def wf_components() -> list[Component]:
             "divergence-guard",
             "wf_training.hooks.divergence_guard:DivergenceGuard",
             "warn about a rising loss; end the run or go back if it is not finite",
-            traits=HookTraits(order=20),
+            traits=HookTraits(ends=True, order=20),
             default=True,
         ),
     ]

@@ -1,4 +1,4 @@
-"""Commands that use the weights of a run: ``wf evaluate``, ``predict``, ``export`` and ``plot``."""
+"""Commands that use the weights of a run: ``wf evaluate``, ``predict`` and ``plot``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.validation import VALIDATION, name_in, names_of, rows
 
-SHOWN = 300
-"""So many characters of a transform are shown."""
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
     "--checkpoint",
@@ -201,38 +199,6 @@ def _words(label: Any) -> str:
     pixels = [name for row in label if isinstance(row, list) for name in row]
     shares = [f"{name} {count / len(pixels):.1%}" for name, count in Counter(pixels).most_common()]
     return ", ".join(shares or label) or "-"
-
-
-@click.command(cls=Verb)
-@RUN
-@click.argument("file", type=click.Path())
-@CHECKPOINT
-@click.pass_context
-def export(ctx: click.Context, place: str, file: str, checkpoint: str) -> None:
-    """Write the model's state_dict to FILE: .safetensors, .pt or .pth.
-
-    It is that of the model alone. What comes before it in the run, such as `standardize`, is named, and stands with its
-    fitted values in the metadata of a .safetensors file.
-    """
-    from wf_run.parts.weights import save_weights
-
-    trained = _open_model(ctx, place, checkpoint)
-    model, steps = trained.network.model, trained.preprocessing()
-    try:
-        save_weights(model, Path(file), {"wf.preprocessing": json.dumps(steps)} if steps else None)
-    except OSError as error:
-        raise DataError(f"cannot write {file}: {error.strerror or error}") from error
-    echo(f"{file}: {sum(tensor.numel() for tensor in model.state_dict().values()):,} numbers")
-    if steps:
-        where = ", and stands in the file's metadata" if Path(file).suffix == ".safetensors" else ""
-        lines = [f"warning: the weights are of the model alone: what comes before it is not in them{where}"]
-        lines += [_shortened(json.dumps(step)) for step in steps]
-        lines.append(f"wf.load_model({place!r}) gives the model with it")
-        tell("\n  ".join(lines))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
 
 @click.command(cls=Verb)

@@ -1,0 +1,164 @@
+"""``wf export``: a trained model for use without wf."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf.errors import DataError, UsageError
+from wf_cli.common import Verb, of_line
+from wf_cli.listing import JSON
+from wf_cli.output import echo, print_json, tell
+from wf_export.formats.known import FORMATS, chosen
+from wf_run.api import open_run, reopen
+from wf_run.bundle.folder import NAME, path_of
+from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, places
+from wf_run.directory.kept import KEPT
+
+SHOWN = 300
+"""So many characters of a transform are shown."""
+
+
+@click.command(cls=Verb)
+@RUN
+@click.argument("file", type=click.Path(), required=False)
+@click.option(
+    "--to",
+    type=click.Choice(list(FORMATS)),
+    help="The format; by default the ending of FILE says it.",
+)
+@CHECKPOINT
+@click.option(
+    "--check",
+    "is_checked",
+    is_flag=True,
+    help="Of a script: train by it, too, and compare the weights; this takes as long as the run did.",
+)
+@moved
+@JSON
+@click.pass_context
+def export(
+    ctx: click.Context,
+    place: str,
+    file: str | None,
+    to: str | None,
+    checkpoint: str,
+    is_checked: bool,
+    path: str | None,
+    root: str | None,
+    as_json: bool,
+) -> None:
+    """Write what RUN trained to FILE, by default named after the run, for use without wf.
+
+    onnx and pt2 (torch.export) hold the model and what comes before it, such as `standardize`, as a graph for any
+    number of samples; the file is compared with the model on samples of the run. safetensors and state-dict hold the
+    weights of the bare model. script is the training itself, in plain PyTorch, for runs whose components can be
+    written so.
+    """
+    format, target = chosen(to, file, _name(place))
+    if format.name == "script":
+        _script(ctx, place, target, checkpoint, places(path, root), is_checked=is_checked, as_json=as_json)
+        return
+    if is_checked:
+        raise UsageError(f"--check is for --to script; a file of format {format.name} is compared in any case")
+    trained = open_run(place if path_of(place) else open_directory(place).path, checkpoint, **of_line(ctx))
+    from wf_export.formats.source import Source
+    from wf_export.formats.writer import written
+
+    writer = format.writer()
+    source = Source(trained, place, _name(place), *_samples(ctx, place, trained, places(path, root), writer))
+    words, difference = written(writer, source, target)
+    shown = {"takes": source.takes(), "gives": source.gives()} if writer.in_graph else {}
+    shown["use"] = writer.use(source, target)
+    if as_json:
+        found = {"file": str(target), "format": format.name, "inputs": source.inputs, "outputs": source.outputs}
+        compared = None if difference is None else vars(difference)
+        print_json({**found, "difference": compared, "use": shown["use"]})
+        return
+    echo(f"{target}: {words}")
+    steps = source.preprocessing
+    if steps and writer.in_graph:
+        echo(f"  before it  {', '.join(step['use'] for step in steps)}: in the graph")
+    if difference is not None:
+        echo(f"  checked    {difference.words()}")
+    for title, lines in shown.items():
+        for number, line in enumerate(lines):
+            echo(f"  {title if not number else '':<9}  {line}")
+    if steps and not writer.in_graph:
+        where = ", and stands in the file's metadata" if format.name == "safetensors" else ""
+        lines = [f"warning: the weights are of the model alone: what comes before it is not in them{where}"]
+        lines += [_shortened(json.dumps(step)) for step in steps]
+        lines.append(f"wf.load_model({place!r}) gives the model with it, and --to pt2 or onnx has it in the file")
+        tell("\n  ".join(lines))
+
+
+def _script(
+    ctx: click.Context,
+    place: str,
+    target: Path,
+    checkpoint: str,
+    changes: dict[str, Any],
+    *,
+    is_checked: bool,
+    as_json: bool,
+) -> None:
+    """Write the training as a script."""
+    if path_of(place):
+        raise UsageError(f"{place} is a bundle, which does not say how it was trained: name the run directory")
+    directory = open_directory(place)
+    from wf_export.formats.writer import whole
+
+    if checkpoint not in (KEPT, "latest", "best"):
+        raise UsageError(f"--checkpoint {checkpoint}: a script ends with the last weights, or keeps the best")
+    weights = f"{target.stem}.pt"
+    with reopen(directory.path, None, **of_line(ctx), **changes) as experiment, whole(target) as temporary:
+        keep_best = checkpoint == "best" or (checkpoint == KEPT and experiment.plan["keep"] == "best")
+        writer = FORMATS["script"].writer()
+        name = directory.path.name
+        words = writer.write(experiment, directory.manifest, temporary, name, keep_best=keep_best, weights=weights)
+        if is_checked:
+            network = open_run(directory.path, checkpoint, **of_line(ctx)).network
+            writer.check(temporary, network.model.state_dict())
+    compared = "its data and initial weights are those of the run"
+    compared += ", and so are the weights at its end" if is_checked else "; --check compares those at its end, too"
+    if as_json:
+        print_json({"file": str(target), "format": "script", "weights": weights, "checked": is_checked})
+        return
+    echo(f"{target}: {words}")
+    echo(f"  checked    {compared}")
+    echo(f"  use        python {target}  # trains, and writes {weights}")
+
+
+def _name(place: str) -> str:
+    bundle = path_of(place)
+    path = (bundle or Path(place)).resolve()
+    return path.parent.name if bundle and path.name == NAME else path.name
+
+
+def _samples(ctx: click.Context, place: str, trained: Any, changes: dict[str, Any], writer: Any) -> tuple[Any, str]:
+    """Samples to compare by, and where they are from: those of the run where its data are there."""
+    from wf_export.formats.source import samples_of
+
+    if writer.in_graph and not path_of(place):
+        log = logging.getLogger("wf")
+        level = log.level
+        log.setLevel(logging.ERROR)  # what is to be said of the data was said when they were trained on
+        try:
+            with reopen(open_directory(place).path, None, **of_line(ctx), **changes) as experiment:
+                found = samples_of(experiment)
+        except (DataError, UsageError) as error:
+            tell(f"warning: compared on made-up samples, because the data are not there: {str(error).splitlines()[0]}")
+            found = None
+        finally:
+            log.setLevel(level)
+        if found is not None:
+            return found
+    return trained.example(), "that are made up"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."

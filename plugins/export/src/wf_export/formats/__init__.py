@@ -1,0 +1,1 @@
+"""The files that a trained model is written to."""

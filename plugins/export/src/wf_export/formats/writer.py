@@ -1,0 +1,93 @@
+"""Writing a file: under another name, checked, and then renamed, so that a half-written one is never there."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from wf.errors import DataError, UsageError, WfError
+from wf_export.formats.source import Difference, Source
+from wf_storage import files
+
+
+class Writer(Protocol):
+    """Writes one format; `written` calls its methods in this order."""
+
+    in_graph: bool
+    """Whether the file holds the preprocessing and what computes the outputs, rather than weights."""
+
+    def write(self, source: Source, file: Path) -> str:
+        """Write the file; returns what is in it, in words."""
+
+    def outputs(self, source: Source, file: Path) -> Any:
+        """The outputs that the file gives for the samples; None of a file of weights, once they are as they were."""
+
+    def use(self, source: Source, file: Path) -> list[str]:
+        """The lines of Python that use it."""
+
+
+def written(writer: Writer, source: Source, file: Path) -> tuple[str, Difference | None]:
+    """Write a file as a whole or not at all, and compare it with the model.
+
+    Returns:
+        What is in it, in words, and how far its outputs are from the model's.
+
+    Raises:
+        DataError: When it cannot be written.
+        UsageError: When the model cannot be written in this format, or the file is not equal to it.
+    """
+    with whole(file) as temporary:
+        words = writer.write(source, temporary)
+        found = writer.outputs(source, temporary)
+        difference = None if found is None else source.difference(found)
+        if difference is not None and not difference.is_small:
+            raise UsageError(f"{file} is not written, because it is not the model: {difference.words()}")
+    return words, difference
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """Context for a file under another name, which takes its place at the end.
+
+    Raises:
+        DataError: When it cannot be written.
+    """
+    target = file.resolve()
+    temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(21, "Is a directory")
+        yield temporary
+        with temporary.open("rb") as stream:
+            files.sync(stream.fileno())
+        files.rename(temporary, target)
+    except OSError as error:
+        raise DataError(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        if temporary.exists():
+            files.remove(temporary)
+
+
+def traced(format: str, make: Callable[[], Any]) -> Any:
+    """What torch makes of a model's graph.
+
+    Raises:
+        UsageError: When it cannot, with its reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make()
+    except (WfError, OSError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        raise UsageError(
+            f"torch cannot write this model as {format}: {why}\n  its weights can be written: --to safetensors"
+        ) from error

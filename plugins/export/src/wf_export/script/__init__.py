@@ -1,0 +1,1 @@
+"""A run as a training program in plain PyTorch."""

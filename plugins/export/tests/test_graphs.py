@@ -1,0 +1,112 @@
+"""``wf export --to pt2``, ``safetensors`` and ``state-dict``; ONNX is tested in tests/ecosystem."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import wf as wf_package
+from wf_run.api import load_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def iris(folder: Path) -> Path:
+    wf_package.run(dataset="iris", model="linear", epochs=1, name="iris", quiet=True)
+    return folder
+
+
+def test_a_graph_takes_raw_inputs(wf: Any, iris: Path) -> None:
+    result = wf("export", "iris", "--to", "pt2")
+    assert result.code == 0, result.stderr
+    for words in ("standardize: in the graph", "on 21 samples of the test split", "sepal length (cm), sepal width"):
+        assert words in result.stdout
+    extra = {"wf.outputs": "", "wf.inputs": ""}
+    module = torch.export.load(iris / "iris.pt2", extra_files=extra).module()
+    raw = torch.tensor([[5.1, 3.5, 1.4, 0.2]]).repeat(5, 1)
+    for num in (1, 5):
+        assert torch.allclose(module(raw[:num]), load_model("iris")(raw[:num]))
+    assert json.loads(extra["wf.outputs"])["class_names"] == ["setosa", "versicolor", "virginica"]
+    assert json.loads(extra["wf.inputs"])[0]["columns"][3] == "petal width (cm)"
+
+
+def test_the_lines_that_it_prints_run(wf: Any, iris: Path) -> None:
+    found = wf("export", "iris", "x.pt2", "--json").json()
+    assert found["inputs"][0]["shape"] == [4]
+    assert found["difference"]["largest"] < 1e-5
+    names: dict[str, Any] = {"inputs": torch.zeros(2, 4)}
+    exec("\n".join(found["use"]), names)
+    assert names["outputs"].shape == (2, 3)
+
+
+def test_targets_are_in_their_units_and_made_up_samples_do_without_data(wf: Any, folder: Path) -> None:
+    (folder / "t.csv").write_text("a,b,y\n" + "".join(f"{n},{n % 7},{100 * n + 5}\n" for n in range(40)))
+    table = {"use": "csv", "path": "t.csv", "target": "y"}
+    steps = ["standardize", "standardize-targets"]
+    wf_package.run(dataset=table, model="linear", transform=steps, epochs=1, name="r", quiet=True)
+    (folder / "t.csv").unlink()
+    result = wf("export", "r", "r.pt2")
+    assert result.code == 0
+    assert "on 4 samples that are made up" in result.stdout
+    assert "compared on made-up samples, because the data are not there" in result.stderr
+    raw = torch.tensor([[3.0, 4.0], [30.0, 1.0]])
+    assert torch.allclose(torch.export.load(folder / "r.pt2").module()(raw), load_model("r")(raw))
+
+
+@pytest.mark.exhaustive
+def test_inputs_of_several_tensors(wf: Any, folder: Path) -> None:
+    rows = "".join(f"{n},{'red' if n % 2 else 'blue'},{'x' if n % 3 else 'y'}\n" for n in range(40))
+    (folder / "t.csv").write_text(f"a,c,y\n{rows}")
+    table = {"use": "csv", "path": "t.csv", "target": "y", "embed": ["c"]}
+    wf_package.run(dataset=table, model="tabular", epochs=1, name="r", quiet=True)
+    assert wf("export", "r", "r.pt2").code == 0
+    raw = {"numbers": torch.tensor([[3.0], [4.0], [5.0]]), "categories": torch.tensor([[0], [1], [2]])}
+    assert torch.allclose(torch.export.load(folder / "r.pt2").module()(raw), load_model("r")(raw))
+
+
+def test_weights_say_what_they_are_of(wf: Any, iris: Path) -> None:
+    from safetensors import safe_open
+
+    assert wf("export", "iris", "--to", "safetensors").code == 0
+    assert wf("export", "iris", "w.bin", "--to", "state-dict").code == 0
+    with safe_open(str(iris / "iris.safetensors"), "pt") as file:
+        said = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    assert json.loads(said["wf.outputs"])["class_names"] == ["setosa", "versicolor", "virginica"]
+    assert json.loads(said["wf.preprocessing"])[0]["use"] == "standardize"
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in torch.load(iris / "w.bin").items())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnxscript") is not None, reason="the libraries are here")
+def test_missing_libraries_of_onnx_are_named(wf: Any, iris: Path) -> None:
+    result = wf("export", "iris", "--to", "onnx")
+    assert (result.code, result.stdout) == (2, "")
+    assert "--to onnx needs onnx, onnxscript, onnxruntime, which are not installed" in result.stderr
+    assert "--to pt2" in result.stderr
+    assert not (iris / "iris.onnx").exists()
+
+
+def test_what_torch_cannot_trace_is_refused_with_its_reason(wf: Any, folder: Path) -> None:
+    (folder / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, num_features: int, num_outputs: int) -> None:\n"
+        "        super().__init__()\n        self.one = nn.Linear(num_features, num_outputs)\n\n"
+        "    def forward(self, x):\n        return self.one(x) if float(x.sum()) > 0 else self.one(-x)\n"
+    )
+    assert wf("run", "--dataset", "iris", "--model", "net.py:Net", "--epochs", 1, "--name", "own", "--quiet").code == 0
+    before = sorted(path.name for path in folder.iterdir())
+    result = wf("export", "own", "--to", "pt2")
+    assert (result.code, result.stdout) == (2, "")
+    assert "torch cannot write this model as pt2" in result.stderr
+    assert "--to safetensors" in result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == before

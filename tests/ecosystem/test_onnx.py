@@ -1,0 +1,43 @@
+"""``wf export --to onnx``: the file, read by onnxruntime, gives what the model gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import wf as wf_package
+from wf_run.api import load_model
+
+RUNS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "iris": ({"dataset": "iris", "model": "linear"}, (4,)),
+    "images": ({"dataset": "digits", "model": "lenet", "transform": ["standardize"]}, (1, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_file_gives_the_outputs_of_the_model(
+    wf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings, shape = RUNS[name]
+    wf_package.run(epochs=1, batch_size=256, name=name, quiet=True, **settings)
+    result = wf("export", name, "--to", "onnx", "--json")
+    assert result.code == 0, result.stderr
+    said = result.json()
+    assert said["difference"]["largest"] < 1e-4
+    raw = torch.randn(7, *shape, generator=torch.Generator().manual_seed(1))
+    names: dict[str, Any] = {"inputs": raw.numpy()}
+    exec("\n".join(said["use"]), names)
+    expected = load_model(name)(raw).detach().numpy()
+    assert np.allclose(names["outputs"], expected, atol=1e-4)
+    session = onnxruntime.InferenceSession(f"{name}.onnx")
+    assert np.allclose(session.run(None, {"inputs": raw[:1].numpy()})[0], expected[:1], atol=1e-4)
+    metadata = {one.key: one.value for one in onnx.load(f"{name}.onnx").metadata_props}
+    assert len(json.loads(metadata["wf.outputs"])["class_names"]) == expected.shape[1]
