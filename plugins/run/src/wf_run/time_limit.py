@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from wf.errors import InterruptedRun, UsageError
 
 UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+"""The seconds of each unit."""
 EXIT_CODE = 6
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|min|[smhd])")
+_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(sorted(UNITS, key=len, reverse=True))})")
 
 
 class TimeLimitReached(InterruptedRun):
