@@ -85,7 +85,7 @@ def kinds() -> str:
     """The kinds of component, how each is written in a run file, and what a run that names none gets."""
     rows = [
         (f"`[[{kind}]]`" if kind in KINDS.several else f"`[{kind}]`", what.summary, _chosen_by_default(kind))
-        for kind, what in KINDS.items()
+        for kind, what in ((name, KINDS[name]) for name in KINDS.of_runs)
     ]
     return table(("table", "what it is", "where the run names none"), rows)
 

@@ -48,7 +48,12 @@ ENTRIES = [
     if entry.component.name != "graphed"  # it needs CUDA, and the kit tries components on the processor
 ]
 
+for entry in ENTRIES:
+    if entry.component.kind == "plot":
+        RUNS[f"plot/{entry.component.name}"] = {"hook": ["plots"]}
+
 NOT_APPLICABLE = {
+    "run": "no run is made of its kind",
     "dataset-splits": "it has no splits of its own",
     "transform-resumes": "it has no state_dict",
     "loss-ignore-index": "it has no option 'ignore_index'",

@@ -30,6 +30,7 @@ LIBRARIES = (
     "wf-base",
     "wf-building",
     "wf-catalogues",
+    "wf-charts",
     "wf-data",
     "wf-fitting",
     "wf-processes",

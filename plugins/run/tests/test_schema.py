@@ -32,7 +32,7 @@ def check(known: dict[str, Any]) -> Callable[[str], Any]:
 
 def test_it_has_every_key_and_documents_options(known: dict[str, Any]) -> None:
     keys = known["properties"]
-    assert {*GENERAL, *KINDS, "extends", "variant"} == keys.keys()
+    assert {*GENERAL, *KINDS.of_runs, "extends", "variant"} == keys.keys()
     assert keys["batch_size"]["default"] == 32
     assert keys["seed"]["description"] == "Seed of everything that is drawn."
     loss = known["definitions"]["loss"]

@@ -1,4 +1,4 @@
-"""Plots as files."""
+"""The curves of a run, and the hook that draws it."""
 
 from __future__ import annotations
 
@@ -7,55 +7,30 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from wf import Epochs, Loop
 from wf.errors import DataError, UsageError
-from wf_base import Dataset, TensorSamples
-from wf_base.data import Splits
-from wf_data.serving import RunData
-from wf_tracking.figures import plot_history, plot_metrics, plot_predictions
 from wf_tracking.history import MAX_POINTS, curves
-from wf_tracking.plots import Plots, plot_model, plot_run, predict_split
+from wf_tracking.plots import Curves, Plots, loss_chart, metric_charts
 
 SVG = "{http://www.w3.org/2000/svg}"
-X = torch.arange(0, 1, 0.02).unsqueeze(1)
-Y = 0.7 * X + 0.3
 
 
-def line(features: int = 1) -> RunData:
-    """The reference line, split 40 to 10, its inputs scaled for each batch after a draw that changes nothing."""
-    inputs = X.repeat(1, features)
-    samples: dict[str, Any] = {
-        "train": TensorSamples(inputs[:40], Y[:40]),
-        "test": TensorSamples(inputs[40:], Y[40:]),
-    }
-    dataset = Dataset(train=samples["train"], targets="real", feature_names=["time"] * features)
-    splits = Splits(samples=samples, indices={"train": torch.arange(40), "test": torch.arange(10)})
-    return RunData(dataset, splits, [(Scaled(), False)], batch_size=16)
-
-
-class Scaled:
-    """Ten times the inputs."""
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        return inputs * 10
+def plotter(folder: Path) -> Any:
+    """What a run provides, for its curves alone."""
+    return lambda plots: Curves(folder).charts()
 
 
 class Strategy(SimpleNamespace):
     """One process."""
 
     rank = 0
-
-    def bare(self, model: nn.Module) -> nn.Module:
-        return model
 
 
 class Trainer:
@@ -98,7 +73,7 @@ class Record:
 
 def run_with_plots(folder: Path, epochs: int = 3, format: Any = "svg") -> list[Path]:
     torch.manual_seed(0)
-    hook = Plots(folder, line(), nn.Linear(1, 1), Strategy(), format)
+    hook = Plots(folder, plotter(folder), Strategy(), format)
     loop = Loop(Trainer(), Evaluator(), hooks=[Record(folder), hook], final_splits=["validation", "test"], log_every=2)
     loop.run([(torch.zeros(1), torch.zeros(1))] * 4, Epochs(epochs))
     return hook.files
@@ -118,11 +93,9 @@ def num_points(group: ElementTree.Element) -> int:
     return marks or max(len(re.findall("[ML]", str(path.get("d")))) for path in group.iter(f"{SVG}path"))
 
 
-def test_a_run_gives_its_three_plots(tmp_path: Path) -> None:
+def test_a_run_gives_its_plots(tmp_path: Path) -> None:
     files = run_with_plots(tmp_path)
-    assert [file.relative_to(tmp_path).as_posix() for file in files] == [
-        *["plots/loss.svg", "plots/metrics.svg", "plots/predictions.svg"]
-    ]
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == ["plots/loss.svg", "plots/metrics.svg"]
 
 
 def test_the_plot_of_the_loss(tmp_path: Path) -> None:
@@ -141,13 +114,6 @@ def test_the_plot_of_the_metrics_leaves_out_figures_of_classes(tmp_path: Path) -
     assert "recall" not in texts(path)
 
 
-def test_the_plot_of_the_predictions(tmp_path: Path) -> None:
-    path = run_with_plots(tmp_path)[2]
-    assert {"Data and predictions", "time", "target", "train data", "test data", "predictions"} <= texts(path)
-    drawn = groups(path)
-    assert (num_points(drawn["train-data"]), num_points(drawn["test-data"])) == (40, 10)
-
-
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     contents = []
     for name in ("first", "second"):
@@ -164,47 +130,9 @@ def test_png(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("folder", "rank"), [(False, 0), (True, 1)])
 def test_nothing_without_a_run_directory_or_by_another_process(folder: bool, rank: int, tmp_path: Path) -> None:
-    hook = Plots(tmp_path if folder else None, line(), nn.Linear(1, 1), Strategy(rank=rank))
+    hook = Plots(tmp_path if folder else None, plotter(tmp_path), Strategy(rank=rank))
     Loop(Trainer(), hooks=[hook]).run([(torch.zeros(1), torch.zeros(1))], Epochs(1))
     assert (hook.files, list(tmp_path.iterdir())) == ([], [])
-
-
-def test_predictions_are_over_the_inputs_as_the_model_gets_them() -> None:
-    model = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(model.weight, 2.0)
-    inputs, targets, outputs = predict_split(line(), model, "test")
-    assert torch.equal(inputs, 10 * X[40:].flatten())
-    assert torch.equal(targets, Y[40:].flatten())
-    torch.testing.assert_close(outputs, 2 * inputs)
-
-
-def test_the_model_comes_back_as_it_was_and_no_random_number_is_used() -> None:
-    class Noisy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.frozen = nn.BatchNorm1d(1).eval()
-            self.used: list[tuple[bool, bool]] = []
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            self.used.append((self.training, torch.is_inference_mode_enabled()))
-            return self.frozen(inputs) + torch.randn(1)  # type: ignore[no-any-return]  # a module's call is untyped
-
-    model, before = Noisy(), torch.get_rng_state()
-    predict_split(line(), model, "train")
-    assert set(model.used) == {(False, True)}
-    assert (model.training, model.frozen.training) == (True, False)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_other_data_has_no_plot_of_predictions(tmp_path: Path) -> None:
-    assert plot_model(tmp_path, line(features=2), nn.Linear(2, 1)) == []
-    data = line()
-    data.spec = replace(data.spec, num_classes=3)
-    assert plot_model(tmp_path, data, nn.Linear(1, 1)) == []
-
-
-def places(line: Any) -> list[float]:
-    return list(line.get_xdata())
 
 
 def record(event: str, step: int, split: str = "train", **figures: Any) -> dict[str, Any]:
@@ -212,62 +140,45 @@ def record(event: str, step: int, split: str = "train", **figures: Any) -> dict[
 
 
 def test_the_axis_is_logarithmic_beyond_two_decades() -> None:
-    def scale(last: float) -> str:
-        losses = [record("train", 1, epoch_loss=1.0), record("train", 2, epoch_loss=last)]
-        return str(plot_history(losses).axes[0].get_yscale())
+    def is_log(last: float) -> bool:
+        return loss_chart([record("train", 1, epoch_loss=1.0), record("train", 2, epoch_loss=last)]).log_y
 
-    assert [scale(0.02), scale(0.005), scale(-1.0)] == ["linear", "log", "linear"]
+    assert [is_log(0.02), is_log(0.005), is_log(-1.0)] == [False, True, False]
 
 
 def test_a_figure_that_is_not_finite_is_a_gap() -> None:
-    losses = [record("train", step, epoch_loss=value) for step, value in ((1, 2.0), (2, None), (3, 1.0))]
-    values = curves(losses).epoch_loss.values
+    chart = loss_chart([record("train", step, epoch_loss=value) for step, value in ((1, 2.0), (2, None), (3, 1.0))])
+    (values,) = [series.y for series in chart.series]
     assert (values[0], values[2]) == (2.0, 1.0)
     assert math.isnan(values[1])
-    assert plot_history(losses).axes[0].get_yscale() == "linear"
+    assert not chart.log_y
 
 
 def test_a_run_without_a_whole_epoch_is_drawn_over_updates() -> None:
-    axes = plot_history([record("train", step, running_loss=1 / step) for step in (1, 100, 200)]).axes[0]
-    assert axes.get_xlabel() == "updates"
-    assert places(axes.lines[0]) == [1, 100, 200]
+    chart = loss_chart([record("train", step, running_loss=1 / step) for step in (1, 100, 200)])
+    assert chart.x_label == "updates"
+    assert chart.series[0].x == [1, 100, 200]
 
 
 def test_the_learning_rate_has_a_panel_only_when_it_changes() -> None:
-    assert plot_metrics([record("train", step, lr=0.1) for step in (1, 2)]) is None
-    figure = plot_metrics([record("train", step, lr=0.1 / step) for step in (1, 2)])
-    assert figure is not None
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["lr"]
-
-
-def test_many_points_are_thinned_out_and_the_legend_says_so() -> None:
-    points = [float(number) for number in range(2500)]
-    axes = plot_predictions({"train": (points, points)}, (points[::-1], points[::-1])).axes[0]
-    assert len(places(axes.lines[0])) == 834
-    assert axes.lines[0].get_label() == "train data (1 in 3)"
-    assert places(axes.lines[1]) == points
-
-
-def test_data_alone() -> None:
-    assert len(plot_predictions({"train": ([0.0], [1.0])}).axes[0].lines) == 1
+    assert metric_charts([record("train", step, lr=0.1) for step in (1, 2)]) == []
+    (chart,) = metric_charts([record("train", step, lr=0.1 / step) for step in (1, 2)])
+    assert (chart.title, chart.series[0].y) == ("lr", [0.1, 0.05])
 
 
 def test_a_folder_without_records(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
-        plot_run(tmp_path)
+        Curves(tmp_path).charts()
+
+
+def test_a_run_that_recorded_nothing_has_no_charts(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").touch()
+    assert Curves(tmp_path).charts() == []
 
 
 def test_an_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="choose from svg, png"):
-        Plots(tmp_path, line(), nn.Linear(1, 1), Strategy(), "pdf")  # type: ignore[arg-type]  # the point
-
-
-def test_the_example_of_the_readme() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(example, names)
-    assert len(names["figure"].axes) == len(names["data"].axes) == 1
+        Plots(tmp_path, plotter(tmp_path), Strategy(), "pdf")  # type: ignore[arg-type]  # the point
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_peaks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wf.declarations.fields import check_fields
@@ -46,6 +47,8 @@ class Kind:
     objects: str = ""
     """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
 
+    of_runs: bool = True
+    """Whether runs are made of its components, so that run files and ``wf run`` choose them."""
     chosen_by: str = ""
     """What chooses its default components, if not the components' own declarations."""
 
@@ -63,12 +66,21 @@ class Kind:
 
 
 class Kinds(Vocabulary[Kind]):
-    """The kinds by name."""
+    """The kinds by name: the core's in their order, then those of plugins by name, in whatever order these came."""
+
+    def __iter__(self) -> Iterator[str]:
+        others = set(self.contributed)
+        return iter([*(name for name in super().__iter__() if name not in others), *sorted(others)])
 
     @property
     def several(self) -> tuple[str, ...]:
         """The kinds that a run may have several of."""
         return tuple(name for name, kind in self.items() if kind.several)
+
+    @property
+    def of_runs(self) -> tuple[str, ...]:
+        """The kinds that runs are made of."""
+        return tuple(name for name, kind in self.items() if kind.of_runs)
 
 
 KINDS = Kinds(

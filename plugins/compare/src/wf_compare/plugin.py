@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wf import Command, hookimpl
+from wf import Command, Component, hookimpl
+from wf_charts import SectionTraits
 
 
 @hookimpl
@@ -16,4 +17,18 @@ def wf_commands() -> list[Command]:
             target="wf_compare.cli:compare",
             order=30,
         ),
+    ]
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """What this package adds to reports."""
+    return [
+        Component(
+            "report-section",
+            "comparison",
+            "wf_compare.report:Comparison",
+            "means with intervals, and differences from the first row",
+            traits=SectionTraits(order=15),
+        )
     ]

@@ -229,7 +229,7 @@ def open_run(
         document, folders, found = _loaded(*source, registry, discover, line, trust)
         resolve({key: value for key, value in document.items() if key in OF_TRAINED})
         return open_bundle(bundle, document, found, folders, model)
-    directory, document, folders, found = _opened(place, registry, discover, line, trust)
+    directory, document, folders, found = opened(place, registry, discover, line, trust)
     resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # or the variable is missing
     description = read_description(directory.path)
     if description is None:
@@ -270,7 +270,7 @@ def reopen(
         UsageError: When weights are restored and the data are not those with which the run began.
         DataError: When its data are gone, or have other classes or columns.
     """
-    directory, document, folders, registry = _opened(place, registry, discover, line, trust)
+    directory, document, folders, registry = opened(place, registry, discover, line, trust)
     document, _ = merge(document, check(changes))
     if checkpoint is not None:
         document.pop("strategy", None)  # one process looks at what several may have trained
@@ -302,12 +302,12 @@ def reopen(
         raise
 
 
-def _opened(
+def opened(
     place: str | os.PathLike[str],
-    registry: Registry | None,
-    discover: Discover | None,
-    line: Mapping[str, Any] | None,
-    trust: str | Sequence[str],
+    registry: Registry | None = None,
+    discover: Discover | None = None,
+    line: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
 ) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
     """A run directory, its run file, where that looks paths up, and the plugins that its components came from."""
     directory = RunDirectory.open(Path(place))
@@ -324,7 +324,7 @@ def _loaded(
     line: Mapping[str, Any] | None,
     trust: str | Sequence[str],
 ) -> tuple[RunFile, Sequence[Path], Registry]:
-    """As `_opened`, of a run directory or a bundle whose manifest has been read."""
+    """As `opened`, of a run directory or a bundle whose manifest has been read."""
     known = registry if registry or discover else _with_keys_of_plugins({})
     document, folders = read(run_file)
     if not document.get("plugins"):

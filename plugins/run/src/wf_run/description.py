@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from wf.declarations.task import Task
 from wf.errors import DataError, PluginError
 from wf.registry import Registry
 from wf_base.data import Spec
@@ -54,10 +55,18 @@ class Description:
         Raises:
             UsageError: If no plugin declares the task any more.
         """
-        tasks, spec = tasks_of(registry), self.spec
-        task = tasks.named(self.task) if self.task else tasks.of(spec.targets, predictions=self.predictions)
+        spec, task = self.spec, self.task_in(registry)
         options = {"single_logit": self.single_logit, "class_names": spec.class_names, "vocabulary": self.vocabulary}
         return make_task(registry, task, spec.targets, self.predictions, **options)
+
+    def task_in(self, registry: Registry) -> Task | None:
+        """The declaration of the task; None where it has none.
+
+        Raises:
+            UsageError: If no plugin declares it any more.
+        """
+        tasks = tasks_of(registry)
+        return tasks.named(self.task) if self.task else tasks.of(self.spec.targets, predictions=self.predictions)
 
     @property
     def learned(self) -> dict[str, Any]:

@@ -37,11 +37,12 @@ from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
+from wf_run.plotting import Drawn, draw, fitting, write
 from wf_run.resuming import again, drift
 from wf_run.runfiles.runfile import RunFile
 from wf_run.runfiles.said import naming_place, without_said
 from wf_run.time_limit import seconds_of
-from wf_run.trained import PLOTS, Trained, TrainedModel, drawn
+from wf_run.trained import Trained, TrainedModel, drawn
 from wf_run.training import Training
 
 _LOG = logging.getLogger("wf")
@@ -338,7 +339,7 @@ class Experiment:
         return drawn(outputs, inputs, predictions, self.data.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:
-        """Draw the curves of the run into ``plots/`` of its directory; returns the files.
+        """Draw the run into ``plots/`` of its directory, as all plots that fit its task do; returns the files.
 
         Args:
             format: ``svg`` or ``png``.
@@ -348,8 +349,23 @@ class Experiment:
         """
         if self.run_dir is None or not (self.run_dir / "manifest.json").exists():
             raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
-        plots = self._parts.registry.own_choice("hook", PLOTS)
-        return list(self._parts.builder.build("hook", {"use": plots, "format": format}).value.draw())
+        drawn = self.draw_plots()
+        for problem in (*drawn.missing, *drawn.broken):
+            _LOG.warning("not drawn: %s", problem)
+        return write(drawn.charts, self.run_dir, format)
+
+    def draw_plots(self, names: Sequence[str] = ()) -> Drawn:
+        """The charts of the run with its current weights.
+
+        Args:
+            names: The plots; empty for all that fit the run's task.
+        """
+        parts, values = self._parts, self._parts.values
+        task = values.get("run.task")
+        entries = fitting(parts.registry, task.name if task else None, names)
+        data = None if values.get("run.served") is None else self.data
+        tables = parts.plan.get("plot", [])
+        return draw(parts.builder, entries, tables, data, self.model, around=self._working)
 
     def check_data(self) -> None:
         """Refuse to judge a run by other data than those with which it began.

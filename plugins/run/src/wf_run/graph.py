@@ -13,6 +13,7 @@ from typing import Any
 
 from wf.declarations.values import VALUES
 from wf_building.resolver import Provider
+from wf_run.plotting import plotter
 from wf_run.providers.checkpointer import checkpointer
 from wf_run.providers.data.dataset import dataset
 from wf_run.providers.data.served import served
@@ -63,6 +64,7 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "run.evaluator": ("evaluator", evaluator),
     "run_dir": ("", run_dir),
     "run.checkpointer": ("checkpointer", checkpointer),
+    "plotter": ("", plotter),
     "run.hooks": ("hook", hooks),
     "run.modes": ("", modes),
     "run.saved": ("", saved),

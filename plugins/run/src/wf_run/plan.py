@@ -174,7 +174,10 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     if without:
         hooks = tuple(name for name in hooks if not _needs_data(registry.find("hook", name)))
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
-    for kind, names in {**defaults, **{kind.name: () for kind in KINDS.contributed.values() if kind.several}}.items():
+    for kind, names in {
+        **defaults,
+        **{kind.name: () for kind in KINDS.contributed.values() if kind.several and kind.of_runs},
+    }.items():
         asked = plan.get(kind)
         plan[kind] = with_changes(kind, asked, own_choices(registry, kind, names))
         if kind == "transform" and lists.keeps(asked):

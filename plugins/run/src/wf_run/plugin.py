@@ -6,8 +6,15 @@ from typing import Annotated, Any
 
 from wf import Command, Component, Condition, Kind, Nested, Param, RunValue, hookimpl
 from wf_run.declared.conditions import CONDITIONS
+from wf_run.declared.kinds import KINDS
 from wf_run.declared.settings import SETTINGS
 from wf_run.declared.values import VALUES
+
+
+@hookimpl
+def wf_kinds() -> list[Kind]:
+    """Further validation sets, and what is drawn and reported of runs."""
+    return list(KINDS)
 
 
 @hookimpl
@@ -29,20 +36,8 @@ def wf_conditions() -> list[Condition]:
 
 
 @hookimpl
-def wf_kinds() -> list[Kind]:
-    """Further validation sets."""
-    return [
-        Kind(
-            name="validation",
-            plural="validations",
-            summary="further validation sets, each a dataset under a name: --validation.NAME DATASET",
-        )
-    ]
-
-
-@hookimpl
 def wf_components() -> list[Component]:
-    """The one component of that kind."""
+    """Further validation sets: the one component of their kind."""
     return [
         Component(
             "validation",
@@ -117,7 +112,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="plot",
             section="Use a run",
-            summary="Draw a run's curves and predictions into RUN/plots/.",
+            summary="Draw a run: curves, confusion matrix, worst samples and more, as files or in the terminal.",
             target="wf_run.cli.afterwards:plot",
             order=50,
         ),

@@ -49,8 +49,6 @@ from wf_run.raw import Part, inputs_of, parts_of
 from wf_run.runfiles.runfile import own_table
 from wf_storage.folders import data_dir
 
-PLOTS = "plots"
-"""The hook that draws a run."""
 OWN = "transform/dataset-"
 """How the dataset's own transforms are called in checkpoints, with their number."""
 
@@ -303,21 +301,6 @@ class Trained:
             UsageError: Where the task of the run draws none.
         """
         return drawn(self.task, inputs, predictions, self.class_names)
-
-    def plot(self, format: str = "svg") -> list[Path]:
-        """Draw the curves of the run into ``plots/`` of its directory, without its data; returns the files."""
-        plots = self._builder.registry.own_choice("hook", PLOTS)
-        return list(self._builder.build("hook", {"use": plots, "format": format}).value.draw())
-
-    def needs_data_to_plot(self) -> bool:
-        """Whether there is more to draw where the data are there."""
-        entry = self._builder.entry("hook", self._builder.registry.own_choice("hook", PLOTS))
-        needs = getattr(entry.load(), "needs_data", None) if entry else None
-        try:
-            task = self.task
-        except UsageError:  # the task is gone: opening the data says so
-            return True
-        return needs is None or bool(needs(self.description.spec, task))
 
     def read(self, path: Path) -> Tree:
         """The inputs in a file, just as the run's samples hold them; see `wf_data.inputs.read_inputs`."""

@@ -1,8 +1,9 @@
-"""Declares the tasks, links and rules of this package; imports neither torch nor the tasks."""
+"""Declares the tasks, links, rules and plots of this package; imports neither torch nor the tasks."""
 
 from __future__ import annotations
 
-from wf import Link, Rule, Task, hookimpl
+from wf import Component, Link, Rule, Task, hookimpl
+from wf_charts import PlotTraits
 
 SCORES = ("raw", "logits")
 OF_CLASSES = ("raw", "labels", "probs")
@@ -272,5 +273,81 @@ def wf_rules() -> list[Rule]:
             needs="targets",
             suggested=("metric",),
             summary="the task provides the form of predictions that a metric takes",
+        ),
+    ]
+
+
+_CLASSES = ("classification", "binary")
+"""Tasks with one class a sample."""
+
+
+@hookimpl
+def wf_components() -> list[Component]:
+    """The plots of these tasks."""
+    return [
+        Component(
+            "plot",
+            "fitted-line",
+            "wf_tasks.plots.numbers:Line",
+            "data and predictions of one number over one number",
+            traits=PlotTraits(tasks=("regression",), order=20),
+        ),
+        Component(
+            "plot",
+            "residuals",
+            "wf_tasks.plots.numbers:Residuals",
+            "target minus prediction over the prediction",
+            traits=PlotTraits(tasks=("regression",), order=30),
+        ),
+        Component(
+            "plot",
+            "confusion",
+            "wf_tasks.plots.classes:Confusion",
+            "how often each class was predicted as each",
+            aliases=("confusion-matrix",),
+            traits=PlotTraits(tasks=(*_CLASSES, "segmentation"), order=30),
+        ),
+        Component(
+            "plot",
+            "roc",
+            "wf_tasks.plots.classes:Roc",
+            "the ROC curve of each class",
+            traits=PlotTraits(tasks=(*_CLASSES, "multilabel"), order=40),
+        ),
+        Component(
+            "plot",
+            "precision-recall",
+            "wf_tasks.plots.classes:PrecisionRecall",
+            "precision over recall of each class",
+            traits=PlotTraits(tasks=(*_CLASSES, "multilabel"), order=50),
+        ),
+        Component(
+            "plot",
+            "calibration",
+            "wf_tasks.plots.classes:Calibration",
+            "whether probabilities are as large as they say",
+            traits=PlotTraits(tasks=_CLASSES, order=60),
+        ),
+        Component(
+            "plot",
+            "worst",
+            "wf_tasks.plots.samples:Worst",
+            "the samples that the model is most wrong about",
+            aliases=("worst-samples",),
+            traits=PlotTraits(tasks=(*_CLASSES, "multilabel", "regression"), order=70),
+        ),
+        Component(
+            "plot",
+            "masks",
+            "wf_tasks.plots.samples:Masks",
+            "true and predicted masks of the worst images",
+            traits=PlotTraits(tasks=("segmentation",), order=70),
+        ),
+        Component(
+            "plot",
+            "boxes",
+            "wf_tasks.plots.samples:Boxes",
+            "true and found boxes in some images",
+            traits=PlotTraits(tasks=("detection",), order=70),
         ),
     ]

@@ -1,40 +1,34 @@
-"""Plots of a run, as files."""
+"""Plots of a run: its curves, and the hook that draws all plots when the run has ended."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-import torch
-from torch import Tensor, nn
-
-from wf import Hook, Loop
+from wf import FromRun, Hook, Loop
 from wf.errors import UsageError
 from wf.protocols import Strategy
-from wf_base.data import ServedData, Spec
-from wf_base.task import TaskRuntime
-from wf_tracking.history import curves, read_records
+from wf_charts import Chart, Lines, Panels, Series
+from wf_charts.charts import is_wide
+from wf_tracking.history import Curve, History, curves, read_records
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[str, ...] = ("svg", "png")
 
 
 class Plots(Hook):
-    """Plots the run when it has ended, under ``<run directory>/plots``; without a run directory nothing is written.
+    """Draws the run when it has ended, under ``<run directory>/plots``; without a run directory nothing is written.
 
-    ``loss``: the loss of every split over the epochs. ``metrics``: one panel per metric. ``predictions``: data and
-    predictions, if the task says that they form a line, as in a regression of one number on one number. The same run
-    gives the same bytes.
+    All plots are drawn that fit the run's task, see ``wf list plots``, or those that the run names: ``--plot NAME``.
+    The same run gives the same bytes.
 
     Args:
         run_dir: The run directory, or None.
-        data: The run's data; None if unavailable, then predictions are not plotted.
-        model: The model.
+        plotter: Draws the run.
         strategy: Only the first process plots.
         format: The file format.
+        plots: The plots that the run names; None for all that fit.
 
     Raises:
         UsageError: For an unknown format.
@@ -43,96 +37,103 @@ class Plots(Hook):
     def __init__(
         self,
         run_dir: Path | None,
-        data: ServedData | None,
-        model: nn.Module,
+        plotter: Callable[[list[Any] | None], list[Chart]],
         strategy: Strategy,
         format: Format = "svg",
+        plots: Annotated[list[Any] | None, FromRun("plots")] = None,
     ) -> None:
         if format not in FORMATS:
             raise UsageError(f"plots: format is '{format}'; choose from {', '.join(FORMATS)}")
-        self.run_dir, self.data, self.model, self.strategy, self.format = run_dir, data, model, strategy, format
+        self.run_dir, self.plotter, self.strategy, self.format, self.plots = run_dir, plotter, strategy, format, plots
         self.files: list[Path] = []
 
-    @staticmethod
-    def needs_data(spec: Spec, task: TaskRuntime) -> bool:
-        """Whether there are predictions to plot, which need the data."""
-        return task.is_line(spec)
-
     def on_run_end(self, run: Loop) -> None:
-        """Plot the run."""
-        self.files = self.draw()
-
-    def draw(self) -> list[Path]:
-        """Plot the current records and model; returns the files."""
+        """Draw the run."""
         if self.run_dir is None or self.strategy.rank != 0:
-            return []
-        curves = plot_run(self.run_dir, self.format)
-        if self.data is None:
-            return curves
-        return [*curves, *plot_model(self.run_dir, self.data, self.strategy.bare(self.model), self.format)]
+            return
+        from wf_charts.pictures import save
+
+        self.files = [save(chart, self.run_dir / "plots", self.format) for chart in self.plotter(self.plots)]
 
 
-def plot_run(run_dir: Path, format: Format = "svg") -> list[Path]:
-    """Plot loss and metrics of a run from its ``metrics.jsonl`` into ``plots/``.
+class Curves:
+    """Loss, metrics, learning rate and all other recorded figures over the run, from its ``metrics.jsonl``.
 
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If the run directory has no records.
+    Args:
+        run_dir: The run directory.
     """
-    from wf_tracking.figures import plot_history, plot_metrics, save
 
-    history = curves(read_records(run_dir))
-    figures = {"loss": plot_history(history), "metrics": plot_metrics(history)}
-    return [
-        save(figure, run_dir / "plots" / f"{name}.{format}") for name, figure in figures.items() if figure is not None
-    ]
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+
+    def charts(self) -> list[Chart]:
+        """The loss, and panels of the other figures.
+
+        Raises:
+            DataError: If the run directory has no records.
+        """
+        history = curves(read_records(self._run_dir))
+        charts: list[Chart] = [loss_chart(history)] if _has_loss(history) else []
+        panels = metric_charts(history)
+        return [*charts, Panels(name="metrics", title="Metrics", panels=panels)] if panels else charts
 
 
-def plot_model(run_dir: Path, data: ServedData, model: nn.Module, format: Format = "svg") -> list[Path]:
-    """Plot data and predictions into ``plots/``, if the task says that they form a line.
+def loss_chart(records: History | Iterable[dict[str, Any]], title: str = "Loss") -> Lines:
+    """The loss of every split over the run's epochs.
 
-    Returns:
-        The file written; empty for other data.
+    Args:
+        records: From ``metrics.jsonl``, or their curves.
+        title: The title.
     """
-    from wf_tracking.figures import plot_predictions, save
-
-    if not data.task.is_line(data.spec):
-        return []
-    found = {split: predict_split(data, model, split) for split in data.splits}
-    inputs, outputs = (torch.cat([columns[index] for columns in found.values()]).tolist() for index in (0, 2))
-    points = {split: (columns[0].tolist(), columns[1].tolist()) for split, columns in found.items()}
-    x_label = data.spec.feature_names[0] if data.spec.feature_names else "input"
-    figure = plot_predictions(points, (inputs, outputs), x_label)
-    return [save(figure, run_dir / "plots" / f"predictions.{format}")]
-
-
-def predict_split(data: ServedData, model: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, targets and predictions of a split of one-dimensional data; with several processes, this one's share.
-
-    Returns:
-        Three float tensors ``[N]`` on the CPU; the inputs are those the model gets.
-    """
-    columns: list[list[Tensor]] = [[], [], []]
-    with _as_evaluated(model):
-        for batch in data.batches(split):
-            outputs = data.task.in_units(model(batch.inputs))
-            for column, values in zip(columns, (batch.inputs, batch.targets, outputs), strict=True):
-                column.append(values.flatten().cpu())
-    inputs, targets, outputs = (torch.cat(column) for column in columns)
-    return inputs, targets, outputs
+    history = records if isinstance(records, History) else curves(records)
+    running, epochs = history.running_loss, history.epoch_loss
+    series = []
+    if len(epochs.steps) < 2 and len(running.steps) >= 2:
+        series = [_series(running, history, "train (running)")]
+    else:
+        if len(running.steps) > len(epochs.steps):
+            series = [_series(running, history, "train (running)", "thin")]
+        series += [_series(epochs, history)] if epochs.steps else []
+    for curve in history.evaluated.get("loss", ()):
+        if curve.split != "train":
+            series.append(_series(curve, history))
+        elif len(curve.steps) > 1:
+            series.append(_series(curve, history, "train (evaluated)", "dashed"))
+    return _lines("loss", title, "loss", series, history)
 
 
-@contextmanager
-def _as_evaluated(model: nn.Module) -> Iterator[None]:
-    """Eval and inference mode; every module's mode and the random generators are restored."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = {tensor.device for tensor in itertools.chain(model.parameters(), model.buffers()) if tensor.is_cuda}
-    with torch.random.fork_rng(devices=devices), torch.inference_mode():
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
+def metric_charts(records: History | Iterable[dict[str, Any]]) -> list[Lines]:
+    """One chart a metric, and one for each logged figure that changes, such as the learning rate."""
+    history = records if isinstance(records, History) else curves(records)
+    found = {
+        name: [_series(curve, history) for curve in splits]
+        for name, splits in history.evaluated.items()
+        if name != "loss"
+    }
+    for name, curve in history.logged.items():
+        if len(set(curve.values)) > 1:
+            found[name] = [_series(curve, history, name)]
+    return [_lines(name, name.replace("_", " "), "", series, history) for name, series in found.items()]
+
+
+def _has_loss(history: History) -> bool:
+    return bool(history.running_loss.steps or history.epoch_loss.steps or history.evaluated.get("loss"))
+
+
+def _series(curve: Curve, history: History, name: str = "", mark: Any = "line") -> Series:
+    name = name or (f"{curve.split} at the end" if len(curve.steps) == 1 else curve.split)
+    places = [step / (history.steps_per_epoch or 1) for step in curve.steps]
+    return Series(name=name, x=places, y=curve.values, mark=mark, role=curve.split)
+
+
+def _lines(name: str, title: str, y_label: str, series: list[Series], history: History) -> Lines:
+    per_epoch = history.steps_per_epoch
+    return Lines(
+        name=name,
+        title=title,
+        series=series,
+        x_label="updates" if per_epoch is None else "epochs",
+        y_label=y_label,
+        x_range=(0, history.num_steps / (per_epoch or 1) or 1),
+        log_y=is_wide([value for one in series if one.mark != "thin" for value in one.y]),
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from wf import Catalogue, Component, hookimpl
 from wf.traits import HookTraits
+from wf_charts import PlotTraits
 
 _WATCHES = HookTraits(watches=True)
 
 
 @hookimpl
 def wf_components() -> list[Component | Catalogue]:
-    """The hooks that display and record a run."""
+    """The hooks that display and record a run, and the plot of its curves."""
     return [
         Component(
             "hook",
@@ -33,7 +34,7 @@ def wf_components() -> list[Component | Catalogue]:
             "hook",
             "plots",
             "wf_tracking.plots:Plots",
-            "plots loss and metrics, and the predictions of a one-dimensional regression",
+            "draws the run when it has ended: all plots that fit its task, or those that it names",
             traits=_WATCHES,
         ),
         Component(
@@ -50,5 +51,12 @@ def wf_components() -> list[Component | Catalogue]:
             "wf_tracking.tensorboard:TensorBoard",
             "writes the run's figures as TensorBoard event files",
             traits=_WATCHES,
+        ),
+        Component(
+            "plot",
+            "curves",
+            "wf_tracking.plots:Curves",
+            "loss, metrics, learning rate and all other recorded figures over the run",
+            traits=PlotTraits(needs="records", order=10),
         ),
     ]

@@ -212,7 +212,11 @@ def _installed(subject: Subject) -> str:
 
 _DECLARE = f"""
 import json, sys
+from wf.declarations import conditions, general, kinds, values
 from wf.discovery.plugins import Selection, discover
+import wf_run  # declares its words when it is imported; here its plugin does so, under another name
+for words in (kinds.KINDS, general.GENERAL, values.VALUES, conditions.CONDITIONS):
+    words.remove("wf-run")
 names = tuple(dict.fromkeys(("wf_run.plugin", sys.argv[1])))  # wf_run declares the run values that others take
 [plugin] = [one for one in discover(Selection(extra=names, autoload=False)) if one.module == sys.argv[1]]
 heavy = [name for name in {HEAVY!r} if name in sys.modules]

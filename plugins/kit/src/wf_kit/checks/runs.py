@@ -38,6 +38,8 @@ BEFORE = (
 @check("run", *KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
 def run(subject: Subject) -> None:
     """It takes part in a short run with finite losses, and rebuilding from the run's file gives the same file."""
+    if not KINDS[subject.kind].of_runs:
+        raise NotChecked("no run is made of its kind")
     if subject.kind in KINDS.contributed and not subject.run:
         wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
         raise NotChecked(f"nothing in the kit's own run uses it; name a part that does: {wanted}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +13,11 @@ from typing import Any
 import click
 
 from wf.engine.figures import SPLITS
-from wf.errors import DataError, UsageError
+from wf.errors import DataError, PluginError, UsageError
 from wf_building.defaults import default_of
 from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing import JSON
-from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell
+from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
 from wf_run.bundle.folder import path_of
@@ -24,6 +26,8 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.validation import VALIDATION, name_in, names_of, rows
 
+MAX_WIDTH = 100
+"""So wide are charts in the terminal at most."""
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
     "--checkpoint",
@@ -203,19 +207,41 @@ def _words(label: Any) -> str:
 
 @click.command(cls=Verb)
 @RUN
-@click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the pictures.")
+@click.option("--plot", "names", multiple=True, metavar="NAME", help="Only this one, see wf list plots; repeatable.")
+@click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the files.")
+@click.option("--terminal", is_flag=True, help="Print the charts as text instead of writing files.")
 @click.pass_context
-def plot(ctx: click.Context, place: str, format_: str) -> None:
-    """Draw a run's curves and predictions into RUN/plots/."""
-    trained, files = _open_model(ctx, place, KEPT), None
-    if trained.needs_data_to_plot():
-        try:
-            with open_experiment(ctx, open_directory(place), KEPT, quiet=True) as experiment:
-                files = experiment.plot(format_)
-        except (DataError, UsageError) as error:
-            tell(f"warning: predictions are not drawn: {error}")
-    for file in trained.plot(format_) if files is None else files:
-        echo(file)
+def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, terminal: bool) -> None:
+    """Draw a run: curves, confusion matrix, worst samples and more, as files or in the terminal.
+
+    The files go to RUN/plots/. Curves are drawn from the recorded figures. All other plots need the run's weights and
+    data; those that cannot be drawn are named with the reason. Exit code 3 if a plot fails.
+    """
+    from wf_run.plotting import draw_run, write
+
+    directory = open_directory(place)
+    drawn = draw_run(directory.path, names, **of_line(ctx))
+    if terminal:
+        _show(drawn.charts)
+    else:
+        for file in write(drawn.charts, directory.path, format_):
+            echo(file)
+    if drawn.missing and not drawn.charts:
+        raise DataError("\n  ".join(["nothing could be drawn", *drawn.missing]))
+    for problem in drawn.missing:
+        tell(f"warning: not drawn: {problem}")
+    if drawn.broken:
+        raise PluginError("\n  ".join(["not all plots could be drawn", *drawn.broken]))
+
+
+def _show(charts: Sequence[Any]) -> None:
+    """Print charts as text."""
+    from wf_charts.terminal import as_text
+
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for place, chart in enumerate(charts):
+        text = as_text(chart, min(terminal_width(), MAX_WIDTH), colour=colour)
+        echo(f"\n{text}" if place else text)
 
 
 def refuse_alone(ctx: click.Context, directory: RunDirectory, verb: str) -> None:

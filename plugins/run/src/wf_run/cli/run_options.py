@@ -98,7 +98,7 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
     params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
     records = {str(param.name): param.get_help_record(ctx) for param in params}
     sections = {heading: list(names) for heading, names in SECTIONS.items()}
-    sections["Components"] = [*(kind.replace("-", "_") for kind in KINDS), *sections["Components"]]
+    sections["Components"] = [*(kind.replace("-", "_") for kind in KINDS.of_runs), *sections["Components"]]
     grouped = {name for names in sections.values() for name in names}
     sections["Output"] += [name for name in records if name not in grouped]
     for heading, names in sections.items():
@@ -110,7 +110,7 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
 def run_options() -> list[click.Parameter]:
     """An option for each kind and each general key: ``--loss NAME``, ``--batch-size``; those of every run first."""
     settings = sorted(GENERAL, key=lambda name: GENERAL.owner(name) != OWN_PLUGIN)
-    return _options(tuple(KINDS.values()), tuple(name for name in settings if name != "plugins"))
+    return _options(tuple(KINDS[name] for name in KINDS.of_runs), tuple(name for name in settings if name != "plugins"))
 
 
 @cache
@@ -121,7 +121,7 @@ def _options(kinds: tuple[Kind, ...], settings: tuple[str, ...]) -> list[click.P
 def kind_of(option: str) -> str | None:
     """The kind whose component an option of the line chooses, by the option's name as click has it."""
     kind = option.replace("_", "-")
-    return kind if kind in KINDS else None
+    return kind if kind in KINDS.of_runs else None
 
 
 def takes_names(setting: str) -> bool:

@@ -68,4 +68,9 @@ VALUES = (
     _value("monitor", "str", "the figure that selects the best weights, such as validation/loss"),
     _value("directions", "dict[str, bool]", "whether a larger figure is better, by name without the split"),
     _value("run_dir", "Path", "the run directory, or None where nothing is written"),
+    _value(
+        "plotter",
+        "Callable[[list | None], list[Chart]]",
+        "gives the charts of the run as it is now: those of finished plots, or with None of all that fit",
+    ),
 )

@@ -219,12 +219,12 @@ def _check_key(key: str, value: Any, *, loaded: bool) -> Any:
         return check_general(key, value)
     if key in KINDS.several:
         return [_table(key, table) for table in (value if isinstance(value, list) else [value])]
-    if key in KINDS:
+    if key in KINDS.of_runs:
         return _table(key, value)
     if not loaded or (key == SAID and isinstance(value, Said)):
         return value
     hint = "it is an option of the optimizer: [optimizer] lr = ..." if key == "lr" else ""
-    raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS], hint))
+    raise UnknownKeyError(key, unknown("key", key, [*GENERAL, *KINDS.of_runs], hint))
 
 
 def check_general(key: str, value: Any) -> Any:

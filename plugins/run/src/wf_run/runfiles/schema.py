@@ -41,7 +41,7 @@ def schema(registry: Registry) -> dict[str, Any]:
     """
     keys: dict[str, Any] = {param.name: _general(param) for param in GENERAL.values()}
     definitions: dict[str, Any] = {"reference": {"type": "string", "pattern": r"\$\{[^{}]+\}"}}
-    for kind in KINDS:
+    for kind in KINDS.of_runs:
         definitions[kind] = _component(kind, registry)
         one: dict[str, Any] = {"$ref": f"#/definitions/{kind}"}
         several = {"items": one, "if": {"not": {"type": "array"}}, "then": one, "description": KINDS[kind].summary}

@@ -1,0 +1,64 @@
+"""Charts as files."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf_charts import Interval, Intervals, Lines, Matrix, Panels, Sample, Samples, Series
+from wf_charts.charts import is_wide, thinned
+from wf_charts.pictures import as_bytes, save
+
+LINES = Lines(name="loss", title="Loss", series=[Series(name="train", x=[1, 2, 3], y=[1.0, float("nan"), 0.5])])
+MATRIX = Matrix(
+    name="confusion", title="Confusion", rows=["$a$", "<b>"], columns=["$a$", "<b>"], counts=[[3, 1], [0, 0]]
+)
+INTERVALS = Intervals(name="forest", title="Forest", rows=[Interval(name="adam", mean=0.5, low=0.4, high=0.6)])
+CHARTS: list[Any] = [
+    LINES,
+    Panels(name="metrics", title="Metrics", panels=[LINES, LINES, LINES]),
+    MATRIX,
+    INTERVALS,
+    Samples(name="worst", title="Worst", samples=[Sample(caption="one", text="a text")]),
+    Samples(name="none", title="None", samples=[]),
+]
+
+
+def texts(chart: Any) -> set[str]:
+    root = ElementTree.fromstring(as_bytes(chart))
+    return {"".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")}
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
+def test_every_chart_is_an_svg_of_the_same_bytes(chart: Any) -> None:
+    assert as_bytes(chart) == as_bytes(chart)
+    ElementTree.fromstring(as_bytes(chart))
+
+
+def test_names_stand_as_they_are_and_cells_have_their_counts() -> None:
+    assert {"$a$", "<b>", "3", "1", "Confusion"} <= texts(MATRIX)
+
+
+def test_a_file_is_named_after_the_chart(tmp_path: Path) -> None:
+    path = save(LINES, tmp_path / "plots", "png")
+    assert path == tmp_path / "plots" / "loss.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_thinning_keeps_a_single_peak() -> None:
+    series = Series(name="train", x=list(range(5000)), y=[0.0] * 3210 + [9.0] + [0.0] * 1789)
+    kept = thinned(series, 400)
+    assert len(kept.x) <= 400
+    assert (kept.x[list(kept.y).index(9.0)], max(kept.y)) == (3210, 9.0)
+
+
+def test_shares_are_of_the_row() -> None:
+    assert MATRIX.shares() == [[0.75, 0.25], [0, 0]]
+
+
+@pytest.mark.parametrize(("values", "wide"), [([1, 101], True), ([1, 99], False), ([0, 1e6], False), ([], False)])
+def test_when_an_axis_is_logarithmic(values: list[float], wide: bool) -> None:
+    assert is_wide(values) is wide

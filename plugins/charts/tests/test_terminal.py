@@ -1,0 +1,72 @@
+"""Charts as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wf_charts import Interval, Intervals, Lines, Matrix, Panels, Sample, Samples, Series
+from wf_charts.terminal import as_text
+
+LOSS = Lines(
+    name="loss",
+    title="Loss",
+    x_label="epochs",
+    series=[
+        Series(name="train", x=[1, 2, 3], y=[1.0, 0.5, 0.25], role="train"),
+        Series(name="validation", x=[1, 2, 3], y=[1.0, float("nan"), 0.5], role="validation"),
+    ],
+)
+MATRIX = Matrix(name="c", title="Confusion", rows=["cat", "dog"], columns=["cat", "dog"], counts=[[30, 10], [0, 5]])
+FOREST = Intervals(
+    name="f",
+    title="Difference",
+    rows=[Interval(name="adam", mean=0.0, low=-1.0, high=1.0), Interval(name="sgd", mean=0.5)],
+    reference=0.0,
+)
+WORST = Samples(name="w", title="Worst", samples=[Sample(caption="sample 1: cat, predicted dog", text="word " * 40)])
+
+
+def test_curves_have_axes_and_a_legend_that_tells_them_apart() -> None:
+    lines = as_text(LOSS, 60).splitlines()
+    assert lines[0].strip() == "Loss"
+    assert lines[-1] == "▚ train   + validation"
+    assert any(line.startswith("1.00") for line in lines)
+    assert "epochs" in lines[-3]
+    assert "\033" not in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("chart", [LOSS, MATRIX, FOREST, WORST, Panels(name="p", title="P", panels=[LOSS, LOSS])])
+def test_no_line_is_wider_than_the_terminal(chart: Any, width: int) -> None:
+    assert max(map(len, as_text(chart, width).splitlines())) <= width
+
+
+def test_colours_are_on_request() -> None:
+    assert "\033[38;5;" in as_text(LOSS, 60, colour=True)
+
+
+def test_a_matrix_has_names_counts_and_the_share_that_is_right() -> None:
+    assert as_text(MATRIX).splitlines()[1:] == [
+        "true  cat  dog  right",
+        "cat    30   10    75%",
+        "dog     0    5   100%",
+    ]
+
+
+def test_a_forest_has_its_reference_and_means() -> None:
+    lines = as_text(FOREST, 40).splitlines()
+    assert lines[1].count("─") > 10
+    assert ("●" in lines[1], "●" in lines[2], "┊" in lines[2]) == (True, True, True)
+
+
+def test_nothing_finite_is_said() -> None:
+    chart = Lines(name="loss", title="Loss", series=[Series(name="train", x=[1], y=[float("nan")])])
+    assert as_text(chart).splitlines() == ["Loss", "nothing to draw: no finite values"]
+
+
+def test_a_logarithmic_axis_is_labelled_in_its_values() -> None:
+    chart = Lines(name="l", title="L", series=[Series(name="a", x=[0, 1, 2], y=[1.0, 0.1, 0.01])], log_y=True)
+    assert "0.01" in as_text(chart, 60)
+    assert "0.1" in as_text(chart, 60)

@@ -1,0 +1,81 @@
+"""``wf report``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wf.blame import FAILURES
+from wf.discovery.modules import describe
+from wf.errors import DataError, PluginError, SaveError, UsageError, WfError
+from wf_cli.common import Verb, of_line, registry_of
+from wf_cli.output import echo, tell
+from wf_run.cli.completing import complete_runs
+
+OUTPUT = "report.html"
+
+
+@click.command(cls=Verb)
+@click.argument("places", nargs=-1, required=True, metavar="RUN ...", type=click.Path(), shell_complete=complete_runs)
+@click.option("--output", "-o", default=OUTPUT, metavar="FILE", type=click.Path(), help=f"The page. [{OUTPUT}]")
+@click.option("--title", metavar="TEXT", help="The page's title. [the names of the runs]")
+@click.option("--by", metavar="FIGURE", help="The figure by which runs are compared, such as test/r2.")
+@click.option("--plot", "names", multiple=True, metavar="NAME", help="Only this plot, see wf list plots; repeatable.")
+@click.option("--no-plots", is_flag=True, help="Draw the recorded curves alone, which needs neither weights nor data.")
+@click.pass_context
+def report(
+    ctx: click.Context,
+    places: tuple[str, ...],
+    output: str,
+    title: str | None,
+    by: str | None,
+    names: tuple[str, ...],
+    no_plots: bool,
+) -> None:
+    """Write one HTML page on runs: figures, curves, mistakes, comparison, and how to repeat them.
+
+    RUN is a run, a comparison, or a folder with runs. Runs may be unfinished, failed or on different data. The page
+    needs no network. Plots of predictions are drawn for each run that is named, for which its weights and data are
+    read; what cannot be drawn is said on the page. Exit code 3 if a plugin's section or plot fails.
+    """
+    from wf_report.content import Content, find_runs
+    from wf_report.page import make_page, title_of
+    from wf_storage.files import write_atomically
+
+    if no_plots and names:
+        raise UsageError("both --plot and --no-plots are given; choose one")
+    target = Path(output)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder\n  name a file: -o {target / OUTPUT}")
+    if not target.absolute().parent.is_dir():
+        raise DataError(f"there is no folder {target.parent} for {target.name}")
+    runs, folders = find_runs(places)
+    broken: list[str] = []
+    draw = partial(_draw, names=("curves",) if no_plots else names, line=of_line(ctx), broken=broken)
+    content = Content(runs=runs, folders=folders, registry=registry_of(ctx), by=by, draw=draw)
+    page, failed = make_page(content, title or title_of(content))
+    try:
+        write_atomically(target, page)
+    except OSError as error:
+        raise SaveError(f"cannot write {target}: {error.strerror}") from error
+    echo(f"{target}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, {len(page.encode()) / 1000:,.0f} kB")
+    for run in runs:
+        if run.manifest.get("status") == "damaged":
+            tell(f"warning: {run.manifest['reason']}")
+    if broken or failed:
+        raise PluginError("\n  ".join(["the page lacks what could not be made", *failed, *broken]))
+
+
+def _draw(run: Any, *, names: tuple[str, ...], line: Any, broken: list[str]) -> Any:
+    """The charts of a run; all that can go wrong is said on the page."""
+    from wf_run.plotting import Drawn, draw_run
+
+    try:
+        drawn = draw_run(run.path, names, **line)
+    except FAILURES as error:
+        return Drawn(missing=[str(error) if isinstance(error, WfError) else describe(error)])
+    broken += drawn.broken
+    return drawn

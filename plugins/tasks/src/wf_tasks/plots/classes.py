@@ -1,0 +1,241 @@
+"""How classes are told apart: confusion matrix, ROC, precision and recall, calibration."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wf_base.predicted import Predicted
+from wf_base.task import TaskRuntime
+from wf_charts import Chart, Lines, Matrix, Series
+
+MAX_CURVES = 8
+"""Of more classes the curves are drawn of those with the most samples."""
+OTHER = "other"
+
+
+def true_classes(task: TaskRuntime, targets: Tensor) -> Tensor:
+    """int64 class indices of targets, one-hot rows included; ignored ones are negative or too large."""
+    classes: Tensor = task.classes(targets)
+    return classes.argmax(1) if classes.is_floating_point() and classes.ndim > 1 else classes.to(torch.int64)
+
+
+def class_names(task: TaskRuntime) -> list[str]:
+    """One name a class."""
+    return [str(name) for name in task.class_names] or [str(number) for number in range(task.num_classes or 2)]
+
+
+class Confusion:
+    """How often each class of the test split was predicted as each class.
+
+    Args:
+        outputs: The task.
+        max_classes: With more classes, the rows and columns are the classes with the most mistakes, and one for all
+            others.
+    """
+
+    splits = ("test",)
+
+    def __init__(self, outputs: TaskRuntime, max_classes: int = 30) -> None:
+        self._task, self._names, self._max = outputs, class_names(outputs), max_classes
+        self._counts = torch.zeros(len(self._names), len(self._names), dtype=torch.int64)
+
+    def update(self, seen: Predicted) -> None:
+        """Count a batch."""
+        num = len(self._names)
+        truth = true_classes(self._task, seen.targets).flatten()
+        labels = self._task.read(seen.outputs, "labels").flatten()
+        counted = (truth >= 0) & (truth < num) & (truth != self._task.ignore_index)
+        pairs = truth[counted] * num + labels[counted]
+        self._counts += torch.bincount(pairs, minlength=num * num).reshape(num, num)
+
+    def charts(self) -> list[Chart]:
+        """The matrix."""
+        names, counts, about = self._names, self._counts, ""
+        if len(names) > self._max:
+            names, counts = self._folded()
+            about = f"The {len(names) - 1} of {len(self._names)} classes with the most mistakes; all others are one."
+        right, total = int(self._counts.diagonal().sum()), int(self._counts.sum())
+        about = f"{right} of {total} are right. {about}".strip()
+        return [
+            Matrix(
+                name="confusion",
+                title="Confusion matrix of the test split",
+                rows=names,
+                columns=names,
+                counts=counts.tolist(),
+                about=f"{about} Rows are true classes, columns predicted ones; colours are shares of the true class.",
+            )
+        ]
+
+    def _folded(self) -> tuple[list[str], Tensor]:
+        """The classes with the most mistakes, and all others together."""
+        counts = self._counts
+        wrong = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
+        kept = wrong.argsort(descending=True, stable=True)[: self._max - 1].sort().values
+        place = torch.full((len(counts),), len(kept))
+        place[kept] = torch.arange(len(kept))
+        rows = torch.zeros(len(kept) + 1, len(counts), dtype=torch.int64).index_add_(0, place, counts)
+        folded = torch.zeros(len(kept) + 1, len(kept) + 1, dtype=torch.int64).index_add_(1, place, rows)
+        return [*(self._names[index] for index in kept.tolist()), OTHER], folded
+
+
+class _Scores:
+    """Base of plots over the probabilities of the test split."""
+
+    splits = ("test",)
+
+    def __init__(self, outputs: TaskRuntime) -> None:
+        self._task, self._names = outputs, class_names(outputs)
+        self._probs: list[Tensor] = []
+        self._truth: list[Tensor] = []
+
+    def update(self, seen: Predicted) -> None:
+        """Keep the probabilities of a batch."""
+        self._probs.append(self._task.read(seen.outputs, "probs").float())
+        targets = self._task.classes(seen.targets)
+        is_rows = targets.ndim > 1
+        if not is_rows:
+            names = len(self._names)
+            valid = (targets >= 0) & (targets < names)
+            self._probs[-1], targets = self._probs[-1][valid], targets[valid]
+            targets = torch.nn.functional.one_hot(targets.to(torch.int64), names)
+        self._truth.append(targets.to(torch.int64))
+
+    def _all(self) -> tuple[Tensor, Tensor]:
+        """Probabilities and truth, ``[N, C]``; NaN counts as 0."""
+        return torch.cat(self._probs).nan_to_num(0.0), torch.cat(self._truth)
+
+    def _curves(self) -> list[tuple[str, Tensor, Tensor]]:
+        """Name, scores and truth of each class to draw; of two exclusive classes the second."""
+        probs, truth = self._all()
+        is_one = len(self._names) == 2 and bool((truth.sum(1) == 1).all())
+        places = (
+            [1] if is_one else truth.sum(0).argsort(descending=True, stable=True)[:MAX_CURVES].sort().values.tolist()
+        )
+        both = [(self._names[place], probs[:, place], truth[:, place]) for place in places]
+        return [(name, scores, own) for name, scores, own in both if 0 < int(own.sum()) < len(own)]
+
+    def _of_how_many(self, num: int) -> str:
+        return f" The {num} most frequent of {len(self._names)} classes." if 1 < num < len(self._names) else ""
+
+
+class Roc(_Scores):
+    """The ROC curve of each class against all others, on the test split.
+
+    Args:
+        outputs: The task.
+    """
+
+    def charts(self) -> list[Chart]:
+        """A curve a class, with the area under it."""
+        series = []
+        for name, scores, truth in self._curves():
+            hits, false = _counts(scores, truth)
+            x, y = _from_zero(false / false[-1]), _from_zero(hits / hits[-1])
+            area = float(torch.trapezoid(y, x))
+            series.append(Series(name=f"{name} (area {area:.3f})", x=x.tolist(), y=y.tolist()))
+        if not series:
+            return []
+        about = "The share of a class that is found, against the share of all others that is taken for it."
+        return [
+            Lines(
+                name="roc",
+                title="ROC of the test split",
+                series=[*series, Series(name="chance", x=[0, 1], y=[0, 1], mark="reference")],
+                x_label="false positive rate",
+                y_label="true positive rate",
+                x_range=(0, 1),
+                y_range=(0, 1),
+                about=about + self._of_how_many(len(series)),
+            )
+        ]
+
+
+class PrecisionRecall(_Scores):
+    """Precision over recall of each class, on the test split.
+
+    Args:
+        outputs: The task.
+    """
+
+    def charts(self) -> list[Chart]:
+        """A curve a class, with its average precision."""
+        series = []
+        for name, scores, truth in self._curves():
+            hits, false = _counts(scores, truth)
+            precision, recall = hits / (hits + false), hits / hits[-1]
+            steps = torch.diff(recall, prepend=recall.new_zeros(1))
+            average = float((steps * precision).sum())
+            x, y = torch.cat([recall.new_zeros(1), recall]), torch.cat([precision[:1], precision])
+            series.append(Series(name=f"{name} (average {average:.3f})", x=x.tolist(), y=y.tolist()))
+        if not series:
+            return []
+        about = "Of what is taken for a class, the share that is right, against the share of the class that is found."
+        return [
+            Lines(
+                name="precision-recall",
+                title="Precision and recall of the test split",
+                series=series,
+                x_label="recall",
+                y_label="precision",
+                x_range=(0, 1),
+                y_range=(0, 1),
+                about=about + self._of_how_many(len(series)),
+            )
+        ]
+
+
+class Calibration(_Scores):
+    """Whether probabilities are as large as they say: the share that is right over the predicted probability.
+
+    Args:
+        outputs: The task.
+        bins: So many equal intervals of the probability.
+    """
+
+    def __init__(self, outputs: TaskRuntime, bins: int = 10) -> None:
+        super().__init__(outputs)
+        self._bins = bins
+
+    def charts(self) -> list[Chart]:
+        """One curve, with the expected calibration error."""
+        probs, truth = self._all()
+        sure, label = probs.max(1)
+        right = truth.gather(1, label[:, None]).flatten().float()
+        place = (sure * self._bins).long().clamp(0, self._bins - 1)
+        points, error = [], 0.0
+        for number in range(self._bins):
+            own = place == number
+            if bool(own.any()):
+                mean, share = float(sure[own].mean()), float(right[own].mean())
+                error += abs(mean - share) * float(own.float().mean())
+                points.append((mean, share))
+        x, y = [one for one, _ in points], [one for _, one in points]
+        return [
+            Lines(
+                name="calibration",
+                title="Calibration on the test split",
+                series=[
+                    Series(name="predicted class", x=x, y=y, role="test"),
+                    Series(name="as sure as right", x=[0, 1], y=[0, 1], mark="reference"),
+                ],
+                x_label="probability of the predicted class",
+                y_label="share that is right",
+                x_range=(0, 1),
+                y_range=(0, 1),
+                about=f"Below the dotted line the model is too sure. Expected calibration error {error:.3f}.",
+            )
+        ]
+
+
+def _counts(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """True and false positives as the threshold falls, one entry for each different score."""
+    scores, order = scores.sort(descending=True, stable=True)
+    truth = truth[order].double()
+    last = torch.cat([scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)])
+    return truth.cumsum(0)[last], (1 - truth).cumsum(0)[last]
+
+
+def _from_zero(values: Tensor) -> Tensor:
+    return torch.cat([values.new_zeros(1), values])
