@@ -1,4 +1,4 @@
-"""Whose code an unforeseen error comes from: said once, as a note on the error itself."""
+"""Which plugin's code raised an unexpected error: one note on the error says so."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Where(str):
 
 
 def blame(error: BaseException, where: str) -> None:
-    """Add the note ``in WHERE`` to an error, unless somebody closer to it has said where it comes from."""
+    """Add the note ``in WHERE`` to an error that has no such note yet."""
     if where and not blamed(error):
         error.add_note(_Where(f"in {where}"))
 
@@ -51,7 +51,7 @@ def take_blame(error: BaseException) -> str:
 
 @contextmanager
 def naming_culprit(plugins: Iterable[Plugin] = ()) -> Iterator[None]:
-    """Let an unforeseen error that passes carry the name of the plugin whose code raised it.
+    """Add the name of the plugin whose code raised an unexpected error to that error.
 
     Args:
         plugins: Those of the run, for the ones that are not installed.

@@ -39,7 +39,7 @@ class SaveError(DataError):
 
 
 class NothingSavedError(DataError):
-    """There is no checkpoint: the run ended before its first one."""
+    """The run ended before its first checkpoint."""
 
 
 class DivergedError(WfError):
@@ -49,12 +49,12 @@ class DivergedError(WfError):
 
 
 class GoBack(DivergedError):  # noqa: N818 - named after its request
-    """Raised by a hook: the run is to go on from its newest checkpoint; where there is none it ends with this error.
+    """Raised by a hook to continue from the newest checkpoint; without a checkpoint the run ends with this error.
 
     Of several processes all must raise it together: see `Loop.agree`.
 
     Args:
-        message: What happened.
+        message: The reason.
         then: Called when the checkpoint has been loaded, with the number of times that the run has gone back since that
             checkpoint was made, this one included. What it returns is added to the record in `Loop.rollbacks`.
     """
@@ -154,14 +154,14 @@ def unknown(
     also: Iterable[str] = (),
     first: Iterable[str] = (),
 ) -> str:
-    """One message for an unknown word: what it was, the closest known ones first, what to do.
+    """The message for an unknown word, with the closest known ones first and a hint.
 
     Args:
         what: The kind of name that was expected: ``loss``, ``option``.
         word: The word.
         candidates: The names that are available.
-        hint: What to do, on a line of its own.
-        of: Whose `what` it is: ``loss 'focal'``.
+        hint: Advice, on a line of its own.
+        of: The owner of the word: ``loss 'focal'``.
         also: Names that may be suggested but are not listed, such as aliases.
         first: Names that are suggested before those that look like the word.
     """

@@ -61,7 +61,7 @@ def wf_settings() -> Sequence[Param]:  # type: ignore[empty-body]  # a specifica
 
 @hookspec
 def wf_rules() -> Sequence[Rule]:  # type: ignore[empty-body]  # a specification has no body
-    """The rules of what fits what that the plugin adds. Called once, at discovery; it must import nothing heavy."""
+    """The fitting rules that the plugin adds. Called once, at discovery; it must import nothing heavy."""
 
 
 @hookspec

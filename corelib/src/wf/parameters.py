@@ -119,7 +119,7 @@ def docstring_params(target: Callable[..., Any]) -> dict[str, str]:
 
 
 def is_function_loss(component: Component, target: Callable[..., Any]) -> bool:
-    """Whether the target is the loss itself, called with (predictions, targets), rather than what makes one."""
+    """Whether the target is the loss itself, called with (predictions, targets), and not a factory."""
     if component.call != "auto":
         return component.call == "function"
     if component.kind != "loss" or not inspect.isfunction(target):
@@ -293,14 +293,14 @@ def _check_inject(component: Component, params: Sequence[Param]) -> None:
 
 
 def check_run_values(component: Component | Catalogue, params: Sequence[Param]) -> None:
-    """Refuse a run value that there is not.
+    """Refuse an unknown run value.
 
     Args:
         component: The component with `inject`.
         params: Its options, as far as they are known.
 
     Raises:
-        PluginError: Naming the one who asks for it, with the closest run values.
+        PluginError: With the parameter that asks for it, and the closest run values.
     """
     if not (component.inject or params):
         return
@@ -341,7 +341,7 @@ _Marker = typing.TypeVar("_Marker")
 
 
 def _marker(annotation: Any, kind: type[_Marker]) -> _Marker | None:
-    """What marks an annotation, or one in a union; None where nothing does."""
+    """The mark of an annotation, or of a member of a union; None without one."""
     args = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Annotated:
         return next((extra for extra in args[1:] if isinstance(extra, kind)), None)
@@ -366,7 +366,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 @cache
 def _adapter(annotation: Any) -> Any:
-    """What converts to an annotation; None for one that says nothing about values."""
+    """The converter for an annotation; None for an annotation that accepts everything."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter  # 60 ms, and only where a value is converted
     from pydantic.warnings import ArbitraryTypeWarning
     from pydantic_core import SchemaError

@@ -114,7 +114,7 @@ class Stateful(Protocol):
 
 
 class Modes(Protocol):
-    """Weights of which there are two: those that are trained, and those that are judged and kept. Called by the loop.
+    """A second set of weights beside the trained ones, for evaluation and checkpoints. Called by the loop.
 
     It begins a run with the former, and changes to the latter for evaluations and checkpoints and at the end.
     """
@@ -147,7 +147,7 @@ class Strategy(Protocol):
         """The model to train: on its device, wrapped if several processes share the work."""
 
     def bare(self, model: Any) -> Any:
-        """The model inside what `prepare` gave; checkpoints hold its keys."""
+        """The model inside the result of `prepare`; checkpoints hold its keys."""
 
     def agree(self, flag: bool) -> bool:
         """True on every process when it is true on any."""
@@ -159,4 +159,4 @@ class Strategy(Protocol):
         """The tensors of all processes, concatenated along the first axis; their lengths may differ."""
 
     def close(self) -> None:
-        """Give back what `prepare` took."""
+        """Release the resources that `prepare` took."""

@@ -40,7 +40,7 @@ class Registry:
     user names nothing, is its own (`own_choice`).
 
     Args:
-        plugins: What was discovered, those that are not loaded included.
+        plugins: The discovered plugins, including those that are not loaded.
         pins: The providers that bare names mean; of several pins of a name the first one counts.
         guard: Asked before code that no plugin declares is loaded; None allows it.
     """
@@ -76,7 +76,7 @@ class Registry:
         """The registry of the installed plugins, as the environment and the settings say.
 
         Args:
-            names: Modules and files to load beside them, and ``no:NAME`` for what is to be left out.
+            names: Further modules and files to load, and ``no:NAME`` for plugins to leave out.
             only_builtin: Load just the plugins that come with wf.
             of_run: Modules and files that a run file names, which allow-lists and `only_builtin` hold for.
             ask: Given what is registered without them, says which code of a run file may be loaded; None allows all.
@@ -304,7 +304,7 @@ class Registry:
         return bool(provider) and not closest(provider, [name for plugin in self.plugins for name in names_of(plugin)])
 
     def _gone(self, kind: str, name: str, pin: Pin) -> PluginError:
-        """The error for a run's component that no longer exists, whatever else has its name."""
+        """The error for a run's component that no longer exists, even if another one has its name."""
         plugin = next((plugin for plugin in self.plugins if normalize(pin.provider) in names_of(plugin)), None)
         state = "not installed" if plugin is None else f"not loaded ({plugin.status})"
         if plugin is not None and plugin.status == "ok":
@@ -427,7 +427,7 @@ def _choices(entries: Iterable[Entry]) -> str:
 
 
 def brought_by(entries: Iterable[Entry], provider: str) -> list[Entry]:
-    """The entries that a plugin brings; where it brings none, those that it brought before."""
+    """The entries of a plugin; if it has none, the entries that it used to have."""
     found = list(entries)
     return [one for one in found if one.is_from(provider)] or [one for one in found if one.was_from(provider)]
 

@@ -16,10 +16,10 @@ _BREAKING = re.compile(rf"[\t\n]|{_STEERING.pattern}")
 
 
 def visible(text: str, *, line: bool = False) -> str:
-    r"""The text with what would steer a terminal written as ``\u001b``, as JSON, TOML and Python write it.
+    r"""The text with control characters written as ``\u001b``, as JSON, TOML and Python write them.
 
     Args:
-        text: The text; what is wide or an emoji stays as it is.
+        text: The text; wide characters and emojis stay as they are.
         line: Whether it is to stay on one line: tabs and newlines are written so, too.
     """
     if text.isascii() and text.isprintable():

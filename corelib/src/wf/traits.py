@@ -1,4 +1,4 @@
-"""What components say about themselves, so that wf can tell before step 1 whether they fit.
+"""The declared properties of components, by which wf tells before step 1 whether they fit.
 
 One small frozen class per kind. A missing trait means "unknown": it is a warning, never a refusal.
 
@@ -19,7 +19,7 @@ Step = Literal["plain", "closure", "two_step", "create_graph"]
 
 
 class _Declared:
-    """Traits whose values are checked when they are made, so that a wrong one is found out at its declaration."""
+    """Traits that check their values when they are made, so that a wrong value is an error of the declaration."""
 
     def __post_init__(self) -> None:
         check_fields(self, "{0.__class__.__name__}")

@@ -18,7 +18,7 @@ _LOG = logging.getLogger("wf")
 
 
 class Typed:
-    """What a number and a boolean have in common that keep their text."""
+    """The common base of a number and a boolean that keep their text."""
 
     text: str
 
@@ -43,7 +43,7 @@ class Repeated(list[Any]):
 
 
 def last_of(values: Repeated, what: str) -> Any:
-    """The last value of what was given more than once and takes one, told once."""
+    """The last value of an option that was given more than once but takes one value; warns once."""
     if not values.told:
         _LOG.warning("%s is given more than once; the last one counts: %s", what, values[-1])
         values.told = True
@@ -54,8 +54,8 @@ def typed(value: Any, text: str | None = None) -> Any:
     """A number or a boolean that keeps the text it was typed as; everything else as it is.
 
     Args:
-        value: What TOML makes of the text; in a list each number is taken to be typed as TOML writes it.
-        text: What was typed.
+        value: The text as TOML reads it; in a list each number is taken to be typed as TOML writes it.
+        text: The typed text.
     """
     if type(value) is list:
         return [typed(item) for item in value]
@@ -76,7 +76,7 @@ def plain(value: Any) -> Any:
 
 
 def as_wanted(value: Any, annotation: Any) -> Any:
-    """A value as an option of that annotation takes it: what was typed as text where only text is wanted."""
+    """A value for an option with that annotation: the typed text, if the option takes only text."""
     if type(value) is list:
         inner = _of_items(annotation)
         return [as_wanted(item, inner) for item in value]

@@ -1,1 +1,1 @@
-"""What plugins declare, and the words that these declarations add. Imports nothing heavy."""
+"""The declarations of plugins, and the names that they add. Imports nothing heavy."""

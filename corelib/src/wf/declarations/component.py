@@ -311,7 +311,7 @@ MAX_NAME = 80
 
 
 def check_name(name: str) -> None:
-    """Refuse what no component can be called.
+    """Refuse an invalid component name.
 
     Raises:
         ValueError: With the allowed values.
@@ -330,7 +330,7 @@ def check_kind(component: Component | Catalogue) -> None:
     When a component is declared, the plugin that declares its kind need not be loaded yet; by now all are.
 
     Raises:
-        ValueError: With the kinds that there are.
+        ValueError: With the available kinds.
     """
     if component.kind not in KINDS and component.kind not in DECLARED:
         what = f"{'component' if isinstance(component, Component) else 'catalogue'} '{_title(component)}'"
@@ -349,7 +349,7 @@ def check_kind(component: Component | Catalogue) -> None:
 
 
 def _check_default(component: Component | Catalogue) -> None:
-    """Refuse a default for a kind whose components are chosen otherwise, or for certain inputs except for models."""
+    """Refuse a default for a kind that chooses its components in another way. Only models have defaults by inputs."""
     if isinstance(component, Catalogue) or not component.default:
         return
     chosen_by = KINDS[component.kind].chosen_by if component.kind in KINDS else "nobody"

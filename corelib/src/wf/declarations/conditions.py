@@ -21,7 +21,7 @@ class Condition:
     summary: str
     """A description for tables."""
     means: str
-    """What a difference means for the bits of the run."""
+    """The effect of a difference on the bits of the run."""
     level: Level
     """Whether a changed condition refuses a resume, or only warns."""
     fix: str = ""

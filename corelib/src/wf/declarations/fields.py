@@ -1,4 +1,4 @@
-"""Whether the fields of a dataclass hold what their annotations say, for the plain types that declarations are of."""
+"""Checks of a dataclass's fields against their annotations, for the plain types that declarations use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 def check_fields(declaration: Any, owner: str) -> None:
-    """Refuse a field whose value is not what its annotation says.
+    """Refuse a field whose value does not have its annotated type.
 
     Classes, ``Literal``, ``tuple[X, ...]``, ``Mapping[X, Y]``, ``Callable``, ``Any`` and unions of them are understood.
 
@@ -51,7 +51,7 @@ def _fields(declaration: type) -> tuple[_Field, ...]:
 
 
 def _classes(annotation: Any) -> tuple[type, ...]:
-    """The classes in an annotation all of whose instances are of it."""
+    """The classes that an annotation accepts without further checks."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return tuple(one for arg in typing.get_args(annotation) for one in _classes(arg))
     if annotation is Any:
@@ -81,7 +81,7 @@ def _test(annotation: Any) -> Callable[[Any], bool]:
 
 
 def _misfit(annotation: Any, value: Any) -> str:
-    """A value and its expected type, in words."""
+    """A value and its expected type, for messages."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         tuples = [arg for arg in args if typing.get_origin(arg) is tuple and isinstance(value, (str, tuple))]
@@ -100,7 +100,7 @@ def _shown(value: Any) -> str:
 
 
 def _wanted(annotation: Any) -> str:
-    """An annotation in words."""
+    """An annotation, for messages."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return f"one of {', '.join(args)}"

@@ -34,23 +34,24 @@ class Kind:
     name: str
     """What users type: ``anchor-generator``."""
     summary: str = ""
-    """One line on what its components are."""
+    """One line that describes its components."""
     plural: str = ""
     """As ``wf list`` takes it too; by default the name with an s."""
     several: bool = False
     """Whether a run may have several: ``[[NAME]]``."""
     traits: type | None = None
-    """The class of what its components say about themselves."""
+    """The class of its components' traits."""
     together: str = ""
-    """``"package.module:Class"`` of what the components of several scopes are made to, see
+    """``"package.module:Class"`` that combines the components of several scopes, see
     `wf_building.scopes`; a dict of them where it names none."""
     objects: str = ""
-    """What a component is, where a function is often given instead: ``an object with update(...) and compute()``."""
+    """The expected object, for messages when users give a function instead: ``an object with update(...) and
+    compute()``."""
 
     of_runs: bool = True
     """Whether runs are made of its components, so that run files and ``wf run`` choose them."""
     chosen_by: str = ""
-    """What chooses its default components, if not the components' own declarations."""
+    """The chooser of its default components, if these do not declare it themselves."""
 
     def __post_init__(self) -> None:
         check_fields(self, "kind '{0.name}'")
@@ -160,7 +161,7 @@ DECLARED: dict[str, str] = {
 }
 """Declarations besides components: looked up, listed, shown and pinned like these, but without a table in run files."""
 UNWRITTEN = ("value", "rule", "condition", "reader")
-"""Those whose names nobody writes, so that ``NAME@PLUGIN`` has no place."""
+"""Declarations whose names users never type, so that ``NAME@PLUGIN`` cannot choose one."""
 
 
 def plurals() -> dict[str, str]:

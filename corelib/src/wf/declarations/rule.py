@@ -15,7 +15,7 @@ class Verdict(NamedTuple):
     fits: bool | None
     """None when that is not known, which never refuses anything."""
     why: tuple[str, ...] = ()
-    """What does not fit, in words, and what to do."""
+    """The mismatch, and what to do about it."""
 
 
 FITS = Verdict(True)
@@ -36,7 +36,7 @@ class Rule:
     target: str | Callable[..., Any]
     """``"package.module:function"``, called as ``function(part, known)`` with the component (`wf_fitting.parts.Part`)
     and what is known of the run (`wf_fitting.parts.Facts`); gives a `Verdict`. A build asks it as early as its facts
-    allow, without torch where no data are needed, and asks again only where a fact turns out to be another one."""
+    allow, without torch where no data are needed, and asks again only if a fact changes."""
     against: tuple[str, ...] = ()
     """The kinds by which it judges them; empty for the run's settings."""
     needs: str | tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Rule:
     themselves: ``("targets", "num_classes")``. A rule that names some is asked when they are known, one that names none
     at once, and again when something that it looked at becomes known."""
     suggested: tuple[str, ...] = ()
-    """The kinds of which those that fit are named where something does not."""
+    """The kinds whose fitting components the message of a mismatch suggests."""
     summary: str = ""
     """One line for lists."""
 

@@ -32,7 +32,7 @@ class Task:
     predictions: tuple[str, ...] = ()
     """The forms of predictions that losses of this task alone want: such a loss chooses the task."""
     gives: str | None = None
-    """The form of what its models give, where they compute their own losses; None where the loss says what it wants."""
+    """The form of its models' outputs, if they compute their own losses; None if the loss declares its predictions."""
     reads: tuple[str, ...] = ()
     """The forms of predictions that its metrics can be given, see `MetricTraits`; empty for any."""
     per: Literal["any", "sample", "pixel"] = "any"

@@ -31,8 +31,8 @@ class Vocabulary(Mapping[str, T]):
     """Declarations by name, in the order in which they were declared.
 
     Args:
-        what: What one of them is called in messages: ``kind``.
-        declared: Those that the core itself declares.
+        what: The word for one of them in messages: ``kind``.
+        declared: The core's own declarations.
         beside: Vocabularies in the same namespace, so that a name may be in only one of them.
     """
 
@@ -63,7 +63,7 @@ class Vocabulary(Mapping[str, T]):
 
     @property
     def contributed(self) -> dict[str, T]:
-        """Those that plugins brought."""
+        """The declarations of plugins."""
         return {name: word for name, word in self._words.items() if self._owners[name] != OWN}
 
     def owner(self, name: str) -> str:
@@ -101,7 +101,7 @@ class Vocabulary(Mapping[str, T]):
 
 
 def _taken(words: Vocabulary[Any], name: str, mine: str) -> str:
-    """Who has a name already, and what to do, in words."""
+    """The message for a name that is taken."""
     owner = words.owner(name)
     if owner == OWN:
         return f"wf has {article(words.what)} {words.what} of that name"

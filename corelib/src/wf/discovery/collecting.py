@@ -87,7 +87,7 @@ def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:
 
 
 def _hint(module: Any) -> str:
-    """Where the mark or the marked function may have gone, in words."""
+    """A hint for a missing mark: it may be on a similar name, or inside a class."""
     if near := unmarked_hooks(module):
         return f"; {near[0]} is there, without the mark"
     classes = [(name, value) for name, value in getattr(module, "__dict__", {}).items() if inspect.isclass(value)]

@@ -1,4 +1,4 @@
-"""What installed distributions say of themselves, read from their metadata alone: nothing of theirs is imported."""
+"""Facts about installed distributions, from their metadata; nothing is imported."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Entry:
         return self.imported(target) if isinstance(target, str) else target
 
     def described(self) -> Callable[..., Any]:
-        """What has the component's signature and docstring: the target, or what the declaration says it is like.
+        """The object with the component's signature and docstring: the target, or the declared `like`.
 
         Raises:
             PluginError: As for `load`.

@@ -28,13 +28,13 @@ class Guard:
     """Asked before each piece of code that a run directory names is loaded. The default allows nothing."""
 
     place: str
-    """Whose code it is, for messages."""
+    """The owner of the code, for messages."""
     targets: frozenset[str] = frozenset()
     """The ``module:Attr`` and the plugin modules that may be imported."""
     files: Mapping[str, str] = field(default_factory=dict)
     """The SHA-256 of each file that may be run, by its path without links."""
     hint: str = "the directory may have been changed meanwhile: the same command again says what it brings now"
-    """What to do about a refusal."""
+    """Advice for a refusal."""
 
     def check_target(self, text: str) -> None:
         """Refuse a ``module:Attr`` or a module that was not allowed."""

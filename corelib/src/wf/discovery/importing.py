@@ -37,7 +37,7 @@ class _Part:
 
 
 def _set_path(before: list[str]) -> None:
-    """What is new goes to the end, where it hides nothing: modules of the plugin's own may need it later."""
+    """Move new entries to the end, where they hide nothing; the plugin's modules may need them later."""
     sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before)]
 
 
@@ -148,7 +148,7 @@ class Watched:
         self._had_torch = "torch" in sys.modules
 
     def settle(self, *, heavy: bool = False) -> tuple[str, ...]:
-        """Put back what was changed; gives it in words.
+        """Restore changed state; returns a description of each change.
 
         Args:
             heavy: Whether large libraries were imported, which change `_DECLARING` themselves.
@@ -210,7 +210,7 @@ def _seed_torch(before: bytes) -> None:
 
 
 def _of_new_torch() -> Iterator[str]:
-    """What was changed of a torch that nobody had imported before."""
+    """The changes to torch, if this import was its first."""
     torch: Any = sys.modules["torch"]
     if torch.get_default_dtype() != torch.float32:
         torch.set_default_dtype(torch.float32)
@@ -224,7 +224,7 @@ def _of_new_torch() -> Iterator[str]:
 def told_when_slow(say: Callable[[str], object]) -> Iterator[Callable[[str], None]]:
     """Say which plugin is being imported when that takes long; yields what is to be told of each one.
 
-    Standard input is empty meanwhile: a plugin that reads it waits for nobody.
+    Standard input is empty meanwhile, so a plugin that reads it does not block.
     """
     done, current = threading.Event(), ("", time.monotonic())
 

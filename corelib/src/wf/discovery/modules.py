@@ -102,7 +102,7 @@ def locate(path: Path, folders: Sequence[Path] = ()) -> Path:
 
 
 def is_there(module: str) -> bool:
-    """Whether there is a module of that name, or a package of it that cannot be imported, as loading it will tell."""
+    """Whether a module exists; True also if its package cannot be imported, because loading it then explains why."""
     try:
         return not module.startswith(".") and importlib.util.find_spec(module) is not None
     except ModuleNotFoundError as error:
@@ -119,7 +119,7 @@ def describe(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says."""
+    """The type and message of an exception in one line."""
     try:
         return str(error)
     except Exception as why:  # an exception's own code may be broken, too
@@ -130,7 +130,7 @@ def explain(error: BaseException, of: str = "") -> str:
     """An import's failure in one line, with the likely fix where a module is missing.
 
     Args:
-        error: What importing raised.
+        error: The error of the import.
         of: The file or module of one's own that was imported.
     """
     package = missing_package(error)
@@ -142,7 +142,7 @@ def where_looked(error: BaseException, of: str = "") -> str:
     """What may be done about a missing module that no package is known for; empty for an error of another kind.
 
     Args:
-        error: What importing raised.
+        error: The error of the import.
         of: The file or module of one's own that was imported.
     """
     module = missing_module(error)
@@ -161,7 +161,7 @@ def missing_package(error: BaseException, declared: Iterable[str] = (), missing:
     """The distributions that would have to be installed; empty where none is known.
 
     Args:
-        error: What importing a module raised.
+        error: The error of the import.
         declared: The distributions that the module's own one asks for; one of a like name is preferred.
         missing: Those of them that are not installed, one of which probably has the module under another name.
     """

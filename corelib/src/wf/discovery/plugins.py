@@ -80,19 +80,19 @@ class Plugin:
     error: str | None = None
     """Why it is not loaded, in one line."""
     fix: str | None = None
-    """What would probably help, in one line."""
+    """The likely remedy, in one line."""
     details: str | None = None
     """The whole traceback."""
     import_ms: float = 0.0
     pulled_in: tuple[str, ...] = ()
     """The heavy modules that its declaration imported, of those that were not there before."""
     changed: tuple[str, ...] = ()
-    """What it changed in the process while it was imported, in words; undone, but for where that is said."""
+    """Its changes to the process while it was imported, described; they were undone unless the text says otherwise."""
     unmarked: tuple[str, ...] = ()
     """Its functions that are named like a hook, or nearly so, and are not marked with ``@hookimpl``."""
     components: tuple[Component | Catalogue, ...] = ()
     promised: tuple[tuple[str, str], ...] = ()
-    """Kind and name of what a plugin that is not loaded would have brought, as far as its source says so."""
+    """Kind and name of the components of a plugin that is not loaded, as far as its source shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)

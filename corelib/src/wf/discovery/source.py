@@ -94,7 +94,7 @@ def _read(module: str) -> _Text | None:
 
 
 def _problem(module: str, attribute: str, text: _Text | None) -> str:
-    """The problem with a target, in words; empty if it may be right."""
+    """The problem with a target, for messages; empty if it may be right."""
     if text is None:
         return "" if _may_be_compiled(module) else f"there is no module {module}"
     if text.may_have(attribute):

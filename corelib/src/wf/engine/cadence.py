@@ -11,7 +11,7 @@ from wf.errors import UsageError
 
 @dataclass(slots=True)
 class Progress:
-    """The position in a run, the only counter there is, and what a checkpoint stores."""
+    """The position in a run: its only counter, saved in checkpoints."""
 
     epoch: int = 0
     """Epochs completed; the index of the present one."""

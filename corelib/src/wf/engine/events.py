@@ -73,7 +73,7 @@ EVENTS: tuple[str, ...] = tuple(name for name in vars(Hook) if name.startswith("
 
 
 def listeners(event: str, parts: Iterable[Any]) -> tuple[Callable[..., None], ...]:
-    """The bound methods of the parts that listen to `event`; those inherited from `Hook` itself do not count."""
+    """The bound methods of the parts that listen to `event`; methods inherited from `Hook` itself do not count."""
     found = []
     for part in parts:
         method = getattr(part, event, None)

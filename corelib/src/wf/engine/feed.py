@@ -1,4 +1,4 @@
-"""What goes through the loop: plain batches in, losses out."""
+"""The input and output of the loop: plain batches in, losses out."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Losses:
     """Each part's values times the sizes of their batches, and the samples, of the epoch."""
 
     def state(self) -> dict[str, Any]:
-        """Its fields, without those that are empty for a loss with one term."""
+        """Its fields; a loss with one term has fewer."""
         return {name: value for name, value in asdict(self).items() if value != {}}
 
     @property
@@ -135,10 +135,10 @@ class Losses:
             self.epoch_samples += size
 
     def record(self, *, end_of_epoch: bool) -> dict[str, Any]:
-        """The next record; empty when there is nothing to say.
+        """The next record; empty if nothing is new.
 
-        What the loss consists of, and other figures of the steps, are means since the last record; at the end of an
-        epoch, those over the epoch.
+        The terms of the loss, and other figures of the steps, are means since the last record; at the end of an epoch,
+        over the epoch.
 
         Raises:
             UsageError: For a figure of the trainer that has the name of one of these.
@@ -157,7 +157,7 @@ class Losses:
         return record
 
     def _check_names(self) -> None:
-        """Refuse figures of the trainer whose names a record has for others."""
+        """Refuse figures of the trainer with names that a record already uses."""
         if wrong := sorted({*self.parts, *self.epoch_parts} & {*OF_STEPS, *POSITION}):
             raise UsageError(
                 f"the trainer gave a figure the name '{wrong[0]}', which a record of the training has for another one\n"

@@ -38,7 +38,7 @@ class Monitor:
     larger_is_better: bool | None
     """Its direction; None if undeclared."""
     known: tuple[str, ...] = ()
-    """The figures, without the split, of which it is known."""
+    """The figures with a known direction, without the split."""
 
     @classmethod
     def read(cls, text: str, directions: Mapping[str, bool] | None = None) -> Monitor:
@@ -218,9 +218,9 @@ class Figures:
     A dict as a value is several figures, whose names have its keys behind a slash.
 
     Args:
-        given: What trainer or evaluator gave.
+        given: The figures of trainer or evaluator.
         split: The split that they are of.
-        source: Who gave them, in words.
+        source: Their source, for messages.
         taken: Names that this split gets from others, each with who gives it.
 
     Raises:
@@ -241,10 +241,10 @@ class Figures:
         self._known = dict(self.values)
 
     def take(self, source: Callable[[], str]) -> None:
-        """Update with what somebody has added to `values`.
+        """Update with new entries of `values`.
 
         Args:
-            source: Says in words who that is.
+            source: Returns their source, for messages.
 
         Raises:
             UsageError: As above; `values` are then as they were before.
@@ -280,7 +280,7 @@ class Figures:
         self._sources = {name: source for name, source in self._sources.items() if name in figures}
 
     def _add(self, name: str, value: Any, source: Callable[[], str]) -> list[str]:
-        """Add a figure, or those of a dict; returns the names."""
+        """Add a figure, or the figures of a dict; returns the names."""
         if isinstance(value, Mapping):
             found = ((f"{name}/{key}" if key != "" else name, item) for key, item in value.items())
             return [one for key, item in found for one in self._add(key, item, source)]

@@ -63,11 +63,11 @@ class Loop:
         watches: Whether a hook only tells, so that `hook_failed` is told of its errors of `wf.errors` as well.
         save_failed: Told ``(run, error)`` of a checkpoint that could not be written; True when the run is to go on and
             try again when the next one is due.
-        modes: Puts the weights that are judged and kept into the model, where they are not those that are trained.
+        modes: Swaps in the weights for evaluation and checkpoints, if they differ from the trained ones.
         of_first: Figures as the first of several processes has them.
 
     Raises:
-        UsageError: For a cadence or a choice that there is not.
+        UsageError: For an invalid cadence or choice.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class Loop:
         self.finished = False
         """True from the final evaluation on, which no longer affects the run."""
         self.phase = ""
-        """What it is at: ``training``, ``evaluating SPLIT`` or ``saving``; empty before and after the run."""
+        """Its activity: ``training``, ``evaluating SPLIT`` or ``saving``; empty before and after the run."""
         self.notes: dict[str, str] = {}
-        """What hooks found out about the run, in words; the command line prints them at the end."""
+        """Remarks of hooks about the run; the command line prints them at the end."""
         self.rollbacks: list[dict[str, Any]] = []
         """A record of each time that the run went back to a checkpoint: ``from_step``, ``to_step`` and why."""
         self.best: float | None = None
@@ -149,7 +149,7 @@ class Loop:
         """Train on `data` until `until`, from the position `progress`.
 
         Args:
-            data: What serves an epoch's batches, or a plain iterable of ``(inputs, targets)`` or of batches.
+            data: Serves an epoch's batches; or a plain iterable of ``(inputs, targets)`` or of batches.
             until: ``Epochs(10)`` or ``Steps(5000)``, counted from the beginning of the run.
 
         Returns:
@@ -226,8 +226,8 @@ class Loop:
         Of several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
 
         Args:
-            reason: Why, in words.
-            for_good: Whether this is the end of the run, which its checkpoint then says; False where it is to be
+            reason: The reason, for messages.
+            for_good: Whether this is the end of the run, which its checkpoint then says; False if it is to be
                 resumed and train on, as after a signal.
         """
         self._stop_requested = reason
@@ -303,7 +303,7 @@ class Loop:
         self.metrics.update({f"{figures.split}/{name}": value for name, value in figures.values.items()})
 
     def _know_added(self, figures: Figures) -> None:
-        """Keep what hooks added to an evaluation."""
+        """Keep the figures that hooks added to an evaluation."""
         self._share(figures, figures.added)
         self._know(figures)
 
@@ -381,7 +381,7 @@ class Loop:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
-        """Put back what `state_dict` gave, to train on from there; see `ended` for a run that is not to.
+        """Restore the result of `state_dict`, to train on from there; see `ended` for a run that must not.
 
         Args:
             state: From a checkpoint of a run with the same parts.
@@ -402,7 +402,7 @@ class Loop:
         self.saved_step = self.progress.step
 
     def _go_back(self, request: GoBack) -> None:
-        """Go back to the newest checkpoint; if there is none, the run ends with the request as its error."""
+        """Go back to the newest checkpoint; without one the run ends with the request as its error."""
         with suppress(GoBack):  # what is told of the checkpoint that was being written
             self.wait_for_checkpoint()
         step, before = self.progress.step, self.rollbacks
@@ -427,7 +427,7 @@ class Loop:
         self._weights.to_train()
 
     def _agreed_state(self) -> dict[str, Any]:
-        """The state; what one of several processes cannot save is an error for all of them."""
+        """The state; a state that one of several processes cannot save is an error for all of them."""
         state, failure = {}, None
         try:
             state = self.state_dict()
@@ -492,7 +492,7 @@ class Loop:
         return self.progress.epoch, self.progress.step, self.ended
 
     def _pause(self) -> bool:
-        """Do what is due after this step; True when the epoch is to be left. `_end_epoch` goes on after its last."""
+        """Log, evaluate and save if due after this step; True if the epoch must end. `_end_epoch` follows its last."""
         progress = self.progress
         if self._writing is not None and self.agree(self._writing.done()):
             self.wait_for_checkpoint()
@@ -556,7 +556,7 @@ class Loop:
         return self.agree(time.monotonic() - self._saved_time >= cadence.num * 60)
 
     def _evaluate(self) -> bool:
-        """Evaluate at the cadence; True when the result is the best so far and is to be kept."""
+        """Evaluate at the cadence; True if the result is the best so far and must be saved."""
         self.evaluate(self.eval_splits)
         if self.keep != "best" or self.evaluator is None:
             return False

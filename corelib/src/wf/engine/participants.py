@@ -1,4 +1,4 @@
-"""Who takes part in a run: who listens to which event, whose state is saved, and what becomes of one that fails."""
+"""The participants of a run: their events, their states, and the consequences of their failures."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Participants:
             )
 
     def load_states(self, states: Mapping[str, Any]) -> None:
-        """Put back what `states` gave, to the parts that there are."""
+        """Restore the states from `states` into the present parts."""
         self._not_loaded = {}
         for name, part in self.stateful().items():
             if states.get(name) is not None:  # of a hook that could not say it
@@ -158,7 +158,7 @@ class Participants:
         return [part for part in (run.trainer, run.evaluator, run.checkpointer, *run.hooks) if part is not None]
 
     def _load(self, part: Stateful, state: dict[str, Any]) -> None:
-        """Restore a part's state; the run may continue without a failing hook, whose state is kept unchanged."""
+        """Restore a part's state; the run may continue without a failing hook, and keeps its state unchanged."""
         try:
             part.load_state_dict(copy.copy(state))  # some remove what they load
         except FAILURES as error:

@@ -105,7 +105,7 @@ class Sources:
         return figure in self._of_steps or name.startswith(f"{LOSS}/") or not self.is_of_evaluator(figure)
 
     def _take(self, part: Any, owner: str, event: str | None = None, split: str | None = None) -> None:
-        """Update with what a part says; trainer and evaluator say their figures at one event."""
+        """Update with the figures of a part; trainer and evaluator report theirs at one event."""
         said = None if part is None else declared(part)
         if said is None and part is not None:
             adds = [] if getattr(part, "told_last", False) else [part]
@@ -173,7 +173,7 @@ class Watching:
 
     Args:
         run: The loop.
-        name_of: What a part is called in messages.
+        name_of: Returns the name of a part for messages.
     """
 
     def __init__(self, run: Loop, name_of: Callable[[Any], str]) -> None:
@@ -210,7 +210,7 @@ class Watching:
         return read_after
 
     def check(self, names: Iterable[str]) -> None:
-        """See that the first record, whose figures have these names, has what is expected of it.
+        """Check that the first record, with these names of figures, has all expected ones.
 
         Raises:
             UsageError: Naming a figure that it lacks.

@@ -1,4 +1,4 @@
-"""Which weights are in the model: those that are trained, or those that are judged and kept."""
+"""Switching between the trained weights of a model and its separate weights for evaluation and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wf.protocols import Modes
 
 
 class Weights:
-    """Changes between the weights of a model, where there are two.
+    """Switches between the two sets of weights of a model, if it has two.
 
     Args:
         modes: Puts one or the other into the model; None where they are the same.

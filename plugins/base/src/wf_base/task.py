@@ -348,7 +348,7 @@ class TaskRuntime:
 def names_of(
     task: TaskRuntime, predictions: Any, class_names: Sequence[str], need: Callable[[str], Any]
 ) -> list[Any] | None:
-    """What people read of predictions, as `TaskRuntime.names` gives it.
+    """Predictions as people read them, see `TaskRuntime.names`.
 
     Args:
         task: The task.
@@ -403,7 +403,7 @@ def make_task(registry: Registry, task: Task | None, targets: str | None, *args:
 
 
 def recognized(targets: Tensor, registry: Registry | None = None) -> dict[str, Any]:
-    """What targets are by the first task that recognizes them; empty where none does.
+    """The form of targets, by the first task that recognizes them; empty if none does.
 
     Args:
         targets: See `TaskRuntime.recognizes`.

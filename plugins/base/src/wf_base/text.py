@@ -41,7 +41,7 @@ def make_vocabulary(texts: Iterable[Sequence[str]], max_size: int, min_count: in
 
 
 def most_frequent(counts: Mapping[str, int], max_size: int, min_count: int = 1) -> list[str]:
-    """What `make_vocabulary` gives for tokens that occur so often, for texts that are counted as they are read."""
+    """As `make_vocabulary`, from counted tokens."""
     ranked = sorted((token for token, count in counts.items() if count >= min_count), key=lambda t: (-counts[t], t))
     return [PADDING, UNKNOWN, *ranked[: max(max_size - 2, 0)]]
 

@@ -50,7 +50,7 @@ def children(tree: Mapping[str, Tree] | Sequence[Tree]) -> Iterator[tuple[Any, T
 
 
 def first_leaf(tree: Tree) -> Tensor | None:
-    """The first tensor; None if there is none."""
+    """The first tensor, or None."""
     return tree if isinstance(tree, Tensor) else next((leaf for _, leaf in leaves(tree)), None)
 
 
@@ -129,7 +129,7 @@ def cat(trees: Sequence[Tree]) -> Tree:
 
 
 def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
-    """What a model gave for several batches as one tree, leaves ``[N, ...]``, or as `Rows` where sizes differ.
+    """The outputs of a model for several batches as one tree, leaves ``[N, ...]``, or as `Rows` if sizes differ.
 
     Args:
         batches: What it gave for each, and the number of samples.

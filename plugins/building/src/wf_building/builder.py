@@ -234,7 +234,7 @@ class Builder:
     def _arguments(
         self, entry: Entry, options: Mapping[str, Any], prefix: str, known: Checked | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The arguments for the target, and those that were set rather than filled in."""
+        """The arguments for the target, and the arguments that the user set."""
         component, params = entry.component, self.params(entry)
         owner = f"{component.kind} '{component.name}'"
         options, done = (known.options, known.converted) if known else (check_options(entry, options, params), ())
@@ -316,7 +316,7 @@ class Builder:
                 )
 
     def conditions(self) -> dict[str, Any]:
-        """What plugins' conditions are now, by name, see `wf.declarations.conditions.Condition`."""
+        """The current values of plugins' conditions by name, see `wf.declarations.conditions.Condition`."""
         found = {}
         for entry in self.registry.entries("condition"):
             title = f"condition '{entry.component.name}' of {origin_of(entry)}"
@@ -552,7 +552,7 @@ def _missing(param: Param, owner: str, prefix: str) -> str:
 
 
 def _what_it_makes(entry: Entry) -> list[str]:
-    """What a function of one's own is called for, where it is taken for the component itself."""
+    """Advice for a user's function that was meant as the component itself, but is called to make it."""
     kind = entry.component.kind
     if entry.plugin is not None or not inspect.isroutine(entry.load()):
         return []

@@ -9,7 +9,7 @@ from wf.discovery.entry import Entry
 
 
 class Checked(dict[str, Any]):
-    """A component's table as it was written, with what was made of it. A copy of it is a plain dict.
+    """A component's table as written, with the checked options. A copy of it is a plain dict.
 
     Args:
         table: The table.

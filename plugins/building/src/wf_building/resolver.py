@@ -1,4 +1,4 @@
-"""The values of a run, each made once, when somebody first needs it.
+"""The values of a run, each made once, when it is first needed.
 
 A value is known to the run already, or it has one provider: the component of a kind, or the function of a plugin. What
 a provider needs is resolved first, so the order in which things are made follows from their needs.
@@ -16,7 +16,7 @@ from typing import Any
 from wf.errors import PluginError, UsageError
 
 RUN = "the run"
-"""Who provides what is known from the start, or what nobody says more of."""
+"""The provider of values that are known from the start, or that have no other provider."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Resolver(MutableMapping[str, Any]):
         self._askers: list[str] = []
         """Who is being made and asked for something, outermost first."""
         self._for = ""
-        """The value of the run that is being made, where nobody else asks."""
+        """The run's own value that is being made: it counts as the asker if no component asks."""
         self._making: list[str] = []
         """The values that are being made, outermost first."""
         self._of_run: set[str] = set()
@@ -74,7 +74,7 @@ class Resolver(MutableMapping[str, Any]):
         self._closing = ExitStack()
         self._providers: dict[str, str] = {}
         self.asked_by: dict[str, list[str]] = {}
-        """Who asked for each value that somebody asked for, in that order."""
+        """The askers of each requested value, in order."""
         self.made: list[str] = []
         """The values that providers of plugins made, in that order."""
 
@@ -94,7 +94,7 @@ class Resolver(MutableMapping[str, Any]):
         return len(self._known)
 
     def take(self, provider: str, values: Mapping[str, Any]) -> None:
-        """Keep values that somebody has made: ``dataset 'digits'``."""
+        """Keep values that a provider has made: ``dataset 'digits'``."""
         self._known.update(values)
         self._providers.update(dict.fromkeys(values, provider))
 
@@ -117,7 +117,7 @@ class Resolver(MutableMapping[str, Any]):
 
     @contextmanager
     def _asking_anew(self, owner: str) -> Iterator[None]:
-        """While the run makes something of its own: who asked for that tells users nothing of what it needs."""
+        """While the run makes a value of its own: users see it as the asker, and not the requests before it."""
         before, self._askers, self._for = (self._askers, self._for), [], owner
         try:
             yield
@@ -130,7 +130,7 @@ class Resolver(MutableMapping[str, Any]):
 
     @contextmanager
     def within(self, values: Mapping[str, Any]) -> Iterator[None]:
-        """While some values are others: those of one scope."""
+        """Replace some values for a while, for one scope."""
         before = {name: self._known[name] for name in values if name in self._known}
         self._known.update(values)
         try:
@@ -141,7 +141,7 @@ class Resolver(MutableMapping[str, Any]):
             self._known.update(before)
 
     def provides(self, name: str) -> bool:
-        """Whether a value is known, or somebody can be asked for it.
+        """Whether a value is known or has a provider.
 
         Raises:
             UsageError: When several provide it.
@@ -155,7 +155,7 @@ class Resolver(MutableMapping[str, Any]):
         return self._found.get(name)
 
     def comes_later(self, name: str) -> bool:
-        """Whether a value of the run needs what is being made now, so that it cannot be there yet."""
+        """Whether a value of the run needs the value that is being made now, so that it must come later."""
         if name in self._known or name in self._making:
             return name in self._making and name in self._of_run
         provider = self._find(name)
@@ -218,7 +218,7 @@ class Resolver(MutableMapping[str, Any]):
 
 @contextmanager
 def _until_closed(generator: Iterator[Any], title: str) -> Iterator[Any]:
-    """What a generator yields; it goes on when the context ends."""
+    """The value that a generator yields; it is continued when the context ends."""
     made = list(itertools.islice(generator, 1))
     if not made:
         raise PluginError(f"{title} ends without a value: let its function yield one, once")

@@ -15,7 +15,7 @@ from wf.errors import PluginError, UsageError
 from wf.traits import TrainerTraits
 
 SCOPED = "scoped"
-"""What stands for ``use`` in the table of a kind that has scopes, whose tables are below it."""
+"""The ``use`` in the table of a kind with scopes; their tables are below it."""
 KINDS_WITH_SCOPES = ("model", "optimizer")
 
 

@@ -111,7 +111,7 @@ def option(name: str, annotation: Any, default: Any = Empty) -> inspect.Paramete
 
 
 def writable(annotation: Any, instead: Mapping[Any, Any] = _NOTHING) -> Any:
-    """An annotation without what no run file can hold; None when nothing is left of it.
+    """An annotation without the types that no run file can hold; None if nothing is left.
 
     Numbers, texts, choices, and lists, tuples and tables of these are left; a sequence is a list. Of ``float | Tensor``
     it is ``float``, of ``list[Tensor]`` nothing.

@@ -44,7 +44,7 @@ class Checks:
         return self._collate is not None
 
     def where(self, split: str) -> str:
-        """The split in words."""
+        """The split, for messages."""
         return words(split) if "/" in split else f"dataset '{self._name}', {split} split"
 
     def tensors(self, samples: TensorSamples, ids: Tensor, split: str) -> None:
@@ -171,7 +171,7 @@ def _keys(value: Any) -> list[Any]:
 
 
 def _stack(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> Tensor:
-    """One tensor of what several samples have."""
+    """One tensor of the values of several samples."""
     failure: Exception | None = None
     stacked: Any = None
     try:

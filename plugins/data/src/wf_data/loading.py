@@ -35,7 +35,7 @@ class Chunk(NamedTuple):
     split: str
     indices: list[int]
     seeds: list[int]
-    """What each sample may draw from, see `wf_base.random.sample_seeds`."""
+    """The seeds of each sample's draws, see `wf_base.random.sample_seeds`."""
 
 
 class _Failure(NamedTuple):

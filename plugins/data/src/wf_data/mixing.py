@@ -1,4 +1,4 @@
-"""Mixing the samples of an update: who is whose partner, and the samples that each process reads for it.
+"""Mixing the samples of an update: the partner of each sample, and the samples that each process reads for it.
 
 An update has the samples of all its parts and of all processes, in the order of the epoch: process r of W has those at
 the positions r, r + W, and so on. Partners are positions in that order. So neither the division of an update into

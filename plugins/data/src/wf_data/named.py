@@ -1,4 +1,4 @@
-"""Rows of named numbers to inputs, where no reader of the dataset is there to say how its rows are read."""
+"""Rows of named numbers to inputs, for datasets without a reader."""
 
 from __future__ import annotations
 

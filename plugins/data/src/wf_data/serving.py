@@ -185,7 +185,7 @@ class RunData:
         return self._samples[split]
 
     def describe(self) -> str:
-        """Where the samples are served from, in words."""
+        """The place from which samples are served, for messages."""
         sizes = {split: self.num_samples(split) for split in self._samples}
         return describe_places(self.places, sizes, self._device, self._workers)
 
@@ -583,7 +583,7 @@ class RunData:
             )
 
     def _look_at_mixing(self, name: str) -> Mixer | None:
-        """What mixes samples; None where nothing does."""
+        """The transform that mixes samples, or None."""
         mixing = [step for step in self.steps if step.mixes]
         if not mixing:
             return None
@@ -607,7 +607,7 @@ class RunData:
         return form_of(tree.map_leaves(as_default, inputs), vocab_size, any_size=self.collates)
 
     def _fit_transforms(self) -> None:
-        """Fit each transform on the train inputs as the ones before it leave them."""
+        """Fit each transform on the train inputs, transformed by the ones before it."""
         fitted = [step for step in self._transforms if hasattr(step.transform, "fit")]
         if not fitted:
             return

@@ -164,7 +164,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """It in words."""
+        """Its kind and name, for messages."""
         return f"transform '{self.table.get('use', type(self.transform).__name__)}'"
 
 

@@ -197,7 +197,7 @@ class DirectoryCheckpointer:
         return [] if larger is None else best(figures, larger_is_better=larger)
 
     def _wait(self) -> None:
-        """Until nothing is written any more; how that ended is for the one who got the future."""
+        """Wait for the running write; its result is for the holder of the future."""
         if self._work is not None and not self._work.cancelled():
             wait([self._work])
 

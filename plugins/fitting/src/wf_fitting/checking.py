@@ -43,7 +43,7 @@ class Mismatch:
     """The names of fitting alternatives, by kind."""
 
     def lines(self) -> list[str]:
-        """It in words: what does not fit, why, and what does."""
+        """The mismatch, the reason, and fitting alternatives, for messages."""
         several = len(self.names) > 1
         subject = f"{plural(self.kind) if several else self.kind} {listed(self.names)}"
         found = {kind: names for kind, names in self.fitting.items() if names} or self.fitting
@@ -88,7 +88,7 @@ def mismatches(
     judged: Judged | None = None,
     last: Collection[str] | None = None,
 ) -> Iterator[Mismatch]:
-    """What does not fit, by rule; components that fail for the same reason together. Takes what `check` takes."""
+    """Mismatches by rule; components that fail for the same reason are together. Takes the arguments of `check`."""
     judged = Judged() if judged is None else judged
     asked = replace(known, tasks=tasks_of(registry))
     known = replace(with_parts(asked, parts), trained=asked.trained)  # each transform has its turn below

@@ -1,4 +1,4 @@
-"""What rules judge by: the parts of a run, from what they say about themselves (`wf.traits`), and what is known of it.
+"""The basis of rules: the parts of a run with their traits (`wf.traits`), and the known facts.
 
 Plugins bring the rules. Each one judges a component of one kind by what is known of the others. What is not known is
 never a reason to refuse.
@@ -66,7 +66,7 @@ class Facts:
     """The known facts of a run; None means unknown."""
 
     tasks: Tasks | None = None
-    """The tasks and links that there are."""
+    """The available tasks and links."""
     task: Task | None = None
     """The one that the dataset or the user says, or, by then, the one that targets and loss are of."""
     targets: str | None = None
@@ -89,7 +89,7 @@ class Facts:
 
     @property
     def all_links(self) -> Sequence[Link]:
-        """The links that there are."""
+        """The available links."""
         return self.tasks.links if self.tasks else ()
 
 

@@ -1,4 +1,4 @@
-"""The tasks and links of a registry, by what they are for."""
+"""The tasks and links of a registry, by their targets."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from wf.errors import InterruptedRun, OtherFailedError, WfError
 from wf_processes.failures import reason_of, status_of
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun tells each process."""
+"""The variables that torchrun sets for each process."""
 WORD_SEC = 3.0
 """So long a process whose collective failed waits for the word of the one that was the cause."""
 CONNECT_SEC = 20.0

@@ -55,7 +55,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """Advice about an error; empty if there is none, and for one of memory, where it depends on the run."""
+    """Advice about an error; empty without any, and for a lack of memory, where it depends on the run."""
     meaning = _meaning(error)
     return meaning.advice if meaning else ""
 

@@ -122,7 +122,7 @@ def build(
 
 
 def _with_keys_of_plugins(settings: Mapping[str, Any]) -> Registry:
-    """The installed plugins, and those that the settings name: their keys must be known before keys are read."""
+    """The installed plugins and the plugins in the settings: their keys must be known before keys are read."""
     return Registry.discover(check_general("plugins", settings.get("plugins", [])))
 
 
@@ -145,7 +145,7 @@ def _with_data(settings: Mapping[str, Any], collate: Callable[[list[Any]], Any] 
 
 
 def run(source: RunFiles | Mapping[str, Any] | None = None, **settings: Any) -> Experiment:
-    """Build a run and fit it; takes what `build` takes.
+    """Build a run and fit it; takes the arguments of `build`.
 
     Returns:
         The experiment, trained: ``metrics`` has the last figures of each split, ``run_dir`` the run directory.

@@ -36,7 +36,7 @@ KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
     *("steps_per_epoch", "total_steps", "total_epochs", "directions"),
 )
-"""The run values that the run's directory keeps besides what it learned from its data."""
+"""The run values that the run's directory keeps beside the description of its data."""
 
 
 class Assembly(RunBuild):
@@ -122,7 +122,7 @@ class Assembly(RunBuild):
 
     @property
     def evaluator(self) -> Any:
-        """The evaluator; None if there is nothing to evaluate."""
+        """The evaluator; None without anything to evaluate."""
         return self.values["run.evaluator"]
 
     @property
@@ -201,7 +201,7 @@ class Assembly(RunBuild):
         return False
 
     def fixed_length(self) -> list[str]:
-        """The parts that depend on the length of the run, in words."""
+        """The parts that depend on the length of the run, for messages."""
         kinds = [kind for kind in ("optimizer", "scheduler") if self.follows_length(kind, self.plan.get(kind))]
         return [f"{kind} '{self.name(kind)}'" for kind in kinds]
 
@@ -213,7 +213,7 @@ class Assembly(RunBuild):
             return None
 
     def describe_data(self) -> Description:
-        """What the run learned from its data, and the values its model was built with."""
+        """The description of the data, and the values with which the model was built."""
         outputs, task = self.values["outputs"], self.values["run.task"]
         return Description(
             spec=self.data.spec,

@@ -1,4 +1,4 @@
-"""What a run learned from its data, written to its directory before step 1: ``data.json`` and the sample ids."""
+"""The description of a run's data, written to its directory before step 1: ``data.json`` and the sample ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = ("class_names", "feature_names", "target_names", "vocabulary")
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a run's model needs to know about the data."""
+    """The facts about the data that a run's model needs."""
 
     spec: Spec
     inputs: Form
@@ -110,7 +110,7 @@ class Description:
 
 
 def read_description(folder: Path) -> Description | None:
-    """The description in a run directory; None if there is none, as with an older wf.
+    """The description in a run directory; None without one, as with an older wf.
 
     Raises:
         DataError: When it is damaged or of a newer wf.

@@ -1,4 +1,4 @@
-"""A run, built and ready: what can be done with it."""
+"""A built run, and the operations on it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LOG = logging.getLogger("wf")
 class Experiment:
     """A run, every component made and wired.
 
-    What it does ends the processes that it started for that. In a ``with`` block, `close` is called at its end.
+    Each operation ends the processes that it started. At the end of a ``with`` block `close` is called.
 
     Args:
         plan: The run file, as `wf_run.plan.prepare` gives it.
@@ -139,7 +139,7 @@ class Experiment:
 
     @property
     def messages(self) -> list[str]:
-        """The choices that wf made for the user, in words."""
+        """Messages about the choices that wf made for the user."""
         return self._parts.messages
 
     @property
@@ -179,8 +179,7 @@ class Experiment:
 
     @property
     def figures(self) -> list[str]:
-        """The figures that it will have, as ``test/accuracy``, and patterns as ``train/loss/*`` for names that nobody
-        says before there are some."""
+        """Its figures, as ``test/accuracy``, and patterns such as ``train/loss/*`` for undeclared names."""
         return self._parts.figures()
 
     @property
@@ -218,7 +217,7 @@ class Experiment:
 
     @property
     def builder(self) -> Builder:
-        """What made its components, from which registry."""
+        """The builder of its components."""
         return self._parts.builder
 
     @property
@@ -261,7 +260,7 @@ class Experiment:
         return self
 
     def _fit_alone(self, *, resume: bool, allow_drift: Collection[str]) -> None:
-        """As `fit`; other processes hear nothing of what fails."""
+        """As `fit`, without telling other processes of a failure."""
         refuse_inference_mode()
         if self._there is not None and not resume:
             again.check_same(self, self._there)
@@ -283,7 +282,7 @@ class Experiment:
         return self.metrics
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """The evaluator's figures for one split with the current weights, without those of hooks.
+        """The evaluator's figures for one split with the current weights, without figures of hooks.
 
         Raises:
             UsageError: If there is no such split, or nothing to evaluate.
@@ -368,7 +367,7 @@ class Experiment:
         return draw(parts.builder, entries, tables, data, self.model, around=self._working)
 
     def check_data(self) -> None:
-        """Refuse to judge a run by other data than those with which it began.
+        """Refuse to evaluate a run on other data than its own.
 
         Raises:
             UsageError: With the checksums, as `fit` says them of a run that goes on.
@@ -402,7 +401,7 @@ class Experiment:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        """In the run's precision; errors name the plugin whose code raised them, and no process lives on."""
+        """Compute in the run's precision; name the plugin behind an error; end data workers afterwards."""
         within, self._at_work = self._at_work, True
         try:
             plugins = self._parts.registry.plugins
@@ -417,10 +416,10 @@ class Experiment:
 
 
 def refuse_inference_mode() -> None:
-    """Refuse to build a run, or to train, where torch keeps no track of what gradients need.
+    """Refuse to build a run, or to train, inside ``torch.inference_mode()``.
 
     Raises:
-        UsageError: Saying what to leave out.
+        UsageError: With advice.
     """
     if torch.is_inference_mode_enabled():
         raise UsageError(

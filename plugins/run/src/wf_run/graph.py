@@ -84,14 +84,14 @@ COMES_WITH = {
     "scheduler_interval": "scheduler",
     "total_epochs": "total_steps",
 }
-"""The value with which some others are made. All the rest comes with the data: only they know what they say."""
+"""Values that are made together with another one. All others come with the data."""
 
 ROOTS = (
     *("trainer", "loss", "scheduler", "metrics", "directions"),
     *("run.evaluator", "run_dir", "run.checkpointer", "run.hooks", "run.loop"),
 )
-"""The loop, and what it and the record of a run need, in the order of their random numbers. All other values are made
-because these depend on them."""
+"""The loop, and the values that it and the record of a run need, in the order of their random numbers. All other values
+are made because these depend on them."""
 
 
 OF_LOOP = ("run.modes", "run.saved", "run.hook_failures", "run.save_failures", "run.loop")
@@ -114,7 +114,7 @@ def find(of: weakref.ref[RunBuild], name: str) -> Provider | None:
 
 
 def _title(run: RunBuild, name: str) -> str:
-    """What asks for the needs of a provider: the component that it makes, the loop, or the value."""
+    """The name under which a provider asks for its needs: the component that it makes, the loop, or the value."""
     if name in OF_LOOP:
         return LOOP
     kind = PROVIDERS[name][0]
@@ -124,7 +124,7 @@ def _title(run: RunBuild, name: str) -> str:
 
 
 def _provide(run: RunBuild, name: str) -> Any:
-    """Make one value with what its provider needs."""
+    """Make the needs of a value's provider, and then the value."""
     kind, function = PROVIDERS[name]
     value = function(**{param: run.values.need(key) if key else run for param, key in _parameters(name)})
     run.values.take(run.title(kind), {name: value})

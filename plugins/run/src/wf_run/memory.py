@@ -1,4 +1,4 @@
-"""What to do when memory runs out: where it happened, with which settings, and what takes less."""
+"""Advice when memory runs out: the place, the settings, and options that take less."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 def remedies(
     error: BaseException, plan: Mapping[str, Any], loop: Loop, device: torch.device, model_options: Sequence[str]
 ) -> str:
-    """Where memory ran out, and what takes less of it, the same update first.
+    """Where memory ran out, and the settings that take less of it; those that keep the same update come first.
 
     Args:
-        error: What was raised.
+        error: The error.
         plan: The run file.
         loop: The run's loop.
         device: Where it computes.
@@ -70,7 +70,7 @@ def _ways(
 
 
 def _figures(error: BaseException, device: torch.device) -> str:
-    """What was asked for, and what there is."""
+    """The requested memory and the available memory."""
     found = []
     if asked := _ASKED.search(str(error)):
         found.append(f"{_size(float(asked[1]) * _UNITS[asked[2]])} were asked for")

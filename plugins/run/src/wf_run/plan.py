@@ -39,7 +39,7 @@ from wf_run.runfiles.runfile import RunFile, check, on_error_of, options_of
 from wf_run.runfiles.said import naming_place
 
 NEEDED = ("dataset", "model", "optimizer", "trainer", "evaluator", "checkpointer", "strategy")
-"""The kinds of which a run needs a component, unless its trainer makes the samples or takes no optimizer."""
+"""The required kinds of a run, unless its trainer makes the samples or takes no optimizer."""
 
 MAKE_BATCH = "make_batch"
 """The method of a trainer that makes its samples itself, see `wf.protocols.Trainer`."""
@@ -62,7 +62,7 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
     """A run file made ready to be built, and refused here, before torch is imported, if its names cannot work.
 
     Args:
-        document: What was read and merged.
+        document: The merged run file.
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
 
@@ -214,7 +214,7 @@ def _check_needed(
     """Refuse a run without a required component that has no default.
 
     Raises:
-        UsageError: Saying what can be named or installed.
+        UsageError: With the available names, or plugins to install.
     """
     for kind in NEEDED:
         if kind in (*without, "model") or "use" in plan.get(kind, {}):
@@ -242,7 +242,7 @@ def makes_samples(use: Any, registry: Registry, folders: Sequence[Path] = ()) ->
 
 
 def _without_dataset(plan: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> frozenset[str]:
-    """The kinds of which a run has no default as its trainer makes its samples itself; none where it does not.
+    """The kinds without a default because the trainer makes its samples itself; none for other trainers.
 
     Raises:
         UsageError: When the run file says something of a dataset.
@@ -279,14 +279,14 @@ def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task |
 
     Args:
         plan: The run file.
-        dataset: What the dataset says of itself.
+        dataset: The traits of the dataset.
         registry: Where tasks are looked up.
 
     Returns:
         None where it is not known, or no task has such targets.
 
     Raises:
-        UsageError: For the name of a task that nobody brings.
+        UsageError: For an unknown task.
     """
     if name := plan.get("task") or getattr(dataset, "task", None):
         return tasks_of(registry).named(name)
@@ -329,7 +329,7 @@ def check_names(plan: dict[str, Any], registry: Registry) -> None:
 
 
 def _checked_in_list(kind: str, table: Any, registry: Registry) -> Any:
-    """The same for an entry of a list; what it changes is known when the list is."""
+    """The same for an entry of a list; its target is known when the list is."""
     sign, name = lists.divided(table)
     if not sign:
         return _checked_table(kind, table, registry)
@@ -339,7 +339,7 @@ def _checked_in_list(kind: str, table: Any, registry: Registry) -> Any:
 
 
 def _checked_table(kind: str, table: Any, registry: Registry) -> Any:
-    """Look up a component's name, and check its options and their values; gives the table with what was found."""
+    """Look up a component's name, and check its options; returns the table with the entry."""
     use = table.get("use") if isinstance(table, Mapping) else table
     if not isinstance(use, str):
         return table
@@ -439,7 +439,7 @@ def _name_in_list(kind: str, name: str, registry: Registry) -> str:
 
 
 def _check_monitor(text: str, registry: Registry) -> None:
-    """Refuse what cannot be a figure, whichever splits and metrics the run turns out to have."""
+    """Refuse a text that cannot be a figure of any run."""
     monitor = Monitor.read(text).figure
     split, figure = divided(monitor)
     if split not in SPLITS or not figure:

@@ -56,7 +56,7 @@ class RunBuild:
         self.asked_dir, self.default_name, self.subfolder = run_dir, default_name, subfolder
         self.save, self.quiet, self.initialize = save, quiet, initialize
         self.messages: list[str] = []
-        """The choices made for the user, in words."""
+        """Messages about the choices made for the user."""
         self.built: dict[str, Built | list[Built]] = {}
         """The components, by kind."""
         self._entries: dict[str, tuple[Any, Entry | None]] = {}
@@ -65,18 +65,18 @@ class RunBuild:
         self.plan: RunFile = dict(plan)
         """The run file; when all is made it says everything."""
         self.before = None if learned_in is None else read_description(learned_in)
-        """What the run learned from its data; None for a new run."""
+        """The description of the run's data; None for a new run."""
         self.ids_before = {} if learned_in is None else read_sample_ids(learned_in)
         self.judged = plan.judged if isinstance(plan, Prepared) else Judged()
-        """The verdicts on what fits."""
+        """The verdicts of the fitting rules."""
         self.resumes_exactly = True
         """Whether the samples are for certain the same ones when the run is resumed."""
         self.init_from: dict[str, str] | None = None
-        """Where the first weights came from, and their checksum; None for those that were drawn."""
+        """The source of the initial weights, and their checksum; None for random weights."""
         self.stateful_samples: Stateful | None = None
         """The train samples, where they have a state."""
         self.reader: Any = None
-        """The reader for files in the dataset's format; None if there is none."""
+        """The reader for files in the dataset's format, or None."""
         self.names: dict[str, tuple[str, ...]] = {}
         """The classes and columns of the data."""
         self.not_trained: list[torch.nn.Module] = []
@@ -84,7 +84,7 @@ class RunBuild:
         self.groups: list[tuple[str, Group]] = []
         """The groups of parameters that the run file asks for, each with the optimizer's name."""
         self.on_error: dict[str, str] = {}
-        """What the run does when a hook fails, by the hook's name."""
+        """The failure policy of each hook by name."""
         self.eval_every, self.checkpoint_every = self._every("eval_every"), self._every("checkpoint_every")
         self.builder = Builder(
             registry,
@@ -128,7 +128,7 @@ class RunBuild:
         self.values.take(self.title(kind), values)
 
     def title(self, kind: str) -> str:
-        """The component of a kind as provider of run values, in words."""
+        """The component of a kind as provider of run values, for messages."""
         if kind == "task":
             task = self.values.get("run.task")
             return f"task '{task.name}'" if task else "the dataset's targets"
@@ -145,7 +145,7 @@ class RunBuild:
         return entry.component.name if entry else name_of_live(self.plan[kind]["use"])
 
     def several(self, kind: str) -> list[Built]:
-        """The components of a kind of which there may be several."""
+        """The components of a kind that allows several."""
         made = self.built[kind]
         assert isinstance(made, list)
         return made

@@ -1,4 +1,4 @@
-"""``--max-time 8h``: the run saves and ends before somebody else ends it, and is to be resumed."""
+"""``--max-time 8h``: the run saves and ends before a batch system would kill it, and can be resumed."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class TrainedModel(nn.Module):
 
     Args:
         model: The model.
-        inputs: What the dataset's samples hold.
+        inputs: The form of the dataset's samples.
         steps: The dataset's own transforms and the run's, fitted, in their order.
     """
 
@@ -145,11 +145,11 @@ class TrainedModel(nn.Module):
 
 
 class Trained:
-    """The model of a run, and what goes in and comes out.
+    """The model of a run, with its inputs and outputs as people have them.
 
     Args:
         network: The model with its preprocessing.
-        description: What the run learned from its data.
+        description: The description of the run's data.
         plan: The resolved run file.
         builder: Looks up names.
         reader: The dataset's reader, or why it cannot be made; None where there is none.
@@ -211,12 +211,12 @@ class Trained:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the outputs; empty where there are none."""
+        """The classes, in the order of the outputs; empty without classes."""
         return self.description.spec.class_names
 
     @cached_property
     def schema(self) -> dict[str, Any]:
-        """What it takes and gives, as JSON: see `wf_run.bundle.schema`."""
+        """Its inputs and outputs, as JSON: see `wf_run.bundle.schema`."""
         inputs = schema.inputs_of(self.description, self.reader)
         return {"inputs": inputs, "outputs": schema.outputs_of(self.description)}
 
@@ -287,7 +287,7 @@ class Trained:
         """A run value by name, as the components of the run get it: `vocab_size`, or a plugin's, as `tokenizer`.
 
         Raises:
-            UsageError: When nobody provides it without the run's data.
+            UsageError: If it has no provider without the run's data.
         """
         values = self._builder.values
         if not values.provides(name):
@@ -330,7 +330,7 @@ class Trained:
             yield from parts_of(path, self.description.inputs, self.reader, self.read, stream)
 
     def _file_readers(self) -> dict[str, Read]:
-        """What plugins' readers read, by the ending of the files."""
+        """The readers of plugins, by the ending of the files."""
         registry, found = self._builder.registry, dict[str, dict[str, Entry]]()
         for entry in registry.entries("reader"):
             for ending in entry.component.traits.endings:
@@ -338,7 +338,7 @@ class Trained:
         return {ending: partial(_read_by, registry, entries) for ending, entries in found.items()}
 
     def preprocessing(self) -> list[dict[str, Any]]:
-        """What comes before the model, as JSON holds it: each transform with its options and what was fitted."""
+        """The preprocessing as JSON: each transform with its options and fitted values."""
         paths = [leaf.path for leaf in leaves_of(self.network.inputs) if leaf.is_bytes]
         steps: list[dict[str, Any]] = [{"use": "uint8 / 255", **({"leaf": path} if path else {})} for path in paths]
         for step in self.network.steps:
@@ -399,7 +399,7 @@ def made_again(
     Args:
         place: Its directory.
         manifest: What that says of it.
-        description: What the run learned from its data.
+        description: The description of the run's data.
         document: Its run file, with the components that are needed at least.
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up.
@@ -446,7 +446,7 @@ def made_again(
 
 
 def _refuse_live(use: Any, place: Path) -> None:
-    """Refuse a model that a Python session gave, with what can be done."""
+    """Refuse a model that was given by a Python session, with advice."""
     if isinstance(use, str) and use.startswith(LIVE):
         raise UsageError(
             f"model: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
@@ -517,7 +517,7 @@ def _reader(builder: Builder, use: str, description: Description) -> Reader | Wf
 
 
 def _of_run(target: Any, given: Mapping[str, Any], values: Resolver) -> dict[str, Any]:
-    """The run values that a reader's class takes beside what its description gives."""
+    """The run values that a reader's class takes in addition to its description."""
     params = inspect.signature(target).parameters.values()
     wanted = [one.name for one in params if one.default is one.empty and one.name in VALUES and one.name not in given]
     return {name: values.need(name) for name in wanted if values.provides(name)}

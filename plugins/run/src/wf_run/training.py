@@ -72,7 +72,7 @@ class Training:
             )
 
     def _failure_of_state(self) -> BaseException | None:
-        """Refuse a run whose state must be saved but cannot; returns the error of a part, which ends the run."""
+        """Refuse a run whose state cannot be saved; returns the error of a part, which ends the run."""
         if self._loop.checkpointer is None:
             return None
         try:
@@ -160,7 +160,7 @@ class Training:
             _LOG.warning("the run is done, and its bundle could not be written: %s", error)
 
     def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:
-        """Say what can be done, and write down how the run ended; the disk that may be full must not hide why."""
+        """Add advice to the error, and record how the run ended; a full disk must not hide the error."""
         if is_memory(error):
             options = self._options("model")
             error.add_note(memory.remedies(error, self._plan, self._loop, self._strategy.device, options))

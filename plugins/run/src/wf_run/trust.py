@@ -1,4 +1,4 @@
-"""Whose code a run directory runs.
+"""Trust: which code a run directory may run.
 
 Registered components are installed code and run without asking. What a run directory brings beside them runs when the
 user's state folder says that this user made the run, when it is byte-equal to files that the command line names, or
@@ -59,7 +59,7 @@ class Piece:
     sha256: str = ""
     """Of the file."""
     blocked: bool = False
-    """A plugin that is not to be loaded, whatever its run file says."""
+    """A plugin that must not be loaded, even if its run file names it."""
 
 
 @dataclass(frozen=True, kw_only=True)

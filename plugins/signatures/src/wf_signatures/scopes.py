@@ -1,4 +1,4 @@
-"""Which names a module or class body binds, and by what, read from its syntax tree.
+"""The names that a module or class body binds, and their sources, read from its syntax tree.
 
 A name counts as bound by a statement only where that is certain: bound once, unconditionally, and by that alone.
 """

@@ -147,7 +147,7 @@ def _builtin(name: str) -> Any:
 
 
 def _absolute(source: str, module: Module) -> str:
-    """The full name of what an import names, which may be relative."""
+    """The full name of an imported object; the import may be relative."""
     relative = source.lstrip(".")
     level = len(source) - len(relative)
     parts = module.package.split(".")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 ABSENT = "not there"
-"""How a difference says that a state has no such value."""
+"""The mark of a missing value in a difference."""
 _NOTHING = object()
 _SHOWN = 40
-"""Characters of a value in words."""
+"""The most characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Difference:
     path: str
     """Where, as ``optimizer.state.0.exp_avg``."""
     before: str
-    """The value in the first state, in words."""
+    """The value in the first state, for messages."""
     after: str
     """The value in the second."""
 
@@ -77,12 +77,12 @@ def _same(before: Any, after: Any) -> bool:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """The content as bytes, so that what is not a number equals itself and the two zeros differ."""
+    """The content as bytes, so that NaN equals itself and the two zeros differ."""
     return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
 
 
 def _words(before: Any, after: Any) -> tuple[str, str]:
-    """Both values in words; two tensors of one form by how far they are apart."""
+    """Both values for messages; for two tensors of the same shape and dtype their distance."""
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return _word(before), _word(after)
     if (before.dtype, before.shape) != (after.dtype, after.shape):

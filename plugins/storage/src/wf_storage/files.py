@@ -1,4 +1,4 @@
-"""The one layer through which a run directory and its checkpoints reach the disk.
+"""All writes of a run directory and its checkpoints go through this module.
 
 The first functions are single operations, and all else is made of them. They are called as ``files.rename(...)``, so
 that a test can put a failure, or the end of the process, in the place of any one of them.
@@ -173,7 +173,7 @@ def remove_tree(path: Path) -> None:
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens.
+    """Replace a file atomically: after a crash it is either the old or the new one.
 
     Raises:
         SaveError: When it cannot be written.

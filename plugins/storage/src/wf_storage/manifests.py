@@ -42,7 +42,7 @@ def parse(data: bytes) -> Any:
 
 
 def wrong_in_manifest(manifest: Any) -> str:
-    """The error in a manifest, in words; "" if it is valid. Unknown keys may hold anything."""
+    """The error in a manifest, for messages; "" if it is valid. Unknown keys may hold anything."""
     return _wrong(manifest, FIELDS)
 
 

@@ -1,1 +1,1 @@
-"""What trainers and evaluators share: their base class, objectives, gradients, and the modes and parts of models."""
+"""Shared code of trainers and evaluators: base class, objectives, gradients, and the modes and parts of models."""

@@ -195,7 +195,7 @@ class BaseTrainer:
             self._scheduler.step()
 
     def _own_figures(self) -> dict[str, Tensor | float]:
-        """What `record` was given in this step."""
+        """The values recorded in this step."""
         if twice := self._recorded.keys() & self._figures.keys():
             raise two_sources(f"{TRAIN}/{min(twice)}", f"{type(self).__name__}.update", f"{type(self).__name__}.record")
         return {name: sum(values) / len(values) for name, values in self._recorded.items()}

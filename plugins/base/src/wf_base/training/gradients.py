@@ -117,7 +117,7 @@ class Gradients:
         ]
 
     def _of_all(self, weights: Weights) -> Weights:
-        """What each term averages over in all processes."""
+        """The weight of each term over all processes."""
         assert self._strategy is not None
         device = self._strategy.device
         tensors = [_wide(torch.as_tensor(weight, device=device)) for weight in weights.values()]

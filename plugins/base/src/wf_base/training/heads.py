@@ -1,4 +1,4 @@
-"""Which layers of a model give its predictions, and which are its backbone."""
+"""The head of a model, which gives its predictions, and its backbone."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from wf_run.plan import prepare
 
 
 def train(order: Mapping[str, Any]) -> None:
-    """Do what an order says.
+    """Carry out an order.
 
     Args:
         order: ``run_dir``; ``run_file``, the proof's own; ``resume``, whether to go on with the run there; ``kill_at``,

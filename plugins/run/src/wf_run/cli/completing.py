@@ -51,7 +51,7 @@ def complete_component_options(ctx: click.Context, incomplete: str) -> list[Comp
 
 
 def default_name(ctx: click.Context, kind: str) -> str:
-    """The default component of a kind; empty if there is none, or plugins disagree."""
+    """The default component of a kind; empty without one, or if plugins disagree."""
     try:
         return default_of(registry_quietly(ctx), kind) or ""
     except WfError:

@@ -105,7 +105,7 @@ def _groups(experiment: Experiment) -> Iterator[dict[str, Any]]:
 
 
 def _values(experiment: Experiment) -> Iterator[dict[str, Any]]:
-    """The run values that somebody asked for: who provides them, and who asked."""
+    """The requested run values: their providers, and who asked for them."""
     values = experiment.values
     for name, asked_by in sorted(values.asked_by.items()):
         if name in VALUES:

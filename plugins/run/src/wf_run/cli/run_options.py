@@ -119,7 +119,7 @@ def _options(kinds: tuple[Kind, ...], settings: tuple[str, ...]) -> list[click.P
 
 
 def kind_of(option: str) -> str | None:
-    """The kind whose component an option of the line chooses, by the option's name as click has it."""
+    """The kind of component that an option of the line chooses; `option` is its name in click."""
     kind = option.replace("_", "-")
     return kind if kind in KINDS.of_runs else None
 
@@ -141,7 +141,7 @@ class KindOption(click.Option):
 
 
 def chosen_by_default(ctx: click.Context, kind: Kind) -> str:
-    """The default of a kind, in words; empty if there is none."""
+    """The default of a kind, for help; empty without one."""
     if kind.chosen_by:
         return "what fits the dataset"
     registry = registry_quietly(ctx)

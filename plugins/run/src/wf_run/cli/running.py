@@ -246,7 +246,7 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
 
 
 def say_plan(experiment: Any, *, quiet: bool = False) -> None:
-    """Print on standard error what will be trained and what wf decided; only warnings if quiet."""
+    """Print the parts of the run and wf's decisions on standard error; only warnings if quiet."""
     if experiment.strategy.rank != 0:
         return
     if not quiet:

@@ -1,4 +1,4 @@
-"""The start of a run: faster without garbage collection, and with a word on what is being done."""
+"""The start of a run: faster without garbage collection, and with a message about the current phase."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class HookFailures:
         return f"{found[0]} '{found[1].name}' of {origin_of(found[1].entry)}" if found else type(part).__name__
 
     def watches(self, part: Any) -> bool:
-        """Whether a part only watches, so that the run continues without it whatever it raises."""
+        """Whether a part only watches, so that the run continues without it after any error."""
         found = self._find(part)
         return found is not None and found[0] == "hook" and found[1].name in self._watching
 

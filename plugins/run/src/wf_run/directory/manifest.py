@@ -1,4 +1,4 @@
-"""What ``manifest.json`` says of a run when it begins and when it ends."""
+"""The entries of ``manifest.json`` at the begin and at the end of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wf_run.runfiles.references import resolve
 
 
 def begin(parts: Assembly, directory: RunDirectory, *, resume: bool, trains_on_from: int | None, rebuild: str) -> None:
-    """Write the run file, the conditions of the run, and what it learned from its data.
+    """Write the run file, the conditions of the run, and the description of its data.
 
     Args:
         parts: The run.

@@ -34,7 +34,7 @@ MAX_MANIFEST = 1 << 26
 MAX_DEPTH = 3
 """Maximum depth when searching for runs: a comparison's run is two folders below it."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
-"""What may be in a run directory before its manifest; without the lock it may be the user's own."""
+"""Files that a run directory may have before its manifest; without the lock they may be the user's own."""
 
 
 MAX_NAME = 200

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-"""What cuBLAS wants to be set before it is first used, so that its sums are in one order."""
+"""The setting that cuBLAS needs before its first use, so that its sums have a fixed order."""
 
 ADVICE = "torch has no deterministic form of this operation: replace it, or leave --deterministic out"
 _REFUSED = re.compile(r"not have a deterministic implementation|nondeterministic because|CUBLAS_WORKSPACE")
@@ -18,7 +18,7 @@ _REFUSED = re.compile(r"not have a deterministic implementation|nondeterministic
 
 @contextmanager
 def deterministic(*, on: bool) -> Iterator[None]:
-    """Let torch take deterministic kernels alone; what has none raises, see ``torch.use_deterministic_algorithms``.
+    """Let torch use deterministic kernels only; operations without one raise: ``torch.use_deterministic_algorithms``.
 
     Args:
         on: False leaves everything as torch has it.

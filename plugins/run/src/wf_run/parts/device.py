@@ -8,7 +8,7 @@ from wf.errors import UsageError, unknown
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
-    """The device with a name, and the reason for the choice, in words.
+    """The device with a name, and the reason for the choice, for messages.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.

@@ -27,7 +27,7 @@ _REST = "the rest"
 
 @dataclass(frozen=True)
 class Group:
-    """What one ``[[optimizer.group]]`` says."""
+    """One ``[[optimizer.group]]`` of a run file."""
 
     patterns: tuple[str, ...]
     lr_scale: float = 1.0
@@ -50,7 +50,7 @@ class Made:
     names: tuple[str, ...]
     num_parameters: int
     options: Mapping[str, Any]
-    """``lr``, and what differs from the optimizer's own options."""
+    """``lr``, and the options that differ from the optimizer's."""
 
     def describe(self) -> str:
         """One line on it."""
@@ -58,7 +58,7 @@ class Made:
         return f"{self.title}: {tensors}, {self.num_parameters:,} parameters, {self.settings()}"
 
     def settings(self) -> str:
-        """Its options in words."""
+        """Its options, for messages."""
         values = {name: f"{value:g}" if isinstance(value, float) else value for name, value in self.options.items()}
         return ", ".join(f"{name} {value}" for name, value in values.items())
 
@@ -76,7 +76,7 @@ class Grouping:
 
     @classmethod
     def read(cls, table: Any, owner: str = "optimizer") -> Grouping | None:
-        """What an optimizer's table says of it; None where it says nothing.
+        """The groups that an optimizer's table asks for; None if it asks for none.
 
         Args:
             table: The table.
@@ -231,7 +231,7 @@ def _places(names: Sequence[str], grouping: Grouping, model: nn.Module, owner: s
 
 
 def matched(names: Sequence[str], pattern: str) -> set[str]:
-    """The parameters that a pattern names, and those in a module that it names."""
+    """The parameters that a pattern matches, directly or through their module."""
     return {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
 
 

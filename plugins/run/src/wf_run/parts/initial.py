@@ -56,7 +56,7 @@ def read_weights(
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of weights that were put into a model."""
+    """The result of loading weights into a model."""
 
     num: int
     """The tensors that were taken."""
@@ -66,7 +66,7 @@ class Taken:
     """The skipped weights, each with its shape."""
 
     def describe(self) -> str:
-        """It in words."""
+        """The result, for messages."""
         words = [f"{self.num:,} tensors taken"]
         words += [f"as they are drawn: {', '.join(_first(self.drawn))}"] if self.drawn else []
         words += [f"left out: {', '.join(_first(self.left))}"] if self.left else []
@@ -150,7 +150,7 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
 
 
 def _advice(asked: Mapping[str, Tensor], given: Mapping[str, Tensor], wrong: Sequence[str]) -> list[str]:
-    """What can be done about weights that do not fit: their names have a wrapper's prefix, or a layer is another."""
+    """Advice for weights that do not fit: their names have a wrapper's prefix, or a layer differs."""
     prefix = next(iter(given), "").partition(".")[0] + "."
     if all(name.startswith(prefix) for name in given) and any(name.removeprefix(prefix) in asked for name in given):
         wrapper = {"module.": " (DataParallel puts it there)", "_orig_mod.": " (torch.compile puts it there)"}

@@ -25,7 +25,7 @@ class LinkedLoss(nn.Module):
 
     Args:
         loss: A module or function of (predictions, targets).
-        links: What each link is and what it does.
+        links: Declaration and function of each link.
         single_logit: The model gives one logit a sample, ``[N, 1]``, and the loss takes ``[N]``.
         scaled: Makes of the dataset's targets those that come first; None where they are the same.
     """

@@ -1,4 +1,4 @@
-"""What the run does for optimizers that are not plain: parameters in groups, and weights of which there are two."""
+"""Support for optimizers with groups of parameters, or with separate weights for training and evaluation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[
 
 
 def shown_traits(optimizer: Any) -> OptimizerTraits:
-    """What an optimizer that declares nothing shows of itself: a step that needs a closure, train() and eval()."""
+    """Traits of an optimizer that declares none, from its methods: a step with a closure, train() and eval()."""
     needed = [param for param in inspect.signature(optimizer.step).parameters.values() if _is_required(param)]
     modes = all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
     return OptimizerTraits(step="closure" if needed else "plain", modes=modes)
@@ -81,7 +81,7 @@ class OptimizerModes:
         return {"trained": self._trained}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave; `to_train` puts it into the parameters."""
+        """Take the result of `state_dict`; `to_train` puts it into the parameters."""
         self._trained = state["trained"]
 
     def _parameters(self) -> list[Tensor]:

@@ -22,12 +22,12 @@ class OwnSamples:
 
     Args:
         name: The trainer's, for messages.
-        known: What the trainer's `run_values` gives, see `wf.protocols.Trainer`.
+        known: The result of the trainer's `run_values`, see `wf.protocols.Trainer`.
         batch_size: The run's.
         task: The run's.
 
     Raises:
-        PluginError: For values that there are not.
+        PluginError: For unknown run values.
     """
 
     splits: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ def _as_default(leaf: Tensor) -> Tensor:
 
 
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | None:
-    """What keeps small gradients from becoming 0 in fp16; None for another precision, which needs none."""
+    """The scaler that keeps small gradients from becoming 0 in fp16; None in another precision."""
     return torch.amp.GradScaler(device.type) if precision == "fp16" else None
 
 

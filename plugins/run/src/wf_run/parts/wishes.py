@@ -14,7 +14,7 @@ TRANSFORMS = "transforms"
 
 
 def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
-    """What the model of a run file wants; empty where it wants nothing or is no component of a plugin.
+    """The requirements of a run file's model; empty without any, or if the model comes from no plugin.
 
     Args:
         table: The model's table.

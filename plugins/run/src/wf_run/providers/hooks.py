@@ -14,7 +14,7 @@ from wf_run.runfiles.runfile import on_error_of, own_table
 
 
 def hooks(run: RunBuild, strategy: Strategy) -> tuple[Any, ...]:
-    """The hooks, with what the run does when one of them fails."""
+    """The hooks, with their failure policies."""
     asked = run.plan["hook"]
     made = run.make_many("hook", [own_table("hook", table) for table in asked])
     for built, table, said in zip(made, run.plan["hook"], asked, strict=True):

@@ -28,7 +28,7 @@ def metric_forms(run: RunBuild, metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
-    """Refuse metrics of labels or probabilities where nobody knows how to read them from the model outputs."""
+    """Refuse metrics of labels or probabilities if the task cannot read these from the model outputs."""
     for built in metrics:
         form = getattr(traits_of(built), "predictions", "raw")
         if form != "raw":

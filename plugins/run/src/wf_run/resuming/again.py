@@ -34,7 +34,7 @@ def check_same(experiment: Experiment, directory: RunDirectory) -> None:
     """Refuse a directory of another run.
 
     Raises:
-        UsageError: With what is another one in its run file.
+        UsageError: With the differences of its run file.
     """
     before = directory.manifest
     if "run_file" not in before:

@@ -1,4 +1,4 @@
-"""Checkpoints of several processes: the first one saves, with what is another state in the others; all hear how it
+"""Checkpoints of several processes: the first one saves, also the states that differ in the others; all hear how it
 ended.
 """
 
@@ -52,12 +52,12 @@ class _RankZero:
         return {**state, "parts": {**state["parts"], **own}}
 
     def is_finite(self, place: str) -> bool:
-        """What the first process reads of the model in its checkpoint; the others have no place of one."""
+        """The model's part of the checkpoint that the first process reads; the others have no checkpoint."""
         is_finite = getattr(self._checkpointer, "is_finite", None)
         return not place or is_finite is None or bool(is_finite(place))
 
     def _gathered(self, parts: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What differs from the first process in each other one; all of them must ask together."""
+        """The differences of each other process from the first one; all of them must call it together."""
         own = {name: part for name, part in parts.items() if name not in SHARED}
         sent = _to_bytes(own)
         lengths = self._strategy.gather(torch.tensor([len(sent)])).tolist()
@@ -85,7 +85,7 @@ def _from_bytes(data: torch.Tensor) -> dict[str, Any]:
 
 
 class _SavedByOne(Future[str]):
-    """What several processes know of a checkpoint that the first one writes; all must ask for the result together.
+    """The result of a checkpoint that the first process writes, for all processes; all must ask for it together.
 
     Args:
         saved: The place, or the future of it; None in the other processes, where it never looks done.

@@ -83,7 +83,7 @@ def device_name(device: torch.device) -> str:
 
 
 def precision() -> dict[str, Any]:
-    """What decides how numbers are rounded."""
+    """The settings that decide how numbers are rounded."""
     matmul = torch.backends.cuda.matmul
     return {
         "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
@@ -95,7 +95,7 @@ def precision() -> dict[str, Any]:
 
 
 def determinism() -> dict[str, bool]:
-    """What decides which kernels may be chosen."""
+    """The settings that decide which kernels may be chosen."""
     return {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn_deterministic": torch.backends.cudnn.deterministic,

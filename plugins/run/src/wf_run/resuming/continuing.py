@@ -87,7 +87,7 @@ def put_back(parts: Assembly, saved: Saved, directory: RunDirectory | None, allo
 
 
 def _check_length(parts: Assembly, run_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse another length than that of the run, where optimizer or scheduler depend on it."""
+    """Refuse to change the length of a run whose optimizer or scheduler depends on it."""
     before, now, fixed = manifest.get("total_steps"), parts.values["total_steps"], parts.fixed_length()
     if before in (None, now) or not fixed:
         return
@@ -101,7 +101,7 @@ def _check_length(parts: Assembly, run_dir: Path, manifest: Mapping[str, Any]) -
 
 
 def _to_train_on(parts: Assembly, manifest: Mapping[str, Any], saved: Saved) -> Saved:
-    """The state without the end that a part of the run decided on, where the user asks for more than that."""
+    """The state without the end that a part of the run decided on, if the user asks for more steps."""
     ended = saved.state.get("ended")  # which older checkpoints do not have
     is_asked = manifest.get("status") == "done" or manifest.get("total_steps") != parts.values["total_steps"]
     if ended is None or not (is_asked or manifest.get("trains_on_from") == saved.step):

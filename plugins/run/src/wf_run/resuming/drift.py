@@ -1,4 +1,4 @@
-"""The conditions of a run, then and now, and what each difference means for its bits."""
+"""Comparison of a run's recorded conditions with the current ones, and the effect of each difference on its bits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Drift:
     name: str
     level: Level
     before: str
-    """The old value, in words."""
+    """The old value, for messages."""
     now: str
     """The current value."""
 
@@ -84,7 +84,7 @@ def check_names(allowed: Collection[str]) -> None:
     """Refuse a name that ``--allow-drift`` does not know.
 
     Raises:
-        UsageError: With the names there are.
+        UsageError: With the available names.
     """
     for name in allowed:
         if name not in (ALL, *(condition.name for condition in CONDITIONS.values())):
@@ -235,7 +235,7 @@ def _shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The values that differ, in words."""
+    """The values that differ, for messages."""
     for key in dict.fromkeys((*old, *new)):
         if not _alike(old.get(key, _ABSENT), new.get(key, _ABSENT)) and not (key not in old and _is_default(key, new)):
             name = f"{key} " if key else ""

@@ -1,4 +1,4 @@
-"""Whether a run's state can be saved, and whether it comes back as it was saved."""
+"""Checks that a run's state can be saved, and that restoring gives the saved state."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _state_of(loop: Loop, name: str, part: Stateful) -> dict[str, Any]:
 
 
 def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str] = ()) -> None:
-    """Refuse records that are not those which led to a checkpoint, before anything is changed.
+    """Refuse records that do not match a checkpoint, before anything is changed.
 
     Args:
         file: ``metrics.jsonl``.
@@ -112,12 +112,12 @@ def check_restored(loop: Loop, state: Mapping[str, Any], allowed: Collection[str
     """Export a loaded state again, and compare it bit for bit.
 
     Args:
-        loop: What the state was put back into.
-        state: What was loaded.
+        loop: The restored loop.
+        state: The loaded state.
         allowed: Names for `wf_run.resuming.drift`; ``state`` lets a run go on that differs.
 
     Returns:
-        What differs, where that is allowed.
+        The allowed differences.
 
     Raises:
         UsageError: Naming each part and value that did not come back.

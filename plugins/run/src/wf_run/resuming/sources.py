@@ -1,4 +1,4 @@
-"""The code that a run's components come from, by checksums: whatever the version says, files can change."""
+"""Checksums of the code of a run's components: files can change while the version stays the same."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def layers_of(files: Sequence[Path]) -> list[Layer]:
 
 
 def _add(file: Path, chain: tuple[Path, ...], found: dict[Path, Layer]) -> None:
-    """Read a file after those that it extends."""
+    """Read a file after the files that it extends."""
     real = file.resolve()
     if real in [one.resolve() for one in chain]:
         start = [one.resolve() for one in chain].index(real)

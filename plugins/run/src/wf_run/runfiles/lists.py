@@ -112,6 +112,6 @@ def _applied(
 
 
 def _meant(name: str, names: Sequence[Any]) -> str:
-    """The one of the names that is meant: itself, or without ``@provider`` the only one of that name."""
+    """The matching one of the names: the same, or, without ``@provider``, the only one of that name."""
     alike = [one for one in names if isinstance(one, str) and one.partition("@")[0] == name]
     return alike[0] if len(alike) == 1 and name not in names else name

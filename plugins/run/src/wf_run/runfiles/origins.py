@@ -71,7 +71,7 @@ class Origins:
 
     Args:
         places: The file and line of each key that files say, see `wf_run.runfiles.said.Said`.
-        line: What the command line says, in the shape of a run file.
+        line: The options of the command line, in the form of a run file.
     """
 
     def __init__(self, places: Mapping[tuple[str, ...], str], line: Mapping[str, Any]) -> None:

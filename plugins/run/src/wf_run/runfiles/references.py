@@ -31,7 +31,7 @@ def is_reference(value: Any) -> bool:
 
 
 def resolve(document: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
-    """The document with what its references stand for.
+    """The document with its references resolved.
 
     Args:
         document: A run file that is merged and checked.
@@ -85,7 +85,7 @@ def _replaced(value: Any, place: Place, reference: Reference, *, exact: bool) ->
 
 
 def _is_other_text(value: Any, meant: Any) -> bool:
-    """Whether a name stands at the place of another one: ``csv`` for ``data.csv``."""
+    """Whether a name may replace another one: ``csv`` for ``data.csv``."""
     return isinstance(value, str) and isinstance(meant, str) and value != meant
 
 
@@ -106,7 +106,7 @@ class _Resolver:
         self._kept: list[Reference] = []
 
     def resolved(self) -> dict[str, Any]:
-        """The document, which carries the references that are to be kept."""
+        """The document, with the references that are written back."""
         found = {key: self._value(value, (key,)) for key, value in without_said(self._document).items()}
         said = said_in(self._document)
         said = replace(said, references=(*said.references, *self._kept))
@@ -128,7 +128,7 @@ class _Resolver:
         return found
 
     def _text(self, text: str, place: Place) -> tuple[Any, bool]:
-        """What a text with references stands for, and whether the environment is in it."""
+        """A text with its references resolved, and whether any of them is to the environment."""
         if place in self._chain:
             chain = [*self._chain[self._chain.index(place) :], place]
             raise self._refusal(f"{self._name(place)} refers to itself: {' -> '.join(map(self._name, chain))}", place)
@@ -148,7 +148,7 @@ class _Resolver:
             self._chain.pop()
 
     def _one(self, name: str, place: Place) -> tuple[Any, bool]:
-        """What one reference stands for."""
+        """The value of one reference."""
         if name.startswith(ENVIRONMENT):
             if self._lenient and name.removeprefix(ENVIRONMENT) not in os.environ:
                 return f"${{{name}}}", False

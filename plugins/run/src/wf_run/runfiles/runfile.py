@@ -123,7 +123,7 @@ def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: st
         name: Which one.
 
     Raises:
-        UsageError: When there is no such variant, or there are some and none is named.
+        UsageError: For an unknown variant, or if the file has variants and none is named.
     """
     names = [one for one, _ in variants]
     if name is None:

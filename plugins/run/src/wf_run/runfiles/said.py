@@ -27,13 +27,13 @@ Place = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A value that was written as a reference and is to be written so again."""
+    """A value that was written as a reference, and is written back as one."""
 
     place: Place
     text: str
     """As the run file has it: ``${env:DATA}/photos``."""
     value: Any
-    """What it stands for."""
+    """Its value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Said:
     """File and line of each key: ``base.toml:7``."""
     references: tuple[Reference, ...] = ()
     files: tuple[Path, ...] = ()
-    """The files that were read, the one that wins last."""
+    """The files that were read, in increasing precedence."""
     notes: tuple[str, ...] = ()
-    """What should be said of laying them over each other."""
+    """Messages about merging them."""
 
     def __str__(self) -> str:
         return ""  # moving a line makes no other run

@@ -1,4 +1,4 @@
-"""The JSON Schema of run files, from the installed plugins: what editors complete, explain and check by."""
+"""The JSON Schema of run files, from the installed plugins: for completion, help and checks in editors."""
 
 from __future__ import annotations
 

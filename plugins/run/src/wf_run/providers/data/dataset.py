@@ -36,7 +36,7 @@ def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
 
 
 def _make(run: RunBuild) -> Any:
-    """The dataset, with what the model wants of it written down: another version might want something else."""
+    """The dataset; the model's requirements are written into its table, as another version might have others."""
     wanted = wants_of(run.plan["model"], run.registry)
     named = [table["use"] for table in run.plan["transform"] if isinstance(table, Mapping)]
     for table in wanted.pop(TRANSFORMS, ()):
@@ -55,7 +55,7 @@ def _make(run: RunBuild) -> Any:
 
 
 def _check_names(run: RunBuild, learned: Mapping[str, Any], dataset: Dataset) -> None:
-    """Refuse data that have other classes or columns than those with which the run began.
+    """Refuse data whose classes or columns differ from those of the run.
 
     Raises:
         DataError: Naming what is missing and what is new.

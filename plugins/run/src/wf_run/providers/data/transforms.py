@@ -29,7 +29,7 @@ def transforms(
 
 
 def warnings(run: RunBuild, task: Task | None) -> list[str]:
-    """What to tell of transforms that move pixels, in words."""
+    """The messages about transforms that move pixels."""
     made = run.several("transform")
     if task is None:
         return [text for text in map(_moves_alone, made) if text]
@@ -37,7 +37,7 @@ def warnings(run: RunBuild, task: Task | None) -> list[str]:
 
 
 def _moves_alone(built: Built) -> str | None:
-    """What to tell of a transform of images whose targets are of no known kind."""
+    """The message about a transform of images with targets of unknown kind."""
     traits = traits_of(built)
     if is_joint(built.value) or not isinstance(traits, TransformTraits) or not traits.moves:
         return None
@@ -48,7 +48,7 @@ def _moves_alone(built: Built) -> str | None:
 
 
 def _may_move(built: Built) -> str | None:
-    """What to tell of a transform of images that have masks."""
+    """The message about a transform of images with masks."""
     traits = traits_of(built)
     if isinstance(traits, TransformTraits) and (traits.moves is not None or traits.masks or traits.joint):
         return None

@@ -85,7 +85,7 @@ def know_num_outputs(run: RunBuild, num_outputs: int | None) -> None:
 
 
 def check_dataset(run: RunBuild, dataset: Dataset, task: Task | None) -> None:
-    """Refuse what does not fit the dataset, before it is transformed."""
+    """Refuse components that do not fit the dataset, before it is transformed."""
     check_parts(
         run,
         transforms=True,
@@ -97,7 +97,7 @@ def check_dataset(run: RunBuild, dataset: Dataset, task: Task | None) -> None:
 
 
 def check_parts(run: RunBuild, *, transforms: bool, **known: Any) -> None:
-    """Refuse everything that does not fit, using what is known so far: the fields of `wf_fitting.parts.Facts`."""
+    """Refuse components that do not fit, by the facts known so far: fields of `wf_fitting.parts.Facts`."""
     parts = parts_of(run.as_asked(), run.builder.entry, known.get("taken"))
     chosen = [part for part in parts if transforms or part.kind != "transform"]
     last = ("transform",) if transforms else None

@@ -67,7 +67,7 @@ def model(
 
 
 def _check_scopes(run: RunBuild, strategy: Strategy) -> None:
-    """Refuse several processes for several models: what one of them is called by would not share gradients."""
+    """Refuse several processes for a trainer with several models: their gradients would not be shared."""
     if run.builder.scopes and strategy.world_size > 1:
         raise UsageError(
             f"trainer '{run.name('trainer')}' has several models, whose gradients several processes would not "
@@ -76,7 +76,7 @@ def _check_scopes(run: RunBuild, strategy: Strategy) -> None:
 
 
 def _try_outputs(run: RunBuild, model: nn.Module, served: RunData, outputs: TaskRuntime) -> None:
-    """Refuse a model that does not give what the task needs for the first samples."""
+    """Refuse a model whose outputs for the first samples are not those that the task needs."""
     names = {kind: run.name(kind) for kind in ("dataset", "model")}
     shape = (run.values.get("num_outputs"), *served.spec.mask_shape)
     know_num_outputs(run, check_outputs(model, served.first("train"), outputs, shape, names))

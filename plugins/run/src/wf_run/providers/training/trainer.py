@@ -22,7 +22,7 @@ def scaler(run: RunBuild, strategy: Strategy) -> Any:
 
 
 def trainer(run: RunBuild, served: Any, bare_loss: Any, trained_loss: Any, scaler: Any) -> Trainer:
-    """The trainer; it gets the loss with the links of training. What it draws comes after what the loss drew."""
+    """The trainer; it gets the loss with the links of training. It draws random numbers after the loss."""
     if run.plan["accumulate"] > 1:
         _need(run, "accumulate", "add up the gradients of several batches", "--accumulate 1")
     if scaler is not None:
@@ -64,7 +64,7 @@ def called_with_options(builder: Builder, table: Mapping[str, Any], method: str,
 
 
 def _need(run: RunBuild, value: str, what: str, without: str) -> None:
-    """Refuse a trainer that does not take a run value without which it cannot do what the run asks for."""
+    """Refuse a trainer that lacks a run value required by the run's settings."""
     if value not in run.wanted_by("trainer"):
         raise UsageError(
             f"trainer '{run.name('trainer')}' cannot {what}: it takes no '{value}'\n"
