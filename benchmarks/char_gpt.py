@@ -75,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     size, hook = by_hand.RECIPE, ByHand()
-    hooks = ["progress", "learning-rate-log", "divergence-guard", "token-rate", hook]
+    hooks = ["progress", "learning-rate-log", "divergence-guard", "throughput", hook]
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
         run = wf.run(
             dataset={"use": "opticks", "block": size.block},

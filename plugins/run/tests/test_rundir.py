@@ -30,7 +30,7 @@ class Run:
     """As much of a loop as the recorder looks at."""
 
     def __init__(self, **position: int) -> None:
-        self.progress, self.finished = Progress(**position), False
+        self.progress, self.finished, self.hooks = Progress(**position), False, ()
 
 
 def record(recorder: Recorder, step: int, **figures: Any) -> None:

@@ -187,6 +187,9 @@ def test_a_text_file_is_trained_on_by_its_name_and_workers_change_nothing(
         assert all(torch.equal(tensor, other[name]) for other in others), name
     notes = manifest(tmp_path / "runs/held")["notes"]
     assert notes["throughput"].endswith(" tokens/s")
+    timings = [json.loads(line) for line in (tmp_path / "runs/held/timings.jsonl").read_text().splitlines()]
+    assert all(one["tokens_per_sec"] > 0 for one in timings if one["event"] == "train")
+    assert not any("tokens_per_sec" in one for one in timings if one["event"] == "eval")
     assert "perplexity" in wf("evaluate", "held").stdout
     verses.write_text(VERSE * 8 + "é")
     refused = wf("evaluate", "held")

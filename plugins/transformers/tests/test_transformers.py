@@ -180,3 +180,126 @@ print(len(names) > 150, [name for name in sys.modules if name.startswith(("torch
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True []\n"
+
+
+REVIEWS = "text,label\n" + "".join(
+    f"{text},{label}\n" for text, label in [("a good film", "praise"), ("what a bad dull film", "blame")] * 12
+)
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> Path:
+    """A tokenizer with special tokens around a text, as those of BERT have them."""
+    tokenizer = tokenizers.Tokenizer(BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), tokenizers.decoders.ByteLevel()
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = BpeTrainer(
+        vocab_size=280, special_tokens=names, initial_alphabet=ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([REVIEWS], trainer)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_padding(pad_token="[PAD]", length=50)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "reviews.csv").write_text(REVIEWS)
+    return tmp_path
+
+
+def test_special_tokens_of_a_tokenizer(special: Path) -> None:
+    found = HuggingFaceTokenizer(special)
+    assert (found.padding, found.mask, found.around) == (0, 4, ([2], [3]))
+    assert len(found.encode("a good film")) < 12
+    words = found.encode_words(["a", "zzz"])
+    assert [len(tokens) for tokens in words] == [1, 3]
+    (special / "tokenizer_config.json").write_text('{"pad_token": {"content": "[UNK]"}}')
+    assert HuggingFaceTokenizer(special).padding == 1
+    assert HuggingFaceTokenizer(special, padding="[SEP]").padding == 3
+    with pytest.raises(UsageError, match="unknown token 'x y'"):
+        HuggingFaceTokenizer(special, mask="x y")
+    (special / "tokenizer_config.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        HuggingFaceTokenizer(special)
+
+
+def test_a_tokenizer_without_a_token_of_padding_says_so(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no token of padding.*\n.*--tokenizer.padding"):
+        HuggingFaceTokenizer(folder).padding  # noqa: B018 - it raises
+    assert HuggingFaceTokenizer(folder, padding="<end>").padding == 0
+
+
+@pytest.mark.parametrize("name", ["text/bert", "text/gpt2"])
+def test_padding_changes_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    facts = {"max_tokens": 8, "padding": 0}
+    model = models.build(name, 11, None, num_outputs=2, targets="class_index", dataset_facts=facts, **SMALL).eval()
+    tokens = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 1, 2]])
+    mask = (tokens > 0).long()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(tokens, mask)[:1], model(tokens[:1, :3], mask[:1, :3]))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+def test_the_head_is_trained_beside_low_rank_matrices_and_with_checkpointing() -> None:
+    facts = {"max_tokens": 8, "padding": 0}
+    options: dict[str, Any] = {"num_outputs": 2, "targets": "class_index", "dataset_facts": facts, **SMALL}
+    lora = models.build("text/bert", 11, None, lora=2, **options)
+    trained = {name for name, param in lora.named_parameters() if param.requires_grad}
+    assert any("lora_A" in name for name in trained)
+    assert all("lora_" in name or "classifier" in name for name in trained)
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        config = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        model = models.build("text/bert", 11, None, gradient_checkpointing=checkpointing, config=config, **options)
+        model.train()(TOKENS[None]).square().mean().backward()
+        found.append({name: param.grad for name, param in model.named_parameters()})
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_text_classifier_from_a_folder_resumes_without_its_weights(wf: Any, special: Path, tmp_path: Path) -> None:
+    size = len(HuggingFaceTokenizer(special).vocabulary)
+    config = transformers.BertConfig(
+        vocab_size=size,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    theirs = transformers.BertForMaskedLM(config)
+    theirs.save_pretrained(tmp_path / "bert")
+    data = ("--dataset", "texts", "--dataset.path", "reviews.csv", "--tokenizer", "hf", "--tokenizer.path", special)
+    model = ("--model", "transformers/text/auto", "--model.path", tmp_path / "bert", "--batch-size", 8)
+    refused = wf("run", *data, *model, "--epochs", 1)
+    assert refused.code == 2
+    assert "takes 32 tokens at most, and texts may have 512" in refused.stderr
+    run = ("run", *data, *model, "--dataset.max_tokens", 32, "--lr", 0.01)
+    begun = wf(*run, "--epochs", 1, "--name", "x")
+    assert begun.code == 0, begun.stderr
+    assert "drawn, as they are not in it: " in begun.stderr
+    assert "classifier" in begun.stderr
+    assert wf(*run, "--epochs", 2, "--name", "straight").code == 0
+    (tmp_path / "bert/model.safetensors").unlink()
+    on = wf("resume", "x", "--epochs", 2)
+    assert on.code == 0, on.stderr
+    assert {name: tensor.tolist() for name, tensor in weights(tmp_path / "runs/x").items()} == {
+        name: tensor.tolist() for name, tensor in weights(tmp_path / "runs/straight").items()
+    }
+    (tmp_path / "new.txt").write_text("a good film\n")
+    assert wf("predict", "x", "new.txt").code == 0
+
+
+def test_tags_and_masked_tokens(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "names.conll").write_text("Anna B-PER\nsaw O\nOslo B-LOC\n\n" * 20)
+    sizes = ("--model.layers", 1, "--model.heads", 2, "--model.width", 16, "--batch-size", 8, "--epochs", 2)
+    tagged = wf("run", "--dataset", "names.conll", "--model", "transformers/bert", *sizes, "--name", "t")
+    assert tagged.code == 0, tagged.stderr
+    assert len(wf("predict", "t", "names.conll").stdout.splitlines()) == 20
+    (tmp_path / "verses.txt").write_text(VERSE * 20)
+    data = ("--dataset", "masked-text", "--dataset.path", "verses.txt", "--dataset.block", 8)
+    masked = wf("run", *data, "--model", "transformers/distilbert", *sizes, "--name", "m")
+    assert masked.code == 0, masked.stderr
+    refused = wf("run", *data, "--model", "transformers/llama", *sizes)
+    assert refused.code == 2
+    assert "is a causal language model or model for token classification, no masked language model" in refused.stderr

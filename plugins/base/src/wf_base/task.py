@@ -50,6 +50,9 @@ class TaskRuntime:
     needs_loss = True
     """Whether a run of it has a loss; False where models of it compute their own, see `bind`."""
 
+    unit: str | None = None
+    """What its runs are timed by, beside samples: ``tokens``; see `units`."""
+
     def __init__(
         self,
         targets: str | None = None,
@@ -252,6 +255,10 @@ class TaskRuntime:
             class_names: The dataset's.
         """
         return None
+
+    def units(self, inputs: Any, targets: Any) -> Any:
+        """How many `unit` a batch has, an int or 0-d tensor; asked by hook `throughput` after each update."""
+        raise NotImplementedError
 
     # the verdict on a fit
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from wf_base import Dataset, TensorSamples
 from wf_base.text import TOKENS
 from wf_tasks.classification import Classification
-from wf_text.samples import MASK
+from wf_text.samples import MASK, num_tokens
 from wf_text.tokenwise import WORDS_OF_EXAMPLE
 
 
 class TextClassification(Classification):
     """One of several classes per text."""
+
+    unit = "tokens"
+
+    def units(self, inputs: Any, targets: Any) -> Any:
+        """Its tokens."""
+        return num_tokens(inputs)
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
         """Tokens, of which the first says the class."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wf import Command, Component, Kind, Link, Task, hookimpl
-from wf.traits import DatasetTraits, HookTraits, LossTraits, MetricTraits, ModelTraits
+from wf.traits import DatasetTraits, LossTraits, MetricTraits, ModelTraits
 
 NEXT = "next_token"
 """The form of the targets: a token for each token, the one that follows it."""
@@ -32,7 +32,7 @@ def wf_tasks() -> list[Task]:
             summary="the next token after each token of a text",
             targets=(NEXT,),
             reads=("raw",),
-            defaults={"loss": "token-ce", "metric": ("perplexity",), "model": "gpt", "hook": ("token-rate",)},
+            defaults={"loss": "token-ce", "metric": ("perplexity",), "model": "gpt", "hook": ("throughput",)},
             aliases=("language-modelling", "language-modeling"),
         ),
         Task(
@@ -45,7 +45,7 @@ def wf_tasks() -> list[Task]:
                 "loss": "token-ce",
                 "metric": ("perplexity", "token-accuracy"),
                 "model": "masked-encoder",
-                "hook": ("token-rate",),
+                "hook": ("throughput",),
                 "tokenizer": "words",
             },
             aliases=("mlm", "fill-mask"),
@@ -60,7 +60,7 @@ def wf_tasks() -> list[Task]:
                 "loss": "ce",
                 "metric": ("accuracy", "f1"),
                 "model": "text-encoder",
-                "hook": ("token-rate",),
+                "hook": ("throughput",),
                 "tokenizer": "words",
             },
         ),
@@ -74,7 +74,7 @@ def wf_tasks() -> list[Task]:
                 "loss": "token-ce",
                 "metric": ("entity-f1", "token-accuracy"),
                 "model": "token-encoder",
-                "hook": ("token-rate",),
+                "hook": ("throughput",),
                 "tokenizer": "words",
             },
             aliases=("tagging", "ner"),
@@ -106,7 +106,7 @@ def wf_commands() -> list[Command]:
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """Datasets, tokenizers, a model, a loss, a metric and a hook."""
+    """Datasets, tokenizers, models, a loss and metrics."""
     of_text = DatasetTraits(
         targets=NEXT, task="causal-lm", inputs="tokens", files=(".txt",), reader="wf_text.readers:TextReader"
     )
@@ -230,12 +230,5 @@ def wf_components() -> list[Component]:
             "F1 of entities, names of several words, as conlleval and seqeval tell them",
             aliases=("seqeval",),
             traits=MetricTraits(targets=(TAGS,), larger_is_better=True),
-        ),
-        Component(
-            "hook",
-            "token-rate",
-            "wf_text.hook:TokenRate",
-            "says at the end how many tokens a second were trained on",
-            traits=HookTraits(watches=True, order=20),
         ),
     ]

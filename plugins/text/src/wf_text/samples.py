@@ -128,3 +128,11 @@ class Masked:
 def padded(rows: Sequence[Tensor], value: int | bool) -> Tensor:
     """Rows of any length as one tensor, filled up at their ends."""
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+
+
+def num_tokens(inputs: Any) -> Any:
+    """The tokens of a batch, without padding: an int, or a tensor that stays on its device."""
+    if isinstance(inputs, Tensor):
+        return inputs.numel()
+    mask = inputs.get(MASK)
+    return inputs[TOKENS].numel() if mask is None else mask.sum()

@@ -12,7 +12,7 @@ from wf.errors import DataError, UsageError
 from wf_base import Dataset, TensorSamples
 from wf_base.task import Numbers, TaskRuntime, at
 from wf_text.plugin import NEXT
-from wf_text.samples import LEFT_OUT
+from wf_text.samples import LEFT_OUT, num_tokens
 from wf_text.tokenizers import Tokenizer
 
 MANY = 10_000_000
@@ -23,6 +23,12 @@ VOCABULARY = ("<a>", "<b>", "<c>", "<d>", "<e>")
 
 class CausalLM(TaskRuntime):
     """The next token after each token of a text."""
+
+    unit = "tokens"
+
+    def units(self, inputs: Any, targets: Any) -> Any:
+        """Its tokens."""
+        return num_tokens(inputs)
 
     def check(self, inputs: Any, targets: Any, ids: Numbers, where: str) -> None:
         """Refuse targets that are no tokens."""

@@ -14,7 +14,7 @@ from wf_base.task import Numbers, TaskRuntime, at
 from wf_base.text import PADDING, TOKENS
 from wf_base.tree import Rows
 from wf_text.plugin import MASKED, TAGS
-from wf_text.samples import LEFT_OUT, MASK, WORDS
+from wf_text.samples import LEFT_OUT, MASK, WORDS, num_tokens
 from wf_text.tokenizers import MASK_NAME
 
 MANY = 10_000_000
@@ -30,6 +30,7 @@ class Tokenwise(TaskRuntime):
         """One a class."""
         raise NotImplementedError
 
+    unit = "tokens"
     what = "classes"
     """The classes in words."""
     of_example: Sequence[str] = ()
@@ -65,6 +66,10 @@ class Tokenwise(TaskRuntime):
                 f"score for each of the {size} {self.what} at each token: [N, T, {size}]"
             )
         return shape[0] if shape else None
+
+    def units(self, inputs: Any, targets: Any) -> Any:
+        """Its tokens."""
+        return num_tokens(inputs)
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
         """None: the loss is judged."""

@@ -32,6 +32,14 @@ def wf_components() -> list[Component | Catalogue]:
         ),
         Component(
             "hook",
+            "throughput",
+            "wf_tracking.throughput:Throughput",
+            "records how many samples a second are trained on, or tokens, as the task counts",
+            deprecated_names=("token-rate",),
+            traits=HookTraits(watches=True, order=20),
+        ),
+        Component(
+            "hook",
             "plots",
             "wf_tracking.plots:Plots",
             "draws the run when it has ended: all plots that fit its task, or those that it names",

@@ -1,18 +1,25 @@
-"""Causal language models of transformers, as the catalogue ``transformers/<architecture>``."""
+"""Models of transformers, as the catalogue ``transformers/<architecture>`` and ``transformers/text/<architecture>``."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from wf import FromRun
 from wf.errors import DataError, UsageError, unknown
+from wf_text.plugin import NEXT
+from wf_transformers.heads import CAUSAL, OF_TARGETS, TEXT, Head, Headed
+
+_LOG = logging.getLogger("wf")
 
 AUTO = "auto"
 """The architecture that a folder names."""
@@ -20,6 +27,8 @@ SIZES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_at
 """What transformers calls the options."""
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Tokens that a run's vocabulary does not have."""
+PREFIX = "text/"
+"""What stands before the architectures for the classes of texts."""
 NEEDS_FOLDER = "its configuration needs more than sizes: give a folder that has it, --model transformers/auto"
 
 
@@ -35,11 +44,17 @@ def build(
     lora: int | None = None,
     lora_alpha: int = 16,
     gradient_checkpointing: bool = False,
+    targets: Annotated[str | None, FromRun("targets")] = None,
+    num_outputs: Annotated[int | None, FromRun("num_outputs")] = None,
+    dataset_facts: Annotated[Mapping[str, Any] | None, FromRun("dataset_facts")] = None,
+    restored: Annotated[bool, FromRun("restored")] = False,
 ) -> nn.Module:
-    """A causal language model of transformers.
+    """A model of transformers: for the next token, for masked tokens, or for tags, whatever the run's targets are.
+
+    Under ``text/`` it is one for the classes of texts.
 
     Args:
-        name: The architecture, as transformers calls it: ``gpt2``, ``llama``; or ``auto``.
+        name: The architecture, as transformers calls it: ``gpt2``, ``llama``, ``bert``; or ``auto``.
         vocab_size: Tokens of the vocabulary.
         input_shape: The shape of a sample, ``(T,)``.
         layers: Layers, of an architecture without a folder.
@@ -47,37 +62,63 @@ def build(
         width: Numbers for a token, likewise; a multiple of `heads`.
         config: More keys of the configuration, as transformers calls them: ``{intermediate_size: 256}``.
         path: For ``auto``: a folder with ``config.json``; weights in ``model.safetensors`` are taken where they are
-            there. Nothing is downloaded, and no code that the folder brings is run.
+            there, and layers that they lack are drawn. Nothing is downloaded, and no code that the folder brings is
+            run.
         lora: Train low-rank matrices of this rank beside all linear layers instead of the weights (LoRA, by peft).
         lora_alpha: What the product of these matrices is multiplied by, times 1 / `lora`.
         gradient_checkpointing: Compute the layers again in the backward pass rather than keep what they gave: less
             memory and more time.
+        targets: The form of the run's targets.
+        num_outputs: Classes or tags.
+        dataset_facts: What the dataset says of its texts.
+        restored: Whether the weights of a run will follow, so that those of the folder are not read.
 
     Raises:
         UsageError: For an unknown architecture, sizes that do not go together, or a vocabulary that is too small.
         DataError: For a folder that has no configuration, or whose weights do not fit it.
     """
-    if name == AUTO:
+    own, facts = name.removeprefix(PREFIX), dict(dataset_facts or {})
+    head = TEXT if own != name else OF_TARGETS.get(targets or NEXT, CAUSAL)
+    if own == name and (able := heads_of().get(name)) and head.lora not in able:
+        kinds = " or ".join(one.words for one in OF_TARGETS.values() if one.lora in able)
+        raise UsageError(f"model 'transformers/{name}' by its sizes is a {kinds}, no {head.words}: {NEEDS_FOLDER}")
+    context = facts.get("max_tokens") or (input_shape[0] if input_shape else 1024)
+    asked: dict[str, Any] = dict(config)
+    if head is TEXT or head.lora == "TOKEN_CLS":
+        asked.setdefault("num_labels", num_outputs)
+    if own == AUTO:
         if path is None:
-            raise UsageError("model 'transformers/auto' needs a folder with config.json: --model.path FOLDER")
-        model = _from_folder(path, config)
+            raise UsageError(f"model 'transformers/{name}' needs a folder with config.json: --model.path FOLDER")
+        model = _from_folder(path, asked, head, restored=restored)
     else:
         if path is not None:
             raise UsageError(f"model 'transformers/{name}' takes no path\n  --model transformers/{AUTO} does")
-        context = input_shape[0] if input_shape else 1024
         sizes = {"layers": layers, "heads": heads, "width": width}
-        model = _of_architecture(name, vocab_size, context, sizes, config)
-    known = model.config.get_text_config().vocab_size
-    if known < vocab_size:
-        raise UsageError(
-            f"model 'transformers/{name}' knows {known} tokens, and the run's tokenizer has {vocab_size}\n"
-            "  use the tokenizer of the model: --tokenizer huggingface --tokenizer.path FOLDER"
-        )
+        model = _of_architecture(own, vocab_size, context, sizes, asked, head, facts.get("padding"))
+    _check_tokens(model, name, vocab_size, facts)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     if lora is not None:
-        model = _with_lora(model, lora, lora_alpha)
-    return LanguageModel(model)
+        model = _with_lora(model, lora, lora_alpha, head)
+    return LanguageModel(model) if head is CAUSAL else Headed(model)
+
+
+def _check_tokens(model: Any, name: str, vocab_size: int, facts: Mapping[str, Any]) -> None:
+    """Refuse a model that does not know the run's tokens, or so many of them at once; tell it which one is padding."""
+    config = model.config.get_text_config()
+    if config.vocab_size < vocab_size:
+        raise UsageError(
+            f"model 'transformers/{name}' knows {config.vocab_size} tokens, and the run's tokenizer has {vocab_size}\n"
+            "  use the tokenizer of the model: --tokenizer huggingface --tokenizer.path FOLDER"
+        )
+    most, wanted = getattr(config, "max_position_embeddings", None), facts.get("max_tokens")
+    if most is not None and wanted is not None and most < wanted:
+        raise UsageError(
+            f"model 'transformers/{name}' takes {most} tokens at most, and texts may have {wanted}\n"
+            f"  truncate them: --dataset.max_tokens {most}"
+        )
+    if "padding" in facts:  # models that read the last token of a text tell by it where that ends
+        model.config.pad_token_id = config.pad_token_id = facts["padding"]
 
 
 class LanguageModel(nn.Module):
@@ -115,17 +156,31 @@ class LanguageModel(nn.Module):
         return last
 
 
+@cache
+def heads_of() -> dict[str, list[str]]:
+    """The heads that architectures have by their sizes alone, as `heads.txt` lists them."""
+    lines = files("wf_transformers").joinpath("heads.txt").read_text(encoding="utf-8").splitlines()
+    return {name: able for name, *able in map(str.split, lines) if not name.startswith("#")}
+
+
 def names() -> list[str]:
-    """Every architecture of a causal language model, and `AUTO`."""
-    return [AUTO, *sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)]
+    """Every architecture, and `AUTO`: those that score tokens, and under `PREFIX` those that score texts."""
+    of_tokens = {name for head in OF_TARGETS.values() for name in head.names}
+    return [AUTO, *sorted(of_tokens), f"{PREFIX}{AUTO}", *(PREFIX + name for name in sorted(TEXT.names))]
 
 
 def _of_architecture(
-    name: str, vocab_size: int, context: int, sizes: Mapping[str, int], config: Mapping[str, Any]
+    name: str,
+    vocab_size: int,
+    context: int,
+    sizes: Mapping[str, int],
+    config: Mapping[str, Any],
+    head: Head,
+    padding: int | None,
 ) -> Any:
     """An untrained model."""
-    if name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise UsageError(unknown("architecture", name, names()))
+    if name not in head.names:
+        raise UsageError(f"{unknown('architecture', name, sorted(head.names))}\n  it must be a {head.words}")
     for option, size in sizes.items():
         if size < 1:
             raise UsageError(f"model option '{option}' is {size}; it must be at least 1")
@@ -134,6 +189,8 @@ def _of_architecture(
     plain = transformers.AutoConfig.for_model(name)
     keys: dict[str, Any] = {SIZES[option]: size for option, size in sizes.items()}
     keys |= {"vocab_size": vocab_size, "max_position_embeddings": context, **dict.fromkeys(SPECIAL)}
+    if padding is not None:  # some architectures count positions from the token of padding
+        keys |= {"pad_token_id": padding, "max_position_embeddings": context + padding + 1}
     if hasattr(plain, "intermediate_size"):
         keys["intermediate_size"] = 4 * sizes["width"]
     if hasattr(plain, "num_key_value_heads"):
@@ -144,7 +201,7 @@ def _of_architecture(
     if unknown_keys:
         raise UsageError(f"the configuration of {name} has no '{unknown_keys[0]}'")
     try:
-        return transformers.AutoModelForCausalLM.from_config(
+        return head.auto.from_config(
             transformers.AutoConfig.for_model(name, **{**keys, **config}), dtype=torch.get_default_dtype()
         )
     except Exception as error:  # each architecture raises what it likes
@@ -152,8 +209,8 @@ def _of_architecture(
         raise UsageError(f"model 'transformers/{name}' cannot be made of these sizes: {first}") from error
 
 
-def _from_folder(path: Path, config: Mapping[str, Any]) -> Any:
-    """The model in a folder: with its weights where they are there."""
+def _from_folder(path: Path, config: Mapping[str, Any], head: Head, *, restored: bool) -> Any:
+    """The model in a folder: with its weights where they are there, and no others will follow."""
     file = path / "config.json"
     if not file.is_file():
         raise DataError(f"there is no '{file}'\n  model.save_pretrained(FOLDER) of transformers writes one")
@@ -161,25 +218,33 @@ def _from_folder(path: Path, config: Mapping[str, Any]) -> Any:
         json.loads(file.read_text(encoding="utf-8"))
         made = transformers.AutoConfig.from_pretrained(path, local_files_only=True, **config)
         weights = [*path.glob("*.safetensors")]
-        if not weights:
-            return transformers.AutoModelForCausalLM.from_config(made, dtype=torch.get_default_dtype())
-        return transformers.AutoModelForCausalLM.from_pretrained(
+        if restored or not weights:
+            return head.auto.from_config(made, dtype=torch.get_default_dtype())
+        model, told = head.auto.from_pretrained(
             path,
             config=made,
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.get_default_dtype(),
+            ignore_mismatched_sizes=head is not CAUSAL,
+            output_loading_info=True,
         )
     except Exception as error:  # likewise
         first = str(error).strip().partition("\n")[0]
-        raise DataError(f"'{path}' has no causal language model that can be read: {first}") from error
+        raise DataError(f"'{path}' has no {head.words} that can be read: {first}") from error
+    drawn = sorted({*told["missing_keys"], *(one[0] for one in told["mismatched_keys"])})
+    for words, found in (("drawn, as they are not in it", drawn), ("left out", sorted(told["unexpected_keys"]))):
+        if found:
+            shown = ", ".join(found[:4])
+            _LOG.info("weights of '%s': %s: %s%s", path, words, shown, ", ..." if len(found) > 4 else "")
+    return model
 
 
-def _with_lora(model: Any, rank: int, alpha: int) -> Any:
+def _with_lora(model: Any, rank: int, alpha: int, head: Head) -> Any:
     """A model whose own weights stay, with matrices that are trained."""
     import peft
 
     if rank < 1:
         raise UsageError(f"model option 'lora' is {rank}; it must be at least 1")
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type=head.lora)
     return peft.get_peft_model(model, config)

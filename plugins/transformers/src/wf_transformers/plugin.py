@@ -8,15 +8,16 @@ from wf.traits import ModelTraits
 
 @hookimpl
 def wf_components() -> list[Component | Catalogue]:
-    """Causal language models by architecture or from a folder, and a tokenizer from a file."""
+    """Models by architecture or from a folder, and a tokenizer from a file."""
     return [
         Catalogue(
             "model",
             "transformers",
             "wf_transformers.models:build",
             "wf_transformers:models.txt",
-            summary="a causal language model of transformers",
+            summary="a model of transformers: for the next token, for masked tokens or for tags, as the task needs",
             traits=ModelTraits(predictions="token_scores", inputs="tokens"),
+            groups={"text": ModelTraits(inputs="tokens", per="sample")},
         ),
         Component(
             "tokenizer",

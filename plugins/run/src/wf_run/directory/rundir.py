@@ -296,6 +296,8 @@ class Recorder(Hook):
             return
         seconds = round(time.perf_counter() - self._started, 6)
         timing = {**head, "epoch": epoch, "step": progress.step, "elapsed_sec": seconds}
+        for hook in run.hooks:
+            timing |= getattr(hook, "timings", {})
         for file, line in ((self._metrics, finite(record)), (self._timings, timing)):
             try:
                 file.append(json.dumps(line).encode() + b"\n")
