@@ -195,8 +195,8 @@ def test_broken_entry_points_harm_no_other(install: Install) -> None:
     ("missing", "requires", "package"),
     [
         ("no_where", ("other", "No-Where[extra]>=2; python_version > '3'"), "No-Where"),
-        ("bs4", (), "beautifulsoup4"),
-        ("bs4", ("click", "my-soup>=2", "no-soup; extra == 'more'", "not a requirement"), "my-soup"),
+        ("cv2", (), "opencv-python"),
+        ("cv2", ("click", "my-cv2>=2", "no-cv2; extra == 'more'", "not a requirement"), "my-cv2"),
         ("nowhere", ("one-of", "these"), "one-of these"),
     ],
 )

@@ -99,7 +99,7 @@ FELL = "validation loss fell in every epoch, from 2.29 to 1.95; train accuracy "
             "still improving: validation loss was still falling, from 1.207 to 0.8333",
         ),
         *[(name, GOOD, NEITHER) for name in ("converged", "converged to nothing", "noisy", "short")],
-        ("diverged", POOR, "underfitting: train accuracy 0.15"),
+        ("diverged", POOR, "diverging: validation loss rose from 1.5 to 9e+05; train accuracy 0.15"),
     ],
 )
 def test_the_verdict_on_known_curves(curve: str, figures: Mapping[str, float], begins: str) -> None:

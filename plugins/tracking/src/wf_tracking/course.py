@@ -60,6 +60,16 @@ class Course:
             return f"{self.name} was still falling, from {before:.4g} to {after:.4g} over the last quarter of the run"
         return ""
 
+    def rose(self, scale: float | None) -> str:
+        """Remark that it was larger at the end of the run than at its beginning; empty if it was not.
+
+        Args:
+            scale: The loss of a constant prediction, if that is known: a loss below it has not risen.
+        """
+        if len(self.values) < 2 or not self.values[-1] > max(self.values[0], scale or self.values[0]):
+            return ""
+        return f"{self.name} rose from {self.values[0]:.4g} to {self.values[-1]:.4g}"
+
     @property
     def advice(self) -> str:
         """What to try where it still falls."""

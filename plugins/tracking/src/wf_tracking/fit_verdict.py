@@ -35,6 +35,7 @@ NEAR = 0.85
 _NO_SHARE = "; no {} was measured, which would say more than the loss (--metric +NAME adds to the usual metrics)"
 _ADVICE = {
     "next to nothing learned yet": "more epochs or a larger learning rate may help",
+    "diverging": "a smaller --lr or scaled inputs (--transform +standardize) may help",
     "underfitting": "a larger model, more epochs or another learning rate may help, if inputs are informative enough",
     "overfitting": "more data, augmentation, weight decay, dropout, a smaller model or early stopping may help",
 }
@@ -45,7 +46,13 @@ class Verdict:
     """How well the model fits."""
 
     verdict: Literal[
-        "underfitting", "overfitting", "neither", "unknown", "still improving", "next to nothing learned yet"
+        "underfitting",
+        "overfitting",
+        "neither",
+        "unknown",
+        "still improving",
+        "next to nothing learned yet",
+        "diverging",
     ]
     reason: str
     """The figures behind the verdict, in words."""
@@ -73,7 +80,9 @@ class FitVerdict(Hook):
     is 1 - R2, else mse or mae, else the loss, and the trivial predictor always predicts train's mean (mae: median;
     loss: the better of the two). Each label of multilabel targets counts separately, and so does each pixel of masks.
     If no accuracy is measured the loss is compared with that of always predicting train's class frequencies.
-    - underfitting: train's relative error is above 0.5, whatever the other split says.
+    - underfitting: train's relative error is above 0.5, whatever the other split says. It is called diverging if the
+      loss (on validation, else over train's epochs) was larger at the end than at the beginning, and than the loss of
+      a constant prediction.
     - overfitting: otherwise, if the held-out relative error is larger than train's by more than 0.1, is more than
       1.5 times train's, and the difference exceeds two standard errors for splits of that size.
     - next to nothing learned yet: otherwise, if train's loss is at least 0.85 times that of always predicting the class
@@ -131,6 +140,8 @@ class FitVerdict(Hook):
         if found.verdict not in ("underfitting", "neither"):
             return found
         guessing = self._guessing_loss()
+        if found.verdict == "underfitting" and (rose := losses.rose(guessing)):
+            return replace(found, verdict="diverging", reason=f"{rose}; {found.reason}")
         if fell := losses.fell(guessing):
             found = replace(found, reason=f"{fell}; {found.reason}", advice=losses.advice)
         if found.verdict == "underfitting":
