@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf_base import Dataset, TensorSamples
 from wf_run.api import open_run
+from wf_run.description import read_sample_ids
 
 TABLE = "size (m),street,date,price\n" + "".join(
     f"{1 + row % 7}.5,{('paved', 'gravel', 'mud')[row % 3]},2024-0{1 + row % 9}-11,{row % 7 + 3 * (row % 3)}.25\n"
@@ -156,7 +160,7 @@ def test_a_newer_format_is_refused(bundle: Path) -> None:
 
 
 def test_a_bundle_is_not_resumed_and_its_weights_begin_a_run(wf: Any, bundle: Path) -> None:
-    for verb in ("resume", "evaluate", "replay"):
+    for verb in ("resume", "replay"):
         result = wf(verb, bundle)
         assert result.code == 2
         assert f"wf run --init-from {bundle}" in result.stderr
@@ -295,3 +299,163 @@ def test_a_dataset_of_arrays_has_no_rows(tmp_path: Path) -> None:
         model.predict([[1, 2]])
     with pytest.raises(UsageError, match="has no reader of rows"):
         model.predict([{"a": 1}])
+
+
+def rows_of(split: str, run: Path, target: str = "species") -> str:
+    """The samples of a split of iris as a CSV file."""
+    data = wf.create("dataset", "iris")
+    names = ["setosa", "versicolor", "virginica"]
+    lines = [",".join([target, *data.feature_names])]
+    for index in read_sample_ids(run)[split].tolist():
+        values = [repr(round(value, 2)) for value in data.train.inputs[index].tolist()]
+        lines.append(",".join([names[int(data.train.targets[index])], *values]))
+    return "\n".join(lines) + "\n"
+
+
+def test_evaluate_a_file_gives_the_figures_of_the_run(wf: Any, iris: Path, bundle: Path) -> None:
+    file = bundle.parent / "test.csv"
+    file.write_text(rows_of("test", iris))
+    expected = json.loads((iris / "manifest.json").read_text())["metrics"]
+    for place in (iris, bundle):
+        found = wf("evaluate", place, "--data", file, "--target", "species", "--json").json()
+        assert found["samples"] == 21
+        assert found["metrics"]["data/accuracy"] == expected["test/accuracy"]
+        assert found["metrics"]["data/loss"] == pytest.approx(expected["test/loss"], rel=1e-5)
+    shown = wf("evaluate", bundle, "--data", file, "--target", "species").stdout
+    assert shown.split()[:3] == ["loss", "accuracy", "data"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "code", "message"),
+    [
+        (None, ("--target", "species"), 4, "there is no file"),
+        ("species,a\nsetosa,1\n", ("--target", "species"), 4, "unknown column 'sepal length"),
+        ("TABLE", (), 2, "which column has the targets"),
+        ("TABLE", ("--target", "kind"), 4, "unknown column 'kind'"),
+        ("TULIPS", ("--target", "species"), 4, "row 15, column 'species': unknown class 'tulip'"),
+        ("TABLE", ("--split", "test"), 2, "leave out --split"),
+    ],
+)
+def test_a_file_that_cannot_be_evaluated(
+    wf: Any, iris: Path, bundle: Path, text: str | None, options: tuple[str, ...], code: int, message: str
+) -> None:
+    file, table = bundle.parent / "x.csv", rows_of("test", iris)
+    if text is not None:
+        file.write_text({"TABLE": table, "TULIPS": table.replace("virginica", "tulip")}.get(text, text))
+    result = wf("evaluate", bundle, "--data", file, *options)
+    assert (result.code, message in result.stderr) == (code, True), result.stderr
+    assert not result.stdout
+
+
+FILES = "street,size (m),date\nmud,1.5,2024-03-11\npaved,2.5,2024-04-11\n"
+
+
+def test_several_files_folders_and_formats(wf: Any, houses: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(FILES)
+    (tmp_path / "b.jsonl").write_text('{"street": "mud", "size (m)": 1.5, "date": "2024-03-11"}\n\n')
+    lines = wf("predict", houses, "a.csv", "b.jsonl").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["a.csv:1", "a.csv:2", "b.jsonl:1"]
+    assert lines[0].partition(": ")[2] == lines[2].partition(": ")[2]
+    assert wf("predict", houses, "a.csv").stdout.splitlines() == [line.partition(": ")[2] for line in lines[:2]]
+
+    assert wf("predict", houses, "a.csv", "b.jsonl", "-o", "out/x.csv").code == 0
+    table = list(csv.DictReader((tmp_path / "out" / "x.csv").read_text().splitlines()))
+    assert [(row["input"], row["row"]) for row in table] == [("a.csv", "1"), ("a.csv", "2"), ("b.jsonl", "1")]
+    printed = wf("predict", houses, "a.csv", "b.jsonl", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["values"]["price"] for line in printed] == [float(row["price"]) for row in table]
+    (tmp_path / "folder").mkdir()
+    shutil.move(tmp_path / "a.csv", tmp_path / "folder" / "a.csv")
+    (tmp_path / "folder" / "notes.txt").write_text("")
+    found = wf("predict", houses, "folder")
+    assert found.stdout.splitlines() == [line.partition(": ")[2] for line in lines[:2]]
+    assert "passed over 1 files that this run does not read (.txt)" in found.stderr
+
+
+MEASURED = """
+import resource, subprocess, sys, threading
+rows = int(sys.argv[1])
+command = [sys.executable, "-m", "wf_cli", "predict", sys.argv[2], "-", "--format", "csv"]
+with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    def feed():
+        process.stdin.write("size (m),street,date\\n")
+        for number in range(rows):
+            process.stdin.write(f"{number % 7}.5,mud,2024-03-11\\n")
+        process.stdin.close()
+    threading.Thread(target=feed).start()
+    num = sum(1 for line in process.stdout)
+assert process.returncode == 0
+print(num, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_a_stream_takes_no_more_memory_the_longer_it_is(houses: Path, tmp_path: Path) -> None:
+    used = []
+    for rows in (20_000, 120_000):  # 2 MB more of text alone, and tens of MB as records
+        words = [sys.executable, "-P", "-c", MEASURED, str(rows), str(houses)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+        num, kilobytes = map(int, done.stdout.split())
+        assert num == rows + 1
+        used.append(kilobytes)
+    assert used[1] - used[0] < 10_000
+
+
+def test_an_unreadable_image_among_many(wf: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(20):
+        Image.fromarray(np.full((8, 8), 10 * number, dtype=np.uint8)).save(photos / f"{number:02d}.png")
+    (photos / "07.png").write_bytes((photos / "07.png").read_bytes()[:40])
+    wf("run", "--epochs", 0, "--model", "linear", "--quiet", "--name", "a")
+
+    stopped = wf("predict", "a", "photos", "-o", "x.csv")
+    assert stopped.code == 4
+    assert "image 'photos/07.png' cannot be read" in stopped.stderr
+    assert not list(tmp_path.glob("*x.csv*"))
+
+    skipped = wf("predict", "a", "photos", "-o", "x.csv", "--on-error", "skip")
+    assert skipped.code == 4
+    assert "image 'photos/07.png' cannot be read" in skipped.stderr
+    assert "1 input could not be read, and has no prediction" in skipped.stderr
+    rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
+    assert [row["input"] for row in rows] == [f"photos/{number:02d}.png" for number in range(20)]
+    assert [bool(row["error"]) for row in rows] == [number == 7 for number in range(20)]
+    assert rows[0]["label"] in "0123456789"
+    assert float(rows[0]["probability"]) == pytest.approx(float(rows[0][f"p({rows[0]['label']})"]))
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        (("none.csv",), 4, "there is no file 'none.csv'"),
+        (("empty.csv",), 4, "is empty; its first line must name the columns"),
+        (("short.csv",), 4, "short.csv, line 3: 2 fields, but the first line names 3 columns"),
+        (("renamed.csv",), 4, "unknown column 'street'\n  did you mean 'streets'?"),
+        (("list.jsonl",), 4, "list.jsonl, line 1: a list, not an object"),
+        (("broken.jsonl",), 4, "broken.jsonl, line 2: it is not JSON"),
+        (("empty.jsonl",), 4, "empty.jsonl has no rows"),
+        (("a.csv", "test"), 2, "a split (train, validation, test) is predicted by itself"),
+        (("test",), 2, "is a bundle, which has no test split"),
+        (("-", "-"), 2, "can be read once"),
+        (("a.csv", "-o", "x.xlsx"), 2, "unknown ending of --output '.xlsx'"),
+        (("a.csv", "--format", "parquet"), 2, "say where: --output FILE.parquet"),
+        (("a.csv", "-o", "folder.csv"), 4, "it is a folder"),
+        (("nothing",), 4, "there is no file in 'nothing' that this run reads"),
+        (("a.csv", "--checkpoint", "best"), 2, "is a bundle"),
+    ],
+)
+def test_inputs_that_cannot_be_predicted(
+    wf: Any, houses: Path, tmp_path: Path, line: tuple[str, ...], code: int, message: str
+) -> None:
+    row = '{"street": "mud", "size (m)": 1, "date": "2024-03-11"}\n'
+    texts = {"a.csv": FILES, "empty.csv": "", "empty.jsonl": "", "list.jsonl": "[1]\n"}
+    texts |= {"short.csv": FILES.replace(",2024-04-11", ""), "renamed.csv": FILES.replace("street", "streets")}
+    texts["broken.jsonl"] = row + '{"street":\n'
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "folder.csv").mkdir()
+    result = wf("predict", houses, *line)
+    assert (result.code, message in result.stderr) == (code, True), result.stderr
+    assert not result.stdout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -81,6 +81,25 @@ class PartReader(Reader, Protocol):
         Args:
             path: The file.
             stream: What is read in its place, as standard input; then `path` is its name in messages.
+
+        Raises:
+            DataError: As `read`, when the samples are reached.
+        """
+        ...
+
+
+@runtime_checkable
+class LabelledReader(Reader, Protocol):
+    """A reader of files that have columns of targets beside the inputs, for ``wf evaluate RUN --data FILE``."""
+
+    def labelled(
+        self, path: Path, choose: Callable[[Sequence[str]], Sequence[str]]
+    ) -> Iterator[tuple[Tree, Mapping[str, Sequence[Any]]]]:
+        """The inputs of a file, some thousands of samples at a time, and the cells of the target columns.
+
+        Args:
+            path: The file.
+            choose: Given the file's columns, names those of the targets.
 
         Raises:
             DataError: As `read`, when the samples are reached.

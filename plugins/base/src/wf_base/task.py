@@ -119,6 +119,20 @@ class TaskRuntime:
         """int64 ``[N]``: the class of each sample in memory, in proportion to which splits are drawn; None for none."""
         return None
 
+    def targets_in(self, columns: Mapping[str, Sequence[Any]], where: str, first: int = 1) -> Any:
+        """The targets ``[N, ...]`` that stand in the columns of a file, asked by ``wf evaluate RUN --data FILE``.
+
+        Args:
+            columns: The cells by column, as texts, numbers or booleans; None where one is missing.
+            where: The file, for messages.
+            first: The number of the first row, for messages.
+
+        Raises:
+            DataError: For cells that are no targets of the run.
+            NotImplementedError: If targets of this task do not stand in columns.
+        """
+        raise NotImplementedError
+
     @property
     def num_classes(self) -> int | None:
         """The run value `num_classes`; None where there are none."""

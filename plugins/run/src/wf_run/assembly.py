@@ -225,6 +225,7 @@ class Assembly(RunBuild):
             predictions=outputs.predictions,
             single_logit=outputs.single_logit,
             task=task.name if task else None,
+            links=self.values["run.links"].judged,
         )
 
     def check_folds(self, num_folds: int) -> None:

@@ -48,6 +48,8 @@ class Description:
 
     task: str | None = None
     """The name of the task; None where it follows from targets and predictions."""
+    links: tuple[str, ...] | None = None
+    """The links before the loss in evaluations; None in files of an older wf."""
 
     def outputs(self, registry: Registry) -> TaskRuntime:
         """Reads the model outputs.
@@ -87,6 +89,7 @@ class Description:
             "predictions": self.predictions,
             "single_logit": self.single_logit,
             "task": self.task,
+            "links": self.links,
         }
 
     def write(self, folder: Path, ids: Mapping[str, Tensor]) -> None:
@@ -166,6 +169,7 @@ def _description(found: Mapping[str, Any]) -> Description:
         predictions=found["predictions"],
         single_logit=found["single_logit"],
         task=found.get("task"),
+        links=None if found.get("links") is None else tuple(found["links"]),
     )
 
 

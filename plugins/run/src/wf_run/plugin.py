@@ -105,8 +105,8 @@ def wf_commands() -> list[Command]:
         Command(
             name="predict",
             section="Use a run",
-            summary="Predict for INPUT: a split, or a file of inputs.",
-            target="wf_run.cli.afterwards:predict",
+            summary="Predict for INPUT: files, folders, standard input (-), or a split of the run.",
+            target="wf_run.cli.predicting:predict",
             order=30,
         ),
         Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import json
@@ -142,6 +143,21 @@ def parts_of(
         first += tree.length(inputs)
 
 
+def records_of(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of CSV with commas, JSON lines or parquet, as dicts by column."""
+    if path.suffix.lower() != ".csv":
+        return _parquet(path) if path.suffix.lower() == ".parquet" else _lines(path, None)
+    return _csv(path)
+
+
+def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield from csv.DictReader(stream, strict=True)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
 def _of_records(path: Path, form: Form, reader: RecordReader, stream: BinaryIO | None) -> Iterator[Tree]:
     records = _parquet(path) if path.suffix.lower() == ".parquet" else _lines(path, stream)
     first = 1
@@ -162,7 +178,7 @@ def _lines(path: Path, stream: BinaryIO | None) -> Iterator[Mapping[str, Any]]:
                 try:
                     record = json.loads(line)
                 except ValueError as error:
-                    raise DataError(f"{path}, line {number}: it is not JSON: {error}") from error
+                    raise DataError(f"{path}, line {number}: it is not JSON: {getattr(error, 'msg', error)}") from error
                 if not isinstance(record, dict):
                     raise DataError(
                         f"{path}, line {number}: a {type(record).__name__}, not an object\n"

@@ -41,9 +41,12 @@ from wf_run.bundle import schema
 from wf_run.description import Description
 from wf_run.directory.kept import KEPT, load_chosen
 from wf_run.directory.rundir import RunDirectory
+from wf_run.judging import SPLIT, GivenData, Labelled, labelled_of
 from wf_run.parts.device import choose_device
+from wf_run.parts.links import link_loss
 from wf_run.parts.precision import autocast_forward, default_dtype, dtype_named, products_in
 from wf_run.providers.data.transforms import transform_of
+from wf_run.providers.metrics import form_of_metric, metric_of
 from wf_run.providers.training.trainer import prepare_for_trainer
 from wf_run.raw import Part, inputs_of, parts_of
 from wf_run.runfiles.runfile import own_table
@@ -153,6 +156,7 @@ class Trained:
         plan: The resolved run file.
         builder: Looks up names.
         reader: The dataset's reader, or why it cannot be made; None where there is none.
+        loss_state: The state of the loss, where it has one.
     """
 
     def __init__(
@@ -162,9 +166,10 @@ class Trained:
         plan: Mapping[str, Any],
         builder: Builder,
         reader: Reader | WfError | None = None,
+        loss_state: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.description, self.plan = network, description, plan
-        self._builder, self._reader = builder, reader
+        self._builder, self._reader, self._loss_state = builder, reader, loss_state
         network._of = self
 
     def predict(self, inputs: Tree, network: TrainedModel | None = None) -> Tree:
@@ -273,6 +278,59 @@ class Trained:
             found.append({**one, "output": row})
         return found
 
+    def evaluate(self, path: Path, targets: Sequence[str] = ()) -> tuple[dict[str, Any], int]:
+        """The loss and the metrics of the run for the samples of a file, a part at a time.
+
+        Args:
+            path: A table, JSON lines or parquet, or a folder with a folder of images for each class.
+            targets: The target columns; by default those of training.
+
+        Returns:
+            The figures by name, and the number of samples.
+
+        Raises:
+            DataError: For a file without such columns, or values that training could not have had.
+            UsageError: Where the run has no evaluator, or its targets do not stand in columns.
+        """
+        if "evaluator" not in self.plan:
+            raise UsageError("this run has no evaluator\n  train with one: --evaluator NAME")
+        task, network, builder = self.description.outputs(self._builder.registry), self.network, self._builder
+        task.target_transforms = tuple(step.transform for step in network.steps if step.of_targets)
+        known = self.plan.get("dataset", {}).get("target", ())
+        of_run = [known] if isinstance(known, str) else list(known)
+        found = labelled_of(path, self.description, task, self.reader, targets, of_run)
+        parts = (Labelled(network.prepare(one.inputs), one.targets) for one in found)
+        device, spec = builder.values["device"], self.description.spec
+        data = GivenData(spec, self.description.values["batch_size"], task, parts, device)
+        with (
+            naming_culprit(builder.registry.plugins),
+            products_in(self.plan["precision"], device),
+            default_dtype(network.dtype),
+            builder.values.within(self._judged_by(task, data)),
+        ):
+            evaluator = builder.build("evaluator", self.plan["evaluator"]).value
+            figures = dict(evaluator.evaluate(SPLIT))
+        return figures, data.num
+
+    def _judged_by(self, task: TaskRuntime, data: GivenData) -> dict[str, Any]:
+        """The run values that an evaluator takes beside the model."""
+        builder, values = self._builder, dict[str, Any]()
+        values |= {"outputs": task, "data": data, "loss": None}
+        with builder.values.within(values):
+            if "loss" in self.plan:
+                loss = builder.build("loss", self.plan["loss"]).value
+                if isinstance(loss, nn.Module):
+                    loss.to(builder.values["device"])
+                    if self._loss_state:
+                        loss.load_state_dict(self._loss_state)
+                links, single = self.description.links, self.description.single_logit
+                links = tuple(self.plan["links"]) if links is None else links
+                values["loss"] = link_loss(loss, links, builder.registry, builder.values, single_logit=single)
+            made = [builder.build("metric", own_table("metric", table)) for table in self.plan.get("metric", ())]
+        values["metrics"] = {one.name: metric_of(one, 1) for one in made}
+        values["metric_forms"] = {one.name: form_of_metric(one) for one in made}
+        return values
+
     def example(self, num: int = 4, seed: int = 0) -> Tree:
         """Made-up inputs ``[N, ...]`` of the form of the samples, to try a model or to trace it; none is a real one.
 
@@ -326,8 +384,13 @@ class Trained:
         Raises:
             DataError: As `read`, when the samples are reached.
         """
-        with naming_culprit(self._builder.registry.plugins):
-            yield from parts_of(path, self.description.inputs, self.reader, self.read, stream)
+        parts = parts_of(path, self.description.inputs, self.reader, self.read, stream)
+        while True:
+            with naming_culprit(self._builder.registry.plugins):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
 
     def _file_readers(self) -> dict[str, Read]:
         """The readers of plugins, by the ending of the files."""
@@ -442,7 +505,7 @@ def made_again(
         if description.inputs is not None:
             steps = [step.placed(description.inputs) for step in steps]
         network = TrainedModel(model, description.inputs, steps)
-    return Trained(network.eval(), description, plan, builder, reader)
+    return Trained(network.eval(), description, plan, builder, reader, saved.get("loss"))
 
 
 def _refuse_live(use: Any, place: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from wf.errors import DataError
 from wf_base.task import Numbers, at, within
+from wf_tasks.cells import class_indices, only, zero_one
 from wf_tasks.common import TensorTask
 
 
@@ -250,6 +251,13 @@ class Classification(Indices):
         single = self.targets == "one_hot" and form == "probs"
         return Classified.as_form(self, scores, form) if single else super().as_form(scores, form)
 
+    def targets_in(self, columns: Mapping[str, Sequence[Any]], where: str, first: int = 1) -> Tensor:
+        """The class of each row, by name, as an index or as a row of zeros with a single one."""
+        found = class_indices(columns, self.class_names, where, first)
+        if self.targets != "one_hot":
+            return found
+        return functional.one_hot(found, len(self.class_names)).to(torch.get_default_dtype())
+
     def strata(self, targets: Any) -> Tensor | None:
         """The class of each sample."""
         if self.targets == "one_hot" or not isinstance(targets, Tensor):
@@ -302,6 +310,13 @@ class Binary(Classified):
         """One logit per sample, far from zero."""
         return super().right(targets.unsqueeze(1))
 
+    def targets_in(self, columns: Mapping[str, Sequence[Any]], where: str, first: int = 1) -> Tensor:
+        """0 or 1, or one of the two class names."""
+        _, cells = only(columns, where)
+        if self.class_names and all(str(cell).strip() in self.class_names for cell in cells):
+            return class_indices(columns, self.class_names, where, first).to(torch.get_default_dtype())
+        return zero_one(columns, where, first).flatten()
+
     def strata(self, targets: Any) -> Tensor | None:
         """The class of each sample, 0 or 1."""
         return targets.to(torch.int64).flatten() if isinstance(targets, Tensor) else None
@@ -341,6 +356,12 @@ class Multilabel(Classified):
         """Random labels."""
         indices, labels = self.example_indices(num), range(self.example_classes)
         return torch.stack([(indices + shift) % 2 for shift in labels], dim=1).to(torch.get_default_dtype())
+
+    def targets_in(self, columns: Mapping[str, Sequence[Any]], where: str, first: int = 1) -> Tensor:
+        """0 or 1 in a column for each label."""
+        if self.class_names and len(columns) != len(self.class_names):
+            raise DataError(f"{where}: the run has {len(self.class_names)} labels, not {len(columns)}")
+        return zero_one(columns, where, first)
 
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The labels."""

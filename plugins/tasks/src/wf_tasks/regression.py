@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wf_base.figures import scale_hint
+from wf_tasks.cells import numbers
 from wf_tasks.common import TensorTask
 
 
@@ -28,6 +29,10 @@ class Regression(TensorTask):
     def facts(self, target: Tensor) -> dict[str, Any]:
         """The columns."""
         return {"num_targets": int(target.numel())}
+
+    def targets_in(self, columns: Mapping[str, Sequence[Any]], where: str, first: int = 1) -> Tensor:
+        """A number in each column."""
+        return numbers(columns, where, first)
 
     def warnings(self, targets: Any) -> Iterator[str]:
         """Warn about targets that are large or far from 0."""

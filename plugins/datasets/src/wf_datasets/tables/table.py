@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -60,6 +60,13 @@ class Column:
         if self.numbers is not None:
             return np.isnan(self.numbers)
         return self._where([text.lower() in ("", "nan") for text in self.texts])
+
+    def cells(self) -> list[Any]:
+        """The value of each row, as a text or a number."""
+        if self.numbers is not None:
+            return list(self.numbers.tolist())
+        assert self.codes is not None
+        return [self.texts[code] for code in self.codes.tolist()]
 
     def take(self, kept: Array) -> Column:
         """The column with these rows only."""

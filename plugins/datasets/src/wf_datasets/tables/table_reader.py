@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -180,6 +180,28 @@ class TableReader:
                 table = self.with_dates(part)
                 self._refuse_missing(table)
                 yield self.encode(table)
+        except NotNumbersError as error:
+            raise DataError(not_numbers(file, error.found, training=False)) from error
+
+    def labelled(
+        self, path: Path, choose: Callable[[Sequence[str]], Sequence[str]]
+    ) -> Iterator[tuple[Tree, Mapping[str, Sequence[Any]]]]:
+        """The inputs of a file's rows, some thousands at a time, with the cells of the target columns.
+
+        Args:
+            path: The file.
+            choose: Given the file's columns, names those of the targets.
+
+        Raises:
+            DataError: As `read`, when the rows are reached.
+        """
+        file, modes, decimal = self._opened(path)
+        names = choose(file.header)
+        try:
+            for part in file.parts({**dict.fromkeys(names, "text"), **modes}, decimal):
+                table = self.with_dates(part)
+                self._refuse_missing(table)
+                yield self.encode(table), {name: table.columns[name].cells() for name in names}
         except NotNumbersError as error:
             raise DataError(not_numbers(file, error.found, training=False)) from error
 

@@ -21,7 +21,6 @@ from wf_run.bundle.rebuild import Rebuild, document_of
 from wf_run.directory.rundir import RunDirectory
 from wf_run.resuming.conditions import own_files
 from wf_run.runfiles.runfile import dump
-from wf_run.trained import OWN
 from wf_run.trust import record
 from wf_state import codec
 from wf_storage import files
@@ -55,7 +54,8 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Pat
     description = parts.describe_data()
     document = _relocated(document_of(parts), _copies(parts, manifest))
     weights, others = _weights(made.states["model"].state_dict())
-    fitted = {name: state.state_dict() for name, state in made.states.items() if name.startswith(("transform/", OWN))}
+    kept = [name for name in made.states if name == "loss" or name.startswith("transform/")]
+    fitted = {name: made.states[name].state_dict() for name in kept}
     state, tensors = codec.encode({"parts": fitted, "model": others})
     contents = {
         folder.RUN_FILE: dump(document).encode(),

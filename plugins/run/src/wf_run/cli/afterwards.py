@@ -1,30 +1,27 @@
-"""Commands that use the weights of a run: ``wf evaluate``, ``predict`` and ``plot``."""
+"""Commands that use the weights of a run: ``wf evaluate`` and ``plot``."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wf.engine.figures import SPLITS
 from wf.errors import DataError, PluginError, UsageError
 from wf_building.defaults import default_of
 from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing import JSON
-from wf_cli.output import echo, figures, keep_stdout, number, print_json, say, tell, terminal_width
+from wf_cli.output import echo, figures, print_json, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
 from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
-from wf_run.parts.validation import VALIDATION, name_in, names_of, rows
+from wf_run.parts.validation import VALIDATION, names_of, rows
 
 MAX_WIDTH = 100
 """So wide are charts in the terminal at most."""
@@ -85,7 +82,7 @@ def _refuse_several(directory: RunDirectory) -> None:
     raise UsageError("\n  ".join(lines))
 
 
-def _open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
+def open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
     """The trained model alone, for which the run's data are not needed."""
     place = place if path_of(place) else str(open_directory(place).path)
     return open_run(place, checkpoint, **of_line(ctx))
@@ -98,15 +95,44 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
 
 @click.command(cls=Verb)
 @RUN
-@click.option("--split", default="test", metavar="S", help="train, validation, validation/NAME or test (the default).")
+@click.option("--split", metavar="S", help="train, validation, validation/NAME or test (the default).")
+@click.option(
+    "--data",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Other samples than the run's: a table with targets, or a folder of images by class.",
+)
+@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="The targets in FILE; by default the run's.")
 @CHECKPOINT
 @moved
 @JSON
 @click.pass_context
 def evaluate(
-    ctx: click.Context, place: str, split: str, checkpoint: str, path: str | None, root: str | None, as_json: bool
+    ctx: click.Context,
+    place: str,
+    split: str | None,
+    file: Path | None,
+    targets: tuple[str, ...],
+    checkpoint: str,
+    path: str | None,
+    root: str | None,
+    as_json: bool,
 ) -> None:
-    """Evaluate a run's weights on one split."""
+    """Evaluate a run's weights on one split, or on the samples of a file.
+
+    With --data RUN may be a bundle, and neither the training data nor their dataset are needed.
+    """
+    if file is not None:
+        if split is not None or path is not None or root is not None:
+            raise UsageError("--data is for other samples than the run's: leave out --split and --dataset.*")
+        _evaluate_file(ctx, place, checkpoint, file, targets, as_json=as_json)
+        return
+    if targets:
+        raise UsageError("--target names columns of --data FILE")
+    split = split or "test"
+    if (bundle := path_of(place)) is not None:
+        raise UsageError(f"{bundle} is a bundle, which has no samples\n  give some: --data FILE, or name the run")
     with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
         metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
         shown = rows(names_of(experiment.plan.get(VALIDATION)))
@@ -116,93 +142,16 @@ def evaluate(
         echo(figures(metrics, shown))
 
 
-@click.command(cls=Verb)
-@RUN
-@click.argument("inputs", metavar="INPUT")
-@CHECKPOINT
-@moved
-@click.option(
-    "--draw",
-    "pictures",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Draw what is predicted into the images, one PNG file each: boxes, masks.",
-)
-@JSON
-@click.pass_context
-def predict(
-    ctx: click.Context,
-    place: str,
-    inputs: str,
-    checkpoint: str,
-    path: str | None,
-    root: str | None,
-    pictures: Path | None,
-    as_json: bool,
+def _evaluate_file(
+    ctx: click.Context, place: str, checkpoint: str, file: Path, targets: tuple[str, ...], *, as_json: bool
 ) -> None:
-    """Predict for INPUT: a split, or a file of inputs.
-
-    The file is one that the run's dataset reads (a table, an image), or an array [N, ...] in a .npy or .npz file; the
-    training data are not needed for it. Prints a line a sample: the class, the labels that hold (- for none), the share
-    of pixels of each class of a mask, the boxes of a detection, or the numbers of a regression.
-    """
-    keep_stdout()
-    drawn = None
-    if inputs in SPLITS or name_in(inputs) in names_of(read(open_directory(place).run_file)[0].get(VALIDATION)):
-        with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
-            outputs = experiment.predict(inputs)
-            labels = experiment.labels(outputs)
-            if pictures is not None:
-                drawn = experiment.draw(inputs, outputs)
-    else:
-        trained = _open_model(ctx, place, checkpoint)
-        read_in = trained.read(Path(inputs))
-        outputs = trained.predict(read_in)
-        labels = trained.labels(outputs)
-        if pictures is not None:
-            drawn = trained.draw(read_in, outputs)
-    from wf_base import tree
-
-    rows = tree.rows(outputs)
-    pairs = list(zip(labels or [None] * len(rows), rows, strict=True))
-    if pictures is not None and drawn is not None:
-        _save_pictures(pictures, Path(inputs).stem, drawn)
+    """The figures of the samples of a file."""
+    found, num = open_model(ctx, place, checkpoint).evaluate(file, targets)
+    metrics = {f"data/{name}": value for name, value in found.items()}
     if as_json:
-        print_json([{"label": label, "output": row} for label, row in pairs])
-        return
-    for label, row in pairs:
-        say(_numbers(row) if label is None else _words(label))
-
-
-def _save_pictures(folder: Path, name: str, pictures: Sequence[Any]) -> None:
-    """Write pictures, ``NAME.png`` where there is one, else ``NAME-0.png`` and so on, and say where they are."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, picture in enumerate(pictures):
-            picture.save(folder / (f"{name}-{number}.png" if len(pictures) > 1 else f"{name}.png"))
-    except OSError as error:
-        raise DataError(f"cannot write pictures into {folder}: {error.strerror or error}") from error
-    tell(f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'} in {folder}")
-
-
-def _numbers(row: Any) -> str:
-    """The outputs of a sample on one line; nested or named outputs as JSON."""
-    flat = row if isinstance(row, list) else [row]
-    return " ".join(map(number, flat)) if all(isinstance(one, (int, float)) for one in flat) else json.dumps(row)
-
-
-def _words(label: Any) -> str:
-    """A class, labels, or the share of pixels of each class of a mask, the largest first.
-
-    Records, and texts of several lines, as JSON.
-    """
-    if isinstance(label, str):
-        return json.dumps(label, ensure_ascii=False) if len(label.splitlines()) > 1 or "\n" in label else label
-    if not isinstance(label, list) or any(isinstance(one, Mapping) for one in label):
-        return json.dumps(label)
-    pixels = [name for row in label if isinstance(row, list) for name in row]
-    shares = [f"{name} {count / len(pixels):.1%}" for name, count in Counter(pixels).most_common()]
-    return ", ".join(shares or label) or "-"
+        print_json({"data": str(file), "samples": num, "checkpoint": checkpoint, "metrics": metrics})
+    else:
+        echo(figures(metrics, ["data"]))
 
 
 @click.command(cls=Verb)

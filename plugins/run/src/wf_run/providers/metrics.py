@@ -19,18 +19,23 @@ def metrics(run: RunBuild, strategy: Strategy, task: Task | None) -> dict[str, A
     made = run.make_many("metric", run.plan["metric"])
     if task is None:
         _check_forms(run, made)
-    return {built.name: _as_metric(built, strategy.world_size) for built in made}
+    return {built.name: metric_of(built, strategy.world_size) for built in made}
 
 
 def metric_forms(run: RunBuild, metrics: dict[str, Any]) -> dict[str, str]:
     """The form of the predictions of each metric."""
-    return {built.name: getattr(traits_of(built), "predictions", "raw") for built in run.several("metric")}
+    return {built.name: form_of_metric(built) for built in run.several("metric")}
+
+
+def form_of_metric(built: Built) -> str:
+    """The form of the predictions of a metric."""
+    return str(getattr(traits_of(built), "predictions", "raw"))
 
 
 def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
     """Refuse metrics of labels or probabilities if the task cannot read these from the model outputs."""
     for built in metrics:
-        form = getattr(traits_of(built), "predictions", "raw")
+        form = form_of_metric(built)
         if form != "raw":
             raise UsageError(
                 f"metric '{built.name}' judges {form}, and dataset '{run.name('dataset')}' does not say what its "
@@ -39,7 +44,7 @@ def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
             )
 
 
-def _as_metric(built: Built, world_size: int) -> Any:
+def metric_of(built: Built, world_size: int) -> Any:
     """A metric, wrapped for the evaluator if necessary."""
     if built.name == LOSS:
         raise UsageError("a metric named 'loss' would hide the loss among the figures\n  give it another name")
