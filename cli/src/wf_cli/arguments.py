@@ -12,7 +12,7 @@ from wf.errors import UsageError, unknown
 from wf.typed import Repeated, last_of, typed
 
 ADD, REMOVE, SET = "+", "no:", "set:"
-"""What stands before the name of a component that is added to a list, taken out of it, or given other options in it."""
+"""The prefixes of a component's name that add it to a list, remove it, or set its options."""
 
 EVERYWHERE = (
     ("-p MODULE|FILE", "Load a plugin that is not installed; repeatable."),

@@ -96,7 +96,7 @@ def list_components(
 
 
 def _list_words(kind: str, search: str | None, *, as_json: bool) -> None:
-    """``wf list kinds`` and the like: what plugins add to beside components."""
+    """``wf list kinds``, ``settings``, ``values`` and ``conditions``."""
     rows = word_rows(kind, search)
     if as_json:
         print_json([word_record(kind, name) for name, _, _ in rows])

@@ -79,7 +79,7 @@ class Verbs(click.Group):
         return [name for names in sections(commands_of(ctx)[0]).values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command with a name; None if there is none."""
+        """The command with a name, or None."""
         try:
             entry = find(ctx, cmd_name)
         except UsageError:

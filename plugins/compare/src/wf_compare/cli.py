@@ -202,7 +202,7 @@ def _resume(ctx: click.Context, options: Mapping[str, Any], *, quiet: bool) -> T
 
 
 def _registry_of_study(ctx: click.Context, study: Study, line: Mapping[str, Any]) -> Registry:
-    """The registry for an existing comparison, which may come from somebody else with all its code."""
+    """The registry for an existing comparison, which may have been received with foreign code."""
     ask = partial(guard_for, study.path, study.sources(), line=line["line"], trust=line["trust"])
     return registry_of(ctx, study.manifest["plugins"], ask)
 

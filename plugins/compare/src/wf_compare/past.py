@@ -119,7 +119,7 @@ def _by_repeat(members: Sequence[Found]) -> dict[str, Path]:
 
 
 def _names(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """What distinguishes each row, in words and as settings."""
+    """The distinguishing settings of each row, also as text."""
     flat = [dict(_flatten(_without(document, REPEATED))) for document in documents]
     keys = dict.fromkeys(key for row in flat for key in row)
     varying = [key for key in keys if len({json.dumps(row.get(key), default=str) for row in flat}) > 1]

@@ -22,7 +22,7 @@ def wf_commands() -> list[Command]:
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """What this package adds to reports."""
+    """The additions of this package to reports."""
     return [
         Component(
             "report-section",

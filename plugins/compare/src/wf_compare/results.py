@@ -41,7 +41,7 @@ class Run:
     seconds: float | None = None
     """Duration of the training, evaluations included."""
     made_with: Mapping[str, str] = field(default_factory=dict)
-    """What may change the figures if the run is repeated: versions by name, and the device."""
+    """Versions by name, and the device: the conditions that may change the figures of a repeated run."""
     exit_code: int = 0
     """The exit code of `wf run` for a run that ended; 0 for one that did not."""
 

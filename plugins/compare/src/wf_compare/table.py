@@ -26,7 +26,7 @@ class Line:
     difference: Difference | None
     """From the first row, over the common repeats; None for the first row itself, and if there is no difference."""
     unpaired: str | None
-    """Why there is no difference."""
+    """The reason for a missing difference."""
     seconds: float | None
     """The mean duration of a run."""
     problems: tuple[tuple[Run, str], ...]

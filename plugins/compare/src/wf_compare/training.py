@@ -44,7 +44,7 @@ class Setting:
     of_run: tuple[str, ...] = ()
     """Plugins named in run files."""
     guard: Guard | None = None
-    """What run files inside a directory may load; None allows everything."""
+    """The guard for run files inside a directory; None allows everything."""
     only_builtin: bool = False
     folders: tuple[Path, ...] = ()
     """Where relative paths of the run file are looked up, besides the working directory."""

@@ -59,7 +59,7 @@ class ArrayReader:
         return cls(key, array.shape[1:], images=images, double=double, missing=missing)
 
     def description(self) -> Mapping[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         known = {"key": self.key, "shape": list(self.shape), "images": self.images, "double": self.double}
         return {**known, "missing": self.missing}
 

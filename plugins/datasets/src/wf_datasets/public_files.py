@@ -49,7 +49,7 @@ class Places:
             raise self.error(f"and could not be downloaded: {str(error).strip() or type(error).__name__}") from error
 
     def error(self, why: str) -> DataError:
-        """What to raise when the files are nowhere."""
+        """The error for missing files."""
         looked = "\n".join(f"    {folder}" for folder in self.folders)
         ways = [*self.advice, "name the folder that holds the files: --dataset.root DIR, or WF_DATA_DIR for all data"]
         advice = "\n".join(f"    {way}" for way in ways)

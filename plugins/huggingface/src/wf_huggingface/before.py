@@ -1,4 +1,4 @@
-"""What a run learned from its data, to read them the same way later."""
+"""The description of a run's data, to read them the same way later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TASKS: dict[str, Task] = {"class_index": "classification", "real": "regression"
 
 @dataclass(frozen=True)
 class Before:
-    """What a run learned from its data."""
+    """The description of a run's data."""
 
     reader: FileReader
     task: Task

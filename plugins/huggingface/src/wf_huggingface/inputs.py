@@ -27,7 +27,7 @@ class Inputs(Protocol):
 
 
 class KnownDataset(Protocol):
-    """By what inputs were read before, see `wf_huggingface.reader.FileReader`."""
+    """The settings of the earlier reading, see `wf_huggingface.reader.FileReader`."""
 
     vocabulary: list[str]
     length: int

@@ -50,7 +50,7 @@ class FileReader:
         self.vocabulary, self.length, self.double = list(vocabulary), length, double
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         return {
             "inputs": list(self.inputs),
             "kind": self.kind,

@@ -14,7 +14,7 @@ import datasets
 from wf.errors import DataError, UsageError, unknown
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
-"""What reads a file, by its ending."""
+"""The readers of files, by ending."""
 NAMES = {
     "train": ("train",),
     "validation": ("validation", "valid", "val", "dev"),

@@ -45,12 +45,12 @@ class Wanted:
     max_tokens: int
     buffer: int
     before: Before | None = None
-    """What the run learned earlier; None for a new run."""
+    """The description of the run's data; None for a new run."""
 
 
 @dataclass
 class Learned:
-    """What one pass over the rows tells."""
+    """The result of one pass over the rows."""
 
     num_samples: dict[str, int] = field(default_factory=dict)
     classes: Counter[Any] = field(default_factory=Counter)

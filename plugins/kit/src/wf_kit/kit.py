@@ -52,7 +52,7 @@ class Check:
     summary: str
     """Its meaning, in one line."""
     fix: str
-    """What to do if it fails."""
+    """Advice if it fails."""
     after: tuple[str, ...]
     """Prerequisite checks: it is skipped if one of them failed."""
     function: Callable[[Subject], None] = field(repr=False)
@@ -87,7 +87,7 @@ class Result:
     message: str = ""
     """The fault, or why the check was skipped."""
     fix: str = ""
-    """What to do about it, if it failed."""
+    """Advice, if it failed."""
     blocks: bool = False
     """Whether dependent checks are skipped."""
 

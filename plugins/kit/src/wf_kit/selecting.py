@@ -1,4 +1,4 @@
-"""Selection of what to check: from names to components, with the author's settings for skips, options and the run.
+"""Selection of components to check, with the author's settings for skips, options and the run.
 
 Imports no torch, so that a wrong name is refused at once.
 """

@@ -95,7 +95,7 @@ class SumLoss(nn.Module):
         return {**terms, "variances": Term(value=(weights * self.log_variances).sum() / 2), **shown}
 
     def total_weight(self, targets: Any) -> dict[str, Any] | None:
-        """What those parts average over that do not average over samples."""
+        """The weights of the parts that do not average over samples."""
         found = {}
         for place, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
             weigh = getattr(part, "total_weight", None)

@@ -177,7 +177,7 @@ def surrogate_gap(
 
 
 class ConstantRadius:
-    """What GSAM asks for its radius."""
+    """The value that GSAM needs for its radius."""
 
     def __init__(self, rho: float) -> None:
         self.rho = rho

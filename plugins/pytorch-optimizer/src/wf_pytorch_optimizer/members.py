@@ -119,7 +119,7 @@ class Member:
 
     @property
     def maker(self) -> Callable[..., Optimizer]:
-        """What makes it."""
+        """Its factory."""
         return MAKERS.get(self.name, makers.plain)
 
     @property

@@ -41,7 +41,7 @@ class Detection(TaskRuntime):
                 raise DataError(f"{where}: sample {int(number)}: {wrong}")
 
     def _wrong(self, image: Tensor, targets: Any) -> str:
-        """What is wrong with the targets of an image; empty where nothing is."""
+        """The error in the targets of an image; empty if they are valid."""
         if not isinstance(targets, Mapping) or any(not isinstance(targets.get(key), Tensor) for key in KEYS):
             return f"targets must be a dict of tensors with {' and '.join(KEYS)}, not {tree.words(targets)}"
         boxes, labels, (height, width) = targets["boxes"], targets["labels"], image.shape[-2:]
@@ -130,7 +130,7 @@ class Detection(TaskRuntime):
 
 
 class OwnLosses:
-    """What a detector minimizes: the sum of the losses that it gives.
+    """The objective of a detector: the sum of its own losses.
 
     Args:
         model: Called with images and targets; it gives a dict of losses by name.

@@ -1,4 +1,4 @@
-"""What the classification of texts is in a run."""
+"""The task of text classification in a run."""
 
 from __future__ import annotations
 

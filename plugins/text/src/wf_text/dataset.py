@@ -219,5 +219,5 @@ class MappedBlocks:
         return {**vars(self), "_tokens": None}
 
     def identity(self) -> list[Any]:
-        """What a checksum is made of."""
+        """The data that a checksum is computed from."""
         return [self._file.digest, self._begin, self._num, self._block]

@@ -66,7 +66,7 @@ class Encoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a hidden layer, each added to what comes in."""
+    """Attention and a hidden layer, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

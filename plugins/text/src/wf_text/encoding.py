@@ -16,7 +16,7 @@ from wf_text.tokenizers import Tokenizer, UnknownCharacterError
 _LOG = logging.getLogger("wf")
 
 TooLong = Literal["truncate", "error"]
-"""What becomes of a text with too many tokens."""
+"""The treatment of a text with too many tokens."""
 
 
 class Encoder:

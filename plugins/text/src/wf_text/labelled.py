@@ -176,7 +176,7 @@ class Labelled:
     """A text or a sentence with what is said about it."""
 
     where: str
-    """File and line in words."""
+    """File and line, for messages."""
     words: Any
     label: Any
 

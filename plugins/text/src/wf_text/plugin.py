@@ -1,4 +1,4 @@
-"""What this package brings to wf. Imports nothing heavy."""
+"""The declarations of this package. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Row:
 
     @property
     def where(self) -> str:
-        """File and line in words."""
+        """File and line, for messages."""
         return f"'{self.file}', line {self.line}"
 
 

@@ -60,7 +60,7 @@ class TokenSamples:
         return inputs, torch.from_numpy(self._each[part].astype(np.int64))
 
     def identity(self) -> list[Any]:
-        """What a checksum is made of."""
+        """The data that a checksum is computed from."""
         held = [self._tokens, self._ends.numpy(), self._each, self._begins]
         held += [] if self._targets is None else [self._targets.numpy()]
         digest = hashlib.blake2b(digest_size=16)

@@ -1,4 +1,4 @@
-"""What causal language modelling is in a run."""
+"""The task of causal language modelling in a run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class CausalLM(TaskRuntime):
         return None
 
     def constants(self, train: Any, spec: Any) -> list[Tensor]:
-        """What a model of how often each token occurs gives, at each place."""
+        """The predictions of token frequencies at each position."""
         if not isinstance(train, Tensor) or not spec.vocab_size or train.numel() > MANY:
             return []
         counts = train[train >= 0].flatten().bincount(minlength=spec.vocab_size).clamp(min=1)

@@ -32,7 +32,7 @@ class Tokenwise(TaskRuntime):
 
     unit = "tokens"
     what = "classes"
-    """The classes in words."""
+    """The classes, for messages."""
     of_example: Sequence[str] = ()
     """The classes of an example."""
 

@@ -28,7 +28,7 @@ def optimizers_index() -> str:
 
 
 INDEXES = {"models.txt": models_index, "optimizers.txt": optimizers_index}
-"""What makes each index."""
+"""The function that makes each index."""
 
 if __name__ == "__main__":
     for file, text in INDEXES.items():

@@ -1,4 +1,4 @@
-"""Pretrained weights of timm: which are meant, and what to say when they cannot be had."""
+"""Pretrained weights of timm: their choice, and messages if they cannot be loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEFAULT = "default"
 
 
 def pretrained_options(name: str, weights: Path | None) -> dict[str, Any]:
-    """What `timm.create_model` is given for the option `weights`.
+    """The arguments of `timm.create_model` for the option `weights`.
 
     Raises:
         UsageError: For a model without weights, or a tag that it does not have.

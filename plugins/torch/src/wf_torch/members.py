@@ -14,12 +14,12 @@ class Member(foreign.Member):
     """One class of torch, whose descriptions of options repeat their defaults."""
 
     def descriptions(self) -> dict[str, str]:
-        """What torch says of its parameters, in sentences."""
+        """torch's descriptions of its parameters, as sentences."""
         return {name: _sentence(text) for name, text in super().descriptions().items()}
 
 
 def made(owner: str, make: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What torch makes.
+    """A component of torch.
 
     Raises:
         UsageError: When it refuses a value.

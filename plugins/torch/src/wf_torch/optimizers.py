@@ -88,7 +88,7 @@ REFUSED: dict[str, str] = {
 
 
 def described(name: str) -> Callable[..., None]:
-    """What has the signature and docstring of a member."""
+    """The object with the signature and docstring of a member."""
     return MEMBERS[name].described()
 
 

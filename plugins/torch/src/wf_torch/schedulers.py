@@ -140,7 +140,7 @@ REFUSED: dict[str, str] = {"LambdaLR": _FUNCTION, "MultiplicativeLR": _FUNCTION}
 
 
 def described(name: str) -> Callable[..., None]:
-    """What has the signature and docstring of a member."""
+    """The object with the signature and docstring of a member."""
     return MEMBERS[name].described()
 
 

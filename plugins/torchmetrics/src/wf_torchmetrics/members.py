@@ -126,7 +126,7 @@ class Member:
         return stand_in(self.kind, [*self.filled, *self.options], text, self._said())
 
     def _said(self) -> dict[str, str]:
-        """What is said of each parameter; a class that is told the task leaves that to those of the tasks."""
+        """The description of each parameter; a class with an argument `task` leaves it to the classes of the tasks."""
         prefixes = ("", "Multiclass", "Multilabel", "Binary") if self.task == "any" else ("",)
         module = import_module(f"torchmetrics.{self.module}")
         kinds = [getattr(module, f"{prefix}{self.name}", None) for prefix in prefixes]

@@ -64,7 +64,7 @@ class Annotations:
 
 
 class _BadError(ValueError):
-    """What is wrong with an object."""
+    """The error in an object."""
 
 
 def read_annotations(

@@ -239,7 +239,7 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _folder(file: Path) -> Path:
-    """Where the images of an annotation file are, where nobody says it."""
+    """The default folder of an annotation file's images."""
     match = _OFFICIAL.fullmatch(file.name)
     if match and file.parent.name == "annotations":
         return file.parent.parent / match[1]
@@ -247,7 +247,7 @@ def _folder(file: Path) -> Path:
 
 
 def _say(found: Annotations) -> None:
-    """Tell what was left out."""
+    """Report the objects and images that were left out."""
     empty = sum(not one.boxes for one in found.images)
     if empty:
         _log.info("%s: %d of %d images have no object", found.file, empty, len(found.images))
@@ -319,7 +319,7 @@ class SizedPhotoReader:
         self.size = (int(height), int(width))
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         return {"image_size": list(self.size)}
 
     def read(self, path: Path) -> Tensor:

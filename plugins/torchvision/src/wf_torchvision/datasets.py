@@ -245,7 +245,7 @@ def make(name: str, **options: Any) -> Dataset:
 
 
 def described(name: str) -> Callable[..., Dataset | None]:
-    """What has the signature and docstring that `make` has for one name."""
+    """The object with the signature and docstring of one dataset."""
     if name == "fake":
         return fake
     form = _form(name)

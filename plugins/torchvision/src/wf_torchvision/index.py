@@ -48,7 +48,7 @@ def _text(rows: list[tuple[str, str, str]]) -> str:
 
 
 INDEXES = {"models.txt": models_index, "transforms.txt": transforms_index, "datasets.txt": datasets_index}
-"""What makes each index."""
+"""The function that makes each index."""
 
 if __name__ == "__main__":
     for file, text in INDEXES.items():

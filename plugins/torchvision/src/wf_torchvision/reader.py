@@ -30,7 +30,7 @@ class ImageReader:
         self.size, self.channels, self.whole = (int(height), int(width)), channels, whole
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         return {"image_size": list(self.size), "channels": self.channels, "whole": self.whole}
 
     def read(self, path: Path) -> Tensor:

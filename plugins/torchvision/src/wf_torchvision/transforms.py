@@ -118,7 +118,7 @@ class PerSample:
 
 
 class Preset:
-    """What pretrained weights of torchvision want: resized, cropped in the middle and normalized images.
+    """Preprocessing for pretrained weights of torchvision: resized, centre-cropped and normalized images.
 
     Grey images become ones of three channels. For segmentation images are normalized alone, because masks keep their
     size.
@@ -167,7 +167,7 @@ def build(name: str, **options: Any) -> Batched | PerSample | Preset:
 
 
 def described(name: str) -> Callable[..., Any]:
-    """What has the signature and docstring that `build` has for one name."""
+    """The object with the signature and docstring of one transform."""
     if name == "preset":
         return Preset
     kind = _kind(name)

@@ -1,4 +1,4 @@
-"""Pretrained weights: where they are, how they come here, and what images they want."""
+"""Pretrained weights: their location, download, and required images."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def put_into(model: nn.Module, state: Mapping[str, Tensor], source: Source) -> N
 
 
 def say(source: Source, num_theirs: int, num_outputs: int, family: str) -> None:
-    """Report what was loaded, and how images must be prepared for it."""
+    """Report the loaded weights, and the preprocessing that they need."""
     head = (
         "as it is" if num_theirs == num_outputs else f"drawn anew ({num_theirs:,} outputs there, {num_outputs:,} here)"
     )

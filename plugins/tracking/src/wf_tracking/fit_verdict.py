@@ -55,9 +55,9 @@ class Verdict:
         "diverging",
     ]
     reason: str
-    """The figures behind the verdict, in words."""
+    """The figures behind the verdict, for messages."""
     advice: str = ""
-    """What to try."""
+    """Advice."""
     train: float | None = None
     """The relative error on train: 1 for a predictor that ignores the inputs, 0 for a perfect one."""
     held_out: float | None = None

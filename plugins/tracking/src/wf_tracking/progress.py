@@ -208,7 +208,7 @@ class Progress(Hook):
         return True
 
     def _row(self, run: Loop, *, within: bool = False, best: bool = False) -> Row:
-        """What is known now."""
+        """The current values."""
         losses = {} if self._loss is None else {(TRAIN, LOSS): self._loss}
         figures = {
             (split, name): value

@@ -24,7 +24,7 @@ _LOG = logging.getLogger("wf")
 AUTO = "auto"
 """The architecture that a folder names."""
 SIZES = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
-"""What transformers calls the options."""
+"""The names of the options in transformers."""
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Tokens that a run's vocabulary does not have."""
 PREFIX = "text/"

@@ -194,7 +194,7 @@ class ImageReader:
         self.form = Form((int(height), int(width)), channels, fit, resize_size, reduce)
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         size, channels, *others = self.form
         own = {name: value for name, value in zip(Form._fields[2:], others, strict=True) if value is not None}
         given = {name: value for name, value in own.items() if value != Form._field_defaults[name]}

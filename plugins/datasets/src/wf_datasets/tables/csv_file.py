@@ -132,7 +132,7 @@ def csv_file(
 
 @dataclass(frozen=True)
 class _Roles:
-    """What each column is for."""
+    """The role of each column."""
 
     targets: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -142,7 +142,7 @@ class _Roles:
     """Of the categorical ones, those that are embedded; or ``auto`` alone."""
 
     def modes(self, task: Task) -> dict[str, Mode]:
-        """What each column is read as."""
+        """The type that each column is read as."""
         text = {*self.categorical, *self.dates}
         modes: dict[str, Mode] = {name: "text" if name in text else "number" for name in self.inputs}
         numbers = task == "regression" or len(self.targets) > 1

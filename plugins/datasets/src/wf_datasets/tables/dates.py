@@ -82,7 +82,7 @@ class Dates:
         return numbers
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal one again, in JSON's values."""
+        """The arguments for an equal one, as JSON values."""
         features: list[str] = list(self.features)
         return {"format": self.format, "features": features, "first": self.first, "has_time": self.has_time}
 

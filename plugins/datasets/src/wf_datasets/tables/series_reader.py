@@ -162,7 +162,7 @@ class SeriesReader:
         return [*self.columns, *more]
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         return {
             "columns": list(self.columns),
             "time": self.time,

@@ -28,9 +28,9 @@ _BLOCK = 4096
 
 
 Missing = Literal["error", "drop", "mean", "fill"]
-"""What becomes of missing values."""
+"""The treatment of missing values."""
 Unseen = Literal["warn", "error"]
-"""What becomes of a category that training did not have."""
+"""The treatment of a category that training did not have."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class InputColumn:
 
     @property
     def mode(self) -> Mode:
-        """What it is read as."""
+        """The type that it is read as."""
         return "number" if self.categories is None and self.dates is None else "text"
 
     @property
@@ -65,7 +65,7 @@ class InputColumn:
         return cls(said["name"], categories, bool(said.get("embedded", False)), dates)
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal one again, in JSON's values."""
+        """The arguments for an equal one, as JSON values."""
         said: dict[str, Any] = {"name": self.name}
         if self.categories is not None:
             said |= {"values": list(self.categories.values), "form": self.categories.form}
@@ -114,7 +114,7 @@ class TableReader:
         return reader
 
     def description(self) -> dict[str, Any]:
-        """What makes an equal reader again, in JSON's values."""
+        """The arguments for an equal reader, as JSON values."""
         return {
             "columns": [column.description() for column in self.columns],
             "delimiter": self.delimiter,
@@ -338,7 +338,7 @@ def _strange(table: Table, name: str, row: int, known: Categories) -> str:
 
 
 def _unseen(table: Table, found: Mapping[str, Array]) -> str:
-    """What to tell of categories that training did not have."""
+    """The message about categories that training did not have."""
     lines = []
     for name, rows in found.items():
         texts = list(dict.fromkeys(shown(_cell(table, name, int(row))) for row in rows[:_FIRST_UNSEEN]))

@@ -50,5 +50,5 @@ class FillMissing:
         return {} if self._mean is None else {"mean": self._mean}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self._mean = state.get("mean")

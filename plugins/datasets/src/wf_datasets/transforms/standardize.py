@@ -63,7 +63,7 @@ class Standardize:
         return {} if self._mean is None or self._std is None else {"mean": self._mean, "std": self._std}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self._mean, self._std = state.get("mean"), state.get("std")
 
 
@@ -111,7 +111,7 @@ class StandardizeTargets:
         return {} if self._mean is None or self._std is None else {"mean": self._mean, "std": self._std}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self._mean, self._std = state.get("mean"), state.get("std")
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:

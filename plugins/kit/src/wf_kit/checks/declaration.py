@@ -1,4 +1,4 @@
-"""Checks of every component, whatever its kind: its declaration, its options, and that it can be built."""
+"""Checks of components of every kind: declaration, options, and that it can be built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What transforms keep to."""
+"""Checks of transforms."""
 
 from __future__ import annotations
 

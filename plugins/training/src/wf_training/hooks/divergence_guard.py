@@ -80,7 +80,7 @@ class DivergenceGuard(Hook):
         self.last_finite: tuple[int, float] | None = None
 
     def on_run_start(self, run: Loop) -> None:
-        """Check that there is a learning rate to lower."""
+        """Check that the optimizer has a learning rate."""
         if self.rollback and not rates(self.optimizer):
             raise UsageError(
                 "divergence-guard: the optimizer has no learning rate, and a rollback without a smaller one "
