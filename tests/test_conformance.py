@@ -17,6 +17,7 @@ from wf_kit.selecting import select
 
 MEMBERS = {"model/torchvision/squeezenet1_1": {"image_size": 32}}
 """Of catalogues: one that is small."""
+OFFLINE = {"hook/wandb": {"mode": "offline"}, "hook/mlflow": {"tracking_uri": "mlruns"}}
 THREE_CHANNELS = {"transform/normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}}
 LANGUAGE: dict[str, Any] = {
     "dataset": {"use": "opticks", "block": 1000},
@@ -81,7 +82,7 @@ def test_conformance(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)  # where no settings are
     monkeypatch.setattr("wf_datasets.images.cifar.NUM_IMAGES", 20)
     name = name_of(entry)
-    options = {**OPTIONS, **THREE_CHANNELS, **MEMBERS}.get(name, {})
+    options = {**OPTIONS, **THREE_CHANNELS, **MEMBERS, **OFFLINE}.get(name, {})
     if entry.component.kind == "dataset" and entry.component.name in FILES:
         options = FILES[entry.component.name](tmp_path)
     registry = Registry.discover(only_builtin=True)  # the kinds that plugins add are gone with each test

@@ -20,8 +20,8 @@ class Hook:
     """
 
     told_last: ClassVar[bool] = False
-    """It hears of ``on_log`` and ``on_evaluation_end`` after all hooks without this, whatever their order: for one that
-    shows or writes down figures, which other hooks add to."""
+    """It hears of ``on_log``, ``on_evaluation_end`` and ``on_run_end`` after all hooks without this, whatever their
+    order: for one that shows or writes down figures, which other hooks add to, or files, which other hooks write."""
 
     figures: ClassVar[Mapping[str, bool | None] | None] = None
     """The figures that it adds, ``train/NAME`` to records and ``SPLIT/NAME``, or ``*/NAME`` for every split, to

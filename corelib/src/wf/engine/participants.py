@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FIGURES = ("on_log", "on_evaluation_end")
 """The events at which a hook may add figures."""
+_LAST = (*_FIGURES, "on_run_end")
+"""The events of which parts with `told_last` hear after all others."""
 
 
 class Participants:
@@ -58,7 +60,7 @@ class Participants:
         check_events(parts)
         awake = [part for part in parts if id(part) not in self._not_loaded]
         last = sorted(awake, key=lambda part: bool(getattr(part, "told_last", False)))
-        self.listening = {event: list(listeners(event, last if event in _FIGURES else awake)) for event in EVENTS}
+        self.listening = {event: list(listeners(event, last if event in _LAST else awake)) for event in EVENTS}
         adding = [part for part in awake if not getattr(part, "told_last", False)]
         self._num_adding = {event: len(listeners(event, adding)) for event in _FIGURES}
         clippers, trainer = self.listening["on_gradients_ready"], self._run.trainer

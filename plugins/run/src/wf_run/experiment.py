@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from wf.blame import naming_culprit
 from wf.engine.cadence import Every, Steps
+from wf.engine.events import listeners
 from wf.engine.figures import Figures
 from wf.engine.loop import Loop
 from wf.errors import (
@@ -34,6 +35,7 @@ from wf_run.assembly import Assembly
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.kept import load_chosen
 from wf_run.directory.rundir import RunDirectory
+from wf_run.parts.anomalies import detecting
 from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
@@ -281,6 +283,19 @@ class Experiment:
             loop.run(data, Steps(2))
         return self.metrics
 
+    def try_steps(self, num: int, hooks: Sequence[Any]) -> Loop:
+        """Train some steps with these hooks, and with those of the run that change gradients, without the others.
+
+        Nothing is evaluated or written. Returns the loop.
+        """
+        loop = self.loop
+        loop.checkpointer, loop.eval_every, loop.final_splits, loop.keep = None, None, (), "last"
+        changing = [hook for hook in self._parts.hooks if listeners("on_gradients_ready", [hook])]
+        loop.hooks = (*changing, *hooks)
+        check_tf32(self.plan["precision"], self.strategy.device)
+        with self._working():
+            return loop.run(self.data, Steps(num))
+
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The evaluator's figures for one split with the current weights, without figures of hooks.
 
@@ -399,6 +414,11 @@ class Experiment:
                 part.load_state_dict(saved[name])
         return self
 
+    def _detecting(self) -> AbstractContextManager[None]:
+        """What ``--detect-anomaly`` asks for."""
+        fp16 = self._parts.values.get("scaler") is not None
+        return detecting(self.loop, self.model, on=self.plan.get("detect_anomaly", False), forward_only=fp16)
+
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Compute in the run's precision; name the plugin behind an error; end data workers afterwards."""
@@ -407,7 +427,7 @@ class Experiment:
             plugins = self._parts.registry.plugins
             precision = products_in(self.plan["precision"], self.strategy.device)
             kernels = deterministic(on=self.plan.get("deterministic", False))
-            with precision, kernels, default_dtype(self._dtype), naming_culprit(plugins):
+            with precision, kernels, default_dtype(self._dtype), naming_culprit(plugins), self._detecting():
                 yield
         finally:
             self._at_work = within

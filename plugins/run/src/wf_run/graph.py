@@ -26,6 +26,7 @@ from wf_run.providers.loop import hook_failures, loop, modes, save_failures, sav
 from wf_run.providers.metrics import metric_forms, metrics
 from wf_run.providers.monitor import directions, monitor
 from wf_run.providers.run_dir import run_dir
+from wf_run.providers.run_file import run_file
 from wf_run.providers.training.length import total_steps
 from wf_run.providers.training.links import links
 from wf_run.providers.training.loss import bare_loss, loss, trained_loss
@@ -63,6 +64,7 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "trainer": ("trainer", trainer),
     "run.evaluator": ("evaluator", evaluator),
     "run_dir": ("", run_dir),
+    "run_file": ("", run_file),
     "run.checkpointer": ("checkpointer", checkpointer),
     "plotter": ("", plotter),
     "run.hooks": ("hook", hooks),

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from wf.blame import FAILURES, naming_culprit
 from wf.engine.cadence import Epochs, Steps
+from wf.engine.events import Hook
+from wf.engine.loop import Loop
 from wf.errors import DataError, InterruptedRun, SaveError, UsageError, WfError
 from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
@@ -28,6 +30,22 @@ from wf_run.resuming.restoring import check_savable
 from wf_run.time_limit import TimeLimitReached, limited
 
 _LOG = logging.getLogger("wf")
+
+
+class _Ended(Hook):
+    """Does something at the end of a run that was not interrupted: after other hooks, before loggers keep its files.
+
+    Args:
+        then: What is done.
+    """
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def on_run_end(self, run: Loop) -> None:
+        """Do it."""
+        if run.stop_reason is None or run.ended is not None:
+            self._then()
 
 
 class Training:
@@ -119,7 +137,7 @@ class Training:
         self._save_failures.begin(directory)
         try:
             self.recorder = Recorder(directory.path if directory else None, self._save_failures)
-            loop.hooks = (*parts.hooks, self.recorder)
+            loop.hooks = (*parts.hooks, _Ended(lambda: self._write_bundle(directory)), self.recorder)
             self._hook_failures.begin(loop, directory, loop.progress.step if saved is None else saved.step)
             with telling_others(), naming_culprit(parts.registry.plugins):
                 if failure is not None:
@@ -138,7 +156,6 @@ class Training:
             raise
         finally:
             self.recorder.close()
-        self._write_bundle(directory)
         manifest.end(parts, directory, self._save_failures, "done", loop.stop_reason or f"{self._until_words()} done")
 
     def _write_bundle(self, directory: RunDirectory | None) -> None:

@@ -7,6 +7,8 @@ from wf.traits import HookTraits
 from wf_charts import PlotTraits
 
 _WATCHES = HookTraits(watches=True)
+_LOGS = HookTraits(watches=True, order=900)
+"""Loggers come after the hooks that write files, such as plots."""
 
 
 @hookimpl
@@ -55,10 +57,31 @@ def wf_components() -> list[Component | Catalogue]:
         ),
         Component(
             "hook",
+            "stats",
+            "wf_tracking.stats:Stats",
+            "records the norms of gradients and the size of activations, by module",
+            traits=_WATCHES,
+        ),
+        Component(
+            "hook",
+            "profile",
+            "wf_tracking.profile:Profile",
+            "profiles a few steps and says what takes the most time",
+            traits=_WATCHES,
+        ),
+        Component(
+            "hook",
             "tensorboard",
             "wf_tracking.tensorboard:TensorBoard",
             "writes the run's figures as TensorBoard event files",
-            traits=_WATCHES,
+            traits=_LOGS,
+        ),
+        Component(
+            "hook",
+            "csv",
+            "wf_tracking.csv:Csv",
+            "writes the run's records as a table, metrics.csv",
+            traits=_LOGS,
         ),
         Component(
             "plot",

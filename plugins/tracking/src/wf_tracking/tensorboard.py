@@ -2,71 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from wf import Hook, Loop
-from wf.errors import SaveError, UsageError
+from wf import FromRun, Loop
+from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_storage import files
+from wf_storage.logger import Logger
+from wf_storage.records import FILE, Record
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+MAX_SCALARS = 20
+"""The longest list whose numbers are scalars; longer ones, and lists of lists, are images."""
 
-class TensorBoard(Hook):
+
+class TensorBoard(Logger):
     """Writes the run's figures under ``<run directory>/tensorboard``; view them with ``tensorboard --logdir runs``.
 
     Training records are named ``train/loss`` and so on, evaluations ``validation/accuracy`` and so on, values per class
-    ``test/recall/0``, ``test/recall/1``. The horizontal axis is the number of completed updates. After a resume, what
-    an earlier process wrote beyond that point is hidden. Without a run directory nothing is written.
+    ``test/recall/0``, ``test/recall/1``. The horizontal axis is the number of completed updates. The last confusion
+    matrix of each split, lists of more than 20 numbers, and the curves of the run are images, drawn at the end, and the
+    run file is a text. A resumed run writes all its records again and hides what an earlier process wrote. Without a
+    run directory nothing is written.
 
     Args:
         run_dir: The run directory, or None.
         strategy: Only the first process writes.
+        class_names: The names on a confusion matrix.
 
     Raises:
         UsageError: If the package tensorboard is not installed.
     """
 
-    told_last = True
-
-    def __init__(self, run_dir: Path | None, strategy: Strategy) -> None:
-        self.folder = run_dir / "tensorboard" if run_dir is not None and strategy.rank == 0 else None
+    def __init__(
+        self,
+        run_dir: Path | None,
+        strategy: Strategy,
+        class_names: Annotated[list[str] | None, FromRun("class_names")] = None,
+    ) -> None:
+        super().__init__(run_dir, strategy)
+        self._class_names = class_names
         self._writer: SummaryWriter | None = None
+        self._records: list[Record] = []
+        """The last record of each split that has lists."""
 
-    def on_run_start(self, run: Loop) -> None:
-        """Open the event file."""
-        if self.folder is not None:
-            resumed = run.progress.step > 0
-            self._writer = _open(self.folder, run.progress.step + 1 if resumed else None)
+    def begin(self, run: Loop, records: Sequence[Record]) -> int:
+        """Open a new event file; what is in older ones is hidden, and written again."""
+        assert self.run_dir is not None
+        self._close()
+        again = 0 if records else run.progress.step + 1
+        self._writer = _open(self.run_dir / "tensorboard", again if run.progress.step > 0 else None)
+        run_file = self.run_dir / "run.toml"
+        if run_file.is_file():
+            self._writer.add_text("run file", f"```toml\n{run_file.read_text(encoding='utf-8')}\n```", 0)
+        return 0
 
-    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """Write a training record."""
-        self._write("train", record, run.progress.step)
+    def log(self, record: Record) -> None:
+        """Write a record."""
+        assert self._writer is not None
+        for name, value in record.numbers.items():
+            self._writer.add_scalar(name, value, record.step)
+        for name, values in record.lists.items():
+            for place, value in _few(values):
+                self._writer.add_scalar(f"{name}/{place}", value, record.step)
+        if record.lists:
+            self._records = [one for one in self._records if one.split != record.split] + [record]
 
-    def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """Write an evaluation."""
-        self._write(split, metrics, run.progress.step)
+    def end(self, run: Loop, error: BaseException | None) -> None:
+        """Draw the images and close the event file."""
+        if error is None:
+            self._draw(run)
+        self._close()
 
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
         """Flush the event file up to the checkpoint."""
         if self._writer is not None:
             self._writer.flush()
 
-    def on_exception(self, run: Loop, error: BaseException) -> None:
-        """Close the event file."""
-        self._close()
+    def _draw(self, run: Loop) -> None:
+        """Add the curves and the last lists as images."""
+        from wf_charts.pictures import as_figure
+        from wf_tracking.lists import list_chart
+        from wf_tracking.plots import Curves
 
-    def on_run_end(self, run: Loop) -> None:
-        """Close the event file."""
-        self._close()
-
-    def _write(self, split: str, figures: Mapping[str, Any], step: int) -> None:
-        if self._writer is not None:
-            for name, value in _scalars(figures):
-                self._writer.add_scalar(f"{split}/{name}", value, step)
+        assert self._writer is not None
+        assert self.run_dir is not None
+        if (self.run_dir / FILE).exists():
+            for chart in Curves(self.run_dir).charts():
+                self._writer.add_figure(f"curves/{chart.name}", as_figure(chart), run.progress.step)
+        for record in self._records:
+            for name, values in record.lists.items():
+                if not list(_few(values)):
+                    chart = list_chart(name, values, self._class_names)
+                    self._writer.add_figure(name, as_figure(chart), record.step)
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -74,13 +106,12 @@ class TensorBoard(Hook):
             self._writer = None
 
 
-def _scalars(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number by name; list items by their index."""
-    for name, value in figures.items():
-        if isinstance(value, (list, tuple)):
-            yield from _scalars({f"{name}/{index}": member for index, member in enumerate(value)})
-        elif isinstance(value, (int, float)):
-            yield name, float(value)
+def _few(values: Sequence[Any]) -> Iterator[tuple[int, float]]:
+    """The numbers of a short list, each with its place."""
+    if len(values) <= MAX_SCALARS and not any(isinstance(value, list) for value in values):
+        for place, value in enumerate(values):
+            if isinstance(value, (int, float)):
+                yield place, float(value)
 
 
 def _open(folder: Path, purge_step: int | None) -> SummaryWriter:
@@ -91,8 +122,5 @@ def _open(folder: Path, purge_step: int | None) -> SummaryWriter:
             f"the hook 'tensorboard' needs the package tensorboard ({error})\n"
             "  install it: pip install tensorboard; or remove the hook: --hook no:tensorboard"
         ) from error
-    try:
-        files.make_own_folder(folder)
-    except OSError as error:
-        raise SaveError(f"cannot write {folder}: {error.strerror}") from error
+    files.make_own_folder(folder)
     return SummaryWriter(str(folder), purge_step=purge_step)

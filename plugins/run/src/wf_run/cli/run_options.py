@@ -27,6 +27,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "accumulate",
             "precision",
             "deterministic",
+            "detect_anomaly",
             "lr",
             "seed",
             "shuffle",

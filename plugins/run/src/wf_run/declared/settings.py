@@ -96,6 +96,12 @@ SETTINGS = (
         help="Whether torch takes deterministic kernels alone: slower, and operations without one are errors.",
     ),
     Param(
+        name="detect_anomaly",
+        type=bool,
+        default=False,
+        help="Whether to name the module and operation of the first number that is not finite; several times slower.",
+    ),
+    Param(
         name="init_map",
         type=list[str],
         default=[],

@@ -73,4 +73,5 @@ VALUES = (
         "Callable[[list | None], list[Chart]]",
         "gives the charts of the run as it is now: those of finished plots, or with None of all that fit",
     ),
+    _value("run_file", "Mapping[str, Any]", "the resolved run file by key; complete from on_run_start on"),
 )

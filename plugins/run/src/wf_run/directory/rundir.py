@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wf.engine.events import Hook
+from wf.engine.figures import POSITION
 from wf.errors import DataError, SaveError, UsageError, closest
 from wf.terminal import visible
 from wf.typed import finite
@@ -25,6 +26,7 @@ from wf_storage import files, manifests
 from wf_storage.files import write_atomically
 from wf_storage.folders import LATEST, names_in
 from wf_storage.manifests import read_records
+from wf_storage.records import line_of
 
 if TYPE_CHECKING:
     from wf.engine.loop import Loop
@@ -260,11 +262,11 @@ class Recorder(Hook):
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
         """Write a train record."""
-        self._write(run, {"event": "train", "split": "train"}, record)
+        self._write(run, line_of(run, "train", "train", record))
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Write an evaluation record."""
-        self._write(run, {"event": "eval", "split": split}, metrics)
+        self._write(run, line_of(run, "eval", split, metrics))
 
     def state_dict(self) -> dict[str, Any]:
         """The length and checksum of ``metrics.jsonl``, which is on disk when this returns.
@@ -287,15 +289,12 @@ class Recorder(Hook):
             if file is not None:
                 file.close()
 
-    def _write(self, run: Loop, head: dict[str, Any], figures: Mapping[str, Any]) -> None:
-        progress = run.progress
-        epoch = progress.epoch - (run.finished and progress.batch == 0 < progress.epoch)
-        record = {**head, "epoch": epoch, "step": progress.step, **figures}
+    def _write(self, run: Loop, record: dict[str, Any]) -> None:
         self.records.append(record)
         if self._metrics is None or self._timings is None:
             return
         seconds = round(time.perf_counter() - self._started, 6)
-        timing = {**head, "epoch": epoch, "step": progress.step, "elapsed_sec": seconds}
+        timing = {**{name: record[name] for name in POSITION}, "elapsed_sec": seconds}
         for hook in run.hooks:
             timing |= getattr(hook, "timings", {})
         for file, line in ((self._metrics, finite(record)), (self._timings, timing)):

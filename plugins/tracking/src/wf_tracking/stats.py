@@ -1,0 +1,130 @@
+"""The size of gradients and activations, as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from wf import Hook, Loop
+from wf.errors import UsageError
+from wf.protocols import Strategy
+
+_GRADIENT, _ACTIVATION = "gradient_norm", "activation_rms"
+
+
+class Stats(Hook):
+    """Records the norm of the gradients and the size of the activations of modules, every so many steps.
+
+    ``train/gradient_norm/NAME`` is the L2 norm of the gradients of a module's parameters, before later hooks clip them;
+    ``train/gradient_norm/all`` that of the whole model. ``train/activation_rms/NAME`` is the root of the mean square of
+    a module's outputs in the forward pass. A record has the latest ones.
+
+    Args:
+        model: The model.
+        strategy: Whose wrapper of the model is looked through.
+        modules: Patterns of module names, such as ``["layer*", "head"]``; by default the direct parts of the model.
+        every: Steps between two looks, from the first step on. The other steps take no longer.
+        activations: Whether activations are looked at, too.
+
+    Raises:
+        UsageError: For a pattern that fits no module, or a number below 1.
+    """
+
+    figures: ClassVar[Mapping[str, bool | None]] = {f"train/{name}/*": None for name in (_GRADIENT, _ACTIVATION)}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: Strategy,
+        modules: Sequence[str] = (),
+        every: int = 100,
+        activations: bool = True,
+    ) -> None:
+        if every < 1:
+            raise UsageError(f"stats: every is {every}; it must be at least 1")
+        self.model, self.every, self.activations = strategy.bare(model), every, activations
+        self.modules = _chosen(self.model, modules)
+        self._found: dict[str, Any] = {}
+        """The latest figures, as tensors on their device."""
+        self._handles: list[Any] = []
+
+    def on_run_start(self, run: Loop) -> None:
+        """Get ready for the first step."""
+        self._prepare(run)
+
+    def on_gradients_ready(self, run: Loop) -> None:
+        """Take the norms of the gradients."""
+        if self._is_due(run):
+            norms = {name: _norm(module) for name, module in {"all": self.model, **self.modules}.items()}
+            self._found |= {f"{_GRADIENT}/{name}": norm for name, norm in norms.items() if norm is not None}
+
+    def on_step_end(self, run: Loop) -> None:
+        """Get ready for the next step."""
+        if self._handles or self._is_due(run):
+            self._prepare(run)
+
+    def on_log(self, run: Loop, record: dict[str, Any]) -> None:
+        """Add the latest figures."""
+        self._found = {name: float(value) for name, value in self._found.items()}
+        record |= self._found
+
+    def on_run_end(self, run: Loop) -> None:
+        """Look no more."""
+        self._release()
+
+    def on_exception(self, run: Loop, error: BaseException) -> None:
+        """Look no more."""
+        self._release()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The latest figures, which the next record of a resumed run has, too."""
+        return {"found": {name: float(value) for name, value in self._found.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them over."""
+        self._found = dict(state["found"])
+
+    def _is_due(self, run: Loop) -> bool:
+        """Whether the next step, or the one that is being made, is looked at."""
+        return run.progress.step % self.every == 0
+
+    def _prepare(self, run: Loop) -> None:
+        """Listen to the forward passes of the next step alone."""
+        self._release()
+        if self.activations and self._is_due(run):
+            self._handles = [
+                module.register_forward_hook(partial(self._look, name)) for name, module in self.modules.items()
+            ]
+
+    def _release(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _look(self, name: str, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if module.training and isinstance(outputs, Tensor) and outputs.is_floating_point():
+            self._found[f"{_ACTIVATION}/{name}"] = outputs.detach().float().square().mean().sqrt()
+
+
+def _chosen(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
+    """The modules that fit a pattern, or the direct parts."""
+    if not patterns:
+        return dict(model.named_children())
+    named = {name: module for name, module in model.named_modules() if name}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in named):
+            raise UsageError(
+                f"stats: no module is called '{pattern}'\n  modules: {', '.join(list(named)[:20]) or 'none'}"
+            )
+    return {name: one for name, one in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def _norm(module: nn.Module) -> Tensor | None:
+    """The norm of all gradients of a module; None where it has none."""
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients) if gradients else None
