@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wf.errors import UsageError
+from wf.errors import DataError, UsageError
+
+_LOG = logging.getLogger("wf")
 
 
 @dataclass(slots=True)
@@ -97,3 +101,30 @@ def check_cadences(log_every: int, eval_every: Every | None) -> None:
         raise UsageError(f"log_every must be at least 1, not {log_every}")
     if eval_every is not None and eval_every.unit == "minutes":
         raise UsageError(f"eval_every counts epochs or steps, not minutes: {eval_every}")
+
+
+def next_pause(progress: Progress, log_every: int, cadences: Iterable[Every | None], until: Epochs | Steps) -> int:
+    """The next step after which a log record, an evaluation, a checkpoint or the end is due."""
+    candidates = [progress.step + log_every - (progress.batch - 1) % log_every]
+    for cadence in cadences:
+        if cadence is not None and cadence.unit == "steps":
+            candidates.append(cadence.next(progress.step))
+    if isinstance(until, Steps):
+        candidates.append(max(until.num, progress.step + 1))
+    return min(candidates)
+
+
+def check_epoch(progress: Progress, num_batches: int | None) -> None:
+    """Warn of an epoch with another number of batches than the data say; None is an unknown number.
+
+    Raises:
+        DataError: For an epoch without batches.
+    """
+    if progress.batch == 0:
+        raise DataError(
+            f"there are no batches to train on in epoch {progress.epoch + 1}\n"
+            "  an iterator is used up after one pass: give a list, a DataLoader or a TrainData"
+        )
+    if num_batches is not None and progress.batch != num_batches:
+        number, found = progress.epoch + 1, progress.batch
+        _LOG.warning("epoch %d had %d batches, and the data say that it has %d", number, found, num_batches)

@@ -13,7 +13,7 @@ from typing import Any
 
 from wf.blame import FAILURES
 from wf.discovery.modules import describe
-from wf.engine.cadence import Epochs, Every, Progress, Steps, check_cadences, is_due
+from wf.engine.cadence import Epochs, Every, Progress, Steps, check_cadences, check_epoch, is_due, next_pause
 from wf.engine.feed import Batches, Losses, read_each
 from wf.engine.figures import LOSS, OF_STEPS, TRAIN, Figures, Monitor
 from wf.engine.participants import Participants
@@ -507,7 +507,7 @@ class Loop:
             return True
         if not last and (is_due(self.checkpoint_every, progress.step, "steps") or self._checkpoint_time()):
             self.save()
-        self._pause_from(self._next_pause())
+        self._pause_from(next_pause(progress, self.log_every, (self.eval_every, self.checkpoint_every), self.until))
         return False
 
     def _pause_from(self, step: int) -> None:
@@ -520,26 +520,10 @@ class Loop:
     def _pause_soon(self, _: Future[str]) -> None:
         self._pause_at = 0
 
-    def _next_pause(self) -> int:
-        step, batch = self.progress.step, self.progress.batch
-        candidates = [step + self.log_every - (batch - 1) % self.log_every]
-        for cadence in (self.eval_every, self.checkpoint_every):
-            if cadence is not None and cadence.unit == "steps":
-                candidates.append(cadence.next(step))
-        if isinstance(self.until, Steps):
-            candidates.append(max(self.until.num, step + 1))
-        return min(candidates)
-
     def _end_epoch(self) -> None:
         progress, cadence = self.progress, self.checkpoint_every
-        if progress.batch == 0:
-            raise DataError(
-                f"there are no batches to train on in epoch {progress.epoch + 1}\n"
-                "  an iterator is used up after one pass: give a list, a DataLoader or a TrainData"
-            )
-        if self.num_batches is not None and progress.batch != self.num_batches:
-            number, found = progress.epoch + 1, progress.batch
-            _LOG.warning("epoch %d had %d batches, and the data say that it has %d", number, found, self.num_batches)
+        if progress.batch == 0 or progress.batch != self.num_batches:
+            check_epoch(progress, self.num_batches)
         self.log(end_of_epoch=True)
         improved = is_due(self.eval_every, progress.epoch + 1, "epochs") and self._evaluate()
         self._tell("on_epoch_end", self)
