@@ -1,0 +1,1 @@
+"""Answers HTTP with a trained model."""
