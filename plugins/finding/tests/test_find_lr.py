@@ -69,7 +69,7 @@ def test_no_suggestion_without_a_fall(losses: list[float], diverged: bool, words
 def test_on_a_quadratic_it_lies_where_theory_says(wf: Any, tmp_path: Path) -> None:
     """The mean of squares of x is about 1, so the loss is (slope - 2)^2: gradient descent diverges from rate 1 on."""
     (tmp_path / "line.py").write_text(QUADRATIC)
-    done = wf("find-lr", *SLOPE, "--optimizer", "sgd", "--batch-size", "full", "--json", "--plot", "lr.png")
+    done = wf("find-lr", *SLOPE, "--optimizer", "sgd", "--batch-size", "full", "--json", "--output", "lr.png")
     assert done.code == 0, done.stderr
     found = done.json()
     assert 0.02 < found["lr"] < 1
@@ -83,14 +83,14 @@ def test_on_a_quadratic_it_lies_where_theory_says(wf: Any, tmp_path: Path) -> No
 
 def test_the_line_that_it_says_is_a_run_with_the_bits_of_any_other(wf: Any, tmp_path: Path) -> None:
     options = ("--dataset", "iris", "--optimizer", "sgd", "--optimizer.momentum", 0.9, "--epochs", 2)
-    done = wf("find-lr", *options, "--optimizer.lr", 7, "--num-steps", 60, "--max", 1e2)
+    done = wf("find-lr", *options, "-o", "../lr.svg", "--optimizer.lr", 7, "--num-steps", 60, "--max", 1e2)
     assert done.code == 0, done.stderr
     assert not list(tmp_path.iterdir())
     (said,) = [line for line in done.stdout.splitlines() if line.startswith("next ")]
     line = shlex.split(said)[1:]
     assert line[:2] == ["wf", "run"]
     assert "--optimizer.lr" not in line
-    assert "--num-steps" not in line
+    assert not {"--num-steps", "-o", "../lr.svg"} & {*line}
     rate = line[line.index("--lr") + 1]
     assert f"--lr {rate}" in done.stdout.partition("why")[0]
     assert wf(*line[1:], "--name", "after", "--quiet").code == 0
@@ -121,8 +121,8 @@ def test_what_cannot_be_tried_is_refused(wf: Any, tmp_path: Path) -> None:
     for words, options in (
         ("--max is above --min", ("--min", 1, "--max", 0.1)),
         ("a curve needs at least 10", ("--num-steps", 3)),
-        ("the file ends with .png or .svg", ("--plot", "lr.gif")),
-        ("there is no folder", ("--plot", "nowhere/lr.png")),
+        ("the file ends with .png or .svg", ("--output", "lr.gif")),
+        ("there is no folder", ("--output", "nowhere/lr.png")),
         ("the loss stays flat", ("--dataset", "iris", "--max", 1e-6, "--num-steps", 20, "--optimizer", "sgd")),
         ("the loss diverges at once", ("--dataset", "diabetes", "--optimizer", "sgd", "--min", 1e3, "--max", 1e6)),
     ):

@@ -32,7 +32,7 @@ class FindCommand(RunCommand):
         return super().parse_args(ctx, args)
 
 
-PLOT = click.option("--plot", metavar="FILE", type=click.Path(), help="Draw the curve: .png or .svg.")
+OUTPUT = click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Draw the curve: .png or .svg.")
 QUIET = click.option("--quiet", is_flag=True, help="Show neither progress nor the curve.")
 
 
@@ -42,7 +42,7 @@ QUIET = click.option("--quiet", is_flag=True, help="Show neither progress nor th
 @click.option("--min", "lowest", metavar="X", type=float, default=1e-7, help="The first learning rate. [1e-7]")
 @click.option("--max", "highest", metavar="X", type=float, default=10.0, help="The last learning rate. [10]")
 @click.option("--num-steps", metavar="N", type=int, default=100, help="How many rates are tried, one a step. [100]")
-@PLOT
+@OUTPUT
 @QUIET
 @JSON
 @click.pass_context
@@ -54,7 +54,7 @@ def find_lr(
     lowest: float,
     highest: float,
     num_steps: int,
-    plot: str | None,
+    output: str | None,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -69,7 +69,7 @@ def find_lr(
     from wf_finding.rates import RateTest, bounds, short, suggest
 
     bounds(lowest, highest, num_steps)
-    place = _begin(plot, "find-lr")
+    place = _begin(output, "find-lr")
     document, folders, registry = assemble(ctx, run_files, variant, None, settings)
     if document.pop("scheduler", None):
         tell("the scheduler is left out: the rate grows at every step")
@@ -105,7 +105,7 @@ def find_lr(
 @click.option("--max", "largest", metavar="N", type=int, help="The largest size that is tried. [the train split]")
 @click.option("--memory", metavar="SIZE", help="Memory that may be used, as 800MB or 2GB. [what is free]")
 @click.option("--seconds", metavar="X", type=float, default=0.5, help="How long each size is timed. [0.5]")
-@PLOT
+@OUTPUT
 @QUIET
 @JSON
 @click.pass_context
@@ -118,7 +118,7 @@ def find_batch_size(
     largest: int | None,
     memory: str | None,
     seconds: float,
-    plot: str | None,
+    output: str | None,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -132,7 +132,7 @@ def find_batch_size(
     from wf_finding.drawing import as_text, draw
     from wf_finding.sizes import parse_memory, suggest, try_sizes
 
-    place = _begin(plot, "find-batch-size")
+    place = _begin(output, "find-batch-size")
     limit = None if memory is None else parse_memory(memory)
     if largest is not None and largest < 1:
         raise UsageError(f"--max {largest}: a batch has at least 1 sample")
@@ -172,17 +172,17 @@ def find_batch_size(
     echo(table([("suggestion", f"--batch-size {found.size}"), ("why", found.reason), ("next", line)]))
 
 
-def _begin(plot: str | None, name: str) -> Path | None:
+def _begin(output: str | None, name: str) -> Path | None:
     """Check what can be checked before torch is imported; returns the file to draw."""
     from wf_finding.drawing import check_path
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError(f"wf {name} works in one process: run it without torchrun")
     logging.getLogger("wf").setLevel(logging.WARNING)
-    if plot is None:
+    if output is None:
         return None
-    check_path(Path(plot))
-    return Path(plot)
+    check_path(Path(output))
+    return Path(output)
 
 
 def _built(document: Mapping[str, Any], registry: Registry, folders: Any) -> Any:
@@ -214,7 +214,7 @@ def _optimizer_of(experiment: Any) -> Any:
 def _line(ctx: click.Context, add: Mapping[str, str], without: Sequence[str]) -> str:
     """The line of the run: the command's words without its own options, and with these."""
     flags = {"--quiet", "--json"}
-    dropped = {*without, "--min", "--max", "--num-steps", "--plot", "--memory", "--seconds"}
+    dropped = {*without, "--min", "--max", "--num-steps", "-o", "--output", "--memory", "--seconds"}
     words, kept = iter(ctx.meta[_OWN]), []
     for word in words:
         name = word.partition("=")[0]

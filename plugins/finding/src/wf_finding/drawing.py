@@ -55,9 +55,9 @@ def check_path(path: Path) -> None:
         UsageError: For another ending, or a missing folder.
     """
     if path.suffix not in FORMATS:
-        raise UsageError(f"--plot {path}: the file ends with {' or '.join(FORMATS)}")
+        raise UsageError(f"--output {path}: the file ends with {' or '.join(FORMATS)}")
     if not path.parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}")
+        raise UsageError(f"--output {path}: there is no folder {path.parent}")
 
 
 def draw(
