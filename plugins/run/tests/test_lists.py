@@ -97,3 +97,22 @@ def test_a_file_over_a_file_changes_its_list(wf: Any, tmp_path: Path) -> None:
     assert done.code == 0, done.stderr
     assert "gradient-clip" in done.stdout
     assert "fit-verdict" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        (("--transform", "standardize-targets"), True),
+        (("--transform", "+standardize-targets"), False),
+        (("--transform", "standardize", "--transform", "standardize-targets"), False),
+        (("--transform", "no:standardize"), False),
+        ((), False),
+    ],
+)
+def test_a_list_that_leaves_out_a_transform_of_the_dataset_is_told(
+    wf: Any, options: tuple[str, ...], is_told: bool
+) -> None:
+    done = wf("run", "--dataset", "diabetes", *options, "--epochs", 1, "--dry-run")
+    assert done.code == 0
+    told = "those that the run names, without standardize, which dataset diabetes asks for (--transform +NAME adds"
+    assert (told in done.stderr) == is_told

@@ -53,6 +53,8 @@ class Prepared(dict[str, Any]):
     """A run file that is ready to be built, with the verdicts on what fits so far; a copy is a plain dict."""
 
     judged: Judged
+    left_out: tuple[str, ...] = ()
+    """The transforms that the dataset asks for, and that are not among those which the run file names instead."""
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)
@@ -79,10 +81,24 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
 def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> RunFile:
     plan = Prepared(complete(document, registry, folders))
     plan.judged = Judged()
+    plan.left_out = _left_out(document.get("transform"), plan, registry)
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
     evaluated = tuple(plan["eval_splits"])  # at most these: the data may have fewer
     check_fit(parts, Facts(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
     return plan
+
+
+def _left_out(asked: Any, plan: Mapping[str, Any], registry: Registry) -> tuple[str, ...]:
+    """The dataset's own transforms that a list which replaces them lacks; an empty list means it."""
+    traits = _traits_of_dataset(plan, registry)
+    if not asked or lists.keeps(asked) or not isinstance(traits, DatasetTraits):
+        return ()
+    there = {registry.find("transform", table["use"]).component.name for table in plan["transform"] if _is_name(table)}
+    return tuple(name for name in traits.transforms if name not in there)
+
+
+def _is_name(table: Any) -> bool:
+    return isinstance(table["use"], str) and ":" not in table["use"]
 
 
 def parts_of(

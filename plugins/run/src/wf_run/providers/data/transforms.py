@@ -23,6 +23,12 @@ def transforms(
         check_dataset(run, dataset, task)
         if task_runtime.num_classes is not None:
             run.values["num_classes"] = task_runtime.num_classes
+    if run.left_out and run.before is None:
+        names, dataset_name = ", ".join(run.left_out), run.name("dataset")
+        run.messages.append(
+            f"the transforms are those that the run names, without {names}, which dataset {dataset_name} asks for"
+            f" (--transform +NAME adds to {names})"
+        )
     asked = run.plan["transform"]
     made = run.make_many("transform", [own_table("transform", table) for table in asked])
     return [transform_of(built, table.get("leaf")) for built, table in zip(made, asked, strict=True)]
