@@ -11,7 +11,8 @@ from builtin_options import OPTIONS
 import wf as api
 from wf.errors import UsageError, WfError
 from wf.registry import Registry
-from wf_fitting.checking import fitting
+from wf_fitting.checking import fitting, mismatches, pair_verdict, part_of
+from wf_fitting.parts import Facts
 
 TARGETS = ("class_index", "real", "binary", "multilabel", "one_hot", "mask")
 """The forms of targets of the tasks that come with wf."""
@@ -188,3 +189,20 @@ def test_a_dry_run_ends_with_the_code_for_it(wf: Any, loss: str) -> None:
         fits = {one["name"] for one in wf("list", "losses", "--fits", dataset, "--json").json()}
         done = wf("run", "--dataset", dataset, "--loss", loss, "--dry-run")
         assert done.code == (0 if loss in fits else 2), done.stderr
+
+
+def test_what_is_said_to_fit_is_refused_by_no_rule() -> None:
+    """Of every refused pair of a dataset and a model or a loss: each alternative goes with the dataset."""
+    registry, seen = Registry.discover(only_builtin=True), 0
+    for dataset in registry.entries("dataset"):
+        for kind in ("model", "loss"):
+            for entry in registry.entries(kind):
+                parts = [part_of(dataset), part_of(entry)]
+                for mismatch in mismatches(parts, Facts(), registry):
+                    for other, names in mismatch.fitting.items():
+                        for name in names if other != "dataset" else ():
+                            if not name.endswith("..."):
+                                seen += 1
+                                fits = pair_verdict(registry.find(other, name), dataset, registry).fits
+                                assert fits is not False, (dataset.component.name, entry.component.name, other, name)
+    assert seen

@@ -188,17 +188,16 @@ def plural(kind: str) -> str:
 
 
 def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Facts, registry: Registry) -> Iterator[str]:
-    """The names of the components of a kind that would make a rule content."""
+    """The names of the components of a kind that would make a rule content, and that no other rule refuses."""
+    others_of_kind = [other for one, other in judges(registry) if one.kind == kind and one is not rule]
     unknown = replace(known, trainer=None, taken=None)
     alone = replace(known, targets=None) if kind == "dataset" else known  # each has its own
     for name, entries in _choices(registry, kind):
-        others = map(part_of, entries)
-        if kind == rule.kind:
-            verdicts = [judge(other, alone) for other in others]
-        else:
-            verdicts = [judge(part, with_parts(unknown, [other])) for other in others]
-        if any(verdict.fits for verdict in verdicts):
-            yield name
+        for other in map(part_of, entries):
+            verdict = judge(other, alone) if kind == rule.kind else judge(part, with_parts(unknown, [other]))
+            if verdict.fits and all(one(other, alone).fits is not False for one in others_of_kind):
+                yield name
+                break
 
 
 def _choices(registry: Registry, kind: str) -> Iterator[tuple[str, list[Entry]]]:
