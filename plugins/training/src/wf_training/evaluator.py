@@ -65,7 +65,7 @@ class DefaultEvaluator:
         self._batch_size = _check_batch_size(batch_size, data.batch_size, average, whole=whole)
         self._model: nn.Module = strategy.bare(model)  # the DDP wrapper would wait for processes that have finished
         self._data, self._strategy = data, strategy
-        self._objective: Any = _objective(self._model, loss, trainer, outputs)
+        self._objective: Any = _objective(self._model, loss, trainer, outputs, bool(metrics))
         self._metrics = [(name, metric_forms.get(name, "raw"), metric) for name, metric in metrics.items()]
         self._outputs, self._average = outputs, average
         self._stateful = [part for part in (self._model, loss) if isinstance(part, nn.Module)]
@@ -144,6 +144,10 @@ class DefaultEvaluator:
         if batch.size <= size:
             terms.add(objective.score(outputs, batch), objective.weights(batch), batch.size)
             return outputs
+        if isinstance(objective, _ByTrainer):  # its loss does not take these outputs
+            for part in batch.split(size):
+                terms.add(objective.score(None, part), objective.weights(part), part.size)
+            return outputs
         _check_divides(outputs, batch.size)
         for own, part in zip(tree.split(outputs, size), batch.split(size), strict=True):
             terms.add(objective.score(own, part), objective.weights(part), part.size)
@@ -210,15 +214,16 @@ class _ByTrainer:
     Args:
         model: The model without the strategy's wrapper.
         trainer: Its attribute `model` is temporarily set to this one.
+        judged: Whether metrics judge what the model gives, beside the loss.
     """
 
-    def __init__(self, model: nn.Module, trainer: Any) -> None:
-        self._model, self._trainer = model, trainer
+    def __init__(self, model: nn.Module, trainer: Any, judged: bool) -> None:
+        self._model, self._trainer, self._judged = model, trainer, judged
         self.weights = getattr(trainer, "weights", lambda _: None)
 
     def forward(self, inputs: Tree) -> Tree:
-        """Nothing: the trainer calls the model itself."""
-        return None
+        """The outputs for metrics; nothing without these, as the trainer calls the model itself."""
+        return tree.call(self._model, inputs) if self._judged else None
 
     def score(self, outputs: Tree, batch: Batch) -> Outcome:
         """The terms computed by the trainer."""
@@ -229,13 +234,15 @@ class _ByTrainer:
             self._trainer.model = trained
 
 
-def _objective(model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer: Any, task: TaskRuntime) -> Any:
+def _objective(
+    model: nn.Module, loss: Callable[[Any, Any], Any] | None, trainer: Any, task: TaskRuntime, judged: bool
+) -> Any:
     """The objective that computes the loss of a split; None if the run has none."""
     if loss is not None or not task.needs_loss:
         objective = task.bind(model, loss)
         return objective if hasattr(objective, "score") else None
     computes = getattr(type(trainer), "compute_loss", None)
-    return _ByTrainer(model, trainer) if computes not in (None, BaseTrainer.compute_loss) else None
+    return _ByTrainer(model, trainer, judged) if computes not in (None, BaseTrainer.compute_loss) else None
 
 
 def _figures(objective: Any, loss: Any, metrics: Mapping[str, Any]) -> dict[str, bool | None]:
