@@ -1,8 +1,16 @@
-"""Charts as data: what a plot shows, apart from how it is drawn."""
+"""Charts as data: what a plot shows, apart from how it is drawn.
 
-from wf_charts.blocks import Block, Code, Heading, Section, Table, Text
-from wf_charts.charts import Chart, Interval, Intervals, Lines, Matrix, Panels, Sample, Samples, Series
+The charts are imported when they are first used: plugins import the traits alone when they are declared.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from wf_charts.traits import PlotTraits, SectionTraits
+
+if TYPE_CHECKING:
+    from wf_charts.blocks import Block, Code, Heading, Section, Table, Text
+    from wf_charts.charts import Chart, Interval, Intervals, Lines, Matrix, Panels, Sample, Samples, Series
 
 __all__ = [
     "Block",
@@ -23,3 +31,10 @@ __all__ = [
     "Table",
     "Text",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'wf_charts' has no attribute '{name}'")
+    blocks = import_module("wf_charts.blocks")  # which imports the charts
+    return getattr(blocks, name, None) or getattr(import_module("wf_charts.charts"), name)
