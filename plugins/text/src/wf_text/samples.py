@@ -6,12 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wf_base.text import TOKENS
-from wf_text.corpus import Array
 
 MASK = "attention_mask"
 """The leaf of a batch's inputs that says which places hold tokens, and which padding: int64, 1 and 0."""
@@ -38,11 +36,11 @@ class TokenSamples:
     ) -> None:
         self.lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
         """The tokens of each text, int64 ``[N]``, for samplers."""
-        self._ends = self.lengths.cumsum(0)
-        self._tokens = _flat(texts, np.dtype(np.int32))
+        self._bounds = [0, *self.lengths.cumsum(0).tolist()]
+        self._tokens = _flat(texts, torch.int64)
+        self._each = None if isinstance(targets, Tensor) else _flat(targets, torch.int64)
         self._targets = targets if isinstance(targets, Tensor) else None
-        self._each = None if isinstance(targets, Tensor) else _flat(targets, np.dtype(np.int32))
-        self._begins = None if begins is None else _flat(begins, np.dtype(np.bool_))
+        self._begins = None if begins is None else _flat(begins, torch.bool)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -50,27 +48,30 @@ class TokenSamples:
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
         if not 0 <= index < len(self):
             raise IndexError(f"text {index} of {len(self)}")
-        part = slice(int(self._ends[index] - self.lengths[index]), int(self._ends[index]))
-        inputs = {TOKENS: torch.from_numpy(self._tokens[part].astype(np.int64))}
+        begin, end = self._bounds[index], self._bounds[index + 1]
+        inputs = {TOKENS: self._tokens[begin:end]}
         if self._begins is not None:
-            inputs[WORDS] = torch.from_numpy(self._begins[part].copy())
+            inputs[WORDS] = self._begins[begin:end]
         if self._targets is not None:
             return inputs, self._targets[index]
         assert self._each is not None
-        return inputs, torch.from_numpy(self._each[part].astype(np.int64))
+        return inputs, self._each[begin:end]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[dict[str, Tensor], Tensor]]:
+        """A batch at once; nothing is drawn."""
+        return [self[index] for index in indices]
 
     def identity(self) -> list[Any]:
         """The data that a checksum is computed from."""
-        held = [self._tokens, self._ends.numpy(), self._each, self._begins]
-        held += [] if self._targets is None else [self._targets.numpy()]
         digest = hashlib.blake2b(digest_size=16)
-        for array in held:
-            digest.update(b"" if array is None else array.tobytes())
+        for tensor in (self._tokens, self.lengths, self._targets, self._each, self._begins):
+            digest.update(b"" if tensor is None else tensor.numpy().tobytes())
         return [len(self), digest.hexdigest()]
 
 
-def _flat(rows: Sequence[Sequence[Any]], dtype: np.dtype[Any]) -> Array:
-    return np.concatenate([np.asarray(row, dtype) for row in rows]) if len(rows) else np.empty(0, dtype)
+def _flat(rows: Sequence[Sequence[Any]], dtype: torch.dtype) -> Tensor:
+    """Rows one after the other."""
+    return torch.tensor([one for row in rows for one in row], dtype=dtype)
 
 
 class Padded:

@@ -1,0 +1,190 @@
+"""Classes of texts: the time of a step of wf's, and that of the usual script written by hand, step by step in turn.
+
+    python benchmarks/texts_by_hand.py [--steps N]
+
+The work is sentences of three authors (2,100, which come with wf) and a transformer encoder of two layers. The script
+reads a CSV file, makes a vocabulary, pads each batch and trains; nothing in it but the order of the samples is wf's. A
+run of wf with all that `wf run` turns on but evaluations has one hook more: after each step it makes the same step by
+hand, on a model of its own. The time of the processor (one thread) within that hook is the script's, all other time is
+wf's. Their weights must be equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from torch import Tensor, nn
+
+import wf
+from wf_base import stream
+
+SEED, BATCH, LR, LONGEST = 0, 32, 1e-3, 64
+LAYERS, HEADS, WIDTH = 2, 4, 128
+WARM = 10
+"""So many first steps are not counted."""
+WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_1 = nn.LayerNorm(WIDTH)
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.project = nn.Linear(WIDTH, WIDTH)
+        self.norm_2 = nn.LayerNorm(WIDTH)
+        self.expand = nn.Linear(WIDTH, 4 * WIDTH)
+        self.contract = nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        num, length, width = x.shape
+        q, k, v = (
+            part.view(num, length, HEADS, width // HEADS).transpose(1, 2)
+            for part in self.qkv(self.norm_1(x)).split(width, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + self.project(y.transpose(1, 2).reshape(num, length, width))
+        return x + self.contract(F.gelu(self.expand(self.norm_2(x))))
+
+
+class Encoder(nn.Module):
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, WIDTH)
+        self.positions = nn.Embedding(LONGEST, WIDTH)
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.norm = nn.LayerNorm(WIDTH)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        for layer in self.layers:
+            x = layer(x, mask.bool()[:, None, None, :])
+        return self.norm(x)
+
+
+class Classifier(nn.Module):
+    def __init__(self, vocab_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(vocab_size)
+        self.head = nn.Linear(WIDTH, num_classes)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        x, counted = self.encoder(tokens, mask), mask.unsqueeze(2).float()
+        scores: Tensor = self.head((x * counted).sum(1) / counted.sum(1).clamp(min=1))
+        return scores
+
+
+def write(path: Path) -> None:
+    """The sentences as a table."""
+    lines = files("wf_datasets").joinpath("authors.tsv").read_text(encoding="ascii").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows((text, author) for author, text in rows)
+
+
+def read(path: Path) -> tuple[list[Tensor], Tensor, int, int]:
+    """The texts as tokens, their classes, and how many tokens and classes there are."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    words = [WORD.findall(row["text"].lower()) for row in rows]
+    counts = Counter(word for text in words for word in text)
+    vocabulary = ["<padding>", "<unknown>", *sorted(counts, key=lambda word: (-counts[word], word))]
+    place = {word: number for number, word in enumerate(vocabulary)}
+    names = sorted({row["label"] for row in rows})
+    texts = [torch.tensor([place[word] for word in text][:LONGEST]) for text in words]
+    return texts, torch.tensor([names.index(row["label"]) for row in rows]), len(vocabulary), len(names)
+
+
+def steps(path: Path) -> Iterator[nn.Module]:
+    """Make a step each time it is asked for the next one; gives the model."""
+    texts, labels, vocab_size, num_classes = read(path)
+    torch.manual_seed(SEED)
+    model = Classifier(vocab_size, num_classes).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+    for epoch in range(1_000_000):
+        for rows in torch.randperm(len(texts), generator=stream(SEED, "order", epoch)).split(BATCH):
+            tokens = nn.utils.rnn.pad_sequence([texts[row] for row in rows], batch_first=True)
+            loss = F.cross_entropy(model(tokens, (tokens > 0).long()), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield model
+
+
+def run(path: Path, num_steps: int, **settings: Any) -> Any:
+    """The same by wf."""
+    return wf.run(
+        dataset={"use": "texts", "path": str(path), "max_tokens": LONGEST},
+        model={"use": "text-encoder", "layers": LAYERS, "heads": HEADS, "width": WIDTH, "dropout": 0.0},
+        optimizer={"use": "adam", "lr": LR},
+        batch_size=BATCH,
+        steps=num_steps,
+        seed=SEED,
+        split="100/0/0",
+        eval_splits=[],
+        **settings,
+    )
+
+
+class ByHand(wf.Hook):
+    """Makes the same steps by hand, and takes the time of both."""
+
+    def __init__(self, path: Path) -> None:
+        self._steps = steps(path)
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+
+    def on_run_start(self, run: Any) -> None:
+        self._begin = time.process_time()
+
+    def on_step_end(self, run: Any) -> None:
+        begin = time.process_time()
+        with torch.random.fork_rng(devices=[], enabled=not self.ours):
+            self.model = next(self._steps)
+        end = time.process_time()
+        self.ours.append(begin - self._begin)
+        self.theirs.append(end - begin)
+        self._begin = time.process_time()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=300)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
+        path = Path(folder, "authors.csv")
+        write(path)
+        hook = ByHand(path)
+        hooks = ["progress", "learning-rate-log", "divergence-guard", "throughput", hook]
+        made = run(path, options.steps, hook=hooks, run_dir=Path(folder, "run"))
+    state = made.model.state_dict()
+    if not all(torch.equal(tensor, state[name]) for name, tensor in hook.model.state_dict().items()):
+        raise SystemExit("the weights differ")
+    ours, theirs = hook.ours[WARM:], hook.theirs[WARM:]
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    for name, times in (("wf", ours), ("by hand", theirs)):
+        print(f"{name:<8} median {1000 * statistics.median(times):.2f} ms a step")
+    whole = sum(ours) / sum(theirs)
+    print(f"wf / by hand: {whole:.3f} of all time, {statistics.median(ratios):.3f} the median of the pairs")
+
+
+if __name__ == "__main__":
+    main()
