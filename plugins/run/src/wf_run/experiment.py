@@ -35,6 +35,7 @@ from wf_run.assembly import Assembly
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.kept import load_chosen
 from wf_run.directory.rundir import RunDirectory
+from wf_run.page import page_of
 from wf_run.parts.anomalies import detecting
 from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
@@ -43,6 +44,7 @@ from wf_run.plotting import Drawn, draw, fitting, write
 from wf_run.resuming import again, drift
 from wf_run.runfiles.runfile import RunFile
 from wf_run.runfiles.said import naming_place, without_said
+from wf_run.summary import Summary, summarize
 from wf_run.time_limit import seconds_of
 from wf_run.trained import Trained, TrainedModel, drawn
 from wf_run.training import Training
@@ -168,6 +170,17 @@ class Experiment:
     def model(self) -> nn.Module:
         """The model, without the strategy's wrapper."""
         return self.strategy.bare(self._parts.values["model"])  # type: ignore[no-any-return]  # a protocol of Any
+
+    def _repr_html_(self) -> str:
+        """The figures, how it ended, and what its hooks show, for notebooks."""
+        return page_of(self)
+
+    def summary(self) -> Summary:
+        """The model's layers with shapes, parameters and operations; changes neither random streams nor weights."""
+        data = self.data
+        batch = next(iter(data.batches("train", 1)), None) if data is not None and "train" in data.splits else None
+        with self._working():
+            return summarize(self.model, batch)
 
     @property
     def history(self) -> list[dict[str, Any]]:

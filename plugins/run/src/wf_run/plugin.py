@@ -89,13 +89,6 @@ def wf_commands() -> list[Command]:
             order=40,
         ),
         Command(
-            name="runs",
-            section="Use a run",
-            summary="The runs below runs/ or FOLDER, oldest first: what was trained, how it ended, and its figures.",
-            target="wf_run.cli.runs:runs",
-            order=10,
-        ),
-        Command(
             name="evaluate",
             section="Use a run",
             summary="Evaluate a run's weights on one split.",

@@ -15,6 +15,8 @@ from wf_storage import manifests
 
 MAX_POINTS = 8192
 """Maximum number of points in a curve: more than a plot can show."""
+COLOURS = {"train": "#0072B2", "validation": "#D55E00", "test": "#009E73", "predictions": "#111111"}
+"""Colour-blind safe palette of Okabe and Ito (2008), by split."""
 _TRAIN_LOSSES = ("loss", "running_loss", "epoch_loss")
 
 

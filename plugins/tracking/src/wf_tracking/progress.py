@@ -14,6 +14,7 @@ from wf.engine.figures import LOSS, TRAIN, divided, is_number
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf.terminal import is_live, visible
+from wf_tracking._notebook import Notebook, kernel, page
 from wf_tracking._pace import Pace, total_steps
 from wf_tracking._table import Column, Table
 from wf_tracking._text import duration, figure, rate
@@ -36,7 +37,8 @@ class Progress(Hook):
     monitor; the last one marked is the best of all, and if its line was skipped, it is printed at the end. A last line
     has the time, the speed of training and the number of parameters. On a terminal there is also a live line, drawn by
     a thread that reads the loop's counters: what the run is at, how much of that is done, and the time left,
-    evaluations included; nothing is done per step.
+    evaluations included; nothing is done per step. In a notebook a table and the curve of the loss are redrawn in place
+    instead.
 
     Args:
         strategy: Only the first process prints.
@@ -63,6 +65,11 @@ class Progress(Hook):
         self.strategy, self.data, self.interval_sec, self.max_lines = strategy, data, interval_sec, max_lines
         self._shown = False
         self._live: Live | None = None
+        self._notebook: Notebook | None = None
+        self._rows: list[Row] = []
+        """The rows that were shown."""
+        self._run: Loop | None = None
+        self._summary = ""
         self._ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -90,7 +97,10 @@ class Progress(Hook):
         self._pace = Pace(run, {name: self.data.num_samples(name) for name in self.data.splits} if self.data else {})
         self._first_epoch = run.progress.epoch
         self._ended = threading.Event()
-        if is_live(sys.stderr):
+        self._rows, self._run, self._summary = [], run, ""
+        if kernel() is not None:
+            self._notebook = Notebook()
+        elif is_live(sys.stderr):
             from wf_tracking._live import Live
 
             self._live = Live(lambda: self.status(run))
@@ -107,6 +117,7 @@ class Progress(Hook):
         self._loss = record.get("epoch_loss", record.get("running_loss"))
         if self._shown:
             self._pace.logged()
+            self._draw()
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
         """Remember the figures; an evaluation within an epoch gets its own line."""
@@ -145,7 +156,9 @@ class Progress(Hook):
         for row in (self._held, best):
             if row is not None:
                 self._show(row)
-        for line in self._totals(run) if self._pace.num_steps else ():
+        totals = self._totals(run) if self._pace.num_steps else []
+        self._summary = ", ".join(totals)
+        for line in totals:
             self._print(line)
         self._close()
 
@@ -222,6 +235,10 @@ class Progress(Hook):
     def _show(self, row: Row) -> None:
         """Print a row: below a heading on a terminal, with the names in it elsewhere."""
         self._held = None
+        self._rows.append(row)
+        if self._notebook is not None:
+            self._draw()
+            return
         if self._live is None:
             self._print(row.line())
             return
@@ -230,7 +247,19 @@ class Progress(Hook):
         text = self._table.row(row.places, row.figures, duration(row.seconds))
         self._print(text + (_MARK if row.best else ""), "bold" if row.best else "")
 
+    def _repr_html_(self) -> str:
+        """The epochs and the curve of the loss, for notebooks."""
+        if self._run is None:
+            return ""
+        return page(self._summary or _position(self._run), self._rows, records_of(self._run))
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        if self._notebook is not None and (at_once or self._notebook.due()):
+            self._notebook.draw(self._repr_html_)
+
     def _print(self, line: str, style: str = "") -> None:
+        if self._notebook is not None:
+            return
         line = visible(line, line=True)
         with self._lock:
             self._printed = time.monotonic()
@@ -257,6 +286,8 @@ class Progress(Hook):
         self._ended.set()
         if self._held is not None:
             self._show(self._held)
+        self._draw(at_once=True)
+        self._notebook = None
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -61,6 +61,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "as_json",
         "print_config",
         "dry_run",
+        "summary",
         "help",
     ),
 }

@@ -35,6 +35,7 @@ from wf_run.cli.run_options import (
 )
 from wf_run.cli.starting import uncollected
 from wf_run.cli.suggesting import suggest
+from wf_run.cli.summing_up import text_of
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import place_of, refuse_taken
 from wf_run.parts.validation import VALIDATION, names_of
@@ -102,6 +103,7 @@ class RunCommand(Verb):
 @click.option("--resume-if-there", is_flag=True, help="Go on with the run of that name, if there is one.")
 @click.option("--print-config", is_flag=True, callback=keep_stdout_if, help="Print the resolved run file and end.")
 @click.option("--dry-run", is_flag=True, help="Build everything, run two steps and one evaluation, write nothing.")
+@click.option("--summary", is_flag=True, help="Print the model first: layers, shapes, parameters, operations.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @JSON
 @click.pass_context
@@ -117,6 +119,7 @@ def run(
     resume_if_there: bool,
     print_config: bool,
     dry_run: bool,
+    summary: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -162,6 +165,8 @@ def run(
             say(experiment.run_file(), nl=False)
             return
         say_plan(experiment, quiet=quiet)
+        if summary and experiment.strategy.rank == 0:
+            echo(f"{text_of(experiment.summary())}\n", err=True)
         if dry_run:
             _report_dry_run(experiment, as_json=as_json)
         else:

@@ -53,10 +53,25 @@ def test_runs(wf: Any, three: Path) -> None:
     result = wf("runs")
     assert result.code == 0, result.stderr
     assert result.stderr == ""
-    names = [line.split()[0] for line in result.stdout.splitlines() if not line.startswith(" ")]
-    assert sorted(names) == ["folds", "nine", "one", "rows"]
-    assert "    iris, linear, focal, adam, 9 epochs  test accuracy " in result.stdout
-    assert "    iris, 2 runs  adam; sgd\n" in result.stdout
+    title, heading, *rows = result.stdout.splitlines()
+    assert title == "iris: 4 runs, model linear, optimizer adam"
+    assert heading.split() == [
+        "name",
+        "status",
+        "test/accuracy",
+        "test/loss",
+        "loss",
+        "epochs",
+        "optimizer.lr",
+        "started",
+    ]
+    cells = {row.split("  ")[0]: re.split(r"  +", row) for row in rows if not row.startswith(" ")}
+    assert sorted(cells) == ["folds", "nine", "one", "rows"]
+    assert cells["nine"][1] == "done"
+    assert cells["nine"][4:7] == ["focal", "9", "0.1"]
+    assert cells["one"][4:7] == ["ce", "1", "0.001"]
+    assert cells["rows"][1:7] == ["done, 2 runs", "-", "-", "-", "-", "-"]
+    assert rows[rows.index(next(row for row in rows if row.startswith("rows"))) + 1] == "    adam; sgd"
 
 
 def test_json(wf: Any, three: Path) -> None:
@@ -88,7 +103,7 @@ def test_a_damaged_run_is_listed_as_such(wf: Any, three: Path) -> None:
     (three / "one/manifest.json").write_text('{"status"')
     result = wf("runs")
     assert result.code == 0
-    assert re.search(r"^one +- +damaged$", result.stdout, re.MULTILINE)
+    assert re.search(r"^one +damaged +-$", result.stdout, re.MULTILINE)
     assert "one/manifest.json cannot be read" in result.stdout
     assert {run["name"]: run["status"] for run in wf("runs", "--json").json()}["one"] == "damaged"
 
@@ -100,7 +115,7 @@ def test_a_run_that_lost_its_run_file_is_listed_as_such(wf: Any, three: Path) ->
     assert (found["one"]["status"], found["rows"]["status"]) == ("damaged", "done")
     assert "runs/one/run.toml is gone" in found["one"]["reason"]
     assert (found["rows"]["num_runs"], found["rows"]["num_done"]) == (2, 1)
-    assert "iris, 1 of 2 runs done" in wf("runs").stdout
+    assert "rows   1 of 2 runs done" in wf("runs").stdout
     assert [run["status"] for run in wf("runs", "rows", "--json").json()] == ["damaged", "done"]
     assert [run["status"] for run in wf("runs", "one", "--json").json()] == ["damaged"]
 
@@ -136,10 +151,12 @@ def test_a_word_that_is_no_folder(wf: Any, three: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "120"])
-def test_a_heading_a_run_on_any_screen(wf: Any, three: Path, columns: str) -> None:
-    (three / "one").rename(three / "one-of-a-rather-long-name-that-fills-a-narrow-screen")
+def test_a_row_a_run_on_any_screen(wf: Any, three: Path, columns: str) -> None:
+    (three / "one").rename(three / "a-rather-long-name")
     lines = wf("runs", env={"COLUMNS": columns}).stdout.splitlines()
-    assert len([line for line in lines if line.endswith("  done") and not line.startswith(" ")]) == 4
+    assert max(map(len, lines[1:])) <= int(columns)
+    assert len([line for line in lines if " done" in line and not line.startswith(" ")]) == 4
+    assert ("…" in lines[1]) == (columns != "120")
 
 
 def test_a_run_itself(wf: Any, three: Path) -> None:

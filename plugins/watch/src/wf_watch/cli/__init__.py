@@ -1,0 +1,1 @@
+"""The commands ``wf runs`` and ``wf watch``."""
