@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import math
 import sys
 import time
@@ -24,9 +25,7 @@ def kernel() -> Any:
     """The interactive shell of a notebook; None outside of one."""
     if "IPython" not in sys.modules:
         return None
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
+    shell = sys.modules["IPython"].get_ipython()
     return shell if getattr(shell, "kernel", None) is not None else None
 
 
@@ -34,10 +33,9 @@ class Notebook:
     """An output cell that is redrawn, not more often than its cost allows."""
 
     def __init__(self) -> None:
-        from IPython.display import HTML, display
-
-        self._html = HTML
-        self._handle: Any = display(HTML(""), display_id=True)
+        shown: Any = importlib.import_module("IPython.display")  # without types, and only where there is a notebook
+        self._html = shown.HTML
+        self._handle = shown.display(shown.HTML(""), display_id=True)
         self._next = 0.0
 
     def due(self) -> bool:

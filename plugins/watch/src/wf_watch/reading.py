@@ -105,7 +105,7 @@ def read_run(path: Path, folder: Path) -> Listed:
     components: dict[str, list[str]] = {}
     for component in first.get("components", []):
         components.setdefault(component["kind"], []).append(component["name"])
-    names = {kind: ", ".join(components[kind]) for kind in NAMED if kind in components}
+    names: dict[str, Any] = {kind: ", ".join(components[kind]) for kind in NAMED if kind in components}
     if manifest.get("kind") == "comparison":
         names = {kind: name for kind, name in names.items() if kind == "dataset"}
     status, steps, left = str(manifest.get("status")), manifest.get("steps"), None

@@ -135,6 +135,11 @@ def _screen(console: object) -> Iterator[tuple[Callable[[object], None], Callabl
         yield show, left
 
 
+def _asleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """A function that waits for a key so many seconds, and says which; "" for none."""
@@ -145,7 +150,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
         number = sys.stdin.fileno()
         before = termios.tcgetattr(number)
     except (ImportError, OSError, ValueError, termios.error):  # standard input is no terminal, or this is Windows
-        yield lambda seconds: time.sleep(seconds) or ""
+        yield _asleep
         return
 
     def pressed(seconds: float) -> str:
