@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builtin_options import FILES, OPTIONS
+from builtin_options import FILES, OPTIONS, TEXTS
 from workspace import ROOT
 
 import wf
@@ -29,14 +29,19 @@ BY_TARGETS: dict[str, Any] = {
     "one_hot": "iris",
     "mask": {"use": "shapes", "num_samples": 40, "image_size": 8},
     "next_token": TEXT,
+    "token_class": {"use": "tagged", "path": str(TEXTS / "names.conll")},
 }
+SMALL = {"layers": 1, "heads": 2, "width": 8}
 MODELS: dict[str, dict[str, Any]] = {
     "mask": {"use": "unet", "channels": [4]},
     "tokens": {"use": "rnn", "hidden_size": 4},
     "boxes": {"use": "torchvision/ssdlite320_mobilenet_v3_large", "image_size": 32},
-    "next_token": {"use": "gpt", **OPTIONS["model/gpt"]},
+    "next_token": {"use": "gpt", **SMALL},
+    "token_class": {"use": "token-encoder", **SMALL},
+    "masked_token": {"use": "masked-encoder", **SMALL},
+    "texts": {"use": "text-encoder", **SMALL},
 }
-"""For targets or inputs that the usual one does not fit."""
+"""For targets, inputs or datasets that the usual one does not fit."""
 BY_INPUTS: dict[str, Any] = {
     "any": "iris",
     "numbers": "iris",
@@ -45,6 +50,13 @@ BY_INPUTS: dict[str, Any] = {
     "sequence": {"use": "random", "input_shape": [6, 3], "num_samples": 60},
     "tokens": TEXT,
 }
+
+
+OF_TEXTS: dict[str, tuple[Any, Any]] = {
+    "text-encoder": ({"use": "texts", "path": str(TEXTS / "reviews.csv")}, MODELS["texts"]),
+    "token-encoder": (BY_TARGETS["token_class"], MODELS["token_class"]),
+}
+"""The dataset of a model that reads padded texts, and its options there."""
 
 
 def name_of(entry: Entry) -> str:
@@ -121,7 +133,10 @@ def test_model(entry: Entry, tmp_path: Path) -> None:
     dataset = "line" if one_feature else BY_INPUTS[entry.component.traits.inputs]
     if entry.component.traits.per == "pixel":
         dataset = BY_TARGETS["mask"]
-    run(tmp_path, dataset=dataset, model=table(entry))
+    model = table(entry)
+    if entry.component.name in OF_TEXTS:
+        dataset, model = OF_TEXTS[entry.component.name]
+    run(tmp_path, dataset=dataset, model=model)
 
 
 def test_model_of_torchvision(tmp_path: Path) -> None:
@@ -163,7 +178,7 @@ def test_other_kinds(entry: Entry, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", of_kind("tokenizer"))
 def test_tokenizer(entry: Entry, tmp_path: Path) -> None:
-    run(tmp_path, dataset=TEXT, tokenizer=table(entry), **model_for("next_token"))
+    run(tmp_path, dataset={**TEXT, "block": 8}, tokenizer=table(entry), **model_for("next_token"))
 
 
 @pytest.mark.parametrize("entry", of_kind("dataset"))
@@ -173,4 +188,4 @@ def test_dataset(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     options = FILES[name](tmp_path) if name in FILES else {}
     found = entry.component.traits
     assert isinstance(found, traits.DatasetTraits)
-    run(tmp_path, dataset={"use": name, **options}, **model_for(found.targets, found.inputs))
+    run(tmp_path, dataset={"use": name, **options}, **model_for(name, found.targets, found.inputs))

@@ -424,7 +424,7 @@ class Apart(Hook):
 
     def on_run_end(self, run):
         found = {"lr": self.optimizer.param_groups[0]["lr"], "best": run.best, "figures": run.figures}
-        found["waited"] = run.hooks[-2].num_waited
+        found["waited"] = next(hook.num_waited for hook in run.hooks if hasattr(hook, "num_waited"))
         with open(f"rank-{self.strategy.rank}.json", "w") as file:
             json.dump(found, file)
 '''

@@ -86,7 +86,20 @@ RUNS: dict[str, tuple[Any, ...]] = {
 
 RUNS["hooks"] = (
     *("--batch-size", 100, "--epochs", 4, "--lr", 5e-2, "--hook", "+early-stopping", "--hook", "+gradient-clip"),
-    *("--hook", "+plots", "--hook", "+tensorboard", "--keep", "best", "--monitor", "validation/accuracy"),
+    *(
+        "--hook",
+        "+stats",
+        "--hook.stats.every",
+        3,
+        "--hook",
+        "+plots",
+        "--hook",
+        "+tensorboard",
+        "--keep",
+        "best",
+        "--monitor",
+        "validation/accuracy",
+    ),
 )
 
 DATASET = """
@@ -566,7 +579,7 @@ def test_other_schedules_go_on(wf: Any, tmp_path: Path, scheduler: Sequence[Any]
 def test_every_builtin_hook_with_a_state_is_stopped_and_resumed_here() -> None:
     registry = Registry.discover(only_builtin=True)
     stateful = {entry.component.name for entry in registry.entries("hook") if hasattr(entry.load(), "state_dict")}
-    assert stateful == {"early-stopping", "divergence-guard"}  # the former is in RUNS, the latter in every run
+    assert stateful == {"early-stopping", "divergence-guard", "stats"}  # the guard is in every run, the others in RUNS
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), pytest.param(2, 0, marks=pytest.mark.exhaustive), (2, 1)])

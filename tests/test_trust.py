@@ -60,6 +60,10 @@ LINES: dict[str, tuple[tuple[str, int], ...]] = {
     "export": (("export got out.pt", 2),),
     "plot": (("plot got", 2),),
     "generate": (("generate got --prompt a", 2),),
+    "report": (("report got --output got.html", 0),),
+    "watch": (("watch got", 0),),
+    "find-lr": (("find-lr got/run.toml", 2),),
+    "find-batch-size": (("find-batch-size got/run.toml", 2),),
     "new-plugin": (("new-plugin got-plugin", 0),),
     "check": (("check loss/mse", 0),),
 }

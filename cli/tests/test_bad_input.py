@@ -178,7 +178,7 @@ def test_run_directory_that_does_not_exist(refused: Refused, finished: Path, ver
         ("predict done other.npy", 4, ["inputs of shape [3, 7, 7]", "the run takes [N, 1, 8, 8]"]),
         ("predict done empty.npy", 4, ["empty.npy cannot be read"]),
         ("predict done cut.npz", 4, ["cut.npz cannot be read"]),
-        ("export done x.onnx", 2, ["'x.onnx'", ".safetensors, .pt, .pth"]),
+        ("export done x.h5", 2, ["'x.h5'", ".safetensors", ".pt", ".onnx"]),
         ("export done a_file/x.pt", 4, ["cannot write a_file/x.pt"]),
         ("plot done --format gif", 2, ["'gif' is not one of 'svg', 'png'"]),
     ],

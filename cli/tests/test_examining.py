@@ -144,7 +144,7 @@ def test_targets_that_are_certainly_not_there() -> None:
     assert of("target", findings) == [
         ("problem", "ours",
          "target 'wf.engine.cadence:Epoch' of loss a does not exist: wf.engine.cadence has no Epoch; "
-         "did you mean Epochs?"),
+         "did you mean Epochs or check_epoch?"),
         ("problem", "ours", "target 'nowhere.deep:B' of loss b does not exist: there is no module nowhere.deep"),
         ("problem", "ours",
          "target 'wf.engine.cadence:make' of model zoo/* does not exist: wf.engine.cadence has no make"),

@@ -278,7 +278,7 @@ def test_a_curve_is_drawn_without_the_data(wf: Any, folder: Path) -> None:
     drawn = wf("plot", "l")
     assert drawn.code == 0
     assert "predictions" not in drawn.stdout
-    assert "predictions are not drawn" in drawn.stderr
+    assert "not drawn: fitted-line, residuals, worst: no file" in drawn.stderr
 
 
 # Results that programs read

@@ -52,7 +52,9 @@ def export(
     root: str | None,
     as_json: bool,
 ) -> None:
-    """Write what RUN trained to FILE, by default named after the run, for use without wf.
+    """Write a trained model for use without wf: weights, a graph, ONNX, or its training as a script.
+
+    FILE is by default named after the run.
 
     onnx and pt2 (torch.export) hold the model and what comes before it, such as `standardize`, as a graph for any
     number of samples; the file is compared with the model on samples of the run. safetensors and state-dict hold the

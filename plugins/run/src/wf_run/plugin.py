@@ -91,7 +91,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="evaluate",
             section="Use a run",
-            summary="Evaluate a run's weights on one split.",
+            summary="Evaluate a run's weights on one split, or on the samples of a file.",
             target="wf_run.cli.afterwards:evaluate",
             order=20,
         ),

@@ -37,7 +37,7 @@ class Plots(Hook):
     def __init__(
         self,
         run_dir: Path | None,
-        plotter: Callable[[list[Any] | None], list[Chart]],
+        plotter: Callable[[list[Any] | None], list[Any]],
         strategy: Strategy,
         format: Format = "svg",
         plots: Annotated[list[Any] | None, FromRun("plots")] = None,

@@ -12,7 +12,7 @@ def wf_commands() -> list[Command]:
         Command(
             name="runs",
             section="Use a run",
-            summary="The runs below runs/ or FOLDER: what was trained, how far it is or how it ended, and its figures.",
+            summary="The runs below runs/ or FOLDER, by dataset: what was trained, and how far it is or how it ended.",
             target="wf_watch.cli.runs:runs",
             order=10,
         ),

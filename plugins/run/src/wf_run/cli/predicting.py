@@ -100,10 +100,10 @@ def predict(
                 outputs = experiment.predict(inputs[0])
                 trained = experiment.trained()
                 records = trained.answers(outputs)
-                source = predictions.Source(Path(inputs[0]))
-                show.write([predictions.Place(source, row) for row in range(1, len(records) + 1)], records)
                 if pictures is not None:
                     show.draw(pictures, [inputs[0]], experiment.draw(inputs[0], outputs))
+                source = predictions.Source(Path(inputs[0]))
+                show.write([predictions.Place(source, row) for row in range(1, len(records) + 1)], records)
             num_failed = 0
         else:
             trained = open_model(ctx, place, checkpoint)
@@ -111,10 +111,10 @@ def predict(
             show.several = len(sources) > 1
             predicting = predictions.Predicting(trained, on_error, show.fail)
             for found in predicting(sources):
-                show.write(found.places, trained.answers(found.outputs))
                 if pictures is not None:
                     stems = [one.source.path.stem for one in found.places]
                     show.draw(pictures, stems, trained.draw(found.inputs, found.outputs))
+                show.write(found.places, trained.answers(found.outputs))
             num_failed = predicting.num_failed
         show.commit()
     except BaseException:

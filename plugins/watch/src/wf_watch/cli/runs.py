@@ -60,7 +60,7 @@ class RunsCommand(Verb):
 def runs(
     ctx: click.Context, folder: str, search: str | None, conditions: tuple[str, ...], by: str | None, as_json: bool
 ) -> None:
-    """The runs below runs/ or FOLDER, by dataset, oldest first: what was trained, how far it is or how it ended.
+    """The runs below runs/ or FOLDER, by dataset: what was trained, and how far it is or how it ended.
 
     Each dataset has a table with a row a run, with the settings in which its runs differ and their figures. A
     comparison or a cross-validation is one row; wf runs runs/NAME lists the runs in it. wf runs rm removes runs.

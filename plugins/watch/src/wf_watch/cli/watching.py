@@ -29,7 +29,7 @@ NOTE = "q leaves; the run goes on"
 @click.option("--interval", default=1.0, metavar="SEC", help="Seconds between two looks. [1]")
 @click.option("--once", is_flag=True, help="Look once, and end.")
 def watch(place: str, interval: float, once: bool) -> None:
-    """Watch a run that trains on this machine: its curves, the load, and the last records.
+    """Watch a run that trains on this machine: curves, load and the last records.
 
     RUN is a run directory or its name; of a FOLDER, by default runs/, the runs that train are watched, as wf runs lists
     them, or the one run itself if only one does. It ends with the run; q and Ctrl-C leave, and the run goes on. Nothing
