@@ -1,12 +1,13 @@
 """Milliseconds a training step on quiet and on busy cores, with and without a limit on the spinning of idle threads.
 
-    python benchmarks/busy_cores.py [--rounds N] [--steps N] [--busy N]
+    python benchmarks/busy_cores.py [--rounds N] [--steps N] [--busy N] [--all]
 
 torch computes in one OpenMP thread a core. A thread that waits for the others spins first and sleeps later;
 `GOMP_SPINCOUNT` says for how long. On busy cores a spinning thread takes the core from the one that it waits for.
 Each figure is the median of the rounds. Every round starts a fresh process for each setting, in turn, once with the
 machine to itself and once beside `--busy` processes that keep a core busy each. The last column tells whether the
-weights after the steps are those of the first setting, bit for bit.
+weights after the steps are those of the first setting, bit for bit. `--all` measures two more settings, a passive wait
+and one thread.
 """
 
 from __future__ import annotations
@@ -87,14 +88,16 @@ def once(name: str, steps: int, setting: dict[str, str]) -> tuple[float, str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--busy", type=int, default=2)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--measure", choices=MODELS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.measure, arguments.steps)
         return
+    settings = dict(SETTINGS if arguments.all else list(SETTINGS.items())[:2])
     found: dict[tuple[str, str, bool], list[float]] = {}
     bits: dict[tuple[str, str], set[str]] = {}
     for busy in (False, True):
@@ -104,7 +107,7 @@ def main() -> None:
         try:
             for _ in range(arguments.rounds):
                 for name in MODELS:
-                    for setting, environment in SETTINGS.items():
+                    for setting, environment in settings.items():
                         milliseconds, digest = once(name, arguments.steps, environment)
                         found.setdefault((name, setting, busy), []).append(milliseconds)
                         bits.setdefault((name, setting), set()).add(digest)
@@ -114,7 +117,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {arguments.busy} busy processes; ms a step, median of {arguments.rounds} rounds")
     print(f"{'':8} {'':24} {'quiet':>8} {'busy':>8}  bits")
     for name in MODELS:
-        for setting in SETTINGS:
+        for setting in settings:
             quiet, loud = (statistics.median(found[name, setting, busy]) for busy in (False, True))
             same = "same" if bits[name, setting] == bits[name, "default"] else "others"
             print(f"{name:8} {setting:24} {quiet:8.2f} {loud:8.2f}  {same}")
