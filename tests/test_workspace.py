@@ -22,7 +22,7 @@ from wf.discovery.distributions import is_installed
 REGISTRY_HOSTS = tuple(f"{host}.org" for host in ("pypi", "pythonhosted", "download.pytorch", "anaconda"))
 """Put together here, so that this file does not hold them."""
 BROUGHT = {
-    "wf-cli": {"wf-compare", "wf-durability", "wf-export", "wf-finding", "wf-kit", "wf-run", "wf-watch"},
+    "wf-cli": {"wf-compare", "wf-durability", "wf-export", "wf-finding", "wf-kit", "wf-report", "wf-run", "wf-watch"},
     "wf-transformers": {"wf-text"},
 }
 """The plugins that a distribution brings with it and does not import."""

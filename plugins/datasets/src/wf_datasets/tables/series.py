@@ -81,7 +81,7 @@ def series(
     known = learned["reader"] if learned is not None else None
     if known:
         reader = SeriesReader(**known)
-        parts = reader.parts(path)
+        parts = reader.series(path)
     else:
         reader, parts = SeriesReader.learn(
             path,

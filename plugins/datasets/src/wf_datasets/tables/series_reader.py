@@ -187,7 +187,7 @@ class SeriesReader:
             DataError: For a file that is missing or invalid, or a series whose end is shorter than a window.
         """
         found = []
-        for part in self.parts(path):
+        for part in self.series(path):
             own = part.values[-self.window :]
             whole = len(own) == self.window and part.chunk[-1] == part.chunk[-self.window]
             if not whole or not np.isfinite(own).all():
@@ -199,7 +199,7 @@ class SeriesReader:
             found.append(own.astype(np.float32))
         return torch.from_numpy(np.stack(found))
 
-    def parts(self, path: Path) -> list[Part]:
+    def series(self, path: Path) -> list[Part]:
         """The series of a file.
 
         Raises:
