@@ -114,6 +114,22 @@ def fitting(wf: Any, *args: str) -> list[str]:
     return [entry["name"] for entry in wf("list", *args, "--json").json()]
 
 
+OF_NUMBERS = [
+    "cnn",
+    "lenet",
+    "linear",
+    "linear-regression",
+    "lstm",
+    "mlp",
+    "rnn",
+    "tabular",
+    "tcn",
+    "text-encoder",
+    "unet",
+]
+"""The models that can return numbers."""
+
+
 @pytest.mark.parametrize(
     ("kind", "other", "names"),
     [
@@ -131,40 +147,8 @@ def fitting(wf: Any, *args: str) -> list[str]:
             "torchvision/resnet18",
             ["cifar10", "digits", "digits-multilabel", "fashion-mnist", "image-folder", "mnist", "npz", "random"],
         ),
-        (
-            "models",
-            "loss/mse",
-            [
-                "cnn",
-                "lenet",
-                "linear",
-                "linear-regression",
-                "lstm",
-                "mlp",
-                "rnn",
-                "tabular",
-                "tcn",
-                "text-encoder",
-                "unet",
-            ],
-        ),
-        (
-            "models",
-            "mse",
-            [
-                "cnn",
-                "lenet",
-                "linear",
-                "linear-regression",
-                "lstm",
-                "mlp",
-                "rnn",
-                "tabular",
-                "tcn",
-                "text-encoder",
-                "unet",
-            ],
-        ),
+        ("models", "loss/mse", OF_NUMBERS),
+        ("models", "mse", OF_NUMBERS),
     ],
 )
 def test_what_fits(wf: Any, kind: str, other: str, names: list[str]) -> None:

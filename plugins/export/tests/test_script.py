@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_script_runs_alone(wf: Any, folder: Path) -> None:
 def test_fashion_mnist(wf: Any, folder: Path) -> None:
     line = ("run", EXAMPLES / "r3_fashion_mnist.toml", "--steps", 30, "--epochs", "@null", "--name", "r3", "--quiet")
     done = wf(*line, "--dataset.download", "false")
-    if done.code == 4:
+    if done.code == 4 and not os.environ.get("WF_REQUIRE_FASHION_MNIST"):
         pytest.skip(done.stderr.strip().splitlines()[0])
     assert done.code == 0, done.stderr
     result = wf("export", "r3", "--to", "script")
