@@ -338,8 +338,8 @@ def check_kind(component: Component | Catalogue) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else f"kinds: {', '.join(KINDS)}"
         raise ValueError(f"{what} is of unknown kind '{component.kind}'; {hint}")
     _check_default(component)
-    several = component.kind in KINDS.several
-    for name in component.all_names if isinstance(component, Component) and several else ():
+    kind = KINDS.get(component.kind)
+    for name in component.all_names if isinstance(component, Component) and kind and kind.several else ():
         if "." in name and "/" not in name:
             first = name.partition(".")[0]
             raise ValueError(f"'{name}' has a dot: --{component.kind}.{name}.OPTION would be an option of '{first}'")
