@@ -19,7 +19,7 @@ from workspace import ADAPTER_FOLDERS, ADAPTERS, PLUGINS
 from wf.declarations.vocabulary import OWN
 from wf.discovery.distributions import is_installed
 from wf.registry import Registry
-from wf_cli.words import VOCABULARIES
+from wf_cli.listing.words import VOCABULARIES
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
 MEMORY = Path("/dev/shm")

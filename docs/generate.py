@@ -35,7 +35,7 @@ from wf.registry import Registry
 from wf_building.defaults import default_hooks
 from wf_cli.arguments import Everywhere
 from wf_cli.commands import sections
-from wf_cli.examining import CHECKS
+from wf_cli.doctor.examining import CHECKS
 from wf_cli.main import cli
 from wf_fitting.tasks import tasks_of
 from wf_run.cli.run_options import KindOption

@@ -26,7 +26,13 @@ PRELOAD = ("torch", "torch._dynamo", "torch.utils.data", "sklearn.datasets", "wf
 WARM = (
     *("pydantic", "zoneinfo", "encodings.utf_8_sig", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     *("torch.utils.tensorboard", "wf_data.inputs"),
-    *("wf_cli.fits", "wf_cli.listing", "wf_run.cli.afterwards", "wf_run.cli.running", "wf_watch.cli.runs"),
+    *(
+        "wf_cli.listing.fits",
+        "wf_cli.listing.listing",
+        "wf_run.cli.afterwards",
+        "wf_run.cli.running",
+        "wf_watch.cli.runs",
+    ),
     *("wf_compare.cli", "wf_durability.cli.replay", "wf_durability.cli.resuming", "wf_export.cli"),
 )
 """What is imported as well before a run that warms the server, beside every built-in component."""

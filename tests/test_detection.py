@@ -15,7 +15,7 @@ from workspace import ROOT
 
 import wf as wf_api
 from wf_base import sample_uniform, stream, tree
-from wf_torchvision.detectors import build
+from wf_torchvision.detection.detectors import build
 
 DRAW = ROOT / "examples/draw_shapes.py"
 SSD = "torchvision/ssdlite320_mobilenet_v3_large"
@@ -60,7 +60,7 @@ def shapes(tmp_path: Path) -> Path:
 
 
 def test_it_has_the_bits_of_a_hand_written_loop(shapes: Path) -> None:
-    from wf_torchvision.coco import coco
+    from wf_torchvision.detection.coco import coco
 
     run = wf_api.run(
         dataset={"use": "coco", "path": str(shapes)},

@@ -10,6 +10,7 @@ import sys
 import tokenize
 import tomllib
 import zipfile
+from collections import Counter
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
@@ -147,6 +148,15 @@ def code_lines(file: Path) -> int:
         if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
             code |= set(range(token.start[0], token.end[0] + 1))
     return len(code - docs - {text.count("\n") + 1})
+
+
+def test_a_folder_has_about_a_dozen_modules() -> None:
+    """The content of a folder can be read at a glance; larger ones are divided into folders named after a job."""
+    always = ("__init__.py", "__main__.py", "plugin.py")
+    sources = [*ROOT.glob("*/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+    modules = Counter(file.parent for file in sources if file.name not in always)
+    assert len(modules) > 50
+    assert not {str(folder.relative_to(ROOT)): num for folder, num in modules.items() if num > 13}
 
 
 def test_the_core_is_small() -> None:

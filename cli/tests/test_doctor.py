@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from workspace import PLUGINS
 
-from wf_cli.doctor import SECTIONS
-from wf_cli.examining import CHECKS
+from wf_cli.doctor.command import SECTIONS
+from wf_cli.doctor.examining import CHECKS
 
 KEYS = ["level", "check", "subject", "message", "fix"]
 

@@ -15,8 +15,8 @@ from wf.discovery.plugins import Plugin
 from wf.discovery.settings import AllowList, Pin, Settings
 from wf.registry import Registry
 from wf.traits import LossTraits, MetricTraits
-from wf_cli import examining
-from wf_cli.surroundings import Finding
+from wf_cli.doctor import examining
+from wf_cli.doctor.surroundings import Finding
 
 HERE = "wf.declarations.component:Component"
 

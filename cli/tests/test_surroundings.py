@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from wf.discovery.distributions import supported_range
-from wf_cli import surroundings
-from wf_cli.surroundings import Finding
+from wf_cli.doctor import surroundings
+from wf_cli.doctor.surroundings import Finding
 
 TORCH = """
 __version__ = "2.99.1+cpu"

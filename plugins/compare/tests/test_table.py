@@ -13,8 +13,8 @@ import pytest
 from wf.errors import UsageError
 from wf_compare.results import Row, Run, check_same_data, choose_figure, read_run
 from wf_compare.statistics import difference, estimate, together
-from wf_compare.table import exit_code, make_table
-from wf_compare.text import duration, to_text
+from wf_compare.tables.table import exit_code, make_table
+from wf_compare.tables.text import duration, to_text
 from wf_run.directory.rundir import RunDirectory
 
 BY = "validation/accuracy"

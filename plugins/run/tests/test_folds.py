@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wf_run.parts.folds import Folds
+from wf_run.parts.data.folds import Folds
 
 
 def folds(*values: Any) -> Folds:

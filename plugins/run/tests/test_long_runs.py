@@ -13,8 +13,8 @@ import torch
 
 import wf as package
 from wf.errors import UsageError
-from wf_run.memory import remedies
 from wf_run.parts.determinism import WORKSPACE, deterministic
+from wf_run.parts.memory import remedies
 from wf_run.time_limit import EXIT_CODE, TimeLimitReached, seconds_of
 
 FEW = ("--dataset", "iris", "--model.hidden", "[4]", "--quiet")

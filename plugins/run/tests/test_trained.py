@@ -23,7 +23,7 @@ from wf_base import Dataset, TensorSamples
 from wf_data.inputs import Inputs
 from wf_run.api import open_run, reopen
 from wf_run.description import read_description
-from wf_run.trained import Trained
+from wf_run.using.trained import Trained
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from runs import manifest
 from wf.errors import UsageError
 from wf_text.generating import generate
 from wf_text.gpt import GPT
-from wf_text.loss import TokenCrossEntropy
-from wf_text.metric import Perplexity
+from wf_text.tasks.loss import TokenCrossEntropy
+from wf_text.tasks.metric import Perplexity
 
 TOKENS = torch.tensor([3, 1, 4, 1, 5])
 

@@ -14,10 +14,10 @@ import wf as library
 from wf.errors import DataError, UsageError
 from wf_base import Dataset
 from wf_text.encoder import MaskedLM, TextClassifier, TokenClassifier
-from wf_text.labelled import tagged, texts
-from wf_text.loss import TokenCrossEntropy
-from wf_text.metric import EntityF1, entities
-from wf_text.samples import Masked, Padded, TokenSamples
+from wf_text.reading.labelled import tagged, texts
+from wf_text.reading.samples import Masked, Padded, TokenSamples
+from wf_text.tasks.loss import TokenCrossEntropy
+from wf_text.tasks.metric import EntityF1, entities
 from wf_text.tokenizers import Bytes, Characters, Words, with_token
 
 SMALL = ("--model.layers", 1, "--model.heads", 2, "--model.width", 8, "--batch-size", 8)

@@ -13,8 +13,8 @@ from runs import manifest, weights
 
 from wf.errors import DataError, PluginError, UsageError
 from wf_base import TensorSamples
-from wf_text import corpus
-from wf_text.dataset import MappedBlocks, text
+from wf_text.reading import corpus
+from wf_text.reading.dataset import MappedBlocks, text
 from wf_text.tokenizers import Bytes, Characters
 
 VERSE = "Tyger Tyger, burning bright,\nIn the forests of the night;\n"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision as Theirs
 
 from wf.errors import UsageError
-from wf_torchvision.average_precision import MeanAveragePrecision
+from wf_torchvision.detection.average_precision import MeanAveragePrecision
 
 NAMES = {"": "map", "/50": "map_50", "/75": "map_75", "/small": "map_small", "/medium": "map_medium"}
 NAMES |= {"/large": "map_large", "/recall/100": "mar_100"}

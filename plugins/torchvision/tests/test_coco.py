@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from wf.errors import DataError, UsageError
-from wf_torchvision.coco import PhotoReader, SizedPhotoReader, coco, coco_masks, read_photo
+from wf_torchvision.detection.coco import PhotoReader, SizedPhotoReader, coco, coco_masks, read_photo
 
 Document = dict[str, Any]
 SQUARE = [[4, 2, 10, 2, 10, 8, 4, 8]]

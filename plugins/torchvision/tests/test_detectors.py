@@ -12,7 +12,7 @@ from torchvision.models import get_model_builder
 
 from wf.errors import DataError, UsageError
 from wf_base.tree import Rows
-from wf_torchvision.detectors import FAMILY, REFUSED, build
+from wf_torchvision.detection.detectors import FAMILY, REFUSED, build
 from wf_torchvision.models import names
 
 SSD = "ssdlite320_mobilenet_v3_large"

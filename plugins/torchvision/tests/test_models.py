@@ -12,7 +12,7 @@ from torchvision.models import get_model_builder
 from torchvision.models.regnet import BlockParams
 
 from wf.errors import UsageError
-from wf_torchvision import detectors
+from wf_torchvision.detection import detectors
 from wf_torchvision.models import REFUSED, build, names
 from wf_torchvision.plugin import wf_components
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 import wf
-from wf_tracking._notebook import curve_of_loss
-from wf_tracking.history import curves
+from wf_tracking.display.notebook import curve_of_loss
+from wf_tracking.drawing.history import curves
 
 CELLS = (
     "import wf\nfrom wf import Hook\nrun = wf.run(dataset='iris', epochs=3, eval_every='1epochs', save=False)\nrun",

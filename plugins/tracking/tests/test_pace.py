@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wf import Epochs, Every, Hook, Loop, Steps
-from wf_tracking._pace import Pace
+from wf_tracking.display.pace import Pace
 
 SIZES = {"train": 400, "validation": 100, "test": 200}
 STEP, SAMPLE = 1.0, 0.02

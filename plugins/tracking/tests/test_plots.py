@@ -16,8 +16,8 @@ import torch
 
 from wf import Epochs, Loop
 from wf.errors import DataError, UsageError
-from wf_tracking.history import MAX_POINTS, curves
-from wf_tracking.plots import Curves, Plots, loss_chart, metric_charts
+from wf_tracking.drawing.history import MAX_POINTS, curves
+from wf_tracking.drawing.plots import Curves, Plots, loss_chart, metric_charts
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from wf import Epochs, Every, Loop, Steps
 from wf.errors import UsageError
-from wf_tracking._text import duration, figure, rate
-from wf_tracking.progress import Progress
+from wf_tracking.display.progress import Progress
+from wf_tracking.display.text import duration, figure, rate
 
 FIRST: Any = SimpleNamespace(rank=0)
 
@@ -191,7 +191,7 @@ SCRIPT = """
 import logging, os, sys, time
 from types import SimpleNamespace
 from wf import Epochs, Loop
-from wf_tracking.progress import Progress
+from wf_tracking.display.progress import Progress
 
 class Trainer:
     def train_step(self, batch):

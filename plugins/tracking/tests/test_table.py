@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wf_tracking._table import Table
+from wf_tracking.display.table import Table
 
 FIGURES: dict[tuple[str, str], Any] = {
     ("train", "loss"): 1.328,

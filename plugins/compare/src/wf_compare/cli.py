@@ -20,7 +20,7 @@ from wf.registry import Registry
 from wf_cli.arguments import take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import of_line, registry_of
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, plural, print_json, tell, terminal_width
 from wf_run.api import place_of_files, read_variants
 from wf_run.cli.completing import complete_runs
@@ -35,7 +35,7 @@ from wf_run.trust import Source, guard_for
 if TYPE_CHECKING:
     from wf_compare.comparison import Planned, Request
     from wf_compare.study import Study
-    from wf_compare.table import Table
+    from wf_compare.tables.table import Table
     from wf_compare.training import Setting
 
 ALWAYS = ("by", "quiet", "as_json")
@@ -82,7 +82,7 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
     finished runs are not trained again. With RUN ... nothing is trained: the rows consist of those runs. Exit code 5 if
     a run diverged, that of the run if one failed, 4 if one is lost; the others are trained and shown in any case.
     """
-    from wf_compare.text import to_text
+    from wf_compare.tables.text import to_text
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError("wf compare starts its own processes (--jobs); run it without torchrun")
@@ -106,7 +106,7 @@ def compare(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet
     else:
         where = "" if table.place is None else f"\n\ncomparison  {table.place}"
         echo(to_text(table, terminal_width()) + where)
-    from wf_compare.table import exit_code
+    from wf_compare.tables.table import exit_code
 
     return exit_code(table)
 
@@ -225,7 +225,7 @@ def _look_back(ctx: click.Context, places: Sequence[str], by: str | None) -> Tab
     from wf_compare.past import rows_of
     from wf_compare.results import larger_is_better
     from wf_compare.study import Study, is_study
-    from wf_compare.table import make_table
+    from wf_compare.tables.table import make_table
 
     registry = registry_of(ctx)
     path = next((path for path in (Path(places[0]), Path("runs") / places[0]) if path.is_dir()), None)

@@ -25,7 +25,7 @@ from wf_compare.results import (
     read_run,
 )
 from wf_compare.study import OVER, Cell, Study, digest_of, hashes_of, versions_of
-from wf_compare.table import Table, make_table
+from wf_compare.tables.table import Table, make_table
 from wf_compare.workers import Died, Pool, preload
 from wf_run.directory.lock import LOCK, locked
 from wf_run.plan import prepare
@@ -256,7 +256,7 @@ def _train(
 
 
 def _in_words(study: Study, cell: Cell, failure: Mapping[str, Any] | None, by: str) -> str:
-    from wf_compare.text import duration, plain_number
+    from wf_compare.tables.text import duration, plain_number
 
     run = read_run(cell.place, cell.repeat, failure)
     parts = [f"{cell.name}, {cell.repeat}"]

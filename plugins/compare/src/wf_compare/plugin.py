@@ -27,7 +27,7 @@ def wf_components() -> list[Component]:
         Component(
             "report-section",
             "comparison",
-            "wf_compare.report:Comparison",
+            "wf_compare.tables.report:Comparison",
             "means with intervals, and differences from the first row",
             traits=SectionTraits(order=15),
         )

@@ -32,7 +32,7 @@ from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf_compare.grid import folder_names
 from wf_compare.results import Row, read_run
-from wf_compare.table import Table
+from wf_compare.tables.table import Table
 from wf_run.directory.rundir import RunDirectory
 from wf_run.runfiles.runfile import RunFile, folders_of, load
 from wf_run.trust import Source

@@ -11,7 +11,7 @@ import click
 
 from wf.errors import DataError, UsageError
 from wf_cli.common import Verb, of_line
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, tell
 from wf_export.formats.known import FORMATS, chosen
 from wf_run.api import open_run, reopen

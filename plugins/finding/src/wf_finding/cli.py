@@ -14,7 +14,7 @@ import click
 
 from wf.errors import UsageError
 from wf.registry import Registry
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, table, tell, terminal_width
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble
 from wf_run.cli.starting import uncollected

@@ -91,7 +91,7 @@ class Content:
     by: str | None = None
     """The figure to compare by, as the user named it."""
     draw: Callable[[ReportedRun], Any] = field(repr=False)
-    """Draws a run: `wf_run.plotting.Drawn`."""
+    """Draws a run: `wf_run.views.plotting.Drawn`."""
 
     @property
     def named(self) -> Sequence[ReportedRun]:

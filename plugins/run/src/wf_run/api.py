@@ -18,8 +18,8 @@ from wf.registry import Ask, Registry, read_kind
 from wf_building.builder import Builder
 from wf_processes.together import is_restart, telling_others
 from wf_run.directory.kept import KEPT
+from wf_run.directory.made_with import in_words
 from wf_run.directory.rundir import RunDirectory, place_of
-from wf_run.made_with import in_words
 from wf_run.plan import prepare
 from wf_run.runfiles.references import is_reference, resolve
 from wf_run.runfiles.runfile import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from wf_run.experiment import Experiment
-    from wf_run.trained import Trained, TrainedModel
+    from wf_run.using.trained import Trained, TrainedModel
 
 _LOG = logging.getLogger("wf")
 
@@ -222,7 +222,7 @@ def open_run(
     from wf_run.bundle.folder import BundleFolder
     from wf_run.bundle.opening import open_bundle
     from wf_run.description import FILE, read_description
-    from wf_run.trained import open_trained
+    from wf_run.using.trained import open_trained
 
     if (bundle := BundleFolder.find(place, checkpoint)) is not None:
         source = bundle.path, bundle.path / RUN_FILE, bundle.manifest

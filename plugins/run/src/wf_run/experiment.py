@@ -35,19 +35,19 @@ from wf_run.assembly import Assembly
 from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.kept import load_chosen
 from wf_run.directory.rundir import RunDirectory
-from wf_run.page import page_of
 from wf_run.parts.anomalies import detecting
 from wf_run.parts.determinism import deterministic
 from wf_run.parts.groups import Made
 from wf_run.parts.precision import check_tf32, default_dtype, products_in
-from wf_run.plotting import Drawn, draw, fitting, write
 from wf_run.resuming import again, drift
 from wf_run.runfiles.runfile import RunFile
 from wf_run.runfiles.said import naming_place, without_said
 from wf_run.summary import Summary, summarize
 from wf_run.time_limit import seconds_of
-from wf_run.trained import Trained, TrainedModel, drawn
 from wf_run.training import Training
+from wf_run.using.trained import Trained, TrainedModel, drawn
+from wf_run.views.page import page_of
+from wf_run.views.plotting import Drawn, draw, fitting, write
 
 _LOG = logging.getLogger("wf")
 

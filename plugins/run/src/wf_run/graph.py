@@ -13,7 +13,6 @@ from typing import Any
 
 from wf.declarations.values import VALUES
 from wf_building.resolver import Provider
-from wf_run.plotting import plotter
 from wf_run.providers.checkpointer import checkpointer
 from wf_run.providers.data.dataset import dataset
 from wf_run.providers.data.served import served
@@ -36,6 +35,7 @@ from wf_run.providers.training.scheduler import scheduler
 from wf_run.providers.training.strategy import strategy
 from wf_run.providers.training.trainer import scaler, trainer
 from wf_run.run_build import RunBuild
+from wf_run.views.plotting import plotter
 
 PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "strategy": ("strategy", strategy),

@@ -29,8 +29,8 @@ from wf_fitting.checking import check as check_fit
 from wf_fitting.judged import Judged
 from wf_fitting.parts import Facts, Part, taken_by, with_parts
 from wf_fitting.tasks import tasks_of
-from wf_run.parts import validation
-from wf_run.parts.dataset_file import read_dataset_file
+from wf_run.parts.data import validation
+from wf_run.parts.data.dataset_file import read_dataset_file
 from wf_run.parts.groups import Grouping
 from wf_run.parts.wishes import with_wanted
 from wf_run.runfiles import lists

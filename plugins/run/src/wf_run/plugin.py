@@ -42,7 +42,7 @@ def wf_components() -> list[Component]:
         Component(
             "validation",
             "sets",
-            "wf_run.parts.validation:sets",
+            "wf_run.parts.data.validation:sets",
             "datasets by name, each evaluated with the validation split",
             params=(
                 Param(

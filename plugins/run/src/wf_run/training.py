@@ -15,7 +15,6 @@ from wf.errors import DataError, InterruptedRun, SaveError, UsageError, WfError
 from wf_processes.failures import advice, is_memory, reason_of, status_of
 from wf_processes.signals import STOPPING, signals_stop
 from wf_processes.together import telling_others
-from wf_run import memory
 from wf_run.assembly import Assembly
 from wf_run.bundle.rebuild import rebuild_of
 from wf_run.bundle.writing import Outcome, write_bundle
@@ -24,6 +23,7 @@ from wf_run.directory.hook_failures import HookFailures
 from wf_run.directory.lock import locked
 from wf_run.directory.rundir import Recorder, RunDirectory
 from wf_run.directory.save_failures import SaveFailures
+from wf_run.parts import memory
 from wf_run.parts.precision import check_tf32
 from wf_run.resuming.continuing import newest, put_back
 from wf_run.resuming.restoring import check_savable

@@ -75,7 +75,7 @@ def make_app(trained: Any, said: Mapping[str, Any], limits: Limits) -> Any:
     """The application.
 
     Args:
-        trained: The model, see `wf_run.trained.Trained`.
+        trained: The model, see `wf_run.using.trained.Trained`.
         said: What `about` says of it.
         limits: What a request may hold.
     """

@@ -28,7 +28,7 @@ def wf_tasks() -> list[Task]:
     return [
         Task(
             name="causal-lm",
-            target="wf_text.task:CausalLM",
+            target="wf_text.tasks.task:CausalLM",
             summary="the next token after each token of a text",
             targets=(NEXT,),
             reads=("raw",),
@@ -37,7 +37,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="masked-lm",
-            target="wf_text.tokenwise:MaskedLM",
+            target="wf_text.tasks.tokenwise:MaskedLM",
             summary="tokens of a text that are masked",
             targets=(MASKED,),
             reads=("raw",),
@@ -52,7 +52,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="text-classification",
-            target="wf_text.classification:TextClassification",
+            target="wf_text.tasks.classification:TextClassification",
             summary="one of several classes per text",
             reads=("raw", "labels", "probs"),
             per="sample",
@@ -66,7 +66,7 @@ def wf_tasks() -> list[Task]:
         ),
         Task(
             name="token-classification",
-            target="wf_text.tokenwise:TokenClassification",
+            target="wf_text.tasks.tokenwise:TokenClassification",
             summary="a tag per word of a text, such as names or parts of speech",
             targets=(TAGS,),
             reads=("raw",),
@@ -108,56 +108,58 @@ def wf_commands() -> list[Command]:
 def wf_components() -> list[Component]:
     """Datasets, tokenizers, models, a loss and metrics."""
     of_text = DatasetTraits(
-        targets=NEXT, task="causal-lm", inputs="tokens", files=(".txt",), reader="wf_text.readers:TextReader"
+        targets=NEXT, task="causal-lm", inputs="tokens", files=(".txt",), reader="wf_text.reading.readers:TextReader"
     )
     return [
         Component(
             "dataset",
             "text",
-            "wf_text.dataset:text",
+            "wf_text.reading.dataset:text",
             "the texts in a file or folder, in blocks of tokens, for language models",
             traits=of_text,
         ),
         Component(
             "dataset",
             "opticks",
-            "wf_text.dataset:opticks",
+            "wf_text.reading.dataset:opticks",
             "the First Book of Newton's Opticks, 249,000 characters, in blocks of tokens",
-            traits=DatasetTraits(targets=NEXT, task="causal-lm", inputs="tokens", reader="wf_text.readers:TextReader"),
+            traits=DatasetTraits(
+                targets=NEXT, task="causal-lm", inputs="tokens", reader="wf_text.reading.readers:TextReader"
+            ),
         ),
         Component(
             "dataset",
             "masked-text",
-            "wf_text.dataset:masked_text",
+            "wf_text.reading.dataset:masked_text",
             "the texts in a file or folder, in blocks of which some tokens are masked",
             traits=DatasetTraits(
-                targets=MASKED, task="masked-lm", inputs="tokens", reader="wf_text.readers:MaskedReader"
+                targets=MASKED, task="masked-lm", inputs="tokens", reader="wf_text.reading.readers:MaskedReader"
             ),
         ),
         Component(
             "dataset",
             "texts",
-            "wf_text.labelled:texts",
+            "wf_text.reading.labelled:texts",
             "texts with a label each, in a table or JSON lines",
             traits=DatasetTraits(
                 targets="class_index",
                 task="text-classification",
                 inputs="tokens",
                 files=(".jsonl", ".ndjson"),
-                reader="wf_text.readers:LabelledReader",
+                reader="wf_text.reading.readers:LabelledReader",
             ),
         ),
         Component(
             "dataset",
             "tagged",
-            "wf_text.labelled:tagged",
+            "wf_text.reading.labelled:tagged",
             "sentences with a tag for each word, in columns or JSON lines",
             traits=DatasetTraits(
                 targets=TAGS,
                 task="token-classification",
                 inputs="tokens",
                 files=(".conll",),
-                reader="wf_text.readers:TaggedReader",
+                reader="wf_text.reading.readers:TaggedReader",
             ),
         ),
         Component(
@@ -203,7 +205,7 @@ def wf_components() -> list[Component]:
         Component(
             "loss",
             "token-ce",
-            "wf_text.loss:TokenCrossEntropy",
+            "wf_text.tasks.loss:TokenCrossEntropy",
             "softmax cross-entropy, the mean over tokens",
             aliases=("token-cross-entropy",),
             traits=LossTraits(predictions=SCORES, targets=_OF_TOKENS, weighted=True),
@@ -211,7 +213,7 @@ def wf_components() -> list[Component]:
         Component(
             "metric",
             "perplexity",
-            "wf_text.metric:Perplexity",
+            "wf_text.tasks.metric:Perplexity",
             "e to the mean negative log likelihood of a token",
             aliases=("ppl",),
             traits=MetricTraits(targets=(NEXT, MASKED), larger_is_better=False),
@@ -219,14 +221,14 @@ def wf_components() -> list[Component]:
         Component(
             "metric",
             "token-accuracy",
-            "wf_text.metric:TokenAccuracy",
+            "wf_text.tasks.metric:TokenAccuracy",
             "share of tokens whose class is right",
             traits=MetricTraits(targets=_OF_TOKENS, larger_is_better=True),
         ),
         Component(
             "metric",
             "entity-f1",
-            "wf_text.metric:EntityF1",
+            "wf_text.tasks.metric:EntityF1",
             "F1 of entities, names of several words, as conlleval and seqeval tell them",
             aliases=("seqeval",),
             traits=MetricTraits(targets=(TAGS,), larger_is_better=True),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from wf_catalogues.members import index_text
-from wf_torchvision import datasets, detectors, models, transforms
+from wf_torchvision import datasets, models, transforms
+from wf_torchvision.detection import detectors
 
 FAMILIES = {
     "image": ("", ""),

@@ -24,7 +24,7 @@ def wf_components() -> list[Catalogue | Component]:
                 "segmentation": ModelTraits(inputs="image", per="pixel"),
                 "detection": ModelTraits(predictions="boxes", inputs="image"),
             },
-            targets={"detection": "wf_torchvision.detectors:build"},
+            targets={"detection": "wf_torchvision.detection.detectors:build"},
         ),
         Catalogue(
             "transform",
@@ -55,26 +55,28 @@ def wf_components() -> list[Catalogue | Component]:
         Component(
             "dataset",
             "coco",
-            "wf_torchvision.coco:coco",
+            "wf_torchvision.detection.coco:coco",
             "images with boxes around objects, and their masks, in the format of COCO",
             traits=DatasetTraits(
                 targets="boxes",
                 task="detection",
                 inputs="image",
-                reader="wf_torchvision.coco:PhotoReader",
+                reader="wf_torchvision.detection.coco:PhotoReader",
             ),
         ),
         Component(
             "dataset",
             "coco-masks",
-            "wf_torchvision.coco:coco_masks",
+            "wf_torchvision.detection.coco:coco_masks",
             "images with the class of each pixel, of masks in the format of COCO",
-            traits=DatasetTraits(targets="mask", inputs="image", reader="wf_torchvision.coco:SizedPhotoReader"),
+            traits=DatasetTraits(
+                targets="mask", inputs="image", reader="wf_torchvision.detection.coco:SizedPhotoReader"
+            ),
         ),
         Component(
             "metric",
             "map",
-            "wf_torchvision.average_precision:MeanAveragePrecision",
+            "wf_torchvision.detection.average_precision:MeanAveragePrecision",
             "mean average precision of boxes or masks, as COCO computes it",
             traits=MetricTraits(targets=("boxes",), larger_is_better=True),
         ),

@@ -18,7 +18,7 @@ from wf_base.data import ServedData
 from wf_base.task import TaskRuntime
 from wf_base.training.objective import outcome_of
 from wf_tracking.course import Course, left_behind, losses_of
-from wf_tracking.history import records_of
+from wf_tracking.drawing.history import records_of
 
 POOR = 0.5
 """Relative train error above which the model underfits: it explains less than half of the trivial error."""

@@ -18,7 +18,7 @@ def wf_components() -> list[Component | Catalogue]:
         Component(
             "hook",
             "progress",
-            "wf_tracking.progress:Progress",
+            "wf_tracking.display.progress:Progress",
             "shows progress on standard error: a live line on a terminal, and one line per epoch",
             traits=HookTraits(watches=True, order=1000),
             default=True,
@@ -43,7 +43,7 @@ def wf_components() -> list[Component | Catalogue]:
         Component(
             "hook",
             "plots",
-            "wf_tracking.plots:Plots",
+            "wf_tracking.drawing.plots:Plots",
             "draws the run when it has ended: all plots that fit its task, or those that it names",
             traits=_WATCHES,
         ),
@@ -86,7 +86,7 @@ def wf_components() -> list[Component | Catalogue]:
         Component(
             "plot",
             "curves",
-            "wf_tracking.plots:Curves",
+            "wf_tracking.drawing.plots:Curves",
             "loss, metrics, learning rate and all other recorded figures over the run",
             traits=PlotTraits(needs="records", order=10),
         ),

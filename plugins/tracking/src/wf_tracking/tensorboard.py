@@ -86,8 +86,8 @@ class TensorBoard(Logger):
     def _draw(self, run: Loop) -> None:
         """Add the curves and the last lists as images."""
         from wf_charts.pictures import as_figure
-        from wf_tracking.lists import list_chart
-        from wf_tracking.plots import Curves
+        from wf_tracking.drawing.lists import list_chart
+        from wf_tracking.drawing.plots import Curves
 
         assert self._writer is not None
         assert self.run_dir is not None

@@ -19,7 +19,7 @@ from wf.discovery.guard import Guard
 from wf.engine.cadence import Every
 from wf.errors import UsageError, WfError
 from wf_cli.commands import everywhere_of
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import plural, print_json, say, table, tell
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, refuse_existing
 from wf_run.directory.records import compare_records

@@ -11,7 +11,7 @@ import click
 
 from wf.errors import UsageError
 from wf_cli.common import Verb, of_line
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import number, print_json, say, table
 from wf_run.api import reopen
 from wf_run.cli.afterwards import RUN, open_directory, refuse_alone

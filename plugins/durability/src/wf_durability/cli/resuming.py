@@ -9,7 +9,7 @@ import click
 
 from wf.errors import UsageError
 from wf_cli.common import Verb, together
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_run.cli.afterwards import RUN, moved, open_directory, open_experiment, places, refuse_alone
 from wf_run.cli.running import fit
 from wf_run.cli.starting import uncollected

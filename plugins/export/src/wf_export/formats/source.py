@@ -49,7 +49,7 @@ class Source:
     """What a file is made of.
 
     Args:
-        trained: The model, see `wf_run.trained.Trained`.
+        trained: The model, see `wf_run.using.trained.Trained`.
         place: As the user named the run.
         name: The run's name.
         samples: Raw inputs ``[N, ...]`` to compare by.

@@ -15,7 +15,7 @@ from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError
 from wf_cli.arguments import SET, take_options
 from wf_cli.common import Verb, registry_of, registry_quietly
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, plural, print_json, table, tell
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from wf.registry import Registry
 from wf_building.builder import Builder
 from wf_run.bundle.folder import DATA, STATE, STATE_TENSORS, WEIGHTS, BundleFolder
 from wf_run.description import read_description
-from wf_run.trained import Trained, made_again
+from wf_run.using.trained import Trained, made_again
 from wf_state import codec
 
 

@@ -13,7 +13,7 @@ import click
 from wf.errors import DataError, PluginError, UsageError
 from wf_building.defaults import default_of
 from wf_cli.common import Verb, of_line, registry_quietly
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, figures, print_json, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
@@ -21,7 +21,7 @@ from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
-from wf_run.parts.validation import VALIDATION, names_of, rows
+from wf_run.parts.data.validation import VALIDATION, names_of, rows
 
 MAX_WIDTH = 100
 """So wide are charts in the terminal at most."""
@@ -166,7 +166,7 @@ def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, t
     The files go to RUN/plots/. Curves are drawn from the recorded figures. All other plots need the run's weights and
     data; those that cannot be drawn are named with the reason. Exit code 3 if a plot fails.
     """
-    from wf_run.plotting import draw_run, write
+    from wf_run.views.plotting import draw_run, write
 
     directory = open_directory(place)
     drawn = draw_run(directory.path, names, **of_line(ctx))

@@ -10,7 +10,7 @@ import click
 
 from wf.declarations.general import GENERAL
 from wf.declarations.values import VALUES
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, table
 from wf_run.cli.running import RUN_FILES, VARIANT, RunCommand, assemble, from_line
 from wf_run.cli.starting import uncollected

@@ -13,12 +13,12 @@ import click
 from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError
 from wf_cli.common import Verb
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import keep_stdout, number, print_json, say, tell
 from wf_run.api import read
 from wf_run.bundle.folder import path_of
 from wf_run.cli.afterwards import CHECKPOINT, RUN, moved, open_directory, open_experiment, open_model, places
-from wf_run.parts.validation import VALIDATION, name_in, names_of
+from wf_run.parts.data.validation import VALIDATION, name_in, names_of
 
 _FORMATS = ("text", "csv", "jsonl", "parquet")
 
@@ -77,7 +77,7 @@ def predict(
     sample: the class, the labels that hold (- for none), the share of pixels of each class of a mask, the boxes of a
     detection, or the numbers of a regression.
     """
-    from wf_run import predictions
+    from wf_run.using import predictions
 
     keep_stdout()
     if as_json and (file is not None or format_ is not None):
@@ -137,7 +137,7 @@ class _Show:
     """Where predictions go: a file, lines on standard output, or a list as JSON."""
 
     def __init__(self, *, as_json: bool, format: str | None, file: Path | None, errors: bool, several: bool) -> None:
-        from wf_run import predictions
+        from wf_run.using import predictions
 
         self._list: list[Any] | None = [] if as_json else None
         self._output = None if file is None else predictions.Output(file, str(format), errors=errors)

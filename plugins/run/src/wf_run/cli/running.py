@@ -20,7 +20,7 @@ from wf_building.builder import Builder
 from wf_cli.arguments import ADD, parse_value, tables_of, take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, of_line, registry_of
-from wf_cli.listing import JSON, keep_stdout_if, options_table, title
+from wf_cli.listing.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import begin_phase, echo, figures, paragraphs, plural, print_json, say, table, tell
 from wf_processes.together import is_restart, resume_command
@@ -38,8 +38,8 @@ from wf_run.cli.suggesting import suggest
 from wf_run.cli.summing_up import text_of
 from wf_run.directory.lock import refuse_held
 from wf_run.directory.rundir import place_of, refuse_taken
-from wf_run.parts.validation import VALIDATION, names_of
-from wf_run.parts.validation import rows as rows_of
+from wf_run.parts.data.validation import VALIDATION, names_of
+from wf_run.parts.data.validation import rows as rows_of
 from wf_run.plan import complete, prepare
 from wf_run.runfiles.lists import divided
 from wf_run.runfiles.runfile import RunFile, check_general, merge
@@ -341,7 +341,7 @@ def refuse_existing(place: Path | None) -> None:
 def _cross_validate(
     plan: RunFile, folders: Any, registry: Registry, folds: int, place: Path | None, *, quiet: bool, as_json: bool
 ) -> None:
-    from wf_run.parts.folds import cross_validate
+    from wf_run.parts.data.folds import cross_validate
 
     def announce(number: int, experiment: Any) -> None:
         if number == 1:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wf.protocols import Evaluator
 from wf_data.serving import RunData
-from wf_run.parts.own_samples import OwnSamples
-from wf_run.parts.validation import VALIDATION, WithSets, name_in
+from wf_run.parts.data.own_samples import OwnSamples
+from wf_run.parts.data.validation import VALIDATION, WithSets, name_in
 from wf_run.run_build import RunBuild
 
 

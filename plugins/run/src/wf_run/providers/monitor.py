@@ -12,7 +12,7 @@ from wf.engine.watching import Sources, expect
 from wf.errors import UsageError, unknown
 from wf_base.directions import declared_directions
 from wf_base.directions import directions as directions_of
-from wf_run.parts.validation import VALIDATION, names_of
+from wf_run.parts.data.validation import VALIDATION, names_of
 from wf_run.run_build import RunBuild
 
 

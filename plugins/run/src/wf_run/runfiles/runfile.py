@@ -20,7 +20,7 @@ from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
 from wf_building.checked import Checked
-from wf_run.made_with import owner_missing
+from wf_run.directory.made_with import owner_missing
 from wf_run.parts import groups
 from wf_run.runfiles import lists
 from wf_run.runfiles.layers import Layer, layers_of

@@ -1,1 +1,1 @@
-"""The plots of these tasks; `wf_run.plotting` says what a plot is given."""
+"""The plots of these tasks; `wf_run.views.plotting` says what a plot is given."""

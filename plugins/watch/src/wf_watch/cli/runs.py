@@ -13,7 +13,7 @@ from wf.engine.figures import Monitor, best
 from wf.errors import DataError, UsageError, unknown
 from wf.traits import MetricTraits
 from wf_cli.common import Verb, registry_of
-from wf_cli.listing import JSON
+from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json
 from wf_run.directory.rundir import RunDirectory
 from wf_watch.conditions import chosen

@@ -18,8 +18,8 @@ from wf_base.data import Dataset, split_dataset
 from wf_base.streams import Stream
 from wf_base.task import TaskRuntime
 from wf_data.serving import RunData
-from wf_run.parts.own_samples import OwnSamples
-from wf_run.parts.validation import name_in
+from wf_run.parts.data.own_samples import OwnSamples
+from wf_run.parts.data.validation import name_in
 from wf_run.plan import MAKE_BATCH
 from wf_run.providers.data.transforms import warnings
 from wf_run.providers.training.trainer import called_with_options

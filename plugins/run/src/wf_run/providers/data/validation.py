@@ -9,7 +9,7 @@ from wf_base.data import Dataset
 from wf_building.builder import name_of_live
 from wf_data.given import as_dataset
 from wf_run.description import NAMES
-from wf_run.parts.validation import VALIDATION, names_of, path_of
+from wf_run.parts.data.validation import VALIDATION, names_of, path_of
 from wf_run.run_build import RunBuild
 
 

@@ -7,7 +7,7 @@ import math
 from wf.declarations.general import GENERAL
 from wf.errors import UsageError
 from wf_data.serving import RunData
-from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.run_build import RunBuild
 
 TARGET_STEPS, MAX_EPOCHS = 1000, 200

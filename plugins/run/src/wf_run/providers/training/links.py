@@ -17,8 +17,8 @@ from wf_fitting import links as compatibility
 from wf_fitting.checking import check
 from wf_fitting.parts import Facts, SampleForm, gives_targets
 from wf_fitting.tasks import tasks_of
-from wf_run.parts.own_samples import OwnSamples
-from wf_run.parts.validation import VALIDATION
+from wf_run.parts.data.own_samples import OwnSamples
+from wf_run.parts.data.validation import VALIDATION
 from wf_run.plan import parts_of
 from wf_run.run_build import RunBuild, traits_of
 

@@ -9,7 +9,7 @@ import torch
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
 from wf_data.serving import RunData
-from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.run_build import RunBuild
 
 

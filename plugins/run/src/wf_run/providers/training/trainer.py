@@ -11,7 +11,7 @@ from torch import nn
 from wf.errors import UsageError
 from wf.protocols import Strategy, Trainer
 from wf_building.builder import Builder, name_of_live
-from wf_run.parts.own_samples import OwnSamples
+from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.parts.precision import make_scaler
 from wf_run.run_build import RunBuild
 

@@ -1,0 +1,1 @@
+"""``wf list`` and ``wf show``: components, declarations, words, and what fits what."""

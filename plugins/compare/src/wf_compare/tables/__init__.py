@@ -1,0 +1,1 @@
+"""Comparisons as tables, for terminals and reports."""

@@ -1,0 +1,1 @@
+"""A run as people look at it: its plots, and a page for notebooks."""

@@ -1,0 +1,1 @@
+"""Texts as samples of tokens: files, rows, datasets, and readers for predictions."""

@@ -1,0 +1,232 @@
+"""Reading texts for ``wf predict``, as those of the run were read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wf.errors import DataError
+from wf_base.text import TOKENS
+from wf_text.reading import corpus
+from wf_text.reading.encoding import Encoder, TooLong
+from wf_text.reading.rows import LINES, TABLES, rows, sentences, text_of
+from wf_text.reading.samples import WORDS, Padded
+from wf_text.tokenizers import MASK_NAME, Tokenizer
+
+_LOG = logging.getLogger("wf")
+
+
+class TextReader:
+    """Reads a file of text as the samples were: int64 ``[N, block]``.
+
+    Args:
+        tokenizer: The run's.
+        block: Tokens of a sample.
+    """
+
+    endings: tuple[str, ...] = (".txt",)
+
+    def __init__(self, tokenizer: Tokenizer, block: int) -> None:
+        self._tokenizer, self._block = tokenizer, block
+
+    def description(self) -> Mapping[str, Any]:
+        """The length of a block; the tokenizer is made again by its own name."""
+        return {"block": self._block}
+
+    def read(self, path: Path) -> Tensor:
+        """The blocks of a text, in their order.
+
+        Raises:
+            DataError: For a text shorter than a block, or one that training could not have read either.
+        """
+        tokens = torch.from_numpy(corpus.in_memory(corpus.find_files(path), self._tokenizer))
+        num, rest = divmod(len(tokens), self._block)
+        if not num:
+            raise DataError(f"'{path}' has {rest:,} tokens, and the run takes blocks of {self._block:,}")
+        if rest:
+            _LOG.warning("'%s': the last %s tokens do not fill a block, and are left out", path, f"{rest:,}")
+        return tokens[: num * self._block].view(num, self._block)
+
+
+class MaskedReader:
+    """Reads the lines of a text, in which ``<mask>`` stands for a token to be guessed.
+
+    Args:
+        tokenizer: The run's.
+        block: The most tokens of a line; longer ones are truncated.
+        mask: The token of the mask.
+        padding: The token of padding.
+    """
+
+    endings: tuple[str, ...] = (".txt",)
+
+    def __init__(self, tokenizer: Tokenizer, block: int, mask: int, padding: int) -> None:
+        self._tokenizer, self._block, self._mask, self._padding = tokenizer, block, mask, padding
+
+    def description(self) -> Mapping[str, Any]:
+        """All but the tokenizer, which is made again by its own name."""
+        return {"block": self._block, "mask": self._mask, "padding": self._padding}
+
+    def read(self, path: Path) -> dict[str, Tensor]:
+        """The lines, padded to the longest of them.
+
+        Raises:
+            DataError: For an empty line, or text that the tokenizer cannot tell.
+        """
+        encoder, found, num_long = Encoder(self._tokenizer, 1 << 60, "error"), [], 0
+        for line, where in lines_of(path):
+            tokens: list[int] = []
+            for number, part in enumerate(line.split(MASK_NAME)):
+                tokens += [self._mask] if number else []
+                tokens += encoder.text(part, where) if part.strip() else []
+            num_long += len(tokens) > self._block
+            found.append({TOKENS: torch.tensor(tokens[: self._block])})
+        if num_long:
+            _LOG.warning("'%s': %s lines are longer than %s tokens, and are truncated", path, num_long, self._block)
+        return Padded(self._padding).inputs(found)
+
+
+class LabelledReader:
+    """Reads texts: a line each of a ``.txt`` file, or a column of a table or of JSON lines.
+
+    Args:
+        tokenizer: The run's.
+        text: The column of the texts.
+        max_tokens: The most tokens of a text.
+        too_long: What becomes of longer ones.
+        padding: The token of padding.
+        delimiter: The character between the fields of a table, or ``auto``.
+    """
+
+    endings: tuple[str, ...] = (".txt", *TABLES, *LINES)
+
+    def __init__(
+        self, tokenizer: Tokenizer, text: str, max_tokens: int, too_long: TooLong, padding: int, delimiter: str
+    ) -> None:
+        self._encoder = Encoder(tokenizer, max_tokens, too_long)
+        self._text, self._delimiter, self._padding = text, delimiter, padding
+        self._limits = {"max_tokens": max_tokens, "too_long": too_long}
+
+    def description(self) -> Mapping[str, Any]:
+        """All but the tokenizer, which is made again by its own name."""
+        return {"text": self._text, "delimiter": self._delimiter, "padding": self._padding, **self._limits}
+
+    def fields(self) -> Sequence[Mapping[str, Any]]:
+        """The one column of a row."""
+        return [{"name": self._text, "type": "text"}]
+
+    def read(self, path: Path) -> dict[str, Tensor]:
+        """The texts of a file, padded to the longest of them.
+
+        Raises:
+            DataError: For a text that is missing, or that training could not have read either.
+        """
+        if path.suffix.lower() not in (*TABLES, *LINES):
+            return self._encoded(lines_of(path))
+        found = rows(path, (self._text,), delimiter=self._delimiter)
+        return self._encoded((self._text_of(row.fields, row.where), row.where) for row in found)
+
+    def from_records(
+        self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1
+    ) -> dict[str, Tensor]:
+        """The texts of rows that are given as dicts.
+
+        Raises:
+            DataError: As `read`.
+        """
+        places = [f"{where}, row {number}" for number in range(first, first + len(records))]
+        return self._encoded(
+            (self._text_of(record, place), place) for record, place in zip(records, places, strict=True)
+        )
+
+    def _text_of(self, fields: Mapping[str, Any], where: str) -> str:
+        text = fields.get(self._text)
+        if not isinstance(text, str):
+            what = "missing" if text is None else f"{type(text).__name__}, not a text"
+            raise DataError(f"{where}: '{self._text}' is {what}")
+        return text
+
+    def _encoded(self, texts: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+        found = [self._encoder.text(text, where) for text, where in texts]
+        self._encoder.tell()
+        return Padded(self._padding).inputs([{TOKENS: torch.tensor(tokens)} for tokens in found])
+
+
+class TaggedReader:
+    """Reads sentences in words: a line each of a ``.txt`` file with blanks between the words, columns, or JSON lines.
+
+    Args:
+        tokenizer: The run's.
+        tokens: The words, in JSON lines.
+        token_column: The column of the words.
+        max_tokens: The most tokens of a sentence.
+        too_long: What becomes of longer ones.
+        padding: The token of padding.
+    """
+
+    endings: tuple[str, ...] = (".txt", ".conll", *LINES)
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        tokens: str,
+        token_column: int,
+        max_tokens: int,
+        too_long: TooLong,
+        padding: int,
+    ) -> None:
+        self._encoder = Encoder(tokenizer, max_tokens, too_long)
+        self._tokens, self._column, self._padding = tokens, token_column, padding
+        self._limits = {"max_tokens": max_tokens, "too_long": too_long}
+
+    def description(self) -> Mapping[str, Any]:
+        """All but the tokenizer, which is made again by its own name."""
+        return {"tokens": self._tokens, "token_column": self._column, "padding": self._padding, **self._limits}
+
+    def read(self, path: Path) -> dict[str, Tensor]:
+        """The sentences of a file, padded to the longest of them.
+
+        Raises:
+            DataError: For one that training could not have read either.
+        """
+        found = [self._encoder.words(words, where) for words, where in self._sentences(path)]
+        self._encoder.tell()
+        samples = [{TOKENS: torch.tensor(tokens), WORDS: torch.tensor(begins)} for tokens, begins in found]
+        return Padded(self._padding).inputs(samples)
+
+    def _sentences(self, path: Path) -> Iterator[tuple[Sequence[str], str]]:
+        ending = path.suffix.lower()
+        if ending in LINES:
+            for row in rows(path, (self._tokens,)):
+                words = row.fields[self._tokens]
+                if not isinstance(words, list) or not words or not all(isinstance(one, str) for one in words):
+                    raise DataError(f"{row.where}: '{self._tokens}' must be a list of texts, and have one at least")
+                yield words, row.where
+        elif ending == ".conll":
+            for begin, found in sentences(path):
+                for number, cells in enumerate(found, begin):
+                    if not -len(cells) <= self._column < len(cells):
+                        raise DataError(
+                            f"'{path}', line {number} has {len(cells)} columns: no word is in {self._column}"
+                        )
+                yield [cells[self._column] for cells in found], f"'{path}', line {begin}"
+        else:
+            for text, where in lines_of(path):
+                yield text.split(), where
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a text, each with its place in words; empty ones at its end are none.
+
+    Raises:
+        DataError: For an empty line before the last, for which nothing could be predicted.
+    """
+    for number, line in enumerate(text_of(path).rstrip().split("\n"), 1):
+        if not line.strip():
+            raise DataError(f"'{path}', line {number} is empty: each line is a text")
+        yield line.rstrip("\r"), f"'{path}', line {number}"

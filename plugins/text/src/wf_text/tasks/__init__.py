@@ -1,0 +1,1 @@
+"""The tasks of texts, their loss and their metrics."""

@@ -1,0 +1,1 @@
+"""Detection and segmentation: datasets in COCO's format, detectors, average precision."""

@@ -1,0 +1,331 @@
+"""Datasets in the format of COCO: boxes around objects and their masks, or the class of each pixel."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from wf import FromRun
+from wf.errors import DataError, UsageError
+from wf_base import Dataset
+from wf_base.tree import Rows
+from wf_torchvision.detection.annotations import Annotations, Pictured, read_annotations
+from wf_torchvision.reader import check_bits, to_pixels
+
+_log = logging.getLogger("wf.torchvision")  # below "wf": told unless the run is quiet
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+BACKGROUND = "background"
+"""The name of the class of pixels that belong to no object."""
+_NAMES = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+_OFFICIAL = re.compile(r"instances_((train|val|test)\w*)\.json")
+Learned = Annotated[Mapping[str, Any] | None, FromRun("learned")]
+
+
+@dataclass(frozen=True)
+class Objects(torch.utils.data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """Images that are read when they are asked for, and the objects in them."""
+
+    images: tuple[Pictured, ...]
+    with_masks: bool
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The image uint8 ``[3, H, W]``, with ``boxes [M, 4]``, ``labels [M]`` and maybe ``masks [M, H, W]``.
+
+        Raises:
+            DataError: When the file is damaged, or of another size than its annotations say.
+        """
+        one = self.images[index]
+        targets = {
+            "boxes": torch.tensor(one.boxes, dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.tensor(one.labels, dtype=torch.int64),
+        }
+        if self.with_masks:
+            targets["masks"] = one.masks()
+        return _pixels(read_photo(one.file, one.size)), targets
+
+    def identity(self) -> list[Any]:
+        """Name and size of each file, with its objects: what tells these images from others."""
+        return [(one.file.name, one.file.stat().st_size, one.boxes, one.labels) for one in self.images]
+
+
+@dataclass(frozen=True)
+class Classes(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Images that are read when they are asked for, all made the same size, and the class of each pixel."""
+
+    images: tuple[Pictured, ...]
+    size: tuple[int, int]
+    """Height and width."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The image float32 ``[3, H, W]`` from 0 to 1, and int64 ``[H, W]``: 0 for the background.
+
+        Where objects overlap, the smaller one is in front.
+
+        Raises:
+            DataError: When the file is damaged, or of another size than its annotations say.
+        """
+        one = self.images[index]
+        classes = np.zeros(one.size[::-1], dtype=np.int32)
+        masks = one.masks().numpy()
+        for place in sorted(range(len(masks)), key=lambda place: -int(masks[place].sum())):
+            classes[masks[place] > 0] = one.labels[place] + 1
+        small = Image.fromarray(classes).resize(self.size[::-1], Image.Resampling.NEAREST)
+        pixels = to_pixels(read_photo(one.file, one.size), self.size, 3)
+        return pixels.to(torch.float32).div_(255), torch.from_numpy(np.array(small)).to(torch.int64)
+
+    def identity(self) -> list[Any]:
+        """Name and size of each file, with its objects: what tells these images from others."""
+        return [(one.file.name, one.file.stat().st_size, one.boxes, one.labels) for one in self.images]
+
+
+def coco(
+    path: Path,
+    images: Path | None = None,
+    validation: Path | None = None,
+    test: Path | None = None,
+    masks: bool = False,
+    invalid: Literal["refuse", "skip"] = "refuse",
+    learned: Learned = None,
+) -> Dataset:
+    """Images with boxes around objects, in the format of COCO: a JSON file with images, categories and annotations.
+
+    `path` is such a file, which is divided by wf unless `validation` or `test` name others; or a folder that has
+    ``train.json``, ``val.json`` and ``test.json``, or ``annotations/instances_train2017.json`` and the like as COCO
+    itself. Boxes that reach less than a pixel beyond their image are cut off at its edge. Crowds (``iscrowd``) are left
+    out. Images are read when they are needed, in the size that they have, and turned upright where the annotations are.
+
+    Args:
+        path: The file with the annotations, or the folder with one a split.
+        images: The folder with the images, in which each ``file_name`` is looked up. By default that of the annotation
+            file; beside COCO's own ``annotations`` the folder named as the split (``train2017``).
+        validation: The annotations of the validation split, where it is no part of `path`.
+        test: Those of the test split.
+        masks: Give each object's mask, too, of its polygons or its run-length encoding.
+        invalid: ``skip`` leaves out objects without a box of some area in their image, and says how many; ``refuse``
+            ends the run with the first one.
+        learned: What the run learned when it began; then the classes are those.
+
+    Returns:
+        Inputs uint8 ``[3, H, W]``, targets ``boxes``; the classes are the names of the categories.
+
+    Raises:
+        DataError: For a file that is missing, broken or contradicts itself, naming it and what is wrong in it.
+    """
+    splits = _read(path, images, validation, test, learned, masks=masks, skip=invalid == "skip")
+    samples = {split: Objects(found.images, masks) for split, found in splits.items()}
+    return Dataset(
+        train=samples["train"],
+        validation=samples.get("validation"),
+        test=samples.get("test"),
+        targets="boxes",
+        task="detection",
+        class_names=splits["train"].class_names,
+        reader=PhotoReader(),
+    )
+
+
+def coco_masks(
+    path: Path,
+    images: Path | None = None,
+    validation: Path | None = None,
+    test: Path | None = None,
+    image_size: int | tuple[int, int] = 256,
+    invalid: Literal["refuse", "skip"] = "refuse",
+    learned: Learned = None,
+) -> Dataset:
+    """The class of each pixel, of the masks of a file in the format of COCO: see dataset `coco`.
+
+    Image and classes are resized together. A pixel of no object is of the first class, ``background``.
+
+    Args:
+        path: The file with the annotations, or the folder with one a split.
+        images: The folder with the images.
+        validation: The annotations of the validation split, where it is no part of `path`.
+        test: Those of the test split.
+        image_size: What every image is resized to, in pixels: one side of a square, or height and width.
+        invalid: ``skip`` leaves out objects without a mask or a box in their image, and says how many.
+        learned: What the run learned when it began; then the classes are those.
+
+    Returns:
+        Inputs float32 ``[3, H, W]`` from 0 to 1, targets ``mask``.
+
+    Raises:
+        DataError: For a file that is missing, broken or contradicts itself, naming it and what is wrong in it.
+        UsageError: For a size below 1.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(size) < 1:
+        raise UsageError(f"coco-masks: image_size is {image_size}; it must be at least 1")
+    splits = _read(path, images, validation, test, learned, masks=True, skip=invalid == "skip", first=1)
+    samples = {split: Classes(found.images, size) for split, found in splits.items()}
+    return Dataset(
+        train=samples["train"],
+        validation=samples.get("validation"),
+        test=samples.get("test"),
+        targets="mask",
+        class_names=(BACKGROUND, *splits["train"].class_names),
+        reader=SizedPhotoReader(size),
+    )
+
+
+def _read(
+    path: Path,
+    images: Path | None,
+    validation: Path | None,
+    test: Path | None,
+    learned: Mapping[str, Any] | None,
+    *,
+    masks: bool,
+    skip: bool,
+    first: int = 0,
+) -> dict[str, Annotations]:
+    """The annotations of each split; all have the classes of the first, or those that the run learned."""
+    files = _files(path.expanduser())
+    files |= {split: given.expanduser() for split, given in (("validation", validation), ("test", test)) if given}
+    names = tuple(learned["class_names"])[first:] if learned is not None else ()
+    found: dict[str, Annotations] = {}
+    for split, file in files.items():
+        folder = images.expanduser() if images is not None else _folder(file)
+        found[split] = read_annotations(file, folder, names, masks=masks, skip=skip)
+        names = found[split].class_names
+        _say(found[split])
+    return found
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """The annotation file of each split: the one that is named, or those in a folder.
+
+    Raises:
+        DataError: When a folder has none, or two of one split.
+    """
+    if not path.is_dir():
+        return {"train": path}
+    found: dict[str, list[Path]] = {}
+    for split, names in _NAMES.items():
+        plain = [path / f"{name}.json" for name in names]
+        official = [
+            one
+            for one in sorted((path / "annotations").glob("instances_*.json"))
+            if (match := _OFFICIAL.fullmatch(one.name)) and match[2] in names
+        ]
+        found[split] = [one for one in plain if one.is_file()] or official
+    twice = next((files for files in found.values() if len(files) > 1), None)
+    if twice:
+        raise DataError(
+            f"'{path}' has several annotation files of one split: {', '.join(one.name for one in twice)}\n"
+            f"  name the one that is meant: --dataset.path {twice[0]}"
+        )
+    if not found["train"]:
+        raise DataError(
+            f"'{path}' has neither train.json nor annotations/instances_train*.json\n"
+            "  name the file with the annotations: --dataset.path FILE.json"
+        )
+    return {split: files[0] for split, files in found.items() if files}
+
+
+def _folder(file: Path) -> Path:
+    """The default folder of an annotation file's images."""
+    match = _OFFICIAL.fullmatch(file.name)
+    if match and file.parent.name == "annotations":
+        return file.parent.parent / match[1]
+    return file.parent
+
+
+def _say(found: Annotations) -> None:
+    """Report the objects and images that were left out."""
+    empty = sum(not one.boxes for one in found.images)
+    if empty:
+        _log.info("%s: %d of %d images have no object", found.file, empty, len(found.images))
+    if found.left_out:
+        parts = ", ".join(f"{num:,} {why}" for why, num in found.left_out.items())
+        _log.warning("%s: left out of the objects: %s", found.file, parts)
+
+
+def read_photo(file: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """An image, turned upright as its EXIF data says.
+
+    Args:
+        file: The image file.
+        size: Width and height that its annotations are for; an image that has them only as it lies stays so.
+
+    Raises:
+        DataError: When it is missing, damaged, of more than 8 bits a pixel, or of another size.
+    """
+    try:
+        with Image.open(file) as opened:
+            check_bits(opened)
+            upright = ImageOps.exif_transpose(opened)
+            chosen = opened if size is not None and upright.size != size == opened.size else upright
+            found = chosen.convert("RGB")
+    except Exception as error:  # a damaged file can raise anything
+        raise DataError(f"image '{file}' cannot be read: {error}\n  repair, replace or delete it") from error
+    if size is not None and found.size != size:
+        raise DataError(
+            f"image '{file}' has {'x'.join(map(str, found.size))} pixels, and its annotations are for "
+            f"{'x'.join(map(str, size))}\n  was it resized? give the image that was annotated"
+        )
+    return found
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """uint8 ``[3, H, W]``."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+class PhotoReader:
+    """Reads an image file in the size that it has, turned upright."""
+
+    endings: tuple[str, ...] = ENDINGS
+
+    def description(self) -> dict[str, Any]:
+        """Nothing: images of any size are taken as they are."""
+        return {}
+
+    def read(self, path: Path) -> Rows:
+        """One image, uint8 ``[3, H, W]``.
+
+        Raises:
+            DataError: When the file is missing or damaged.
+        """
+        return Rows([_pixels(read_photo(path))])
+
+
+class SizedPhotoReader:
+    """Reads an image file, turned upright and resized (bilinear).
+
+    Args:
+        image_size: Height and width.
+    """
+
+    endings: tuple[str, ...] = ENDINGS
+
+    def __init__(self, image_size: tuple[int, int] | list[int]) -> None:
+        height, width = image_size
+        self.size = (int(height), int(width))
+
+    def description(self) -> dict[str, Any]:
+        """The arguments for an equal reader, as JSON values."""
+        return {"image_size": list(self.size)}
+
+    def read(self, path: Path) -> Tensor:
+        """One image, float32 ``[1, 3, H, W]`` from 0 to 1.
+
+        Raises:
+            DataError: When the file is missing or damaged.
+        """
+        return to_pixels(read_photo(path), self.size, 3).to(torch.float32).div_(255).unsqueeze(0)

@@ -1,0 +1,1 @@
+"""Plots of a run: its curves, and figures with many numbers as charts."""
