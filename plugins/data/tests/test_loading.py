@@ -93,6 +93,42 @@ def test_what_a_sample_draws_depends_on_seed_epoch_and_sample_alone(samples: Any
     assert rows(serve(samples, seed=6).batches("validation")) != evaluated
 
 
+class Still(Drawing):
+    """Says that it draws nothing, and draws: so that a test sees whether it was seeded."""
+
+    draws = False
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.rand(1), torch.zeros(1)
+
+
+class StillAtOnce(Still):
+    """The same that reads a batch at once."""
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
+        return [self[index] for index in indices]
+
+
+@pytest.mark.parametrize("samples", [Still(), StillAtOnce()])
+def test_samples_that_draw_nothing_are_not_seeded(samples: Any) -> None:
+    data = serve(samples)
+    torch.manual_seed(3)
+    read = [row for batch in rows(data.batches("validation")) for row in batch]
+    torch.manual_seed(3)
+    assert read == [torch.rand(1).tolist() for _ in read]
+
+
+def test_a_collate_that_draws_is_seeded_where_samples_are_not() -> None:
+    def collate(samples: list[Any]) -> tuple[Tensor, Tensor]:
+        return torch.rand(len(samples), 1), torch.stack([target for _, target in samples])
+
+    dataset = Dataset(train=Still(), targets="real", collate=collate)
+    data = RunData(dataset, split_dataset(dataset, "70/30", 5, shuffle=True), batch_size=4, seed=5)
+    before = torch.get_rng_state()
+    assert rows(data.epoch(0)) == rows(data.epoch(0)) != rows(data.epoch(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_draws_of_a_sample_do_not_depend_on_its_batch() -> None:
     by = {size: serve(Drawing(), batch_size=size, workers=0) for size in (4, 7)}
     flat = [sorted(row for batch in rows(data.epoch(3)) for row in batch) for data in by.values()]

@@ -79,6 +79,8 @@ class Samples(Protocol):
 
     Input and target are trees: a tensor, array or number, or a dict, tuple or list of trees. Without a `collate` of the
     dataset the samples of a batch are stacked leaf by leaf. `TensorSamples` and `Stream` are served in their own ways.
+    While a sample is read the global generators are seeded for it; a class that draws nothing says ``draws = False``,
+    which saves that, and so does a `collate`.
     """
 
     def __len__(self) -> int: ...

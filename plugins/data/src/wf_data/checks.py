@@ -43,6 +43,11 @@ class Checks:
         """Whether the dataset makes the batches of its samples itself."""
         return self._collate is not None
 
+    @property
+    def draws(self) -> bool:
+        """Whether making a batch may draw random numbers."""
+        return self._collate is not None and getattr(self._collate, "draws", True)
+
     def where(self, split: str) -> str:
         """The split, for messages."""
         return words(split) if "/" in split else f"dataset '{self._name}', {split} split"

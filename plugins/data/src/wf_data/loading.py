@@ -58,7 +58,8 @@ class Loader:
 
     While a sample is read, torch's, Python's and NumPy's global generators are seeded for that sample alone, so what
     it draws depends on no other one and on no number of workers; afterwards this process has its own back. Samples with
-    a method ``__getitems__``, which reads a batch at once, have the draws of the batch's first sample.
+    a method ``__getitems__``, which reads a batch at once, have the draws of the first sample of the batch. Nothing is
+    seeded where neither the samples nor their collate draw anything (``draws = False``).
 
     Args:
         splits: The samples of each split.
@@ -141,7 +142,8 @@ class _Seeded(torch.utils.data.Dataset[Any]):
 
     def __getitems__(self, chunk: Chunk) -> tuple[Tree, Tree] | _Failure:
         if get_worker_info() is None:
-            with generators_kept():
+            drawn = _draw(self._splits[chunk.split]) or self._checks.draws
+            with generators_kept() if drawn else nullcontext():
                 return self._batch(chunk)
         try:
             return self._batch(chunk)
@@ -150,16 +152,17 @@ class _Seeded(torch.utils.data.Dataset[Any]):
 
     def _batch(self, chunk: Chunk) -> tuple[Tree, Tree]:
         samples: Any = self._splits[chunk.split]
-        ids = _ids(samples, chunk.indices)
+        ids, drawn = _ids(samples, chunk.indices), _draw(samples)
         if _reads_many(samples):
-            seed_all(chunk.seeds[0])
+            if drawn:
+                seed_all(chunk.seeds[0])
             found = self._named(chunk.split, ids, lambda: list(samples.__getitems__(chunk.indices)))
         else:
             found = [
-                self._named(chunk.split, [one], partial(_read, samples, index, seed))
+                self._named(chunk.split, [one], partial(_read, samples, index, seed if drawn else None))
                 for one, index, seed in zip(ids, chunk.indices, chunk.seeds, strict=True)
             ]
-        if self._checks.collates:
+        if self._checks.draws:
             seed_all(chunk.seeds[0] ^ _COLLATE)
         return self._checks.pairs(found, ids, chunk.split)
 
@@ -218,8 +221,9 @@ def generators_kept() -> Iterator[None]:
             numpy.random.set_state(numpys)
 
 
-def _read(samples: Samples, index: int, seed: int) -> tuple[Any, Any]:
-    seed_all(seed)
+def _read(samples: Samples, index: int, seed: int | None) -> tuple[Any, Any]:
+    if seed is not None:
+        seed_all(seed)
     return samples[index]
 
 
@@ -230,6 +234,11 @@ def seed_all(seed: int) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed & 0xFFFFFFFF)
+
+
+def _draw(samples: Any) -> bool:
+    """Whether samples may draw random numbers; a `Subset` does if those do that it is one of."""
+    return _draw(samples.dataset) if isinstance(samples, Subset) else bool(getattr(samples, "draws", True))
 
 
 def _reads_many(samples: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import datasets
 import numpy as np
@@ -86,6 +86,8 @@ def pixels_of(image: Image.Image, size: tuple[int, int] | None, channels: int) -
 @dataclass(frozen=True)
 class ImageSamples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Images with their targets."""
+
+    draws: ClassVar[bool] = False
 
     images: Images
     targets: Tensor

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "t
 @dataclass(frozen=True)
 class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Images that are read when they are asked for."""
+
+    draws: ClassVar[bool] = False
 
     files: tuple[Path, ...]
     labels: tuple[int, ...]

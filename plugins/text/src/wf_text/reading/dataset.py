@@ -195,6 +195,8 @@ class MappedBlocks:
         block: Tokens of a block.
     """
 
+    draws = False
+
     def __init__(self, file: TokenFile, begin: int, num: int, block: int) -> None:
         self._file, self._begin, self._num, self._block = file, begin, num, block
         self._tokens: Array | None = None

@@ -28,6 +28,8 @@ class TokenSamples:
         begins: Which tokens begin a word, for each text; None where targets are not for words.
     """
 
+    draws = False
+
     def __init__(
         self,
         texts: Sequence[Sequence[int]],
@@ -43,7 +45,7 @@ class TokenSamples:
         self._begins = None if begins is None else _flat(begins, torch.bool)
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self._bounds) - 1
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
         if not 0 <= index < len(self):
@@ -80,6 +82,8 @@ class Padded:
     Args:
         padding: The token of padding.
     """
+
+    draws = False
 
     def __init__(self, padding: int) -> None:
         self.padding = padding

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ Learned = Annotated[Mapping[str, Any] | None, FromRun("learned")]
 @dataclass(frozen=True)
 class Objects(torch.utils.data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
     """Images that are read when they are asked for, and the objects in them."""
+
+    draws: ClassVar[bool] = False
 
     images: tuple[Pictured, ...]
     with_masks: bool
@@ -63,6 +65,8 @@ class Objects(torch.utils.data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
 @dataclass(frozen=True)
 class Classes(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Images that are read when they are asked for, all made the same size, and the class of each pixel."""
+
+    draws: ClassVar[bool] = False
 
     images: tuple[Pictured, ...]
     size: tuple[int, int]
