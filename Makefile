@@ -4,7 +4,7 @@
 # make lint       ruff, mypy --strict, import rules
 # make catalogue  train with every member of every catalogue, and renew the table in docs/ecosystem.md
 # make docs       build the documentation as a site into site/
-# make bench      run every script in benchmarks/
+# make bench      run the scripts in benchmarks/ and write their figures beside their goals into docs/speed.md
 # make soak       kill runs at random instants, KILLS times, and resume them
 # make wheels     build every distribution into dist/
 # make release    build wheels and source archives of every distribution into dist/, and check them
@@ -81,8 +81,8 @@ catalogue: $(TOOLS) $(ADAPTED)
 docs: $(TOOLS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 
-bench: $(INSTALLED)
-	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(INSTALLED) $(ADAPTED)
+	$(BIN)/python benchmarks/_all.py
 
 soak: $(TOOLS)
 	OMP_NUM_THREADS=1 WF_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n $(WORKERS) tests/test_faults.py -k random_instants

@@ -23,6 +23,7 @@ from typing import Any
 import char_gpt_by_hand as by_hand
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
+from _goals import figure
 from torch import nn
 
 import wf
@@ -99,6 +100,7 @@ def main() -> None:
         )
     whole = sum(ours) / sum(theirs)
     print(f"wf / by hand: {whole:.3f} of all time, {statistics.median(ratios):.3f} the median of the pairs")
+    figure("GPT: a step, of the loop by hand", statistics.median(ratios), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from _goals import figure
+
 from wf.registry import Registry
 from wf_building.defaults import default_hooks
 
@@ -237,6 +239,13 @@ def measure(source: Path, epochs: int, serve_from: str) -> None:
     print(f"memory more than script   {ours[-1]['peak_mb'] - hand[-1]['peak_mb']:.0f} MB")
     print(f"same figures every epoch  {'yes' if same else 'NO'}")
     print(f"reading the gzipped files {min(reading):.2f} s")
+    memory = [
+        one["processor"] / other["processor"]
+        for one, other in zip(ours[1:], each["tensors by hand"].reports[2:], strict=True)
+    ]
+    figure("R3: an epoch, of the loop by hand over tensors in memory", statistics.median(memory), "times", at_most=1.05)
+    faster = [one["seconds"] / other["seconds"] for one, other in zip(hand[1:], ours[1:], strict=True)]
+    figure("R3: an epoch of the usual script, of wf's", statistics.median(faster), "times", at_least=2.6)
 
 
 def _median(reports: list[dict[str, Any]], unit: str) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _goals import figure
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -143,6 +144,7 @@ def measure(rounds: int, num: int, size: int) -> None:
     print(f"weights after 2 epochs: equal bit for bit, in {rounds} rounds")
     print(f"by hand  {min(hand) / steps * 1000:8.1f} ms a step")
     print(f"by name  {min(name) / steps * 1000:8.1f} ms a step  ({min(name) / min(hand) - 1:+.1%})")
+    figure("fine-tuned ResNet-18: a step, of the script by hand", min(name) / min(hand), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _goals import figure
 from PIL import Image
 
 import wf
@@ -103,6 +104,18 @@ def main() -> None:
     for name, found in seconds.items():
         first, later = found[0], statistics.median(found[1:] or found)
         print(f"{name:30} {first:15.2f} {later:10.2f} {arguments.images / first:16.0f} {arguments.images / later:8.0f}")
+    folders, reduced, both = (
+        seconds[name] for name in ("ImageFolder, DataLoader", "image-folder, reduce", "image-folder, reduce, cache")
+    )
+    figure(
+        "photos, first epoch with reduce: ImageFolder's time, of wf's", folders[0] / reduced[0], "times", at_least=1.5
+    )
+    figure(
+        "photos, cached: first epoch's time, of the later ones'",
+        both[0] / statistics.median(both[1:]),
+        "times",
+        at_least=5,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Seconds from the start of a process to the end of its first training step: `wf run`, and a bare script beside it.
+"""Seconds until a command answers; seconds until the first training step of `wf run`, and of a bare script beside it.
 
     python benchmarks/start.py [--rounds N] [--modules]
 
 The bare script does with torch what the run does with it: the same model, loss, optimizer and batch, and nothing else.
 The two take turns, each in a fresh process that ends after its first step. The shortest time of each counts, as
 whatever else runs only adds to it, and so do the shortest seconds of the processor. `--modules` lists what `wf run`
-imports beside what the bare script does, and how long that takes.
+imports beside what the bare script does, and how long that takes. The first row of `wf compare` is its first figure.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+
+from _goals import figure
 
 BARE = """
 import os
@@ -46,6 +48,7 @@ class Leave:
     def on_step_end(self, run):
         os._exit(0)
 """
+COMMANDS = (("--help",), ("list",), ("list-plugins",))
 WF = ("run", "--dataset", "synthetic", "--model", "mlp", "--optimizer", "adam", "--hook", "+leave.py:Leave")
 
 
@@ -85,7 +88,31 @@ def measure(rounds: int) -> None:
     for name, taken in shortest.items():
         print(f"{name:14}{taken[0]:10.2f}{taken[1]:12.2f}")
     more = [one - other for one, other in zip(shortest["wf run"], shortest["bare script"], strict=True)]
-    print(f"{'wf takes more':14}{more[0]:10.2f}{more[1]:12.2f}")
+    print(f"{'wf takes more':14}{more[0]:10.2f}{more[1]:12.2f}\n")
+    figure("first step of wf run, more than of a bare script", more[0], "s", at_most=0.2)
+    for words in COMMANDS:
+        command = [sys.executable, "-m", "wf_cli", *words]
+        seconds = min(once(command, Path.cwd())[0] for _ in range(rounds))
+        figure(f"wf {' '.join(words)}", seconds, "s", at_most=0.12)
+    figure("wf compare: its first row", first_row(), "s", at_most=5)
+
+
+def first_row() -> float:
+    """Seconds until the first figure of a comparison of two losses stands in the terminal."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        words = "compare --dataset iris --epochs 20 --vary loss=ce,focal --repeats 2"
+        command = [sys.executable, "-m", "wf_cli", *words.split()]
+        with subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "1/4" in line:
+                    seconds = time.perf_counter() - start
+                    process.communicate()
+                    return seconds
+    raise SystemExit("wf compare printed no row")
 
 
 def list_modules() -> None:

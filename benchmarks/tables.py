@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from _goals import figure
 from torch import nn
 
 import wf
@@ -89,7 +90,9 @@ def main() -> None:
                 found[name].append((time.process_time() - start) / asked.steps * 1e6)
     for name, values in found.items():
         print(f"{name:8} {min(values):8.1f} us a step")
-    print(f"wf takes {100 * (min(found['wf']) / min(found['by hand']) - 1):+.1f} %")
+    ratio = min(found["wf"]) / min(found["by hand"])
+    print(f"wf takes {100 * (ratio - 1):+.1f} %")
+    figure("table with embeddings: a step, of the loop by hand", ratio, "times", at_most=1.02)
 
 
 if __name__ == "__main__":
