@@ -16,10 +16,10 @@ from forkserver import ForkServer, Result
 from hypothesis import settings
 from workspace import ADAPTER_FOLDERS, ADAPTERS, PLUGINS
 
-from wf.declarations.vocabulary import OWN
+import wf_run  # noqa: F401  # declares the kinds of every run, as loading its plugin does
+from wf.declarations.vocabulary import VOCABULARIES
 from wf.discovery.distributions import is_installed
 from wf.registry import Registry
-from wf_cli.listing.words import VOCABULARIES
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: gradients differ in bits between one thread and two
 MEMORY = Path("/dev/shm")
@@ -62,7 +62,7 @@ def own_vocabulary() -> Iterator[None]:
     """Kinds and run values that a test's plugins declare are gone with the test."""
     yield
     for words in VOCABULARIES.values():
-        for owner in {words.owner(name) for name in words} - {OWN, *PLUGINS, *ADAPTERS}:
+        for owner in {words.owner(name) for name in words} - {*PLUGINS, *ADAPTERS}:
             words.remove(owner)
 
 

@@ -205,13 +205,12 @@ def checks() -> str:
     from planted_defects import PLANTED
 
     from wf_kit.checks import CHECKS
+    from wf_kit.kit import ALL_KINDS
 
     defects = {planted.check: planted.defect for planted in PLANTED}
     rows = []
     for name, check in CHECKS.items():
-        some = [kind for kind in check.kinds if kind not in KINDS]
-        is_for_all = set(KINDS) - set(KINDS.contributed) <= set(check.kinds)
-        of = ", ".join(["all", *some] if is_for_all else check.kinds)
+        of = ", ".join("all" if kind == ALL_KINDS else kind for kind in check.kinds)
         rows.append((f"`{name}`", of, _prose(check.summary), check.fix, defects[name]))
     return table(("check", "of", "what it means", "what to do", "the defect that proves it"), rows)
 

@@ -15,13 +15,12 @@ from packaging.specifiers import SpecifierSet
 from workspace import ROOT, build_wheels, run_pip
 
 from wf.declarations.kinds import KINDS
-from wf.declarations.vocabulary import OWN
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("wheels"), pytest.mark.timeout(300)]
 
 NAME = "my-parts"
-OWN_KINDS = [name for name in KINDS if KINDS.owner(name) == OWN]
-"""The kinds of the core; other plugins may add some while the tests run."""
+OWN_KINDS = [name for name, kind in KINDS.items() if not kind.on_demand]
+"""The kinds of every run."""
 
 
 @pytest.fixture(scope="module")

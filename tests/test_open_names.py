@@ -24,6 +24,7 @@ OWN_WORDS = {
 
 OTHER_WORDS = {
     "accuracy": "what other tools call acc",
+    "default": "a field of declarations",
     "mean": "a reduction of losses",
     "precision": "a general key of run files",
     "progress": "where a run is, in its checkpoints",

@@ -294,7 +294,7 @@ def wf_components():
         ("@hookimpl\ndef wf_tasks(): return [Task(name='a', target='f')]\n", "'f' is not of the form 'module:Attr'"),
         (
             "@hookimpl\ndef wf_tasks(): return [Task(name='a', target='m:f', defaults={'optimizer': 'adam'})]\n",
-            "task 'a': it has no defaults of kind 'optimizer'; kinds: loss, metric, model, hook, monitor",
+            "task 'a': it has no defaults of kind 'optimizer'; kinds: model, loss, metric, hook, ",
         ),
         (
             "@hookimpl\ndef wf_tasks(): return [Task(name='a', target='m:f', defaults={'metric': 'mae'})]\n",
@@ -307,7 +307,7 @@ def wf_components():
         ),
         (
             "@hookimpl\ndef wf_kinds(): return [Kind(name='loss')]\n",
-            "it declares kind 'loss', and wf has a kind of that name",
+            "it declares kind 'loss', and kind 'loss' is declared by wf-run: one of the two can be loaded",
         ),
         ("@hookimpl\ndef wf_kinds(): return [Kind(name='Loss')]\n", "'Loss' is not the name of a kind"),
         ("@hookimpl\ndef wf_kinds(): return 2 * [Kind(name='clock')]\n", "it declares kind 'clock' twice"),
@@ -367,6 +367,61 @@ def test_a_kind_that_two_plugins_declare(tmp_path: Path) -> None:
     assert states["two"].error is not None
     assert "it declares kind 'word-book', and kind 'word-book' is declared by one" in states["two"].error
     assert "-p no:one" in states["two"].error
+
+
+WORTH = """
+@hookimpl
+def wf_values():
+    return [RunValue(name="worth", type="int", summary="of a sample", provider=worth)]
+def worth():
+    return {}
+"""
+
+
+def test_a_value_that_two_plugins_provide(tmp_path: Path) -> None:
+    """A run that needs it is refused, one that does not is not; a pin settles it."""
+    files = [write(tmp_path, f"{name}.py", WORTH.format(number)) for number, name in enumerate(("one", "two"))]
+    registry = Registry.discover(files, only_builtin=True)
+    seen: list[int] = []
+
+    def hook(worth: int) -> wf.Hook:
+        seen.append(worth)
+        return wf.Hook()
+
+    wf.build(**IRIS, save=False, registry=registry).close()
+    settled = r"settle it in pyproject.toml: \[tool.wf.pin.value\] worth = "
+    with pytest.raises(UsageError, match=f"value 'worth' comes from 2 plugins\n  {settled}"):
+        wf.build(**{**IRIS, "hook": [{"use": hook}]}, save=False, registry=registry)
+    pinned = registry.preferring([Pin("value", "worth", "two", "a file")])
+    wf.build(**{**IRIS, "hook": [{"use": hook}]}, save=False, registry=pinned).close()
+    assert seen == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("loss", "it declares setting 'loss', and kind 'loss' is declared by wf-run"),
+        ("epochs", "it declares setting 'epochs', and setting 'epochs' is declared by wf-run"),
+        ("tokenizer", "it declares setting 'tokenizer', and kind 'tokenizer' is declared by wf-text"),
+        ("model", "it declares setting 'model', and kind 'model' is declared by wf-run"),
+        ("num_classes", "it declares run value 'num_classes', and run value 'num_classes' is declared by wf-run"),
+        ("optimizer.lr", "setting 'optimizer.lr': its name is no Python name"),
+    ],
+)
+def test_a_setting_in_the_namespace_of_others(tmp_path: Path, name: str, words: str) -> None:
+    assert words in failure(tmp_path, SETTING.replace("patience_sec", name))
+
+
+def test_a_kind_with_the_name_of_a_setting(tmp_path: Path) -> None:
+    """Whichever comes second is refused: they share the top level of run files."""
+    kind = KIND.replace("word-list", "patience_sec").replace("patience_sec", "patience")
+    files = [
+        write(tmp_path, "one.py", SETTING.replace("patience_sec", "patience")),
+        write(tmp_path, "two.py", kind),
+    ]
+    states = {plugin.name: plugin for plugin in Registry.discover(files, only_builtin=True).plugins}
+    assert states["one"].status == "ok"
+    assert "it declares kind 'patience', and setting 'patience' is declared by one" in str(states["two"].error)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from wf.declarations.component import Catalogue
-from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.discovery.known import KnownPlugin, index, known_members, who_brings
 from wf.registry import Registry
 
 HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}
-EVERY_KIND = {*KINDS, *DECLARED}
+EVERY_KIND = {*KINDS, *DECLARATIONS}
 """Those of every run, and those that plugins which come with wf add."""
 
 

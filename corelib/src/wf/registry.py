@@ -10,7 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from wf.declarations.component import Catalogue, Component
-from wf.declarations.kinds import DECLARED, KINDS, UNWRITTEN, plurals
+from wf.declarations.declared import DECLARATIONS, plurals
+from wf.declarations.kinds import KINDS
 from wf.discovery.deprecation import check_name
 from wf.discovery.distributions import builtin_distributions, is_installed
 from wf.discovery.entry import Entry, names_of, own_name
@@ -177,7 +178,8 @@ class Registry:
         if not found:
             raise self._not_found(kind, bare, wanted, pin)
         if len(found) > 1:
-            say = f"say which one: {_choices(found)}\n  or settle it" if kind not in UNWRITTEN else "settle it"
+            is_typed = kind in KINDS or DECLARATIONS[kind].is_typed
+            say = f"say which one: {_choices(found)}\n  or settle it" if is_typed else "settle it"
             settle = f'[tool.wf.pin.{kind}] {found[0].component.name} = "{found[0].distribution}"'
             raise UsageError(f"{kind} '{name}' comes from {len(found)} plugins\n  {say} in pyproject.toml: {settle}")
         check_name(found[0].component, bare)
@@ -265,7 +267,7 @@ class Registry:
     def kinds_of(self, name: str) -> list[str]:
         """The kinds in which `name` is known; with ``@provider`` those that it brings, if it brings any."""
         bare, _, provider = name.partition("@")
-        found = {kind: entries for kind in (*KINDS, *DECLARED) if (entries := self.providers(kind, bare))}
+        found = {kind: entries for kind in (*KINDS, *DECLARATIONS) if (entries := self.providers(kind, bare))}
         brought = [kind for kind, entries in found.items() if brought_by(entries, provider)]
         return brought or list(found)
 
@@ -325,7 +327,7 @@ class Registry:
         if missing:
             states = ", ".join(f"{plugin.name} ({plugin.status})" for plugin in missing)
             hints.append(f"it may be in a plugin that is not loaded: {states}; see wf list-plugins")
-        own = "" if kind in DECLARED else f"   own code: --{kind} path.py:Name"
+        own = "" if kind in DECLARATIONS else f"   own code: --{kind} path.py:Name"
         listing = f"see: wf list {kind}{own}"
         first = self.meant([kind], name)
         return unknown(kind, name, candidates, "\n  ".join([*hints, listing]), also=aliases, first=first)
@@ -359,15 +361,15 @@ def read_kind(word: str) -> str:
         UsageError: With the closest kinds.
     """
     kind = plurals().get(word.lower(), word.lower())
-    if kind not in KINDS and kind not in DECLARED:
-        raise UsageError(unknown("kind", word, [*KINDS, *DECLARED]))
+    if kind not in KINDS and kind not in DECLARATIONS:
+        raise UsageError(unknown("kind", word, [*KINDS, *DECLARATIONS]))
     return kind
 
 
 def split_kind(word: str) -> tuple[str, str] | None:
     """The kind and the name of ``KIND/NAME``; None for a word that is otherwise."""
     head, slash, name = word.partition("/")
-    return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARED, *plurals()) else None
+    return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARATIONS, *plurals()) else None
 
 
 @contextmanager

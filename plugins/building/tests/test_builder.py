@@ -15,7 +15,8 @@ from wf.discovery.plugins import Plugin
 from wf.errors import UsageError
 from wf.registry import Registry
 from wf.traits import LossTraits, OptimizerTraits
-from wf_building.builder import Builder, note_traits, traits_of
+from wf_building.builder import Builder
+from wf_building.built import note_traits, traits_of
 from wf_run.runfiles.runfile import dump, load
 
 

@@ -12,7 +12,8 @@ import torch
 from planted_defects import CORRECT, MIXING, NAMED, PLANTED, Planted
 
 from wf.declarations.component import Component
-from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.discovery.plugins import Plugin
 from wf.registry import Registry
 from wf.traits import TransformTraits
@@ -69,7 +70,7 @@ def not_passed(results: Sequence[Result]) -> dict[str, str]:
     return {result.check: f"{result.status}: {result.message}" for result in results if result.status != "passed"}
 
 
-@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind not in KINDS.contributed), *DECLARED])
+@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind not in KINDS.on_demand), *DECLARATIONS])
 def test_right_component_passes_everything(kind: str, package: Package, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     results = check_planted(Planted(check="", defect="", component=CORRECT[kind]), package)

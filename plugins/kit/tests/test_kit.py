@@ -14,13 +14,15 @@ import torch
 from planted_defects import CORRECT, NUMBERS
 
 from wf import Catalogue, Component
-from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.discovery.plugins import Plugin
 from wf.errors import PluginError, UsageError
 from wf.registry import Registry
 from wf.traits import DatasetTraits, ModelTraits, TrainerTraits
 from wf_kit import Case, check_plugin, conformance_cases
 from wf_kit.checks import CHECKS
+from wf_kit.kit import ALL_KINDS
 from wf_kit.selecting import select
 
 LOSS = "loss/planted"
@@ -62,7 +64,7 @@ def test_select_one(words: list[str]) -> None:
 
 
 def test_select_all_of_a_plugin() -> None:
-    own = [kind for kind in KINDS if kind not in KINDS.contributed]
+    own = [kind for kind in KINDS if kind not in KINDS.on_demand]
     found = select(right(*own), ["planted"])
     assert [entry.component.kind for entry in found] == own
 
@@ -111,14 +113,14 @@ def test_select_takes_the_first_of_a_catalogue_or_those_with_options(
 
 def test_cases_are_named_and_in_the_order_of_the_checks() -> None:
     names = [str(case) for case in conformance_cases("planted", registry=right("loss"))]
-    assert names == [f"{LOSS}:{name}" for name, check in CHECKS.items() if "loss" in check.kinds]
+    assert names == [f"{LOSS}:{name}" for name, check in CHECKS.items() if check.covers("loss")]
 
 
 def test_every_check_says_what_it_means_and_what_to_do() -> None:
     for name, check in CHECKS.items():
         assert check.summary, name
         assert check.fix, name
-        assert set(check.kinds) <= {*KINDS, *DECLARED}, name
+        assert set(check.kinds) <= {ALL_KINDS, *KINDS, *DECLARATIONS}, name
         assert set(check.after) <= set(CHECKS), name
 
 

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from wf.declarations.component import DECLARATIONS, of_declaration
-from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.component import of_declaration
+from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf_kit import scaffold
@@ -54,7 +55,7 @@ def install(package: Path, into: Path) -> list[Path]:
     return [into, package / "src"]
 
 
-ALL = (*(kind for kind in KINDS if kind not in KINDS.contributed), *DECLARED)
+ALL = (*(kind for kind in KINDS if kind not in KINDS.on_demand), *DECLARATIONS)
 TRY = """
 import shlex, sys
 from wf_cli.main import main
@@ -77,13 +78,13 @@ def test_a_package_of_one_kind(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
     check_style(package.folder)
     monkeypatch.syspath_prepend(package.folder / "src")
     plugin = importlib.import_module(f"lone_{kind}.plugin")
-    [component] = getattr(plugin, f"wf_{kind}s" if kind in DECLARED else "wf_components")()
-    component = of_declaration(component) if kind in DECLARED else component
+    [component] = getattr(plugin, f"wf_{kind}s" if kind in DECLARATIONS else "wf_components")()
+    component = of_declaration(component) if kind in DECLARATIONS else component
     assert component.kind == kind
     module, _, attribute = component.target.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
     trait = "" if component.traits is None else type(component.traits).__name__.lower()
-    assert trait in ("", f"{kind}traits", DECLARATIONS[kind].__name__.lower() if kind in DECLARED else "")
+    assert trait in ("", f"{kind}traits", DECLARATIONS[kind].__name__.lower() if kind in DECLARATIONS else "")
 
 
 @pytest.mark.exhaustive

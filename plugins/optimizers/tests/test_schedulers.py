@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import (
 
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
-from wf_building.builder import note_traits
+from wf_building.built import note_traits
 from wf_optimizers.annealing import cosine, onecycle
 from wf_optimizers.plateau import Plateau
 from wf_optimizers.steps import multistep, step

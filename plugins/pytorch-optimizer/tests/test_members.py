@@ -19,7 +19,8 @@ from wf.declarations.values import VALUES
 from wf.errors import UsageError
 from wf.parameters import convert, from_signature
 from wf.registry import Registry
-from wf_building.builder import Builder, note_traits
+from wf_building.builder import Builder
+from wf_building.built import note_traits
 from wf_pytorch_optimizer.index import GROUPS, index
 from wf_pytorch_optimizer.members import MENDED, REFUSED, WRAPPERS, build, described, member
 from wf_pytorch_optimizer.plugin import wf_components

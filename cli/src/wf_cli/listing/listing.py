@@ -11,7 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from wf.declarations.component import REQUIRED, Catalogue, Param
-from wf.declarations.kinds import KINDS, option_prefix, plurals, summaries
+from wf.declarations.declared import plurals, summaries
+from wf.declarations.kinds import KINDS, option_prefix
+from wf.declarations.vocabulary import VOCABULARIES
 from wf.discovery.entry import Entry
 from wf.discovery.plugins import Plugin
 from wf.errors import UsageError, closest, unknown
@@ -20,7 +22,7 @@ from wf.registry import Registry, read_kind, split_kind
 from wf_cli.commands import everywhere_of
 from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
 from wf_cli.listing.fits import find_other, fitting_entries, nothing_note, unknown_note
-from wf_cli.listing.words import SUMMARIES, VOCABULARIES, word_kind, word_record, word_rows, word_table
+from wf_cli.listing.words import word_kind, word_record, word_rows, word_table
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
 
 
@@ -101,7 +103,7 @@ def _list_words(kind: str, search: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json([word_record(kind, name) for name, _, _ in rows])
     elif rows:
-        echo(f"{paragraphs(f'{kind}: {SUMMARIES[kind]}')}\n{table(rows, indent='  ')}")
+        echo(f"{paragraphs(f'{kind}: {VOCABULARIES[kind].summary}')}\n{table(rows, indent='  ')}")
     else:
         tell(f"nothing found for {search!r}")
 

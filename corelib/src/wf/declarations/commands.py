@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from wf.declarations.fields import check_fields
 
@@ -15,6 +15,10 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A verb of the command line, ``wf NAME``, as a plugin's ``wf_commands`` declares it."""
+
+    word: ClassVar[str] = "command"
+    about: ClassVar[str] = "a verb of the command line"
+    is_typed: ClassVar[bool] = True
 
     name: str
     """What users type: lower case, digits and hyphens."""

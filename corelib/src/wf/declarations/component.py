@@ -11,26 +11,13 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
-from wf.declarations.commands import Command
 from wf.declarations.conditions import Condition
+from wf.declarations.declared import DECLARATIONS
 from wf.declarations.fields import check_fields
-from wf.declarations.kinds import DECLARED, KINDS
-from wf.declarations.readers import FileReader
-from wf.declarations.rule import Rule
-from wf.declarations.task import Link, Task
+from wf.declarations.kinds import KINDS
+from wf.declarations.task import Task
 from wf.declarations.values import RunValue
 from wf.errors import closest
-
-DECLARATIONS: dict[str, type] = {
-    "task": Task,
-    "link": Link,
-    "value": RunValue,
-    "command": Command,
-    "rule": Rule,
-    "condition": Condition,
-    "reader": FileReader,
-}
-"""The classes of declarations that are not components; each hook has the plural name: ``wf_tasks``."""
 
 
 class _Required:
@@ -59,12 +46,20 @@ class Param:
     is_value: bool = True
     """Of a general key: whether it is a run value, too. ``run.toml`` holds such a key only if it is set or something
     takes it, and one that is no run value always."""
+    may_change: bool = False
+    """Of a general key: whether a run may go on with another value, because its later bits do not depend on it, or
+    because a condition of its own covers it."""
     any_name: bool = False
     """Whether it stands for any number of options, whose names users choose: ``validation.night``, ``validation.rain``.
     The target takes them as ``**options``; `name` is for help."""
 
     def __post_init__(self) -> None:
         check_fields(self, "option '{0.name}'")
+
+    def facts(self) -> dict[str, Any]:
+        """What ``wf show`` says of it as a general key."""
+        option = f"--{self.name.replace('_', '-')}"
+        return {"summary": self.help, "option": option, "type": self.type, "default": self.default}
 
     @property
     def is_required(self) -> bool:
@@ -98,7 +93,7 @@ class Component:
     """A named component of a plugin.
 
     Args:
-        kind: One of `wf.declarations.kinds.KINDS`, or one that a plugin declares with ``wf_kinds``.
+        kind: One of `wf.declarations.kinds.KINDS`, which plugins declare with ``wf_kinds``.
         name: What users type: lower case, digits and hyphens, and dots where a run has one component of the kind.
         target: ``"package.module:Attr"``, loaded on first use, or the object itself.
         summary: One line for lists.
@@ -143,7 +138,7 @@ class Component:
 
     def __post_init__(self) -> None:
         check_fields(self, "component '{0.name}'")
-        if self.kind in KINDS or self.kind in DECLARED:
+        if self.kind in KINDS or self.kind in DECLARATIONS:
             check_kind(self)
         for name in self.all_names:
             check_name(name)
@@ -332,10 +327,10 @@ def check_kind(component: Component | Catalogue) -> None:
     Raises:
         ValueError: With the available kinds.
     """
-    if component.kind not in KINDS and component.kind not in DECLARED:
+    if component.kind not in KINDS and component.kind not in DECLARATIONS:
         what = f"{'component' if isinstance(component, Component) else 'catalogue'} '{_title(component)}'"
         near = closest(component.kind, KINDS)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"kinds: {', '.join(KINDS)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"kinds: {', '.join(KINDS) or 'none is declared'}"
         raise ValueError(f"{what} is of unknown kind '{component.kind}'; {hint}")
     _check_default(component)
     kind = KINDS.get(component.kind)
@@ -349,14 +344,16 @@ def check_kind(component: Component | Catalogue) -> None:
 
 
 def _check_default(component: Component | Catalogue) -> None:
-    """Refuse a default for a kind that chooses its components in another way. Only models have defaults by inputs."""
+    """Refuse a default for a kind that chooses its components in another way."""
     if isinstance(component, Catalogue) or not component.default:
         return
     chosen_by = KINDS[component.kind].chosen_by if component.kind in KINDS else "nobody"
     if chosen_by:
         raise ValueError(f"component '{component.name}': no {component.kind} is a default: {chosen_by} chooses it")
-    if isinstance(component.default, str) and component.kind != "model":
-        raise ValueError(f"component '{component.name}': only a model is a default of certain inputs; say default=True")
+    if isinstance(component.default, str) and not (component.kind in KINDS and KINDS[component.kind].by_inputs):
+        kinds = " or ".join(name for name, kind in KINDS.items() if kind.by_inputs) or "nothing"
+        text = f"component '{component.name}': only a {kinds} is a default of certain inputs; say default=True"
+        raise ValueError(text)
 
 
 def _title(declared: Component | Catalogue) -> str:

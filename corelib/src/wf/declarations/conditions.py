@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from wf.declarations.fields import check_fields
 from wf.declarations.vocabulary import Vocabulary
@@ -15,6 +15,10 @@ Level = Literal["error", "warning"]
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """Something that a run is made under, as a plugin's ``wf_conditions`` declares it."""
+
+    word: ClassVar[str] = "condition"
+    about: ClassVar[str] = "what must be equal when a run goes on"
+    is_typed: ClassVar[bool] = False
 
     name: str
     """How ``--allow-drift`` calls it."""
@@ -33,6 +37,10 @@ class Condition:
     def __post_init__(self) -> None:
         check_fields(self, "condition '{0.name}'")
 
+    def facts(self) -> dict[str, Any]:
+        """What ``wf show`` says of it."""
+        return {"summary": self.summary, "means": self.means, "level": self.level, "fix": self.fix}
 
-CONDITIONS: Vocabulary[Condition] = Vocabulary("condition")
+
+CONDITIONS: Vocabulary[Condition] = Vocabulary("condition", Condition.about)
 """All conditions that are compared on resume."""

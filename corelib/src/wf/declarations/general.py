@@ -6,7 +6,7 @@ from wf.declarations.component import Param
 from wf.declarations.kinds import KINDS
 from wf.declarations.vocabulary import Vocabulary
 
-GENERAL: Vocabulary[Param] = Vocabulary("setting", beside=(KINDS,))
+GENERAL: Vocabulary[Param] = Vocabulary("setting", "general keys of a run file, and options of wf run", beside=(KINDS,))
 """The general keys of a run file, which are options of ``wf run``, too."""
 
 

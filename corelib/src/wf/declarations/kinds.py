@@ -1,24 +1,14 @@
-"""The kinds of components: those of every run, and those that plugins add with ``wf_kinds``."""
+"""The kinds of components, which plugins declare with ``wf_kinds``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from wf.declarations.fields import check_fields
 from wf.declarations.vocabulary import Vocabulary
-from wf.traits import (
-    DatasetTraits,
-    HookTraits,
-    LossTraits,
-    MetricTraits,
-    ModelTraits,
-    OptimizerTraits,
-    SchedulerTraits,
-    TrainerTraits,
-    TransformTraits,
-)
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 
@@ -52,6 +42,19 @@ class Kind:
     """Whether runs are made of its components, so that run files and ``wf run`` choose them."""
     chosen_by: str = ""
     """The chooser of its default components, if these do not declare it themselves."""
+    by_inputs: bool = False
+    """Whether a component may be the default one of certain inputs: ``default="tokens"``."""
+    of_task: bool = True
+    """Whether a task may name the components of a run that names none."""
+    on_demand: bool = True
+    """Whether its components are a run value, made when something asks for it; otherwise the plugin that declares the
+    kind makes them, and declares their run value if they are one."""
+    keys: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Keys in the tables of its components that are not options of these, each with its JSON Schema: ``on_error``."""
+    may_change: bool = False
+    """Whether a run may go on with another component, or other options, and keep its bits."""
+    order: int = 100
+    """Its place in lists: lower ones come first, equal ones by name."""
 
     def __post_init__(self) -> None:
         check_fields(self, "kind '{0.name}'")
@@ -65,13 +68,19 @@ class Kind:
         """The name of its run value: the component; a list of them where a run may have several."""
         return (self.plural if self.several else self.name).replace("-", "_")
 
+    def facts(self) -> dict[str, Any]:
+        """What ``wf show`` says of it."""
+        facts = {"option": f"--{self.name}", "plural": self.plural, "several": self.several, "run_value": self.value}
+        return {"summary": self.summary, **facts}
+
 
 class Kinds(Vocabulary[Kind]):
-    """The kinds by name: the core's in their order, then those of plugins by name, in whatever order these came."""
+    """The kinds by name, in the order that they declare, whichever plugin came first."""
 
-    def __iter__(self) -> Iterator[str]:
-        others = set(self.contributed)
-        return iter([*(name for name in super().__iter__() if name not in others), *sorted(others)])
+    def add(self, words: Iterable[Kind], owner: str) -> None:
+        """As every vocabulary's."""
+        super().add(words, owner)
+        self._words = dict(sorted(self._words.items(), key=lambda item: (item[1].order, item[0])))
 
     @property
     def several(self) -> tuple[str, ...]:
@@ -79,99 +88,18 @@ class Kinds(Vocabulary[Kind]):
         return tuple(name for name, kind in self.items() if kind.several)
 
     @property
+    def on_demand(self) -> dict[str, Kind]:
+        """The kinds whose components are made when something asks for them."""
+        return {name: kind for name, kind in self.items() if kind.on_demand}
+
+    @property
     def of_runs(self) -> tuple[str, ...]:
         """The kinds that runs are made of."""
         return tuple(name for name, kind in self.items() if kind.of_runs)
 
 
-KINDS = Kinds(
-    "kind",
-    (
-        Kind(
-            name="dataset",
-            summary="samples with inputs and targets, and the splits they come in",
-            traits=DatasetTraits,
-        ),
-        Kind(
-            name="transform",
-            summary="changes inputs before the model sees them, a whole batch at a time",
-            several=True,
-            objects="a callable on a batch of inputs",
-            traits=TransformTraits,
-            chosen_by="the dataset",
-        ),
-        Kind(name="model", summary="a torch.nn.Module", traits=ModelTraits, together="wf_base.training.parts:Parts"),
-        Kind(
-            name="loss",
-            plural="losses",
-            summary="a module or function of (predictions, targets) that gives a scalar to minimise",
-            traits=LossTraits,
-            chosen_by="the dataset's task",
-        ),
-        Kind(
-            name="optimizer",
-            summary="updates the parameters from their gradients",
-            traits=OptimizerTraits,
-        ),
-        Kind(
-            name="scheduler",
-            summary="changes the optimizer's learning rate over time",
-            traits=SchedulerTraits,
-        ),
-        Kind(
-            name="metric",
-            summary="judges predictions against targets over a whole split",
-            several=True,
-            traits=MetricTraits,
-            chosen_by="the dataset's task",
-            objects="an object with update(predictions, targets) and compute()",
-        ),
-        Kind(
-            name="hook",
-            summary="listens to the events of the loop",
-            several=True,
-            traits=HookTraits,
-            objects="an object with methods named like events: on_epoch_end(self, run)",
-        ),
-        Kind(
-            name="trainer",
-            summary="one training step",
-            traits=TrainerTraits,
-            objects="an object with train_step(batch)",
-        ),
-        Kind(name="evaluator", summary="one evaluation of one split", objects="an object with evaluate(split)"),
-        Kind(name="checkpointer", summary="durable state"),
-        Kind(
-            name="strategy",
-            plural="strategies",
-            summary="where and how the run is carried out: devices and processes",
-        ),
-    ),
-)
-"""Every kind of component."""
-
-DECLARED: dict[str, str] = {
-    "task": "what dataset, model, loss and metrics agree about",
-    "link": "a small step between model, dataset and loss where they do not fit otherwise",
-    "value": "what a run fills into the parameters of that name",
-    "command": "a verb of the command line",
-    "rule": "what fits what",
-    "condition": "what must be equal when a run goes on",
-    "reader": "reads files of inputs for wf predict",
-}
-"""Declarations besides components: looked up, listed, shown and pinned like these, but without a table in run files."""
-UNWRITTEN = ("value", "rule", "condition", "reader")
-"""Declarations whose names users never type, so that ``NAME@PLUGIN`` cannot choose one."""
-
-
-def plurals() -> dict[str, str]:
-    """Every kind by its plural, including declarations."""
-    return {**{kind.plural: name for name, kind in KINDS.items()}, **{f"{name}s": name for name in DECLARED}}
-
-
-def summaries() -> dict[str, str]:
-    """Every kind with its summary, including declarations."""
-    return {**{name: kind.summary for name, kind in KINDS.items()}, **DECLARED}
+KINDS = Kinds("kind", "the kinds of components")
+"""Every kind of component; plugins declare them with ``wf_kinds``."""
 
 
 def option_prefix(kind: str, use: str) -> str:

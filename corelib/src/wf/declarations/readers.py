@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from wf.declarations.fields import check_fields
 
@@ -15,6 +15,10 @@ class FileReader:
 
     ``wf predict RUN FILE`` takes it for files that the run's own dataset does not read.
     """
+
+    word: ClassVar[str] = "reader"
+    about: ClassVar[str] = "reads files of inputs for wf predict"
+    is_typed: ClassVar[bool] = False
 
     name: str
     """Its name in lists and pins."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from wf.declarations.fields import check_fields
 
@@ -28,6 +28,10 @@ class Rule:
 
     A run whose components break a rule is refused before step 1; ``wf list KIND --fits NAME`` goes by the rules, too.
     """
+
+    word: ClassVar[str] = "rule"
+    about: ClassVar[str] = "what fits what"
+    is_typed: ClassVar[bool] = False
 
     name: str
     """Its name in messages: ``few-classes``."""

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from wf.declarations.fields import check_fields
 from wf.declarations.kinds import KINDS
 
-DEFAULTS: dict[str, type] = {"loss": str, "metric": tuple, "model": str, "hook": tuple, "monitor": str}
-"""The kinds of wf's own of which a task may name the components of a run that names none: one name, or several. And
-its monitor. Of a kind that a plugin brings it may name one."""
+MONITOR = "monitor"
+"""What a task's defaults may name besides components: the figure that decides what is best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What dataset, model, loss and metrics agree about, as a plugin's ``wf_tasks`` declares it."""
+
+    word: ClassVar[str] = "task"
+    about: ClassVar[str] = "what dataset, model, loss and metrics agree about"
+    is_typed: ClassVar[bool] = True
 
     name: str
     """What users type."""
@@ -42,22 +45,14 @@ class Task:
     defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     """The components of a run that names none: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``;
     the hooks are added to those of every run, and of the metrics those count that judge such targets. ``monitor`` is
-    the figure that decides what is best: ``"validation/map"``. Of a kind that a plugin brings, such as ``tokenizer``,
-    it is the default one where something asks for it."""
+    the figure that decides what is best: ``"validation/map"``. Of a kind whose components are made on demand, such as
+    ``tokenizer``, it is the default one where something asks for it."""
     aliases: tuple[str, ...] = ()
     """Other names that people type."""
 
     def __post_init__(self) -> None:
         check_fields(self, "task '{0.name}'")
-        for kind, value in self.defaults.items():
-            if kind in KINDS and kind not in DEFAULTS and kind not in KINDS.contributed:
-                raise ValueError(
-                    f"task '{self.name}': it has no defaults of kind '{kind}'; kinds: {', '.join(DEFAULTS)}"
-                )
-            wanted_type = DEFAULTS.get(kind, str)
-            if not isinstance(value, wanted_type):
-                wanted = "one name" if wanted_type is str else "a tuple of names"
-                raise ValueError(f"task '{self.name}': its default {kind} is {type(value).__name__}, not {wanted}")
+        check_defaults(self)
 
     def default(self, kind: str) -> str | None:
         """The name of the default component of a kind that a run has one of; also its ``monitor``."""
@@ -70,9 +65,30 @@ class Task:
         return (value,) if isinstance(value, str) else value
 
 
+def check_defaults(task: Task) -> None:
+    """Refuse defaults of a kind of which a task may name none, as far as the kinds are known by now.
+
+    Raises:
+        ValueError: Naming the kinds of which it may.
+    """
+    for name, value in task.defaults.items():
+        kind = KINDS.get(name)
+        if kind is not None and not kind.of_task:
+            kinds = ", ".join([*(other.name for other in KINDS.values() if other.of_task), MONITOR])
+            raise ValueError(f"task '{task.name}': it has no defaults of kind '{name}'; kinds: {kinds}")
+        several = kind is not None and kind.several
+        if (kind is not None or name == MONITOR) and not isinstance(value, tuple if several else str):
+            wanted = "a tuple of names" if several else "one name"
+            raise ValueError(f"task '{task.name}': its default {name} is {type(value).__name__}, not {wanted}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Link:
     """A step from one form to another, which a run takes where model and loss do not fit otherwise."""
+
+    word: ClassVar[str] = "link"
+    about: ClassVar[str] = "a small step between model, dataset and loss where they do not fit otherwise"
+    is_typed: ClassVar[bool] = True
 
     name: str
     """What users type."""

@@ -5,9 +5,9 @@ Plugins declare them with ``wf_values``; every kind of a plugin is one, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from wf.declarations.fields import check_fields
 from wf.declarations.kinds import Kind
@@ -37,6 +37,10 @@ class RunValue:
     sets it.
     """
 
+    word: ClassVar[str] = "value"
+    about: ClassVar[str] = "what a run fills into the parameters of that name"
+    is_typed: ClassVar[bool] = False
+
     name: str
     """A Python name: ``vocab_size``."""
     type: str = "Any"
@@ -54,9 +58,14 @@ class RunValue:
             raise ValueError(f"'{self.name}' is not the name of a run value: use a Python name in lower case")
 
     @classmethod
-    def of_kind(cls, kind: Kind) -> RunValue:
-        """The component of a kind as a run value."""
-        return cls(name=kind.value, type="object", summary=kind.summary)
+    def of_kinds(cls, kinds: Iterable[Kind]) -> list[RunValue]:
+        """The components of kinds that are made on demand, as run values; of others their plugin declares these."""
+        return [cls(name=kind.value, type="object", summary=kind.summary) for kind in kinds if kind.on_demand]
+
+    def facts(self) -> dict[str, Any]:
+        """What ``wf show`` says of it."""
+        target = self.provider if isinstance(self.provider, str) else ""
+        return {"summary": self.summary, "type": self.type, "target": target}
 
     @property
     def is_written(self) -> bool:
@@ -69,5 +78,5 @@ class RunValue:
         return self.type == "int" and self.name != "seed"
 
 
-VALUES: Vocabulary[RunValue] = Vocabulary("run value")
+VALUES: Vocabulary[RunValue] = Vocabulary("run value", RunValue.about)
 """All run values: they fill the parameters of these names that have no default, unless the user sets them."""

@@ -10,41 +10,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
-from wf.errors import PluginError, article
-
-OWN = "wf-core"
-"""The owner of the core's own words."""
+from wf.errors import PluginError
 
 
-class Named(Protocol):
+class Word(Protocol):
     """A declaration with a name."""
 
     @property
     def name(self) -> str:
         """What users type."""
 
+    def facts(self) -> dict[str, Any]:
+        """What ``wf show`` says of it, ``summary`` first."""
 
-T = TypeVar("T", bound=Named)
+
+T = TypeVar("T", bound=Word)
+
+
+VOCABULARIES: dict[str, Vocabulary[Any]] = {}
+"""Every vocabulary, by the word for one of its words."""
 
 
 class Vocabulary(Mapping[str, T]):
     """Declarations by name, in the order in which they were declared.
 
     Args:
-        what: The word for one of them in messages: ``kind``.
-        declared: The core's own declarations.
+        what: The word for one of them in messages: ``run value``. Its last word is what ``wf list`` calls them.
+        summary: One line that describes them, for lists.
         beside: Vocabularies in the same namespace, so that a name may be in only one of them.
     """
 
-    def __init__(self, what: str, declared: Iterable[T] = (), beside: Iterable[Vocabulary[Any]] = ()) -> None:
+    def __init__(self, what: str, summary: str, beside: Iterable[Vocabulary[Any]] = ()) -> None:
         self.what = what
+        self.summary = summary
         self._words: dict[str, T] = {}
         self._owners: dict[str, str] = {}
         self._beside: list[Vocabulary[Any]] = []
         for other in beside:
             self._beside.append(other)
             other._beside.append(self)
-        self.add(declared, OWN)
+        VOCABULARIES[what.rpartition(" ")[2]] = self
 
     def __getitem__(self, name: str) -> T:
         return self._words[name]
@@ -60,11 +65,6 @@ class Vocabulary(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._words)
-
-    @property
-    def contributed(self) -> dict[str, T]:
-        """The declarations of plugins."""
-        return {name: word for name, word in self._words.items() if self._owners[name] != OWN}
 
     def owner(self, name: str) -> str:
         """The plugin that declared a word."""
@@ -100,9 +100,13 @@ class Vocabulary(Mapping[str, T]):
             del self._words[name], self._owners[name]
 
 
+def forget(owner: str) -> None:
+    """Take back all words of a plugin that is not loaded after all."""
+    for words in VOCABULARIES.values():
+        words.remove(owner)
+
+
 def _taken(words: Vocabulary[Any], name: str, mine: str) -> str:
     """The message for a name that is taken."""
     owner = words.owner(name)
-    if owner == OWN:
-        return f"wf has {article(words.what)} {words.what} of that name"
     return f"{words.what} '{name}' is declared by {owner}: one of the two can be loaded (-p no:{mine} or -p no:{owner})"

@@ -9,10 +9,11 @@ from typing import Any
 import pluggy
 
 from wf import hookspecs
-from wf.declarations.component import DECLARATIONS, REQUIRED, Catalogue, Component, Param, is_provided, of_declaration
+from wf.declarations.component import REQUIRED, Catalogue, Component, Param, is_provided, of_declaration
 from wf.declarations.conditions import CONDITIONS
+from wf.declarations.declared import DECLARATIONS
 from wf.declarations.general import GENERAL
-from wf.declarations.kinds import DECLARED, KINDS, Kind
+from wf.declarations.kinds import KINDS, Kind
 from wf.declarations.rule import Rule
 from wf.declarations.values import VALUES, RunValue
 from wf.discovery import source
@@ -40,10 +41,10 @@ def collected(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Co
     settings = _asked(manager, module, "wf_settings", (Param,))
     _check_settings(settings)
     GENERAL.add(settings, name)
-    VALUES.add([*map(RunValue.of_kind, kinds), *(_value_of(one) for one in settings if one.is_value)], name)
+    VALUES.add([*RunValue.of_kinds(kinds), *(_value_of(one) for one in settings if one.is_value)], name)
     components = _asked(manager, module, "wf_components", (Component, Catalogue))
     for component in components:
-        if component.kind in DECLARED:
+        if component.kind in DECLARATIONS:
             raise PluginError(
                 f"{component.kind} '{component.name}' is given by wf_{component.kind}s(), not wf_components()"
             )
@@ -140,11 +141,5 @@ def _check_unique(components: Iterable[Component | Catalogue]) -> None:
 def check_rule(rule: Rule) -> None:
     """Refuse a rule about a kind that no plugin declares: it would never be asked."""
     for kind in (rule.kind, *rule.against, *rule.suggested):
-        if kind not in KINDS and kind not in DECLARED:
-            raise PluginError(unknown("kind", kind, [*KINDS, *DECLARED], of=f"rule '{rule.name}'"))
-
-
-def forget(owner: str) -> None:
-    """Take back the words that a plugin declared which is not loaded after all."""
-    for words in (KINDS, VALUES, GENERAL, CONDITIONS):
-        words.remove(owner)
+        if kind not in KINDS and kind not in DECLARATIONS:
+            raise PluginError(unknown("kind", kind, [*KINDS, *DECLARATIONS], of=f"rule '{rule.name}'"))

@@ -29,10 +29,11 @@ from wf.declarations.component import (
     Component,
     check_kind,
 )
-from wf.declarations.kinds import DECLARED
+from wf.declarations.declared import DECLARATIONS
 from wf.declarations.rule import Rule
+from wf.declarations.vocabulary import forget
 from wf.discovery import source
-from wf.discovery.collecting import check_rule, collected, forget, unmarked_hooks
+from wf.discovery.collecting import check_rule, collected, unmarked_hooks
 from wf.discovery.distributions import (
     DamagedMetadataError,
     Distribution,
@@ -234,7 +235,7 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
         for component in plugin.components:
             if isinstance(component.traits, Rule):
                 check_rule(component.traits)
-            if component.kind not in DECLARED:
+            if component.kind not in DECLARATIONS:
                 check_kind(component)
                 check_run_values(component, component.params or ())
     except (PluginError, ValueError) as error:

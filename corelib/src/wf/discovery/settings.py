@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.discovery.modules import describe, normalize
 from wf.errors import UsageError, unknown
 
@@ -93,8 +94,9 @@ class Settings:
             UsageError: With the closest kinds.
         """
         for pin in self.pins:
-            if pin.kind not in (*KINDS, *DECLARED, "defaults"):
-                raise UsageError(unknown("kind", pin.kind, [*KINDS, *DECLARED, "defaults"], f"in 'pin' of {pin.place}"))
+            kinds = [*KINDS, *DECLARATIONS, "defaults"]
+            if pin.kind not in kinds:
+                raise UsageError(unknown("kind", pin.kind, kinds, f"in 'pin' of {pin.place}"))
 
 
 def load(folder: Path | None = None) -> Settings:

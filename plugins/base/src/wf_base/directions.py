@@ -7,7 +7,8 @@ from typing import Any
 
 from wf.engine.figures import LOSS, Monitor, declared, divided, joined, metric_of, terms
 from wf.traits import MetricTraits
-from wf_building.builder import Builder, name_of_live
+from wf_building.builder import Builder
+from wf_building.built import name_of_live
 
 
 def declared_directions(plan: Mapping[str, Any], builder: Builder, loss: Any) -> dict[str, bool]:

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.declarations.declared import DECLARATIONS, plurals
+from wf.declarations.kinds import KINDS
 from wf.declarations.rule import FITS, Rule, Verdict
 from wf.declarations.task import Task
 from wf.discovery.entry import Entry
@@ -144,7 +145,7 @@ def related_kinds(kind: str, registry: Registry) -> list[str]:
     """The kinds whose components fit one of this kind, or do not."""
     pairs = [(rule.kind, against) for rule, _ in judges(registry) for against in rule.against]
     related = {a for a, b in pairs if b == kind} | {b for a, b in pairs if a == kind}
-    return [other for other in (*KINDS, *DECLARED) if other in related]
+    return [other for other in (*KINDS, *DECLARATIONS) if other in related]
 
 
 def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:

@@ -13,7 +13,7 @@ from wf.discovery.settings import load as load_settings
 from wf.errors import PluginError, UsageError, unknown
 from wf.parameters import without_null
 from wf.registry import Registry
-from wf_building.builder import check_options
+from wf_building.options import check_options
 from wf_kit.kit import Case, Result, Subject
 from wf_kit.selecting import Table, Wishes, select
 from wf_run.plan import check_value

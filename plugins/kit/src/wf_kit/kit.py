@@ -42,6 +42,10 @@ def expect(condition: object, message: str) -> None:
         raise Defect(message)
 
 
+ALL_KINDS = "*"
+"""Stands for every kind of components, also for those that other plugins declare."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One requirement on components."""
@@ -49,6 +53,7 @@ class Check:
     id: str
     """Stable, because skips refer to it."""
     kinds: tuple[str, ...]
+    """The kinds that it is for; `ALL_KINDS` stands for all of components."""
     summary: str
     """Its meaning, in one line."""
     fix: str
@@ -59,9 +64,8 @@ class Check:
     """Raises `Defect`, `NotChecked`, or whatever the component raises."""
 
     def covers(self, kind: str) -> bool:
-        """Whether it applies to a kind; a check for all of wf's kinds also applies to contributed kinds."""
-        contributed = set(KINDS.contributed)
-        return kind in self.kinds or (kind in contributed and set(KINDS) - contributed <= set(self.kinds))
+        """Whether it applies to a kind."""
+        return kind in self.kinds or (ALL_KINDS in self.kinds and kind in KINDS)
 
 
 def check(

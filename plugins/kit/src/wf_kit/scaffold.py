@@ -18,8 +18,8 @@ from string import Template
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import Version
 
-from wf.declarations.component import DECLARATIONS
-from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.declarations.declared import DECLARATIONS, plurals
+from wf.declarations.kinds import KINDS
 from wf.discovery.known import index
 from wf.errors import DataError, UsageError
 
@@ -68,7 +68,7 @@ class Example:
         """The command that uses it, after ``wf``."""
         if self.kind == "command":
             return self.name
-        return f"run {self.run}" if self.run or self.kind not in DECLARED else f"show {self.kind} {self.name}"
+        return f"run {self.run}" if self.run or self.kind not in DECLARATIONS else f"show {self.kind} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def import_name(name: str) -> str:
 def read_examples() -> list[Example]:
     """The example of each kind, in the order of `wf.declarations.kinds.KINDS`, non-components last."""
     tables = tomllib.loads(_read("kinds.toml"))
-    return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARED) if kind in tables]
+    return [Example(kind=kind, **tables[kind]) for kind in (*KINDS, *DECLARATIONS) if kind in tables]
 
 
 def render(name: str, examples: Sequence[Example]) -> dict[str, str]:
@@ -216,8 +216,10 @@ def _import(module: str, names: Sequence[str]) -> str:
 
 def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:
     """The functions of ``plugin.py``."""
-    for kind in ("component", *DECLARED):
-        own = [example for example in examples if (example.kind if example.kind in DECLARED else "component") == kind]
+    for kind in ("component", *DECLARATIONS):
+        own = [
+            example for example in examples if (example.kind if example.kind in DECLARATIONS else "component") == kind
+        ]
         if own:
             listed = "".join(_declaration(example, package) for example in own)
             yield (
@@ -228,7 +230,7 @@ def _hooks(examples: Sequence[Example], package: str) -> Iterator[str]:
 
 def _declaration(example: Example, package: str) -> str:
     """The declaration of a component or non-component in ``plugin.py``."""
-    if example.kind in DECLARED:
+    if example.kind in DECLARATIONS:
         target = "provider" if example.kind == "value" else "target"
         named = {"name": example.name, target: f"{package}.{example.target}", "summary": example.summary}
         fields = [f'{name}="{value}"' for name, value in named.items()]

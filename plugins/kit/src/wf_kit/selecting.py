@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wf.declarations.kinds import DECLARED, KINDS, plurals
+from wf.declarations.declared import DECLARATIONS, plurals
+from wf.declarations.kinds import KINDS
 from wf.discovery.distributions import GROUP, is_installed
 from wf.discovery.entry import Entry
 from wf.discovery.modules import normalize
@@ -63,7 +64,7 @@ class Wishes:
                 raise UsageError(f"the skip of '{name}' has no reason\n  write: '{name}' = \"REASON\"")
         for what, table in (("options", self.options), ("run", self.run)):
             for name, value in table.items():
-                if name.partition("/")[0] not in (*KINDS, *DECLARED) or not isinstance(value, Mapping):
+                if name.partition("/")[0] not in (*KINDS, *DECLARATIONS) or not isinstance(value, Mapping):
                     raise UsageError(f"'{what}' of '{name}': write a table for a component, such as loss/focal")
 
 
@@ -90,7 +91,7 @@ def select(registry: Registry, words: Sequence[str], options: Table | None = Non
     if plugins:
         return [entry for plugin in plugins for entry in _brought(registry, plugin, options or {})]
     kind, slash, name = word.partition("/")
-    if slash and (kind in (*KINDS, *DECLARED) or kind in plurals()):
+    if slash and (kind in (*KINDS, *DECLARATIONS) or kind in plurals()):
         return [registry.find(read_kind(kind), name)]
     kinds = registry.kinds_of(word.partition("@")[0])
     if len(kinds) > 1:
@@ -108,7 +109,7 @@ def _brought(registry: Registry, plugin: Plugin, options: Table) -> Iterator[Ent
     if plugin.status != "ok":
         lines = [f"plugin '{plugin.name}' is not loaded ({plugin.status}): {plugin.error}"]
         raise PluginError("\n  ".join([*lines, *([f"try: {plugin.fix}"] if plugin.fix else [])]))
-    for kind in (None, *DECLARED):
+    for kind in (None, *DECLARATIONS):
         yield from (entry for entry in registry.entries(kind) if entry.plugin is plugin)
     for catalogue, owner in registry.catalogues():
         if owner is plugin:

@@ -14,7 +14,7 @@ from wf import Nested
 from wf.errors import UsageError
 from wf.traits import LossTraits
 from wf_base import Term, tree
-from wf_building.builder import traits_of
+from wf_building.built import traits_of
 from wf_losses.regression import MSELoss
 
 SQUARED = (MSELoss, nn.MSELoss)

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from wf import Nested
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
-from wf_building.builder import traits_of
+from wf_building.built import traits_of
 from wf_optimizers.checks import require
 
 

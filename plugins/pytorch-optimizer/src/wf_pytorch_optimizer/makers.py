@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from wf import FromRun, Nested
 from wf.errors import UsageError
 from wf.traits import OptimizerTraits
-from wf_building.builder import traits_of
+from wf_building.built import traits_of
 
 FILLED = ("params", "model", "optimizer", "base_optimizer", "rho_scheduler")
 """Parameters of the library's classes that the makers fill in."""

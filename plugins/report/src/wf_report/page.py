@@ -16,7 +16,8 @@ from wf.discovery.entry import Entry
 from wf.discovery.modules import describe
 from wf.errors import PluginError, WfError
 from wf.registry import Registry
-from wf_building.builder import Builder, origin_of
+from wf_building.builder import Builder
+from wf_building.built import origin_of
 from wf_charts import Section, SectionTraits, Text
 from wf_report.content import Content
 from wf_report.rendering import Limits, Renderer

@@ -90,10 +90,10 @@ class Assembly(RunBuild):
             with self.values.asking(LOOP):
                 for name in ROOTS:
                     self.values.need(name)
-            self.builder.check_all_asked()
+            self.builder.on_demand.check_all_asked()
             self._tell_of_settings()
             self._forget_unused()
-            self.built |= self.builder.contributed
+            self.built |= self.builder.on_demand.made
             if self.strategy.rank > 0:  # all drew the same initial weights; from now on their random streams differ
                 torch.manual_seed(stream_key(self.plan["seed"], "train", self.strategy.rank))
         except BaseException:
@@ -256,7 +256,7 @@ class Assembly(RunBuild):
         for name, param in value_settings().items():
             if name not in self.values.asked_by and self.plan[name] == param.default:
                 del self.plan[name]
-        for name in KINDS.contributed:
+        for name in KINDS.on_demand:
             if self.plan.get(name) == []:
                 del self.plan[name]
 

@@ -28,7 +28,8 @@ from wf_base import tree
 from wf_base.task import names_of
 from wf_base.training.modes import evaluated
 from wf_base.tree import Tree
-from wf_building.builder import Builder, Built
+from wf_building.builder import Builder
+from wf_building.built import Built
 from wf_building.resolver import Resolver
 from wf_processes.together import telling_others
 from wf_run.assembly import Assembly

@@ -20,9 +20,11 @@ from wf.errors import UsageError, closest, unknown
 from wf.parameters import allows_none, convert, takes_several, with_names, without_null
 from wf.registry import Registry
 from wf.traits import DatasetTraits, SchedulerTraits, TrainerTraits
-from wf_building.builder import LIVE, Builder, check_options, listed, name_of_live
+from wf_building.builder import Builder
+from wf_building.built import LIVE, name_of_live
 from wf_building.checked import Checked
 from wf_building.defaults import default_hooks, default_of, missing
+from wf_building.options import check_options, listed
 from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_cli.arguments import ADD
 from wf_fitting.checking import check as check_fit
@@ -112,7 +114,7 @@ def parts_of(
         taken: The run values that the trainer takes, where they are known. A default optimizer is none of the user's
             choice, so it is left out where the trainer takes none.
     """
-    parts, contributed = [], list(KINDS.contributed)
+    parts, contributed = [], list(KINDS.on_demand)
     for kind in (
         "task",
         "dataset",
@@ -173,7 +175,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     _check_needed(plan, without, registry, folders)
     if "dataset" in plan:
         read_dataset_file(plan["dataset"], registry)
-    for brought in KINDS.contributed.values():
+    for brought in KINDS.on_demand.values():
         table = plan.get(brought.name)
         if not brought.several and table and "use" not in table and (name := default_of(registry, brought.name)):
             plan[brought.name] = {"use": name, **table}
@@ -192,7 +194,7 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
     for kind, names in {
         **defaults,
-        **{kind.name: () for kind in KINDS.contributed.values() if kind.several and kind.of_runs},
+        **{kind.name: () for kind in KINDS.on_demand.values() if kind.several and kind.of_runs},
     }.items():
         asked = plan.get(kind)
         plan[kind] = with_changes(kind, asked, own_choices(registry, kind, names))
@@ -221,7 +223,7 @@ def _fill_scopes(plan: dict[str, Any], registry: Registry, folders: Sequence[Pat
 
 def default_kinds() -> list[str]:
     """The kinds with defaults declared by plugins."""
-    return [name for name, kind in KINDS.items() if not (kind.several or kind.chosen_by or name in KINDS.contributed)]
+    return [name for name, kind in KINDS.items() if not (kind.several or kind.chosen_by or name in KINDS.on_demand)]
 
 
 def _check_needed(

@@ -17,7 +17,8 @@ from wf.errors import UsageError
 from wf.protocols import Stateful
 from wf.registry import Registry
 from wf_base.random import own_stream
-from wf_building.builder import Builder, Built, name_of_live
+from wf_building.builder import Builder
+from wf_building.built import Built, name_of_live
 from wf_building.resolver import RUN, Find
 from wf_fitting.judged import Judged
 from wf_run.description import read_description, read_sample_ids

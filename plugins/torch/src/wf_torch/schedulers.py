@@ -14,7 +14,7 @@ from wf import FromRun, Nested
 from wf.engine.figures import Monitor
 from wf.errors import UsageError
 from wf.traits import SchedulerTraits
-from wf_building.builder import traits_of
+from wf_building.built import traits_of
 from wf_catalogues.members import option
 from wf_torch.members import Member, made
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from wf.errors import UsageError
-from wf_building.builder import Built
+from wf_building.built import Built
 from wf_export.script.source import NotAlone, Sources
 
 _LINE = 88

@@ -19,7 +19,7 @@ from wf.errors import UsageError
 from wf.traits import HookTraits
 from wf_base.data import Dataset, TensorSamples, open_shares
 from wf_base.random import sample_uniform, stream
-from wf_building.builder import Built
+from wf_building.built import Built
 from wf_data.transforming import Step
 from wf_export.script import calls
 from wf_export.script.source import NotAlone, Sources

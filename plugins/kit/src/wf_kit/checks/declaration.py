@@ -12,17 +12,17 @@ from functools import cache
 from typing import Any
 
 from wf.declarations.component import REQUIRED, Param
-from wf.declarations.kinds import DECLARED, KINDS
+from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.discovery.modules import is_path
 from wf.discovery.plugins import HEAVY, Plugin
 from wf.errors import DataError, UsageError, unknown
 from wf.parameters import convert, type_name
 from wf_fitting.tasks import tasks_of
-from wf_kit.kit import Defect, NotChecked, NotHere, Subject, check, expect, told
+from wf_kit.kit import ALL_KINDS, Defect, NotChecked, NotHere, Subject, check, expect, told
 from wf_kit.making import check_kind, make, values
 
-ALL = tuple(KINDS)
-DECLARING = (*KINDS, *DECLARED)
+DECLARING = (ALL_KINDS, *DECLARATIONS)
 FORMED = ("dataset", "transform", "model", "loss", "metric")
 """Kinds whose traits have forms of targets or predictions."""
 LIMIT_MS = 100.0
@@ -110,7 +110,7 @@ def loads(subject: Subject) -> None:
     expect(callable(subject.entry.load()), "the target cannot be called")
 
 
-@check("docstring", *ALL, after=("loads",), fix="write a Google-style docstring; 'Args:' describes every option")
+@check("docstring", ALL_KINDS, after=("loads",), fix="write a Google-style docstring; 'Args:' describes every option")
 def docstring(subject: Subject) -> None:
     """Its docstring describes it and each option."""
     text = inspect.getdoc(subject.entry.load()) or ""
@@ -121,7 +121,7 @@ def docstring(subject: Subject) -> None:
 
 @check(
     "options",
-    *ALL,
+    ALL_KINDS,
     after=("loads",),
     fix="annotate each option with a type that pydantic checks; defaults must have that type",
 )
@@ -153,7 +153,7 @@ def _check_option(param: Param, owner: str) -> None:
 
 @check(
     "made",
-    *ALL,
+    ALL_KINDS,
     after=("loads", "forms"),
     fix='set its required options: [tool.wf.check.options."KIND/NAME"]; see docs/plugins.md',
 )
@@ -212,11 +212,10 @@ def _installed(subject: Subject) -> str:
 
 _DECLARE = f"""
 import json, sys
-from wf.declarations import conditions, general, kinds, values
+from wf.declarations.vocabulary import forget
 from wf.discovery.plugins import Selection, discover
 import wf_run  # declares its words when it is imported; here its plugin does so, under another name
-for words in (kinds.KINDS, general.GENERAL, values.VALUES, conditions.CONDITIONS):
-    words.remove("wf-run")
+forget("wf-run")
 names = tuple(dict.fromkeys(("wf_run.plugin", sys.argv[1])))  # wf_run declares the run values that others take
 [plugin] = [one for one in discover(Selection(extra=names, autoload=False)) if one.module == sys.argv[1]]
 heavy = [name for name in {HEAVY!r} if name in sys.modules]

@@ -17,7 +17,7 @@ from wf.engine.events import EVENTS, listeners
 from wf.protocols import Stateful
 from wf.traits import LossTraits
 from wf_kit.checks.states import saved
-from wf_kit.kit import Defect, NotChecked, Subject, check, expect, told
+from wf_kit.kit import ALL_KINDS, Defect, NotChecked, Subject, check, expect, told
 from wf_kit.making import as_by_torchrun, makes_its_samples, settings
 from wf_run.directory.rundir import Recorder
 from wf_run.experiment import Experiment
@@ -35,12 +35,12 @@ BEFORE = (
 )
 
 
-@check("run", *KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
+@check("run", ALL_KINDS, after=BEFORE, fix="run it yourself: wf run with this component, --epochs 2")
 def run(subject: Subject) -> None:
     """It takes part in a short run with finite losses, and rebuilding from the run's file gives the same file."""
     if not KINDS[subject.kind].of_runs:
         raise NotChecked("no run is made of its kind")
-    if subject.kind in KINDS.contributed and not subject.run:
+    if subject.kind in KINDS.on_demand and not subject.run:
         wanted = f'[tool.wf.check.run."{subject}"] model = "NAME"'
         raise NotChecked(f"nothing in the kit's own run uses it; name a part that does: {wanted}")
     with _folder() as folder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from wf.declarations.kinds import DECLARED, summaries
+from wf.declarations.declared import DECLARATIONS, summaries
 from wf.registry import read_kind
 from wf_cli.common import Verb
 from wf_cli.output import echo, plural, table
@@ -49,7 +49,9 @@ def new_plugin(name: str, kinds: tuple[str, ...], output: Path | None) -> None:
 
 def _listing(example: Example) -> str:
     """The command that shows it."""
-    return f"wf show {example.kind} {example.name}" if example.kind in DECLARED else f"wf list --search {example.name}"
+    return (
+        f"wf show {example.kind} {example.name}" if example.kind in DECLARATIONS else f"wf list --search {example.name}"
+    )
 
 
 def _report(package: Package) -> str:

@@ -12,7 +12,7 @@ from wf.discovery.modules import is_path
 from wf.protocols import Stateful
 from wf.traits import DatasetTraits
 from wf_base.reading import Reader
-from wf_building.builder import LIVE
+from wf_building.built import LIVE
 from wf_data.transforming import Step
 from wf_run.assembly import Assembly
 from wf_run.providers.data.transforms import transform_of
@@ -52,8 +52,7 @@ def document_of(parts: Assembly) -> RunFile:
     kept = {
         key: value
         for key, value in plan.items()
-        if key not in OF_TRAINING
-        and (key not in GENERAL or key in OWN_KEYS or (key in GENERAL.contributed and key in taken))
+        if key not in OF_TRAINING and (key not in GENERAL or key in OWN_KEYS or key in taken)
     }
     kept["plugins"] = [name for name in plan["plugins"] if name in _plugins(parts)]
     if _is_live(kept.get("trainer")):
@@ -63,7 +62,7 @@ def document_of(parts: Assembly) -> RunFile:
 
 def _plugins(parts: Assembly) -> set[str]:
     """The modules of the plugins that the trained model, its task or its reader come from."""
-    task, kinds = parts.values["run.task"], {"model", "transform", "trainer", *parts.builder.contributed}
+    task, kinds = parts.values["run.task"], {"model", "transform", "trainer", *parts.builder.on_demand.made}
     entries = [entry for entry in parts.builder.made if entry.component.kind in kinds]
     if task is not None:
         entries.append(parts.registry.find("task", parts.registry.own_choice("task", task.name)))
@@ -86,7 +85,7 @@ def rebuild_of(parts: Assembly) -> Rebuild:
 
 def _obstacle(parts: Assembly, document: Mapping[str, Any]) -> tuple[str, str] | None:
     """The kind whose component cannot be made again, and why, in words; None where all can."""
-    for kind in ("model", "transform", *(kind for kind in document if kind in parts.builder.contributed)):
+    for kind in ("model", "transform", *(kind for kind in document if kind in parts.builder.on_demand.made)):
         for name in texts(document.get(kind, ())):
             if name.startswith(LIVE):
                 return kind, f"{kind} {name.removeprefix(LIVE).rpartition(':')[2]} is an object of a Python session"

@@ -71,7 +71,7 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Pat
             if file.is_file()
         }
     needed = {kind for kind in document if kind in ("dataset", "transform", "model", "trainer", "loss", "metric")}
-    needed |= {"task", *(kind for kind in document if kind in parts.builder.contributed)}
+    needed |= {"task", *(kind for kind in document if kind in parts.builder.on_demand.made)}
     says = {
         "name": directory.path.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,8 +7,9 @@ from functools import cache
 import click
 
 from wf.declarations.component import Param
+from wf.declarations.declared import DECLARATIONS
 from wf.declarations.general import GENERAL
-from wf.declarations.kinds import DECLARED, KINDS, Kind
+from wf.declarations.kinds import KINDS, Kind
 from wf.parameters import takes_list
 from wf_building.defaults import default_hooks
 from wf_cli.common import registry_quietly, together
@@ -181,7 +182,7 @@ def _general_option(param: Param) -> click.Option:
     several = takes_names(param.name)
     return click.Option(
         [f"--{flag}"],
-        shell_complete=complete_names(param.name) if param.name in DECLARED else None,
+        shell_complete=complete_names(param.name) if param.name in DECLARATIONS else None,
         multiple=several,
         callback=together if several else None,
         metavar=METAVARS.get(param.name, "N" if GENERAL.owner(param.name) == OWN_PLUGIN else "VALUE"),

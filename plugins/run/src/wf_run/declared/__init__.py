@@ -15,5 +15,5 @@ def declare() -> None:
     """Make them known, as loading the plugin does."""
     ALL_KINDS.add(KINDS, OWN_PLUGIN)
     GENERAL.add(SETTINGS, OWN_PLUGIN)
-    ALL_VALUES.add((*map(RunValue.of_kind, KINDS), *VALUES), OWN_PLUGIN)
+    ALL_VALUES.add((*RunValue.of_kinds(KINDS), *VALUES), OWN_PLUGIN)
     ALL_CONDITIONS.add(CONDITIONS, OWN_PLUGIN)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wf.discovery.modules import describe
-from wf_building.builder import Built, origin_of
+from wf_building.built import Built, origin_of
 
 if TYPE_CHECKING:
     from wf.engine.loop import Loop

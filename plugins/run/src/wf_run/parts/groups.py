@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from wf.errors import UsageError, unknown
+from wf_run.declared.kinds import GROUP_KEYS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from wf.traits import OptimizerTraits
 
-KEYS = ("group", "layer_decay", "decay_norms")
-"""The keys of an optimizer's table that divide its parameters; see `Grouping`."""
 _OWN = ("match", "lr_scale")
 _RATE, _DECAY = "lr", "weight_decay"
 _LOSS = "loss."
@@ -85,7 +84,7 @@ class Grouping:
         Raises:
             UsageError: For a value that does not fit.
         """
-        if not isinstance(table, Mapping) or not any(key in table for key in KEYS):
+        if not isinstance(table, Mapping) or not any(key in table for key in GROUP_KEYS):
             return None
         return cls(
             groups=_read_groups(table.get("group", []), owner),
@@ -158,7 +157,7 @@ def shown(made: Sequence[Made], limit: int = 6) -> Sequence[Made]:
 
 def _check_divisible(optimizer: Optimizer, traits: OptimizerTraits, name: str, owner: str) -> None:
     """Refuse an optimizer that would not look at the new groups."""
-    fix = f"leave out {', '.join(f'{owner}.{key}' for key in KEYS)}, or use another optimizer, such as adamw"
+    fix = f"leave out {', '.join(f'{owner}.{key}' for key in GROUP_KEYS)}, or use another optimizer, such as adamw"
     if traits.step == "closure" or traits.built_from == "model":
         raise UsageError(f"optimizer '{name}' treats all its parameters alike, so they cannot be in groups\n  {fix}")
     inner = [one for one in vars(optimizer).values() if hasattr(one, "param_groups")]

@@ -8,7 +8,7 @@ from wf.engine.events import listeners
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf.traits import HookTraits
-from wf_building.builder import Built
+from wf_building.built import Built
 from wf_run.run_build import RunBuild, traits_of
 from wf_run.runfiles.runfile import on_error_of, own_table
 

@@ -132,7 +132,7 @@ def hook_failures(run: RunBuild, strategy: Strategy, hooks: Sequence[Any]) -> Ho
     """Which hooks the run can do without, and the names of its parts."""
     watching = [hook.name for hook in run.several("hook") if watches(hook) and run.on_error[hook.name] == "disable"]
     rank = None if strategy.world_size == 1 else strategy.rank
-    return HookFailures({**run.built, **run.builder.contributed}, run.on_error, rank, watching)
+    return HookFailures({**run.built, **run.builder.on_demand.made}, run.on_error, rank, watching)
 
 
 def save_failures(run: RunBuild) -> SaveFailures:

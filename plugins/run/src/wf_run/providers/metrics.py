@@ -10,7 +10,7 @@ from wf.engine.figures import LOSS
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_base.metric import as_metric
-from wf_building.builder import Built
+from wf_building.built import Built
 from wf_run.run_build import RunBuild, traits_of
 
 

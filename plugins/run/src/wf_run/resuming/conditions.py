@@ -61,7 +61,7 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
 def keys_of(parts: Assembly) -> list[dict[str, Any]]:
     """The keys of the run file that plugins added, and which plugins these are."""
     added = {name: GENERAL.owner(name) for name in value_settings()}
-    added |= {name: KINDS.owner(name) for name in KINDS.contributed}
+    added |= {name: KINDS.owner(name) for name in KINDS.on_demand}
     owners = {name: owner for name, owner in added.items() if name in parts.plan}
     plugins = {plugin.name: plugin for plugin in parts.registry.plugins}
     return [{"key": name, **_origin(plugins.get(owner))} for name, owner in owners.items()]

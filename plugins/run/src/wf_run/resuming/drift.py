@@ -17,13 +17,6 @@ ALL = "all"
 _ABSENT = "not there"
 
 
-FREE = (
-    *("epochs", "steps", "workers", "serve_from", "device", "plugins", "max_time"),
-    *("checkpoint_every", "checkpointer", "keep_checkpoints"),
-)
-"""Keys that a run file may change: they do not affect later bits, or are covered by separate conditions."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """A condition that has changed."""
@@ -198,7 +191,8 @@ def _settings(document: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a run file that must not change, flat, such as ``optimizer.lr``."""
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if key not in FREE:
+        declared: Any = KINDS.get(key) or GENERAL.get(key)
+        if declared is None or not declared.may_change:
             flat.update(_flat(key, value))
     return flat
 

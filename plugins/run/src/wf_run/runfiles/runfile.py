@@ -20,8 +20,8 @@ from wf.parameters import NULL, convert
 from wf.splits import parse_split
 from wf.typed import plain
 from wf_building.checked import Checked
+from wf_run.declared.kinds import ON_ERROR
 from wf_run.directory.made_with import owner_missing
-from wf_run.parts import groups
 from wf_run.runfiles import lists
 from wf_run.runfiles.layers import Layer, layers_of
 from wf_run.runfiles.references import is_reference, put_back, resolve
@@ -36,11 +36,6 @@ CHOICES = {
     "serve_from": ("auto", "memory", "device", "loader"),
 }
 """The values of general keys that have a fixed set of them."""
-ON_ERROR = ("stop", "disable")
-"""The values of ``on_error``, a key of a hook's table beside ``use``.
-
-The first one is the default, the second one that of hooks which only watch, see `wf.traits.HookTraits`.
-"""
 MAX_SEED = 2**63 - 1
 MAX_COUNT = 2**31 - 1
 RANGES = {
@@ -264,17 +259,9 @@ def _check_cadence(key: str, value: int | str) -> None:
         raise UsageError(f"{key} is {value}; it counts epochs or steps: 1epochs, 500steps")
 
 
-OF_TABLES = {"hook": ("on_error",), "transform": ("leaf",), "optimizer": groups.KEYS}
-"""Keys in the tables of components that are not options.
-
-``on_error``: see `ON_ERROR`. ``leaf``: the leaf of the inputs that a transform changes, where these are a tree. An
-optimizer's divide its parameters, see `wf_run.parts.groups`.
-"""
-
-
 def options_of(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The component's own options in a table: all but ``use`` and the keys that wf reads, see `OF_TABLES`."""
-    reserved = OF_TABLES.get(kind, ())
+    """The component's own options in a table: all but ``use`` and the keys that wf reads, see `wf.Kind.keys`."""
+    reserved = KINDS[kind].keys if kind in KINDS else ()
     return {name: value for name, value in table.items() if name != "use" and name not in reserved}
 
 

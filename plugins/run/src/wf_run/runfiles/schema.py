@@ -16,7 +16,7 @@ from wf.errors import WfError
 from wf.parameters import NULL, allows_none, takes_several
 from wf.registry import Registry
 from wf_run.runfiles.layers import EXTENDS
-from wf_run.runfiles.runfile import CHOICES, OF_TABLES, ON_ERROR, RANGES, VARIANT
+from wf_run.runfiles.runfile import CHOICES, RANGES, VARIANT
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 REFERENCE = {"$ref": "#/definitions/reference"}
@@ -26,10 +26,6 @@ _CHANGE = {
     "type": "string",
     "pattern": r"^(\+|no:|set:).",
     "description": "+NAME adds to the list below, no:NAME takes away, set:NAME sets options.",
-}
-_OF_TABLES: Mapping[str, Any] = {
-    "on_error": {"enum": list(ON_ERROR), "description": "What becomes of the run when the hook fails."},
-    "leaf": {"type": "string", "description": "The leaf of the inputs that it changes, where these are a tree."},
 }
 
 
@@ -91,7 +87,7 @@ def _component(kind: str, registry: Registry) -> dict[str, Any]:
         "anyOf": [names, _ANY_NAME if kind == "dataset" else _OTHER_NAME, *([_CHANGE] if KINDS[kind].several else [])],
         "description": f"Which {kind}: {KINDS[kind].summary}.",
     }
-    extra = {name: _OF_TABLES.get(name, {}) for name in OF_TABLES.get(kind, ())}
+    extra = KINDS[kind].keys
     options = {entry.component.name: _options(entry) for entry in entries}
     return {
         "type": ["string", "object"],

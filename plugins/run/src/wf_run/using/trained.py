@@ -30,7 +30,8 @@ from wf_base.task import TaskRuntime, names_of
 from wf_base.training.modes import evaluated
 from wf_base.training.parts import Parts
 from wf_base.tree import Tree
-from wf_building.builder import LIVE, Builder, Built, origin_of
+from wf_building.builder import Builder
+from wf_building.built import LIVE, Built, origin_of
 from wf_building.defaults import default_of, missing
 from wf_building.resolver import Resolver
 from wf_data import arrays

@@ -22,7 +22,8 @@ from wf_base import tree
 from wf_base.predicted import Predicted
 from wf_base.streams import Stream
 from wf_base.training.modes import evaluated
-from wf_building.builder import Builder, origin_of
+from wf_building.builder import Builder
+from wf_building.built import origin_of
 from wf_charts import Chart, PlotTraits
 from wf_run.api import opened, reopen
 from wf_run.description import read_description

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wf_base.data import Dataset
-from wf_building.builder import name_of_live
+from wf_building.built import name_of_live
 from wf_data.given import as_dataset
 from wf_run.description import NAMES
 from wf_run.parts.data.validation import VALIDATION, names_of, path_of

@@ -39,7 +39,7 @@ def model(
     run: RunBuild, strategy: Strategy, served: RunData | OwnSamples, total_steps: int, outputs: TaskRuntime
 ) -> nn.Module:
     """The model to train. Its weights depend only on the run's seed."""
-    run.builder.settle("model", run.plan["model"])
+    run.builder.on_demand.settle("model", run.plan["model"])
     torch.manual_seed(run.plan["seed"])
     made = run.make("model")
     if not isinstance(made, nn.Module):

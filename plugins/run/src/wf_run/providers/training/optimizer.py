@@ -9,8 +9,9 @@ from torch import nn
 from wf.errors import UsageError
 from wf.protocols import Strategy
 from wf_base.training.parts import Parts
-from wf_building.builder import Built
-from wf_run.parts.groups import KEYS, Grouping, regroup, shown
+from wf_building.built import Built
+from wf_run.declared.kinds import GROUP_KEYS
+from wf_run.parts.groups import Grouping, regroup, shown
 from wf_run.parts.optimizers import param_groups as in_groups
 from wf_run.parts.optimizers import shown_traits
 from wf_run.run_build import RunBuild, traits_of
@@ -83,7 +84,7 @@ def _divide(run: RunBuild, owner: str, asked: Any, made: Built | list[Built], mo
     run.groups += [(owner, group) for group in found]
     run.messages += [f"{owner} group {group.describe()}" for group in shown(found)]
     table = run.plan["optimizer"] if owner == "optimizer" else run.plan["optimizer"][owner.partition(".")[2]]
-    table.update({key: asked[key] for key in KEYS if key in asked})
+    table.update({key: asked[key] for key in GROUP_KEYS if key in asked})
 
 
 def _check_loss_trained(run: RunBuild, bare_loss: Any) -> None:

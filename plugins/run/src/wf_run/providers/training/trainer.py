@@ -10,7 +10,8 @@ from torch import nn
 
 from wf.errors import UsageError
 from wf.protocols import Strategy, Trainer
-from wf_building.builder import Builder, name_of_live
+from wf_building.builder import Builder
+from wf_building.built import name_of_live
 from wf_run.parts.data.own_samples import OwnSamples
 from wf_run.parts.precision import make_scaler
 from wf_run.run_build import RunBuild
@@ -27,7 +28,7 @@ def trainer(run: RunBuild, served: Any, bare_loss: Any, trained_loss: Any, scale
         _need(run, "accumulate", "add up the gradients of several batches", "--accumulate 1")
     if scaler is not None:
         _need(run, "scaler", "scale the loss, as fp16 needs it", "--precision bf16")
-    run.builder.settle("trainer", run.plan["trainer"])
+    run.builder.on_demand.settle("trainer", run.plan["trainer"])
     with run.values.within({"loss": trained_loss}):
         made: Trainer = run.make("trainer")
     if isinstance(served, OwnSamples):
