@@ -83,7 +83,7 @@ def assert_one_run(folder: Path, stdout: str) -> None:
     assert json.loads(stdout)["metrics"]["test/accuracy"] > 0.15, "printed once, as one document"
     steps = [record["step"] for record in records(run, "train")]
     assert steps == sorted(set(steps)), "the processes wrote over each other"
-    assert manifest(run)["steps"] == 4 * 13  # of 630 samples each, in batches of 50
+    assert manifest(run)["steps"] == 4 * 26  # of 1,258 samples, in batches of 50
 
 
 @pytest.mark.exhaustive
@@ -137,11 +137,21 @@ PROTOCOLS = ("-p", Path(__file__).with_name("step_protocols.py"))
 def test_a_shared_step_is_that_of_the_whole_batch(
     ranks: Any, wf: Any, tmp_path: Path, optimizer: tuple[Any, ...]
 ) -> None:
-    """Two processes with batches of 20 make the update of one process with the 40 samples."""
-    plan = ("--no-shuffle", "--steps", 3, *optimizer, "--quiet")
-    done = ranks("run", *plan, "--batch-size", 20, "--strategy", "ddp", "--name", "two")
+    """Two processes make the updates of one, of 39 samples each and of fewer at the end of an epoch."""
+    plan = ("--dataset", "iris", "--steps", 7, *optimizer, "--batch-size", 39, "--quiet")
+    done = ranks("run", *plan, "--strategy", "ddp", "--name", "two")
     assert done.code == 0, done.stderr
-    assert wf("run", *plan, "--batch-size", 40, "--name", "one").code == 0
+    assert wf("run", *plan, "--name", "one").code == 0
+    figures = [
+        [
+            (record["event"], record["step"], name, pytest.approx(value, rel=1e-5))
+            for record in records(tmp_path / "runs" / name_of_run)
+            for name, value in record.items()
+            if isinstance(value, float)
+        ]
+        for name_of_run in ("two", "one")
+    ]
+    assert figures[0] == figures[1]
     two, one = (weights(tmp_path / "runs" / name) for name in ("two", "one"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)

@@ -135,15 +135,15 @@ def test_what_certainly_changes_the_result_is_refused(wf: Any, run: Path, tmp_pa
 
 
 def test_differences_are_told_together_and_warnings_do_not_stop_it(wf: Any, run: Path) -> None:
-    edit_manifest(run, threads=4, device_name="another", world_size=2)
+    edit_manifest(run, threads=4, device_name="another", schema=9)
     refused = wf("resume", "begun", "--epochs", 2)
     assert refused.code == 2
-    for words in ("threads: was 4, is 1", "world-size: was 2, is 1", "--allow-drift world-size,threads"):
+    for words in ("threads: was 4, is 1", "schema: was 9, is 1", "--allow-drift threads,schema"):
         assert words in refused.stderr
     done = wf("resume", "begun", "--epochs", 2, "--allow-drift", "all")
     assert done.code == 0
     assert "warning: device-name: was another" in done.stderr
-    assert [one["name"] for one in manifest(run)["drift"][0]["differences"]] == ["world-size", "threads", "device-name"]
+    assert [one["name"] for one in manifest(run)["drift"][0]["differences"]] == ["threads", "schema", "device-name"]
 
 
 def test_a_run_of_an_older_wf_is_not_compared_without_a_word(wf: Any, run: Path) -> None:

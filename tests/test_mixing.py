@@ -69,7 +69,7 @@ def test_two_processes_train_on_the_batches_of_one(ranks: Any, wf: Any, tmp_path
     plan = ("run", *MIXED, "--epochs", 1, "--split", "80/10/10", "--hook", "+keep.py:KeepBatches", "--quiet")
     done = ranks(*plan, "--batch-size", 30, "--strategy", "ddp", "--name", "two")
     assert done.code == 0, done.stderr
-    assert wf(*plan, "--batch-size", 30, "--accumulate", 2, "--name", "one").code == 0
+    assert wf(*plan, "--batch-size", 30, "--name", "one").code == 0
     shares, whole = (
         [torch.load(tmp_path / f"batches-2-{rank}.pt") for rank in (0, 1)],
         torch.load(tmp_path / "batches-1-0.pt"),

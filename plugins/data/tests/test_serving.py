@@ -202,12 +202,25 @@ def test_serving_draws_nothing_from_the_global_generator() -> None:
 
 def test_processes_share_a_split() -> None:
     shares = [serve(regression(), rank=rank, world_size=3) for rank in range(3)]
-    assert [data.num_batches for data in shares] == [2, 2, 2]
+    assert [data.num_batches for data in shares] == [4, 4, 4], "as many as one process makes"
     train = [ids_of(data.epoch(0)) for data in shares]
-    assert [len(part) for part in train] == [6, 6, 6]  # of 16: two samples are there twice, so that all make 2 steps
-    assert set(itertools.chain(*train)) == set(ids_of(serve(regression()).epoch(0)))
+    assert [len(part) for part in train] == [8, 4, 4]  # of 16, in batches of 4
+    assert sorted(itertools.chain(*train)) == sorted(ids_of(serve(regression()).epoch(0)))
     validation = [ids_of(data.batches("validation")) for data in shares]
     assert sorted(itertools.chain(*validation)) == ids_of(serve(regression()).batches("validation"))
+
+
+def test_in_run_files_of_format_1_each_process_has_batches_of_its_own() -> None:
+    shares = [serve(regression(), rank=rank, world_size=3, per_process=True) for rank in range(3)]
+    assert [data.num_batches for data in shares] == [2, 2, 2]
+    train = [ids_of(data.epoch(0)) for data in shares]
+    assert [len(part) for part in train] == [6, 6, 6]  # of 16: two samples are there twice
+    assert set(itertools.chain(*train)) == set(ids_of(serve(regression()).epoch(0)))
+
+
+def test_batches_that_are_too_small_to_be_shared() -> None:
+    with pytest.raises(UsageError, match="batches of 1 are too small for 2 processes"):
+        serve(regression(), rank=0, world_size=2, batch_size=1)
 
 
 def test_more_processes_than_samples() -> None:

@@ -97,12 +97,26 @@ def test_each_difference_is_an_error_or_a_warning_by_the_table(name: str) -> Non
 
 
 def test_all_that_differs_is_told_at_once() -> None:
-    now = {**changed(("world_size",), 2), "device": "cpu", "threads": 2, "device_name": "B"}
+    now = {**changed(("schema",), 2), "device": "cpu", "threads": 2, "device_name": "B"}
     with pytest.raises(UsageError) as refused:
         check(MANIFEST, now, ["device"], "runs/a")
-    for words in ("was 1, is 2", "OMP_NUM_THREADS", "--allow-drift world-size,threads"):
+    for words in ("was 1, is 2", "OMP_NUM_THREADS", "--allow-drift threads,schema"):
         assert words in str(refused.value)
     assert "cuda" not in str(refused.value)
+
+
+def test_batches_of_each_process_are_bound_to_their_number() -> None:
+    before = {**MANIFEST, "world_size": 2}
+    before["run_file"] = {name: value for name, value in MANIFEST["run_file"].items() if name != "format"}
+    now = {**before, "world_size": 4, "threads": 1, "run_file": {**before["run_file"], "format": 1}}
+    with pytest.raises(UsageError, match="world-size: was 2, is 4"):
+        check(before, now, [], "runs/a")
+    before["run_file"]["format"] = 2
+    with pytest.raises(UsageError, match="run-file: was format 2, is 1"):
+        check(before, now, [], "runs/a")
+    now["run_file"]["format"] = 2
+    found = {drift.name: drift.level for drift in check(before, now, [], "runs/a")}
+    assert found == {"world-size": "warning", "threads": "warning"}
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ def test_every_option_is_in_the_help_once(wf: Any) -> None:
     from wf.declarations.kinds import KINDS
 
     text = wf("run", "--help").stdout.partition("\nComponents:")[2]
-    for name in {*KINDS.of_runs, *GENERAL} - {"plugins"}:
+    for name in {*KINDS.of_runs, *GENERAL} - {"plugins", "format"}:
         assert text.count(f"\n  --{name.replace('_', '-')} ") == 1, name
     for section in ("Length and data:", "Evaluation and checkpoints:", "Output:"):
         assert f"\n{section}\n" in text

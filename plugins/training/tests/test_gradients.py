@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given as examples
+from hypothesis import settings
+from hypothesis import strategies as st
 from step_protocols import Curvature, Sharpness
 from torch import Tensor, nn
 
@@ -16,6 +21,7 @@ from wf.registry import Registry
 from wf.traits import OptimizerTraits
 from wf_base import Batch, Supervised
 from wf_base.training.gradients import Gradients
+from wf_data.shares import Shares
 from wf_losses.cross_entropy import CrossEntropyLoss, WeightedCrossEntropyLoss
 from wf_losses.focal import FocalLoss
 from wf_run.parts.links import link_loss
@@ -157,3 +163,58 @@ def test_processes_share_their_gradients_with_the_last_part() -> None:
     Gradients(Supervised(Shared(5, 3), nn.CrossEntropyLoss()), 4)(batch(9))
     part = ["apart", "4 forward", "together"]
     assert seen == [*part, *part, "1 forward"]
+
+
+class Rank:
+    """One of several processes, which here are threads."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, rank: int, barrier: threading.Barrier, board: list[Any]) -> None:
+        self.rank, self.world_size, self._barrier, self._board = rank, barrier.parties, barrier, board
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        self._board[self.rank] = tensors
+        self._barrier.wait(20)
+        total = [
+            torch.stack([torch.as_tensor(one) for one in parts]).sum(0) for parts in zip(*self._board, strict=True)
+        ]
+        self._barrier.wait(20)
+        return total
+
+
+@settings(deadline=None)
+@examples(
+    name=st.sampled_from(sorted(LOSSES)),
+    num=st.integers(1, 12),
+    world=st.integers(2, 4),
+    size=st.sampled_from([None, 4]),
+    ignored=st.sets(st.integers(0, 10), max_size=4),
+)
+def test_processes_with_unequal_shares_make_the_gradients_of_the_whole(
+    name: str, num: int, world: int, size: int | None, ignored: set[int]
+) -> None:
+    """Also where one has no sample of its own, or none whose target counts; the mean of their losses is the loss."""
+    plain = name in ("ce", "mse", "ce, mean by link")
+    whole = batch(num, () if plain else tuple(place for place in ignored if place < num - 1))
+    loss, expected = gradients(LOSSES[name](), whole, None)
+    barrier, board = threading.Barrier(world), [None] * world
+    models = [network() for _ in range(world)]
+
+    def of_rank(rank: int) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        positions = torch.arange(num)
+        own = positions[Shares(rank, world).is_own(positions, num, num + 1)]
+        share = world * Shares(rank, world).num(num) / num
+        part = Batch(whole.inputs[own], whole.targets[own], None, None, len(own), share=share, whole_size=num)
+        objective = Supervised(models[rank], LOSSES[name]())
+        value = Gradients(objective, size, strategy=Rank(rank, barrier, board))(part)
+        assert isinstance(value, Tensor)
+        return value
+
+    with ThreadPoolExecutor(world) as pool:
+        losses = list(pool.map(of_rank, range(world)))
+    by_rank = [[one.grad for one in model.parameters() if one.grad is not None] for model in models]
+    found = [torch.stack(same).mean(0) for same in zip(*by_rank, strict=True)]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(torch.stack(losses).mean(), loss, rtol=1e-9, atol=1e-12)

@@ -189,7 +189,7 @@ class Loop:
 
     def _train(self, source: TrainData) -> None:
         self.phase = "training"
-        progress, train_step = self.progress, self.trainer.train_step
+        progress, train_step, alone = self.progress, self.trainer.train_step, self.agree is bool
         step_end = self._participants.listening["on_step_end"]
         while not self._done() or 0 < progress.batch == self.num_batches:  # an epoch that is through is ended as well
             self._tell("on_epoch_start", self)
@@ -197,10 +197,11 @@ class Loop:
             for batch in source.epoch(progress.epoch, progress.batch):
                 self.batch, self._step_made = batch, train_step(batch)
                 self._pending.append(self._step_made)
-                self._sizes.append(batch.size)
+                size = batch.size if alone else (getattr(batch, "whole_size", 0) or batch.size)
+                self._sizes.append(size)
                 progress.step += 1
                 progress.batch += 1
-                progress.samples += batch.size
+                progress.samples += size
                 for listen in step_end:
                     try:
                         listen(self)

@@ -43,6 +43,11 @@ class Batch(NamedTuple):
     """N, the number of samples."""
     parts: tuple[Batch, ...] = ()
     """The batches that make the update, where the dataset's `collate` made each; `inputs` and `targets` are tuples."""
+    share: float = 1.0
+    """With several processes: how much of the whole batch's mean these samples are, times the number of processes. 0:
+    the whole batch has fewer samples than there are processes, and this one, of another process, keeps step alone."""
+    whole_size: int = 0
+    """The samples of all processes in it; 0 where these are all."""
 
     def split(self, size: int) -> Iterator[Batch]:
         """The batch in parts of `size` samples; the last one may be smaller."""
@@ -489,10 +494,11 @@ class ServedData(Protocol):
             UsageError: If there is no such split.
         """
 
-    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+    def batches(self, split: str, batch_size: int | None = None, *, even: bool = False) -> Iterator[Batch]:
         """A split in order, deterministic transforms applied; this process's share where there are several.
 
         Args:
             split: Its name.
-            batch_size: Batch size; None for that of training.
+            batch_size: Batch size, of all processes together; None for that of training.
+            even: Whether all processes get as many batches, the last one of which may count nothing: `Batch.share`.
         """

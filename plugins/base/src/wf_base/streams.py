@@ -190,14 +190,20 @@ def _like(chunk: tuple[Tree, Tree]) -> str:
     return " and ".join(words if path in ("0", "1") else f"{path[2:]} {words}" for path, words in found.items())
 
 
-def taken(order: Iterable[Tensor], start: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
-    """What one of several processes takes of an order, from its `start`-th sample on."""
+def taken(order: Iterable[Tensor], start: int, own: Callable[[Tensor], Tensor] | None = None) -> Iterator[Tensor]:
+    """An order from its `start`-th sample on.
+
+    Args:
+        order: Numbers of samples.
+        start: The position of the first one.
+        own: Says of positions in the order whether they are taken, bool ``[N]``; None takes all.
+    """
     position = 0
     for numbers in order:
-        mine = numbers[(rank - position) % world_size :: world_size]
+        skipped = min(max(0, start - position), len(numbers))
+        places = torch.arange(position + skipped, position + len(numbers))
         position += len(numbers)
-        yield mine[start:]
-        start = max(0, start - len(mine))
+        yield numbers[skipped:] if own is None else numbers[skipped:][own(places)]
 
 
 def first(order: Iterable[Tensor], num: int) -> Iterator[Tensor]:

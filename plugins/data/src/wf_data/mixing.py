@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wf_base.random import stream
+from wf_data.shares import Shares
 from wf_data.transforming import Step
 
 
@@ -33,21 +34,21 @@ class Mixer:
     Args:
         steps: The run's transforms.
         seed: The run's seed.
-        rank: The rank of this process.
-        world_size: Their number.
+        shares: Which samples of an update are those of this process.
     """
 
-    def __init__(self, steps: Sequence[Step], seed: int, rank: int, world_size: int) -> None:
+    def __init__(self, steps: Sequence[Step], seed: int, shares: Shares) -> None:
         self._steps = [step for step in steps if step.mixes]
-        self._seed, self._rank, self._world_size = seed, rank, world_size
+        self._seed, self._shares = seed, shares
 
     def needed(self, update: Update) -> list[Tensor]:
         """The positions whose samples this process needs before each of the transforms, and behind the last.
 
         They ascend. Behind the last one they are its own; before each one their partners are added.
         """
-        own = torch.arange(self._rank, update.size, self._world_size)
-        if self._world_size == 1:
+        own = torch.arange(update.size)
+        own = own[self._shares.is_own(own, update.size, update.size + 1)]
+        if self._shares.world_size == 1:
             return [own] * (len(self._steps) + 1)
         found = [own]
         for step in reversed(self._steps):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from wf_data.loading import Chunk, Loader, generators_kept, seed_all
 from wf_data.mixing import Mixer, Update
 from wf_data.places import Place, choose_places, delivered, describe_places
 from wf_data.sets import check_alike, samples_of, words
+from wf_data.shares import Shares
 from wf_data.transforming import Step
 
 _HELD = ("memory", "device")
@@ -53,7 +55,7 @@ class RunData:
         splits: Its division.
         transforms: In their order: ``(transform, train_only)``, and more of what `wf_data.transforming.Step.of`
             takes; a random one is always for training alone.
-        batch_size: Batch size; None for all samples at once.
+        batch_size: Batch size, of all processes together; None for all samples at once.
         accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
@@ -63,6 +65,8 @@ class RunData:
         serve_from: ``auto``, ``memory``, ``device`` or ``loader``, see `wf_data.places.choose_places`.
         rank: The rank of this process.
         world_size: Their number.
+        per_process: Whether `batch_size` is that of each process, and the order of an epoch is continued by its
+            beginning so that all have as many samples: the meaning in run files of format 1.
         name: The dataset's name, for messages.
         task: The task; None for the installed one with such targets.
         sets: Further validation sets by their names among the splits, ``validation/night``: they are evaluated, with
@@ -88,6 +92,7 @@ class RunData:
         serve_from: str = "auto",
         rank: int = 0,
         world_size: int = 1,
+        per_process: bool = False,
         name: str = "dataset",
         task: TaskRuntime | None = None,
         sets: Mapping[str, Dataset] | None = None,
@@ -110,11 +115,13 @@ class RunData:
         """Warnings about the data."""
         self._seed, self._shuffle, self._device, self._workers = seed, shuffle, device, workers
         self._sampler = dataset.sampler
-        self._rank, self._world_size = rank, world_size
+        self._shares, self._pads = Shares(rank, world_size), per_process
         self._num_drawn = self._look_at_sampler(len(dataset.train), name)
         self._name, self._target_tensor = name, dataset.target_tensor
         self.targets = dataset.targets
-        self.batch_size = batch_size or self.num_samples("train")
+        self.batch_size = (batch_size or self.num_samples("train")) * (world_size if per_process else 1)
+        """The samples of a batch, of all processes together."""
+        self._own_size = self._shares.of(self.batch_size)
         self._update_size = self.batch_size * accumulate
         self._drop_last = drop_last
         self.class_names = tuple(dataset.class_names)
@@ -196,50 +203,57 @@ class RunData:
 
     @property
     def num_batches(self) -> int:
-        """Batches of this process in an epoch, which are its updates."""
+        """Batches in an epoch, which are its updates."""
         return -(-self.num_kept // self._update_size)
 
     @property
     def num_kept(self) -> int:
-        """The samples of this process in an epoch."""
+        """The samples of all processes in an epoch."""
         return self.num_kept_of(self._num_drawn or self.num_samples("train"))
 
     def num_kept_of(self, num_samples: int) -> int:
         """As `num_kept`, for a train split of so many samples."""
-        num = -(-num_samples // self._world_size)
+        num = num_samples + (-num_samples % self._shares.world_size if self._pads else 0)
         return num - num % self.batch_size if self._drop_last else num
+
+    def smallest_part(self, num_samples: int | None = None) -> int:
+        """The fewest samples that a model is trained on at once, of so many that are kept, or of its own."""
+        num = self.num_kept if num_samples is None else num_samples
+        return self._shares.smallest_part(num, self._update_size, self._own_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The train batches of one epoch from batch `start` on, for the loop."""
-        samples = self._samples["train"]
+        samples, size = self._samples["train"], self._update_size
         if self._mixer is not None:
-            return self._mixed_epoch(self._mixer, samples, epoch, start)
-        if isinstance(samples, Stream):
-            order = self._share(self._stream_order(samples, epoch), start * self._update_size)
-            batches = self._streamed("train", samples, order, self._update_size)
+            batches = self._mixed_epoch(self._mixer, samples, epoch, start)
+        elif isinstance(samples, Stream):
+            order = self._own(self._stream_order(samples, epoch), self.num_kept, size, start * size)
+            batches = self._finished(self._streamed("train", samples, order, self._shares.num(size)), "train", epoch)
         else:
-            batches = self._serve("train", self._order(epoch), start, self._update_size, epoch)
-        return self._finished(batches, "train", epoch)
+            batches = self._finished(self._serve("train", self._order(epoch), start, size, epoch), "train", epoch)
+        return self._shares.marked(batches, self.num_kept, size, start)
 
     @property
     def collates(self) -> bool:
         """Whether the dataset collates its own batches, which can be neither joined nor split."""
         return self._checks.collates
 
-    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+    def batches(self, split: str, batch_size: int | None = None, *, even: bool = False) -> Iterator[Batch]:
         """A split in order, deterministic transforms applied; this process's share where there are several.
 
         Args:
             split: Its name.
-            batch_size: Batch size; None for that of training.
+            batch_size: Batch size, of all processes together; None for that of training.
+            even: Whether all processes get as many batches, the last one of which may count nothing: `Batch.share`.
         """
         samples, size = self.samples(split), batch_size or self.batch_size
         if isinstance(samples, Stream):
-            batches = self._streamed(split, samples, self._share(samples.order()), size)
+            order = self._own(samples.order(), len(samples), size, even=even)
+            batches = self._streamed(split, samples, order, self._shares.num(size))
         else:
-            order = None if self._world_size == 1 else torch.arange(self._rank, len(samples), self._world_size)
-            batches = self._serve(split, order, 0, size, None)
-        return self._finished(batches, split, None)
+            whole = None if self._shares.world_size == 1 else torch.arange(len(samples))
+            batches = self._serve(split, whole, 0, size, None, even=even)
+        return self._shares.marked(self._finished(batches, split, None), len(samples), size)
 
     @property
     def sample_ids(self) -> dict[str, Tensor]:
@@ -297,29 +311,27 @@ class RunData:
         """The same before they are on the device; no processes are started for it."""
         samples, size = self._samples[split], max(num, self.batch_size)
         if isinstance(samples, Stream):
-            return self._streamed(split, samples, self._share(samples.order()), size)
+            return self._streamed(split, samples, samples.order(), size)
         if self.places[split] in _HELD:
             return self._slices(split, None, 0, size)
         order = torch.arange(min(num, len(samples)))
         return self._loaded(split, order, num, None, Loader(self._samples, 0, self._checks))
 
     def _order(self, epoch: int) -> Tensor | None:
-        """This process's samples in an epoch; None for all of them in order."""
-        if self._sampler is None and not self._shuffle and self._world_size == 1 and not self._drop_last:
+        """The samples of all processes in an epoch; None for all of the split in order, in one process."""
+        if self._sampler is None and not self._shuffle and self._shares.world_size == 1 and not self._drop_last:
             return None
-        return self._whole_order(epoch)[self._rank :: self._world_size]
+        return self._whole_order(epoch)
 
     def _whole_order(self, epoch: int) -> Tensor:
-        """The samples of all processes in an epoch, padded by its beginning so that each has as many."""
+        """The samples of all processes in an epoch: a function of seed and epoch."""
         num_samples = self.num_samples("train")
         order = torch.arange(num_samples)
         if self._sampler is not None:
             order = self._sampled(epoch)
         elif self._shuffle:
             order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
-        if self._world_size == 1:
-            return order[: self.num_kept]
-        return torch.cat([order, order])[: self.num_kept * self._world_size]
+        return (torch.cat([order, order]) if self._pads else order)[: self.num_kept]
 
     def _sampled(self, epoch: int) -> Tensor:
         """The order of the dataset's sampler in an epoch, a function of seed and epoch."""
@@ -351,25 +363,35 @@ class RunData:
         return len(self._sampled(0))
 
     def _stream_order(self, samples: Stream, epoch: int) -> Iterator[Tensor]:
-        """The order of all processes in an epoch, padded by its beginning so that each has as many samples."""
+        """The order of all processes in an epoch."""
 
         def order() -> Iterator[Tensor]:
             return samples.order(stream(self._seed, "order", epoch) if self._shuffle else None)
 
-        padded = itertools.chain(order(), first(order(), -len(samples) % self._world_size))
-        return first(padded, self.num_kept * self._world_size) if self._drop_last else padded
+        whole = itertools.chain(order(), order()) if self._pads else order()
+        return first(whole, self.num_kept) if self._pads or self._drop_last else whole
 
-    def _share(self, order: Iterator[Tensor], first: int = 0) -> Iterator[Tensor]:
-        """This process's samples of an order, from one on."""
-        return taken(order, first, self._rank, self._world_size)
+    def _own(
+        self, order: Iterator[Tensor], total: int, size: int, start: int = 0, *, even: bool = True
+    ) -> Iterator[Tensor]:
+        """This process's samples of an order of `total` samples in batches of `size`, from the sample `start` on."""
+        if self._shares.world_size == 1:
+            return taken(order, start)
+        return taken(order, start, partial(self._shares.is_own, total=total, size=size, even=even))
 
     def _streamed(self, split: str, samples: Stream, order: Iterator[Tensor], size: int) -> Iterator[Batch]:
         for inputs, targets, numbers in regrouped(samples.rows(order), size):
             self._checks.batch(inputs, targets, numbers.tolist(), split)
             yield self._batch(split, inputs, targets, numbers)
 
-    def _serve(self, split: str, order: Tensor | None, start: int, size: int, epoch: int | None) -> Iterator[Batch]:
-        """Batches of `size` samples from batch `start` on; `epoch` is None outside training."""
+    def _serve(
+        self, split: str, order: Tensor | None, start: int, size: int, epoch: int | None, *, even: bool = True
+    ) -> Iterator[Batch]:
+        """This process's share of batches of `size` samples from batch `start` on; `epoch` is None outside training."""
+        if self._shares.world_size > 1:
+            assert order is not None
+            order = order[self._shares.is_own(torch.arange(len(order)), len(order), size, even=even)]
+            size = self._shares.num(size)
         if self.places[split] in _HELD:
             return self._slices(split, order, start * size, size)
         order = torch.arange(self.num_samples(split)) if order is None else order
@@ -378,7 +400,7 @@ class RunData:
 
     def _mixed_epoch(self, mixer: Mixer, samples: Samples, epoch: int, start: int) -> Iterator[Batch]:
         """Train batches with mixed samples: partners are read with them, and removed after mixing."""
-        size = self._update_size * self._world_size
+        size = self._update_size
         if isinstance(samples, Stream):  # it is read in order, so that all of an update is read
             order = taken(self._stream_order(samples, epoch), start * size)
             for number, batch in enumerate(
@@ -476,10 +498,10 @@ class RunData:
     ) -> Iterator[Batch]:
         if not len(order):
             return
-        num_parts = 1
+        num_parts: list[int] = []
         if self.collates and epoch is not None:
-            assert isinstance(size, int)
-            num_parts, size = size // min(size, self.batch_size), min(size, self.batch_size)
+            parts = [update.split(self._own_size) for update in order.split(size)]
+            num_parts, size = [len(own) for own in parts], [len(part) for own in parts for part in own]
         ids = self._ids[split][order]
         seeds = sample_seeds(self._seed, -1 if epoch is None else epoch, ids)
         names = ids.split(size)
@@ -490,7 +512,7 @@ class RunData:
         batches = (
             self._batch(split, x, y, chosen) for (x, y), chosen in zip(loader.batches(chunks), names, strict=True)
         )
-        yield from batches if num_parts == 1 else _in_updates(batches, num_parts)
+        yield from _in_updates(batches, num_parts) if num_parts else batches
 
     def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
         """A batch in host memory, from read samples."""
@@ -568,18 +590,24 @@ class RunData:
 
     def _check_shares(self) -> None:
         """Every process must have a part of every split, or the others would wait for it."""
+        num = self._shares.world_size
         for split in self._samples:
-            if self.num_samples(split) < self._world_size:
+            if self.num_samples(split) < num:
                 raise UsageError(
-                    f"the {words(split)} has {self.num_samples(split)} samples for {self._world_size} processes\n"
+                    f"the {words(split)} has {self.num_samples(split)} samples for {num} processes\n"
                     "  start fewer processes, or change --split"
                 )
+        if self.batch_size < num:
+            raise UsageError(
+                f"batches of {self.batch_size} are too small for {num} processes: each needs a sample of every batch\n"
+                "  start fewer processes, or make --batch-size, which is that of all together, larger"
+            )
 
     def _check_kept(self) -> None:
         if not self.num_kept:
             raise UsageError(
                 f"drop_last leaves nothing to train on: the train split has {self.num_samples('train')} samples, "
-                f"batches {self.batch_size * self._world_size}\n  leave --drop-last out, or make --batch-size smaller"
+                f"batches {self.batch_size}\n  leave --drop-last out, or make --batch-size smaller"
             )
 
     def _look_at_mixing(self, name: str) -> Mixer | None:
@@ -592,7 +620,7 @@ class RunData:
                 f"{mixing[0].name} mixes the samples of an update, and dataset '{name}' collates batches of its own, "
                 "whose samples cannot be told apart\n  leave it out, or let the dataset's collate mix"
             )
-        return Mixer(self.steps, self._seed, self._rank, self._world_size)
+        return Mixer(self.steps, self._seed, self._shares)
 
     def _look_at_inputs(self, vocab_size: int | None) -> Form:
         samples = self._samples["train"]
@@ -751,10 +779,10 @@ def _channels_last(shape: Sequence[int]) -> str:
     )
 
 
-def _in_updates(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
-    """Batches that were collated by themselves, so many together as make an update."""
-    while parts := list(itertools.islice(batches, num)):
-        yield joined(parts)
+def _in_updates(batches: Iterator[Batch], nums: Sequence[int]) -> Iterator[Batch]:
+    """Batches that were collated by themselves, so many together as make each update."""
+    for num in nums:
+        yield joined(list(itertools.islice(batches, num)))
 
 
 def _some_of(names: Sequence[str]) -> str:

@@ -7,15 +7,13 @@ generator seeded for that epoch, so that a run is resumed to the bit whatever th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Subset, WeightedRandomSampler
 
-from wf import FromRun
 from wf.errors import UsageError, unknown
-from wf.protocols import Strategy
 
 
 def train_targets(data: Any) -> Tensor:
@@ -150,7 +148,6 @@ class LengthGrouped:
     Args:
         train_lengths: The length of each train sample.
         batch_size: Samples in a batch.
-        strategy: The processes, each of which has a share of every batch.
         window: Batches in a window: with more of them batches are more even, and less random.
 
     Raises:
@@ -161,13 +158,12 @@ class LengthGrouped:
         self,
         train_lengths: Tensor,
         batch_size: int,
-        strategy: Annotated[Strategy | None, FromRun("strategy")] = None,
         window: int = 50,
     ) -> None:
         if window < 1:
             raise UsageError(f"sampler 'length-grouped': window is {window}; it must be at least 1")
         self._lengths, self._window = train_lengths, window
-        self._size = batch_size * (1 if strategy is None else strategy.world_size)
+        self._size = batch_size
 
     def __len__(self) -> int:
         return len(self._lengths)

@@ -21,6 +21,7 @@ from wf_run.directory.kept import KEPT
 from wf_run.directory.made_with import in_words
 from wf_run.directory.rundir import RunDirectory, place_of
 from wf_run.plan import prepare
+from wf_run.resuming.drift import format_before
 from wf_run.runfiles.references import is_reference, resolve
 from wf_run.runfiles.runfile import (
     RunFile,
@@ -327,6 +328,7 @@ def _loaded(
     """As `opened`, of a run directory or a bundle whose manifest has been read."""
     known = registry if registry or discover else _with_keys_of_plugins({})
     document, folders = read(run_file)
+    document.setdefault("format", format_before(manifest))
     if not document.get("plugins"):
         registry = known
     discover = discover or partial(_discover, registry, {})

@@ -40,9 +40,9 @@ class DefaultEvaluator:
         trainer: The run's trainer.
         average: ``sample``: the loss is the mean over samples (over their weights for a weighted loss);
             ``batch``: the mean of the losses of the run's batches, where the short last batch has the same weight.
-        batch_size: Batch size of the model's forward; None for four times the run's, since without gradients
-            there is room for more, or the run's if inputs are a tree. A multiple of the run's if `average` is
-            ``batch``.
+        batch_size: Batch size of the model's forward, of all processes together; None for four times the run's, since
+            without gradients there is room for more, or the run's if inputs are a tree. A multiple of the run's if
+            `average` is ``batch``; several processes then take the run's.
 
     Raises:
         UsageError: For an invalid batch size.
@@ -62,7 +62,9 @@ class DefaultEvaluator:
         batch_size: int | None = None,
     ) -> None:
         whole = data.collates or data.spec.input_shape is None
-        self._batch_size = _check_batch_size(batch_size, data.batch_size, average, whole=whole)
+        num_processes = strategy.world_size
+        self._batch_size = _check_batch_size(batch_size, data.batch_size, average, num_processes, whole=whole)
+        self._part_size = -(-data.batch_size // num_processes)
         self._model: nn.Module = strategy.bare(model)  # the DDP wrapper would wait for processes that have finished
         self._data, self._strategy = data, strategy
         self._objective: Any = _objective(self._model, loss, trainer, outputs, bool(metrics))
@@ -125,7 +127,10 @@ class DefaultEvaluator:
         for _, _, metric in self._metrics:
             metric.reset()
         self.fraction, share = 0.0, self._strategy.world_size / max(self._data.num_samples(split), 1)
-        for batch in itertools.islice(self._data.batches(split, self._batch_size), num_batches):
+        for batch in itertools.islice(self._batches(split), num_batches):
+            if not batch.share:  # it keeps step with the other processes
+                self._judge(batch, _Terms(self._average))
+                continue
             outputs = self._judge(batch, terms)
             self._update_metrics(outputs, batch, split)
             self.fraction += batch.size * share
@@ -135,14 +140,20 @@ class DefaultEvaluator:
             figures[name] = metric.compute()
         return figures
 
+    def _batches(self, split: str) -> Iterator[Batch]:
+        """The batches of a split; of several processes each gets as many."""
+        if self._strategy.world_size == 1:
+            return self._data.batches(split, self._batch_size)
+        return self._data.batches(split, self._batch_size, even=True)
+
     def _judge(self, batch: Batch, terms: _Terms) -> Tree:
         """Add the loss of a batch, in parts as in training, because it may depend on the size; returns outputs."""
-        objective, size = self._objective, self._data.batch_size
+        objective, size, counts = self._objective, self._part_size, batch.share / self._strategy.world_size
         if objective is None:
             return tree.call(self._model, batch.inputs)
         outputs = objective.forward(batch.inputs)
         if batch.size <= size:
-            terms.add(objective.score(outputs, batch), objective.weights(batch), batch.size)
+            terms.add(objective.score(outputs, batch), objective.weights(batch), batch.size, counts)
             return outputs
         if isinstance(objective, _ByTrainer):  # its loss does not take these outputs
             for part in batch.split(size):
@@ -178,10 +189,11 @@ class _Terms:
         self._weights: dict[str, list[Tensor]] = {}
         self._factors: dict[str, Tensor | float] = {}
 
-    def add(self, outcome: Outcome, weights: Weights | None, size: int) -> None:
-        """Add the outcome of a batch."""
+    def add(self, outcome: Outcome, weights: Weights | None, size: int, counts: float = 1.0) -> None:
+        """Add the outcome of a batch, or of the part of one that this process has."""
         for name, term in outcome.terms.items():
-            value, weight = self._weighed(term, (weights or {}).get(name, term.weight), size)
+            plain_weight = counts if self._average == "batch" else size
+            value, weight = self._weighed(term, (weights or {}).get(name, term.weight), plain_weight)
             self._values.setdefault(name, []).append(value)
             self._weights.setdefault(name, []).append(weight)
             self._factors[name] = term.factor
@@ -196,10 +208,10 @@ class _Terms:
         named = {} if means.keys() == {LOSS} else {f"{LOSS}/{name}": mean for name, mean in means.items()}
         return {LOSS: added((means[name], self._factors[name]) for name in means), **named}
 
-    def _weighed(self, term: Term, own: Tensor | float | None, size: int) -> tuple[Tensor, Tensor]:
-        """A term times its weight, and the weight."""
+    def _weighed(self, term: Term, own: Tensor | float | None, plain: float) -> tuple[Tensor, Tensor]:
+        """A term times its weight, and the weight; `plain` is that of a term which says none."""
         value = _wide(term.value)
-        weight = value.new_tensor(1.0 if self._average == "batch" else size)
+        weight = value.new_tensor(plain)
         if term.reduction == "sum":
             return value, weight
         if own is not None and self._average == "sample":
@@ -263,9 +275,13 @@ def _check_divides(outputs: Tree, size: int) -> None:
         )
 
 
-def _check_batch_size(asked: int | None, of_run: int, average: str, *, whole: bool) -> int:
+def _check_batch_size(asked: int | None, of_run: int, average: str, num_processes: int, *, whole: bool) -> int:
     """The batch size of the model's forward; `whole` batches are not split."""
     size = (of_run if whole else 4 * of_run) if asked is None else asked
+    if average == "batch" and num_processes > 1:
+        size = of_run  # or a process would not know which samples of a larger one are of which batch
+    if 1 <= size < num_processes:
+        raise UsageError(f"the evaluator's batch_size is {size}, of {num_processes} processes together; make it larger")
     if size < 1 or (average == "batch" and size % of_run):
         wanted = f"a multiple of the run's, {of_run}" if average == "batch" else "at least 1"
         raise UsageError(f"the evaluator's batch_size is {size}; it must be {wanted}")

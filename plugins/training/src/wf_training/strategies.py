@@ -54,7 +54,7 @@ class LocalStrategy:
 class DDPStrategy:
     """Several processes started by torchrun, each with the whole model and a share of the samples.
 
-    The batch size is per process: an update uses that many samples in every process. Gradients are averaged by
+    Each process has its share of the samples of every batch. Gradients are averaged by
     `torch.nn.parallel.DistributedDataParallel`. The process group is created in the constructor, so that the processes
     can communicate from the start; `close` destroys it. On CUDA each process takes the device of its LOCAL_RANK.
 

@@ -158,7 +158,12 @@ class BaseTrainer:
         return figures[LOSS] if len(figures) == 1 else figures
 
     def read(self, losses: Sequence[Any]) -> list[Any]:
-        """The losses as numbers, in one transfer: the host waits for the device here."""
+        """The losses as numbers, in one transfer: the host waits for the device here.
+
+        Of several processes the loss and its terms are those of all together; all of them must call it together.
+        """
+        if self.strategy is not None and self.strategy.world_size > 1:
+            losses = _of_all(losses, self.strategy)
         return read_losses(losses)
 
     @property
@@ -222,6 +227,19 @@ class _Own:
 
     def step(self, batch: Batch) -> Outcome:
         return outcome_of(self._compute(batch))
+
+
+def _of_all(losses: Sequence[Any], strategy: Strategy) -> list[Any]:
+    """Losses and their terms as the means of what `Gradients` gave each process; other figures as they are."""
+    dicts = [dict(loss) if isinstance(loss, Mapping) else {LOSS: loss} for loss in losses]
+    shared = [(own, name) for own in dicts for name in own if name == LOSS or name.startswith(f"{LOSS}/")]
+    wide = torch.float32 if strategy.device.type == "mps" else torch.float64
+    values = [torch.as_tensor(own[name], dtype=wide) for own, name in shared]
+    if values:
+        mean = strategy.sum([torch.stack([value.to(strategy.device) for value in values])])[0] / strategy.world_size
+        for (own, name), value in zip(shared, mean, strict=True):
+            own[name] = value
+    return [own if isinstance(loss, Mapping) else own[LOSS] for own, loss in zip(dicts, losses, strict=True)]
 
 
 def read_losses(losses: Sequence[Any]) -> list[Any]:

@@ -26,12 +26,13 @@ class _Shares:
     """How much of the whole update's means a part makes up."""
 
     of_samples: float
+    of_sums: float = 1.0
     of_terms: Mapping[str, Share] = field(default_factory=dict)
 
-    def of(self, name: str, term: Term) -> Share | None:
-        """The share of a term; None for a sum, which is added unscaled."""
+    def of(self, name: str, term: Term) -> Share:
+        """The share of a term."""
         if term.reduction == "sum":
-            return None
+            return self.of_sums
         if name not in self.of_terms and term.weight is not None:
             raise UsageError(
                 f"term '{name}' of the loss says what it averages over after the forward, and parts of an update, or "
@@ -51,7 +52,7 @@ class Gradients:
 
     Args:
         objective: The objective.
-        part_size: Samples in a part; None for one part.
+        part_size: Samples in a part, of all processes together; None for one part.
         scaler: Scales the loss before the gradients are computed, which then are as large.
         strategy: Where several processes train together; they average gradients.
     """
@@ -63,7 +64,9 @@ class Gradients:
         scaler: torch.amp.GradScaler | None = None,
         strategy: Strategy | None = None,
     ) -> None:
-        self._objective, self._part_size, self._scaler, self._strategy = objective, part_size, scaler, strategy
+        self._objective, self._scaler, self._strategy = objective, scaler, strategy
+        self._num_processes = 1 if strategy is None else strategy.world_size
+        self._part_size = None if part_size is None else -(-part_size // self._num_processes)
         self._unshared: Callable[[], AbstractContextManager[None]] = getattr(objective, "unshared", nullcontext)
 
     def __call__(self, batch: Batch, *, create_graph: bool = False) -> Tensor | dict[str, Tensor]:
@@ -74,7 +77,8 @@ class Gradients:
             create_graph: Keep the graph of the gradients.
 
         Returns:
-            The loss, 0-d, detached, on its device; where its terms have names, these too, as ``loss/NAME``.
+            The loss, 0-d, detached, on its device; where its terms have names, these too, as ``loss/NAME``. Of several
+            processes each has its part of the whole loss times their number: the mean of all is the whole loss.
         """
         parts = self._parts(batch)
         shares = self._shares(batch, parts)
@@ -99,19 +103,24 @@ class Gradients:
 
     def _shares(self, batch: Batch, parts: Sequence[Batch]) -> Sequence[_Shares | None]:
         """The share of each part; None where it is the whole."""
-        num_processes = 1 if self._strategy is None else self._strategy.world_size
-        if len(parts) == 1 and num_processes == 1:
+        if len(parts) == 1 and self._num_processes == 1:
             return [None]
         weights = [self._objective.weights(part) or {} for part in parts]
-        if len(parts) == 1 and not weights[0]:
+        if len(parts) == 1 and self._num_processes == 1 and not weights[0]:
             return [None]
         whole = _added(weights) if getattr(batch, "parts", ()) else self._objective.weights(batch) or {}
-        if num_processes > 1 and whole:
+        share = getattr(batch, "share", 1.0)  # batches of one's own have none
+        sums = self._num_processes if share else 0.0
+        if not share:
+            weights = [{name: 0.0 * _wide(weight) for name, weight in own.items()} for own in weights]
+            whole = {name: 0.0 * _wide(weight) for name, weight in whole.items()}
+        if self._num_processes > 1 and whole:
             whole = self._of_all(whole)
         return [
             _Shares(
-                part.size / batch.size,
-                {name: num_processes * _wide(own[name]) / whole[name] for name in own},
+                share * part.size / batch.size,
+                sums,
+                {name: self._num_processes * _wide(own[name]) / whole[name] for name in own},
             )
             for part, own in zip(parts, weights, strict=True)
         ]
@@ -144,7 +153,7 @@ def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:
     value, share = term.value, None if shares is None else shares.of(name, term)
     if isinstance(share, Tensor):  # a part in which nothing counts has the loss 0 / 0
         return torch.where(share == 0, 0.0, value * share.to(value.dtype))
-    return value if share is None else value * share
+    return value if share in (None, 1.0) else value * share
 
 
 def _forget_what_does_not_count(outcome: Outcome, shares: _Shares) -> None:

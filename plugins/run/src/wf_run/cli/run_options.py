@@ -92,6 +92,8 @@ METAVARS: dict[str, str] = {
 """How the value of a general option is called in help; N where it is not here."""
 
 
+IN_FILES = ("plugins", "format")
+"""General keys that are no options: ``-p`` names plugins, and what a line says has the meaning of now."""
 LISTED = ("links",)
 """General keys that take a list, or None."""
 
@@ -113,7 +115,8 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
 def run_options() -> list[click.Parameter]:
     """An option for each kind and each general key: ``--loss NAME``, ``--batch-size``; those of every run first."""
     settings = sorted(GENERAL, key=lambda name: GENERAL.owner(name) != OWN_PLUGIN)
-    return _options(tuple(KINDS[name] for name in KINDS.of_runs), tuple(name for name in settings if name != "plugins"))
+    shown = tuple(name for name in settings if name not in IN_FILES)
+    return _options(tuple(KINDS[name] for name in KINDS.of_runs), shown)
 
 
 @cache

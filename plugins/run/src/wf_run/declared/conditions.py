@@ -42,9 +42,9 @@ CONDITIONS = (
     ),
     Condition(
         name="world-size",
-        summary="the number of processes",
-        means="gradients are summed in another order, over other shares of a batch",
-        level="error",
+        summary="the number of processes; an error in run files of format 1, where each has batches of its own",
+        means="gradients are summed in another order, and new processes draw from generators of their own",
+        level="warning",
         fix="start as many processes as before",
     ),
     Condition(

@@ -125,6 +125,7 @@ KINDS = (
         on_demand=False,
         order=60,
         of_task=False,
+        may_change=True,
         plural="strategies",
         summary="where and how the run is carried out: devices and processes",
     ),

@@ -8,6 +8,8 @@ from wf import Param
 
 OWN_PLUGIN = "wf-run"
 """The plugin that declares them."""
+FORMAT = 2
+"""The version of the run files that are written: since 2 a batch is that of all processes together."""
 
 
 def _key(name: str, annotation: Any, default: Any, text: str, *, may_change: bool = False) -> Param:
@@ -16,6 +18,7 @@ def _key(name: str, annotation: Any, default: Any, text: str, *, may_change: boo
 
 
 SETTINGS = (
+    _key("format", int, FORMAT, "The version of the file; in version 1 each of several processes has its own batches."),
     _key(
         "epochs",
         int | None,
@@ -27,7 +30,7 @@ SETTINGS = (
         "task", str | None, None, "What dataset, model, loss and metrics agree about; by default what the dataset says."
     ),
     _key("steps", int | None, None, "Updates to train, instead of epochs.", may_change=True),
-    _key("batch_size", int | str, 32, "Samples in a batch, or full."),
+    _key("batch_size", int | str, 32, "Samples in a batch, of all processes together, or full."),
     _key("accumulate", int, 1, "Batches whose gradients make one update."),
     _key("precision", str, "fp32", "What the model computes in: fp32, bf16, fp16, or fp32 with products in tf32."),
     _key("seed", int, 42, "Seed of everything that is drawn."),

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from wf.errors import SaveError
+from wf.errors import SaveError, UsageError
 from wf.protocols import Checkpointer, Strategy
 from wf_base.random import TrainStream
 from wf_state import codec
@@ -49,6 +49,8 @@ class _RankZero:
         if rank == 0:
             return state
         own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
+        if len(others) + 1 != self._strategy.world_size:  # hooks and the like go on as in the first one
+            own = {name: part for name, part in own.items() if name == "random"}
         return {**state, "parts": {**state["parts"], **own}}
 
     def is_finite(self, place: str) -> bool:
@@ -63,6 +65,25 @@ class _RankZero:
         lengths = self._strategy.gather(torch.tensor([len(sent)])).tolist()
         _, *others = self._strategy.gather(sent).split(lengths)
         return [_apart(_from_bytes(one), own) for one in others] if self._strategy.rank == 0 else []
+
+
+def check_processes(state: Mapping[str, Any], num: int) -> None:
+    """Refuse to go on with another number of processes where each has samples or transforms with a state of its own.
+
+    Args:
+        state: The state of a checkpoint.
+        num: The processes of now.
+
+    Raises:
+        UsageError: With the parts.
+    """
+    others: Sequence[Mapping[str, Any]] = state.get("ranks", ())
+    own = {name for part in others for name in part if name != "random" and not name.startswith("hook/")}
+    if own and len(others) + 1 != num:
+        raise UsageError(
+            f"the checkpoint has a state for each of {len(others) + 1} processes, which cannot be divided among {num}: "
+            f"{', '.join(sorted(own))}\n  start as many processes as before"
+        )
 
 
 def _apart(state: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from wf.errors import DataError, NothingSavedError, UsageError
 from wf_run.assembly import Assembly
 from wf_run.directory.rundir import RunDirectory
 from wf_run.resuming import drift
+from wf_run.resuming.collective import check_processes
 from wf_run.resuming.conditions import conditions_of
 from wf_run.resuming.restoring import check_records, check_restored
 
@@ -69,6 +70,7 @@ def newest(parts: Assembly, run_dir: Path, allow_drift: Collection[str]) -> Save
         _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
     if lost := drift.lost(manifest, conditions):
         _LOG.warning("no plugin here reads these conditions, so they are not compared: %s", ", ".join(lost))
+    check_processes(state, parts.strategy.world_size)
     check_records(run_dir / "metrics.jsonl", state, allow_drift)
     return _to_train_on(parts, manifest, Saved(state, found))
 

@@ -11,6 +11,7 @@ from wf.declarations.conditions import CONDITIONS, Condition, Level
 from wf.declarations.general import GENERAL
 from wf.declarations.kinds import KINDS
 from wf.errors import UsageError, unknown
+from wf_run.declared.settings import FORMAT
 
 ALL = "all"
 """The name that allows every difference."""
@@ -38,6 +39,9 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     Conditions missing from one of them cannot be compared, and do not count: see `unknown_in`.
     """
     old, new = facts(before), facts(now)
+    if "run-file" in old and "run-file" in new:
+        said = old["run-file"].setdefault("format", format_before(before))
+        new["run-file"].setdefault("format", said)
     chosen = {"components", "plugin-versions", "plugin-code"}  # which there are, the run file says
     for name in chosen & old.keys() & new.keys():
         old[name], new[name] = _shared(old[name], new[name]), _shared(new[name], old[name])
@@ -46,7 +50,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
         if old.get("components", {}).get(name) in _former_classes(part):
             old["components"][name] = new["components"][name]
     return [
-        Drift(name=condition.name, level=_level(condition, now), before=one, now=other)
+        Drift(name=condition.name, level=_level(condition, before, now), before=one, now=other)
         for condition in CONDITIONS.values()
         if condition.name in old and condition.name in new
         for one, other in _differing(old[condition.name], new[condition.name])
@@ -146,6 +150,11 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: values for name, values in found.items() if values is not None}
 
 
+def format_before(manifest: Mapping[str, Any]) -> int:
+    """The format of a run's file that says none; with one process both mean the same."""
+    return 1 if manifest.get("world_size", 1) > 1 else FORMAT
+
+
 def _values(manifest: Mapping[str, Any], key: str, read: Callable[[Any], Any] = lambda value: value) -> Any:
     """A field of the manifest as values by name; None where it does not have it."""
     if key not in manifest:
@@ -217,10 +226,17 @@ def _bare(use: Any) -> str:
     return str(use) if ":" in str(use) else str(use).partition("@")[0]
 
 
-def _level(condition: Condition, now: Mapping[str, Any]) -> Level:
-    """Threads only prepare the data where an accelerator computes."""
-    if condition.name == "threads" and not str(now.get("device")).startswith("cpu"):
+def _level(condition: Condition, before: Mapping[str, Any], now: Mapping[str, Any]) -> Level:
+    """How much a difference matters in this run.
+
+    Threads only prepare the data where an accelerator computes, and other processes have another number of them. The
+    number of processes decides about the batches in run files of format 1.
+    """
+    shared_otherwise = before.get("world_size", 1) != now.get("world_size", 1)
+    if condition.name == "threads" and (shared_otherwise or not str(now.get("device")).startswith("cpu")):
         return "warning"
+    if condition.name == "world-size" and before.get("run_file", {}).get("format", format_before(before)) == 1:
+        return "error"
     return condition.level
 
 

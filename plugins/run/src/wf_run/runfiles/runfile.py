@@ -21,6 +21,7 @@ from wf.splits import parse_split
 from wf.typed import plain
 from wf_building.checked import Checked
 from wf_run.declared.kinds import ON_ERROR
+from wf_run.declared.settings import FORMAT
 from wf_run.directory.made_with import owner_missing
 from wf_run.runfiles import lists
 from wf_run.runfiles.layers import Layer, layers_of
@@ -39,6 +40,7 @@ CHOICES = {
 MAX_SEED = 2**63 - 1
 MAX_COUNT = 2**31 - 1
 RANGES = {
+    "format": (1, FORMAT),
     "epochs": (0, MAX_SEED),
     "steps": (0, MAX_SEED),
     "batch_size": (1, MAX_COUNT),
@@ -244,7 +246,8 @@ def check_general(key: str, value: Any) -> Any:
         if value < low:
             raise UsageError(f"{key} must be at least {low}, not {value}")
         if value > high:
-            raise UsageError(f"{key} must be at most {high}, not {value}")
+            hint = "\n  install a newer wf" if key == "format" else ""
+            raise UsageError(f"{key} must be at most {high}, not {value}{hint}")
     if key == "split":
         parse_split(value)
     return value

@@ -62,7 +62,7 @@ class GivenData:
         """The samples so far: how many there are is not known before the file is read."""
         return self.num
 
-    def batches(self, split: str, batch_size: int | None = None) -> Iterator[Batch]:
+    def batches(self, split: str, batch_size: int | None = None, *, even: bool = False) -> Iterator[Batch]:
         """The samples in batches, once."""
         size = batch_size or self.batch_size
         for part in self._parts:

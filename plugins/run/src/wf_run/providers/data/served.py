@@ -57,6 +57,7 @@ def served(
         serve_from=plan["serve_from"],
         rank=strategy.rank,
         world_size=strategy.world_size,
+        per_process=plan["format"] == 1,
         name=name,
         task=task_runtime,
         sets=validation_sets,

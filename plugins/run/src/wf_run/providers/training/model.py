@@ -113,12 +113,12 @@ def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor, tupl
 
 def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, where: str = "") -> None:
     """Refuse a last batch of one sample where it is reached and the model cannot be trained on it."""
-    size = served.batch_size
-    if (num % size or size) == 1 and run.values["total_steps"] >= served.num_batches:
+    size, num_processes = served.batch_size, run.values["strategy"].world_size
+    if served.smallest_part(num) == 1 and run.values["total_steps"] >= served.num_batches:
         trees = [served.as_trained(few)[:2] for few in (1, 2)]
         batches = [Batch(inputs, targets, None, None, tree.length(inputs)) for inputs, targets in trees]
-        processes = " of each process" if run.values["strategy"].world_size > 1 else ""
-        samples = f"{num:,} train samples{processes}{where}"
+        processes = "" if num_processes == 1 else f" for {num_processes} processes"
+        samples = f"{num:,} train samples{where}{processes}"
         check_smallest_batch(model, run.not_trained, batches, served.task, samples, size, run.name("model"))
 
 
