@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -21,7 +24,7 @@ from wf.discovery.plugins import Plugin
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
 from wf_base import Dataset, TensorSamples
-from wf_run.api import open_run
+from wf_run.api import load_model, open_run, run
 from wf_run.description import read_sample_ids
 
 TABLE = "size (m),street,date,price\n" + "".join(
@@ -199,20 +202,96 @@ def test_code_goes_with_it_and_has_to_be_allowed(wf: Any, tmp_path: Path) -> Non
     assert str(tmp_path) not in (tmp_path / "b" / "run.toml").read_text()
 
 
-def test_an_object_of_python_leaves_weights_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_object_of_python_is_kept_as_a_graph(wf: Any, tmp_path: Path) -> None:
     inputs = torch.rand(40, 3)
-    done = wf.run(
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+    done = run(
         dataset=(inputs, inputs.sum(1)),
-        model=nn.Linear(3, 1),
-        transform=["standardize"],
+        model=model,
+        transform=["standardize", "standardize-targets"],
         epochs=1,
         run_dir=tmp_path / "a",
     )
-    assert any("the bundle will have weights only: model Linear" in message for message in done.messages)
+    assert any("an exported graph of the model, because model Sequential" in message for message in done.messages)
+    expected, moved = done.predict(inputs), Path(shutil.copytree(tmp_path / "a" / "bundle", tmp_path / "moved"))
+    for place in (moved, tmp_path / "a"):
+        trained = load_model(place)
+        assert torch.equal(trained(inputs), expected)
+        assert trained.state_dict().keys() == model.state_dict().keys()
+    assert torch.equal(load_model(moved, model=copy.deepcopy(model))(inputs), expected)
+    assert b"Traceback" not in (data := (moved / "graph.pt2").read_bytes())
+    assert str(tmp_path).encode() not in data
+    assert b"site-packages" not in data
+    np.save(tmp_path / "x.npy", inputs.numpy())
+    shown = json.loads(wf("predict", moved, "x.npy", "--json").stdout)
+    assert [one["output"] for one in shown] == expected.tolist()
+    assert wf("export", moved, "--to", "pt2").code == 0
+    assert torch.equal(torch.export.load(tmp_path / "moved.pt2").module()(inputs), expected)
+    assert [one["use"] for one in open_run(moved).preprocessing()] == ["standardize", "standardize-targets"]
+
+
+def test_the_graph_of_a_stranger_has_to_be_allowed(wf: Any, tmp_path: Path) -> None:
+    inputs = torch.rand(8, 3)
+    run(dataset=(inputs, inputs.sum(1)), model=nn.Linear(3, 1), epochs=1, run_dir=tmp_path / "a", quiet=True)
+    np.save(tmp_path / "x.npy", inputs.numpy())
+    stranger = {"WF_STATE_DIR": str(tmp_path / "stranger")}
+    refused = wf("predict", "a/bundle", "x.npy", env=stranger)
+    assert refused.code == 2
+    assert "graph.pt2" in refused.stderr
+    [checksum] = set(re.findall(r"--trust ([0-9a-f]{64})", refused.stderr))
+    assert wf("predict", "a/bundle", "x.npy", "--trust", checksum, env=stranger).code == 0
+
+
+class Branching(nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs) if inputs.sum() > 0 else super().forward(-inputs)
+
+
+def test_a_model_that_cannot_be_traced_leaves_weights_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inputs = torch.rand(40, 3)
+    done = run(dataset=(inputs, inputs.sum(1)), model=Branching(3, 1), epochs=1, run_dir=tmp_path / "a", quiet=True)
+    assert "the bundle will have weights only: model Branching" in caplog.text
+    assert "torch cannot trace it" in caplog.text
+    assert json.loads((tmp_path / "a" / "manifest.json").read_text())["rebuild"] == "weights only"
     for place in (tmp_path / "a" / "bundle", tmp_path / "a"):
         with pytest.raises(UsageError, match=r"model=\.\.\."):
-            wf.load_model(place)
-        assert torch.equal(wf.load_model(place, model=nn.Linear(3, 1))(inputs), done.predict(inputs))
+            load_model(place)
+        assert torch.equal(load_model(place, model=Branching(3, 1))(inputs), done.predict(inputs))
+
+
+def _package(folder: Path) -> None:
+    """An installed distribution with one model."""
+    (folder / "tower").mkdir(parents=True)
+    (folder / "tower" / "__init__.py").write_text(NET)
+    (folder / "tower" / "plugin.py").write_text(
+        "from wf import Component, hookimpl\n@hookimpl\ndef wf_components():\n"
+        '    return [Component("model", "tower", "tower:Net", "a model")]\n'
+    )
+    info = folder / "wf_tower-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wf-tower\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[wf.plugins]\nmain = tower.plugin\n")
+
+
+def test_a_bundle_without_its_adapter(wf: Any, wf_process: Any, tmp_path: Path) -> None:
+    _package(tmp_path / "site")
+    words = ("run", "--dataset", "iris", "--model", "tower", "--epochs", 3, "--name", "own")
+    done = wf_process(*words, env={"PYTHONPATH": str(tmp_path / "site")})
+    assert done.code == 0, done.stderr
+    shutil.move(tmp_path / "runs" / "own" / "bundle", tmp_path / "b")
+    (tmp_path / "x.csv").write_text("sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)\n1,2,3,4\n")
+    found = wf("predict", "b", "x.csv", "--json")
+    assert found.code == 0
+    assert "its exported graph is taken, without its components" in found.stderr
+    assert "tower" in found.stderr
+    linear = safetensors.torch.load_file(tmp_path / "b" / "weights.safetensors")
+    mean, std = safetensors.torch.load_file(tmp_path / "b" / "state.safetensors").values()
+    expected = (torch.tensor([1.0, 2.0, 3.0, 4.0]) - mean[0]) / std[0] @ linear["linear.weight"].T + linear[
+        "linear.bias"
+    ]
+    assert json.loads(found.stdout)[0]["output"] == pytest.approx(expected.tolist(), rel=1e-5)
+    (tmp_path / "b" / "graph.pt2").unlink()
+    assert "graph.pt2: No such file" in wf("predict", "b", "x.csv").stderr
 
 
 class Forgetful:
@@ -257,10 +336,11 @@ def test_a_transform_of_a_stranger(made: Callable[[], Any], tmp_path: Path) -> N
     )
     rebuild = json.loads((tmp_path / "a" / "bundle" / "bundle.json").read_text())["rebuild"]
     if made is Forgetful:
-        assert rebuild["by"] == "weights only"
+        assert rebuild["by"] == "exported graph"
         assert "'theirs' is fitted, and has no state_dict" in rebuild["why"]
-        return
-    assert rebuild["by"] == "components"
+        registry = Registry.discover()
+    else:
+        assert rebuild["by"] == "components"
     inputs = wf.create("dataset", "iris").train.inputs
     assert torch.equal(open_run(tmp_path / "a" / "bundle", registry=registry).predict(inputs), done.predict(inputs))
 

@@ -254,11 +254,18 @@ ANY = 8
 """The length of made-up inputs along an axis of any length."""
 
 
-def example_of(form: Form, num: int, generator: torch.Generator) -> Tree:
+def example_of(form: Form, num: int, generator: torch.Generator, length: int = ANY) -> Tree:
     """Made-up inputs ``[N, ...]`` of a form: random numbers, bytes, tokens of the vocabulary, zeros where others are
-    whole."""
+    whole.
+
+    Args:
+        form: The form.
+        num: How many samples.
+        generator: Draws them.
+        length: Their length along an axis of any length.
+    """
     if isinstance(form, Inputs):
-        shape = (num, *(ANY if size is None else size for size in form.shape))
+        shape = (num, *(length if size is None else size for size in form.shape))
         if form.dtype == torch.uint8:
             return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         if form.dtype.is_floating_point:
@@ -267,10 +274,12 @@ def example_of(form: Form, num: int, generator: torch.Generator) -> Tree:
             return torch.randint(0, form.vocab_size, shape, generator=generator).to(form.dtype)
         return torch.zeros(shape, dtype=form.dtype)
     if isinstance(form, Mapping):
-        return {key: example_of(one, num, generator) for key, one in form.items()}
+        return {key: example_of(one, num, generator, length) for key, one in form.items()}
     if isinstance(form, Rows):
-        return Rows(tree.map_leaves(lambda leaf: leaf[0], example_of(form[0], 1, generator)) for _ in range(num))
-    made = [example_of(one, num, generator) for one in form]
+        return Rows(
+            tree.map_leaves(lambda leaf: leaf[0], example_of(form[0], 1, generator, length)) for _ in range(num)
+        )
+    made = [example_of(one, num, generator, length) for one in form]
     return tuple(made) if isinstance(form, tuple) else made
 
 

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wf.discovery.guard import UntrustedError
 from wf.discovery.modules import is_path, locate
 from wf.discovery.settings import Pin
 from wf.engine.figures import SPLITS
-from wf.errors import UsageError
+from wf.errors import PluginError, UsageError
 from wf.registry import Ask, Registry, read_kind
 from wf_building.builder import Builder
 from wf_processes.together import is_restart, telling_others
@@ -34,11 +35,12 @@ from wf_run.runfiles.runfile import (
     naming_owner,
 )
 from wf_run.runfiles.said import said_in, with_said
-from wf_run.trust import directory_of, guard_for
+from wf_run.trust import directory_of, guard_for, guard_graph
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from wf_run.bundle.folder import BundleFolder
     from wf_run.experiment import Experiment
     from wf_run.using.trained import Trained, TrainedModel
 
@@ -221,15 +223,14 @@ def open_run(
         model: As for `load_model`.
     """
     from wf_run.bundle.folder import BundleFolder
-    from wf_run.bundle.opening import open_bundle
     from wf_run.description import FILE, read_description
     from wf_run.using.trained import open_trained
 
-    if (bundle := BundleFolder.find(place, checkpoint)) is not None:
-        source = bundle.path, bundle.path / RUN_FILE, bundle.manifest
-        document, folders, found = _loaded(*source, registry, discover, line, trust)
-        resolve({key: value for key, value in document.items() if key in OF_TRAINED})
-        return open_bundle(bundle, document, found, folders, model)
+    bundle = BundleFolder.find(place, checkpoint)
+    if bundle is None and model is None and checkpoint == KEPT:
+        bundle = _bundle_by_graph(place)
+    if bundle is not None:
+        return _open_bundle(bundle, registry, discover, line, trust, model)
     directory, document, folders, found = opened(place, registry, discover, line, trust)
     resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # or the variable is missing
     description = read_description(directory.path)
@@ -238,6 +239,51 @@ def open_run(
         with reopen(place, checkpoint, registry=registry, discover=discover, line=line, trust=trust) as experiment:
             return experiment.trained()
     return open_trained(directory, description, document, found, folders, checkpoint, model)
+
+
+def _bundle_by_graph(place: str | os.PathLike[str]) -> BundleFolder | None:
+    """The bundle in a run directory whose model has no name by which it could be made again, but a graph."""
+    from wf_run.bundle.folder import NAME, BundleFolder, path_of
+
+    directory = RunDirectory.open(Path(place))
+    inside = directory.path / NAME
+    by_graph = directory.manifest.get("rebuild") == "exported graph" and path_of(inside) is not None
+    return BundleFolder.find(inside) if by_graph else None
+
+
+def _open_bundle(
+    bundle: BundleFolder,
+    registry: Registry | None,
+    discover: Discover | None,
+    line: Mapping[str, Any] | None,
+    trust: str | Sequence[str],
+    model: nn.Module | None,
+) -> Trained:
+    """The trained model of a bundle: from its components, or from its exported graph where these are not here."""
+    from wf_run.bundle.folder import GRAPH
+    from wf_run.bundle.opening import document_by_graph, open_bundle
+
+    path, missing = bundle.path, ""
+    load = partial(_loaded, path, path / RUN_FILE, bundle.manifest, registry, discover, line, trust)
+    if bundle.graph is None or model is not None or bundle.rebuild != "exported graph":
+        try:
+            document, folders, found = load()
+            resolve({key: value for key, value in document.items() if key in OF_TRAINED})
+            return open_bundle(bundle, document, found, folders, model)
+        except (UsageError, PluginError) as error:
+            if bundle.graph is None or model is not None:
+                raise
+            missing = str(error).splitlines()[0]
+    try:
+        guard_graph(path, GRAPH, bundle.graph, line=line, trust=trust)
+    except UntrustedError as error:
+        if missing:
+            error.add_note(f"the graph would be taken because a component is not here: {missing}")
+        raise
+    if missing:
+        _LOG.warning("%s: its exported graph is taken, without its components: %s", path, missing)
+    document, folders, found = load(partial(document_by_graph, rebuild=bundle.manifest["rebuild"]))
+    return open_bundle(bundle, document, found, folders, by_graph=True)
 
 
 def reopen(
@@ -324,11 +370,13 @@ def _loaded(
     discover: Discover | None,
     line: Mapping[str, Any] | None,
     trust: str | Sequence[str],
+    change: Callable[[RunFile], RunFile] = lambda document: document,
 ) -> tuple[RunFile, Sequence[Path], Registry]:
-    """As `opened`, of a run directory or a bundle whose manifest has been read."""
+    """As `opened`, of a run directory or a bundle whose manifest has been read, its run file changed by a function."""
     known = registry if registry or discover else _with_keys_of_plugins({})
     document, folders = read(run_file)
     document.setdefault("format", format_before(manifest))
+    document = change(document)
     if not document.get("plugins"):
         registry = known
     discover = discover or partial(_discover, registry, {})

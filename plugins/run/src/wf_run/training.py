@@ -172,7 +172,10 @@ class Training:
             best=loop.keep == "best" and loop.best is not None,
         )
         try:
-            write_bundle(self._parts, directory, made)
+            rebuild = write_bundle(self._parts, directory, made)
+            if rebuild.by != self.rebuild.by:
+                _LOG.warning("%s", rebuild.words.removeprefix("warning: "))
+                directory.update_manifest(rebuild=rebuild.by)
         except (SaveError, UsageError) as error:
             _LOG.warning("the run is done, and its bundle could not be written: %s", error)
 

@@ -17,7 +17,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -146,7 +146,39 @@ def guard_for(
     Raises:
         UntrustedError: Listing what is not allowed.
     """
-    found, named = brought(place, sources, registry), _named(line or {})
+    return _guard_of(brought(place, sources, registry), line, trust)
+
+
+def guard_graph(
+    place: Path, name: str, sha256: str, *, line: Mapping[str, Any] | None = None, trust: str | Iterable[str] = ()
+) -> None:
+    """Refuse the exported graph of a bundle that nobody allowed: torch evaluates texts in it, so it counts as code.
+
+    Args:
+        place: The bundle.
+        name: The file.
+        sha256: Its checksum, verified.
+        line: As for `guard_for`.
+        trust: As for `guard_for`.
+
+    Raises:
+        UntrustedError: When it is not allowed.
+    """
+    _guard_of(_graph(place, name, sha256), line, trust)
+
+
+def record_graph(place: Path, name: str, sha256: str) -> None:
+    """Remember that this user made the exported graph of a bundle, as `record` does for a run."""
+    _record(place, lambda: _graph(place, name, sha256))
+
+
+def _graph(place: Path, name: str, sha256: str) -> Brought:
+    piece = Piece(where="graph", name=name, file=(place / name).resolve(), sha256=sha256)
+    return Brought(place=place, pieces=(piece,), inside={name: sha256}, references="graph")
+
+
+def _guard_of(found: Brought, line: Mapping[str, Any] | None, trust: str | Iterable[str]) -> Guard:
+    named, place = _named(line or {}), found.place
     guard = Guard(
         place=str(place),
         targets=frozenset(piece.name for piece in (*found.pieces, *named) if not piece.file),
@@ -198,8 +230,12 @@ def record(place: Path, sources: Sequence[Source], registry: Registry) -> None:
         sources: Its run files.
         registry: That of the run.
     """
+    _record(place, lambda: brought(place, sources, registry))
+
+
+def _record(place: Path, find: Callable[[], Brought]) -> None:
     try:
-        found = brought(place, sources, registry)
+        found = find()
         if found.pieces and not any(piece.blocked for piece in found.pieces):
             _remember(found)
     except (WfError, OSError, RuntimeError, ValueError) as error:

@@ -10,9 +10,9 @@ import torch
 
 from wf.errors import UsageError
 from wf_base import tree
-from wf_export.formats.pt2 import exported
 from wf_export.formats.source import Source
 from wf_export.formats.writer import traced
+from wf_run.bundle.graph import exported
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 
@@ -58,4 +58,6 @@ class Onnx:
 def _converted(source: Source) -> Any:
     names = [one["name"] for one in source.inputs]
     outputs = list(source.outputs["shapes"])
-    return torch.onnx.export(exported(source), input_names=names, output_names=outputs, dynamo=True, verbose=False)
+    return torch.onnx.export(
+        exported(source.graph(), source.samples), input_names=names, output_names=outputs, dynamo=True, verbose=False
+    )

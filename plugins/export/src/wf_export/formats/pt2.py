@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from wf_base import tree
 from wf_export.formats.source import Source
 from wf_export.formats.writer import traced
+from wf_run.bundle.graph import exported
 
 
 class Pt2:
@@ -19,7 +19,7 @@ class Pt2:
 
     def write(self, source: Source, file: Path) -> str:
         """Write the file."""
-        program = traced("pt2", lambda: exported(source))
+        program = traced("pt2", lambda: exported(source.graph(), source.samples))
         torch.export.save(program, file, extra_files=source.metadata(in_graph=True))
         return f"a graph of {len(program.graph.nodes)} operations"
 
@@ -32,14 +32,3 @@ class Pt2:
     def use(self, source: Source, file: Path) -> list[str]:
         """With torch alone."""
         return ["import torch", f'model = torch.export.load("{file}").module()', "outputs = model(inputs)"]
-
-
-def exported(source: Source) -> torch.export.ExportedProgram:
-    """The graph; the number of samples is open."""
-    samples = source.samples
-    if tree.length(samples) < 2:  # torch takes one sample for a constant
-        samples = tree.map_leaves(lambda leaf: torch.cat([leaf, leaf]), samples)
-    batch = torch.export.Dim("batch", min=1)
-    shapes = tree.map_leaves(lambda leaf: {0: batch}, samples)
-    with torch.no_grad():
-        return torch.export.export(source.graph(), (samples,), dynamic_shapes=(shapes,))

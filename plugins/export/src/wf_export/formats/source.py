@@ -8,40 +8,18 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wf import __version__
 from wf.errors import UsageError
 from wf_base import tree
-from wf_base.data import TensorSamples, as_default
+from wf_base.data import TensorSamples
 from wf_base.tree import Tree
-from wf_data.inputs import leaves_of, numbers_of
+from wf_data.inputs import leaves_of
+from wf_run.bundle.graph import Graph
 
 MANY = 64
 """So many samples are enough to compare by."""
-
-
-class Graph(nn.Module):
-    """A trained model with the preprocessing before it, as torch traces it: tensors in, tensors out, no checks.
-
-    Args:
-        network: The model as `wf.load_model` gives it.
-    """
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.model, self._network = network.model, network
-
-    def forward(self, inputs: Any) -> Any:
-        """The outputs for raw inputs ``[N, ...]``."""
-        network = self._network
-        inputs = numbers_of(network.inputs, inputs)
-        for step in network.steps:
-            if step.train_only or step.of_targets:
-                inputs = tree.map_leaves(as_default, inputs)
-            else:
-                inputs = step.apply(inputs, None)[0]
-        return network.finish(tree.call(self.model, tree.map_leaves(as_default, inputs)))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,12 @@ class BundleFolder:
         """How the model is made again, see `wf_run.bundle.rebuild`."""
         return str(self.manifest["rebuild"]["by"])
 
+    @property
+    def graph(self) -> str | None:
+        """The checksum of its exported graph; None without one."""
+        listed = self.manifest["files"].get(GRAPH)
+        return None if listed is None else str(listed[_DIGEST])
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of a safetensors file."""
         from safetensors import SafetensorError  # what finds a bundle imports no torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import nn
 
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
-from wf_building.builder import Builder
-from wf_run.bundle.folder import DATA, STATE, STATE_TENSORS, WEIGHTS, BundleFolder
+from wf_building.builder import LIVE, Builder
+from wf_run.bundle.folder import DATA, GRAPH, STATE, STATE_TENSORS, WEIGHTS, BundleFolder
+from wf_run.bundle.graph import read_graph
+from wf_run.bundle.rebuild import OWN_KEYS, texts
 from wf_run.description import read_description
-from wf_run.using.trained import Trained, made_again
+from wf_run.runfiles.runfile import RunFile
+from wf_run.using.trained import GraphOf, Trained, made_again
 from wf_state import codec
 
 
@@ -23,6 +27,8 @@ def open_bundle(
     registry: Registry,
     folders: Sequence[Path],
     model: nn.Module | None = None,
+    *,
+    by_graph: bool = False,
 ) -> Trained:
     """The trained model of a bundle; neither the training data nor the dataset's plugin are needed.
 
@@ -31,13 +37,18 @@ def open_bundle(
         document: Its run file.
         registry: Where names are looked up.
         folders: Where its code is.
-        model: A module for its weights, where the bundle says that it has weights only.
+        model: A module for its weights, where the bundle says that its own cannot be made again.
+        by_graph: Whether its exported graph stands for the model, rather than its components.
 
     Raises:
         UsageError: When it has weights only, and no model is given or none would help.
     """
     rebuild = bundle.manifest["rebuild"]
-    if bundle.rebuild == "weights only" and (model is None or rebuild["lacks"] != "model"):
+    if (
+        not by_graph
+        and bundle.rebuild in ("weights only", "exported graph")
+        and (model is None or rebuild["lacks"] != "model")
+    ):
         lines = [f"{bundle.path} has weights only: {rebuild['why']}"]
         if rebuild["lacks"] == "model":
             lines.append(f"give the module that they are for: wf.load_model({str(bundle.path)!r}, model=...)")
@@ -50,7 +61,29 @@ def open_bundle(
     def load(builder: Builder, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         return states_of(bundle)
 
-    return made_again(bundle.path, bundle.manifest, description, document, registry, folders, load, model)
+    graph = None
+    if by_graph:
+        read = partial(read_graph, bundle.path / GRAPH, str(bundle.path / GRAPH))
+        graph = GraphOf(read=read, target_transforms=tuple(rebuild.get("target_transforms", ())))
+    return made_again(bundle.path, bundle.manifest, description, document, registry, folders, load, model, graph)
+
+
+def document_by_graph(document: Mapping[str, Any], rebuild: Mapping[str, Any]) -> RunFile:
+    """The run file of a bundle for its graph: without the components that are in it, and without any code.
+
+    Args:
+        document: The bundle's.
+        rebuild: What the bundle says of its rebuilding.
+    """
+    kept = {key: value for key, value in document.items() if key in ("dataset", "task", "transform") or key in OWN_KEYS}
+    kept.pop("plugins", None)
+    judges = {key: document[key] for key in ("loss", "metric", "evaluator") if key in document}
+    if not any(":" in text for text in texts(judges)):  # or a file cannot be evaluated
+        kept |= judges
+    numbers = rebuild.get("target_transforms", ())
+    live = {"use": f"{LIVE}graph"}
+    kept["transform"] = [one if at in numbers else live for at, one in enumerate(document.get("transform", ()))]
+    return kept
 
 
 def states_of(bundle: BundleFolder) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from wf_run.runfiles.runfile import RunFile
 By = Literal["components", "code", "exported graph", "weights only"]
 OF_TRAINING = ("optimizer", "scheduler", "hook", "checkpointer", "strategy", "sampler")
 """Kinds whose components a trained model does without."""
+IN_GRAPH = ("model", "transform", "trainer")
+"""Kinds that an exported graph stands for."""
 OWN_KEYS = ("seed", "precision", "batch_size", "targets", "links", "monitor", "keep", "plugins")
 """The general keys that say something of a trained model, beside the settings of plugins that something took."""
 
@@ -35,6 +37,8 @@ class Rebuild:
     """The code that is needed, or what keeps the model from being made again."""
     lacks: str = ""
     """The kind of the component that cannot be made again."""
+    target_transforms: Sequence[int] = ()
+    """The transforms of targets, by their numbers in the run file, which a graph does not have."""
 
     @property
     def words(self) -> str:
@@ -42,6 +46,8 @@ class Rebuild:
         if self.by == "weights only":
             help = "give it: wf.load_model(RUN, model=...)" if self.lacks == "model" else "wf.load_model will refuse it"
             return f"warning: the bundle will have weights only: {self.why}\n  {help}"
+        if self.by == "exported graph":
+            return f"bundle: an exported graph of the model, because {self.why}"
         return f"bundle: rebuilt from {self.by}{f', {self.why}' if self.why else ''}"
 
 
@@ -75,7 +81,12 @@ def rebuild_of(parts: Assembly) -> Rebuild:
     """How the trained model of a run can be made again."""
     document = document_of(parts)
     if obstacle := _obstacle(parts, document):
-        return Rebuild(by="weights only", lacks=obstacle[0], why=obstacle[1])
+        steps = [one for one in parts.data.steps if one.table]
+        of_targets = [at for at, one in enumerate(steps) if one.of_targets]
+        again = not any(text.startswith(LIVE) for at in of_targets for text in texts(steps[at].table))
+        in_graph = obstacle[0] in IN_GRAPH and again and parts.data.inputs is not None
+        by: By = "exported graph" if in_graph else "weights only"
+        return Rebuild(by=by, lacks=obstacle[0], why=obstacle[1], target_transforms=of_targets)
     needed = {key: value for key, value in document.items() if key not in ("dataset", "loss", "metric", "evaluator")}
     own = sorted({_shown(name) for name in texts(needed) if _is_code(name, parts)})
     if own:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,28 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from wf.discovery.distributions import builtin_names, normalize
+from wf.errors import UsageError
 from wf.protocols import Stateful
 from wf.typed import finite
 from wf_run.assembly import Assembly
 from wf_run.bundle import card, folder, schema
+from wf_run.bundle.graph import graph_file
 from wf_run.bundle.rebuild import Rebuild, document_of
 from wf_run.directory.rundir import RunDirectory
 from wf_run.resuming.conditions import own_files
 from wf_run.runfiles.runfile import dump
-from wf_run.trust import record
+from wf_run.trust import record, record_graph
+from wf_run.using.trained import TrainedModel
 from wf_state import codec
 from wf_storage import files
 
 _FROM_RUN = ("precision", "versions", "device", "started", "samples", "dataset")
 """The fields of the run's manifest that its bundle repeats."""
+
+
+MOST = 50_000_000
+"""A model with more parameters has a graph beside its components only where it needs one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +53,14 @@ class Outcome:
     """Whether the weights are the best ones, rather than the last."""
 
 
-def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Path:
-    """Write ``bundle/`` into a run directory; returns the folder.
+def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Rebuild:
+    """Write ``bundle/`` into a run directory; returns how its model is made again, now that it was tried.
 
     Raises:
         SaveError: When it cannot be written.
         CodecError: For a state that cannot be saved without a pickle.
     """
-    place, manifest = directory.path / folder.NAME, directory.manifest
+    place, manifest, rebuild = directory.path / folder.NAME, directory.manifest, made.rebuild
     description = parts.describe_data()
     document = _relocated(document_of(parts), _copies(parts, manifest))
     weights, others = _weights(made.states["model"].state_dict())
@@ -64,6 +74,11 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Pat
         folder.STATE: (json.dumps(state) + "\n").encode(),
         folder.STATE_TENSORS: save({name: tensor.contiguous() for name, tensor in tensors.items()}),
     }
+    if rebuild.by == "exported graph" or (rebuild.by == "components" and _is_elsewhere(parts)):
+        try:
+            contents[folder.GRAPH] = graph_file(_network(parts))
+        except UsageError as error:
+            rebuild = replace(rebuild, **_without_graph(rebuild, str(error)))
     if made.rebuild.by == "code":
         contents |= {
             f"code/{file.relative_to(directory.path / 'code').as_posix()}": files.read(file)
@@ -75,7 +90,7 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Pat
     says = {
         "name": directory.path.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rebuild": asdict(made.rebuild),
+        "rebuild": asdict(rebuild),
         "task": description.task,
         "class_names": list(description.spec.class_names),
         "model": {"use": document["model"]["use"], "parameters": _num_parameters(parts.values["model"])},
@@ -97,7 +112,35 @@ def write_bundle(parts: Assembly, directory: RunDirectory, made: Outcome) -> Pat
     folder.write(place, says, contents)
     if made.rebuild.by == "code":
         record(place, [(document, (place, place / "code"))], parts.registry)
-    return place
+    if folder.GRAPH in contents:
+        record_graph(place, folder.GRAPH, hashlib.sha256(contents[folder.GRAPH]).hexdigest())
+    return rebuild
+
+
+def _network(parts: Assembly) -> TrainedModel:
+    """The model with its preprocessing on the CPU, apart from the run's."""
+    model, steps = parts.values["model"], parts.data.steps
+    try:
+        network = copy.deepcopy(TrainedModel(model, parts.data.inputs, steps))
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UsageError(f"it cannot be copied: {error}") from error
+    return network.cpu().eval()
+
+
+def _is_elsewhere(parts: Assembly) -> bool:
+    """Whether the model comes from a plugin that is not part of wf, and may be missing where the bundle is used."""
+    entry = parts.entry("model")
+    plugin = None if entry is None else entry.plugin
+    if plugin is None or plugin.distribution is None or normalize(plugin.distribution) in builtin_names():
+        return False
+    return sum(one.numel() for one in parts.values["model"].parameters()) <= MOST
+
+
+def _without_graph(rebuild: Rebuild, why: str) -> dict[str, Any]:
+    """What changes where no graph could be written."""
+    if rebuild.by == "components":
+        return {"why": f"without a graph beside them: {why}"}
+    return {"by": "weights only", "why": f"{rebuild.why}; {why}"}
 
 
 def _weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

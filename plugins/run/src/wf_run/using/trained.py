@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,7 +85,7 @@ class TrainedModel(nn.Module):
         return {**self.__dict__, "_of": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainedModel:
-        made = TrainedModel(copy.deepcopy(self.model, memo), self.inputs, copy.deepcopy(self.steps, memo))
+        made = type(self)(copy.deepcopy(self.model, memo), self.inputs, copy.deepcopy(self.steps, memo))
         made.dtype, made._of = self.dtype, self._of
         return made.train(self.training)
 
@@ -120,13 +121,18 @@ class TrainedModel(nn.Module):
         """
         if self.inputs is not None:
             check_form(self.inputs, inputs, "the model")
-            inputs = numbers_of(self.inputs, inputs)
         with default_dtype(self.dtype):
-            for step in self.steps:
-                if step.of_targets:
-                    continue
-                inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
-            return tree.map_leaves(as_default, inputs)
+            return self.ready(inputs)
+
+    def ready(self, inputs: Tree) -> Tree:
+        """As `prepare`, without any checks, so that torch can trace it."""
+        if self.inputs is not None:
+            inputs = numbers_of(self.inputs, inputs)
+        for step in self.steps:
+            if step.of_targets:
+                continue
+            inputs = tree.map_leaves(as_default, inputs) if step.train_only else step.apply(inputs, None)[0]
+        return tree.map_leaves(as_default, inputs)
 
     def finish(self, outputs: Tree) -> Tree:
         """Model outputs in the units of the dataset's targets."""
@@ -146,6 +152,17 @@ class TrainedModel(nn.Module):
             given = self._of.raw(given)
         with default_dtype(self.dtype):
             return self.finish(tree.call(self.model, self.prepare(given)))
+
+
+class GraphModel(TrainedModel):
+    """A model that is an exported graph, which has the transforms of inputs in it; see `wf_run.bundle.graph`."""
+
+    before: Sequence[Mapping[str, Any]] = ()
+    """What comes before the model, as `Trained.preprocessing` says it."""
+
+    def ready(self, inputs: Tree) -> Tree:
+        """The inputs as they are."""
+        return inputs
 
 
 class Trained:
@@ -405,6 +422,8 @@ class Trained:
         """The preprocessing as JSON: each transform with its options and fitted values."""
         paths = [leaf.path for leaf in leaves_of(self.network.inputs) if leaf.is_bytes]
         steps: list[dict[str, Any]] = [{"use": "uint8 / 255", **({"leaf": path} if path else {})} for path in paths]
+        if isinstance(self.network, GraphModel):
+            return [*steps, *map(dict, self.network.before)]
         for step in self.network.steps:
             if not step.train_only:
                 steps.append({**(step.table or {"use": type(step.transform).__name__}), **_fitted(step.transform)})
@@ -448,6 +467,16 @@ Load = Callable[[Builder, Mapping[str, Any]], Mapping[str, Any]]
 """Gives the states of the parts of a run by their names in checkpoints, with the run's builder and its plan."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraphOf:
+    """An exported graph, for the model and the transforms of inputs of a run."""
+
+    read: Callable[[torch.device], nn.Module]
+    """Gives the graph as a module on a device."""
+    target_transforms: tuple[int, ...]
+    """The transforms of targets, by their numbers in the run file: these are not in the graph."""
+
+
 def made_again(
     place: Path,
     manifest: Mapping[str, Any],
@@ -457,6 +486,7 @@ def made_again(
     folders: Sequence[Path],
     load: Load,
     model: nn.Module | None = None,
+    graph: GraphOf | None = None,
 ) -> Trained:
     """A trained model from its parts: a run directory's, or a bundle's.
 
@@ -469,6 +499,7 @@ def made_again(
         folders: Where relative paths of the run file are looked up.
         load: Gives the states.
         model: Takes the weights, where it cannot be made again; None makes the one of the run file.
+        graph: The exported graph to take in the place of the model and the transforms of inputs.
 
     Raises:
         UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
@@ -487,7 +518,9 @@ def made_again(
             raise missing(registry, "strategy")
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
         saved = load(builder, plan)
-        if model is None:
+        if graph is not None:
+            model = graph.read(device)
+        elif model is None:
             _refuse_live(plan["model"]["use"], place)
             torch.manual_seed(plan["seed"])
             model = builder.build("model", plan["model"]).value
@@ -498,14 +531,20 @@ def made_again(
                 autocast_forward(part, plan["precision"], device)
             if "trainer" in plan:
                 prepare_for_trainer(builder, plan["trainer"], model)
-        model.to(device).load_state_dict(saved["model"])
+        if graph is None:
+            model.to(device).load_state_dict(saved["model"])
         builder.values["model"] = model
         reader = _reader(builder, str(plan["dataset"]["use"]), description) if "dataset" in plan else None
-        own = _own_transforms(reader, saved)
-        steps = _steps(own, _transforms(builder, plan.get("transform", []), saved))
+        own = () if graph else _own_transforms(reader, saved)
+        tables = dict(enumerate(plan.get("transform", [])))
+        if graph is not None:
+            tables = {number: tables[number] for number in graph.target_transforms}
+        steps = _steps(own, _transforms(builder, tables, saved))
         if description.inputs is not None:
             steps = [step.placed(description.inputs) for step in steps]
-        network = TrainedModel(model, description.inputs, steps)
+        network = (GraphModel if graph else TrainedModel)(model, description.inputs, steps)
+        if isinstance(network, GraphModel):
+            network.before = _before(manifest, saved)
     return Trained(network.eval(), description, plan, builder, reader, saved.get("loss"))
 
 
@@ -611,10 +650,12 @@ def _steps(own: Sequence[Any], transforms: Sequence[tuple[Built, str | None]]) -
     return [Step.of(position, *one) for position, one in enumerate(given)]
 
 
-def _transforms(builder: Builder, tables: Sequence[Any], saved: Mapping[str, Any]) -> list[tuple[Built, str | None]]:
-    """The transforms of a run file with their states, and the leaf that each one changes."""
+def _transforms(
+    builder: Builder, tables: Mapping[int, Any], saved: Mapping[str, Any]
+) -> list[tuple[Built, str | None]]:
+    """The transforms of a run file, by their numbers in it, with their states, and the leaf that each one changes."""
     found = []
-    for number, table in enumerate(tables):
+    for number, table in tables.items():
         built = builder.build("transform", own_table("transform", table))
         state = saved.get(f"transform/{number}-{built.name}")
         if state is not None:
@@ -632,6 +673,15 @@ def _fitted(transform: Any) -> dict[str, Any]:
     """Fitted values as JSON."""
     state = transform.state_dict() if isinstance(transform, Stateful) else {}
     return {"fitted": finite(dict(state))} if state else {}
+
+
+def _before(manifest: Mapping[str, Any], saved: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The preprocessing of a bundle by its names and its fitted values, without the transforms themselves."""
+    states = {name.partition("-")[2]: state for name, state in saved.items() if name.startswith("transform/")}
+    return [
+        {"use": name, **({"fitted": finite(dict(states[name]))} if states.get(name) else {})}
+        for name in manifest.get("transforms", ())
+    ]
 
 
 def _is_deterministic(built: Built) -> bool:
