@@ -27,7 +27,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # runs sync their files: seconds on a busy disk
 
 
-pytest_plugins = ["user_folder"]
+pytest_plugins = ["browsing", "user_folder"]
 collect_ignore_glob = [f"{folder}/tests/*" for name, folder in ADAPTER_FOLDERS.items() if not is_installed(name)]
 """Adapters whose libraries are not here: `make test-all` runs their tests where they are."""
 STATE = Path(tempfile.gettempdir()) / f"wf-tests-state-{os.getuid()}"

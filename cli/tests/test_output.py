@@ -58,6 +58,28 @@ def test_figures_are_a_row_a_split_and_matrices_below() -> None:
     ]
 
 
+def test_lists_are_those_of_the_last_split_with_the_names_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = {"train/m": [[9, 9], [9, 9]], "test/m": [[10, 0], [1, 9]], "train/recall": [0.5, 1.0], "test/loss": 1.0}
+    assert figures(metrics, class_names=["cat", "aardvark"]).splitlines() == [
+        "         loss",
+        "train       -",
+        "test   1.0000",
+        "",
+        "test m",
+        "  true \\ predicted       cat  aardvark",
+        "  cat                     10         0",
+        "  aardvark                 1         9",
+        "",
+        "train recall",
+        "         cat  aardvark",
+        "      0.5000    1.0000",
+    ]
+    monkeypatch.setenv("COLUMNS", "40")
+    many = figures({"test/m": [[1] * 8] * 8}, class_names=[f"class number {one}" for one in range(8)]).splitlines()
+    assert all(len(line) <= 44 for line in many)
+    assert many[-1].startswith("  class number 7")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0.0000"), (0.5, "0.5000"), (1e-5, "1e-05"), (123456.7, "123457"), (3, "3"), (None, "-"), (-2.5, "-2.5000")],

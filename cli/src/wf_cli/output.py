@@ -219,12 +219,17 @@ def terminal_width() -> int:
     return max(40, min(120, shutil.get_terminal_size((100, 24)).columns))
 
 
-def figures(metrics: Mapping[str, Any], rows: Sequence[str] = ("train", "validation", "test")) -> str:
-    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split; lists and matrices below it.
+def figures(
+    metrics: Mapping[str, Any],
+    rows: Sequence[str] = ("train", "validation", "test"),
+    class_names: Sequence[str] = (),
+) -> str:
+    """Metrics such as ``{"test/accuracy": 0.97}`` as a table by split; lists and matrices of the last one below it.
 
     Args:
         metrics: The figures.
         rows: The rows of the table; of two that a name begins with, it is in the longer one.
+        class_names: The names of the places of a list, where it has as many.
     """
     found: dict[str, dict[str, Any]] = {row: {} for row in rows}
     for key, value in metrics.items():
@@ -242,9 +247,9 @@ def figures(metrics: Mapping[str, Any], rows: Sequence[str] = ("train", "validat
         for row in cells
     ]
     for name in names:
-        for split, own in found.items():
-            if isinstance(value := own.get(name), list):
-                lines += ["", f"{split} {name}", *_matrix(value)]
+        last = next((split for split in reversed(found) if isinstance(found[split].get(name), list)), None)
+        if last is not None:
+            lines += ["", f"{last} {name}", *_matrix(found[last][name], class_names)]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -257,8 +262,23 @@ def number(value: Any) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.6g}"
 
 
-def _matrix(value: list[Any]) -> list[str]:
-    rows = value if value and isinstance(value[0], list) else [value]
-    cells = [[number(cell) for cell in row] for row in rows]
+def _matrix(value: list[Any], class_names: Sequence[str]) -> list[str]:
+    """A list as a line of numbers, one of lists as a line each; with the names of classes where there are as many."""
+    is_square = bool(value) and isinstance(value[0], list)
+    cells = [[number(cell) for cell in row] for row in (value if is_square else [value])]
+    num_columns = max(map(len, cells), default=0)
     width = max((len(cell) for row in cells for cell in row), default=0)
-    return ["  " + " ".join(f"{cell:>{width}}" for cell in row) for row in cells]
+    if len(class_names) != num_columns or (is_square and len(cells) != num_columns):
+        return ["  " + " ".join(f"{cell:>{width}}" for cell in row) for row in cells]
+    names = [visible(name, line=True) for name in class_names]
+    first = "true \\ predicted" if is_square else ""
+    left = min(max(len(first), *map(len, names)), 24) if is_square else 0
+    room = (terminal_width() - 2 - left) // num_columns - 2
+    column = max(width, min(room, max(map(len, names))))  # cut where the terminal is narrow
+    head = f"{first:<{left}}" + "".join(f"  {name[:column]:>{column}}" for name in names)
+    labels = names if is_square else [""]
+    body = [
+        f"{label[:left]:<{left}}" + "".join(f"  {cell:>{column}}" for cell in row)
+        for label, row in zip(labels, cells, strict=True)
+    ]
+    return [f"  {line}" for line in (head, *body)]

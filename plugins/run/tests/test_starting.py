@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import gc
+import io
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from wf_run.cli import starting
 from wf_run.cli.starting import uncollected
 
 
@@ -34,3 +38,27 @@ def test_who_has_turned_it_off_keeps_it_off() -> None:
     with uncollected():
         pass
     assert not gc.isenabled()
+
+
+def test_progress_is_shown_on_a_terminal_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, fractions = Terminal(), iter([0.0, 0.5])
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(starting, "INTERVAL_SEC", 0.01)
+    seen = threading.Event()
+
+    def fraction() -> float:
+        found = next(fractions, None)
+        if found is None:
+            seen.set()
+        return 1.0 if found is None else found
+
+    with starting.progress_of("evaluating test", fraction):
+        assert seen.wait(10)
+    shown = terminal.getvalue()
+    assert [f"evaluating test {one}\r" in shown for one in ("0%", "50%")] == [True, True]
+    assert shown.endswith("\x1b[2K")

@@ -103,6 +103,26 @@ def test_predictions_are_those_of_the_model(iris: Server, folder: Path) -> None:
     assert found["predictions"][0]["label"] == expected[0]["label"]
 
 
+def test_its_page_works_without_a_network(iris: Server, browser: Any) -> None:
+    page, asked, problems = browser.new_page(viewport={"width": 390, "height": 800}), list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(f"http://127.0.0.1:{iris.port}/docs")
+    assert "petal length (cm)" in page.inner_text("table")
+    page.fill("#records", json.dumps(ROW))
+    page.click("button")
+    page.wait_for_function("document.getElementById('answer').textContent.startsWith('200')")
+    assert '"label": "' in page.inner_text("#answer")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.fill("#records", "[")
+    page.click("button")
+    page.wait_for_function("document.getElementById('answer').textContent.startsWith('400')")
+    page.close()
+    assert all(url.startswith((f"http://127.0.0.1:{iris.port}/", "data:")) for url in asked)
+    assert [text for text in problems if "400" not in text] == []
+
+
 def test_requests_that_wait_share_a_batch(iris: Server) -> None:
     before = iris.ask("GET", "/health")[1]["batches"]
     rows = [{**ROW, "petal length (cm)": float(number)} for number in range(8)]

@@ -13,7 +13,7 @@ from typing import Any
 import pydantic
 import torch
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
@@ -27,6 +27,7 @@ from wf_run.directory.rundir import RunDirectory
 from wf_serve.batching import Batcher
 from wf_serve.limits import Limits
 from wf_serve.logging import OneLine
+from wf_serve.page import page
 from wf_serve.records import Answers, adapter_of, described, is_image
 
 _LOG = logging.getLogger("wf")
@@ -94,12 +95,19 @@ def make_app(trained: Any, said: Mapping[str, Any], limits: Limits) -> Any:
         version=__version__,
         description=f"A {said['task'] or 'trained'} model of wf. Inputs are raw, as in the data of its training.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from a public server
+        redoc_url=None,
     )
+    docs = page(said, limits)
 
     @app.get("/", summary="What is served")
     async def root() -> dict[str, Any]:
         shown = {"max_bytes": limits.max_bytes, "max_records": limits.max_records}
         return {**said, "limits": shown, "paths": {"/predict": "POST", "/docs": "GET", "/health": "GET"}}
+
+    @app.get("/docs", include_in_schema=False)
+    async def documented() -> HTMLResponse:
+        return HTMLResponse(docs)
 
     @app.get("/health", summary="Whether it answers")
     async def health() -> dict[str, Any]:

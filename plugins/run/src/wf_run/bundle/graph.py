@@ -96,7 +96,8 @@ def graph_file(network: Any) -> bytes:
     """A trained model as the content of ``graph.pt2``: raw inputs in, the bare model's outputs out.
 
     Args:
-        network: The model with its preprocessing, on the CPU, in evaluation mode; see `wf_run.using.trained.TrainedModel`.
+        network: The model with its preprocessing, on the CPU, in evaluation mode; see
+            `wf_run.using.trained.TrainedModel`.
 
     Raises:
         UsageError: When it cannot be written, in words.

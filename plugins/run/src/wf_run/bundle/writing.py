@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wf.discovery.distributions import builtin_names, normalize
+from wf.discovery.distributions import builtin_names
+from wf.discovery.modules import normalize
 from wf.errors import UsageError
 from wf.protocols import Stateful
 from wf.typed import finite
@@ -133,7 +134,7 @@ def _is_elsewhere(parts: Assembly) -> bool:
     plugin = None if entry is None else entry.plugin
     if plugin is None or plugin.distribution is None or normalize(plugin.distribution) in builtin_names():
         return False
-    return sum(one.numel() for one in parts.values["model"].parameters()) <= MOST
+    return _num_parameters(parts.values["model"]) <= MOST
 
 
 def _without_graph(rebuild: Rebuild, why: str) -> dict[str, Any]:

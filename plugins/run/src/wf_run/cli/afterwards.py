@@ -14,11 +14,12 @@ from wf.errors import DataError, PluginError, UsageError
 from wf_building.defaults import default_of
 from wf_cli.common import Verb, of_line, registry_quietly
 from wf_cli.listing.listing import JSON
-from wf_cli.output import echo, figures, print_json, tell, terminal_width
+from wf_cli.output import begin_phase, echo, figures, print_json, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
 from wf_run.api import open_run, read, reopen
 from wf_run.bundle.folder import path_of
 from wf_run.cli.completing import complete_runs
+from wf_run.cli.starting import progress_of
 from wf_run.directory.kept import KEPT
 from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.data.validation import VALIDATION, names_of, rows
@@ -133,25 +134,30 @@ def evaluate(
     split = split or "test"
     if (bundle := path_of(place)) is not None:
         raise UsageError(f"{bundle} is a bundle, which has no samples\n  give some: --data FILE, or name the run")
+    begin_phase("loading torch and data ...")
     with open_experiment(ctx, open_directory(place), checkpoint, quiet=True, **places(path, root)) as experiment:
-        metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
-        shown = rows(names_of(experiment.plan.get(VALIDATION)))
+        evaluator = experiment.loop.evaluator
+        with progress_of(f"evaluating {split}", lambda: getattr(evaluator, "fraction", None)):
+            metrics = {f"{split}/{name}": value for name, value in experiment.evaluate(split).items()}
+        shown, names = rows(names_of(experiment.plan.get(VALIDATION))), experiment.data.class_names or ()
     if as_json:
         print_json({"run_dir": str(experiment.run_dir), "checkpoint": experiment.restored, "metrics": metrics})
     else:
-        echo(figures(metrics, shown))
+        echo(figures(metrics, shown, names))
 
 
 def _evaluate_file(
     ctx: click.Context, place: str, checkpoint: str, file: Path, targets: tuple[str, ...], *, as_json: bool
 ) -> None:
     """The figures of the samples of a file."""
-    found, num = open_model(ctx, place, checkpoint).evaluate(file, targets)
+    trained = open_model(ctx, place, checkpoint)
+    with progress_of(f"evaluating {file}"):
+        found, num = trained.evaluate(file, targets)
     metrics = {f"data/{name}": value for name, value in found.items()}
     if as_json:
         print_json({"data": str(file), "samples": num, "checkpoint": checkpoint, "metrics": metrics})
     else:
-        echo(figures(metrics, ["data"]))
+        echo(figures(metrics, ["data"], trained.class_names))
 
 
 @click.command(cls=Verb)

@@ -308,7 +308,8 @@ def _report_dry_run(experiment: Any, *, as_json: bool) -> None:
 def _above(experiment: Any) -> str:
     """A table of figures and an empty line; nothing where nothing was evaluated."""
     metrics = experiment.metrics
-    return f"{figures(metrics, rows_of(names_of(experiment.plan.get(VALIDATION))))}\n\n" if metrics else ""
+    shown = figures(metrics, rows_of(names_of(experiment.plan.get(VALIDATION))), experiment.data.class_names or ())
+    return f"{shown}\n\n" if metrics else ""
 
 
 def _num_folds(text: str) -> int:

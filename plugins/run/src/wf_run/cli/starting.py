@@ -1,9 +1,10 @@
-"""The start of a run: faster without garbage collection, and with a message about the current phase."""
+"""What a command is at: the start of a run, which is faster without garbage collection, and long work after it."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from wf_cli.output import begin_phase, end_phase
@@ -31,3 +32,34 @@ def uncollected(phase: str = "") -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+INTERVAL_SEC = 0.25
+"""So often progress is shown anew."""
+
+
+@contextmanager
+def progress_of(words: str, fraction: Callable[[], float | None] = lambda: None) -> Iterator[None]:
+    """Show on a terminal what is being done, and how much of it is done.
+
+    Args:
+        words: What: ``evaluating test``.
+        fraction: How much of it, from 0 to 1; None where nobody knows. Called in a thread.
+    """
+
+    def show() -> None:
+        while True:
+            done = fraction()
+            begin_phase(f"{words} ..." if done is None else f"{words} {done:.0%}")
+            if over.wait(INTERVAL_SEC):
+                return
+
+    over = threading.Event()
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        end_phase()
