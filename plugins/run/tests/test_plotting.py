@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import wf
+import wf as wf_package
 
 OWN = '''
 from wf import Component, hookimpl
@@ -63,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(path)
     try:
         (path / "own.py").write_text(OWN)
-        wf.run(dataset="iris", model="linear", epochs=1, name="iris", quiet=True)
+        wf_package.run(dataset="iris", model="linear", epochs=1, name="iris", quiet=True)
         yield path
     finally:
         os.chdir(before)
@@ -83,6 +84,17 @@ def test_all_plots_of_the_task_are_drawn(here: Path, wf: Any) -> None:
     done = wf("plot", "iris", "--format", "png")
     assert done.stdout.split() == [f"runs/iris/plots/{name}.png" for name in FILES]
     assert all((here / line).read_bytes().startswith(b"\x89PNG") for line in done.stdout.split())
+
+
+def test_the_worst_rows_are_in_the_units_of_the_data(here: Path, wf: Any) -> None:
+    shown = wf("plot", "iris", "--plot", "worst", "--terminal").stdout
+    given = {int(number): row.tolist() for number, row in enumerate(wf_package.create("dataset", "iris").train.inputs)}
+    found = re.findall(r"sample (\d+): .*\n\s+(.*)", shown)
+    assert len(found) > 5
+    for number, row in found:
+        assert [float(cell.rsplit(" ", 1)[1]) for cell in row.split(", ")] == pytest.approx(
+            given[int(number)], abs=0.01
+        )
 
 
 def test_in_the_terminal_nothing_is_written(here: Path, wf: Any) -> None:

@@ -23,8 +23,8 @@ class Predicted(NamedTuple):
     sample_ids: Tensor | None
     """int64 ``[N]``: the number of each sample in its dataset."""
     input_of: Callable[[int], Tree]
-    """The input of the i-th sample of the batch, as the dataset's samples hold it, behind the transforms that the run
-    applied to all samples in advance; None where samples are a stream."""
+    """The input of the i-th sample of the batch as the dataset's samples hold it, before all transforms that leave its
+    shape as it is; None where samples are a stream."""
 
     def name_of(self, index: int) -> str:
         """A sample in words: ``sample 12``, by its number in the dataset."""

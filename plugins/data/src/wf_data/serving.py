@@ -99,6 +99,7 @@ class RunData:
     ) -> None:
         self._samples = dict(splits.samples)
         self._ids = dict(splits.indices)
+        self._given = _given(dataset, splits, sets or {})
         self.splits: tuple[str, ...] = tuple(self._samples)
         self.sets: tuple[str, ...] = tuple(sets or ())
         """The names of further validation sets among the splits."""
@@ -190,6 +191,21 @@ class RunData:
         if split not in self._samples:
             raise UsageError(unknown("split", split, self._samples))
         return self._samples[split]
+
+    def input_as_given(self, split: str, number: int) -> Tree:
+        """The input of a sample as the dataset has it, in the units of the data: to look at.
+
+        Where a transform in advance gave it another shape, it is the transformed one, to which targets and predictions
+        belong. None of a stream.
+        """
+        samples = self.samples(split)
+        if isinstance(samples, Stream):
+            return None
+        found, given = samples[number][0], self._given.get(split)
+        if given is None:
+            return found
+        own = tree.map_leaves(lambda leaf: leaf[int(self._ids[split][number])], given.inputs)
+        return own if _shapes(own) == _shapes(found) else found
 
     def describe(self) -> str:
         """The place from which samples are served, for messages."""
@@ -808,3 +824,14 @@ def _rows(own: Tree, rows: Tensor) -> Tree:
 def _shape(inputs: Tree) -> tuple[int, ...] | None:
     """The shape of a sample of a lone tensor."""
     return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None
+
+
+def _given(dataset: Dataset, splits: Splits, sets: Mapping[str, Dataset]) -> dict[str, TensorSamples]:
+    """The samples of each split as the dataset holds them in memory, before any transform; shared, not copied."""
+    own = {split: getattr(dataset, split, None) or dataset.train for split in splits.samples}
+    found = {**own, **{split: samples_of(further) for split, further in sets.items()}}
+    return {split: samples for split, samples in found.items() if isinstance(samples, TensorSamples)}
+
+
+def _shapes(inputs: Tree) -> list[torch.Size]:
+    return [leaf.shape for _, leaf in tree.leaves(inputs)]

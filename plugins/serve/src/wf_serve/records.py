@@ -14,7 +14,7 @@ from wf_serve.limits import Limits
 class Answer(BaseModel):
     """The prediction for one record."""
 
-    label: Any = Field(None, description="The class, or the labels that hold; null for numbers.")
+    label: Any = Field(None, description="The class, or the labels that hold; left out of numbers.")
     probabilities: dict[str, float] | None = Field(None, description="By class, where the task has some.")
     values: dict[str, float] | None = Field(None, description="By target column, of a regression.")
     output: Any = Field(None, description="What the model gave.")

@@ -157,7 +157,7 @@ class _Show:
             self._writer.write(places, records)
         else:
             for one, record in zip(places, records, strict=True):
-                text = _numbers(record["output"]) if record["label"] is None else _words(record["label"])
+                text = _words(record["label"]) if "label" in record else _numbers(record["output"])
                 say(f"{one.words}: {text}" if self.several else text)
 
     def fail(self, source: Any, error: DataError) -> None:

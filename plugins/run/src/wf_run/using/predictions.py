@@ -326,7 +326,7 @@ class Parquet:
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record of `Trained.answers` as the cells of a table."""
-    label, chances = record["label"], record.get("probabilities")
+    label, chances = record.get("label"), record.get("probabilities")
     found: dict[str, Any] = {}
     if label is not None:
         plain = isinstance(label, list) and all(isinstance(one, str) for one in label)

@@ -279,7 +279,8 @@ class Trained:
         """What people read of model outputs, one record a sample.
 
         Returns:
-            ``label``, the class or the labels that hold, None where there is none; ``probabilities`` by class, where
+            ``label``, the class or the labels that hold, left out of a regression and of embeddings; ``probabilities``
+            by class, where
             the task has some; ``values`` by target column of a regression whose columns have names; and ``output``,
             what the model gave.
         """
@@ -288,7 +289,7 @@ class Trained:
         names = self.description.target_names
         found: list[dict[str, Any]] = []
         for number, row in enumerate(rows):
-            one: dict[str, Any] = {"label": None if labels is None else labels[number]}
+            one: dict[str, Any] = {} if labels is None else {"label": labels[number]}
             if chances is not None:
                 one["probabilities"] = chances[number]
             if names and isinstance(row, list) and len(row) == len(names):

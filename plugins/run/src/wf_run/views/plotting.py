@@ -20,7 +20,6 @@ from wf.errors import DataError, PluginError, UsageError, WfError
 from wf.registry import Registry
 from wf_base import tree
 from wf_base.predicted import Predicted
-from wf_base.streams import Stream
 from wf_base.training.modes import evaluated
 from wf_building.builder import Builder
 from wf_building.built import origin_of
@@ -158,7 +157,7 @@ def _fed(
 
 def _predicted(data: Any, model: nn.Module, split: str) -> Iterator[Predicted]:
     """A split with the model outputs, a batch at a time; no random numbers are drawn from the run's streams."""
-    samples, begin = data.samples(split), 0
+    begin = 0
     devices = {one.device for one in model.parameters() if one.is_cuda}
     with torch.random.fork_rng(devices=devices), torch.inference_mode(), evaluated(model):
         for batch in data.batches(split):
@@ -169,7 +168,7 @@ def _predicted(data: Any, model: nn.Module, split: str) -> Iterator[Predicted]:
                 outputs=_on_cpu(outputs),
                 targets=_on_cpu(batch.targets),
                 sample_ids=None if batch.sample_ids is None else batch.sample_ids.cpu(),
-                input_of=_Inputs(samples, begin),
+                input_of=_Inputs(data, split, begin),
             )
             begin += batch.size
 
@@ -177,11 +176,11 @@ def _predicted(data: Any, model: nn.Module, split: str) -> Iterator[Predicted]:
 class _Inputs:
     """The inputs of a batch by their place."""
 
-    def __init__(self, samples: Any, begin: int) -> None:
-        self._samples, self._begin = samples, begin
+    def __init__(self, data: Any, split: str, begin: int) -> None:
+        self._data, self._split, self._begin = data, split, begin
 
     def __call__(self, index: int) -> Any:
-        return None if isinstance(self._samples, Stream) else self._samples[self._begin + index][0]
+        return self._data.input_as_given(self._split, self._begin + index)
 
 
 def _on_cpu(values: Any) -> Any:
