@@ -111,6 +111,7 @@ def test_categories_dates_and_units_of_targets(houses: Path) -> None:
     row = {"street": "mud", "size (m)": "2.5", "date": "2024-03-11"}
     (found,) = model.predict(row)
     assert found["values"] == {"price": found["output"][0]}
+    assert "label" not in found
     assert 2 < found["output"][0] < 12  # prices, not standardized ones
     columns = {one["name"]: one for one in json.loads((houses / "bundle.json").read_text())["inputs"]["columns"]}
     assert columns["size (m)"]["unit"] == "m"
