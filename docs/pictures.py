@@ -13,7 +13,10 @@ EXAMPLES = ROOT / "examples"
 RUNS = {
     "line": ([EXAMPLES / "r0_line.toml", "--epochs", 200], {"predictions": "line.svg"}),
     "large": ([EXAMPLES / "r1_autograd.toml", "--lr", 0.01], {"loss": "diverging.svg"}),
-    "clothes": ([EXAMPLES / "r3_fashion_mnist.toml", "--epochs", 2], {"confusion": "clothes.svg", "worst": "worst.png"}),
+    "clothes": (
+        [EXAMPLES / "r3_fashion_mnist.toml", "--epochs", 2],
+        {"confusion": "clothes.svg", "worst": "worst.png"},
+    ),
     "lenet": (
         [EXAMPLES / "r4_lenet.toml", "--loss", "focal", "--optimizer", "rmsprop", "--epochs", 5],
         {"loss": "lenet.svg"},

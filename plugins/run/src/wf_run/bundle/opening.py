@@ -75,7 +75,11 @@ def document_by_graph(document: Mapping[str, Any], rebuild: Mapping[str, Any]) -
         document: The bundle's.
         rebuild: What the bundle says of its rebuilding.
     """
-    kept = {key: value for key, value in document.items() if key in ("dataset", "task", "transform") or key in OWN_KEYS}
+    kept = {
+        key: value
+        for key, value in document.items()
+        if key in ("format", "dataset", "task", "transform") or key in OWN_KEYS
+    }
     kept.pop("plugins", None)
     judges = {key: document[key] for key in ("loss", "metric", "evaluator") if key in document}
     if not any(":" in text for text in texts(judges)):  # or a file cannot be evaluated
