@@ -1,4 +1,4 @@
-"""Draws the pictures of the tutorial into docs/pictures/: `python docs/pictures.py` trains its runs, in about a minute."""
+"""Draws the pictures of the tutorial into docs/pictures/: `python docs/pictures.py` trains its runs."""
 
 from __future__ import annotations
 
