@@ -62,3 +62,11 @@ def test_shares_are_of_the_row() -> None:
 @pytest.mark.parametrize(("values", "wide"), [([1, 101], True), ([1, 99], False), ([0, 1e6], False), ([], False)])
 def test_when_an_axis_is_logarithmic(values: list[float], wide: bool) -> None:
     assert is_wide(values) is wide
+
+
+@pytest.mark.parametrize("values", [[1.0, 1e5, 1e11], [0.2, 0.3, 0.5]])
+def test_a_logarithmic_axis_has_plain_numbers(values: list[float]) -> None:
+    chart = Lines(name="l", title="L", series=[Series(name="a", x=[0, 1, 2], y=values)], log_y=True)
+    found = texts(chart)
+    assert not any("$" in text for text in found)
+    assert found & {"1e+10", "0.3"}

@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from matplotlib.typing import RcKeyType
 
 from wf.errors import SaveError
@@ -45,6 +45,13 @@ _STYLE: dict[RcKeyType, Any] = {
     "axes.titlelocation": "left",
     "text.parse_math": False,  # names of classes may have a $
 }
+
+
+class _Plain(LogFormatter):
+    """Numbers on a logarithmic axis as 1000 and 1e+10, where matplotlib's own are formulas."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def save(chart: Chart, folder: Path, format: str = "svg") -> Path:
@@ -168,6 +175,8 @@ def _draw_lines(axes: Axes, chart: Lines) -> None:
         _draw_series(axes, series, CYCLE[place % len(CYCLE)])
     if chart.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_Plain())
+        axes.yaxis.set_minor_formatter(_Plain(minor_thresholds=(1, 0.4)))
     if chart.x_range is not None:
         axes.set_xlim(*_with_room(chart.x_range))
     if chart.y_range is not None:
