@@ -11,7 +11,8 @@ from torch import nn
 
 from wf.errors import DataError, UsageError
 from wf.registry import Registry
-from wf_building.builder import LIVE, Builder
+from wf_building.builder import Builder
+from wf_building.built import LIVE
 from wf_run.bundle.folder import DATA, GRAPH, STATE, STATE_TENSORS, WEIGHTS, BundleFolder
 from wf_run.bundle.graph import read_graph
 from wf_run.bundle.rebuild import OWN_KEYS, texts
