@@ -30,6 +30,7 @@ from wf_base.data import (
     joined,
 )
 from wf_base.figures import lost_in_float32
+from wf_base.order import shuffled
 from wf_base.random import TrainStream, sample_seeds, sample_uniform, stream, stream_key
 from wf_base.streams import Stream, first, regrouped, taken
 from wf_base.task import TaskRuntime, task_of
@@ -346,7 +347,7 @@ class RunData:
         if self._sampler is not None:
             order = self._sampled(epoch)
         elif self._shuffle:
-            order = torch.randperm(num_samples, generator=stream(self._seed, "order", epoch))
+            order = shuffled(self._samples["train"], stream(self._seed, "order", epoch))
         return (torch.cat([order, order]) if self._pads else order)[: self.num_kept]
 
     def _sampled(self, epoch: int) -> Tensor:
