@@ -1,19 +1,21 @@
-"""Files and folders that the user named."""
+"""Files and folders that the user named, on this machine or at a URL."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from wf.errors import DataError, closest
+from wf_datasets.remote import copied, url_of
 
 
 def existing_file(path: Path) -> Path:
-    """`path` with ``~`` expanded.
+    """`path` with ``~`` expanded; a copy of a file at a URL.
 
     Raises:
         DataError: If there is no such file.
     """
-    path = Path(path).expanduser()
+    url = url_of(path)
+    path = Path(path).expanduser() if url is None else copied(url)
     if path.is_dir():
         raise DataError(f"'{path}' is a folder, not a file")
     if not path.exists():
@@ -22,12 +24,13 @@ def existing_file(path: Path) -> Path:
 
 
 def existing_folder(path: Path) -> Path:
-    """`path` with ``~`` expanded.
+    """`path` with ``~`` expanded; a copy of a folder at a URL.
 
     Raises:
         DataError: If there is no such folder.
     """
-    path = Path(path).expanduser()
+    url = url_of(path)
+    path = Path(path).expanduser() if url is None else copied(url)
     if path.is_file():
         raise DataError(f"'{path}' is a file, not a folder")
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Files and folders that are named where a dataset is meant: ``--dataset house.csv``."""
+"""Files, folders and URLs that are named where a dataset is meant: ``--dataset house.csv``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_dataset_file(table: dict[str, Any], registry: Registry) -> None:
         UsageError: For a file that no dataset reads.
     """
     use = table["use"]
-    if not isinstance(use, str) or ":" in use:
+    if not isinstance(use, str) or (":" in use and "://" not in use):
         return
     path = Path(use).expanduser()
     name = f"{use.rstrip('/')}/" if path.is_dir() and not registry.has("dataset", use) else use
