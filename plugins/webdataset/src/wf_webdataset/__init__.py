@@ -1,0 +1,1 @@
+"""Images and classes in tar files, as WebDataset has them, for wf."""
