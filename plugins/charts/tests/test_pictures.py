@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,10 @@ def test_a_logarithmic_axis_has_plain_numbers(values: list[float]) -> None:
     found = texts(chart)
     assert not any("$" in text for text in found)
     assert found & {"1e+10", "0.3"}
+
+
+def test_the_labels_of_logarithmic_axes_are_numbers() -> None:
+    series = [Series(name="s", x=[1e-4, 1e-2, 1.0], y=[1.0, 1000.0, 1e5])]
+    drawn = as_bytes(Lines(name="a", title="t", series=series, log_x=True, log_y=True)).decode()
+    assert {"0.0001", "0.01", "1"} <= set(re.findall(r">([^<>]+)</text>", drawn))
+    assert "$" not in drawn

@@ -70,3 +70,23 @@ def test_a_logarithmic_axis_is_labelled_in_its_values() -> None:
     chart = Lines(name="l", title="L", series=[Series(name="a", x=[0, 1, 2], y=[1.0, 0.1, 0.01])], log_y=True)
     assert "0.01" in as_text(chart, 60)
     assert "0.1" in as_text(chart, 60)
+
+
+def test_a_logarithmic_axis_across_has_decades_and_the_label() -> None:
+    rates = [10.0**power for power in range(-6, 1)]
+    chart = Lines(
+        name="rates",
+        title="Loss",
+        x_label="learning rate",
+        log_x=True,
+        series=[
+            Series(name="loss", x=rates, y=[3.0, 3.0, 2.0, 1.0, 0.5, 1.0, 4.0]),
+            Series(name="best", x=[0.01, 0.01], y=[0.5, 4.0], mark="reference"),
+        ],
+    )
+    lines = as_text(chart, 60).splitlines()
+    assert lines[-1] == "▚ loss   · best"
+    assert lines[-3].strip() == "learning rate"
+    assert lines[-4].split() == ["1e-06", "3.2e-05", "0.001", "0.032", "1"]
+    places = {line.index("·") for line in lines if "·" in line and "best" not in line}
+    assert len(places) == 1, "a vertical line"

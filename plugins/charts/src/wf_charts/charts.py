@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Mark = Literal["line", "thin", "dashed", "points", "reference"]
@@ -40,6 +40,7 @@ class Lines:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     log_y: bool = False
+    log_x: bool = False
     about: str = ""
     """How to read it, in a sentence or two."""
 
@@ -117,6 +118,15 @@ class Samples:
 
 
 Chart: TypeAlias = Lines | Panels | Matrix | Intervals | Samples
+
+
+def in_decades(chart: Lines) -> Lines:
+    """A chart with the decimal logarithms of x in place of a logarithmic axis, for what draws linear ones alone."""
+    if not chart.log_x:
+        return chart
+    series = [replace(one, x=[math.log10(x) if x > 0 else math.nan for x in one.x]) for one in chart.series]
+    limits = chart.x_range and (math.log10(chart.x_range[0]), math.log10(chart.x_range[1]))
+    return replace(chart, series=series, x_range=limits, x_label=f"log10 of {chart.x_label}", log_x=False)
 
 
 def is_wide(values: Sequence[float]) -> bool:

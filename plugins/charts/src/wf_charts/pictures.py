@@ -173,10 +173,14 @@ def _figure(rows: int, columns: int) -> Figure:
 def _draw_lines(axes: Axes, chart: Lines) -> None:
     for place, series in enumerate(chart.series):
         _draw_series(axes, series, CYCLE[place % len(CYCLE)])
+    if chart.log_x:
+        axes.set_xscale("log")
     if chart.log_y:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_Plain())
-        axes.yaxis.set_minor_formatter(_Plain(minor_thresholds=(1, 0.4)))
+    for axis, is_log in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
+        if is_log:
+            axis.set_major_formatter(_Plain())
+            axis.set_minor_formatter(_Plain(minor_thresholds=(1, 0.4)))
     if chart.x_range is not None:
         axes.set_xlim(*_with_room(chart.x_range))
     if chart.y_range is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Samples, Series, thinned
+from wf_charts.charts import Chart, Intervals, Lines, Matrix, Panels, Samples, Series, in_decades, thinned
 
 HEIGHT = 16
 """Lines of a chart."""
@@ -39,6 +39,7 @@ def _drawn(chart: Any, width: int, height: int, colour: bool) -> list[str]:
 def _of_lines(chart: Lines, width: int, height: int, colour: bool) -> list[str]:
     import plotext
 
+    chosen, chart = chart, in_decades(chart)
     shown = [(place, _finite(series, chart.log_y)) for place, series in enumerate(chart.series)]
     shown = [(place, series) for place, series in shown if series.x]
     if not shown:
@@ -59,15 +60,19 @@ def _of_lines(chart: Lines, width: int, height: int, colour: bool) -> list[str]:
         sign = "▚" if code == "hd" else code
         legend.append(str(plotext.colorize(sign, pixel)) + f" {series.name}" if colour else f"{sign} {series.name}")
     figure.title(chart.title)
-    figure.label(chart.x_label, axis="x")
+    figure.label(chosen.x_label, axis="x")
     for axis, limits in (("x", chart.x_range), ("y", None if chart.log_y else chart.y_range)):
         if limits is not None:
             figure.ruler(axis).lim(*limits)
     if chart.log_y:
-        _decades(figure, [value for _, series in shown for value in series.y])
+        _decades(figure, "y", [math.log10(value) for _, series in shown for value in series.y])
+    if chosen.log_x:
+        _decades(figure, "x", [value for _, series in shown for value in series.x])
     text = figure.build().string()
     figure.clear()
     lines = text.split("\n") if colour else plotext.uncolorize(text).split("\n")
+    while not chosen.x_label and lines and not _plain(lines[-1]).strip():
+        lines.pop()  # the place of the label
     return [*lines, *_wrapped(legend, width)]
 
 
@@ -153,11 +158,11 @@ def _look(series: Series, place: int, colour: bool) -> tuple[str, Any]:
     return "hd", ROLES.get(series.role, ANSI[place % len(ANSI)])
 
 
-def _decades(figure: Any, values: Sequence[float]) -> None:
+def _decades(figure: Any, axis: str, logs: Sequence[float]) -> None:
     """Labels of a logarithmic axis."""
-    low, high = math.log10(min(values)), math.log10(max(values))
+    low, high = min(logs), max(logs)
     places = [low + (high - low) * part / 4 for part in range(5)]
-    figure.ruler("y").ticks(places, [f"{10**place:.2g}" for place in places])
+    figure.ruler(axis).ticks(places, [f"{10**place:.2g}" for place in places])
 
 
 def _wrapped(legend: Sequence[str], width: int) -> list[str]:

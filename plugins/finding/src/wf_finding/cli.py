@@ -21,6 +21,8 @@ from wf_run.cli.starting import uncollected
 from wf_run.plan import prepare
 
 _OWN = "own words"
+OF_RATES, OF_SIZES = "loss over the learning rate", "µs a sample over the batch size"
+"""The titles of the curves."""
 
 
 class FindCommand(RunCommand):
@@ -65,7 +67,7 @@ def find_lr(
     different rates, the largest is meant and the others keep their ratio to it. The scheduler is left out, and so are
     all hooks but those that change gradients. Nothing is written, and a run that follows is the same as without it.
     """
-    from wf_finding.drawing import as_text, draw
+    from wf_finding.drawing import as_text, curve, draw
     from wf_finding.rates import RateTest, bounds, short, suggest
 
     bounds(lowest, highest, num_steps)
@@ -76,25 +78,24 @@ def find_lr(
     with _built(document, registry, folders) as experiment:
         test = RateTest(_optimizer_of(experiment), lowest, highest, num_steps)
         experiment.try_steps(num_steps, (test,))
-    curve = test.curve
+    tried = test.curve
     try:
-        found = suggest(curve)
+        found = suggest(tried)
     except UsageError:
-        if curve.smoothed and not quiet:
-            echo(
-                as_text(curve.rates[: len(curve.smoothed)], curve.smoothed, curve.rates[0], terminal_width()), err=True
-            )
+        if tried.smoothed and not quiet:
+            rates = tried.rates[: len(tried.smoothed)]
+            echo(as_text(OF_RATES, rates, tried.smoothed, None, terminal_width()), err=True)
         raise
     line = _line(ctx, {"--lr": short(found.rate)}, without=("--lr", "--optimizer.lr"))
     if place is not None:
-        curves = [("mean", curve.smoothed), ("each step", curve.losses)]
-        draw(place, curve.rates, curves, found.rate, ("learning rate", "loss"))
+        curves = [("mean", tried.smoothed), ("each step", tried.losses)]
+        draw(place, curve(OF_RATES, tried.rates, curves, found.rate))
     if as_json:
-        print_json({"lr": found.rate, "reason": found.reason, "command": line, **asdict(curve)})
+        print_json({"lr": found.rate, "reason": found.reason, "command": line, **asdict(tried)})
         return
     if not quiet:
-        picture = as_text(curve.rates[: len(curve.smoothed)], curve.smoothed, found.rate, terminal_width())
-        echo(f"loss over the learning rate\n{picture}\n")
+        rates = tried.rates[: len(tried.smoothed)]
+        echo(f"{as_text(OF_RATES, rates, tried.smoothed, found.rate, terminal_width())}\n")
     echo(table([("suggestion", f"--lr {short(found.rate)}"), ("why", found.reason), ("next", line)]))
 
 
@@ -129,7 +130,7 @@ def find_batch_size(
     memory, on the CPU what is free, or --memory. Each size trains a new model for some steps, without hooks that do not
     change gradients. Nothing is written. Another batch size may need another learning rate.
     """
-    from wf_finding.drawing import as_text, draw
+    from wf_finding.drawing import as_text, curve, draw
     from wf_finding.sizes import parse_memory, suggest, try_sizes
 
     place = _begin(output, "find-batch-size")
@@ -155,7 +156,7 @@ def find_batch_size(
     line = _line(ctx, {"--batch-size": str(found.size)}, without=("--batch-size",))
     places, times = [float(trial.size) for trial in trials], [trial.us_per_sample for trial in trials]
     if place is not None:
-        draw(place, places, [("µs a sample", times)], float(found.size), ("batch size", "µs a sample"))
+        draw(place, curve(OF_SIZES, places, [("µs a sample", times)], float(found.size)))
     if as_json:
         tried = [asdict(trial) for trial in trials]
         print_json({"batch_size": found.size, "reason": found.reason, "command": line, "trials": tried})
@@ -168,7 +169,7 @@ def find_batch_size(
         ]
         echo(f"{table([head, *rows])}\n")
         if len(trials) > 2:
-            echo(f"µs a sample over the batch size\n{as_text(places, times, found.size, terminal_width(), log=True)}\n")
+            echo(f"{as_text(OF_SIZES, places, times, found.size, terminal_width(), log=True)}\n")
     echo(table([("suggestion", f"--batch-size {found.size}"), ("why", found.reason), ("next", line)]))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from wf_charts import Code, Heading, Intervals, Lines, Matrix, Panels, Samples, Series, Table, Text
-from wf_charts.charts import thinned
+from wf_charts.charts import in_decades, thinned
 from wf_report.axes import Axis
 
 WIDTH, HEIGHT = 640, 300
@@ -99,6 +99,7 @@ class Renderer:
 
     @block.register
     def _of_lines(self, block: Lines) -> Markup:
+        block = in_decades(block)
         most = max(20, self._limits.points // max(len(block.series), 1))
         series = [thinned(one, most) for one in block.series]
         x, y = _axes(block, series)
