@@ -130,5 +130,7 @@ def test_what_is_no_sum(options: dict[str, Any], message: str) -> None:
 
 
 def test_a_part_that_would_need_a_link_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"part 'nll' wants log_probs(?s:.)*such as ce"):
+    with pytest.raises(
+        UsageError, match=r"part 'nll' takes log_probs predictions(?s:.)*the model gives raw, (?s:.)*such as ce"
+    ):
         train({"use": "sum", "parts": ["ce", "nll"]}, dataset="iris")

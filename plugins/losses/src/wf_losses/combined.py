@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from wf import Nested
+from wf import FromRun, Nested
 from wf.errors import UsageError
 from wf.traits import LossTraits
 from wf_base import Term, tree
@@ -19,8 +20,6 @@ from wf_losses.regression import MSELoss
 
 SQUARED = (MSELoss, nn.MSELoss)
 """Losses whose half is the negative log-likelihood of a normal distribution of variance 1."""
-_UNLINKED = ("raw", "real", "logits", "embeddings")
-"""The predictions that a model gives as they are: no link stands before a part."""
 
 
 class SumLoss(nn.Module):
@@ -40,6 +39,7 @@ class SumLoss(nn.Module):
         names: One a part; None for those of their classes, such as ``mse``.
         of: The leaf of outputs and targets that each part gets, as ``price`` or ``heads/0``, where these are trees.
         learned: Whether the weights are trained as well.
+        forms_given: The forms of predictions that the model gives; None where they are not known.
 
     Raises:
         UsageError: For lists of different lengths, a weight below 0, or a part that cannot be one.
@@ -52,6 +52,7 @@ class SumLoss(nn.Module):
         names: list[str] | None = None,
         of: list[str] | None = None,
         learned: bool = False,
+        forms_given: Annotated[list[str] | None, FromRun("forms_given")] = None,
     ) -> None:
         super().__init__()
         if not parts:
@@ -70,7 +71,7 @@ class SumLoss(nn.Module):
                 "digits, - and _: --loss.names"
             )
         for part, name in zip(parts, self.names, strict=True):
-            _check_part(part, name)
+            _check_part(part, name, forms_given)
         self.parts = list(parts)
         self.modules_of_parts = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
         self.of = None if of is None else list(of)
@@ -128,12 +129,12 @@ def _name(part: Any) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower().replace("_", "-")
 
 
-def _check_part(part: Any, name: str) -> None:
+def _check_part(part: Any, name: str, given: Sequence[str] | None) -> None:
     traits = traits_of(part)
-    if isinstance(traits, LossTraits) and traits.predictions not in _UNLINKED:
+    if given is not None and isinstance(traits, LossTraits) and traits.predictions not in given:
         raise UsageError(
-            f"loss 'sum': part '{name}' wants {traits.predictions}, and each part gets what the model gives\n"
-            "  take one of raw scores, such as ce or bce-logits"
+            f"loss 'sum': part '{name}' takes {traits.predictions} predictions, and no link stands before a part: the "
+            f"model gives {', '.join(given)}\n  take a loss of one of these, such as ce or bce-logits for scores"
         )
     if getattr(part, "reduction", "mean") == "none":
         raise UsageError(f"loss 'sum': part '{name}' has reduction none, and a part is one number\n  leave it out")

@@ -27,7 +27,7 @@ from wf_run.providers.monitor import directions, monitor
 from wf_run.providers.run_dir import run_dir
 from wf_run.providers.run_file import run_file
 from wf_run.providers.training.length import total_steps
-from wf_run.providers.training.links import links
+from wf_run.providers.training.links import forms_given, links
 from wf_run.providers.training.loss import bare_loss, loss, trained_loss
 from wf_run.providers.training.model import model
 from wf_run.providers.training.optimizer import param_groups, params, stepping
@@ -49,6 +49,7 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "total_steps": ("", total_steps),
     "run.links": ("task", links),
     "model": ("model", model),
+    "forms_given": ("model", forms_given),
     "run.bare_loss": ("loss", bare_loss),
     "run.trained_loss": ("loss", trained_loss),
     "loss": ("loss", loss),

@@ -37,6 +37,7 @@ VALUES = (
         "whether a checkpoint's weights will be put into the model, so that it need not look for pretrained ones",
     ),
     _value("model", "torch.nn.Module", "the model to train"),
+    _value("forms_given", "list[str]", "the forms of predictions that the model outputs have without a link"),
     _value("params", "list[Parameter]", "the trainable parameters of model and loss"),
     _value(
         "param_groups",

@@ -78,6 +78,16 @@ def links(
     return Links(trained.links, fit.links)
 
 
+def forms_given(run: RunBuild) -> list[str]:
+    """The forms of the model outputs: the declared one, and those that it serves as with nothing between."""
+    model = run.traits("model")
+    forms = [model.predictions if isinstance(model, ModelTraits) else "raw"]
+    plain = [link for link in tasks_of(run.registry).links if link.of == "predictions" and link.target is None]
+    for form in forms:
+        forms += [one.gives for one in plain if form in one.takes and not one.targets and one.gives not in forms]
+    return forms
+
+
 def know_num_outputs(run: RunBuild, num_outputs: int | None) -> None:
     """Store the number of model outputs, if known."""
     if num_outputs is not None:
