@@ -11,25 +11,20 @@ machine does meets both alike. Their weights must be equal bit for bit.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import char_gpt_by_hand as by_hand
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from _goals import figure
+from _pairs import InPairs
 from torch import nn
 
 import wf
-
-WARM = 10
-"""So many first steps are not counted."""
 
 
 def steps_by_hand(model: nn.Module) -> Iterator[None]:
@@ -46,36 +41,16 @@ def steps_by_hand(model: nn.Module) -> Iterator[None]:
         yield
 
 
-class ByHand(wf.Hook):
-    """Makes the same steps by hand, and takes the time of both."""
-
-    def __init__(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(by_hand.SEED)
-            size, characters = by_hand.RECIPE, by_hand.splits(by_hand.TEXT)[1]
-            self.model = by_hand.GPT(len(characters), size.layers, size.heads, size.width, size.block).train()
-        self._steps = steps_by_hand(self.model)
-        self.ours: list[float] = []
-        self.theirs: list[float] = []
-
-    def on_run_start(self, run: Any) -> None:
-        self._begin = time.process_time()
-
-    def on_step_end(self, run: Any) -> None:
-        begin = time.process_time()
-        next(self._steps)
-        end = time.process_time()
-        self.ours.append(begin - self._begin)
-        self.theirs.append(end - begin)
-        self._begin = end
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    size, hook = by_hand.RECIPE, ByHand()
+    size, characters = by_hand.RECIPE, by_hand.splits(by_hand.TEXT)[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(by_hand.SEED)
+        model = by_hand.GPT(len(characters), size.layers, size.heads, size.width, size.block).train()
+    hook = InPairs(model, steps_by_hand(model))
     hooks = ["progress", "learning-rate-log", "divergence-guard", "throughput", hook]
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
         run = wf.run(
@@ -89,18 +64,7 @@ def main() -> None:
             hook=hooks,
             run_dir=Path(folder, "run"),
         )
-    state = run.model.state_dict()
-    if not all(torch.equal(tensor, state[name]) for name, tensor in hook.model.state_dict().items()):
-        raise SystemExit("the weights differ")
-    ours, theirs = hook.ours[WARM:], hook.theirs[WARM:]
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    for name, times in (("wf", ours), ("by hand", theirs)):
-        print(
-            f"{name:<8} {1000 * statistics.fmean(times):.2f} ms a step, median {1000 * statistics.median(times):.2f} ms"
-        )
-    whole = sum(ours) / sum(theirs)
-    print(f"wf / by hand: {whole:.3f} of all time, {statistics.median(ratios):.3f} the median of the pairs")
-    figure("GPT: a step, of the loop by hand", statistics.median(ratios), "times", at_most=1.02)
+    figure("GPT: a step, of the loop by hand", hook.report(run.model), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

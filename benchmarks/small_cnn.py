@@ -11,28 +11,24 @@ all other time is wf's. Whatever else the machine does meets both alike. Their w
 from __future__ import annotations
 
 import argparse
-import operator
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from _goals import figure
-from torch import Tensor
+from _pairs import InPairs
+from torch import Tensor, nn
 
 import wf
 from wf_base import Dataset, TensorSamples
 from wf_base.random import stream
 from wf_models.convolutional import cnn
 
-WARM, SEED = 10, 42
-"""So many first steps are not counted."""
+SEED = 42
 
 
 def data(num: int) -> tuple[Tensor, Tensor]:
@@ -42,37 +38,16 @@ def data(num: int) -> tuple[Tensor, Tensor]:
     return images, torch.randint(10, (num,), generator=generator)
 
 
-class ByHand(wf.Hook):
-    """Makes the same steps by hand, and takes the time of both."""
-
-    def __init__(self, images: Tensor, targets: Tensor, batch_size: int) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            self.model = cnn(input_shape=(3, 32, 32), num_outputs=10).train()
-        self._steps = self._made(images, targets, batch_size)
-        self.ours: list[float] = []
-        self.theirs: list[float] = []
-
-    def _made(self, images: Tensor, targets: Tensor, batch_size: int) -> Iterator[None]:
-        optimizer = torch.optim.Adam(self.model.parameters())
-        for rows in torch.randperm(len(images), generator=stream(SEED, "order", 0)).split(batch_size):
-            inputs = images.index_select(0, rows).to(torch.float32).div_(255)
-            loss = F.cross_entropy(self.model(inputs), targets.index_select(0, rows))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            yield
-
-    def on_run_start(self, run: Any) -> None:
-        self._begin = time.process_time()
-
-    def on_step_end(self, run: Any) -> None:
-        begin = time.process_time()
-        next(self._steps)
-        end = time.process_time()
-        self.ours.append(begin - self._begin)
-        self.theirs.append(end - begin)
-        self._begin = end
+def steps_by_hand(model: nn.Module, images: Tensor, targets: Tensor, batch_size: int) -> Iterator[None]:
+    """Make a step each time it is asked for the next one."""
+    optimizer = torch.optim.Adam(model.parameters())
+    for rows in torch.randperm(len(images), generator=stream(SEED, "order", 0)).split(batch_size):
+        inputs = images.index_select(0, rows).to(torch.float32).div_(255)
+        loss = F.cross_entropy(model(inputs), targets.index_select(0, rows))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield
 
 
 def main() -> None:
@@ -83,7 +58,10 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     images, targets = data(asked.steps * asked.batch_size)
-    hook = ByHand(images, targets, asked.batch_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = cnn(input_shape=(3, 32, 32), num_outputs=10).train()
+    hook = InPairs(model, steps_by_hand(model, images, targets, asked.batch_size))
     names = tuple(str(number) for number in range(10))
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()):
         run = wf.run(
@@ -97,17 +75,7 @@ def main() -> None:
             hook=["progress", "learning-rate-log", "divergence-guard", hook],
             run_dir=Path(folder, "run"),
         )
-    state = run.model.state_dict()
-    if not all(torch.equal(tensor, state[name]) for name, tensor in hook.model.state_dict().items()):
-        raise SystemExit("the weights differ")
-    ours, theirs = hook.ours[WARM:], hook.theirs[WARM:]
-    for name, times in (("wf", ours), ("by hand", theirs)):
-        print(
-            f"{name:<8} {1000 * statistics.fmean(times):.2f} ms a step, median {1000 * statistics.median(times):.2f} ms"
-        )
-    whole, pair = sum(ours) / sum(theirs), statistics.median(map(operator.truediv, ours, theirs))
-    print(f"wf / by hand: {whole:.3f} of all time, {pair:.3f} the median of the pairs")
-    figure("small CNN: a step, of the loop by hand", pair, "times", at_most=1.02)
+    figure("small CNN: a step, of the loop by hand", hook.report(run.model), "times", at_most=1.02)
 
 
 if __name__ == "__main__":

@@ -138,18 +138,10 @@ class Roc(_Scores):
         if not series:
             return []
         about = "The share of a class that is found, against the share of all others that is taken for it."
-        return [
-            Lines(
-                name="roc",
-                title="ROC of the test split",
-                series=[*series, Series(name="chance", x=[0, 1], y=[0, 1], mark="reference")],
-                x_label="false positive rate",
-                y_label="true positive rate",
-                x_range=(0, 1),
-                y_range=(0, 1),
-                about=about + self._of_how_many(len(series)),
-            )
-        ]
+        about += self._of_how_many(len(series))
+        series.append(Series(name="chance", x=[0, 1], y=[0, 1], mark="reference"))
+        labels = ("false positive rate", "true positive rate")
+        return [_of_shares("roc", "ROC of the test split", series, labels, about)]
 
 
 class PrecisionRecall(_Scores):
@@ -172,18 +164,9 @@ class PrecisionRecall(_Scores):
         if not series:
             return []
         about = "Of what is taken for a class, the share that is right, against the share of the class that is found."
-        return [
-            Lines(
-                name="precision-recall",
-                title="Precision and recall of the test split",
-                series=series,
-                x_label="recall",
-                y_label="precision",
-                x_range=(0, 1),
-                y_range=(0, 1),
-                about=about + self._of_how_many(len(series)),
-            )
-        ]
+        about += self._of_how_many(len(series))
+        title = "Precision and recall of the test split"
+        return [_of_shares("precision-recall", title, series, ("recall", "precision"), about)]
 
 
 class Calibration(_Scores):
@@ -212,21 +195,28 @@ class Calibration(_Scores):
                 error += abs(mean - share) * float(own.float().mean())
                 points.append((mean, share))
         x, y = [one for one, _ in points], [one for _, one in points]
-        return [
-            Lines(
-                name="calibration",
-                title="Calibration on the test split",
-                series=[
-                    Series(name="predicted class", x=x, y=y, role="test"),
-                    Series(name="as sure as right", x=[0, 1], y=[0, 1], mark="reference"),
-                ],
-                x_label="probability of the predicted class",
-                y_label="share that is right",
-                x_range=(0, 1),
-                y_range=(0, 1),
-                about=f"Below the dotted line the model is too sure. Expected calibration error {error:.3f}.",
-            )
+        series = [
+            Series(name="predicted class", x=x, y=y, role="test"),
+            Series(name="as sure as right", x=[0, 1], y=[0, 1], mark="reference"),
         ]
+        labels = ("probability of the predicted class", "share that is right")
+        about = f"Below the dotted line the model is too sure. Expected calibration error {error:.3f}."
+        return [_of_shares("calibration", "Calibration on the test split", series, labels, about)]
+
+
+def _of_shares(name: str, title: str, series: list[Series], labels: tuple[str, str], about: str) -> Lines:
+    """Curves of one share over another, from 0 to 1."""
+    (x_label, y_label), whole = labels, (0.0, 1.0)
+    return Lines(
+        name=name,
+        title=title,
+        series=series,
+        x_label=x_label,
+        y_label=y_label,
+        x_range=whole,
+        y_range=whole,
+        about=about,
+    )
 
 
 def _counts(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
