@@ -17,7 +17,7 @@ from wf_cli.commands import everywhere_of, line_registry
 from wf_cli.output import echo, tell
 
 
-class Verb(click.Command):
+class WfCommand(click.Command):
     """A click command that reports when an option with a single value is given more than once; the last one counts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -28,6 +28,10 @@ class Verb(click.Command):
                 if isinstance(param, click.Option) and not (param.multiple or param.is_flag) and given.count(param) > 1:
                     tell(f"{param.opts[0]} is given more than once; the last one counts: {values[str(param.name)]}")
         return super().parse_args(ctx, args)
+
+
+Verb = WfCommand
+"""Its name before; commands of other packages may have been written with it."""
 
 
 def together(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> str | None:

@@ -49,7 +49,7 @@ def _past_click() -> Iterator[None]:
         raise _PastClickError(error) from error
 
 
-class Verbs(click.Group):
+class WfGroup(click.Group):
     """A click group that imports a command when it is needed, and explains unknown ones."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -128,7 +128,7 @@ class Verbs(click.Group):
 
 
 @click.group(
-    cls=Verbs,
+    cls=WfGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="COMMAND ...",
     options_metavar="",
@@ -189,8 +189,8 @@ class UnknownOption(click.NoSuchOption):
 def explain_click(error: click.ClickException) -> str:
     """Reword a message from click."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
-    verb = filter(None, (ctx.command_path, ctx.invoked_subcommand)) if ctx else ("wf",)
-    see = f"see: {' '.join(verb)} --help"
+    command = filter(None, (ctx.command_path, ctx.invoked_subcommand)) if ctx else ("wf",)
+    see = f"see: {' '.join(command)} --help"
     if isinstance(error, click.NoSuchOption):
         found = error.suggestions if isinstance(error, UnknownOption) else error.possibilities
         near = [f"did you mean {' or '.join(found)}?"] if found else []

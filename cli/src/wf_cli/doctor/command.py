@@ -12,7 +12,7 @@ from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError, WfError
 from wf.registry import Registry
 from wf_cli.commands import KIND, everywhere_of, load
-from wf_cli.common import Verb, check_strict, discover
+from wf_cli.common import WfCommand, check_strict, discover
 from wf_cli.doctor import examining as core
 from wf_cli.doctor import surroundings
 from wf_cli.doctor.surroundings import Finding
@@ -29,7 +29,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 MARKS = {"note": "note", "problem": "PROBLEM"}
 
 
-@click.command("doctor", cls=Verb)
+@click.command("doctor", cls=WfCommand)
 @JSON
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> int:

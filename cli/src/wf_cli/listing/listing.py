@@ -20,7 +20,7 @@ from wf.errors import UsageError, closest, unknown
 from wf.parameters import NULL, type_name
 from wf.registry import Registry, read_kind, split_kind
 from wf_cli.commands import everywhere_of
-from wf_cli.common import Verb, check_strict, discover, registry_of, registry_quietly
+from wf_cli.common import WfCommand, check_strict, discover, registry_of, registry_quietly
 from wf_cli.listing.fits import find_other, fitting_entries, nothing_note, unknown_note
 from wf_cli.listing.words import word_kind, word_record, word_rows, word_table
 from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
@@ -36,7 +36,7 @@ def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> b
 JSON = click.option("--json", "as_json", is_flag=True, callback=keep_stdout_if, help="Print JSON.")
 
 
-@click.command("list-plugins", cls=Verb)
+@click.command("list-plugins", cls=WfCommand)
 @JSON
 @click.pass_context
 def list_plugins(ctx: click.Context, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
     check_strict(ctx, plugins)
 
 
-@click.command("list", cls=Verb)
+@click.command("list", cls=WfCommand)
 @click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, _kinds()))
 @click.option("--all", "catalogues", is_flag=True, help="List the members of catalogues, too.")
 @click.option(
@@ -159,7 +159,7 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
     return bool(blocks)
 
 
-@click.command("show", cls=Verb)
+@click.command("show", cls=WfCommand)
 @click.argument(
     "words",
     nargs=-1,

@@ -14,10 +14,10 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A verb of the command line, ``wf NAME``, as a plugin's ``wf_commands`` declares it."""
+    """A command, ``wf NAME``, as a plugin's ``wf_commands`` declares it."""
 
     word: ClassVar[str] = "command"
-    about: ClassVar[str] = "a verb of the command line"
+    about: ClassVar[str] = "a command, wf NAME"
     is_typed: ClassVar[bool] = True
 
     name: str
@@ -27,7 +27,7 @@ class Command:
     summary: str
     """One line for the help."""
     target: str | Callable[..., Any]
-    """``"package.module:attribute"``, a `click.Command`, imported when the verb is used. Help never imports it."""
+    """``"package.module:attribute"``, a `click.Command`, imported when the command is used. Help never imports it."""
     order: int = 100
     """Its place in its section: lower ones come first, equal ones by name."""
     examples: tuple[tuple[str, str], ...] = ()

@@ -32,7 +32,7 @@ from wf.typed import Repeated, last_of
 from wf_building.built import LIVE, Built, is_plain, note_traits, origin_of
 from wf_building.checked import Checked, checked
 from wf_building.on_demand import NO_COMPONENT, OnDemand, is_optional
-from wf_building.options import check_options, listed, missing
+from wf_building.options import as_list, check_options, missing
 from wf_building.resolver import Find, Resolver
 from wf_building.scopes import SCOPED, entry_of_scopes, scopes_of
 
@@ -214,7 +214,7 @@ class Builder:
     def _nested(self, kind: str, value: Any, owner: str, prefix: str, *, several: bool) -> tuple[Any, Any]:
         """A component of a component, or a list of them, and its table for the run file."""
         if several:
-            made = [self._nested(kind, one, owner, "", several=False) for one in listed(kind, value, owner)]
+            made = [self._nested(kind, one, owner, "", several=False) for one in as_list(kind, value, owner)]
             return [one for one, _ in made], [table for _, table in made]
         with self.values.within(self.within.get(prefix, {})), _naming_options(kind, prefix):
             nested = self.build(kind, value, prefix)

@@ -38,7 +38,7 @@ def _check_misplaced(options: Mapping[str, Any], params: tuple[Param, ...], kind
             )
 
 
-def listed(kind: str, value: Any, owner: str) -> Sequence[Any]:
+def as_list(kind: str, value: Any, owner: str) -> Sequence[Any]:
     """The components that an option for several has.
 
     Raises:

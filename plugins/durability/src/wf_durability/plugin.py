@@ -1,4 +1,4 @@
-"""Declares the checkpointer, the verbs and the setting of this package; imports none of them."""
+"""Declares the checkpointer, the commands and the setting of this package; imports none of them."""
 
 from __future__ import annotations
 

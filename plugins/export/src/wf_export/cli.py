@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wf.errors import DataError, UsageError
-from wf_cli.common import Verb, of_line
+from wf_cli.common import WfCommand, of_line
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json, tell
 from wf_export.formats.known import FORMATS, chosen
@@ -23,7 +23,7 @@ SHOWN = 300
 """So many characters of a transform are shown."""
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @click.argument("file", type=click.Path(), required=False)
 @click.option(

@@ -18,14 +18,14 @@ def is_restart() -> bool:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
 
 
-def resume_command(place: object, world_size: int, verb: str = "resume") -> str:
+def resume_command(place: object, world_size: int, command: str = "resume") -> str:
     """The command that resumes a run with so many processes."""
     if world_size == 1:
-        return f"wf {verb} {place}"
+        return f"wf {command} {place}"
     size = os.environ.get("LOCAL_WORLD_SIZE", "")
     local = int(size) if size.isdecimal() and 0 < int(size) < world_size else world_size
     nodes = f"--nnodes {world_size // local} " if local < world_size else ""
-    return f"torchrun {nodes}--nproc-per-node {local} -m wf_cli {verb} {place}"
+    return f"torchrun {nodes}--nproc-per-node {local} -m wf_cli {command} {place}"
 
 
 @contextmanager

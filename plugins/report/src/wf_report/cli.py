@@ -11,14 +11,14 @@ import click
 from wf.blame import FAILURES
 from wf.discovery.modules import describe
 from wf.errors import DataError, PluginError, SaveError, UsageError, WfError
-from wf_cli.common import Verb, of_line, registry_of
+from wf_cli.common import WfCommand, of_line, registry_of
 from wf_cli.output import echo, tell
 from wf_run.cli.completing import complete_runs
 
 OUTPUT = "report.html"
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @click.argument("places", nargs=-1, required=True, metavar="RUN ...", type=click.Path(), shell_complete=complete_runs)
 @click.option("--output", "-o", default=OUTPUT, metavar="FILE", type=click.Path(), help=f"The page. [{OUTPUT}]")
 @click.option("--title", metavar="TEXT", help="The page's title. [the names of the runs]")

@@ -24,7 +24,7 @@ from wf_building.builder import Builder
 from wf_building.built import LIVE, name_of_live
 from wf_building.checked import Checked
 from wf_building.defaults import default_hooks, default_of, missing
-from wf_building.options import check_options, listed
+from wf_building.options import as_list, check_options
 from wf_building.scopes import SCOPED, scopes_of, with_scopes
 from wf_cli.arguments import ADD
 from wf_fitting.checking import check as check_fit
@@ -389,7 +389,7 @@ def check_value(param: Param, value: Any, owner: str, registry: Registry) -> tup
     from wf_signatures.reading import is_exact  # 7 ms, and only where there are options
 
     if param.kind is not None and value is not None and takes_several(param.type):
-        return [_checked_table(param.kind, table, registry) for table in listed(param.kind, value, owner)], False
+        return [_checked_table(param.kind, table, registry) for table in as_list(param.kind, value, owner)], False
     if param.kind is not None:
         return _checked_table(param.kind, value, registry), False
     if is_exact(param.type) and (value is None or isinstance(value, (str, int, float, list, dict))):

@@ -9,7 +9,7 @@ import socket
 import click
 
 from wf.errors import UsageError
-from wf_cli.common import Verb, of_line
+from wf_cli.common import WfCommand, of_line
 from wf_cli.output import echo, tell
 from wf_run.api import open_run
 from wf_run.bundle.folder import path_of
@@ -19,7 +19,7 @@ from wf_serve.limits import Limits
 PORT = 8000
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @CHECKPOINT
 @click.option(

@@ -1,4 +1,4 @@
-"""The verb ``wf generate``."""
+"""The command ``wf generate``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import wf
 from wf.errors import UsageError
 from wf_base.training.modes import evaluated
-from wf_cli.common import Verb, of_line
+from wf_cli.common import WfCommand, of_line
 from wf_cli.output import keep_stdout, print_json, say
 from wf_text.generating import generate as go_on
 from wf_text.tokenizers import UnknownCharacterError
@@ -16,7 +16,7 @@ from wf_text.tokenizers import UnknownCharacterError
 TASK = "causal-lm"
 
 
-@click.command("generate", cls=Verb)
+@click.command("generate", cls=WfCommand)
 @click.argument("place", metavar="RUN", type=click.Path())
 @click.option("--prompt", required=True, metavar="TEXT", help="The text that it goes on with.")
 @click.option("--max-new-tokens", type=int, default=200, show_default=True, metavar="N", help="How many are added.")

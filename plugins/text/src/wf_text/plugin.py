@@ -92,7 +92,7 @@ def wf_links() -> list[Link]:
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """A verb that lets a language model write."""
+    """A command that lets a language model write."""
     return [
         Command(
             name="generate",

@@ -1,4 +1,4 @@
-"""The verb ``wf show-boxes``."""
+"""The command ``wf show-boxes``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 import wf
 from wf.errors import DataError, UsageError
-from wf_cli.common import Verb
+from wf_cli.common import WfCommand
 from wf_cli.output import echo
 from wf_example_detection.boxes import Found
 from wf_example_detection.dataset import drawn, read_image
@@ -25,7 +25,7 @@ FIRST = 1_000_000
 """The number of the first drawing that is made where no image is named."""
 
 
-@click.command("show-boxes", cls=Verb)
+@click.command("show-boxes", cls=WfCommand)
 @click.argument("place", metavar="RUN")
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--num", type=click.IntRange(min=1), default=4, metavar="N", help="So many drawings without images.")

@@ -108,7 +108,7 @@ def wf_readers() -> list[FileReader]:
 
 @hookimpl
 def wf_commands() -> list[Command]:
-    """A verb that draws boxes."""
+    """A command that draws boxes."""
     return [
         Command(
             name="show-boxes",

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wf.errors import UsageError
-from wf_cli.common import Verb, of_line
+from wf_cli.common import WfCommand, of_line
 from wf_cli.listing.listing import JSON
 from wf_cli.output import number, print_json, say, table
 from wf_run.api import reopen
@@ -23,7 +23,7 @@ SHOWN = 10
 """How many tensors that differ are named."""
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @click.option("--name", metavar="NAME", help="The new run directory's name below runs/. [RUN-replay]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The new run directory's path, instead of a name.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wf.errors import UsageError
-from wf_cli.common import Verb, together
+from wf_cli.common import WfCommand, together
 from wf_cli.listing.listing import JSON
 from wf_run.cli.afterwards import RUN, moved, open_directory, open_experiment, places, refuse_alone
 from wf_run.cli.running import fit
@@ -18,7 +18,7 @@ from wf_run.directory.rundir import RunDirectory
 from wf_run.runfiles.runfile import check_general, load
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @click.option("--epochs", metavar="N", help="Train until N epochs are done, counted from the beginning.")
 @click.option("--max-time", metavar="TIME", help="Save and end after this time, as 8h or 90min; as before.")

@@ -14,7 +14,7 @@ from wf.discovery.entry import Entry
 from wf.discovery.settings import load as load_settings
 from wf.errors import UsageError
 from wf_cli.arguments import SET, take_options
-from wf_cli.common import Verb, registry_of, registry_quietly
+from wf_cli.common import WfCommand, registry_of, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, plural, print_json, table, tell
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STATUSES = ("passed", "failed", "skipped")
 
 
-class CheckCommand(Verb):
+class CheckCommand(WfCommand):
     """Extracts the options of the checked component before click parses."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from wf.declarations.declared import DECLARATIONS, summaries
 from wf.registry import read_kind
-from wf_cli.common import Verb
+from wf_cli.common import WfCommand
 from wf_cli.output import echo, plural, table
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def _complete_kinds(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [CompletionItem(kind, help=what) for kind, what in summaries().items() if kind.startswith(incomplete)]
 
 
-@click.command("new-plugin", cls=Verb)
+@click.command("new-plugin", cls=WfCommand)
 @click.argument("name")
 @click.option(
     "--kind",

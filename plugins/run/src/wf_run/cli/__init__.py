@@ -1,1 +1,1 @@
-"""The verbs of this package, each imported when it is used."""
+"""The commands of this package, each imported when it is used."""

@@ -12,7 +12,7 @@ import click
 
 from wf.errors import DataError, PluginError, UsageError
 from wf_building.defaults import default_of
-from wf_cli.common import Verb, of_line, registry_quietly
+from wf_cli.common import WfCommand, of_line, registry_quietly
 from wf_cli.listing.listing import JSON
 from wf_cli.output import begin_phase, echo, figures, print_json, tell, terminal_width
 from wf_processes.together import num_processes, resume_command
@@ -42,7 +42,7 @@ DATA = (
 
 
 def moved(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb that reads a run's data the options that say where they are now."""
+    """Give a command that reads a run's data the options that say where they are now."""
     for option in DATA:
         command = option(command)
     return command
@@ -94,7 +94,7 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
     return reopen(directory.path, checkpoint, **of_line(ctx), **changes)
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @click.option("--split", metavar="S", help="train, validation, validation/NAME or test (the default).")
 @click.option(
@@ -160,7 +160,7 @@ def _evaluate_file(
         echo(figures(metrics, ["data"], trained.class_names))
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @click.option("--plot", "names", multiple=True, metavar="NAME", help="Only this one, see wf list plots; repeatable.")
 @click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the files.")
@@ -199,7 +199,7 @@ def _show(charts: Sequence[Any]) -> None:
         echo(f"\n{text}" if place else text)
 
 
-def refuse_alone(ctx: click.Context, directory: RunDirectory, verb: str) -> None:
+def refuse_alone(ctx: click.Context, directory: RunDirectory, command: str) -> None:
     """Refuse to train alone what several processes have trained, unless its strategy is the one of a single process.
 
     Raises:
@@ -208,5 +208,5 @@ def refuse_alone(ctx: click.Context, directory: RunDirectory, verb: str) -> None
     size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
     is_shared = strategy.get("use") not in (None, default_of(registry_quietly(ctx), "strategy"))
     if is_shared and isinstance(size, int) and size > 1 and num_processes() == 1:
-        command = resume_command(directory.path, size, verb)
+        command = resume_command(directory.path, size, command)
         raise UsageError(f"run {directory.path} is one of {size} processes, which torchrun starts\n  run: {command}")

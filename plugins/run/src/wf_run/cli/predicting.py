@@ -12,7 +12,7 @@ import click
 
 from wf.engine.figures import SPLITS
 from wf.errors import DataError, UsageError
-from wf_cli.common import Verb
+from wf_cli.common import WfCommand
 from wf_cli.listing.listing import JSON
 from wf_cli.output import keep_stdout, number, print_json, say, tell
 from wf_run.api import read
@@ -23,7 +23,7 @@ from wf_run.parts.data.validation import VALIDATION, name_in, names_of
 _FORMATS = ("text", "csv", "jsonl", "parquet")
 
 
-@click.command(cls=Verb)
+@click.command(cls=WfCommand)
 @RUN
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @CHECKPOINT

@@ -19,7 +19,7 @@ from wf.typed import TypedBool, plain
 from wf_building.builder import Builder
 from wf_cli.arguments import ADD, parse_value, tables_of, take_options
 from wf_cli.commands import everywhere_of
-from wf_cli.common import Verb, of_line, registry_of
+from wf_cli.common import WfCommand, of_line, registry_of
 from wf_cli.listing.listing import JSON, keep_stdout_if, options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import begin_phase, echo, figures, paragraphs, plural, print_json, say, table, tell
@@ -51,7 +51,7 @@ VARIANT = click.option("--variant", metavar="NAME", help="Train this [[variant]]
 OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
 
 
-class RunCommand(Verb):
+class RunCommand(WfCommand):
     """``wf run``: options of components are taken out before click parses; `--help` explains the chosen components."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

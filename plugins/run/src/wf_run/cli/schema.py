@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from wf.errors import DataError
-from wf_cli.common import Verb, registry_of
+from wf_cli.common import WfCommand, registry_of
 from wf_cli.output import keep_stdout, say, tell
 
 
-@click.command("schema", cls=Verb)
+@click.command("schema", cls=WfCommand)
 @click.option("--output", metavar="FILE", type=click.Path(), help="Write it to FILE instead of standard output.")
 @click.pass_context
 def schema(ctx: click.Context, output: str | None) -> None:

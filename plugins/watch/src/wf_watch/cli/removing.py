@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from wf.errors import DataError, UsageError
-from wf_cli.common import Verb
+from wf_cli.common import WfCommand
 from wf_cli.output import echo, number, plural, tell
 from wf_run.directory.lock import is_held, locked
 from wf_run.directory.rundir import RunDirectory
@@ -23,7 +23,7 @@ from wf_watch.reading import Listed, read_run, read_runs
 from wf_watch.rows import grouped
 
 
-@click.command("rm", cls=Verb)
+@click.command("rm", cls=WfCommand)
 @click.argument("names", nargs=-1, metavar="[RUN ...]", type=click.Path())
 @click.option("--keep-best", metavar="N", type=click.IntRange(min=0), help="Remove all but the N best of each dataset.")
 @click.option("--by", metavar="FIGURE", help="By which figure; by default the one that the runs monitor.")

@@ -12,7 +12,7 @@ import click
 from wf.engine.figures import Monitor, best
 from wf.errors import DataError, UsageError, unknown
 from wf.traits import MetricTraits
-from wf_cli.common import Verb, registry_of
+from wf_cli.common import WfCommand, registry_of
 from wf_cli.listing.listing import JSON
 from wf_cli.output import echo, print_json
 from wf_run.directory.rundir import RunDirectory
@@ -36,7 +36,7 @@ BY = click.option(
 )
 
 
-class RunsCommand(Verb):
+class RunsCommand(WfCommand):
     """``wf runs``, and ``wf runs rm``, which is a command of its own."""
 
     def make_context(

@@ -14,7 +14,7 @@ import click
 
 from wf.errors import UsageError
 from wf.terminal import is_live
-from wf_cli.common import Verb
+from wf_cli.common import WfCommand
 from wf_cli.output import echo
 from wf_run.directory.rundir import is_run
 from wf_watch.cli.runs import place_of
@@ -24,7 +24,7 @@ from wf_watch.rows import text_of
 NOTE = "q leaves; the run goes on"
 
 
-@click.command("watch", cls=Verb)
+@click.command("watch", cls=WfCommand)
 @click.argument("place", default="runs", metavar="[RUN|FOLDER]", type=click.Path())
 @click.option("--interval", default=1.0, metavar="SEC", help="Seconds between two looks. [1]")
 @click.option("--once", is_flag=True, help="Look once, and end.")
