@@ -49,6 +49,14 @@ class Param:
     may_change: bool = False
     """Of a general key: whether a run may go on with another value, because its later bits do not depend on it, or
     because a condition of its own covers it."""
+    choices: tuple[str, ...] = ()
+    """Of a general key: its values, where there are few."""
+    least: int | None = None
+    """Of a general key: its smallest value, where it is a whole number."""
+    most: int | None = None
+    """Of a general key: its largest value, where it is a whole number."""
+    metavar: str = ""
+    """Of a general key: what help calls its value, as ``STEPS``; by default its `choices`, or a word for any value."""
     any_name: bool = False
     """Whether it stands for any number of options, whose names users choose: ``validation.night``, ``validation.rain``.
     The target takes them as ``**options``; `name` is for help."""

@@ -68,30 +68,6 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 """The options as ``wf run --help`` and ``wf compare --help`` group them."""
 
-METAVARS: dict[str, str] = {
-    "batch_size": "N|full",
-    "precision": "PRECISION",
-    "split": "A/B/C",
-    "fold": "k/K",
-    "init_from": "FILE|RUN",
-    "init_without": "NAME,...",
-    "device": "DEVICE",
-    "serve_from": "auto|memory|device|loader",
-    "eval_every": "EVERY",
-    "eval_splits": "SPLIT,...",
-    "checkpoint_every": "EVERY",
-    "keep": "last|best",
-    "on_checkpoint_error": "stop|continue",
-    "monitor": "FIGURE",
-    "links": "LINK,...",
-    "task": "NAME",
-    "max_time": "TIME",
-    "init_map": "OLD=NEW,...",
-    "keep_checkpoints": "N",
-}
-"""How the value of a general option is called in help; N where it is not here."""
-
-
 IN_FILES = ("plugins", "format")
 """General keys that are no options: ``-p`` names plugins, and what a line says has the meaning of now."""
 LISTED = ("links",)
@@ -188,9 +164,14 @@ def _general_option(param: Param) -> click.Option:
         shell_complete=complete_names(param.name) if param.name in DECLARATIONS else None,
         multiple=several,
         callback=together if several else None,
-        metavar=METAVARS.get(param.name, "N" if GENERAL.owner(param.name) == OWN_PLUGIN else "VALUE"),
+        metavar=_metavar(param),
         help=_with_default(param.help, "" if default is None else str(default)),
     )
+
+
+def _metavar(param: Param) -> str:
+    """What help calls the value of a general key."""
+    return param.metavar or "|".join(param.choices) or ("N" if param.least is not None else "VALUE")
 
 
 def _with_default(text: str, default: str) -> str:

@@ -21,7 +21,6 @@ from wf.splits import parse_split
 from wf.typed import plain
 from wf_building.checked import Checked
 from wf_run.declared.kinds import ON_ERROR
-from wf_run.declared.settings import FORMAT
 from wf_run.directory.made_with import owner_missing
 from wf_run.runfiles import lists
 from wf_run.runfiles.layers import Layer, layers_of
@@ -30,26 +29,6 @@ from wf_run.runfiles.said import SAID, Place, Said, laid_over, said_in, with_sai
 
 RunFile = dict[str, Any]
 
-CHOICES = {
-    "keep": ("last", "best"),
-    "precision": ("fp32", "bf16", "fp16", "tf32"),
-    "on_checkpoint_error": ("stop", "continue"),
-    "serve_from": ("auto", "memory", "device", "loader"),
-}
-"""The values of general keys that have a fixed set of them."""
-MAX_SEED = 2**63 - 1
-MAX_COUNT = 2**31 - 1
-RANGES = {
-    "format": (1, FORMAT),
-    "epochs": (0, MAX_SEED),
-    "steps": (0, MAX_SEED),
-    "batch_size": (1, MAX_COUNT),
-    "accumulate": (1, MAX_COUNT),
-    "log_every": (1, MAX_COUNT),
-    "workers": (0, 1024),
-    "seed": (0, MAX_SEED),
-}
-"""The smallest and the largest value of general keys that are numbers."""
 VARIANT = "variant"
 """The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
 
@@ -232,22 +211,22 @@ def check_general(key: str, value: Any) -> Any:
     """
     if is_reference(value):
         return value
-    value = convert(GENERAL[key], value, "the run")
-    if key in CHOICES and value not in CHOICES[key]:
-        raise UsageError(unknown(f"value of '{key}':", str(value), CHOICES[key]))
+    declared = GENERAL[key]
+    value = convert(declared, value, "the run")
+    if declared.choices and value not in declared.choices:
+        raise UsageError(unknown(f"value of '{key}':", str(value), declared.choices))
     if key == "batch_size" and isinstance(value, str) and value != "full":
         value = int(value) if value.isdecimal() else value
         if isinstance(value, str):
             raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
     if key in ("eval_every", "checkpoint_every") and value is not None:
         _check_cadence(key, value)
-    if key in RANGES and isinstance(value, int):
-        low, high = RANGES[key]
-        if value < low:
-            raise UsageError(f"{key} must be at least {low}, not {value}")
-        if value > high:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if declared.least is not None and value < declared.least:
+            raise UsageError(f"{key} must be at least {declared.least}, not {value}")
+        if declared.most is not None and value > declared.most:
             hint = "\n  install a newer wf" if key == "format" else ""
-            raise UsageError(f"{key} must be at most {high}, not {value}{hint}")
+            raise UsageError(f"{key} must be at most {declared.most}, not {value}{hint}")
     if key == "split":
         parse_split(value)
     return value

@@ -16,7 +16,7 @@ from wf.errors import WfError
 from wf.parameters import NULL, allows_none, takes_several
 from wf.registry import Registry
 from wf_run.runfiles.layers import EXTENDS
-from wf_run.runfiles.runfile import CHOICES, RANGES, VARIANT
+from wf_run.runfiles.runfile import VARIANT
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 REFERENCE = {"$ref": "#/definitions/reference"}
@@ -67,11 +67,11 @@ def schema(registry: Registry) -> dict[str, Any]:
 def _general(param: Param) -> dict[str, Any]:
     """A general key."""
     found = _typed(param.type)
-    if param.name in CHOICES:
-        found = {"enum": list(CHOICES[param.name])}
-    if param.name in RANGES and found.get("type") == "integer":
-        low, high = RANGES[param.name]
-        found |= {"minimum": low, "maximum": high}
+    if param.choices:
+        found = {"enum": list(param.choices)}
+    if found.get("type") == "integer":
+        ends = {"minimum": param.least, "maximum": param.most}
+        found |= {name: end for name, end in ends.items() if end is not None}
     return _with_help(found, param)
 
 
