@@ -21,7 +21,7 @@ def wf_commands() -> list[Command]:
             name="show",
             section="See what there is",
             summary="One component: its options, documentation, traits, provider and place.",
-            target="wf_cli.listing.listing:show",
+            target="wf_cli.listing.showing:show",
             order=20,
             examples=(("wf show focal", "Show one component and its options."),),
         ),

@@ -1,8 +1,7 @@
-"""``wf list-plugins``, ``wf list`` and ``wf show``."""
+"""``wf list-plugins`` and ``wf list``."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,20 +9,19 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wf.declarations.component import REQUIRED, Catalogue, Param
-from wf.declarations.declared import plurals, summaries
-from wf.declarations.kinds import KINDS, option_prefix
+from wf.declarations.component import Catalogue
+from wf.declarations.declared import summaries
 from wf.declarations.vocabulary import VOCABULARIES
 from wf.discovery.entry import Entry
 from wf.discovery.plugins import Plugin
-from wf.errors import UsageError, closest, unknown
-from wf.parameters import NULL, type_name
-from wf.registry import Registry, read_kind, split_kind
+from wf.errors import UsageError
+from wf.registry import Registry
 from wf_cli.commands import everywhere_of
-from wf_cli.common import WfCommand, check_strict, discover, registry_of, registry_quietly
+from wf_cli.common import WfCommand, check_strict, discover, registry_of
+from wf_cli.listing.finding import component_record, find_any, kind_of
 from wf_cli.listing.fits import find_other, fitting_entries, nothing_note, unknown_note
-from wf_cli.listing.words import word_kind, word_record, word_rows, word_table
-from wf_cli.output import definitions, echo, keep_stdout, paragraphs, plural, print_json, table, tell
+from wf_cli.listing.words import word_kind, word_record, word_rows
+from wf_cli.output import echo, keep_stdout, paragraphs, plural, print_json, table, tell
 
 
 def keep_stdout_if(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
@@ -56,7 +54,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command("list", cls=WfCommand)
-@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: _complete_words(typed, _kinds()))
+@click.argument("kind", required=False, shell_complete=lambda ctx, param, typed: complete_words(typed, _kinds()))
 @click.option("--all", "catalogues", is_flag=True, help="List the members of catalogues, too.")
 @click.option(
     "--search", metavar="WORD", help="Only components with WORD in name or summary, catalogue members included."
@@ -79,7 +77,7 @@ def list_components(
             raise UsageError(f"--fits is about components, and {words}s are none\n  to list them: wf list {words}s")
         _list_words(words, search, as_json=as_json)
         return
-    wanted = _read_kind(kind, registry) if kind else None
+    wanted = kind_of(kind, registry) if kind else None
     if fits is not None:
         _list_fitting(registry, wanted, fits, catalogues=catalogues, search=search, as_json=as_json)
         return
@@ -87,7 +85,7 @@ def list_components(
     if search is not None:
         entries = [entry for entry in entries if search.lower() in _searchable(entry)]
     if as_json:
-        print_json([_component_record(entry) for entry in entries])
+        print_json([component_record(entry) for entry in entries])
         return
     rows = {name: [_row(entry) for entry in entries if entry.component.kind == name] for name in summaries()}
     if not catalogues and search is None:
@@ -128,7 +126,7 @@ def _list_fitting(
     open_ = [(entry, verdict) for entry, verdict in found if verdict.fits is not False]
     if as_json:
         print_json(
-            [{**_component_record(one), "fits": verdict.fits, "why": list(verdict.why)} for one, verdict in open_]
+            [{**component_record(one), "fits": verdict.fits, "why": list(verdict.why)} for one, verdict in open_]
         )
         return
     rows: dict[str, list[tuple[str, ...]]] = {name: [] for name in summaries()}
@@ -159,220 +157,6 @@ def _print_blocks(rows: Mapping[str, Sequence[Sequence[str]]]) -> bool:
     return bool(blocks)
 
 
-@click.command("show", cls=WfCommand)
-@click.argument(
-    "words",
-    nargs=-1,
-    required=True,
-    metavar="[KIND] NAME",
-    shell_complete=lambda ctx, param, typed: _complete_show(ctx, typed),
-)
-@click.option("--source", is_flag=True, help="Print the source code.")
-@JSON
-@click.pass_context
-def show(ctx: click.Context, words: tuple[str, ...], source: bool, as_json: bool) -> None:
-    """One component: its options, documentation, traits, provider and place.
-
-    KIND may also be kind, setting, value or condition.
-    """
-    registry = registry_of(ctx)
-    if len(words) == 2 and (kind := word_kind(words[0])) and not (source and registry.has(kind, words[1])):
-        record = word_record(kind, words[1])
-        if as_json:
-            print_json(record)
-        else:
-            head = paragraphs(f"{kind} {record['name']}: {record['summary']}")
-            echo(f"{head}\n\n{table(word_table(kind, words[1]), indent='  ')}")
-        return
-    entry = find_any(registry, words)
-    if source:
-        echo(_source(entry))
-    elif as_json:
-        print_json(_details(entry))
-    else:
-        echo(describe(entry))
-
-
-def find_any(registry: Registry, words: tuple[str, ...]) -> Entry:
-    """Resolve ``[KIND] NAME`` or ``KIND/NAME`` to an entry.
-
-    Raises:
-        UsageError: For an unknown kind or name, or an ambiguous name.
-    """
-    if len(words) > 2:
-        raise UsageError(f"too many words: {' '.join(words)}\n  write: wf show [KIND] NAME")
-    if len(words) == 2:
-        return registry.find(read_kind(words[0]), words[1])
-    word = words[0]
-    if pair := split_kind(word):
-        return registry.find(*pair)
-    kinds = registry.kinds_of(word)
-    if len(kinds) == 1:
-        return registry.find(kinds[0], word)
-    if kinds:
-        raise UsageError(
-            f"'{word}' is ambiguous\n  use one of: " + " or ".join(f"wf show {kind} {word}" for kind in kinds)
-        )
-    bare, _, provider = word.partition("@")
-    for kind in summaries():
-        if unloaded := registry.unloaded(kind, bare, provider):
-            raise unloaded
-    raise UsageError(_explain_unknown(registry, word))
-
-
-def _explain_unknown(registry: Registry, word: str) -> str:
-    if words := word_kind(word):
-        return f"'{word}' is no component\n  to list them: wf list {words}s   one of them: wf show {words} NAME"
-    if word in summaries() or word in plurals():
-        return f"'{word}' is a kind, not a component\n  list its components: wf list {word}"
-    if ":" in word:
-        return f"'{word}' is your own code, which may be of any kind\n  name the kind: wf show KIND {word}"
-    for catalogue, _ in registry.catalogues():
-        if word.strip("/") == catalogue.prefix:
-            search = f"wf list {catalogue.kind} --search {catalogue.prefix}/"
-            return f"'{word}' is a catalogue, not a component\n  list its components: {search}"
-    names = [name for kind in summaries() for name in registry.names(kind)]
-    names += [f"{catalogue.prefix}/..." for catalogue, _ in registry.catalogues()]
-    hints = [hint for kind in summaries() for hint in registry.not_installed(kind, word)]
-    first = registry.meant(KINDS, word)
-    return unknown("component", word, names, "\n  ".join([*dict.fromkeys(hints), "see: wf list"]), first=first)
-
-
-def _read_kind(word: str, registry: Registry) -> str:
-    try:
-        return read_kind(word)
-    except UsageError:
-        kinds = registry.kinds_of(word)
-        if not kinds and closest(word, ["list-plugins"]):
-            raise UsageError(f"'{word}' is not a kind\n  to list plugins: wf list-plugins") from None
-        if not kinds:
-            raise
-        raise UsageError(f"'{word}' is a {kinds[0]}, not a kind\n  to show it: wf show {kinds[0]} {word}") from None
-
-
-def describe(entry: Entry) -> str:
-    """The description that ``wf show`` prints."""
-    component, plugin = entry.component, entry.plugin
-    provider = f"{plugin.distribution or plugin.name} {plugin.version or ''}".strip() if plugin else "own code"
-    head = [("provider", provider), ("target", component.target_name)]
-    if place := entry.place():
-        head.append(("place", _shortest(place)))
-    if component.aliases:
-        head.append(("aliases", ", ".join(component.aliases)))
-    head += [(name, _trait_words(value)) for name, value in _traits(entry).items() if value not in (None, (), "", {})]
-    parts = [paragraphs(title(entry)), table(head, indent="  ")]
-    if text := _documentation(entry):
-        parts.append(paragraphs(text.replace("``", ""), indent="  "))
-    if component.kind in KINDS:
-        parts.append(options_table(entry, component.name if plugin else component.target_name))
-    return "\n\n".join(part for part in parts if part)
-
-
-def _shortest(place: str) -> str:
-    """A path, relative to the working directory if that is shorter."""
-    try:
-        return min(place, os.path.relpath(place), key=len)
-    except OSError:  # the working directory is gone
-        return place
-
-
-def title(entry: Entry) -> str:
-    """Kind, name and summary of a component on one line."""
-    component = entry.component
-    return f"{component.kind} {component.name}" + (f": {component.summary}" if component.summary else "")
-
-
-def options_table(entry: Entry, use: str) -> str:
-    """A component's options: spelling, type, default and description.
-
-    Args:
-        entry: The component.
-        use: Its name in the run.
-    """
-    params = entry.params()
-    if not params:
-        return "  no options"
-    prefix = f"--{option_prefix(entry.component.kind, use)}"
-    return definitions(
-        [
-            (f"{prefix}.{param.name}  {type_name(param.type)}, {_default(param)}", param.help.replace("``", ""))
-            for param in params
-        ],
-        indent="  ",
-    )
-
-
-def _default(param: Param) -> str:
-    if param.any_name:
-        return "any number"
-    if param.source is not None:
-        return "from the run"
-    if param.default is REQUIRED:
-        return "required"
-    default = str(param.default).lower() if isinstance(param.default, bool) else param.default
-    return f"default {NULL if default is None else default}"
-
-
-def _source(entry: Entry) -> str:
-    try:
-        return entry.source().rstrip()
-    except (TypeError, OSError) as error:
-        raise UsageError(f"{title(entry)} has no Python source that can be shown: {error}") from error
-
-
-def _documentation(entry: Entry) -> str:
-    """The docstring without its sections: arguments are in the table of options, the rest is for programmers."""
-    kept, skipping = [], False
-    for line in entry.doc().splitlines():
-        if line.rstrip() in ("Args:", "Arguments:", "Parameters:", "Returns:", "Raises:"):
-            skipping = True
-        elif skipping and line and not line.startswith(" "):
-            skipping = False
-        if not skipping:
-            kept.append(line)
-    return "\n".join(kept).strip()
-
-
-def _traits(entry: Entry) -> dict[str, Any]:
-    traits, said = entry.component.traits, ("name", "target", "summary", "aliases")  # shown elsewhere
-    fields = [] if traits is None else [field.name for field in dataclasses.fields(traits)]
-    values = {name: getattr(traits, name) for name in fields if entry.component.kind in KINDS or name not in said}
-    return {
-        name: f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else value
-        for name, value in values.items()
-    }
-
-
-def _trait_words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_trait_words(inner)}" for name, inner in value.items())
-    if isinstance(value, tuple):
-        return ", ".join(map(_trait_words, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _details(entry: Entry) -> dict[str, Any]:
-    params = entry.params()
-    return {
-        **_component_record(entry),
-        "aliases": list(entry.component.aliases),
-        "traits": _traits(entry),
-        "place": entry.place(),
-        "doc": _documentation(entry),
-        "options": [
-            {
-                "name": param.name,
-                "type": type_name(param.type),
-                "required": param.is_required,
-                "default": None if param.default is REQUIRED else param.default,
-                "from_run": param.source,
-                "help": param.help,
-            }
-            for param in params
-        ],
-    }
-
-
 def _plugin_record(plugin: Plugin) -> dict[str, Any]:
     return {
         "name": plugin.name,
@@ -391,19 +175,6 @@ def _plugin_record(plugin: Plugin) -> dict[str, Any]:
             for component in plugin.components
         ],
         "changed": list(plugin.changed),
-    }
-
-
-def _component_record(entry: Entry) -> dict[str, Any]:
-    component, plugin = entry.component, entry.plugin
-    return {
-        "kind": component.kind,
-        "name": component.name,
-        "summary": component.summary,
-        "plugin": entry.provider,
-        "distribution": plugin.distribution if plugin else None,
-        "version": plugin.version if plugin else None,
-        "target": component.target_name,
     }
 
 
@@ -442,17 +213,10 @@ def _searchable(entry: Entry) -> str:
     return " ".join((entry.component.name, entry.component.summary, *entry.component.aliases)).lower()
 
 
-def _complete_show(ctx: click.Context, typed: str) -> list[CompletionItem]:
-    registry, words = registry_quietly(ctx), ctx.params.get("words") or ()
-    kind = words[0] if words and words[0] in summaries() else None
-    names = [entry.component.name for entry in registry.entries(kind, catalogues="/" in typed)]
-    names += [f"{catalogue.prefix}/" for catalogue, _ in registry.catalogues(kind) if "/" not in typed]
-    return _complete_words(typed, names if kind else [*summaries(), *names])
-
-
 def _kinds() -> list[str]:
     return [*summaries(), *(kind for kind in VOCABULARIES if kind not in summaries())]
 
 
-def _complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:
+def complete_words(typed: str, words: Iterable[str]) -> list[CompletionItem]:
+    """The words that begin as typed."""
     return [CompletionItem(word) for word in dict.fromkeys(words) if word.startswith(typed)]

@@ -20,7 +20,8 @@ from wf_building.builder import Builder
 from wf_cli.arguments import ADD, parse_value, tables_of, take_options
 from wf_cli.commands import everywhere_of
 from wf_cli.common import WfCommand, of_line, registry_of
-from wf_cli.listing.listing import JSON, keep_stdout_if, options_table, title
+from wf_cli.listing.listing import JSON, keep_stdout_if
+from wf_cli.listing.showing import options_table, title
 from wf_cli.main import UnknownOption
 from wf_cli.output import begin_phase, echo, figures, paragraphs, plural, print_json, say, table, tell
 from wf_processes.together import is_restart, resume_command
