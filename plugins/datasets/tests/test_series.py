@@ -210,9 +210,35 @@ def test_mase_is_that_of_each_series(tmp_path: Path) -> None:
     assert ran.metrics["test/mase"] == pytest.approx((errors.mean(1) / naive).mean(), rel=1e-5)
 
 
+def test_mase_of_a_later_validation_set_is_by_the_series_of_its_own(tmp_path: Path) -> None:
+    """Series of the same names are compared with their naive forecasts on train; one that train lacks is left out."""
+    draw = np.random.default_rng(1)
+    values = {name: scale * np.cumsum(draw.normal(size=80)) for name, scale in (("a", 1.0), ("b", 100.0), ("c", 10.0))}
+    rows = [(step, name, f"{step},{name},{values[name][step]:.6f}") for name in values for step in range(80)]
+    path = write(tmp_path, [row for step, name, row in rows if step < 60 and name != "c"], "t,id,y")
+    (tmp_path / "night.csv").write_text("\n".join(["t,id,y", *(row for step, _, row in reversed(rows) if step >= 60)]))
+    dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "id": "id", "window": 4}
+    sets = {"night": {"path": str(tmp_path / "night.csv")}}
+    settings = {"model": "linear", "metric": ["mase"], "epochs": 1, "quiet": True}
+    ran = wf.run(dataset=dataset, validation=sets, run_dir=tmp_path / "run", **settings)
+    found, wanted = ran.predict("validation/night").flatten(), ran.data.samples("validation/night").targets.flatten()
+    errors = (found - wanted).abs().double().numpy().reshape(3, -1).mean(1)  # c, b, a
+    naive = [np.abs(np.diff(np.round(values[name], 6)[:42])).mean() for name in "ba"]
+    assert ran.metrics["validation/night/mase"] == pytest.approx((errors[1:] / naive).mean(), rel=1e-5)
+    with reopen(tmp_path / "run") as again:
+        assert again.evaluate("validation")["night/mase"] == ran.metrics["validation/night/mase"]
+
+
 @pytest.mark.parametrize(("settings", "words"), [({"split": "60/20/20"}, "--split"), ({"fold": "1/3"}, "folds")])
 def test_the_splits_are_those_of_time_alone(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     path = write(tmp_path, [f"{step},{np.sin(step / 3):.4f}" for step in range(60)], "t,y")
     dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 4}
     with pytest.raises(UsageError, match=f"divides its samples itself, so {words} cannot\n.*--dataset.validation and"):
         wf.build(dataset=dataset, save=False, quiet=True, **settings)
+
+
+def test_a_column_of_names_may_be_that_of_the_series(tmp_path: Path) -> None:
+    path = write(tmp_path, [f"{step},{name},{step}" for name in "ab" for step in range(30)], "t,shop,y")
+    dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 4}
+    with pytest.raises(DataError, match=r"'a' is not a number\n  if it names the series: --dataset.id shop\n  or"):
+        wf.build(dataset=dataset, save=False, quiet=True)

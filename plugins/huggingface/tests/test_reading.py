@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -450,9 +451,16 @@ def test_prediction_reads_what_training_read(tmp_path: Path, options: dict[str, 
     train = dataset.train
     inputs = next(train.rows(train.order()))[0] if isinstance(train, Stream) else train.inputs
     assert torch.equal(reader.read(file), inputs)
+    assert torch.equal(reader.from_records(rows), inputs)
+    assert [one["name"] for one in reader.fields()] == list(reader.inputs)
     file.write_text('{"z": 1}\n')
     with pytest.raises(DataError, match="unknown column"):
         reader.read(file)
+    with pytest.raises(DataError, match=r"there, row 4: unknown column '(a|text)'"):
+        reader.from_records([rows[0], {"z": 1}], "there", 3)
+    missing = dict.fromkeys(reader.inputs)
+    with pytest.raises(DataError, match=r"there split, column '(a|text)': 1 values are missing, first in row 4"):
+        reader.from_records([rows[0], missing], "there", 3)
 
 
 def learned_of(dataset: Any) -> dict[str, Any]:
@@ -508,6 +516,21 @@ def test_labels_are_found_by_their_names(tmp_path: Path) -> None:
     first = huggingface(tmp_path / "first")
     again = huggingface(tmp_path / "again", learned=learned_of(first))
     assert (list(again.class_names), tensors_of(again)[1].tolist()) == (names, [0, 1, 2])
+
+
+def test_images_of_rows_are_paths_bytes_and_what_parquet_has() -> None:
+    image = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
+    stream = BytesIO()
+    image.save(stream, "PNG")
+    reader = FileReader(["photo"], "image", image_size=(2, 3))
+    rows = [{"photo": image}, {"photo": stream.getvalue()}, {"photo": {"bytes": stream.getvalue(), "path": "a.png"}}]
+    found = reader.from_records(rows)
+    assert found.shape == (3, 3, 2, 3)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert reader.fields() == [{"name": "photo", "type": "image", "channels": 3, "size": [2, 3]}]
+    with pytest.raises(DataError, match="image 'rows, row 1' cannot be read: cannot identify"):
+        reader.from_records([{"photo": {"bytes": b"none", "path": None}}])
 
 
 def test_large_numbers_stay_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

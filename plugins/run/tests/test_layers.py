@@ -169,6 +169,9 @@ def test_a_file_with_variants_wants_one_to_be_named(wf: Any, tmp_path: Path) -> 
     write(tmp_path, run="epochs = 1\n")
     assert "has no [[variant]] tables" in wf("run", "run.toml", "--variant", "small").stderr
     assert "there is no run file that could have the variant 'x'" in wf("run", "--variant", "x").stderr
+    write(tmp_path, run='[[variant]]\nname = "small"\n[[variant]]\nname = "small"\n')
+    done = wf("run", "run.toml", "--variant", "small")
+    assert (done.code, "run.toml has two variants with the name 'small'" in done.stderr) == (2, True)
 
 
 def test_a_comparison_takes_files_that_extend(wf: Any, tmp_path: Path) -> None:

@@ -116,3 +116,18 @@ def test_a_list_that_leaves_out_a_transform_of_the_dataset_is_told(
     assert done.code == 0
     told = "those that the run names, without standardize, which dataset diabetes asks for (--transform +NAME adds"
     assert (told in done.stderr) == is_told
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        (("--hook", "early-stopping"), True),
+        (("--hook", "+early-stopping"), False),
+        (("--hook", "no:progress"), False),
+        ((), False),
+    ],
+)
+def test_a_list_that_leaves_out_hooks_of_every_run_is_told(wf: Any, options: tuple[str, ...], is_told: bool) -> None:
+    done = wf("run", "--dataset", "diabetes", *options, "--epochs", 1, "--dry-run")
+    assert done.code == 0
+    assert ("those that the run names, without the usual learning-rate-log, divergence-guard" in done.stderr) == is_told

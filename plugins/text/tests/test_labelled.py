@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BufferedReader, BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 import wf as library
 from wf.errors import DataError, UsageError
 from wf_base import Dataset
+from wf_data.inputs import form_of
+from wf_run.using.raw import parts_of, standard_input
 from wf_text.encoder import MaskedLM, TextClassifier, TokenClassifier
 from wf_text.reading.labelled import tagged, texts
 from wf_text.reading.samples import Masked, Padded, TokenSamples
@@ -304,7 +307,50 @@ def test_a_run_on_tags_predicts_a_tag_a_word(wf: Any, names: Path, tmp_path: Pat
     assert done.code == 0, done.stderr
     write(tmp_path / "new.txt", "Anna Miller saw New York\nOslo slept\n")
     assert wf("predict", "x", "new.txt").stdout == "B-PER, I-PER, O, B-LOC, I-LOC\nB-LOC, O\n"
+    write(tmp_path / "new.jsonl", '{"tokens": ["Oslo", "slept"]}\n{"tokens": "Oslo slept", "id": 1}\n')
+    first, second = wf("predict", "x", "new.jsonl", "--json").json()
+    assert first["label"] == second["label"] == ["B-LOC", "O"]
+    assert [max(word, key=word.get) for word in first["probabilities"]] == first["label"]
+    assert [sum(word.values()) for word in first["probabilities"]] == pytest.approx([1, 1])
+    listed = wf("predict", "x", "new.txt", "new.jsonl", "--format", "csv").stdout.splitlines()
+    assert listed[0] == "input,row,label,probability"
+    assert [line.split(",")[:2] for line in listed[1:]] == [
+        [name, number] for name in ("new.txt", "new.jsonl") for number in "12"
+    ]
+    write(tmp_path / "new.jsonl", '{"tokens": []}\n')
+    refused = wf("predict", "x", "new.jsonl")
+    assert (refused.code, "new.jsonl, row 1: 'tokens' must be a list of texts" in refused.stderr) == (4, True)
     assert wf("predict", "x", "test").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("a good film\nwhat a bad film\n", "stdin.txt"),
+        ("text\na good film\nwhat a bad film\n", "stdin.csv"),
+        ('id;"text"\r\n1;a good film\r\n2;what a bad film\r\n', "stdin.csv"),
+        ('{"text": "a good film"}\n{"text": "what a bad film"}\n', "stdin.jsonl"),
+    ],
+)
+def test_standard_input_is_lines_a_table_or_json(
+    reviews: Path, monkeypatch: pytest.MonkeyPatch, given: str, name: str
+) -> None:
+    found = texts(reviews, Words())
+    wanted = found.reader.from_records([{"text": "a good film"}, {"text": "what a bad film"}])
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BufferedReader(BytesIO(given.encode()))))  # type: ignore[arg-type]
+    path, stream = standard_input(found.reader)
+    assert str(path) == name
+    form = form_of(wanted, any_size=True)
+    (part,) = parts_of(path, form, found.reader, found.reader.read, stream)
+    assert {key: leaf.tolist() for key, leaf in part.inputs.items()} == {
+        key: leaf.tolist() for key, leaf in wanted.items()
+    }
+
+
+def test_what_is_wrong_in_standard_input_is_named_by_it(reviews: Path) -> None:
+    reader: Any = texts(reviews, Words()).reader
+    with pytest.raises(DataError, match=r"^'stdin\.txt', line 2 is empty"):
+        list(parts_of(Path("stdin.txt"), None, reader, reader.read, BytesIO(b"a\n\nb\n")))
 
 
 @pytest.mark.parametrize("tokenizer", ["words", "characters"])
@@ -316,6 +362,11 @@ def test_a_run_on_masked_text_guesses_the_mask(wf: Any, tmp_path: Path, tokenize
     write(tmp_path / "new.txt", "in <mask> deep\nskies\n")
     guessed = wf("predict", "x", "new.txt", "--json").json()
     assert [len(one["label"]) for one in guessed] == [1, 1 if tokenizer == "words" else 5]
+    for one in guessed:
+        assert [next(iter(place)) for place in one["probabilities"]] == one["label"]
+        assert all(len(place) == 5 and 0 < sum(place.values()) < 1 for place in one["probabilities"])
+    write(tmp_path / "new.jsonl", '{"text": "in <mask> deep"}\n')
+    assert wf("predict", "x", "new.jsonl", "--json").json()[0]["label"] == guessed[0]["label"]
     assert wf("predict", "x", "test").code == 0
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from runs import manifest, weights
 
+import wf
 from wf.errors import DataError, PluginError, UsageError
 from wf_base import TensorSamples
 from wf_text.reading import corpus
@@ -238,3 +239,10 @@ def test_a_text_that_is_held_is_made_of_views(verses: Path) -> None:
     train = made(verses).train
     assert isinstance(train, TensorSamples)
     assert train.targets.data_ptr() == train.inputs.data_ptr() + 8
+
+
+@pytest.mark.parametrize("name", ["text", "masked-text"])
+def test_the_splits_are_parts_of_the_text_alone(verses: Path, name: str) -> None:
+    dataset = {"use": name, "path": str(verses), "block": 8}
+    with pytest.raises(UsageError, match=r"divides its samples itself, so --split cannot\n.*shares of the text"):
+        wf.build(dataset=dataset, split="60/20/20", save=False, quiet=True)

@@ -259,6 +259,10 @@ def test_images_of_other_modes(tmp_path: Path) -> None:
         (image,) = PhotoReader().read(tmp_path / name)
         assert (tuple(image.shape), image.dtype) == ((3, 4, 6), torch.uint8)
         assert SizedPhotoReader((2, 3)).read(tmp_path / name).shape == (1, 3, 2, 3)
+        (row,) = PhotoReader().from_records([{"image": (tmp_path / name).read_bytes()}])
+        assert torch.equal(row, image)
+        rows = SizedPhotoReader((2, 3)).from_records([{"image": tmp_path / name}, {"image": Image.new(mode, (6, 4))}])
+        assert rows.shape == (2, 3, 2, 3)
     Image.fromarray(np.zeros((4, 6), dtype=np.uint16)).save(tmp_path / "f.png")
     (tmp_path / "g.png").write_bytes(b"no image")
     for name, why in (("f.png", "more than 8 bits"), ("g.png", "cannot identify"), ("h.png", "No such file")):

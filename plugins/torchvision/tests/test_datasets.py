@@ -148,6 +148,13 @@ def test_an_image_file_is_read_as_the_samples_are(tmp_path: Path) -> None:
     reader = ImageReader((6, 4), 3, whole=False)
     assert ImageReader(**reader.description()).description() == reader.description()
     assert torch.equal(reader.read(tmp_path / "a.png")[0], samples[0][0])
+    rows = [{"image": given} for given in (image, str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes())]
+    assert torch.equal(reader.from_records(rows), torch.stack([samples[0][0]] * 3))
+    assert reader.fields() == [{"name": "image", "type": "image", "channels": 3, "size": [6, 4]}]
+    with pytest.raises(DataError, match="there, row 8: 'image' is missing"):
+        reader.from_records([{"image": image}, {}], "there", 7)
+    with pytest.raises(DataError, match="image 'there, row 7' cannot be read: cannot identify"):
+        reader.from_records([{"image": b"none"}], "there", 7)
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(DataError, match="more than 8 bits"):
         reader.read(tmp_path / "deep.png")

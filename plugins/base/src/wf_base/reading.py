@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
+from wf.errors import DataError
 from wf_base.tree import Tree
 
 
@@ -105,3 +107,25 @@ class LabelledReader(Reader, Protocol):
             DataError: As `read`, when the samples are reached.
         """
         ...
+
+
+def image_in(record: Mapping[str, Any], where: str, row: int, column: str = "image") -> tuple[Any, str]:
+    """The image of a row: a path, a stream of the file's bytes, or an image of Pillow; and its name in messages.
+
+    The name of one with a path is empty.
+
+    Raises:
+        DataError: Where it has none.
+    """
+    value = record.get(column)
+    if isinstance(value, str | Path):
+        return Path(value), ""
+    name = f"{where}, row {row}"
+    if isinstance(value, bytes | bytearray):
+        return BytesIO(value), name
+    if hasattr(value, "convert"):
+        return value, name
+    raise DataError(
+        f"{name}: '{column}' is {'missing' if value is None else type(value).__name__}\n"
+        "  give a path, the bytes of an image file, or an image of Pillow"
+    )

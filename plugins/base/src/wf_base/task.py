@@ -247,10 +247,11 @@ class TaskRuntime:
         """
         return None
 
-    def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[dict[str, float]] | None:
+    def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
         """The probability of each class by its name, one dict a sample; None where the outputs have none.
 
-        Asked by ``wf predict`` and `TrainedModel.predict`.
+        Where a sample has several labels, such as a tag for each word, it is a list of dicts, one a label. Asked by
+        ``wf predict`` and `TrainedModel.predict`.
 
         Args:
             predictions: ``[N, ...]``.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import torch
 from PIL import Image
 from torch import Tensor
 
 from wf.errors import DataError, unknown
+from wf_base.reading import image_in
 from wf_base.text import encode, tokenize
 from wf_huggingface.columns import kind_of
 from wf_huggingface.inputs import Images, check_missing, numbers, pixels_of, plain, upright
@@ -85,11 +88,65 @@ class FileReader:
             return torch.stack([images.read(row) for row in range(len(table))])
         return numbers(table, self.inputs, "file", double=self.double)
 
+    def fields(self) -> list[dict[str, Any]]:
+        """The input columns: numbers, a text, an image, or a list of numbers (``array``)."""
+        kind = "number" if self.kind == "numbers" else self.kind
+        found: dict[str, Any] = {"type": kind}
+        if kind == "image":
+            found |= {"channels": self.channels, **({} if self.size is None else {"size": list(self.size)})}
+        return [{"name": name, **found} for name in self.inputs]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
+        """The inputs of rows that are given as dicts ``[N, ...]``.
+
+        Raises:
+            DataError: As `read`.
+        """
+        if self.kind == "image":
+            rows = [self._opened(record, where, row) for row, record in enumerate(records, first)]
+            try:
+                return torch.stack(rows)
+            except RuntimeError as error:
+                raise DataError(f"{where}: the images differ in size: {error}") from error
+        for row, record in enumerate(records, first):
+            for name in self.inputs:
+                if name not in record:
+                    raise DataError(
+                        f"{where}, row {row}: {unknown('column', name, record, 'the run was trained with it')}"
+                    )
+        try:
+            table = pyarrow.table({name: [record[name] for record in records] for name in self.inputs})
+        except (pyarrow.ArrowException, TypeError) as error:
+            raise DataError(f"{where}: these rows make no table: {error}") from error
+        if self.kind == "text":
+            check_missing(table, self.inputs[0], where, first)
+            texts = plain(table, self.inputs[0])
+            if not isinstance(texts[0], str):
+                raise DataError(f"{where}, row {first}: '{self.inputs[0]}' is {type(texts[0]).__name__}, not a text")
+            return encode([tokenize(text) for text in texts], self.vocabulary, self.length)
+        return numbers(table, self.inputs, where, first, double=self.double)
+
     def _image(self, path: Path) -> Tensor:
         if self.kind != "image":
             raise DataError(f"{path} is an image; the run was trained on {self.kind}")
+        return self._pixels(path, str(path)).unsqueeze(0)
+
+    def _opened(self, record: Mapping[str, Any], where: str, row: int) -> Tensor:
+        """The image of a row; parquet files hold it as its bytes and its path."""
+        column = self.inputs[0]
+        value = record.get(column)
+        if isinstance(value, Mapping) and value.get("bytes") is not None:
+            return self._pixels(BytesIO(value["bytes"]), f"{where}, row {row}")
+        given, name = image_in(record, where, row, column)
+        return self._pixels(given, name or str(given))
+
+    def _pixels(self, given: Any, name: str) -> Tensor:
         try:
-            with Image.open(path) as opened:
-                return pixels_of(upright(opened), self.size, self.channels).to(torch.float32).div_(255).unsqueeze(0)
+            if isinstance(given, Image.Image):
+                pixels = pixels_of(upright(given), self.size, self.channels)
+            else:
+                with Image.open(given) as opened:
+                    pixels = pixels_of(upright(opened), self.size, self.channels)
         except Exception as error:  # a damaged file can raise anything
-            raise DataError(f"image '{path}' cannot be read: {error}\n  repair, replace or delete it") from error
+            raise DataError(f"image '{name}' cannot be read: {error}\n  repair, replace or delete it") from error
+        return pixels.to(torch.float32).div_(255)

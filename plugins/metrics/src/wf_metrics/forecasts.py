@@ -40,10 +40,12 @@ class MASE(Metric):
 
     Below 1 is better than the naive forecast: the last value, or the value one season earlier, one step ahead.
     Hyndman and Koehler 2006. Of several series each has its own naive forecast, and the figure is the mean over the
-    series, each counting once; those whose naive forecast has no error, or is unknown, are left out.
+    series, each counting once; those whose naive forecast has no error, or is unknown, are left out. A further
+    validation set has the naive forecasts of the train split's series with the same names.
 
     Args:
         dataset_facts: The dataset's facts, in which ``series`` provides the naive errors of each series.
+        validation_facts: Those of the further validation sets.
         naive_errors: One per output, or one for all, if the dataset does not provide them.
 
     Raises:
@@ -53,6 +55,7 @@ class MASE(Metric):
     def __init__(
         self,
         dataset_facts: Annotated[Mapping[str, Any] | None, FromRun("dataset_facts")] = None,
+        validation_facts: Annotated[Mapping[str, Any] | None, FromRun("validation_facts")] = None,
         naive_errors: list[float] | None = None,
     ) -> None:
         super().__init__()
@@ -70,6 +73,21 @@ class MASE(Metric):
             split: torch.arange(len(own)).repeat_interleave(torch.tensor(own)) for split, own in windows.items()
         }
         """The series of each sample of a split."""
+        if len(self._naive) > 1:
+            self._add_sets(facts.get("series", ()), validation_facts or {})
+
+    def _add_sets(self, names: Sequence[str], sets: Mapping[str, Any]) -> None:
+        """The series of the samples of further validation sets; all that the train split lacks are one, of no error."""
+        places = {name: place for place, name in enumerate(names)}
+        for split, facts in sets.items():
+            windows = facts.get("windows", {})
+            own = next((windows[one] for one in ("validation", "test", "train") if sum(windows.get(one, ()))), None)
+            if own is not None:
+                series = torch.tensor([places.get(name, len(places)) for name in facts["series"]])
+                self._series[split] = series.repeat_interleave(torch.tensor(own))
+        if any(int(own.max()) == len(places) for own in self._series.values() if len(own)):
+            unknown = torch.full_like(self._naive[:1], torch.nan)
+            self._naive = torch.cat([self._naive, unknown])
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Update with float predictions and targets of one shape, ``[N, K]``, all of one series.

@@ -18,7 +18,7 @@ from wf_run.providers.data.dataset import dataset
 from wf_run.providers.data.served import served
 from wf_run.providers.data.task import task, task_runtime
 from wf_run.providers.data.transforms import transforms
-from wf_run.providers.data.validation import validation_sets
+from wf_run.providers.data.validation import validation_facts, validation_sets
 from wf_run.providers.evaluator import evaluator
 from wf_run.providers.hooks import hooks
 from wf_run.providers.loop import hook_failures, loop, modes, save_failures, saved
@@ -41,6 +41,7 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "strategy": ("strategy", strategy),
     "run.dataset": ("dataset", dataset),
     "run.validation_sets": ("validation", validation_sets),
+    "validation_facts": ("validation", validation_facts),
     "run.task": ("task", task),
     "run.task_runtime": ("task", task_runtime),
     "run.transforms": ("transform", transforms),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wf.declarations.component import REQUIRED, Param
@@ -55,8 +56,9 @@ class Prepared(dict[str, Any]):
     """A run file that is ready to be built, with the verdicts on what fits so far; a copy is a plain dict."""
 
     judged: Judged
-    left_out: tuple[str, ...] = ()
-    """The transforms that the dataset asks for, and that are not among those which the run file names instead."""
+    left_out: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """By kind the components that a run has by default and that a list of the run file leaves out, as it replaces them:
+    transforms that the dataset asks for, and hooks."""
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)
@@ -83,20 +85,34 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
 def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path]) -> RunFile:
     plan = Prepared(complete(document, registry, folders))
     plan.judged = Judged()
-    plan.left_out = _left_out(document.get("transform"), plan, registry)
+    plan.left_out = {
+        kind: _left_out(document.get(kind), plan[kind], names, kind, registry)
+        for kind, names in _default_lists(plan, registry).items()
+    }
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
     evaluated = tuple(plan["eval_splits"])  # at most these: the data may have fewer
     check_fit(parts, Facts(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
     return plan
 
 
-def _left_out(asked: Any, plan: Mapping[str, Any], registry: Registry) -> tuple[str, ...]:
-    """The dataset's own transforms that a list which replaces them lacks; an empty list means it."""
-    traits = _traits_of_dataset(plan, registry)
-    if not asked or lists.keeps(asked) or not isinstance(traits, DatasetTraits):
+def _left_out(
+    asked: Any, chosen: Sequence[Mapping[str, Any]], default: Sequence[str], kind: str, registry: Registry
+) -> tuple[str, ...]:
+    """The defaults of a kind that a list which replaces them lacks; an empty list means it."""
+    if not asked or lists.keeps(asked):
         return ()
-    there = {registry.find("transform", table["use"]).component.name for table in plan["transform"] if _is_name(table)}
-    return tuple(name for name in traits.transforms if name not in there)
+    there = {registry.find(kind, table["use"]).component.name for table in chosen if _is_name(table)}
+    return tuple(name for name in default if name not in there)
+
+
+def _default_lists(plan: Mapping[str, Any], registry: Registry) -> dict[str, Sequence[str]]:
+    """The components of a run that names none: transforms and hooks."""
+    traits = _traits_of_dataset(plan, registry)
+    task = task_of(plan, traits, registry)
+    hooks = default_hooks(registry, task.default_names("hook") if task else ())
+    if "dataset" not in plan:
+        hooks = tuple(name for name in hooks if not _needs_data(registry.find("hook", name)))
+    return {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
 
 
 def _is_name(table: Any) -> bool:
@@ -188,12 +204,8 @@ def complete(document: Mapping[str, Any], registry: Registry, folders: Sequence[
     _check_monitor(plan["monitor"], registry)
     if "use" not in plan.get("model", {}):
         plan["model"] = {"use": _default_model(traits, task, registry), **plan.get("model", {})}
-    hooks = default_hooks(registry, task.default_names("hook") if task else ())
-    if without:
-        hooks = tuple(name for name in hooks if not _needs_data(registry.find("hook", name)))
-    defaults = {"transform": traits.transforms if isinstance(traits, DatasetTraits) else (), "hook": hooks}
     for kind, names in {
-        **defaults,
+        **_default_lists(plan, registry),
         **{kind.name: () for kind in KINDS.on_demand.values() if kind.several and kind.of_runs},
     }.items():
         asked = plan.get(kind)

@@ -70,8 +70,8 @@ class RunBuild:
         self.ids_before = {} if learned_in is None else read_sample_ids(learned_in)
         self.judged = plan.judged if isinstance(plan, Prepared) else Judged()
         """The verdicts of the fitting rules."""
-        self.left_out = plan.left_out if isinstance(plan, Prepared) else ()
-        """The transforms that the dataset asks for and the run names others instead of."""
+        self.left_out = plan.left_out if isinstance(plan, Prepared) else {}
+        """By kind the components of a run by default that a list of this run leaves out."""
         self.resumes_exactly = True
         """Whether the samples are for certain the same ones when the run is resumed."""
         self.init_from: dict[str, str] | None = None

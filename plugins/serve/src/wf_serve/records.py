@@ -15,7 +15,9 @@ class Answer(BaseModel):
     """The prediction for one record."""
 
     label: Any = Field(None, description="The class, or the labels that hold; left out of numbers.")
-    probabilities: dict[str, float] | None = Field(None, description="By class, where the task has some.")
+    probabilities: dict[str, float] | list[dict[str, float]] | None = Field(
+        None, description="By class, where the task has some; a list where a record has several labels."
+    )
     values: dict[str, float] | None = Field(None, description="By target column, of a regression.")
     output: Any = Field(None, description="What the model gave.")
 

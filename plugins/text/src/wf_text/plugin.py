@@ -14,6 +14,7 @@ MASKED = "masked_token"
 SCORES = "token_scores"
 """The form of the predictions: scores at each place, for the tokens of the vocabulary or for classes."""
 _OF_TOKENS = (NEXT, TAGS, MASKED)
+_SHARES = "--dataset.validation and --dataset.test, shares of the text"
 
 
 @hookimpl
@@ -108,7 +109,12 @@ def wf_commands() -> list[Command]:
 def wf_components() -> list[Component]:
     """Datasets, tokenizers, models, a loss and metrics."""
     of_text = DatasetTraits(
-        targets=NEXT, task="causal-lm", inputs="tokens", files=(".txt",), reader="wf_text.reading.readers:TextReader"
+        targets=NEXT,
+        task="causal-lm",
+        inputs="tokens",
+        files=(".txt",),
+        reader="wf_text.reading.readers:TextReader",
+        divides=_SHARES,
     )
     return [
         Component(
@@ -124,7 +130,11 @@ def wf_components() -> list[Component]:
             "wf_text.reading.dataset:opticks",
             "the First Book of Newton's Opticks, 249,000 characters, in blocks of tokens",
             traits=DatasetTraits(
-                targets=NEXT, task="causal-lm", inputs="tokens", reader="wf_text.reading.readers:TextReader"
+                targets=NEXT,
+                task="causal-lm",
+                inputs="tokens",
+                reader="wf_text.reading.readers:TextReader",
+                divides=_SHARES,
             ),
         ),
         Component(
@@ -133,7 +143,11 @@ def wf_components() -> list[Component]:
             "wf_text.reading.dataset:masked_text",
             "the texts in a file or folder, in blocks of which some tokens are masked",
             traits=DatasetTraits(
-                targets=MASKED, task="masked-lm", inputs="tokens", reader="wf_text.reading.readers:MaskedReader"
+                targets=MASKED,
+                task="masked-lm",
+                inputs="tokens",
+                reader="wf_text.reading.readers:MaskedReader",
+                divides=_SHARES,
             ),
         ),
         Component(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from wf.errors import DataError
+from wf_base.reading import image_in
 
 
 class ImageReader:
@@ -39,13 +41,51 @@ class ImageReader:
         Raises:
             DataError: When the file is missing or damaged.
         """
-        try:
-            with Image.open(path) as image:
-                check_bits(image)
-                pixels = to_pixels(image, self.size, self.channels)
-        except Exception as error:  # a damaged file can raise anything
-            raise DataError(f"image '{path}' cannot be read: {error}\n  repair, replace or delete it") from error
-        return (pixels if self.whole else pixels.to(torch.float32).div_(255)).unsqueeze(0)
+        return self._of(path).unsqueeze(0)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """One column: the image, a path, the bytes of a file, or an image of Pillow."""
+        return [image_field(self.size, self.channels)]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
+        """The images of rows, as `read` gives those of files.
+
+        Raises:
+            DataError: For a row without one, and for one that cannot be read.
+        """
+        return torch.stack([self._of(*image_in(record, where, first + row)) for row, record in enumerate(records)])
+
+    def _of(self, given: Any, name: str = "") -> Tensor:
+        with opened_image(given, name) as image:
+            check_bits(image)
+            pixels = to_pixels(image, self.size, self.channels)
+        return pixels if self.whole else pixels.to(torch.float32).div_(255)
+
+
+def image_field(size: tuple[int, int] | None = None, channels: int = 3) -> dict[str, Any]:
+    """The column of images in the fields of a reader."""
+    return {"name": "image", "type": "image", "channels": channels, **({} if size is None else {"size": list(size)})}
+
+
+@contextmanager
+def opened_image(given: Any, name: str = "") -> Iterator[Image.Image]:
+    """An image that is given as a path, a stream or an image.
+
+    Args:
+        given: The image.
+        name: What it is called in messages; its path where it is empty.
+
+    Raises:
+        DataError: For whatever goes wrong with it.
+    """
+    try:
+        if isinstance(given, Image.Image):
+            yield given
+        else:
+            with Image.open(given) as image:
+                yield image
+    except Exception as error:  # a damaged file can raise anything
+        raise DataError(f"image '{name or given}' cannot be read: {error}\n  repair, replace or delete it") from error
 
 
 def to_pixels(image: Image.Image, size: tuple[int, int], channels: int) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from wf.errors import DataError
 from wf_base.data import as_float
+from wf_base.reading import image_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -222,25 +222,6 @@ class ImageReader:
 
     def _of(self, file: Path | BinaryIO | Image.Image, name: str = "") -> Tensor:
         return read_image(file, self.form, name)
-
-
-def image_in(record: Mapping[str, Any], where: str, row: int) -> tuple[Any, str]:
-    """The image of a row as Pillow opens it, and what it is called in messages.
-
-    Raises:
-        DataError: Where it has none.
-    """
-    value = record.get("image")
-    if isinstance(value, str | Path):
-        return Path(value), ""
-    name = f"{where}, row {row}"
-    if isinstance(value, bytes | bytearray):
-        return BytesIO(value), name
-    if hasattr(value, "convert"):
-        return value, name
-    raise DataError(
-        f"{name}: 'image' is {type(value).__name__}\n  give a path, the bytes of an image file, or an image of Pillow"
-    )
 
 
 class PixelReader(ImageReader):

@@ -99,21 +99,23 @@ def series(
         reader.cuts = _cuts(parts, validation, test)
     samples, windows = _samples(parts, reader, len(names), window, horizon, stride)
     found = {split: pair for split, pair in samples.items() if len(pair[0])}
-    if "train" not in found:
+    if "train" not in found and not (known and found):  # a validation set may lie in later times altogether
         raise DataError(_none_left(path, parts, reader, window, horizon))
     if not known:
         reader.naive_errors = [errors * horizon for errors in _naive_errors(parts, reader, len(names), season)]
+        reader.names = [part.name for part in parts]
     sizes = ", ".join(f"{split} {len(pair[0]):,} windows" for split, pair in found.items())
     _TOLD.info("%s: %d series, %s; %s", path, len(parts), reader.words_of_step(), sizes)
     made = {split: TensorSamples(*map(torch.from_numpy, pair)) for split, pair in found.items()}
     return Dataset(
-        train=made["train"],
+        train=made.get("train") or next(iter(made.values())),
         validation=made.get("validation"),
         test=made.get("test"),
         targets="real",
         target_names=names if horizon == 1 else [f"{name}+{step + 1}" for step in range(horizon) for name in names],
         facts={
             "columns": reader.feature_names,
+            "series": [part.name for part in parts],
             "naive_errors": reader.naive_errors,
             "windows": windows,
             "horizon": horizon,

@@ -20,6 +20,7 @@ from wf_datasets.tables.table import Column, Decimal, Mode, NotNumbersError, Tab
 from wf_datasets.tables.table_reader import not_numbers
 
 Gaps = Literal["error", "split", "fill", "ignore"]
+_OF_TEXT = "if it names the series: --dataset.id {name}\n  or leave it out: --dataset.ignore {name}"
 _MONTH = 27.5 * 86400
 """Seconds: steps of more are whole months."""
 
@@ -80,6 +81,7 @@ class SeriesReader:
         decimal: What stands before the fraction of a number, where a file does not tell it.
         cuts: The first time steps of validation and test.
         naive_errors: One a target for each series, see `wf_datasets.tables.series.series`.
+        names: The series of these, in their order.
     """
 
     endings: tuple[str, ...] = (".csv", ".tsv")
@@ -100,6 +102,7 @@ class SeriesReader:
         decimal: Literal[".", ","] = ".",
         cuts: Sequence[int] = (),
         naive_errors: Sequence[Sequence[float]] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self.columns, self.time, self.id, self.window, self.gaps = tuple(columns), time, id, window, gaps
         self.dates = None if dates is None else Dates.of(dict(dates))
@@ -107,7 +110,7 @@ class SeriesReader:
         self.unit, self.step, self.origin = unit, step, origin
         self.delimiter = delimiter
         self.decimal: Literal[".", ","] = decimal
-        self.cuts, self.naive_errors = list(cuts), list(naive_errors)
+        self.cuts, self.naive_errors, self.names = list(cuts), list(naive_errors), list(names)
 
     @classmethod
     def learn(
@@ -149,7 +152,7 @@ class SeriesReader:
         if is_number and time_features:
             raise UsageError(f"series: time '{time}' holds numbers, of which there are no features\n  leave them out")
         made = cls(columns, time, id, window, gaps, None, bool(time_features), delimiter=delimiter, decimal=point)
-        table = made._table(file, as_dates=not is_number)
+        table = made._table(file, as_dates=not is_number, advice=_OF_TEXT)
         if not is_number:
             made.dates = learned(table, time, date_format, time_features or ("age",))
         made._learn_steps(table)
@@ -178,6 +181,7 @@ class SeriesReader:
             "decimal": self.decimal,
             "cuts": self.cuts,
             "naive_errors": self.naive_errors,
+            "names": self.names,
         }
 
     def read(self, path: Path) -> Tensor:
@@ -231,7 +235,7 @@ class SeriesReader:
             return f"a row every {'month' if self.step == 1 else f'{self.step:g} months'}"
         if self.dates is None:
             return f"a row every {self.step:g}"
-        return f"a row every {timedelta(seconds=self.step)}"
+        return f"a row every {timedelta(seconds=self.step)}".removesuffix(", 0:00:00")
 
     def said(self, step: int) -> str:
         """A time step as people read it."""
@@ -243,7 +247,7 @@ class SeriesReader:
         date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=self.origin + step * self.step)
         return f"{date:%Y-%m-%d %H:%M:%S}".removesuffix(" 00:00:00")
 
-    def _table(self, file: TableFile, *, as_dates: bool) -> Table:
+    def _table(self, file: TableFile, *, as_dates: bool, advice: str = "") -> Table:
         modes: dict[str, Mode] = dict.fromkeys(self.columns, "number")
         modes[self.time] = "text" if as_dates else "number"
         if self.id is not None:
@@ -251,7 +255,7 @@ class SeriesReader:
         try:
             return file.read(modes, file.decimal(self.columns, self.decimal))
         except NotNumbersError as error:
-            raise DataError(not_numbers(file, error.found, training=False)) from error
+            raise DataError(not_numbers(file, error.found, training=False, advice=advice)) from error
 
     def _times(self, table: Table) -> Array:
         """The time of each row, as seconds since 1970 or the number that it is."""

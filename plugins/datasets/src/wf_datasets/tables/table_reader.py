@@ -359,13 +359,16 @@ def _cell(table: Table, name: str, row: int) -> str:
     return column.texts[int(column.codes[row])]
 
 
-def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]], *, training: bool = True) -> str:
+def not_numbers(
+    file: TableFile, found: Mapping[str, tuple[int, str]], *, training: bool = True, advice: str = ""
+) -> str:
     """The message for columns of numbers that hold something else, each with the first line and cell.
 
     Args:
         file: The file.
         found: The columns.
         training: Whether there are options that say what becomes of a column.
+        advice: What to do about a column of text, with ``{name}`` for its name; empty for these options.
     """
     looks = {name: looks_like(cell) for name, (_, cell) in found.items()}
     name = next((name for name, look in looks.items() if look is None), next(iter(found)))
@@ -380,6 +383,8 @@ def not_numbers(file: TableFile, found: Mapping[str, tuple[int, str]], *, traini
             where = "it" if one == name else f"{_quoted(found[one][1])} in column '{one}'"
             lines.append(f"{where} looks like {look[0]}" + (f": {look[1]}" if one not in dates else ""))
             lines += _whole_file(file, look[0])
+    if advice and looks[name] is None:
+        return "\n  ".join([lines[0], advice.format(name=name)])
     if not training:
         lines.append("the run was trained on numbers in this column")
         return "\n  ".join(dict.fromkeys(lines))

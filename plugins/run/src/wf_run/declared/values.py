@@ -26,6 +26,7 @@ VALUES = (
     _value("feature_names", "list[str]", "one an input column"),
     _value("vocab_size", "int", "tokens of the vocabulary, where inputs are tokens"),
     _value("dataset_facts", "dict", "further facts about the samples: `facts` of the `Dataset`"),
+    _value("validation_facts", "dict | None", "those of each further validation set by its name: validation/night"),
     _value(
         "learned",
         "dict | None",

@@ -16,6 +16,11 @@ from wf_run.runfiles.runfile import on_error_of, own_table
 def hooks(run: RunBuild, strategy: Strategy) -> tuple[Any, ...]:
     """The hooks, with their failure policies."""
     asked = run.plan["hook"]
+    if (left_out := run.left_out.get("hook")) and run.before is None:
+        names = ", ".join(left_out)
+        run.messages.append(
+            f"the hooks are those that the run names, without the usual {names} (--hook +NAME adds to them)"
+        )
     made = run.make_many("hook", [own_table("hook", table) for table in asked])
     for built, table, said in zip(made, run.plan["hook"], asked, strict=True):
         needed = strategy.world_size > 1 and bool(listeners("on_gradients_ready", [built.value]))

@@ -82,6 +82,7 @@ def load_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
             if not isinstance(tables, list):
                 raise UsageError(f"{VARIANT} is an array of tables: write [[{VARIANT}]]")
         variants = [_variant(number, one, layer, is_open=is_open) for number, one in enumerate(tables, 1)] or variants
+        _check_variant_names([name for name, _ in variants], layer.file)
         plugins = list(dict.fromkeys([*base.get("plugins", []), *document.get("plugins", [])]))
         base, notes = merge(base, {**document, SAID: Said(places=layer.places(document), files=(layer.file,))})
         base = with_said(base, notes=(*said_in(base).notes, *(f"{layer.file}: {note}" for note in notes)))
@@ -131,6 +132,14 @@ def naming_owner(file: Path, place: Callable[[Place], str] | None = None) -> Ite
         key = getattr(error, "key", None)
         gone = owner_missing(file, error.key) if isinstance(error, UnknownKeyError) else None
         raise gone or UsageError(f"{place((key,)) if place and key else file}: {error}") from error
+
+
+def _check_variant_names(names: Sequence[str], file: Path) -> None:
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise UsageError(
+            f"{file} has two variants with the name '{twice}'\n  give each [[{VARIANT}]] a name of its own"
+        )
 
 
 def _variant(number: int, table: Any, layer: Layer, *, is_open: bool) -> tuple[str, RunFile]:

@@ -26,7 +26,7 @@ OUTPUTS = ("csv", "jsonl", "parquet")
 STOP, SKIP = ON_ERROR = ("stop", "skip")
 """What becomes of an input that cannot be read: it ends everything, or it is named and left out."""
 _TABLES = (".csv", ".tsv", *RECORDS, *arrays.ENDINGS)
-"""Files of many samples; all others are taken for one sample each."""
+"""Files of many samples; all others have one or a few, and several of them are predicted together."""
 _FEW = 16
 """So many files are read before their samples are predicted together."""
 
@@ -45,7 +45,7 @@ class Source:
 
     @property
     def is_one(self) -> bool:
-        """Whether it is one sample, as an image is."""
+        """Whether it is a sample, as an image is, or a few, as the lines of a text."""
         return self.path.suffix.lower() not in _TABLES
 
 
@@ -56,11 +56,13 @@ class Place:
     source: Source
     row: int
     """Its number in the file, from 1."""
+    alone: bool = False
+    """Whether it is the only one of its file."""
 
     @property
     def words(self) -> str:
         """``photo.jpg``, or ``table.csv:3``."""
-        return self.source.name if self.source.is_one else f"{self.source.name}:{self.row}"
+        return self.source.name if self.alone else f"{self.source.name}:{self.row}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class Predicting:
             try:
                 for part in self.trained.parts(source.path, source.stream):
                     num = tree.length(part.inputs)
-                    places = [Place(source, part.first + row) for row in range(num)]
+                    alone = source.is_one and num == 1
+                    places = [Place(source, part.first + row, alone) for row in range(num)]
                     if source.is_one:
                         waiting.append((places, part.inputs))
                     else:
@@ -151,7 +154,7 @@ def sources_of(inputs: Sequence[str], trained: Trained, tell: Callable[[str], No
     found = []
     for text in inputs:
         if text == STDIN:
-            found.append(Source(*standard_input()))
+            found.append(Source(*standard_input(trained.reader)))
         elif Path(text).is_dir():
             found += [Source(path) for path in _below(Path(text), endings_of(trained), tell)]
         else:
@@ -333,6 +336,9 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
         found["label"] = ", ".join(label) if plain else label if isinstance(label, str) else json.dumps(label)
         if isinstance(label, str) and chances is not None:
             found["probability"] = chances[label]
+        elif plain and isinstance(chances, list):
+            found["probability"] = ", ".join(f"{one[name]:.4g}" for name, one in zip(label, chances, strict=True))
+            return found
     if chances is not None:
         found |= {f"p({name})": value for name, value in chances.items()}
     if "values" in record:

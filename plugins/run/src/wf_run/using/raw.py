@@ -6,7 +6,10 @@ import csv
 import io
 import itertools
 import json
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +23,15 @@ from wf.errors import DataError, UsageError
 from wf_base import tree
 from wf_base.reading import PartReader, RecordReader
 from wf_base.tree import Tree
+from wf_data import arrays
 from wf_data.inputs import Form, check_form
 
 RECORDS = (".jsonl", ".ndjson", ".parquet")
 """Files of rows that are read as dicts by column, in whatever form the rows of training came."""
 STDIN = "-"
+TEXT = ".txt"
+WORDS = {".csv": "CSV", ".jsonl": "JSON lines", TEXT: "a text"}
+"""The forms of standard input."""
 BLOCK = 1024
 """Rows that are read at once."""
 
@@ -82,7 +89,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], form: Form, reader: Any, where:
     if not isinstance(reader, RecordReader):
         raise UsageError(
             f"{where}: how rows are read is not known: the run's dataset has no reader of rows\n"
-            "  give tensors as its samples hold them, or a .npy or .npz file"
+            f"  give tensors as its samples hold them, or a file: {_endings(reader)}"
         )
     found = reader.from_records(rows, where, first)
     check_form(form, found, where)
@@ -133,8 +140,13 @@ def parts_of(
         found = reader.parts(path, stream)
     elif ending in RECORDS and isinstance(reader, RecordReader) and (stream is not None or path.is_file()):
         found = _of_records(path, form, reader, stream)
+    elif stream is not None and ending in getattr(reader, "endings", ()):
+        found = iter([_spooled(path, stream, read)])
     elif stream is not None:
-        raise UsageError(f"{path}: standard input is read as CSV or JSON lines, and this run's inputs are neither")
+        raise UsageError(
+            f"{path}: standard input is read as {WORDS[ending]}, and this run does not read it\n"
+            f"  give a file: {_endings(reader)}"
+        )
     else:
         found = iter([read(path)])
     for inputs in found:
@@ -205,9 +217,41 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def standard_input() -> tuple[Path, BinaryIO]:
-    """Standard input, and a name whose ending says what is in it: JSON lines begin with ``{``, all else is CSV."""
+def standard_input(reader: Any) -> tuple[Path, BinaryIO]:
+    """Standard input, and a name whose ending says what is in it.
+
+    JSON lines begin with ``{``. Where the reader reads texts, all else is a text, but for a table of which the first
+    line names the columns of the reader; for other readers it is CSV.
+    """
     stream = sys.stdin.buffer
     assert isinstance(stream, io.BufferedReader)
-    beginning = stream.peek(4096)
-    return Path("stdin.jsonl" if beginning.lstrip()[:1] == b"{" else "stdin.csv"), stream
+    beginning = stream.peek(4096).lstrip()
+    ending = ".csv"
+    if beginning[:1] == b"{":
+        ending = ".jsonl"
+    elif TEXT in getattr(reader, "endings", ()):
+        header = {cell.strip(' "') for cell in re.split(r"[,;|\t]", _first_line(beginning))}
+        columns = {str(one["name"]) for one in reader.fields()} if isinstance(reader, RecordReader) else set()
+        ending = ".csv" if ".csv" in reader.endings and columns and columns <= header else TEXT
+    return Path(f"stdin{ending}"), stream
+
+
+def _first_line(beginning: bytes) -> str:
+    return beginning.decode("utf-8-sig", errors="replace").partition("\n")[0].rstrip("\r")
+
+
+def _spooled(path: Path, stream: BinaryIO, read: Callable[[Path], Tree]) -> Tree:
+    """What stands in a stream, for a reader of files; `path` is its name in messages."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, path.name)
+        with file.open("wb") as written:
+            shutil.copyfileobj(stream, written)
+        try:
+            return read(file)
+        except DataError as error:
+            raise DataError(str(error).replace(str(file), str(path))) from error
+
+
+def _endings(reader: Any) -> str:
+    """The files that a run reads, in words."""
+    return ", ".join([*getattr(reader, "endings", ()), *(one for one in arrays.ENDINGS)])

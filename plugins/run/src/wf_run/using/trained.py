@@ -280,8 +280,8 @@ class Trained:
 
         Returns:
             ``label``, the class or the labels that hold, left out of a regression and of embeddings; ``probabilities``
-            by class, where
-            the task has some; ``values`` by target column of a regression whose columns have names; and ``output``,
+            by class, where the task has some, a list where a sample has several labels; ``values`` by target column
+            of a regression whose columns have names; and ``output``,
             what the model gave.
         """
         rows, labels = tree.rows(outputs), self.labels(outputs)

@@ -78,8 +78,25 @@ class MaskedReader:
         Raises:
             DataError: For an empty line, or text that the tokenizer cannot tell.
         """
+        return self._encoded(lines_of(path), str(path))
+
+    def fields(self) -> Sequence[Mapping[str, Any]]:
+        """The one column of a row."""
+        return [{"name": "text", "type": "text"}]
+
+    def from_records(
+        self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1
+    ) -> dict[str, Tensor]:
+        """The texts of rows that are given as dicts, with masks.
+
+        Raises:
+            DataError: As `read`.
+        """
+        return self._encoded(texts_of(records, "text", where, first), where)
+
+    def _encoded(self, texts: Iterable[tuple[str, str]], name: str) -> dict[str, Tensor]:
         encoder, found, num_long = Encoder(self._tokenizer, 1 << 60, "error"), [], 0
-        for line, where in lines_of(path):
+        for line, where in texts:
             tokens: list[int] = []
             for number, part in enumerate(line.split(MASK_NAME)):
                 tokens += [self._mask] if number else []
@@ -87,7 +104,7 @@ class MaskedReader:
             num_long += len(tokens) > self._block
             found.append({TOKENS: torch.tensor(tokens[: self._block])})
         if num_long:
-            _LOG.warning("'%s': %s lines are longer than %s tokens, and are truncated", path, num_long, self._block)
+            _LOG.warning("'%s': %s lines are longer than %s tokens, and are truncated", name, num_long, self._block)
         return Padded(self._padding).inputs(found)
 
 
@@ -129,7 +146,7 @@ class LabelledReader:
         if path.suffix.lower() not in (*TABLES, *LINES):
             return self._encoded(lines_of(path))
         found = rows(path, (self._text,), delimiter=self._delimiter)
-        return self._encoded((self._text_of(row.fields, row.where), row.where) for row in found)
+        return self._encoded((_text_in(row.fields, self._text, row.where), row.where) for row in found)
 
     def from_records(
         self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1
@@ -139,17 +156,7 @@ class LabelledReader:
         Raises:
             DataError: As `read`.
         """
-        places = [f"{where}, row {number}" for number in range(first, first + len(records))]
-        return self._encoded(
-            (self._text_of(record, place), place) for record, place in zip(records, places, strict=True)
-        )
-
-    def _text_of(self, fields: Mapping[str, Any], where: str) -> str:
-        text = fields.get(self._text)
-        if not isinstance(text, str):
-            what = "missing" if text is None else f"{type(text).__name__}, not a text"
-            raise DataError(f"{where}: '{self._text}' is {what}")
-        return text
+        return self._encoded(texts_of(records, self._text, where, first))
 
     def _encoded(self, texts: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
         found = [self._encoder.text(text, where) for text, where in texts]
@@ -194,7 +201,34 @@ class TaggedReader:
         Raises:
             DataError: For one that training could not have read either.
         """
-        found = [self._encoder.words(words, where) for words, where in self._sentences(path)]
+        return self._encoded(self._sentences(path))
+
+    def fields(self) -> Sequence[Mapping[str, Any]]:
+        """The one column of a row: the words, as a list or with blanks between them."""
+        return [{"name": self._tokens, "type": "text"}]
+
+    def from_records(
+        self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1
+    ) -> dict[str, Tensor]:
+        """The sentences of rows that are given as dicts.
+
+        Raises:
+            DataError: As `read`.
+        """
+        places = [f"{where}, row {number}" for number in range(first, first + len(records))]
+        return self._encoded(
+            (self._words_in(record, place), place) for record, place in zip(records, places, strict=True)
+        )
+
+    def _words_in(self, fields: Mapping[str, Any], where: str) -> Sequence[str]:
+        words = fields.get(self._tokens)
+        words = words.split() if isinstance(words, str) else words
+        if not isinstance(words, list) or not words or not all(isinstance(one, str) for one in words):
+            raise DataError(f"{where}: '{self._tokens}' must be a list of texts, and have one at least")
+        return words
+
+    def _encoded(self, texts: Iterable[tuple[Sequence[str], str]]) -> dict[str, Tensor]:
+        found = [self._encoder.words(words, where) for words, where in texts]
         self._encoder.tell()
         samples = [{TOKENS: torch.tensor(tokens), WORDS: torch.tensor(begins)} for tokens, begins in found]
         return Padded(self._padding).inputs(samples)
@@ -203,10 +237,7 @@ class TaggedReader:
         ending = path.suffix.lower()
         if ending in LINES:
             for row in rows(path, (self._tokens,)):
-                words = row.fields[self._tokens]
-                if not isinstance(words, list) or not words or not all(isinstance(one, str) for one in words):
-                    raise DataError(f"{row.where}: '{self._tokens}' must be a list of texts, and have one at least")
-                yield words, row.where
+                yield self._words_in(row.fields, row.where), row.where
         elif ending == ".conll":
             for begin, found in sentences(path):
                 for number, cells in enumerate(found, begin):
@@ -218,6 +249,25 @@ class TaggedReader:
         else:
             for text, where in lines_of(path):
                 yield text.split(), where
+
+
+def texts_of(records: Sequence[Mapping[str, Any]], name: str, where: str, first: int) -> Iterator[tuple[str, str]]:
+    """The texts of a column of rows that are given as dicts, each with its place in words.
+
+    Raises:
+        DataError: For one that is missing, or no text.
+    """
+    for number, record in enumerate(records, first):
+        place = f"{where}, row {number}"
+        yield _text_in(record, name, place), place
+
+
+def _text_in(fields: Mapping[str, Any], name: str, where: str) -> str:
+    text = fields.get(name)
+    if not isinstance(text, str):
+        what = "missing" if text is None else f"{type(text).__name__}, not a text"
+        raise DataError(f"{where}: '{name}' is {what}")
+    return text
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, str]]:

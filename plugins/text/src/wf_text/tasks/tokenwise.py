@@ -19,6 +19,8 @@ from wf_text.tokenizers import MASK_NAME
 
 MANY = 10_000_000
 """Of more tokens no constant prediction is judged: it would take as long as an evaluation."""
+SHOWN = 5
+"""So many tokens have their probability shown for a masked one."""
 WORDS_OF_EXAMPLE = (PADDING, "<a>", "<b>", "<c>", "<d>", MASK_NAME)
 
 
@@ -109,6 +111,10 @@ class TokenClassification(Tokenwise):
         names = class_names or self.class_names
         return [[names[place] for place in row.argmax(-1).tolist()] for row in predictions]
 
+    def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
+        """Those of the tags of each word."""
+        return _likeliest(predictions, class_names or self.class_names, None)
+
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
         """Tokens, and tags that follow from them; no word begins at the last token."""
         length = (input_shape or (6,))[0]
@@ -156,6 +162,10 @@ class MaskedLM(Tokenwise):
         """The likeliest token at each of these places."""
         return [[self.vocabulary[place] for place in row.argmax(-1).tolist()] for row in predictions]
 
+    def probabilities(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
+        """Those of the likeliest tokens at each of these places."""
+        return _likeliest(predictions, self.vocabulary, SHOWN)
+
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Dataset:
         """Tokens that follow each other by a rule, some of them masked."""
         length = (input_shape or (8,))[0]
@@ -172,3 +182,21 @@ class MaskedLM(Tokenwise):
             task="masked-lm",
             vocabulary=WORDS_OF_EXAMPLE,
         )
+
+
+def _likeliest(predictions: Any, names: Sequence[str], num: int | None) -> list[Any]:
+    """Of each sample the probabilities at its places, by name: of all classes in their order, or the likeliest ones."""
+    found = []
+    for row in predictions:
+        chances = row.float().softmax(-1)
+        if num is None:
+            found.append([dict(zip(names, one, strict=True)) for one in chances.tolist()])
+            continue
+        values, places = chances.topk(min(num, len(names)))
+        found.append(
+            [
+                {names[place]: chance for place, chance in zip(*one, strict=True)}
+                for one in zip(places.tolist(), values.tolist(), strict=True)
+            ]
+        )
+    return found

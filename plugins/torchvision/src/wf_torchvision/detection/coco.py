@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,9 +17,10 @@ from torch import Tensor
 from wf import FromRun
 from wf.errors import DataError, UsageError
 from wf_base import Dataset
+from wf_base.reading import image_in
 from wf_base.tree import Rows
 from wf_torchvision.detection.annotations import Annotations, Pictured, read_annotations
-from wf_torchvision.reader import check_bits, to_pixels
+from wf_torchvision.reader import check_bits, image_field, opened_image, to_pixels
 
 _log = logging.getLogger("wf.torchvision")  # below "wf": told unless the run is quiet
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -260,24 +261,22 @@ def _say(found: Annotations) -> None:
         _log.warning("%s: left out of the objects: %s", found.file, parts)
 
 
-def read_photo(file: Path, size: tuple[int, int] | None = None) -> Image.Image:
+def read_photo(file: Any, size: tuple[int, int] | None = None, name: str = "") -> Image.Image:
     """An image, turned upright as its EXIF data says.
 
     Args:
-        file: The image file.
+        file: The image file, a stream of it, or an image.
         size: Width and height that its annotations are for; an image that has them only as it lies stays so.
+        name: What it is called in messages; its path where it is empty.
 
     Raises:
         DataError: When it is missing, damaged, of more than 8 bits a pixel, or of another size.
     """
-    try:
-        with Image.open(file) as opened:
-            check_bits(opened)
-            upright = ImageOps.exif_transpose(opened)
-            chosen = opened if size is not None and upright.size != size == opened.size else upright
-            found = chosen.convert("RGB")
-    except Exception as error:  # a damaged file can raise anything
-        raise DataError(f"image '{file}' cannot be read: {error}\n  repair, replace or delete it") from error
+    with opened_image(file, name) as opened:
+        check_bits(opened)
+        upright = ImageOps.exif_transpose(opened)
+        chosen = opened if size is not None and upright.size != size == opened.size else upright
+        found = chosen.convert("RGB")
     if size is not None and found.size != size:
         raise DataError(
             f"image '{file}' has {'x'.join(map(str, found.size))} pixels, and its annotations are for "
@@ -308,6 +307,18 @@ class PhotoReader:
         """
         return Rows([_pixels(read_photo(path))])
 
+    def fields(self) -> list[dict[str, Any]]:
+        """One column: the image, a path, the bytes of a file, or an image of Pillow."""
+        return [image_field()]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Rows:
+        """The images of rows, as `read` gives those of files.
+
+        Raises:
+            DataError: For a row without one, and for one that cannot be read.
+        """
+        return Rows(_pixels(_photo(record, where, row)) for row, record in enumerate(records, first))
+
 
 class SizedPhotoReader:
     """Reads an image file, turned upright and resized (bilinear).
@@ -332,4 +343,24 @@ class SizedPhotoReader:
         Raises:
             DataError: When the file is missing or damaged.
         """
-        return to_pixels(read_photo(path), self.size, 3).to(torch.float32).div_(255).unsqueeze(0)
+        return self._of(read_photo(path)).unsqueeze(0)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """One column: the image, a path, the bytes of a file, or an image of Pillow."""
+        return [image_field(self.size)]
+
+    def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
+        """The images of rows, as `read` gives those of files.
+
+        Raises:
+            DataError: For a row without one, and for one that cannot be read.
+        """
+        return torch.stack([self._of(_photo(record, where, row)) for row, record in enumerate(records, first)])
+
+    def _of(self, image: Image.Image) -> Tensor:
+        return to_pixels(image, self.size, 3).to(torch.float32).div_(255)
+
+
+def _photo(record: Mapping[str, Any], where: str, row: int) -> Image.Image:
+    given, name = image_in(record, where, row)
+    return read_photo(given, name=name)

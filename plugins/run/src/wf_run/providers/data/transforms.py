@@ -23,8 +23,8 @@ def transforms(
         check_dataset(run, dataset, task)
         if task_runtime.num_classes is not None:
             run.values["num_classes"] = task_runtime.num_classes
-    if run.left_out and run.before is None:
-        names, dataset_name = ", ".join(run.left_out), run.name("dataset")
+    if (left_out := run.left_out.get("transform")) and run.before is None:
+        names, dataset_name = ", ".join(left_out), run.name("dataset")
         run.messages.append(
             f"the transforms are those that the run names, without {names}, which dataset {dataset_name} asks for"
             f" (--transform +NAME adds to {names})"

@@ -29,6 +29,11 @@ def validation_sets(run: RunBuild, dataset: Dataset | None) -> Mapping[str, Data
     return {path_of(name): as_dataset(own, shown.get(name, name), run.registry) for name, own in made.items()}
 
 
+def validation_facts(validation_sets: Mapping[str, Dataset]) -> dict[str, Mapping[str, Any]] | None:
+    """The facts of each of them, by its name among the splits; None without any."""
+    return {name: dict(own.facts) for name, own in validation_sets.items()} or None
+
+
 def _learned(dataset: Dataset) -> dict[str, Any]:
     """The run value `learned`, as the description of the data gives it later."""
     reader = None if dataset.reader is None else dict(dataset.reader.description())
