@@ -79,6 +79,12 @@ def test_points_and_commas_in_one_file_are_refused(tmp_path: Path) -> None:
         csv_file(write(tmp_path, "a;y\n1,5;1\n2.5;2\n"), target="y", decimal=",")
 
 
+def test_a_column_of_texts_has_a_dataset_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, "said,y\na very good film,1\na bad one,0\n")
+    with pytest.raises(DataError, match=rf"--dataset texts --dataset.path {path.name} --dataset.text said"):
+        csv_file(path, target="y")
+
+
 def test_a_file_for_prediction_has_the_comma_of_training(tmp_path: Path) -> None:
     dataset = csv_file(write(tmp_path, "a;y\n1,5;0,5\n2,25;3\n"), target="y")
     assert again(dataset).read(write(tmp_path, "a;b\n5,125;1\n", "one.csv")).tolist() == [[5.125]]  # type: ignore[union-attr]

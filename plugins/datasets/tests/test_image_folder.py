@@ -48,6 +48,9 @@ def test_images_are_read_when_asked_for(tmp_path: Path) -> None:
     assert dataset.train[0][0].shape == (3, 64, 64)
     with pytest.raises(DataError, match=r"001\.png' cannot be read"):
         dataset.train[3]
+    (tmp_path / "b" / "001.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"001\.png' cannot be read: it is empty\n"):
+        dataset.train[3]
 
 
 def test_names_sizes_and_classes_tell_images_apart(tmp_path: Path) -> None:

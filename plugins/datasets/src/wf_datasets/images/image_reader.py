@@ -91,11 +91,15 @@ def read_pixels(file: Path | BinaryIO | Image.Image, form: Form, name: str = "")
     except DataError:
         raise
     except Exception as error:  # a damaged file can raise anything
-        reason = str(error) or type(error).__name__
+        reason = "it is empty" if _is_empty(file) else str(error) or type(error).__name__
         raise DataError(f"image '{name}' cannot be read: {reason}\n  repair, replace or delete it") from error
     if image.mode == "F":
         return pixels.clamp_(0, 1).unsqueeze(0).expand(form.channels, -1, -1).contiguous()
     return pixels.reshape(*form.size, form.channels).permute(2, 0, 1)
+
+
+def _is_empty(file: Any) -> bool:
+    return isinstance(file, Path) and file.is_file() and not file.stat().st_size
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int | None = None) -> Image.Image:

@@ -359,6 +359,10 @@ def _cell(table: Table, name: str, row: int) -> str:
     return column.texts[int(column.codes[row])]
 
 
+_WORDS_OF_TEXT = 4
+"""Of so many words in a cell its column may be one of texts."""
+
+
 def not_numbers(
     file: TableFile, found: Mapping[str, tuple[int, str]], *, training: bool = True, advice: str = ""
 ) -> str:
@@ -395,6 +399,11 @@ def not_numbers(
         lines += [] if usual else ["and say how they are written: --dataset.date_format, as in '%d %b %Y'"]
     if text:
         lines.append(f"one-hot encode it: --dataset.categorical '{_listed(text)}'")
+    if len(text) == 1 and len(found[text[0]][1].split()) >= _WORDS_OF_TEXT:
+        lines.append(
+            f"or train on these texts: --dataset texts --dataset.path {file.path.name} --dataset.text {text[0]} "
+            "--dataset.label COLUMN"
+        )
     if usual and {*text, *dates} == set(found):
         lines.append("or let wf tell dates and categories: --dataset.infer true")
     lines.append(f"or leave it out: --dataset.ignore '{_listed(text or list(found))}'")
