@@ -134,6 +134,8 @@ def test_the_same_in_memory_and_in_a_copy(folder: Path, tmp_path: Path) -> None:
         assert one.identity() == other.identity()
         assert all(torch.equal(one[number][0], other[number][0]) for number in range(20))
     assert len(list((tmp_path / "copies").glob("*/*.tar"))) == 3
+    there.rm("/test", recursive=True)  # nothing is asked for any more
+    assert torch.equal(other[19][0], one[19][0])
     assert len(list((tmp_path / "copies").glob("*.index.json"))) == 3
 
 
@@ -243,7 +245,15 @@ def shards(sizes: Sequence[int], buffer: int, lanes: int) -> Shards:
     for number, size in enumerate(sizes):
         rows = list(range(first, first + size))
         indexes.append(
-            ShardIndex(url=f"{number}", num_bytes=0, keys=list(map(str, rows)), offsets=rows, sizes=rows, targets=rows)
+            ShardIndex(
+                url=f"{number}",
+                num_bytes=0,
+                version="",
+                keys=list(map(str, rows)),
+                offsets=rows,
+                sizes=rows,
+                targets=rows,
+            )
         )
         first += size
     return Shards(indexes, torch.zeros(first), Form((8, 8), 3), buffer=buffer, lanes=lanes)

@@ -162,7 +162,7 @@ def has_pattern(url: str) -> bool:
     return any(sign in url.partition("://")[2] or ("://" not in url and sign in url) for sign in "*?[")
 
 
-def copied(url: str, folder: Path | None = None, tries: int = TRIES) -> Path:
+def copied(url: str, folder: Path | None = None, tries: int = TRIES, version: str | None = None) -> Path:
     """A file elsewhere, or a folder with all below it, as a copy on this machine.
 
     It is copied once for each of its versions; processes that want it at the same time wait for the first one.
@@ -171,6 +171,7 @@ def copied(url: str, folder: Path | None = None, tries: int = TRIES) -> Path:
         url: The URL.
         folder: Where copies are kept; by default ``files`` in the user's data folder.
         tries: So often a read is tried.
+        version: What tells its contents from others, where that is known: a copy is then used without asking.
 
     Raises:
         DataError: When it is not there, cannot be read, or does not fit on the disk.
@@ -180,7 +181,7 @@ def copied(url: str, folder: Path | None = None, tries: int = TRIES) -> Path:
     place = Place(url)
     if place.is_local:
         return Path(place.path)
-    key = tried(url, lambda: _version(place), tries)
+    key = version or tried(url, lambda: _version(place), tries)
     digest = hashlib.blake2b(f"{url} {key}".encode(), digest_size=10).hexdigest()
     copy = (folder or data_dir() / "files") / digest / Path(place.path.rstrip("/")).name
     if copy.exists():

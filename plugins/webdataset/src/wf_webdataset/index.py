@@ -36,6 +36,8 @@ class ShardIndex:
 
     url: str
     num_bytes: int
+    version: str
+    """What tells its contents from others in the same place: a checksum or a time, as the storage has it."""
     keys: list[str]
     """Of each sample: its name."""
     offsets: list[int]
@@ -69,7 +71,7 @@ def index_of(url: str, wanted: Wanted, folder: Path | None, tries: int = TRIES) 
     file = None if folder is None else folder / f"{name}.index.json"
     if file is not None and file.exists():
         return ShardIndex(**json.loads(file.read_text(encoding="utf-8")))
-    found = tried(url, lambda: _read(url, num_bytes, wanted), tries)
+    found = tried(url, lambda: _read(url, num_bytes, version, wanted), tries)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         own = file.with_suffix(f".{os.getpid()}")
@@ -78,9 +80,9 @@ def index_of(url: str, wanted: Wanted, folder: Path | None, tries: int = TRIES) 
     return found
 
 
-def _read(url: str, num_bytes: int, wanted: Wanted) -> ShardIndex:
+def _read(url: str, num_bytes: int, version: str, wanted: Wanted) -> ShardIndex:
     place = Place(url)
-    found = ShardIndex(url=url, num_bytes=num_bytes, keys=[], offsets=[], sizes=[], targets=[])
+    found = ShardIndex(url=url, num_bytes=num_bytes, version=version, keys=[], offsets=[], sizes=[], targets=[])
     with place.fs.open(place.path, "rb", block_size=BLOCK, cache_type="readahead") as stream:
         for key, members in _samples(url, stream, num_bytes):
             given = _member(url, key, members, wanted.inputs)

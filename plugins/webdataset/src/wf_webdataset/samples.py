@@ -47,6 +47,7 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
         tries: int = TRIES,
     ) -> None:
         self._urls = [index.url for index in indexes]
+        self._versions = [f"{index.num_bytes} {index.version}" for index in indexes]
         self._sums = [[_name(index.url), len(index.keys), index.checksum()] for index in indexes]
         self._starts = np.cumsum([0, *(len(index.keys) for index in indexes)]).tolist()
         # arrays, which the processes that load data share; a list of many texts would be copied into each
@@ -101,7 +102,7 @@ class Shards(Ordered, torch.utils.data.Dataset[tuple[Tensor, Any]]):
             url, stretches = self._urls[shard], self._stretches(own)
             place = Place(url)
             if self._cache is not None and not place.is_local:
-                place = Place(str(copied(url, self._cache, self._tries)))
+                place = Place(str(copied(url, self._cache, self._tries, self._versions[shard])))
             starts, ends = [start for start, _, _ in stretches], [end for _, end, _ in stretches]
             read = tried(url, partial(ranges, place, [place.path] * len(starts), starts, ends), self._tries)
             for (start, _, inside), content in zip(stretches, read, strict=True):
