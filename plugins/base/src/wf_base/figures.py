@@ -35,10 +35,13 @@ def regression_hint(numbers: Any) -> str | None:
     Args:
         numbers: ``[N]``.
     """
-    values, counts = torch.unique(torch.as_tensor(numbers, dtype=torch.float64), return_counts=True)
+    numbers = torch.as_tensor(numbers, dtype=torch.float64)
+    if bool((numbers != numbers.round()).any()):  # so that measures are not sorted
+        return None
+    values, counts = torch.unique(numbers, return_counts=True)
     follow = len(values) > 1 and bool((values.diff() == 1).all()) and float(values[0]) in (0.0, 1.0)
     few = 2 <= len(values) <= MAX_CLASSES
-    if not (few or follow) or int(counts.min()) < 2 or bool((values != values.round()).any()):
+    if not (few or follow) or int(counts.min()) < 2:
         return None
     shown = ", ".join(f"{value:g}" for value in values[:5].tolist()) + (", ..." if len(values) > 5 else "")
     written = few and (follow or len(values) == 2)

@@ -1,0 +1,28 @@
+"""What numbers look like."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wf_base.figures import regression_hint
+
+
+def test_measures_are_not_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "unique", lambda *_, **__: pytest.fail("it takes long"))
+    assert regression_hint([0.0, 1.0, 1.0, 0.0, 2.5]) is None
+    assert regression_hint([0.0, 1.0, float("nan"), 1.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ([0.0, 1.0] * 3, "2 different"),
+        ([3.0, 7.0, 3.0, 7.0], "2 different"),
+        ([1.0, 2.0, 3.0], None),
+        ([5.0] * 4, None),
+    ],
+)
+def test_whole_numbers_that_may_be_classes(numbers: list[float], words: str | None) -> None:
+    hint = regression_hint(numbers)
+    assert hint is None if words is None else hint is not None and words in hint
