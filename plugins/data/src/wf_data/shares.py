@@ -66,9 +66,9 @@ class Shares:
 
     def marked(self, batches: Iterator[Batch], total: int, size: int, start: int = 0) -> Iterator[Batch]:
         """Batches that know how much they count, from batch `start` of an order on."""
-        if self.world_size == 1:
-            yield from batches
-            return
+        return batches if self.world_size == 1 else self._marked(batches, total, size, start)
+
+    def _marked(self, batches: Iterator[Batch], total: int, size: int, start: int) -> Iterator[Batch]:
         for number, batch in enumerate(batches, start):
             whole = min(size, total - number * size)
             yield batch._replace(share=self.world_size * self.num(whole) / whole, whole_size=whole)
