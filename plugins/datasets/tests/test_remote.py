@@ -35,7 +35,7 @@ def test_a_table(there: Any, tmp_path: Path, url: Any) -> None:
     there.pipe("/x/house.csv", TABLE)
     (tmp_path / "house.csv").write_bytes(TABLE)
     one, other = csv_file(url, "price"), csv_file(tmp_path / "house.csv", "price")
-    assert torch.equal(one.train.inputs, other.train.inputs)  # type: ignore[union-attr, arg-type]  # they are tensors
+    assert torch.equal(one.train.inputs, other.train.inputs)
     assert len(list((tmp_path / "kept" / "files").rglob("house.csv"))) == 1
     csv_file(url, "price")
     assert len(list((tmp_path / "kept" / "files").rglob("house.csv"))) == 1
@@ -64,7 +64,7 @@ def test_a_folder_of_images(there: Any, tmp_path: Path) -> None:
         there.pipe(f"/photos/{name}", file.read_bytes())
     one, other = (image_folder(place, image_size=4) for place in (Path("memory://photos"), tmp_path / "here"))
     assert one.class_names == other.class_names == ["cat", "dog"]
-    assert one.train.identity() == other.train.identity()  # type: ignore[attr-defined]  # they are image files
+    assert one.train.identity() == other.train.identity()
 
 
 def test_what_is_wrong(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
