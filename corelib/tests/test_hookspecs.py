@@ -10,6 +10,7 @@ import pytest
 import wf
 from wf import Command, Link, Task
 from wf.declarations.values import VALUES
+from wf.declarations.vocabulary import forget
 from wf.discovery.collecting import HOOKS
 from wf.discovery.settings import Pin
 from wf.errors import PluginError, UsageError
@@ -410,6 +411,18 @@ def test_a_value_that_two_plugins_provide(tmp_path: Path) -> None:
 )
 def test_a_setting_in_the_namespace_of_others(tmp_path: Path, name: str, words: str) -> None:
     assert words in failure(tmp_path, SETTING.replace("patience_sec", name))
+
+
+def test_a_component_of_a_kind_whose_plugin_is_not_loaded(tmp_path: Path) -> None:
+    text = "@hookimpl\ndef wf_components(): return [Component('tokenizer', 'words', change)]\n"
+    file = write(tmp_path, "mine.py", text)
+    forget("wf-text")
+    try:
+        plugins = {plugin.name: plugin for plugin in Registry.discover(["no:wf-text", file]).plugins}
+        assert plugins["mine"].error == "PluginError: kind 'tokenizer' is declared by wf-text, which is not loaded"
+        assert "leave out -p no:wf-text" in str(plugins["mine"].fix)
+    finally:
+        Registry.discover(only_builtin=True)
 
 
 def test_a_kind_with_the_name_of_a_setting(tmp_path: Path) -> None:

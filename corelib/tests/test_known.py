@@ -22,6 +22,8 @@ def test_everything_that_comes_with_wf_is_in_it() -> None:
 @pytest.mark.parametrize("known", index(), ids=lambda known: known.distribution)
 def test_an_entry(known: KnownPlugin) -> None:
     assert set(known.names) <= EVERY_KIND
+    if known.distribution in HERE:
+        assert set(known.kinds) == {kind.name for kind in KINDS.of(known.distribution)}
     assert known.summary
     assert known.install.startswith("pip install ")
     if known.distribution in HERE:

@@ -29,6 +29,9 @@ class KnownPlugin:
     names: Mapping[str, Sequence[str]]
     """The names that it brings, aliases included, by kind; ``prefix/*`` for a catalogue."""
 
+    kinds: Sequence[str] = ()
+    """The kinds of components that it declares."""
+
     def brings(self, kind: str, name: str) -> bool:
         """Whether a component of that kind and name is in it."""
         return is_among(name, self.names.get(kind, ()))
@@ -39,7 +42,7 @@ def index() -> tuple[KnownPlugin, ...]:
     """The whole index, by name."""
     document = tomllib.loads(_text("known_plugins.toml"))
     return tuple(
-        KnownPlugin(name, table["summary"], table["install"], table["names"])
+        KnownPlugin(name, table["summary"], table["install"], table["names"], table.get("kinds", ()))
         for name, table in sorted(document.items())
     )
 
@@ -54,6 +57,11 @@ def is_among(name: str, names: Iterable[str]) -> bool:
 def who_brings(kind: str, name: str) -> list[KnownPlugin]:
     """The distributions that bring a component."""
     return [known for known in index() if known.brings(kind, name)]
+
+
+def who_declares(kind: str) -> KnownPlugin | None:
+    """The distribution that declares a kind."""
+    return next((known for known in index() if kind in known.kinds), None)
 
 
 def known_as(distribution: str) -> KnownPlugin | None:

@@ -30,6 +30,7 @@ from wf.declarations.component import (
     check_kind,
 )
 from wf.declarations.declared import DECLARATIONS
+from wf.declarations.kinds import KINDS
 from wf.declarations.rule import Rule
 from wf.declarations.vocabulary import forget
 from wf.discovery import source
@@ -46,7 +47,7 @@ from wf.discovery.distributions import (
 )
 from wf.discovery.guard import Guard, UntrustedError
 from wf.discovery.importing import Watched, told_when_slow
-from wf.discovery.known import how_to_install
+from wf.discovery.known import how_to_install, who_declares
 from wf.discovery.modules import (
     describe,
     import_module,
@@ -231,8 +232,13 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
 
     All are loaded by now, whichever of them declares the kind.
     """
+    fix = _ask_author(plugin.distribution)
     try:
         for component in plugin.components:
+            kind = component.kind
+            if kind not in KINDS and kind not in DECLARATIONS and (owner := who_declares(kind)):
+                fix = f"leave out -p no:{owner.distribution}, or {owner.install}"
+                raise PluginError(f"kind '{kind}' is declared by {owner.distribution}, which is not loaded")
             if isinstance(component.traits, Rule):
                 check_rule(component.traits)
             if component.kind not in DECLARATIONS:
@@ -240,7 +246,7 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
                 check_run_values(component, component.params or ())
     except (PluginError, ValueError) as error:
         forget(plugin.name)
-        why, fix, details = describe(error), _ask_author(plugin.distribution), traceback.format_exc()
+        why, details = describe(error), traceback.format_exc()
         promised = source.declared_names(plugin.module)
         return replace(plugin, status="failed", error=why, fix=fix, details=details, components=(), promised=promised)
     return plugin
