@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from wf.discovery.collecting import forget
+from wf.declarations.vocabulary import forget
 from wf.discovery.distributions import builtin_distributions, is_within, unsupported_core
 from wf.discovery.known import how_to_install
 from wf.discovery.modules import explain, import_module, is_path, normalize
