@@ -121,6 +121,12 @@ def test_what_is_certain_without_the_future(name: str, tmp_path: Path, package: 
     check_same(*both(f"{package}.module:it"))
 
 
+def test_a_hook_that_is_derived_from_the_one_of_wf(tmp_path: Path, package: str) -> None:
+    """`wf.Hook` is imported when it is first asked for."""
+    write(tmp_path, package, module="from wf import Hook\nclass it(Hook):\n    def __init__(self, a: int = 3): ...\n")
+    check_same(*both(f"{package}.module:it"))
+
+
 def test_annotations_with_names_of_the_class(tmp_path: Path, package: str) -> None:
     write(tmp_path, package, module=CERTAIN["class names do not count"])
     assert read(f"{package}.module:it") is None

@@ -185,9 +185,11 @@ def _imports_below(module: Module, name: str) -> bool:
 
 
 def _attribute(module: types.ModuleType, name: str) -> Any:
-    if name not in vars(module):
+    if name in vars(module):
+        return vars(module)[name]
+    if name not in getattr(module, "__all__", ()):
         raise UncertainError
-    return vars(module)[name]
+    return getattr(module, name)  # one that the package imports when it is first asked for
 
 
 def _constant(value: Any) -> Any:
