@@ -232,7 +232,9 @@ def test_cross_validation_is_not_one_run(wf: Any, refused: Refused, folder: Path
 
 def test_comparison_is_not_one_run(refused: Refused, folder: Path) -> None:
     (folder / "runs" / "two").mkdir(parents=True)
-    (folder / "runs" / "two" / "manifest.json").write_text('{"kind": "comparison"}')
+    (folder / "runs" / "two" / "manifest.json").write_text(
+        '{"kind": "comparison", "resumed_by": "wf compare --resume"}'
+    )
     refused("resume two", 2, "two is a comparison", "wf compare --resume runs/two")
 
 

@@ -127,3 +127,52 @@ def test_preload_leaves_what_cannot_be_imported() -> None:
     sys.modules.pop("this", None)
     preload(["no_such_module_of_anybody", "colorsys"])
     assert "colorsys" in sys.modules
+
+
+def ask_twice(number: int, ask: Any) -> list[Any]:
+    return [ask(number), ask(number + 1)]
+
+
+def ask_and_wait(file: Path, ask: Any) -> None:
+    """Ask for something, and note what came of it; SIGTERM is left for later, as a run does."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    file.write_text(f"answered {ask('what')}")
+
+
+def test_a_task_asks_while_it_is_at_work() -> None:
+    pool: Pool[str] = Pool(ask_twice, 2, answer=lambda task, question: f"{task}{question}")
+    assert dict(pool.run([("a", (1,)), ("b", (5,))])) == {"a": ["a1", "a2"], "b": ["b5", "b6"]}
+
+
+@pytest.mark.timeout(20)
+def test_a_task_that_asks_in_vain_is_not_waited_for(tmp_path: Path) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("nobody knows")
+
+    pool: Pool[str] = Pool(ask_and_wait, 1, answer=fail)
+    with (
+        pytest.raises(ValueError, match="nobody knows"),
+        closing(pool.run([("a", (tmp_path / "a",))])) as results,
+    ):
+        next(results)
+    assert (tmp_path / "a").read_text() == "answered None"
+
+
+def test_a_task_is_taken_when_a_process_is_free_for_it() -> None:
+    ended: list[int] = []
+
+    def tasks() -> Any:
+        for number in range(4):
+            assert ended == list(range(number))
+            yield number, (number,)
+
+    for number, _ in Pool[int](double, 1).run(tasks()):
+        ended.append(number)
+    assert ended == [0, 1, 2, 3]
+
+
+def test_a_pool_beats_while_tasks_are_at_work() -> None:
+    beats: list[int] = []
+    pool: Pool[int] = Pool(time.sleep, 1, beat=lambda: beats.append(1), beat_sec=0.1)
+    list(pool.run([(1, (0.5,))]))
+    assert len(beats) > 1

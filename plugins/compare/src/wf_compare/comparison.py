@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wf.discovery.guard import Guard
-from wf.engine.figures import fits
+from wf.engine.figures import Monitor, fits
 from wf.errors import DataError, InterruptedRun, PluginError, UsageError, WfError
 from wf.registry import Registry
 from wf_compare.results import (
@@ -261,7 +261,8 @@ def _in_words(study: Study, cell: Cell, failure: Mapping[str, Any] | None, by: s
     run = read_run(cell.place, cell.repeat, failure)
     parts = [f"{cell.name}, {cell.repeat}"]
     if run.status == "done":
-        parts.append(f"{by} {plain_number(run.metrics.get(by))}")
+        figure = Monitor.read(by).figure
+        parts.append(f"{figure} {plain_number(run.metrics.get(figure))}")
     else:
         parts.append(f"{run.status}: {(run.reason or '').partition(chr(10))[0]}")
     if run.seconds is not None:

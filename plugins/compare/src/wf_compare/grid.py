@@ -25,13 +25,13 @@ def parse_vary(text: str) -> tuple[str, tuple[str, ...]]:
         UsageError: If the key or values are missing, or a value is repeated.
     """
     key, _, values = text.partition("=")
-    parts = [part.strip() for part in _split(values, text)]
+    parts = [part.strip() for part in split_values(values, text)]
     if not key.strip() or not all(parts):
         raise UsageError(f"--vary {text}: write KEY=VALUE,VALUE, for example --vary optimizer=adam,sgd")
     twice = next((part for part in parts if parts.count(part) > 1), None)
     if twice is not None:
         raise UsageError(f"--vary {text}: {twice} is given twice")
-    return _key(key), tuple(parts)
+    return key_of(key), tuple(parts)
 
 
 def points(varied: Sequence[tuple[str, Sequence[str]]]) -> list[dict[str, str]]:
@@ -63,7 +63,7 @@ def folder_names(names: Iterable[str]) -> list[str]:
     return found
 
 
-def _key(text: str) -> str:
+def key_of(text: str) -> str:
     """Normalize a key for run files: ``_`` in general keys and options; names of kinds, hooks and paths unchanged."""
     *head, last = text.strip().split(".")
     if not head and last in KINDS:
@@ -75,7 +75,7 @@ def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _split(text: str, whole: str) -> list[str]:
+def split_values(text: str, whole: str) -> list[str]:
     """Split at commas outside of brackets and quotes."""
     parts, closing, quote = [""], "", ""
     for char in text:

@@ -105,6 +105,7 @@ class Study:
             started = datetime.now(UTC).isoformat(timespec="seconds")
             RunDirectory(temporary).update_manifest(
                 kind=KIND,
+                resumed_by="wf compare --resume",
                 schema=SCHEMA,
                 status="running",
                 reason=None,

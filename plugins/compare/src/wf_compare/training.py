@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,8 @@ class Trial:
     """Its resolved run file as TOML."""
     figures: tuple[str, ...] = ()
     """Its figures, such as ``validation/accuracy``, and patterns for names that are not declared."""
+    directions: Mapping[str, bool] = field(default_factory=dict)
+    """Whether a larger figure is better, by name without the split."""
     messages: tuple[str, ...] = ()
     """The choices that wf made for the user."""
     modules: tuple[str, ...] = ()
@@ -106,7 +108,7 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
     try:
         ready, registry = setting.prepare(plan)
         with Experiment(ready, registry, save=False, folders=setting.folders, quiet=True) as experiment:
-            figures = tuple(experiment.figures)
+            figures, directions = tuple(experiment.figures), dict(experiment.values.need("directions"))
     except WfError as error:
         return Trial(error=_words(error), exit_code=error.exit_code)
     except Exception as error:
@@ -115,6 +117,7 @@ def try_out(plan: Mapping[str, Any], setting: Setting) -> Trial:
     return Trial(
         run_file=experiment.run_file(),
         figures=figures,
+        directions=directions,
         messages=tuple(experiment.messages),
         modules=_imported_since(before),
     )
@@ -129,13 +132,32 @@ def train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Sett
         place: The run directory.
         setting: The settings shared by all runs.
     """
+
+    def work() -> Outcome:
+        def made() -> tuple[RunFile, Sequence[Path]]:
+            document, folders = read(run_file)
+            return {**document, **changes}, folders
+
+        return train_run(made, place, setting)
+
+    return alone(place, setting, work)
+
+
+def alone(place: Path, setting: Setting, work: Callable[[], Outcome]) -> Outcome:
+    """Do the work of this process on a run: away from the terminal, on its share of the threads, one at a time.
+
+    Args:
+        place: The run directory, or the folder of several; log and lock are beside it.
+        setting: The settings shared by all runs.
+        work: Trains.
+    """
     log = place.with_name(f"{place.name}.log")
     _leave_the_terminal(log)
     _end_with_the_parent()
     setting.divide_threads()
     before = set(sys.modules)
     with locked(place.with_name(f".{place.name}.lock"), _wait):  # an orphaned process may still hold it
-        outcome = _train(run_file, changes, place, setting)
+        outcome = work()
     with suppress(OSError):  # a full disk
         sys.stdout.flush()
         sys.stderr.flush()
@@ -146,7 +168,20 @@ def train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Sett
     return replace(outcome, modules=_imported_since(before))
 
 
-def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Setting) -> Outcome:
+def train_run(
+    made: Callable[[], tuple[Mapping[str, Any], Sequence[Path]]],
+    place: Path,
+    setting: Setting,
+    hooks: Sequence[Any] = (),
+) -> Outcome:
+    """Train one run in this process; errors are written to its log.
+
+    Args:
+        made: Gives the run file, and the folders of its relative paths besides those of the setting.
+        place: The run directory.
+        setting: The settings shared by all runs.
+        hooks: Listen to the loop, and are no part of the run.
+    """
     before = read_run(place, "").status
     if before in FINAL:
         return Outcome(status=before)
@@ -154,11 +189,12 @@ def _train(run_file: Path, changes: Mapping[str, Any], place: Path, setting: Set
         refuse_held(place)  # somebody may have resumed this run separately
         if before == "damaged":
             shutil.rmtree(place)
-        document, folders = read(run_file)
-        plan, registry = setting.prepare({**document, **changes})
+        document, folders = made()
+        plan, registry = setting.prepare(document)
         folders = [*folders, *setting.folders]
         with Experiment(plan, registry, run_dir=place, folders=folders, quiet=True) as experiment:
-            experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",))  # --jobs may have changed
+            # --jobs may have changed
+            experiment.fit(resume=_can_go_on(experiment, place), allow_drift=("threads",), hooks=hooks)
     except BaseException as error:
         return _explain(error)
     return Outcome(status="done")

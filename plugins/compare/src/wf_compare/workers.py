@@ -13,10 +13,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +38,13 @@ class Died:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A question of a process."""
+
+    question: Any
+
+
 class Pool(Generic[T]):
     """Runs each task in its own process.
 
@@ -43,12 +52,23 @@ class Pool(Generic[T]):
         work: Called in the process, with the task's arguments.
         jobs: Number of concurrent processes.
         on_death: Called when a task's process was killed and the task restarts, with the signal.
+        answer: Answers the questions that a task asks while it is at work, in this process. With it `work` gets one
+            argument more: a function that asks, and returns the answer, or None where nobody answers any more.
+        beat: Called about every `beat_sec` seconds while processes are at work.
+        beat_sec: See `beat`.
     """
 
     def __init__(
-        self, work: Callable[..., Any], jobs: int, on_death: Callable[[T, str], None] = lambda *_: None
+        self,
+        work: Callable[..., Any],
+        jobs: int,
+        on_death: Callable[[T, str], None] = lambda *_: None,
+        answer: Callable[[T, Any], Any] | None = None,
+        beat: Callable[[], object] | None = None,
+        beat_sec: float = 30.0,
     ) -> None:
-        self._work, self._jobs, self._on_death = work, jobs, on_death
+        self._work, self._jobs, self._on_death, self._answer = work, jobs, on_death, answer
+        self._beat, self._beat_sec = beat, beat_sec
         self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a library that queries CUDA on import must not
         # initialize it in the parent: no child could use it
@@ -56,45 +76,67 @@ class Pool(Generic[T]):
     def run(self, tasks: Iterable[tuple[T, Sequence[Any]]]) -> Generator[tuple[T, Any], None, None]:
         """Run tasks, given as name and arguments; yields each as it finishes.
 
-        Close it (`contextlib.closing`) if you stop early: that ends the processes.
+        A task is taken from `tasks` when a process is free for it, after the results before it were yielded. Close it
+        (`contextlib.closing`) if you stop early: that ends the processes.
 
         Raises:
             InterruptedRun: On SIGINT or SIGTERM, after the processes were stopped by SIGTERM and have ended.
         """
-        waiting, deaths = deque(tasks), Counter[T]()
+        coming, waiting, deaths = iter(tasks), deque[tuple[T, Sequence[Any]]](), Counter[T]()
         running: dict[Any, _Running[T]] = {}
+        due = time.monotonic() + self._beat_sec
         with _Signals() as signals:
             try:
-                while waiting or running:
-                    while waiting and len(running) < self._jobs:
-                        begun = self._begin(*waiting.popleft())
-                        running[begun.receiver] = begun
-                    ready = connection.wait([*running, signals.reader])
+                while True:
+                    while len(running) < self._jobs:
+                        task = waiting.popleft() if waiting else next(coming, None)
+                        if task is None:
+                            break
+                        begun = self._begin(*task)
+                        running[begun.pipe] = begun
+                    if not running:
+                        break
+                    ready = connection.wait([*running, signals.reader], None if self._beat is None else self._beat_sec)
                     signals.check()
-                    for receiver in ready:
-                        ended = running.pop(receiver)
-                        result = ended.result()
+                    if self._beat is not None and time.monotonic() >= due:
+                        self._beat()
+                        due = time.monotonic() + self._beat_sec
+                    for pipe in ready:
+                        one = running[pipe]
+                        result = one.receive()
+                        if isinstance(result, _Asked):
+                            self._reply(one, result.question)
+                            continue
+                        del running[pipe]
                         if isinstance(result, Died):
-                            deaths[ended.task] += 1
-                            if deaths[ended.task] < MAX_DEATHS:
-                                self._on_death(ended.task, result.reason)
-                                waiting.appendleft((ended.task, ended.args))
+                            deaths[one.task] += 1
+                            if deaths[one.task] < MAX_DEATHS:
+                                self._on_death(one.task, result.reason)
+                                waiting.appendleft((one.task, one.args))
                                 continue
-                        yield ended.task, result
+                        yield one.task, result
                 signals.check()
             finally:
                 _end(list(running.values()), signals)
 
+    def _reply(self, one: _Running[T], question: Any) -> None:
+        assert self._answer is not None
+        answer = None
+        try:
+            answer = self._answer(one.task, question)
+        finally:  # without an answer its process would not stop
+            one.reply(answer)
+
     def _begin(self, task: T, args: Sequence[Any]) -> _Running[T]:
-        receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_carry_out, args=(sender, self._work, args))
+        pipe, other = self._context.Pipe()
+        process = self._context.Process(target=_carry_out, args=(other, self._work, args, self._answer is not None))
         _mask(block=True)  # until the process has its own handlers
         try:
             process.start()
         finally:
             _mask(block=False)
-        sender.close()
-        return _Running(task, args, process, receiver)
+        other.close()
+        return _Running(task, args, process, pipe)
 
 
 @dataclass(frozen=True)
@@ -102,19 +144,24 @@ class _Running(Generic[T]):
     task: T
     args: Sequence[Any]
     process: Any
-    receiver: connection.Connection[Any, Any]
+    pipe: connection.Connection[Any, Any]
 
-    def result(self) -> Any:
-        """The object that the process sent, or how it was killed; waits for its end."""
+    def receive(self) -> Any:
+        """What the process sent: a question, or at its end the result, or how it was killed; waits for that end."""
         try:
-            sent = self.receiver.recv()  # before joining: the process blocks until a large result is read
+            sent = self.pipe.recv()  # before joining: the process blocks until a large result is read
         except (EOFError, OSError):  # killed before or while sending
             self.process.join()
-            return Died(_how_it_ended(self.process.exitcode))
-        finally:
-            self.receiver.close()
-        self.process.join()
+            sent = Died(_how_it_ended(self.process.exitcode))
+        if not isinstance(sent, _Asked):
+            self.pipe.close()
+            self.process.join()
         return sent
+
+    def reply(self, answer: Any) -> None:
+        """Answer a question; a process that was killed meanwhile is found out by its end."""
+        with suppress(OSError):
+            self.pipe.send(answer)
 
 
 def preload(modules: Iterable[str]) -> None:
@@ -127,12 +174,22 @@ def preload(modules: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
-def _carry_out(sender: connection.Connection[Any, Any], work: Callable[..., Any], args: Sequence[Any]) -> None:
+def _carry_out(
+    pipe: connection.Connection[Any, Any], work: Callable[..., Any], args: Sequence[Any], asks: bool
+) -> None:
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL)  # do not inherit the parent's handlers
     _mask(block=False)
-    sender.send(work(*args))
-    sender.close()
+    pipe.send(work(*args, partial(_ask, pipe)) if asks else work(*args))
+    pipe.close()
+
+
+def _ask(pipe: connection.Connection[Any, Any], question: Any) -> Any:
+    try:
+        pipe.send(_Asked(question))
+        return pipe.recv()
+    except (EOFError, OSError):  # the parent is gone
+        return None
 
 
 def _how_it_ended(code: int) -> str:
@@ -143,13 +200,23 @@ def _end(running: Sequence[_Running[Any]], signals: _Signals) -> None:
     """Stop the remaining processes in order; a signal meanwhile kills them."""
     for one in running:
         one.process.terminate()
+    open_ = {one.pipe: one for one in running}
     while alive := [one.process for one in running if one.process.is_alive()]:
-        connection.wait([*(process.sentinel for process in alive), signals.reader])
+        ready = connection.wait([*(process.sentinel for process in alive), signals.reader, *open_])
+        for pipe in [pipe for pipe in open_ if pipe in ready]:
+            try:
+                asked = isinstance(pipe.recv(), _Asked)
+            except (EOFError, OSError):
+                asked = False
+            if asked:  # its process waits for an answer, and would not stop
+                open_[pipe].reply(None)
+            else:
+                del open_[pipe]
         if signals.take():
             for process in alive:
                 process.kill()
     for one in running:
-        one.receiver.close()
+        one.pipe.close()
 
 
 def _mask(*, block: bool) -> None:

@@ -254,13 +254,14 @@ class Experiment:
         """The resolved run file as TOML."""
         return self._parts.run_file()
 
-    def fit(self, *, resume: bool = False, allow_drift: Collection[str] = ()) -> Experiment:
+    def fit(self, *, resume: bool = False, allow_drift: Collection[str] = (), hooks: Sequence[Any] = ()) -> Experiment:
         """Train until the run file's length is reached; the run directory is made first.
 
         Args:
             resume: Go on from the newest checkpoint of the run directory.
             allow_drift: Names of conditions (`wf.declarations.conditions`) that may differ from those of the run, or
                 ``all``.
+            hooks: Objects that listen to the loop besides the hooks of the run; the run file does not know them.
 
         Returns:
             Itself.
@@ -272,10 +273,10 @@ class Experiment:
                 trains in the run directory.
         """
         with telling_others():
-            self._fit_alone(resume=resume, allow_drift=allow_drift)
+            self._fit_alone(resume=resume, allow_drift=allow_drift, hooks=hooks)
         return self
 
-    def _fit_alone(self, *, resume: bool, allow_drift: Collection[str]) -> None:
+    def _fit_alone(self, *, resume: bool, allow_drift: Collection[str], hooks: Sequence[Any]) -> None:
         """As `fit`, without telling other processes of a failure."""
         refuse_inference_mode()
         if self._there is not None and not resume:
@@ -285,7 +286,7 @@ class Experiment:
                 self._training.recorder.records = self._there.records()
                 return
             resume = True
-        self._training.run(resume=resume, allow_drift=allow_drift)
+        self._training.run(resume=resume, allow_drift=allow_drift, hooks=hooks)
 
     def dry_run(self) -> dict[str, Any]:
         """Train two steps and evaluate once; writes nothing. Returns the figures."""

@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from wf.blame import FAILURES, naming_culprit
 from wf.engine.cadence import Epochs, Steps
@@ -61,13 +62,16 @@ class Training:
         self._plan, self._strategy = parts.plan, parts.strategy
         self._hook_failures: HookFailures = parts.values["run.hook_failures"]
         self._save_failures: SaveFailures = parts.values["run.save_failures"]
+        self._hooks: tuple[Any, ...] = ()
+        """Those that are no part of the run."""
         self.rebuild = rebuild_of(parts)
         """How the model of the bundle can be built again."""
         self.recorder = Recorder(None)
         """Writes the records of ``metrics.jsonl``."""
 
-    def run(self, *, resume: bool, allow_drift: Collection[str]) -> None:
+    def run(self, *, resume: bool, allow_drift: Collection[str], hooks: Sequence[Any] = ()) -> None:
         """Train until the run file's length is reached; see `wf_run.experiment.Experiment.fit`."""
+        self._hooks = tuple(hooks)
         self._check_together(resume=resume)
         check_tf32(self._plan["precision"], self._strategy.device)
         failure = None if resume else self._failure_of_state()
@@ -137,7 +141,7 @@ class Training:
         self._save_failures.begin(directory)
         try:
             self.recorder = Recorder(directory.path if directory else None, self._save_failures)
-            loop.hooks = (*parts.hooks, _Ended(lambda: self._write_bundle(directory)), self.recorder)
+            loop.hooks = (*parts.hooks, *self._hooks, _Ended(lambda: self._write_bundle(directory)), self.recorder)
             self._hook_failures.begin(loop, directory, loop.progress.step if saved is None else saved.step)
             with telling_others(), naming_culprit(parts.registry.plugins):
                 if failure is not None:

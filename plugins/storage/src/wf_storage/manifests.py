@@ -134,6 +134,7 @@ FIELDS: dict[str, tuple[Check, str]] = {
     "status": (_text, "a word"),
     "reason": (_or_null(_text), "a text"),
     "kind": (_or_null(_text), "a word"),
+    "resumed_by": (_text, "a command"),
     "started": (_or_null(_date), "a date"),
     "ended": (_or_null(_date), "a date"),
     "epochs": (_or_null(_count), "a whole number"),

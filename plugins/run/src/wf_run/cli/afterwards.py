@@ -68,8 +68,9 @@ def open_directory(place: str) -> RunDirectory:
 
 def _refuse_several(directory: RunDirectory) -> None:
     path, manifest = directory.path, directory.manifest
-    if manifest.get("kind") == "comparison":
-        raise UsageError(f"{path} is a comparison\n  go on with it: wf compare --resume {path}")
+    if kind := manifest.get("kind"):
+        command = manifest.get("resumed_by")
+        raise UsageError(f"{path} is a {kind}" + (f"\n  go on with it: {command} {path}" if command else ""))
     folds = manifest.get("folds")
     if folds is None:
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 
 import click
 
@@ -74,11 +76,25 @@ LISTED = ("links",)
 """General keys that take a list, or None."""
 
 
-def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the options in groups; one that no group names goes to the last."""
+def write_options(
+    command: click.Command,
+    ctx: click.Context,
+    formatter: click.HelpFormatter,
+    first: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Write the options in groups; one that no group names goes to the last.
+
+    Args:
+        command: The command.
+        ctx: Its context.
+        formatter: Takes the text.
+        first: Groups of the command itself, which come first.
+    """
     params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
     records = {str(param.name): param.get_help_record(ctx) for param in params}
-    sections = {heading: list(names) for heading, names in SECTIONS.items()}
+    own = {name for names in first.values() for name in names}
+    others = {heading: [name for name in names if name not in own] for heading, names in SECTIONS.items()}
+    sections = {**{heading: list(names) for heading, names in first.items()}, **others}
     sections["Components"] = [*(kind.replace("-", "_") for kind in KINDS.of_runs), *sections["Components"]]
     grouped = {name for names in sections.values() for name in names}
     sections["Output"] += [name for name in records if name not in grouped]
