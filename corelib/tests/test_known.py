@@ -11,8 +11,8 @@ from wf.discovery.known import KnownPlugin, index, known_members, who_brings
 from wf.registry import Registry
 
 HERE = {plugin.distribution: plugin for plugin in Registry.discover(only_builtin=True).plugins}
-EVERY_KIND = {*KINDS, *DECLARATIONS}
-"""Those of every run, and those that plugins which come with wf add."""
+EVERY_KIND = {*KINDS, *DECLARATIONS, "searcher", "pruner"}
+"""Those of every run, those that plugins which come with wf add, and those of wf-tune in the ecosystem."""
 
 
 def test_everything_that_comes_with_wf_is_in_it() -> None:

@@ -1,0 +1,431 @@
+"""``wf tune``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from wf.errors import DivergedError, InterruptedRun, UsageError, WfError
+from wf.registry import Registry
+from wf_building.builder import Builder
+from wf_cli.commands import everywhere_of
+from wf_cli.common import of_line, registry_of
+from wf_cli.listing.listing import JSON
+from wf_cli.output import echo, plural, print_json, tell, terminal_width
+from wf_run.cli.completing import complete_names, complete_runs
+from wf_run.cli.run_options import write_options
+from wf_run.cli.running import RunCommand
+from wf_run.directory.lock import LOCK, locked
+from wf_run.directory.rundir import RunDirectory, place_of
+from wf_run.plan import prepare
+from wf_run.runfiles.runfile import dump
+from wf_run.trust import guard_for, record
+from wf_tune.planning import (
+    OWN,
+    check_not_given,
+    document_of_line,
+    engine_of,
+    figure_of_trial,
+    options_of,
+    resolved,
+    setting_of,
+    settings_of,
+    sources_of,
+    take_own,
+    try_defaults,
+    warm_up,
+    whole,
+)
+from wf_tune.space import Space, parse
+
+if TYPE_CHECKING:
+    from wf_compare.training import Setting
+    from wf_tune.directory import Directory
+    from wf_tune.judging import Verdict
+    from wf_tune.search import Engine
+    from wf_tune.trials import Trial, Trials
+
+SECTION = ("vary", "by", "trials", "jobs", "repeats", *OWN, "finalists", "final_repeats", "storage", "join", "resume")
+"""The options of a search, as help lists them."""
+ALWAYS = ("quiet", "as_json")
+"""Options of every form of the command."""
+GOING_ON = (*ALWAYS, "jobs", "resume", "storage", "trials", "finalists", "final_repeats")
+JOINING = (*ALWAYS, "jobs", "join", "name", "run_dir")
+
+
+class TuneCommand(RunCommand):
+    """Like `RunCommand`, with the options of a search before those of a run."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options in groups."""
+        write_options(self, ctx, formatter, first={"Search": SECTION})
+
+
+@click.command("tune", cls=TuneCommand)
+@click.argument("places", nargs=-1, metavar="[RUN.toml ... | DIR]", type=click.Path(), shell_complete=complete_runs)
+@click.option("--vary", multiple=True, metavar="KEY=VALUES", help="A setting and its values; repeatable.")
+@click.option("--by", metavar="FIGURE", help="The figure to improve. [the first metric on validation]")
+@click.option("--trials", metavar="N", help="Number of trials, those of other machines included. [50]")
+@click.option("--jobs", metavar="N", default="1", help="Number of concurrent trials, which share the threads. [1]")
+@click.option("--repeats", metavar="N", help="Runs per trial, with consecutive seeds. [1]")
+@click.option(
+    "--searcher",
+    metavar="NAME",
+    shell_complete=complete_names("searcher"),
+    help="Chooses the settings of the next trial. [tpe]",
+)
+@click.option(
+    "--pruner",
+    metavar="NAME",
+    shell_complete=complete_names("pruner"),
+    help="Ends trials that will not be among the best. [none]",
+)
+@click.option("--finalists", metavar="N", help="Trials that are compared with the defaults at the end. [3]")
+@click.option("--final-repeats", metavar="N", help="Runs of each of them and of the defaults, with fresh seeds. [5]")
+@click.option("--storage", metavar="URL", help="The database of the trials. [a file in the directory]")
+@click.option("--join", metavar="URL", help="Take part in a search that was begun with --storage URL.")
+@click.option("--resume", metavar="DIR", type=click.Path(), help="Continue the search in DIR.")
+@click.option("--lr", metavar="X", help="The optimizer's learning rate, short for --optimizer.lr.")
+@click.option("--name", metavar="NAME", help="The search's name below runs/. [tune-DATASET-VARIED-HASH]")
+@click.option("--run-dir", metavar="DIR", type=click.Path(), help="The search's path, instead of a name.")
+@click.option("--dry-run", is_flag=True, help="Check every value and build the defaults; write nothing.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@JSON
+@click.pass_context
+def tune(ctx: click.Context, /, places: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> int:
+    """Search for settings that improve a figure, and compare the best with the defaults.
+
+    VALUES are log(a,b) and uniform(a,b) for real numbers, int(a,b) and logint(a,b) for whole ones, choice(A,B,...) or
+    A,B,... for anything else; quote brackets: --vary 'optimizer.lr=log(1e-5,1e-1)'. An option of a component is varied
+    only in trials that have the component. All other options are those of wf run and apply to all trials; so do run
+    files, whose settings are the defaults.
+
+    Each trial is a usual run below the search's directory. Repeating the command continues where it stopped; a trial
+    that was interrupted goes on from its checkpoint, and none is run twice. At the end the best trials and the defaults
+    are trained with fresh seeds and compared as by wf compare, so that the winner is not the luckiest; best.toml is its
+    run file. With DIR, the state of a search is shown and nothing is trained. Exit code 1 if all trials failed, 4 if
+    the storage is lost, 5 if all trials diverged.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError("wf tune starts its own processes (--jobs); run it without torchrun")
+    logging.getLogger("wf").setLevel(logging.WARNING if quiet else logging.INFO)
+    say = (lambda _: None) if quiet else tell
+    options["quiet"] = quiet
+    take_own(ctx, options)
+    if options["join"] is not None:
+        _refuse_others(ctx, JOINING, "takes part with the settings of that search", "--join")
+        found = _join(ctx, options, say)
+    elif options["resume"] is not None:
+        _refuse_others(ctx, GOING_ON, "continues with its original settings", "--resume")
+        found = _resume(ctx, options, say)
+    elif places and not all(place.endswith(".toml") for place in places):
+        if len(places) > 1:
+            raise UsageError("give run files, or one search to look at")
+        _refuse_others(ctx, (*ALWAYS, "storage"), "cannot be changed", "a search that is looked at")
+        found = _look(ctx, places[0], options)
+    else:
+        begun = _begin(ctx, places, options, say, as_json=as_json)
+        if begun is None:
+            return 0
+        found = begun
+    return _show(*found, as_json=as_json)
+
+
+Outcome = tuple["Directory", Sequence["Trial"], "Verdict | None"]
+"""A search, its trials, and the comparison at its end."""
+
+
+def _show(directory: Directory, trials: Sequence[Trial], verdict: Verdict | None, *, as_json: bool) -> int:
+    from wf_compare.tables.table import exit_code
+    from wf_tune.views.text import record_of, to_words
+
+    if as_json:
+        print_json(record_of(directory, trials, verdict))
+    else:
+        echo(to_words(directory, trials, verdict, terminal_width()))
+    ended = [one for one in trials if one.state not in ("running", "waiting")]
+    if verdict is not None:
+        return exit_code(verdict.table)
+    if ended and all(one.status == "diverged" for one in ended):
+        return DivergedError.exit_code
+    return 1 if ended and all(one.state == "failed" for one in ended) else 0
+
+
+def _begin(
+    ctx: click.Context, run_files: Sequence[str], options: dict[str, Any], say: Any, *, as_json: bool
+) -> Outcome | None:
+    """Plan a search and carry it out, or go on with it; None for a dry run."""
+    dimensions = [parse(text) for text in options["vary"]]
+    base, folders, registry = document_of_line(ctx, run_files, options)
+    space = Space(dimensions, partial(options_of, Builder(registry, folders=folders)))
+    check_not_given(ctx, space)
+    engine, seed = engine_of(options, registry, base, folders)
+    engine.draws(0, space)  # refuses a space that it cannot search
+    repeats = whole("repeats", options["repeats"] or "1")
+    if engine.paired and repeats < 2:
+        raise UsageError(
+            f"pruner '{options['pruner']}' compares trials seed by seed, so each needs several\n  add --repeats 6"
+        )
+    from wf_tune.search import check_points
+
+    plans = check_points(base, space, lambda document: prepare(document, registry, folders))
+    trial, setting = try_defaults(ctx, prepare(base, registry, folders), registry, folders, options)
+    by, larger = figure_of_trial(options["by"], trial)
+    from wf_tune.directory import Directory, default_name, definition_of
+
+    definition = definition_of(
+        dump(base),
+        plans,
+        space,
+        by=by,
+        larger_is_better=larger,
+        searcher=options["searcher_table"],
+        pruner=options["pruner_table"],
+        repeats=repeats,
+        seed=seed,
+    )
+    name = default_name(plans[0], space, definition["digest"])
+    path = place_of(options["name"], options["run_dir"]) or Path("runs") / name
+    directory = Directory.at(path)
+    if directory is not None and directory.definition["digest"] != definition["digest"]:
+        raise UsageError(f"{path} is a search with other settings\n  choose another --name")
+    for message in trial.messages:
+        say(message)
+    if options["dry_run"]:
+        _report_dry_run(space, by, as_json=as_json)
+        return None
+    settings = settings_of(options, directory)
+    if directory is None:
+        from wf_tune.trials import Trials
+
+        study = path.name
+        if options["storage"] is not None and Trials(options["storage"], study).exists:
+            _refuse_second(options["storage"], study)
+        directory = Directory.create(
+            path,
+            definition,
+            storage=options["storage"],
+            study=study,
+            home=True,
+            plugins=list(dict.fromkeys((*setting.plugins, *setting.of_run))),
+            only_builtin=setting.only_builtin,
+            folders=[str(folder) for folder in folders],
+            first=None if engine.grid else space.defaults(resolved(trial.run_file)),
+            **settings,
+        )
+        record(directory.path, sources_of(directory), registry)
+    else:
+        directory.update(**settings)
+    return _go_on(ctx, directory, registry, setting, options["storage"], say)
+
+
+def _resume(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
+    directory = _open(options["resume"])
+    directory.update(**settings_of(options, directory))
+    return _again(ctx, directory, options["storage"], say)
+
+
+def _join(ctx: click.Context, options: Mapping[str, Any], say: Any) -> Outcome:
+    from wf_tune.directory import Directory
+    from wf_tune.trials import Trials
+
+    url, study = options["join"], options["name"]
+    if study is None:
+        names = Trials.names(url)
+        if len(names) != 1:
+            listed = f"it has {', '.join(names)}\n  choose one: --name NAME" if names else "it has none"
+            raise UsageError(f"which search should be joined? {listed}")
+        [study] = names
+    definition = Trials(url, study).definition
+    path = place_of(None, options["run_dir"]) or Path("runs") / study
+    directory = Directory.at(path)
+    if directory is None:
+        jobs = whole("jobs", options["jobs"])
+        directory = Directory.create(
+            path,
+            definition,
+            storage=url,
+            study=study,
+            home=False,
+            jobs=jobs,
+            finalists=0,
+            final_repeats=0,
+            trials=0,
+            plugins=list(everywhere_of(ctx).plugins),
+            only_builtin=everywhere_of(ctx).only_builtin,
+            folders=[],
+            first=None,
+        )
+        directory.update(status="running")
+    elif directory.definition["digest"] != definition["digest"]:
+        raise UsageError(f"{path} is another search than '{study}' in the storage\n  choose another --run-dir")
+    else:
+        directory.update(jobs=whole("jobs", options["jobs"]))
+    return _again(ctx, directory, url, say)
+
+
+def _look(ctx: click.Context, place: str, options: Mapping[str, Any]) -> Outcome:
+    """The state of a search."""
+    directory = _open(place)
+    trials = directory.trials(options["storage"]).all()
+    return directory, trials, _last_verdict(directory, registry_of(ctx))
+
+
+def _last_verdict(directory: Directory, registry: Registry) -> Verdict | None:
+    """What the last comparison with the defaults said; None if there was none."""
+    from wf_compare.comparison import Request, figure_of
+    from wf_compare.results import larger_is_better
+    from wf_compare.study import Study
+    from wf_compare.tables.table import make_table
+    from wf_tune.judging import verdict_of
+
+    final = directory.manifest.get("final")
+    if final is None or not (directory.path / final).is_dir():
+        return None
+    study = Study(directory.path / final)
+    by, rows = figure_of(study, Request()), study.rows()
+    table = make_table(rows, by, larger_is_better(by, rows, registry), study.path, study.manifest["jobs"])
+    return verdict_of(table, directory)
+
+
+def _again(ctx: click.Context, directory: Directory, storage: str | None, say: Any) -> Outcome:
+    """Go on with a search by its directory, which may have been received with foreign code."""
+    line = of_line(ctx)
+    ask = partial(guard_for, directory.path, sources_of(directory), line=line["line"], trust=line["trust"])
+    registry = registry_of(ctx, directory.manifest["plugins"], ask)
+    setting = setting_of(ctx, registry, directory.manifest["plugins"], directory.folders, directory.manifest["jobs"])
+    return _go_on(ctx, directory, registry, setting, storage, say)
+
+
+def _go_on(
+    ctx: click.Context, directory: Directory, registry: Registry, setting: Setting, storage: str | None, say: Any
+) -> Outcome:
+    """Train the trials that are missing, and judge the best."""
+    manifest, definition = directory.manifest, directory.definition
+    from wf_tune.search import Engine
+
+    engine = Engine.build(definition["searcher"], definition["pruner"], definition["seed"], registry)
+    with locked(directory.path / LOCK, lambda who: say(f"{directory.path} is in use: {who}; waiting for it")):
+        try:
+            trials = directory.trials(storage)
+            if manifest["status"] == "new":
+                first, larger = manifest["first"], definition["larger_is_better"]
+                if not trials.exists:
+                    trials.create(definition, larger_is_better=larger, first=first, total=manifest["trials"])
+                elif trials.definition["digest"] != definition["digest"]:
+                    _refuse_second(trials.shown, manifest["study"])
+            elif manifest["home"]:
+                trials.total = manifest["trials"]
+            directory.update(status="running", reason=None)
+            verdict = _carry_out(ctx, directory, trials, engine, registry, setting, say)
+        except InterruptedRun as error:
+            directory.update(status="interrupted", reason=str(error))
+            error.add_note(_again_words(directory))
+            raise
+        except WfError as error:
+            directory.update(status="failed", reason=str(error))
+            error.add_note(_again_words(directory))
+            raise
+        return directory, trials.all(), verdict
+
+
+def _carry_out(
+    ctx: click.Context,
+    directory: Directory,
+    trials: Trials,
+    engine: Engine,
+    registry: Registry,
+    setting: Setting,
+    say: Any,
+) -> Verdict | None:
+    from wf_compare.comparison import Line
+    from wf_tune.judging import judge
+    from wf_tune.search import Search, ranked
+    from wf_tune.views.text import record_of
+
+    manifest = directory.manifest
+    warm_up(directory, setting)
+    total = trials.total
+    number = len([one for one in trials.all() if one.state not in ("running", "waiting")])
+    done = f", {number} of them ended before" if number else ""
+    say(f"{plural(total, 'trial')} in {directory.path}{done}")
+    search = Search(
+        directory=directory,
+        trials=trials,
+        engine=engine,
+        setting=setting,
+        jobs=manifest["jobs"],
+        total=total,
+        say=say,
+    )
+    search.run()
+    while manifest["home"] and trials.wait(say):
+        search.run()
+    verdict = None
+    if manifest["home"]:
+        best = ranked(trials.all(), larger_is_better=directory.definition["larger_is_better"])
+        everywhere = everywhere_of(ctx)
+        line = Line(plugins=tuple(everywhere.plugins), only_builtin=everywhere.only_builtin)
+        verdict = judge(directory, best, registry, setting, manifest["jobs"], say, line)
+        verdict = verdict or _last_verdict(directory, registry)
+    directory.update(status="done", reason=None)
+    directory.write(record_of(directory, trials.all(), verdict))
+    return verdict
+
+
+def _open(place: str) -> Directory:
+    from wf_tune.directory import Directory, is_search
+
+    path = next((path for path in (Path(place), Path("runs") / place) if is_search(path)), None)
+    if path is None:
+        path = RunDirectory.open(place).path
+        raise UsageError(f"{path} is not a search\n  to continue a run: wf resume {path}")
+    return Directory(path)
+
+
+def _refuse_second(url: str, study: str) -> None:
+    from wf_tune.trials import shown
+
+    raise UsageError(
+        f"{shown(url)} has a search named '{study}' already\n"
+        f"  to take part in it: wf tune --join {shown(url)} --name {study}\n  to begin another one: --name NAME"
+    )
+
+
+def _refuse_others(ctx: click.Context, allowed: Sequence[str], why: str, what: str) -> None:
+    """Refuse options that would change the trials, where they are already determined."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ctx.params
+        if name not in (*allowed, "places") and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    given += [f"--{kind}.{name}" for kind, table in ctx.meta["options"].items() for name in table]
+    given += [f"--{kind}" for kind in OWN if ctx.get_parameter_source(kind) is ParameterSource.COMMANDLINE]
+    if given:
+        raise UsageError(f"{', '.join(dict.fromkeys(given))}: {what} {why}\n  remove it")
+    if ctx.params["places"] and "places" not in allowed and what.startswith("--"):
+        raise UsageError(f"{what} cannot be combined with run files")
+
+
+def _report_dry_run(space: Space, by: str, *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"key": key, "values": text} for key, text in space.texts]
+        print_json({"directory": None, "status": "dry-run", "by": by, "space": rows})
+        return
+    lines = []
+    for one in space.dimensions:
+        only = space.only_where(one.key)
+        where = f"  where {only[0]} is {' or '.join(sorted(only[1]))}" if only else ""
+        lines.append(f"{one.key} = {one.text}{where}")
+    echo("\n".join([*lines, "", f"dry run: checked every value, by {by}; nothing was written"]))
+
+
+def _again_words(directory: Directory) -> str:
+    return f"to continue: the same command, or wf tune --resume {directory.path}"

@@ -1,0 +1,277 @@
+"""The directory of a search: its definition, the trials as usual runs, and the comparison of the best of them.
+
+::
+
+    tune-digits-optimizer.lr-1f3a9c02/
+                manifest.json        the definition, the machine's settings, the progress
+                search.toml          the run file of the search, to which each trial adds its settings
+                search.db            the trials (SQLite), unless they are in another database
+                trial-0/             a run directory; with --repeats a folder with one for each seed
+                trial-0.log          screen output of that trial, if any
+                final-50/            a comparison of the best trials of the first 50 with the defaults
+                best.toml            the run file of the best one
+                search.json          the output of `wf tune --json`
+
+It is created by one rename, complete except for the trials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wf.discovery.modules import is_path
+from wf.errors import DataError, UsageError
+from wf_compare.study import hashes_of
+from wf_run.directory.rundir import RunDirectory
+from wf_run.runfiles.runfile import RunFile, folders_of, load
+from wf_storage.files import write_atomically
+from wf_tune.space import Dimension, Space, parse
+from wf_tune.trials import Trials, of_file, without_password
+
+KIND = "search"
+"""The manifest's ``kind``."""
+SCHEMA = 1
+"""The version of the layout and of the manifest."""
+NEEDED = {
+    "status",
+    "definition",
+    "study",
+    "storage",
+    "worker",
+    "home",
+    "jobs",
+    "finalists",
+    "final_repeats",
+    "trials",
+} | {
+    "plugins",
+    "only_builtin",
+    "folders",
+}
+"""Required fields of a manifest."""
+DEFINED = {
+    "document",
+    "space",
+    "only",
+    "by",
+    "larger_is_better",
+    "searcher",
+    "pruner",
+    "repeats",
+    "seed",
+    "digest",
+    "code",
+}
+"""Required fields of a definition."""
+FILE = "search.db"
+"""The SQLite file."""
+BASE = "search.toml"
+"""The run file of the search."""
+RESULT = "search.json"
+"""The output of ``wf tune --json``."""
+
+
+class Directory:
+    """The directory of a search.
+
+    Args:
+        path: The directory, which has a manifest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._directory = RunDirectory(path)
+
+    @classmethod
+    def create(cls, path: Path, definition: Mapping[str, Any], *, storage: str | None, **fields: Any) -> Directory:
+        """Create the directory of a new search, or of one that this machine joins.
+
+        Args:
+            path: The directory, which must not exist.
+            definition: See `definition_of`.
+            storage: The URL of the database; None for a file in the directory.
+            fields: Further fields of the manifest.
+
+        Raises:
+            DataError: If it cannot be written.
+        """
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            write_atomically(temporary / BASE, definition["document"])
+            RunDirectory(temporary).update_manifest(
+                kind=KIND,
+                resumed_by="wf tune --resume",
+                schema=SCHEMA,
+                status="new",
+                reason=None,
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                definition=dict(definition),
+                storage=None if storage is None else without_password(storage),
+                worker=f"{socket.gethostname()}:{path.absolute()}",
+                **fields,
+            )
+            temporary.rename(path)
+        except OSError as error:
+            raise DataError(
+                f"cannot create the directory {path}: {error.strerror}\n  choose another --run-dir"
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path)
+
+    @classmethod
+    def at(cls, path: Path) -> Directory | None:
+        """The search in a directory; None if there is none.
+
+        Raises:
+            UsageError: If the directory holds something else.
+        """
+        if is_search(path):
+            return cls(path)
+        if path.exists():
+            raise UsageError(f"{path} already exists and is not a search\n  choose another --name")
+        return None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The current manifest.
+
+        Raises:
+            DataError: If it is damaged or of another version.
+        """
+        found = self._directory.manifest
+        if found.get("schema") != SCHEMA:
+            raise DataError(f"{self.path} has layout {found.get('schema')}, but this wf-tune reads layout {SCHEMA}")
+        missing = (NEEDED - found.keys()) or (DEFINED - found["definition"].keys())
+        if missing:
+            raise DataError(f"{self.path / 'manifest.json'} is damaged: {', '.join(sorted(missing))} missing")
+        return found
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What is searched."""
+        return dict(self.manifest["definition"])
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of the manifest."""
+        self._directory.update_manifest(**fields)
+
+    @property
+    def document(self) -> RunFile:
+        """The run file of the search.
+
+        Raises:
+            DataError: If it is missing.
+        """
+        if not (file := self.path / BASE).is_file():
+            raise DataError(f"{file} is missing, so it is unknown what is searched\n  begin a new search: --name NAME")
+        return load(file)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where relative paths of the run file are looked up."""
+        return [*folders_of(self.path / BASE), *map(Path, self.manifest["folders"])]
+
+    @property
+    def space(self) -> Space:
+        """The search space."""
+        return space_of(self.definition)
+
+    def trials(self, storage: str | None = None) -> Trials:
+        """The trials.
+
+        Args:
+            storage: The URL of the database, where the manifest does not have its password.
+
+        Raises:
+            DataError: If they are gone, or out of reach.
+        """
+        manifest = self.manifest
+        if manifest["storage"] is not None:
+            return Trials(storage or manifest["storage"], manifest["study"])
+        file, is_new = self.path / FILE, manifest["status"] == "new"
+        if not is_new and not file.is_file():
+            raise DataError(
+                f"{file} is missing: the settings and figures of the trials are lost\n"
+                f"  the runs are still there: wf runs {self.path}\n  begin a new search: --name NAME"
+            )
+        if is_new:  # it was interrupted before there was a trial
+            file.unlink(missing_ok=True)
+        return Trials(of_file(file, new=is_new), manifest["study"])
+
+    def place(self, number: int) -> Path:
+        """The run directory of a trial, or the folder of its repeats."""
+        return self.path / f"trial-{number}"
+
+    def runs(self, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """The run directories of a trial, each with the changes of its repeat to the run file."""
+        definition = self.definition
+        if definition["repeats"] == 1:
+            yield self.place(number), {}
+            return
+        for seed in range(definition["seed"], definition["seed"] + definition["repeats"]):
+            yield self.place(number) / f"seed-{seed}", {"seed": seed}
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write ``search.json``."""
+        write_atomically(self.path / RESULT, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def is_search(path: Path) -> bool:
+    """Whether a directory holds a search."""
+    return (path / "manifest.json").is_file() and RunDirectory(path).manifest.get("kind") == KIND
+
+
+def definition_of(
+    document: str,
+    plans: Sequence[Mapping[str, Any]],
+    space: Space,
+    **fields: Any,
+) -> dict[str, Any]:
+    """What is searched: all that another machine needs to take part, and that may not change.
+
+    Args:
+        document: The run file as TOML.
+        plans: Prepared run files of some points, which have the components of all.
+        space: The search space.
+        fields: `by`, `larger_is_better`, `searcher`, `pruner`, `repeats` and `seed`.
+    """
+    own = {
+        "document": document,
+        "space": [list(one) for one in space.texts],
+        "only": {
+            one.key: [only[0], sorted(only[1])] for one in space.dimensions if (only := space.only_where(one.key))
+        },
+        **fields,
+    }
+    code = hashes_of(plans)
+    said = {**own, "document": tomllib.loads(document)}  # which plugin came first decides about the order of its keys
+    text = json.dumps([list(plans), said, code], sort_keys=True, default=str)
+    return {**own, "code": code, "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def space_of(definition: Mapping[str, Any]) -> Space:
+    """The search space of a definition."""
+    dimensions: list[Dimension] = [parse(f"{key}={text}") for key, text in definition["space"]]
+    only = {key: (owner, frozenset(names)) for key, (owner, names) in definition["only"].items()}
+    return Space.known(dimensions, only)
+
+
+def default_name(plan: Mapping[str, Any], space: Space, digest: str) -> str:
+    """``tune-digits-lr-1f3a9c02``: the same search has the same name."""
+    data = str(plan.get("dataset", plan["trainer"])["use"])
+    keys = sorted(one.key.rpartition(".")[2] for one in space.dimensions)
+    words = [re.sub(r"[^\w.]+", "-", Path(word).stem if is_path(word) else word).strip("-") for word in (data, *keys)]
+    return "-".join(("tune", *words))[:80].rstrip("-") + f"-{digest[:8]}"

@@ -1,0 +1,225 @@
+"""Reading the line of ``wf tune``: the run file, the figure, the settings of the search, the defaults on trial."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from wf.blame import FAILURES
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.discovery.entry import Entry
+from wf.errors import DataError, UsageError
+from wf.registry import Registry
+from wf_building.builder import Builder
+from wf_cli.commands import everywhere_of
+from wf_cli.common import of_line, registry_of
+from wf_cli.output import tell
+from wf_run.api import place_of_files, read
+from wf_run.cli.run_options import kind_of
+from wf_run.cli.running import from_line
+from wf_run.cli.starting import uncollected
+from wf_run.plan import prepare
+from wf_run.runfiles.references import resolve
+from wf_run.runfiles.runfile import RunFile, merge
+from wf_run.runfiles.said import said_in
+from wf_run.trust import Source, guard_for
+from wf_tune.space import Space, document_of
+
+if TYPE_CHECKING:
+    from wf_compare.training import Setting
+    from wf_tune.directory import Directory
+    from wf_tune.search import Engine
+
+OWN = ("searcher", "pruner")
+"""The kinds of this command, which no run has."""
+
+
+def warm_up(directory: Directory, setting: Setting) -> None:
+    """Import and read the components of the trials, which the processes inherit then; own code is left to them."""
+    from wf_compare.workers import preload
+
+    preload(["torch._dynamo"])
+    for document, _ in sources_of(directory):
+        with suppress(*FAILURES):  # a process will say so
+            plan, registry = setting.prepare(document)
+            builder = Builder(registry)
+            for entry in _entries(plan, registry):
+                entry.params_unloaded()
+                builder.params(entry)
+    gc.collect()
+    gc.freeze()  # a collection in a process would copy every page that it shares with this one
+
+
+def _entries(plan: Mapping[str, Any], registry: Registry) -> Iterator[Entry]:
+    """The components of a run that installed plugins bring."""
+    for kind in KINDS.keys() & plan.keys():
+        tables = plan[kind] if kind in KINDS.several else [plan[kind]]
+        for table in tables or ():
+            use = table.get("use")
+            if isinstance(use, str) and registry.has(kind, use.partition("@")[0]):
+                entry = registry.find(kind, use)
+                if entry.plugin is not None and entry.plugin.distribution:
+                    yield entry
+
+
+def try_defaults(
+    ctx: click.Context, plan: Any, registry: Registry, folders: Sequence[Path], options: Mapping[str, Any]
+) -> tuple[Any, Setting]:
+    """Build the defaults in a process of their own; returns the result, and the setting shared by all processes."""
+    with uncollected("" if options["quiet"] else "loading torch ..."):
+        from wf_compare.training import try_out
+    from wf_compare.workers import Died, Pool, preload
+
+    setting = setting_of(ctx, registry, of_run(plan), folders, whole("jobs", options["jobs"]))
+    setting.prepare(plan)
+
+    def tasks() -> Iterator[tuple[str, Sequence[Any]]]:
+        yield "defaults", (plan, setting)
+        preload(["torch._dynamo", "wf_tune.search"])  # meanwhile
+
+    pool: Pool[str] = Pool(try_out, 2)
+    phase = "" if options["quiet"] else "preparing the defaults ..."
+    with uncollected(phase), closing(pool.run(tasks())) as results:
+        [(_, trial)] = list(results)
+    if isinstance(trial, Died):
+        raise DataError(f"the defaults cannot be built: {trial.reason}")
+    if trial.error:
+        kinds: dict[int, type[Exception]] = {4: DataError}
+        raise kinds.get(trial.exit_code, UsageError)(f"the defaults cannot be trained: {trial.error}")
+    preload(trial.modules)
+    return trial, setting
+
+
+def setting_of(
+    ctx: click.Context, registry: Registry, of_run: Sequence[str], folders: Sequence[Path], jobs: int
+) -> Setting:
+    """The settings shared by the processes."""
+    from wf_compare.training import Setting
+
+    everywhere = everywhere_of(ctx)
+    return Setting(
+        plugins=tuple(everywhere.plugins),
+        of_run=tuple(of_run),
+        guard=registry.guard,
+        only_builtin=everywhere.only_builtin,
+        folders=tuple(folders),
+        jobs=jobs,
+    )
+
+
+def document_of_line(
+    ctx: click.Context, run_files: Sequence[str], options: Mapping[str, Any]
+) -> tuple[RunFile, Sequence[Path], Registry]:
+    """The run file that the line says, the folders of its relative paths, and the registry."""
+    base, folders = read([Path(file) for file in run_files] or None)
+    settings = {key: value for key, value in options.items() if kind_of(key) or key in GENERAL}
+    document, notes = merge(base, from_line(settings, ctx.meta["options"], options["lr"]))
+    for note in (*said_in(base).notes, *notes):
+        tell(note)
+    line = [name for name in everywhere_of(ctx).plugins if not name.startswith("no:")]
+    if names := [*document.get("plugins", []), *line]:
+        document["plugins"] = list(dict.fromkeys(names))
+    place, ask = place_of_files(said_in(base).files), None
+    if place is not None:
+        words = of_line(ctx, options=ctx.meta["options"], settings=options)
+        ask = partial(
+            guard_for, place, [(resolve(document, lenient=True), folders)], line=words["line"], trust=words["trust"]
+        )
+    return document, folders, registry_of(ctx, base.get("plugins", []), ask)
+
+
+def take_own(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Take the options of the searcher and the pruner out of those of runs."""
+    for kind, default in zip(OWN, ("tpe", "none"), strict=True):
+        table = ctx.meta["options"].pop(kind, {})
+        name = options[kind] or table.get("use") or default
+        options[kind], options[f"{kind}_table"] = name, {"use": name, **table}
+
+
+def engine_of(
+    options: Mapping[str, Any], registry: Registry, base: RunFile, folders: Sequence[Path]
+) -> tuple[Engine, int]:
+    """Searcher and pruner, and the seed of the trials."""
+    from wf_tune.search import Engine
+
+    seed = int(prepare(base, registry, folders)["seed"])
+    return Engine.build(options["searcher_table"], options["pruner_table"], seed, registry), seed
+
+
+def figure_of_trial(by: str | None, trial: Any) -> tuple[str, bool]:
+    """The figure, and whether a larger one is better."""
+    from wf.engine.figures import Monitor
+    from wf_compare.results import choose_figure
+
+    chosen = choose_figure(by, trial.figures, [resolved(trial.run_file)])
+    monitor = Monitor.read(chosen, trial.directions)
+    return monitor.figure, monitor.direction("--by")
+
+
+def settings_of(options: Mapping[str, Any], directory: Directory | None) -> dict[str, Any]:
+    """The settings that may change from one call to the next."""
+    manifest = {} if directory is None else directory.manifest
+    known = {"trials": 50, "finalists": 3, "final_repeats": 5} | {
+        name: manifest[name] for name in ("trials", "finalists", "final_repeats") if name in manifest
+    }
+    least = {"trials": 1, "finalists": 0, "final_repeats": 2}
+    found = {name: known[name] if options[name] is None else whole(name, options[name], least[name]) for name in known}
+    return {**found, "jobs": whole("jobs", options["jobs"])}
+
+
+def sources_of(directory: Directory) -> list[Source]:
+    """The run files of trials that together have every component."""
+    base, space, folders = directory.document, directory.space, directory.folders
+    documents = [base]
+    for one in space.dimensions:
+        documents += [document_of(base, {one.key: value})[0] for value in one.choices if "." not in one.key]
+    return [(resolve(document, lenient=True), folders) for document in documents]
+
+
+def options_of(builder: Builder, kind: str, name: str) -> Collection[str]:
+    """The options of a component, without the values of the run."""
+    entry = builder.entry(kind, name)
+    return [param.name for param in builder.params(entry) if param.source is None] if entry else []
+
+
+def check_not_given(ctx: click.Context, space: Space) -> None:
+    """Refuse a setting that is both varied and given."""
+    for one in space.dimensions:
+        kind, _, option = one.key.partition(".")
+        given: Any = ctx.meta["options"].get(kind)
+        is_given = isinstance(given, Mapping) and bool(option) and option.partition(".")[0] in given
+        name = kind.replace("-", "_")
+        if not option and name in ctx.params:
+            is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if one.key == "optimizer.lr" and ctx.params.get("lr") is not None:
+            raise UsageError("both --lr and --vary optimizer.lr are given; remove one of them")
+        if is_given:
+            written = f"--{one.key}" if option else f"--{one.key.replace('_', '-')}"
+            raise UsageError(f"both {written} and --vary {one.key} are given; remove one of them")
+
+
+def resolved(text: str) -> RunFile:
+    """A resolved run file, from its text."""
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def of_run(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """The plugins that a run file names."""
+    return tuple(plan.get("plugins", []))
+
+
+def whole(name: str, text: str, low: int = 1) -> int:
+    """The number that an option says."""
+    if not text.isdecimal() or int(text) < low:
+        raise UsageError(f"--{name.replace('_', '-')} must be an integer of at least {low}, not {text}")
+    return int(text)

@@ -1,0 +1,331 @@
+"""Carrying out a search: take trials, train them, tell their figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from wf.engine.figures import Monitor
+from wf.errors import WfError
+from wf.registry import Registry
+from wf_building.builder import Builder
+from wf_compare.results import Run, read_run
+from wf_compare.workers import Died, Pool, preload
+from wf_run.runfiles.runfile import RunFile
+from wf_tune.directory import Directory
+from wf_tune.engine.traits import PrunerTraits, SearcherTraits
+from wf_tune.space import Point, Space, document_of, name_of
+from wf_tune.trials import HEARTBEAT_SEC, Trial, Trials, is_finite
+
+Say = Callable[[str], None]
+"""Called with progress messages, one line each."""
+MAX_FAILED = 5
+"""So many trials fail before any succeeds, and the search is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """The searcher and the pruner of a search."""
+
+    searcher: Any
+    pruner: Any
+    seed: int
+    grid: bool = False
+    """Whether the searcher tries every point."""
+    paired: bool = False
+    """Whether the pruner judges by single repeats."""
+    prunes: bool = True
+
+    @classmethod
+    def build(cls, searcher: Mapping[str, Any], pruner: Mapping[str, Any], seed: int, registry: Registry) -> Engine:
+        """Make both from their tables.
+
+        Raises:
+            UsageError: For an unknown name, option or value.
+        """
+        builder = Builder(registry)
+        one, other = builder.build("searcher", dict(searcher)), builder.build("pruner", dict(pruner))
+        of_searcher = one.entry.component.traits if one.entry else None
+        of_pruner = other.entry.component.traits if other.entry else None
+        return cls(
+            searcher=one.value,
+            pruner=other.value.make(),
+            seed=seed,
+            grid=isinstance(of_searcher, SearcherTraits) and of_searcher.grid,
+            paired=isinstance(of_pruner, PrunerTraits) and of_pruner.compares == "repeats",
+            prunes=other.name != "none",
+        )
+
+    def draws(self, trial: int, space: Space) -> Any:
+        """The Optuna sampler for a trial."""
+        return self.searcher.make(self.seed, trial, space)
+
+
+@dataclass(kw_only=True)
+class Search:
+    """A search at work.
+
+    Args:
+        directory: Its directory, locked.
+        trials: Its trials.
+        engine: Its searcher and pruner.
+        setting: Settings shared by the processes, `wf_compare.training.Setting`.
+        jobs: Number of concurrent trials.
+        total: Number of trials.
+        say: Called with progress messages.
+    """
+
+    directory: Directory
+    trials: Trials
+    engine: Engine
+    setting: Any
+    jobs: int
+    total: int
+    say: Say
+    _document: RunFile = field(init=False)
+    _by: Monitor = field(init=False)
+
+    def __post_init__(self) -> None:
+        definition, space = self.directory.definition, self.directory.space
+        self._document, self._by = self.directory.document, Monitor.read(definition["by"])
+        self._better = definition["larger_is_better"]
+        self._space = space.on_grid(self.engine.searcher.points) if self.engine.grid else space
+        self._size = size_of(self._space)
+        self._worker = self.directory.manifest["worker"]
+        self._running: dict[int, Trial] = {}
+        self._notes: set[str] = set()
+
+    def run(self) -> None:
+        """Train until there are enough trials.
+
+        Raises:
+            DataError: If the database is out of reach.
+            WfError: If nothing but failures was seen.
+            InterruptedRun: On SIGINT or SIGTERM, after the runs have saved checkpoints.
+        """
+        from wf_tune.worker import train
+
+        pool: Pool[int] = Pool(
+            train,
+            self.jobs,
+            lambda number, how: self.say(f"trial {number}: {how}; restarted"),
+            answer=self._answer,
+            beat=lambda: self.trials.beat(list(self._running.values())),
+            beat_sec=HEARTBEAT_SEC,
+        )
+        with closing(pool.run(self._tasks())) as results:
+            for number, outcome in results:
+                trial = self._running.pop(number)
+                if not isinstance(outcome, Died):
+                    preload(outcome.modules)
+                self._ended(trial, outcome)
+                self._check_failures()
+
+    def _tasks(self) -> Iterator[tuple[int, Sequence[Any]]]:
+        """The trials that were begun before, then new ones."""
+        for trial in self._own():
+            sampler, pruner = self.engine.draws(trial.number, self._space), self.engine.pruner
+            begun = self.trials.take_up(trial.number, self._space, sampler, pruner, self._worker)
+            self.say(f"trial {begun.number} is taken up again")
+            if (task := self._task(begun)) is not None:
+                yield task
+        while (taken := self._next()) is not None:
+            if (task := self._task(taken)) is not None:
+                yield task
+
+    def _own(self) -> list[Trial]:
+        """The trials that this directory began and did not end."""
+        running = [trial for trial in self.trials.all() if trial.state == "running"]
+        return [one for one in running if one.worker == self._worker or not (one.worker or self.trials.is_shared)]
+
+    def _next(self) -> Trial | None:
+        found = self.trials.all()
+        if (
+            self._size is not None
+            and len({tuple(sorted(one.point.items())) for one in found if one.point}) >= self._size
+        ):
+            if len(found) < self.total and not self._notes & {"all"}:
+                self._notes.add("all")
+                self.say(f"all {self._size} combinations were tried")
+            if not any(one.state == "waiting" for one in found):
+                return None
+        sampler = self.engine.draws(len(found), self._space)
+        return self.trials.take(self._space, sampler, self.engine.pruner, self._worker, self.total)
+
+    def _task(self, trial: Trial) -> tuple[int, Sequence[Any]] | None:
+        """The work of a trial; None if its figure is known, because an earlier one has the same settings."""
+        from wf_tune.worker import Job
+
+        place = self.directory.place(trial.number)
+        if not place.exists() and (other := self._same(trial)) is not None:
+            self.trials.copy_reports(trial, other)
+            self._tell(trial, other.state, other.value, status=other.status, seconds=0.0, same_as=other.number,
+                       run_dir=other.run_dir)  # fmt: skip
+            return None
+        document, notes = document_of(self._document, trial.point)
+        for note in notes:
+            if note not in self._notes:
+                self._notes.add(note)
+                self.say(note)
+        self._running[trial.number] = trial
+        job = Job(
+            number=trial.number,
+            document=document,
+            place=place,
+            runs=list(self.directory.runs(trial.number)),
+            by=Monitor(figure=self._by.figure, larger_is_better=self._better),
+            means=not self.engine.paired,
+            prunes=self.engine.prunes,
+        )
+        return trial.number, (job, self.setting)
+
+    def _same(self, trial: Trial) -> Trial | None:
+        """An earlier trial with the same settings, which the same seed would repeat."""
+        ended = (one for one in self.trials.all() if one.state in ("complete", "pruned") and one.same_as is None)
+        return next((one for one in ended if one.point == trial.point and one.number != trial.number), None)
+
+    def _answer(self, number: int, question: tuple[int, float]) -> bool:
+        """Note the figure of an evaluation; returns whether the trial should end."""
+        step, value = question
+        if not is_finite(value):
+            return False
+        return self.trials.report(self._running[number], step, value, self.engine.pruner)
+
+    def _ended(self, trial: Trial, outcome: Any) -> None:
+        """Tell how a trial ended."""
+        runs = [read_run(place, "") for place, _ in self.directory.runs(trial.number)]
+        took = [run.seconds for run in runs if run.seconds is not None]
+        said: dict[str, Any] = {
+            "seconds": sum(took) if took else None,
+            "run_dir": str(self.directory.place(trial.number)),
+        }
+        if isinstance(outcome, Died):
+            self._tell(trial, "failed", None, status="failed", reason=f"{outcome.reason} repeatedly", **said)
+        elif outcome.status == "pruned":
+            self._tell(trial, "pruned", None, status="pruned", reason=outcome.reason, **said)
+        elif outcome.status == "diverged":
+            why = next((run.reason for run in runs if run.reason), None) or outcome.reason
+            self._tell(trial, "pruned", None, status="diverged", reason=why, **said)
+        elif outcome.status != "done":
+            self._tell(trial, "failed", None, status="failed", reason=outcome.reason, **said)
+        elif (value := self._value(runs)) is None:
+            reason = f"{self._by.figure} is not a finite number"
+            self._tell(trial, "pruned", None, status="diverged", reason=reason, **said)
+        else:
+            self._tell(trial, "complete", value, status="done", **said)
+
+    def _value(self, runs: Sequence[Run]) -> float | None:
+        values = [run.metrics.get(self._by.figure) for run in runs]
+        numbers = [float(value) for value in values if isinstance(value, (int, float)) and is_finite(value)]
+        return statistics.fmean(numbers) if len(numbers) == len(values) else None
+
+    def _tell(self, trial: Trial, state: str, value: float | None, **said: Any) -> None:
+        if not self.trials.tell(trial, state, self.engine.draws(trial.number, self._space), value=value, **said):
+            self.say(f"trial {trial.number} was begun anew by another machine, since this one was silent for long")
+            return
+        found = self.trials.all()
+        own = next(one for one in found if one.number == trial.number)
+        ended = sum(one.state not in ("running", "waiting") for one in found)
+        self.say(in_words(own, best_of(found, larger_is_better=self._better), ended, self.total, self._by.figure))
+
+    def _check_failures(self) -> None:
+        """Give up where nothing but failures was seen."""
+        ended = [one for one in self.trials.all() if one.state not in ("running", "waiting")]
+        if len(ended) >= MAX_FAILED and all(one.state == "failed" for one in ended):
+            reason = ended[-1].reason.partition("\n")[0]
+            raise WfError(
+                f"the first {len(ended)} trials failed, so the search ends: {reason}\n"
+                f"  their logs: {self.directory.path}/trial-*.log"
+            )
+
+
+def best_of(trials: Sequence[Trial], *, larger_is_better: bool) -> Trial | None:
+    """The best of the trials that were trained to their end; of equal ones the first."""
+    done = [one for one in trials if one.state == "complete" and one.value is not None]
+    return min(done, key=lambda one: _rank(one, larger_is_better=larger_is_better), default=None)
+
+
+def ranked(trials: Sequence[Trial], *, larger_is_better: bool) -> list[Trial]:
+    """The trials that were trained to their end, the best first, each combination once."""
+    done = [one for one in trials if one.state == "complete" and one.value is not None and one.same_as is None]
+    return sorted(done, key=lambda one: _rank(one, larger_is_better=larger_is_better))
+
+
+def in_words(trial: Trial, best: Trial | None, ended: int, total: int, by: str) -> str:
+    """`` 3/50  trial 2  adam, lr 0.00132  validation/accuracy 0.9741  2.3 s  best so far``."""
+    from wf_compare.tables.text import duration, plain_number
+
+    parts = [f"{ended:>{len(str(total))}}/{total}", f"trial {trial.number}", name_of(trial.point)]
+    if trial.state == "complete":
+        parts.append(f"{by} {plain_number(trial.value)}")
+    else:
+        reason = trial.reason.partition("\n")[0].removeprefix("pruned: ")
+        parts.append(f"{trial.status}: {reason}" if reason else trial.status)
+    if trial.same_as is not None:
+        parts.append(f"as trial {trial.same_as}")
+    elif trial.seconds is not None:
+        parts.append(duration(trial.seconds))
+    if best is not None and best.number == trial.number:
+        parts.append("best so far")
+    return "  ".join(parts)
+
+
+def size_of(space: Space, limit: int = 100_000) -> int | None:
+    """The number of points of a space of choices; None if it has a range, or too many."""
+    number = 1
+    for one in space.dimensions:
+        number *= len(one.choices)
+    if not 0 < number <= limit:
+        return None
+    return sum(1 for _ in space.points())
+
+
+def check_points(base: RunFile, space: Space, prepare: Callable[[RunFile], Any]) -> list[Any]:
+    """Refuse a search with a component, option or value that no trial could be trained with.
+
+    Args:
+        base: The run file of the search.
+        space: The search space.
+        prepare: Makes a run file ready to be built, or refuses it.
+
+    Returns:
+        What `prepare` gave for each point.
+
+    Raises:
+        WfError: Of the first point that cannot work, with its settings.
+    """
+    made = []
+    for point in _samples(space):
+        try:
+            made.append(prepare(document_of(base, point)[0]))
+        except Exception as error:
+            error.add_note(f"in a trial with {name_of(point)}")
+            raise
+    return made
+
+
+def _samples(space: Space) -> Iterator[Point]:
+    """Points that together have every value of every choice, and both ends of every range."""
+    first: dict[str, Any] = {}
+    for one in space.dimensions:
+        if space.is_active(one.key, first):
+            first[one.key] = one.examples()[0]
+    yield first
+    for one in space.dimensions:
+        owner = space.only_where(one.key)
+        for value in one.examples():
+            wanted = {one.key: value, **({owner[0]: min(owner[1])} if owner and owner[1] else {})}
+            point: dict[str, Any] = {}
+            for other in space.dimensions:
+                if space.is_active(other.key, point):
+                    point[other.key] = wanted.get(other.key, other.examples()[0])
+            if point != first:
+                yield point
+
+
+def _rank(trial: Trial, *, larger_is_better: bool) -> tuple[float, int]:
+    assert trial.value is not None
+    return (-trial.value if larger_is_better else trial.value, trial.number)

@@ -1,0 +1,337 @@
+"""The search space: the settings that a search varies, and the values that each may have."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wf.declarations.general import GENERAL
+from wf.declarations.kinds import KINDS
+from wf.errors import UsageError, unknown
+from wf.typed import plain
+from wf_cli.arguments import parse_value, take_options
+from wf_compare.grid import key_of, split_values
+from wf_run.cli.running import from_line
+from wf_run.runfiles.runfile import RunFile, merge
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
+
+Value = float | int | str
+"""A value of a setting: a number of a range, or one of several values as it was typed."""
+Point = Mapping[str, Value]
+"""The values of one trial, by key."""
+
+RANGES = {
+    "log": "log(a,b): real numbers, evenly by their logarithm",
+    "uniform": "uniform(a,b): real numbers",
+    "int": "int(a,b): whole numbers, both ends included",
+    "logint": "logint(a,b): whole numbers, evenly by their logarithm",
+    "choice": "choice(A,B,...): one of these",
+}
+"""How values are written, by name."""
+WAYS = "values: log(a,b) or uniform(a,b), int(a,b) or logint(a,b), choice(A,B,...) or A,B,..."
+_CALL = re.compile(r"([A-Za-z_]\w*)\s*\((.*)\)\Z", re.DOTALL)
+_NOT_VARIED = {
+    "seed": "the trials have one seed, and the last runs fresh ones: --repeats, --final-repeats",
+    "fold": "all trials are judged on the same samples",
+    "plugins": "all trials have the same plugins",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One setting that is varied."""
+
+    key: str
+    """``optimizer.lr``, ``optimizer`` or ``batch_size``."""
+    text: str
+    """Its values as they were typed: ``log(1e-5,1e-1)``."""
+    choices: tuple[str, ...] = ()
+    """Its values as texts; empty for a range."""
+    low: float = 0.0
+    high: float = 0.0
+    whole: bool = False
+    log: bool = False
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """The values as Optuna knows them."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.choices:
+            return CategoricalDistribution(self.choices)
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def on_grid(self, points: int) -> Dimension:
+        """The same setting with at most so many values of its range, evenly spaced."""
+        if self.choices:
+            return self
+        if self.whole and self.high - self.low < points:
+            values: list[float] = [self.low + number for number in range(int(self.high - self.low) + 1)]
+        else:
+            parts = [number / (points - 1) for number in range(points)]
+            if self.log:
+                values = [self.low * (self.high / self.low) ** part for part in parts]
+            else:
+                values = [self.low + (self.high - self.low) * part for part in parts]
+        texts = [text_of(round(value) if self.whole else float(f"{value:.6g}")) for value in values]
+        return Dimension(key=self.key, text=self.text, choices=tuple(dict.fromkeys(texts)))
+
+    def examples(self) -> tuple[Value, ...]:
+        """Every value of a choice, and both ends of a range."""
+        if self.choices:
+            return self.choices
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+    def value_of(self, given: Any) -> Value | None:
+        """A value of a run file as one of this setting; None if it is none of them."""
+        given = plain(given)
+        if self.choices:
+            return next((text for text in self.choices if plain(parse_value(text)) == given), None)
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not self.low <= given <= self.high:
+            return None
+        return int(given) if self.whole else float(given)
+
+
+class Space:
+    """The settings of a search.
+
+    Args:
+        dimensions: They, in the order in which they were given.
+        options: The options of a component, given its kind and name.
+
+    Raises:
+        UsageError: If there are none, one is given twice, or an option is one of no component.
+    """
+
+    def __init__(self, dimensions: Sequence[Dimension], options: Callable[[str, str], Collection[str]]) -> None:
+        if not dimensions:
+            raise UsageError(
+                "there is nothing to search: give at least one --vary KEY=VALUES\n"
+                "  for example --vary 'optimizer.lr=log(1e-5,1e-1)' --vary optimizer=adam,sgd\n"
+                f"  {WAYS}"
+            )
+        keys = [one.key for one in dimensions]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise UsageError(f"--vary {twice} is given twice\n  give its values in one: --vary {twice}=A,B")
+        chosen = {one.key: one for one in dimensions if one.choices}
+        self._only: dict[str, tuple[str, frozenset[str]]] = {}
+        for one in dimensions:
+            kind, _, option = one.key.partition(".")
+            if option and kind in chosen:
+                having = _having(kind, option, chosen[kind].choices, options)
+                if len(having) < len(chosen[kind].choices):
+                    self._only[one.key] = (kind, having)
+        self.dimensions = sorted(dimensions, key=lambda one: (one.key not in KINDS, keys.index(one.key)))
+
+    @classmethod
+    def known(cls, dimensions: Sequence[Dimension], only: Mapping[str, tuple[str, frozenset[str]]]) -> Space:
+        """A space of which it is known which settings depend on which component; see `only_where`."""
+        space = cls(dimensions, lambda *_: _Every())
+        space._only = dict(only)
+        space.dimensions = list(dimensions)
+        return space
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """The settings with their values as they were typed."""
+        return [(one.key, one.text) for one in self.dimensions]
+
+    def only_where(self, key: str) -> tuple[str, frozenset[str]] | None:
+        """The setting on which another one depends, and the values of it with which there is one."""
+        return self._only.get(key)
+
+    def is_active(self, key: str, point: Point) -> bool:
+        """Whether trials of these values have a setting."""
+        only = self._only.get(key)
+        return only is None or point.get(only[0]) in only[1]
+
+    def suggest(self, trial: Trial) -> dict[str, Value]:
+        """The values of a trial; those that it has already stay."""
+        point: dict[str, Value] = {}
+        for one in self.dimensions:
+            if self.is_active(one.key, point):
+                point[one.key] = trial._suggest(one.key, one.distribution)
+        return point
+
+    def on_grid(self, points: int) -> Space:
+        """The same space with ranges cut to some values."""
+        return Space.known([one.on_grid(points) for one in self.dimensions], self._only)
+
+    def points(self) -> Iterator[dict[str, Value]]:
+        """Every point of a space of choices, or every combination of choices and ends of ranges, each once."""
+        seen = set()
+        for values in itertools.product(*(one.examples() for one in self.dimensions)):
+            point: dict[str, Value] = {}
+            for one, value in zip(self.dimensions, values, strict=True):
+                if self.is_active(one.key, point):
+                    point[one.key] = value
+            if (key := tuple(point.items())) not in seen:
+                seen.add(key)
+                yield point
+
+    def defaults(self, document: Mapping[str, Any]) -> dict[str, Value] | None:
+        """The point that a resolved run file stands for; None if it is not in the space."""
+        point: dict[str, Value] = {}
+        for one in self.dimensions:
+            if self.is_active(one.key, point):
+                value = one.value_of(_at(document, one.key))
+                if value is None:
+                    return None
+                point[one.key] = value
+        return point
+
+
+class _Every(Collection[str]):
+    """Has every option."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _having(
+    kind: str, option: str, names: Sequence[str], options: Callable[[str, str], Collection[str]]
+) -> frozenset[str]:
+    """The components that have an option."""
+    first = option.partition(".")[0]
+    if kind in KINDS.several:  # NAME.OPTION
+        return frozenset(name for name in names if name == first)
+    known = {name: options(kind, name) for name in names}
+    having = frozenset(name for name in names if first in known[name])
+    if not having:
+        owners = " and ".join(f"'{name}'" for name in names)
+        every = {each for own in known.values() for each in own}
+        raise UsageError(unknown("option", first, every, f"see: wf show {kind} {names[0]}", of=f"{kind} {owners}"))
+    return having
+
+
+def parse(text: str) -> Dimension:
+    """Parse ``KEY=VALUES``.
+
+    Args:
+        text: From the command line: ``optimizer.lr=log(1e-5,1e-1)``, ``optimizer=adam,sgd``.
+
+    Raises:
+        UsageError: If it cannot be understood.
+    """
+    written, equals, values = text.partition("=")
+    written, values = written.strip(), values.strip()
+    if not equals or not written:
+        raise UsageError(f"--vary {text}: write KEY=VALUES, for example --vary optimizer=adam,sgd")
+    key = key_of(written)
+    if key == "lr":
+        key = "optimizer.lr"
+    _check_key(key, text)
+    found = _CALL.match(values)
+    parts = [part.strip() for part in split_values(values, text)]
+    if found is None or len(parts) > 1 or ":" in values.partition("(")[0]:
+        return _choice(key, values, parts, text)
+    name, inside = found[1], [part.strip() for part in split_values(found[2], text)]
+    if name not in RANGES:
+        raise UsageError(f"--vary {text}: " + unknown("range", name, RANGES, WAYS))
+    return _choice(key, values, inside, text) if name == "choice" else _range(key, values, name, inside, text)
+
+
+def document_of(base: Mapping[str, Any], point: Point) -> tuple[RunFile, list[str]]:
+    """The run file of a trial: a point laid over the run file of the search, and what should be said about it."""
+    own: dict[str, Any] = {}
+    words = []
+    for key, value in point.items():
+        if "." in key:
+            words.append(f"--{key}={text_of(value)}")
+        else:
+            own[key] = (text_of(value),) if key in KINDS.several else text_of(value)
+    return merge(base, from_line(own, take_options(words)[0], None))
+
+
+def text_of(value: Value) -> str:
+    """A value as it is typed."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def name_of(point: Point, *, digits: int = 3) -> str:
+    """``adam, lr 0.00132``, for people."""
+    words = []
+    for key, value in point.items():
+        text = f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+        words.append(text if key in KINDS else f"{key.rpartition('.')[2]} {text}")
+    return ", ".join(words)
+
+
+def _range(key: str, values: str, name: str, inside: Sequence[str], text: str) -> Dimension:
+    whole, log = name in ("int", "logint"), name in ("log", "logint")
+    numbers = [plain(parse_value(part)) for part in inside]
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    if len(numbers) != 2 or any(isinstance(one, bool) or not isinstance(one, kinds) for one in numbers):
+        raise UsageError(f"--vary {text}: {name} takes two {'whole ' if whole else ''}numbers: {name}(a,b)")
+    low, high = map(float, numbers)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UsageError(f"--vary {text}: both ends of {name}(a,b) must be finite")
+    if low >= high:
+        hint = (
+            "one value is no search" if low == high else f"write the smaller one first: {name}({inside[1]},{inside[0]})"
+        )
+        raise UsageError(f"--vary {text}: there is no range from {inside[0]} to {inside[1]}\n  {hint}")
+    if log and low <= 0:
+        raise UsageError(f"--vary {text}: {name}(a,b) needs numbers above 0\n  from 0 on: uniform(a,b) or int(a,b)")
+    return Dimension(key=key, text=values, low=low, high=high, whole=whole, log=log)
+
+
+def _choice(key: str, values: str, parts: Sequence[str], text: str) -> Dimension:
+    if not all(parts) or not parts:
+        raise UsageError(f"--vary {text}: there are no values to choose from\n  {WAYS}")
+    if twice := next((part for part in parts if parts.count(part) > 1), None):
+        raise UsageError(f"--vary {text}: {twice} is given twice")
+    if len(parts) == 1:
+        option = f"--{key} {parts[0]}"
+        raise UsageError(f"--vary {text}: one value is no search\n  to set it for all trials: {option}")
+    return Dimension(key=key, text=values, choices=tuple(parts))
+
+
+def _check_key(key: str, text: str) -> None:
+    if key in _NOT_VARIED:
+        raise UsageError(f"--vary {text}: {key} cannot be varied: {_NOT_VARIED[key]}")
+    kind = key.partition(".")[0]
+    known = [*(name for name in GENERAL if name not in _NOT_VARIED), *KINDS.of_runs]
+    if kind not in (known if kind == key else KINDS.of_runs):
+        raise UsageError(unknown("key", key, known, "an option of a component is written KIND.OPTION: optimizer.lr"))
+
+
+def _at(document: Mapping[str, Any], key: str) -> Any:
+    """A setting of a resolved run file."""
+    if "." not in key:
+        value = document.get(key)
+        if isinstance(value, Mapping):
+            return value.get("use")
+        if key in KINDS.several:
+            names = [table.get("use") for table in value or ()]
+            return names[0] if len(names) == 1 else None
+        return value
+    found: Any = document
+    parts = key.split(".")
+    for number, part in enumerate(parts):
+        if isinstance(found, list):
+            found = next((table for table in found if table.get("use") == part), None)
+        elif isinstance(found, Mapping):
+            found = found.get(part)
+        else:
+            return None
+        if found is None:
+            return None
+        if number == len(parts) - 1 and isinstance(found, Mapping):
+            return found.get("use")
+    return found

@@ -1,0 +1,396 @@
+"""The trials of a search, in a database that Optuna keeps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, OptunaError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from wf.errors import DataError, UsageError, closest
+from wf_tune.space import Space, Value
+
+HEARTBEAT_SEC = 30
+"""So often a machine says which trials it trains."""
+GRACE_SEC = 300
+"""A trial of another machine that was silent for so long is begun anew by whoever comes first."""
+_SURPLUS = "surplus"
+"""The status of a trial that two machines began at once, one more than there should be."""
+_DEFINITION, _TOTAL = "wf:search", "wf:trials"
+"""Under these names the study has the definition of the search and the number of its trials."""
+_ENDED = "ended"
+"""Under this name a trial has how it ended."""
+_POLL_SEC = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial as the database has it."""
+
+    number: int
+    point: Mapping[str, Value]
+    state: str
+    """``running``, ``complete``, ``pruned`` or ``failed``."""
+    value: float | None = None
+    """The figure; of a pruned trial that of its last evaluation."""
+    status: str = ""
+    """How its runs ended: ``done``, ``diverged``, ``failed``, ..."""
+    reason: str = ""
+    seconds: float | None = None
+    same_as: int | None = None
+    """The trial with the same settings, of which it has the figure."""
+    worker: str = ""
+    """The directory that trains it."""
+    run_dir: str = ""
+    steps: Sequence[int] = ()
+    """The evaluations that were reported."""
+    id: int = field(repr=False)
+
+
+class Trials:
+    """The trials of a search.
+
+    Args:
+        url: The database.
+        name: The name of its study.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.url, self.name, self.shown = url, name, shown(url)
+        self._is_shared = not url.startswith("sqlite:")
+        with self._reached(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the heartbeat is experimental
+            beats: dict[str, Any] = {}
+            if self._is_shared:
+                beats = {
+                    "heartbeat_interval": HEARTBEAT_SEC,
+                    "grace_period": GRACE_SEC,
+                    "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
+                }
+            # processes are forked: no connection may be open then
+            self._storage = RDBStorage(url, engine_kwargs={"poolclass": NullPool}, **beats)
+
+    @classmethod
+    def names(cls, url: str) -> list[str]:
+        """The names of the searches in a database."""
+        with cls(url, "")._reached():
+            return sorted(optuna.get_all_study_names(cls(url, "")._storage))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several machines may use it."""
+        return self._is_shared
+
+    def create(
+        self, definition: Mapping[str, Any], *, larger_is_better: bool, first: Mapping[str, Value] | None, total: int
+    ) -> None:
+        """Create the study.
+
+        Args:
+            definition: What other machines need to take part.
+            larger_is_better: The direction of the figure.
+            first: The settings to try first.
+            total: The number of trials.
+
+        Raises:
+            UsageError: If there is one of this name.
+        """
+        direction = optuna.study.StudyDirection.MAXIMIZE if larger_is_better else optuna.study.StudyDirection.MINIMIZE
+        try:
+            with self._reached():
+                study = optuna.create_study(storage=self._storage, study_name=self.name, direction=direction)
+                study.set_user_attr(_TOTAL, total)
+                study.set_user_attr(_DEFINITION, json.dumps(definition))
+                if first is not None:
+                    study.enqueue_trial(dict(first))
+        except DuplicatedStudyError:
+            raise UsageError(
+                f"{self.shown} has a search named '{self.name}' already\n"
+                f"  to take part in it: wf tune --join {self.shown} --name {self.name}\n"
+                "  to begin another one: --name NAME"
+            ) from None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the database has the study."""
+        with self._reached():
+            return self.name in optuna.get_all_study_names(self._storage)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The definition of the search.
+
+        Raises:
+            DataError: If the study has none, or is gone.
+        """
+        with self._reached():
+            found = self._study.user_attrs.get(_DEFINITION)
+        if found is None:
+            raise DataError(f"study '{self.name}' in {self.shown} was not begun by wf tune")
+        return dict(json.loads(found))
+
+    @property
+    def total(self) -> int:
+        """The number of trials, those of all machines together."""
+        with self._reached():
+            return int(self._study.user_attrs[_TOTAL])
+
+    @total.setter
+    def total(self, number: int) -> None:
+        with self._reached():
+            if self._study.user_attrs.get(_TOTAL) != number:
+                self._study.set_user_attr(_TOTAL, number)
+
+    def wait(self, say: Callable[[str], None]) -> bool:
+        """Wait for the trials of other machines; returns whether one of theirs is to be begun anew.
+
+        That is so for a trial of a machine that was silent for long.
+        """
+        told: list[int] = []
+        while True:
+            found = self.all()
+            if any(one.state == "waiting" for one in found):
+                return True
+            running = [one.number for one in found if one.state == "running"]
+            if not running:
+                return False
+            if told != running:
+                told = running
+                say(f"waiting for trial {', '.join(map(str, running))} of other machines")
+            time.sleep(_POLL_SEC)
+            with self._reached(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                fail_stale_trials(self._study)
+
+    @cached_property
+    def _study(self) -> optuna.Study:
+        with self._reached():
+            names = optuna.get_all_study_names(self._storage)
+            if self.name not in names:
+                near = closest(self.name, names) or sorted(names)[:5]
+                listed = f"it has {', '.join(near)}" if near else "it has none"
+                raise DataError(f"there is no search '{self.name}' in {self.shown}\n  {listed}")
+            return optuna.load_study(study_name=self.name, storage=self._storage)
+
+    def all(self) -> list[Trial]:
+        """The trials by number, without those that another one replaced."""
+        with self._reached():
+            found = self._study.get_trials(deepcopy=False)
+        return [_trial(one) for one in found if _counts(one)]
+
+    def take(self, space: Space, sampler: Any, pruner: Any, worker: str, total: int) -> Trial | None:
+        """The next trial; None if there is none to train.
+
+        Args:
+            space: The search space.
+            sampler: An Optuna sampler.
+            pruner: An Optuna pruner.
+            worker: Who trains it.
+            total: The number of trials of the search.
+        """
+        with self._reached(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the heartbeat is recorded by `beat`, and fixed parameters may be outside
+            if self._is_shared:
+                fail_stale_trials(self._study)
+            found = [one for one in self._study.get_trials(deepcopy=False) if _counts(one)]
+            waiting = any(one.state == TrialState.WAITING for one in found)
+            if not waiting and len(found) >= total:
+                return None
+            self._study.sampler, self._study.pruner = sampler, pruner
+            trial = self._study.ask()
+            self._begin(trial, worker)
+            before = [
+                one for one in self._study.get_trials(deepcopy=False) if _counts(one) and one.number < trial.number
+            ]
+            if not waiting and len(before) >= total:  # another machine was as fast
+                trial.set_user_attr(_ENDED, {"status": _SURPLUS})
+                self._study.tell(trial, state=TrialState.FAIL)
+                return None
+            space.suggest(trial)
+            return self._one(trial.number)
+
+    def take_up(self, number: int, space: Space, sampler: Any, pruner: Any, worker: str) -> Trial:
+        """A trial that was begun before; the settings that it lacks are chosen."""
+        with self._reached(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.sampler, self._study.pruner = sampler, pruner
+            trial = optuna.Trial(self._study, self._one(number).id)
+            self._begin(trial, worker)
+            space.suggest(trial)
+            return self._one(number)
+
+    def _begin(self, trial: optuna.Trial, worker: str) -> None:
+        trial.set_user_attr("worker", worker)
+        if self._is_shared:
+            self._storage.record_heartbeat(trial._trial_id)
+
+    def beat(self, trials: Sequence[Trial]) -> None:
+        """Say that these trials are being trained."""
+        if not self._is_shared:
+            return
+        with self._reached():
+            for one in trials:
+                self._storage.record_heartbeat(one.id)
+
+    def report(self, trial: Trial, step: int, value: float, pruner: Any) -> bool:
+        """Report the figure of an evaluation or repeat; returns whether the trial should end."""
+        with self._reached(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.pruner = pruner
+            asked = optuna.Trial(self._study, trial.id)
+            if step not in asked._get_latest_trial().intermediate_values:
+                asked.report(value, step)
+            return asked.should_prune()
+
+    def tell(self, trial: Trial, state: str, sampler: Any, *, value: float | None = None, **said: Any) -> bool:
+        """Say how a trial ended; False if another machine has taken it over.
+
+        Args:
+            trial: The trial.
+            state: ``complete``, ``pruned`` or ``failed``.
+            sampler: An Optuna sampler, which may learn from it.
+            value: The figure of a complete trial.
+            said: Further fields of `Trial`.
+        """
+        ended = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[state]
+        with self._reached(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.sampler = sampler
+            if self._one(trial.number).state != "running":
+                return False
+            self._storage.set_trial_user_attr(trial.id, _ENDED, said)
+            self._study.tell(trial.number, value if state == "complete" else None, ended)
+            return True
+
+    def copy_reports(self, trial: Trial, other: Trial) -> None:
+        """Report for a trial the evaluations of another one with the same settings."""
+        with self._reached():
+            found = self._storage.get_trial(other.id).intermediate_values
+            for step, value in found.items():
+                self._storage.set_trial_intermediate_value(trial.id, step, value)
+
+    def reports(self, trial: Trial) -> dict[int, float]:
+        """The figures by evaluation."""
+        with self._reached():
+            return dict(self._storage.get_trial(trial.id).intermediate_values)
+
+    def importances(self) -> dict[str, float]:
+        """How much of the figure's variation each setting explains, most first; empty where that cannot be said."""
+        from optuna.importance import get_param_importances
+
+        with self._reached(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return dict(get_param_importances(self._study))
+            except (ValueError, RuntimeError, ImportError):  # too few trials, or all alike
+                return {}
+
+    def _one(self, number: int) -> Trial:
+        return _trial(self._study.get_trials(deepcopy=False)[number])
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Say clearly that the database cannot be used."""
+        try:
+            yield
+        except DuplicatedStudyError:
+            raise
+        except (SQLAlchemyError, OptunaError, KeyError, OSError) as error:
+            self.__dict__.pop("_study", None)
+            if isinstance(error, ArgumentError | NoSuchModuleError):
+                raise _not_a_url(self.url) from error
+            raise DataError(f"the storage {self.shown} cannot be used: {_why(error, self.url)}") from error
+        except ImportError as error:
+            raise UsageError(
+                f"the storage {self.shown} needs a driver that is not installed: {error}\n"
+                "  for PostgreSQL: pip install 'psycopg[binary]'"
+            ) from error
+
+
+def shown(url: str) -> str:
+    """A database's URL without its password."""
+    if url.startswith("sqlite:"):
+        return url.removeprefix("sqlite:///file:").removeprefix("sqlite:///").partition("?")[0]
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        raise _not_a_url(url) from None
+
+
+def without_password(url: str) -> str:
+    """A database's URL as a file may have it."""
+    return (
+        url
+        if url.startswith("sqlite:")
+        else make_url(url)._replace(password=None).render_as_string(hide_password=False)
+    )
+
+
+def of_file(file: Path, *, new: bool = False) -> str:
+    """The URL of an SQLite file; one that is gone is not made again."""
+    mode = "rwc" if new else "rw"
+    return f"sqlite:///file:{os.path.abspath(file)}?mode={mode}&uri=true"
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a figure is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _not_a_url(url: str) -> UsageError:
+    scheme = url.partition(":")[0]
+    return UsageError(
+        f"the storage is not the URL of a database that is known here (it begins with '{scheme}')\n"
+        "  such as postgresql+psycopg://USER@HOST/DATABASE, or sqlite:///FILE"
+    )
+
+
+def _why(error: Exception, url: str) -> str:
+    cause = error.__cause__ or getattr(error, "orig", None) or error
+    origin = getattr(cause, "orig", None) or cause
+    text = str(origin).strip().splitlines()
+    words = text[0] if text else type(origin).__name__
+    password = None if url.startswith("sqlite:") else make_url(url).password
+    return words.replace(str(password), "***") if password else words
+
+
+def _counts(one: FrozenTrial) -> bool:
+    """Whether a trial is one of the search: not one that was begun anew as another one, or is too much."""
+    if one.state != TrialState.FAIL:
+        return True
+    return one.user_attrs.get(_ENDED, {}).get("status") not in (None, _SURPLUS)
+
+
+def _trial(one: FrozenTrial) -> Trial:
+    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    said = one.user_attrs.get(_ENDED, {})
+    return Trial(
+        number=one.number,
+        point=dict(one.params),
+        state=names.get(one.state, "waiting" if one.state == TrialState.WAITING else "running"),
+        value=one.value if one.values and is_finite(one.values[0]) else None,
+        status=str(said.get("status", "")),
+        reason=str(said.get("reason", "")),
+        seconds=said.get("seconds"),
+        same_as=said.get("same_as"),
+        worker=str(one.user_attrs.get("worker", "")),
+        run_dir=str(said.get("run_dir", "")),
+        steps=tuple(one.intermediate_values),
+        id=one._trial_id,
+    )

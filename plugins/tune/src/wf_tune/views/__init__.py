@@ -1,0 +1,1 @@
+"""How a search is shown: as text, in charts and in reports."""

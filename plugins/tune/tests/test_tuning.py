@@ -1,0 +1,223 @@
+"""`wf tune`: trials as usual runs, an interrupted search that goes on, pruning, and the judgement at the end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wf_tune.directory import Directory
+
+IRIS = ("--dataset", "iris", "--model.hidden", "[4]", "--device", "cpu")
+SEARCH = (
+    *("--vary", "optimizer=adam,sgd", "--vary", "optimizer.lr=log(1e-3,1e-1)"),
+    *("--vary", "optimizer.momentum=uniform(0,0.9)"),
+)
+
+
+def manifest(path: Path) -> Any:
+    return json.loads((path / "manifest.json").read_text())
+
+
+def trials_of(path: Path) -> list[Any]:
+    return Directory(path).trials().all()
+
+
+def starts(path: Path) -> int:
+    """How often a run took its first step."""
+    return [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()].count(1)
+
+
+def test_a_search_from_its_first_trial_to_the_judgement(wf: Any, tmp_path: Path) -> None:
+    line = ("tune", *IRIS, "--epochs", "1", *SEARCH, "--name", "one", "--finalists", "1", "--final-repeats", "2")
+    done = wf(*line, "--trials", "3", "--json")
+    assert done.code == 0, done.stderr
+    record, place = json.loads(done.stdout), tmp_path / "runs" / "one"
+    assert [trial["number"] for trial in record["trials"]] == [0, 1, 2]
+    assert all(trial["state"] == "complete" for trial in record["trials"])
+    for trial in record["trials"]:
+        run = manifest(place / f"trial-{trial['number']}")
+        assert run["status"] == "done"
+        assert run["metrics"]["validation/accuracy"] == trial["value"]
+        settings, optimizer = trial["settings"], run["run_file"]["optimizer"]
+        assert (optimizer["use"], optimizer["lr"]) == (settings["optimizer"], settings["optimizer.lr"])
+        assert ("optimizer.momentum" in settings) == (settings["optimizer"] == "sgd")
+    # the defaults are in the space and were tried first
+    assert record["trials"][0]["settings"] == {"optimizer": "adam", "optimizer.lr": 0.001}
+    final = record["final"]
+    assert next(row["name"] for row in final["table"]["rows"]) == "defaults"
+    assert {run["repeat"] for row in final["table"]["rows"] for run in row["runs"]} == {"seed 43", "seed 44"}
+    assert json.loads((place / "search.json").read_text()) == record
+    assert (place / "best.toml").is_file()
+    assert "3/3  trial" in done.stderr
+
+    again = wf(*line, "--trials", "3", "--json")  # nothing is left to train
+    assert json.loads(again.stdout) == record
+    assert "trial 0" not in again.stderr
+
+    more = wf(*line, "--trials", "4", "--finalists", "0")
+    assert more.code == 0, more.stderr
+    assert "4 trials in runs/one, 3 of them ended before" in more.stderr
+    assert len(trials_of(place)) == 4
+
+    shown = wf("tune", "one")
+    assert "trials    4: 4 done" in shown.stdout
+    assert "defaults" in shown.stdout
+    listed = wf("runs", "runs/one")
+    assert all(f"trial-{number}" in listed.stdout for number in range(4))
+    page = wf("report", "runs/one", "-o", "page.html", "--no-plots")
+    assert page.code == 0, page.stderr
+    text = (tmp_path / "page.html").read_text()
+    assert "validation/accuracy by trial" in text
+    assert "With fresh seeds" in text
+
+    other = wf("tune", *IRIS, "--epochs", "2", *SEARCH, "--name", "one")
+    assert (other.code, "is a search with other settings\n  choose another --name" in other.stderr) == (2, True)
+    refused = wf("tune", "--resume", "runs/one", "--epochs", "2")
+    assert (refused.code, "--epochs: --resume continues" in refused.stderr) == (2, True)
+    (place / "search.db").unlink()
+    gone = wf("tune", "--resume", "runs/one")
+    assert (gone.code, "search.db is missing" in gone.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ((), "there is nothing to search"),
+        (("--vary", "optimizer.lrr=log(1e-3,1)"), "did you mean 'lr'?"),
+        (("--vary", "optimizer=adam,sgdd"), "did you mean 'sgd'?"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--optimizer.lr", "1"), "both --optimizer.lr and --vary optimizer.lr"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--lr", "1"), "both --lr and --vary optimizer.lr"),
+        (("--vary", "optimizer=adam,sgd", "--optimizer", "adam"), "both --optimizer and --vary optimizer"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher", "tpee"), "did you mean 'tpe'?"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher.startup-trial", "1"), "did you mean 'startup_trials'?"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--pruner", "wilcoxon"), "each needs several\n  add --repeats"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--searcher", "cma-es"), "this search has 1"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--trials", "0"), "--trials must be an integer of at least 1"),
+        (("--vary", "epochs=int(-3,-1)"), "epochs"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--storage", "nonsense"), "not the URL of a database"),
+        (("--vary", "optimizer.lr=log(1e-3,1)", "--by", "validation/acuracy"), "did you mean 'validation/accuracy'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_with_nothing_written(
+    line: tuple[str, ...], words: str, wf: Any, tmp_path: Path
+) -> None:
+    done = wf("tune", *IRIS, *line)
+    assert done.code == 2, done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_equal_settings_are_not_trained_twice(wf: Any, tmp_path: Path) -> None:
+    line = ("--vary", "optimizer=adam,sgd", "--searcher", "random", "--finalists", "0", "--name", "few")
+    done = wf("tune", *IRIS, "--epochs", "1", *line, "--trials", "9")
+    assert done.code == 0, done.stderr
+    found = trials_of(tmp_path / "runs" / "few")
+    trained = [one for one in found if one.same_as is None]
+    assert len(trained) == 2
+    assert all(one.value == found[one.same_as].value for one in found if one.same_as is not None)
+    assert len(list((tmp_path / "runs" / "few").glob("trial-*"))) == 2
+    assert "all 2 combinations were tried" in done.stderr
+    assert len(found) < 9
+
+
+def test_a_pruned_trial_is_a_run_that_ended_early(wf: Any, tmp_path: Path) -> None:
+    line = ("--vary", "optimizer.lr=1e-2,1e-9,1e-8", "--searcher", "grid", "--finalists", "0", "--name", "cut")
+    pruner = ("--pruner", "median", "--pruner.startup-trials", "1", "--by", "validation/loss")
+    done = wf("tune", *IRIS, "--epochs", "4", *line, *pruner, "--trials", "3", "--seed", "3")
+    assert done.code == 0, done.stderr
+    found = trials_of(tmp_path / "runs" / "cut")
+    cut = [one for one in found if one.state == "pruned"]
+    assert cut, done.stderr
+    for one in found:
+        run = manifest(tmp_path / "runs" / "cut" / f"trial-{one.number}")
+        assert run["status"] == "done"
+        assert run["epochs"] == (len(one.steps) if one in cut else 4)
+        assert run["reason"].startswith("pruned: after evaluation") == (one in cut)
+        records = (tmp_path / "runs" / "cut" / f"trial-{one.number}" / "metrics.jsonl").read_text().splitlines()
+        evaluated = [one for one in map(json.loads, records) if one["event"] == "eval" and one["split"] == "validation"]
+        assert len(evaluated) >= len(one.steps)
+
+
+def test_repeats_are_paired_by_seed(wf: Any, tmp_path: Path) -> None:
+    line = ("--vary", "optimizer.lr=1e-2,1e-9", "--searcher", "grid", "--finalists", "0", "--name", "several")
+    done = wf("tune", *IRIS, "--epochs", "1", *line, "--repeats", "2", "--pruner", "wilcoxon", "--trials", "2")
+    assert done.code == 0, done.stderr
+    for one in trials_of(tmp_path / "runs" / "several"):
+        place = tmp_path / "runs" / "several" / f"trial-{one.number}"
+        values = [manifest(place / f"seed-{seed}")["metrics"]["validation/accuracy"] for seed in (42, 43)]
+        assert one.value == pytest.approx(sum(values) / 2)
+        assert list(one.steps) == [1, 2]
+
+
+def test_a_trial_that_cannot_be_trained_is_said_and_the_others_go_on(wf: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n    def __init__(self, size: int = 3) -> None:\n"
+        "        if size == 4:\n            raise ValueError('four is too many')\n        super().__init__(4, 3)\n"
+    )
+    line = ("--model", "net.py:Net", "--vary", "model.size=3,4", "--searcher", "grid", "--finalists", "0")
+    done = wf("tune", "--dataset", "iris", "--epochs", "1", *line, "--name", "some", "--trials", "2")
+    assert done.code == 0, done.stderr
+    states = {one.point["model.size"]: (one.state, one.reason) for one in trials_of(tmp_path / "runs" / "some")}
+    assert states["3"][0] == "complete"
+    assert states["4"][0] == "failed"
+    assert "four is too many" in states["4"][1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)])
+def test_a_killed_search_goes_on_with_no_trial_lost_or_run_twice(
+    number: signal.Signals, wf: Any, tmp_path: Path
+) -> None:
+    line = ["tune", *IRIS, *SEARCH, "--finalists", "0", "--trials", "4", "--searcher.startup-trials", "2"]
+    line += ["--epochs", "60", "--checkpoint-every", "1", "--keep-checkpoints", "1", "--jobs", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "wf_cli", *line, "--name", "killed"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    place = tmp_path / "runs" / "killed"
+    _wait_for(lambda: any((place / "trial-1" / "checkpoints").glob("*")), process)
+    process.send_signal(number)
+    process.wait()
+    _wait_for(lambda: not (place / ".trial-1.lock").exists() or _is_free(place), None)
+    before = trials_of(place)
+    assert [one.state for one in before] == ["complete", "running"]
+
+    again = wf(*line, "--name", "killed", timeout=280)
+    assert again.code == 0, again.stderr
+    assert "trial 1 is taken up again" in again.stderr
+    straight = wf(*line, "--name", "straight", timeout=280)
+    assert straight.code == 0, straight.stderr
+    found, wanted = trials_of(place), trials_of(tmp_path / "runs" / "straight")
+    assert [(one.number, one.point, one.value) for one in found] == [
+        (one.number, one.point, one.value) for one in wanted
+    ]
+    assert all(starts(place / f"trial-{one.number}") == starts(tmp_path / "runs/straight/trial-0") for one in found)
+    timings = [json.loads(text) for text in (place / "trial-1" / "timings.jsonl").read_text().splitlines()]
+    clock = [one["elapsed_sec"] for one in timings]
+    assert any(later < earlier for earlier, later in itertools.pairwise(clock))  # it went on, and began once
+
+
+def _wait_for(condition: Any, process: subprocess.Popen[bytes] | None) -> None:
+    until = time.monotonic() + 200
+    while not condition():
+        assert process is None or process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def _is_free(place: Path) -> bool:
+    from wf_run.directory.lock import is_held
+
+    return is_held(place / ".trial-1.lock") is False
