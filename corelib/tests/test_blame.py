@@ -1,4 +1,4 @@
-"""Whose code raised an error, and that it is said once."""
+"""The owner of the code that raised an error is named, and only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events: who listens, and what a hook is told when it is wrong."""
+"""The events: who listens, and the messages for wrong hooks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_method_set_on_an_object_listens() -> None:
 def test_a_misspelt_event_is_reported(event: str) -> None:
     near = event.replace("_", "", 2).replace("on", "on_", 1) + "s"
     hook = type("Mine", (), {near: lambda self, run: None})()
-    with pytest.raises(UsageError, match=f"Mine has a method '{near}', which is no event") as caught:
+    with pytest.raises(UsageError, match=f"Mine has a method '{near}', which is not an event") as caught:
         check_events([hook])
     assert event in str(caught.value).splitlines()[1]
 

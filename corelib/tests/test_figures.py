@@ -1,4 +1,4 @@
-"""The names of figures, and what decides by them."""
+"""The names of figures, and the monitors that decide by them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_monitor_has_a_direction_or_it_is_not_known(text: str, figure: str, la
 
 
 class Part:
-    """One that says its figures.
+    """A part that declares its figures.
 
     Args:
         figures: Its figures.
@@ -126,7 +126,10 @@ def test_figures_have_one_source_and_are_numbers() -> None:
         *(("tree", 3, "'train/tree' has two sources: first, and second"), ("map", 1, "the evaluator, and second")),
         *(("loss", 1.5, "the trainer, and second"), ("tree", {"a": 2}, "'train/tree/a' has two sources: first")),
         *((name, 1, "second gave a figure the name") for name in ("step", "", 3)),
-        *(("x", value, "second gave .* of type .* as 'train/x', which is no figure") for value in ("a", [None], {1})),
+        *(
+            ("x", value, "second gave .* of type .* as 'train/x', which is not a figure")
+            for value in ("a", [None], {1})
+        ),
     ]
     for name, value, words in wrong:
         figures.values |= {"before": 1, name: value}
@@ -164,7 +167,7 @@ def test_a_direction_that_nobody_knows_is_refused() -> None:
         Monitor.read("validation/odd", DIRECTIONS).direction("--monitor", "who")
     assert str(caught.value) == (
         "who: it is not known whether a larger 'validation/odd' is better\n"
-        "  say it behind the figure: --monitor validation/odd:max or validation/odd:min\n"
+        "  write the direction behind the figure: --monitor validation/odd:max or validation/odd:min\n"
         "  known: accuracy, loss, mae, torchmetrics/F1.v2"
     )
 

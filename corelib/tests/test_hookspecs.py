@@ -1,4 +1,4 @@
-"""What each hook of a plugin gives, and how what is wrong is told."""
+"""The declarations that each hook adds, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -286,7 +286,10 @@ def wf_components():
         (COMMAND.format("'m:f'").replace("greet", "Say.hello"), "'Say.hello' is not the name of a command"),
         (COMMAND.format("'m:f'").replace("Greetings", " "), "command 'greet': its section must be one line of text"),
         (COMMAND.format("'m:f'").replace("hello.", "hello.\\n"), "command 'greet': its summary must be one line"),
-        (COMMAND.format("'m:f', examples=(('wf greet',),)"), "each of its examples must be a line and what it does"),
+        (
+            COMMAND.format("'m:f', examples=(('wf greet',),)"),
+            "each of its examples must be a command line and a description",
+        ),
         (COMMAND.format("'m:f', order='first'"), "command 'greet': order is 'first', not int"),
         ("@hookimpl\ndef wf_tasks(): return None\n", "wf_tasks() gave NoneType, not a list of tasks"),
         ("@hookimpl\ndef wf_links(): return [1]\n", "wf_links() gave 1, which is not a Link"),
@@ -354,9 +357,7 @@ def test_two_tasks_of_the_same_targets(tmp_path: Path) -> None:
     assert found is not None
     assert found.name == "regression"
     files = [write(tmp_path, f"{name}.py", theirs.format(name, "'stars'")) for name in ("a", "b")]
-    with pytest.raises(
-        UsageError, match="targets 'stars' are those of several tasks\n  say which: --task a or --task b"
-    ):
+    with pytest.raises(UsageError, match="several tasks have targets 'stars'\n  choose one: --task a or --task b"):
         tasks_of(Registry.discover(files, only_builtin=True)).of("stars")
 
 

@@ -1,4 +1,4 @@
-"""What importing a plugin changes in the process is told, and put back."""
+"""Changes that importing a plugin makes to the process are reported and undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of known plugins is true for those that are here."""
+"""The index of known plugins agrees with the installed ones."""
 
 from __future__ import annotations
 

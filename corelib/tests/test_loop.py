@@ -1,4 +1,4 @@
-"""The loop, with parts that only write down what they are asked."""
+"""The loop, with parts that only record their calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wf.errors import DataError, DivergedError, GoBack, SaveError, UsageError, W
 
 
 class Data:
-    """Epochs of a few numbered batches; `known` says whether their number is told."""
+    """Epochs of a few numbered batches; `known` says whether `num_batches` gives their number."""
 
     def __init__(self, num: int = 4, *, known: bool = True) -> None:
         self.num_batches = num if known else None
@@ -33,7 +33,7 @@ class Data:
 
 
 class Trainer:
-    """Its loss follows from the batch; it keeps what it was given."""
+    """Its loss is a function of the batch; it keeps the batches."""
 
     def __init__(self) -> None:
         self.batches: list[Any] = []
@@ -409,7 +409,7 @@ def test_stop_from_any_event(event: str, step: int) -> None:
     hook = type("Stopper", (), {event: lambda self, run, *args: run.stop(event)})()
     loop = Loop(Trainer(), Evaluator(), Checkpointer(), [hook], checkpoint_every=Every(2, "steps"))
     loop.run(Data(4), Epochs(3))
-    # what is told of after the decision of a step takes effect after the next one
+    # an event after the decision of a step takes effect after the next step
     assert loop.progress.step == (step + 1 if event == "on_checkpoint_end" else step)
     assert loop.stop_reason == event
 
@@ -690,7 +690,7 @@ def write_in_background(writer: Writer, *hooks: Any, **settings: Any) -> tuple[L
 
 
 def committed(log: Log) -> list[tuple[int, str]]:
-    """After which step which checkpoint was told of."""
+    """The checkpoints, each with the step after which it was reported."""
     return [(event[3], event[5]) for event in log.events if event[0] == "on_checkpoint_end"]
 
 
@@ -703,7 +703,7 @@ def test_a_checkpoint_is_told_of_at_the_first_step_after_it_is_durable() -> None
 
 
 def test_no_save_is_missed_by_a_pause_that_was_being_set() -> None:
-    """A save that is done before the next pause is set, as a small one is, is told of after the next step."""
+    """A save that finishes before the next pause is set, as a small one does, is reported after the next step."""
     writer = Writer()
     writer.save = lambda *args: (Writer.save(writer, *args), writer.finish())[0]  # type: ignore[method-assign,func-returns-value]
     log, loop = write_in_background(writer)
@@ -767,7 +767,7 @@ def test_an_error_waits_for_the_checkpoint_and_is_not_hidden_by_it(fails: bool) 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_several_processes_hear_of_a_save_at_the_same_pause(first: bool) -> None:
-    """In the other processes nothing is ever done; what the first one says counts."""
+    """In the other processes no save is ever done; the first process decides."""
     writer = Writer()
     log, loop = write_in_background(writer, *([FinishAt(writer, 4)] if first else []), log_every=2)
     pauses: list[int] = []
@@ -930,7 +930,7 @@ class Commits(Checkpointer):
 
 
 class Judge:
-    """Its figures follow from how long was trained."""
+    """Its figures are a function of the steps trained."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -940,7 +940,7 @@ class Judge:
 
 
 class Ends(Log):
-    """Ends the run for good at an event of a step; it does not know of it any more when the run goes on."""
+    """Ends the run for good at an event of a step; it has forgotten that when the run is resumed."""
 
     def __init__(self, event: str, step: int, *, signal: bool = False) -> None:
         super().__init__()
@@ -1014,7 +1014,7 @@ def test_what_was_decided_after_the_checkpoint_is_forgotten_when_the_run_goes_ba
 
 
 def told(log: Log) -> list[Any]:
-    """What was told of training; the start and end of each process and its own checkpoints left out."""
+    """The events of training, without the start and end of each process and its own checkpoints."""
     own = ("on_run_start", "on_epoch_start", "on_checkpoint_end", "on_run_end")
     return [event for event in log.events if event[0] not in own]
 

@@ -187,7 +187,7 @@ def test_broken_entry_points_harm_no_other(install: Install) -> None:
         ("c-exit", "failed"),
     ]
     assert broken.entry_point == "main = a_broken_of_test.main"
-    assert (broken.fix, good.fix) == ("tell its author: nowhere is in no package that a-broken asks for", None)
+    assert (broken.fix, good.fix) == ("tell its author: a-broken does not require the package that has nowhere", None)
     assert left.fix == "pip install --upgrade c-exit, or tell its author"
 
 

@@ -155,13 +155,13 @@ def test_a_provider_that_is_not_there() -> None:
     with pytest.raises(PluginError) as caught:
         REGISTRY.find("loss", "focal@my-losses")
     assert str(caught.value) == (
-        "loss 'focal' is asked of my-losses, which is not installed\n"
+        "loss 'focal' should come from my-losses, which is not installed\n"
         "  wf knows of no plugin of that name: is it spelt right?\n"
         "  available: focal@ours or focal@theirs"
     )
-    with pytest.raises(PluginError, match="loss 'huber' is asked of my-losses, which is not installed"):
+    with pytest.raises(PluginError, match="loss 'huber' should come from my-losses, which is not installed"):
         REGISTRY.find("loss", "huber@my-losses")
-    with pytest.raises(PluginError, match=r"of pluggy, which is installed, but not loaded\n  it is left out"):
+    with pytest.raises(PluginError, match=r"from pluggy, which is installed but not loaded\n  it is left out"):
         REGISTRY.find("loss", "focal@pluggy")
 
 
@@ -337,7 +337,7 @@ def test_own_code_that_is_not_there(own: str) -> None:
         REGISTRY.find("model", f"{own}:Net.size").load()
     with pytest.raises(UsageError, match=r"there is no file .*\n  in that folder: "):
         REGISTRY.find("model", f"{own.replace('net.py', 'nets.py')}:Net").load()
-    with pytest.raises(UsageError, match=r"model 'nowhere:Net': .*looked for in the working directory"):
+    with pytest.raises(UsageError, match=r"model 'nowhere:Net': .*looked for it in the working directory"):
         REGISTRY.find("model", "nowhere:Net").load()
 
 
@@ -376,7 +376,7 @@ def test_a_pin_to_a_plugin_holds_for_a_component_that_moved_from_it() -> None:
     assert (
         Registry([plugin("new", MOVED), plugin("other", loss("huber"))], [pin]).find("loss", "huber").provider == "new"
     )
-    with pytest.raises(PluginError, match="is that of old-name 1"):
+    with pytest.raises(PluginError, match="came from old-name 1"):
         Registry([plugin("new", loss("huber"))], [pin]).find("loss", "huber")
 
 

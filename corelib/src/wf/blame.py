@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 FAILURES = (Exception, SystemExit, GeneratorExit)
-"""What code that fails may raise. ``sys.exit()`` in a component is its failure, whatever code it says; only
-KeyboardInterrupt is not, which the user raises."""
+"""The exceptions that count as a failure of a component. ``sys.exit()`` is one, whatever its exit code;
+KeyboardInterrupt is not: it comes from the user."""
 
 
 class _Where(str):
@@ -42,7 +42,7 @@ def blamed(error: BaseException) -> str:
 
 
 def take_blame(error: BaseException) -> str:
-    """As `blamed`, and take the note away, to say it in another place."""
+    """As `blamed`, and remove the note, for a caller that says it elsewhere."""
     where = blamed(error)
     if where:
         error.__notes__ = [note for note in error.__notes__ if not isinstance(note, _Where)]
@@ -54,7 +54,7 @@ def naming_culprit(plugins: Iterable[Plugin] = ()) -> Iterator[None]:
     """Add the name of the plugin whose code raised an unexpected error to that error.
 
     Args:
-        plugins: Those of the run, for the ones that are not installed.
+        plugins: The plugins of the run: those named by a path are not among the installed ones.
 
     Raises:
         RuntimeError: For anything that would end the process silently, such as ``sys.exit()``.
@@ -78,8 +78,8 @@ def culprit(error: BaseException, plugins: Iterable[Plugin] = ()) -> str:
     """Whose code raised: the distribution, plugin or own file of the innermost frame that belongs to one.
 
     Args:
-        error: It, with its traceback.
-        plugins: Those of the run, for the ones that are not installed.
+        error: The error, with its traceback.
+        plugins: The plugins of the run: those named by a path are not among the installed ones.
 
     Returns:
         A name; empty if no frame belongs to wf, to a plugin or to a user's file.
@@ -90,7 +90,7 @@ def culprit(error: BaseException, plugins: Iterable[Plugin] = ()) -> str:
 
 
 def _installed() -> dict[str, str]:
-    """The distribution of each package with a declaration in it, and of the one that all is in."""
+    """The distribution of each package that holds a plugin's declaration, and of its top-level package."""
     from wf.discovery.distributions import plugin_entry_points  # only on the way to an error
 
     owners = {"wf": "wf-core"}
@@ -118,6 +118,6 @@ def _owner(frame: FrameType, owners: Mapping[str, str]) -> str:
     while name and name not in owners:
         name = name.rpartition(".")[0]
     file = str(frame.f_globals.get("__file__") or "")
-    other = file.startswith(tuple(sysconfig.get_paths().values())) or whole.startswith("wf_")  # a library of wf's
-    is_own = os.path.isabs(file) and os.path.isfile(file) and not other  # a module of one's own
+    other = file.startswith(tuple(sysconfig.get_paths().values())) or whole.startswith("wf_")  # wf or a library
+    is_own = os.path.isabs(file) and os.path.isfile(file) and not other  # a user's module
     return owners[name] if name else file * is_own

@@ -17,7 +17,7 @@ class WfError(Exception):
 
 
 class UsageError(WfError, ValueError):
-    """An unknown name, option or value, or things that do not go together."""
+    """An unknown name, option or value, or a combination that does not work."""
 
     exit_code = 2
 
@@ -55,8 +55,8 @@ class GoBack(DivergedError):  # noqa: N818 - named after its request
 
     Args:
         message: The reason.
-        then: Called when the checkpoint has been loaded, with the number of times that the run has gone back since that
-            checkpoint was made, this one included. What it returns is added to the record in `Loop.rollbacks`.
+        then: Called when the checkpoint has been loaded, with the number of rollbacks since that checkpoint was made,
+            this one included. What it returns is added to the record in `Loop.rollbacks`.
     """
 
     def __init__(self, message: str, then: Callable[[int], Mapping[str, Any]] = lambda _: {}) -> None:
@@ -77,7 +77,7 @@ class OtherFailedError(WfError):
 
     Args:
         message: The process, and its message.
-        exit_code: That of the other process.
+        exit_code: The exit code of the other process.
         status: The manifest's word for how the run ended.
     """
 
@@ -140,7 +140,7 @@ def plain_word(name: str) -> str:
 
 
 def article(word: str) -> str:
-    """The indefinite article of a word."""
+    """The indefinite article for a word."""
     return "an" if word[:1] in tuple("aeiou") else "a"
 
 

@@ -53,7 +53,7 @@ def wf_commands() -> Sequence[Command]:  # type: ignore[empty-body]  # a specifi
 
 @hookspec
 def wf_settings() -> Sequence[Param]:  # type: ignore[empty-body]  # a specification has no body
-    """The general keys that the plugin adds to run files, options of ``wf run`` and run values at once.
+    """The general keys that the plugin adds to run files; each is also an option of ``wf run`` and a run value.
 
     Called once, at discovery; it must import nothing heavy.
     """

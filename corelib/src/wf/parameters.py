@@ -29,7 +29,7 @@ MAX_FLOAT = 3.4028234663852886e38
 """The largest number of float32, which models compute in."""
 
 NULL = "@null"
-"""How None is written in a run file and on the command line."""
+"""None, as run files and the command line write it."""
 
 
 def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> tuple[Param, ...]:
@@ -37,7 +37,7 @@ def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> 
 
     Args:
         component: Its declaration; `params` there wins.
-        load: Gives what has its signature; called only when the declaration does not say the options.
+        load: Returns the object with its signature; called only if the declaration does not list the options.
     """
     params = component.params
     if params is None:
@@ -50,22 +50,22 @@ def parameters(component: Component, load: Callable[[], Callable[..., Any]]) -> 
 
 
 _KNOWN: WeakKeyDictionary[Callable[..., Any], tuple[Any, dict[int, tuple[Param, ...]]]] = WeakKeyDictionary()
-"""The options of each class and function that was looked at, with its docstring and its code at that time."""
+"""The options of each class and function inspected so far, with its docstring and code at that time."""
 
 
 def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ...]:
     """The options that a callable's signature, annotations and docstring say.
 
-    A run asks a dozen times for those of its components, so each class and function is looked at once.
+    A run asks for the options of a component a dozen times, so each class and function is inspected once.
 
     Args:
         target: A class or function.
-        skip: Leading parameters that are no options.
+        skip: The number of leading parameters that are not options.
     """
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         return _from_signature(target, skip)
     code = getattr(target.__init__ if inspect.isclass(target) else target, "__code__", None)
-    state = (target.__doc__, code)  # what a program may change
+    state = (target.__doc__, code)  # a program may change these
     before, known = _KNOWN.get(target, (None, {}))
     if before != state:
         known = {}
@@ -78,7 +78,7 @@ def from_signature(target: Callable[..., Any], skip: int = 0) -> tuple[Param, ..
 def _from_signature(target: Callable[..., Any], skip: int) -> tuple[Param, ...]:
     try:
         signature = inspect.signature(target)
-    except (TypeError, ValueError):  # a builtin that does not say its own
+    except (TypeError, ValueError):  # a builtin without a signature
         return ()
     hints = annotations_of(target)
     help_texts = docstring_params(target)
@@ -94,7 +94,7 @@ def _from_signature(target: Callable[..., Any], skip: int) -> tuple[Param, ...]:
 
 
 def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
-    """Resolved annotations; as they are written, where one cannot be (its import is for type checkers alone)."""
+    """Resolved annotations; an annotation that cannot be resolved (imported only for type checkers) stays as text."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function, include_extras=True)
@@ -136,9 +136,9 @@ def convert(param: Param, value: Any, owner: str) -> Any:
 
     Args:
         param: The option.
-        value: From the command line, a run file or Python. What was typed on a command line is text where the option
+        value: From the command line, a run file or Python. A value typed on a command line stays text if the option
             takes text and no numbers: ``2021`` may be the name of a column.
-        owner: Who has the option, for messages: ``loss 'focal'``.
+        owner: The owner of the option, for messages: ``loss 'focal'``.
 
     Raises:
         UsageError: When the value does not fit, with the expected type, its choices and the option's description.
@@ -185,7 +185,7 @@ def _is_written(value: Any) -> bool:
 
 
 def _checked(param: Param, value: Any) -> Any:
-    """The value, unless it is a number that cannot be meant."""
+    """The value, unless it is a number out of range."""
     if isinstance(value, float) and math.isfinite(value) and abs(value) > MAX_FLOAT:
         raise ValueError(f"a number of at most {MAX_FLOAT:.3g}, the largest in float32")
     filled = VALUES.get(param.source or "")
@@ -195,7 +195,7 @@ def _checked(param: Param, value: Any) -> Any:
 
 
 def with_names(params: Sequence[Param], names: Iterable[str]) -> tuple[Param, ...]:
-    """The options of a component, the one for any name replaced by those that were given.
+    """The options of a component, with the option for any name replaced by one for each given name.
 
     Args:
         params: The options that the component declares.
@@ -285,7 +285,7 @@ def allows_none(annotation: Any) -> bool:
 
 
 def _check_inject(component: Component, params: Sequence[Param]) -> None:
-    """Refuse a misspelt name in a declaration's `inject`, which would do nothing without a word."""
+    """Refuse a misspelt name in a declaration's `inject`, which would silently do nothing."""
     names = [param.name for param in params]
     for name in component.inject:
         if name not in names:
@@ -356,12 +356,12 @@ def _hint(annotation: Any, names: dict[str, Any]) -> Any:
     try:
         holder = types.SimpleNamespace(__annotations__={"it": annotation})
         return typing.get_type_hints(holder, globalns=names, include_extras=True)["it"]
-    except Exception:  # whatever evaluating a stranger's annotation may raise
+    except Exception:  # evaluating a plugin's annotation may raise anything
         return annotation
 
 
 _PLAIN = (bool, int, float, str, type(None))
-"""Types whose values pydantic would leave as they are; to import it takes 60 ms."""
+"""Types whose values pydantic would leave unchanged; importing pydantic takes 60 ms."""
 
 
 @cache
@@ -377,7 +377,7 @@ def _adapter(annotation: Any) -> Any:
         None,
     ):  # some types have a configuration of their own
         with contextlib.suppress(PydanticUserError, SchemaError), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ArbitraryTypeWarning)  # that it is no type
+            warnings.simplefilter("ignore", ArbitraryTypeWarning)  # the annotation is not a type
             return TypeAdapter(annotation, config=config)
     return None
 
@@ -404,7 +404,7 @@ def _validate(annotation: Any, value: Any) -> Any:
 
 
 def _fits_plainly(annotation: Any, value: Any) -> bool:
-    """Whether a value is of exactly the type that is wanted, one of a few plain ones, so that nothing is to convert."""
+    """Whether a value has exactly the wanted type, one of a few plain types, so that no conversion is needed."""
     choices = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     if type(value) is list:
         inner = [typing.get_args(choice)[0] for choice in choices if typing.get_origin(choice) is list]
@@ -413,7 +413,7 @@ def _fits_plainly(annotation: Any, value: Any) -> bool:
 
 
 def _takes_for_number(value: Any, converted: Any) -> bool:
-    """Whether a true or false, however deep, was taken for 1 or 0."""
+    """Whether a boolean, at any depth, was converted to 1 or 0."""
     if isinstance(value, bool):
         return isinstance(converted, (int, float)) and not isinstance(converted, bool)
     if isinstance(value, (list, tuple)) and isinstance(converted, (list, tuple)):
@@ -444,7 +444,7 @@ def _explain_misfit(param: Param, value: Any, owner: str, error: ValueError) -> 
 
 
 def _list_hint(param: Param, value: Any) -> list[str]:
-    """How a list is written: of this value where that fits, else of the default's."""
+    """How to write a list: of this value if that fits, else of the default's elements."""
     for example in ([value], param.default):
         if isinstance(example, (list, tuple)) and example:
             with contextlib.suppress(ValueError):

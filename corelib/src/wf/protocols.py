@@ -38,18 +38,18 @@ class Trainer(Protocol):
     It may have ``read(losses) -> list[float]``, called at sync points to read many losses in one transfer,
     ``before_update``, a tuple that the loop fills with the hooks' ``on_gradients_ready``, and ``parts``, a dict of what
     checkpoints hold of it, such as optimizers of its own. Its class may have a static
-    method ``prepare_model(model, ...)``, called with the bare model and those of the trainer's options that it names,
-    before the strategy gets the model and the optimizer its parameters: what it freezes is not trained. It may return
-    the modules that stay in evaluation mode, as a list.
+    method ``prepare_model(model, ...)``, called with the bare model and the trainer's options named by its parameters,
+    before the strategy gets the model and the optimizer its parameters: frozen parameters are not trained. It may
+    return a list of modules that stay in evaluation mode.
 
-    One that makes its samples itself, in an environment or by a generator, has a method ``make_batch()`` that gives the
-    next batch: a run of it has no dataset. Its class may then have a static method ``run_values(...)``, called with
-    those of the trainer's options that it names before the model is made: it gives what it knows of its samples, as
-    ``{"input_shape": (4,), "num_outputs": 2, "steps_per_epoch": 100}``.
+    A trainer that makes its samples itself, in an environment or with a generator, has a method ``make_batch()`` that
+    returns the next batch; its runs have no dataset. Its class may then have a static method ``run_values(...)``,
+    called before the model is made with the trainer's options named by its parameters: it returns run values that
+    describe the samples, as ``{"input_shape": (4,), "num_outputs": 2, "steps_per_epoch": 100}``.
 
-    One that takes the run value `accumulate` gets the batches of an update as one batch and may compute it in parts of
-    `batch_size`; one that takes `scaler` scales the loss by it where that is not None. Without them ``--accumulate``
-    and ``--precision fp16`` are refused.
+    A trainer that takes the run value `accumulate` gets all batches of an update as one batch, and may compute it in
+    parts of `batch_size` samples; a trainer that takes `scaler` scales the loss with it unless it is None. Without
+    them ``--accumulate`` and ``--precision fp16`` are refused.
     """
 
     def train_step(self, batch: Any) -> Any:
@@ -57,9 +57,9 @@ class Trainer(Protocol):
 
         Returns:
             The loss before the update, a scalar that stays on its device: `float(loss)` is called at sync points.
-            Or a dict of such scalars: the loss as ``loss``, what it consists of as ``loss/NAME``, and other figures.
+            Or a dict of such scalars: the loss as ``loss``, its terms as ``loss/NAME``, and other figures.
             All but the loss are recorded as means, and can be monitored as ``train/loss/NAME`` and ``train/NAME``;
-            an attribute ``figures`` says which there are, see `wf.engine.figures.declared`.
+            an attribute ``figures`` declares them, see `wf.engine.figures.declared`.
         """
 
 
@@ -69,10 +69,10 @@ class Evaluator(Protocol):
     def evaluate(self, split: str) -> Mapping[str, Any]:
         """The figures of one split by metric name, plain numbers (a list for one value per class).
 
-        It must leave the training generator as it found it. An attribute ``figures`` says which there are, see
-        `wf.engine.figures.declared`. Where their names are not all known, it may have ``preview(split)``, which gives
-        the figures of two batches and leaves no trace: the loop calls it before step 1 where a run decides by one
-        of them.
+        It must leave the random generators of training unchanged. An attribute ``figures`` declares the figures, see
+        `wf.engine.figures.declared`. If not all names are known in advance, it may have ``preview(split)``, which
+        returns the figures of two batches and changes nothing: the loop calls it before step 1 if a part decides by
+        one of them.
         """
 
 
@@ -84,8 +84,8 @@ class Checkpointer(Protocol):
     ) -> str | Future[str]:
         """Commit `state` and return its place, or copy it and return a future of its place.
 
-        A place stands for a checkpoint that is durable. After this has returned, the state changes. The loop asks for
-        one checkpoint at a time, and training goes on while a future is not done.
+        A returned place means that the checkpoint is durable. Training changes the state as soon as this returns, also
+        while a future is pending. The loop asks for one checkpoint at a time.
 
         Args:
             state: The result of `Loop.state_dict`: tensors and plain values.
@@ -93,11 +93,11 @@ class Checkpointer(Protocol):
             metrics: The last figures, as ``{"validation/loss": 0.1}``.
 
         Raises:
-            SaveError: If it cannot be written, here or from the future; the run may continue without it.
+            SaveError: If it cannot be written, raised here or by the future; the run may continue without it.
         """
 
     def load(self, which: str = "latest") -> Mapping[str, Any]:
-        """The state of the checkpoint `which`: ``latest``, ``best`` or one's name.
+        """The state of the checkpoint `which`: ``latest``, ``best`` or a checkpoint's name.
 
         Raises:
             NothingSavedError: If there is no checkpoint; a resumed run then starts over.
@@ -116,21 +116,22 @@ class Stateful(Protocol):
 class Modes(Protocol):
     """A second set of weights beside the trained ones, for evaluation and checkpoints. Called by the loop.
 
-    It begins a run with the former, and changes to the latter for evaluations and checkpoints and at the end.
+    A run begins with the trained weights; the loop switches to the second set for evaluations and checkpoints and at
+    the end.
     """
 
     def to_train(self) -> None:
-        """Put the weights that are trained into the model, as they were to the bit."""
+        """Put the trained weights back into the model, bit for bit."""
 
     def to_eval(self) -> None:
-        """Put the weights that are judged and kept into the model."""
+        """Put the weights that are evaluated and kept into the model."""
 
 
 class Strategy(Protocol):
     """Where and how the run is carried out. Called by the experiment and, at sync points, by the loop.
 
-    One of several processes may have ``unused_parameters``, which is set before `prepare`: the names of the parameters
-    that got no gradient when the model was tried on a few samples.
+    A strategy with several processes may have an attribute ``unused_parameters``, set before `prepare`: the names of
+    the parameters that got no gradient when the model was tried on a few samples.
     """
 
     @property

@@ -30,15 +30,15 @@ _LOG = logging.getLogger("wf")
 
 
 Ask = Callable[["Registry"], Guard]
-"""Says what a run directory may load; given what is registered without it."""
+"""Decides which code a run directory may load; called with the registry without that code."""
 
 
 class Registry:
     """All components of the loaded plugins.
 
-    Two plugins may bring the same name: both stay listed, the bare name is an error that names both, and
-    ``name@distribution`` picks one, and so does a pin. No plugin has priority; only what wf chooses itself, where the
-    user names nothing, is its own (`own_choice`).
+    Two plugins may provide the same name: both stay listed, the bare name is an error that names both, and
+    ``name@distribution`` or a pin picks one. No plugin has priority; only where the user names nothing does wf choose
+    its own component (`own_choice`).
 
     Args:
         plugins: The discovered plugins, including those that are not loaded.
@@ -79,9 +79,9 @@ class Registry:
         Args:
             names: Further modules and files to load, and ``no:NAME`` for plugins to leave out.
             only_builtin: Load just the plugins that come with wf.
-            of_run: Modules and files that a run file names, which allow-lists and `only_builtin` hold for.
-            ask: Given what is registered without them, says which code of a run file may be loaded; None allows all.
-            loaded: The plugins of a registry of the same names without a run file's, which are not loaded once more.
+            of_run: Modules and files that a run file names, which allow-lists and `only_builtin` apply to.
+            ask: Called with the registry without them, decides which code of a run file may be loaded; None allows all.
+            loaded: The plugins of a registry of the same names without a run file's; these are not loaded again.
             incomplete: Whether a run file's plugins may follow, so that ``no:NAME`` may name one of these.
 
         Raises:
@@ -128,9 +128,9 @@ class Registry:
             self._aliases.setdefault((component.kind, plain_name(alias)), []).append(entry)
 
     def entries(self, kind: str | None = None, *, catalogues: bool = False) -> Iterator[Entry]:
-        """The components, by kind and name; with the members of catalogues if asked for.
+        """The components, sorted by kind and name; with the members of catalogues if asked for.
 
-        Tasks and links are among them only where their kind is named.
+        Tasks and links are included only if `kind` names theirs.
         """
         order = list(KINDS) if kind is None else [kind]
         keys = [key for key in self._names if key[0] in order]
@@ -150,7 +150,7 @@ class Registry:
 
         Args:
             kind: One of `wf.declarations.kinds.KINDS`.
-            name: Its name or an alias, ``name@distribution``, a catalogue's member ``prefix/name``, or one's own code
+            name: Its name or an alias, ``name@distribution``, a catalogue's member ``prefix/name``, or the user's code
                 as ``path.py:Attr`` or ``package.module:Attr``.
 
         Raises:
@@ -200,7 +200,7 @@ class Registry:
         return found[0] if found else None
 
     def providers(self, kind: str, name: str) -> list[Entry]:
-        """Every component of that name, alias or catalogue's member: none, one, or one a plugin."""
+        """Every component with that name or alias, or catalogue member: none, one, or one per plugin."""
         plain = plain_name(name)
         return [*self._names.get((kind, plain), ()), *self._aliases.get((kind, plain), ())] or self._member(kind, plain)
 
@@ -211,11 +211,11 @@ class Registry:
         return sorted([*names, *prefixes])
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether the name is known, be it of several plugins."""
+        """Whether the name is known, even if several plugins provide it."""
         return bool(self.providers(kind, name))
 
     def own_choice(self, kind: str, name: str) -> str:
-        """The name of a component that wf chooses where the user does not: its own one, unless a pin says otherwise."""
+        """The name of a component that wf chooses by default: the built-in one, unless a pin says otherwise."""
         found = self.providers(kind, name)
         if len(found) > 1 and self._pin(kind, name, found) is None:
             builtin = builtin_distributions()
@@ -253,7 +253,7 @@ class Registry:
     def not_installed(self, kind: str, name: str) -> list[str]:
         """The known but uninstalled plugins with a component, and how to install them, in words.
 
-        Those with a catalogue's member of that name are told where none that is installed has one.
+        Plugins whose catalogue has a member of that name are mentioned if no installed plugin has one.
         """
         here = {plugin.distribution for plugin in self.plugins}
         members = known_members(kind, name)
@@ -265,7 +265,7 @@ class Registry:
         ]
 
     def kinds_of(self, name: str) -> list[str]:
-        """The kinds in which `name` is known; with ``@provider`` those that it brings, if it brings any."""
+        """The kinds in which `name` is known; with ``@provider``, the kinds that this provider has it in, if any."""
         bare, _, provider = name.partition("@")
         found = {kind: entries for kind in (*KINDS, *DECLARATIONS) if (entries := self.providers(kind, bare))}
         brought = [kind for kind, entries in found.items() if brought_by(entries, provider)]
@@ -277,7 +277,7 @@ class Registry:
         return [_member(catalogue, plugin, member) for catalogue, plugin in pairs if member in catalogue.names()]
 
     def _pin(self, kind: str, name: str, found: Sequence[Entry]) -> Pin | None:
-        """The pin of a name, or one of the name that it is an alias of, if that picks one of those found."""
+        """The pin of a name, or of the name that it is an alias of, if it picks one of the found components."""
         if pin := self.pins.get((kind, plain_name(name))):
             return pin
         pins = [self.pins.get((kind, plain_name(entry.component.name))) for entry in found]
@@ -310,9 +310,9 @@ class Registry:
         plugin = next((plugin for plugin in self.plugins if normalize(pin.provider) in names_of(plugin)), None)
         state = "not installed" if plugin is None else f"not loaded ({plugin.status})"
         if plugin is not None and plugin.status == "ok":
-            state = f"here as {plugin.version or 'a file'}, which does not bring it"
+            state = f"now {plugin.version or 'a file'} and no longer has it"
         return PluginError(
-            f"{kind} '{name}' of this run is that of {pin.made_with}, which is {state}\n"
+            f"{kind} '{name}' of this run came from {pin.made_with}, which is {state}\n"
             f"  the run: {pin.place}\n  try: {(plugin and plugin.fix) or pin.fix}"
         )
 
@@ -333,10 +333,10 @@ class Registry:
         return unknown(kind, name, candidates, "\n  ".join([*hints, listing]), also=aliases, first=first)
 
     def meant(self, kinds: Iterable[str], name: str) -> list[str]:
-        """The names that an unknown one may stand for though they look otherwise, best first.
+        """Names that an unknown name may mean although they look different, best first.
 
-        A catalogue's member by its own name alone; what has an old name like it; and members with a name like it where
-        no other component has one. Of those, members of the catalogue that was typed come first.
+        These are catalogue members given without their prefix, components with a similar old name, and, if no other
+        component has a similar name, catalogue members that do; members of the catalogue that was typed come first.
         """
         kinds, (prefix, _, bare) = list(kinds), name.rpartition("/")
         families = [catalogue for kind in kinds for catalogue, _ in self.catalogues(kind)]
@@ -355,7 +355,7 @@ class Registry:
 
 
 def read_kind(word: str) -> str:
-    """A kind, written in the singular or plural.
+    """The kind that a word means, in the singular or plural.
 
     Raises:
         UsageError: With the closest kinds.
@@ -367,14 +367,15 @@ def read_kind(word: str) -> str:
 
 
 def split_kind(word: str) -> tuple[str, str] | None:
-    """The kind and the name of ``KIND/NAME``; None for a word that is otherwise."""
+    """The kind and the name of ``KIND/NAME``; None for any other word."""
     head, slash, name = word.partition("/")
     return (read_kind(head), name) if slash and name and head in (*KINDS, *DECLARATIONS, *plurals()) else None
 
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """No search for garbage while thousands of declarations are made that all stay: it takes a tenth of the time."""
+    """Switch garbage collection off while thousands of lasting declarations are made: it would take a tenth of the
+    time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -394,11 +395,11 @@ def _member(catalogue: Catalogue, plugin: Plugin, name: str) -> Entry:
 
 
 def tell_of_pin(pin: Pin, every: Sequence[Entry], found: Sequence[Entry]) -> None:
-    """Say that a project lets a name of wf's own mean another plugin's component."""
+    """Log that a project's pin makes a built-in name mean another plugin's component."""
     builtin = builtin_distributions()
     ours = [entry for entry in every if normalize(entry.distribution) in builtin]
     if ours and found and not any(entry in ours for entry in found):
-        _warn_once(f"{pin.kind} '{pin.name}' is that of {found[0].provider} and not wf's own: {pin.place} pins it")
+        _warn_once(f"{pin.kind} '{pin.name}' comes from {found[0].provider} instead of wf: {pin.place} pins it")
 
 
 @cache
@@ -415,10 +416,10 @@ def _absent(kind: str, name: str, provider: str, found: Iterable[Entry]) -> Plug
     """The error for a component of a missing plugin."""
     known = known_as(provider)
     advice = f"try: {known.install}" if known else "wf knows of no plugin of that name: is it spelt right?"
-    lines = [f"{kind} '{name}' is asked of {provider}, which is not installed", advice]
+    lines = [f"{kind} '{name}' should come from {provider}, which is not installed", advice]
     if is_installed(provider):
         why = "left out by --only-builtin or WF_DISABLE_PLUGIN_AUTOLOAD, or has no plugin"
-        lines = [f"{kind} '{name}' is asked of {provider}, which is installed, but not loaded", f"it is {why}"]
+        lines = [f"{kind} '{name}' should come from {provider}, which is installed but not loaded", f"it is {why}"]
     if others := _choices(found):
         lines.append(f"available: {others}")
     return PluginError("\n  ".join(lines))

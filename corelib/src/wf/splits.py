@@ -5,7 +5,7 @@ from __future__ import annotations
 from wf.errors import UsageError
 
 MAX_SHARE = 1e18
-"""The shares of a split are numbers below this."""
+"""Upper bound of the shares of a split."""
 
 
 def parse_split(text: str) -> tuple[float, float, float]:

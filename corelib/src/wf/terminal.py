@@ -1,7 +1,7 @@
 """Text on its way to a terminal.
 
-Names, summaries, messages and manifests come from plugins, files and folders of other people. What would steer a
-terminal is shown instead of sent, wherever the text goes: a log is looked at in a terminal, too.
+Names, summaries, messages and manifests come from plugins, files and folders of other people. Control sequences are
+made visible instead of being sent, also in logs, which people read in a terminal, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from typing import TextIO
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but for tab and newline, marks that turn the direction of writing, bytes that are not UTF-8."""
+"""Control characters except tab and newline, marks that change the direction of writing, and bytes that are not
+UTF-8."""
 _BREAKING = re.compile(rf"[\t\n]|{_STEERING.pattern}")
 
 
@@ -20,7 +21,7 @@ def visible(text: str, *, line: bool = False) -> str:
 
     Args:
         text: The text; wide characters and emojis stay as they are.
-        line: Whether it is to stay on one line: tabs and newlines are written so, too.
+        line: Whether it must stay on one line: tabs and newlines are escaped, too.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -28,7 +29,7 @@ def visible(text: str, *, line: bool = False) -> str:
 
 
 def message(text: str) -> str:
-    """A message, visible: the lines after its first one are indented, so that none looks like a message of its own."""
+    """A message made visible; lines after the first are indented, so that none looks like a separate message."""
     first, *more = visible(text).split("\n")
     return "\n".join([first, *(one if one.startswith(" ") or not one else f"  {one}" for one in more)])
 

@@ -1,9 +1,9 @@
-"""The declared properties of components, by which wf tells before step 1 whether they fit.
+"""The declared properties of components, from which wf tells before step 1 whether they fit together.
 
 One small frozen class per kind. A missing trait means "unknown": it is a warning, never a refusal.
 
-The forms of *targets* and of *predictions* are names that tasks and links bring (`wf.declarations.task`; ``wf list
-tasks`` and ``wf list links``). One stands for itself: ``raw`` predictions are the scores as a model computes them.
+The forms of *targets* and of *predictions* are names that tasks and links define (`wf.declarations.task`; ``wf list
+tasks`` and ``wf list links``). Only ``raw`` is fixed: the scores as a model computes them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class LossTraits(_Declared):
     targets: tuple[str, ...]
     """The targets it takes, preferred first; empty for any."""
     weighted: bool = False
-    """It averages over something other than samples; its method ``total_weight(targets)`` says what."""
+    """Whether it averages over something other than samples; its method ``total_weight(targets)`` gives the sum of
+    weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,12 @@ class ModelTraits(_Declared):
     """The samples it takes: ``vector [F]``, ``image [C, H, W]``, ``video [C, T, H, W]``, ``sequence [T]`` or
     ``[T, F]``, ``tokens [T]``: int64 indices of a vocabulary; ``numbers``: all of these but tokens."""
     per: Literal["any", "sample", "pixel"] = "any"
-    """What it predicts for: each sample, ``[N, num_outputs]``, or each pixel, ``[N, num_outputs, H, W]``, as masks
-    need; ``any`` when that is not known."""
+    """The unit that it predicts for: each sample, ``[N, num_outputs]``, or each pixel, ``[N, num_outputs, H, W]``, as
+    masks need; ``any`` if unknown."""
     wants: str | None = None
-    """``"package.module:function"``, called with its options before the data are read, of a catalogue's member with the
-    name first. It gives what the model wants of its data: run values by name (``image_size``), which a dataset may ask
-    for, and under ``transforms`` tables of those that a run takes which names none itself."""
+    """``"package.module:function"``, called with the model's options before the data are read; for a catalogue member
+    the name comes first. It returns the model's requirements on its data: run values by name (``image_size``), which a
+    dataset may ask for, and under ``transforms`` the tables of transforms for a run that names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,9 @@ class DatasetTraits(_Declared):
     """Traits of datasets."""
 
     targets: str | None = None
-    """The form of its targets; None when it depends on the file or on an option, or where the task says it all."""
+    """The form of its targets; None if it depends on the file or on an option, or if the task determines it."""
     task: str | None = None
-    """The task that it is for; None for the one that has such targets."""
+    """Its task; None for the task that has such targets."""
     inputs: Literal["vector", "image", "video", "sequence", "tokens"] | None = None
     """Its samples, see `ModelTraits`; None when they depend on the file or on an option."""
     transforms: tuple[str, ...] = ()
@@ -75,8 +76,8 @@ class DatasetTraits(_Declared):
     """The class of the reader that its datasets have, see `wf_base.reading.Reader`: ``"package.module:Class"``, or in a
     plugin of one file the class itself."""
     divides: str = ""
-    """Its own options by which it divides its samples into splits, in words, where another division would be wrong, as
-    with samples that overlap: a run with another ``split``, or a ``fold``, is refused."""
+    """A description of the options by which it divides its samples into splits, if any other division would be wrong,
+    as with overlapping samples: a run with another ``split``, or a ``fold``, is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class TransformTraits(_Declared):
     """Traits of transforms."""
 
     train_only: bool = False
-    """It is an augmentation: applied to the train split and to nothing else."""
+    """Whether it is an augmentation: applied to the train split only."""
     inputs: Samples = "any"
     """The samples it takes, see `ModelTraits`."""
     gives: Literal["same", "any", "vector", "image", "sequence"] = "any"
@@ -95,24 +96,29 @@ class TransformTraits(_Declared):
     masks: bool = False
     """It moves masks with their images: it has a method ``on_masks``; see `wf_data.transforming.Step`."""
     joint: bool | Literal["batch"] = False
-    """It gets inputs and targets, and changes both: its attribute ``joint`` is the same. ``batch``: it mixes the
-    samples of an update, see `wf_data.transforming.Step`."""
+    """It gets inputs and targets, and changes both; its attribute ``joint`` has the same value. ``batch``: it mixes
+    the samples of an update, see `wf_data.transforming.Step`."""
     of: Literal["inputs", "targets"] = "inputs"
-    """What it changes: ``targets`` are those that the loss gets, and its method ``inverse`` puts the model outputs
-    back into their units, for metrics and predictions; its attribute ``of`` is the same."""
+    """What it changes: ``inputs``, or the ``targets`` that the loss gets. For ``targets`` its method ``inverse``
+    converts model outputs back to the original units, for metrics and predictions. Its attribute ``of`` has the same
+    value."""
     targets: tuple[str, ...] = ()
-    """The forms of targets that a joint one, or one of targets, takes; empty for any."""
+    """The forms of targets that a joint transform, or one of targets, takes; empty for any."""
     gives_targets: str | None = None
-    """The form of the targets that a joint one gives in training; None for the form that it got."""
+    """The form of the targets that a joint transform gives in training; None if unchanged."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.of == "targets" and (self.joint or self.gives_targets or self.train_only):
-            raise ValueError("TransformTraits: one of targets changes them alone, in training and evaluations alike")
+            raise ValueError(
+                "TransformTraits: a transform of targets must change nothing else, in training and evaluations alike"
+            )
         if (self.targets or self.gives_targets) and not self.joint and self.of == "inputs":
-            raise ValueError("TransformTraits: it gets no targets, as joint says: leave out targets and gives_targets")
+            raise ValueError("TransformTraits: without joint it gets no targets: leave out targets and gives_targets")
         if (self.joint == "batch" or self.gives_targets) and not self.train_only:
-            raise ValueError("TransformTraits: what mixes samples or gives other targets needs train_only=True")
+            raise ValueError(
+                "TransformTraits: a transform that mixes samples or gives other targets needs train_only=True"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ class MetricTraits(_Declared):
     """Traits of metrics."""
 
     predictions: str = "raw"
-    """The form in which it wants them, which the task reads: ``raw`` is the model outputs; for tasks with
+    """The form of predictions that it takes, which the task computes: ``raw`` is the model outputs; for tasks with
     classes, ``labels`` are int64 ``[N]`` predicted classes (0/1 ``[N, C]`` where several may hold) and ``probs`` float
     ``[N, C]``."""
     targets: tuple[str, ...] = ()
@@ -147,12 +153,12 @@ class OptimizerTraits(_Declared):
     gives the loss, detached. Later evaluations of a batch draw the random numbers of the first one (dropout), and leave
     no trace in generators and buffers. The loss of the first one is what the step reports."""
     built_from: Literal["params", "groups", "model"] = "params"
-    """What it treats apart: ``params``: all parameters alike; ``groups``: some as the run value `param_groups` or its
-    own groups tell; ``model``: it takes the run value `model` and finds the parameters there."""
+    """How it gets its parameters: ``params``: all alike; ``groups``: some treated separately, by the run value
+    `param_groups` or its own groups; ``model``: it takes the run value `model` and finds the parameters there."""
     modes: bool = False
-    """It has train() and eval(), which put the weights that are trained, or those that are judged and kept, into the
-    parameters (schedule-free). The loop switches it around evaluations and checkpoints and at the end, and puts back
-    the weights that are trained bit for bit."""
+    """It has train() and eval(), which put the trained weights, or the weights that are evaluated and kept, into the
+    parameters (schedule-free). The loop switches it around evaluations and checkpoints and at the end, and restores
+    the trained weights bit for bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +175,8 @@ class TrainerTraits(_Declared):
     steps: tuple[Step, ...] = ("plain",)
     """The optimizer step protocols that it knows; the run value `optimizer_traits` says which one is wanted."""
     makes_samples: bool = False
-    """It makes its samples itself, by a method ``make_batch``, see `wf.protocols.Trainer`: a run has no dataset."""
+    """It makes its samples itself, with a method ``make_batch``, see `wf.protocols.Trainer`: its runs have no
+    dataset."""
     scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of its models and optimizers, where it has several: ``{"model": ("generator", "discriminator")}``."""
 
@@ -179,10 +186,10 @@ class HookTraits(_Declared):
     """Traits of hooks."""
 
     watches: bool = False
-    """It only tells: it changes neither the weights nor the way that the run goes, so a run goes on without it when it
-    fails: ``on_error`` is ``disable`` where the user does not say it."""
+    """It only observes: it changes neither the weights nor the course of the run, so a run continues without it if it
+    fails: its ``on_error`` is ``disable`` by default."""
     ends: bool = False
-    """All that it does to training is to end the run or, as the manifest records, to go back to a checkpoint."""
+    """Its only effect on training is to end the run or to go back to a checkpoint, which the manifest records."""
     order: int = 100
     """Its place among the hooks of a run that names none: lower ones come first."""
 

@@ -1,7 +1,7 @@
-"""Values as they were typed: whether ``2021`` is a number or a text, the type of its option says, later.
+"""Values as they were typed: only the type of its option tells whether ``2021`` is a number or text.
 
-A command line is read before anybody knows the options' types. So a number keeps the text that it was typed as, and an
-option that is given more than once keeps all its values. (A run file says by quotes what is text.)
+A command line is read before the options' types are known. So a number keeps the text that it was typed as, and an
+option that is given more than once keeps all its values. (In a run file, quotes mark text.)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Repeated(list[Any]):
     """The values of an option that is given more than once."""
 
     told = False
-    """Whether the user has heard that only the last one counts."""
+    """Whether the user was told that only the last one counts."""
 
 
 def last_of(values: Repeated, what: str) -> Any:
@@ -54,7 +54,7 @@ def typed(value: Any, text: str | None = None) -> Any:
     """A number or a boolean that keeps the text it was typed as; everything else as it is.
 
     Args:
-        value: The text as TOML reads it; in a list each number is taken to be typed as TOML writes it.
+        value: The text as TOML reads it; in a list each number's text is as TOML writes it.
         text: The typed text.
     """
     if type(value) is list:
@@ -86,7 +86,7 @@ def as_wanted(value: Any, annotation: Any) -> Any:
 
 
 def _wants_text(annotation: Any) -> bool:
-    """Whether text is among the values of an annotation, and no numbers are."""
+    """Whether an annotation allows text but no numbers."""
     kinds = _kinds(annotation)
     return any(issubclass(kind, (str, PurePath)) for kind in kinds) and not any(
         issubclass(kind, (int, float, complex)) or kind is object for kind in kinds
@@ -94,7 +94,7 @@ def _wants_text(annotation: Any) -> bool:
 
 
 def _of_items(annotation: Any) -> Any:
-    """The annotation of a list's items; Any where it does not say one."""
+    """The annotation of a list's items; Any if there is none."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _of_items(args[0])
@@ -106,7 +106,7 @@ def _of_items(annotation: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> set[type]:
-    """The classes of an annotation's values; object where it does not say."""
+    """The classes of an annotation's values; object if unknown."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _kinds(args[0])

@@ -41,4 +41,4 @@ class Command:
             if not text.strip() or "\n" in text:
                 raise ValueError(f"command '{self.name}': its {name} must be one line of text")
         if any(len(example) != 2 for example in self.examples):
-            raise ValueError(f"command '{self.name}': each of its examples must be a line and what it does")
+            raise ValueError(f"command '{self.name}': each of its examples must be a command line and a description")

@@ -79,7 +79,7 @@ class Param:
 class Nested:
     """Marks a parameter that is itself a component: ``base: Annotated[Optimizer, Nested("optimizer")]``.
 
-    Around a list it is several: ``parts: Annotated[list[Optimizer], Nested("optimizer")]``.
+    Around a list it marks several components: ``parts: Annotated[list[Optimizer], Nested("optimizer")]``.
     """
 
     kind: str
@@ -89,7 +89,7 @@ class Nested:
 class FromRun:
     """Marks a parameter that the run fills in unless the user sets it: ``n: Annotated[int, FromRun("total_epochs")]``.
 
-    It wins over a default, which then is for runs that do not know the value.
+    The run's value takes precedence over a default, which is left for runs that do not know the value.
     """
 
     source: str
@@ -116,14 +116,14 @@ class Component:
         like: ``"package.module:function"``, called with `args` to give the class or function whose signature and
             docstring say the options, for a target that takes ``**options`` for another library's components.
         default: Whether a run that names no component of the kind takes this one; a run that names no hooks takes all
-            of these. Of a model also the inputs of the datasets for which it is taken: ``"tokens"``.
+            of these. A model may instead name the inputs of the datasets for which it is the default: ``"tokens"``.
         deprecated_names: Names that it had before. They keep working, with one warning that says the new one.
         deprecated_params: Names that its options had before, each with the new one: ``{"gama": "gamma"}``. Likewise.
         plain: ``"package.module:attr"``, a function or class in plain PyTorch that does the same and takes the same
             options: one of torch's own, or one whose source needs nothing of wf. ``wf export --to script`` writes it;
             by default the target itself, where its source stands alone.
-        moved_from: The plugins that brought it before, each with its target there. Runs that were made with it there
-            go on with it, and ``NAME@PLUGIN`` finds it, unless that plugin still has one of its own.
+        moved_from: The plugins that provided it before, each with its target there. Runs made with them resume with
+            this component, and ``NAME@PLUGIN`` finds it, unless that plugin still provides a component of this name.
     """
 
     kind: str
@@ -176,14 +176,13 @@ class Catalogue:
         kind: As for `Component`.
         prefix: The part before the slash.
         target: ``"package.module:function"``, called as ``function(name, **options)``.
-        index: ``"package:file.txt"``, a text file in the package with a member a line: its name, and, where its traits
-            are not those of the others, the name of its group; words after that are its summary. ``#`` starts a
-            comment.
+        index: ``"package:file.txt"``, a text file in the package with one member per line: its name, then the name of
+            its group if it is in one, then its summary. ``#`` starts a comment.
         summary: One line for lists.
         traits: The traits of every member that is in no group.
-        groups: The traits of the members of each group. The group ``refused`` is of members that cannot be used; their
-            summaries say why.
-        targets: The target of the members of each group that has one of its own.
+        groups: The traits of the members of each group. The group ``refused`` holds the members that cannot be used;
+            their summaries say why.
+        targets: The target of each group that does not use `target`.
         params: As for `Component`.
         inject: As for `Component`.
         like: As for `Component`.
@@ -277,7 +276,7 @@ def _read_index(index: str, groups: tuple[str, ...]) -> dict[str, _Row]:
 
 
 def is_provided(declared: Any) -> bool:
-    """Whether a declaration names the function that gives it; other run values and conditions are words alone."""
+    """Whether a declaration names the function that provides it; other run values and conditions are only names."""
     return not isinstance(declared, (RunValue, Condition)) or _target_of(declared) is not None
 
 
@@ -310,7 +309,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._/-]*)?\Z")
 
 
 MAX_NAME = 80
-"""The characters of the longest name: lists have a column for them."""
+"""The maximum length of a name: lists have a column for names."""
 
 
 def check_name(name: str) -> None:
@@ -369,7 +368,7 @@ def _title(declared: Component | Catalogue) -> str:
 
 
 def _check_traits(owner: Component | Catalogue, traits: Any) -> None:
-    """Refuse traits of another kind."""
+    """Refuse traits that belong to another kind."""
     if traits is None:
         return
     wanted = DECLARATIONS.get(owner.kind) or KINDS[owner.kind].traits

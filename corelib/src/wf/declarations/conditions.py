@@ -14,14 +14,14 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """Something that a run is made under, as a plugin's ``wf_conditions`` declares it."""
+    """A property of the surroundings of a run that may change its bits, as a plugin's ``wf_conditions`` declares it."""
 
     word: ClassVar[str] = "condition"
     about: ClassVar[str] = "what must be equal when a run goes on"
     is_typed: ClassVar[bool] = False
 
     name: str
-    """How ``--allow-drift`` calls it."""
+    """Its name, as ``--allow-drift`` takes it."""
     summary: str
     """A description for tables."""
     means: str
@@ -29,10 +29,11 @@ class Condition:
     level: Level
     """Whether a changed condition refuses a resume, or only warns."""
     fix: str = ""
-    """How to have the old one back."""
+    """How to restore the old state."""
     target: str | Callable[..., Any] | None = None
-    """``"package.module:function"``, which reads it, as JSON holds it; called with the run values that its parameters
-    are named after. None for one that ``manifest.json`` has anyway, under its name: ``world_size``."""
+    """``"package.module:function"``, which returns its present value in a form that JSON can hold; called with the run
+    values that its parameters are named after. None for a condition that ``manifest.json`` holds anyway under its
+    name, such as ``world_size``."""
 
     def __post_init__(self) -> None:
         check_fields(self, "condition '{0.name}'")

@@ -17,7 +17,7 @@ def check_fields(declaration: Any, owner: str) -> None:
 
     Args:
         declaration: An instance of a dataclass.
-        owner: What it is called in the message, of it as ``{0}``: ``"component '{0.name}'"``.
+        owner: Its title in messages, a format string with the declaration as ``{0}``: ``"component '{0.name}'"``.
 
     Raises:
         ValueError: Naming the first such field, its value and the expected type.
@@ -30,7 +30,7 @@ def check_fields(declaration: Any, owner: str) -> None:
 
 
 class _Field(NamedTuple):
-    """A field and how it is tested, the quick ways first: there may be thousands of components."""
+    """A field and its tests, the quick ones first: there may be thousands of components."""
 
     name: str
     default: Any
@@ -60,7 +60,7 @@ def _classes(annotation: Any) -> tuple[type, ...]:
 
 
 def _test(annotation: Any) -> Callable[[Any], bool]:
-    """Tells whether a value is of an annotation."""
+    """A function that tells whether a value has an annotated type."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return lambda value: isinstance(value, str) and value in args

@@ -26,7 +26,7 @@ class Kind:
     summary: str = ""
     """One line that describes its components."""
     plural: str = ""
-    """As ``wf list`` takes it too; by default the name with an s."""
+    """The plural, which ``wf list`` also takes; by default the name with an s."""
     several: bool = False
     """Whether a run may have several: ``[[NAME]]``."""
     traits: type | None = None
@@ -39,7 +39,7 @@ class Kind:
     compute()``."""
 
     of_runs: bool = True
-    """Whether runs are made of its components, so that run files and ``wf run`` choose them."""
+    """Whether a run has components of this kind, chosen in run files and by ``wf run``."""
     chosen_by: str = ""
     """The chooser of its default components, if these do not declare it themselves."""
     by_inputs: bool = False

@@ -23,7 +23,7 @@ class FileReader:
     name: str
     """Its name in lists and pins."""
     endings: tuple[str, ...]
-    """Of the files that it reads, in lower case: ``(".wav",)``."""
+    """The endings of the files that it reads, in lower case: ``(".wav",)``."""
     target: str | Callable[..., Any]
     """``"package.module:function"``, called with the file's path. Gives the inputs ``[N, ...]``, as the dataset's
     samples hold them: a tensor, or a tree of tensors.
@@ -38,8 +38,6 @@ class FileReader:
         check_fields(self, "reader '{0.name}'")
         for ending in self.endings:
             if not ending.startswith(".") or ending != ending.lower():
-                raise ValueError(
-                    f"reader '{self.name}': '{ending}' is no ending of files in lower case, such as '.wav'"
-                )
+                raise ValueError(f"reader '{self.name}': '{ending}' is not a file ending in lower case, such as '.wav'")
         if not self.endings:
             raise ValueError(f"reader '{self.name}': it reads no files: it has no endings")

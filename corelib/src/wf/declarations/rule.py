@@ -19,14 +19,14 @@ class Verdict(NamedTuple):
 
 
 FITS = Verdict(True)
-SILENT = Verdict(None, ("it says nothing about itself (no traits)",))
+SILENT = Verdict(None, ("it declares no traits",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """How components of a kind are judged, as a plugin's ``wf_rules`` declares it.
 
-    A run whose components break a rule is refused before step 1; ``wf list KIND --fits NAME`` goes by the rules, too.
+    A run whose components break a rule is refused before step 1; ``wf list KIND --fits NAME`` applies the rules, too.
     """
 
     word: ClassVar[str] = "rule"
@@ -39,14 +39,14 @@ class Rule:
     """The kind of the components that it judges."""
     target: str | Callable[..., Any]
     """``"package.module:function"``, called as ``function(part, known)`` with the component (`wf_fitting.parts.Part`)
-    and what is known of the run (`wf_fitting.parts.Facts`); gives a `Verdict`. A build asks it as early as its facts
-    allow, without torch where no data are needed, and asks again only if a fact changes."""
+    and the facts known of the run (`wf_fitting.parts.Facts`); returns a `Verdict`. A build calls it as soon as its
+    facts are known, before torch is imported where it needs no data, and again only if a fact changes."""
     against: tuple[str, ...] = ()
-    """The kinds by which it judges them; empty for the run's settings."""
+    """The kinds that it compares them with; empty for the run's settings."""
     needs: str | tuple[str, ...] = ()
-    """The fields of `wf_fitting.parts.Facts` without which it can tell nothing, as far as the parts do not say them by
-    themselves: ``("targets", "num_classes")``. A rule that names some is asked when they are known, one that names none
-    at once, and again when something that it looked at becomes known."""
+    """The fields of `wf_fitting.parts.Facts` that it cannot do without, unless the traits of the parts tell them:
+    ``("targets", "num_classes")``. A rule that names fields is called when they are known; a rule that names none is
+    called at once, and again when a fact that it looked at becomes known."""
     suggested: tuple[str, ...] = ()
     """The kinds whose fitting components the message of a mismatch suggests."""
     summary: str = ""

@@ -1,6 +1,6 @@
 """Declarations of tasks and links. Imports nothing heavy.
 
-A *task* is what dataset, model, loss and metrics agree about. A *link* closes a small gap between two of them.
+A *task* is the contract between dataset, model, loss and metrics. A *link* closes a small gap between two of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MONITOR = "monitor"
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What dataset, model, loss and metrics agree about, as a plugin's ``wf_tasks`` declares it."""
+    """The contract between dataset, model, loss and metrics, as a plugin's ``wf_tasks`` declares it."""
 
     word: ClassVar[str] = "task"
     about: ClassVar[str] = "what dataset, model, loss and metrics agree about"
@@ -33,15 +33,15 @@ class Task:
     targets: tuple[str, ...] = ()
     """The forms that its targets have: a dataset that declares one of them, and no task, is of this task."""
     predictions: tuple[str, ...] = ()
-    """The forms of predictions that losses of this task alone want: such a loss chooses the task."""
+    """The forms of predictions that only losses of this task take: such a loss chooses the task."""
     gives: str | None = None
     """The form of its models' outputs, if they compute their own losses; None if the loss declares its predictions."""
     reads: tuple[str, ...] = ()
     """The forms of predictions that its metrics can be given, see `MetricTraits`; empty for any."""
     per: Literal["any", "sample", "pixel"] = "any"
-    """What a model of it predicts for, see `ModelTraits`."""
+    """The unit that its models predict for: samples or pixels, see `ModelTraits`."""
     spatial: bool = False
-    """Its targets lie in the images: a transform that moves pixels leaves them behind."""
+    """Its targets are positions in the images, so a transform that moves pixels has to move them, too."""
     defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     """The components of a run that names none: ``{"loss": NAME, "metric": (NAMES), "model": NAME, "hook": (NAMES)}``;
     the hooks are added to those of every run, and of the metrics those count that judge such targets. ``monitor`` is
@@ -84,7 +84,7 @@ def check_defaults(task: Task) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A step from one form to another, which a run takes where model and loss do not fit otherwise."""
+    """A conversion from one form to another, which a run inserts where model and loss do not fit otherwise."""
 
     word: ClassVar[str] = "link"
     about: ClassVar[str] = "a small step between model, dataset and loss where they do not fit otherwise"
@@ -101,13 +101,13 @@ class Link:
     whose form is its ``reduction``."""
     target: str | Callable[..., Any] | None = None
     """``"package.module:function"``, called with the tensor, and with the run values that its other parameters are
-    named after; None where one form serves as the other as it is, with nothing put between."""
+    named after; None where the tensor serves as the other form unchanged."""
     summary: str = ""
     """A short description, printed by runs."""
     targets: tuple[str, ...] = ()
-    """The targets of the loss with which it is right; empty for all others. Links that name theirs come first."""
+    """The loss's targets for which it is valid; empty for any. Links that name targets are tried first."""
     num_classes: int | None = None
-    """The number of classes with which alone it is right."""
+    """The only number of classes for which it is valid; None for any."""
 
     def __post_init__(self) -> None:
         check_fields(self, "link '{0.name}'")
@@ -115,5 +115,5 @@ class Link:
             raise ValueError(f"link '{self.name}': it takes nothing")
 
     def fits(self, of: str, form: str, targets: str | None = None) -> bool:
-        """Whether it starts from a form, with these targets of the loss."""
+        """Whether it converts from a form, for a loss with these targets."""
         return self.of == of and form in self.takes and (not self.targets or targets in self.targets)

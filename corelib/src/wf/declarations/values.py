@@ -26,15 +26,15 @@ _WRITTEN = (
     "dict[str, bool]",
     "torch.dev",
 )
-"""How the types begin whose values a run file can hold."""
+"""Prefixes of the types whose values a run file can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunValue:
     """A value of a run, as a plugin's ``wf_values`` declares it.
 
-    It is filled into a parameter of its name that has no default, or that is marked with `wf.FromRun`, unless the user
-    sets it.
+    It fills each parameter of its name that has no default, or that is marked with `wf.FromRun`, unless the user sets
+    it.
     """
 
     word: ClassVar[str] = "value"
@@ -48,9 +48,9 @@ class RunValue:
     summary: str = ""
     """A one-line description."""
     provider: str | Callable[..., Any] | None = None
-    """``"package.module:function"``, which gives it: called once, when somebody needs the value, with the run values
-    that its parameters are named after. A generator function yields the value, and is continued when the run is over.
-    None for a value that the run itself or a trainer's `run_values` gives."""
+    """``"package.module:function"``, which provides it: called once, when the value is first needed, with the run
+    values that its parameters are named after. A generator function yields the value, and is continued when the run is
+    over. None for a value that the run itself or a trainer's `run_values` provides."""
 
     def __post_init__(self) -> None:
         check_fields(self, "run value '{0.name}'")

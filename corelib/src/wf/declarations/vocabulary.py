@@ -1,8 +1,8 @@
 """Words that plugins declare: kinds of components, run values, settings of run files and conditions.
 
-A word is known to the whole process from the moment that the plugin which declares it is loaded, as a hook is to
-pluggy. The words of one vocabulary differ from each other; so do those that share a place, such as the top level of a
-run file, where kinds and settings stand side by side.
+Loading a plugin makes its words known to the whole process, as pluggy does with hooks. A word is declared once in a
+vocabulary, and once among vocabularies that share a namespace, such as kinds and settings at the top level of a run
+file.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Vocabulary(Mapping[str, T]):
         A plugin that is loaded again may declare its words again.
 
         Raises:
-            PluginError: When a word is declared twice, or somebody else has declared it.
+            PluginError: When a word is declared twice, or another plugin has declared it.
         """
         words = list(words)
         names = [word.name for word in words]

@@ -49,7 +49,7 @@ def collected(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Co
                 f"{component.kind} '{component.name}' is given by wf_{component.kind}s(), not wf_components()"
             )
         if isinstance(component, Catalogue):
-            component.names()  # one whose index cannot be read must not fail later, in somebody's listing
+            component.names()  # an unreadable index must fail here, not later in somebody's listing
     declared = {
         kind: _asked(manager, module, f"{hookspecs.PROJECT}_{kind}s", (cls,)) for kind, cls in DECLARATIONS.items()
     }
@@ -57,22 +57,22 @@ def collected(manager: pluggy.PluginManager, module: Any, name: str) -> tuple[Co
     VALUES.add([value for value in declared["value"] if value.name not in VALUES], name)
     CONDITIONS.add(declared["condition"], name)
     _check_unique(components)
-    used = (one for one in components if one.kind != "command")  # a command that is broken harms nothing beside it
+    used = (one for one in components if one.kind != "command")  # a broken command harms no other component
     source.check_targets(used, str(getattr(module, "__name__", "")))
     return tuple(components)
 
 
 def _check_settings(settings: Sequence[Param]) -> None:
-    """Refuse a setting that no run file could hold, or that every run would have to say."""
+    """Refuse a setting that no run file could hold, or that every run would have to set."""
     for param in settings:
         if not param.name.isidentifier():
-            raise PluginError(f"setting '{param.name}': its name is no Python name")
+            raise PluginError(f"setting '{param.name}': its name is not a Python identifier")
         if param.default is REQUIRED or param.kind is not None or param.source is not None:
-            raise PluginError(f"setting '{param.name}': it needs a default, and has neither kind nor source")
+            raise PluginError(f"setting '{param.name}': it needs a default, and must have neither kind nor source")
 
 
 def _value_of(setting: Param) -> RunValue:
-    """The run value that a setting is."""
+    """The run value that belongs to a setting."""
     return RunValue(name=setting.name, type=type_name(setting.type), summary=setting.help)
 
 

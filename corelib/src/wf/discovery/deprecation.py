@@ -19,9 +19,9 @@ def check_name(component: Component, name: str) -> None:
 
 
 def current_options(component: Component, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options under the names that they have now, with a warning for each old one.
+    """The options under their present names, with a warning for each old name.
 
-    Of an option that is given under both, the later one counts, as where the command line changes a run file.
+    If an option is given under both names, the later one counts: the command line overrides a run file.
     """
     current: dict[str, Any] = {}
     for name, value in options.items():

@@ -65,18 +65,18 @@ class Unreadable:
 
 
 def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unreadable, Distribution]]:
-    """Every entry point of a plugin, and the distribution that has it; one that is damaged hides no other."""
+    """Every entry point of a plugin, with its distribution; a damaged distribution hides no other."""
     seen: set[str] = set()
     for installed in importlib.metadata.distributions():
         try:
             text = installed.read_text("entry_points.txt") or ""
         except (ValueError, OSError):
-            text = GROUP  # it may be a plugin's, and whoever parses it says what is wrong
+            text = GROUP  # it may be a plugin, and parsing it reports the damage
         if GROUP not in text:
             continue
         distribution = read(installed)
         name = normalize(distribution.name)
-        if name not in seen:  # Python does not see the second one of the same name either
+        if name not in seen:  # Python ignores a second distribution of the same name, too
             yield from ((entry, distribution) for entry in _entry_points(installed, text))
         seen |= {name} - {UNKNOWN}
 
@@ -84,7 +84,7 @@ def plugin_entry_points() -> Iterator[tuple[importlib.metadata.EntryPoint | Unre
 def _entry_points(
     installed: importlib.metadata.Distribution, text: str
 ) -> Iterator[importlib.metadata.EntryPoint | Unreadable]:
-    """The plugins of a distribution; of a section that is written wrongly Python reads nothing, without a word."""
+    """The plugins of a distribution. Python silently skips a section whose heading is misspelt; this reports it."""
     lines = map(str.strip, text.splitlines())
     wrong = [line for line in lines if line.strip("[] \t") == GROUP and line != f"[{GROUP}]"]
     try:
@@ -98,10 +98,10 @@ def _entry_points(
 
 
 def check_readable() -> None:
-    """Whether the entry points of everything installed can be read, of which torch and pydantic die in their searches.
+    """Check that the entry points of everything installed can be read: torch and pydantic crash on a damaged one.
 
     Raises:
-        DamagedMetadataError: Of the first distribution of which they cannot.
+        DamagedMetadataError: Naming the first distribution whose entry points cannot be read.
     """
     try:
         importlib.metadata.entry_points(group=GROUP)
@@ -130,7 +130,7 @@ def _text(installed: importlib.metadata.Distribution, file: str) -> str:
 
 
 def read(installed: importlib.metadata.Distribution) -> Distribution:
-    """The few lines of a distribution's metadata that matter here, ten times faster than parsing all of them."""
+    """The few lines of a distribution's metadata that matter here: ten times faster than parsing all of it."""
     headers: dict[str, list[str]] = {}
     text = _text(installed, "METADATA") or _text(installed, "PKG-INFO")
     for line in text.partition("\n\n")[0].splitlines():
@@ -182,11 +182,11 @@ def unsupported_core(requires: Iterable[str], version: str | None) -> str | None
 
 _PLAIN_VERSION = re.compile(r"\d+(\.\d+)*\Z")
 _PLAIN_RANGE = re.compile(r"(>=|<)\d+(\.\d+)*(,(>=|<)\d+(\.\d+)*)*\Z")
-"""What nearly every plugin asks for. It is read without `packaging`, which takes 15 ms to import."""
+"""The requirement of nearly every plugin, matched without `packaging`, which takes 15 ms to import."""
 
 
 def _release(version: str) -> list[int]:
-    """A plain version, comparable: 1.0 is 1."""
+    """A plain version as a comparable tuple: 1.0 equals 1."""
     numbers = [int(number) for number in version.split(".")]
     while numbers and numbers[-1] == 0:
         numbers.pop()
@@ -225,11 +225,12 @@ def builtin_names() -> frozenset[str]:
 
 
 def _origin(name: str) -> tuple[str, ...]:
-    """Where a distribution was installed from, as far as those of one release share it: its ``direct_url.json``.
+    """The place that a distribution was installed from, in a form that all distributions of one release share, from
+    its ``direct_url.json``.
 
-    A checkout of wf by its root, with wf-core in ``corelib``, wf-cli in ``cli`` and the others in ``plugins``; a wheel
-    by its folder; a repository by its address and commit; "index" where pip looked the name up. Empty for what is not
-    there.
+    The root of a checkout of wf (wf-core is in ``corelib``, wf-cli in ``cli`` and the others in ``plugins``); the
+    folder of a wheel; the address and commit of a repository; "index" where pip looked the name up. Empty for a
+    distribution that is not installed.
     """
     try:
         text = _text(importlib.metadata.distribution(name), "direct_url.json")
@@ -267,7 +268,7 @@ def _core_range(requirement: str) -> str | None:
 
 
 def _required(text: str) -> Requirement | None:
-    """A requirement, read; None for one that is not written as PEP 508 says."""
+    """A parsed requirement; None if it is not valid by PEP 508."""
     from packaging.requirements import InvalidRequirement, Requirement  # 20 ms
 
     try:
@@ -277,7 +278,7 @@ def _required(text: str) -> Requirement | None:
 
 
 def _applies(requirement: Requirement) -> bool:
-    """Whether a requirement is one here, and not that of an extra."""
+    """Whether a requirement applies in this environment; those of extras do not."""
     return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 

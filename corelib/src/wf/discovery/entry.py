@@ -27,7 +27,7 @@ _LOG = logging.getLogger("wf")
 
 
 NO_OBJECT = (str, bytes, bool, int, float, complex, type(None), types.ModuleType)
-"""What in one's own code is no component."""
+"""Types of objects in a user's file that are never components."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Entry:
     refused: str = ""
     """Why it cannot be used, for a catalogue's member that cannot."""
     guard: Guard | None = field(default=None, repr=False)
-    """Asked before the user's own code is loaded; None allows it."""
+    """Asked before the user's own code is loaded; None allows everything."""
 
     @property
     def provider(self) -> str:
@@ -52,11 +52,11 @@ class Entry:
         return (self.plugin.distribution if self.plugin else None) or self.provider
 
     def is_from(self, provider: str) -> bool:
-        """Whether its plugin, or that one's distribution, has that name."""
+        """Whether its plugin, or the plugin's distribution, has that name."""
         return self.plugin is not None and normalize(provider) in names_of(self.plugin)
 
     def was_from(self, provider: str) -> bool:
-        """Whether a plugin of that name brought it before."""
+        """Whether a plugin of that name provided it before."""
         return normalize(provider) in map(normalize, self.component.moved_from)
 
     def load(self) -> Callable[..., Any]:
@@ -108,7 +108,7 @@ class Entry:
             target = getattr(target, part)
         if not callable(target):
             if self.plugin is None and not isinstance(target, NO_OBJECT):
-                return lambda: target  # one's own finished object: a DataLoader, a tuple of arrays
+                return lambda: target  # the user's finished object: a DataLoader, a tuple of arrays
             message = f"{self.component.target} is {type(target).__name__}, which cannot be called"
             raise (UsageError if self.plugin is None else PluginError)(message)
         return target  # type: ignore[no-any-return]  # checked just above
@@ -160,14 +160,14 @@ class Entry:
         return found.source if found else inspect.getsource(inspect.unwrap(self.described()))
 
     def _readable(self) -> Callable[..., Any]:
-        """The target, or what has its signature and docstrings."""
+        """The target, or the object that has its signature and docstring."""
         found = self.reading()
         return found.target if found else self.described()
 
 
 def entry_of(kind: str, target: Callable[..., Any]) -> Entry:
     """An entry for a live class or function."""
-    named = getattr(target, "func", target)  # that of a partial
+    named = getattr(target, "func", target)  # a partial has no name of its own
     name = own_name(getattr(named, "__name__", type(named).__name__))
     return Entry(with_target(Component(kind, name, "live:object"), target))
 

@@ -11,11 +11,11 @@ from wf.errors import UsageError
 
 
 class UntrustedError(UsageError):
-    """A run directory names code that nothing says is the user's own.
+    """A run directory names code that is not known to be the user's own.
 
     Args:
         message: The code that would run.
-        checksum: What allows it, given with ``--trust``; empty where nothing does.
+        checksum: The value for ``--trust`` that allows it; empty where nothing does.
     """
 
     def __init__(self, message: str, checksum: str = "") -> None:
@@ -33,7 +33,7 @@ class Guard:
     """The ``module:Attr`` and the plugin modules that may be imported."""
     files: Mapping[str, str] = field(default_factory=dict)
     """The SHA-256 of each file that may be run, by its path without links."""
-    hint: str = "the directory may have been changed meanwhile: the same command again says what it brings now"
+    hint: str = "the directory may have been changed meanwhile: repeat the command to see its present code"
     """Advice for a refusal."""
 
     def check_target(self, text: str) -> None:

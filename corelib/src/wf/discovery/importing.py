@@ -1,7 +1,6 @@
 """Changes that a plugin makes to the process while it is imported: they are reported, and undone if possible.
 
-A declaration has no need to change anything: whatever it changed would hold for every other plugin, and for runs that
-use nothing of it.
+A declaration need not change anything, and a change would affect every other plugin, and runs that do not use this one.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SLOW_SEC = 10.0
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the process: how it is read, compared by equality, and put back."""
+    """A part of the process's state: how it is read, compared by equality, and restored."""
 
     title: str
     read: Callable[[], Any]
@@ -92,7 +91,7 @@ def _functions(space: Any) -> dict[str, Any]:
 
 
 def _own(function: Any) -> bool:
-    """Whether a function is torch's: parts of it that are imported late take the place of others."""
+    """Whether a function belongs to torch: parts of torch that are imported late replace others."""
     return (getattr(function, "__module__", None) or "").partition(".")[0] in ("torch", "functorch")
 
 
@@ -116,7 +115,7 @@ _ALWAYS = (
     _Part("signal handlers", _handlers, _set_handlers),
     _Part("Python's random numbers", random.getstate, random.setstate),
 )
-"""What no import of a library changes."""
+"""State that no library changes on import."""
 
 _DECLARING = (
     _Part("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
@@ -131,14 +130,14 @@ _DECLARING = (
     _Part("logging", _logging, _set_logging),
     _Part("garbage collection", gc.isenabled, lambda before: gc.enable() if before else gc.disable()),
 )
-"""What large libraries change when they are imported, too, which a declaration has no need of."""
+"""State that large libraries change on import as well, but a declaration has no reason to."""
 
 
 class Watched:
     """The process before a plugin is imported.
 
     Args:
-        declaring: Whether a declaration is imported, rather than a component with what it needs.
+        declaring: Whether a declaration is imported, rather than a component with its libraries.
     """
 
     def __init__(self, *, declaring: bool) -> None:
@@ -184,7 +183,7 @@ def _name(space: Any) -> str:
 
 
 def _spaces() -> Iterator[Any]:
-    """The modules and classes whose functions are looked at: Python's own, and torch's where it is there."""
+    """The modules and classes whose functions are compared: Python's own, and torch's if it is imported."""
     yield builtins
     for module in ("torch", "torch.nn.functional", "torch.optim", "torch.nn.init"):
         if module in sys.modules:
@@ -222,7 +221,8 @@ def _of_new_torch() -> Iterator[str]:
 
 @contextmanager
 def told_when_slow(say: Callable[[str], object]) -> Iterator[Callable[[str], None]]:
-    """Say which plugin is being imported when that takes long; yields what is to be told of each one.
+    """Report a plugin whose import takes long; yields a function to call with the name of each plugin before its
+    import.
 
     Standard input is empty meanwhile, so a plugin that reads it does not block.
     """
@@ -257,7 +257,7 @@ def _empty_stdin() -> Iterator[None]:
     before = sys.stdin
     try:
         kept = os.dup(0)
-    except OSError:  # it is closed
+    except OSError:  # standard input is closed
         kept = -1
     if kept >= 0:
         nothing = os.open(os.devnull, os.O_RDONLY)

@@ -1,6 +1,6 @@
-"""Plugins that are known to exist, installed or not: who brings a name that is not there.
+"""Plugins that are known to exist, installed or not: they tell which one provides a missing name.
 
-The index is ``known_plugins.toml`` beside this file; ``docs/known-plugins.md`` says how to get into it. The members of
+The index is ``known_plugins.toml`` beside this file; ``docs/known-plugins.md`` says how to add a plugin. The members of
 its catalogues are in ``known_members.txt``, which ``docs/generate.py`` writes.
 """
 
@@ -48,7 +48,7 @@ def index() -> tuple[KnownPlugin, ...]:
 
 
 def is_among(name: str, names: Iterable[str]) -> bool:
-    """Whether one of the names, of which some may be ``prefix/*``, is that of a component."""
+    """Whether a component's name is among the names, some of which may be ``prefix/*``."""
     plain = {plain_word(one) for one in names}
     prefix, slash, _ = plain_word(name).partition("/")
     return plain_word(name) in plain or bool(slash and f"{prefix}/*" in plain)
@@ -70,7 +70,8 @@ def known_as(distribution: str) -> KnownPlugin | None:
 
 
 def how_to_install(distribution: str, option: str) -> str:
-    """What to type to install once more what is installed; wf's own are on no index, where others may have their names.
+    """The command that reinstalls a distribution. wf's own distributions are not on the package index, where others
+    may take their names.
 
     Args:
         distribution: Its name.

@@ -31,13 +31,13 @@ DISTRIBUTIONS = {
     },
     **{name: name for name in ("scipy", "tensorboard", "timm", "torch", "torchmetrics", "torchvision")},
 }
-"""The distributions of well-known modules. No other is advised: anybody may own a name on the package index."""
+"""The distributions of well-known modules. wf suggests no other: anybody may own a name on the package index."""
 FILE_PREFIX = "wf_file_"
-"""How the names of modules begin that were imported from a file."""
+"""Prefix of the names of modules that were imported from a file."""
 
 
 class _Loader(SourceFileLoader):
-    """Runs the bytes that were read and checked: no second reading, and no ``__pycache__`` that lies beside them."""
+    """Runs exactly the bytes that were read and checked: it neither reads the file again nor uses a ``__pycache__``."""
 
     def __init__(self, name: str, path: Path, content: bytes) -> None:
         super().__init__(name, str(path))
@@ -66,7 +66,7 @@ def import_module(name: str, guard: Guard | None = None) -> ModuleType:
         hint = f"\n  in that folder: {', '.join(near)}" if near else ""
         raise UsageError(f"there is no file '{name}'{hint}")
     if path.suffix != ".py":
-        raise UsageError(f"'{name}' is no Python file: its name does not end in .py")
+        raise UsageError(f"'{name}' is not a Python file: its name does not end in .py")
     content = path.read_bytes()
     if guard is not None:
         guard.check_file(path, content)
@@ -87,7 +87,8 @@ def import_module(name: str, guard: Guard | None = None) -> ModuleType:
 
 
 def _name_for(path: Path) -> str:
-    """The name of a file's module; paths that differ in other characters than letters and digits stay apart."""
+    """A module name for a file; paths that differ only in characters other than letters and digits get different
+    names."""
     name = f"{FILE_PREFIX}{re.sub(r'[^0-9A-Za-z]', '_', str(path))}"
     while name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
         name += "_"
@@ -95,7 +96,7 @@ def _name_for(path: Path) -> str:
 
 
 def locate(path: Path, folders: Sequence[Path] = ()) -> Path:
-    """The path itself, or where it is below one of the folders; a file that is gone may lie there as a copy."""
+    """The path itself if it exists, else its copy below one of the folders."""
     path = path.expanduser()
     places = [folder / path for folder in folders] + [folder / path.name for folder in folders]
     return next((place.resolve() for place in (path, *places) if place.exists()), path)
@@ -122,7 +123,7 @@ def message_of(error: BaseException) -> str:
     """The type and message of an exception in one line."""
     try:
         return str(error)
-    except Exception as why:  # an exception's own code may be broken, too
+    except Exception as why:  # the exception's own code may be broken, too
         return f"(its message cannot be read: {type(why).__name__})"
 
 
@@ -131,7 +132,7 @@ def explain(error: BaseException, of: str = "") -> str:
 
     Args:
         error: The error of the import.
-        of: The file or module of one's own that was imported.
+        of: The user's file or module that was imported.
     """
     package = missing_package(error)
     fix = f"pip install {package}" if package else where_looked(error, of)
@@ -139,11 +140,11 @@ def explain(error: BaseException, of: str = "") -> str:
 
 
 def where_looked(error: BaseException, of: str = "") -> str:
-    """What may be done about a missing module that no package is known for; empty for an error of another kind.
+    """Advice about a missing module whose package is unknown; empty for an error of another kind.
 
     Args:
         error: The error of the import.
-        of: The file or module of one's own that was imported.
+        of: The user's file or module that was imported.
     """
     module = missing_module(error)
     if not module:
@@ -154,7 +155,7 @@ def where_looked(error: BaseException, of: str = "") -> str:
             if (place.suffix == ".py" and place.is_file()) or (place / "__init__.py").is_file():
                 return f"set PYTHONPATH={folder}: {place.name} lies there, where Python does not look for modules"
     where = f"beside {Path(of).name} and in the working directory" if beside else "in the working directory"
-    return f"install the package that you know it from; it was looked for {where}, too"
+    return f"install the package that provides it; wf also looked for it {where}"
 
 
 def missing_package(error: BaseException, declared: Iterable[str] = (), missing: Iterable[str] = ()) -> str:
@@ -162,8 +163,8 @@ def missing_package(error: BaseException, declared: Iterable[str] = (), missing:
 
     Args:
         error: The error of the import.
-        declared: The distributions that the module's own one asks for; one of a like name is preferred.
-        missing: Those of them that are not installed, one of which probably has the module under another name.
+        declared: The requirements of the distribution that imports the module; one with a similar name is preferred.
+        missing: The requirements that are not installed; one of them probably has the module under another name.
     """
     package = missing_module(error)
     alike = [name for name in declared if normalize(name) == normalize(package)]

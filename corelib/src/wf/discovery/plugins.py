@@ -1,6 +1,6 @@
 """Finding and loading plugins. Each one is loaded guarded: a broken plugin is listed as failed and harms no other.
 
-A plugin is known by its distribution's name; one entry point more in the same distribution by ``name[key]``.
+A plugin has the name of its distribution; further entry points of the same distribution are ``name[key]``.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ from wf.parameters import check_run_values
 _LOG = logging.getLogger("wf")
 
 HEAVY = ("torch", "torchvision", "numpy", "sklearn", "matplotlib", "pandas", "scipy")
-"""Modules that take long to import, which a declaration has no need of."""
+"""Modules that take long to import and that no declaration needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """One plugin: where it came from, whether it loaded, and what it brought."""
+    """One plugin: its origin, whether it loaded, and its declarations."""
 
     name: str
     distribution: str | None
@@ -87,9 +87,10 @@ class Plugin:
     """The whole traceback."""
     import_ms: float = 0.0
     pulled_in: tuple[str, ...] = ()
-    """The heavy modules that its declaration imported, of those that were not there before."""
+    """The heavy modules that its declaration imported first."""
     changed: tuple[str, ...] = ()
-    """Its changes to the process while it was imported, described; they were undone unless the text says otherwise."""
+    """Descriptions of the changes that its import made to the process; they were undone unless the text says
+    otherwise."""
     unmarked: tuple[str, ...] = ()
     """Its functions that are named like a hook, or nearly so, and are not marked with ``@hookimpl``."""
     components: tuple[Component | Catalogue, ...] = ()
@@ -111,7 +112,7 @@ class Selection:
     autoload: bool = True
     """Whether entry points are followed at all (`WF_DISABLE_PLUGIN_AUTOLOAD`)."""
     allow: tuple[AllowList, ...] = ()
-    """Lists that each have to name an installed plugin before it is imported; none allows all."""
+    """An installed plugin is imported only if every one of these lists names it; without lists all are."""
 
     @classmethod
     def parse(
@@ -122,7 +123,7 @@ class Selection:
         allow: Iterable[AllowList] = (),
         of_run: Iterable[str] = (),
     ) -> Selection:
-        """Sort the values of ``-p``, and what a run file names, into what is to be loaded and what is not."""
+        """Sort the values of ``-p`` and the plugins of a run file into plugins to load and plugins to leave out."""
         names, of_run = list(names), list(of_run)
         return cls(
             extra=tuple(name for name in names if not name.startswith("no:")),
@@ -158,14 +159,14 @@ class _Found:
     entry_point: str | None = None
     distribution: Distribution | None = None
     owner: Distribution | None = None
-    """The distribution of the plugin in whose package a module is that a run file names."""
+    """For a module that a run file names: the distribution of the installed plugin in whose package it is."""
     asked_for: bool = False
     """Named with ``-p`` on this very line."""
     of_run: bool = False
     """Named by a run file alone."""
 
     def record(self, status: Literal["ok", "failed", "blocked", "incompatible"], **fields: Any) -> Plugin:
-        """The plugin, with what became of it."""
+        """The plugin with its status."""
         return Plugin(
             name=self.name,
             distribution=self.distribution.name if self.distribution else None,
@@ -189,12 +190,12 @@ def discover(
 
     Args:
         selection: Which.
-        ask: Given the others, says what of the run file's may be loaded; None allows all.
-        loaded: What the same selection has given before without a run file's; these are not loaded once more.
+        ask: Called with the other plugins; decides which plugins of the run file may be loaded. None allows all.
+        loaded: The result of the same selection without a run file's plugins; these are not loaded again.
         incomplete: Whether a run file's plugins may follow, so that ``-p no:NAME`` may name one of these.
 
     Returns:
-        One record a plugin, by name; those that failed, are blocked or do not support this wf included.
+        One record per plugin, by name, including those that failed, are blocked or do not support this wf.
 
     Raises:
         UsageError: When ``-p no:NAME`` names no plugin, ``-p`` or a run file names no module or file, or `ask` refuses.
@@ -211,7 +212,8 @@ def discover(
     plugins: list[Plugin] = []
     version, guard = core_version(), None
     objections = {plugin.name: selection.objection(plugin, builtin) for plugin in found}
-    before = {plugin.name: plugin for plugin in loaded if plugin.status != "failed"}  # what it needs may follow
+    # failed plugins are tried again: the new ones may bring what they need
+    before = {plugin.name: plugin for plugin in loaded if plugin.status != "failed"}
     with told_when_slow(_LOG.warning) as begin:
         for plugin in sorted(found, key=lambda one: one.of_run and not objections[one.name]):
             objection = objections[plugin.name]
@@ -228,9 +230,9 @@ def discover(
 
 
 def _of_known_kinds(plugin: Plugin) -> Plugin:
-    """The plugin, failed where it brings a component of a kind, or asks for a run value, that no plugin declares.
+    """The plugin; failed if it has a component of an undeclared kind, or one that asks for an undeclared run value.
 
-    All are loaded by now, whichever of them declares the kind.
+    By now all plugins are loaded, whichever of them declares the kind.
     """
     fix = _ask_author(plugin.distribution)
     try:
@@ -253,7 +255,7 @@ def _of_known_kinds(plugin: Plugin) -> Plugin:
 
 
 def _ask_author(distribution: str | None) -> str:
-    """What may help a plugin whose declarations are wrong."""
+    """The advice for a plugin whose declarations are wrong."""
     return f"{how_to_install(distribution, '--upgrade')}, or tell its author" if distribution else "fix it"
 
 
@@ -268,7 +270,7 @@ class _Manager(pluggy.PluginManager):
 
 
 def _check_blocked(selection: Selection, found: Sequence[_Found]) -> None:
-    """Refuse a ``-p no:NAME`` that names nothing, where that can be told."""
+    """Refuse a ``-p no:NAME`` that names no plugin, if all plugins are known."""
     wrong = sorted(name for name in selection.blocked if not any(_is(plugin, name) for plugin in found))
     if wrong and selection.autoload and not selection.only_builtin:
         raise UsageError(unknown("plugin in -p no:", wrong[0], [plugin.name for plugin in found]))
@@ -279,7 +281,7 @@ def _is_not(found: _Found, names: frozenset[str]) -> bool:
 
 
 def _installed() -> list[_Found]:
-    """The plugins of the installed distributions; wf's own come first, so that nobody takes a name of theirs."""
+    """The plugins of the installed distributions; wf's own come first, so that no other takes their names."""
     found: list[_Found] = []
     names: set[str] = set()
     ours = builtin_names()
@@ -298,7 +300,7 @@ def _installed() -> list[_Found]:
 
 
 def _follow(entry: EntryPoint | Unreadable) -> Any:
-    """What an entry point names."""
+    """The object that an entry point names."""
     if isinstance(entry, EntryPoint) and not entry.pattern.match(entry.value):
         raise PluginError(f"its entry point '{entry.name} = {entry.value}' is not of the form module or module:attr")
     return entry.load()
@@ -315,7 +317,7 @@ def _named(name: str, guard: Guard | None = None) -> _Found:
         return _Found(name=path.stem, module=str(path), loader=lambda: import_module(name, guard), asked_for=True)
     if not is_there(name):
         raise UsageError(
-            f"-p {name}: there is no such module\n  say a module's dotted name or a file's path (./{name}.py)"
+            f"-p {name}: there is no such module\n  give a module's dotted name or a file's path (./{name}.py)"
         )
     return _Found(name=name, module=name, loader=lambda: importlib.import_module(name), asked_for=True)
 
@@ -336,7 +338,8 @@ def _allowed(found: _Found, guard: Guard | None) -> _Found:
 
 
 def _with_own_names(found: Sequence[_Found]) -> list[_Found]:
-    """What ``-p`` names beside what is installed already is one; a file named like another plugin gets its path."""
+    """The plugins, each once: ``-p`` may name an installed one. A file with the name of another plugin gets its path
+    added."""
     kept: list[_Found] = []
     places: dict[str, int] = {}
     names: set[str] = set()
@@ -358,7 +361,7 @@ def _is(plugin: _Found, name: str) -> bool:
 
 
 def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> Plugin:
-    """Import a plugin and ask it for its components, whatever it does."""
+    """Import a plugin and collect its declarations; whatever goes wrong makes it a failed plugin."""
     distribution = found.distribution
     if distribution and (supported := unsupported_core(distribution.requires, version)) is not None:
         return found.record(
@@ -394,7 +397,7 @@ def _load(manager: pluggy.PluginManager, found: _Found, version: str | None) -> 
 
 
 def _fix(found: _Found, error: BaseException) -> str:
-    """What would probably help a plugin that failed."""
+    """The likely remedy for a plugin that failed."""
     distribution, module = found.distribution, missing_module(error)
     if distribution is None and module:
         package = missing_package(error)
@@ -407,5 +410,5 @@ def _fix(found: _Found, error: BaseException) -> str:
     if package := missing_package(error, distribution.required_names, distribution.missing_names()):
         return f"pip install {package}"
     if module:
-        return f"tell its author: {module} is in no package that {distribution.name} asks for"
+        return f"tell its author: {distribution.name} does not require the package that has {module}"
     return f"{how_to_install(distribution.name, '--upgrade')}, or tell its author"

@@ -1,4 +1,4 @@
-"""Settings of a user or a project: the plugins that may load, and the provider that a name means.
+"""Settings of a user or a project: which plugins may load, and which provider a name means.
 
 Two places are read: the table ``[tool.wf]`` of the nearest ``pyproject.toml`` that has one, upwards from the working
 directory, and ``settings.toml`` in the user's configuration folder, with the same keys at its top::
@@ -7,8 +7,8 @@ directory, and ``settings.toml`` in the user's configuration folder, with the sa
     [pin.loss]
     focal = "wf-losses"                 # the provider of a name that several bring
 
-The project's pins win over the user's. A plugin is imported only if every allow-list that there is names it, so that
-neither file can widen the other.
+The project's pins win over the user's. A plugin is imported only if every allow-list names it, so that neither file
+can widen the other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEYS = ("allow", "pin", "check")
 class AllowList:
     """The plugins that may be imported: names of distributions, ``*`` for any part of one, ``builtin``.
 
-    One that is there and empty allows none.
+    An empty list allows none.
     """
 
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class AllowList:
 
     @property
     def title(self) -> str:
-        """Where it stands, and that it is empty if so."""
+        """Its file, and a remark if it is empty."""
         return self.place if self.names else f"{self.place}, which is empty"
 
 
@@ -66,11 +66,11 @@ class Pin:
     place: str
     """Where it stands."""
     made_with: str = ""
-    """What a run that is there was made with, ``wf-losses 0.1.0``; empty for a setting."""
+    """For a pin from an existing run: the provider that it was made with, ``wf-losses 0.1.0``. Empty for a setting."""
     fix: str = ""
-    """What to do where that is not there any more."""
+    """The remedy if that provider is gone."""
     of_project: bool = False
-    """It stands in a pyproject.toml, which may have come with somebody else's code."""
+    """Whether it is in a pyproject.toml, which may have come with somebody else's code."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Settings:
     files: tuple[Path, ...] = ()
     """What was read."""
     missed: tuple[str, ...] = ()
-    """Why a place could not even be looked at: there is no home folder, or no working directory any more."""
+    """Why a place could not be searched: there is no home folder, or the working directory was deleted."""
 
     def check_kinds(self) -> None:
         """Refuse a pin of a kind that no plugin declares; all plugins are loaded by now.
@@ -131,10 +131,10 @@ def load(folder: Path | None = None) -> Settings:
 
 
 def user_file() -> Path:
-    """Where the user's settings stand, be they there or not.
+    """The path of the user's settings file, which need not exist.
 
     Raises:
-        RuntimeError: Where the user has no home folder.
+        RuntimeError: If the user has no home folder.
     """
     from platformdirs import user_config_path  # 5 ms
 
@@ -174,7 +174,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _checked(table: Any, place: str) -> dict[str, Any]:
-    """The table, if it has nothing but what settings have."""
+    """The table, after a check that it holds only known settings."""
     if not isinstance(table, dict):
         raise UsageError(f"{place} is {type(table).__name__}, not a table")
     for key in table:

@@ -13,14 +13,14 @@ from wf.errors import PluginError, closest
 from wf_signatures.files import is_path, locate
 
 DYNAMIC = ("__getattr__", "import *", "globals()", "vars()", "exec(", "setattr(")
-"""A module that has one of these may have names that its text does not show."""
+"""If a module contains one of these, it may define names that its text does not show."""
 
 
 def declared_names(module: str) -> tuple[tuple[str, str], ...]:
     """Kind and name of the components, tasks, links and commands that a plugin's text declares, aliases included.
 
-    Only those are found that are written out as ``Component("loss", "focal", ...)`` or ``Task(name="detection", ...)``;
-    the text need not be valid Python. A catalogue is given as ``prefix/*``.
+    Only declarations written out are found, such as ``Component("loss", "focal", ...)`` or ``Task(name="detection",
+    ...)``; the text need not be valid Python. A catalogue is given as ``prefix/*``.
     """
     file = locate(module.partition(":")[0] if not is_path(module) else module)
     if file is None:
@@ -42,11 +42,11 @@ def declared_names(module: str) -> tuple[tuple[str, str], ...]:
 
 
 def check_targets(components: Iterable[Component | Catalogue], module: str) -> None:
-    """Refuse a missing target in the package of the plugin that declares it.
+    """Refuse a target that does not exist in the package of the plugin that declares it.
 
     Args:
         components: The plugin's declarations.
-        module: The plugin's own module; its package is imported already, so looking costs little.
+        module: The plugin's own module; its package is already imported, so the check is cheap.
 
     Raises:
         PluginError: Naming the component, its target and the existing names.
@@ -81,7 +81,7 @@ class _Text:
         return has_word(self.text, name) or any(word in self.text for word in DYNAMIC)
 
     def functions_and_classes(self) -> list[str]:
-        """Those that it defines by name."""
+        """The functions and classes that it defines."""
         return re.findall(r"^(?:class|def|async def)\s+(\w+)", self.text, re.MULTILINE)
 
 
@@ -118,7 +118,7 @@ def _problem(module: str, attribute: str, text: _Text | None) -> str:
 
 
 def _may_be_compiled(module: str) -> bool:
-    """Whether a module without a source file may be there nonetheless: as an extension, or in a zip file."""
+    """Whether a module without a source file may exist nonetheless: as an extension, or in a zip file."""
     top, *parts = module.split(".")
     try:
         spec = importlib.util.find_spec(top)

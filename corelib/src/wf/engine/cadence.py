@@ -15,10 +15,10 @@ _LOG = logging.getLogger("wf")
 
 @dataclass(slots=True)
 class Progress:
-    """The position in a run: its only counter, saved in checkpoints."""
+    """The position in a run. It is saved in checkpoints, and nothing else counts steps."""
 
     epoch: int = 0
-    """Epochs completed; the index of the present one."""
+    """Epochs completed, which is also the index of the present one."""
     step: int = 0
     """Updates completed."""
     batch: int = 0
@@ -92,10 +92,10 @@ def is_due(cadence: Every | None, count: int, unit: str) -> bool:
 
 
 def check_cadences(log_every: int, eval_every: Every | None) -> None:
-    """Refuse cadences that a loop cannot keep.
+    """Refuse cadences that the loop does not support.
 
     Raises:
-        UsageError: For less than one batch between two records, or evaluations by the clock.
+        UsageError: For fewer than one batch between two records, or a cadence of evaluations in minutes.
     """
     if log_every < 1:
         raise UsageError(f"log_every must be at least 1, not {log_every}")

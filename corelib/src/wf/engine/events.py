@@ -20,13 +20,14 @@ class Hook:
     """
 
     told_last: ClassVar[bool] = False
-    """It hears of ``on_log``, ``on_evaluation_end`` and ``on_run_end`` after all hooks without this, whatever their
-    order: for one that shows or writes down figures, which other hooks add to, or files, which other hooks write."""
+    """Whether it is called at ``on_log``, ``on_evaluation_end`` and ``on_run_end`` after all hooks without this,
+    whatever their order: for a hook that shows or records figures which other hooks add, or uses files which other
+    hooks write."""
 
     figures: ClassVar[Mapping[str, bool | None] | None] = None
-    """The figures that it adds, ``train/NAME`` to records and ``SPLIT/NAME``, or ``*/NAME`` for every split, to
-    evaluations; each with whether a larger one is better, None for unknown. A name that ends with ``*`` stands for all
-    that begin so. None where it does not say: then what decides by one of them is checked when it should be there."""
+    """The figures that it adds: ``train/NAME`` to records, and ``SPLIT/NAME``, or ``*/NAME`` for every split, to
+    evaluations; each with whether a larger value is better, None for unknown. A name that ends with ``*`` is a prefix.
+    None if undeclared: a monitored figure is then checked only at its first record or evaluation."""
 
     def on_run_start(self, run: Loop) -> None:
         """Before the first step, after a restore."""
@@ -41,7 +42,7 @@ class Hook:
         """After each update. Called every step: reading ``run.loss`` as a number here makes the device wait."""
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
-        """At each log interval, before each evaluation, at the end of each epoch and of the run, a sync point.
+        """At each log interval, before each evaluation, and at the end of each epoch and of the run; a sync point.
 
         `record` has plain numbers: ``loss`` (the last batch's), ``running_loss`` (mean over the batches since the last
         record, where there are any) and, at the end of an epoch, ``epoch_loss`` (mean over its samples). A hook may add
@@ -49,7 +50,7 @@ class Hook:
         """
 
     def on_evaluation_end(self, run: Loop, split: str, metrics: Mapping[str, Any]) -> None:
-        """After a split was evaluated, a sync point; `metrics` has its figures by name, and a hook may add to them."""
+        """After a split was evaluated; a sync point. `metrics` has its figures by name, and a hook may add to them."""
 
     def on_epoch_end(self, run: Loop) -> None:
         """After the last batch of an epoch and its evaluation; ``run.progress.epoch`` is still this epoch."""
@@ -57,8 +58,8 @@ class Hook:
     def on_checkpoint_end(self, run: Loop, place: str) -> None:
         """After a checkpoint was committed at `place`.
 
-        Where it is written while training goes on that is a few steps after the one that it is of, sooner or later from
-        run to run.
+        With writing in the background this is some steps after the checkpoint's own step; how many differs between
+        runs.
         """
 
     def on_run_end(self, run: Loop) -> None:
@@ -83,7 +84,7 @@ def listeners(event: str, parts: Iterable[Any]) -> tuple[Callable[..., None], ..
 
 
 def check_events(parts: Iterable[Any]) -> None:
-    """Refuse a method named almost like an event, or one that takes other arguments than the event has.
+    """Refuse a method named almost like an event, or one that does not take the event's arguments.
 
     Raises:
         UsageError: Naming the class, the method and the event that was probably meant.
@@ -97,7 +98,7 @@ def check_events(parts: Iterable[Any]) -> None:
                 near = closest(name, EVENTS)
                 if near:
                     raise UsageError(
-                        f"{owner} has a method '{name}', which is no event of the loop\n"
+                        f"{owner} has a method '{name}', which is not an event of the loop\n"
                         f"  did you mean {' or '.join(near)}?\n  events: {', '.join(EVENTS)}"
                     )
         for event in EVENTS:

@@ -18,7 +18,7 @@ class Batches:
         self._batches = batches
         try:
             self.num_batches = len(batches) if isinstance(batches, Sized) else None
-        except TypeError:  # a DataLoader has a length only where its dataset has one
+        except TypeError:  # a DataLoader has a length only if its dataset has one
             self.num_batches = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
@@ -50,15 +50,15 @@ class PlainBatch:
         self.sample_ids = self.mask = None
         try:
             self.size = inputs.shape[0]
-        except (AttributeError, IndexError, TypeError):  # no array, or one without dimensions
+        except (AttributeError, IndexError, TypeError):  # not an array, or one without dimensions
             self.size = num_samples(inputs, targets)
 
 
 def num_samples(inputs: Any, targets: Any) -> int:
-    """The samples of a pair whose inputs are not one array: values, one a sample, or several arrays.
+    """The number of samples of a pair whose inputs are not one array: one value per sample, or several arrays.
 
     Raises:
-        UsageError: Where it would be a guess.
+        UsageError: If the number is ambiguous.
     """
     leads = {_lead(leaf) for leaf in _arrays(inputs)}
     if not leads and not isinstance(inputs, Mapping):
@@ -72,7 +72,7 @@ def num_samples(inputs: Any, targets: Any) -> int:
         kind = type(inputs).__name__
         raise UsageError(
             f"a batch's inputs are a {kind}, and neither its arrays nor the targets say how many samples it has\n"
-            "  give batches that have an int `size`, beside what the trainer wants of them"
+            "  give batches that have an int `size` besides whatever the trainer needs"
         )
     return lead
 
@@ -101,17 +101,17 @@ def _length(inputs: Any) -> int:
 
 @dataclass
 class Losses:
-    """The losses that have been read, as far as records to come need them."""
+    """The losses that have been read, accumulated for the coming records."""
 
     last: float | None = None
     since_record: list[float] = field(default_factory=list)
     epoch_sum: float = 0.0
-    """Of each batch's loss times its size."""
+    """The sum of each batch's loss times its size."""
     epoch_samples: int = 0
     parts: dict[str, list[float]] = field(default_factory=dict)
-    """Terms of the loss and other figures since the last record, by name: their sum and count."""
+    """Terms of the loss and other figures since the last record, by name: sum and count."""
     epoch_parts: dict[str, list[float]] = field(default_factory=dict)
-    """Each part's values times the sizes of their batches, and the samples, of the epoch."""
+    """Per name, over the epoch: the sum of values times batch sizes, and the number of samples."""
 
     def state(self) -> dict[str, Any]:
         """Its fields; a loss with one term has fewer."""
@@ -119,14 +119,14 @@ class Losses:
 
     @property
     def finite(self) -> bool:
-        """Whether every loss since the last record is."""
+        """Whether every loss since the last record is finite."""
         return all(map(math.isfinite, self.since_record))
 
     def add(self, losses: Sequence[Any], sizes: Sequence[int]) -> None:
         """Update with losses, or figures by name with the loss among them, and the sizes of their batches."""
         for given, size in zip(losses, sizes, strict=True):
             loss = given
-            if given.__class__ is dict:  # without a call, which a step would pay for
+            if given.__class__ is dict:  # isinstance would be one more call per step
                 loss = given[LOSS]
                 self._add_parts(given, size)
             self.last = loss
@@ -141,7 +141,7 @@ class Losses:
         over the epoch.
 
         Raises:
-            UsageError: For a figure of the trainer that has the name of one of these.
+            UsageError: For a figure of the trainer whose name a record already uses.
         """
         record: dict[str, Any] = {}
         if self.epoch_parts:
@@ -160,7 +160,7 @@ class Losses:
         """Refuse figures of the trainer with names that a record already uses."""
         if wrong := sorted({*self.parts, *self.epoch_parts} & {*OF_STEPS, *POSITION}):
             raise UsageError(
-                f"the trainer gave a figure the name '{wrong[0]}', which a record of the training has for another one\n"
+                f"the trainer gave a figure the name '{wrong[0]}', which a train record uses for another figure\n"
                 f"  taken: {', '.join((*OF_STEPS, *POSITION))}"
             )
 
@@ -177,7 +177,7 @@ def _means(sums: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def read_each(losses: Sequence[Any]) -> list[Any]:
-    """The losses as numbers, one by one; for a trainer that has no `read`."""
+    """The losses as numbers, read one by one; for a trainer without `read`."""
     try:
         return [
             {name: float(value) for name, value in loss.items()} if loss.__class__ is dict else float(loss)

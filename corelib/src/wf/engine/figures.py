@@ -1,9 +1,9 @@
 """The names of figures: ``SPLIT/NAME``, as ``validation/loss`` and ``test/torchmetrics/MulticlassAccuracy``.
 
-A name may have slashes, dashes and dots, so it is taken apart here and nowhere else. Where a metric gives a dict, each
-key stands behind a dash: ``validation/spread-low``; an empty key adds nothing, and one that begins with a slash is
-appended as it is: ``validation/map/50``. The terms of a loss stand behind a slash: ``validation/loss/price``. Where a
-figure decides something, its direction may stand behind it: ``validation/spread-low:min``.
+A name may have slashes, dashes and dots, so only this module takes names apart. If a metric gives a dict, each key
+follows a dash: ``validation/spread-low``; an empty key adds nothing, and a key that begins with a slash is appended as
+it is: ``validation/map/50``. The terms of a loss follow a slash: ``validation/loss/price``. A monitored figure may be
+followed by its direction: ``validation/spread-low:min``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DIRECTIONS = {"min": False, "max": True}
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor:
-    """A figure that decides something."""
+    """A figure by which a part decides something: the best weights, the end of a run, a learning rate."""
 
     figure: str
     """The figure, as ``validation/accuracy``."""
@@ -42,11 +42,11 @@ class Monitor:
 
     @classmethod
     def read(cls, text: str, directions: Mapping[str, bool] | None = None) -> Monitor:
-        """A monitor as the user writes it.
+        """Read a monitor as the user writes it.
 
         Args:
             text: ``SPLIT/NAME``, ``SPLIT/NAME:min`` or ``SPLIT/NAME:max``.
-            directions: The directions that are known, by name without the split; the user's own goes before them.
+            directions: The known directions, by name without the split; a direction in `text` overrides them.
         """
         figure, _, said = text.rpartition(":")
         if said in _DIRECTIONS:
@@ -65,10 +65,10 @@ class Monitor:
         return divided(self.figure)[1]
 
     def read_after(self, evaluated: Sequence[str]) -> str | None:
-        """The split after whose evaluation the figure is new; None where a run does not yield it.
+        """The split after whose evaluation the figure has a new value; None if the run does not produce it.
 
-        A figure of the train split is one of the steps where that split is not evaluated, as ``train/loss/price`` or
-        ``train/lr``: it is new whenever anything is evaluated.
+        If the train split is not evaluated, its figures come from the steps, such as ``train/loss/price`` or
+        ``train/lr``: these are new whenever anything is evaluated.
 
         Args:
             evaluated: The splits that are evaluated while the run trains.
@@ -82,8 +82,8 @@ class Monitor:
 
         Args:
             option: The option that sets it, such as ``--monitor``.
-            owner: Who wants to know.
-            mode: An option `mode` says it as well.
+            owner: The part that asks, for messages.
+            mode: Whether the part also has an option `mode` for the direction.
 
         Raises:
             UsageError: If it is undeclared.
@@ -94,8 +94,8 @@ class Monitor:
         lines = [
             f"{f'{owner}: ' if owner else ''}it is not known whether a larger '{self.figure}' is better",
             *(f"did you mean '{one}'?" for one in near[:1]),
-            f"say it behind the figure: {option} {self.figure}:max or {self.figure}:min"
-            f"{'; or with mode min or max' if mode else ''}",
+            f"write the direction behind the figure: {option} {self.figure}:max or {self.figure}:min"
+            f"{'; or set mode to min or max' if mode else ''}",
             f"known: {', '.join(self.known)}",
         ]
         raise UsageError("\n  ".join(lines))
@@ -105,7 +105,7 @@ class Monitor:
 
         Args:
             metrics: The figures.
-            owner: Who wants it.
+            owner: The part that asks, for messages.
             option: The option that chooses another one.
 
         Raises:
@@ -114,7 +114,7 @@ class Monitor:
         if self.figure not in metrics:
             raise UsageError(unknown("figure", self.figure, metrics, f"set {option} to one of them"))
         value = metrics[self.figure]
-        if value is None:  # as JSON holds a number that is not finite
+        if value is None:  # a number that is not finite, read from JSON
             return math.nan
         if not isinstance(value, (int, float)):
             raise UsageError(f"{owner}: '{self.figure}' is not one number but {type(value).__name__}")
@@ -128,7 +128,7 @@ def divided(figure: str) -> tuple[str, str]:
 
 
 def joined(name: str, key: str) -> str:
-    """The name of one figure of a metric with several."""
+    """The name of one figure of a metric that gives several."""
     if key == "":
         return name
     return f"{name}{key}" if key.startswith("/") else f"{name}-{key}"
@@ -137,11 +137,11 @@ def joined(name: str, key: str) -> str:
 def declared(part: Any) -> dict[str, bool | None] | None:
     """The declared figures of a part, each with whether larger is better (None: unknown).
 
-    It says so in its attribute `figures`: a mapping, or a tuple of names, of which each may also be that of a metric
-    which gives several. A name that ends with ``*`` stands for all that begin so.
+    They are in its attribute `figures`: a mapping, or a tuple of names; a metric that gives several figures may be
+    named as a whole. A name that ends with ``*`` is a prefix.
 
     Returns:
-        None where it does not say.
+        None if it declares nothing.
 
     Raises:
         UsageError: For a mapping to anything else.
@@ -153,7 +153,7 @@ def declared(part: Any) -> dict[str, bool | None] | None:
                 owner = part.__name__ if isinstance(part, type) else type(part).__name__
                 raise UsageError(
                     f"{owner}.figures says {larger!r:.40} of {name!r:.40}\n"
-                    "  it says of each name whether a larger figure is better: True, False, or None for unknown"
+                    "  give for each name whether a larger figure is better: True, False, or None for unknown"
                 )
         return dict(said)
     if isinstance(said, tuple):
@@ -162,12 +162,12 @@ def declared(part: Any) -> dict[str, bool | None] | None:
 
 
 def fits(figure: str, names: Iterable[str]) -> bool:
-    """Whether one of the names is a pattern, one that ends with ``*``, and the figure fits it."""
+    """Whether the figure matches a pattern among the names, a prefix that ends with ``*``."""
     return any(name.endswith("*") and figure.startswith(name[:-1]) for name in names)
 
 
 def terms(loss: Any) -> dict[str, bool | None]:
-    """The figures of a loss's terms, ``loss/NAME``, each with whether a larger one is better."""
+    """The figures of a loss's terms, ``loss/NAME``, each with whether a larger value is better."""
     said = declared(loss)
     if said is None:
         return {f"{LOSS}/*": None}
@@ -177,7 +177,7 @@ def terms(loss: Any) -> dict[str, bool | None]:
 def metric_of(name: str, metrics: Iterable[str]) -> str | None:
     """The metric or loss of a figure, without its split: the longest matching name or prefix.
 
-    Behind the name stands a dash, or a slash as in ``loss/price``.
+    After it, a dash or a slash follows, as in ``loss/price``.
     """
     ends = ("-", "/")
     return max(
@@ -188,7 +188,7 @@ def metric_of(name: str, metrics: Iterable[str]) -> str | None:
 
 
 def best(values: Mapping[Any, Any], *, larger_is_better: bool) -> list[Any]:
-    """The keys of values that are finite numbers, the best first and of equal ones the earlier first."""
+    """The keys of values that are finite numbers, the best first; equal values keep their order."""
     numbers = {key: value for key, value in values.items() if is_number(value)}
     return sorted(numbers, key=lambda key: -numbers[key] if larger_is_better else numbers[key])
 
@@ -215,13 +215,13 @@ def plain(value: Any) -> Any:
 class Figures:
     """The figures of one record or evaluation by name; each has one source, and is a number or a list of numbers.
 
-    A dict as a value is several figures, whose names have its keys behind a slash.
+    A dict as a value is several figures: its keys follow the name and a slash.
 
     Args:
-        given: The figures of trainer or evaluator.
-        split: The split that they are of.
+        given: The figures that trainer or evaluator gave.
+        split: Their split.
         source: Their source, for messages.
-        taken: Names that this split gets from others, each with who gives it.
+        taken: Names that other parts give for this split, each with its source.
 
     Raises:
         UsageError: For a name with another source, or a value that is not a figure.
@@ -232,7 +232,7 @@ class Figures:
     ) -> None:
         self.split = split
         self.values: dict[str, Any] = {}
-        """The figures: a plain dict, which hooks are given to add to."""
+        """The figures: a plain dict, passed to hooks, which may add to it."""
         self.added: list[str] = []
         """The names that hooks have added."""
         self._taken, self._sources = dict(taken or {}), dict[str, Callable[[], str]]()
@@ -274,7 +274,7 @@ class Figures:
         self._known = dict(self.values)
 
     def _put_back(self, figures: Mapping[str, Any]) -> None:
-        """Hold these figures alone."""
+        """Hold exactly these figures."""
         self.values.clear()
         self.values.update(figures)
         self._sources = {name: source for name, source in self._sources.items() if name in figures}
@@ -289,8 +289,9 @@ class Figures:
             self.values[name] = None if value is None else plain(value)
         except TypeError as error:
             raise UsageError(
-                f"{source()} gave {value!r:.40} of type {type(value).__name__} as '{self.split}/{name}', which is "
-                "no figure\n  give a number, a tensor or a list of them, or a dict of these; nan where there is none"
+                f"{source()} gave {value!r:.40} of type {type(value).__name__} as '{self.split}/{name}', which is not "
+                "a figure\n"
+                "  give a number, a tensor or a list of them, or a dict of these; nan for a missing value"
             ) from error
         self._sources[name] = source
         return [name]
@@ -298,7 +299,8 @@ class Figures:
     def _check_free(self, name: Any, source: Callable[[], str]) -> None:
         if not isinstance(name, str) or not name or name in POSITION:
             raise UsageError(
-                f"{source()} gave a figure the name {name!r}\n  a name is a text other than {', '.join(POSITION)}"
+                f"{source()} gave a figure the name {name!r}\n"
+                f"  a name must be a string other than {', '.join(POSITION)}"
             )
         other = self._sources[name]() if name in self._sources else self._taken.get(name)
         if other is not None:

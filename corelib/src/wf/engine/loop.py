@@ -39,7 +39,7 @@ class Loop:
             log, evaluate, save
         save; log; evaluate every split once with the weights that the run keeps
 
-    A hook that raises `wf.errors.GoBack` sends it back to the newest checkpoint.
+    If a hook raises `wf.errors.GoBack`, the loop returns to the newest checkpoint.
 
     Args:
         trainer: Makes one update from one batch.
@@ -50,21 +50,21 @@ class Loop:
         eval_every: When `eval_splits` are evaluated, in epochs or steps.
         eval_splits: The splits that are evaluated at that cadence.
         final_splits: The splits that are evaluated once at the end.
-        checkpoint_every: When a checkpoint is saved; None only at the end and before a stop.
-        keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps. The best ones come
-            from their checkpoint, so without a checkpointer it is always the last ones.
+        checkpoint_every: When a checkpoint is saved; None: only at the end and before a stop.
+        keep: ``last`` or ``best``: the weights that the final evaluation uses and the run keeps. The best weights are
+            read from their checkpoint, so without a checkpointer the last ones are kept.
         monitor: The figure that selects the best weights, such as ``validation/loss``, ``validation/accuracy:max``.
-        larger_is_better: The direction of `monitor`, where it is not the loss and does not say it itself.
+        larger_is_better: The direction of `monitor`, unless it is the loss or includes its direction.
         parts: Parts that are saved besides the position: model, optimizer, ... by name.
-        agree: Makes one decision of many processes; see `Strategy.agree`.
+        agree: Turns the decisions of several processes into one; see `Strategy.agree`.
         name_of: Returns the name of a part for error notes.
-        hook_failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to
-            go on without that part's listening.
-        watches: Whether a hook only tells, so that `hook_failed` is told of its errors of `wf.errors` as well.
-        save_failed: Told ``(run, error)`` of a checkpoint that could not be written; True when the run is to go on and
-            try again when the next one is due.
+        hook_failed: Called as ``hook_failed(run, part, event, error)`` for an error that is not one of `wf.errors`;
+            returns True if the run should continue without that part's listeners.
+        watches: Whether a hook only observes, so that `hook_failed` is called for its errors of `wf.errors` as well.
+        save_failed: Called as ``save_failed(run, error)`` for a checkpoint that could not be written; returns True if
+            the run should continue and try again when the next one is due.
         modes: Swaps in the weights for evaluation and checkpoints, if they differ from the trained ones.
-        of_first: Figures as the first of several processes has them.
+        of_first: Returns the figures of the first of several processes, on each of them.
 
     Raises:
         UsageError: For an invalid cadence or choice.
@@ -113,7 +113,7 @@ class Loop:
         self.metrics: dict[str, Any] = {}
         """The last figures of each split that was evaluated, as ``validation/loss``, and the terms of the loss."""
         self.recorded: dict[str, Any] = {}
-        """The last figures of the steps that trainer and hooks recorded beside the loss, as ``train/lr``."""
+        """The last figures of the steps that trainer and hooks recorded besides the loss, such as ``train/lr``."""
         self.saved_step: int | None = None
         """The step of the newest checkpoint that is durable."""
         self.finished = False
@@ -131,7 +131,7 @@ class Loop:
         self.num_batches: int | None = None
         self.stop_reason: str | None = None
         self.ended: str | None = None
-        """Why the run ended, if a part decided that; resuming restores it."""
+        """Why the run ended, if a part ended it; resuming restores it."""
         self._stop_requested: str | None = None
         self._end_requested: str | None = None
         self._interrupted: str | None = None
@@ -191,7 +191,7 @@ class Loop:
         self.phase = "training"
         progress, train_step, alone = self.progress, self.trainer.train_step, self.agree is bool
         step_end = self._participants.listening["on_step_end"]
-        while not self._done() or 0 < progress.batch == self.num_batches:  # an epoch that is through is ended as well
+        while not self._done() or 0 < progress.batch == self.num_batches:  # a complete epoch is ended as well
             self._tell("on_epoch_start", self)
             self._pause_from(progress.step + 1)
             for batch in source.epoch(progress.epoch, progress.batch):
@@ -222,14 +222,14 @@ class Loop:
     def stop(self, reason: str, *, for_good: bool = True) -> None:
         """Ask the run to end after the present step; a checkpoint is saved and the end is as usual.
 
-        Asked before `run`, it ends before the first step.
+        If called before `run`, the run ends before the first step.
 
-        Of several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
+        Several processes all end after the same step, at the next pause for a log record, evaluation or checkpoint.
 
         Args:
             reason: The reason, for messages.
-            for_good: Whether this is the end of the run, which its checkpoint then says; False if it is to be
-                resumed and train on, as after a signal.
+            for_good: Whether the run is complete, which is recorded in its checkpoint; False if a resumed run should
+                train on, as after a signal.
         """
         self._stop_requested = reason
         if for_good:
@@ -245,21 +245,21 @@ class Loop:
         return {**self.recorded, **self.metrics}
 
     def expect(self, monitor: Monitor, option: str, owner: str) -> str:
-        """See before the first step that a figure which decides something will be there, as far as that can be known.
+        """Check before the first step that a monitored figure will exist, as far as that can be known.
 
-        A part that decides by a figure calls it in `on_run_start`. Where only an evaluation can tell, two batches are
-        evaluated. A figure of the steps that nobody declares must be in the first record.
+        A part that decides by a figure calls this in `on_run_start`. If only an evaluation can tell, two batches are
+        evaluated. An undeclared figure of the steps must be in the first record.
 
         Args:
             monitor: The figure.
             option: The option that chooses another one, such as ``--monitor``.
-            owner: Who decides by it, for messages.
+            owner: The part that decides by it, for messages.
 
         Returns:
-            The split after whose evaluation it is new in `figures`.
+            The split after whose evaluation `figures` has its new value.
 
         Raises:
-            UsageError: When it cannot come, or is not one number.
+            UsageError: If it cannot exist, or is not one number.
         """
         return self._watching.expect(monitor, option, owner)
 
@@ -309,14 +309,15 @@ class Loop:
         self._know(figures)
 
     def _share(self, figures: Figures, names: Sequence[str]) -> None:
-        """Take figures that each process has its own value of as the first process has them."""
+        """Replace figures that differ between processes by those of the first process."""
         if self.agree is not bool:
             figures.replace(names, self._of_first({name: figures.values[name] for name in names}))
 
     def save(self) -> None:
-        """Begin a checkpoint of the present state, unless this very step has one.
+        """Begin a checkpoint of the present state, unless this step already has one.
 
-        A checkpointer may write it while training goes on; it is one at a time, and the loop waits for the one before.
+        A checkpointer may write it while training goes on, but only one at a time: the loop first waits for the
+        previous one.
 
         Raises:
             SaveError: If this one or the previous one cannot be written and the run should not continue without it.
@@ -329,7 +330,7 @@ class Loop:
         self.wait_for_checkpoint()
         self._read()
         if self.agree(not self._losses.finite):
-            self.log()  # a hook that watches for it hears of it before the commit
+            self.log()  # hooks see a loss that is not finite before the commit
         self._saved_at, self._saved_time = self._place(), time.monotonic()
         before, self.phase = self.phase, "saving"
         try:
@@ -348,7 +349,7 @@ class Loop:
             saved.add_done_callback(self._pause_soon)
 
     def wait_for_checkpoint(self) -> None:
-        """Wait until no checkpoint is being written any more, and tell of it.
+        """Wait until no checkpoint is being written, and tell the listeners.
 
         Raises:
             SaveError: If it could not be written and the run should not continue without it.
@@ -382,11 +383,11 @@ class Loop:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, partial: bool = False) -> None:
-        """Restore the result of `state_dict`, to train on from there; see `ended` for a run that must not.
+        """Restore the result of `state_dict`, to continue training from there; a run with `ended` set must not.
 
         Args:
             state: From a checkpoint of a run with the same parts.
-            partial: Allow parts that are only here or only there (another set of hooks, say).
+            partial: Allow parts that are only in the run or only in the state (another set of hooks, say).
 
         Raises:
             UsageError: When the parts are not the same.
@@ -404,7 +405,7 @@ class Loop:
 
     def _go_back(self, request: GoBack) -> None:
         """Go back to the newest checkpoint; without one the run ends with the request as its error."""
-        with suppress(GoBack):  # what is told of the checkpoint that was being written
+        with suppress(GoBack):  # raised by listeners that are told of the checkpoint
             self.wait_for_checkpoint()
         step, before = self.progress.step, self.rollbacks
         try:
@@ -416,19 +417,19 @@ class Loop:
             request.add_note(f"there is no checkpoint to go back to: {reason}\n  --checkpoint-every saves more often")
             raise request from None
         self.load_state_dict(state)
-        self.stop_reason = self.ended = self._end_requested = None  # what was decided after the checkpoint
+        self.stop_reason = self.ended = self._end_requested = None  # decisions taken after the checkpoint
         self._stop_requested = self._interrupted
         self._begin_to_train()
         figures = request.then(len(before) + 1 - len(self.rollbacks))
         self.rollbacks = [*before, {"from_step": step, "to_step": self.progress.step, **figures}]
-        self._saved_at = _NOWHERE  # it is another state now
+        self._saved_at = _NOWHERE  # the state has changed
 
     def _begin_to_train(self) -> None:
         self.finished = False
         self._weights.to_train()
 
     def _agreed_state(self) -> dict[str, Any]:
-        """The state; a state that one of several processes cannot save is an error for all of them."""
+        """The state; if one of several processes cannot save its state, all of them raise."""
         state, failure = {}, None
         try:
             state = self.state_dict()
@@ -448,7 +449,7 @@ class Loop:
             raise error
 
     def _wait_after(self, error: BaseException) -> None:
-        """Let a checkpoint be finished before the run ends with an error; one that fails must not hide the error.
+        """Wait for a checkpoint before the run ends with an error; a failed checkpoint must not hide the error.
 
         After an interrupt it does not wait: a checkpoint being written will be complete or absent.
         """
@@ -478,7 +479,7 @@ class Loop:
         return self._stopping() or self.until.reached(self.progress)
 
     def _stopping(self) -> bool:
-        """Whether the run is to end, decided together; every process must ask at the same steps."""
+        """Whether the run should end, decided by all processes together: each must ask at the same steps."""
         if self.stop_reason is None and self.agree(self._stop_requested is not None):
             self.stop_reason = self._stop_requested or _BY_ANOTHER
         return self.stop_reason is not None
@@ -512,10 +513,10 @@ class Loop:
         return False
 
     def _pause_from(self, step: int) -> None:
-        """Pause after `step`, or after the next one where something waits for it already."""
+        """Pause after `step`, or after the next step if a stop or a finished checkpoint is already waiting."""
         self._pause_at = step
         waits = self._stop_requested is not None or (self._writing is not None and self._writing.done())
-        if waits and self.agree is bool:  # looked at after the step is set: what comes now sets it back itself
+        if waits and self.agree is bool:  # checked after the step is set: whatever arrives later resets it
             self._pause_at = 0
 
     def _pause_soon(self, _: Future[str]) -> None:

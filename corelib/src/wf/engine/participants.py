@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 _FIGURES = ("on_log", "on_evaluation_end")
 """The events at which a hook may add figures."""
 _LAST = (*_FIGURES, "on_run_end")
-"""The events of which parts with `told_last` hear after all others."""
+"""The events at which parts with `told_last` are called after all others."""
 
 
 class Participants:
-    """The loop's trainer, evaluator, checkpointer and hooks, and the parts that are saved beside them.
+    """The loop's trainer, evaluator, checkpointer and hooks, and the parts that are saved with them.
 
     Args:
         run: The loop, whose parts are looked up whenever they are needed.
         name_of: Returns the name of a part for error notes.
-        failed: Told ``(run, part, event, error)`` of an error that is none of `wf.errors`; True when the run is to go
-            on without that part's listening.
-        watches: Whether a part only tells: then `failed` is told of its errors of `wf.errors`, too, once the run has
-            begun; what an error means for the run is for others to say.
+        failed: Called as ``failed(run, part, event, error)`` for an error that is not one of `wf.errors`; returns True
+            if the run should continue without that part's listeners.
+        watches: Whether a part only observes: then `failed` is called for its errors of `wf.errors`, too, once the run
+            has begun.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Participants:
         """Find the listeners of each event, once for the whole run.
 
         Raises:
-            UsageError: For a method that is almost an event, or hooks that wait for gradients in vain.
+            UsageError: For a method named almost like an event, or hooks for gradients with a trainer that does not
+                announce them.
         """
         parts = self._all()
         check_events(parts)
@@ -87,9 +88,9 @@ class Participants:
         """Call the listeners of an event at which figures may be added.
 
         Args:
-            event: One of these.
+            event: One of `_ADDING`.
             args: The arguments of the event.
-            figures: What may be added to.
+            figures: The figures, which listeners may add to.
             then: Called with all figures, before the listeners that show or record them.
         """
         calls = self.listening.get(event, ())
@@ -106,7 +107,7 @@ class Participants:
             then(figures)
 
     def tell_of(self, error: BaseException) -> None:
-        """Tell every listener of the error that ends the run; one that fails itself must not hide it."""
+        """Tell every listener of the error that ends the run; a listener that fails must not hide it."""
         for listen in self.listening.get("on_exception", ()):
             try:
                 listen(self._run, error)
@@ -135,7 +136,7 @@ class Participants:
         return {name: self._state_of(part) for name, part in self.stateful().items()}
 
     def check_names(self, states: Mapping[str, Any]) -> None:
-        """Refuse states of other parts.
+        """Refuse states that do not belong to the parts of this run.
 
         Raises:
             UsageError: Naming the parts that exist on one side only.
@@ -152,7 +153,7 @@ class Participants:
         """Restore the states from `states` into the present parts."""
         self._not_loaded = {}
         for name, part in self.stateful().items():
-            if states.get(name) is not None:  # of a hook that could not say it
+            if states.get(name) is not None:  # None: the hook could not give its state
                 self._load(part, states[name])
 
     def _all(self) -> list[Any]:
@@ -160,7 +161,7 @@ class Participants:
         return [part for part in (run.trainer, run.evaluator, run.checkpointer, *run.hooks) if part is not None]
 
     def _load(self, part: Stateful, state: dict[str, Any]) -> None:
-        """Restore a part's state; the run may continue without a failing hook, and keeps its state unchanged."""
+        """Restore a part's state; the run may continue without a failing hook, whose saved state is kept unchanged."""
         try:
             part.load_state_dict(copy.copy(state))  # some remove what they load
         except FAILURES as error:
@@ -187,13 +188,14 @@ class Participants:
         blame(error, f"{self.name_of(part)}, at {event}")
         if not self._failed(self._run, part, event, error):
             return False
-        for name, listening in self.listening.items():  # in place: they may be in the middle of being told
+        for name, listening in self.listening.items():  # in place: an event may be under way
             gone = listeners(name, [part])
             listening[:] = [_deaf if call in gone else call for call in listening]
         return True
 
     def _may_fall_away(self, part: Any, event: str, error: WfError) -> bool:
-        """Whether an intentional error comes from a part that only watches; before the run it refuses options."""
+        """Whether an intentional error comes from a part that only observes; before the run such an error refuses
+        options."""
         theirs = isinstance(error, (UsageError, DataError, PluginError)) and not isinstance(error, SaveError)
         return theirs and event != "on_run_start" and self._watches(part)
 

@@ -1,4 +1,4 @@
-"""Whether a run will have the figures that decide something, as far as its parts say so before step 1."""
+"""Checks before step 1 that a run will have the figures that its parts decide by."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Found = Literal["said", "open", "unknown"]
 
 
 class Sources:
-    """The figures that the parts of a run say they give.
+    """The figures that the parts of a run declare.
 
-    Trainer and evaluator say names without the split: the trainer's are of the steps, the evaluator's of each split
-    that is evaluated. Hooks say them with the split, ``*/NAME`` for each that is evaluated; ``train/NAME`` is of the
-    steps. See `wf.engine.figures.declared`.
+    Trainer and evaluator declare names without the split: the trainer's belong to the steps, the evaluator's to each
+    evaluated split. Hooks declare them with the split, ``*/NAME`` for each evaluated split; ``train/NAME`` belongs to
+    the steps. See `wf.engine.figures.declared`.
 
     Args:
         trainer: The run's.
@@ -34,7 +34,7 @@ class Sources:
         name_of: Returns the name of a part for messages.
 
     Raises:
-        UsageError: For a figure that two parts say they give.
+        UsageError: For a figure that two parts declare.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Sources:
         return {name[2:]: owner for name, owner in self._of_evaluations.items() if name[:2] == "*/"}
 
     def find(self, figure: str, evaluated: Sequence[str]) -> Found:
-        """Whether a figure is declared; ``open``: it may exist, ``unknown``: it cannot.
+        """Whether a figure is declared: ``said``: it is, ``open``: it may exist, ``unknown``: it cannot.
 
         Args:
             figure: With its split.
@@ -93,12 +93,12 @@ class Sources:
         return [*dict.fromkeys(said), *(f"{split}/*" for split in open_splits)]
 
     def names(self, split: str, evaluated: Sequence[str]) -> list[str]:
-        """The figures of a split that are said to come, for messages."""
+        """The declared figures of a split, for messages."""
         said = self._said(split, evaluated)
         return list(dict.fromkeys(name.rstrip("*") for name in said if not name.endswith(("-*", "/*"))))
 
     def is_of_steps(self, figure: str) -> bool:
-        """Whether it may be one of the steps, of the train split where that is not evaluated."""
+        """Whether it may be a figure of the steps: of the train split, if that is not evaluated."""
         split, name = divided(figure)
         if split != TRAIN or name in OF_STEPS:
             return False
@@ -115,8 +115,8 @@ class Sources:
             full = name if split is None else f"{split}/{name}"
             if split is None and (divided(name)[0] not in (*SPLITS, "*") or not divided(name)[1]):
                 raise UsageError(
-                    f"{owner} says that it gives '{name}', which is not of the form SPLIT/FIGURE\n"
-                    f"  in records of the steps it is train/{name}, in evaluations */{name} or SPLIT/{name}"
+                    f"{owner} declares the figure '{name}', which is not of the form SPLIT/FIGURE\n"
+                    f"  write train/{name} for records of the steps, */{name} or SPLIT/{name} for evaluations"
                 )
             names = self._of_steps if divided(full)[0] == TRAIN else self._of_evaluations
             if not name.endswith("*") and names.setdefault(full, owner) != owner:
@@ -132,7 +132,7 @@ class Sources:
         return said
 
     def _is_open(self, figure: str, evaluated: Sequence[str]) -> bool:
-        """Whether a part that does not say its figures may give it."""
+        """Whether a part that does not declare its figures may give it."""
         split = divided(figure)[0]
         return (split == TRAIN and self._open["on_log"]) or (split in evaluated and self._open["on_evaluation_end"])
 
@@ -143,15 +143,15 @@ def expect(monitor: Monitor, option: str, owner: str, sources: Sources, evaluate
     Args:
         monitor: The figure.
         option: The option that chooses another one.
-        owner: Who decides by it.
+        owner: The part that decides by it.
         sources: The sources of all figures.
         evaluated: The splits that are evaluated while the run trains.
 
     Returns:
-        The split after whose evaluation it is new, and whether somebody says that it comes.
+        The split after whose evaluation it has a new value, and whether a part declares it.
 
     Raises:
-        UsageError: When it cannot come.
+        UsageError: If it cannot exist.
     """
     read_after = monitor.read_after(evaluated)
     if monitor.split not in evaluated and not sources.is_of_steps(monitor.figure):
@@ -179,7 +179,8 @@ class Watching:
     def __init__(self, run: Loop, name_of: Callable[[Any], str]) -> None:
         self._run, self._name_of = run, name_of
         self.taken: Mapping[str, str] = {}
-        """The names that evaluations of the train split give, which its records cannot have, each with who gives it."""
+        """The names that evaluations of the train split give, each with its source; records of that split cannot use
+        them."""
         self._expected: list[tuple[str, str]] = []
         self._previews: dict[str, Mapping[str, Any] | None] = {}
 
@@ -187,7 +188,7 @@ class Watching:
         """Collect the figures that the run's parts declare.
 
         Raises:
-            UsageError: For a figure that two of them say they give.
+            UsageError: For a figure that two of them declare.
         """
         run = self._run
         self._sources = Sources(run.trainer, run.evaluator, (run.checkpointer, *run.hooks), self._name_of)
@@ -205,7 +206,7 @@ class Watching:
             preview = self._preview(monitor.split)
             if preview is not None and (monitor.figure in preview or not self._sources.may_be_added()):
                 monitor.value(preview, owner, option)
-        elif monitor.split == TRAIN and monitor.figure not in self._run.figures:  # a run that goes on has it already
+        elif monitor.split == TRAIN and monitor.figure not in self._run.figures:  # a resumed run has it already
             self._expected.append((monitor.figure, option))
         return read_after
 
@@ -213,7 +214,7 @@ class Watching:
         """Check that the first record, with these names of figures, has all expected ones.
 
         Raises:
-            UsageError: Naming a figure that it lacks.
+            UsageError: Naming a missing figure.
         """
         for figure, option in self._expected:
             if figure not in self._run.figures:
@@ -221,7 +222,7 @@ class Watching:
         self._expected = []
 
     def _preview(self, split: str) -> Mapping[str, Any] | None:
-        """The figures of two batches of a split, by which their names are known; None where they are not."""
+        """The figures of two batches of a split, to learn their names; None if these cannot be learnt."""
         if split not in self._previews:
             self._previews[split] = None
             preview = getattr(self._run.evaluator, "preview", None)
@@ -232,7 +233,7 @@ class Watching:
                     if isinstance(error, WfError) or self._run.agree is not bool:  # other processes wait for this one
                         raise
                     why = describe(error)
-                    _LOG.warning("two batches could not be evaluated, so the figures are looked for later: %s", why)
+                    _LOG.warning("two batches could not be evaluated, so the figures are checked later: %s", why)
         return self._previews[split]
 
 

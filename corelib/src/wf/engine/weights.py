@@ -12,7 +12,7 @@ class Weights:
     """Switches between the two sets of weights of a model, if it has two.
 
     Args:
-        modes: Puts one or the other into the model; None where they are the same.
+        modes: Puts one or the other set into the model; None if there is only one.
     """
 
     def __init__(self, modes: Modes | None) -> None:
@@ -27,10 +27,10 @@ class Weights:
 
     @contextmanager
     def judged(self, *, for_good: bool = False) -> Iterator[None]:
-        """Have the weights that are judged and kept in the model.
+        """Within the context, the model has the weights that are evaluated and kept.
 
         Args:
-            for_good: Leave them there at the end.
+            for_good: Leave them there afterwards.
         """
         if self._modes is None or self._judging:
             yield
