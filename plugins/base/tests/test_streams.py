@@ -16,7 +16,7 @@ from wf_data.serving import RunData
 
 
 class Source:
-    """A stream of numbers with their squares, which counts how often it is begun and what it gave."""
+    """A stream of numbers with their squares, which counts how often it is opened and how many samples it gave."""
 
     def __init__(self, num: int, chunk: int = 3) -> None:
         self.num, self.chunk = num, chunk

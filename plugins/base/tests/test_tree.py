@@ -1,4 +1,4 @@
-"""Trees of tensors: mapped, divided, joined, and what a model is called with."""
+"""Trees of tensors: mapped, divided, joined, and passed to models."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_a_model_gives_is_gathered() -> None:
     assert tree.rows(tree.gathered(ragged)) == [[0.0] * 3, [0.0] * 3, [1.0] * 4]
     listed = [([{"boxes": torch.zeros(0, 4)}, {"boxes": torch.ones(1, 4)}], 2)]
     assert tree.rows(tree.gathered(listed)) == [{"boxes": []}, {"boxes": [[1.0] * 4]}]
-    with pytest.raises(UsageError, match="nothing tells which is of which sample"):
+    with pytest.raises(UsageError, match="which cannot be divided into samples"):
         tree.gathered([(torch.zeros(3), 2)])
 
 
@@ -130,7 +130,7 @@ def test_other_forms_of_inputs_are_refused() -> None:
         (torch.zeros(2, 4), "a dict of tokens, views"),
         ({"tokens": torch.zeros(2, 4, dtype=torch.int64)}, "a dict of tokens, views"),
         ({"tokens": torch.zeros(2, 5, dtype=torch.int64), "views": ()}, "'tokens': inputs of shape"),
-        ({"tokens": torch.zeros(2, 4, dtype=torch.int64), "views": (torch.zeros(2, 3),)}, "2 one after the other"),
+        ({"tokens": torch.zeros(2, 4, dtype=torch.int64), "views": (torch.zeros(2, 3),)}, "2 in sequence"),
         ({"tokens": torch.zeros(2, 4), "views": ()}, "'tokens': inputs of float32"),
     ]:
         with pytest.raises(DataError, match=message):
@@ -157,7 +157,7 @@ def test_a_model_is_given_samples_that_differ_in_size_as_one_argument() -> None:
 
 
 def test_what_is_found_in_each_sample_stays_apart() -> None:
-    """Also where each sample has as many as there are samples, which looks like one tensor for all."""
+    """Also if each sample has as many items as there are samples, which looks like one tensor for all."""
     one = tree.Rows([{"boxes": torch.zeros(1, 4)}])
     assert len(tree.gathered([(one, 1), (one, 1)])) == 2
 
@@ -179,6 +179,6 @@ def test_the_form_of_samples_that_differ_in_size() -> None:
     found = numbers_of(form, list(images))
     assert isinstance(found, tree.Rows)
     assert {row.dtype for row in found} == {torch.float32}
-    for wrong, message in ((torch.zeros(2), "a list, one item a sample"), ([torch.zeros(3, 4)], "inputs of shape")):
+    for wrong, message in ((torch.zeros(2), "a list, one item per sample"), ([torch.zeros(3, 4)], "inputs of shape")):
         with pytest.raises(DataError, match=message):
             check_form(form, wrong, "here")

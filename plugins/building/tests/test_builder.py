@@ -1,4 +1,4 @@
-"""Making components from tables, with what the run knows."""
+"""Building components from tables and the run's values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wf_run.runfiles.runfile import dump, load
 
 
 class Thing:
-    """Keeps what it was made with."""
+    """Keeps its arguments."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.args, self.options = args, options
@@ -114,7 +114,8 @@ def test_options_run_values_and_defaults() -> None:
     assert built.value.options == {"gamma": 2.0, "num_classes": 10, "width": 3}
     assert built.options == {"gamma": 2.0, "width": 3}
     assert built.table() == {"use": "thing", "gamma": 2.0, "width": 3}
-    assert (built.name, built.repeatable) == ("thing", True)  # a plugin's name makes it again, even a live target
+    # it can be rebuilt by its plugin's name, even with a live target
+    assert (built.name, built.repeatable) == ("thing", True)
 
 
 def test_an_explicit_option_wins_over_the_run() -> None:
@@ -190,7 +191,7 @@ def test_a_general_key_below_a_table_is_explained() -> None:
 
 
 def test_options_without_a_name() -> None:
-    with pytest.raises(UsageError, match=r"optimizer: its options \(lr\) are given, but not which optimizer"):
+    with pytest.raises(UsageError, match=r"optimizer: its options \(lr\) are given, but no optimizer is named"):
         builder(num_classes=1).build("optimizer", {"use": "outer", "base": {"lr": 1}})
 
 

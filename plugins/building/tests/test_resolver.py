@@ -1,4 +1,4 @@
-"""Run values that are made when somebody needs them."""
+"""Run values that are made when they are first needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Makers = dict[str, Callable[[Resolver], Any]]
 
 
 def resolver(makers: Makers, **known: Any) -> Resolver:
-    """A resolver of values by functions of it."""
+    """A resolver of values made by functions that take it."""
     made = Resolver(
         known, lambda name: Provider(f"maker of {name}", lambda: makers[name](made)) if name in makers else None
     )
@@ -108,7 +108,7 @@ def test_a_provider_that_fails_leaves_nothing_behind() -> None:
 
 @given(st.data())
 def test_any_acyclic_needs_are_met(data: st.DataObject) -> None:
-    """Whatever is asked first, every value is made once, after all that it needs."""
+    """Whichever value is requested first, every value is made once, after all its needs."""
     num = data.draw(st.integers(1, 8))
     needs = {
         str(n): data.draw(st.sets(st.integers(0, n - 1)).map(lambda found: {str(m) for m in found})) if n else set()
@@ -133,7 +133,7 @@ def test_any_acyclic_needs_are_met(data: st.DataObject) -> None:
 
 
 def of_run(made: Resolver, names: dict[str, tuple[str, ...]]) -> Callable[[str], Provider | None]:
-    """Providers as a run brings them: each makes the text of its needs."""
+    """Providers of the run itself: each returns the text of its needs."""
     return lambda name: (
         Provider(name, lambda: "".join(map(made.need, names[name])) + name, names[name], of_run=True)
         if name in names

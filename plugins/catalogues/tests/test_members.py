@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 
 class Tensor:
-    """What no run file holds."""
+    """A value that no run file can hold."""
 
 
 class Library:
-    """A class as libraries have them.
+    """A class like a library's.
 
     Args:
         weight (Tensor, optional): One factor a :class:`~zoo.Label`,

@@ -1,4 +1,4 @@
-"""Which components go together: all that does not fit at once, and nothing refused that is not known not to fit."""
+"""Which components fit together: all mismatches are reported at once, and only known mismatches are refused."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_one_mismatch() -> None:
 def test_every_mismatch_at_once() -> None:
     run = ("dataset/diabetes", "transform/scale", "transform/flip", "model/cnn", "loss/ce", "metric/accuracy")
     assert refused(*run, "metric/f1", "trainer/supervised", "optimizer/lbfgs", "scheduler/plateau", evaluated=()) == [
-        "6 things do not fit each other",
+        "6 components do not fit together",
         "  transform 'flip' does not fit dataset 'diabetes'",
         "    the transform takes image samples [C, H, W] but would get vector samples [F]",
         "    transforms that fit: flatten, scale",
@@ -157,7 +157,7 @@ def test_what_fits_or_may_fit(run: tuple[str, ...]) -> None:
 
 
 def test_what_is_known_better_than_the_traits_say() -> None:
-    """The data, when they have been read."""
+    """The facts from the data, once they have been read."""
     assert "would get samples [6, 3]" in refused("dataset/texts", "model/line", samples=SampleForm.of_shape((6, 3)))[1]
     check(parts("dataset/texts", "model/line"), Facts(samples=SampleForm.of_shape((6,))), REGISTRY)
     assert "takes binary targets" in refused("dataset/digits", "loss/bce", num_classes=10)[1]
@@ -243,7 +243,7 @@ RUNS = st.tuples(*(strategy.map(lambda traits, kind=kind: part(kind, traits)) fo
 
 @given(run=RUNS, kind=st.sampled_from(sorted(TRAITS)), evaluated=st.none() | st.just(()) | st.just(("test",)))
 def test_knowing_less_never_refuses_more(run: tuple[Part, ...], kind: str, evaluated: Any) -> None:
-    """A component that says nothing about itself causes no refusal that one which says something did not."""
+    """A component without traits is never refused where a component with traits was accepted."""
     known = Facts(evaluated=evaluated)
     less = [part(kind, None) if one.kind == kind else one for one in run]
     found = {(one.kind, one.against) for one in mismatches(run, known, REGISTRY)}
@@ -327,7 +327,7 @@ def test_a_dataset_whose_data_decide() -> None:
         "  multilabel targets: none",
         "  real targets: mse",
         "  mask targets: none",
-        "  its data tell: wf run --dataset csv ... --dry-run",
+        "  to find out from its data: wf run --dataset csv ... --dry-run",
     ]
 
 
@@ -336,7 +336,7 @@ def test_a_dataset_whose_data_decide() -> None:
     [("loss", "dataset/silent"), ("dataset", "loss/silent"), ("loss", "model/silent"), ("optimizer", "trainer/silent")],
 )
 def test_a_component_that_says_nothing(kind: str, other: str) -> None:
-    with pytest.raises(UsageError, match=r"says nothing about itself \(no traits\), so what fits it cannot be told"):
+    with pytest.raises(UsageError, match=r"declares no traits, so wf cannot tell what fits it"):
         said(kind, other)
 
 

@@ -1,4 +1,4 @@
-"""Whether things fit: every combination of targets, model and loss."""
+"""Every combination of targets, model and loss."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def resolve(*args: Any) -> Fit | list[str]:
     return resolve_with(*args, links=LINKS)
 
 
-# what the loss gets: (targets of the dataset, targets of the loss, classes) -> (targets, link); None for a misfit
+# the loss gets: (targets of the dataset, targets of the loss, classes) -> (targets, link); None for a misfit
 TARGET_LINKS = {
     ("class_index", "one_hot", 2): ("one_hot", "one-hot"),
     ("class_index", "one_hot", 3): ("one_hot", "one-hot"),
@@ -40,7 +40,7 @@ TARGET_LINKS = {
     ("class_index", "binary", 2): ("binary", "binary"),
 }
 
-# what stands between: (model, loss) -> link; the rest do not fit
+# the link between: (model, loss) -> link; the rest do not fit
 PREDICTION_LINKS = {
     **{(given, given): "" for given in PREDICTIONS},
     **{(given, "raw"): "" for given in PREDICTIONS},
@@ -137,9 +137,9 @@ def test_evaluations_that_do_not_fit_what_is_trained() -> None:
 def test_what_says_nothing_is_warned_of_and_not_refused() -> None:
     nll = LossTraits(predictions="log_probs", targets=("class_index",))
     (warning,) = resolve("class_index", 3, None, nll).warnings  # type: ignore[union-attr]  # it fits
-    assert "the model does not say what it gives" in warning
+    assert "the model declares no traits" in warning
     (warning,) = resolve("real", None, ModelTraits(), None).warnings  # type: ignore[union-attr]  # it fits
-    assert "the loss does not say what it wants" in warning
+    assert "the loss declares no traits" in warning
     logits = LossTraits(predictions="logits", targets=("class_index",))
     assert resolve("class_index", 3, None, logits) == Fit(targets="class_index")
 

@@ -1,4 +1,4 @@
-"""Signatures read from source files: what is read is what importing gives, and what is not certain is not read."""
+"""Signatures read from source files equal the imported ones, and nothing uncertain is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A package that can be imported, of a name that no other test has; its modules are written by `write`."""
+    """An importable package with a name that no other test uses; `write` writes its modules."""
     name = f"static_{next(NUMBERS)}"
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").touch()
@@ -47,14 +47,14 @@ def write(tmp_path: Path, package: str, **texts: str) -> None:
 
 
 def both(target: str) -> tuple[Reading, Any]:
-    """What was read of a target, and the target."""
+    """The reading of a target, and the imported target."""
     found = read(target)
     assert found is not None
     return found, Entry(Component("model", "x", target)).load()
 
 
 def check_same(found: Reading, target: Any) -> None:
-    """That what was read is what importing gives."""
+    """Check that the reading equals the imported target."""
     assert list(map(shown, from_signature(found.target))) == list(map(shown, from_signature(target)))
     for static, dynamic in zip(from_signature(found.target), from_signature(target), strict=True):
         assert static.type == dynamic.type or not is_exact(static.type)
@@ -67,7 +67,7 @@ def check_same(found: Reading, target: Any) -> None:
 
 
 def shown(param: Any) -> tuple[Any, ...]:
-    """What a user sees of an option."""
+    """An option as users see it."""
     return param.name, type_name(param.type), param.default, param.help, param.kind
 
 
@@ -419,7 +419,7 @@ def test_generated_signatures(
 
 
 def outcome(param: Any, value: Any) -> Any:
-    """What a value is converted to, or the error."""
+    """The converted value, or the error."""
     try:
         return convert(param, value, "x")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The torch side of the core: what plugins share that needs torch.
+"""The torch side of the core: code shared by plugins that needs torch.
 
 Importing this package imports torch; the rest of `wf` does not.
 """
@@ -8,7 +8,7 @@ from wf.discovery.distributions import check_readable
 try:
     from wf_base.data import Batch, Dataset, Samples, TensorSamples, class_index, stratified_parts
 except Exception:
-    check_readable()  # torch looks for backends among all that is installed
+    check_readable()  # importing torch searches all installed distributions for backends
     raise
 
 from wf_base.metric import Metric

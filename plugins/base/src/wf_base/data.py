@@ -1,4 +1,4 @@
-"""Samples, datasets, splits and batches: the way of data from a dataset component to the model."""
+"""Samples, datasets, splits and batches: the path of data from a dataset component to the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IN_PLACE = (
     "{} changes its inputs in place, which changes the samples themselves\n"
     "  write x = x - 1 rather than x -= 1, or let it begin with x = x.clone()"
 )
-"""Batches are views of the samples where these are held in memory."""
+"""Appended to the message of an error caused by in-place changes: batches are views of samples held in memory."""
 
 
 class Batch(NamedTuple):
@@ -34,11 +34,11 @@ class Batch(NamedTuple):
     inputs: Tree
     """A tensor ``[N, ...]``, or a dict, tuple or list of such trees; a model is called by `wf_base.tree.call`."""
     targets: Tree
-    """``[N, ...]``, see `wf.traits`, or a tree; None where the samples have none."""
+    """``[N, ...]``, see `wf.traits`, or a tree; None for samples without targets."""
     sample_ids: Tensor | None
     """int64 ``[N]``: the index of each sample in its dataset."""
     mask: Tensor | None
-    """bool ``[N]``: which samples count; None when all do."""
+    """bool ``[N]``: which samples count; None: all."""
     size: int
     """N, the number of samples."""
     parts: tuple[Batch, ...] = ()
@@ -70,7 +70,7 @@ class Batch(NamedTuple):
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
-    """One batch of several that a dataset's `collate` made; of a single one that itself."""
+    """Join several batches that a dataset's `collate` made; a single one is returned unchanged."""
     if len(parts) == 1:
         return parts[0]
     inputs, targets = tuple(part.inputs for part in parts), tuple(part.targets for part in parts)
@@ -100,7 +100,7 @@ class TensorSamples:
     Args:
         inputs: ``[N, ...]``, or a dict, tuple or list of such trees. uint8 images are served as float32 divided by 255,
             a batch at a time; in a tree, only leaves ``[N, C, H, W]`` are images.
-        targets: ``[N, ...]``, see `wf.traits`, or a tree; None for samples without any.
+        targets: ``[N, ...]``, see `wf.traits`, or a tree; None for samples without targets.
 
     Raises:
         DataError: When two leaves differ in length.
@@ -133,7 +133,7 @@ class TensorSamples:
 
 
 def _check_lengths(inputs: Tree, targets: Tree) -> None:
-    """Refuse samples whose leaves are of different lengths, or that have none."""
+    """Refuse samples whose leaves differ in length, or that have no leaves."""
     found = dict(tree.leaves({"inputs": inputs, "targets": targets}))
     if not any(path == "inputs" or path.startswith("inputs/") for path in found):
         raise DataError(f"the samples have no input tensors: inputs are {tree.words(inputs)}")
@@ -141,7 +141,7 @@ def _check_lengths(inputs: Tree, targets: Tree) -> None:
     (first, length), *others = lengths.items()
     for path, own in ((first, length), *others):
         if own is None:
-            raise DataError(f"{path} is a tensor without dimensions; the samples are along its first")
+            raise DataError(f"{path} is a tensor without dimensions; its first must be the samples")
         if own != length:
             raise DataError(
                 f"{first} has {length} samples, {path} has {own}: the first axis of every leaf is the samples"
@@ -159,41 +159,39 @@ class Dataset:
     train: Samples
     """All samples, or those for training where `test` is given."""
     targets: str | None = None
-    """The form of its targets, see ``wf list tasks``; None for others, of which nothing is known and little is checked:
-    the run must name its loss, and metrics get the model outputs."""
+    """The form of its targets, see ``wf list tasks``. None for any other form, of which wf knows nothing and checks
+    little: the run must name its loss, and metrics get the model outputs."""
     task: str | None = None
-    """Its task; None for the one that has such targets."""
+    """Its task; None for the task that has such targets."""
     validation: Samples | None = None
     test: Samples | None = None
     class_names: Sequence[str] = ()
     """One per class; required for class_index, one_hot, multilabel and mask."""
     feature_names: Sequence[str] = ()
-    """One an input column, where inputs are vectors."""
+    """One per input column, where inputs are vectors."""
     vocabulary: Sequence[str] = ()
-    """One a token, where inputs are tokens: int64 ``[N, T]``, padded with 0 at their ends, or a dict with such a leaf
+    """One per token, where inputs are tokens: int64 ``[N, T]``, padded with 0 at their ends, or a dict with such a leaf
     ``input_ids``; see `wf_base.text`."""
     target_names: Sequence[str] = ()
-    """One a target column of a regression."""
+    """One per target column of a regression."""
     target_tensor: Tensor | None = field(default=None, repr=False)
     """int64 ``[N]``: the class of each train sample where `train` holds no tensors, for stratified splits."""
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What it says of its samples beside all that, in JSON's values: the run value `dataset_facts`, which the run keeps
-    for predictions. A dataset says there what models and metrics read that know such datasets."""
+    """Further facts about its samples, as JSON values: the run value `dataset_facts`, which the run keeps for
+    predictions. They are for models and metrics that know this kind of dataset."""
     reader: Reader | None = field(default=None, repr=False)
-    """What read the inputs from files, and reads the files given to ``wf predict``."""
+    """The reader of the inputs, if they came from files; it also reads the files given to ``wf predict``."""
     transforms: Sequence[Any] = field(default=(), repr=False)
-    """What its inputs need before all other transforms, in training and in prediction: fitted on the train split.
-
-    The reader has a method ``transforms()`` that makes them again, to be given the state that they had."""
+    """Transforms that its inputs need before all others, in training and in prediction; they are fitted on the train
+    split. For predictions the reader's method ``transforms()`` makes them again, and their saved state is loaded."""
     collate: Callable[[list[Any]], Any] | None = field(default=None, repr=False)
     """Makes ``(inputs, targets)`` of a list of samples that cannot be stacked: it pads them, or keeps lists.
 
-    Each batch is collated by itself, in the process that read it. What it draws from the global generators of torch,
-    Python or NumPy follows from the seed, the epoch and the samples."""
+    It is called once per batch, in the process that read the samples. Its draws from the global generators of torch,
+    Python or NumPy are determined by the seed, the epoch and the samples."""
     sampler: Iterable[int] | None = field(default=None, repr=False)
-    """The order of an epoch where it is neither that of the samples nor a random one: train samples by number.
-
-    It is gone through anew in each epoch, with torch's global generator seeded for that epoch."""
+    """The order of an epoch, if it is neither sequential nor random: the numbers of train samples. It is iterated anew
+    in each epoch, with torch's global generator seeded for that epoch."""
 
     def __post_init__(self) -> None:
         if len(self.train) == 0:
@@ -208,7 +206,7 @@ class Dataset:
 def as_float(inputs: Tensor) -> Tensor:
     """uint8 images as float32 in [0, 1], the arithmetic of torchvision's ToTensor; everything else is unchanged.
 
-    On CUDA, too: divided by a number of Python's, it would multiply by the reciprocal, which has other bits.
+    Dividing by a Python number on CUDA would multiply by the reciprocal, which gives other bits; this does not.
     """
     if inputs.dtype != torch.uint8:
         return inputs
@@ -229,7 +227,7 @@ def floats(inputs: Tree) -> Tree:
 
 
 def _images(inputs: Tree, dims: int) -> Tree:
-    """A tree whose leaves of so many dimensions, or of more, are images."""
+    """A tree in which uint8 leaves with at least `dims` dimensions are images."""
     if isinstance(inputs, tree.Rows):
         return tree.Rows(_images(row, dims - 1) for row in inputs)
     if isinstance(inputs, Mapping):
@@ -240,7 +238,8 @@ def _images(inputs: Tree, dims: int) -> Tree:
 
 
 def as_default(tensor: Tensor) -> Tensor:
-    """float64, as NumPy and Python's numbers come, in torch's default precision; everything else is unchanged."""
+    """float64 tensors, as made from NumPy arrays and Python numbers, in torch's default precision; everything else is
+    unchanged."""
     return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
 
 
@@ -266,7 +265,7 @@ def stratified_parts(
     Args:
         shares: The share of each part; they add up to 1.
         num_samples: N.
-        classes: int64 ``[N]``; None takes all samples for one class.
+        classes: int64 ``[N]``; None treats all samples as one class.
         generator: Draws the members; None takes each class's first samples for the first part, and so on.
 
     Returns:
@@ -304,7 +303,7 @@ def fold_parts(
 
 
 def take(samples: Samples, indices: Tensor) -> Samples:
-    """The samples at `indices`, in memory where they were in memory."""
+    """The samples at `indices`; in memory if `samples` are."""
     if isinstance(samples, TensorSamples):
         return TensorSamples(tree.select(samples.inputs, indices), tree.select(samples.targets, indices))
     return torch.utils.data.Subset(samples, indices.tolist())  # type: ignore[arg-type]  # ours is a protocol
@@ -332,7 +331,7 @@ class Splits:
 
     samples: Mapping[str, Samples]
     indices: Mapping[str, Tensor]
-    """int64; none of a stream, which knows its own numbers."""
+    """int64; empty for a stream, which knows its own numbers."""
 
 
 def split_dataset(
@@ -348,16 +347,16 @@ def split_dataset(
     """Divide a dataset into train, validation and test, stratified for classification.
 
     With `shuffle` members are drawn from the seed; without, each class's first samples are for training, the next ones
-    for validation, the last ones for test. A split that the dataset brings itself stays as it is.
+    for validation, the last ones for test. A split that the dataset provides itself stays unchanged.
 
     Args:
         dataset: The dataset to split.
-        split: As `parse_split` reads it; shares of splits that the dataset brings itself are left out of account.
+        split: As `parse_split` reads it; shares of splits that the dataset provides itself are ignored.
         seed: The run's seed.
         shuffle: Whether members are drawn.
         fold: ``(k, K)``: the test split is the k-th of K folds, and train and validation share the rest.
-        ids: The samples of each split where the run has divided them before; a stream has none.
-        task: Says what is stratified by; None for the installed one that has such targets.
+        ids: The samples of each split, if the run has divided them before; a stream has none.
+        task: Determines the classes for stratification; None for the installed task that has such targets.
     """
     if isinstance(dataset.train, Stream):
         return _split_stream(dataset, dataset.train, split, seed if shuffle else None, fold)
@@ -405,7 +404,7 @@ def _drawn(
 def open_shares(split: str, given: Sequence[str]) -> list[float]:
     """The shares of train, validation and test, without those that are given.
 
-    Beside a validation split that is given the rest is for training: no test split is taken out of it.
+    If a validation split is given, the rest is for training: no test split is taken from it.
     """
     given = [*given, "test"] if "validation" in given else given
     shares = [0.0 if name in given else share for name, share in zip(SPLITS, parse_split(split), strict=True)]
@@ -415,7 +414,7 @@ def open_shares(split: str, given: Sequence[str]) -> list[float]:
 def _split_stream(
     dataset: Dataset, train: Stream, split: str, seed: int | None, fold: tuple[int, int] | None
 ) -> Splits:
-    """Divide a stream: each sample by a draw of its own, or, without a seed, the first ones for training."""
+    """Divide a stream: each sample by its own draw, or, without a seed, the first ones for training."""
     if fold is not None:
         raise UsageError("a stream cannot be divided into folds, which needs the class of each sample beforehand")
     samples = {name: own for name in SPLITS[1:] if (own := getattr(dataset, name)) is not None}
@@ -451,10 +450,10 @@ class Spec:
     num_classes: int | None = None
     """The number of classes, None for a regression."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the dataset says of its samples beside that, see `Dataset.facts`."""
+    """Further facts about the samples, see `Dataset.facts`."""
 
     def values(self) -> dict[str, Any]:
-        """The run values that say it."""
+        """The facts as run values."""
         shape = self.input_shape
         values: dict[str, Any] = {
             "dataset_targets": self.targets,
@@ -472,13 +471,13 @@ class Spec:
 
 
 class ServedData(Protocol):
-    """The data of a run, as the run value `data` gives them: the splits, transformed and served in batches."""
+    """The data of a run, the run value `data`: the splits, transformed and served in batches."""
 
     spec: Spec
     batch_size: int
     task: TaskRuntime
     splits: tuple[str, ...]
-    """The names of the splits that there are."""
+    """The names of the available splits."""
 
     @property
     def collates(self) -> bool:

@@ -12,12 +12,12 @@ from wf_building.built import name_of_live
 
 
 def declared_directions(plan: Mapping[str, Any], builder: Builder, loss: Any) -> dict[str, bool]:
-    """As the loss, and the classes of all other parts, say it in `figures`; by name without the split.
+    """The directions that the loss and the classes of all other parts declare in `figures`, by name without the split.
 
     Args:
         plan: The run file.
         builder: Looks up names.
-        loss: The run's, which is made already; None for none.
+        loss: The run's loss, which is already made; None for none.
     """
     found = terms(loss)
     for kind, use in _parts(plan):
@@ -34,7 +34,7 @@ def declared_directions(plan: Mapping[str, Any], builder: Builder, loss: Any) ->
 def directions(
     plan: Mapping[str, Any], builder: Builder, said: Mapping[str, bool] | None = None, sets: Sequence[str] = ()
 ) -> dict[str, bool]:
-    """By name without the split: as the metrics' traits and the run's monitor say it.
+    """All known directions by name without the split: also from the metrics' traits and the run's monitor.
 
     Args:
         plan: The run file.
@@ -54,7 +54,7 @@ def directions(
         monitor = Monitor.read(str(text), found)
         own = next((monitor.name.removeprefix(f"{one}/") for one in sets if monitor.name.startswith(f"{one}/")), None)
         metric = metric_of(own or monitor.name, names)
-        if metric in found and metric is not None:  # it gives several by name, all in its direction
+        if metric in found and metric is not None:  # a metric that gives several figures, all in its direction
             found.setdefault(own or monitor.name, found[metric])
     found |= {f"{name}/{figure}": larger for name in sets for figure, larger in found.items()}
     monitor = Monitor.read(plan["monitor"], found)
@@ -64,7 +64,7 @@ def directions(
 
 
 def _parts(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The kind and the name, or live object, of each part that may say figures."""
+    """The kind and the name, or live object, of each part that may declare figures."""
     for kind in ("metric", "trainer", "evaluator", "hook"):
         tables = plan.get(kind, ())
         for table in [tables] if isinstance(tables, Mapping) else tables:

@@ -17,8 +17,7 @@ _FAR = 1e3
 def are_classes(counts: Mapping[int, int]) -> bool:
     """Whether whole numbers name classes rather than measure something.
 
-    They do when each occurs at least twice and there are two of them, or at most 20 that follow one another from 0 or
-    1.
+    They do if each occurs at least twice and there are two of them, or at most 20 that are consecutive from 0 or 1.
 
     Args:
         counts: How often each occurs.
@@ -30,7 +29,7 @@ def are_classes(counts: Mapping[int, int]) -> bool:
 
 
 def regression_hint(numbers: Any) -> str | None:
-    """What to tell of a regression whose targets could have been meant as classes; None where they are measures.
+    """A hint for a regression whose targets may have been meant as classes; None if they are clearly measurements.
 
     Args:
         numbers: ``[N]``.
@@ -45,16 +44,16 @@ def regression_hint(numbers: Any) -> str | None:
         return None
     shown = ", ".join(f"{value:g}" for value in values[:5].tolist()) + (", ..." if len(values) > 5 else "")
     written = few and (follow or len(values) == 2)
-    why = "they are written with a fraction" if written else "they do not follow one another from 0 or 1"
+    why = "they are written with a fraction" if written else "they are not consecutive from 0 or 1"
     why = why if few else f"they are more than {MAX_CLASSES}"
     return (
         f"holds {len(values)} different whole numbers ({shown}) and is taken for a regression: {why}\n"
-        "  if each is a class: --dataset.task classification; if not: --dataset.task regression says so"
+        "  if each is a class: --dataset.task classification; if not, confirm with --dataset.task regression"
     )
 
 
 def scale_hint(targets: Tensor) -> str | None:
-    """What to tell of the targets of a regression that are far from 1; None where they are not.
+    """A hint for a regression whose targets are far from 1; None if they are not.
 
     Args:
         targets: float ``[N, K]``.
@@ -78,17 +77,18 @@ def scale_hint(targets: Tensor) -> str | None:
 
 
 def lost_in_float32(inputs: Tensor) -> list[int]:
-    """The features that float32 would not keep apart: it rounds them by more than a 10,000th of their range.
+    """The features that float32 cannot resolve: it rounds them by more than a 10,000th of their range.
 
     Args:
-        inputs: ``[N, ...]``; other than for ``[N, F]`` all numbers are taken together, as feature 0.
+        inputs: ``[N, F]``; in any other shape ``[N, ...]`` all numbers together count as feature 0.
     """
     if inputs.dtype != torch.float64 or not inputs.numel():
         return []
     columns = inputs if inputs.ndim == 2 else inputs.reshape(-1, 1)
     low, high = columns.aminmax(dim=0)
     largest = torch.maximum(low.abs(), high.abs())
-    if bool((largest * 2**-24 + 2**-149 <= _LOST * (high - low)).all()):  # the most that float32 rounds; not so of nan
+    # the largest rounding error of float32; false for nan
+    if bool((largest * 2**-24 + 2**-149 <= _LOST * (high - low)).all()):
         return []
     error = (columns - columns.to(torch.float32)).abs().nan_to_num(nan=0.0).amax(0)
     low = columns.nan_to_num(nan=torch.inf).amin(0)

@@ -18,16 +18,17 @@ from wf.protocols import Strategy
 class Metric(abc.ABC):
     """Accumulates over the batches of a split.
 
-    `update` calls `add` for what is summed and `append` for what must be kept sample by sample; `compute` reads
-    `total(name)` and `values(name)`. Nothing waits for the device until the evaluator reads what `compute` gave.
+    `update` calls `add` for sums and `append` for values that must be kept per sample; `compute` reads `total(name)`
+    and `values(name)`. Nothing waits for the device until the evaluator reads the result of `compute`.
 
     A metric that must know which samples it judges has ``update_samples(predictions, targets, sample_ids, split)``,
-    which is called instead of `update`; `sample_ids` are those of the batch.
+    which is called instead of `update`; `sample_ids` are the batch's.
     """
 
     figures: ClassVar[Mapping[str, bool | None] | None] = None
-    """The figures that `compute` gives by name, each with whether a larger one is better, None for unknown; one figure
-    is ``{"": True}``. None where it does not say: then two batches are evaluated where a run decides by one of them."""
+    """The figures that `compute` gives by name, each with whether a larger one is better, None for unknown; a metric
+    with one figure has ``{"": True}``. None if undeclared: if a run decides by one of them, two batches are then
+    evaluated first."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -39,10 +40,9 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def compute(self) -> Tensor | Mapping[str, Tensor]:
-        """The figure over everything taken in: a scalar, a tensor with one value per class, or several by name.
+        """The figure over all batches: a scalar, a tensor with one value per class, or a dict of several.
 
-        What is named ``low`` is recorded as ``METRIC-low``, ``/50`` as ``METRIC/50``, and what is named by an empty
-        text as ``METRIC``.
+        In a dict, ``low`` is recorded as ``METRIC-low``, ``/50`` as ``METRIC/50``, and an empty key as ``METRIC``.
         """
 
     def add(self, name: str, value: Tensor) -> None:
@@ -58,7 +58,7 @@ class Metric(abc.ABC):
         return self._sums[name]
 
     def values(self, name: str) -> Tensor:
-        """All kept values of `name`, ``[N in all, ...]``."""
+        """All kept values of `name`, ``[N, ...]`` for all N samples so far."""
         return torch.cat(self._lists[name])
 
     def reset(self) -> None:
@@ -66,14 +66,14 @@ class Metric(abc.ABC):
         self._sums, self._lists = {}, {}
 
     def sync(self, strategy: Strategy) -> None:
-        """Make every process hold what all of them took in."""
+        """Combine the states of all processes, so that each holds them all."""
         names = list(self._sums)
         self._sums = dict(zip(names, strategy.sum([self._sums[name] for name in names]), strict=True))
         self._lists = {name: [strategy.gather(torch.cat(kept))] for name, kept in self._lists.items()}
 
 
 class _Own:
-    """A metric that does not derive from `Metric`, as the evaluator uses it.
+    """Adapts a metric that does not derive from `Metric` for the evaluator.
 
     A metric without `reset` is replaced by a fresh copy.
     """
@@ -108,13 +108,14 @@ def as_metric(made: Any, owner: str, world_size: int, larger_is_better: bool | N
     """A metric with all methods that the evaluator calls.
 
     Args:
-        made: It needs `update` and `compute`; it is reset by `reset`, else replaced by a fresh copy.
+        made: The metric; it needs `update` and `compute`. It is reset by `reset` if it has it, else replaced by a
+            fresh copy.
         owner: Its name in messages.
-        world_size: With several processes, its ``sync(strategy)`` combines their states.
-        larger_is_better: The direction of its figures, as its traits say it.
+        world_size: The number of processes; with several, its ``sync(strategy)`` combines their states.
+        larger_is_better: The direction of its figures, from its traits.
 
     Raises:
-        UsageError: For one that lacks a method.
+        UsageError: For a metric that lacks a method.
     """
     metric = _used(made, owner, world_size)
     if metric.figures is None and larger_is_better is not None:
@@ -128,12 +129,12 @@ def _used(made: Any, owner: str, world_size: int) -> Any:
     lacks = [name for name in ("update", "compute") if not callable(getattr(made, name, None))]
     if lacks:
         raise UsageError(
-            f"{owner} is {type(made).__name__}, which is no metric: it has no {' and no '.join(lacks)}\n"
+            f"{owner} is {type(made).__name__}, which is not a metric: it has no {' and no '.join(lacks)}\n"
             "  derive it from wf_base.Metric, or give it update(predictions, targets) and compute()"
         )
     if world_size > 1 and not all(callable(getattr(made, name, None)) for name in ("reset", "sync")):
         raise UsageError(
-            f"{owner} cannot put together what several processes took in: it has no reset and sync\n"
+            f"{owner} cannot combine the results of several processes: it has no reset and sync\n"
             "  derive it from wf_base.Metric"
         )
     return _Own(made)

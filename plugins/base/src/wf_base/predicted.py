@@ -1,4 +1,4 @@
-"""What plots see of a run's predictions: a split, a batch at a time."""
+"""A run's predictions as plots get them: one split, batch by batch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from wf_base.tree import Tree
 
 
 class Predicted(NamedTuple):
-    """A batch of a split with the model outputs, as the method ``update`` of a plot gets it. All is on the CPU."""
+    """A batch of a split with the model outputs, passed to the method ``update`` of a plot. All tensors are on the
+    CPU."""
 
     split: str
     size: int
     """N, the number of samples."""
     outputs: Tree
-    """What the model gave, ``[N, ...]``, in the units of the dataset's targets."""
+    """The model outputs, ``[N, ...]``, in the units of the dataset's targets."""
     targets: Tree
     """``[N, ...]``, as the dataset has them."""
     sample_ids: Tensor | None

@@ -1,7 +1,7 @@
 """Named random streams: init, order, augment, train. Never one shared global generator.
 
 The order of an epoch is a function of (seed, epoch); a sample's augmentation is a function of
-(seed, epoch, sample id). So seeking is O(1) and the number of workers changes nothing.
+(seed, epoch, sample id). So seeking is O(1), and the number of workers does not matter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MASK = (1 << 63) - 1
 
 
 def stream(seed: int, name: str, *position: int) -> torch.Generator:
-    """A CPU generator for one named stream at one position, independent of every other one.
+    """A CPU generator for one named stream at one position, independent of all others.
 
     Args:
         seed: The run's seed.
@@ -46,7 +46,7 @@ def own_stream(seed: int, name: str) -> Iterator[None]:
 def sample_uniform(
     seed: int, epoch: int, sample_ids: Tensor, num_draws: int, transform: int = 0, *, name: str = "augment"
 ) -> Tensor:
-    """Uniform draws for each sample of a batch, a function of only the arguments and the number of the draw.
+    """Uniform draws for each sample of a batch, a function of the arguments and the number of the draw only.
 
     Args:
         seed: The run's seed.

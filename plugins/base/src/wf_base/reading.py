@@ -1,4 +1,4 @@
-"""One way in for inputs: what read a dataset's samples reads the files given to ``wf predict``, too."""
+"""Readers of inputs: the reader of a dataset's samples also reads the files given to ``wf predict``."""
 
 from __future__ import annotations
 
@@ -15,56 +15,55 @@ from wf_base.tree import Tree
 class Reader(Protocol):
     """Reads files of inputs as a dataset's own samples were read.
 
-    A dataset component gives the one that read its samples: `wf_base.Dataset.reader`. The run keeps its description,
-    and ``wf predict RUN FILE`` makes it again from that alone, without the dataset: ``Class(**description)``. Which
-    class it is, the component's declaration says, never the run directory: ``DatasetTraits(reader="module:Class")``. A
-    parameter that the description does not give is the run value of that name, such as a `tokenizer`.
+    A dataset component returns the reader of its samples as `wf_base.Dataset.reader`. The run keeps its description,
+    and ``wf predict RUN FILE`` makes it again from that alone, without the dataset: ``Class(**description)``. The
+    class is named by the component's declaration, never by the run directory:
+    ``DatasetTraits(reader="module:Class")``. A parameter missing from the description is the run value of that name,
+    such as a `tokenizer`.
     """
 
     endings: tuple[str, ...]
-    """The files that it reads, in lower case: ``(".csv", ".tsv")``."""
+    """The endings of the files that it reads, in lower case: ``(".csv", ".tsv")``."""
 
     def description(self) -> Mapping[str, Any]:
-        """All that it learned from the data: columns and their order, categories, fill values, dtype, size of images.
+        """Everything it learned from the data: columns and their order, categories, fill values, dtype, size of images.
 
-        Plain JSON: texts, numbers, booleans, None, lists, and dicts with texts as keys. A number that is not finite
-        has no place in it.
+        Plain JSON: texts, numbers, booleans, None, lists, and dicts with texts as keys. All numbers are finite.
         """
         ...
 
     def read(self, path: Path) -> Tree:
-        """The inputs in a file, ``[N, ...]`` or a tree of such, just as the dataset's samples hold them.
+        """The inputs in a file, ``[N, ...]`` or a tree of such, exactly as the dataset's samples hold them.
 
-        That is before wf divides the bytes of images by 255, and before the run's transforms. Columns of targets may be
-        there or not; they are left out.
+        That is before wf divides uint8 images by 255, and before the run's transforms. Target columns are optional,
+        and ignored.
 
         Raises:
-            DataError: For a file that is missing or damaged, or that holds what the samples could not have held: a
-                category or a column that was not learned, a missing value where none is filled in. The message says
-                where: line and column.
+            DataError: For a file that is missing or damaged, or that holds values unlike the training samples: an
+                unknown category or column, or a missing value where none is filled in. The message gives line and
+                column.
         """
         ...
 
 
 @runtime_checkable
 class RecordReader(Reader, Protocol):
-    """A reader that takes rows as programs have them, too: `TrainedModel.predict`, JSON lines, parquet, a server."""
+    """A reader that also takes rows from programs: `TrainedModel.predict`, JSON lines, parquet, a server."""
 
     def fields(self) -> Sequence[Mapping[str, Any]]:
         """The columns of a row in the order of training.
 
-        Each has ``name`` and ``type`` (``number``, ``category``, ``date``, ``text`` or ``image``), and what else is
-        known of it: ``unit``, ``values`` of categories, ``missing``, ``unseen``. It is plain JSON.
+        Each has ``name`` and ``type`` (``number``, ``category``, ``date``, ``text`` or ``image``), and further facts,
+        if known: ``unit``, ``values`` of categories, ``missing``, ``unseen``. It is plain JSON.
         """
         ...
 
     def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tree:
-        """The inputs of rows that are given as dicts by column, one sample a row; as `read` gives those of a file.
+        """The inputs from rows given as dicts by column, one sample per row, in the form that `read` returns.
 
         Args:
-            records: The rows, whatever other keys they have. An image is a path, the bytes of its file, or one of
-                Pillow's.
-            where: What they come from, for messages.
+            records: The rows; further keys are ignored. An image is a path, the bytes of its file, or a Pillow image.
+            where: The origin of the rows, for messages.
             first: The number of the first row, for messages.
 
         Raises:
@@ -78,21 +77,21 @@ class PartReader(Reader, Protocol):
     """A reader of files that may be larger than the memory."""
 
     def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Tree]:
-        """The inputs of a file as `read` gives them, some thousands of samples at a time.
+        """The inputs of a file as `read` returns them, some thousands of samples at a time.
 
         Args:
             path: The file.
-            stream: What is read in its place, as standard input; then `path` is its name in messages.
+            stream: Read instead of the file, such as standard input; then `path` is its name in messages.
 
         Raises:
-            DataError: As `read`, when the samples are reached.
+            DataError: As `read`, raised when the samples are reached.
         """
         ...
 
 
 @runtime_checkable
 class LabelledReader(Reader, Protocol):
-    """A reader of files that have columns of targets beside the inputs, for ``wf evaluate RUN --data FILE``."""
+    """A reader of files with target columns besides the inputs, for ``wf evaluate RUN --data FILE``."""
 
     def labelled(
         self, path: Path, choose: Callable[[Sequence[str]], Sequence[str]]
@@ -101,10 +100,10 @@ class LabelledReader(Reader, Protocol):
 
         Args:
             path: The file.
-            choose: Given the file's columns, names those of the targets.
+            choose: Called with the file's columns; returns the names of the target columns.
 
         Raises:
-            DataError: As `read`, when the samples are reached.
+            DataError: As `read`, raised when the samples are reached.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""Streams of samples: divided, shuffled and begun anywhere by the numbers of their samples, in constant memory.
+"""Streams of samples: divided, shuffled and started at any sample, in constant memory.
 
-What an epoch takes, and in which order, is arithmetic on numbers alone; nothing is read for it. So a run that goes on
-in the middle of an epoch has the same order as one that never stopped, and reads what it still needs.
+The samples of an epoch and their order are computed from sample numbers alone; nothing is read for that. So a run
+resumed in the middle of an epoch has the same order as an uninterrupted one, and reads only what it still needs.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from wf_base.random import sample_uniform
 from wf_base.tree import Tree
 
 Chunk = tuple[Tree, ...]
-"""Trees of tensors of one length: something of each of several samples, and their numbers at last."""
+"""Trees of tensors with one length, such as inputs and targets; the last one holds the samples' numbers."""
 AT_ONCE = 256
-"""So many samples are read at once where they are not shuffled."""
+"""The number of samples read at once if they are not shuffled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Samples that are read one after the other, for data that memory does not hold.
+    """Samples that are read one after the other, for data larger than memory.
 
     Args:
-        num_samples: How many there are.
-        read: Called with the number of a sample, it yields that one and all behind it, in an order that never changes,
-            as pairs of inputs ``[n, ...]`` and targets ``[n, ...]``, or of trees of them, with as many samples at a
-            time as it likes. What it yields is looked through a batch at a time, before it is trained on.
-        buffer: So many samples that follow each other are held in memory and shuffled among themselves.
-        share: Which part of the samples this is, from 0 to 1.
-        seed: Draws the members of the share; None takes samples that follow each other.
-        exact: Whether `read` gives the same samples whenever it is asked. Where nobody promises that, as of an iterable
+        num_samples: The number of samples.
+        read: Called with the number of a sample, it yields this sample and all that follow, in an order that never
+            changes, as pairs of inputs ``[n, ...]`` and targets ``[n, ...]``, or trees of them, with any number n at a
+            time. Each batch is checked before it is trained on.
+        buffer: The number of consecutive samples that are held in memory and shuffled among themselves.
+        share: The part of the samples in this stream: an interval from 0 to 1.
+        seed: Draws the members of the share; None takes consecutive samples.
+        exact: Whether `read` gives the same samples on every call. If that is not guaranteed, as for an iterable
             dataset of torch, which is read from its beginning, a resumed run may get other samples.
     """
 
@@ -56,7 +56,7 @@ class Stream:
             yield from (_sample(chunk, row) for row in range(len(chunk[-1])))
 
     def __getitem__(self, index: int) -> tuple[Tree, Tree]:
-        """One sample; the stream is read for it from there on."""
+        """One sample; the stream is opened at that sample to read it."""
         return _sample(next(self.rows(first(taken(self.order(), index), 1))), 0)
 
     def part(self, low: float, high: float, seed: int | None) -> Stream:
@@ -64,11 +64,11 @@ class Stream:
         return replace(self, share=(low, high), seed=seed)
 
     def order(self, generator: torch.Generator | None = None) -> Iterator[Tensor]:
-        """The numbers of the samples in the order of an epoch, int64, as many at a time as are to be read at once.
+        """The numbers of the samples in the order of an epoch, int64, in chunks that are read at once.
 
         Args:
-            generator: Draws the order within each buffer, and where the first one ends, so that other samples meet in
-                the next epoch; None leaves the samples as they stand.
+            generator: Draws the order within each buffer, and the end of the first buffer, so that different samples
+                share a buffer in the next epoch; None keeps the order of the samples.
         """
         if generator is None:
             yield from self._numbers(AT_ONCE, AT_ONCE)
@@ -80,7 +80,7 @@ class Stream:
             yield numbers[torch.randperm(len(numbers), generator=generator)]
 
     def rows(self, order: Iterable[Tensor]) -> Iterator[Chunk]:
-        """Inputs, targets and numbers of samples; the stream is read from the first one on that is needed.
+        """Inputs, targets and numbers of samples; the stream is read from the first needed sample on.
 
         Raises:
             DataError: When the stream ends too early.
@@ -100,7 +100,7 @@ class Stream:
         return sum(len(numbers) for numbers in self._numbers(1 << 20, 1 << 20))
 
     def _numbers(self, first: int, size: int) -> Iterator[Tensor]:
-        """The members among the first samples, and among as many as `size` each time after that."""
+        """The members of the share among the first `first` samples, then among each further `size` samples."""
         begin, end = 0, first
         while begin < self.num_samples:
             yield self._members(begin, min(end, self.num_samples))
@@ -117,7 +117,7 @@ class Stream:
 
 
 class _Reader:
-    """A place in a stream."""
+    """A position in a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -125,7 +125,7 @@ class _Reader:
         self._chunk: tuple[Tree, Tree] | None = None
 
     def take(self, numbers: Tensor) -> tuple[Tree, Tree]:
-        """Inputs and targets of the samples with these numbers, which ascend."""
+        """Inputs and targets of the samples with these ascending numbers."""
         if self._chunk is None or numbers[0] < self._begin:
             self._begin = self._end = int(numbers[0])
             self._chunks = self._stream.read(self._begin)
@@ -157,7 +157,7 @@ class _Reader:
 
 
 def _pair(chunk: Any, number: int) -> tuple[Tree, Tree] | None:
-    """What `Stream.read` yielded, from the sample of a number on; None at its end."""
+    """The next pair from `Stream.read`, checked; None at the end."""
     if chunk is None:
         return None
     where = f"from sample {number:,} on it"
@@ -216,7 +216,7 @@ def first(order: Iterable[Tensor], num: int) -> Iterator[Tensor]:
 
 
 def regrouped(chunks: Iterable[Chunk], size: int) -> Iterator[Chunk]:
-    """The same samples, `size` at a time; the last ones may be fewer."""
+    """The same samples, `size` at a time; the last chunk may be smaller."""
     held: Chunk | None = None
     for chunk in chunks:
         held = chunk if held is None else tree.cat([held, chunk])

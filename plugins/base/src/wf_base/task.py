@@ -1,4 +1,4 @@
-"""Tasks in a run: their base class, and how one is created for a run."""
+"""Tasks in a run: their base class, and their creation for a run."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ Numbers = Sequence[int] | Tensor
 class TaskRuntime:
     """Base class of a task's behaviour: everything about targets and predictions. The defaults leave everything open.
 
-    A task overrides what it knows. It is created for a run, before any sample is read, and again for
-    predictions from what the run's directory keeps.
+    A task overrides what it knows. It is created for a run, before any sample is read, and again for predictions, from
+    the run directory.
 
     Args:
-        targets: The form of the dataset's targets; None where it has no name.
+        targets: The form of the dataset's targets; None if the form has no name.
         predictions: The form of the model outputs, see `fitted`.
-        single_logit: Two classes have a single output, see `fitted`.
+        single_logit: Whether two classes share a single output, see `fitted`.
         class_names: The dataset's class names.
         ignore_index: A class index that the loss ignores; it need not be a valid class.
-        vocabulary: The dataset's, one a token; empty where inputs are no tokens.
+        vocabulary: The dataset's vocabulary, one entry per token; empty if inputs are not tokens.
     """
 
     any_size = False
-    """Whether the targets of samples may differ in size, asked for samples that are read one by one."""
+    """Whether the targets of samples may differ in size; used for samples that are read one by one."""
     collate: Callable[[list[Any]], Any] | None = None
-    """Makes ``(inputs, targets)`` of a list of samples, as a method; None stacks them. A dataset's own goes before."""
+    """Method that makes ``(inputs, targets)`` from a list of samples; None stacks them. A dataset's `collate` takes
+    precedence."""
     target_transforms: Sequence[Any] = ()
-    """What changes the targets before the loss, fitted; each has an ``inverse`` for the model outputs.
-
-    The run's loss gets targets that went through them. Whatever else reads the model outputs takes it through
-    `in_units`: metrics by `read`, predictions, plots. A loss of a trainer's own takes its targets through `scaled`."""
+    """The fitted transforms of targets; each has an ``inverse`` for the model outputs. The run's loss gets transformed
+    targets. Everything else converts the model outputs back with `in_units`: metrics through `read`, predictions,
+    plots. A trainer with its own loss transforms its targets with `scaled`."""
     needs_loss = True
-    """Whether a run of it has a loss; False where models of it compute their own, see `bind`."""
+    """Whether its runs have a loss; False if its models compute their own, see `bind`."""
 
     unit: str | None = None
-    """What its runs are timed by, beside samples: ``tokens``; see `units`."""
+    """The unit of throughput besides samples: ``tokens``; see `units`."""
 
     def __init__(
         self,
@@ -71,16 +71,17 @@ class TaskRuntime:
 
     @classmethod
     def recognizes(cls, targets: Tensor) -> dict[str, Any] | None:
-        """What targets are of which nobody says more: a pair of arrays, or a dataset of torch, has them.
+        """Recognize undeclared targets, from a pair of arrays or a dataset of torch.
 
         Args:
-            targets: int64 or floating ``[N, ...]``, all that are in memory or a first one.
+            targets: int64 or floating ``[N, ...]``: all targets if they are in memory, else the first one.
 
         Returns:
-            The fields `targets` and, of classes, `class_names` of `wf_base.Dataset`; None for those of other tasks.
+            The fields `targets` and, for classes, `class_names` of `wf_base.Dataset`; None if the targets are not of
+            this task.
 
         Raises:
-            DataError: For targets that are of this task if one says so, with how to say it.
+            DataError: For targets that could be of this task but are ambiguous; the message tells how to declare them.
         """
         return None
 
@@ -92,7 +93,7 @@ class TaskRuntime:
         """
 
     def check_split(self, targets: Any, where: str) -> None:
-        """Refuse the targets of a split in memory if there is nothing to learn from them.
+        """Refuse the targets of a split in memory if nothing can be learnt from them.
 
         Raises:
             DataError: Naming the split.
@@ -108,7 +109,7 @@ class TaskRuntime:
             where: Dataset and split in words.
 
         Raises:
-            DataError: Naming the first sample that is wrong, and its value; `at` says both.
+            DataError: Naming the first wrong sample and its value, see `at`.
         """
 
     def served(self, targets: Any) -> Any:
@@ -116,34 +117,36 @@ class TaskRuntime:
         return targets
 
     def strata(self, targets: Any) -> Tensor | None:
-        """int64 ``[N]``: the class of each sample in memory, in proportion to which splits are drawn; None for none."""
+        """int64 ``[N]``: the class of each sample in memory, for stratified splits; None without classes."""
         return None
 
     def targets_in(self, columns: Mapping[str, Sequence[Any]], where: str, first: int = 1) -> Any:
-        """The targets ``[N, ...]`` that stand in the columns of a file, asked by ``wf evaluate RUN --data FILE``.
+        """The targets ``[N, ...]`` from the columns of a file; called by ``wf evaluate RUN --data FILE``.
 
         Args:
-            columns: The cells by column, as texts, numbers or booleans; None where one is missing.
+            columns: The cells by column, as strings, numbers or booleans; None for a missing cell.
             where: The file, for messages.
             first: The number of the first row, for messages.
 
         Raises:
-            DataError: For cells that are no targets of the run.
-            NotImplementedError: If targets of this task do not stand in columns.
+            DataError: For cells that are not valid targets of the run.
+            NotImplementedError: If targets of this task cannot be read from columns.
         """
         raise NotImplementedError
 
     @property
     def num_classes(self) -> int | None:
-        """The run value `num_classes`; None where there are none."""
+        """The run value `num_classes`; None without classes."""
         return len(self.class_names) or None
 
     def facts(self, target: Any) -> dict[str, Any]:
-        """Of one sample's target: ``num_targets``, its columns, and ``mask_shape``, the pixels it has one for."""
+        """Facts from one sample's target: ``num_targets``, the number of its columns, and ``mask_shape``, the ``(H,
+        W)`` of a mask."""
         return {}
 
     def class_counts(self, targets: Tensor) -> tuple[int, ...] | None:
-        """The run value `class_counts`: how often each class occurs in the train split; None where none is counted."""
+        """The run value `class_counts`: how often each class occurs in the train split; None if classes are not
+        counted."""
         return None
 
     def warnings(self, targets: Any) -> Iterator[str]:
@@ -153,10 +156,10 @@ class TaskRuntime:
     # model and loss
 
     def fitted(self, given: str | None, gives: str, wanted: str | None) -> Self:
-        """The task with model and loss, which the run has fitted together.
+        """Learn how the run has fitted model and loss together.
 
         Args:
-            given: The form of the targets that the loss gets, behind links; None for an unnamed form.
+            given: The form of the targets that the loss gets, after links; None for an unnamed form.
             gives: The form of predictions that the model declares.
             wanted: The form that the loss declares; None if unknown.
         """
@@ -181,7 +184,7 @@ class TaskRuntime:
             outputs: The outputs.
             num: The samples.
             shape: The required shape per sample, starting with `num_outputs`.
-            names: Of model and dataset, for messages.
+            names: The names of model and dataset, for messages.
 
         Returns:
             The number of outputs per sample; None if unknown.
@@ -194,14 +197,14 @@ class TaskRuntime:
     def bind(self, model: Any, loss: Any) -> Objective:
         """The objective, requested once by the trainer and once by the evaluator, each with its own model.
 
-        A task whose models compute their losses in training gives an objective with `weights` and `step`; where it
-        is no `wf_base.training.objective.Judge`, evaluations have no loss.
+        A task whose models compute their losses in training returns an objective with `weights` and `step`; if that is
+        not a `wf_base.training.objective.Judge`, evaluations have no loss.
 
         Args:
-            model: As it is trained, or without what a strategy adds to it.
-            loss: The run's; None where it has none.
+            model: The model as it is trained, or without the strategy's wrapper.
+            loss: The run's loss; None if it has none.
         """
-        from wf_base.training.objective import Supervised  # which needs this module
+        from wf_base.training.objective import Supervised  # imports this module
 
         return Supervised(model, loss)
 
@@ -220,30 +223,30 @@ class TaskRuntime:
         return outputs
 
     def read(self, predictions: Any, form: str) -> Any:
-        """Predictions in the form that a metric wants, asked by the evaluator a batch at a time; see `MetricTraits`."""
+        """Predictions in the form that a metric takes, called by the evaluator batch by batch; see `MetricTraits`."""
         return self.in_units(predictions)
 
     def classes(self, targets: Any) -> Any:
-        """Targets as metrics get them, asked by the evaluator a batch at a time."""
+        """Targets as metrics get them, called by the evaluator batch by batch."""
         return targets
 
     def trimmed(self, outputs: Any, inputs: Any) -> Any:
-        """The outputs of a batch without those of padding, asked by predictions a batch at a time.
+        """The outputs of a batch without padding, called for predictions batch by batch.
 
         Args:
-            outputs: What the model gives for the batch.
-            inputs: What it was given.
+            outputs: The model outputs for the batch.
+            inputs: The model inputs.
 
         Returns:
-            As many samples; `wf_base.tree.Rows` where they differ in size.
+            The outputs of the same samples; `wf_base.tree.Rows` if they differ in size.
         """
         return outputs
 
     def names(self, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
         """A readable form of predictions ``[N, ...]``, one entry per sample; None to show the outputs themselves.
 
-        Asked by ``wf predict`` and `Experiment.labels`. A task may have more parameters here: they are run values by
-        name, such as a `tokenizer`.
+        Called by ``wf predict`` and `Experiment.labels`. Further parameters of an override are run values by name,
+        such as a `tokenizer`.
         """
         return None
 
@@ -255,31 +258,31 @@ class TaskRuntime:
 
         Args:
             predictions: ``[N, ...]``.
-            class_names: The dataset's.
+            class_names: The dataset's class names.
         """
         return None
 
     def draw(self, inputs: Any, predictions: Any, class_names: Sequence[str]) -> list[Any] | None:
-        """Predictions drawn into their inputs, an image of Pillow a sample; None where there is nothing to draw.
+        """Predictions drawn into their inputs, one Pillow image per sample; None if there is nothing to draw.
 
-        Asked by ``wf predict --draw``.
+        Called by ``wf predict --draw``.
 
         Args:
             inputs: ``[N, ...]`` on the CPU, as the dataset's samples hold them.
-            predictions: What the model gave for them.
-            class_names: The dataset's.
+            predictions: The model outputs for them.
+            class_names: The dataset's class names.
         """
         return None
 
     def units(self, inputs: Any, targets: Any) -> Any:
-        """How many `unit` a batch has, an int or 0-d tensor; asked by hook `throughput` after each update."""
+        """The number of `unit` in a batch, an int or 0-d tensor; called by hook `throughput` after each update."""
         raise NotImplementedError
 
     # the verdict on a fit
 
     @property
     def judged_by(self) -> tuple[str, ...]:
-        """The figures by which a fit is judged, the one that says most first; asked at the end of a run."""
+        """The figures by which a fit is judged, the most informative first; called at the end of a run."""
         return ("loss",)
 
     def error(self, figure: str, value: float, larger_is_better: bool) -> float:
@@ -293,32 +296,33 @@ class TaskRuntime:
         return 1 - value if larger_is_better else value
 
     def counts(self, figure: str) -> bool:
-        """Whether a figure is the share of answers that are right.
+        """Whether a figure is the share of correct answers.
 
-        How such a share scatters is known from the number of samples; and it does not show how sure a model is.
+        The standard error of such a share follows from the number of samples, and it does not show a model's
+        confidence.
         """
         return False
 
     def baseline(self, figure: str, train: Any, targets: Any, spec: Any) -> float | None:
-        """The `error` of the best predictor that knows nothing of the inputs, by a figure of `judged_by` but the loss.
+        """The `error` of the best predictor that ignores the inputs, for a figure of `judged_by` other than the loss.
 
         Args:
             figure: Its name.
-            train: The targets of the train split, which such a predictor knows; None where they are not in memory.
-            targets: The targets that it is judged on; None likewise.
+            train: The targets of the train split, which such a predictor knows; None if they are not in memory.
+            targets: The targets that it is judged on; None if they are not in memory.
             spec: The run's facts about its data.
 
         Returns:
-            None where it cannot be known.
+            None if unknown.
         """
         return None
 
     def constants(self, train: Any, spec: Any) -> list[Tensor]:
-        """What such predictors give for each sample, in the form in which the model gives it; the loss judges them."""
+        """The outputs of such predictors for each sample, in the form of the model outputs; the loss judges them."""
         return []
 
     def supposed(self, spec: Any) -> Tensor | None:
-        """Targets as those of the train split are, as far as it is known, where they are not in memory."""
+        """Targets like the train split's, as far as known, for use when those are not in memory."""
         return None
 
     # the plots
@@ -334,12 +338,12 @@ class TaskRuntime:
     # the conformance kit
 
     def example(self, num: int = 24, seed: int = 0, input_shape: Sequence[int] | None = None) -> Any:
-        """A `wf_base.Dataset` of made-up samples, with which losses, models, metrics and the task itself are tried.
+        """A `wf_base.Dataset` of made-up samples to test losses, models, metrics and the task itself with.
 
         Args:
-            num: The train samples.
+            num: The number of train samples.
             seed: Seed of the random numbers.
-            input_shape: Of one input, where the task leaves that open.
+            input_shape: The shape of one input, if the task leaves that open.
 
         Raises:
             NotImplementedError: If the task has none.
@@ -359,10 +363,10 @@ class TaskRuntime:
         return scores
 
     def wrong_form(self, predictions: Any) -> str | None:
-        """Why predictions are not of the form that a model declares, `predictions`; None where they are.
+        """Why predictions do not have the form that the model declares; None if they do.
 
         Raises:
-            NotImplementedError: Where any numbers are of that form.
+            NotImplementedError: If any numbers have that form.
         """
         raise NotImplementedError
 
@@ -370,13 +374,13 @@ class TaskRuntime:
 def names_of(
     task: TaskRuntime, predictions: Any, class_names: Sequence[str], need: Callable[[str], Any]
 ) -> list[Any] | None:
-    """Predictions as people read them, see `TaskRuntime.names`.
+    """Readable predictions, see `TaskRuntime.names`.
 
     Args:
         task: The task.
-        predictions: What the model gives.
-        class_names: One a class.
-        need: Gives a run value by its name.
+        predictions: The model outputs.
+        class_names: One per class.
+        need: Returns a run value by its name.
     """
     wanted = list(inspect.signature(task.names).parameters)[2:]
     return task.names(predictions, class_names, **{name: need(name) for name in wanted})
@@ -384,7 +388,7 @@ def names_of(
 
 def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
     """The first sample with a wrong value, and that value, for the end of a message."""
-    if not wrong.ndim or len(wrong) != len(ids):  # of a tree that a dataset collated
+    if not wrong.ndim or len(wrong) != len(ids):  # from a tree that a dataset collated
         return f"\n  the first one: {values[wrong].flatten()[0].tolist()}, in the samples from {int(ids[0])} on"
     rows = wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
     row = int(rows.nonzero()[0])
@@ -393,7 +397,7 @@ def at(wrong: Tensor, values: Tensor, ids: Numbers) -> str:
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether all values are; in one pass, as no sum with a term that is not finite is finite."""
+    """Whether all values are finite, in one pass: a sum with a term that is not finite is not finite."""
     if not tensor.is_floating_point():
         return True
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
@@ -411,7 +415,7 @@ def make_task(registry: Registry, task: Task | None, targets: str | None, *args:
     """Create a task's runtime for a run; without a task, the base class.
 
     Args:
-        registry: Where it is looked up.
+        registry: Where the task is looked up.
         task: Its declaration.
         targets: The form of the dataset's targets.
         *args: Further arguments of `TaskRuntime`.
@@ -429,7 +433,7 @@ def recognized(targets: Tensor, registry: Registry | None = None) -> dict[str, A
 
     Args:
         targets: See `TaskRuntime.recognizes`.
-        registry: Has the tasks; None for the installed ones.
+        registry: The registry with the tasks; None for the installed ones.
     """
     for entry in (registry or _installed()).entries("task"):
         task: Any = entry.load()
@@ -445,7 +449,7 @@ def _installed() -> Registry:
 
 
 def task_of(targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
-    """The task of the installed plugins for targets of a form, where no run says which one.
+    """The installed task for a form of targets, if no run names one.
 
     Raises:
         DataError: When no task has such targets.
@@ -455,5 +459,5 @@ def task_of(targets: str | None, *args: Any, **facts: Any) -> TaskRuntime:
     task = tasks_of(registry).of(targets, predictions=wants) if targets is not None else None
     if task is None and targets is not None:
         known = ", ".join(tasks_of(registry).forms)
-        raise DataError(f"no task that is installed has targets '{targets}'\n  available: {known}")
+        raise DataError(f"no installed task has targets '{targets}'\n  available: {known}")
     return make_task(registry, task, targets, *args, **facts)

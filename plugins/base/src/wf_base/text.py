@@ -1,7 +1,7 @@
-"""Text as tokens: words and signs, a vocabulary of them, and indices into it of one length.
+"""Text as tokens: words and punctuation, a vocabulary, and index sequences of one length.
 
-A dataset of texts makes ``tokens = [tokenize(text) for text in texts]``, a vocabulary of them, and its inputs with
-`encode`; `Dataset.vocabulary` tells models how many tokens there are.
+A dataset of texts makes ``tokens = [tokenize(text) for text in texts]``, a vocabulary with `make_vocabulary`, and its
+inputs with `encode`; `Dataset.vocabulary` tells models how many tokens there are.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from torch import Tensor
 PADDING, UNKNOWN = "<padding>", "<unknown>"
 """The first two tokens of every vocabulary: padding, and the unknown token."""
 TOKENS = "input_ids"
-"""The leaf of tokens, where inputs are a dict: int64 ``[N, T]``, indices of the dataset's vocabulary."""
+"""The key of the tokens, if inputs are a dict: int64 ``[N, T]``, indices of the dataset's vocabulary."""
 
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
 
 def tokenize(text: str) -> list[str]:
-    """Words in lower case (``don't`` is one) and single signs."""
+    """Words in lower case (``don't`` is one) and single punctuation characters."""
     return _TOKEN.findall(text.lower())
 
 
 def make_vocabulary(texts: Iterable[Sequence[str]], max_size: int, min_count: int = 1) -> list[str]:
-    """The most frequent tokens, behind `PADDING` and `UNKNOWN`.
+    """The most frequent tokens, after `PADDING` and `UNKNOWN`.
 
     Args:
         texts: The tokens of each text.
-        max_size: How many at most, those two included.
-        min_count: How often a token occurs at least.
+        max_size: The maximum number of tokens, those two included.
+        min_count: The minimum number of occurrences of a token.
 
     Returns:
-        The most frequent first, equally frequent ones by their letters.
+        The most frequent first, equally frequent ones in alphabetical order.
     """
     return most_frequent(Counter(token for tokens in texts for token in tokens), max_size, min_count)
 
@@ -47,7 +47,7 @@ def most_frequent(counts: Mapping[str, int], max_size: int, min_count: int = 1) 
 
 
 def encode(texts: Sequence[Sequence[str]], vocabulary: Sequence[str], length: int) -> Tensor:
-    """The place of each token in the vocabulary.
+    """The index of each token in the vocabulary.
 
     Args:
         texts: The tokens of each text.

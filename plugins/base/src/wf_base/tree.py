@@ -1,7 +1,7 @@
 """Inputs and targets as trees: a tensor, or a dict, tuple or list of trees.
 
-A lone tensor is a tree of one leaf, and costs one call: torch's own pytree takes 40 times as long for it. Samples that
-differ in size, such as images, are `Rows`: a list with one tree a sample.
+A single tensor is a tree of one leaf, and costs one call: torch's pytree takes 40 times as long. Samples that differ
+in size, such as images, are `Rows`: a list with one tree per sample.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Tree = Any
 
 
 def map_leaves(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """A tree of the same form, each tensor changed.
+    """A tree of the same structure, with a function applied to each tensor.
 
     Args:
-        change: Called with a leaf, and with the leaves of the others in the same place.
+        change: Called with a leaf, and with the leaves of `others` in the same place.
         tree: Its tensors are changed.
-        others: Of the same form.
+        others: Trees of the same structure.
     """
     if isinstance(tree, Tensor):
         return change(tree, *others)
@@ -36,7 +36,7 @@ def map_leaves(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 
 
 def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Each tensor with its path: ``""`` for a lone one, else keys and positions as in ``views/0``."""
+    """Each tensor with its path: ``""`` for a single tensor, else keys and positions as in ``views/0``."""
     if isinstance(tree, Tensor):
         yield path, tree
     elif isinstance(tree, (Mapping, tuple, list)):
@@ -79,12 +79,12 @@ def with_leaf(tree: Tree, path: str, leaf: Tree) -> Tree:
 class Rows(list[Tree]):
     """One tree per sample, for samples of different sizes that cannot be stacked.
 
-    A model is given it as one argument, where it is all inputs.
+    If the inputs are `Rows`, a model gets them as one argument.
     """
 
 
 def length(tree: Tree) -> int:
-    """The samples of a tree, leaves ``[N, ...]``, or of the first `Rows` in it."""
+    """The number of samples of a tree with leaves ``[N, ...]`` or `Rows`, from its first leaf."""
     if isinstance(tree, Rows):
         return len(tree)
     if isinstance(tree, (Mapping, tuple, list)):
@@ -108,7 +108,7 @@ def split(tree: Tree, size: int) -> Iterator[Tree]:
 
 
 def part(tree: Tree, begin: int, end: int) -> Tree:
-    """The samples from `begin` on, before `end`, of leaves ``[N, ...]`` and of `Rows`."""
+    """The samples ``[begin, end)`` of leaves ``[N, ...]`` and of `Rows`."""
     if isinstance(tree, (Tensor, Rows)):
         return Rows(tree[begin:end]) if isinstance(tree, Rows) else tree[begin:end]
     if isinstance(tree, Mapping):
@@ -132,10 +132,10 @@ def gathered(batches: Iterable[tuple[Tree, int]]) -> Tree:
     """The outputs of a model for several batches as one tree, leaves ``[N, ...]``, or as `Rows` if sizes differ.
 
     Args:
-        batches: What it gave for each, and the number of samples.
+        batches: The outputs for each batch, and its number of samples.
 
     Raises:
-        UsageError: Where it does not tell the samples apart.
+        UsageError: If the outputs cannot be divided into samples.
     """
     found = list(batches)
     if all(isinstance(outputs, Rows) for outputs, _ in found):
@@ -162,14 +162,14 @@ def _rows(outputs: Tree, size: int) -> list[Tree]:
         return list(outputs)
     if not found or any(not leaf.ndim or len(leaf) != size for leaf in found):
         raise UsageError(
-            f"the model gives {words(outputs)} for {size} samples, and nothing tells which is of which sample\n"
-            "  let it give tensors whose first axis is the samples, or a list with one item a sample"
+            f"the model gives {words(outputs)} for {size} samples, which cannot be divided into samples\n"
+            "  return tensors whose first axis is the samples, or a list with one item per sample"
         )
     return [map_leaves(lambda leaf, row=row: leaf[row], outputs) for row in range(size)]
 
 
 def _plain(tree: Tree) -> Any:
-    """A tree as JSON holds it."""
+    """A tree as JSON values."""
     if isinstance(tree, Tensor):
         return tree.tolist()
     if isinstance(tree, Mapping):
@@ -180,7 +180,7 @@ def _plain(tree: Tree) -> Any:
 def call(model: Callable[..., Any], inputs: Tree) -> Any:
     """Call a model: a dict is passed as keyword arguments, a tuple or list as positional arguments.
 
-    `Rows` are one parameter.
+    `Rows` are passed as one argument.
     """
     if isinstance(inputs, Mapping):
         return model(**inputs)

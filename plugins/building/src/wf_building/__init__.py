@@ -1,1 +1,1 @@
-"""Making components from their tables: options converted, run values filled in, nested components made first."""
+"""Builds components from their tables: converts options, fills in run values, builds nested components first."""

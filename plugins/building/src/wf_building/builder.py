@@ -1,4 +1,4 @@
-"""Building components: options converted, run values filled in, nested components first."""
+"""Builds components: converts options, fills in run values, builds nested components first."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Builder:
 
     Args:
         registry: Where names are looked up.
-        values: What the run knows, by the names of `wf.declarations.values.VALUES`; it grows as the run is built.
+        values: The run values known so far, by the names of `wf.declarations.values.VALUES`; they grow as the run is
+            built.
         folders: Where relative paths are looked up when they are not below the working directory.
         plan: The run file, for the components of kinds that are made on demand; their tables are resolved there.
         apart: Given a run value's name, a context in which its provider is called, whatever that draws.
@@ -72,7 +73,7 @@ class Builder:
         self._live: set[str] = set()
         """The placeholders of live objects in the plan."""
         self.made: list[Entry] = []
-        """The components that it has made so far, nested ones included."""
+        """The components built so far, nested ones included."""
 
     def entry(self, kind: str, use: Any) -> Entry | None:
         """The entry behind a name, class or function; None for a live object."""
@@ -80,7 +81,8 @@ class Builder:
             return None
         if isinstance(use, str) and use.startswith(LIVE):
             raise UsageError(
-                f"{kind}: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
+                f"{kind}: this run used a live object ({use.removeprefix(LIVE)}), which cannot be rebuilt from its "
+                "file\n"
                 "  build the run in Python with the same object, then .restore()"
             )
         if use == SCOPED and kind in self.scopes:
@@ -95,7 +97,7 @@ class Builder:
         use = (self._plan.get("trainer") or {}).get("use")
         if use is None:
             return {}
-        if self._scopes is None:  # once: a trainer that was made stands in the plan as its name
+        if self._scopes is None:  # once: the plan later names the trainer instead of holding it
             entry = self.entry("trainer", use)
             self._scopes = {} if entry is None else scopes_of(entry)
         return self._scopes
@@ -110,15 +112,15 @@ class Builder:
         Args:
             kind: Its kind.
             table: ``{"use": name, option: value, ...}``, a name, a class, a function or a live object.
-            prefix: What stands before its options on the command line, for messages; empty for one that cannot be
-                reached from there. By default it is that of a component of a run.
+            prefix: The prefix of its options on the command line, for messages; empty if they cannot be set there. By
+                default the prefix of a run's component.
 
         Raises:
-            UsageError: For an unknown name, option or value, or when something that it needs is missing.
+            UsageError: For an unknown name, option or value, or a missing run value.
         """
         options = dict(table) if isinstance(table, Mapping) else {"use": table}
         if "use" not in options:
-            raise UsageError(f"{kind}: its options ({', '.join(options)}) are given, but not which {kind}; say 'use'")
+            raise UsageError(f"{kind}: its options ({', '.join(options)}) are given, but no {kind} is named; add 'use'")
         use = options.pop("use")
         if isinstance(use, Repeated):
             use = last_of(use, f"'{prefix or kind}'")
@@ -157,7 +159,7 @@ class Builder:
         return Built(values, entry, {name: one.table() for name, one in made.items()}, scopes=made)
 
     def options(self, entry: Entry, table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-        """Those of some options that an entry has, as its target gets them from a table, defaults included.
+        """The options of an entry among `names`, converted from a table, defaults included.
 
         Raises:
             UsageError: For an unknown option or a value that does not fit.
@@ -223,7 +225,7 @@ class Builder:
         return nested.value, nested.table()
 
     def _own_code(self, use: str) -> str:
-        """``path.py:Attr`` with the path of the existing file."""
+        """``path.py:Attr`` with the path where the file was found."""
         path, colon, attribute = use.rpartition(":")
         return f"{locate(Path(path), self.folders)}:{attribute}" if colon and is_path(path) else use
 
@@ -261,7 +263,7 @@ class Builder:
         """The plugins' run values that have a state, by ``value/NAME``.
 
         Args:
-            without: Modules whose state is saved otherwise.
+            without: Modules whose state is saved elsewhere.
         """
         known = {id(one) for one in without}
         found: dict[str, Any] = {}
@@ -288,7 +290,7 @@ class Builder:
 
 @contextlib.contextmanager
 def _naming_options(kind: str, prefix: str) -> Iterator[None]:
-    """Let the errors of a nested component name its options as they are written there: ``--validation.night.path``."""
+    """Make errors of a nested component name its options with their full prefix: ``--validation.night.path``."""
     try:
         yield
     except WfError as error:
@@ -298,19 +300,20 @@ def _naming_options(kind: str, prefix: str) -> Iterator[None]:
 
 
 def _makes(kind: str, use: Any) -> bool:
-    """Whether a live class or function makes the component; a partial of a loss or transform is one already."""
+    """Whether a live class or function is called to make the component; a partial of a loss or transform is the
+    component itself."""
     if isinstance(use, partial):
         return inspect.isclass(use.func) or kind not in ("loss", "transform")
     return inspect.isclass(use) or inspect.isroutine(use)
 
 
 def _what_it_makes(entry: Entry) -> list[str]:
-    """Advice for a user's function that was meant as the component itself, but is called to make it."""
+    """Advice for a user's function that was meant to be the component, but is called to make it."""
     kind = entry.component.kind
     if entry.plugin is not None or not inspect.isroutine(entry.load()):
         return []
     objects = f", {KINDS[kind].objects}" if KINDS[kind].objects else ""
     return [
         f"the function is called with its options to make the {kind}{objects}",
-        "a parameter that is named like a run value, as params or optimizer, is filled in: wf list values",
+        "a parameter named like a run value, such as params or optimizer, is filled in: wf list values",
     ]

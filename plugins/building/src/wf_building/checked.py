@@ -1,4 +1,4 @@
-"""A table of a run file whose options were checked and converted, so that building it does not do so again."""
+"""A table of a run file whose options are already checked and converted, so that building does not repeat it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Checked(dict[str, Any]):
 
     Args:
         table: The table.
-        entry: The component that it is for.
-        options: Its options under the names that they have now, converted as far as `converted` says.
-        converted: The names of those that are converted.
+        entry: The component that the table belongs to.
+        options: Its options under their present names; those in `converted` are converted.
+        converted: The names of the converted options.
     """
 
     def __init__(
@@ -33,5 +33,5 @@ class Checked(dict[str, Any]):
 
 
 def checked(table: Any, entry: Entry) -> Checked | None:
-    """The table, where it was checked for this component."""
+    """The table, if it was checked for this component."""
     return table if isinstance(table, Checked) and table.entry is entry else None

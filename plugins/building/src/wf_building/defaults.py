@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from wf.discovery.settings import Pin
 
 PIN = "defaults"
-"""What pins are called that say whose default counts: ``[tool.wf.pin.defaults] optimizer = "wf-optimizers"``."""
+"""The table of pins that choose between several defaults: ``[tool.wf.pin.defaults] optimizer = "wf-optimizers"``."""
 ORDER = HookTraits().order
 
 
 def default_of(registry: Registry, kind: str, of: Literal[True] | str = True) -> str | None:
-    """The name of the default component of a kind that a run has one of; None if no plugin declares one.
+    """The name of the default component of a kind with one component per run; None if no plugin declares one.
 
     Args:
         registry: Where components are looked up.
         kind: The kind.
-        of: Of models the inputs of the dataset, for a default of these alone.
+        of: For models: the inputs of the dataset, for a default that applies to these only.
 
     Raises:
-        UsageError: When plugins declare several and no pin says whose counts.
+        UsageError: If plugins declare several and no pin chooses one.
     """
     claims = [entry for entry in registry.claims.get(kind, ()) if entry.component.default == of]
     if of is True and (pin := registry.pins.get((PIN, kind))):
@@ -46,7 +46,7 @@ def default_of(registry: Registry, kind: str, of: Literal[True] | str = True) ->
 
 
 def _pinned(registry: Registry, pin: Pin, claims: Sequence[Entry]) -> str:
-    """The default chosen by a pin, which never falls back."""
+    """The default chosen by a pin, without a fallback."""
     found = [entry for entry in claims if entry.is_from(pin.provider)]
     if not found:
         every = ", ".join(f"{entry.component.name}@{entry.provider}" for entry in claims)
@@ -64,14 +64,14 @@ def default_hooks(registry: Registry, more: tuple[str, ...] = ()) -> tuple[str, 
 
     Args:
         registry: Where components are looked up.
-        more: Those that the run's task adds.
+        more: The hooks that the run's task adds.
     """
     names = dict.fromkeys((*(entry.component.name for entry in registry.claims.get("hook", ())), *more))
     return tuple(registry.own_choice("hook", name) for name in sorted(names, key=lambda name: _order(registry, name)))
 
 
 def missing(registry: Registry, kind: str) -> UsageError:
-    """The error that a run names no component of a kind that it needs, and no plugin declares a default."""
+    """The error for a run that names no component of a required kind, where no plugin declares a default."""
     names, here = registry.names(kind), {plugin.distribution for plugin in registry.plugins}
     known = [one.distribution for one in index() if kind in one.names and one.distribution not in here]
     lines = [
@@ -80,7 +80,7 @@ def missing(registry: Registry, kind: str) -> UsageError:
     lines += (
         [f"name one: --{kind} NAME (available: {', '.join(names)})"] if names else [f"name one: --{kind} path.py:NAME"]
     )
-    lines += [f"or install a plugin that brings some: {', '.join(known)}"] if known else []
+    lines += [f"or install a plugin that has some: {', '.join(known)}"] if known else []
     return UsageError("\n  ".join(lines))
 
 

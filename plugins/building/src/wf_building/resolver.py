@@ -1,7 +1,7 @@
 """The values of a run, each made once, when it is first needed.
 
-A value is known to the run already, or it has one provider: the component of a kind, or the function of a plugin. What
-a provider needs is resolved first, so the order in which things are made follows from their needs.
+A value is already known, or has one provider: the component of a kind, or a plugin's function. The needs of a provider
+are resolved first, so they determine the order in which values are made.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class Provider:
-    """Who makes a value."""
+    """The provider of a value."""
 
     title: str
-    """As messages call it: ``anchor-generator 'grid' of wf-boxes``."""
+    """Its name in messages: ``anchor-generator 'grid' of wf-boxes``."""
     make: Callable[[], Any]
-    """Makes it; asks the resolver for what it needs. A generator yields it, and is continued when the run is over."""
+    """Makes the value, asking the resolver for its needs. A generator yields it, and is continued when the run is
+    over."""
     needs: tuple[str, ...] = ()
-    """The values that it needs, as far as they are provided: made before it, and before its random numbers are set."""
+    """The values that it needs, if they have providers: made first, before its random stream is set."""
     of_run: bool = False
-    """The run itself brings it: it draws from the run's own random numbers, and its state is saved by the run."""
+    """Whether the run itself provides it: it then draws from the run's random numbers, and the run saves its state."""
 
 
 Find = Callable[[str], Provider | None]
-"""Finds the provider of a value; None where nobody provides it.
+"""Finds the provider of a value; None without one.
 
 Raises:
-    UsageError: Where several do.
+    UsageError: If several plugins provide it.
 """
 
 
 class Resolver(MutableMapping[str, Any]):
     """The values of a run by name.
 
-    As a mapping it holds what is known so far. `need` makes what is not.
+    As a mapping it holds the values known so far; `need` makes others.
 
     Args:
-        known: What is known already.
+        known: The values known from the start.
         find: Finds the provider of a value.
-        apart: Given a value's name, a context in which it is made, whatever it draws.
+        apart: Called with a value's name; returns a context that gives it a separate random stream.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Resolver(MutableMapping[str, Any]):
         """The providers that were looked up, each once."""
         self._apart = apart
         self._askers: list[str] = []
-        """Who is being made and asked for something, outermost first."""
+        """The parts being made that asked for values, outermost first."""
         self._for = ""
-        """The run's own value that is being made: it counts as the asker if no component asks."""
+        """The run's value that is being made: it counts as the asker if no component asks."""
         self._making: list[str] = []
         """The values that are being made, outermost first."""
         self._of_run: set[str] = set()
-        """The values that the run itself brings, as far as they were asked for."""
+        """The values that the run itself provides, of those requested."""
         self._closing = ExitStack()
         self._providers: dict[str, str] = {}
         self.asked_by: dict[str, list[str]] = {}
@@ -99,16 +100,16 @@ class Resolver(MutableMapping[str, Any]):
         self._providers.update(dict.fromkeys(values, provider))
 
     def at_close(self, end: Callable[[], object]) -> None:
-        """Call something when the run is over, before what was made earlier is ended."""
+        """Call a function when the run is over, before values made earlier are closed."""
         self._closing.callback(end)
 
     def provider(self, name: str) -> str:
-        """Who provides a value that is known, as messages call it."""
+        """The provider of a known value, as named in messages."""
         return self._providers.get(name, RUN)
 
     @contextmanager
     def asking(self, owner: str) -> Iterator[None]:
-        """While something is made that may need values: ``model 'mlp'``."""
+        """Context for making a part that may need values: ``model 'mlp'``."""
         self._askers.append(owner)
         try:
             yield
@@ -117,7 +118,8 @@ class Resolver(MutableMapping[str, Any]):
 
     @contextmanager
     def _asking_anew(self, owner: str) -> Iterator[None]:
-        """While the run makes a value of its own: users see it as the asker, and not the requests before it."""
+        """Context in which the run makes a value itself: messages show it as the asker, without the requests before
+        it."""
         before, self._askers, self._for = (self._askers, self._for), [], owner
         try:
             yield
@@ -125,7 +127,7 @@ class Resolver(MutableMapping[str, Any]):
             self._askers, self._for = before
 
     def apart(self, name: str) -> AbstractContextManager[Any]:
-        """While something is made that draws from a stream of its own."""
+        """Context for making a value with a separate random stream."""
         return self._apart(name)
 
     @contextmanager
@@ -149,7 +151,7 @@ class Resolver(MutableMapping[str, Any]):
         return name in self._known or name in self._making or self._find(name) is not None or name in self._known
 
     def _find(self, name: str) -> Provider | None:
-        """The provider of a value; one that is not there yet may come with another value, so it is looked up again."""
+        """The provider of a value. A missing one is looked up again, because making another value may add it."""
         if name not in self._found and (provider := self._finder(name)) is not None:
             self._found[name] = provider
         return self._found.get(name)
@@ -162,11 +164,11 @@ class Resolver(MutableMapping[str, Any]):
         return provider is not None and provider.of_run and any(map(self.comes_later, provider.needs))
 
     def need(self, name: str) -> Any:
-        """A value; made now, where it is not known yet.
+        """A value, made now if it is not known yet.
 
         Raises:
-            UsageError: When it needs itself, with the chain.
-            KeyError: When nobody provides it.
+            UsageError: If it needs itself, with the chain.
+            KeyError: If nothing provides it.
         """
         if name not in self._known:
             self._known[name] = self._make(name)
@@ -177,11 +179,11 @@ class Resolver(MutableMapping[str, Any]):
         return self._known[name]
 
     def close(self) -> None:
-        """End what was made, in reverse order."""
+        """Close the values that were made, in reverse order."""
         self._closing.close()
 
     def chain(self) -> str:
-        """Who asked whom, outermost first: ``model 'detector', which needs ...``; empty for one that asks directly."""
+        """The chain of requests, outermost first: ``model 'detector', which needs ...``; empty for a direct request."""
         return " > ".join(self._askers[:-1])
 
     def _make(self, name: str) -> Any:
@@ -192,7 +194,7 @@ class Resolver(MutableMapping[str, Any]):
                 "  leave out one of them, or set the option that asks for it"
             )
         provider = self._find(name)
-        if name in self._known:  # it came with another one, which was made to see whether there is one
+        if name in self._known:  # made together with another value during the search for a provider
             return self._known[name]
         if provider is None:
             raise KeyError(name)
@@ -221,6 +223,6 @@ def _until_closed(generator: Iterator[Any], title: str) -> Iterator[Any]:
     """The value that a generator yields; it is continued when the context ends."""
     made = list(itertools.islice(generator, 1))
     if not made:
-        raise PluginError(f"{title} ends without a value: let its function yield one, once")
+        raise PluginError(f"{title} ends without a value: its function must yield exactly one")
     yield made[0]
     next(generator, None)

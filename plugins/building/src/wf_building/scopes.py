@@ -1,7 +1,7 @@
 """Scopes: several named components of a kind in one run, declared by the trainer.
 
 A trainer of a generator and a discriminator declares ``scopes = {"model": ("generator", "discriminator")}``: its run
-has ``[model.generator]`` and ``[model.discriminator]``, and none that is just a model.
+has ``[model.generator]`` and ``[model.discriminator]``, and no plain ``[model]``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ KINDS_WITH_SCOPES = ("model", "optimizer")
 
 
 def scopes_of(trainer: Entry | Any) -> Mapping[str, tuple[str, ...]]:
-    """The scopes that a trainer declares, by kind: a plugin's in its traits, one's own code as an attribute `scopes`.
+    """The scopes that a trainer declares, by kind: a plugin's trainer in its traits, a user's class as an attribute
+    `scopes`.
 
     Raises:
-        PluginError: For another kind than models and optimizers, or a name that no option can have.
+        PluginError: For a kind other than model and optimizer, or a name that no option can have.
     """
     if isinstance(trainer, Entry) and trainer.plugin is not None:
         traits = trainer.component.traits
@@ -44,38 +45,38 @@ def scopes_of(trainer: Entry | Any) -> Mapping[str, tuple[str, ...]]:
 
 
 def entry_of_scopes(kind: str, names: Sequence[str]) -> Entry:
-    """The pseudo-component of a table of scopes: its options are components."""
+    """A pseudo-component for a table of scopes: its options are the components."""
     params = tuple(Param(name=name, kind=kind, help=f"The {kind} of that name.") for name in names)
     return Entry(Component(kind, SCOPED, dict, f"a {kind} for each of {', '.join(names)}", params=params))
 
 
 def with_scopes(kind: str, names: Sequence[str], table: Mapping[str, Any], trainer: str, default: str | None) -> Any:
-    """The table of a kind that has scopes, all of them filled in.
+    """The table of a kind with scopes, all of them filled in.
 
     Args:
         kind: The kind.
         names: Its scopes.
         table: The run file's table.
         trainer: The trainer's name, for messages.
-        default: The component of a scope that the run file does not name; None where each has to be named.
+        default: The component of a scope that the run file does not name; None if each must be named.
 
     Raises:
-        UsageError: For a component without a scope, a scope that there is not, or one that is not named.
+        UsageError: For a component without a scope, an unknown scope, or a scope without a component.
     """
     ways = ", ".join(f"--{kind}.{name} NAME" for name in names)
     if table.get("use", SCOPED) != SCOPED:
-        raise UsageError(f"trainer '{trainer}' has several {kind}s, so '{table['use']}' is not enough\n  say: {ways}")
+        raise UsageError(f"trainer '{trainer}' has several {kind}s, so '{table['use']}' is ambiguous\n  write: {ways}")
     if other := [name for name in table if name not in ("use", *names)]:
         raise UsageError(
-            f"trainer '{trainer}' has several {kind}s, and '{other[0]}' is none of them\n  say: {ways}\n"
+            f"trainer '{trainer}' has several {kind}s, and '{other[0]}' is not one of them\n  write: {ways}\n"
             f"  an option of one of them: --{kind}.{names[0]}.{other[0]} VALUE"
         )
     missing = [name for name in names if name not in table]
     if missing and default is None:
-        raise UsageError(f"trainer '{trainer}' needs a {kind} for {' and '.join(missing)}\n  say: {ways}")
+        raise UsageError(f"trainer '{trainer}' needs a {kind} for {' and '.join(missing)}\n  write: {ways}")
     found = {name: _filled(table.get(name, {}), default) for name in names}
     if nameless := [name for name, one in found.items() if "use" not in one]:
-        raise UsageError(f"{kind}.{nameless[0]}: its options are given, but not which {kind}\n  say: {ways}")
+        raise UsageError(f"{kind}.{nameless[0]}: its options are given, but no {kind} is named\n  write: {ways}")
     return {"use": SCOPED, **found}
 
 

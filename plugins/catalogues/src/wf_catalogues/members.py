@@ -1,8 +1,8 @@
 """Another library's classes as the members of a catalogue, for authors of adapters.
 
-A library's annotations name what no run file can hold (tensors, functions, dtypes), some of its parameters are no
-options, and its descriptions have markup. Here a class is read, its options are put in order, and a function is made
-that says them, for `Catalogue.like`.
+A library's annotations name types that no run file can hold (tensors, functions, dtypes), some of its parameters are
+not options, and its descriptions contain markup. This module reads a class, cleans up its options, and makes a
+function with them as its signature, for `Catalogue.like`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Member:
         kind: The class.
         summary: One line for lists.
         group: Its group in the index.
-        module: The module that exports it, as ``torch.nn``.
-        more: Parameters that the library does not have, before its own: those that the run fills in, other options.
+        module: The module that exports it, such as ``torch.nn``.
+        more: Additional parameters, placed before the library's: run values and other options.
         without: The library's parameters that are not options.
-        fixed: Likewise, with the values that they always have.
-        types: Annotations in the place of the library's, by option.
-        defaults: Defaults in the place of the library's.
-        help: Descriptions in the place of the library's, or where it has none.
+        fixed: The library's parameters that always have a certain value, with that value.
+        types: Annotations that replace the library's, by option.
+        defaults: Defaults that replace the library's, by option.
+        help: Descriptions that replace or complete the library's, by option.
         instead: As for `writable`.
     """
 
@@ -72,11 +72,12 @@ class Member:
         if annotation is None and default is Empty:
             raise PluginError(
                 f"no run file can hold the parameter '{row.name}' of {self.kind.__name__}, and it has no default\n"
-                "  say what it is in `types`, `more` or `fixed`"
+                "  define it in `types`, `more` or `fixed`"
             )
         if annotation is None:
             return None
-        if default is not Empty:  # of a float 0.0, not 0 as the library may write it: a run file says it in the one way
+        # the default of a float is 0.0, even if the library writes 0: run files use one notation
+        if default is not Empty:
             default = convert(Param(name=row.name, type=annotation, default=default), default, self.kind.__name__)
         return option(row.name, annotation, default)
 
@@ -113,11 +114,11 @@ def option(name: str, annotation: Any, default: Any = Empty) -> inspect.Paramete
 def writable(annotation: Any, instead: Mapping[Any, Any] = _NOTHING) -> Any:
     """An annotation without the types that no run file can hold; None if nothing is left.
 
-    Numbers, texts, choices, and lists, tuples and tables of these are left; a sequence is a list. Of ``float | Tensor``
-    it is ``float``, of ``list[Tensor]`` nothing.
+    Numbers, strings, choices, and lists, tuples and tables of these remain; a sequence becomes a list. ``float |
+    Tensor`` becomes ``float``, ``list[Tensor]`` None.
 
     Args:
-        annotation: The library's.
+        annotation: The library's annotation.
         instead: Replacements for annotations, or parts of them: ``{Tensor: list[float]}``.
     """
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -134,7 +135,7 @@ def writable(annotation: Any, instead: Mapping[Any, Any] = _NOTHING) -> Any:
 
 
 def _writable_parts(origin: Any, args: tuple[Any, ...], instead: Mapping[Any, Any]) -> Any:
-    """As `writable`, for an annotation that has parts: a list, tuple, sequence or table."""
+    """As `writable`, for an annotation with parts: a list, tuple, sequence or table."""
     if origin not in (list, tuple, dict, Sequence) or (origin is dict and args[0] is not str):
         return None
     parts = [arg if arg in (None, Ellipsis) else writable(arg, instead) for arg in args]
@@ -147,8 +148,9 @@ def descriptions(*targets: Callable[..., Any], markup: bool = False) -> dict[str
     """The parameter descriptions in the docstrings of classes or functions, each on one line.
 
     Args:
-        targets: What the first one says counts, and of a class its own docstring before that of its `__init__`.
-        markup: Leave the markup in.
+        targets: The classes or functions; the first description counts, and a class's docstring before its
+            `__init__`'s.
+        markup: Keep the markup.
     """
     found: dict[str, str] = {}
     for target in targets:
@@ -163,7 +165,7 @@ _QUOTED = re.compile(r"`+~?([^`<]*?)(?:\s*<[^`>]*>)?`+_*")
 
 
 def without_markup(text: str) -> str:
-    """A text of reStructuredText as it reads: without roles, backquotes, targets of links and bold type."""
+    """reStructuredText as plain text: without roles, backquotes, link targets and bold type."""
     return _BOLD.sub(r"\1", _QUOTED.sub(r"\1", _ROLE.sub("", text)))
 
 
@@ -175,12 +177,12 @@ def headline(summary: str, name: str) -> str:
 def stand_in(
     kind: Callable[..., Any], parameters: Iterable[inspect.Parameter], text: str, help: Mapping[str, str]
 ) -> Callable[..., None]:
-    """A function that says the options of a library's class, for `Catalogue.like`; it is not to be called.
+    """A function whose signature has the options of a library's class, for `Catalogue.like`; it must not be called.
 
     Args:
-        kind: The class; it gives the name, and the file and line that `wf show` tells.
-        parameters: What its signature has; those without a default come first.
-        text: What its docstring has above the options.
+        kind: The class; it determines the name, and the file and line that `wf show` prints.
+        parameters: The parameters of its signature; those without a default are moved to the front.
+        text: The part of its docstring above the options.
         help: The description of each parameter.
     """
 
@@ -199,9 +201,10 @@ def index_text(library: str, module: str, rows: Iterable[tuple[str, str, str]]) 
     """The text of a catalogue's index.
 
     Args:
-        library: The distribution that has the classes; the first line tells its version.
-        module: What writes the index, as ``python -m wf_zoo.index``.
-        rows: Name, group and summary of each member; of the group ``refused`` the reason. Both may be empty.
+        library: The distribution that has the classes; the first line names its version.
+        module: The module that writes the index, run as ``python -m wf_zoo.index``.
+        rows: Name, group and summary of each member; in the group ``refused`` the summary is the reason. Both may be
+            empty.
 
     Raises:
         ValueError: For a row that could not be read back, or a duplicate name.

@@ -1,4 +1,4 @@
-"""Which components go together: for a run, before step 1, and for ``wf list KIND --fits NAME``."""
+"""Checks which components fit together: for a run, before step 1, and for ``wf list KIND --fits NAME``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from wf_fitting.parts import (
 from wf_fitting.tasks import tasks_of
 
 OF_DATA = ("targets", "samples")
-"""The facts that the data of a dataset tell, where it does not declare them."""
+"""The facts that come from a dataset's data if it does not declare them."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,21 @@ def check(
     """Refuse components that do not fit, all of them at once.
 
     Args:
-        parts: Those of the run, in the order in which they are made.
+        parts: The parts of the run, in the order in which they are built.
         known: Further known facts.
         registry: Where alternatives are looked up.
-        judged: The verdicts of the build so far, which are not asked for again.
+        judged: The verdicts of the build so far, which are not computed again.
         last: The kinds about which no more facts will be known; None for all.
 
     Raises:
-        UsageError: Naming what does not fit, why, and what does.
+        UsageError: Naming the misfits, the reasons and the fitting alternatives.
     """
     found = list(mismatches(parts, known, registry, judged, last))
     if len(found) == 1:
         raise UsageError("\n".join(found[0].lines()))
     if found:
         lines = [line for mismatch in found for line in mismatch.lines()]
-        raise UsageError("\n  ".join([f"{len(found)} things do not fit each other", *lines]))
+        raise UsageError("\n  ".join([f"{len(found)} components do not fit together", *lines]))
 
 
 def mismatches(
@@ -89,10 +89,10 @@ def mismatches(
     judged: Judged | None = None,
     last: Collection[str] | None = None,
 ) -> Iterator[Mismatch]:
-    """Mismatches by rule; components that fail for the same reason are together. Takes the arguments of `check`."""
+    """Mismatches by rule; components that fail for the same reason are grouped. Takes the arguments of `check`."""
     judged = Judged() if judged is None else judged
     asked = replace(known, tasks=tasks_of(registry))
-    known = replace(with_parts(asked, parts), trained=asked.trained)  # each transform has its turn below
+    known = replace(with_parts(asked, parts), trained=asked.trained)  # transforms are judged one by one below
     named = [part for part in parts if part.kind != "transform" or gives_targets(part.traits)]
     names = {part.kind: f"{part.kind} '{part.name}'" for part in named}
     for rule, judge in judges(registry):
@@ -112,7 +112,7 @@ def mismatches(
             fitting = {kind: tuple(_that_fit(kind, rule, judge, *found[0], registry)) for kind in rule.suggested}
             yield Mismatch(rule.kind, tuple(part.name for part, _ in found), against, why, fitting)
         if wrong and rule.kind == "dataset":
-            return  # what else does not fit may well fit another dataset
+            return  # other mismatches may disappear with another dataset
 
 
 def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = False) -> list[tuple[Entry, Verdict]]:
@@ -122,10 +122,10 @@ def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = F
         registry: Where components are looked up.
         kind: Their kind.
         other: The other component.
-        catalogues: Whether the members of catalogues are among them.
+        catalogues: Whether to include the members of catalogues.
 
     Raises:
-        UsageError: When the kinds have nothing to do with each other, or the other component does not say enough.
+        UsageError: If no rule relates the kinds, or the other component does not declare enough.
     """
     related = related_kinds(other.component.kind, registry)
     if kind not in related:
@@ -142,14 +142,14 @@ def fitting(registry: Registry, kind: str, other: Entry, *, catalogues: bool = F
 
 
 def related_kinds(kind: str, registry: Registry) -> list[str]:
-    """The kinds whose components fit one of this kind, or do not."""
+    """The kinds that a rule relates to this kind."""
     pairs = [(rule.kind, against) for rule, _ in judges(registry) for against in rule.against]
     related = {a for a, b in pairs if b == kind} | {b for a, b in pairs if a == kind}
     return [other for other in (*KINDS, *DECLARATIONS) if other in related]
 
 
 def pair_verdict(one: Entry, other: Entry, registry: Registry) -> Verdict:
-    """Whether two components fit each other, whatever the rest of the run."""
+    """Whether two components fit each other, regardless of the rest of the run."""
     return _best(
         [
             _worst(
@@ -189,10 +189,10 @@ def plural(kind: str) -> str:
 
 
 def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Facts, registry: Registry) -> Iterator[str]:
-    """The names of the components of a kind that would make a rule content, and that no other rule refuses."""
+    """The names of the components of a kind that satisfy a rule, and that no other rule refuses."""
     others_of_kind = [other for one, other in judges(registry) if one.kind == kind and one is not rule]
     unknown = replace(known, trainer=None, taken=None)
-    alone = replace(known, targets=None) if kind == "dataset" else known  # each has its own
+    alone = replace(known, targets=None) if kind == "dataset" else known  # each dataset has its own targets
     for name, entries in _choices(registry, kind):
         for other in map(part_of, entries):
             verdict = judge(other, alone) if kind == rule.kind else judge(part, with_parts(unknown, [other]))
@@ -202,7 +202,8 @@ def _that_fit(kind: str, rule: Rule, judge: Judge, part: Part, known: Facts, reg
 
 
 def _choices(registry: Registry, kind: str) -> Iterator[tuple[str, list[Entry]]]:
-    """The components of a kind as they are named; a catalogue as one of them, with a member for each of its traits."""
+    """The components of a kind by name; a catalogue counts as one, with a representative member for each of its
+    traits."""
     for entry in registry.entries(kind):
         name = entry.component.name
         yield f"{name}@{entry.provider}" if registry.is_ambiguous(entry.component) else name, [entry]
@@ -215,15 +216,15 @@ def _choices(registry: Registry, kind: str) -> Iterator[tuple[str, list[Entry]]]
 
 
 def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
-    """Raise an error with advice for a component about which nothing is known.
+    """Refuse a component about which too little is known, with advice.
 
     Raises:
-        UsageError: If its data decide, with alternatives; or if it has no traits.
+        UsageError: If it depends on its data, with alternatives; or if it has no traits.
     """
     owner = f"{other.component.kind} '{other.component.name}'"
     if other.component.traits is None:
         raise UsageError(
-            f"{owner} says nothing about itself (no traits), so what fits it cannot be told\n"
+            f"{owner} declares no traits, so wf cannot tell what fits it\n"
             "  a run of two steps shows whether it works: wf run ... --dry-run"
         )
     known = with_parts(Facts(tasks=tasks_of(registry)), [part_of(other)])
@@ -231,7 +232,7 @@ def _check_says_enough(registry: Registry, kind: str, other: Entry) -> None:
         fact = next((fact for fact in rule.facts if fact in OF_DATA), None)
         if rule.kind == kind and fact is not None and getattr(known, fact) is None:
             lines = [f"{words}: {', '.join(names) or 'none'}" for words, names in _guesses(registry, fact, rule, judge)]
-            lines.append(f"its data tell: wf run --dataset {other.component.name} ... --dry-run")
+            lines.append(f"to find out from its data: wf run --dataset {other.component.name} ... --dry-run")
             what = f"which {fact} {owner} has depends on its data; what would fit:"
             raise UsageError("\n  ".join([what, *lines]))
 
@@ -251,5 +252,5 @@ def _guesses(registry: Registry, fact: str, rule: Rule, judge: Judge) -> Iterato
 
 
 def part_of(entry: Entry) -> Part:
-    """A component as a part of a run."""
+    """A registry entry as a part of a run."""
     return Part(kind=entry.component.kind, name=entry.component.name, entry=entry)

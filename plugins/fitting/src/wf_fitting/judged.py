@@ -1,4 +1,4 @@
-"""The verdicts of one build: a rule is not asked again about a component that fits, while its facts are the same."""
+"""The verdicts of one build: a rule is not evaluated again for a fitting component while its facts are unchanged."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _FACTS = frozenset(field.name for field in fields(Facts))
 
 @dataclass(frozen=True)
 class _About:
-    """Which rule, and which component of the run."""
+    """A rule, and the component of the run that it judges."""
 
     rule: str
     kind: str
     place: int
-    """Which one of the kind."""
+    """The position of the component among those of its kind."""
     name: str
     watched: str | None
 
 
 class Judged:
-    """Asks the rules of one build, each one as early as its facts allow."""
+    """Evaluates the rules of one build, each as early as its facts allow."""
 
     def __init__(self) -> None:
         self._fit: dict[_About, Mapping[str, Any]] = {}
-        """The components that fit, with the facts by which they do."""
+        """The fitting components, with the facts that their verdicts depend on."""
 
     def ask(self, rule: Rule, judge: Judge, part: Part, place: int, known: Facts, *, is_last: bool) -> Verdict | None:
-        """The verdict of a rule about a component; None if it was already given, or must wait for facts.
+        """The verdict of a rule about a component; None if it is unchanged, or must wait for facts.
 
         Args:
             rule: The rule.
             judge: Its function.
             part: The component.
-            place: Which one of its kind it is.
+            place: Its position among the components of its kind.
             known: The facts known so far.
             is_last: Whether no more facts will be known.
         """
@@ -57,20 +57,20 @@ class Judged:
 
 
 def _is_same(before: Any, now: Any) -> bool:
-    """Whether a fact is as it was; samples may be known more closely."""
+    """Whether a fact is unchanged; the form of samples may have become more precise."""
     if isinstance(before, SampleForm) and isinstance(now, SampleForm):
         return now.dims <= before.dims and now.tokens == before.tokens
     return bool(before == now)
 
 
 class _Noting(Facts):
-    """The known facts, recording which ones a rule reads."""
+    """The known facts; it records which ones a rule reads."""
 
     noted: set[str]
 
     @classmethod
     def of(cls, known: Facts) -> _Noting:
-        """The same, with nothing noted."""
+        """The same facts, with nothing recorded."""
         made = object.__new__(cls)
         made.__dict__.update(vars(known), noted=set())
         return made

@@ -1,4 +1,4 @@
-"""How dataset, model and loss fit each other, by their traits, and the links that close a gap between them."""
+"""Whether dataset, model and loss fit together, by their traits, and the links that close gaps between them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wf.traits import LossTraits, ModelTraits
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How the parts of a run go together."""
+    """How dataset, model and loss of a run fit together."""
 
     targets: str | None
-    """The targets that the loss gets; None where the dataset declares none."""
+    """The targets that the loss gets; None if the dataset declares none."""
     links: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -31,21 +31,21 @@ def resolve(
     """Find the links that make model and loss fit the targets.
 
     Args:
-        targets: The dataset's; None where it declares none, so that nothing is put before the loss.
-        num_classes: The dataset's, None where it has no classes or they are not known yet.
+        targets: The form of the dataset's targets; None if undeclared, then no link changes them.
+        num_classes: The dataset's number of classes; None if it has none or it is not known yet.
         model: The model's traits, None when unknown.
         loss: The loss's traits, None when unknown.
         allowed: The links that may be used; None for any.
-        links: Those that there are, see `Tasks.links`.
+        links: The available links, see `Tasks.links`.
 
     Returns:
-        How they fit, or what does not fit, in words.
+        How they fit, or the mismatch as text.
     """
     if targets is None:
-        why = "the dataset does not say what its targets are: nothing is checked, and nothing is put before the loss"
+        why = "the dataset does not declare the form of its targets: nothing is checked, and no link is used"
         return Fit(targets=None, warnings=(why,))
     if loss is None:
-        return Fit(targets=targets, warnings=("the loss does not say what it wants (no traits): nothing is checked",))
+        return Fit(targets=targets, warnings=("the loss declares no traits: nothing is checked",))
     given, target_link = _target_link(targets, num_classes, loss, links)
     if given is None:
         return [f"the loss takes {_words(loss.targets)} targets, the dataset has {targets}"]
@@ -60,8 +60,7 @@ def resolve(
     warnings = []
     if model is None and not _goes("raw", loss.predictions, links):
         warnings.append(
-            f"the model does not say what it gives (no traits) and the loss takes {loss.predictions}: "
-            "nothing was put between them"
+            f"the model declares no traits, and the loss takes {loss.predictions}: no link is used between them"
         )
     found = [link for link in (prediction_link, target_link) if link]
     off = [link for link in found if allowed is not None and link not in allowed]
@@ -79,13 +78,13 @@ def resolve_judged(
     links: Sequence[Link],
     trained: Fit,
 ) -> Fit | list[str]:
-    """Find the links for evaluations, where a transform gives other targets in training than the dataset has.
+    """Find the links for evaluations, if a transform changes the form of the targets in training.
 
-    The loss gets the dataset's own targets where it takes them, else the form that it gets in training. What the model
-    gives is read as in training.
+    The loss gets the dataset's own targets if it takes them, else the form that it gets in training. The model outputs
+    are treated as in training.
 
     Args:
-        targets: The dataset's.
+        targets: The form of the dataset's targets.
         num_classes: See `resolve`.
         model: See `resolve`.
         loss: See `resolve`.
@@ -94,7 +93,7 @@ def resolve_judged(
         trained: How model and loss fit the targets that they get in training.
 
     Returns:
-        How they fit, or what does not fit, in words.
+        How they fit, or the mismatch as text.
     """
     if targets is None:
         return Fit(targets=None, links=tuple(_before(trained, links)))
@@ -107,7 +106,7 @@ def resolve_judged(
         if isinstance(found, Fit) and _before(found, links) == _before(trained, links):
             return found
     if isinstance(found, Fit):
-        return [f"the loss gets {trained.targets} targets in training, and {targets} targets want other predictions"]
+        return [f"the loss gets {trained.targets} targets in training, and {targets} targets need other predictions"]
     return found
 
 
@@ -117,12 +116,12 @@ def _before(fit: Fit, links: Sequence[Link]) -> list[str]:
 
 
 def targets_that_fit(model: ModelTraits, loss: LossTraits, links: Sequence[Link]) -> list[str]:
-    """The targets with which a loss can take a model's outputs."""
+    """The forms of targets for which a loss can take a model's outputs."""
     return [targets for targets in loss.targets or ("",) if _prediction_link(targets, model, loss, links) is not None]
 
 
 def numbers_of_classes(targets: str, links: Sequence[Link]) -> tuple[int | None, ...]:
-    """The numbers of classes that make a difference to which losses fit, where a dataset's is not known."""
+    """The numbers of classes to try if a dataset's is unknown: those that affect which losses fit."""
     special = {link.num_classes for link in links if link.fits("targets", targets) and link.num_classes is not None}
     return (*sorted(special), max(special) + 1) if special else (None,)
 
@@ -130,7 +129,7 @@ def numbers_of_classes(targets: str, links: Sequence[Link]) -> tuple[int | None,
 def _target_link(
     targets: str, num_classes: int | None, loss: LossTraits, links: Sequence[Link]
 ) -> tuple[str | None, str | None]:
-    """The targets that the loss will get, and the link that makes them; (None, None) if there is none."""
+    """The form of targets that the loss will get, and the link that makes it; (None, None) if no form fits."""
     if targets in loss.targets or not loss.targets:
         return targets, None
     for wanted in loss.targets:
@@ -141,7 +140,7 @@ def _target_link(
 
 
 def _prediction_link(targets: str, model: ModelTraits | None, loss: LossTraits, links: Sequence[Link]) -> str | None:
-    """The link from the model's predictions to the loss's; empty for none needed, None for none known."""
+    """The link from the model's predictions to the loss's; empty if none is needed, None if none exists."""
     if model is None:
         return ""
     has, wants = model.predictions, loss.predictions

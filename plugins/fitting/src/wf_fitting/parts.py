@@ -1,7 +1,7 @@
 """The basis of rules: the parts of a run with their traits (`wf.traits`), and the known facts.
 
-Plugins bring the rules. Each one judges a component of one kind by what is known of the others. What is not known is
-never a reason to refuse.
+Plugins provide the rules. Each one judges a component of one kind by the known facts about the others. An unknown fact
+is never a reason to refuse.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class SampleForm:
-    """The samples that the data have, or have after some transforms."""
+    """The form of the samples, as the data have it or after some transforms."""
 
     dims: frozenset[int]
-    """The dimensions that they may have."""
+    """The numbers of dimensions that they may have."""
     words: str
     tokens: bool = False
-    """They are indices of a vocabulary, not numbers."""
+    """Whether they are indices of a vocabulary rather than numbers."""
 
     @classmethod
     def of_kind(cls, kind: str) -> SampleForm:
@@ -68,7 +68,7 @@ class Facts:
     tasks: Tasks | None = None
     """The available tasks and links."""
     task: Task | None = None
-    """The one that the dataset or the user says, or, by then, the one that targets and loss are of."""
+    """The task: named by the dataset or the user, or else determined by targets and loss."""
     targets: str | None = None
     """The dataset's."""
     trained: str | None = None
@@ -102,7 +102,7 @@ class Part:
     entry: Entry | None = None
     """None for a live object."""
     watched: str | None = None
-    """The figure that a scheduler watches, as ``validation/loss``, where that is known."""
+    """The figure that a scheduler watches, such as ``validation/loss``, if known."""
 
     @property
     def traits(self) -> Any:
@@ -143,7 +143,7 @@ def with_parts(known: Facts, parts: Iterable[Part]) -> Facts:
 
 
 def taken_by(trainer: Entry) -> frozenset[str] | None:
-    """The run values that a trainer takes, None where only importing it would tell."""
+    """The run values that a trainer takes; None if only importing it would tell."""
     params = trainer.params_unloaded()
     if params is not None:
         return frozenset(param.source for param in params if param.source is not None)
@@ -157,7 +157,7 @@ def gives_targets(traits: Any) -> bool:
 
 
 def transformed(traits: Any, samples: SampleForm | None) -> SampleForm | None:
-    """The samples that a transform makes of others."""
+    """The form of samples that a transform gives."""
     gives = traits.gives if isinstance(traits, TransformTraits) else "any"
     if gives == "same":
         return samples
@@ -172,25 +172,25 @@ def samples_words(kind: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in quotes, as a text."""
+    """Names in quotes, joined for messages."""
     quoted = [f"'{name}'" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 @lru_cache(maxsize=4)
 def judges(registry: Registry) -> Sequence[tuple[Rule, Judge]]:
-    """Every rule with the function that judges, in the order of the kinds that they judge."""
+    """Every rule with its function, in the order of the kinds that they judge."""
     order = {kind: place for place, kind in enumerate(KINDS)}
     found = [(entry.component.traits, _guarded(entry)) for entry in registry.entries("rule") if _needs_facts(entry)]
     return sorted(found, key=lambda pair: order.get(pair[0].kind, len(order)))
 
 
 def _needs_facts(entry: Entry) -> bool:
-    """Whether a rule needs fields of `Facts` alone; one that needs others is left out with a warning."""
+    """Whether a rule needs only fields of `Facts`; a rule that needs others is skipped with a warning."""
     facts = [field.name for field in fields(Facts)]
     wrong = [name for name in entry.component.traits.facts if name not in facts]
     if wrong:
-        why = f"it needs '{wrong[0]}', which is no field of wf_fitting.parts.Facts: {', '.join(facts)}"
+        why = f"it needs '{wrong[0]}', which is not a field of wf_fitting.parts.Facts: {', '.join(facts)}"
         _warn_once(f"rule '{entry.component.name}' of {entry.provider} is left out: {why}")
     return not wrong
 

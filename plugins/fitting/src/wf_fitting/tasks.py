@@ -11,7 +11,7 @@ from wf.registry import Registry
 from wf.traits import LossTraits, MetricTraits
 
 RAW = "raw"
-"""The predictions of a model that does nothing to its scores, see `wf.traits`."""
+"""The form of unchanged scores, see `wf.traits`."""
 
 
 @lru_cache(maxsize=4)
@@ -35,23 +35,23 @@ class Tasks:
         """The task with a name.
 
         Raises:
-            UsageError: For an unknown name, or one that two plugins declare.
+            UsageError: For an unknown name, or a name that two plugins declare.
         """
         task = self._registry.find("task", name).component.traits
         if not isinstance(task, Task):
-            raise UsageError(f"task '{name}' is code of your own\n  give it by wf_tasks() of a plugin: -p FILE.py")
+            raise UsageError(f"task '{name}' is your own code\n  declare it with wf_tasks() in a plugin: -p FILE.py")
         return task
 
     def of(self, targets: str | None, loss: object = None, *, predictions: str | None = None) -> Task | None:
-        """The task of targets of a form; None where no task has such targets.
+        """The task for targets of a form; None if no task has such targets.
 
         Args:
             targets: Their form.
             loss: The loss's traits.
-            predictions: The predictions that it wants, where it is not there to say so.
+            predictions: The predictions that the loss takes, if the loss itself is not available.
 
         Raises:
-            UsageError: If several plugins declare one.
+            UsageError: If several plugins declare such a task.
         """
         wants = loss.predictions if isinstance(loss, LossTraits) else predictions
         key = (targets or "", wants)
@@ -67,7 +67,7 @@ class Tasks:
             names = [name for name in names if self._registry.is_builtin("task", name)] or names
         if len(names) > 1:
             ways = " or ".join(f"--task {name}" for name in names)
-            raise UsageError(f"targets '{targets}' are those of several tasks\n  say which: {ways}")
+            raise UsageError(f"several tasks have targets '{targets}'\n  choose one: {ways}")
         return self.named(self._registry.own_choice("task", names[0])) if names else None
 
     @cached_property
@@ -77,7 +77,7 @@ class Tasks:
 
     @cached_property
     def links(self) -> list[Link]:
-        """The links, those that are for certain targets first.
+        """The links, those for certain targets first.
 
         Raises:
             UsageError: If two plugins declare a link with the same name.
@@ -93,7 +93,7 @@ class Tasks:
 
     @property
     def forms(self) -> list[str]:
-        """The forms of targets that tasks have or links give."""
+        """The forms of targets that tasks have or links produce."""
         given = [link.gives for link in self.links if link.of == "targets"]
         return list(dict.fromkeys([*(form for task in self._all for form in task.targets), *given]))
 
@@ -108,8 +108,7 @@ class Tasks:
             traits: The component's traits.
 
         Returns:
-            Of each one what it is a form of (``targets`` or ``predictions``), itself, and those that there are; none
-            where there are no tasks at all.
+            For each one: ``targets`` or ``predictions``, the form, and the known forms; nothing if there are no tasks.
         """
         if not self._all:
             return []
@@ -131,7 +130,7 @@ class Tasks:
         return [*found, *(("predictions", form, sorted(of_predictions)) for form in {wanted} - of_predictions)]
 
     def default_metrics(self, task: Task | None, targets: str | None) -> tuple[str, ...]:
-        """The default metrics of a run: those of the task for this form of targets."""
+        """The default metrics of a run: the task's, for this form of targets."""
         return tuple(name for name in (task.default_names("metric") if task else ()) if self._judges(name, targets))
 
     def _judges(self, metric: str, targets: str | None) -> bool:

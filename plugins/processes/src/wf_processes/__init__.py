@@ -1,1 +1,1 @@
-"""The processes of one run: their messages, the signals that end them, and how one ended."""
+"""The processes of one run: their messages, the signals that stop them, and the reasons why they end."""

@@ -1,7 +1,7 @@
-"""A board that all processes of a run read and write: who is there, and why one ended.
+"""A message board that all processes of a run read and write: which ones are present, and why one ended.
 
-It is the store through which torch's processes find each other, so it is there before they can share anything and
-while one of them hangs in a collective.
+It uses the store through which torch's processes find each other, so it works before they can communicate otherwise,
+and while one of them hangs in a collective.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from wf_processes.failures import reason_of, status_of
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """The variables that torchrun sets for each process."""
 WORD_SEC = 3.0
-"""So long a process whose collective failed waits for the word of the one that was the cause."""
+"""How long a process whose collective failed waits for the message of the process that caused it."""
 CONNECT_SEC = 20.0
-"""So long a process that fails before it has met the others tries to reach them."""
+"""How long a process that fails before it has met the others tries to reach them."""
 _BROKEN = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|tcpstore", re.IGNORECASE)
 
 _board: Board | None = None
@@ -56,10 +56,10 @@ class Board:
         self._meetings = 0
 
     def meet(self, patience_sec: float) -> Any:
-        """Wait until all processes are here; gives a store for what they found together.
+        """Wait until all processes are here; returns a store for their process group.
 
         Raises:
-            OtherFailedError: When one of them ends before, or is not here in time, with its rank.
+            OtherFailedError: If one of them ends first or does not come in time; names its rank.
         """
         self._meetings += 1
         here = [f"here/{self._meetings}/{rank}" for rank in range(self.world_size)]
@@ -72,7 +72,7 @@ class Board:
                 missing = [rank for rank, key in enumerate(here) if not self._store.check([key])]
                 raise OtherFailedError(
                     f"{_processes(missing)} of {self.world_size} did not come within {patience_sec:g} s\n"
-                    "  see whether it was started and what it prints; --strategy.wait_sec waits longer"
+                    "  check whether it was started and what it prints; --strategy.wait_sec waits longer"
                 )
             time.sleep(0.05)
         return PrefixStore(f"group/{self._meetings}", self._store)
@@ -81,7 +81,7 @@ class Board:
         """Post why this process ends, unless another process has already done so."""
         said = {"rank": self.rank, "text": _words(error), "code": _code(error), "status": status_of(error)}
         self._store.compare_set("failed", "", json.dumps(said))
-        if self._holds_it:  # what is held ends with this process
+        if self._holds_it:  # the store ends with this process
             keys = [f"heard/{rank}" for rank in range(1, self.world_size)]
             until = time.monotonic() + WORD_SEC
             while not self._store.check(keys) and time.monotonic() < until:
@@ -98,7 +98,7 @@ class Board:
         return OtherFailedError(f"process {said['rank']} failed: {said['text']}", said["code"], said["status"])
 
     def cause_of_broken(self) -> OtherFailedError | None:
-        """Why a collective failed: the word of another process, or who is gone without one."""
+        """Why a collective failed: the message of another process, or the ranks that are gone without one."""
         self._store.set(f"broken/{self.rank}", "broken")
         until = time.monotonic() + WORD_SEC
         while time.monotonic() < until:
@@ -108,7 +108,7 @@ class Board:
         gone = [rank for rank in range(self.world_size) if not self._store.check([f"broken/{rank}"])]
         if not gone:
             return None
-        return OtherFailedError(f"{_processes(gone)} ended without a word: it was killed, or its machine is gone")
+        return OtherFailedError(f"{_processes(gone)} ended without a message: it was killed, or its machine is gone")
 
 
 def board(patience_sec: float = CONNECT_SEC) -> Board:
@@ -120,16 +120,16 @@ def board(patience_sec: float = CONNECT_SEC) -> Board:
 
 
 def explained(error: BaseException) -> BaseException:
-    """The error that this process is to end with.
+    """The error that this process should end with.
 
-    An error of its own is told to the others. For one of a collective, which most often means that another process has
-    ended, it is the word of that one.
+    The process posts its own error for the others. An error of a collective, which most often means that another
+    process has ended, is replaced by that process's message.
     """
     if isinstance(error, (InterruptedRun, OtherFailedError, GeneratorExit)) or any(
         name not in os.environ for name in VARIABLES
     ):
         return error
-    with suppress(Exception):  # the board may be gone with the process that held it
+    with suppress(Exception):  # the board is gone if the process that holds it has ended
         if not is_of_collective(error):
             board().write(error)
         elif (cause := board().cause_of_broken()) is not None:
@@ -138,7 +138,7 @@ def explained(error: BaseException) -> BaseException:
 
 
 def is_of_collective(error: BaseException) -> bool:
-    """Whether communication failed, which is rarely the fault of the process that reports it."""
+    """Whether communication failed, which is rarely the fault of the reporting process."""
     if isinstance(error, distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and not isinstance(error, WfError) and bool(_BROKEN.search(str(error)))

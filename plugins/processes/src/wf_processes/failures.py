@@ -1,4 +1,4 @@
-"""How a run ended with an error: its status, and a readable explanation."""
+"""The status and a readable explanation of a run that ended with an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wf.errors import DivergedError, InterruptedRun, OtherFailedError, WfError
 
 
 class InLoader(Exception):  # noqa: N818 - the cause of an error: the traceback of the process where it was raised
-    """Where an error was raised, in a process that loads data."""
+    """The place where an error was raised in a data loading process."""
 
 
 _LOADER_DIED = re.compile(r"DataLoader worker \(pid(\(s\))? .*(is killed by signal|exited unexpectedly)")
@@ -43,8 +43,8 @@ def reason_of(error: BaseException) -> str:
     """Why a run ended, for its manifest.
 
     Returns:
-        The message of an error that was raised on purpose. Of another one what it means, whose it is and what it says,
-        on one line: ``out of memory: in hook 'plots' of wf-tracking, at on_log: MemoryError``.
+        The message of an error that wf raised on purpose. For any other error its meaning, origin and message on one
+        line: ``out of memory: in hook 'plots' of wf-tracking, at on_log: MemoryError``.
     """
     meaning = _meaning(error)
     if meaning is None and isinstance(error, (WfError, KeyboardInterrupt)):
@@ -55,7 +55,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """Advice about an error; empty without any, and for a lack of memory, where it depends on the run."""
+    """Advice about an error; empty if there is none, and for a lack of memory, for which advice depends on the run."""
     meaning = _meaning(error)
     return meaning.advice if meaning else ""
 
@@ -84,7 +84,7 @@ def _meaning(error: BaseException) -> _Meaning | None:
 
 
 def _lost_on_the_way(error: BaseException) -> bool:
-    """Whether it was raised while tensors were taken over from another process, which is gone then."""
+    """Whether it was raised while tensors were received from another process that had already ended."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     taken = any(frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame in frames)
     return taken and isinstance(error, (OSError, EOFError))
@@ -96,7 +96,7 @@ def _in_place(error: BaseException) -> str:
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the host or of a device."""
+    """Whether an error means that the host or a device ran out of memory."""
     return isinstance(error, (MemoryError, RuntimeError, OSError)) and _is_memory(error, describe(error))
 
 

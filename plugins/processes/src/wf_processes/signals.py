@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first one ends a run in order."""
+"""SIGINT, SIGTERM and SIGHUP: the first one stops a run cleanly."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that end a run: from the keyboard, from a scheduler, and of a terminal that is gone."""
+"""The signals that stop a run: from the keyboard, from a scheduler, and from a closed terminal."""
 
 
 @contextmanager
 def signals_stop(end: Callable[[str], None], *, at_once: bool) -> Iterator[list[signal.Signals]]:
     """Let the first of `STOPPING` call `end` with the reason; a SIGINT after it raises KeyboardInterrupt.
 
-    A SIGTERM after it changes nothing: schedulers send several. With several processes no signal after the first does,
-    `at_once` is False: torchrun sends each process what the terminal has sent to all of them before. A SIGHUP that is
-    ignored, as under nohup, stays so.
+    A later SIGTERM is ignored: schedulers send several. With several processes `at_once` is False and every later
+    signal is ignored: torchrun forwards to each process a signal that the terminal has already sent to all. An ignored
+    SIGHUP, as under nohup, stays ignored.
     """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Messages between the processes of one run outside of collectives: why one of them ends."""
+"""Messages between the processes of one run outside of collectives: the reason why one of them ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def num_processes() -> int:
 
 
 def is_restart() -> bool:
-    """Whether torchrun has started these processes again after one of them had failed."""
+    """Whether torchrun has restarted these processes after one of them failed."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
 
 
@@ -30,17 +30,18 @@ def resume_command(place: object, world_size: int, command: str = "resume") -> s
 
 @contextmanager
 def telling_others() -> Iterator[None]:
-    """Let the other processes hear of an error that ends this one; what only follows from theirs ends as theirs.
+    """Tell the other processes of an error that ends this one; an error that only follows from theirs is replaced by
+    theirs.
 
     Raises:
-        OtherFailedError: In the place of an error of a collective, with what another process has told.
+        OtherFailedError: Instead of an error of a collective, with another process's message.
     """
     try:
         yield
     except BaseException as error:
         if num_processes() < 2:
             raise
-        from wf_processes.board import explained  # which imports torch
+        from wf_processes.board import explained  # imports torch
 
         found = explained(error)
         if found is error:

@@ -1,7 +1,6 @@
 """Signatures and docstrings read from source files, without importing the module, so without torch.
 
-What cannot be told for certain is not guessed: `wf_signatures.reading.read` gives None, and the caller imports it.
-Certain means: importing runs the file from top to bottom, and nobody changes its functions and classes from outside.
-
-It knows nothing of wf but the names of the two markers that an annotation may have, `wf.FromRun` and `wf.Nested`.
+Nothing is guessed: if a source is not certain, `wf_signatures.reading.read` returns None, and the caller imports the
+module. The assumptions are that importing runs the file from top to bottom, and that no code outside it changes its
+functions and classes. Of wf this package knows only the two markers in annotations, `wf.FromRun` and `wf.Nested`.
 """

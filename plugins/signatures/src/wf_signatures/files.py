@@ -1,4 +1,4 @@
-"""Where a module's source file is, without importing it or a package above it."""
+"""Finds a module's source file without importing it or a package above it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def locate(module: str) -> Path | None:
 
 def _below(folders: Iterable[str], parts: list[str]) -> Path | None:
     for folder in folders:
-        path = os.path.join(folder, *parts)  # ten times quicker than a Path, and every plugin asks
+        path = os.path.join(folder, *parts)  # ten times faster than a Path, and called for every plugin
         for file in (os.path.join(path, "__init__.py"), f"{path}.py"):
             if os.path.isfile(file):
                 return Path(file)

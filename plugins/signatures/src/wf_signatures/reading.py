@@ -38,7 +38,7 @@ class Reading:
     """A target as its source file shows it."""
 
     target: Callable[..., Any]
-    """A function or class of the same signature, annotations and docstrings; not to be called."""
+    """A function or class with the same signature, annotations and docstrings; it must not be called."""
     file: Path
     line: int
     text: str
@@ -52,7 +52,7 @@ class Reading:
 
 
 def read(target: str) -> Reading | None:
-    """A target, read from its source file without importing anything heavy.
+    """Read a target from its source file without importing anything heavy.
 
     Args:
         target: ``"package.module:Attr"`` or ``"path.py:Attr"``.
@@ -83,7 +83,7 @@ def _class(found: Definition) -> type:
 
 
 def _unread() -> None:
-    """Stands for an ``__init__`` that has options and was not read."""
+    """Stands for an ``__init__`` with options that was not read."""
 
 
 def _init(found: Any) -> Callable[..., Any] | None:
@@ -112,7 +112,7 @@ def _init_defined(module: Module, node: ast.ClassDef) -> Callable[..., Any] | No
 
 
 def _is_plain(found: type) -> bool:
-    """Whether making an object of a class derived from it is nothing but calling ``__init__``."""
+    """Whether creating an object of a derived class only calls ``__init__``."""
     return type(found) in (type, ABCMeta) and not (_defines(found, "__new__") or _defines(found, "__init_subclass__"))
 
 
@@ -126,7 +126,7 @@ def _is_bare(node: ast.FunctionDef | ast.ClassDef) -> bool:
 
 
 def _function(module: Module, node: Binding, class_names: Iterable[str] = ()) -> Callable[..., Any]:
-    """A function of the same signature and docstring.
+    """A function with the same signature and docstring.
 
     Args:
         module: Where it is defined.
@@ -144,7 +144,7 @@ def _function(module: Module, node: Binding, class_names: Iterable[str] = ()) ->
 
 
 def _uses(node: ast.FunctionDef, class_names: Iterable[str], module: Module) -> bool:
-    """Whether a method's signature has names of its class, or such as Python changes there."""
+    """Whether a method's signature uses names of its class, or names that Python mangles there."""
     rows = _rows(node.args)
     parts = [default for _, _, default in rows] + [one.annotation for one, _, _ in rows if not module.deferred]
     used = {one.id for part in parts if part for one in ast.walk(part) if isinstance(one, ast.Name)}
@@ -175,7 +175,8 @@ def _rows(arguments: ast.arguments) -> list[_Row]:
 
 def _parameter(module: Module, node: ast.arg, kind: Any, default: ast.expr | None) -> inspect.Parameter:
     empty = inspect.Parameter.empty
-    many = kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # no options
+    # *args and **kwargs are not options
+    many = kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return inspect.Parameter(
         node.arg,
         kind,
@@ -186,7 +187,7 @@ def _parameter(module: Module, node: ast.arg, kind: Any, default: ast.expr | Non
 
 def _default(module: Module, node: ast.expr) -> Any:
     value = evaluate(module, node)
-    if not _is_data(value):  # a stand-in is no value
+    if not _is_data(value):  # a stand-in is not a value
         raise UncertainError
     return value
 
@@ -198,12 +199,12 @@ def _is_data(value: Any) -> bool:
 
 
 def _annotation(module: Module, node: ast.expr) -> Any:
-    """An annotation's value, or its text where a name in it is for type checkers alone: as `wf.parameters` has it."""
+    """An annotation's value, or its text if a name in it is only for type checkers, as in `wf.parameters`."""
     quoted = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
     try:
         value = evaluate(module, node if quoted is None else applied(ast.parse, quoted, "", "eval").body)
     except UnboundError:
-        if (quoted is None) != module.deferred:  # it cannot be imported, or is text of a text
+        if (quoted is None) != module.deferred:  # it cannot be imported, or is a doubly quoted text
             raise
         return ast.unparse(node) if quoted is None else quoted
     holder = types.SimpleNamespace(__annotations__={"it": "it"})

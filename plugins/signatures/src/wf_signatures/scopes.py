@@ -1,6 +1,6 @@
 """The names that a module or class body binds, and their sources, read from its syntax tree.
 
-A name counts as bound by a statement only where that is certain: bound once, unconditionally, and by that alone.
+A name counts as bound by a statement only if that is certain: bound once, unconditionally, and by that statement alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Import:
-    """A name bound by an import: of a module, or of one name of it."""
+    """A name bound by an import of a module, or of a name in it."""
 
     module: str
     """Its dotted name; relative ones with their leading dots."""
@@ -36,7 +36,8 @@ class Module:
     text: str
     bindings: dict[str, Binding]
     touched: frozenset[str]
-    """Names whose objects may be changed after they were made, such as by ``f.__doc__ = ...`` or ``register(f)``."""
+    """Names whose objects may be changed after their creation, by code such as ``f.__doc__ = ...`` or
+    ``register(f)``."""
     deferred: bool
     """Whether annotations are kept as text (``from __future__ import annotations``)."""
 
@@ -64,7 +65,7 @@ def _parse(name: str, file: Path, mtime_ns: int, size: int) -> Module:
         warnings.simplefilter("ignore")  # warnings appear when it is imported
         text = stream.read()
         tree = ast.parse(text)
-        compile(tree, str(file), "exec", dont_inherit=True)  # some errors of syntax show only here
+        compile(tree, str(file), "exec", dont_inherit=True)  # some syntax errors are found only here
     found = bindings(tree.body)
     found |= {name: None for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
     return Module(name, file, text, found, frozenset(_touched(tree)), _is_deferred(tree))
@@ -118,7 +119,7 @@ def _bound_by(statement: ast.stmt) -> Iterator[tuple[str, Binding]]:
 
 
 def _bound_within(statement: ast.AST) -> Iterator[tuple[str, None]]:
-    """Every name that something in a statement may bind: loops, conditions, deletions, patterns."""
+    """Every name that a part of a statement may bind: loops, conditions, deletions, patterns."""
     for node in ast.walk(statement):
         names: list[str | None]
         if isinstance(node, ast.Name):

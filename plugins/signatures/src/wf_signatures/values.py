@@ -1,7 +1,7 @@
 """The values of names and expressions in a module's source, without importing it.
 
-Classes of modules that are too costly to import get a stand-in of the same name. What cannot be told for certain
-raises `UncertainError`.
+Classes of modules that are too slow to import get a stand-in of the same name. Anything uncertain raises
+`UncertainError`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ IMPORTED = (
     "wf.protocols",
     "wf.traits",
 )
-"""Modules whose names are taken as they are; importing them costs little."""
+"""Modules whose names are resolved by importing them, which is fast."""
 
 TORCH_BASES: Mapping[str, bool] = {
     "torch.nn.Module": True,
@@ -50,8 +50,8 @@ TORCH_BASES: Mapping[str, bool] = {
     "torch.optim.lr_scheduler.ReduceLROnPlateau": False,
     "torch.utils.data.Dataset": True,
 }
-"""Classes that components derive from, where making an object is nothing but calling ``__init__``; whether their own
-one is without options."""
+"""Base classes of components for which creating an object only calls ``__init__``; each with whether its ``__init__``
+has no options."""
 
 TORCH_CLASSES = (
     *TORCH_BASES,
@@ -62,10 +62,10 @@ TORCH_CLASSES = (
     "torch.dtype",
     "torch.nn.Parameter",
 )
-"""Classes that signatures name; each is known by its last name."""
+"""Classes named in signatures, by the last part of their names."""
 
 CALLS = ("wf.declarations.component.FromRun", "wf.declarations.component.Nested", "pathlib.Path", "builtins.float")
-"""What may be called in an annotation or a default."""
+"""Functions that may be called in an annotation or a default."""
 
 OPERATORS: Mapping[type[ast.operator | ast.unaryop], Callable[..., Any]] = {
     ast.BitOr: operator.or_,
@@ -83,11 +83,11 @@ class UncertainError(Exception):
 
 
 class UnboundError(UncertainError):
-    """Nothing binds the name when the module is imported: its import is for type checkers alone."""
+    """Nothing binds the name when the module is imported: its import is only for type checkers."""
 
 
 class Elsewhere:
-    """Base of the stand-ins for classes that were not imported: with the same name and nothing else."""
+    """Base of the stand-ins for classes that were not imported; only their names are the same."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Package:
-    """A module by its dotted name, so far not looked into."""
+    """A module by its dotted name, not parsed yet."""
 
     name: str
 
@@ -112,7 +112,7 @@ def module_of(name: str) -> Module:
         raise UncertainError
     try:
         module = parse(name, file.resolve() if is_path(name) else file)
-    except (OSError, SyntaxError, ValueError) as error:  # importing it will say what is wrong
+    except (OSError, SyntaxError, ValueError) as error:  # importing it will report the error
         raise UncertainError from error
     if "*" in module.bindings:  # it may bind anything
         raise UncertainError
@@ -168,7 +168,7 @@ def _member(package: str, name: str, asker: Module) -> Any:
     if package in IMPORTED:
         return _attribute(importlib.import_module(package), name)
     top = package.partition(".")[0]
-    if top not in ("wf", asker.name.partition(".")[0]) and not top.startswith("wf_"):  # others may be large
+    if top not in ("wf", asker.name.partition(".")[0]) and not top.startswith("wf_"):  # other packages may be large
         raise UncertainError
     module = module_of(package)
     if name in module.bindings and not _imports_below(module, name):
@@ -179,7 +179,7 @@ def _member(package: str, name: str, asker: Module) -> Any:
 
 
 def _imports_below(module: Module, name: str) -> bool:
-    """Whether a package binds the name by importing a module of its own (``from . import name``)."""
+    """Whether a package binds the name by importing its own module (``from . import name``)."""
     binding = module.bindings[name]
     return isinstance(binding, Import) and binding.name == name and _absolute(binding.module, module) == module.name
 
@@ -193,7 +193,7 @@ def _attribute(module: types.ModuleType, name: str) -> Any:
 
 
 def _constant(value: Any) -> Any:
-    """A value that cannot have been changed since."""
+    """A value of an immutable type; anything else may have been changed since."""
     try:
         hash(value)
     except TypeError as error:
@@ -259,7 +259,7 @@ def _class_stand_in(found: Definition) -> type[Elsewhere]:
 
 
 def is_exact(annotation: Any) -> bool:
-    """Whether values can be checked against an annotation that was read: it names no class that was not imported."""
+    """Whether values can be checked against an annotation that was read: it names only imported classes."""
     if isinstance(annotation, type) and issubclass(annotation, Elsewhere):
         return False
     inner = annotation if isinstance(annotation, list) else typing.get_args(annotation)  # a list in a Callable's

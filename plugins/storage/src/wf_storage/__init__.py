@@ -1,1 +1,1 @@
-"""How wf writes to the disk: files that survive a crash, manifests, and the folders of data and runs."""
+"""Writing to disk: files that survive a crash, manifests, and the folders of data and runs."""

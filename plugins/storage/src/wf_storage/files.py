@@ -1,9 +1,8 @@
 """All writes of a run directory and its checkpoints go through this module.
 
-The first functions are single operations, and all else is made of them. They are called as ``files.rename(...)``, so
-that a test can put a failure, or the end of the process, in the place of any one of them.
-
-A run directory may come from somebody else. Nothing is written through a link in it, and nothing waits for a pipe.
+The first functions are single operations, and all others are built from them. They are called as
+``files.rename(...)``, so that a test can replace any of them by a failure or the end of the process. A run directory
+may come from somebody else: nothing is written through a link in it, and nothing blocks on a pipe.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from wf.errors import SaveError
 
 Data = bytes | bytearray | memoryview
 BLOCK = 1 << 20
-"""Bytes that are read at once."""
+"""The number of bytes read at once."""
 
 
 def make_directory(path: Path) -> None:
@@ -29,7 +28,7 @@ def make_directory(path: Path) -> None:
 
 
 def create(path: Path) -> FileIO:
-    """Open a new file to be written, without a buffer. What had its name is removed; a link is not followed."""
+    """Open a new file for unbuffered writing. An existing file of that name is removed; a link is not followed."""
     try:
         return FileIO(path, "x")
     except FileExistsError:
@@ -38,25 +37,25 @@ def create(path: Path) -> FileIO:
 
 
 def write(stream: FileIO, data: Data) -> None:
-    """Write all of `data`; when it fails a part of it may have been written."""
+    """Write all of `data`; after a failure, part of it may have been written."""
     rest = memoryview(data)
     while rest:
         rest = rest[stream.write(rest) :]
 
 
 def truncate(stream: FileIO, size: int) -> None:
-    """Truncate a file to `size` bytes, to append there."""
+    """Truncate a file to `size` bytes, to continue appending there."""
     stream.truncate(size)
     stream.seek(size)
 
 
 def sync(descriptor: int) -> None:
-    """Wait until an open file or directory is on the disk."""
+    """Wait until an open file or directory is on disk."""
     os.fsync(descriptor)
 
 
 def rename(old: Path, new: Path) -> None:
-    """Give a file or directory another name, in the place of a file that has it."""
+    """Rename a file or directory; an existing file of the new name is replaced."""
     os.replace(old, new)
 
 
@@ -72,7 +71,7 @@ def open_plain(path: str | Path, flags: int) -> int:
     """A descriptor for a regular file, from `os.open`.
 
     Raises:
-        OSError: Also for a link when it is to be written, and for a pipe or a device.
+        OSError: Also for a link that would be written to, and for a pipe or a device.
     """
     own = getattr(os, "O_NOFOLLOW", 0) if flags & (os.O_WRONLY | os.O_RDWR) else 0
     try:
@@ -88,7 +87,7 @@ def open_plain(path: str | Path, flags: int) -> int:
 
 
 def append(path: Path) -> FileIO:
-    """Open a file to be written at its end, without a buffer; it is created if missing."""
+    """Open a file for unbuffered appending; it is created if missing."""
     return FileIO(path, "a", opener=open_plain)
 
 
@@ -110,7 +109,7 @@ def blocks(path: Path, size: int | None = None) -> Iterator[bytes]:
 
     Args:
         path: The file; a link to one is followed.
-        size: Only so many of its first bytes.
+        size: The number of bytes to read, from the start.
     """
     with FileIO(path, "r", opener=open_plain) as stream:
         left = os.fstat(stream.fileno()).st_size if size is None else size
@@ -120,7 +119,7 @@ def blocks(path: Path, size: int | None = None) -> Iterator[bytes]:
 
 
 def whole_lines(path: Path) -> int:
-    """How many bytes of a plain file are whole lines."""
+    """The number of bytes of a plain file up to the end of its last complete line."""
     with FileIO(path, "r", opener=open_plain) as stream:
         end = stream.seek(0, os.SEEK_END)
         while end:
@@ -146,7 +145,7 @@ def make_own_folder(path: Path) -> None:
 
 
 def write_file(path: Path, pieces: Iterable[Data]) -> None:
-    """Write a file, on the disk when this returns; its name is durable after `sync_directory`."""
+    """Write a file; its content is on disk when this returns, its name after `sync_directory`."""
     with create(path) as stream:
         for piece in pieces:
             write(stream, piece)
@@ -154,8 +153,8 @@ def write_file(path: Path, pieces: Iterable[Data]) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
-    if os.name == "nt":  # directories cannot be opened there, and a rename is durable without
+    """Wait until the names in a directory are on disk."""
+    if os.name == "nt":  # directories cannot be opened there, and renames are durable anyway
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -173,7 +172,7 @@ def remove_tree(path: Path) -> None:
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
-    """Replace a file atomically: after a crash it is either the old or the new one.
+    """Replace a file atomically: after a crash, either the old or the new content is there.
 
     Raises:
         SaveError: When it cannot be written.

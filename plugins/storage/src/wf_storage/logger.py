@@ -12,13 +12,13 @@ from wf_storage import records
 from wf_storage.records import Record
 
 ARTIFACTS = ("run.toml", "plots", "bundle")
-"""Files and folders of a run directory that loggers of artifacts keep."""
+"""The files and folders of a run directory that loggers upload as artifacts."""
 
 
 def flat_options(run_file: Mapping[str, Any]) -> dict[str, Any]:
     """A run file as one table: ``epochs``, ``loss``, ``loss.gamma``, ``hook.early-stopping.patience``.
 
-    A component's name stands under its kind, or as true where a run may have several; what is None is left out.
+    A component's name is the value of its kind, or true where a run may have several; None values are left out.
     """
     found: dict[str, Any] = {}
     for key, value in run_file.items():
@@ -39,14 +39,15 @@ def _options(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Logger(Hook):
-    """Gives `log` every record of the run once, in the order of ``metrics.jsonl``, whatever happens to the process.
+    """Passes every record of the run to `log` once, in the order of ``metrics.jsonl``, even if the process was killed
+    in between.
 
-    A resumed run begins behind its last checkpoint: `begin` says how many of its records the place has, and `log` gets
-    the missing ones first. Records that the place has already are not logged again. Declare a logger with
-    ``traits=HookTraits(watches=True)``: then a failure is reported once, and the run goes on without it.
+    A resumed run starts after its last checkpoint: `begin` returns how many of its records the destination already
+    has, and `log` first gets the missing ones. No record is logged twice. Declare a logger with
+    ``traits=HookTraits(watches=True)``: then a failure is reported once, and the run continues without it.
 
     Args:
-        run_dir: The run directory; None logs nothing.
+        run_dir: The run directory; with None nothing is logged.
         strategy: Only the first process logs.
     """
 
@@ -57,21 +58,23 @@ class Logger(Hook):
         self._next = 0
         """The number of the next record."""
         self._held = 0
-        """The number of records that the place has."""
+        """The number of records that the destination has."""
         self._rollbacks = 0
 
     def begin(self, run: Loop, records: Sequence[Record]) -> int:
-        """Open the place, and remove what it has beyond `records`, if it can.
+        """Open the destination, and remove its entries beyond `records`, if possible.
 
-        It is called before the first step, and again when the run has gone back to a checkpoint.
+        Called before the first step, and again when the run has gone back to a checkpoint.
 
         Args:
             run: The loop.
-            records: The records of the run so far: none for a new run, those up to the checkpoint for a resumed one.
+            records: The records of the run so far: none for a new run, the records up to the checkpoint for a resumed
+                one.
 
         Returns:
-            The number of records that the place has. Further `records` are logged now. If it is larger than their
-            number, as after a process was killed between a record and its checkpoint, the next records are left out.
+            The number of records that the destination has. The `records` after these are logged now. If it has more
+            than `records`, as after a process was killed between a record and its checkpoint, the next records are
+            skipped.
         """
         return 0
 
@@ -80,10 +83,10 @@ class Logger(Hook):
         raise NotImplementedError
 
     def end(self, run: Loop, error: BaseException | None) -> None:
-        """Close the place: the run is over, because of an error or without one."""
+        """Close the destination: the run is over, with or without an error."""
 
     def artifacts(self) -> list[Path]:
-        """The files of the run directory to keep beside the figures, as far as they are there: `ARTIFACTS`."""
+        """The existing files of the run directory to upload besides the figures: `ARTIFACTS`."""
         if self.run_dir is None:
             return []
         folders = [self.run_dir / name for name in ARTIFACTS]
@@ -91,7 +94,7 @@ class Logger(Hook):
         return [file for file in files if file.is_file() and not file.is_symlink()]
 
     def on_run_start(self, run: Loop) -> None:
-        """Open the place, and write the records that it does not have."""
+        """Open the destination, and write its missing records."""
         if self.run_dir is not None:
             self._begin(run, self.run_dir)
 
@@ -104,12 +107,12 @@ class Logger(Hook):
         self._take(run, "eval", split, metrics)
 
     def on_run_end(self, run: Loop) -> None:
-        """Close the place."""
+        """Close the destination."""
         if self.run_dir is not None:
             self.end(run, None)
 
     def on_exception(self, run: Loop, error: BaseException) -> None:
-        """Close the place."""
+        """Close the destination."""
         if self.run_dir is not None:
             self.end(run, error)
 

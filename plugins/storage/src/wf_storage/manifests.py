@@ -1,6 +1,6 @@
-"""Validation of manifests and records, once, when they are read.
+"""Validates manifests and records once, when they are read.
 
-A run directory may be damaged, or come from somebody else: nothing that reads it need look again.
+A run directory may be damaged, or come from somebody else; readers need not check again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wf.errors import DataError
 from wf_storage import files
 
 MAX_DEPTH = 64
-"""How deep values may be nested."""
+"""The maximum depth of nested values."""
 
 Check = Callable[[Any], bool]
 
@@ -25,13 +25,13 @@ def parse(data: bytes) -> Any:
     """JSON that is nested no deeper than `MAX_DEPTH`.
 
     Raises:
-        ValueError: For anything else, in words.
+        ValueError: For anything else, with a readable message.
     """
     try:
         value = json.loads(data)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:  # a look at each value takes as long as reading them
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:  # checking each value takes as long as parsing
         return value
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -49,7 +49,7 @@ def wrong_in_manifest(manifest: Any) -> str:
 
 
 def wrong_in_record(record: Any) -> str:
-    """As `wrong_in_manifest`, of a line of ``metrics.jsonl`` or ``timings.jsonl``."""
+    """As `wrong_in_manifest`, for a line of ``metrics.jsonl`` or ``timings.jsonl``."""
     return _wrong(record, RECORD) or next(
         (f"'{key}' must be a figure" for key, value in record.items() if not _figure(value)), ""
     )
@@ -92,7 +92,7 @@ def _figure(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_figure, value))
     if isinstance(value, int):
-        return abs(value) < 1 << 1000  # as much as a float can be
+        return abs(value) < 1 << 1000  # within the range of a float
     return value is None or isinstance(value, (float, str))
 
 
@@ -113,14 +113,14 @@ def _table(check: Check) -> Check:
 
 
 def _having(**checks: Check) -> Check:
-    """A table that has these keys, and may have others."""
+    """A table with at least these keys."""
     return lambda value: (
         isinstance(value, dict) and all(key in value and check(value[key]) for key, check in checks.items())
     )
 
 
 def _folder(value: Any) -> bool:
-    """A name of a folder in this one."""
+    """The name of a subfolder."""
     return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & {*value}
 
 

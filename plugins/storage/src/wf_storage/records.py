@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wf.engine.loop import Loop
 
 FILE = "metrics.jsonl"
-"""The file of a run directory that holds them."""
+"""The file of a run directory that holds the records."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Record:
     """One line of ``metrics.jsonl``."""
 
     number: int
-    """Its place in the file, from 0 on. A run that is resumed exactly has equal records at equal places."""
+    """Its index in the file, from 0. A run that is resumed exactly has equal records at equal indices."""
     event: str
     """``train`` for a training record, ``eval`` for an evaluation."""
     split: str
@@ -33,18 +33,18 @@ class Record:
     step: int
     """The number of completed updates."""
     figures: Mapping[str, Any]
-    """The figures by name, without the split: numbers, None for one that is not finite, lists, and texts."""
+    """The figures by name, without the split: numbers, None for a number that is not finite, lists, and strings."""
 
     @classmethod
     def read(cls, number: int, line: Mapping[str, Any]) -> Record:
-        """A line of the file."""
+        """Read a line of the file."""
         figures = {name: finite(value) for name, value in line.items() if name not in POSITION}
         position = {"event": line["event"], "split": line["split"], "epoch": line["epoch"], "step": line["step"]}
         return cls(number=number, figures=figures, **position)
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The figures that are one number, as ``validation/accuracy``; nan for one that is not finite."""
+        """The figures that are one number, such as ``validation/accuracy``; nan if not finite."""
         return {
             f"{self.split}/{name}": math.nan if value is None else float(value)
             for name, value in self.figures.items()
@@ -53,19 +53,19 @@ class Record:
 
     @property
     def lists(self) -> dict[str, list[Any]]:
-        """The figures with several numbers, as ``test/recall`` or ``test/confusion``: lists, or lists of lists."""
+        """The figures with several numbers, such as ``test/recall`` or ``test/confusion``: lists, or lists of lists."""
         return {f"{self.split}/{name}": value for name, value in self.figures.items() if isinstance(value, list)}
 
 
 def line_of(run: Loop, event: str, split: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of figures that the loop has now, as ``metrics.jsonl`` gets it; numbers may still be infinite."""
+    """The record of the loop's present figures for ``metrics.jsonl``; numbers may still be infinite."""
     progress = run.progress
     epoch = progress.epoch - (run.finished and progress.batch == 0 < progress.epoch)
     return {"event": event, "split": split, "epoch": epoch, "step": progress.step, **figures}
 
 
 def read(run_dir: Path) -> Iterator[Record]:
-    """The records of a run so far; none where the file is missing.
+    """The records of a run so far; none if the file is missing.
 
     Raises:
         DataError: If the file cannot be read, or is damaged.

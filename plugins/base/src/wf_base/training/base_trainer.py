@@ -1,4 +1,4 @@
-"""Base class of trainers: implement the loss of a batch, and everything else comes with it."""
+"""Base class of trainers: implement the loss of a batch and inherit everything else."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class BaseTrainer:
-    """A trainer whose one method to write is `compute_loss`.
+    """A trainer that needs only one method: `compute_loss`.
 
-    Accumulation, precision, clipping, learning rate schedules, records and exact resume come with it. Where a step
-    updates several optimizers, write `step` instead, and call `update` for each.
+    Accumulation, precision, clipping, learning rate schedules, records and exact resume are inherited. If a step uses
+    several optimizers, implement `step` instead, and call `update` for each.
 
     Args:
         model: The model to train; call it, never its methods.
         optimizer: Has the parameters of the model; None for a trainer that makes its own, see `optimizers`.
-        optimizers: Those of the trainer's scopes, by name; None for a trainer without.
+        optimizers: The optimizers of the trainer's scopes, by name; None for a trainer without scopes.
         scheduler: Stepped after each update, epoch or evaluation; None for a constant learning rate.
         scheduler_interval: ``step``, ``epoch`` or ``evaluation``.
         monitor: The figure for a scheduler with interval ``evaluation``, unless it has its own `monitor`.
@@ -41,7 +41,7 @@ class BaseTrainer:
     """
 
     told_last = True
-    """A scheduler that waits for a figure is stepped after the hooks have added theirs."""
+    """So that a scheduler that watches a figure is stepped after the hooks have added theirs."""
     before_update: Sequence[Callable[[], None]] = ()
     """Called whenever gradients have been computed, before the optimizer uses them; the loop fills it."""
 
@@ -61,7 +61,7 @@ class BaseTrainer:
         self.model, self.strategy, self.scaler = model, strategy, scaler
         given = dict(optimizers or {})
         self.optimizers: dict[str, torch.optim.Optimizer] = given if optimizer is None else {LOSS: optimizer, **given}
-        """What `update` steps, by name. Those that a trainer adds are saved in checkpoints with it."""
+        """The optimizers that `update` steps, by name. Checkpoints save those that a trainer adds with the trainer."""
         self._of_run = tuple(self.optimizers.values())
         self._part_size = batch_size if accumulate > 1 else None
         self._batch: Batch | None = None
@@ -79,21 +79,22 @@ class BaseTrainer:
         raise NotImplementedError(f"{type(self).__name__} has neither compute_loss(batch) nor step(batch)")
 
     def weights(self, batch: Batch) -> Weights | None:
-        """What each term of the loss averages over, from the targets; None for samples. See `Objective.weights`."""
+        """The weight of each term of the loss, from the targets; None: the number of samples. See
+        `Objective.weights`."""
         return None
 
     def step(self, batch: Batch) -> None:
-        """Update everything that is trained from one batch."""
+        """Make all updates from one batch."""
         self.update(LOSS, self.compute_loss)
 
     def update(self, name: str, compute: Callable[[Batch], Outcome | Mapping[str, Any] | Tensor]) -> None:
         """Make one update with one of `optimizers`.
 
-        The batch is that of the step, or each of its parts where gradients are accumulated.
+        The batch is the step's, or each of its parts if gradients are accumulated.
 
         Args:
-            name: The optimizer's; its loss is recorded as ``loss/NAME``.
-            compute: Gives the loss of a batch as `compute_loss` does.
+            name: The optimizer's name; its loss is recorded as ``loss/NAME``.
+            compute: Returns the loss of a batch, as `compute_loss` does.
 
         Raises:
             UsageError: If there is no such optimizer.
@@ -116,13 +117,13 @@ class BaseTrainer:
         self._note(name, found)
 
     def record(self, name: str, value: Tensor | float) -> None:
-        """Let a figure of the present step be recorded, as ``train/NAME``; in an evaluation nothing is.
+        """Record a figure of the present step as ``train/NAME``; in an evaluation this does nothing.
 
-        It stays on its device until a record is made, which has the mean since the last one. Given several times in a
-        step, as for the parts of an accumulated update, it is their mean.
+        It stays on its device until the next record, which has the mean since the last one. Values given several times
+        in a step, as for the parts of an accumulated update, are averaged.
 
         Args:
-            name: Its name, which may nest by slashes: ``gradient/norm``.
+            name: Its name, which may be nested with slashes: ``gradient/norm``.
             value: One number.
 
         Raises:
@@ -130,7 +131,7 @@ class BaseTrainer:
         """
         if type(self).train_step is not BaseTrainer.train_step:
             raise UsageError(
-                f"{type(self).__name__} has a train_step of its own, which gives its figures back: "
+                f"{type(self).__name__} overrides train_step, which must return its figures: "
                 f'{{"loss": loss, "{name}": value}}'
             )
         if self._batch is None:
@@ -168,7 +169,7 @@ class BaseTrainer:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What checkpoints hold of it: the optimizers that it made itself; the run saves its own."""
+        """The parts saved in checkpoints: the optimizers that the trainer made itself; the run saves the others."""
         return {
             f"optimizer-{name}": one
             for name, one in self.optimizers.items()
@@ -179,7 +180,7 @@ class BaseTrainer:
         """Switch the model to training.
 
         Raises:
-            UsageError: When the scheduler watches a figure that does not come.
+            UsageError: If the scheduler watches a figure that does not exist.
         """
         self.model.train()
         if self._watches:
@@ -206,7 +207,7 @@ class BaseTrainer:
         return {name: sum(values) / len(values) for name, values in self._recorded.items()}
 
     def _note(self, name: str, found: Tensor | Mapping[str, Tensor]) -> None:
-        """Update with the figures of an update; the loss of a step is the sum of those of its updates."""
+        """Add the figures of an update; the loss of a step is the sum of the losses of its updates."""
         own = found if isinstance(found, Mapping) else {LOSS: found}
         if name != LOSS:
             own = {f"{LOSS}/{name}{key.removeprefix(LOSS)}": value for key, value in own.items()}
@@ -216,7 +217,7 @@ class BaseTrainer:
 
 
 class _Own:
-    """The objective of a trainer's own loss."""
+    """The objective of a trainer with its own loss."""
 
     def __init__(
         self, model: nn.Module, compute: Callable[[Batch], Any], weights: Callable[[Batch], Weights | None]

@@ -23,7 +23,7 @@ Share = Tensor | float
 
 @dataclass(frozen=True)
 class _Shares:
-    """How much of the whole update's means a part makes up."""
+    """The share of a part in the means of the whole update."""
 
     of_samples: float
     of_sums: float = 1.0
@@ -35,9 +35,9 @@ class _Shares:
             return self.of_sums
         if name not in self.of_terms and term.weight is not None:
             raise UsageError(
-                f"term '{name}' of the loss says what it averages over after the forward, and parts of an update, or "
-                "several processes, must know it before\n  give it by weights(batch), which the targets tell; or train "
-                "with --accumulate 1 in one process"
+                f"term '{name}' of the loss has its weight only after the forward, but accumulation and several "
+                "processes need it before\n"
+                "  compute it from the targets in weights(batch), or train with --accumulate 1 in one process"
             )
         return self.of_terms.get(name, self.of_samples)
 
@@ -45,10 +45,10 @@ class _Shares:
 class Gradients:
     """Accumulates the gradients of a batch, and returns its loss.
 
-    Computed in parts, or by several processes, they are those of the whole but for rounding: each part's terms count
-    with their share of what they average over, which is samples or what `Objective.weights` says. Layers and losses
-    that look at several samples together (batch norm, triplets) see those of a part. The processes of a strategy share
-    gradients once, with those of the last part.
+    Computed in parts or by several processes, they equal the gradients of the whole batch up to rounding: each part's
+    terms are weighted by their share of the samples, or of `Objective.weights`. Layers and losses that use several
+    samples together (batch norm, triplets) see the samples of one part only. The processes of a strategy exchange
+    gradients once, after the last part.
 
     Args:
         objective: The objective.
@@ -91,7 +91,7 @@ class Gradients:
         return figures[0][LOSS] if len(figures[0]) == 1 else figures[0]
 
     def divides(self, batch: Batch) -> bool:
-        """Whether the loss of such a batch is computed in parts, or counts by its share of that of all processes."""
+        """Whether the loss of such a batch is computed in parts, or weighted by its share of all processes' batches."""
         return len(parts := self._parts(batch)) > 1 or self._shares(batch, parts) != [None]
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
@@ -140,7 +140,7 @@ class Gradients:
         loss = added((terms[name], term.factor) for name, term in outcome.terms.items())
         if not loss.requires_grad:
             raise UsageError(
-                "the loss gave a tensor that no gradient goes through\n  it must be computed from the predictions, in "
+                "the loss returned a tensor without a gradient\n  it must be computed from the predictions, in "
                 "torch, without detach(), item(), argmax() or torch.no_grad()"
             )
         _backward(loss if self._scaler is None else self._scaler.scale(loss), create_graph=create_graph)
@@ -149,9 +149,9 @@ class Gradients:
 
 
 def _shared(name: str, term: Term, shares: _Shares | None) -> Tensor:
-    """The part of the whole's term that a part's makes up."""
+    """A part's term, scaled to its share of the whole."""
     value, share = term.value, None if shares is None else shares.of(name, term)
-    if isinstance(share, Tensor):  # a part in which nothing counts has the loss 0 / 0
+    if isinstance(share, Tensor):  # the loss of a part with weight 0 is 0 / 0
         return torch.where(share == 0, 0.0, value * share.to(value.dtype))
     return value if share in (None, 1.0) else value * share
 
@@ -177,7 +177,7 @@ def _added(weights: Sequence[Weights]) -> Weights:
 
 
 def _wide(weight: Share) -> Share:
-    """In double precision where the device has it: a share of whole numbers would be of torch's default dtype."""
+    """In double precision if the device has it: the quotient of integers would have torch's default dtype."""
     if not isinstance(weight, Tensor) or weight.device.type == "mps":
         return weight
     return weight.detach().to(torch.float64)
@@ -188,6 +188,7 @@ def _backward(loss: Tensor, *, create_graph: bool) -> None:
         loss.backward()
         return
     with warnings.catch_warnings():
-        # It warns of the cycle of parameter and gradient, and says to reset the gradients: `create_graph` does.
+        # The warning is about the reference cycle of parameter and gradient; `create_graph` resets the gradients, as
+        # it advises.
         warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True", category=UserWarning)
         loss.backward(create_graph=True)

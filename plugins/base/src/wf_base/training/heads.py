@@ -7,15 +7,15 @@ from typing import Any
 from torch import nn
 
 BACKBONE = "backbone"
-"""What all but the head is called, where a model has no module of that name."""
+"""The name for everything but the head, unless a model has a module of that name."""
 HEAD = "head"
 """The name of the layers that produce the predictions, unless a module has that name."""
 
 
 def head_of(model: nn.Module) -> list[nn.Module]:
-    """The layers that produce the predictions: those that the model names, or else the last one with weights.
+    """The layers that produce the predictions: the ones the model names, or else its last layer with weights.
 
-    ``get_classifier`` is timm's name for it. The order of layers is that in which the model registers them.
+    ``get_classifier`` is timm's name for it. The order of layers is the order in which the model registers them.
     """
     named: Any = getattr(model, "get_classifier", None)
     if callable(named):

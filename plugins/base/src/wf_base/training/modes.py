@@ -1,4 +1,4 @@
-"""Models in evaluation mode, for a while."""
+"""Models temporarily in evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from torch import nn
 
 @contextmanager
 def evaluated(model: nn.Module) -> Iterator[None]:
-    """`model` is in evaluation mode; afterwards each module is in the mode in which it was.
+    """Within the context `model` is in evaluation mode; afterwards each module is in its previous mode.
 
-    ``model.train()`` would put those into training mode that are kept in evaluation mode while the others train, such
-    as frozen ones.
+    ``model.train()`` would also switch modules that stay in evaluation mode during training, such as frozen ones.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -47,17 +47,18 @@ class Outcome:
 
 
 class Objective(Protocol):
-    """What a trainer minimizes. Evaluators use it if it is a `Judge`, too."""
+    """The objective that a trainer minimizes. Evaluators use it if it is a `Judge`, too."""
 
     def weights(self, batch: Batch) -> Weights | None:
-        """What each term averages over, from the targets, before any forward; None for samples. Called by trainers."""
+        """The weight of each term, from the targets, before any forward; None: the number of samples. Called by
+        trainers."""
 
     def step(self, batch: Batch) -> Outcome:
         """The terms of a batch in training. Called by trainers."""
 
 
 class Judge(Objective, Protocol):
-    """An objective by which evaluations have a loss."""
+    """An objective that gives evaluations a loss."""
 
     def forward(self, inputs: Tree) -> Tree:
         """The model outputs. Called by evaluators."""
@@ -67,12 +68,12 @@ class Judge(Objective, Protocol):
 
 
 class Supervised:
-    """A model, and a loss of its outputs and the targets.
+    """The objective of a model and a loss of its outputs and the targets.
 
     Args:
         model: Called by `wf_base.tree.call`.
         loss: Called with (outputs, targets); gives a scalar, or a dict of scalars by name, which are added up. Its
-            method ``total_weight(targets)`` says what it averages over where that is not samples.
+            method ``total_weight(targets)`` gives the divisor of its mean, if that is not the number of samples.
     """
 
     def __init__(self, model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> None:
@@ -80,7 +81,7 @@ class Supervised:
         self.unshared: Callable[[], AbstractContextManager[None]] = getattr(model, "no_sync", nullcontext)
         """A context in which processes do not share gradients."""
         self.is_scalar = False
-        """Whether the loss gave one number when it was last computed, and no dict of them."""
+        """Whether the loss last returned one number rather than a dict."""
 
     def weights(self, batch: Batch) -> Weights | None:
         """The weight of the loss; see `Objective`."""
@@ -124,7 +125,7 @@ def outcome_of(value: Any, outputs: Tree = None, reduction: str = "mean") -> Out
     Args:
         value: A scalar, a dict of scalars or of `Term` by name, or an outcome.
         outputs: The model's outputs.
-        reduction: Of scalars: ``sum``, or anything else for a mean.
+        reduction: The reduction behind scalars: ``sum``, or anything else for a mean.
 
     Raises:
         UsageError: For anything else.
@@ -134,7 +135,7 @@ def outcome_of(value: Any, outputs: Tree = None, reduction: str = "mean") -> Out
     named = value if isinstance(value, Mapping) else {LOSS: value}
     terms = {str(name): _term(name, one, reduction) for name, one in named.items()}
     if not terms:
-        raise UsageError("the loss gave no term at all; it must give a scalar, or a dict of scalars by name")
+        raise UsageError("the loss returned an empty dict; it must return a scalar, or a dict of scalars by name")
     return Outcome(terms, outputs)
 
 
@@ -144,12 +145,12 @@ def _term(name: Any, value: Any, reduction: str) -> Term:
     what = f" for '{name}'" if name != LOSS else ""
     if not isinstance(value, Tensor):
         raise UsageError(
-            f"the loss gave {type(value).__name__}{what}\n"
+            f"the loss returned {type(value).__name__}{what}\n"
             "  it must be a tensor: compute it from the predictions, in torch"
         )
     if value.ndim:
         raise UsageError(
-            f"the loss gave a tensor of shape {list(value.shape)}{what}\n"
-            "  it must be one number, such as the mean over the samples, or a dict of such by name"
+            f"the loss returned a tensor of shape {list(value.shape)}{what}\n"
+            "  it must be one number, such as the mean over the samples, or a dict of numbers by name"
         )
     return Term(value=value, reduction="sum" if reduction == "sum" else "mean")

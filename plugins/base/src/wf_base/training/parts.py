@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Parts(nn.ModuleDict):
-    """The models of a run by their scopes; called, it is the first one: ``parts["generator"]``.
+    """The models of a run by their scopes: ``parts["generator"]``. Calling it calls the first model.
 
     Args:
         models: The models by name.
