@@ -238,8 +238,8 @@ def test_a_plugin_that_a_run_was_made_with_is_gone(wf: Any, folder: Path, theirs
     for line in (("evaluate", "x"), ("resume", "x", "--epochs", 2), ("predict", "x", "test")):
         result = wf(*line, *theirs)
         assert (result.code, result.stdout) == (3, ""), result.stderr
-        assert "loss 'l1' of this run is that of gone-losses 1.5, which is not installed" in result.stderr
-        assert "install gone-losses 1.5 from where you know it" in result.stderr
+        assert "loss 'l1' of this run came from gone-losses 1.5, which is not installed" in result.stderr
+        assert "install gone-losses 1.5 from its original source" in result.stderr
 
 
 def test_the_data_have_moved(wf: Any, folder: Path) -> None:
@@ -265,7 +265,7 @@ def test_the_data_have_moved(wf: Any, folder: Path) -> None:
     (folder / "new.csv").write_text((folder / "new.csv").read_text().rsplit("\n", 2)[0])
     other = wf("evaluate", "house", "--dataset.path", "new.csv")
     assert other.code == 2
-    assert "is not evaluated: these are not the data with which it began" in other.stderr
+    assert "is not evaluated: the data have changed since it began" in other.stderr
 
 
 def test_a_curve_is_drawn_without_the_data(wf: Any, folder: Path) -> None:

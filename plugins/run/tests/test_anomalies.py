@@ -45,7 +45,7 @@ LINE = ("run", "--dataset", "iris", "--model", "net.py:net", "--epochs", 2, "--q
     [
         ("log", "in step 3: the first NaN is a result of torch.log, in module '1'\n  its inputs: 32x8 from -"),
         ("divide", "in step 3: the first infinite number is a result of torch.Tensor.div, in module '1'"),
-        ("root", "in step 3: the first gradient that is not finite is that of Sqrt, in module '1'"),
+        ("root", "in step 3: the first gradient that is not finite is the gradient of Sqrt, in module '1'"),
         ("mask", "in step 3: the first NaN is a result of torch.softmax, in module '1'\n  its inputs: 32x8 from -inf"),
     ],
 )

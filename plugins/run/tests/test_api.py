@@ -203,7 +203,7 @@ def test_live_optimizers_and_what_makes_one() -> None:
     assert made.loop.progress.step == 2
     with pytest.raises(UsageError, match="parameters that are not among the model's"):
         live(model=nn.Linear(1, 1), optimizer=optimizer)
-    with pytest.raises(UsageError, match="of another optimizer than the run's"):
+    with pytest.raises(UsageError, match="belongs to another optimizer than the run's"):
         live(model=nn.Linear(1, 1), scheduler=schedule)
 
 

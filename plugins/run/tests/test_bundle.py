@@ -98,7 +98,7 @@ def test_rows_as_people_have_them(bundle: Path) -> None:
         ([[1, 2, 3, float("inf")]], "not a finite"),
         ([], "no samples"),
         (np.zeros((2, 3)), r"shape \[2, 3\]"),
-        ([5.1, 3.5, 1.4, 0.2], "row 1: a float is no row"),
+        ([5.1, 3.5, 1.4, 0.2], "row 1: a float is not a row"),
     ],
 )
 def test_rows_that_training_could_not_have_had(bundle: Path, rows: Any, message: str) -> None:
@@ -190,7 +190,7 @@ class Net(nn.Module):
 def test_code_goes_with_it_and_has_to_be_allowed(wf: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     done = wf("run", "--dataset", "iris", "--model", "net.py:Net", "--epochs", 1, "--name", "own")
-    assert "bundle: rebuilt from code, which has to be trusted elsewhere: net.py:Net" in done.stderr
+    assert "bundle: rebuilt from code, which must be trusted on other machines: net.py:Net" in done.stderr
     assert json.loads((tmp_path / "runs" / "own" / "manifest.json").read_text())["rebuild"] == "code"
     shutil.move(tmp_path / "runs" / "own" / "bundle", tmp_path / "b")
     (tmp_path / "net.py").write_text("raise AssertionError('this is another file')")
@@ -199,7 +199,7 @@ def test_code_goes_with_it_and_has_to_be_allowed(wf: Any, tmp_path: Path) -> Non
     for line in (("predict", "b", "x.csv"), ("run", "b/run.toml", "--name", "x")):
         refused = wf(*line, env={"WF_STATE_DIR": str(tmp_path / "stranger")})
         assert refused.code == 2
-        assert "brings code that would run with your rights" in refused.stderr
+        assert "contains code that would run with your rights" in refused.stderr
     assert str(tmp_path) not in (tmp_path / "b" / "run.toml").read_text()
 
 
@@ -411,7 +411,7 @@ def test_evaluate_a_file_gives_the_figures_of_the_run(wf: Any, iris: Path, bundl
     [
         (None, ("--target", "species"), 4, "there is no file"),
         ("species,a\nsetosa,1\n", ("--target", "species"), 4, "unknown column 'sepal length"),
-        ("TABLE", (), 2, "which column has the targets"),
+        ("TABLE", (), 2, "the target column is unknown"),
         ("TABLE", ("--target", "kind"), 4, "unknown column 'kind'"),
         ("TULIPS", ("--target", "species"), 4, "row 15, column 'species': unknown class 'tulip'"),
         ("TABLE", ("--split", "test"), 2, "leave out --split"),
@@ -449,7 +449,7 @@ def test_several_files_folders_and_formats(wf: Any, houses: Path, tmp_path: Path
     (tmp_path / "folder" / "notes.txt").write_text("")
     found = wf("predict", houses, "folder")
     assert found.stdout.splitlines() == [line.partition(": ")[2] for line in lines[:2]]
-    assert "passed over 1 files that this run does not read (.txt)" in found.stderr
+    assert "skipped 1 files that this run does not read (.txt)" in found.stderr
 
 
 MEASURED = """
@@ -516,13 +516,13 @@ def test_an_unreadable_image_among_many(wf: Any, tmp_path: Path) -> None:
         (("list.jsonl",), 4, "list.jsonl, line 1: a list, not an object"),
         (("broken.jsonl",), 4, "broken.jsonl, line 2: it is not JSON"),
         (("empty.jsonl",), 4, "empty.jsonl has no rows"),
-        (("a.csv", "test"), 2, "a split (train, validation, test) is predicted by itself"),
+        (("a.csv", "test"), 2, "a split (train, validation, test) cannot be combined with files"),
         (("test",), 2, "is a bundle, which has no test split"),
-        (("-", "-"), 2, "can be read once"),
+        (("-", "-"), 2, "can be read only once"),
         (("a.csv", "-o", "x.xlsx"), 2, "unknown ending of --output '.xlsx'"),
-        (("a.csv", "--format", "parquet"), 2, "say where: --output FILE.parquet"),
+        (("a.csv", "--format", "parquet"), 2, "write it to a file: --output FILE.parquet"),
         (("a.csv", "-o", "folder.csv"), 4, "it is a folder"),
-        (("nothing",), 4, "there is no file in 'nothing' that this run reads"),
+        (("nothing",), 4, "no file in 'nothing' can be read by this run"),
         (("a.csv", "--checkpoint", "best"), 2, "is a bundle"),
     ],
 )

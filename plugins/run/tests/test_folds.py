@@ -30,7 +30,9 @@ def test_a_figure_without_a_number_in_one_fold(value: Any, words: str) -> None:
     assert (mean, deviation) == (statistics.fmean([1, 2, 4]), statistics.stdev([1, 2, 4]))
     lines = found.table().splitlines()
     assert lines[2].split() == ["2", "1.0000", "n/a"]
-    assert lines[-1] == f"n/a: test/odd is no finite number everywhere: {words}; mean and std are over the other 3"
+    assert (
+        lines[-1] == f"n/a: test/odd is not a finite number in every fold: {words}; mean and std are over the other 3"
+    )
     assert found.record()["missing"] == {"test/odd": [2]}
 
 

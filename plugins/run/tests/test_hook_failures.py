@@ -119,7 +119,7 @@ def test_a_run_goes_on_without_a_hook(fragile: Run, place: Path, event: str) -> 
     assert record["error"] == "OSError: the server is gone"
     assert 'raise OSError("the server is gone")\nOSError: the server is gone' in record["traceback"]
     assert result.stderr == (
-        f"wf: warning: hook 'fragile' of fragile failed at {event} of step {step}; the run goes on without it "
+        f"wf: warning: hook 'fragile' of fragile failed at {event} of step {step}; the run continues without it "
         '(on_error = "disable")\n  OSError: the server is gone\n  its traceback is in runs/x/manifest.json\n'
     )
     line = f"disabled hooks  fragile, at {event} of step {step}: OSError: the server is gone"
@@ -188,7 +188,7 @@ def test_a_stopped_run_can_be_resumed(wf: Any, fragile: Run, place: Path) -> Non
 def test_a_dry_run_shows_the_traceback(fragile: Run, place: Path) -> None:
     result = fragile("on_step_end", "--hook.fragile.on_error", "disable", "--dry-run")
     assert result.code == 0
-    assert "the run goes on without it" in result.stderr
+    assert "the run continues without it" in result.stderr
     assert 'raise OSError("the server is gone")' in result.stderr
     assert not (place / "runs").exists()
 

@@ -114,7 +114,7 @@ def test_a_list_that_leaves_out_a_transform_of_the_dataset_is_told(
 ) -> None:
     done = wf("run", "--dataset", "diabetes", *options, "--epochs", 1, "--dry-run")
     assert done.code == 0
-    told = "those that the run names, without standardize, which dataset diabetes asks for (--transform +NAME adds"
+    told = "the run names its transforms without standardize, which dataset diabetes asks for (--transform +NAME adds"
     assert (told in done.stderr) == is_told
 
 

@@ -182,7 +182,7 @@ def test_a_file_system_without_locks(
     with caplog.at_level(logging.WARNING), locked(file):
         assert is_held(file) is None
     assert [record.getMessage() for record in caplog.records] == [
-        "x cannot be locked: No locks available. Nothing keeps a second process from writing there"
+        "x cannot be locked: No locks available. A second process could write there"
     ]
 
 

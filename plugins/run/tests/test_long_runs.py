@@ -48,7 +48,7 @@ def test_times(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["8", "h", "8x", "", "0s", "-1h", "8h and more", "8h,"])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(UsageError, match="max_time must be a time, as 8h"):
+    with pytest.raises(UsageError, match="max_time must be a time, such as 8h"):
         seconds_of(text)
 
 
@@ -61,7 +61,7 @@ def test_it_saves_ends_and_goes_on_to_the_same_bits(wf: Any, tmp_path: Path) -> 
     found = manifest(tmp_path / "runs" / "parts")
     assert found["status"] == "interrupted"
     assert f"stopped after step {found['steps']}: max_time 0.3s is over" in done.stderr
-    assert f"go on from step {found['steps']}: wf resume runs/parts" in done.stderr
+    assert f"resume from step {found['steps']}: wf resume runs/parts" in done.stderr
     assert 0 < found["steps"] < 60
     while (done := wf("resume", "parts", "--max-time", "0.4s", "--quiet")).code == EXIT_CODE:
         before, found = found["steps"], manifest(tmp_path / "runs" / "parts")
@@ -94,7 +94,7 @@ def test_a_wrong_time_is_refused_with_its_place(wf: Any, tmp_path: Path) -> None
     (tmp_path / "run.toml").write_text('epochs = 1\nmax_time = "8"\n')
     done = wf("run", "run.toml", *FEW, "--dry-run")
     assert done.code == 2
-    assert "wf: run.toml:2: max_time must be a time, as 8h, 90min, 1d12h or 30s, not '8'" in done.stderr
+    assert "wf: run.toml:2: max_time must be a time, such as 8h, 90min, 1d12h or 30s, not '8'" in done.stderr
 
 
 # Checkpoints
@@ -159,7 +159,7 @@ def test_an_operation_without_a_deterministic_form_is_refused(wf: Any, tmp_path:
     done = wf(*line, "--deterministic")
     assert done.code != 0
     assert "put_ does not have a deterministic implementation" in done.stderr
-    assert "replace it, or leave --deterministic out" in done.stderr
+    assert "replace it, or omit --deterministic" in done.stderr
 
 
 # Memory
@@ -188,7 +188,7 @@ def test_remedies_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[0] == "out of memory in step 12: batch_size 64, accumulate 2, precision fp32"
     assert found[1] == (
         "  2.5 GiB were asked for; cuda:0 has 139 GiB, of which 256 MiB are free; "
-        "the run's tensors took 130 GiB at most"
+        "the run's tensors took at most 130 GiB"
     )
     assert found[2] == "  the same update in smaller parts: --batch-size 32 --accumulate 4"
     assert "--precision bf16" in found[3]

@@ -179,7 +179,7 @@ def test_an_optimizer_of_the_model_would_leave_out_the_loss() -> None:
     settings: dict[str, Any] = {"loss": Scaled, "save": False, "quiet": True, "steps": 1}
     plugins = [step_protocols.__file__]
     with pytest.raises(
-        UsageError, match="optimizer 'of-model' trains the model alone, and loss 'scaled' has parameters"
+        UsageError, match="optimizer 'of-model' trains only the model, but loss 'scaled' has its own parameters"
     ):
         wf.run(optimizer="of-model", plugins=plugins, **settings)
     wf.run(optimizer="of-groups", plugins=plugins, **settings)

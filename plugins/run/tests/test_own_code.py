@@ -134,10 +134,10 @@ def test_collate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"dataset": "iris"}, "collate is for a dataset that is given beside it"),
-        ({"dataset": {"use": "iris"}}, "collate is for a dataset that is given beside it"),
-        ({}, "collate is for a dataset that is given beside it"),
-        ({"dataset": DataLoader(Ragged(), 16, collate_fn=padded)}, "both collate and a DataLoader with a collate_fn"),
+        ({"dataset": "iris"}, "collate needs a live dataset"),
+        ({"dataset": {"use": "iris"}}, "collate needs a live dataset"),
+        ({}, "collate needs a live dataset"),
+        ({"dataset": DataLoader(Ragged(), 16, collate_fn=padded)}, "collate and a DataLoader with its own collate_fn"),
     ],
 )
 def test_collate_that_has_no_place(parts: dict[str, Any], words: str) -> None:
@@ -148,7 +148,7 @@ def test_collate_that_has_no_place(parts: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"optimizer": lambda p: sgd(p)}, "a parameter that is named like a run value, as params or optimizer, is"),
+        ({"optimizer": lambda p: sgd(p)}, "a parameter named like a run value, such as params or optimizer, is"),
         ({"transform": [lambda x: x]}, "to make the transform, a callable on a batch of inputs"),
     ],
 )

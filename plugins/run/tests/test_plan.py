@@ -145,9 +145,9 @@ def test_hooks_that_are_not_there_are_left_out() -> None:
 
 
 def test_a_default_of_what_something_else_chooses_is_refused() -> None:
-    with pytest.raises(ValueError, match="component 'x': no loss is a default: the dataset's task chooses it"):
+    with pytest.raises(ValueError, match="component 'x': no loss can be a default: the dataset's task chooses it"):
         Component("loss", "x", "nowhere:A", default=True)
-    with pytest.raises(ValueError, match="only a model is a default of certain inputs"):
+    with pytest.raises(ValueError, match="only a model can be the default for certain inputs"):
         Component("optimizer", "x", "nowhere:A", default="tokens")
 
 

@@ -47,7 +47,7 @@ def test_records_that_are_those_of_the_checkpoint(tmp_path: Path, saved: dict[st
 def test_records_that_are_not(tmp_path: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         (tmp_path / "metrics.jsonl").write_bytes(content)
-    with pytest.raises(UsageError, match=f"is not what it was at step 2: {words}"):
+    with pytest.raises(UsageError, match=f"has changed since step 2: {words}"):
         check_records(tmp_path / "metrics.jsonl", state(WHOLE))
     check_records(tmp_path / "metrics.jsonl", state(WHOLE), ["state"])
 

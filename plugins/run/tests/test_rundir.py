@@ -110,7 +110,7 @@ def test_one_that_lost_its_manifest_and_one_that_is_a_checkpoint(tmp_path: Path)
         RunDirectory.open(tmp_path / "a")
     for name in ("manifest.json", "state.json"):
         (tmp_path / "a" / "checkpoints" / "step-00000001" / name).touch()
-    with pytest.raises(DataError, match=r"step-00000001 is a checkpoint, not a run directory\n  say its run: .*/a$"):
+    with pytest.raises(DataError, match=r"step-00000001 is a checkpoint, not a run directory\n  name its run: .*/a$"):
         RunDirectory.open(tmp_path / "a" / "checkpoints" / "step-00000001")
 
 

@@ -198,7 +198,7 @@ def test_general_value(key: str, value: Any, wanted: Any) -> None:
         ("batch_size", 0, "batch_size must be at least 1"),
         ("accumulate", 0, "accumulate must be at least 1"),
         ("batch_size", "0", "batch_size must be at least 1"),
-        ("batch_size", "all", "a whole number from 1 on, or full"),
+        ("batch_size", "all", "a whole number of at least 1, or full"),
         ("batch_size", True, "wants int or str, not True"),
         ("log_every", 0, "log_every must be at least 1"),
         ("seed", -1, "seed must be at least 0"),

@@ -272,7 +272,7 @@ def test_help_explains_the_chosen_components(wf: Any, folder: Path) -> None:
     plain = wf("run", "--help").stdout
     text = wf("run", "--loss", "focal", "--hook", "+early-stopping", "--help").stdout
     assert text.startswith(plain.rstrip("\n"))
-    assert "[mlp, lstm for tokens, or that of the task]" in plain
+    assert "[mlp, lstm for tokens, or the task's]" in plain
     assert "loss focal: " in text
     assert "--loss.gamma  float, default 2.0" in text
     assert "--hook.early-stopping.patience  int" in text

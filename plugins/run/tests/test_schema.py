@@ -34,7 +34,7 @@ def test_it_has_every_key_and_documents_options(known: dict[str, Any]) -> None:
     keys = known["properties"]
     assert {*GENERAL, *KINDS.of_runs, "extends", "variant"} == keys.keys()
     assert keys["batch_size"]["default"] == 32
-    assert keys["seed"]["description"] == "Seed of everything that is drawn."
+    assert keys["seed"]["description"] == "Seed of all random numbers."
     loss = known["definitions"]["loss"]
     names = loss["properties"]["use"]["anyOf"][0]
     summaries = dict(zip(names["enum"], names["x-taplo"]["docs"]["enumValues"], strict=True))

@@ -132,7 +132,7 @@ def test_other_data_are_not_evaluated(tmp_path: Path) -> None:
     assert all(torch.equal(ids, before[split]) for split, ids in same.data.sample_ids.items())
     with pytest.raises(UsageError, match=r"is not evaluated(.|\n)*dataset: was train"):
         again(numbers(39)).check_data()
-    with pytest.raises(DataError, match=r"class names(.|\n)*not there any more: b(.|\n)*not there before: c"):
+    with pytest.raises(DataError, match=r"class names(.|\n)*missing now: b(.|\n)*not there before: c"):
         again(numbers(40, ("a", "c")))
 
 

@@ -229,7 +229,7 @@ def test_the_code_of_a_directory_is_plain_files(tmp_path: Path) -> None:
         (place / "code" / "evil.py").unlink()
     shutil.move(place / "code", tmp_path / "real")
     (place / "code").symlink_to(tmp_path / "real")
-    with pytest.raises(UsageError, match="code is no plain file or folder"):
+    with pytest.raises(UsageError, match="code is not a plain file or folder"):
         look_with_other(place)
 
 
@@ -256,8 +256,8 @@ def test_a_state_folder_that_cannot_be_used_is_told_and_no_failure(
     place = run_directory(tmp_path / "got", {"model": {"use": "mine.py:H"}}, mine="x = 1")
     state.write_text("a file")
     record(place, [read(place / "run.toml")], REGISTRY)
-    assert "could not be written down that the code in" in caplog.text
-    with pytest.raises(UntrustedError, match="cannot be read, so none of it counts"):
+    assert "could not be recorded that the code in" in caplog.text
+    with pytest.raises(UntrustedError, match="cannot be read and are ignored"):
         guard(place)
 
 

@@ -148,7 +148,7 @@ def test_sets_are_compared_by(tables: Any) -> None:
         (("--validation.loss", "night.csv"), "'loss' cannot be the name of a validation set"),
         (("--validation.n", "nigth.csv"), "set it with --validation.n.path"),
         (("--validation.n", "digits"), "validation set 'n': its classes are 0, 1, 2"),
-        (("--validation.n", "diabetes"), "validation set 'n': its targets are real, those that are trained on class_"),
+        (("--validation.n", "diabetes"), "validation set 'n': its targets are real, in training class_"),
         (("--validation.n", "night.csv", "--monitor", "validation/m/loss"), "did you mean 'validation/n/loss'"),
         (("--validation.n", "other.csv"), "line 2, column 'y': unknown class 'perhaps'"),
     ],
@@ -168,7 +168,7 @@ def test_a_set_of_python() -> None:
     run = package.run(**settings, validation={"same": (inputs, targets)})
     whole = run.predict(inputs).argmax(1) == targets
     assert run.metrics["validation/same/accuracy"] == pytest.approx(float(whole.double().mean()))
-    with pytest.raises(DataError, match=r"its inputs are float32 \[2\], those that are trained on float32 \[3\]"):
+    with pytest.raises(DataError, match=r"its inputs are float32 \[2\], in training float32 \[3\]"):
         package.build(**settings, validation={"narrow": (inputs[:, :2], targets)})
     with pytest.raises(DataError, match="its classes are 0, 1, 2"):
         package.build(**settings, validation={"more": (inputs, targets + 1)})

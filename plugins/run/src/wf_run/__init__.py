@@ -2,4 +2,4 @@
 
 from wf_run.declared import declare
 
-declare()  # whoever uses this package from Python may not have loaded its plugin
+declare()  # a Python program may import this package without loading its plugin

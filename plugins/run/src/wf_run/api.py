@@ -1,4 +1,4 @@
-"""Python's side of the command line: `wf.run`, `wf.build`, `wf.create`, `wf.load_model`."""
+"""The Python counterpart of the command line: `wf.run`, `wf.build`, `wf.create`, `wf.load_model`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LOG = logging.getLogger("wf")
 
 RUN_FILE = "run.toml"
 OF_TRAINED = ("model", "transform", "trainer", "checkpointer", "seed", "precision", "device", "keep", "monitor")
-"""Keys of a run file that concern its trained model; others may refer to things that no longer exist."""
+"""Keys of a run file that a trained model needs; other keys may refer to things that no longer exist."""
 
 Discover = Callable[[Sequence[str], Ask | None], Registry]
 """Makes a registry for a run file, given its plugins and a function that is asked before they are loaded."""
@@ -75,18 +75,18 @@ def build(
     """Build a run without starting it.
 
     Args:
-        source: A run file's path, or several, each overriding the previous one, or the same as a nested dict; None for
-            the defaults.
+        source: A run file's path, several paths, each overriding the previous one, or a nested dict; None for the
+            defaults.
         variant: Which ``[[variant]]`` of the run files.
         name: The run directory's name below ``runs/``.
         run_dir: The run directory's path.
         save: Whether the run writes a run directory when it is fitted.
         quiet: Leave out the progress hook.
-        resume_if_there: Let ``fit`` resume the run in the run directory, if there is one; of a run that is
-            done the experiment is as at its end.
+        resume_if_there: Let ``fit`` resume the run in the run directory, if there is one; the experiment of a
+            completed run is in its final state.
         registry: Where names are looked up; by default every installed plugin.
-        trust: Checksums of code in a run directory that may run, where `source` lies in one.
-        collate: Makes a batch ``(inputs, targets)`` of a list of samples of `dataset`, as torch's ``collate_fn``.
+        trust: Checksums of code in a run directory that may run, if `source` is in one.
+        collate: Makes a batch ``(inputs, targets)`` from a list of samples of `dataset`, like torch's ``collate_fn``.
         settings: Keys of a run file, which override `source`: general ones (``epochs=10``) and components
             (``loss="l1"``, ``optimizer={"use": "sgd", "lr": 0.01}``, ``model=Net``, ``dataset=(x, y)``,
             ``hook=["early-stopping"]``): names, tables, classes, functions or live objects.
@@ -130,13 +130,13 @@ def _with_keys_of_plugins(settings: Mapping[str, Any]) -> Registry:
 
 
 def _with_data(settings: Mapping[str, Any], collate: Callable[[list[Any]], Any] | None = None) -> dict[str, Any]:
-    """The settings with a dict of datasets by split as a live object, and the batches that a DataLoader has."""
+    """The settings, with a dict of datasets by split or a DataLoader turned into a live dataset."""
     found, dataset = dict(settings), settings.get("dataset")
     if isinstance(dataset, Mapping) and "use" not in dataset and set(dataset) & set(SPLITS):
         found["dataset"] = {"use": dataset}
     named = dataset is None or isinstance(dataset, str) or (isinstance(dataset, Mapping) and "use" in dataset)
     if collate is not None and named:
-        raise UsageError("collate is for a dataset that is given beside it: wf.run(dataset=samples, collate=...)")
+        raise UsageError("collate needs a live dataset: wf.run(dataset=samples, collate=...)")
     if dataset is None or isinstance(dataset, str) or "torch" not in sys.modules:
         return found
     from wf_data.given import batching_of, collated
@@ -163,7 +163,7 @@ def create(kind: str, name: str, /, *, registry: Registry | None = None, **optio
         kind: Its kind.
         name: Its name, an alias, or your own code as ``path.py:Attr``.
         registry: Where names are looked up; by default every installed plugin.
-        options: Its options; what a run would fill in (``num_classes``, ...) must be given here.
+        options: Its options, including those that a run would fill in (``num_classes``, ...).
 
     Raises:
         UsageError: For an unknown name, option or value.
@@ -186,13 +186,13 @@ def load_model(
         place: A run directory, its name below ``runs/`` (``latest`` is the newest), or a bundle.
         checkpoint: ``kept``, the weights that the run keeps (see ``keep`` of run files), ``latest``, ``best`` or a
             checkpoint's name.
-        model: The module for the weights, where the run was given one that cannot be made again.
+        model: The module for the weights, if the run's own model cannot be rebuilt.
         trust: Checksums of code in the directory that may run; the refusal names them.
 
     Returns:
-        A module whose `predict` takes raw inputs as you have them and gives a record for each sample. Called with
-        inputs ``[N, ...]`` as the dataset's samples hold them, it applies the run's fitted transforms and then the
-        bare model, which is its attribute ``model``.
+        A module whose `predict` takes raw inputs and returns a record for each sample. Called with inputs ``[N, ...]``
+        as the dataset's samples hold them, it applies the run's fitted transforms and then the model itself, its
+        attribute ``model``.
 
     Raises:
         UsageError: If the directory contains code that is neither known to be yours nor allowed.
@@ -211,7 +211,8 @@ def open_run(
     trust: str | Sequence[str] = (),
     model: nn.Module | None = None,
 ) -> Trained:
-    """The trained model of a run directory or a bundle, what goes in and what its outputs mean, without the data.
+    """The trained model of a run directory or a bundle, with the description of its inputs and outputs, without the
+    data.
 
     Args:
         place: As for `load_model`.
@@ -232,10 +233,10 @@ def open_run(
     if bundle is not None:
         return _open_bundle(bundle, registry, discover, line, trust, model)
     directory, document, folders, found = opened(place, registry, discover, line, trust)
-    resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # or the variable is missing
+    resolve({key: value for key, value in document.items() if key in OF_TRAINED})  # raises if a variable is missing
     description = read_description(directory.path)
     if description is None:
-        _LOG.warning("run %s has no %s, as runs of an older wf: its data are read again", directory.path, FILE)
+        _LOG.warning("run %s has no %s, as in runs of an older wf: its data are read again", directory.path, FILE)
         with reopen(place, checkpoint, registry=registry, discover=discover, line=line, trust=trust) as experiment:
             return experiment.trained()
     return open_trained(directory, description, document, found, folders, checkpoint, model)
@@ -304,29 +305,29 @@ def reopen(
         place: As for `load_model`.
         checkpoint: As for `load_model`; None restores nothing.
         registry: Where names are looked up.
-        discover: Makes the registry instead, given the plugins that the run file names and what is to be asked before
-            they are loaded.
-        line: Keys of a run file that the command line names: the same code needs no other allowance.
+        discover: Makes the registry instead; called with the plugins that the run file names and a function to call
+            before they are loaded.
+        line: Keys of a run file given on the command line: code named there is allowed.
         trust: As for `load_model`.
         quiet: Leave out the progress hook.
-        again_in: Another run directory, to run it once more from the beginning; `checkpoint` is None then. A string is
-            a name below ``runs/``, numbered where it is taken.
+        again_in: Another run directory, to repeat the run from the beginning; `checkpoint` must be None. A string is a
+            name below ``runs/``, numbered if it is taken.
         changes: General keys to change, e.g. ``epochs``.
 
     Raises:
-        UsageError: When weights are restored and the data are not those with which the run began.
-        DataError: When its data are gone, or have other classes or columns.
+        UsageError: If weights are restored and the data differ from the run's.
+        DataError: If its data are gone, or have other classes or columns.
     """
     directory, document, folders, registry = opened(place, registry, discover, line, trust)
     document, _ = merge(document, check(changes))
     if checkpoint is not None:
-        document.pop("strategy", None)  # one process looks at what several may have trained
+        document.pop("strategy", None)  # one process evaluates what several may have trained
     plan = prepare(document, registry, folders)
     from wf_run.experiment import Experiment
     from wf_run.parts.precision import default_dtype, dtype_named
 
     again, before = again_in is not None, directory.manifest.get("precision", {})
-    own = dtype_named(None if checkpoint is None else before.get("default_dtype"))  # a run that goes on compares it
+    own = dtype_named(None if checkpoint is None else before.get("default_dtype"))  # a resumed run compares it instead
     with default_dtype(own):
         experiment = Experiment(
             plan,
@@ -356,7 +357,7 @@ def opened(
     line: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
 ) -> tuple[RunDirectory, RunFile, Sequence[Path], Registry]:
-    """A run directory, its run file, where that looks paths up, and the plugins that its components came from."""
+    """A run directory, its run file, the folders for its relative paths, and the plugins of its components."""
     directory = RunDirectory.open(Path(place))
     source = directory.path, directory.run_file, directory.manifest
     return directory, *_loaded(*source, registry, discover, line, trust)
@@ -399,9 +400,10 @@ def registry_for(
     """The registry for run files; run files of a run directory load only allowed code.
 
     Args:
-        document: What they say, its plugins located.
+        document: Their content, with the plugins located.
         folders: Where its relative paths are looked up.
-        discover: Makes the registry, given the plugins that the run file names and what is to be asked before that.
+        discover: Makes the registry; called with the plugins that the run file names and a function to call before
+            they are loaded.
         line: As for `reopen`.
         trust: As for `load_model`.
     """
@@ -412,15 +414,15 @@ def registry_for(
 
 
 def place_of_files(files: Sequence[Path]) -> Path | None:
-    """The run directory in which one of some run files lies.
+    """The run directory that contains one of the run files.
 
     Raises:
-        UsageError: When they lie in several.
+        UsageError: If several run directories contain them.
     """
     places = list(dict.fromkeys(place for file in files if (place := directory_of(file)) is not None))
     if len(places) > 1:
         raise UsageError(
-            f"run files of several run directories are laid over each other: {' and '.join(map(str, places))}\n"
+            f"run files of several run directories are combined: {' and '.join(map(str, places))}\n"
             "  copy all but one of them elsewhere"
         )
     return places[0] if places else None
@@ -434,10 +436,10 @@ def _discover(registry: Registry | None, own: Mapping[str, Any], of_run: Sequenc
 
 
 def _made_with(place: Path, manifest: Mapping[str, Any]) -> Iterator[Pin]:
-    """The plugins of a run's components, to which bare names in its run file keep referring."""
+    """Pins to the plugins of a run's components, so that bare names in its run file keep their meaning."""
     for part in manifest.get("components", []):
         name = part["distribution"]
-        plugin = part.get("plugin", name)  # which manifests did not have at first
+        plugin = part.get("plugin", name)  # missing in old manifests
         if plugin is not None:
             yield Pin(part["kind"], part["name"], plugin, str(place), *in_words({**part, "plugin": plugin}))
 
@@ -465,7 +467,7 @@ def read(source: RunFiles | Mapping[str, Any] | None, variant: str | None = None
 
 
 def read_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]], Sequence[Path]]:
-    """As `read`, of run files that may have ``[[variant]]`` tables, which come with their names."""
+    """As `read`, for run files that may have ``[[variant]]`` tables; returns the variants with their names."""
     document, variants = load_variants(*paths)
     files = said_in(document).files
     folders = tuple(dict.fromkeys(folder for file in reversed(files) for folder in folders_of(file)))
@@ -483,7 +485,7 @@ def _with_plugins(document: RunFile, folders: Sequence[Path]) -> RunFile:
 
 
 def _located(name: str, folders: Sequence[Path]) -> str:
-    """A plugin's file below one of the folders where it is not below the working directory."""
+    """A plugin's file, searched in the folders if it is not below the working directory."""
     return str(locate(Path(name), folders)) if is_path(name) and not Path(name).expanduser().exists() else name
 
 

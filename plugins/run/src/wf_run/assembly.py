@@ -36,7 +36,7 @@ KEPT = (
     *("batch_size", "accumulate", "targets", "num_outputs"),
     *("steps_per_epoch", "total_steps", "total_epochs", "directions"),
 )
-"""The run values that the run's directory keeps beside the description of its data."""
+"""The run values that the run directory keeps besides the description of its data."""
 
 
 class Assembly(RunBuild):
@@ -46,14 +46,14 @@ class Assembly(RunBuild):
         plan: The run file, from `wf_run.plan.prepare`.
         registry: Where names are looked up.
         run_dir: The run directory; None creates a new one below ``runs/``.
-        default_name: What that one is called; by default after date, dataset, loss and optimizer.
-        subfolder: Of the default run directory, for one of several runs that belong together.
-        save: Whether anything is written; False makes no checkpointer and no run directory.
+        default_name: The name of a new run directory; by default made of date, dataset, loss and optimizer.
+        subfolder: A subfolder of the new run directory, for one of several runs that belong together.
+        save: Whether to write files; False makes no checkpointer and no run directory.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
         quiet: Leave out the progress hook.
-        initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
-        learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
-        restored: Whether a checkpoint's weights will be put into the model, so that it need not look for any.
+        initialize: Load the weights that the run file's ``init_from`` names; False if a checkpoint is loaded later.
+        learned_in: The directory of this run if it has begun before: the data are then read as they were.
+        restored: Whether a checkpoint will be loaded into the model, so that it need not load pretrained weights.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Assembly(RunBuild):
 
     @property
     def strategy(self) -> Any:
-        """Where and how it runs."""
+        """The strategy."""
         return self.values["strategy"]
 
     @property
@@ -116,18 +116,18 @@ class Assembly(RunBuild):
 
     @property
     def run_dir(self) -> Path | None:
-        """The run directory; None where nothing is written."""
+        """The run directory; None if nothing is written."""
         found: Path | None = self.values["run_dir"]
         return found
 
     @property
     def evaluator(self) -> Any:
-        """The evaluator; None without anything to evaluate."""
+        """The evaluator; None if there is nothing to evaluate."""
         return self.values["run.evaluator"]
 
     @property
     def checkpointer(self) -> Checkpointer | None:
-        """The checkpointer; None where nothing is written."""
+        """The checkpointer; None if nothing is written."""
         found: Checkpointer | None = self.values["run.checkpointer"]
         return found
 
@@ -138,12 +138,12 @@ class Assembly(RunBuild):
 
     @property
     def bare_loss(self) -> Any:
-        """The loss itself, without links; None where the run has none."""
+        """The loss itself, without links; None if the run has none."""
         return self.values["run.bare_loss"]
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """The splits that the evaluator can be asked for."""
+        """The splits that can be evaluated."""
         return evaluated_splits(self, self.data)
 
     @property
@@ -177,7 +177,7 @@ class Assembly(RunBuild):
         return found.patterns(self.evaluated)
 
     def fingerprint(self) -> dict[str, str]:
-        """The checksums of the dataset's samples, made once; see `wf_data.fingerprint`."""
+        """The checksums of the dataset's samples, computed once; see `wf_data.fingerprint`."""
         if (dataset := self.values.pop("run.dataset", None)) is not None:  # no longer needed
             sets = self.values.pop("run.validation_sets")
             self._fingerprint = {
@@ -187,7 +187,7 @@ class Assembly(RunBuild):
         return self._fingerprint
 
     def follows_length(self, kind: str, table: Any) -> bool:
-        """Whether a component, or one nested in it, was given the run's length by the run."""
+        """Whether a component, or one nested in it, got the run's length as a run value."""
         if isinstance(table, (list, tuple)):
             return any(self.follows_length(kind, one) for one in table)
         if not isinstance(table, Mapping):
@@ -206,7 +206,7 @@ class Assembly(RunBuild):
         return [f"{kind} '{self.name(kind)}'" for kind in kinds]
 
     def _nested(self, kind: str, use: Any) -> Entry | None:
-        """The entry of a component of a component; None for one that Python gave and no name finds again."""
+        """The entry of a nested component; None for a live object."""
         try:
             return self.builder.entry(kind, use)
         except UsageError:
@@ -242,13 +242,13 @@ class Assembly(RunBuild):
             initialize(self, self.strategy.bare(self.values["model"]))
 
     def _is_saved(self, run_dir: Path) -> bool:
-        """Whether a checkpoint of this run will be loaded, as far as its checkpointer's class says it."""
+        """Whether a checkpoint of this run will be loaded, as far as its checkpointer's class can tell."""
         entry = self.entry("checkpointer")
         is_empty = getattr(entry.load() if entry else self.plan["checkpointer"]["use"], "is_empty", None)
         return is_empty is not None and not is_empty(run_dir)
 
     def keeper(self, run_dir: Path) -> Checkpointer:
-        """The checkpointer of another run of this run file."""
+        """A checkpointer for another run of this run file."""
         return keeper(self, self.plan["checkpointer"], {**self.all_values(), "run_dir": run_dir})
 
     def _forget_unused(self) -> None:
@@ -261,9 +261,10 @@ class Assembly(RunBuild):
                 del self.plan[name]
 
     def _tell_of_settings(self) -> None:
-        """Warn of a plugin's setting that was set, and that nothing takes."""
-        taken = {*self.values.asked_by, *self.wanted_by("checkpointer")}  # a run that writes nothing makes none
+        """Warn about a plugin's setting that was set but that nothing takes."""
+        # a run that writes nothing has no checkpointer
+        taken = {*self.values.asked_by, *self.wanted_by("checkpointer")}
         taken |= {name for name in GENERAL if GENERAL.owner(name) == OWN_PLUGIN}
         for name, param in value_settings().items():
             if self.plan.get(name, param.default) != param.default and name not in taken:
-                self.messages.append(f"warning: {name} is set, and nothing in this run takes it")
+                self.messages.append(f"warning: {name} is set, but nothing in this run takes it")

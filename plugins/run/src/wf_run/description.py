@@ -34,38 +34,38 @@ class Description:
 
     spec: Spec
     inputs: Form
-    """Of the samples, before the transforms; None where the trainer made them and did not say it."""
+    """The shape of a sample before the transforms; None if the trainer made the samples and did not declare it."""
     target_names: tuple[str, ...]
     vocabulary: tuple[str, ...]
     reader: Mapping[str, Any] | None
     """The description of the dataset's reader; None without a reader."""
     values: Mapping[str, Any]
-    """The run values that the model was built with and that are neither in the run file nor in `spec`."""
+    """The run values that the model was built with, without those in the run file or in `spec`."""
     predictions: str
-    """The model outputs, see `wf.traits`."""
+    """The form of the model outputs, see `wf.traits`."""
     single_logit: bool
-    """Two classes have a single output."""
+    """Whether two classes share a single output."""
 
     task: str | None = None
-    """The name of the task; None where it follows from targets and predictions."""
+    """The name of the task; None if it follows from targets and predictions."""
     links: tuple[str, ...] | None = None
     """The links before the loss in evaluations; None in files of an older wf."""
 
     def outputs(self, registry: Registry) -> TaskRuntime:
-        """Reads the model outputs.
+        """The task that reads the model outputs.
 
         Raises:
-            UsageError: If no plugin declares the task any more.
+            UsageError: If no plugin declares the task any longer.
         """
         spec, task = self.spec, self.task_in(registry)
         options = {"single_logit": self.single_logit, "class_names": spec.class_names, "vocabulary": self.vocabulary}
         return make_task(registry, task, spec.targets, self.predictions, **options)
 
     def task_in(self, registry: Registry) -> Task | None:
-        """The declaration of the task; None where it has none.
+        """The declaration of the task; None if there is none.
 
         Raises:
-            UsageError: If no plugin declares it any more.
+            UsageError: If no plugin declares it any longer.
         """
         tasks = tasks_of(registry)
         return tasks.named(self.task) if self.task else tasks.of(self.spec.targets, predictions=self.predictions)
@@ -77,7 +77,7 @@ class Description:
         return {"reader": self.reader, "targets": self.spec.targets, **names}
 
     def record(self) -> dict[str, Any]:
-        """As ``data.json`` has it."""
+        """The content of ``data.json``."""
         return {
             "format": FORMAT,
             **asdict(self.spec),
@@ -93,7 +93,7 @@ class Description:
         }
 
     def write(self, folder: Path, ids: Mapping[str, Tensor]) -> None:
-        """Write it into a run directory, with the sample ids of each split.
+        """Write it to a run directory, with the sample ids of each split.
 
         Raises:
             PluginError: If the reader's description is not plain JSON.
@@ -105,7 +105,7 @@ class Description:
             ]
         except (TypeError, ValueError) as error:
             raise PluginError(
-                f"dataset '{self.spec.name}': what its reader learned is no plain JSON: {error}"
+                f"dataset '{self.spec.name}': the description of its reader is not plain JSON: {error}"
             ) from error
         if ids:
             write_atomically(folder / SAMPLE_IDS, save({split: _small(own) for split, own in ids.items()}))
@@ -113,10 +113,10 @@ class Description:
 
 
 def read_description(folder: Path) -> Description | None:
-    """The description in a run directory; None without one, as with an older wf.
+    """The description in a run directory; None without one, as from an older wf.
 
     Raises:
-        DataError: When it is damaged or of a newer wf.
+        DataError: If it is damaged or from a newer wf.
     """
     file = folder / FILE
     if not file.is_file():
@@ -133,7 +133,7 @@ def read_description(folder: Path) -> Description | None:
 
 
 def read_sample_ids(folder: Path) -> dict[str, Tensor]:
-    """The sample ids of each split that has some, int64.
+    """The sample ids of each split that has any, int64.
 
     Raises:
         DataError: When the file is damaged.
@@ -151,7 +151,7 @@ def read_sample_ids(folder: Path) -> dict[str, Tensor]:
 
 
 def _description(found: Mapping[str, Any]) -> Description:
-    classes = len(found["class_names"]) or (2 if found["single_logit"] else None)  # older files say no more
+    classes = len(found["class_names"]) or (2 if found["single_logit"] else None)  # older files have nothing else
     later: dict[str, Any] = {"num_classes": classes, "facts": {}}
     spec = {field.name: found.get(field.name, later.get(field.name)) for field in fields(Spec)}
     if lacks := [name for name in spec if name not in found and name not in later]:
@@ -174,5 +174,5 @@ def _description(found: Mapping[str, Any]) -> Description:
 
 
 def _small(ids: Tensor) -> Tensor:
-    """Half as large where the numbers allow it."""
+    """As int32 if the numbers allow it."""
     return ids.to(torch.int32) if not len(ids) or int(ids.max()) < 2**31 else ids

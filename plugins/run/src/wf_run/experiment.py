@@ -54,25 +54,25 @@ _LOG = logging.getLogger("wf")
 
 
 class Experiment:
-    """A run, every component made and wired.
+    """A run with all its components built and connected.
 
-    Each operation ends the processes that it started. At the end of a ``with`` block `close` is called.
+    Each operation ends the processes that it started. A ``with`` block calls `close` at its end.
 
     Args:
         plan: The run file, as `wf_run.plan.prepare` gives it.
         registry: Where names are looked up.
-        run_dir: The run directory; None for one of its own below ``runs/``, which is made at once, so that no other
-            process takes it, and removed when the run does not begin.
-        default_name: What that one is called, numbered where it is taken; by default after date, dataset, loss and
-            optimizer.
-        subfolder: Of the default run directory, for one of several runs that belong together.
-        save: Whether anything is written; False makes no checkpointer and no run directory.
+        run_dir: The run directory; None for a new one below ``runs/``, which is created at once, so that no other
+            process takes it, and removed if the run does not begin.
+        default_name: The name of the new run directory, numbered if it is taken; by default made of date, dataset,
+            loss and optimizer.
+        subfolder: A subfolder of the new run directory, for one of several runs that belong together.
+        save: Whether to write files; False makes no checkpointer and no run directory.
         folders: Where relative paths of the run file are looked up when they are not below the working directory.
         quiet: Leave out the progress hook.
-        initialize: Take the weights that the run file's ``init_from`` names; False where a checkpoint's will follow.
-        learned_in: The directory of the run that this is, where it has begun before: its data are read as they were.
+        initialize: Load the weights that the run file's ``init_from`` names; False if a checkpoint is loaded later.
+        learned_in: The directory of this run if it has begun before: the data are then read as they were.
         restored: Whether `restore` will be called, so that models need not look for pretrained weights.
-        resume_if_there: Let `fit` go on with the run that is in `run_dir`, where there is one.
+        resume_if_there: Let `fit` resume the run in `run_dir`, if there is one.
 
     Raises:
         UsageError: For names, options, values or combinations that cannot work.
@@ -99,7 +99,7 @@ class Experiment:
             refuse_inference_mode()
         if plan.get("max_time") is not None:
             with naming_place(plan):
-                seconds_of(plan["max_time"])  # or it is refused
+                seconds_of(plan["max_time"])  # raises if it is invalid
         self._dtype = torch.get_default_dtype()
         there = again.run_in(run_dir) if resume_if_there and save else None
         kernels = deterministic(on=plan.get("deterministic", False))
@@ -159,12 +159,12 @@ class Experiment:
 
     @property
     def strategy(self) -> Strategy:
-        """Where and how it runs."""
+        """The strategy."""
         return self._parts.strategy  # type: ignore[no-any-return]  # made by name
 
     @property
     def run_dir(self) -> Path | None:
-        """The run directory, None where nothing is written."""
+        """The run directory; None if nothing is written."""
         return self._parts.run_dir
 
     @property
@@ -173,7 +173,7 @@ class Experiment:
         return self.strategy.bare(self._parts.values["model"])  # type: ignore[no-any-return]  # a protocol of Any
 
     def _repr_html_(self) -> str:
-        """The figures, how it ended, and what its hooks show, for notebooks."""
+        """The figures, the outcome, and the output of its hooks, for notebooks."""
         return page_of(self)
 
     def summary(self) -> Summary:
@@ -190,17 +190,17 @@ class Experiment:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The last figures of each split, as ``test/accuracy``."""
+        """The last figures of each split, such as ``test/accuracy``."""
         return self.loop.metrics
 
     @property
     def figures(self) -> list[str]:
-        """Its figures, as ``test/accuracy``, and patterns such as ``train/loss/*`` for undeclared names."""
+        """Its figures, such as ``test/accuracy``, and patterns such as ``train/loss/*`` for undeclared names."""
         return self._parts.figures()
 
     @property
     def disabled_hooks(self) -> list[dict[str, Any]]:
-        """The hooks that failed and without which the run went on, as ``manifest.json`` has them."""
+        """The failed hooks without which the run continued, as in ``manifest.json``."""
         failures: HookFailures = self._parts.values["run.hook_failures"]
         return failures.disabled
 
@@ -211,7 +211,7 @@ class Experiment:
 
     @property
     def total_steps(self) -> int:
-        """The updates of the whole run."""
+        """The number of updates of the whole run."""
         return int(self._parts.values["total_steps"])
 
     def check_folds(self, num_folds: int) -> None:
@@ -228,7 +228,7 @@ class Experiment:
 
     @property
     def values(self) -> Resolver:
-        """The run values, who provides them and who asked for them."""
+        """The run values, with their providers and askers."""
         return self._parts.values
 
     @property
@@ -242,7 +242,7 @@ class Experiment:
         return self._parts.reader
 
     def made(self) -> Mapping[str, Built | list[Built]]:
-        """The components of the run by kind; a list where there may be several."""
+        """The components of the run by kind; a list for kinds with several."""
         return self._parts.built
 
     @property
@@ -258,7 +258,7 @@ class Experiment:
         """Train until the run file's length is reached; the run directory is made first.
 
         Args:
-            resume: Go on from the newest checkpoint of the run directory.
+            resume: Continue from the newest checkpoint of the run directory.
             allow_drift: Names of conditions (`wf.declarations.conditions`) that may differ from those of the run, or
                 ``all``.
             hooks: Objects that listen to the loop besides the hooks of the run; the run file does not know them.
@@ -267,9 +267,9 @@ class Experiment:
             Itself.
 
         Raises:
-            DivergedError: When a loss is not finite.
+            DivergedError: If a loss is not finite.
             InterruptedRun: On SIGINT, SIGTERM or SIGHUP, after a checkpoint was committed.
-            UsageError: When the run's state cannot be saved, the run would not go on as it began, or another process
+            UsageError: If the run's state cannot be saved, the conditions of a resumed run differ, or another process
                 trains in the run directory.
         """
         with telling_others():
@@ -289,7 +289,7 @@ class Experiment:
         self._training.run(resume=resume, allow_drift=allow_drift, hooks=hooks)
 
     def dry_run(self) -> dict[str, Any]:
-        """Train two steps and evaluate once; writes nothing. Returns the figures."""
+        """Train two steps and evaluate once, without writing anything. Returns the figures."""
         loop, data = self.loop, self.data
         splits = [name for name in self.plan["eval_splits"] if name in self.splits] or self.splits[-1:]
         loop.checkpointer, loop.eval_every, loop.final_splits = None, Every(2, "steps"), tuple(splits)
@@ -299,7 +299,7 @@ class Experiment:
         return self.metrics
 
     def try_steps(self, num: int, hooks: Sequence[Any]) -> Loop:
-        """Train some steps with these hooks, and with those of the run that change gradients, without the others.
+        """Train some steps with these hooks and the run's hooks that change gradients, without its other hooks.
 
         Nothing is evaluated or written. Returns the loop.
         """
@@ -320,7 +320,7 @@ class Experiment:
         if self._parts.evaluator is None:
             raise UsageError(
                 f"trainer '{self.name('trainer')}' makes its samples itself, and the run has no evaluator\n"
-                "  train it with one that needs no data: --evaluator NAME"
+                "  name an evaluator that needs no data: --evaluator NAME"
             )
         with self._working():
             return Figures(self._parts.evaluator.evaluate(split), split, "the evaluator").values
@@ -343,38 +343,38 @@ class Experiment:
         return tree.map_leaves(lambda leaf: leaf.cpu().clone(), outputs)
 
     def trained(self) -> Trained:
-        """Its model with the transforms before it, for raw inputs."""
+        """Its model with the transforms, for raw inputs."""
         parts = self._parts
         network = TrainedModel(self.model, self.data.inputs, self.data.steps)
         return Trained(network, parts.describe_data(), self.plan, parts.builder, parts.reader)
 
     def labels(self, predictions: Tree) -> list[Any] | None:
-        """The class names of predictions ``[N, ...]``, None for a regression and for embeddings.
+        """The class names of predictions ``[N, ...]``; None for a regression and for embeddings.
 
-        One name a sample; for multilabel a list of those that hold, with a probability above 0.5; for masks rows of
-        names, one a pixel.
+        One name per sample; for multilabel a list of the classes with a probability above 0.5; for masks rows of
+        names, one per pixel.
         """
         values = self._parts.values
         return names_of(values["outputs"], predictions, self.data.class_names, values.need)
 
     def draw(self, split: str, predictions: Tree) -> list[Any]:
-        """Pictures of the predictions for a split, one a sample.
+        """Pictures of the predictions for a split, one per sample.
 
         Raises:
-            UsageError: Where the task of the run draws none.
+            UsageError: If the task of the run draws none.
         """
         samples, outputs = self.data.samples(split), self._parts.values["outputs"]
         inputs = tree.Rows(samples[number][0] for number in range(len(samples)))
         return drawn(outputs, inputs, predictions, self.data.class_names)
 
     def plot(self, format: str = "svg") -> list[Path]:
-        """Draw the run into ``plots/`` of its directory, as all plots that fit its task do; returns the files.
+        """Draw all plots that fit the run's task into ``plots/`` of its directory; returns the files.
 
         Args:
             format: ``svg`` or ``png``.
 
         Raises:
-            UsageError: When nothing has been written yet.
+            UsageError: If nothing has been written yet.
         """
         if self.run_dir is None or not (self.run_dir / "manifest.json").exists():
             raise UsageError("there is nothing to plot yet: fit the run first, with a run directory")
@@ -400,19 +400,19 @@ class Experiment:
         """Refuse to evaluate a run on other data than its own.
 
         Raises:
-            UsageError: With the checksums, as `fit` says them of a run that goes on.
+            UsageError: With the checksums, as when `fit` resumes a run.
         """
         assert self.run_dir is not None
         before = RunDirectory.open(self.run_dir).manifest.get("dataset")
         if before is None:
-            _LOG.warning("run %s does not say on which data it was trained, so they are not compared", self.run_dir)
+            _LOG.warning("run %s has no record of its data, so they are not compared", self.run_dir)
             return
         found = drift.compare({"dataset": before}, {"dataset": self._parts.fingerprint()})
         if found:
             raise UsageError(drift.refusal_of_data(found, str(self.run_dir)))
 
     def restore(self, which: str = "latest") -> Experiment:
-        """Put back a checkpoint's weights: model, loss and fitted transforms.
+        """Load a checkpoint's weights: model, loss and fitted transforms.
 
         Args:
             which: ``kept``, ``latest``, ``best`` or a checkpoint's name.
@@ -430,7 +430,7 @@ class Experiment:
         return self
 
     def _detecting(self) -> AbstractContextManager[None]:
-        """What ``--detect-anomaly`` asks for."""
+        """The context for ``--detect-anomaly``."""
         fp16 = self._parts.values.get("scaler") is not None
         return detecting(self.loop, self.model, on=self.plan.get("detect_anomaly", False), forward_only=fp16)
 
@@ -459,5 +459,5 @@ def refuse_inference_mode() -> None:
     if torch.is_inference_mode_enabled():
         raise UsageError(
             "nothing can be trained inside torch.inference_mode(), where tensors have no gradients\n"
-            "  leave the block before the run is built"
+            "  build the run outside of that block"
         )

@@ -1,6 +1,6 @@
 """The graph of a run: each value has one provider, whose parameters name its needs.
 
-The order in which things are made follows from these needs; they are ended in the reverse one.
+The needs determine the order in which values are made; they are closed in reverse order.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ PROVIDERS: Mapping[str, tuple[str, Callable[..., Any]]] = {
 }
 """The provider of each value, and the kind whose component it is.
 
-``run.`` stands before the values that plugins cannot ask for; a provider's parameter is named without it.
+The prefix ``run.`` marks values that plugins cannot ask for; a provider's parameter is named without it.
 """
 
 COMES_WITH = {
@@ -94,8 +94,8 @@ ROOTS = (
     *("trainer", "loss", "scheduler", "metrics", "directions"),
     *("run.evaluator", "run_dir", "run.checkpointer", "run.hooks", "run.loop"),
 )
-"""The loop, and the values that it and the record of a run need, in the order of their random numbers. All other values
-are made because these depend on them."""
+"""The loop, and the values that it and the records of a run need, in the order in which they draw random numbers. All
+other values are made because these depend on them."""
 
 
 OF_LOOP = ("run.modes", "run.saved", "run.hook_failures", "run.save_failures", "run.loop")
@@ -104,7 +104,7 @@ LOOP = "the loop"
 
 
 def find(of: weakref.ref[RunBuild], name: str) -> Provider | None:
-    """The provider of one of the run's own values; one that comes with another value is known afterwards."""
+    """The provider of one of the run's own values; for a value made together with another, that value's provider."""
     run = of()
     if run is None:
         return None
@@ -142,7 +142,7 @@ def needs_of(name: str) -> tuple[str, ...]:
 
 @cache
 def _parameters(name: str) -> tuple[tuple[str, str], ...]:
-    """The parameters of a provider, each with the value that it stands for; with nothing for `run`."""
+    """The parameters of a provider, each with the name of its value; empty for `run`."""
     names = list(inspect.signature(PROVIDERS[name][1]).parameters)
     return tuple(
         (name, "" if name == "run" else f"run.{name}" if f"run.{name}" in PROVIDERS else name) for name in names

@@ -1,6 +1,6 @@
-"""A run's components by name, before anything heavy is imported: defaults filled in, names checked.
+"""Completes and checks a run's components by name, before anything heavy is imported.
 
-Only what the dataset's own data tell (its targets, its number of samples) is left for `wf_run.experiment`.
+Only facts from the dataset's data (its targets, its number of samples) are left to `wf_run.experiment`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ OF_DATASET = ("split", "fold", "shuffle", "drop_last", "workers", "serve_from")
 
 
 class Prepared(dict[str, Any]):
-    """A run file that is ready to be built, with the verdicts on what fits so far; a copy is a plain dict."""
+    """A run file that is ready to be built, with the fitting verdicts so far; a copy is a plain dict."""
 
     judged: Judged
     left_out: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -65,7 +65,7 @@ class Prepared(dict[str, Any]):
 
 
 def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[Path] = ()) -> RunFile:
-    """A run file made ready to be built, and refused here, before torch is imported, if its names cannot work.
+    """Prepare a run file for building; one that cannot work is refused here, before torch is imported.
 
     Args:
         document: The merged run file.
@@ -76,7 +76,7 @@ def prepare(document: Mapping[str, Any], registry: Registry, folders: Sequence[P
         The run file with every default that does not depend on the data.
 
     Raises:
-        UsageError: For an unknown key or name, or components that cannot go together whatever the data.
+        UsageError: For an unknown key or name, or components that cannot fit together for any data.
     """
     with naming_place(document):
         return _prepared(document, registry, folders)
@@ -90,7 +90,7 @@ def _prepared(document: Mapping[str, Any], registry: Registry, folders: Sequence
         for kind, names in _default_lists(plan, registry).items()
     }
     parts = parts_of(_with_defaults(plan, registry), Builder(registry, folders=folders, plan=plan).entry)
-    evaluated = tuple(plan["eval_splits"])  # at most these: the data may have fewer
+    evaluated = tuple(plan["eval_splits"])  # an upper bound: the data may have fewer splits
     check_fit(parts, Facts(links=plan["links"], evaluated=evaluated), registry, plan.judged, last=())
     return plan
 
@@ -127,8 +127,8 @@ def parts_of(
     Args:
         plan: The run file.
         find: Looks up the component of a kind and a name; None for a live object.
-        taken: The run values that the trainer takes, where they are known. A default optimizer is none of the user's
-            choice, so it is left out where the trainer takes none.
+        taken: The run values that the trainer takes, if known. A default optimizer is left out if the trainer takes
+            none, because the user did not choose it.
     """
     parts, contributed = [], list(KINDS.on_demand)
     for kind in (
@@ -146,7 +146,7 @@ def parts_of(
         value = plan.get(kind) or []
         value = {"use": value} if isinstance(value, str) else value
         for table in value if isinstance(value, list) else [value]:
-            if table.get("use", SCOPED) == SCOPED:  # what several take under names, nobody knows
+            if table.get("use", SCOPED) == SCOPED:  # the traits of several named components are not combined
                 continue
             entry = find(kind, table["use"])
             name = entry.component.name if entry else name_of_live(table["use"])
@@ -157,7 +157,7 @@ def parts_of(
 
 
 def _is_default(optimizer: Any, find: Callable[[str, Any], Entry | None]) -> bool:
-    """Whether it is the default one and has no options."""
+    """Whether it is the default optimizer without options."""
     use = optimizer.get("use") if optimizer and len(optimizer) == 1 else None
     entry = find("optimizer", use) if isinstance(use, str) and ":" not in use else None
     return entry is not None and bool(entry.component.default)
@@ -260,7 +260,7 @@ def _check_needed(
 def makes_samples(use: Any, registry: Registry, folders: Sequence[Path] = ()) -> bool:
     """Whether a trainer makes its samples itself, so that its run has no dataset.
 
-    A plugin declares it; of one's own code it is the method `make_batch` that says it.
+    A plugin declares it; a user's class has a method `make_batch`.
     """
     if isinstance(use, str) and not use.startswith(LIVE):
         entry = Builder(registry, folders=folders).entry("trainer", use)
@@ -275,7 +275,7 @@ def _without_dataset(plan: Mapping[str, Any], registry: Registry, folders: Seque
     """The kinds without a default because the trainer makes its samples itself; none for other trainers.
 
     Raises:
-        UsageError: When the run file says something of a dataset.
+        UsageError: If the run file has settings of a dataset.
     """
     use = plan.get("trainer", {}).get("use")
     if use is None or not makes_samples(use, registry, folders):
@@ -305,7 +305,7 @@ def _needs_data(entry: Entry) -> bool:
 
 
 def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task | None:
-    """The task of a run: the one that the run file or the dataset says, or the one that has its targets.
+    """The task of a run: named by the run file or the dataset, or the task that has its targets.
 
     Args:
         plan: The run file.
@@ -313,7 +313,7 @@ def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task |
         registry: Where tasks are looked up.
 
     Returns:
-        None where it is not known, or no task has such targets.
+        None if it is unknown, or no task has such targets.
 
     Raises:
         UsageError: For an unknown task.
@@ -326,7 +326,7 @@ def task_of(plan: Mapping[str, Any], dataset: Any, registry: Registry) -> Task |
 
 
 def own_choices(registry: Registry, kind: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The names of several components that wf chooses, see `Registry.own_choice`."""
+    """The names of the components that wf chooses by default, see `Registry.own_choice`."""
     return tuple(registry.own_choice(kind, name) for name in names)
 
 
@@ -340,12 +340,12 @@ def _optimizers(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def with_changes(kind: str, value: Sequence[Any] | None, defaults: tuple[str, ...]) -> list[Any]:
-    """A list of tables, by default the default components, changed by the run file and the command line."""
+    """A list of tables: the run file's or the default components, with the changes of run file and command line."""
     return lists.changed(kind, value, [{"use": name} for name in defaults])
 
 
 def check_names(plan: dict[str, Any], registry: Registry) -> None:
-    """Look up every name of a run, and check and convert the options as far as they are known without their targets.
+    """Look up every name of a run, and check and convert the options as far as possible without importing targets.
 
     Raises:
         UsageError: For the first unknown name, or value that does not fit.
@@ -359,7 +359,7 @@ def check_names(plan: dict[str, Any], registry: Registry) -> None:
 
 
 def _checked_in_list(kind: str, table: Any, registry: Registry) -> Any:
-    """The same for an entry of a list; its target is known when the list is."""
+    """The same for an entry of a list."""
     sign, name = lists.divided(table)
     if not sign:
         return _checked_table(kind, table, registry)
@@ -390,13 +390,13 @@ def _checked_table(kind: str, table: Any, registry: Registry) -> Any:
 
 
 def check_value(param: Param, value: Any, owner: str, registry: Registry) -> tuple[Any, bool]:
-    """Refuse a value that certainly does not fit; one that was not written in a run file is left for later.
+    """Refuse a value that certainly does not fit; a live object is checked later.
 
     Returns:
-        The value, and whether it is converted by now.
+        The value, and whether it is already converted.
 
     Raises:
-        UsageError: Saying what is wanted.
+        UsageError: With the expected type.
     """
     from wf_signatures.reading import is_exact  # 7 ms, and only where there are options
 
@@ -410,7 +410,7 @@ def check_value(param: Param, value: Any, owner: str, registry: Registry) -> tup
 
 
 def _with_defaults(plan: Mapping[str, Any], registry: Registry) -> RunFile:
-    """The plan with the loss and the metrics that the dataset's targets will choose, where these are known already."""
+    """The plan with the default loss and metrics, if the dataset's targets are already known."""
     traits = _traits_of_dataset(plan, registry)
     task = task_of(plan, traits, registry)
     if (
@@ -463,13 +463,13 @@ def _full_name(kind: str, name: Any, registry: Registry) -> Any:
 
 
 def _name_in_list(kind: str, name: str, registry: Registry) -> str:
-    """The name of a component that is in a run's list; the list says whose it is where several plugins bring it."""
+    """The name of a component as it stands in a run's list, with its provider if several plugins have that name."""
     names = {entry.component.name for entry in registry.providers(kind, name)}
     return names.pop() if len(names) == 1 else str(_full_name(kind, name, registry))
 
 
 def _check_monitor(text: str, registry: Registry) -> None:
-    """Refuse a text that cannot be a figure of any run."""
+    """Refuse a string that cannot be a figure of any run."""
     monitor = Monitor.read(text).figure
     split, figure = divided(monitor)
     if split not in SPLITS or not figure:

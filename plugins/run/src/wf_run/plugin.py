@@ -13,7 +13,7 @@ from wf_run.declared.values import VALUES
 
 @hookimpl
 def wf_kinds() -> list[Kind]:
-    """Further validation sets, and what is drawn and reported of runs."""
+    """The kinds of further validation sets, plots and report sections."""
     return list(KINDS)
 
 
@@ -25,19 +25,19 @@ def wf_settings() -> list[Param]:
 
 @hookimpl
 def wf_values() -> list[RunValue]:
-    """The values that a run itself gives."""
+    """The values that a run itself provides."""
     return list(VALUES)
 
 
 @hookimpl
 def wf_conditions() -> list[Condition]:
-    """What every run records and compares."""
+    """The conditions that every run records and compares."""
     return list(CONDITIONS)
 
 
 @hookimpl
 def wf_components() -> list[Component]:
-    """Further validation sets: the one component of their kind."""
+    """The only component of kind validation."""
     return [
         Component(
             "validation",
@@ -77,14 +77,14 @@ def wf_commands() -> list[Command]:
         Command(
             name="explain",
             section="Train",
-            summary="Say what a run would be made of, where each part of it was said, and who provides what.",
+            summary="Print the parts of a run, where each one was set, and who provides which value.",
             target="wf_run.cli.explaining:explain",
             order=12,
         ),
         Command(
             name="schema",
             section="See what there is",
-            summary="The JSON Schema of run files, for editors to complete, explain and check by.",
+            summary="Print the JSON Schema of run files, with which editors complete, explain and check them.",
             target="wf_run.cli.schema:schema",
             order=40,
         ),

@@ -29,12 +29,12 @@ from wf_storage.folders import data_dir
 
 
 class RunBuild:
-    """A run while it is built, as the providers of its values share it.
+    """A run under construction, shared by the providers of its values.
 
     Args:
         plan: The run file, as `wf_run.plan.prepare` gives it.
         registry: Where names are looked up.
-        find: Finds the provider of a value that the run itself brings.
+        find: Finds the provider of a value that the run itself provides.
         run_dir: As for `wf_run.assembly.Assembly`, like all others.
     """
 
@@ -62,9 +62,9 @@ class RunBuild:
         """The components, by kind."""
         self._entries: dict[str, tuple[Any, Entry | None]] = {}
         self._tables: dict[str, Any] = {}
-        """The tables of the components that are made, as they were asked for."""
+        """The tables of the components, as they were before they were built."""
         self.plan: RunFile = dict(plan)
-        """The run file; when all is made it says everything."""
+        """The run file; complete when everything is built."""
         self.before = None if learned_in is None else read_description(learned_in)
         """The description of the run's data; None for a new run."""
         self.ids_before = {} if learned_in is None else read_sample_ids(learned_in)
@@ -73,11 +73,11 @@ class RunBuild:
         self.left_out = plan.left_out if isinstance(plan, Prepared) else {}
         """By kind the components of a run by default that a list of this run leaves out."""
         self.resumes_exactly = True
-        """Whether the samples are for certain the same ones when the run is resumed."""
+        """Whether a resumed run is certain to get the same samples."""
         self.init_from: dict[str, str] | None = None
         """The source of the initial weights, and their checksum; None for random weights."""
         self.stateful_samples: Stateful | None = None
-        """The train samples, where they have a state."""
+        """The train samples, if they have a state."""
         self.reader: Any = None
         """The reader for files in the dataset's format, or None."""
         self.names: dict[str, tuple[str, ...]] = {}
@@ -98,7 +98,7 @@ class RunBuild:
             find,
         )
         self.values = self.builder.values
-        """The run values, who provides them and who asked for them."""
+        """The run values, with their providers and askers."""
         for name, param in value_settings().items():
             self.values[name] = self.plan.setdefault(name, param.default)
 
@@ -116,14 +116,18 @@ class RunBuild:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice and kind != "transform":
             owners = {built.entry.provider for built in made if built.name == twice and built.entry}
-            why = f", of {' and '.join(sorted(owners))}: a run has one {kind} of a name" if len(owners) > 1 else ""
+            why = (
+                f", of {' and '.join(sorted(owners))}: a run has only one {kind} of each name"
+                if len(owners) > 1
+                else ""
+            )
             raise UsageError(f"{kind} '{twice}' is named twice{why}")
         self._tables.setdefault(kind, self.plan[kind])
         self.built[kind], self.plan[kind] = made, [built.table() for built in made]
         return made
 
     def as_asked(self) -> RunFile:
-        """The run file with its tables as they were before components were made: with classes and live objects."""
+        """The run file with its original tables, including classes and live objects."""
         return {**self.plan, **self._tables}
 
     def take(self, kind: str, **values: Any) -> None:
@@ -187,7 +191,7 @@ class RunBuild:
         return dict(json.loads(self.text_of_the_first(json.dumps(figures))))
 
     def text_of_the_first(self, text: str) -> str:
-        """A text of the first process, on every process."""
+        """A string of the first process, on every process."""
         strategy = self.values.need("strategy")
         if strategy.world_size == 1:
             return text

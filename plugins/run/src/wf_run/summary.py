@@ -18,22 +18,23 @@ from wf_base.random import TrainStream
 from wf_base.training.modes import evaluated
 
 MAX_ROWS = 40
-"""A deeper model is shown by its outer modules, as many levels of them as fit."""
+"""The maximum number of rows; a larger model is shown by its outer modules, with as many levels as fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A module of a model with all that is in it."""
+    """A module of a model, including its submodules."""
 
     name: str
-    """As in the names of its weights; empty for the model itself."""
+    """Its name as in its weights' names; empty for the model itself."""
     type: str
     output: str
-    """The shape of its output for one sample; ``-`` where it was not called."""
+    """The shape of its output for one sample; ``-`` if it was not called."""
     num_params: int
-    """A weight that several modules share counts for the first of them."""
+    """The number of parameters; a shared weight counts for the first module that has it."""
     flops: int
-    """Of matrix products, convolutions and attention, for one sample; a multiplication and an addition are two."""
+    """The floating-point operations of matrix products, convolutions and attention for one sample; a multiply-add
+    counts as two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,27 +42,27 @@ class Summary:
     """The layers of a model."""
 
     layers: Sequence[Layer]
-    """The outermost that have parameters or do something, as many levels as fit `MAX_ROWS`."""
+    """The layers to show: the outermost modules, with as many levels as fit into `MAX_ROWS`."""
     num_params: int
     num_trained: int
-    """The parameters that training changes."""
+    """The number of trainable parameters."""
     num_bytes: int
-    """Of parameters and buffers."""
+    """The bytes of parameters and buffers."""
     flops: int | None
-    """Of one sample, forward; None where the run has no samples to try."""
+    """The operations of the forward pass for one sample; None if the run has no samples to try."""
     is_whole: bool
-    """Whether all of them are known: torch does not count recurrent layers and kernels of other libraries."""
+    """Whether all operations are counted: torch does not count recurrent layers and other libraries' kernels."""
 
 
 def summarize(model: nn.Module, batch: Any = None, *, max_rows: int = MAX_ROWS) -> Summary:
-    """Look at a model: each module is listed once, with its own and inner parameters.
+    """Summarize a model: each module is listed once, with all its parameters.
 
-    The model is called once in evaluation mode without gradients; random streams, modes and buffers stay as they were.
+    The model is called once in evaluation mode without gradients; random streams, modes and buffers are restored.
 
     Args:
         model: The model, without a strategy's wrapper.
         batch: A `wf_base.Batch` of samples on the model's device; None does not call the model.
-        max_rows: How many rows there may be.
+        max_rows: The maximum number of rows.
     """
     called = _call(model, batch) if batch is not None else {}
     size = 1 if batch is None else batch.size
@@ -94,13 +95,13 @@ def summarize(model: nn.Module, batch: Any = None, *, max_rows: int = MAX_ROWS) 
 
 
 def _is_counted(module: nn.Module, called: tuple[str, int] | None) -> bool:
-    """Whether the operations of a module's own matrices were counted, where it was called."""
+    """Whether the operations of a module's own weights were counted, if it was called."""
     matrices = [weight for weight in module.parameters(recurse=False) if weight.ndim > 1]
     return called is None or called[1] > 0 or not matrices or isinstance(module, (nn.Embedding, nn.EmbeddingBag))
 
 
 def _rows(model: nn.Module, max_rows: int) -> list[str]:
-    """The modules to list: leaves, and where these are too many, the modules around them."""
+    """The modules to list: leaves, or if these are too many, the modules around them."""
     for depth in range(max(name.count(".") for name, _ in model.named_modules()) + 1, 0, -1):
         names = [name for name, module in model.named_modules() if name and _is_row(name, module, depth)]
         if len(names) <= max_rows:
@@ -109,7 +110,7 @@ def _rows(model: nn.Module, max_rows: int) -> list[str]:
 
 
 def _is_row(name: str, module: nn.Module, depth: int) -> bool:
-    """Whether a module is listed: it is at this depth, or is a leaf above it, or has weights of its own."""
+    """Whether a module is listed: at this depth, or above it if it is a leaf or has its own weights."""
     level = name.count(".") + 1
     inner = any(True for _ in module.children())
     own = any(True for _ in module.parameters(recurse=False))
@@ -145,7 +146,7 @@ def _call(model: nn.Module, batch: Any) -> dict[str, tuple[str, int]]:
 
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Put random streams and buffers back at the end."""
+    """Restore random streams and buffers at the end."""
     stream = TrainStream()
     before, python, numbers = stream.state_dict(), random.getstate(), np.random.get_state()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

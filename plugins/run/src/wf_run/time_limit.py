@@ -16,7 +16,7 @@ _PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(sorted(UNITS, key=len, revers
 
 
 class TimeLimitReached(InterruptedRun):
-    """The run's time is over; a checkpoint was committed."""
+    """The run's time limit was reached; a checkpoint was committed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 0)
@@ -27,22 +27,22 @@ def seconds_of(text: str) -> float:
     """The seconds of a time such as ``8h``, ``90min`` or ``1d12h``.
 
     Raises:
-        UsageError: For another text, or no time at all.
+        UsageError: For an invalid or zero time.
     """
     parts = _PART.findall(text)
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(text.split()) != "".join(number + unit for number, unit in parts) or seconds <= 0:
-        raise UsageError(f"max_time must be a time, as 8h, 90min, 1d12h or 30s, not '{text}'")
+        raise UsageError(f"max_time must be a time, such as 8h, 90min, 1d12h or 30s, not '{text}'")
     return seconds
 
 
 @contextmanager
 def limited(text: str | None, stop: Callable[[str], bool]) -> Iterator[Callable[[], bool]]:
-    """Call `stop` with the reason when the time is over, from a thread.
+    """Call `stop` with the reason when the time is up, from a thread.
 
     Args:
         text: The time, counted from now on; None for no limit.
-        stop: Ends the run after its present step; False where there is nothing to end.
+        stop: Ends the run after its present step; returns False if there is nothing to end.
 
     Returns:
         Whether the run was ended.

@@ -1,4 +1,4 @@
-"""One training of a run: from the lock on its directory to the end in its manifest."""
+"""Trains a run: from locking its directory to recording the end in its manifest."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ _LOG = logging.getLogger("wf")
 
 
 class _Ended(Hook):
-    """Does something at the end of a run that was not interrupted: after other hooks, before loggers keep its files.
+    """Calls a function at the end of a run that was not interrupted: after other hooks, before loggers upload its
+    files.
 
     Args:
-        then: What is done.
+        then: The function.
     """
 
     def __init__(self, then: Callable[[], None]) -> None:
@@ -54,7 +55,7 @@ class Training:
 
     Args:
         parts: The run.
-        working: A context in which it computes: its precision and its kernels.
+        working: Returns the context in which the run computes: its precision and kernels.
     """
 
     def __init__(self, parts: Assembly, working: Callable[[], AbstractContextManager[None]]) -> None:
@@ -65,7 +66,7 @@ class Training:
         self._hooks: tuple[Any, ...] = ()
         """Those that are no part of the run."""
         self.rebuild = rebuild_of(parts)
-        """How the model of the bundle can be built again."""
+        """How the model of the bundle can be rebuilt."""
         self.recorder = Recorder(None)
         """Writes the records of ``metrics.jsonl``."""
 
@@ -84,13 +85,13 @@ class Training:
             self._train(directory, received, is_over, failure, resume=resume, allow_drift=allow_drift)
 
     def _check_together(self, *, resume: bool) -> None:
-        """All processes resume a run, or none does."""
+        """Check that all processes resume a run, or none does."""
         strategy = self._strategy
         if strategy.world_size > 1 and strategy.agree(resume) and strategy.agree(not resume):
             one, other = ("a run", "none") if resume else ("no run", "one")
             raise UsageError(
                 f"process {strategy.rank} finds {one} in {self._parts.run_dir}, and another process {other}"
-                "\n  the processes of a run need one file system"
+                "\n  the processes of a run need a shared file system"
             )
 
     def _failure_of_state(self) -> BaseException | None:
@@ -107,7 +108,7 @@ class Training:
 
     @contextmanager
     def _held_directory(self, *, resume: bool) -> Iterator[RunDirectory | None]:
-        """The run directory, locked; None where this process writes none."""
+        """The run directory, locked; None if this process does not write one."""
         run_dir = self._parts.run_dir
         if run_dir is None or self._strategy.rank != 0:
             yield None
@@ -130,9 +131,9 @@ class Training:
         resume: bool,
         allow_drift: Collection[str],
     ) -> None:
-        """Train, or end at once with the `failure` that a part has raised already."""
+        """Train, or end at once with the `failure` that a part has already raised."""
         parts, loop, saved = self._parts, self._loop, None
-        if resume:  # before the directory is changed: it may refuse
+        if resume:  # before the directory is changed: resuming may be refused
             assert parts.run_dir is not None
             saved = newest(parts, parts.run_dir, allow_drift)
         if directory is not None:
@@ -156,14 +157,15 @@ class Training:
         except BaseException as error:
             self._note_failure(directory, error)
             if isinstance(error, InterruptedRun):
-                self._strategy.agree(False)  # when one process leaves torchrun ends the others, which may be writing
+                # when one process exits, torchrun ends the others, which may still be writing
+                self._strategy.agree(False)
             raise
         finally:
             self.recorder.close()
         manifest.end(parts, directory, self._save_failures, "done", loop.stop_reason or f"{self._until_words()} done")
 
     def _write_bundle(self, directory: RunDirectory | None) -> None:
-        """Write ``bundle/``; the run is done without it, too."""
+        """Write ``bundle/``; a failure does not fail the run."""
         if directory is None:
             return
         loop = self._loop
@@ -181,10 +183,10 @@ class Training:
                 _LOG.warning("%s", rebuild.words.removeprefix("warning: "))
                 directory.update_manifest(rebuild=rebuild.by)
         except (SaveError, UsageError) as error:
-            _LOG.warning("the run is done, and its bundle could not be written: %s", error)
+            _LOG.warning("the run is complete, but its bundle could not be written: %s", error)
 
     def _note_failure(self, directory: RunDirectory | None, error: BaseException) -> None:
-        """Add advice to the error, and record how the run ended; a full disk must not hide the error."""
+        """Add advice to the error, and record the end of the run; a full disk must not hide the error."""
         if is_memory(error):
             options = self._options("model")
             error.add_note(memory.remedies(error, self._plan, self._loop, self._strategy.device, options))
@@ -193,15 +195,15 @@ class Training:
         try:
             manifest.end(self._parts, directory, self._save_failures, status_of(error), reason_of(error))
         except DataError as another:
-            error.add_note(f"nor could the end of the run be written down: {another}")
+            error.add_note(f"the end of the run could not be recorded either: {another}")
 
     def _options(self, kind: str) -> list[str]:
-        """The options of the component of a kind that it might be given."""
+        """The options of the component of a kind."""
         entry = self._parts.entry(kind)
         return [param.name for param in self._parts.builder.params(entry)] if entry else []
 
     def _stop_by_signal(self, reason: str) -> None:
-        """End after the present step. The checkpoint is what matters now: a last evaluation is left to the resumed run.
+        """End after the present step. Only the checkpoint matters now: the final evaluation is left to the resumed run.
 
         Several processes must take part in an evaluation together, and a signal may reach only one of them.
         """
@@ -210,13 +212,13 @@ class Training:
         self._loop.stop(reason, for_good=False)
 
     def _raise_signal(self, received: Sequence[signal.Signals]) -> None:
-        """End as interrupted where any of the processes got a signal."""
+        """Raise `InterruptedRun` if any of the processes got a signal."""
         for number in STOPPING:
             if self._strategy.agree(number in received[:1]):
                 raise InterruptedRun(f"stopped by {number.name} after step {self._loop.progress.step}", number)
 
     def _stop_by_time(self, reason: str) -> bool:
-        """End after the present step as a signal would; False where the run is through with its steps."""
+        """End after the present step, as after a signal; False if the run has finished its steps."""
         until, progress = self._until(), self._loop.progress
         if (progress.step if isinstance(until, Steps) else progress.epoch) >= until.num:
             return False
@@ -224,7 +226,7 @@ class Training:
         return True
 
     def _raise_time_limit(self, stopped: bool) -> None:
-        """End as interrupted where the time of any process was over before the run was."""
+        """Raise `TimeLimitReached` if the time of any process ran out before the run ended."""
         limit = self._plan.get("max_time")
         if limit is not None and self._strategy.agree(stopped):
             raise TimeLimitReached(f"stopped after step {self._loop.progress.step:,}: max_time {limit} is over")

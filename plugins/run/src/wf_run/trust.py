@@ -1,9 +1,9 @@
-"""Trust: which code a run directory may run.
+"""Decides which code of a run directory may run.
 
-Registered components are installed code and run without asking. What a run directory brings beside them runs when the
-user's state folder says that this user made the run, when it is byte-equal to files that the command line names, or
-when its checksum is given. `guard_for` decides that before anything is loaded and gives a `Guard`, which every loading
-of such code asks: what the list of `brought` missed is refused there.
+Registered components are installed code and run without further checks. Other code of a run directory runs only if the
+user's state folder records that this user made the run, if it is byte-equal to files that the command line names, or
+if its checksum is given. `guard_for` decides that before anything is loaded and returns a `Guard`, which is asked
+whenever such code is loaded: code that `brought` missed is refused there.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from wf_run.runfiles.runfile import RunFile, options_of
 
 ENVIRONMENT, STATE = "WF_TRUST", "WF_STATE_DIR"
 MAX_RECORDS = 5000
-"""So many runs are remembered; the oldest is forgotten first."""
+"""The number of runs that are remembered; the oldest is forgotten first."""
 MAX_FILES, MAX_BYTES = 1000, 32 * 2**20
 """Limits on the code of a run directory."""
 LIVE = "live "
 _LOG = logging.getLogger("wf")
 
 Source = tuple[RunFile, Sequence[Path]]
-"""A run file, and the folders in which its relative paths are looked up."""
+"""A run file, and the folders for its relative paths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,13 @@ class Piece:
     where: str
     """``hook``, ``optimizer.base``, ``plugins``."""
     name: str
-    """As the run file writes it: ``net.py:Net``, ``subprocess:Popen``, ``plug.py``."""
+    """Its name in the run file: ``net.py:Net``, ``subprocess:Popen``, ``plug.py``."""
     file: Path | None = None
     """The file, without links; None for a module."""
     sha256: str = ""
     """Of the file."""
     blocked: bool = False
-    """A plugin that must not be loaded, even if its run file names it."""
+    """Whether it is a plugin that must not be loaded, even if its run file names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,25 +69,25 @@ class Brought:
     place: Path
     pieces: tuple[Piece, ...]
     inside: Mapping[str, str]
-    """The SHA-256 of every file of its code, by the path below the directory; whether a run file names it or not."""
+    """The SHA-256 of every code file in it, by its path below the directory, whether or not a run file names it."""
     references: str
     """The plugins and the tables of the run files that name code, options included, as JSON."""
 
     @cached_property
     def own(self) -> str:
-        """The checksum of all that the directory says and holds."""
+        """The checksum of all code that the directory names and contains."""
         return _digest([self.references, sorted(self.inside.items())])
 
     @cached_property
     def outside(self) -> dict[str, str]:
-        """The SHA-256 of the files elsewhere that it names, by path."""
+        """The SHA-256 of files outside of the directory that it names, by path."""
         root = self.place.resolve()
         files = {piece.file: piece.sha256 for piece in self.pieces if piece.file}
         return {str(file): sha256 for file, sha256 in files.items() if not file.is_relative_to(root)}
 
     @cached_property
     def checksum(self) -> str:
-        """The checksum of all that would run, files elsewhere included."""
+        """The checksum of all code that would run, including files outside of the directory."""
         return _digest([self.own, sorted(self.outside.items())])
 
 
@@ -97,10 +97,10 @@ def brought(place: Path, sources: Sequence[Source], registry: Registry) -> Broug
     Args:
         place: The directory.
         sources: Its run files.
-        registry: Says which names are registered; what a run file's own plugins would register does not count.
+        registry: The registered names, without those of the run file's own plugins.
 
     Raises:
-        UsageError: When its code is not made of plain files, or is more than anybody reads.
+        UsageError: If its code contains anything but plain files, or exceeds the size limits.
     """
     if not any(_may_bring(document) for document, _ in sources):
         return Brought(place=place, pieces=(), inside={}, references="")
@@ -134,14 +134,14 @@ def guard_for(
     line: Mapping[str, Any] | None = None,
     trust: str | Iterable[str] = (),
 ) -> Guard:
-    """The guard for a run directory, after all of its code was found to be allowed.
+    """The guard for a run directory, after a check that all of its code is allowed.
 
     Args:
         place: The directory.
         sources: Its run files.
-        registry: Says which names are registered.
-        line: A run file's keys that the command line names itself. The same code needs no other allowance.
-        trust: Checksums that allow what they are of; those in ``WF_TRUST`` count, too.
+        registry: The registered names.
+        line: The keys of a run file given on the command line. Code named there is allowed.
+        trust: Checksums of allowed code; those in ``WF_TRUST`` count, too.
 
     Raises:
         UntrustedError: Listing what is not allowed.
@@ -206,12 +206,12 @@ def _guard_of(found: Brought, line: Mapping[str, Any] | None, trust: str | Itera
 
 
 def guard_of_line(place: str, line: Mapping[str, Any], hint: str) -> Guard:
-    """A guard that allows the code that a command line names, and no other.
+    """A guard that allows only the code that a command line names.
 
     Args:
-        place: Who else may name code, for messages.
-        line: What the line says, as a document.
-        hint: What to do about a refusal.
+        place: The other source of code, for messages.
+        line: The command line as a document.
+        hint: The advice for a refusal.
     """
     named = _named(line)
     return Guard(
@@ -228,7 +228,7 @@ def record(place: Path, sources: Sequence[Source], registry: Registry) -> None:
     Args:
         place: The run directory.
         sources: Its run files.
-        registry: That of the run.
+        registry: The run's registry.
     """
     _record(place, lambda: brought(place, sources, registry))
 
@@ -240,8 +240,8 @@ def _record(place: Path, find: Callable[[], Brought]) -> None:
             _remember(found)
     except (WfError, OSError, RuntimeError, ValueError) as error:
         _LOG.warning(
-            "it could not be written down that the code in %s is yours: %s\n"
-            "  later commands on this run will ask for --trust; %s says another folder",
+            "it could not be recorded that the code in %s is yours: %s\n"
+            "  later commands on this run will ask for --trust; %s sets another folder",
             place,
             describe(error),
             STATE,
@@ -249,7 +249,7 @@ def _record(place: Path, find: Callable[[], Brought]) -> None:
 
 
 def directory_of(run_file: Path) -> Path | None:
-    """The run directory or bundle in which a run file lies, and that may come from somebody else with all its code."""
+    """The run directory or bundle that contains a run file, and that may come from somebody else with all its code."""
     folder = run_file.parent
     if os.path.lexists(folder / "bundle.json"):
         return folder
@@ -258,7 +258,7 @@ def directory_of(run_file: Path) -> Path | None:
 
 
 def _manifest_in(folder: Path) -> Mapping[str, Any]:
-    """A run directory's manifest; an unreadable one counts, too."""
+    """A run directory's manifest; an unreadable one counts as a manifest, too."""
     file = folder / "manifest.json"
     if not file.is_file():
         return {}
@@ -273,7 +273,7 @@ def state_dir() -> Path:
     """The user's state folder.
 
     Raises:
-        RuntimeError: Where the user has no home folder.
+        RuntimeError: If the user has no home folder.
     """
     if chosen := os.environ.get(STATE):
         return Path(chosen).expanduser().absolute()
@@ -283,16 +283,16 @@ def state_dir() -> Path:
 
 
 class _Walker:
-    """Finds the code that run files name, with the options' own declarations where a component is registered."""
+    """Finds the code that run files name, using the declared options of registered components."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def read(self, document: Mapping[str, Any]) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-        """Where a run file names code, and the plugins and tables in which it does."""
+        """The places where a run file names code, and the plugins and tables that contain them."""
         plugins = document.get("plugins") or ()
         found = [("plugins", name) for name in plugins if not self._is_installed(name)]
-        names = [Path(name).name if is_path(name) else name for name in plugins]  # the content says the rest
+        names = [Path(name).name if is_path(name) else name for name in plugins]  # the content determines the rest
         tables: dict[str, Any] = {"plugins": names}
         for kind in KINDS.keys() & document.keys():
             value = document[kind]
@@ -303,7 +303,7 @@ class _Walker:
         return sorted(found), tables
 
     def _walk(self, kind: str, table: Any, where: str) -> Iterator[tuple[str, str]]:
-        """The code in the place of a component."""
+        """The code named in place of a component."""
         if not _has_colon(table):
             return
         use = divided(table)[1]
@@ -313,7 +313,7 @@ class _Walker:
             if use not in self._declared and not use.startswith(LIVE):
                 yield where, use
         elif isinstance(use, str):
-            with contextlib.suppress(WfError):  # unknown, or not loaded: nobody knows which options are components
+            with contextlib.suppress(WfError):  # unknown or not loaded: its nested options are unknown
                 entry = self._registry.find(kind, use)
                 options = current_options(entry.component, options)
                 params = {param.name: param for param in with_names(entry.params(), options)}
@@ -326,7 +326,7 @@ class _Walker:
                     yield from self._walk(param.kind, one, f"{where}.{name}")
 
     def _anything(self, value: Any, where: str) -> Iterator[tuple[str, str]]:
-        """Whatever may be code in a value of which nothing is known."""
+        """Everything that may be code in a value of unknown meaning."""
         if isinstance(value, str):
             if _REFERENCE.fullmatch(value) and value not in self._declared and not value.startswith(LIVE):
                 yield where, value
@@ -342,13 +342,13 @@ class _Walker:
 
     @cached_property
     def _declared(self) -> set[Any]:
-        """The targets of registered components, which are theirs under another name."""
+        """The targets of registered components, which name these components, too."""
         parts = (part for plugin in self._registry.plugins for part in plugin.components)
         return {part.target for part in parts if isinstance(part.target, str)}
 
 
 _REFERENCE = re.compile(r"[^\n]+:[^\W\d][\w.]*")
-"""``path.py:Attr`` or ``module:Attr``, as far as a value of which nothing is known may be one."""
+"""Matches values of unknown meaning that may be ``path.py:Attr`` or ``module:Attr``."""
 
 
 def _may_bring(document: Mapping[str, Any]) -> bool:
@@ -365,7 +365,7 @@ def _has_colon(value: Any) -> bool:
 
 
 def _piece(where: str, name: str, folders: Sequence[Path]) -> Piece | None:
-    """A piece of code with its file; None for a file that is not there, and so cannot run."""
+    """A piece of code with its file; None for a missing file, which cannot run."""
     text = name if where == "plugins" else name.rpartition(":")[0]
     if not is_path(text):
         return Piece(where=where, name=name)
@@ -377,14 +377,14 @@ def _piece(where: str, name: str, folders: Sequence[Path]) -> Piece | None:
 
 
 def _named(line: Mapping[str, Any]) -> list[Piece]:
-    """The code that a command line names; files are those below the working directory, not the run directory's."""
+    """The code that a command line names; its paths are relative to the working directory, not to the run directory."""
     found: list[tuple[str, str]] = [("plugins", name) for name in line.get("plugins", ())]
     found += _strings({key: value for key, value in line.items() if key != "plugins"})
     return [piece for where, name in found if (piece := _piece(where, name, ()))]
 
 
 def _strings(value: Any) -> Iterator[tuple[str, str]]:
-    """Every text in a document that may name code, keys included: ``--hook.net.py:H.option``."""
+    """Every string in a document that may name code, including keys: ``--hook.net.py:H.option``."""
     if isinstance(value, str) and ":" in value:
         yield "line", divided(value)[1]
     elif isinstance(value, Mapping):
@@ -397,7 +397,7 @@ def _strings(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_code_of(place: Path, folder: Path) -> bool:
-    """Whether a folder is one for code in a directory; a link counts by where it lies, and is refused then."""
+    """Whether a folder is a code folder of a directory; a link counts by its own location, and is refused later."""
     return folder.name == "code" and not os.path.relpath(folder, place).startswith("..")
 
 
@@ -405,7 +405,7 @@ def _files_in(folders: Iterable[Path], place: Path) -> dict[str, str]:
     """The SHA-256 of every file below some folders, by its path below the directory.
 
     Raises:
-        UsageError: For links and other things that are no plain files, and for too much.
+        UsageError: For links and anything else that is not a plain file, and for too many files or bytes.
     """
     found: dict[str, str] = {}
     waiting, size = [folder for folder in folders if os.path.lexists(folder)], 0
@@ -432,7 +432,7 @@ def _read_plain(path: Path) -> bytes:
     """The contents of a regular file.
 
     Raises:
-        UsageError: For a link, anything else that is no plain file, and one that is too large.
+        UsageError: For a link, anything else that is not a plain file, and a file that is too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -450,7 +450,7 @@ def _read_plain(path: Path) -> bytes:
 
 
 def _not_plain(path: Path) -> UsageError:
-    return UsageError(f"{path} is no plain file or folder, and the code of a run directory is made of these alone")
+    return UsageError(f"{path} is not a plain file or folder; a run directory's code may contain only these")
 
 
 def _checksums(trust: str | Iterable[str]) -> set[str]:
@@ -460,7 +460,9 @@ def _checksums(trust: str | Iterable[str]) -> set[str]:
     found = [(origin, word.strip().lower()) for origin, text in given for word in text.split(",") if word.strip()]
     for origin, word in found:
         if not re.fullmatch(r"[0-9a-f]{64}", word):
-            raise UsageError(f"{origin} '{word}' is no SHA-256 checksum: the refusal of a run's code says which it has")
+            raise UsageError(
+                f"{origin} '{word}' is not a SHA-256 checksum: the message that refuses the run's code gives it"
+            )
     return {word for _, word in found}
 
 
@@ -470,11 +472,11 @@ def _refusal(
     rows = [(piece.where, piece.name, _place_of(piece)) for piece in refused]
     rows += [("beside", name, f"sha256 {found.inside[name]}") for name in sorted(beside)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{found.place} brings code that would run with your rights, and nothing says that it is yours"]
+    lines = [f"{found.place} contains code that would run with your rights, and it is not known to be yours"]
     lines += [f"{where:<{widths[0]}}  {name:<{widths[1]}}  {what}" for where, name, what in rows]
     lines += notes
     if given:
-        lines.append("the checksum that was given is of other code: it may have been changed since")
+        lines.append("the given checksum belongs to other code: it may have been changed since")
     lines.append(f"read it; to allow it: --trust {found.checksum}")
     lines.append(f'or {ENVIRONMENT}=...; in Python trust="..."')
     return "\n  ".join(lines)
@@ -493,21 +495,21 @@ def _file_of(own: str) -> Path:
 
 
 def _recall(own: str) -> tuple[set[str] | None, list[str]]:
-    """The paths of one's own files that a run was made with, None where it is not known; and what is wrong."""
+    """The paths of the user's files that a run was made with, None if unknown; and the problem with the record."""
     try:
         file = _file_of(own)
         text = file.read_bytes()
     except FileNotFoundError:
         return None, []
     except (OSError, RuntimeError) as error:
-        return None, [f"what you ran before cannot be read, so none of it counts: {describe(error)}"]
+        return None, [f"the records of your runs cannot be read and are ignored: {describe(error)}"]
     try:
         found = json.loads(text)
         if found["sha256"] != own:
-            raise ValueError("it is of another run")
+            raise ValueError("it belongs to another run")
         return {str(path) for path in found["paths"]}, []
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        return None, [f"{file} is damaged and counts for nothing: {describe(error)}"]
+        return None, [f"{file} is damaged and ignored: {describe(error)}"]
 
 
 def _remember(found: Brought) -> None:
@@ -539,7 +541,7 @@ def _forget_oldest(folder: Path) -> None:
     with os.scandir(folder) as listed:
         files = [entry for entry in listed if entry.name.endswith(".json")]
     if len(files) > MAX_RECORDS:
-        with contextlib.suppress(OSError):  # another process forgets them, too
+        with contextlib.suppress(OSError):  # another process may remove them, too
             files.sort(key=lambda entry: entry.stat().st_mtime)
             for entry in files[: len(files) - MAX_RECORDS]:
                 os.unlink(entry.path)

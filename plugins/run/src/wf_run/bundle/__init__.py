@@ -1,1 +1,1 @@
-"""Bundles: trained models that stand alone."""
+"""Bundles: self-contained trained models."""

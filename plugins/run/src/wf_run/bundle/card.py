@@ -1,4 +1,4 @@
-"""The README of a bundle: a model card, made from what its manifest says."""
+"""The README of a bundle: a model card made from its manifest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SHOWN = 20
-"""So many columns and classes are listed."""
+"""The maximum number of columns and classes listed."""
 _REBUILD = {
     "components": "from installed components by name; no code comes with the bundle.",
     "code": "from the code in `code/`, which runs only where it is trusted (`--trust`).",
@@ -20,7 +20,7 @@ def text(says: Mapping[str, Any]) -> str:
     """The README of a bundle.
 
     Args:
-        says: What ``bundle.json`` says.
+        says: The content of ``bundle.json``.
     """
     training = says["training"]
     lines = [f"# {says['name']}", "", *_summary(says), ""]
@@ -43,8 +43,7 @@ def _summary(says: Mapping[str, Any]) -> list[str]:
         f"It is rebuilt {_REBUILD[says['rebuild']['by']]}"
         + (f" ({says['rebuild']['why']})" if says["rebuild"]["why"] and says["rebuild"]["by"] != "code" else ""),
         "",
-        "Intended use, limits and risks: nobody has written them down yet. This file is not part of the checksums; "
-        "edit it.",
+        "Intended use, limits and risks: not documented yet. This file is not part of the checksums; edit it.",
     ]
 
 
@@ -63,8 +62,8 @@ def _use(says: Mapping[str, Any]) -> list[str]:
         f"print(model.predict({rows}))",
         "```",
         "",
-        "On the command line: `wf predict bundle FILE ...`. The bare `torch.nn.Module`, without what comes before it, "
-        "is `model.model`.",
+        "On the command line: `wf predict bundle FILE ...`. "
+        "The `torch.nn.Module` itself, without the transforms, is `model.model`.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The files of a bundle: written as a whole, and read only where every checksum agrees. No pickle."""
+"""The files of a bundle: written as a whole, and read only if every checksum matches. No pickle."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-"""The version of the folder's form; a reader refuses a newer one."""
+"""The version of the folder's format; a reader refuses a newer one."""
 NAME, MANIFEST, CARD, RUN_FILE = "bundle", "bundle.json", "README.md", "run.toml"
-"""The folder below a run directory, its manifest, its model card, and the run file for what is made again."""
+"""The folder in a run directory, its manifest, its model card, and the run file for rebuilding the model."""
 WEIGHTS, STATE, STATE_TENSORS, DATA, GRAPH = (
     "weights.safetensors",
     "state.json",
@@ -34,7 +34,7 @@ _DIGEST = "sha256"
 
 
 class BundleFolder:
-    """A bundle on the disk, its manifest read and its files verified.
+    """A bundle on disk, with its manifest read and its files verified.
 
     Args:
         path: The folder.
@@ -46,15 +46,15 @@ class BundleFolder:
 
     @classmethod
     def find(cls, place: str | os.PathLike[str], checkpoint: str = KEPT) -> BundleFolder | None:
-        """The bundle at a path, or at a path below ``runs/``; None where there is none.
+        """The bundle at a path, or at a path below ``runs/``; None if there is none.
 
         Args:
             place: The path.
-            checkpoint: Which weights are wanted; a bundle has one set.
+            checkpoint: The wanted weights; a bundle has only one set.
 
         Raises:
-            DataError: When it is damaged, or of a newer wf.
-            UsageError: When another checkpoint is asked for.
+            DataError: If it is damaged, or from a newer wf.
+            UsageError: If another checkpoint is requested.
         """
         path = path_of(place)
         if path is None:
@@ -68,7 +68,7 @@ class BundleFolder:
 
     @property
     def rebuild(self) -> str:
-        """How the model is made again, see `wf_run.bundle.rebuild`."""
+        """How the model is rebuilt, see `wf_run.bundle.rebuild`."""
         return str(self.manifest["rebuild"]["by"])
 
     @property
@@ -79,7 +79,7 @@ class BundleFolder:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of a safetensors file."""
-        from safetensors import SafetensorError  # what finds a bundle imports no torch
+        from safetensors import SafetensorError  # finding a bundle must not import torch
         from safetensors.torch import load
 
         try:
@@ -96,7 +96,7 @@ class BundleFolder:
 
 
 def path_of(place: str | os.PathLike[str]) -> Path | None:
-    """The folder of a bundle: a path, or one below ``runs/``; None where there is none."""
+    """The folder of a bundle: a path, or one below ``runs/``; None if there is none."""
     path = Path(place)
     return next((one for one in (path, Path("runs") / path) if os.path.isfile(one / MANIFEST)), None)
 
@@ -105,23 +105,23 @@ def refuse_bundle(place: str | os.PathLike[str]) -> None:
     """Refuse a bundle where a run directory is needed: to resume, to replay, to open the data of a run.
 
     Raises:
-        UsageError: With what can be done instead.
+        UsageError: With advice.
     """
     path = path_of(place)
     if path is not None:
         raise UsageError(
-            f"{path} is a bundle, and this needs a run directory: a bundle has no state of optimizer and data"
+            f"{path} is a bundle, but this needs a run directory: a bundle has no state of optimizer and data"
             f"\n  train on from its weights: wf run --init-from {path} ..."
             "\n  or name the run directory that it came from"
         )
 
 
 def write(folder: Path, manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    """Write a bundle in the place of one that is there; a reader finds the old one, the new one, or none.
+    """Write a bundle, replacing an existing one; at any time a reader finds the old one, the new one, or none.
 
     Args:
-        folder: Where.
-        manifest: What ``bundle.json`` says, without the checksums.
+        folder: The bundle's folder.
+        manifest: The content of ``bundle.json``, without the checksums.
         contents: The files by their paths below the folder.
 
     Raises:
@@ -152,7 +152,7 @@ def write(folder: Path, manifest: Mapping[str, Any], contents: Mapping[str, byte
 
 
 def _verified(path: Path) -> dict[str, Any]:
-    """The manifest of a bundle all of whose files are as they were written."""
+    """The manifest of a bundle, after a check that all its files are unchanged."""
     file = path / MANIFEST
     try:
         found = manifests.parse(files.read(file, _MAX_MANIFEST))
@@ -191,7 +191,7 @@ def _check(path: Path, name: str, size: int, digest: str) -> None:
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"bundle {path} is damaged: {why}\n  copy it again from where it came, or make it again: wf run")
+    return DataError(f"bundle {path} is damaged: {why}\n  copy it again from its source, or make it again: wf run")
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Opens a bundle: the model in it, made again with its weights and what comes before it."""
+"""Opens a bundle: rebuilds its model with the weights and the transforms before it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_bundle(
         by_graph: Whether its exported graph stands for the model, rather than its components.
 
     Raises:
-        UsageError: When it has weights only, and no model is given or none would help.
+        UsageError: If it has only weights, and no model is given or none would help.
     """
     rebuild = bundle.manifest["rebuild"]
     if (
@@ -52,7 +52,7 @@ def open_bundle(
     ):
         lines = [f"{bundle.path} has weights only: {rebuild['why']}"]
         if rebuild["lacks"] == "model":
-            lines.append(f"give the module that they are for: wf.load_model({str(bundle.path)!r}, model=...)")
+            lines.append(f"give their module: wf.load_model({str(bundle.path)!r}, model=...)")
         lines.append(f"read them without wf: safetensors.torch.load_file({str(bundle.path / WEIGHTS)!r})")
         raise UsageError("\n  ".join(lines))
     description = read_description(bundle.path)
@@ -92,6 +92,6 @@ def document_by_graph(document: Mapping[str, Any], rebuild: Mapping[str, Any]) -
 
 
 def states_of(bundle: BundleFolder) -> dict[str, Any]:
-    """The states in a bundle, by the names that they have in checkpoints."""
+    """The states in a bundle, by their names in checkpoints."""
     state = codec.decode(bundle.json(STATE), bundle.tensors(STATE_TENSORS))
     return {**state["parts"], "model": {**bundle.tensors(WEIGHTS), **state["model"]}}

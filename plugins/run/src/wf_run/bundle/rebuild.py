@@ -1,4 +1,4 @@
-"""How a trained model can be made again: from components, from code, from an exported graph, or not at all."""
+"""How a trained model can be rebuilt: from components, from code, from an exported graph, or not at all."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ OF_TRAINING = ("optimizer", "scheduler", "hook", "checkpointer", "strategy", "sa
 IN_GRAPH = ("model", "transform", "trainer")
 """Kinds that an exported graph stands for."""
 OWN_KEYS = ("seed", "precision", "batch_size", "targets", "links", "monitor", "keep", "plugins")
-"""The general keys that say something of a trained model, beside the settings of plugins that something took."""
+"""The general keys that concern a trained model, besides plugins' settings that the run used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuild:
-    """How a model is made again."""
+    """How a model is rebuilt."""
 
     by: By
     why: str = ""
-    """The code that is needed, or what keeps the model from being made again."""
+    """The code that is needed, or the reason why the model cannot be rebuilt."""
     lacks: str = ""
     """The kind of the component that cannot be made again."""
     target_transforms: Sequence[int] = ()
@@ -42,7 +42,7 @@ class Rebuild:
 
     @property
     def words(self) -> str:
-        """What the start of a run says."""
+        """The message at the start of a run."""
         if self.by == "weights only":
             help = "give it: wf.load_model(RUN, model=...)" if self.lacks == "model" else "wf.load_model will refuse it"
             return f"warning: the bundle will have weights only: {self.why}\n  {help}"
@@ -52,8 +52,8 @@ class Rebuild:
 
 
 def document_of(parts: Assembly) -> RunFile:
-    """The run file for the trained model: without what only training needs."""
-    plan = put_back(parts.plan)  # what the environment says stays there
+    """The run file for the trained model, without the parts that only training needs."""
+    plan = put_back(parts.plan)  # values from the environment stay there
     taken = parts.values.asked_by
     kept = {
         key: value
@@ -62,7 +62,7 @@ def document_of(parts: Assembly) -> RunFile:
     }
     kept["plugins"] = [name for name in plan["plugins"] if name in _plugins(parts)]
     if _is_live(kept.get("trainer")):
-        del kept["trainer"]  # it trains, and no more: see `rebuild_of` for one that changes the model
+        del kept["trainer"]  # it only trains; for a trainer that changes the model see `rebuild_of`
     return kept
 
 
@@ -78,7 +78,7 @@ def _plugins(parts: Assembly) -> set[str]:
 
 
 def rebuild_of(parts: Assembly) -> Rebuild:
-    """How the trained model of a run can be made again."""
+    """How the trained model of a run can be rebuilt."""
     document = document_of(parts)
     if obstacle := _obstacle(parts, document):
         steps = [one for one in parts.data.steps if one.table]
@@ -90,7 +90,7 @@ def rebuild_of(parts: Assembly) -> Rebuild:
     needed = {key: value for key, value in document.items() if key not in ("dataset", "loss", "metric", "evaluator")}
     own = sorted({_shown(name) for name in texts(needed) if _is_code(name, parts)})
     if own:
-        return Rebuild(by="code", why=f"which has to be trusted elsewhere: {', '.join(own)}")
+        return Rebuild(by="code", why=f"which must be trusted on other machines: {', '.join(own)}")
     return Rebuild(by="components")
 
 
@@ -105,7 +105,7 @@ def _obstacle(parts: Assembly, document: Mapping[str, Any]) -> tuple[str, str] |
     for built in parts.several("transform"):
         has_fit = hasattr(built.value, "fit") and not isinstance(built.value, Stateful)
         if has_fit and not Step.of(0, *transform_of(built, None)).train_only:
-            return "transform", f"transform '{built.name}' is fitted, and has no state_dict and load_state_dict"
+            return "transform", f"transform '{built.name}' is fitted, but has no state_dict and load_state_dict"
     own = parts.data.own_transforms
     if own and len(_own_transforms(parts)) != len(own):
         return "transform", "the dataset's own transforms cannot be made by its reader, see Dataset.transforms"
@@ -122,7 +122,7 @@ def _own_transforms(parts: Assembly) -> Sequence[Any]:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """All texts in a value, keys excluded."""
+    """All strings in a value, keys excluded."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -134,7 +134,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def _is_code(text: str, parts: Assembly) -> bool:
-    """Whether a text in a run file names code outside of installed plugins."""
+    """Whether a string in a run file names code outside of installed plugins."""
     if text in parts.plan["plugins"]:
         return is_path(text)
     head, colon, attribute = text.rpartition(":")
@@ -146,7 +146,7 @@ def _is_code(text: str, parts: Assembly) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Code without the folder that it is in on this machine."""
+    """The name of code without its folder on this machine."""
     head, colon, attribute = name.rpartition(":")
     return f"{Path(head).name}:{attribute}" if colon and is_path(head) else Path(name).name
 

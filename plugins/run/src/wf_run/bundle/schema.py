@@ -1,4 +1,4 @@
-"""What a trained model takes and gives, as ``bundle.json`` says it."""
+"""The input and output schema of a trained model, as in ``bundle.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wf_data.inputs import Inputs, record_of
 from wf_run.description import Description
 
 _UNIT = re.compile(r".*[(\[]([^()\[\]]{1,20})[)\]]\s*\Z")
-"""A column's unit is what ends its name in brackets: ``sepal length (cm)``, ``power [kW]``."""
+"""The unit at the end of a column's name, in brackets: ``sepal length (cm)``, ``power [kW]``."""
 
 
 def unit_of(name: str) -> str | None:
@@ -26,8 +26,9 @@ def inputs_of(description: Description, reader: Any) -> dict[str, Any]:
     Returns:
         ``tensor``: the tensors before the transforms (shape without the axis of the samples, dtype); ``columns``: the
         columns of a row in the order of training, each with ``name``, ``type`` (``number``, ``category``, ``date``,
-        ``text``, ``image``), and where they are known ``dtype``, ``unit``, ``values`` of categories, ``missing`` (what
-        becomes of missing values) and ``unseen`` (of unknown categories); ``files``: the endings that are read.
+        ``text``, ``image``), and if known ``dtype``, ``unit``, ``values`` of categories, ``missing`` (how missing
+        values are treated) and ``unseen`` (how unknown categories are treated); ``files``: the endings of files that
+        are read.
     """
     found: dict[str, Any] = {
         "tensor": None if description.inputs is None else record_of(description.inputs),
@@ -38,7 +39,7 @@ def inputs_of(description: Description, reader: Any) -> dict[str, Any]:
 
 
 def columns_of(description: Description, reader: Any) -> list[dict[str, Any]]:
-    """The columns of one row of raw inputs, in the order of training; empty where inputs have none."""
+    """The columns of one row of raw inputs, in the order of training; empty if inputs have no columns."""
     fields = getattr(reader, "fields", None)
     if fields is not None:
         said = [dict(one) for one in fields()]
@@ -55,14 +56,14 @@ def columns_of(description: Description, reader: Any) -> list[dict[str, Any]]:
 
 
 def flat_names(description: Description) -> Sequence[str]:
-    """The names of the numbers of a sample where it is a vector of named numbers; else empty."""
+    """The names of the numbers of a sample if it is a vector of named numbers; else empty."""
     form, names = description.inputs, description.spec.feature_names
     is_vector = isinstance(form, Inputs) and len(form.shape) == 1 and form.shape[0] == len(names)
     return names if is_vector and not form.is_bytes else ()
 
 
 def outputs_of(description: Description) -> dict[str, Any]:
-    """What a prediction is: the task, its classes or target columns with their units, and the form of the outputs."""
+    """The output schema: the task, its classes or target columns with their units, and the form of the outputs."""
     names = list(description.target_names)
     return {
         "task": description.task,

@@ -1,4 +1,4 @@
-"""Makes the bundle of a run: the model with all that it needs to be used elsewhere."""
+"""Makes the bundle of a run: the model with everything needed to use it elsewhere."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST = 50_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the end of a run says for its bundle."""
+    """The outcome of a run, for its bundle."""
 
     rebuild: Rebuild
     states: Mapping[str, Stateful]
@@ -145,7 +145,7 @@ def _without_graph(rebuild: Rebuild, why: str) -> dict[str, Any]:
 
 
 def _weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a state_dict, each in memory of its own, and the rest of it."""
+    """The tensors of a state_dict, none sharing memory, and its other values."""
     tensors = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in state.items()
@@ -163,7 +163,7 @@ def _name_of(step: Any) -> str:
 
 
 def _copies(parts: Assembly, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The path in the bundle of each own file, by the path that the run has it from."""
+    """The path in the bundle of each user's file, by its original path."""
     return {
         str(file): f"code/{copy['file']}"
         for file, copy in zip(own_files(parts), manifest.get("code", ()), strict=False)
@@ -171,7 +171,7 @@ def _copies(parts: Assembly, manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _relocated(value: Any, copies: Mapping[str, str]) -> Any:
-    """A run file whose own code is that beside it."""
+    """A run file whose user code is replaced by the copies beside it."""
     if isinstance(value, Mapping):
         return {key: _relocated(one, copies) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

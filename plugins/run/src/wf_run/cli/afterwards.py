@@ -25,19 +25,19 @@ from wf_run.directory.rundir import RunDirectory
 from wf_run.parts.data.validation import VALIDATION, names_of, rows
 
 MAX_WIDTH = 100
-"""So wide are charts in the terminal at most."""
+"""The maximum width of charts in the terminal, in characters."""
 RUN = click.argument("place", metavar="RUN", type=click.Path(), shell_complete=complete_runs)
 CHECKPOINT = click.option(
     "--checkpoint",
     default=KEPT,
     metavar="best|latest|NAME",
-    help="Which weights; by default those that the run keeps: the best with --keep best, else the latest.",
+    help="The weights to use; by default those that the run keeps: the best with --keep best, else the latest.",
 )
 
 
 DATA = (
     click.option("--dataset.path", "path", metavar="PATH", help="Where its data are, if they have moved."),
-    click.option("--dataset.root", "root", metavar="PATH", help="The same, of a dataset that takes a root."),
+    click.option("--dataset.root", "root", metavar="PATH", help="The same, for a dataset that takes a root."),
 )
 
 
@@ -49,7 +49,7 @@ def moved(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def places(path: str | None, root: str | None) -> dict[str, Any]:
-    """The changes to the run file by the options of `moved`."""
+    """The changes to the run file from the options of `moved`."""
     given = {name: value for name, value in (("path", path), ("root", root)) if value is not None}
     return {"dataset": given} if given else {}
 
@@ -85,13 +85,13 @@ def _refuse_several(directory: RunDirectory) -> None:
 
 
 def open_model(ctx: click.Context, place: str, checkpoint: str) -> Any:
-    """The trained model alone, for which the run's data are not needed."""
+    """The trained model alone, without the run's data."""
     place = place if path_of(place) else str(open_directory(place).path)
     return open_run(place, checkpoint, **of_line(ctx))
 
 
 def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str | None, **changes: Any) -> Any:
-    """The experiment of a run directory, as the line opens it."""
+    """The experiment of a run directory, opened with the options of the command line."""
     return reopen(directory.path, checkpoint, **of_line(ctx), **changes)
 
 
@@ -105,7 +105,9 @@ def open_experiment(ctx: click.Context, directory: RunDirectory, checkpoint: str
     metavar="FILE",
     help="Other samples than the run's: a table with targets, or a folder of images by class.",
 )
-@click.option("--target", "targets", multiple=True, metavar="COLUMN", help="The targets in FILE; by default the run's.")
+@click.option(
+    "--target", "targets", multiple=True, metavar="COLUMN", help="The target columns in FILE; by default the run's."
+)
 @CHECKPOINT
 @moved
 @JSON
@@ -123,7 +125,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run's weights on one split, or on the samples of a file.
 
-    With --data RUN may be a bundle, and neither the training data nor their dataset are needed.
+    With --data, RUN may be a bundle, and neither the training data nor its dataset are needed.
     """
     if file is not None:
         if split is not None or path is not None or root is not None:
@@ -163,7 +165,9 @@ def _evaluate_file(
 
 @click.command(cls=WfCommand)
 @RUN
-@click.option("--plot", "names", multiple=True, metavar="NAME", help="Only this one, see wf list plots; repeatable.")
+@click.option(
+    "--plot", "names", multiple=True, metavar="NAME", help="Draw only this plot, see wf list plots; repeatable."
+)
 @click.option("--format", "format_", type=click.Choice(["svg", "png"]), default="svg", help="Of the files.")
 @click.option("--terminal", is_flag=True, help="Print the charts as text instead of writing files.")
 @click.pass_context
@@ -171,7 +175,7 @@ def plot(ctx: click.Context, place: str, names: tuple[str, ...], format_: str, t
     """Draw a run: curves, confusion matrix, worst samples and more, as files or in the terminal.
 
     The files go to RUN/plots/. Curves are drawn from the recorded figures. All other plots need the run's weights and
-    data; those that cannot be drawn are named with the reason. Exit code 3 if a plot fails.
+    data; plots that cannot be drawn are named with the reason. Exit code 3 if a plot fails.
     """
     from wf_run.views.plotting import draw_run, write
 
@@ -204,7 +208,7 @@ def refuse_alone(ctx: click.Context, directory: RunDirectory, command: str) -> N
     """Refuse to train alone what several processes have trained, unless its strategy is the one of a single process.
 
     Raises:
-        UsageError: With the line that starts them.
+        UsageError: With the command that starts them.
     """
     size, strategy = directory.manifest.get("world_size", 1), read(directory.run_file)[0].get("strategy", {})
     is_shared = strategy.get("use") not in (None, default_of(registry_quietly(ctx), "strategy"))

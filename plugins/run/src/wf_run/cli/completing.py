@@ -38,7 +38,7 @@ def complete_names(kind: str) -> Complete:
 
 
 def complete_component_options(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Completion of ``--loss.``: the options of the component that the line chooses, or of the default."""
+    """Completion of ``--loss.``: the options of the component that the command line chooses, or of the default."""
     kind, *keys = incomplete.removeprefix("--").split(".")
     chosen = ctx.params.get(kind.replace("-", "_")) or ()
     if kind not in KINDS.several:

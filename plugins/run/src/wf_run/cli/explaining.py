@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wf_run.experiment import Experiment
 
 SHOWN = 60
-"""Characters of the longest value that is shown whole."""
+"""The maximum number of characters of a value that is shown in full."""
 
 
 @click.command("explain", cls=RunCommand)
@@ -40,9 +40,9 @@ def explain(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Say what a run would be made of, where each part of it was said, and who provides what.
+    """Print the parts of a run, where each one was set, and who provides which value.
 
-    Takes what wf run takes. The parts are made as for a run, data are read, and nothing is trained or written.
+    Takes the options of wf run. The parts are built as for a run and data are read, but nothing is trained or written.
     """
     document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
     line = from_line(settings, ctx.meta["options"], lr)

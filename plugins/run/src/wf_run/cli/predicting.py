@@ -40,20 +40,20 @@ _FORMATS = ("text", "csv", "jsonl", "parquet")
     "--format",
     "format_",
     type=click.Choice(_FORMATS),
-    help="Of FILE, where its ending does not say it, or of what is printed: text (labels), csv or jsonl.",
+    help="The format of FILE if its ending does not tell, or of the printed output: text (labels), csv or jsonl.",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
-    help="An input that cannot be read: stop, or name it, predict for the others and end with code 4.",
+    help="For an input that cannot be read: stop, or name it, predict for the others and end with code 4.",
 )
 @click.option(
     "--draw",
     "pictures",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Draw what is predicted into the images, one PNG file each: boxes, masks.",
+    help="Draw the predictions into the images, one PNG file each: boxes, masks.",
 )
 @JSON
 @click.pass_context
@@ -73,9 +73,9 @@ def predict(
     """Predict for INPUT: files, folders, standard input (-), or a split of the run.
 
     A file is one that the run's dataset reads (a table, an image), JSON lines or parquet of such rows, or an array
-    [N, ...] in a .npy or .npz file; the training data are not needed for it, and RUN may be a bundle. Prints a line a
-    sample: the class, the labels that hold (- for none), the share of pixels of each class of a mask, the boxes of a
-    detection, or the numbers of a regression.
+    [N, ...] in a .npy or .npz file; the training data are not needed for it, and RUN may be a bundle. Prints one line
+    per sample: the class, the labels that apply (- for none), the share of pixels of each class of a mask, the boxes
+    of a detection, or the numbers of a regression.
     """
     from wf_run.using import predictions
 
@@ -83,13 +83,13 @@ def predict(
     if as_json and (file is not None or format_ is not None):
         raise UsageError("--json prints one list; leave it out with --output and --format")
     if format_ == "parquet" and file is None:
-        raise UsageError("parquet is not for the screen\n  say where: --output FILE.parquet")
+        raise UsageError("parquet cannot be printed\n  write it to a file: --output FILE.parquet")
     written = predictions.format_of(file, format_)
     if file is not None and written == "text":
-        raise UsageError("text is printed, not written\n  write csv, jsonl or parquet, or redirect: > FILE")
+        raise UsageError("text is only printed\n  write csv, jsonl or parquet, or redirect: > FILE")
     named = [name for name in inputs if _is_split(place, name)]
     if named and len(inputs) > 1:
-        raise UsageError(f"a split ({', '.join(SPLITS)}) is predicted by itself, not beside files")
+        raise UsageError(f"a split ({', '.join(SPLITS)}) cannot be combined with files")
     show = _Show(as_json=as_json, format=written, file=file, errors=on_error == "skip", several=len(inputs) > 1)
     try:
         if named:
@@ -134,7 +134,7 @@ def _is_split(place: str, text: str) -> bool:
 
 
 class _Show:
-    """Where predictions go: a file, lines on standard output, or a list as JSON."""
+    """The destination of predictions: a file, lines on standard output, or a list as JSON."""
 
     def __init__(self, *, as_json: bool, format: str | None, file: Path | None, errors: bool, several: bool) -> None:
         from wf_run.using import predictions
@@ -148,7 +148,7 @@ class _Show:
         self._stems: Counter[str] = Counter()
 
     def write(self, places: Sequence[Any], records: Sequence[Mapping[str, Any]]) -> None:
-        """Show some."""
+        """Write records."""
         self._num += len(places)
         if self._list is not None:
             named = [{"input": one.source.name, "row": one.row} if self.several else {} for one in places]
@@ -169,7 +169,7 @@ class _Show:
             self._list.append({"input": source.name, "error": str(error)})
 
     def draw(self, folder: Path, stems: Sequence[str], pictures: Sequence[Any]) -> None:
-        """Write pictures, ``NAME.png`` where there is one of a file, else ``NAME-0.png`` and so on."""
+        """Write pictures: ``NAME.png`` if a file has one, else ``NAME-0.png`` and so on."""
         several = len(pictures) > len(set(stems))
         names = [stems[min(number, len(stems) - 1)] for number in range(len(pictures))]
         try:
@@ -183,7 +183,7 @@ class _Show:
         self._num_drawn, self._folder = self._num_drawn + len(pictures), folder
 
     def commit(self) -> None:
-        """All is shown."""
+        """Finish the output."""
         if self._list is not None:
             print_json(self._list)
         elif self._writer is not None and self._output is None:
@@ -195,7 +195,7 @@ class _Show:
             tell(f"{self._num_drawn} picture{'' if self._num_drawn == 1 else 's'} in {self._folder}")
 
     def discard(self) -> None:
-        """Leave no file of predictions that is not whole."""
+        """Remove an incomplete file of predictions."""
         if self._output is not None:
             self._output.discard()
 
@@ -209,7 +209,7 @@ def _numbers(row: Any) -> str:
 def _words(label: Any) -> str:
     """A class, labels, or the share of pixels of each class of a mask, the largest first.
 
-    Records, and texts of several lines, as JSON.
+    Records, and strings of several lines, as JSON.
     """
     if isinstance(label, str):
         return json.dumps(label, ensure_ascii=False) if len(label.splitlines()) > 1 or "\n" in label else label

@@ -105,7 +105,7 @@ def write_options(
 
 
 def run_options() -> list[click.Parameter]:
-    """An option for each kind and each general key: ``--loss NAME``, ``--batch-size``; those of every run first."""
+    """An option for each kind and each general key: ``--loss NAME``, ``--batch-size``; those for every run first."""
     settings = sorted(GENERAL, key=lambda name: GENERAL.owner(name) != OWN_PLUGIN)
     shown = tuple(name for name in settings if name not in IN_FILES)
     return _options(tuple(KINDS[name] for name in KINDS.of_runs), shown)
@@ -117,7 +117,7 @@ def _options(kinds: tuple[Kind, ...], settings: tuple[str, ...]) -> list[click.P
 
 
 def kind_of(option: str) -> str | None:
-    """The kind of component that an option of the line chooses; `option` is its name in click."""
+    """The kind of component that a command-line option chooses; `option` is its name in click."""
     kind = option.replace("_", "-")
     return kind if kind in KINDS.of_runs else None
 
@@ -141,7 +141,7 @@ class KindOption(click.Option):
 def chosen_by_default(ctx: click.Context, kind: Kind) -> str:
     """The default of a kind, for help; empty without one."""
     if kind.chosen_by:
-        return "what fits the dataset"
+        return "one that fits the dataset"
     registry = registry_quietly(ctx)
     if kind.name == "hook":
         return ", ".join(default_hooks(registry))
@@ -153,7 +153,7 @@ def chosen_by_default(ctx: click.Context, kind: Kind) -> str:
         for one in registry.claims.get(kind.name, ())
         if isinstance(one.component.default, str)
     ]
-    return ", ".join([*([name] if name else []), *own, "or that of the task"])
+    return ", ".join([*([name] if name else []), *own, "or the task's"])
 
 
 def _kind_option(kind: Kind) -> click.Option:

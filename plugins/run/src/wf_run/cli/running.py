@@ -49,27 +49,27 @@ from wf_run.runfiles.said import said_in
 RUN_FILES = click.argument("run_files", nargs=-1, metavar="[RUN.toml ...]", type=click.Path())
 """Run files, each overriding the previous one."""
 VARIANT = click.option("--variant", metavar="NAME", help="Train this [[variant]] of the run file.")
-OWN_OPTIONS = "a component's own options are written --KIND.OPTION, as --loss.gamma 2"
+OWN_OPTIONS = "a component's own options are written --KIND.OPTION, such as --loss.gamma 2"
 
 
 class RunCommand(WfCommand):
     """``wf run``: options of components are taken out before click parses; `--help` explains the chosen components."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """As click's, with the options of the kinds and settings that plugins declare, after the arguments."""
+        """click's parameters, with the options of the kinds and settings that plugins declare after the arguments."""
         params = super().get_params(ctx)
         at = sum(isinstance(param, click.Argument) for param in params)
         return [*params[:at], *run_options(), *params[at:]]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments."""
-        if ctx.resilient_parsing:  # a line that is still being typed
+        if ctx.resilient_parsing:  # completion of an incomplete line
             return super().parse_args(ctx, args)
         try:
             options, rest = take_options(args)
             ctx.meta["options"] = options
         except UsageError:
-            registry_of(ctx)  # where a plugin of the line cannot be loaded, that is the reason
+            registry_of(ctx)  # raises if a plugin named on the line cannot be loaded
             raise
         wants_help = any(word in ("-h", "--help") for word in rest)
         try:
@@ -78,7 +78,7 @@ class RunCommand(WfCommand):
             registry_of(ctx)
             raise UnknownOption(error.option_name, suggest(ctx, error.option_name, rest), ctx, OWN_OPTIONS) from error
         if wants_help:
-            explained = _explain_chosen(ctx)  # first: a wrong name is an error, not half a help
+            explained = _explain_chosen(ctx)  # first, so that a wrong name is an error before any help is printed
             echo("\n\n".join([self.get_help(ctx), *explained]))
             ctx.exit()
         return result
@@ -101,7 +101,7 @@ class RunCommand(WfCommand):
 @click.option("--folds", metavar="K", help="Cross-validate over K folds, stratified by class.")
 @click.option("--name", metavar="NAME", help="The run directory's name below runs/. [date-dataset-loss-optimizer]")
 @click.option("--run-dir", metavar="DIR", type=click.Path(), help="The run directory's path, instead of a name.")
-@click.option("--resume-if-there", is_flag=True, help="Go on with the run of that name, if there is one.")
+@click.option("--resume-if-there", is_flag=True, help="Resume the run of that name, if there is one.")
 @click.option("--print-config", is_flag=True, callback=keep_stdout_if, help="Print the resolved run file and end.")
 @click.option("--dry-run", is_flag=True, help="Build everything, run two steps and one evaluation, write nothing.")
 @click.option("--summary", is_flag=True, help="Print the model first: layers, shapes, parameters, operations.")
@@ -127,16 +127,16 @@ def run(
 ) -> None:
     """Train a model from components by name, from a run file, or both.
 
-    The command line wins over the run file. A component's own options are written --KIND.OPTION VALUE (--loss.gamma 2)
-    or, where a run may have several, --KIND.NAME.OPTION VALUE (--hook.early-stopping.patience 3); --help beside a
-    component explains them. Lists replace the defaults: --hook +NAME adds to them, --hook no:NAME takes away. Where a
-    NAME fits, code of your own does too: --model net.py:Net. Values are TOML where they parse as TOML ('[64, 32]',
-    1e-3, true), else strings; @null is null.
+    The command line overrides the run file. A component's own options are written --KIND.OPTION VALUE (--loss.gamma 2)
+    or, where a run may have several, --KIND.NAME.OPTION VALUE (--hook.early-stopping.patience 3); --help together with
+    a component explains them. Lists replace the defaults: --hook +NAME adds to them, --hook no:NAME removes one. Your
+    own code can stand for any NAME: --model net.py:Net. Values are TOML where they parse as TOML ('[64, 32]', 1e-3,
+    true), else strings; @null is null.
     """
     place = place_of(name, run_dir)
     num_folds = None if folds is None else _num_folds(folds)
     if num_folds is not None and settings.get("fold") is not None:
-        raise UsageError("both --folds and --fold: the one trains every fold, the other one of them")
+        raise UsageError("--folds and --fold exclude each other: --folds trains every fold, --fold one of them")
     document, folders, registry = assemble(ctx, run_files, variant, lr, settings)
     plan = prepare(document, registry, folders)
     writes = not (dry_run or print_config)
@@ -175,18 +175,18 @@ def run(
 
 
 def _again(place: Path | None, num_folds: int | None, *, asked: bool) -> bool:
-    """Whether to resume the run in the directory: if the line, or torchrun's restart, asks for it."""
+    """Whether to resume the run in the directory: if the command line, or torchrun's restart, asks for it."""
     if asked and num_folds is not None:
-        raise UsageError("a cross-validation does not go on as a whole: --folds without --resume-if-there")
+        raise UsageError("a cross-validation cannot be resumed as a whole: use --folds without --resume-if-there")
     if asked and place is None:
-        raise UsageError("--resume-if-there needs a name by which the run is found: --name NAME, or --run-dir DIR")
+        raise UsageError("--resume-if-there needs the run's name: --name NAME, or --run-dir DIR")
     if not asked and is_restart() and place is None:
-        tell("warning: started again by torchrun, without --name or --run-dir: it begins anew")
+        tell("warning: restarted by torchrun without --name or --run-dir: the run starts over")
     if not (asked or is_restart()) or place is None or num_folds is not None:
         return False
     if not os.path.isfile(place / "manifest.json"):
         return False
-    open_directory(str(place))  # it may hold several runs
+    open_directory(str(place))  # raises if it holds several runs
     refuse_held(place)
     return True
 
@@ -202,7 +202,7 @@ def fit(experiment: Any, *, as_json: bool, resume: bool = False, allow_drift: Co
         step = experiment.loop.saved_step
         if experiment.strategy.rank == 0 and step is not None and not isinstance(error, UsageError):
             command = resume_command(experiment.run_dir, experiment.strategy.world_size)
-            error.add_note(f"go on from step {step}: {command}")
+            error.add_note(f"resume from step {step}: {command}")
         raise
     if experiment.strategy.rank == 0:
         report(experiment, as_json=as_json)
@@ -215,7 +215,7 @@ def assemble(
     lr: str | None,
     settings: Mapping[str, Any],
 ) -> tuple[RunFile, Any, Registry]:
-    """The run file that the line says, the folders of its relative paths, and the registry."""
+    """The run file with the options of the command line, the folders for its relative paths, and the registry."""
     base, folders = read(run_files or None, variant)
     over = from_line(settings, ctx.meta["options"], lr)
     document, notes = merge(base, over)
@@ -230,7 +230,7 @@ def assemble(
 
 
 def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str | None) -> dict[str, Any]:
-    """The command line as a document to lay over a run file."""
+    """The command line as a document that overrides a run file."""
     over: dict[str, Any] = dict(options)
     for key, value in settings.items():
         if value is None or value == ():
@@ -244,10 +244,10 @@ def from_line(settings: Mapping[str, Any], options: Mapping[str, Any], lr: str |
     if lr is not None:
         optimizer = over.get("optimizer", {})
         if "lr" in optimizer:
-            raise UsageError("both --lr and --optimizer.lr are given; they are the same option, choose one")
+            raise UsageError("both --lr and --optimizer.lr are given; they are the same option, use one")
         over["optimizer"] = {**optimizer, "lr": parse_value(lr)}
     if over.get("epochs") is not None and over.get("steps") is not None:
-        raise UsageError("both --epochs and --steps are given; say how long to train in one of them")
+        raise UsageError("both --epochs and --steps are given; use one of them")
     return over
 
 
@@ -307,7 +307,7 @@ def _report_dry_run(experiment: Any, *, as_json: bool) -> None:
 
 
 def _above(experiment: Any) -> str:
-    """A table of figures and an empty line; nothing where nothing was evaluated."""
+    """A table of figures and an empty line; empty if nothing was evaluated."""
     metrics = experiment.metrics
     shown = figures(metrics, rows_of(names_of(experiment.plan.get(VALIDATION))), experiment.data.class_names or ())
     return f"{shown}\n\n" if metrics else ""
@@ -315,7 +315,7 @@ def _above(experiment: Any) -> str:
 
 def _num_folds(text: str) -> int:
     if not text.isdecimal() or int(text) < 2:
-        raise UsageError(f"--folds must be a whole number from 2 on, not {text}")
+        raise UsageError(f"--folds must be a whole number of at least 2, not {text}")
     return int(text)
 
 
@@ -359,7 +359,7 @@ def _cross_validate(
 
 
 def _explain_chosen(ctx: click.Context) -> list[str]:
-    """The options of the components that the line or its run file names, a text each."""
+    """A text with the options of each component that the command line or its run file names."""
     params = {kind: value for key, value in ctx.params.items() if (kind := kind_of(key))}
     run_files, variant = ctx.params.get("run_files", ()), ctx.params.get("variant")
     document, folders, registry = assemble(ctx, run_files, variant, None, params)

@@ -15,9 +15,9 @@ from wf_cli.output import keep_stdout, say, tell
 @click.option("--output", metavar="FILE", type=click.Path(), help="Write it to FILE instead of standard output.")
 @click.pass_context
 def schema(ctx: click.Context, output: str | None) -> None:
-    """The JSON Schema of run files, for editors to complete, explain and check by.
+    """Print the JSON Schema of run files, with which editors complete, explain and check them.
 
-    It has every general key, component and option of the installed plugins, with their documentation. A run file names
+    It has every general key, component and option of the installed plugins, with documentation. A run file refers to
     it in its first line: #:schema ./wf.schema.json
     """
     from wf_run.runfiles.schema import text_of
@@ -32,4 +32,4 @@ def schema(ctx: click.Context, output: str | None) -> None:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"the schema cannot be written to '{output}': {error.strerror}") from error
-    tell(f"{output}: put this line at the head of a run file: #:schema {output if '/' in output else f'./{output}'}")
+    tell(f"{output}: put this line at the top of a run file: #:schema {output if '/' in output else f'./{output}'}")

@@ -12,14 +12,13 @@ from wf_cli.output import begin_phase, end_phase
 
 @contextmanager
 def uncollected(phase: str = "") -> Iterator[None]:
-    """Show on a terminal what is being done, and disable the garbage collector; then freeze the objects created so far.
+    """Show the current phase on a terminal, with garbage collection disabled; then freeze the objects created so far.
 
-    It is for the time in which torch is imported and a run is built. Torch's modules are a million objects that stay.
-    To look through them over and over takes a fifth of the time that it takes to import them, and to look through them
-    again while training would take as long each time.
+    For importing torch and building a run. Torch's modules are a million long-lived objects. Scanning them repeatedly
+    takes a fifth of the time of importing them, and each scan during training would take as long again.
 
     Args:
-        phase: What is being done: ``loading torch ...``.
+        phase: The current phase: ``loading torch ...``.
     """
     if phase:
         begin_phase(phase)

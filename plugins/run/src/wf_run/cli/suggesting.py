@@ -20,9 +20,9 @@ def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
     """Candidates for an unknown option, best first.
 
     Args:
-        ctx: Of the command.
+        ctx: The command's context.
         option: The unknown option, as ``--early-stopping``.
-        words: The line, which names components.
+        words: The command line, which may name components.
     """
     word, registry = option.lstrip("-"), registry_quietly(ctx)
     components = [f"--{kind} {ADD if kind in KINDS.several else ''}{word}" for kind in registry.kinds_of(word)]
@@ -32,7 +32,7 @@ def suggest(ctx: click.Context, option: str, words: Sequence[str]) -> list[str]:
 
 
 def _own_options(registry: Registry, word: str, words: Sequence[str]) -> Iterator[str]:
-    """The options of that name of the components that the line chooses, or that are chosen without it."""
+    """The options of that name among the components that the command line or the defaults choose."""
     named = dict(pairwise(words))
     for kind in default_kinds():
         try:

@@ -14,7 +14,7 @@ _UNITS = ("", "k", "M", "G", "T", "P")
 
 
 def text_of(summary: Summary) -> str:
-    """A row a layer in aligned columns, and the totals below; what does not fit is cut off."""
+    """One row per layer in aligned columns, with totals below; long text is truncated."""
     rows = [["layer", "type", "output", "parameters", "FLOPs"]]
     for layer in summary.layers:
         flops = count(layer.flops) if layer.flops else "-"

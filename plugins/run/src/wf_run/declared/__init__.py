@@ -12,7 +12,7 @@ from wf_run.declared.values import VALUES
 
 
 def declare() -> None:
-    """Make them known, as loading the plugin does."""
+    """Declare them, as loading the plugin does."""
     ALL_KINDS.add(KINDS, OWN_PLUGIN)
     GENERAL.add(SETTINGS, OWN_PLUGIN)
     ALL_VALUES.add((*RunValue.of_kinds(KINDS), *VALUES), OWN_PLUGIN)

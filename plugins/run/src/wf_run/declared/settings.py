@@ -154,7 +154,7 @@ SETTINGS = (
         name="deterministic",
         type=bool,
         default=False,
-        help="Whether torch takes deterministic kernels alone: slower, and operations without one are errors.",
+        help="Whether torch uses only deterministic kernels: slower, and operations without one are errors.",
     ),
     Param(
         name="detect_anomaly",

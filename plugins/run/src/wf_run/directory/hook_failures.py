@@ -1,4 +1,4 @@
-"""The failure policy for hooks: the run ends, or continues without the hook and says so."""
+"""The failure policy for hooks: the run ends, or continues without the hook and reports it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class HookFailures:
-    """Names the parts of a run, and knows which of its hooks it can do without.
+    """Names the parts of a run, and decides without which hooks it may continue.
 
     Args:
         parts: The parts, by kind.
         on_error: The policy of each hook by name.
         rank: The rank of this process; None for a single process.
-        watching: The names of the hooks that only watch: once the run has begun it continues without them whatever they
-            raise, an error of `wf.errors` included.
+        watching: The names of the hooks that only observe: once the run has begun it continues without them after any
+            error, even one of `wf.errors`.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class HookFailures:
         """A record of each hook that was disabled, as in ``manifest.json``."""
 
     def begin(self, run: Loop, directory: RunDirectory | None, step: int) -> None:
-        """Start a run, or resume one after a step: its hooks are tried again, the records up to that step are kept."""
+        """Start a run, or resume one after a step: disabled hooks are tried again, and the records up to that step are
+        kept."""
         self._directory, self._new = directory, []
         before = directory.manifest.get("disabled_hooks", []) if directory else []
         self.disabled = [record for record in before if record["step"] <= step]
@@ -55,7 +56,7 @@ class HookFailures:
         return f"{found[0]} '{found[1].name}' of {origin_of(found[1].entry)}" if found else type(part).__name__
 
     def watches(self, part: Any) -> bool:
-        """Whether a part only watches, so that the run continues without it after any error."""
+        """Whether a part only observes, so that the run continues without it after any error."""
         found = self._find(part)
         return found is not None and found[0] == "hook" and found[1].name in self._watching
 
@@ -82,7 +83,7 @@ class HookFailures:
         self._new.append(record)
         self._write(run)
         logging.getLogger("wf").warning(
-            '%s failed at %s of step %d%s; the run goes on without it (on_error = "disable")\n  %s\n%s',
+            '%s failed at %s of step %d%s; the run continues without it (on_error = "disable")\n  %s\n%s',
             *(self.name_of(hook.value), event, run.progress.step),
             "" if self._rank is None else f" in process {self._rank}",
             record["error"],

@@ -1,8 +1,8 @@
-"""A lock on a directory: one process at a time writes there, and one that has died holds nothing.
+"""A lock on a directory: only one process at a time writes there, and a dead process holds no lock.
 
-The operating system keeps the lock of an open file and drops it with the process, however that ends. A forked child,
-such as a dataloader's worker, inherits open files and with them the lock; it closes them at once, so that the lock
-goes with the process that took it.
+The operating system releases the lock of an open file when the process ends, for whatever reason. A forked child, such
+as a data loader's worker, inherits open files and with them the lock; it closes them at once, so that the lock ends
+with the process that took it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from wf.errors import DataError, UsageError
 from wf_storage import files
 
 LOCK = ".lock"
-"""The file in a run directory that is locked; it says who holds it."""
+"""The file in a run directory that is locked; it names the holder."""
 _MAX_BYTES = 4096
-"""What it says is shorter."""
+"""The maximum number of bytes in it."""
 _PATIENCE_SEC = 0.3
-"""So long it is tried: `is_held` has the lock for an instant, too."""
+"""How long to try: `is_held` also takes the lock for an instant."""
 
 _held: set[int] = set()
 """The descriptors of this process's locks."""
@@ -43,31 +43,31 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def locked(file: Path, on_wait: Callable[[str], object] | None = None) -> Iterator[None]:
-    """Hold the lock of a file, which is made for it and removed afterwards.
+    """Hold the lock of a file, which is created for it and removed afterwards.
 
     If the file system has no locks, a warning is printed and nothing is held.
 
     Args:
         file: The file, in an existing directory.
-        on_wait: Told who holds the lock, once; then it is waited for. None refuses instead.
+        on_wait: Called once with the holder of the lock; then this waits for it. None refuses instead.
 
     Raises:
-        UsageError: When another process holds it, and which.
+        UsageError: If another process holds it; names the process.
         DataError: If the file cannot be created.
     """
     descriptor = _acquire(file, on_wait)
     try:
         yield
     finally:
-        if descriptor in _held:  # else this is a forked child, and the lock is its parent's
+        if descriptor in _held:  # otherwise this is a forked child, and the lock belongs to its parent
             if _is_there(descriptor, file):
-                with suppress(OSError):  # somewhere an open file cannot be removed; it holds nothing
+                with suppress(OSError):  # some systems cannot remove an open file; a leftover file is harmless
                     file.unlink()
             _close(descriptor)
 
 
 def is_held(file: Path) -> bool | None:
-    """Whether a process that lives holds the lock of a file; None where that cannot be known."""
+    """Whether a living process holds the lock of a file; None if unknown."""
     try:
         descriptor = files.open_plain(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def is_held(file: Path) -> bool | None:
 
 
 def refuse_held(directory: Path) -> None:
-    """Refuse a run directory in which a process is at work.
+    """Refuse a run directory in use by a process.
 
     Raises:
         UsageError: Naming the process.
@@ -117,9 +117,9 @@ def _try(file: Path) -> int | None:
     except OSError as error:
         taken = True
         logging.getLogger("wf").warning(
-            "%s cannot be locked: %s. Nothing keeps a second process from writing there", file.parent, error.strerror
+            "%s cannot be locked: %s. A second process could write there", file.parent, error.strerror
         )
-    if not taken or not _is_there(descriptor, file):  # or its holder removed it meanwhile
+    if not taken or not _is_there(descriptor, file):  # or its holder has removed it
         _close(descriptor)
         return None
     _introduce(descriptor)
@@ -170,7 +170,7 @@ if sys.platform == "win32":
 
     def _take(descriptor: int, *, shared: bool = False) -> bool:
         """Lock an open file; False while another process has it. OSError where the file system has no locks."""
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read: one far behind the text
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read, so lock one far behind the text
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:

@@ -21,19 +21,19 @@ def in_words(record: Mapping[str, Any]) -> tuple[str, str]:
     if not name:
         return f"plugin '{record.get('plugin')}'", "name its module or file: -p MODULE|FILE"
     known = known_as(name)
-    return f"{name} {version}", known.install if known else f"install {name} {version} from where you know it"
+    return f"{name} {version}", known.install if known else f"install {name} {version} from its original source"
 
 
 def owner_missing(run_file: Path, key: str) -> PluginError | None:
-    """Why a key of a run's own run file is not known, where the manifest beside it says which plugin added it."""
+    """Why a key of a run's own run file is unknown, if the manifest beside it names the plugin that added it."""
     try:
         manifest = json.loads((run_file.parent / "manifest.json").read_text(encoding="utf-8"))
         record = next((one for one in manifest.get("keys", ()) if one["key"] == key), None)
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
-        return None  # no run directory, or a damaged one, about which others speak
+        return None  # not a run directory, or a damaged one, which is reported elsewhere
     if record is None:
         return None
     plugin, fix = in_words(record)
     return PluginError(
-        f"key '{key}' of this run is that of {plugin}, which is not loaded\n  the run: {run_file.parent}\n  try: {fix}"
+        f"key '{key}' of this run came from {plugin}, which is not loaded\n  the run: {run_file.parent}\n  try: {fix}"
     )

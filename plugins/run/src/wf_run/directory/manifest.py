@@ -1,4 +1,4 @@
-"""The entries of ``manifest.json`` at the begin and at the end of a run."""
+"""The entries of ``manifest.json`` at the beginning and at the end of a run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def begin(parts: Assembly, directory: RunDirectory, *, resume: bool, trains_on_f
         parts: The run.
         directory: Its directory, locked.
         resume: Whether it has begun before.
-        trains_on_from: The step after which it had ended, where it trains on.
-        rebuild: How the model of its bundle can be built again.
+        trains_on_from: For a completed run that trains on: the step at which it ended.
+        rebuild: How the model of its bundle can be rebuilt.
     """
     directory.write_run_file(parts.run_file())
     length = {"total_steps": parts.values["total_steps"], "follow_length": parts.fixed_length()}
@@ -40,7 +40,7 @@ def begin(parts: Assembly, directory: RunDirectory, *, resume: bool, trains_on_f
 
 
 def end(parts: Assembly, directory: RunDirectory | None, save_failures: SaveFailures, status: str, reason: str) -> None:
-    """Write how the run ended, and its figures."""
+    """Write the outcome of the run, and its figures."""
     if directory is None:
         return
     loop = parts.loop

@@ -19,9 +19,9 @@ class Figure:
     split: str
     name: str
     records: int
-    """How many records of the first run have it."""
+    """The number of records of the first run that have it."""
     first_step: int | None
-    """The step of the first record in which it differs, or is missing from one of the runs; None where it is equal."""
+    """The step of the first record in which it differs, or is missing from one of the runs; None if equal."""
     largest: float | None
     """The largest difference of two numbers; None if no difference is finite."""
 
@@ -32,7 +32,7 @@ class Figure:
 
 
 def compare_records(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """Each figure of the records of two runs, in the order in which they come up."""
+    """Each figure of the records of two runs, in order of appearance."""
     old, new = _series(before), _series(after)
     return [_figure(*key, old.get(key, []), new.get(key, [])) for key in dict.fromkeys((*old, *new))]
 
@@ -42,7 +42,7 @@ Point = tuple[int, int, Any]
 
 
 def _series(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], list[Point]]:
-    """The values of each figure by event, split and name, one a record."""
+    """The values of each figure by event, split and name, one per record."""
     found: dict[tuple[str, str, str], list[Point]] = {}
     for record in records:
         for name, value in record.items():

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wf.engine.loop import Loop
 
 MAX_MANIFEST = 1 << 26
-"""The bytes of a manifest that is read."""
+"""The maximum size of a manifest, in bytes."""
 MAX_DEPTH = 3
 """Maximum depth when searching for runs: a comparison's run is two folders below it."""
 _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"}
@@ -40,7 +40,7 @@ _BEFORE_A_RUN = {LOCK, "run.toml", ".run.toml.tmp", ".manifest.json.tmp", "code"
 
 
 MAX_NAME = 200
-"""The bytes of a folder's name; file systems take 255, and temporary ones are longer."""
+"""The maximum length of a folder's name in bytes; file systems allow 255, and temporary names are longer."""
 
 
 def place_of(name: str | None, run_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -53,7 +53,7 @@ def place_of(name: str | None, run_dir: str | os.PathLike[str] | None) -> Path |
         raise UsageError("both --name and --run-dir are given; choose one")
     if run_dir is not None:
         if not os.fspath(run_dir).strip() or "\0" in os.fspath(run_dir):
-            raise UsageError("--run-dir is blank, or no path\n  say a path, or leave it out")
+            raise UsageError("--run-dir is blank, or not a path\n  give a path, or leave it out")
         return Path(run_dir)
     if name is None:
         return None
@@ -63,16 +63,16 @@ def place_of(name: str | None, run_dir: str | os.PathLike[str] | None) -> Path |
 
 
 def _wrong_in_name(name: str) -> str:
-    """Why a run cannot be called so."""
+    """The problem with a run's name; empty if it is valid."""
     parts = name.split("/")
     if not name.strip():
         return "is blank"
     if name.startswith("/") or {".", ".."} & {*parts} or "\\" in name:
-        return "leads out of runs/, and a name is below it"
+        return "leads out of runs/"
     if any(part.strip() != part or part.startswith((".", "-")) for part in parts):
-        return "begins with a dot, a dash or a blank, or ends with a blank, where a name does not"
+        return "begins with a dot, a dash or a blank, or ends with a blank"
     if "" in parts or len(parts) > MAX_DEPTH:
-        return f"has an empty part, or more than {MAX_DEPTH} parts, where runs are not looked for"
+        return f"has an empty part, or more than {MAX_DEPTH} parts"
     if not name.isprintable():
         return "has characters that cannot be printed, or is not UTF-8"
     if any(len(part.encode()) > MAX_NAME for part in parts):
@@ -92,12 +92,12 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:
-        """Make a new run directory and point ``latest`` beside it to it.
+        """Make a new run directory and point the link ``latest`` beside it to it.
 
-        An empty one, or one whose process died before its run began, is reused.
+        An empty directory, or one whose process died before its run began, is reused.
 
         Raises:
-            UsageError: When it exists otherwise, or is called ``latest``.
+            UsageError: If it exists otherwise, or is called ``latest``.
             DataError: When it cannot be written.
         """
         if path.name == LATEST:
@@ -112,7 +112,7 @@ class RunDirectory:
         """Make a new run directory, as `create` does, and hold its lock.
 
         Raises:
-            UsageError: As `create`, also when another process was quicker, even if it is done by now.
+            UsageError: As `create`, also if another process was faster, even if it has ended by now.
             DataError: As `create`.
         """
         directory = cls.create(path)
@@ -133,13 +133,13 @@ class RunDirectory:
         for candidate in (path, Path("runs") / path):
             if _is_checkpoint(candidate):
                 run = candidate.resolve().parent.parent
-                raise DataError(f"{candidate} is a checkpoint, not a run directory\n  say its run: {run}")
+                raise DataError(f"{candidate} is a checkpoint, not a run directory\n  name its run: {run}")
             if os.path.isfile(candidate / "manifest.json"):
                 return cls(candidate.resolve() if candidate.name == LATEST else candidate)
             if os.path.isfile(candidate / "run.toml"):
                 _refuse_unreadable(candidate)
                 raise DataError(
-                    f"{candidate} has no manifest.json: its run ended before it began, or the file was lost"
+                    f"{candidate} has no manifest.json: its run never started, or the file was lost"
                     f"\n  train anew: wf run {candidate / 'run.toml'} --name NAME"
                 )
         for candidate in (path, Path("runs") / path):
@@ -158,7 +158,7 @@ class RunDirectory:
 
     @property
     def directions(self) -> dict[str, bool]:
-        """Whether a larger figure is better, by its name without the split, as the parts of the run said it."""
+        """Whether a larger figure is better, by its name without the split, as the parts of the run declared it."""
         try:
             found = json.loads((self.path / "data.json").read_bytes())["values"]["directions"]
         except (OSError, ValueError, KeyError, TypeError):  # from an older wf, or not written yet
@@ -186,10 +186,10 @@ class RunDirectory:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The manifest for a reader: its status is "killed" where it says "running" and no process is at work there."""
+        """The manifest for a reader: its status is "killed" if it says "running" but no process holds the lock."""
         manifest = self.manifest
         if manifest.get("status") == "running" and is_held(self.lock_file) is False:
-            manifest = self.manifest  # it may have ended meanwhile
+            manifest = self.manifest  # the run may have ended meanwhile
             if manifest.get("status") == "running":
                 return {**manifest, "status": "killed", "reason": "its process is gone"}
         return manifest
@@ -216,7 +216,7 @@ class RunDirectory:
         copy = self.path / "code" / file.name
         try:
             files.make_own_folder(copy.parent)
-            if _is_own(copy) and files.read(copy) != data:  # of the same name in another folder
+            if _is_own(copy) and files.read(copy) != data:  # another file of the same name
                 copy = copy.with_stem(f"{file.stem}-{digest[:8]}")
             if not _is_own(copy):
                 files.write_file(copy, [data])
@@ -234,13 +234,14 @@ class Recorder(Hook):
     """Writes ``metrics.jsonl`` and ``timings.jsonl``, and keeps the records of this run in memory.
 
     Args:
-        directory: Where; None keeps them in memory alone.
-        save_failed: Told ``(run, error)`` of a record that could not be written; True if the run should continue, and
-            the record to be written with the next one. A checkpoint has all records that led to it, or is not made.
+        directory: The run directory; None keeps the records in memory only.
+        save_failed: Called as ``save_failed(run, error)`` for a record that could not be written; returns True if the
+            run should continue, and write the record with the next one. No checkpoint is made without all records
+            before it.
     """
 
     keeps_records = True
-    """Its attribute `records` has the records of the run so far, for hooks that plot them."""
+    """The hook's attribute `records` holds the records of the run so far, for hooks that plot them."""
 
     told_last = True
 
@@ -258,7 +259,7 @@ class Recorder(Hook):
             raise
         self._started = time.perf_counter()
         self._elsewhere: Mapping[str, Any] = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
-        """The state of the file of another process, where this one writes none."""
+        """The state of another process's file, if this process writes none."""
 
     def on_log(self, run: Loop, record: dict[str, Any]) -> None:
         """Write a train record."""
@@ -272,7 +273,7 @@ class Recorder(Hook):
         """The length and checksum of ``metrics.jsonl``, which is on disk when this returns.
 
         Raises:
-            SaveError: When it is not.
+            SaveError: If it cannot be written.
         """
         return dict(self._elsewhere) if self._metrics is None else self._metrics.sync()
 
@@ -306,10 +307,10 @@ class Recorder(Hook):
 
 
 class _Lines:
-    """A JSON-lines file that grows. Lines that may not be on the disk stay in memory, to be written again.
+    """A growing JSON-lines file. Lines that may not be on disk stay in memory, to be written again.
 
     Args:
-        path: The file; it is cut behind its last whole line.
+        path: The file; it is truncated after its last complete line.
         durable: Whether `sync` is called; if not, data accepted by the system counts as written.
     """
 
@@ -337,7 +338,7 @@ class _Lines:
             self._settle()
 
     def sync(self) -> dict[str, Any]:
-        """The length and checksum of the file, all of it on the disk."""
+        """Write everything to disk; returns the length and checksum of the file."""
         with self._told() as was_whole:
             if not was_whole:
                 self._write_again()
@@ -385,8 +386,8 @@ def runs_below(folder: Path, unreadable: dict[str, str], depth: int = MAX_DEPTH)
     """The run directories below a folder, by name; without nested ones.
 
     Args:
-        folder: Where to look, `depth` folders deep and through no link but one to a run.
-        unreadable: Gets each folder that cannot be looked into, and why.
+        folder: The folder to search, `depth` levels deep; links are followed only if they point to a run.
+        unreadable: Receives each unreadable folder and the reason.
         depth: See `folder`.
     """
     try:
@@ -410,7 +411,7 @@ def refuse_taken(path: Path) -> None:
     """Refuse a non-empty run directory, unless it holds only the leftovers of a run that never started.
 
     Raises:
-        UsageError: With the process that is at work there, if one is.
+        UsageError: Naming the process that works there, if any.
     """
     refuse_held(path)
     _refuse_filled(path)
@@ -422,7 +423,7 @@ def _refuse_filled(path: Path) -> None:
         return
     way = "there is no run in it, "
     if "manifest.json" in names:
-        with contextlib.suppress(DataError):  # of a manifest that cannot be read
+        with contextlib.suppress(DataError):  # the manifest cannot be read
             size = RunDirectory(path).manifest.get("world_size", 1)
             way = f"continue that run: {resume_command(path, size if isinstance(size, int) else 1)}   or "
     raise UsageError(f"run directory {path} exists already\n  {way}choose another --name")
@@ -447,23 +448,23 @@ def make(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """An empty directory that is this process's alone."""
+    """An empty directory that belongs to this process alone."""
 
     path: Path
     made: Sequence[Path]
-    """It, and the folders above it that were made for it."""
+    """The directory, and the folders above it that were created for it."""
 
     def give_up(self) -> None:
-        """Remove it, where nothing was put into it."""
+        """Remove it if it is still empty."""
         for folder in self.made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def claim(path: Path) -> Claim:
-    """Make an empty directory at `path`, or at the first of ``path-2``, ``path-3``, ... where nothing is.
+    """Make an empty directory at `path`, or at the first free one of ``path-2``, ``path-3``, ...
 
-    Of several processes that ask for the same one, each gets another.
+    Several processes that ask for the same path get different directories.
 
     Raises:
         DataError: If it cannot be created.
@@ -486,7 +487,7 @@ def _cannot_make(path: Path, error: OSError) -> DataError:
 
 
 def _is_own(file: Path) -> bool:
-    """Whether there is a file, and not a link to one."""
+    """Whether it is a file and not a link."""
     return file.is_file() and not file.is_symlink()
 
 
@@ -512,7 +513,7 @@ def sha256_of(file: Path) -> str:
 
 
 def digest_of(file: Path, size: int | None = None) -> hashlib._Hash:
-    """The SHA-256 of a file, or of its first `size` bytes, to be continued."""
+    """The SHA-256 of a file, or of its first `size` bytes, as a hash object that can be updated further."""
     digest = hashlib.sha256()
     for block in files.blocks(file, size):
         digest.update(block)
@@ -520,7 +521,7 @@ def digest_of(file: Path, size: int | None = None) -> hashlib._Hash:
 
 
 def _point_latest(path: Path) -> None:
-    """Let ``latest`` beside the run directory point to it, where the file system has links."""
+    """Point the link ``latest`` beside the run directory to it, if the file system has links."""
     link, temporary = path.parent / LATEST, path.parent / f".{LATEST}.{os.getpid()}"
     try:
         temporary.symlink_to(path.name)

@@ -1,4 +1,4 @@
-"""The failure policy for saving: the run ends, or continues and says so."""
+"""The failure policy for saving: the run ends, or continues and reports it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SaveFailures:
-    """Whether a run continues if a checkpoint or a record cannot be written, with a list of the failures.
+    """Decides whether a run continues if a checkpoint or a record cannot be written, and lists the failures.
 
     Args:
         policy: ``stop`` or ``continue``, the general key ``on_checkpoint_error``.
@@ -24,10 +24,10 @@ class SaveFailures:
         self._policy = policy
         self._directory: RunDirectory | None = None
         self.failed: list[dict[str, Any]] = []
-        """A record of each failure after which the run went on, as in ``manifest.json``."""
+        """A record of each failure after which the run continued, as in ``manifest.json``."""
 
     def begin(self, directory: RunDirectory | None) -> None:
-        """Begin a run, or go on with one: the failures before stay written down."""
+        """Start or resume a run: earlier failures stay recorded."""
         self._directory = directory
         self.failed = directory.manifest.get("failed_saves", []) if directory else []
 
@@ -39,9 +39,10 @@ class SaveFailures:
         num_failed = len(self.failed)
         run.notes["not saved"] = f"{num_failed} failure{'' if num_failed == 1 else 's'}; the last one: {error}"
         logging.getLogger("wf").warning(
-            '%s\n  the run goes on (on_checkpoint_error = "continue"), and tries again when the next save is due', error
+            '%s\n  the run continues (on_checkpoint_error = "continue"), and tries again when the next save is due',
+            error,
         )
         if self._directory is not None:
-            with suppress(DataError):  # it may be the same disk; the end of the run writes them again
+            with suppress(DataError):  # the same disk may be full; the end of the run writes them again
                 self._directory.update_manifest(failed_saves=self.failed)
         return True

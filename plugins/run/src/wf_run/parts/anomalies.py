@@ -17,20 +17,20 @@ from wf.engine.loop import Loop
 from wf.errors import DivergedError
 
 _UNFILLED = ("empty", "empty_like", "new_empty", "empty_strided", "resize_")
-"""What gives memory as it is."""
+"""Operations that return uninitialized memory."""
 _ACCUMULATE = "AccumulateGrad"
 _OWN = "wf module"
-"""Where a node's metadata has the module; None for one outside of the model."""
+"""The key of the module in a node's metadata; None for a node outside of the model."""
 
 
 def detecting(loop: Loop, model: nn.Module, *, on: bool, forward_only: bool = False) -> AbstractContextManager[None]:
-    """While a loop runs, raise where the first number that is not finite arises.
+    """While a loop runs, raise at the first number that is not finite.
 
     Args:
-        loop: Says the step.
+        loop: The loop, for the step.
         model: The model, whose modules are named.
-        on: False watches nothing.
-        forward_only: Whether gradients may be infinite, as with a scaler of fp16, which leaves such steps out.
+        on: False does nothing.
+        forward_only: Whether gradients may be infinite, as with an fp16 scaler, which skips such steps.
 
     Raises:
         DivergedError: Naming the step, the module and the operation.
@@ -50,7 +50,7 @@ def _detecting(watch: _Watch) -> Iterator[None]:
 
 
 class _Watch(TorchFunctionMode):
-    """Looks at the result of each operation, and at the gradients of each node of the autograd graph."""
+    """Checks the result of each operation, and the gradients of each node of the autograd graph."""
 
     def __init__(self, loop: Loop, model: nn.Module, *, forward_only: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Watch(TorchFunctionMode):
         self._looking = False
 
     def install(self) -> Iterator[Any]:
-        """Listen to the calls of each module."""
+        """Register hooks on each module."""
         for name, module in self._model.named_modules():
             yield module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
             yield module.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
@@ -106,7 +106,7 @@ class _Watch(TorchFunctionMode):
                     self._watch_gradients(tensor.grad_fn, name, before)
 
     def _check_start(self, module: nn.Module, inputs: Iterable[Tensor]) -> None:
-        """Look at what the model begins with: its inputs and its weights."""
+        """Check the inputs and the weights of the model."""
         self._looking = True
         try:
             if any(not torch.isfinite(tensor).all() for tensor in inputs):
@@ -118,7 +118,7 @@ class _Watch(TorchFunctionMode):
             self._looking = False
 
     def _watch_gradients(self, node: Node, name: str | None, before: set[Node]) -> None:
-        """Watch the nodes between the outputs of a module and its inputs, as far as no inner module has them."""
+        """Watch the nodes between the outputs of a module and its inputs, except those of inner modules."""
         waiting, seen = [node], set(before)
         while waiting:
             found = waiting.pop()
@@ -132,14 +132,14 @@ class _Watch(TorchFunctionMode):
             waiting += [inner for inner, _ in found.next_functions if inner is not None]
 
     def _look_at_gradients(self, node: Node, given: tuple[Any, ...], taken: tuple[Any, ...]) -> None:
-        """Look at the gradients that a node gives, made of those that it took."""
+        """Check the gradients that a node returns, computed from those that it received."""
         self._looking = True
         try:
             bad = any(not torch.isfinite(tensor).all() for tensor in _tensors(given))
             if bad and all(torch.isfinite(tensor).all() for tensor in _tensors(taken)):
                 where = _module_words(_metadata(node)[_OWN])
                 name = node.name().removesuffix("0").removesuffix("Backward")
-                raise self._error(f"the first gradient that is not finite is that of {name}{where}", ())
+                raise self._error(f"the first gradient that is not finite is the gradient of {name}{where}", ())
         finally:
             self._looking = False
 
@@ -178,7 +178,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _has_infinite(args: Iterable[Any], inputs: Iterable[Tensor]) -> bool:
-    """Whether an argument is not finite itself, as where a mask is filled with -inf."""
+    """Whether an argument is itself not finite, as with a mask filled with -inf."""
     numbers = any(isinstance(value, float) and not math.isfinite(value) for value in args)
     return numbers or not all(torch.isfinite(tensor).all() for tensor in inputs)
 
@@ -188,7 +188,7 @@ def _called(func: Any) -> str:
 
 
 def _module_words(name: str | None) -> str:
-    """Where, in words; "" is the model itself, and None is outside of it."""
+    """The place as text; "" is the model itself, None is outside of it."""
     if name is None:
         return ", outside the model (the loss, or the optimizer)"
     return f", in module '{name}'" if name else ", in the model itself"

@@ -1,4 +1,4 @@
-"""``--deterministic``: torch's switch for kernels that give the same bits each time."""
+"""``--deterministic``: torch's switch for deterministic kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """The setting that cuBLAS needs before its first use, so that its sums have a fixed order."""
 
-ADVICE = "torch has no deterministic form of this operation: replace it, or leave --deterministic out"
+ADVICE = "torch has no deterministic implementation of this operation: replace it, or omit --deterministic"
 _REFUSED = re.compile(r"not have a deterministic implementation|nondeterministic because|CUBLAS_WORKSPACE")
 
 
@@ -21,7 +21,7 @@ def deterministic(*, on: bool) -> Iterator[None]:
     """Let torch use deterministic kernels only; operations without one raise: ``torch.use_deterministic_algorithms``.
 
     Args:
-        on: False leaves everything as torch has it.
+        on: False changes nothing.
     """
     if not on:
         yield

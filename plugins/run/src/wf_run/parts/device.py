@@ -14,7 +14,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:
-        UsageError: When it is not there.
+        UsageError: If it does not exist.
     """
     available = _available()
     if name == "auto":

@@ -41,18 +41,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Made:
-    """A group of parameters as it was made."""
+    """A group of parameters that was made."""
 
     title: str
-    """The patterns that it was chosen by, or ``the rest``; with layer decay also the layers, with norms apart also
-    those."""
+    """Its patterns, or ``the rest``; with layer decay also the layers, and with separate norms a note of that."""
     names: tuple[str, ...]
     num_parameters: int
     options: Mapping[str, Any]
     """``lr``, and the options that differ from the optimizer's."""
 
     def describe(self) -> str:
-        """One line on it."""
+        """A description in one line."""
         tensors = f"{len(self.names)} tensor{'' if len(self.names) == 1 else 's'}"
         return f"{self.title}: {tensors}, {self.num_parameters:,} parameters, {self.settings()}"
 
@@ -67,11 +66,11 @@ class Grouping:
     """How the parameters of an optimizer are divided."""
 
     groups: tuple[Group, ...] = ()
-    """A parameter belongs to the first one that it matches, or to none."""
+    """The groups; a parameter belongs to the first group that it matches, or to none."""
     layer_decay: float = 1.0
     """Each layer's learning rate is the next layer's times this factor; the head keeps the full rate."""
     decay_norms: bool = True
-    """Whether weight decay holds for norms and biases, too: parameters of at most one dimension."""
+    """Whether weight decay also applies to norms and biases: parameters of at most one dimension."""
 
     @classmethod
     def read(cls, table: Any, owner: str = "optimizer") -> Grouping | None:
@@ -108,12 +107,12 @@ def regroup(
     Existing groups are divided separately, so that they stay separate.
 
     Args:
-        optimizer: It is changed.
-        grouping: How.
-        traits: How it is stepped and built.
-        model: Whose names the patterns match.
-        loss: The loss; parameters of its own are called ``loss.NAME``.
-        name: The optimizer's, for messages.
+        optimizer: The optimizer, which is changed.
+        grouping: The division.
+        traits: The optimizer's traits.
+        model: The model whose parameter names the patterns match.
+        loss: The loss; its own parameters are called ``loss.NAME``.
+        name: The optimizer's name, for messages.
         owner: The prefix of keys in messages.
 
     Returns:
@@ -151,7 +150,7 @@ def regroup(
 
 
 def shown(made: Sequence[Made], limit: int = 6) -> Sequence[Made]:
-    """The groups that are worth a message each: of many the first and the last."""
+    """The groups to print; of many only the first and the last."""
     return made if len(made) <= limit else [*made[: limit // 2], *made[-(limit // 2) :]]
 
 
@@ -162,7 +161,7 @@ def _check_divisible(optimizer: Optimizer, traits: OptimizerTraits, name: str, o
         raise UsageError(f"optimizer '{name}' treats all its parameters alike, so they cannot be in groups\n  {fix}")
     inner = [one for one in vars(optimizer).values() if hasattr(one, "param_groups")]
     if any(one.param_groups is not optimizer.param_groups for one in inner):
-        raise UsageError(f"optimizer '{name}' is made of several, each with its own groups of parameters\n  {fix}")
+        raise UsageError(f"optimizer '{name}' consists of several, each with its own groups of parameters\n  {fix}")
 
 
 def _options(
@@ -175,7 +174,9 @@ def _options(
         if key not in before or key == "params":
             known = [one for one in before if one != "params"]
             raise UsageError(
-                unknown("option", key, [*known, *_OWN], f"those of optimizer '{name}' and its own", of=title)
+                unknown(
+                    "option", key, [*known, *_OWN], f"the options of optimizer '{name}' and those of groups", of=title
+                )
             )
         options[key] = _like(value, before[key], f"{title}: {key}")
     factor = scale * (1.0 if chosen is None else chosen.lr_scale)
@@ -190,7 +191,7 @@ def _options(
 
 
 def _like(value: Any, before: Any, what: str) -> Any:
-    """A value of the kind that the option had."""
+    """A value of the option's type."""
     if isinstance(before, bool):
         return _flag(value, what)
     if isinstance(before, (int, float)):
@@ -207,7 +208,7 @@ def _names(model: nn.Module, loss: Any) -> dict[int, str]:
 
 
 def _places(names: Sequence[str], grouping: Grouping, model: nn.Module, owner: str) -> dict[str, int]:
-    """The number of the group of each parameter that is in one."""
+    """The index of the group of each parameter that is in one."""
     from wf_base.training.heads import BACKBONE, HEAD, head_parameters
 
     places: dict[str, int] = {}
@@ -225,7 +226,7 @@ def _places(names: Sequence[str], grouping: Grouping, model: nn.Module, owner: s
                 if name in chosen:
                     places.setdefault(name, number)
         if number not in places.values():
-            raise UsageError(f"{owner}.group '{group.title}' is empty: all that it matches is in the groups before it")
+            raise UsageError(f"{owner}.group '{group.title}' is empty: everything it matches is in earlier groups")
     return places
 
 
@@ -246,9 +247,9 @@ def _matches_nothing(pattern: str, every: Sequence[str], owner: str, *, frozen: 
 def _layers(model: nn.Module, names: Sequence[str]) -> dict[str, int]:
     """The number of layers after each parameter's layer.
 
-    A layer is an item of a list of modules (Sequential, ModuleList), the innermost one that is not a list itself; what
-    comes before the first item is one layer, and norms belong to the layer before them. In a model without lists it is
-    a module with weights.
+    A layer is an item of a list of modules (Sequential, ModuleList): the innermost item that is not itself a list. All
+    modules before the first item form one layer, and norms belong to the layer before them. In a model without lists
+    each module with weights is a layer.
     """
     items = _items(model)
     layers = {name: items[name] or name.rpartition(".")[0] for name in items}
@@ -263,7 +264,7 @@ def _layers(model: nn.Module, names: Sequence[str]) -> dict[str, int]:
 
 
 def _items(model: nn.Module) -> dict[str, str | None]:
-    """The item of a list of modules that each parameter is in; None where it is in none."""
+    """The item of a list of modules that contains each parameter; None if none does."""
     from torch import nn
 
     lists, modules = (nn.Sequential, nn.ModuleList, nn.ModuleDict), dict(model.named_modules())
@@ -304,8 +305,7 @@ def _read_group(number: int, table: Mapping[str, Any], owner: str) -> Group:
     patterns = [given] if isinstance(given, str) else given
     if not isinstance(patterns, Sequence) or not patterns or not all(isinstance(one, str) and one for one in patterns):
         raise UsageError(
-            f'{owner}.group {number}: match says which parameters, by name: match = "backbone.*", '
-            'or ["layer1", "layer2"]'
+            f'{owner}.group {number}: match names the parameters: match = "backbone.*", or ["layer1", "layer2"]'
         )
     group = Group(
         tuple(patterns),
@@ -313,9 +313,9 @@ def _read_group(number: int, table: Mapping[str, Any], owner: str) -> Group:
         {key: value for key, value in table.items() if key not in _OWN},
     )
     if not group.options and group.lr_scale == 1:
-        raise UsageError(f"{owner}.group {number} ('{group.title}') changes nothing: say lr_scale, or weight_decay")
+        raise UsageError(f"{owner}.group {number} ('{group.title}') changes nothing: set lr_scale, or weight_decay")
     if _RATE in group.options and "lr_scale" in table:
-        raise UsageError(f"{owner}.group {number} ('{group.title}'): say lr or lr_scale, not both")
+        raise UsageError(f"{owner}.group {number} ('{group.title}'): set lr or lr_scale, not both")
     return group
 
 

@@ -32,14 +32,14 @@ def read_weights(
     Args:
         place: A file with one of the endings `FORMATS`, a bundle, a run directory, or its name below ``runs/``.
         folders: Where a relative path is looked up when it is not below the working directory.
-        read_run: Gives the model's weights of a run, and which of its checkpoints they come from.
+        read_run: Returns the model's weights of a run, and the checkpoint that they come from.
 
     Returns:
-        The tensors by name, and where they come from in words.
+        The tensors by name, and a description of their source.
 
     Raises:
-        DataError: When it is not there, or is not what its ending says.
-        UsageError: For another ending, or a file that is no plain state_dict.
+        DataError: If it does not exist, or its content does not match its ending.
+        UsageError: For an unknown ending, or a file that is not a plain state_dict.
     """
     path = Path(place).expanduser()
     file = next((one for one in (path, *(folder / path for folder in folders)) if one.is_file()), None)
@@ -59,36 +59,37 @@ class Taken:
     """The result of loading weights into a model."""
 
     num: int
-    """The tensors that were taken."""
+    """The loaded tensors."""
     drawn: tuple[str, ...]
-    """The tensors of the model that stay as they are drawn."""
+    """The tensors of the model that keep their random values."""
     left: tuple[str, ...]
     """The skipped weights, each with its shape."""
 
     def describe(self) -> str:
         """The result, for messages."""
         words = [f"{self.num:,} tensors taken"]
-        words += [f"as they are drawn: {', '.join(_first(self.drawn))}"] if self.drawn else []
+        words += [f"randomly initialized: {', '.join(_first(self.drawn))}"] if self.drawn else []
         words += [f"left out: {', '.join(_first(self.left))}"] if self.left else []
         return "; ".join(words)
 
 
 def mapped(weights: Weights, rules: Sequence[str], source: str) -> Weights:
-    """Weights under the names that a model has for them.
+    """Rename weights to the names in a model.
 
     Args:
-        weights: By their own names.
-        rules: ``OLD=NEW``, tried in that order: in names that begin with OLD that is replaced by NEW, once each.
-        source: Where they come from, for messages.
+        weights: The tensors by their own names.
+        rules: ``OLD=NEW``, applied in this order: in names that begin with OLD, that prefix is replaced by NEW, once
+            per rule.
+        source: Their source, for messages.
 
     Raises:
-        UsageError: For a rule of another form, one that no name begins with, or two tensors of one name.
+        UsageError: For a rule of another form, a prefix that no name has, or two tensors with the same new name.
     """
     pairs = []
     for rule in rules:
         old, equals, new = rule.partition("=")
         if not equals:
-            raise UsageError(f"init_map: '{rule}' is not of the form OLD=NEW; 'module.=' takes a prefix away")
+            raise UsageError(f"init_map: '{rule}' is not of the form OLD=NEW; 'module.=' removes a prefix")
         if not any(name.startswith(old) for name in weights):
             raise UsageError(unknown("beginning of a name", old, _tops(weights), f"init_map, of {source}"))
         pairs.append((old, new))
@@ -107,16 +108,16 @@ def put_into(model: nn.Module, weights: Mapping[str, Tensor], source: str, witho
 
     Args:
         model: The model.
-        weights: By the names of its `state_dict`.
-        source: Where they come from, for messages.
-        without: Names of modules or parameters, of the model or of the weights, that stay as they are.
+        weights: The tensors by the names of the model's `state_dict`.
+        source: Their source, for messages.
+        without: Names of modules or parameters, of the model or of the weights, that are not loaded.
 
     Returns:
         The loaded and the skipped weights.
 
     Raises:
-        UsageError: Naming what is missing, what is too much, whose shape differs and what is not finite; the model is
-            then as it was.
+        UsageError: Naming missing and unexpected tensors, shape mismatches and values that are not finite; the model
+            is then unchanged.
     """
     wanted = model.state_dict()
     for name in without:
@@ -153,19 +154,19 @@ def _advice(asked: Mapping[str, Tensor], given: Mapping[str, Tensor], wrong: Seq
     """Advice for weights that do not fit: their names have a wrapper's prefix, or a layer differs."""
     prefix = next(iter(given), "").partition(".")[0] + "."
     if all(name.startswith(prefix) for name in given) and any(name.removeprefix(prefix) in asked for name in given):
-        wrapper = {"module.": " (DataParallel puts it there)", "_orig_mod.": " (torch.compile puts it there)"}
+        wrapper = {"module.": " (added by DataParallel)", "_orig_mod.": " (added by torch.compile)"}
         return [
-            f"all names begin with '{prefix}'{wrapper.get(prefix, '')}; take it away: --init-map {prefix}=",
+            f"all names begin with '{prefix}'{wrapper.get(prefix, '')}; remove it: --init-map {prefix}=",
         ]
     fitting = [name for name in asked if name in given and name not in wrong]
     if not fitting:
         return []
     layers = dict.fromkeys(_layer(name, fitting) for name in wrong)
-    return [f"leave these layers as they are drawn: --init-without {','.join(layers)}"]
+    return [f"keep the random weights of these layers: --init-without {','.join(layers)}"]
 
 
 def _layer(name: str, fitting: Sequence[str]) -> str:
-    """The largest module that a tensor is part of, and nothing that fits."""
+    """The largest module that contains a tensor but no fitting one."""
     parts = name.split(".")
     for end in range(1, len(parts)):
         module = ".".join(parts[:end])
@@ -195,13 +196,13 @@ def _read_file(file: Path) -> Any:
 
             return load_file(file)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of what is refused below in clear words
+            warnings.simplefilter("ignore")  # torch warns about files that are refused below with a clear message
             return torch.load(file, map_location="cpu", weights_only=True)
     except DataError:
         raise
     except pickle.UnpicklingError as error:
         raise UsageError(
-            f"'{file}' holds more than tensors, or is damaged; what a pickle says is not carried out\n"
+            f"'{file}' holds more than tensors, or is damaged; pickled code is not run\n"
             f"  save the weights alone: torch.save(model.state_dict(), '{file.name}')"
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
@@ -209,41 +210,43 @@ def _read_file(file: Path) -> Any:
 
 
 def _check_beginning(file: Path) -> None:
-    """Refuse a file that is certainly something else than its ending says."""
+    """Refuse a file whose first bytes contradict its ending."""
     with file.open("rb") as stream:
         beginning = stream.read(64)
     if beginning.startswith(b"version https://git-lfs"):
         raise DataError(f"'{file}' is a pointer of Git LFS, not the weights themselves\n  fetch them: git lfs pull")
     if beginning.lstrip()[:5].lower() in (b"<html", b"<!doc"):
-        raise DataError(f"'{file}' is a web page, not weights: the download went to another address")
+        raise DataError(f"'{file}' is a web page, not weights: the download was redirected")
     if file.suffix == ".safetensors" and beginning.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise DataError(f"'{file}' is in the format of torch.save\n  give it the ending .pt")
 
 
 def _checked(weights: Any, source: str) -> Weights:
-    """The weights, where they are a plain state_dict: tensors by name."""
+    """The weights, after a check that they are a plain state_dict: tensors by name."""
     if not isinstance(weights, Mapping):
         raise UsageError(f"'{source}' holds {type(weights).__name__}, not a state_dict: tensors by name")
     other = [name for name, value in weights.items() if not isinstance(value, Tensor)]
     if other:
         inside = [name for name in other if isinstance(weights[name], Mapping)]
-        hint = f"\n  save what is under {inside[0]!r} in a file of its own" if inside else ""
-        raise UsageError(f"'{source}' is no plain state_dict: {other[0]!r} is {type(weights[other[0]]).__name__}{hint}")
+        hint = f"\n  save the entry {inside[0]!r} to a separate file" if inside else ""
+        raise UsageError(
+            f"'{source}' is not a plain state_dict: {other[0]!r} is {type(weights[other[0]]).__name__}{hint}"
+        )
     for name, tensor in weights.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
-            raise UsageError(f"'{source}' is no plain state_dict: {name!r} is a tensor of the kind {kind}")
+            raise UsageError(f"'{source}' is not a plain state_dict: {name!r} is a {kind} tensor")
     return {str(name): value for name, value in weights.items()}
 
 
 def _fits(given: Tensor, wanted: Tensor) -> bool:
-    """Floating-point numbers may be of another precision, they are converted."""
+    """Whether shape and dtype fit; another floating-point precision is converted."""
     kind = given.dtype == wanted.dtype or (given.is_floating_point() and wanted.is_floating_point())
     return kind and given.shape == wanted.shape
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # float8 cannot be asked
+    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # isfinite does not support float8
     return bool(torch.isfinite(wide).all())
 
 

@@ -25,9 +25,9 @@ class LinkedLoss(nn.Module):
 
     Args:
         loss: A module or function of (predictions, targets).
-        links: Declaration and function of each link.
-        single_logit: The model gives one logit a sample, ``[N, 1]``, and the loss takes ``[N]``.
-        scaled: Makes of the dataset's targets those that come first; None where they are the same.
+        links: The declaration and function of each link.
+        single_logit: Whether the model gives one logit per sample, ``[N, 1]``, but the loss takes ``[N]``.
+        scaled: Transforms the dataset's targets before the first link; None if they are unchanged.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LinkedLoss(nn.Module):
         self.figures = getattr(loss, "figures", None)
         self.links = tuple(link.name for link, _ in links)
         self.given = next((link.gives for link, _ in links if link.of == "loss"), None)
-        """The form of the figure that a link makes of the loss's own; None where there is none."""
+        """The form of the figure that a link makes from the loss's; None without such a link."""
         self._single_logit = single_logit
         self._predictions, self._targets, self._loss = (
             [change for link, change in links if link.of == of] for of in ("predictions", "targets", "loss")
@@ -57,7 +57,7 @@ class LinkedLoss(nn.Module):
         return str(self.given or getattr(self.loss, "reduction", "mean"))
 
     def total_weight(self, targets: Tensor) -> Any:
-        """That of the loss within, which gets the targets as they are; a link that takes the plain mean needs none."""
+        """The inner loss's, for unlinked targets; a link that takes the plain mean needs none."""
         weigh = None if self.given else getattr(self.loss, "total_weight", None)
         return weigh(targets) if callable(weigh) else None
 
@@ -84,13 +84,13 @@ def link_loss(
 
     Args:
         loss: A module or function of (predictions, targets).
-        names: Of the links.
+        names: The names of the links.
         registry: Where they are looked up.
-        values: The run's, for the parameters of links.
-        single_logit: The model gives one logit a sample, ``[N, 1]``, and the loss takes ``[N]``.
+        values: The run values, for the parameters of links.
+        single_logit: Whether the model gives one logit per sample, ``[N, 1]``, but the loss takes ``[N]``.
 
     Raises:
-        UsageError: When there is no such link, or it wants a value that the run does not have.
+        UsageError: If there is no such link, or it needs a value that the run does not have.
     """
     links = [tasks_of(registry).link(name) for name in names]
     if (reduction := getattr(loss, "reduction", None)) == "none":
@@ -109,7 +109,7 @@ def loaded(link: Link, registry: Registry, values: Mapping[str, Any]) -> Callabl
     """A link's function, with its run values filled in.
 
     Raises:
-        UsageError: When it wants one that the run does not have.
+        UsageError: If it needs a value that the run does not have.
     """
     function = registry.find("link", registry.own_choice("link", link.name)).load()
     wanted = list(inspect.signature(function).parameters)[1:]
@@ -125,22 +125,23 @@ def _dtype_hint(inputs: Tree, error: Exception) -> str:
 
 
 def try_model(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> Tree:
-    """The model outputs for a few samples, in evaluation mode; it and the random generators stay as they are.
+    """The model outputs for a few samples, in evaluation mode; the model and the random generators are unchanged
+    afterwards.
 
     Args:
         model: The model.
         inputs: ``[N, ...]``, or a tree of such.
-        names: Of model and dataset, for messages.
+        names: The names of model and dataset, for messages.
 
     Raises:
-        UsageError: When it does not take the inputs.
+        UsageError: If the model does not accept the inputs.
     """
     check_taken(model, inputs, names)
     versions = [(leaf, leaf._version) for _, leaf in tree.leaves(inputs)]
     was_training, state = model.training, torch.get_rng_state()
     model.eval()
     try:
-        with torch.no_grad():  # inference mode would leave a lazy layer or a cache with tensors that cannot be trained
+        with torch.no_grad():  # in inference mode a lazy layer or a cache would create untrainable tensors
             outputs = tree.call(model, inputs)
     except (UsageError, DataError):
         raise
@@ -162,16 +163,16 @@ def try_model(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> Tree:
 
 
 def check_taken(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> None:
-    """Refuse inputs by name of which the model's forward does not take one, or lacks one.
+    """Refuse a dict of inputs with a key that the model's forward does not take, or without one that it needs.
 
     Raises:
-        UsageError: Naming it, and what the model takes.
+        UsageError: Naming the key, and the inputs that the model takes.
     """
     if not isinstance(inputs, Mapping):
         return
     try:
         params = list(inspect.signature(model.forward).parameters.values())
-    except (TypeError, ValueError):  # one that is not written in Python
+    except (TypeError, ValueError):  # not written in Python
         return
     by_name = [one for one in params if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     takes, who = [one.name for one in by_name], f"model '{names['model']}'"
@@ -180,13 +181,13 @@ def check_taken(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> Non
         if wrong is not None:
             raise UsageError(
                 f"{who} takes no input '{wrong}': its forward takes {', '.join(takes) or 'nothing by name'}\n"
-                f"  dataset '{names['dataset']}' gives {', '.join(map(str, inputs))}: leave it out there, or let the "
+                f"  dataset '{names['dataset']}' gives {', '.join(map(str, inputs))}: remove it there, or let the "
                 "model take it"
             )
     lacks = next((one.name for one in by_name if one.default is one.empty and one.name not in inputs), None)
     if lacks is not None:
         raise UsageError(
-            f"{who} needs an input '{lacks}', and dataset '{names['dataset']}' gives {', '.join(map(str, inputs))}\n"
+            f"{who} needs an input '{lacks}', but dataset '{names['dataset']}' gives {', '.join(map(str, inputs))}\n"
             "  let the dataset give it, or give the parameter of forward a default"
         )
 
@@ -194,19 +195,19 @@ def check_taken(model: nn.Module, inputs: Tree, names: Mapping[str, str]) -> Non
 def check_outputs(
     model: nn.Module, inputs: Tree, task: TaskRuntime, shape: Sequence[int | None], names: Mapping[str, str]
 ) -> int | None:
-    """Try the model on a few samples before step 1; it and the random generators stay as they are.
+    """Try the model on a few samples before step 1; the model and the random generators are unchanged afterwards.
 
     Args:
         model: The model.
         inputs: ``[N, ...]``, or a tree of such.
-        task: Says what it must give.
-        shape: What the model must give for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks.
-        names: Of model and dataset, for messages.
+        task: The task, which checks the outputs.
+        shape: The required output shape for one sample: ``[num_outputs]``, or ``[num_outputs, H, W]`` for masks.
+        names: The names of model and dataset, for messages.
 
     Returns:
-        How many outputs it gives, where that is known.
+        The number of outputs, if known.
 
     Raises:
-        UsageError: When it gives another shape, or does not take the inputs.
+        UsageError: If the shape is different, or the model does not accept the inputs.
     """
     return task.check_outputs(try_model(model, inputs, names), tree.length(inputs), shape, names)

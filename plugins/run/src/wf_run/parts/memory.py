@@ -1,4 +1,4 @@
-"""Advice when memory runs out: the place, the settings, and options that take less."""
+"""Advice when memory runs out: the place, the settings, and options that need less."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 def remedies(
     error: BaseException, plan: Mapping[str, Any], loop: Loop, device: torch.device, model_options: Sequence[str]
 ) -> str:
-    """Where memory ran out, and the settings that take less of it; those that keep the same update come first.
+    """Where memory ran out, and settings that need less of it; settings that keep the update unchanged come first.
 
     Args:
         error: The error.
@@ -60,8 +60,8 @@ def _ways(
         yield "or smaller samples"
         return
     if plan["precision"] in ("fp32", "tf32") and (device.type != "cpu"):
-        yield "about half the memory for what the layers keep: --precision bf16"
-    again = "layers that compute again instead of keeping (gradient checkpointing)"
+        yield "about half the memory for activations: --precision bf16"
+    again = "recompute activations instead of keeping them (gradient checkpointing)"
     if option := next((name for name in model_options if "checkpointing" in name), None):
         yield f"{again}: --model.{option}"
     else:
@@ -78,12 +78,12 @@ def _figures(error: BaseException, device: torch.device) -> str:
         free, total = torch.cuda.mem_get_info(device)
         peak = torch.cuda.max_memory_allocated(device)
         found.append(f"{device} has {_size(total)}, of which {_size(free)} are free")
-        found.append(f"the run's tensors took {_size(peak)} at most")
+        found.append(f"the run's tensors took at most {_size(peak)}")
     return f"\n  {'; '.join(found)}" if found else ""
 
 
 def _size(num_bytes: float) -> str:
-    """Bytes as people read them."""
+    """A readable number of bytes."""
     for unit in ("GiB", "MiB", "KiB"):
         if num_bytes >= _UNITS[unit]:
             return f"{num_bytes / _UNITS[unit]:,.1f}".removesuffix(".0") + f" {unit}"

@@ -13,16 +13,16 @@ from wf.traits import OptimizerTraits
 
 
 def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """`params` in two groups, in their order; either may be empty.
+    """Divide `params` into two groups, keeping their order; either may be empty.
 
     Args:
-        model: Where they are looked up; those of the loss are not in it.
-        params: The trainable ones.
+        model: The model; parameters of the loss are not in it.
+        params: The trainable parameters.
 
     Returns:
-        ``{"params": [...], "hidden": True}``, the model's weights of two or more dimensions, without embeddings and the
-        last one, which gives the predictions; and ``{"params": [...], "hidden": False}``, all others. The order is that
-        in which the model registers them, which for the usual model is that of its layers.
+        ``{"params": [...], "hidden": True}``, the model's weights of two or more dimensions, except embeddings and the
+        last weight, which produces the predictions; and ``{"params": [...], "hidden": False}``, all others. The order
+        is that of registration in the model, usually the order of its layers.
     """
     weights = [
         parameter
@@ -38,7 +38,8 @@ def param_groups(model: nn.Module, params: Sequence[nn.Parameter]) -> list[dict[
 
 
 def shown_traits(optimizer: Any) -> OptimizerTraits:
-    """Traits of an optimizer that declares none, from its methods: a step with a closure, train() and eval()."""
+    """Traits inferred from the methods of an optimizer that declares none: a step with a closure, train() and
+    eval()."""
     needed = [param for param in inspect.signature(optimizer.step).parameters.values() if _is_required(param)]
     modes = all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
     return OptimizerTraits(step="closure" if needed else "plain", modes=modes)
@@ -49,10 +50,10 @@ def _is_required(param: inspect.Parameter) -> bool:
 
 
 class OptimizerModes:
-    """Switches an optimizer with train() and eval(), without losing a bit of the weights that are trained.
+    """Switches an optimizer with train() and eval(), keeping the trained weights bit for bit.
 
-    What train() makes of the weights after eval() is rounded, and a run that was evaluated or saved would go another
-    way than one that was not. So the weights are kept, and put back.
+    eval() followed by train() rounds the weights, so a run with evaluations or checkpoints would diverge from one
+    without. So the trained weights are copied, and restored.
 
     Args:
         optimizer: Has `train`, `eval` and `param_groups`.
@@ -63,12 +64,12 @@ class OptimizerModes:
         self._trained: list[Tensor] | None = None
 
     def to_eval(self) -> None:
-        """Put the weights that are judged and kept into the parameters."""
+        """Put the weights for evaluation into the parameters."""
         self._trained = [parameter.detach().clone() for parameter in self._parameters()]
         self._optimizer.eval()
 
     def to_train(self) -> None:
-        """Put the weights that are trained back into the parameters."""
+        """Put the trained weights back into the parameters."""
         self._optimizer.train()
         if self._trained is not None:
             with torch.no_grad():
@@ -77,11 +78,11 @@ class OptimizerModes:
         self._trained = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights that are trained, where others are in the parameters now."""
+        """The trained weights, while the parameters hold others."""
         return {"trained": self._trained}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the result of `state_dict`; `to_train` puts it into the parameters."""
+        """Load the result of `state_dict`; `to_train` puts it into the parameters."""
         self._trained = state["trained"]
 
     def _parameters(self) -> list[Tensor]:

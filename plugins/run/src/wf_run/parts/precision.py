@@ -1,4 +1,4 @@
-"""The precision that a run computes in: `fp32` as torch does, `bf16` or `fp16` by autocast, `tf32` in products."""
+"""The precision of a run: torch's default `fp32`, `bf16` or `fp16` by autocast, or `tf32` for products."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast_forward(model: nn.Module, precision: str, device: torch.device) -> None:
-    """Let the model's forward run under `torch.autocast` where the precision says so, for every caller.
+    """Make the model's forward run under `torch.autocast` for every caller, if the precision requires it.
 
-    Weights stay as they are; predictions come out in torch's default dtype, so that loss and metrics are computed in
-    it.
+    Weights are unchanged; predictions are converted to torch's default dtype, so that loss and metrics use it.
 
     Args:
-        model: Its own attribute ``forward`` is set; a copy of the model has one of its own.
-        precision: The run's.
-        device: Where the model is.
+        model: The model, whose attribute ``forward`` is replaced; a copy of the model gets its own.
+        precision: The run's precision.
+        device: The model's device.
 
     Raises:
-        UsageError: When the device has none.
+        UsageError: If the device does not support it.
     """
     if precision not in _AUTOCAST:
         return
     dtype, kind = _AUTOCAST[precision], device.type
     emulated = kind == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False)
     if not torch.amp.is_autocast_available(kind) or emulated:
-        raise UsageError(f"device {device} does not compute in {precision}\n  train with --precision fp32, or fp16")
+        raise UsageError(f"device {device} does not support {precision}\n  train with --precision fp32, or fp16")
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast(kind, dtype):
@@ -62,14 +61,15 @@ def check_tf32(precision: str, device: torch.device) -> None:
     """
     if precision == "tf32" and not _has_tf32(device):
         raise UsageError(
-            f"device {device} has no tf32, which NVIDIA's GPUs have from compute capability 8.0 on\n"
+            f"device {device} has no tf32, which needs an NVIDIA GPU of compute capability 8.0 or higher\n"
             "  train with --precision bf16, or fp32"
         )
 
 
 @contextmanager
 def products_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Products of float32 matrices, and convolutions, in tf32 where the precision says so and the device has it."""
+    """Context with tf32 for float32 matrix products and convolutions, if the precision is tf32 and the device supports
+    it."""
     if precision != "tf32" or not _has_tf32(device):
         yield
         return
@@ -98,7 +98,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def dtype_named(name: Any) -> torch.dtype:
-    """A floating dtype by its name in a manifest; torch's default one where it is none."""
+    """A floating dtype by its name in a manifest; torch's default for any other name."""
     found = getattr(torch, str(name), None)
     return found if isinstance(found, torch.dtype) and found.is_floating_point else torch.get_default_dtype()
 

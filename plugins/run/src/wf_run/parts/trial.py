@@ -1,4 +1,4 @@
-"""Trying the model before step 1 as it will be trained: on samples of training, and on the smallest batch."""
+"""Tries the model before step 1 as it will be trained: on train samples, and on the smallest batch."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ def check_smallest_batch(
     size: int,
     name: str,
 ) -> None:
-    """Refuse a last batch of one sample where the model cannot be trained on one, as with batch norm.
+    """Refuse a last batch of one sample if the model cannot be trained on one, as with batch norm.
 
     Args:
-        model: The model itself, on its device; it and the random generators stay as they are.
+        model: The model itself, on its device; it and the random generators are unchanged afterwards.
         stays: The parts that stay in evaluation mode.
-        batches: One sample and two, as training has them.
-        task: Says how a model is called that computes its own losses.
-        samples: How many train samples there are, in words.
-        size: How many a batch has.
-        name: The model's.
+        batches: A batch of one sample and a batch of two, as in training.
+        task: Tells how to call a model that computes its own losses.
+        samples: The number of train samples, as text.
+        size: The batch size.
+        name: The model's name.
 
     Raises:
-        UsageError: With what can be done.
+        UsageError: With advice.
     """
     one, two = batches
     if two.size < 2:
         return
     error = _error_of(model, stays, one, task)
-    if error is None or _error_of(model, stays, two, task) is not None:  # the second fails in the first step, too
+    # if two samples fail as well, the first step reports it
+    if error is None or _error_of(model, stays, two, task) is not None:
         return
-    found = f"{samples} in batches of {size} leave 1 for the last" if size > 1 else "batches have 1 sample"
+    found = f"{samples} in batches of {size} leave 1 for the last batch" if size > 1 else "batches have 1 sample"
     advice = "leave it out: --drop-last, or choose another --batch-size" if size > 1 else "choose another --batch-size"
     raise UsageError(
         f"{found}, and model '{name}' cannot be trained on one sample alone: it normalizes over the batch\n"
@@ -70,7 +71,7 @@ def _error_of(model: nn.Module, stays: Iterable[nn.Module], batch: Batch, task: 
 
 @contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Leave the modes and buffers of a model, and the generators, as they were."""
+    """Restore the modes and buffers of a model, and the generators, afterwards."""
     stream = TrainStream()
     modes, random = {module: module.training for module in model.modules()}, stream.state_dict()
     buffers = [
@@ -85,5 +86,5 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
             module.training = training
         with torch.no_grad():
             for module, name, buffer, before in buffers:
-                setattr(module, name, buffer.copy_(before))  # a module may have put another tensor in its place
+                setattr(module, name, buffer.copy_(before))  # a module may have replaced the tensor
         stream.load_state_dict(random)

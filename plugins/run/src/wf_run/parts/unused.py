@@ -1,4 +1,4 @@
-"""Parameters that get no gradient, which processes that share gradients have to know of."""
+"""Parameters without gradient, which processes that share gradients must know."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wf_base.tree import Tree
 
 
 def unused_parameters(model: nn.Module, inputs: Tree) -> tuple[str, ...]:
-    """The names of the parameters to be trained that do not get a gradient, tried on a few samples.
+    """The names of the trainable parameters that get no gradient, determined with a few samples.
 
-    The model, its gradients and the random generators stay as they are. Where the model cannot be tried, none is named:
-    training will say why.
+    The model, its gradients and the random generators are unchanged afterwards. If the model fails, the result is
+    empty: training will report the error.
 
     Args:
-        model: In the mode in which it is trained.
-        inputs: ``[N, ...]`` on its device, or a tree of such.
+        model: The model, in its training mode.
+        inputs: ``[N, ...]`` on the model's device, or a tree of such.
     """
     params = {name: param for name, param in model.named_parameters() if param.requires_grad}
     gradients = {name: param.grad for name, param in params.items()}

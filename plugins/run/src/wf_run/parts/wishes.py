@@ -10,7 +10,7 @@ from wf.registry import Registry
 from wf.traits import ModelTraits, TransformTraits
 
 TRANSFORMS = "transforms"
-"""The key of the transforms among the run values that a model says."""
+"""The key of the transforms among a model's requirements."""
 
 
 def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def wants_of(table: Any, registry: Registry) -> dict[str, Any]:
 def with_wanted(tables: Sequence[Any], model: Any, registry: Registry) -> list[Any]:
     """The default transforms of a run, including those that the model requires.
 
-    They come last, as they make what the model was trained on, but before those that mix samples.
+    The model's come last, because they produce its expected inputs, but before transforms that mix samples.
     """
     wanted = [table for table in wants_of(model, registry).get(TRANSFORMS, ()) if table not in tables]
     mixing = [table for table in tables if wanted and _mixes(table, registry)]

@@ -12,14 +12,14 @@ from wf_run.run_build import RunBuild
 
 
 def checkpointer(run: RunBuild) -> Checkpointer | None:
-    """The checkpointer; None where nothing is written."""
+    """The checkpointer; None if nothing is written."""
     return run.make("checkpointer") if run.save else None
 
 
 def keeper(
     run: RunBuild, table: Mapping[str, Any], values: Mapping[str, Any], registry: Registry | None = None
 ) -> Checkpointer:
-    """The checkpointer of a table, for another run than this one."""
+    """Build a checkpointer from a table, for another run."""
     builder = Builder(registry or run.registry, values, run.builder.folders)
     made: Checkpointer = builder.build("checkpointer", table).value
     return made

@@ -10,7 +10,7 @@ from wf_run.run_build import RunBuild
 
 
 def evaluator(run: RunBuild, served: RunData | OwnSamples) -> Evaluator | None:
-    """The evaluator, of the further validation sets as well; None if there is nothing to evaluate."""
+    """The evaluator, which includes the further validation sets; None if there is nothing to evaluate."""
     made: Evaluator | None = run.make("evaluator") if "evaluator" in run.plan else None
     if made is None or not served.sets:
         return made

@@ -33,12 +33,12 @@ def hooks(run: RunBuild, strategy: Strategy) -> tuple[Any, ...]:
                     'on_error = "disable", or the weights could drift apart\n  let its failure end the run'
                 )
             table["on_error"] = policy
-    if run.quiet:  # the run file says what was asked for, not what this terminal shows
+    if run.quiet:  # the run file keeps the hook, only this terminal does not show it
         run.built["hook"] = made = [built for built in made if built.name != "progress"]
     return tuple(built.value for built in made)
 
 
 def watches(built: Built) -> bool:
-    """Whether a hook only tells."""
+    """Whether a hook only observes."""
     traits = traits_of(built)
     return isinstance(traits, HookTraits) and traits.watches

@@ -92,7 +92,7 @@ def modes(run: RunBuild, stepping: None, hooks: Sequence[Any]) -> Any:
     ]
     if len(found) > 1:
         names = " and ".join(name for name, _ in found)
-        raise UsageError(f"{names} both say which weights are judged and kept\n  leave out all but one of them")
+        raise UsageError(f"{names} both determine the weights for evaluation\n  leave out all but one of them")
     return found[0][1] if found else None
 
 
@@ -129,12 +129,12 @@ def saved(
 
 
 def hook_failures(run: RunBuild, strategy: Strategy, hooks: Sequence[Any]) -> HookFailures:
-    """Which hooks the run can do without, and the names of its parts."""
+    """The failure policy for hooks, and the names of the parts."""
     watching = [hook.name for hook in run.several("hook") if watches(hook) and run.on_error[hook.name] == "disable"]
     rank = None if strategy.world_size == 1 else strategy.rank
     return HookFailures({**run.built, **run.builder.on_demand.made}, run.on_error, rank, watching)
 
 
 def save_failures(run: RunBuild) -> SaveFailures:
-    """Whether the run continues where a checkpoint or a record cannot be written."""
+    """The failure policy for checkpoints and records."""
     return SaveFailures(run.plan["on_checkpoint_error"])

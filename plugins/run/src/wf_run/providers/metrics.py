@@ -38,15 +38,15 @@ def _check_forms(run: RunBuild, metrics: Sequence[Built]) -> None:
         form = form_of_metric(built)
         if form != "raw":
             raise UsageError(
-                f"metric '{built.name}' judges {form}, and dataset '{run.name('dataset')}' does not say what its "
-                "targets are, so none can be read from the model outputs\n  let the dataset say it: "
-                "wf_base.Dataset(targets=...); or use a metric of the model outputs"
+                f"metric '{built.name}' judges {form}, and dataset '{run.name('dataset')}' does not declare the form "
+                "of its targets, so none can be read from the model outputs\n"
+                "  declare it: wf_base.Dataset(targets=...); or use a metric of the model outputs"
             )
 
 
 def metric_of(built: Built, world_size: int) -> Any:
     """A metric, wrapped for the evaluator if necessary."""
     if built.name == LOSS:
-        raise UsageError("a metric named 'loss' would hide the loss among the figures\n  give it another name")
+        raise UsageError("a metric named 'loss' would hide the figure of the loss\n  give it another name")
     larger = getattr(traits_of(built), "larger_is_better", None)
     return as_metric(built.value, f"metric '{built.name}'", world_size, larger)

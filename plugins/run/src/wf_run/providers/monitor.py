@@ -1,4 +1,4 @@
-"""The figure that decides which weights are best, and the directions of all figures."""
+"""The figure that selects the best weights, and the directions of all figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wf_run.run_build import RunBuild
 
 
 def monitor(run: RunBuild) -> str:
-    """The figure that decides, as ``validation/loss``."""
+    """The monitored figure, such as ``validation/loss``."""
     return Monitor.read(run.plan["monitor"]).figure
 
 
@@ -29,11 +29,11 @@ def directions(run: RunBuild, task: Task | None, bare_loss: Any) -> dict[str, bo
 
 
 def checked_monitor(run: RunBuild, sources: Sources, evaluated: Sequence[str]) -> Monitor:
-    """The figure that decides what is best.
+    """The figure that selects the best weights.
 
     Raises:
-        UsageError: When it decides, or the user chose it, and no evaluation yields it; or when it decides and its
-            direction is not known.
+        UsageError: If it is needed, or the user chose it, and no evaluation gives it; or if it is needed and its
+            direction is unknown.
     """
     found = Monitor.read(run.plan["monitor"], run.values["directions"])
     splits = [split for split in run.plan["eval_splits"] if split in evaluated]

@@ -13,9 +13,9 @@ from wf_run.run_build import RunBuild
 
 
 def run_dir(run: RunBuild, strategy: Strategy, stepping: None) -> Path | None:
-    """The run directory; None where nothing is written. A run that was given none gets one of its own at once.
+    """The run directory; None if nothing is written. Without a given one, a new one is created at once.
 
-    One that nothing was put into is removed when the run is over.
+    It is removed at the end if it is still empty.
     """
     if not run.save:
         return None
@@ -25,12 +25,12 @@ def run_dir(run: RunBuild, strategy: Strategy, stepping: None) -> Path | None:
 
 
 def _claim(run: RunBuild, strategy: Strategy, name: str) -> Path:
-    """Make a run directory; the first process does, and the others hear its name."""
+    """Make a run directory: the first process creates it, and the others get its name."""
     claimed, error = None, None
     if strategy.rank == 0:
         try:
             claimed = claim(Path("runs") / name)
-            run.values.at_close(weakref.finalize(run, claimed.give_up))  # also when it is never fitted or closed
+            run.values.at_close(weakref.finalize(run, claimed.give_up))  # also if it is never fitted or closed
         except DataError as failure:
             error = failure
     name = run.text_of_the_first("" if claimed is None else claimed.path.name)
@@ -40,7 +40,7 @@ def _claim(run: RunBuild, strategy: Strategy, name: str) -> Path:
 
 
 def _default_name(run: RunBuild) -> str:
-    """After date, dataset, loss and optimizer."""
+    """A name made of date, dataset, loss and optimizer."""
     last = run.name("optimizer" if "optimizer" in run.built else "trainer")
     date = datetime.now().strftime("%Y%m%d-%H%M%S")
     names = [run.name(kind) for kind in ("dataset", "loss") if kind in run.plan]

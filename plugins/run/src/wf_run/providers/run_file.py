@@ -16,9 +16,9 @@ def run_file(run: RunBuild) -> Mapping[str, Any]:
 
 
 class ResolvedRunFile(Mapping[str, Any]):
-    """The run file by key, as ``run.toml`` has it: complete once all parts of the run are made.
+    """The run file by key, as in ``run.toml``: complete once all parts of the run are built.
 
-    References to environment variables stay references, so what records it holds no password.
+    References to environment variables stay references, so recording it stores no password.
 
     Args:
         plan: The run file, which grows while the run is built.

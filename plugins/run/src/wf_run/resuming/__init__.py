@@ -1,1 +1,1 @@
-"""Going on with a run: under which conditions, and with which state."""
+"""Resuming a run: its conditions and its state."""

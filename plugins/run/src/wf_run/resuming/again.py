@@ -20,13 +20,13 @@ _LOG = logging.getLogger("wf")
 
 
 def run_in(place: Path | None) -> RunDirectory | None:
-    """The run in a directory; None where none has begun.
+    """The run in a directory; None if none has begun.
 
     Raises:
-        UsageError: When no place is given: a default place differs each time.
+        UsageError: If no directory is given: a default one differs each time.
     """
     if place is None:
-        raise UsageError("to go on with a run that is there, it needs a name: --name NAME, or --run-dir DIR")
+        raise UsageError("to resume an existing run, name it: --name NAME, or --run-dir DIR")
     return RunDirectory(place) if (place / "manifest.json").is_file() else None
 
 
@@ -38,15 +38,13 @@ def check_same(experiment: Experiment, directory: RunDirectory) -> None:
     """
     before = directory.manifest
     if "run_file" not in before:
-        raise UsageError(
-            f"run directory {directory.path} does not say what its run was made from: choose another --name"
-        )
+        raise UsageError(f"run directory {directory.path} has no run file to compare with: choose another --name")
     found = drift.compare({"run_file": before["run_file"]}, {"run_file": tomllib.loads(experiment.run_file())})
     if found:
         differences = "\n  ".join(map(str, found))
         raise UsageError(
             f"run directory {directory.path} has another run\n  {differences}"
-            f"\n  choose another --name, or go on with the run that is there: wf resume {directory.path}"
+            f"\n  choose another --name, or resume the existing run: wf resume {directory.path}"
         )
 
 
@@ -61,7 +59,7 @@ def is_done(experiment: Experiment, directory: RunDirectory) -> bool:
 def show_done(experiment: Experiment, directory: RunDirectory) -> None:
     """Restore an experiment to the end of its run."""
     manifest, loop = directory.manifest, experiment.loop
-    _LOG.warning("run %s is done already: %s", directory.path, manifest.get("reason"))
+    _LOG.warning("run %s is already complete: %s", directory.path, manifest.get("reason"))
     loop.progress = Progress(epoch=manifest.get("epochs", 0), step=manifest.get("steps", 0))
     loop.metrics, loop.notes = dict(manifest.get("metrics", {})), dict(manifest.get("notes", {}))
     loop.recorded = dict(manifest.get("recorded", {}))
@@ -70,7 +68,7 @@ def show_done(experiment: Experiment, directory: RunDirectory) -> None:
     try:
         state: Any = load_kept(loop.checkpointer, loop.keep)[0]
     except DataError as error:
-        _LOG.warning("its weights are not there: %s", error)
+        _LOG.warning("its weights are missing: %s", error)
         return
     loop.best, loop.stop_reason = state["best"], state.get("ended")
     for name in ("model", "loss"):

@@ -1,5 +1,5 @@
-"""Checkpoints of several processes: the first one saves, also the states that differ in the others; all hear how it
-ended.
+"""Checkpoints of several processes: the first one saves, including states that differ in the others; all get the
+result.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SHARED = ("model", "loss", "optimizer", "modes")
 
 
 class _RankZero:
-    """A checkpointer of several processes: the first one saves, and all hear together how it ended.
+    """A checkpointer of several processes: the first one saves, and all get the result together.
 
-    ``parts`` in a checkpoint is the state of the first process. ``ranks`` has for each other one the parts that are not
-    as in the first, such as its random generators.
+    ``parts`` in a checkpoint is the state of the first process. ``ranks`` has for each other process the parts that
+    differ from the first, such as its random generators.
     """
 
     def __init__(self, checkpointer: Checkpointer, strategy: Strategy) -> None:
@@ -37,7 +37,7 @@ class _RankZero:
         if self._strategy.rank == 0:
             try:
                 saved = self._checkpointer.save({**state, "ranks": ranks}, progress, metrics)
-            except Exception as error:  # the others wait for this process, and must hear of it
+            except Exception as error:  # the others wait for this process, and must be told
                 saved = Future()
                 saved.set_exception(error)
         return _SavedByOne(saved, self._strategy.agree)
@@ -45,7 +45,7 @@ class _RankZero:
     def load(self, which: str = "latest") -> Mapping[str, Any]:
         self._strategy.agree(False)
         state, rank = self._checkpointer.load(which), self._strategy.rank
-        others: Sequence[Mapping[str, Any]] = state.get("ranks", ())  # which older checkpoints do not have
+        others: Sequence[Mapping[str, Any]] = state.get("ranks", ())  # missing in older checkpoints
         if rank == 0:
             return state
         own = others[rank - 1] if rank <= len(others) else {"random": TrainStream().state_dict()}
@@ -87,7 +87,7 @@ def check_processes(state: Mapping[str, Any], num: int) -> None:
 
 
 def _apart(state: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a state that are not as in the first one."""
+    """The parts of a state that differ from the first one."""
     return {name: part for name, part in state.items() if name not in first or any(differences(first[name], part))}
 
 
@@ -109,7 +109,7 @@ class _SavedByOne(Future[str]):
     """The result of a checkpoint that the first process writes, for all processes; all must ask for it together.
 
     Args:
-        saved: The place, or the future of it; None in the other processes, where it never looks done.
+        saved: The place, or a future of it; None in the other processes, where it never appears done.
         agree: See `Strategy.agree`.
     """
 
@@ -131,5 +131,5 @@ class _SavedByOne(Future[str]):
 
 
 def collective(checkpointer: Checkpointer | None, strategy: Strategy) -> Checkpointer | None:
-    """The checkpointer as all processes of a strategy use it together."""
+    """The checkpointer for all processes of a strategy."""
     return checkpointer if checkpointer is None or strategy.world_size == 1 else _RankZero(checkpointer, strategy)

@@ -59,7 +59,7 @@ def conditions_of(parts: Assembly) -> dict[str, Any]:
 
 
 def keys_of(parts: Assembly) -> list[dict[str, Any]]:
-    """The keys of the run file that plugins added, and which plugins these are."""
+    """The keys of the run file that plugins added, with these plugins."""
     added = {name: GENERAL.owner(name) for name in value_settings()}
     added |= {name: KINDS.owner(name) for name in KINDS.on_demand}
     owners = {name: owner for name, owner in added.items() if name in parts.plan}
@@ -68,13 +68,13 @@ def keys_of(parts: Assembly) -> list[dict[str, Any]]:
 
 
 def own_files(parts: Assembly) -> list[Path]:
-    """The user's own files that a run uses, also for components of components, with the modules that they import."""
+    """The user's files that a run uses, including those of nested components, with the modules that they import."""
     files = {file for entry in parts.builder.made if (file := _own_file(entry))}
     return sorted(with_neighbours(files | {Path(name).resolve() for name in parts.plan["plugins"] if is_path(name)}))
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a device; of a processor also the instructions that torch's kernels use."""
+    """The model of a device; for a CPU also the instruction set that torch's kernels use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -83,7 +83,7 @@ def device_name(device: torch.device) -> str:
 
 
 def precision() -> dict[str, Any]:
-    """The settings that decide how numbers are rounded."""
+    """The settings that affect rounding."""
     matmul = torch.backends.cuda.matmul
     return {
         "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
@@ -95,7 +95,7 @@ def precision() -> dict[str, Any]:
 
 
 def determinism() -> dict[str, bool]:
-    """The settings that decide which kernels may be chosen."""
+    """The settings that affect the choice of kernels."""
     return {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
@@ -104,7 +104,7 @@ def determinism() -> dict[str, bool]:
 
 
 def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Where each component came from, once."""
+    """The origin of each component, without duplicates."""
     records: list[dict[str, Any]] = []
     for component, plugin in ((entry.component, entry.plugin) for entry in made):
         record: dict[str, Any] = {
@@ -121,7 +121,7 @@ def _provenance(made: Iterable[Entry]) -> list[dict[str, Any]]:
 
 
 def _origin(plugin: Plugin | None) -> dict[str, str | None]:
-    """The fields of a manifest that say which plugin something came from."""
+    """The manifest fields that name the plugin of a component."""
     return {
         "plugin": plugin.name if plugin else None,
         "distribution": plugin.distribution if plugin else None,

@@ -1,4 +1,4 @@
-"""Going on from a run's newest checkpoint: under which conditions, and how its state is put back."""
+"""Resuming from a run's newest checkpoint: checking the conditions and restoring the state."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LOG = logging.getLogger("wf")
 
 @dataclass(frozen=True)
 class Saved:
-    """The state from which a run goes on."""
+    """The state from which a run is resumed."""
 
     state: Mapping[str, Any]
     drift: Sequence[drift.Drift]
-    """The conditions that have changed, and may."""
+    """The conditions that have changed and are allowed to."""
     trains_on_from: int | None = None
-    """The step after which a part of the run had ended it, where the user asks for more."""
+    """The step after which a part had ended the run, if the user asks for more steps."""
 
     @property
     def step(self) -> int:
@@ -38,36 +38,36 @@ class Saved:
 
 
 def newest(parts: Assembly, run_dir: Path, allow_drift: Collection[str]) -> Saved | None:
-    """The newest checkpoint; None where the run ended before its first one, and begins anew.
+    """The newest checkpoint; None if the run ended before its first one, and starts over.
 
     Raises:
-        UsageError: When the run was made under other conditions, or is to become longer or shorter and its
-            optimizer or scheduler follows its length, or its records are not those of the checkpoint.
-        DataError: When the run is done and its checkpoints are gone.
+        UsageError: If the conditions have changed, or the length changes although optimizer or scheduler depend on it,
+            or the records do not match the checkpoint.
+        DataError: If the run is complete and its checkpoints are gone.
     """
     manifest, checkpointer = RunDirectory.open(run_dir).manifest, parts.loop.checkpointer
     assert checkpointer is not None
     _check_length(parts, run_dir, manifest)
     drift.check_names(allow_drift)
     if not parts.resumes_exactly:
-        _LOG.warning("dataset %s is iterable: the samples before are skipped", parts.name("dataset"))
+        _LOG.warning("dataset %s is iterable: earlier samples are skipped", parts.name("dataset"))
     try:
         state = checkpointer.load("latest")
     except NothingSavedError as error:
         if manifest.get("status") == "done":
             raise DataError(
-                f"there is nothing to go on from: run {run_dir} is done, and its checkpoints are gone"
+                f"there is nothing to resume from: run {run_dir} is complete, and its checkpoints are gone"
                 f"\n  train anew: wf run {run_dir / 'run.toml'} --name NAME"
             ) from error
         free = [name for name in CONDITIONS if name != "dataset"]
         drift.check(manifest, conditions_of(parts), [*free, *allow_drift], str(run_dir))
-        _LOG.warning("%s; it begins anew, under the conditions of now", error)
+        _LOG.warning("%s; it starts over under the current conditions", error)
         parts.initialize_anew()
         return None
     conditions = conditions_of(parts)
     found = drift.check(manifest, conditions, allow_drift, str(run_dir))
     if unknown := drift.unknown_in(manifest):
-        _LOG.warning("the run does not say what it was made under, so it is not compared: %s", ", ".join(unknown))
+        _LOG.warning("the run has no record of these conditions, so they are not compared: %s", ", ".join(unknown))
     if lost := drift.lost(manifest, conditions):
         _LOG.warning("no plugin here reads these conditions, so they are not compared: %s", ", ".join(lost))
     check_processes(state, parts.strategy.world_size)
@@ -97,16 +97,16 @@ def _check_length(parts: Assembly, run_dir: Path, manifest: Mapping[str, Any]) -
     verb = "follows" if len(fixed) == 1 else "follow"
     raise UsageError(
         f"{' and '.join(fixed)} {verb} the run's length, {before:,} steps, and cannot be stretched to {now:,}"
-        + ("" if done else f"\n  go on to the end it has: wf resume {run_dir}")
+        + ("" if done else f"\n  resume to its original end: wf resume {run_dir}")
         + f"\n  train anew: wf run {run_dir / 'run.toml'} --epochs N --name NAME"
     )
 
 
 def _to_train_on(parts: Assembly, manifest: Mapping[str, Any], saved: Saved) -> Saved:
-    """The state without the end that a part of the run decided on, if the user asks for more steps."""
+    """The state without the end recorded by a part of the run, if the user asks for more steps."""
     ended = saved.state.get("ended")  # which older checkpoints do not have
     is_asked = manifest.get("status") == "done" or manifest.get("total_steps") != parts.values["total_steps"]
     if ended is None or not (is_asked or manifest.get("trains_on_from") == saved.step):
         return saved
-    _LOG.info("the run had ended: %s; it trains on from step %s", ended, f"{saved.step:,}")
+    _LOG.info("the run had ended: %s; it continues training from step %s", ended, f"{saved.step:,}")
     return replace(saved, state={**saved.state, "ended": None}, trains_on_from=saved.step)

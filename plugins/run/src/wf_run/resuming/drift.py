@@ -36,7 +36,7 @@ class Drift:
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     """Each condition that differs between two manifests, in the order of `CONDITIONS`.
 
-    Conditions missing from one of them cannot be compared, and do not count: see `unknown_in`.
+    Conditions missing from one of them are not compared: see `unknown_in`.
     """
     old, new = facts(before), facts(now)
     if "run-file" in old and "run-file" in new:
@@ -99,18 +99,18 @@ def refusal(refused: Sequence[Drift], place: str) -> str:
     """Why a run cannot resume: all differences, how to undo them, and how to continue anyway."""
     known = CONDITIONS
     names = list(dict.fromkeys(drift.name for drift in refused))
-    lines = [f"run {place} cannot go on to the bit: this is not what it was made under"]
+    lines = [f"run {place} cannot be resumed exactly: these conditions have changed"]
     for name in names:
         lines += [str(drift) for drift in refused if drift.name == name]
         lines += [f"  {text}" for text in (known[name].means, known[name].fix) if text]
-    return "\n  ".join([*lines, f"or go on all the same, which the manifest will say: --allow-drift {','.join(names)}"])
+    return "\n  ".join([*lines, f"or resume anyway, which the manifest will record: --allow-drift {','.join(names)}"])
 
 
 def refusal_of_data(found: Sequence[Drift], place: str) -> str:
     """Why a run is not evaluated on the current data."""
     known = CONDITIONS["dataset"]
-    lines = [f"run {place} is not evaluated: these are not the data with which it began", *map(str, found)]
-    lines += ["  other samples have other splits, and train samples may be among those of the test", f"  {known.fix}"]
+    lines = [f"run {place} is not evaluated: the data have changed since it began", *map(str, found)]
+    lines += ["  other samples have other splits, and train samples may be in the test split", f"  {known.fix}"]
     return "\n  ".join([*lines, f"or predict for a file of inputs: wf predict {place} FILE"])
 
 
@@ -156,7 +156,7 @@ def format_before(manifest: Mapping[str, Any]) -> int:
 
 
 def _values(manifest: Mapping[str, Any], key: str, read: Callable[[Any], Any] = lambda value: value) -> Any:
-    """A field of the manifest as values by name; None where it does not have it."""
+    """A field of the manifest as values by name; None if missing."""
     if key not in manifest:
         return None
     value = read(manifest[key])
@@ -189,7 +189,7 @@ def _class_of(part: Mapping[str, Any]) -> str:
 
 
 def _code(files: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """The checksums of files by the names that they had before they were copied."""
+    """The checksums of files by their names before they were copied."""
     found: dict[str, list[str]] = {}
     for file in files:
         found.setdefault(file["file"].replace(f"-{file['sha256'][:8]}", ""), []).append(file["sha256"][:12])
@@ -253,7 +253,7 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Equal, or two paths of one file, whose contents are a separate condition."""
+    """Whether values are equal, or paths of the same file, whose contents are a separate condition."""
     if (
         isinstance(one, str)
         and isinstance(other, str)

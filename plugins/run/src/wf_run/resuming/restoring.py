@@ -19,29 +19,31 @@ from wf_state import codec
 from wf_state.differences import ABSENT, Difference, differences
 
 SHOWN = 5
-"""How many values of a part a message names."""
+"""The number of values of a part named in a message."""
 HEAVY = ("model", "loss", "optimizer", "modes")
-"""Parts of torch's own protocol that hold most of a state; they are asked for it once."""
+"""Parts with torch's own state protocol that hold most of a state; their state is read only once."""
 TRIED = ("optimizer", "scheduler")
-"""Parts that are tried with their own state before step 1: it is small then, and nothing else of theirs has begun."""
+"""Parts whose loading is tested with their own state before step 1, when it is small and without side effects."""
 
 
 def check_savable(loop: Loop, may_fail: Sequence[Any] = ()) -> None:
     """Refuse, before step 1, a run whose state cannot be saved, or differs on every call of state_dict().
 
-    Encoding copies no tensor. The states of optimizer and scheduler are put back into them and must come out again; of
-    other parts none is: one may take that for the sign that a run goes on.
+    Encoding copies no tensor. The states of optimizer and scheduler are loaded back and must come out unchanged; other
+    parts are not tested, because they may take a load for the start of a resumed run.
 
     Args:
-        loop: Ready to run.
-        may_fail: Hooks without which the run goes on when they fail; they are left alone here.
+        loop: The loop, ready to run.
+        may_fail: Hooks without which the run continues if they fail; they are not checked.
 
     Raises:
         UsageError: Naming the part and the value.
     """
     for part in (loop.trainer, *loop.hooks):
         if hasattr(part, "state_dict") != hasattr(part, "load_state_dict"):
-            raise UsageError(f"{type(part).__name__} has only one of state_dict and load_state_dict: it cannot go on")
+            raise UsageError(
+                f"{type(part).__name__} has only one of state_dict and load_state_dict: it cannot be resumed"
+            )
     for name, part in loop.stateful().items():
         if not any(part is one for one in may_fail):
             _check_part(loop, name, part)
@@ -61,17 +63,18 @@ def _check_part(loop: Loop, name: str, part: Stateful) -> None:
 
 
 def _try_to_load(loop: Loop, name: str, part: Stateful, state: dict[str, Any]) -> None:
-    """Refuse a part that does not take its own state back; one may add to it, such as empty slots."""
+    """Refuse a part that cannot load its own state; adding to the state, such as empty slots, is allowed."""
     try:
-        part.load_state_dict(copy.copy(state))  # some take out of it what they load
+        part.load_state_dict(copy.copy(state))  # some remove what they load
     except FAILURES as error:
         raise UsageError(
-            f"the state of {_name(loop, name)} cannot be put back, so the run could not go on\n  {describe(error)}"
+            f"the state of {_name(loop, name)} cannot be loaded back, so the run could not be resumed\n"
+            f"  {describe(error)}"
         ) from error
     found = [one for one in differences(state, _state_of(loop, name, part)) if one.before != ABSENT]
     if found:
         words = "\n  ".join(f"{_name(loop, name)}: {one}" for one in found[:SHOWN])
-        raise UsageError(f"a state does not come back as it was saved, so the run could not go on\n  {words}")
+        raise UsageError(f"a state changes when it is saved and loaded, so the run could not be resumed\n  {words}")
 
 
 def _state_of(loop: Loop, name: str, part: Stateful) -> dict[str, Any]:
@@ -87,11 +90,11 @@ def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str]
 
     Args:
         file: ``metrics.jsonl``.
-        state: What was loaded.
-        allowed: Names for `wf_run.resuming.drift`; ``state`` lets a run go on with the records as they are.
+        state: The loaded state.
+        allowed: Names for `wf_run.resuming.drift`; ``state`` accepts the records as they are.
 
     Raises:
-        UsageError: When lines that the checkpoint counts on are gone or others.
+        UsageError: If lines that belong to the checkpoint are missing or changed.
     """
     hooks = [part for name, part in state["parts"].items() if name.startswith(f"hook/{Recorder.__name__}") and part]
     saved = next((part for part in hooks if "bytes" in part), None)
@@ -103,8 +106,8 @@ def check_records(file: Path, state: Mapping[str, Any], allowed: Collection[str]
         return
     wrong = f"{size:,} of {num_bytes:,} bytes are there" if size < num_bytes else "lines of it were changed"
     raise UsageError(
-        f"{file} is not what it was at step {state['progress']['step']:,}: {wrong}\n"
-        "  put it back as it was, or go on with what it is, which the manifest will say: --allow-drift state"
+        f"{file} has changed since step {state['progress']['step']:,}: {wrong}\n"
+        "  restore it, or resume anyway, which the manifest will record: --allow-drift state"
     )
 
 
@@ -114,23 +117,25 @@ def check_restored(loop: Loop, state: Mapping[str, Any], allowed: Collection[str
     Args:
         loop: The restored loop.
         state: The loaded state.
-        allowed: Names for `wf_run.resuming.drift`; ``state`` lets a run go on that differs.
+        allowed: Names for `wf_run.resuming.drift`; ``state`` accepts differences.
 
     Returns:
         The allowed differences.
 
     Raises:
-        UsageError: Naming each part and value that did not come back.
+        UsageError: Naming each part and value that differs.
     """
-    saved = {name: part for name, part in state["parts"].items() if part is not None}  # of a hook that could not say it
+    # None: the hook could not give its state
+    saved = {name: part for name, part in state["parts"].items() if part is not None}
     found = _by_part(saved, loop.state_dict()["parts"])
     if found and not drift.is_allowed("state", allowed):
         raise UsageError(
             "\n  ".join(
                 [
-                    "the checkpoint's state did not come back as it was saved, so the run would go another way",
+                    "the restored state differs from the checkpoint, so the run would diverge",
                     *_words(found, loop),
-                    "let load_state_dict put back all that state_dict gives, or go on: --allow-drift state",
+                    "make load_state_dict restore everything that state_dict returns, "
+                    "or resume anyway: --allow-drift state",
                 ]
             )
         )

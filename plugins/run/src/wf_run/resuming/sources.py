@@ -21,8 +21,8 @@ _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t
 def plugin_code(made: Iterable[Entry], own: Iterable[Path]) -> dict[str, str]:
     """A checksum of each package that components come from, by its name and its distribution's version.
 
-    Of what these packages and one's own files import, that is added which does not lie in ``site-packages``: local
-    packages, and distributions that were installed with ``pip install -e``. They stand under their names alone.
+    Added are the packages imported by these and by the user's files, unless they are in ``site-packages``: local
+    packages, and distributions installed with ``pip install -e``. Their keys are their names alone.
     """
     found: dict[str, Path] = {}
     for entry in made:
@@ -42,7 +42,7 @@ def plugin_code(made: Iterable[Entry], own: Iterable[Path]) -> dict[str, str]:
 
 
 def with_neighbours(own: Iterable[Path]) -> set[Path]:
-    """One's own files, and the modules that they import from the folders in which they lie."""
+    """The user's files, and the modules that they import from their own folders."""
     files, waiting = set(own), list(own)
     while waiting:
         file = waiting.pop()
@@ -55,7 +55,7 @@ def with_neighbours(own: Iterable[Path]) -> set[Path]:
 
 
 def _modules_of(entry: Entry) -> Iterator[str]:
-    """The modules that a component and its plugin are in; one's own files are conditions of their own."""
+    """The modules of a component and its plugin; the user's files are a separate condition."""
     target = entry.component.target
     module = target.rpartition(":")[0] if isinstance(target, str) else str(getattr(target, "__module__", ""))
     for name in (module, entry.plugin.module if entry.plugin else ""):
@@ -64,7 +64,7 @@ def _modules_of(entry: Entry) -> Iterator[str]:
 
 
 def _root(module: str) -> tuple[str, Path] | None:
-    """The outermost package with a file, or the module itself; None for what has no file, as the main program may."""
+    """The outermost package with a file, or the module itself; None without a file, as for some main programs."""
     parts = module.split(".")
     for number in range(1, len(parts) + 1):
         name = ".".join(parts[:number])
@@ -88,7 +88,7 @@ def _imported(place: Path) -> set[str]:
 
 @cache
 def _local(name: str) -> Path | None:
-    """Where a top-level package or module is that is no installed copy; None for others."""
+    """The path of a top-level package or module that is not an installed copy; None for others."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):

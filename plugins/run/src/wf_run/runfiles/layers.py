@@ -1,4 +1,4 @@
-"""Reading the TOML of a run: each file below the files that extend it, with the line of each key."""
+"""Reads the TOML files of a run in the order of precedence, with the line of each key."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ class Layer:
 
     file: Path
     document: Mapping[str, Any]
-    """As it was read, without `EXTENDS`."""
+    """Its content, without `EXTENDS`."""
     lines: Mapping[Place, int]
-    """The line of each key that has one of its own."""
+    """The line of each key that is written on its own line."""
 
     def place(self, key: Place) -> str:
-        """File and line of a key: its own line, that of a dotted key below it, or that of the table that it is in."""
+        """File and line of a key: its own line, the line of a dotted key below it, or the line of its table."""
         inner = [line for one, line in self.lines.items() if one[: len(key)] == key]
         outer = next((self.lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in self.lines), None)
         line = self.lines.get(key) or (min(inner) if inner else outer)
         return f"{self.file}:{line}" if line else str(self.file)
 
     def places(self, document: Mapping[str, Any], below: Place = ()) -> dict[Place, str]:
-        """File and line of each key of a document that was read from this one, or from its table `below`."""
+        """File and line of each key of a document that was read from this file, or from its table `below`."""
         return {key: self.place((*below, *key)) for key in keys_in(document)}
 
 
 def layers_of(files: Sequence[Path]) -> list[Layer]:
-    """The files and those they extend, in increasing precedence; a file that is named twice counts where it is first.
+    """The files and those they extend, in increasing precedence; a file that is named twice counts at its first
+    position.
 
     Raises:
-        UsageError: For a file that is not there or not TOML, or that extends itself.
+        UsageError: For a file that is missing or not TOML, or that extends itself.
     """
     found: dict[Path, Layer] = {}
     for file in files:
@@ -74,7 +75,7 @@ def _add(file: Path, chain: tuple[Path, ...], found: dict[Path, Layer]) -> None:
 
 
 def _extended(value: Any, file: Path, line: int | None) -> list[tuple[Path, str]]:
-    """The files that a file extends, and where it says so."""
+    """The files that a file extends, with the line that names them."""
     said = f"{file}:{line}" if line else str(file)
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -92,11 +93,11 @@ def parse(path: Path) -> dict[str, Any]:
     """The TOML document in a file.
 
     Raises:
-        UsageError: When there is none.
+        UsageError: If there is none.
     """
     if os.path.isdir(path):
         inside = path / "run.toml"
-        hint = f"\n  repeat the run in it: wf run {inside}" if inside.is_file() else ""
+        hint = f"\n  to repeat its run: wf run {inside}" if inside.is_file() else ""
         raise UsageError(f"'{path}' is a folder, not a run file{hint}")
     if not os.path.isfile(path):
         near = closest(

@@ -1,7 +1,7 @@
-"""Lists of components, such as hooks and metrics, in their one form: in run files, on the command line and in Python.
+"""Lists of components, such as hooks and metrics, in one form for run files, the command line and Python.
 
-A list is a list of tables. Names alone are the whole list. ``+NAME`` adds a component to the list that there is (that
-of the run file below, or the defaults), ``no:NAME`` takes one away, and ``set:NAME`` sets options of one in it.
+A list is a list of tables. Plain names replace the whole list. ``+NAME`` adds a component to the existing list (the
+extended run file's, or the defaults), ``no:NAME`` removes one, and ``set:NAME`` sets options of one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from wf.errors import UsageError, unknown
 from wf_cli.arguments import ADD, REMOVE, SET
 
 NOTHING = {"use": f"{REMOVE}*"}
-"""The change that takes everything away."""
+"""The change that removes everything."""
 
 
 def divided(table: Any) -> tuple[str, Any]:
@@ -27,19 +27,19 @@ def divided(table: Any) -> tuple[str, Any]:
 
 
 def is_changed(tables: Iterable[Any]) -> bool:
-    """Whether a list has changes that are still to be made."""
+    """Whether a list has changes that are not applied yet."""
     return any(divided(table)[0] for table in tables)
 
 
 def keeps(tables: Sequence[Any] | None) -> bool:
-    """Whether a list only changes the one below it."""
+    """Whether a list only changes the list that it overrides."""
     if tables is None:
         return True
     return bool(tables) and NOTHING not in tables and all(divided(table)[0] for table in tables)
 
 
 def laid_over(base: Sequence[Any] | None, over: Sequence[Any]) -> list[Any]:
-    """A list laid over another one; what changes it is kept for `changed`, which knows the defaults."""
+    """A list that overrides another one; unresolved changes are kept for `changed`, which knows the defaults."""
     if not keeps(over):
         return list(over)
     return [*([NOTHING] if base is not None and not base else base or ()), *over]
@@ -50,8 +50,8 @@ def with_names(tables: Sequence[Any], added: Callable[[Any], Any], there: Callab
 
     Args:
         tables: The list.
-        added: Gives the name of a component that is put into it.
-        there: Gives the name of one that is in it.
+        added: Returns the new name of a component that is added.
+        there: Returns the new name of a component that is in it.
     """
     found = []
     for table in tables:
@@ -64,15 +64,15 @@ def with_names(tables: Sequence[Any], added: Callable[[Any], Any], there: Callab
 
 
 def changed(kind: str, tables: Sequence[Any] | None, defaults: Sequence[Any]) -> list[Any]:
-    """A list with its changes made.
+    """A list with its changes applied.
 
     Args:
         kind: The kind of its components.
-        tables: The list; None for that of the defaults.
-        defaults: The tables that a run has which says nothing of the kind.
+        tables: The list; None for the default list.
+        defaults: The tables of a run that does not mention the kind.
 
     Raises:
-        UsageError: When a change names nothing in the list.
+        UsageError: If a change names a component that is not in the list.
     """
     if tables is None or not is_changed(tables):
         return list(defaults if tables is None else tables)
@@ -112,6 +112,6 @@ def _applied(
 
 
 def _meant(name: str, names: Sequence[Any]) -> str:
-    """The matching one of the names: the same, or, without ``@provider``, the only one of that name."""
+    """The matching name: the same, or, without ``@provider``, the only one of that name."""
     alike = [one for one in names if isinstance(one, str) and one.partition("@")[0] == name]
     return alike[0] if len(alike) == 1 and name not in names else name

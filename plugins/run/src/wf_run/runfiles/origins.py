@@ -1,4 +1,4 @@
-"""Where each word of a run file came from: the command line, a line of the file, or a default."""
+"""The origin of each value of a run file: the command line, a line of a file, or a default."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def lines_of(path: Path) -> dict[tuple[str, ...], int]:
     """The line of each key of a TOML file, by its path: ``("hook", "0", "patience")``.
 
     Args:
-        path: The file, which is known to be TOML.
+        path: A valid TOML file.
     """
     found: dict[tuple[str, ...], int] = {}
     counts: dict[tuple[str, ...], int] = {}
     above: tuple[str, ...] = ()
     pending = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):  # other ends are text in TOML
+    # other line separators are text in TOML
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if pending:
             pending = _rest(f"{pending}\n{line}")
             continue
@@ -48,7 +49,7 @@ def lines_of(path: Path) -> dict[tuple[str, ...], int]:
 
 
 def _in_list(key: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> tuple[str, ...]:
-    """A key; of an array of tables that of its present one."""
+    """A key, with the present index in an array of tables."""
     return (*key, str(counts[key])) if key in counts else key
 
 
@@ -58,7 +59,7 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _rest(text: str) -> str:
-    """The text, where it goes on in the next line; empty where it is whole."""
+    """The text if it continues on the next line; empty if it is complete."""
     try:
         tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -67,10 +68,10 @@ def _rest(text: str) -> str:
 
 
 class Origins:
-    """Says where the words of a resolved run file came from.
+    """Tells the origin of the values of a resolved run file.
 
     Args:
-        places: The file and line of each key that files say, see `wf_run.runfiles.said.Said`.
+        places: The file and line of each key in files, see `wf_run.runfiles.said.Said`.
         line: The options of the command line, in the form of a run file.
     """
 
@@ -78,16 +79,16 @@ class Origins:
         self._places, self._line = places, line
 
     def of(self, key: str) -> str:
-        """Where a general key came from: ``command line``, ``run.toml:7`` or ``default``."""
+        """The origin of a general key: ``command line``, ``run.toml:7`` or ``default``."""
         return LINE if self._line.get(key) is not None else self._in_file((key,))
 
     def of_component(self, kind: str, name: str, position: int | None = None) -> str:
-        """Where the choice of a component came from.
+        """The origin of the choice of a component.
 
         Args:
             kind: Its kind.
             name: Its name.
-            position: Which one of several of the kind it is; None where a run has one.
+            position: Its index among several of the kind; None if a run has only one.
         """
         if position is None:
             return LINE if "use" in self._line.get(kind, {}) else self._in_file((kind, "use"))
@@ -97,7 +98,7 @@ class Origins:
         return self._in_file((kind, str(position), "use"), (kind, name, "use"))
 
     def of_option(self, kind: str, option: str, name: str, position: int | None = None) -> str:
-        """Where the value of a component's option came from; as for `of_component`."""
+        """The origin of the value of a component's option; as for `of_component`."""
         if position is None:
             return LINE if option in self._line.get(kind, {}) else self._in_file((kind, option))
         if any(option in table and divided(table)[1] == name for table in self._line.get(kind, ())):
@@ -105,5 +106,5 @@ class Origins:
         return self._in_file((kind, name, option), (kind, str(position), option))
 
     def _in_file(self, *keys: tuple[str, ...]) -> str:
-        """The file and line of the first of some keys that a run file has."""
+        """The file and line of the first of several keys that a run file has."""
         return next((self._places[key] for key in keys if key in self._places), DEFAULT)

@@ -1,7 +1,7 @@
 """References in a run file: ``${env:NAME}`` to the environment, ``${optimizer.lr}`` to another key.
 
-A value that is one reference is what that stands for, of any type; a reference within a text becomes text. What came
-from the environment is written to the run directory as the reference, never as the value.
+A value that is a single reference takes the type of its target; a reference within a longer string becomes text.
+Values from the environment are written to the run directory as references, never as values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value is a text with a reference in it."""
+    """Whether a value is a string with a reference in it."""
     return isinstance(value, str) and _REFERENCE.search(value) is not None
 
 
@@ -34,11 +34,11 @@ def resolve(document: Mapping[str, Any], *, lenient: bool = False) -> dict[str, 
     """The document with its references resolved.
 
     Args:
-        document: A run file that is merged and checked.
-        lenient: Leave a reference as it is where there is no such variable or key.
+        document: A merged and checked run file.
+        lenient: Keep a reference unchanged if there is no such variable or key.
 
     Raises:
-        UsageError: For a variable or a key that is not there, or a reference that leads back to itself.
+        UsageError: For a missing variable or key, or a circular reference.
     """
     if not _has_reference(without_said(document)):
         return dict(document)
@@ -46,15 +46,15 @@ def resolve(document: Mapping[str, Any], *, lenient: bool = False) -> dict[str, 
 
 
 def from_environment(text: str) -> str:
-    """A text in which only the environment may be referred to."""
+    """A string in which references may only be to the environment."""
     for name in _REFERENCE.findall(text):
         if not name.startswith(ENVIRONMENT):
-            raise UsageError(f"'${{{name}}}' cannot stand here, only ${{env:NAME}}")
+            raise UsageError(f"'${{{name}}}' is not allowed here, only ${{env:NAME}}")
     return _REFERENCE.sub(lambda found: _variable(found[1]), text)
 
 
 def put_back(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with the references of the environment in the places of their values."""
+    """The document with references to the environment instead of their values."""
     found = without_said(document)
     for reference in said_in(document).references:
         key, *inner = reference.place
@@ -64,13 +64,13 @@ def put_back(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_reference(value: Any) -> bool:
-    if isinstance(value, dict):  # a live object is not looked into
+    if isinstance(value, dict):  # live objects are not searched
         return any(_has_reference(one) for key, one in value.items() if key != "use" or isinstance(one, str))
     return any(map(_has_reference, value)) if isinstance(value, list) else is_reference(value)
 
 
 def _replaced(value: Any, place: Place, reference: Reference, *, exact: bool) -> Any:
-    """A copy of a value with the reference at its place, and wherever the same value stands beside."""
+    """A copy of a value with the reference at its place, and wherever the same value occurs beside it."""
     if isinstance(value, Mapping):
         return {
             key: _replaced(one, place[1:], reference, exact=exact and place[:1] == (key,)) for key, one in value.items()
@@ -90,7 +90,7 @@ def _is_other_text(value: Any, meant: Any) -> bool:
 
 
 def _equal(value: Any, meant: Any) -> bool:
-    """Whether a value is the one that was meant, converted or not, or the path that was found for it."""
+    """Whether a value equals the target, possibly converted, or the path that was found for it."""
     if isinstance(value, PurePath):
         return value == PurePath(str(meant)) or str(value).endswith(f"/{meant}")
     return (type(plain(value)) is type(plain(meant)) and value == meant) or str(value) == str(meant)
@@ -128,7 +128,7 @@ class _Resolver:
         return found
 
     def _text(self, text: str, place: Place) -> tuple[Any, bool]:
-        """A text with its references resolved, and whether any of them is to the environment."""
+        """A string with its references resolved, and whether any of them is to the environment."""
         if place in self._chain:
             chain = [*self._chain[self._chain.index(place) :], place]
             raise self._refusal(f"{self._name(place)} refers to itself: {' -> '.join(map(self._name, chain))}", place)
@@ -140,7 +140,7 @@ class _Resolver:
             for number, part in enumerate(_REFERENCE.split(text)):
                 found, from_outside = self._one(part, place) if number % 2 else (part, False)
                 if isinstance(found, (list, Mapping)):
-                    raise self._refusal(f"{self._name(place)}: ${{{part}}} is {found}, which is no text", place)
+                    raise self._refusal(f"{self._name(place)}: ${{{part}}} is {found}, which is not text", place)
                 parts.append(str(getattr(found, "text", found)))
                 is_secret |= from_outside
             return "".join(parts), is_secret
@@ -171,11 +171,12 @@ class _Resolver:
         if is_reference(value):
             return self._text(value, keys)
         if _has_reference(value):
-            raise self._refusal(f"{self._name(place)} refers to {name}, in which there are references", place)
+            raise self._refusal(f"{self._name(place)} refers to {name}, which contains references", place)
         return value, False
 
     def _key(self, name: str) -> Place | None:
-        """The key that is meant by ``optimizer.lr``, ``hook.early-stopping.patience`` or ``model``; None for none."""
+        """The key that ``optimizer.lr``, ``hook.early-stopping.patience`` or ``model`` refers to; None if there is
+        none."""
         keys = tuple(name.split("."))
         kind = keys[0]
         if kind in KINDS.several and len(keys) > 1 and isinstance(tables := self._document.get(kind), list):
@@ -195,13 +196,13 @@ class _Resolver:
         return ".".join(place)
 
     def _refusal(self, message: str, place: Place) -> Exception:
-        """An error that says where the reference stands."""
+        """An error with the location of the reference."""
         said = said_in(self._document).places.get(place)
         return placed(UsageError(f"{said}: {message}" if said else message))
 
 
 def _variable(name: str) -> str:
-    """The value of a variable of the environment."""
+    """The value of an environment variable."""
     variable = name.removeprefix(ENVIRONMENT)
     if variable not in os.environ:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""The run file: one TOML document that says a whole run.
+"""The run file: one TOML document that describes a whole run.
 
-It is a plain nested dict: general keys, a table a kind with ``use``, arrays of tables where several are allowed.
-`load` reads and checks one, `merge` lays another (the command line) over it, `dump` writes one.
+It is a plain nested dict: general keys, one table per kind with ``use``, arrays of tables where several are allowed.
+`load` reads and checks one, `merge` overrides it by another (the command line), `dump` writes one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wf_run.runfiles.said import SAID, Place, Said, laid_over, said_in, with_sai
 RunFile = dict[str, Any]
 
 VARIANT = "variant"
-"""The key of the tables that `wf compare` lays over the rest of a run file, one after another."""
+"""The key of the tables with which `wf compare` overrides the rest of a run file, one after another."""
 
 
 class UnknownKeyError(UsageError):
@@ -42,10 +42,10 @@ class UnknownKeyError(UsageError):
 
 
 def load(path: Path) -> RunFile:
-    """Read a run file, its references to the environment resolved as far as that knows them.
+    """Read a run file, and resolve its references to environment variables that are set.
 
     Raises:
-        UsageError: When it is not there, not TOML, or has a key or a shape that is not known.
+        UsageError: If it is missing, not TOML, or has an unknown key or a wrong structure.
     """
     document, variants = load_variants(path)
     if variants:
@@ -61,14 +61,14 @@ def folders_of(path: Path) -> tuple[Path, ...]:
 def load_variants(*paths: Path) -> tuple[RunFile, list[tuple[str, RunFile]]]:
     """Read run files, each overriding the previous one and those it extends.
 
-    A file may have ``[[variant]]`` tables: a run file each, to be laid over the rest. The last file with any counts.
+    A file may have ``[[variant]]`` tables, each of which overrides the rest. The last file with any counts.
 
     Returns:
         The run file without them, and the variants with their names (``name``, else "variant 1" and so on). Both carry
-        where they were said, see `wf_run.runfiles.said`.
+        their origins, see `wf_run.runfiles.said`.
 
     Raises:
-        UsageError: As `load`, of a variant too.
+        UsageError: As `load`, also for a variant.
     """
     layers = layers_of(paths)
     is_open = any(layer.document.get("plugins") for layer in layers)
@@ -95,9 +95,9 @@ def choose_variant(path: Path, variants: Sequence[tuple[str, RunFile]], name: st
     """The overrides of one variant; empty if there are none.
 
     Args:
-        path: The file that has them, for messages.
-        variants: As `load_variants` gives them.
-        name: Which one.
+        path: The file with the variants, for messages.
+        variants: As `load_variants` returns them.
+        name: The variant's name.
 
     Raises:
         UsageError: For an unknown variant, or if the file has variants and none is named.
@@ -156,13 +156,13 @@ def _variant(number: int, table: Any, layer: Layer, *, is_open: bool) -> tuple[s
 
 
 def _checked(document: Mapping[str, Any], *, is_open: bool) -> RunFile:
-    """A run file as it was read; with `is_open` plugins that are not loaded yet may add keys."""
+    """Check a run file after reading; with `is_open` plugins that are not loaded yet may add keys."""
     _check_names(document)
     return check(document, loaded=not is_open)
 
 
 def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
-    """A copy of a run file whose keys, tables and general values are right; components' options are checked later.
+    """A copy of a run file with checked keys, tables and general values; components' options are checked later.
 
     Args:
         document: The run file.
@@ -176,9 +176,9 @@ def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
         with _about(key):
             checked[key] = _check_key(key, value, loaded=loaded)
     if checked.get("epochs") is not None and checked.get("steps") is not None:
-        raise UsageError("both epochs and steps are given; say how long to train in one of them")
+        raise UsageError("both epochs and steps are given; use one of them")
     if checked.get("init_without") and not checked.get("init_from"):
-        raise UsageError("init_without leaves layers out of init_from, which is not given")
+        raise UsageError("init_without excludes layers from init_from, which is not given")
     accumulate = checked.get("accumulate", 1)
     if checked.get("batch_size") == "full" and isinstance(accumulate, int) and accumulate > 1:
         raise UsageError(
@@ -190,7 +190,7 @@ def check(document: Mapping[str, Any], *, loaded: bool = True) -> RunFile:
 
 @contextmanager
 def _about(key: str) -> Iterator[None]:
-    """Keep with an error which key of the run file it is about."""
+    """Attach the key of the run file to an error about it."""
     try:
         yield
     except UsageError as error:
@@ -199,7 +199,7 @@ def _about(key: str) -> Iterator[None]:
 
 
 def _check_key(key: str, value: Any, *, loaded: bool) -> Any:
-    """The value of one key as a run file has it."""
+    """The checked value of one key of a run file."""
     if key in GENERAL:
         return check_general(key, value)
     if key in KINDS.several:
@@ -216,7 +216,7 @@ def check_general(key: str, value: Any) -> Any:
     """A general value, converted.
 
     Raises:
-        UsageError: When it does not fit.
+        UsageError: If it does not fit.
     """
     if is_reference(value):
         return value
@@ -227,7 +227,7 @@ def check_general(key: str, value: Any) -> Any:
     if key == "batch_size" and isinstance(value, str) and value != "full":
         value = int(value) if value.isdecimal() else value
         if isinstance(value, str):
-            raise UsageError(f"batch_size must be a whole number from 1 on, or full, not '{value}'")
+            raise UsageError(f"batch_size must be a whole number of at least 1, or full, not '{value}'")
     if key in ("eval_every", "checkpoint_every") and value is not None:
         _check_cadence(key, value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -277,13 +277,13 @@ def on_error_of(table: Mapping[str, Any], default: str = ON_ERROR[0]) -> str:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[RunFile, list[str]]:
-    """Lay `over` (the command line) over `base` (a run file).
+    """Override `base` (a run file) by `over` (the command line).
 
-    A kind whose `use` changes loses the options of the old one. Lists of components are laid over each other as
-    `wf_run.runfiles.lists` says.
+    A kind whose `use` changes loses the options of the old component. Lists of components are merged by
+    `wf_run.runfiles.lists`.
 
     Returns:
-        The merged run file, and what should be said about it.
+        The merged run file, and messages about the merge.
     """
     merged: RunFile = dict(base)
     notes: list[str] = []
@@ -307,7 +307,7 @@ def dump(document: Mapping[str, Any], comment: str = "") -> str:
     """A run file as TOML text: general keys, then one table per kind; None is written as "@null".
 
     Args:
-        document: The run file. General keys that are None by default and here are left out.
+        document: The run file. General keys that are None, and None by default, are left out.
         comment: Lines to put at the top.
     """
     lines = [f"# {line}" for line in comment.splitlines()]
@@ -336,7 +336,7 @@ def _merge_table(kind: str, old: Any, new: Any, notes: list[str]) -> Any:
             )
         return dict(new)
     merged = dict(old)
-    for name, value in new.items():  # each goes to the end: of an option's two names the later one counts
+    for name, value in new.items():  # each goes to the end: if an option is given under two names, the later one counts
         merged[name] = _merge_option(f"{kind}.{name}", merged.pop(name, None), value, notes)
     return merged
 
@@ -352,7 +352,7 @@ def _merge_option(path: str, old: Any, new: Any, notes: list[str]) -> Any:
 
 
 def _check_names(document: Mapping[str, Any]) -> None:
-    """Refuse components that only Python can give: anything but a name."""
+    """Refuse components that only Python can hold: anything but a name."""
     for kind in KINDS.keys() & document.keys():
         value = document[kind]
         with _about(kind):
@@ -368,7 +368,7 @@ def _table(kind: str, value: Any) -> Any:
     if not isinstance(value, Mapping):
         return {"use": value}
     if "use" not in value and kind in KINDS.several:
-        raise UsageError(f"a table [[{kind}]] without 'use': say which {kind} it is, use = \"NAME\"")
+        raise UsageError(f"a table [[{kind}]] without 'use': name the {kind}, use = \"NAME\"")
     return dict(value)
 
 

@@ -1,7 +1,7 @@
 """The origins of a run file's values: files and lines, and references.
 
-A document that was read from files carries this under the key `SAID`, through merging and planning. It is never
-written.
+A document that was read from files carries its origins under the key `SAID`, through merging and planning. They are
+never written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wf.errors import DataError, UsageError
 from wf_run.runfiles.lists import divided, keeps
 
 SAID = "${}"
-"""The key of a document; no run file has such a one."""
+"""The key of the origins in a document; no run file can contain it."""
 
 Place = tuple[str, ...]
 """A key of a run file: ``("optimizer", "lr")``, ``("hook", "0", "patience")``."""
@@ -31,14 +31,14 @@ class Reference:
 
     place: Place
     text: str
-    """As the run file has it: ``${env:DATA}/photos``."""
+    """The text in the run file: ``${env:DATA}/photos``."""
     value: Any
     """Its value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """Where the values of a document were said."""
+    """The origins of a document's values."""
 
     places: Mapping[Place, str] = field(default_factory=dict)
     """File and line of each key: ``base.toml:7``."""
@@ -49,7 +49,7 @@ class Said:
     """Messages about merging them."""
 
     def __str__(self) -> str:
-        return ""  # moving a line makes no other run
+        return ""  # moving a line does not change the run
 
     __repr__ = __str__
 
@@ -66,7 +66,7 @@ def without_said(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keys_in(value: Any, above: Place = ()) -> Iterator[Place]:
-    """Each key in a document, tables and items of lists included."""
+    """Each key in a document, including tables and items of lists."""
     if above:
         yield above
     if isinstance(value, dict):
@@ -85,8 +85,8 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any], merged: Mapping[
 
     Args:
         base: The lower document.
-        over: The one that was laid over it.
-        merged: What came out.
+        over: The document that overrides it.
+        merged: The merged document.
     """
     lower, upper = said_in(base), said_in(over)
     lists = {key for key in over if key in KINDS.several and not _is_addition(key, over[key])}
@@ -115,22 +115,22 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any], merged: Mapping[
 
 
 def _is_addition(kind: str, value: Any) -> bool:
-    """Whether a list of components stays, and is only added to."""
+    """Whether a list of components only gets additions."""
     return kind in KINDS.several and isinstance(value, list) and keeps(value)
 
 
 def _is_by_name(place: Place, lists: Collection[str]) -> bool:
-    """Whether it is the key of a change of a list that stays, which has the component's name in it."""
+    """Whether it is the key of a change within a list, which contains the component's name."""
     return place[0] in KINDS.several and place[0] not in lists and len(place) > 1 and not place[1].isdigit()
 
 
 def with_said(document: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """The document with other fields of what it carries."""
+    """The document with changed origins."""
     return {**document, SAID: replace(said_in(document), **changes)}
 
 
 def placed(error: UsageError | DataError) -> UsageError | DataError:
-    """The error, whose message says by now where the value stands, or need not."""
+    """The error, marked as already having the location of the value."""
     error.place = True  # type: ignore[union-attr]  # for `naming_place` alone
     return error
 
@@ -149,7 +149,7 @@ def naming_place(document: Mapping[str, Any]) -> Iterator[None]:
 
 
 def place_of(message: str, document: Mapping[str, Any]) -> str:
-    """The file and line of the value that a message is about, empty where it is about none.
+    """The file and line of the value that a message is about; empty if there is none.
 
     Messages name the component and quote the option, ``unknown option 'momentun' of optimizer 'sgd'``, or begin with
     the general key: ``batch_size must be ...``.
@@ -163,7 +163,7 @@ def place_of(message: str, document: Mapping[str, Any]) -> str:
 
 
 def _options(line: str, document: Mapping[str, Any]) -> Iterator[Place]:
-    """The options that a message quotes, of a component that it names."""
+    """The options quoted in a message that belong to a component named in it."""
     for kind, above, table in _tables(document):
         use = str(table.get("use", ""))
         if _names(line, kind) and (kind not in KINDS.several or f"'{use.partition('@')[0]}'" in line):
@@ -190,5 +190,5 @@ def _tables(document: Mapping[str, Any]) -> Iterator[tuple[str, Place, Mapping[s
 
 
 def _names(line: str, word: str) -> bool:
-    """Whether a line has a word, also with hyphens instead of underscores."""
+    """Whether a line contains a word, also with hyphens instead of underscores."""
     return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", line) is not None

@@ -20,12 +20,12 @@ from wf_run.runfiles.runfile import VARIANT
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 REFERENCE = {"$ref": "#/definitions/reference"}
-_OTHER_NAME = {"type": "string", "pattern": r"[:/@.\$]", "description": "One's own code, path.py:Attr; NAME@PLUGIN."}
-_ANY_NAME = {"type": "string", "description": "A file or folder; one's own code, path.py:Attr; NAME@PLUGIN."}
+_OTHER_NAME = {"type": "string", "pattern": r"[:/@.\$]", "description": "Your own code, path.py:Attr; NAME@PLUGIN."}
+_ANY_NAME = {"type": "string", "description": "A file or folder; your own code, path.py:Attr; NAME@PLUGIN."}
 _CHANGE = {
     "type": "string",
     "pattern": r"^(\+|no:|set:).",
-    "description": "+NAME adds to the list below, no:NAME takes away, set:NAME sets options.",
+    "description": "+NAME adds to the inherited list, no:NAME removes from it, set:NAME sets options.",
 }
 
 
@@ -43,13 +43,13 @@ def schema(registry: Registry) -> dict[str, Any]:
         several = {"items": one, "if": {"not": {"type": "array"}}, "then": one, "description": KINDS[kind].summary}
         keys[kind] = several if KINDS[kind].several else one
     files = {"type": "string"}
-    extends = {"anyOf": [files, {"type": "array", "items": files}], "description": "Files that this one is laid over."}
+    extends = {"anyOf": [files, {"type": "array", "items": files}], "description": "Files that this one overrides."}
     variant = {
         "type": "object",
         "properties": {"name": {"type": "string", "description": "What --variant takes."}, **keys},
         "additionalProperties": False,
     }
-    summary = "Runs of this file: what each table says is laid over the rest."
+    summary = "Runs of this file: each table overrides the rest."
     return {
         "$schema": DRAFT,
         "title": "wf run file",
@@ -115,13 +115,13 @@ def _component(kind: str, registry: Registry) -> dict[str, Any]:
 
 
 def _members(kind: str, registry: Registry) -> Iterator[tuple[str, str]]:
-    """The names in catalogues, with a line on each family; their options are not described."""
+    """The names in catalogues, with one line per family; their options are not described."""
     for catalogue, _ in registry.catalogues(kind):
         yield from ((f"{catalogue.prefix}/{name}", catalogue.summary) for name in catalogue.usable())
 
 
 def _together(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Every option that some component of a kind has, for editors that complete before they look at the name."""
+    """Every option that any component of a kind has, for editors that complete before they check the name."""
     owners: dict[str, dict[str, list[str]]] = {}
     for component, own in options.items():
         for name, found in own.items():
@@ -133,7 +133,7 @@ def _together(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _options(entry: Entry) -> dict[str, Any]:
-    """The options of a component that a run file may hold, under their old names, too."""
+    """The options of a component that a run file may hold, including old names."""
     try:
         params = entry.params_unloaded() or entry.params()
     except WfError:  # it cannot be imported; `wf doctor` says why
@@ -146,7 +146,7 @@ def _options(entry: Entry) -> dict[str, Any]:
 
 
 def _others(entry: Entry) -> Any:
-    """The options whose names users choose; False where there are none."""
+    """The options whose names users choose; False if there are none."""
     return next((_option(param) for param in entry.component.params or () if param.any_name), False)
 
 
@@ -164,7 +164,7 @@ def _option(param: Param) -> dict[str, Any]:
 
 
 def _typed(annotation: Any) -> dict[str, Any]:
-    """The schema of an annotation's values; an empty one where pydantic knows none."""
+    """The schema of an annotation's values; empty if pydantic has none."""
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
@@ -176,7 +176,7 @@ def _typed(annotation: Any) -> dict[str, Any]:
 
 
 def _as_toml(value: Any) -> Any:
-    """A schema of pydantic's as draft 7 has it, for TOML, which has no null."""
+    """A pydantic schema converted to draft 7 for TOML, which has no null."""
     if isinstance(value, list):
         return [_as_toml(one) for one in value]
     if not isinstance(value, dict):
@@ -190,7 +190,7 @@ def _as_toml(value: Any) -> Any:
 
 
 def _with_help(found: Mapping[str, Any], param: Param) -> dict[str, Any]:
-    """A value's schema with what is said of it, open to references."""
+    """A value's schema with its description, which also allows references."""
     text = param.help
     whole: dict[str, Any] = {"anyOf": [dict(found), REFERENCE]} if found else {}
     if text:

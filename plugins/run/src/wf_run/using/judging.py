@@ -22,9 +22,9 @@ from wf_run.description import Description
 from wf_run.using.raw import BLOCK, RECORDS, records_of
 
 SPLIT = "data"
-"""What the samples of the file are called among figures."""
+"""The split name of the file's samples in figures."""
 _FEW = 16
-"""So many images are read at once."""
+"""The number of images read at once."""
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
@@ -37,14 +37,14 @@ class Labelled:
 
 
 class GivenData:
-    """Samples that are given once, in the place of a run's data.
+    """Samples served once, in place of a run's data.
 
     Args:
-        spec: What the run knows of its data.
-        batch_size: The run's.
+        spec: The run's facts about its data.
+        batch_size: The run's batch size.
         task: The run's.
         parts: The samples with their targets, prepared for the model.
-        device: Where batches are put.
+        device: The device for batches.
     """
 
     collates = False
@@ -59,7 +59,7 @@ class GivenData:
         """The samples so far."""
 
     def num_samples(self, split: str) -> int:
-        """The samples so far: how many there are is not known before the file is read."""
+        """The number of samples so far: the total is unknown before the file is read."""
         return self.num
 
     def batches(self, split: str, batch_size: int | None = None, *, even: bool = False) -> Iterator[Batch]:
@@ -80,15 +80,15 @@ def labelled_of(
 
     Args:
         path: A table, JSON lines or parquet, or such a folder.
-        description: What the run learned from its data.
+        description: The description of the run's data.
         task: The run's.
         reader: The reader of its dataset, which reads the inputs; None without one.
-        asked: The target columns; empty for those of training.
-        of_run: Those, where the run file says them.
+        asked: The target columns; empty for the columns used in training.
+        of_run: The target columns named in the run file.
 
     Raises:
-        DataError: For a file without such columns, or values that are no targets of the run.
-        UsageError: Where the run's targets do not stand in columns, or it is not known in which.
+        DataError: For a file without such columns, or values that are not valid targets of the run.
+        UsageError: If the run's targets cannot be read from columns, or the columns are unknown.
     """
     if not path.exists():
         raise DataError(f"there is no file '{path}'")
@@ -100,8 +100,9 @@ def labelled_of(
             targets = task.targets_in(cells, str(path), first)
         except NotImplementedError as error:
             raise UsageError(
-                f"the run's targets, {description.spec.targets or 'of no declared form'}, do not stand in the columns "
-                "of a file\n  evaluate by its dataset: wf evaluate RUN --dataset.path PATH"
+                f"the run's targets, {description.spec.targets or 'of no declared form'}, cannot be read from the "
+                "columns of a file\n"
+                "  evaluate with its dataset: wf evaluate RUN --dataset.path PATH"
             ) from error
         if targets.ndim == 2 and targets.shape[1] != description.spec.num_targets:
             raise DataError(f"{path}: the run has {description.spec.num_targets} target columns, not {len(cells)}")
@@ -117,7 +118,7 @@ def _of_file(path: Path, reader: Any, choose: Choose) -> Iterator[tuple[Tree, Ma
     if not isinstance(reader, RecordReader) or ending not in (".csv", *RECORDS):
         raise UsageError(
             f"{path}: targets are read from a table of the run's columns, JSON lines, parquet, or folders of images by "
-            "class\n  evaluate by the run's dataset: wf evaluate RUN --dataset.path PATH"
+            "class\n  evaluate with the run's dataset: wf evaluate RUN --dataset.path PATH"
         )
     records, first, names = records_of(path), 1, None
     while block := list(itertools.islice(records, BLOCK)):
@@ -140,8 +141,8 @@ def _choose(
     """The columns of the targets.
 
     Raises:
-        DataError: When a column is not there.
-        UsageError: Where nothing says which they are.
+        DataError: If a column is missing.
+        UsageError: If the target columns are unknown.
     """
     names = list(asked or of_run or description.target_names)
     classes = description.spec.class_names
@@ -151,9 +152,9 @@ def _choose(
         inputs = {str(one["name"]) for one in reader.fields()} if isinstance(reader, RecordReader) else set()
         others = [name for name in header if name not in inputs]
         raise UsageError(
-            f"{path}: which column has the targets? the run does not say it\n"
+            f"{path}: the target column is unknown: the run file does not name it\n"
             f"  name it: --target {others[0] if len(others) == 1 else 'COLUMN'}"
-            + (f"\n  columns that are no inputs: {', '.join(others)}" if others else "")
+            + (f"\n  columns that are not inputs: {', '.join(others)}" if others else "")
         )
     for name in names:
         if name not in header:
@@ -165,7 +166,7 @@ def _of_folder(path: Path, reader: Any) -> Iterator[tuple[Tree, Mapping[str, Seq
     """Images, each with the name of its folder."""
     fields = list(reader.fields()) if isinstance(reader, RecordReader) else []
     if [one["type"] for one in fields] != ["image"]:
-        raise UsageError(f"{path} is a folder, and this run's inputs are no images\n  give a file with a table")
+        raise UsageError(f"{path} is a folder, but this run's inputs are not images\n  give a file with a table")
     files = [
         (file, folder.name)
         for folder in sorted(path.iterdir())
@@ -174,7 +175,7 @@ def _of_folder(path: Path, reader: Any) -> Iterator[tuple[Tree, Mapping[str, Seq
         if file.suffix.lower() in reader.endings
     ]
     if not files:
-        raise DataError(f"'{path}' has no images in folders that are named by the classes")
+        raise DataError(f"'{path}' has no images in folders named after the classes")
     for begin in range(0, len(files), _FEW):
         block = files[begin : begin + _FEW]
         inputs = reader.from_records([{fields[0]["name"]: file} for file, _ in block], str(path), begin + 1)

@@ -1,4 +1,4 @@
-"""Many predictions: inputs from files, folders and standard input, a part at a time, and records into a file."""
+"""Predictions in bulk: inputs from files, folders and standard input, in parts, and records written to a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from wf_run.using.raw import RECORDS, STDIN, standard_input
 from wf_run.using.trained import Trained
 
 OUTPUTS = ("csv", "jsonl", "parquet")
-"""The formats of predictions in files; the ending says which."""
+"""The formats of predictions in files, by ending."""
 STOP, SKIP = ON_ERROR = ("stop", "skip")
-"""What becomes of an input that cannot be read: it ends everything, or it is named and left out."""
+"""The policies for an input that cannot be read: stop, or name it and leave it out."""
 _TABLES = (".csv", ".tsv", *RECORDS, *arrays.ENDINGS)
 """Files of many samples; all others have one or a few, and several of them are predicted together."""
 _FEW = 16
-"""So many files are read before their samples are predicted together."""
+"""The number of files read before their samples are predicted together."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What it is called in predictions."""
+        """Its name in predictions."""
         return STDIN if self.stream is not None else str(self.path)
 
     @property
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sample stands."""
+    """The location of a sample."""
 
     source: Source
     row: int
@@ -81,7 +81,7 @@ class Predicting:
     Args:
         trained: The model.
         on_error: One of `ON_ERROR`.
-        failed: Told each input that cannot be read, and why, before the next one is read.
+        failed: Called with each input that cannot be read and the error, before the next one is read.
     """
 
     trained: Trained
@@ -93,7 +93,7 @@ class Predicting:
         """The predictions in the order of the inputs.
 
         Raises:
-            DataError: For an input that cannot be read, where that ends everything.
+            DataError: For an input that cannot be read, with the policy ``stop``.
         """
         waiting: list[tuple[list[Place], Tree]] = []
         for source in sources:
@@ -118,7 +118,7 @@ class Predicting:
         yield from self._predicted(waiting)
 
     def _predicted(self, waiting: list[tuple[list[Place], Tree]]) -> Iterator[Predicted]:
-        """Predict for what waits, together where it is of one form; nothing waits afterwards."""
+        """Predict for the waiting samples, together if they have one form, and clear them."""
         found, waiting[:] = list(waiting), []
         groups: list[list[tuple[list[Place], Tree]]] = []
         for one in found:
@@ -138,19 +138,19 @@ def _form(inputs: Tree) -> Any:
 
 
 def sources_of(inputs: Sequence[str], trained: Trained, tell: Callable[[str], None]) -> list[Source]:
-    """The files that inputs name: files as they are, folders with the files in them that the run reads, ``-``.
+    """The sources that inputs name: files, the files in folders that the run reads, and ``-``.
 
     Args:
         inputs: Paths, and ``-`` for standard input.
-        trained: Says which files it reads.
-        tell: Told of what is passed over.
+        trained: The model; it determines which files can be read.
+        tell: Called with a message about skipped files.
 
     Raises:
         DataError: For a folder without such files.
-        UsageError: When standard input is named twice.
+        UsageError: If standard input is named twice.
     """
     if inputs.count(STDIN) > 1:
-        raise UsageError("standard input, -, can be read once")
+        raise UsageError("standard input, -, can be read only once")
     found = []
     for text in inputs:
         if text == STDIN:
@@ -182,30 +182,30 @@ def _below(folder: Path, endings: Sequence[str], tell: Callable[[str], None]) ->
             else:
                 passed[ending or "without an ending"] += 1
     if not num:
-        raise DataError(f"there is no file in '{folder}' that this run reads: {', '.join(endings)}")
+        raise DataError(f"no file in '{folder}' can be read by this run: {', '.join(endings)}")
     if passed:
         kinds = ", ".join(sorted(passed))
-        tell(f"warning: {folder}: passed over {passed.total():,} files that this run does not read ({kinds})")
+        tell(f"warning: {folder}: skipped {passed.total():,} files that this run does not read ({kinds})")
 
 
 class Writer(Protocol):
     """Writes predictions."""
 
     def write(self, places: Sequence[Place], records: Sequence[Mapping[str, Any]]) -> None:
-        """Write some."""
+        """Write records."""
 
     def fail(self, source: Source, error: DataError) -> None:
         """Write that an input could not be read."""
 
     def close(self) -> None:
-        """All is written."""
+        """Finish writing."""
 
 
 Write = Callable[[str], None]
 
 
 class JsonLines:
-    """One JSON object a line: ``input``, ``row``, and the record; ``error`` where an input could not be read.
+    """One JSON object per line: ``input``, ``row``, and the record; ``error`` if an input could not be read.
 
     Args:
         write: Writes a line.
@@ -215,7 +215,7 @@ class JsonLines:
         self._write = write
 
     def write(self, places: Sequence[Place], records: Sequence[Mapping[str, Any]]) -> None:
-        """Write some."""
+        """Write records."""
         for place, record in zip(places, records, strict=True):
             line = {"input": place.source.name, "row": place.row, **record}
             self._write(json.dumps(finite(line), ensure_ascii=False))
@@ -225,7 +225,7 @@ class JsonLines:
         self._write(json.dumps({"input": source.name, "error": str(error)}, ensure_ascii=False))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Nothing to write."""
 
 
 class Csv:
@@ -243,7 +243,7 @@ class Csv:
         """Inputs that could not be read, before the columns are known."""
 
     def write(self, places: Sequence[Place], records: Sequence[Mapping[str, Any]]) -> None:
-        """Write some."""
+        """Write records."""
         for place, record in zip(places, records, strict=True):
             row = {"input": place.source.name, "row": place.row, **flat(record)}
             if not self._header:
@@ -257,7 +257,7 @@ class Csv:
             self._write_held()
 
     def close(self) -> None:
-        """Write what is left, where nothing could be read."""
+        """Write the remaining errors, if nothing could be read."""
         if not self._header:
             self._begin(["input"])
 
@@ -281,8 +281,8 @@ class Parquet:
     """The columns of `Csv` in a parquet file.
 
     Args:
-        file: Where.
-        name: What it is called in messages.
+        file: The temporary file.
+        name: Its name in messages.
         errors: Whether it has a column ``error``.
     """
 
@@ -301,7 +301,7 @@ class Parquet:
         self._failed: list[dict[str, Any]] = []
 
     def write(self, places: Sequence[Place], records: Sequence[Mapping[str, Any]]) -> None:
-        """Write some."""
+        """Write records."""
         rows = [
             {"input": place.source.name, "row": place.row, **flat(record), **({"error": None} if self._errors else {})}
             for place, record in zip(places, records, strict=True)
@@ -314,7 +314,7 @@ class Parquet:
         self._writer.write_table(self._arrow.Table.from_pylist(rows, schema=self._writer.schema))
 
     def fail(self, source: Source, error: DataError) -> None:
-        """Remember that an input could not be read; these rows come last."""
+        """Record that an input could not be read; these rows come last."""
         self._failed.append({"input": source.name, "error": str(error)})
 
     def close(self) -> None:
@@ -354,7 +354,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_of(file: Path | None, given: str | None) -> str | None:
-    """The format of predictions: what is given, else by the file's ending; None to print labels.
+    """The format of predictions: as given, else by the file's ending; None to print labels.
 
     Raises:
         UsageError: For an unknown ending.
@@ -368,12 +368,12 @@ def format_of(file: Path | None, given: str | None) -> str | None:
 
 
 class Output:
-    """A file of predictions that is there when all of them are, and not before.
+    """A file of predictions that appears only when it is complete.
 
     Args:
-        file: Where.
+        file: The path.
         format: One of `OUTPUTS`.
-        errors: Whether inputs that cannot be read are among them.
+        errors: Whether inputs that cannot be read are recorded.
     """
 
     def __init__(self, file: Path, format: str, *, errors: bool) -> None:
@@ -395,10 +395,10 @@ class Output:
         )
 
     def commit(self) -> None:
-        """Give the file its name.
+        """Rename the file to its final name.
 
         Raises:
-            DataError: When it cannot be written.
+            DataError: If it cannot be written.
         """
         try:
             self.writer.close()

@@ -1,4 +1,4 @@
-"""Raw inputs as people have them to the inputs of a trained model: rows, arrays, images, texts, files."""
+"""Converts raw inputs to the inputs of a trained model: rows, arrays, images, texts, files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from wf_data import arrays
 from wf_data.inputs import Form, check_form
 
 RECORDS = (".jsonl", ".ndjson", ".parquet")
-"""Files of rows that are read as dicts by column, in whatever form the rows of training came."""
+"""Endings of files whose rows are read as dicts by column, whatever the format of the training data."""
 STDIN = "-"
 TEXT = ".txt"
 WORDS = {".csv": "CSV", ".jsonl": "JSON lines", TEXT: "a text"}
 """The forms of standard input."""
 BLOCK = 1024
-"""Rows that are read at once."""
+"""The number of rows read at once."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ def inputs_of(given: Any, form: Form, reader: Any, columns: Sequence[str], where
     """Inputs ``[N, ...]`` for raw ones.
 
     Args:
-        given: A tensor or a tree of tensors as the dataset's samples hold them; an array of NumPy; a dict by column or
-            a list of such; a table of pandas; a list of rows in the columns' order; images of Pillow, bytes or paths.
+        given: A tensor or a tree of tensors as the dataset's samples hold them; a NumPy array; a dict by column or a
+            list of such; a pandas table; a list of rows in the columns' order; Pillow images, bytes or paths.
         form: The form of the samples.
-        reader: The dataset's reader; None where there is none.
+        reader: The dataset's reader; None without one.
         columns: The columns in their order.
-        where: What they come from, for messages.
+        where: Their origin, for messages.
 
     Raises:
         DataError: For inputs of another form.
-        UsageError: Where the run does not know how such inputs are read.
+        UsageError: If the run cannot read such inputs.
     """
     if hasattr(given, "to_dict") and hasattr(given, "columns"):
         given = given.to_dict("records")
@@ -80,11 +80,11 @@ def inputs_of(given: Any, form: Form, reader: Any, columns: Sequence[str], where
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], form: Form, reader: Any, where: str = "rows", first: int = 1) -> Tree:
-    """Inputs ``[N, ...]`` for rows that are given as dicts by column.
+    """Inputs ``[N, ...]`` from rows given as dicts by column.
 
     Raises:
         DataError: For rows of another form.
-        UsageError: Where the run does not know how rows are read.
+        UsageError: If the run cannot read rows.
     """
     if not isinstance(reader, RecordReader):
         raise UsageError(
@@ -109,7 +109,7 @@ def _as_row(row: Any, number: int, columns: Sequence[str], where: str) -> Mappin
     if len(columns) == 1:
         return {columns[0]: row}
     raise DataError(
-        f"{where}, row {number}: a {type(row).__name__} is no row\n  give a dict by column: {', '.join(columns)}"
+        f"{where}, row {number}: a {type(row).__name__} is not a row\n  give a dict by column: {', '.join(columns)}"
     )
 
 
@@ -123,20 +123,20 @@ def parts_of(
     """The samples of a file, some thousands at a time where that is possible.
 
     Args:
-        path: The file; its ending says what it is.
+        path: The file; its ending determines the format.
         form: The form of the samples.
         reader: The dataset's reader, if any.
         read: Reads other files as a whole.
-        stream: What is read in its place.
+        stream: Read instead of the file.
 
     Raises:
-        DataError: As the reader, when the samples are reached.
+        DataError: As the reader, raised when the samples are reached.
     """
     ending, first = path.suffix.lower(), 1
     found: Iterator[Tree]
     if isinstance(reader, PartReader) and ending in reader.endings:
         if stream is None and not path.is_file():
-            read(path)  # raises, with what is near
+            read(path)  # raises, suggesting similar names
         found = reader.parts(path, stream)
     elif ending in RECORDS and isinstance(reader, RecordReader) and (stream is not None or path.is_file()):
         found = _of_records(path, form, reader, stream)
@@ -181,7 +181,7 @@ def _of_records(path: Path, form: Form, reader: RecordReader, stream: BinaryIO |
 
 
 def _lines(path: Path, stream: BinaryIO | None) -> Iterator[Mapping[str, Any]]:
-    """The objects of JSON lines; blank ones do not count."""
+    """The objects of JSON lines; blank lines are skipped."""
     try:
         with path.open("rb") if stream is None else stream as opened:
             for number, line in enumerate(opened, 1):
@@ -194,7 +194,7 @@ def _lines(path: Path, stream: BinaryIO | None) -> Iterator[Mapping[str, Any]]:
                 if not isinstance(record, dict):
                     raise DataError(
                         f"{path}, line {number}: a {type(record).__name__}, not an object\n"
-                        '  JSON lines have one object a line: {"column": value, ...}'
+                        '  JSON lines have one object per line: {"column": value, ...}'
                     )
                 yield record
     except OSError as error:

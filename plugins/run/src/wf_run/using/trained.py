@@ -1,4 +1,4 @@
-"""A trained model that takes raw inputs, with everything the run learned; the data is not needed."""
+"""A trained model that takes raw inputs, with everything the run learned; the data are not needed."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ from wf_run.using.raw import Part, inputs_of, parts_of
 from wf_storage.folders import data_dir
 
 OWN = "transform/dataset-"
-"""How the dataset's own transforms are called in checkpoints, with their number."""
+"""The name of the dataset's own transforms in checkpoints, followed by their number."""
 
 
 class TrainedModel(nn.Module):
-    """The model of a run behind its preprocessing, so that it takes raw inputs.
+    """The model of a run with its preprocessing, so that it takes raw inputs.
 
     Args:
         model: The model.
@@ -72,16 +72,16 @@ class TrainedModel(nn.Module):
         self.model = model
         """The bare model."""
         self.inputs = inputs
-        """What it takes: the form of the dataset's samples; None where no dataset says it."""
+        """The form of its inputs, the dataset's samples; None if unknown."""
         self.steps = tuple(steps)
-        """The dataset's transforms and the run's; those for training alone are passed over, and so are, before the
-        model, those of targets, whose inverse comes behind it."""
+        """The dataset's transforms and the run's, without those only for training. Transforms of targets are skipped
+        before the model; their inverse is applied after it."""
         self.dtype = torch.get_default_dtype()
         """torch's default dtype in the run: the model's precision."""
         self._of: Trained | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what reads raw inputs: a copy is a module and no more."""
+        """The state without the reader of raw inputs: a copy is only a module."""
         return {**self.__dict__, "_of": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainedModel:
@@ -99,25 +99,27 @@ class TrainedModel(nn.Module):
             See `Trained.answers`.
 
         Raises:
-            DataError: For inputs that training could not have had.
+            DataError: For inputs unlike those of training.
         """
         if self._of is None:
-            raise UsageError("this is a copy of a trained model, which knows no raw inputs: take wf.load_model's")
+            raise UsageError(
+                "this copy of a trained model cannot read raw inputs: use the one that wf.load_model returned"
+            )
         return self._of.answers(self._of.predict(self._of.raw(inputs), self))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # of any overload
-        """The model's own, under the names that ``wf export`` writes."""
+        """The model's own state, with the names that ``wf export`` writes."""
         return self.model.state_dict(*args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Take over weights of the model."""
+        """Load weights into the model."""
         return self.model.load_state_dict(state_dict, *args, **kwargs)
 
     def prepare(self, inputs: Tree) -> Tree:
         """The model's inputs for raw inputs ``[N, ...]``.
 
         Raises:
-            DataError: For inputs whose structure, shape or dtype is not that of the dataset's samples.
+            DataError: For inputs whose structure, shape or dtype differs from the dataset's samples.
         """
         if self.inputs is not None:
             check_form(self.inputs, inputs, "the model")
@@ -143,8 +145,8 @@ class TrainedModel(nn.Module):
     def forward(self, *inputs: Tree, **named: Tree) -> Any:
         """The model outputs for raw inputs ``[N, ...]``, as the dataset's samples hold them.
 
-        A tree of inputs is given as one, or as the model itself takes it: a dict by name, a tuple one after the other.
-        Rows, arrays and images are taken as `predict` takes them.
+        A tree of inputs is passed as one argument, or as the model itself takes it: a dict by name, a tuple by
+        position. Rows, arrays and images are accepted as by `predict`.
         """
         lone = not named and len(inputs) == 1 and not (isinstance(self.inputs, tuple) and len(self.inputs) == 1)
         given = named or (inputs[0] if lone else inputs)
@@ -166,15 +168,15 @@ class GraphModel(TrainedModel):
 
 
 class Trained:
-    """The model of a run, with its inputs and outputs as people have them.
+    """The model of a run, with conversions of raw inputs and outputs.
 
     Args:
         network: The model with its preprocessing.
         description: The description of the run's data.
         plan: The resolved run file.
         builder: Looks up names.
-        reader: The dataset's reader, or why it cannot be made; None where there is none.
-        loss_state: The state of the loss, where it has one.
+        reader: The dataset's reader, or the reason why it cannot be made; None without one.
+        loss_state: The state of the loss, if it has one.
     """
 
     def __init__(
@@ -194,7 +196,7 @@ class Trained:
         """The model outputs for raw inputs ``[N, ...]``, in evaluation mode, on the CPU.
 
         Args:
-            inputs: As the dataset's samples hold them, or as `raw` makes them of what people have.
+            inputs: As the dataset's samples hold them, or as converted by `raw`.
             network: A copy of the model with its preprocessing; the model itself by default.
 
         Raises:
@@ -225,10 +227,10 @@ class Trained:
 
     @cached_property
     def task(self) -> TaskRuntime:
-        """Reads the model outputs.
+        """The task that reads the model outputs.
 
         Raises:
-            UsageError: If no plugin declares the task any more.
+            UsageError: If no plugin declares the task any longer.
         """
         return self.description.outputs(self._builder.registry)
 
@@ -245,38 +247,38 @@ class Trained:
 
     @cached_property
     def reader(self) -> Any:
-        """The dataset's reader; one of named numbers, where that is not here and samples are such; else None."""
+        """The dataset's reader; without it, a reader of named numbers if samples are vectors of these, else None."""
         if self._reader is not None and not isinstance(self._reader, WfError):
             return self._reader
         names, form = schema.flat_names(self.description), self.description.inputs
         return NamedReader(names, form.dtype) if names and self._reads_by_name() else None
 
     def _reads_by_name(self) -> bool:
-        """Whether the numbers of a sample are the columns of a row, each by its name."""
+        """Whether the numbers of a sample are named columns of a row."""
         said = (self.description.reader or {}).get("columns")
         if not isinstance(said, list):
             return self.description.reader is None
         return all(isinstance(one, Mapping) and set(one) == {"name"} for one in said)
 
     def raw(self, inputs: Any, where: str = "rows") -> Tree:
-        """Raw inputs as people have them, as inputs ``[N, ...]`` for `predict`.
+        """Convert raw inputs to inputs ``[N, ...]`` for `predict`.
 
         Args:
-            inputs: A dict by column or a list of such; a table of pandas; an array or list of rows in the columns'
-                order; images of Pillow, the bytes of image files, or their paths; texts; or tensors as the dataset's
-                samples hold them.
-            where: What they come from, for messages.
+            inputs: A dict by column or a list of such; a pandas table; an array or list of rows in the columns' order;
+                Pillow images, the bytes of image files, or their paths; strings; or tensors as the dataset's samples
+                hold them.
+            where: Their origin, for messages.
 
         Raises:
-            DataError: For inputs that training could not have had.
-            UsageError: Where the run does not know how such inputs are read.
+            DataError: For inputs unlike those of training.
+            UsageError: If the run cannot read such inputs.
         """
         columns = [str(one["name"]) for one in self.schema["inputs"]["columns"]]
         with naming_culprit(self._builder.registry.plugins):
             return inputs_of(inputs, self.description.inputs, self.reader, columns, where)
 
     def answers(self, outputs: Tree) -> list[dict[str, Any]]:
-        """What people read of model outputs, one record a sample.
+        """Model outputs as readable records, one per sample.
 
         Returns:
             ``label``, the class or the labels that hold, left out of a regression and of embeddings; ``probabilities``
@@ -298,18 +300,18 @@ class Trained:
         return found
 
     def evaluate(self, path: Path, targets: Sequence[str] = ()) -> tuple[dict[str, Any], int]:
-        """The loss and the metrics of the run for the samples of a file, a part at a time.
+        """The loss and the metrics of the run for the samples of a file, processed in parts.
 
         Args:
             path: A table, JSON lines or parquet, or a folder with a folder of images for each class.
-            targets: The target columns; by default those of training.
+            targets: The target columns; by default the columns used in training.
 
         Returns:
             The figures by name, and the number of samples.
 
         Raises:
-            DataError: For a file without such columns, or values that training could not have had.
-            UsageError: Where the run has no evaluator, or its targets do not stand in columns.
+            DataError: For a file without such columns, or values unlike those of training.
+            UsageError: If the run has no evaluator, or its targets cannot be read from columns.
         """
         if "evaluator" not in self.plan:
             raise UsageError("this run has no evaluator\n  train with one: --evaluator NAME")
@@ -332,7 +334,7 @@ class Trained:
         return figures, data.num
 
     def _judged_by(self, task: TaskRuntime, data: GivenData) -> dict[str, Any]:
-        """The run values that an evaluator takes beside the model."""
+        """The run values that an evaluator takes besides the model."""
         builder, values = self._builder, dict[str, Any]()
         values |= {"outputs": task, "data": data, "loss": None}
         with builder.values.within(values):
@@ -351,17 +353,17 @@ class Trained:
         return values
 
     def example(self, num: int = 4, seed: int = 0) -> Tree:
-        """Made-up inputs ``[N, ...]`` of the form of the samples, to try a model or to trace it; none is a real one.
+        """Made-up inputs ``[N, ...]`` with the form of the samples, to try or to trace a model.
 
         Raises:
-            UsageError: Where the form of the samples is not known.
+            UsageError: If the form of the samples is unknown.
         """
         if self.description.inputs is None:
             raise UsageError("the form of this run's inputs is not known: its trainer made them")
         return example_of(self.description.inputs, num, torch.Generator().manual_seed(seed))
 
     def need(self, name: str) -> Any:
-        """A run value by name, as the components of the run get it: `vocab_size`, or a plugin's, as `tokenizer`.
+        """A run value by name, as the components of the run get it: `vocab_size`, or a plugin's, such as `tokenizer`.
 
         Raises:
             UsageError: If it has no provider without the run's data.
@@ -372,19 +374,20 @@ class Trained:
         return values.need(name)
 
     def draw(self, inputs: Tree, predictions: Tree) -> list[Any]:
-        """Pictures of predictions for raw inputs ``[N, ...]``, one a sample.
+        """Pictures of predictions for raw inputs ``[N, ...]``, one per sample.
 
         Raises:
-            UsageError: Where the task of the run draws none.
+            UsageError: If the task of the run draws none.
         """
         return drawn(self.task, inputs, predictions, self.class_names)
 
     def read(self, path: Path) -> Tree:
-        """The inputs in a file, just as the run's samples hold them; see `wf_data.inputs.read_inputs`."""
+        """The inputs in a file, exactly as the run's samples hold them; see `wf_data.inputs.read_inputs`."""
         if self.description.inputs is None:
             raise UsageError(
-                f"how '{path}' is read is not known: the run had no dataset, and its trainer did not say the shape of "
-                "its inputs\n  let its run_values say input_shape, or call wf.load_model(RUN) with tensors"
+                f"'{path}' cannot be read: the run had no dataset, and its trainer did not declare the shape of its "
+                "inputs\n"
+                "  return input_shape from its run_values, or call wf.load_model(RUN) with tensors"
             )
         with naming_culprit(self._builder.registry.plugins):
             others = self._file_readers()
@@ -394,14 +397,14 @@ class Trained:
             return read_inputs(path, self.reader, self.description.inputs, others)
 
     def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Part]:
-        """The inputs in a file, some thousands of samples at a time where its reader can do that.
+        """The inputs in a file, some thousands of samples at a time if its reader supports it.
 
         Args:
-            path: The file; its ending says how it is read.
-            stream: What is read in its place, as standard input.
+            path: The file; its ending determines the format.
+            stream: Read instead of the file, such as standard input.
 
         Raises:
-            DataError: As `read`, when the samples are reached.
+            DataError: As `read`, raised when the samples are reached.
         """
         parts = parts_of(path, self.description.inputs, self.reader, self.read, stream)
         while True:
@@ -440,20 +443,20 @@ def open_trained(
     checkpoint: str = KEPT,
     model: nn.Module | None = None,
 ) -> Trained:
-    """The model of a run directory, its weights restored; without its data or dataset.
+    """The model of a run directory with its weights, without its data or dataset.
 
     Args:
         directory: The run directory.
-        description: What it says of its data.
+        description: The description of its data.
         document: Its run file.
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up.
         checkpoint: ``kept``, ``latest``, ``best`` or a checkpoint's name, see `wf_run.directory.kept`.
-        model: Takes the weights, where the run file's cannot be made again.
+        model: The module for the weights, if the run file's model cannot be rebuilt.
 
     Raises:
-        DataError: When no such checkpoint verifies.
-        UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
+        DataError: If no such checkpoint is intact.
+        UsageError: If a component cannot be built, or a fitted transform has no saved state.
     """
 
     def load(builder: Builder, plan: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -465,7 +468,7 @@ def open_trained(
 
 
 Load = Callable[[Builder, Mapping[str, Any]], Mapping[str, Any]]
-"""Gives the states of the parts of a run by their names in checkpoints, with the run's builder and its plan."""
+"""A function of the run's builder and plan that returns the states of the parts, by their names in checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -493,9 +496,9 @@ def made_again(
 
     Args:
         place: Its directory.
-        manifest: What that says of it.
+        manifest: Its manifest.
         description: The description of the run's data.
-        document: Its run file, with the components that are needed at least.
+        document: Its run file, with at least the needed components.
         registry: Where names are looked up.
         folders: Where relative paths of the run file are looked up.
         load: Gives the states.
@@ -503,7 +506,7 @@ def made_again(
         graph: The exported graph to take in the place of the model and the transforms of inputs.
 
     Raises:
-        UsageError: When a component cannot be made, or a transform was fitted and its state is not saved.
+        UsageError: If a component cannot be built, or a fitted transform has no saved state.
     """
     plan = {**{name: param.default for name, param in GENERAL.items()}, **document}
     values = {"seed": plan["seed"], "data_dir": data_dir(), "run_dir": place, "monitor": plan["monitor"]}
@@ -514,7 +517,7 @@ def made_again(
     builder = Builder(registry, values, folders, dict(plan), partial(own_stream, plan["seed"]))
     dtype = dtype_named(manifest.get("precision", {}).get("default_dtype"))
     with naming_culprit(registry.plugins), default_dtype(dtype):
-        strategy = default_of(registry, "strategy")  # one process, whatever trained it
+        strategy = default_of(registry, "strategy")  # one process, however it was trained
         if strategy is None:
             raise missing(registry, "strategy")
         builder.values["strategy"] = builder.build("strategy", {"use": strategy}).value
@@ -550,10 +553,10 @@ def made_again(
 
 
 def _refuse_live(use: Any, place: Path) -> None:
-    """Refuse a model that was given by a Python session, with advice."""
+    """Refuse a model that came from a Python session, with advice."""
     if isinstance(use, str) and use.startswith(LIVE):
         raise UsageError(
-            f"model: this run used a live object ({use.removeprefix(LIVE)}), which its file cannot make again\n"
+            f"model: this run used a live object ({use.removeprefix(LIVE)}), which cannot be rebuilt from its file\n"
             f"  give one: wf.load_model({str(place)!r}, model=...)"
         )
 
@@ -562,20 +565,20 @@ def drawn(task: TaskRuntime, inputs: Tree, predictions: Tree, class_names: Seque
     """Pictures of predictions, as the task draws them.
 
     Raises:
-        UsageError: Where it draws none.
+        UsageError: If it draws none.
     """
     pictures = task.draw(inputs, predictions, class_names)
     if pictures is None:
-        raise UsageError(f"{type(task).__name__.lower()} draws no predictions into its inputs\n  leave out --draw")
+        raise UsageError(f"{type(task).__name__.lower()} cannot draw predictions into its inputs\n  leave out --draw")
     return pictures
 
 
 def _read_by(registry: Registry, entries: Mapping[str, Entry], path: Path) -> Tree:
-    """The inputs that a plugin's reader finds in a file; `entries` are those of its ending, by name.
+    """The inputs that a plugin's reader finds in a file; `entries` are the readers for its ending, by name.
 
     Raises:
-        UsageError: Where several read such files.
-        PluginError: Where it gives no tensors.
+        UsageError: If several plugins read such files.
+        PluginError: If it does not return tensors.
     """
     if len(entries) > 1:
         choices = " and ".join(f"'{name}' of {entry.provider}" for name, entry in entries.items())
@@ -591,14 +594,13 @@ def _read_by(registry: Registry, entries: Mapping[str, Entry], path: Path) -> Tr
         blame(error, f"{owner}, reading {path}")
         raise
     if not isinstance(found, (Mapping, tuple, list)) and not hasattr(found, "shape"):
-        raise PluginError(f"{owner} gave {type(found).__name__} for {path}; it must give the inputs, [N, ...]")
+        raise PluginError(f"{owner} gave {type(found).__name__} for {path}; it must return the inputs, [N, ...]")
     return found
 
 
 def _reader(builder: Builder, use: str, description: Description) -> Reader | WfError | None:
-    """The dataset's reader as it was, or why it cannot be made; its class is named by the plugin of the dataset.
-
-    What its description does not say is a run value, such as a `tokenizer`.
+    """The dataset's reader, or the reason why it cannot be made; its class is named by the dataset's plugin.
+    Parameters missing from its description are run values, such as a `tokenizer`.
     """
     if description.reader is None or ":" in use or use.startswith(LIVE):
         return None
@@ -613,7 +615,7 @@ def _reader(builder: Builder, use: str, description: Description) -> Reader | Wf
         except FAILURES as error:
             if isinstance(error, WfError):
                 raise
-            why = f"what the run learned for reading files does not fit {traits.reader}: {describe(error)}"
+            why = f"the run's description does not fit the reader {traits.reader}: {describe(error)}"
             raise DataError(why) from error
     except WfError as error:
         return error
@@ -628,7 +630,7 @@ def _of_run(target: Any, given: Mapping[str, Any], values: Resolver) -> dict[str
 
 
 def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -> list[Any]:
-    """The transforms that the dataset's inputs need before all others, as its reader makes them, with their states."""
+    """The dataset's own transforms, applied before all others, made by its reader and with their states loaded."""
     names = [name for name in saved if name.startswith(OWN)]
     if not names:
         return []
@@ -637,8 +639,8 @@ def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -
     found = list(getattr(reader, "transforms", tuple)())
     if len(found) != len(names):
         raise UsageError(
-            "the dataset's own transforms are not known without its data: its reader does not make them\n"
-            "  see Dataset.transforms: the reader needs a method transforms()"
+            "the dataset's own transforms are unknown without its data: its reader does not make them\n"
+            "  the reader needs a method transforms(), see Dataset.transforms"
         )
     for number, own in enumerate(found):
         own.load_state_dict(saved[f"{OWN}{number}"])
@@ -646,7 +648,7 @@ def _own_transforms(reader: Reader | WfError | None, saved: Mapping[str, Any]) -
 
 
 def _steps(own: Sequence[Any], transforms: Sequence[tuple[Built, str | None]]) -> list[Step]:
-    """The dataset's transforms and the run's, as they are applied."""
+    """The dataset's transforms and the run's, in the order in which they are applied."""
     given = [(one, False) for one in own] + [transform_of(built, leaf) for built, leaf in transforms]
     return [Step.of(position, *one) for position, one in enumerate(given)]
 
@@ -663,8 +665,9 @@ def _transforms(
             built.value.load_state_dict(state)
         elif hasattr(built.value, "fit") and _is_deterministic(built):
             raise UsageError(
-                f"transform '{built.name}' was fitted, and no checkpoint has its state: it has no state_dict and "
-                "load_state_dict\n  without them its run's model can be used right after fit() alone"
+                f"transform '{built.name}' was fitted, but no checkpoint has its state: it has no state_dict and "
+                "load_state_dict\n"
+                "  without them the model can be used only in the same process, right after fit()"
             )
         found.append((built, table.get("leaf")))
     return found
@@ -686,5 +689,5 @@ def _before(manifest: Mapping[str, Any], saved: Mapping[str, Any]) -> list[dict[
 
 
 def _is_deterministic(built: Built) -> bool:
-    """Whether a transform comes before the model in evaluations, too."""
+    """Whether a transform is also applied in evaluations."""
     return not Step.of(0, *transform_of(built, None)).train_only

@@ -1,4 +1,4 @@
-"""A run as HTML, for notebooks: without scripts and without styles of its own."""
+"""A run as HTML, for notebooks, without scripts and styles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = ("dataset", "model", "loss", "optimizer")
 
 
 def page_of(experiment: Experiment) -> str:
-    """What the run is made of, its figures by split, how it ended, and what its hooks show of it."""
+    """The parts of the run, its figures by split, its outcome, and the output of its hooks."""
     loop, plan = experiment.loop, experiment.plan
     made = ", ".join(f"{kind} {experiment.name(kind)}" for kind in _KINDS if kind in plan)
     state = f"{loop.progress.epoch:,} epochs, {loop.progress.step:,} steps" if loop.progress.step else "not trained yet"
@@ -28,7 +28,7 @@ def page_of(experiment: Experiment) -> str:
 
 
 def _figures(metrics: dict[str, Any]) -> str:
-    """A row a split, a column a figure; lists are left out."""
+    """One row per split, one column per figure; lists are left out."""
     plain = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     names = list(dict.fromkeys(name.partition("/")[2] for name in plain))
     splits = [split for split in SPLITS if any(name.startswith(f"{split}/") for name in plain)]

@@ -1,4 +1,4 @@
-"""Drawing a run: which plots there are for it, what they get, and the charts that they give."""
+"""Draws a run: selects its plots, passes them their data, and collects their charts."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ KIND = "plot"
 
 @dataclass(kw_only=True)
 class Drawn:
-    """What came of the plots of a run."""
+    """The result of drawing a run."""
 
     charts: list[Chart] = field(default_factory=list)
-    """In the order of their plots."""
+    """The charts in the order of their plots."""
     missing: list[str] = field(default_factory=list)
-    """What could not be drawn, and why."""
+    """The plots that could not be drawn, with reasons."""
     broken: list[str] = field(default_factory=list)
-    """The plots that failed, and how."""
+    """The failed plots, with their errors."""
 
 
 @dataclass
 class _Plot:
-    """A plot at work."""
+    """A plot in progress."""
 
     title: str
     order: int
@@ -64,11 +64,11 @@ def fitting(registry: Registry, task: str | None, names: Sequence[str] = ()) -> 
 
     Args:
         registry: Where they are looked up.
-        task: The name of the task; None where it has none, or is not known.
-        names: Those that are wanted; empty for all.
+        task: The name of the task; None if there is none or it is unknown.
+        names: The requested plots; empty for all.
 
     Raises:
-        UsageError: For one that there is not, or that is for other tasks.
+        UsageError: For a plot that does not exist, or that is for other tasks.
     """
     if names:
         found = [registry.find(KIND, name) for name in names]
@@ -94,13 +94,13 @@ def draw(
     """Let plots draw a run.
 
     Args:
-        builder: Makes them from the run's values.
+        builder: Builds them with the run's values.
         entries: The plots.
         tables: Their tables in the run file, with options.
         data: The run's data; None leaves out the plots of predictions.
         model: The model behind its strategy.
-        around: A context in which the model is called.
-        finished: Plots that were made already, as finished objects.
+        around: Returns a context in which the model is called.
+        finished: Plots that are already built.
     """
     drawn, plots = Drawn(), list[_Plot]()
     options = {str(table["use"]).partition("@")[0]: table for table in tables}
@@ -122,7 +122,7 @@ def draw(
             found = list(plot.value.charts())
             wrong = next((one for one in found if not isinstance(one, Chart)), None)
             if wrong is not None:
-                raise PluginError(f"charts() gave {type(wrong).__name__}, which is no chart of wf_charts")
+                raise PluginError(f"charts() gave {type(wrong).__name__}, which is not a chart of wf_charts")
             drawn.charts += found
     return drawn
 
@@ -134,7 +134,7 @@ def _fed(
     around: Callable[[], AbstractContextManager[Any]],
     drawn: Drawn,
 ) -> list[_Plot]:
-    """Show each split to the plots that want it, in one pass; those that failed are left out."""
+    """Pass each split to the plots that want it, in one pass; failed plots are left out."""
     wanted = dict.fromkeys(split for plot in plots if plot.needs == "predictions" for split in plot.splits)
     for split in wanted:
         takers = [plot for plot in plots if plot.needs == "predictions" and split in plot.splits]
@@ -174,7 +174,7 @@ def _predicted(data: Any, model: nn.Module, split: str) -> Iterator[Predicted]:
 
 
 class _Inputs:
-    """The inputs of a batch by their place."""
+    """The inputs of a batch by position."""
 
     def __init__(self, data: Any, split: str, begin: int) -> None:
         self._data, self._split, self._begin = data, split, begin
@@ -194,7 +194,7 @@ def _on_cpu(values: Any) -> Any:
 
 
 class _harmless(AbstractContextManager["_harmless"]):  # noqa: N801 - used as a function
-    """A broken plot is named, and the others are drawn."""
+    """Context for one plot: a failure is recorded, and the others are drawn."""
 
     def __init__(self, title: str, drawn: Drawn) -> None:
         self._title, self._drawn, self.failed = title, drawn, False
@@ -210,9 +210,9 @@ class _harmless(AbstractContextManager["_harmless"]):  # noqa: N801 - used as a 
 
 
 def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
-    """The run value `plotter`: draws the run that is at work, as the hook ``plots`` asks for it.
+    """The run value `plotter`: draws the present run for the hook ``plots``.
 
-    It is called with finished plots, or with None for all that fit; what cannot be drawn is a warning.
+    It is called with built plots, or with None for all that fit; plots that cannot be drawn are warnings.
     """
     of = weakref.ref(run)
 
@@ -223,7 +223,7 @@ def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
         task = values.get("run.task")
         entries = [] if chosen else fitting(own.registry, task.name if task else None)
         data, model = values.get("run.served"), strategy.bare(values["model"])
-        if strategy.world_size > 1:  # each process has its own share of a split
+        if strategy.world_size > 1:  # each process has only its share of a split
             data = None
             if any(_traits(entry).needs == "predictions" for entry in entries):
                 _LOG.info("plots of predictions are not drawn by several processes: wf plot %s", values["run_dir"])
@@ -238,7 +238,7 @@ def plotter(run: Any) -> Callable[[Sequence[Any] | None], list[Chart]]:
 def draw_run(place: str | Path, names: Sequence[str] = (), **opening: Any) -> Drawn:
     """The charts of a run directory.
 
-    Those of recorded figures need nothing else; for those of predictions the weights are restored and the data read.
+    Plots of recorded figures need nothing else; for plots of predictions the weights are loaded and the data read.
 
     Args:
         place: The run directory.
@@ -246,7 +246,7 @@ def draw_run(place: str | Path, names: Sequence[str] = (), **opening: Any) -> Dr
         opening: As for `wf_run.api.reopen`.
 
     Raises:
-        UsageError: For a plot that there is not, or that is for other tasks.
+        UsageError: For a plot that does not exist, or that is for other tasks.
     """
     directory, document, folders, registry = opened(place, **opening)
     description, task = read_description(directory.path), None
@@ -276,7 +276,7 @@ def write(charts: Sequence[Chart], run_dir: Path, format: str) -> list[Path]:
 
     Raises:
         UsageError: For an unknown format.
-        SaveError: When one cannot be written.
+        SaveError: If a file cannot be written.
     """
     from wf_charts.pictures import FORMATS, save
 

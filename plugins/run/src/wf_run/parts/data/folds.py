@@ -1,4 +1,4 @@
-"""Cross-validation: one run a fold, each with its own run directory below one."""
+"""Cross-validation: one run per fold, each with its own run directory below a common one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Folds:
     steps: int
 
     def record(self) -> dict[str, Any]:
-        """As ``wf run --json`` prints it: the means of the figures, those of each fold, and where one is missing."""
+        """The record that ``wf run --json`` prints: the means of the figures, the figures of each fold, and the
+        missing ones."""
         return {
             "run_dir": None if self.run_dir is None else str(self.run_dir),
             "status": "done",
@@ -42,12 +43,12 @@ class Folds:
     def summary(self) -> dict[str, tuple[float | None, float | None]]:
         """Mean and standard deviation over the folds (n - 1) of each figure that is one number.
 
-        Over the folds that have it as a finite number; None where there are too few of them.
+        Over the folds in which it is a finite number; None if there are too few.
         """
         return {name: _mean_and_deviation(list(self._finite(name).values())) for name in self._names()}
 
     def missing(self) -> dict[str, dict[int, Any]]:
-        """What stands in the place of a finite number, by figure and by the fold's number."""
+        """The values that are not finite numbers, by figure and fold number."""
         found: dict[str, dict[int, Any]] = {}
         for name in self._names():
             having = self._finite(name)
@@ -57,7 +58,7 @@ class Folds:
         return found
 
     def table(self) -> str:
-        """A line a fold and the mean with its standard deviation, of the validation and test figures."""
+        """A table of the validation and test figures: one line per fold, then mean and standard deviation."""
         names, summary = [name for name in self._names() if not name.startswith("train/")], self.summary()
         rows = [["fold", *names]]
         for number in range(1, len(self.metrics) + 1):
@@ -73,7 +74,9 @@ class Folds:
             why = ", ".join(f"in fold {number} it {_what_it_is(value)}" for number, value in folds.items())
             having = len(self.metrics) - len(folds)
             over = f"mean and std are over the other {having}" if having > 1 else "there is no std"
-            lines.append(f"n/a: {name} is no finite number everywhere: {why}; {over if having else 'there is no mean'}")
+            lines.append(
+                f"n/a: {name} is not a finite number in every fold: {why}; {over if having else 'there is no mean'}"
+            )
         return "\n".join(lines)
 
     def _names(self) -> list[str]:
@@ -82,7 +85,7 @@ class Folds:
         return [name for name in names if any(isinstance(one.get(name), (int, float)) for one in self.metrics)]
 
     def _finite(self, name: str) -> dict[int, float]:
-        """A figure of the folds that have it as a finite number, by the fold's number."""
+        """The values of a figure in the folds in which it is a finite number, by fold number."""
         numbered = enumerate(self.metrics, 1)
         return {number: float(figures[name]) for number, figures in numbered if is_number(figures.get(name))}
 
@@ -113,14 +116,14 @@ def cross_validate(
     quiet: bool = False,
     announce: Callable[[int, Experiment], None] | None = None,
 ) -> Folds:
-    """Train once a fold; the test split of run k is the k-th of K folds, stratified by class.
+    """Train once per fold; the test split of run k is the k-th of K folds, stratified by class.
 
     Args:
         plan: The run file, as `wf_run.plan.prepare` gives it.
         registry: Where names are looked up.
         num_folds: K.
-        run_dir: Where the folds' run directories ``fold-1`` ... are made; None for a default name below ``runs/``.
-        folders: Where relative paths are looked up.
+        run_dir: The folder for the folds' run directories ``fold-1`` ...; None for a default name below ``runs/``.
+        folders: The folders for relative paths.
         quiet: Leave out the progress hook.
         announce: Called with the fold's number, from 1, and its experiment before it is trained.
 

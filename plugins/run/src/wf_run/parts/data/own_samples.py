@@ -1,4 +1,4 @@
-"""The data of a run whose trainer makes its samples itself: batches as it makes them, and no splits."""
+"""The data of a run whose trainer makes its samples itself: its batches, and no splits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class OwnSamples:
     """The data of a run without a dataset, in place of `wf_data.serving.RunData`.
 
     Args:
-        name: The trainer's, for messages.
+        name: The trainer's name, for messages.
         known: The result of the trainer's `run_values`, see `wf.protocols.Trainer`.
-        batch_size: The run's.
-        task: The run's.
+        batch_size: The run's batch size.
+        task: The run's task.
 
     Raises:
         PluginError: For unknown run values.
@@ -42,11 +42,11 @@ class OwnSamples:
             if key not in VALUES:
                 raise PluginError(unknown("run value", str(key), VALUES, of=f"trainer '{name}', run_values"))
         self.trainer: Any = None
-        """Makes the batches; known when everything else is made."""
+        """Makes the batches; set when everything else is built."""
         self._name, self.known = name, dict(known)
         self.batch_size = batch_size
         self.num_batches: int | None = known.get("steps_per_epoch")
-        """Batches in an epoch; None where an epoch has no end."""
+        """Batches in an epoch; None if an epoch has no end."""
         shape = known.get("input_shape")
         self.input_shape = None if shape is None else tuple(shape)
         self.inputs: Form = None if shape is None else Inputs(self.input_shape or (), torch.get_default_dtype())
@@ -74,18 +74,18 @@ class OwnSamples:
             batch = make()
             if not isinstance(batch, Batch):
                 raise UsageError(
-                    f"trainer '{self._name}': {MAKE_BATCH}() gave {type(batch).__name__}; it must give a "
-                    "wf_base.Batch, which says its number of samples"
+                    f"trainer '{self._name}': {MAKE_BATCH}() gave {type(batch).__name__}; it must return a "
+                    "wf_base.Batch, which has its number of samples"
                 )
             yield batch
 
     def describe(self) -> str:
-        """Where the samples come from, in words."""
+        """A description of the samples' source."""
         epoch = "" if self.num_batches is None else f", {self.num_batches:,} batches an epoch"
-        return f"samples of trainer {self._name} itself{epoch}"
+        return f"samples made by trainer {self._name}{epoch}"
 
     def samples(self, split: str) -> NoReturn:
-        """Refuse to look at a split.
+        """Refuse access to a split.
 
         Raises:
             UsageError: Always.
@@ -95,4 +95,4 @@ class OwnSamples:
     num_samples = batches = samples
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""

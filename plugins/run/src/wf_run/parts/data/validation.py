@@ -1,7 +1,7 @@
-"""Further validation sets, each a dataset under a name of the user's choice: ``[validation.night]``.
+"""Further validation sets: datasets with names that the user chooses: ``[validation.night]``.
 
-Their figures are figures of the validation split: ``validation/night/accuracy``. They are computed whenever that split
-is evaluated, so everything that reads figures (monitor, early stopping, records, comparisons) reads them, too.
+Their figures belong to the validation split: ``validation/night/accuracy``. They are computed whenever that split is
+evaluated, so everything that reads figures (monitor, early stopping, records, comparisons) can use them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*\Z")
 def sets(**datasets: Any) -> dict[str, Any]:
     """Further validation sets, each evaluated with the validation split: its figures are ``validation/NAME/...``.
 
-    Transforms are those of the run, as fitted on its train split. A set takes the dataset's own options where it names
-    the same dataset, or none, and does not set them itself.
+    The run's transforms, fitted on its train split, are applied to them. A set that names the run's dataset, or none,
+    inherits the dataset's options unless it sets them itself.
 
     Returns:
         The datasets by name.
@@ -43,12 +43,12 @@ def sets(**datasets: Any) -> dict[str, Any]:
 
 
 def path_of(name: str) -> str:
-    """How a set is called among splits: ``validation/night``."""
+    """The split name of a set: ``validation/night``."""
     return f"{VALIDATION}/{name}"
 
 
 def name_in(split: str) -> str:
-    """The set that a split's name means, empty for a split of the dataset."""
+    """The set that a split's name refers to; empty for a split of the dataset."""
     head, slash, name = split.partition("/")
     return name if slash and head == VALIDATION else ""
 
@@ -59,7 +59,7 @@ def names_of(table: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def rows(names: Sequence[str]) -> tuple[str, ...]:
-    """The rows of a table of figures: the splits, with the sets below validation."""
+    """The rows of a table of figures: the splits, with the sets after validation."""
     return ("train", VALIDATION, *map(path_of, names), "test")
 
 
@@ -68,11 +68,11 @@ def completed(table: Mapping[str, Any], dataset: Mapping[str, Any], registry: Re
 
     Args:
         table: The table ``[validation]``.
-        dataset: The table ``[dataset]``, whose file is looked up already.
+        dataset: The table ``[dataset]``, with its file already resolved.
         registry: Where names are looked up.
 
     Raises:
-        UsageError: For a dataset without a name of its own.
+        UsageError: For a dataset without a set name.
     """
     use = table.get("use", "")
     if isinstance(use, str) and ":" not in use and not registry.has(VALIDATION, use.partition("@")[0]):
@@ -95,9 +95,9 @@ class WithSets:
     """An evaluator that evaluates the named sets along with the validation split.
 
     Args:
-        evaluator: Evaluates one of them, or a split.
-        names: Of the sets.
-        has_split: Whether the dataset has a validation split beside them.
+        evaluator: Evaluates a set or a split.
+        names: The names of the sets.
+        has_split: Whether the dataset also has a validation split.
     """
 
     def __init__(self, evaluator: Evaluator, names: Sequence[str], *, has_split: bool) -> None:
@@ -106,10 +106,10 @@ class WithSets:
             self.preview = self._preview
         said = declared(evaluator)
         self.figures = None if said is None else {**said, **in_sets(said, names)}
-        """As the evaluator says them, and those of the sets."""
+        """The evaluator's figures, and those of the sets."""
 
     def evaluate(self, split: str) -> dict[str, Any]:
-        """The figures of a split or a set; of validation those of each set as well, as ``night/loss``."""
+        """The figures of a split or a set; for validation also the figures of each set, such as ``night/loss``."""
         return self._all(self._evaluator.evaluate, split)
 
     def _preview(self, split: str) -> dict[str, Any]:
@@ -125,5 +125,5 @@ class WithSets:
 
 
 def in_sets(figures: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Figures under the names that they have in each set: ``night/loss``."""
+    """The figures by their names in each set: ``night/loss``."""
     return {f"{name}/{figure}": value for name in names for figure, value in figures.items()}

@@ -16,7 +16,7 @@ from wf_run.run_build import RunBuild
 
 
 def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
-    """The dataset; None where the trainer makes its samples itself. The processes have met before it is read."""
+    """The dataset; None if the trainer makes its samples itself. It is read only after all processes have met."""
     run.names = dict.fromkeys(NAMES, ())
     if "dataset" not in run.plan:
         return None
@@ -36,15 +36,17 @@ def dataset(run: RunBuild, strategy: Strategy) -> Dataset | None:
 
 
 def _make(run: RunBuild) -> Any:
-    """The dataset; the model's requirements are written into its table, as another version might have others."""
+    """Build the dataset; the model's requirements are recorded in its table, because another version may have
+    others."""
     wanted = wants_of(run.plan["model"], run.registry)
     named = [table["use"] for table in run.plan["transform"] if isinstance(table, Mapping)]
     for table in wanted.pop(TRANSFORMS, ()):
         if table["use"] not in named:
             options = ", ".join(f"{name} = {value}" for name, value in table.items() if name != "use")
             run.messages.append(
-                f"warning: model '{run.name('model')}' wants its images through transform {table['use']} ({options}), "
-                "and the run names transforms without it"
+                f"warning: model '{run.name('model')}' expects its images through transform {table['use']} "
+                f"({options}), "
+                "but the run names transforms without it"
             )
     run.take("model", **wanted)
     value, entry = run.make("dataset"), run.entry("dataset")
@@ -66,25 +68,25 @@ def _check_names(run: RunBuild, learned: Mapping[str, Any], dataset: Dataset) ->
         if value == (before if field == "targets" else tuple(before)):
             continue
         what = field.replace("_", " ")
-        lines = [f"dataset '{run.name('dataset')}': its {what} are not those that the run was trained with"]
+        lines = [f"dataset '{run.name('dataset')}': its {what} differ from those that the run was trained with"]
         if field == "targets":
             lines.append(f"were {before}, are {value}")
         else:
             gone, new = [one for one in before if one not in value], [one for one in value if one not in before]
-            lines += [f"not there any more: {', '.join(gone[:10])}"] if gone else []
+            lines += [f"missing now: {', '.join(gone[:10])}"] if gone else []
             lines += [f"not there before: {', '.join(new[:10])}"] if new else []
             lines += ["they are in another order"] if not (gone or new) else []
-        lines.append("put the data back as they were, or train anew")
+        lines.append("restore the data, or train anew")
         raise DataError("\n  ".join(lines))
 
 
 def _keep_state_of(run: RunBuild, samples: Any, name: str) -> None:
-    """Save the state of samples, which must not be copied to workers."""
+    """Add the state of samples to checkpoints; such samples must not be copied to workers."""
     if not isinstance(samples, Stateful):
         return
     if run.plan["workers"]:
         raise UsageError(
-            f"dataset '{name}' has a state (state_dict), of which each worker would change a copy\n"
-            "  read it in the process that trains: --workers 0"
+            f"dataset '{name}' has a state (state_dict), and each worker would change only its own copy\n"
+            "  read it in the training process: --workers 0"
         )
     run.stateful_samples = samples

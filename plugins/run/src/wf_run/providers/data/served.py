@@ -1,4 +1,4 @@
-"""The data as they are served: the splits of the dataset in batches, or the batches that the trainer makes itself."""
+"""The served data: the splits of the dataset in batches, or the trainer's own batches."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def served(
     task_runtime: TaskRuntime,
     transforms: list[tuple[Any, ...]],
 ) -> RunData | OwnSamples:
-    """The batches, and with them the run values that the data say."""
+    """The data in batches, and the run values that come from them."""
     if dataset is None:
         return _own_samples(run, task_runtime)
     plan, name = run.plan, run.name("dataset")
     _check_division(run, dataset, name)
     if dataset.test is not None and plan["fold"] is None:
-        run.messages.append(f"{name} has a test split of its own ({len(dataset.test):,} samples)")
+        run.messages.append(f"{name} has its own test split ({len(dataset.test):,} samples)")
     splits = split(run, dataset, task_runtime, _fold(plan["fold"]), _ids_of(run, dataset))
     data = RunData(
         dataset,
@@ -79,17 +79,18 @@ def served(
 
 
 def _check_division(run: RunBuild, dataset: Dataset, name: str) -> None:
-    """Refuse another division of a dataset that must divide itself, and tell of shares that change nothing."""
+    """Refuse another division of a dataset that must divide itself, and warn about shares without effect."""
     plan, traits = run.plan, run.traits("dataset")
     asked = plan["split"] != GENERAL["split"].default
     if isinstance(traits, DatasetTraits) and traits.divides and (asked or plan["fold"] is not None):
         option = "--split" if asked else "folds"
         raise UsageError(
-            f"dataset '{name}' divides its samples itself, so {option} cannot\n  leave it out, and use {traits.divides}"
+            f"dataset '{name}' divides its samples itself, so {option} cannot be used\n"
+            f"  leave it out, and use {traits.divides}"
         )
     if asked and dataset.validation is not None:
         run.messages.append(
-            f"warning: split {plan['split']} changes nothing: dataset {name} brings a validation split of its own"
+            f"warning: split {plan['split']} changes nothing: dataset {name} has its own validation split"
         )
 
 
@@ -106,7 +107,7 @@ def split(
 
 
 def _know(run: RunBuild, source: str, data: RunData | OwnSamples) -> None:
-    """Keep the run values that the data say."""
+    """Keep the run values that come from the data."""
     run.take(source, **data.spec.values())
     run.values["batch_size"] = data.batch_size
     if data.num_batches is not None:
@@ -117,17 +118,17 @@ def _tell_of_splits(run: RunBuild, dataset: Dataset, data: RunData, name: str) -
     """Report missing splits, and refuse to evaluate one."""
     if not run.resumes_exactly:
         run.messages.append(
-            f"warning: dataset {name} is iterable: a run that is resumed skips the samples before, and is exact "
-            "only where it yields the same ones each time (exact_resume: false in manifest.json)"
+            f"warning: dataset {name} is iterable: a resumed run skips earlier samples, and is exact only if it "
+            "yields the same samples each time (exact_resume: false in manifest.json)"
         )
     for one, share in zip(SPLITS, parse_split(run.plan["split"]), strict=True):
         if share and one not in data.splits:
             brought = one == "test" and dataset.validation is not None
-            why = f"{name} brings a validation split but no" if brought else "too few samples for a"
+            why = f"{name} has a validation split but no" if brought else "too few samples for a"
             run.messages.append(f"warning: {why} {one} split")
     for one in run.plan["eval_splits"]:
         if one not in data.splits and one != "validation":
-            data.samples(one)  # raises, naming the splits that are there
+            data.samples(one)  # raises, naming the available splits
 
 
 def _own_samples(run: RunBuild, task_runtime: TaskRuntime) -> OwnSamples:
@@ -136,7 +137,7 @@ def _own_samples(run: RunBuild, task_runtime: TaskRuntime) -> OwnSamples:
     entry = run.builder.entry("trainer", plan["trainer"]["use"])
     maker = entry.load() if entry else plan["trainer"]["use"]
     if not hasattr(getattr(maker, "func", maker), MAKE_BATCH):
-        raise PluginError(f"trainer '{name}' says that it makes its samples, and has no method {MAKE_BATCH}")
+        raise PluginError(f"trainer '{name}' declares that it makes its samples, but has no method {MAKE_BATCH}")
     known = called_with_options(run.builder, plan["trainer"], "run_values") or {}
     data = OwnSamples(name, known, plan["batch_size"], task_runtime)
     run.values.update(data.known)
@@ -146,7 +147,7 @@ def _own_samples(run: RunBuild, task_runtime: TaskRuntime) -> OwnSamples:
 
 
 def _ids_of(run: RunBuild, dataset: Dataset) -> dict[str, Tensor] | None:
-    """The sample ids with which the run began; None where it begins, or where the dataset lost some of them."""
+    """The sample ids with which the run began; None for a new run, or if the dataset has lost some of them."""
     if run.before is None or isinstance(dataset.train, Stream):
         return None
     own = {name: ids for name, ids in run.ids_before.items() if getattr(dataset, name) is None or name == "train"}

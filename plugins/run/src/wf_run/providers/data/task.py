@@ -1,4 +1,4 @@
-"""The task of a run, which names loss and metrics where the run file names none."""
+"""The task of a run, which chooses loss and metrics if the run file names none."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def task_runtime(run: RunBuild, task: Task | None, dataset: Dataset | None) -> T
 
 
 def _of_dataset(run: RunBuild, dataset: Dataset) -> Task | None:
-    """The task of the run; None where the dataset says nothing of its targets.
+    """The task of the run; None if the dataset does not declare its targets.
 
     Raises:
-        UsageError: When no task has the dataset's targets.
+        UsageError: If no task has the dataset's targets.
     """
     tasks, said = tasks_of(run.registry), run.plan["task"] or dataset.task
     loss = run.traits("loss") if "use" in run.plan.get("loss", {}) else None
@@ -58,13 +58,13 @@ def _of_dataset(run: RunBuild, dataset: Dataset) -> Task | None:
     if found is None and dataset.targets is not None:
         here = {plugin.distribution for plugin in run.registry.plugins}
         missing = [one for one in index() if "task" in one.names and one.distribution not in here]
-        hint = "\n  ".join(f"{one.distribution} brings tasks and is not installed: {one.install}" for one in missing)
+        hint = "\n  ".join(f"{one.distribution} has tasks and is not installed: {one.install}" for one in missing)
         raise UsageError(f"dataset '{run.name('dataset')}': " + unknown("targets", dataset.targets, tasks.forms, hint))
     return found
 
 
 def _may_lack_loss(run: RunBuild, task: Task | None) -> None:
-    """Refuse a run without a loss where no task names one and the trainer takes one."""
+    """Refuse a run without a loss if the trainer takes one and no task names a default."""
     needs = make_task(run.registry, task, None).needs_loss
     if needs and "loss" in run.wanted_by("trainer"):
         if task is not None:
@@ -72,15 +72,15 @@ def _may_lack_loss(run: RunBuild, task: Task | None) -> None:
         if "dataset" not in run.plan:
             raise UsageError(f"trainer '{run.name('trainer')}' takes a loss\n  name one: --loss NAME")
         raise UsageError(
-            f"dataset '{run.name('dataset')}' does not say what its targets are, so no loss is chosen for it\n"
-            "  name one: --loss NAME, or --loss path.py:Loss; or let the dataset say it: "
-            "wf_base.Dataset(targets=...), or an attribute `classes` of a dataset of torch"
+            f"dataset '{run.name('dataset')}' does not declare the form of its targets, so no loss is chosen for it\n"
+            "  name one: --loss NAME, or --loss path.py:Loss; or declare it: wf_base.Dataset(targets=...), or an "
+            "attribute `classes` of a dataset of torch"
         )
     run.plan.pop("loss", None)
 
 
 def _check_used(run: RunBuild) -> None:
-    """Refuse a loss and metrics that neither the trainer nor an evaluator takes, where there is no dataset."""
+    """Refuse a loss and metrics that neither the trainer nor an evaluator takes, in a run without dataset."""
     plan, builder = run.plan, run.builder
     parts = [kind for kind in ("trainer", "evaluator") if kind in plan]
     entries = [builder.entry(kind, plan[kind]["use"]) for kind in parts]
@@ -95,6 +95,6 @@ def _check_used(run: RunBuild) -> None:
 
 
 def _ignore_index(loss: Mapping[str, Any]) -> int:
-    """The class index that the loss of a table leaves out; torch's default where it does not say."""
+    """The class index that the loss ignores, from its table; torch's default without one."""
     value = loss.get("ignore_index", getattr(loss.get("use"), "ignore_index", -100))
     return value if isinstance(value, int) else -100

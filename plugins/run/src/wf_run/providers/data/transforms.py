@@ -18,7 +18,7 @@ from wf_run.runfiles.runfile import own_table
 def transforms(
     run: RunBuild, dataset: Dataset | None, task: Task | None, task_runtime: TaskRuntime
 ) -> list[tuple[Any, ...]]:
-    """The transforms as `wf_data.serving.RunData` takes them, once they are known to fit the dataset."""
+    """The transforms for `wf_data.serving.RunData`, after a check that they fit the dataset."""
     if dataset is not None:
         check_dataset(run, dataset, task)
         if task_runtime.num_classes is not None:
@@ -26,7 +26,7 @@ def transforms(
     if (left_out := run.left_out.get("transform")) and run.before is None:
         names, dataset_name = ", ".join(left_out), run.name("dataset")
         run.messages.append(
-            f"the transforms are those that the run names, without {names}, which dataset {dataset_name} asks for"
+            f"the run names its transforms without {names}, which dataset {dataset_name} asks for"
             f" (--transform +NAME adds to {names})"
         )
     asked = run.plan["transform"]
@@ -61,19 +61,19 @@ def _may_move(built: Built) -> str | None:
     if hasattr(built.value, "on_masks") or is_joint(built.value):
         return None
     return (
-        f"transform '{built.name}' does not say whether it moves pixels: the masks stay where they are\n"
-        "  TransformTraits(moves=False) says that it does not"
+        f"transform '{built.name}' does not declare whether it moves pixels: masks are not changed\n"
+        "  declare TransformTraits(moves=False) if it does not"
     )
 
 
 def transform_of(built: Built, leaf: str | None) -> tuple[Any, ...]:
-    """A transform as `wf_data.serving.RunData` takes it."""
+    """A transform in the form for `wf_data.serving.RunData`."""
     traits, table = traits_of(built), {**built.table(), **({} if leaf is None else {"leaf": leaf})}
     takes = traits.inputs if isinstance(traits, TransformTraits) else "any"
     return built.value, is_train_only(built), leaf, takes, table
 
 
 def is_train_only(built: Built) -> bool:
-    """Whether a transform says that it is for training alone."""
+    """Whether a transform declares that it is only for training."""
     traits = traits_of(built)
     return isinstance(traits, TransformTraits) and traits.train_only

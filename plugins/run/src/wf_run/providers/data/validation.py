@@ -14,7 +14,7 @@ from wf_run.run_build import RunBuild
 
 
 def validation_sets(run: RunBuild, dataset: Dataset | None) -> Mapping[str, Dataset]:
-    """The further validation sets by name; one of the run's own dataset is read as that is read."""
+    """The further validation sets by name; a set from the run's own dataset is read in the same way."""
     tables = run.plan.get(VALIDATION)
     if dataset is None or not tables:
         return {}
@@ -35,6 +35,6 @@ def validation_facts(validation_sets: Mapping[str, Dataset]) -> dict[str, Mappin
 
 
 def _learned(dataset: Dataset) -> dict[str, Any]:
-    """The run value `learned`, as the description of the data gives it later."""
+    """The run value `learned`, as in the later description of the data."""
     reader = None if dataset.reader is None else dict(dataset.reader.description())
     return {"reader": reader, "targets": dataset.targets, **{name: list(getattr(dataset, name)) for name in NAMES}}

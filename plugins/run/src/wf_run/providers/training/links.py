@@ -1,4 +1,4 @@
-"""How the parts of the run go together: whether they fit, and the links that make them fit."""
+"""Checks that the parts of the run fit together, and finds the links that make them fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Links:
     """The names of the links before the loss."""
 
     trained: tuple[str, ...]
-    """In training, where transforms may give other targets than the dataset's."""
+    """The links in training, where transforms may change the form of targets."""
     judged: tuple[str, ...]
     """In evaluations."""
 
@@ -36,12 +36,12 @@ class Links:
 def links(
     run: RunBuild, served: RunData | OwnSamples, task: Task | None, task_runtime: TaskRuntime, transforms: Sequence[Any]
 ) -> Links:
-    """The links between model and loss, now that the data is known, and the task's requirements."""
+    """The links between model and loss, after the data are known, and the task's requirements."""
     plan, spec = run.plan, served.spec
     targets = _trained_targets(run)
     check_parts(
         run,
-        transforms=False,  # they have been applied
+        transforms=False,  # they are already applied
         task=task,
         targets=spec.targets,
         num_classes=spec.num_classes,
@@ -66,7 +66,7 @@ def links(
         )
     unsaid = "dataset" not in plan or (
         task is not None and (spec.targets is None or "loss" not in plan)
-    )  # the task checks what it needs
+    )  # the task checks its own requirements
     warnings = dict.fromkeys((*trained.warnings, *fit.warnings))
     run.messages += [f"warning: {text}" for text in warnings if not unsaid]
     plan["links"] = names
@@ -123,7 +123,7 @@ def evaluated_splits(run: RunBuild, served: RunData | OwnSamples) -> tuple[str, 
 
 
 def _trained_targets(run: RunBuild) -> str | None:
-    """The form of the targets in training, where transforms give others than the dataset's."""
+    """The form of the targets in training, if transforms change it."""
     declared = [traits for built in run.several("transform") if gives_targets(traits := traits_of(built))]
     return declared[-1].gives_targets if declared else None
 

@@ -16,7 +16,7 @@ from wf_run.run_build import RunBuild
 
 
 def bare_loss(run: RunBuild, strategy: Strategy, model: nn.Module) -> Any:
-    """The loss itself; None where the run has none. It draws from where the model left off."""
+    """The loss itself; None if the run has none. Its random numbers follow those of the model."""
     if "loss" not in run.plan:
         return None
     made = run.make("loss")
@@ -27,7 +27,7 @@ def bare_loss(run: RunBuild, strategy: Strategy, model: nn.Module) -> Any:
 
 
 def trained_loss(run: RunBuild, bare_loss: Any, links: Links, outputs: TaskRuntime) -> Any:
-    """The loss as the trainer gets it: with links for the targets that transforms give."""
+    """The loss for the trainer: with links for the transformed targets."""
     found = _linked(run, bare_loss, links.trained, outputs)
     if given := getattr(found, "given", None):
         name = found.links[-1]
@@ -36,7 +36,7 @@ def trained_loss(run: RunBuild, bare_loss: Any, links: Links, outputs: TaskRunti
 
 
 def loss(run: RunBuild, bare_loss: Any, trained_loss: Any, links: Links, outputs: TaskRuntime) -> Any:
-    """The loss as all others get it: with links for the dataset's own targets."""
+    """The loss for all other parts: with links for the dataset's own targets."""
     return trained_loss if links.judged == links.trained else _linked(run, bare_loss, links.judged, outputs)
 
 
@@ -48,9 +48,9 @@ def _linked(run: RunBuild, bare_loss: Any, names: Sequence[str], outputs: TaskRu
 
 
 def _check_shared(run: RunBuild, strategy: Strategy, loss: nn.Module) -> None:
-    """The strategy shares the model's gradients; a loss's own would drift apart."""
+    """Refuse a loss with parameters if several processes train: the strategy shares only the model's gradients."""
     if strategy.world_size > 1 and any(param.requires_grad for param in loss.parameters()):
         raise UsageError(
-            f"loss '{run.name('loss')}' has parameters of its own, which several processes would not share\n"
-            "  train in one process, or take a loss without any"
+            f"loss '{run.name('loss')}' has its own parameters, which several processes would not share\n"
+            "  train in one process, or use a loss without parameters"
         )

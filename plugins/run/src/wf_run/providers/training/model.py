@@ -1,4 +1,4 @@
-"""The model, on its device, with its first weights, prepared by the strategy."""
+"""The model, on its device, with its initial weights, prepared by the strategy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def model(
     if isinstance(served, RunData):
         _try_outputs(run, made, served, outputs)
     if run.plan["init_from"] is not None:
-        run.values.need("init_map")  # it is taken, be it only by the run that began
+        run.values.need("init_map")  # counts as used, even if only the original run used it
     if run.initialize and run.plan["init_from"] is not None:
         initialize(run, made)
     run.not_trained = prepare_for_trainer(run.builder, run.plan["trainer"], made)
@@ -61,7 +61,7 @@ def model(
         if strategy.world_size > 1 and hasattr(strategy, "unused_parameters"):
             strategy.unused_parameters = unused = unused_parameters(made, served.first("train"))
             if unused:
-                run.messages.append(f"no gradient reaches {', '.join(unused)}: each step looks for such parameters")
+                run.messages.append(f"no gradient reaches {', '.join(unused)}: each step searches for such parameters")
     prepared: nn.Module = strategy.prepare(made)
     return prepared
 
@@ -76,7 +76,7 @@ def _check_scopes(run: RunBuild, strategy: Strategy) -> None:
 
 
 def _try_outputs(run: RunBuild, model: nn.Module, served: RunData, outputs: TaskRuntime) -> None:
-    """Refuse a model whose outputs for the first samples are not those that the task needs."""
+    """Refuse a model whose outputs for the first samples do not fit the task."""
     names = {kind: run.name(kind) for kind in ("dataset", "model")}
     shape = (run.values.get("num_outputs"), *served.spec.mask_shape)
     know_num_outputs(run, check_outputs(model, served.first("train"), outputs, shape, names))
@@ -88,12 +88,12 @@ def _try_outputs(run: RunBuild, model: nn.Module, served: RunData, outputs: Task
 
 
 def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor, tuple[int, ...]], Any]) -> None:
-    """Refuse transforms that change the size in training alone where the model does not take both sizes.
+    """Refuse transforms that change the size only in training if the model does not accept both sizes.
 
     Args:
         run: The run.
-        served: Its data.
-        check: Called with inputs and the sides of their masks, where they have some.
+        served: The run's data.
+        check: Called with inputs and the ``(H, W)`` of their masks, if any.
     """
     inputs, targets, shapes = served.as_trained()
     evaluated = None if served.spec.input_shape is None else list(served.spec.input_shape)
@@ -106,8 +106,9 @@ def _check_resized(run: RunBuild, served: RunData, check: Callable[[Tensor, tupl
         made = run.several("transform")
         words = " and ".join(f"'{made[position].name}' (to {shape})" for position, shape in shapes.items())
         raise UsageError(
-            f"transform {words} changes the shape of samples in training alone: evaluations have {evaluated}\n"
-            f"  {error}\n  let it keep the shape, or add one that all splits go through"
+            f"transform {words} changes the shape of samples only in training: evaluations have {evaluated}\n"
+            f"  {error}\n"
+            "  keep the shape, or add a transform that applies to all splits"
         ) from error
 
 
@@ -123,7 +124,7 @@ def check_smallest(run: RunBuild, model: nn.Module, served: RunData, num: int, w
 
 
 def initialize(run: RunBuild, model: nn.Module) -> None:
-    """Begin with the weights of the file or the run that ``init_from`` names."""
+    """Load the weights of the file or the run that ``init_from`` names."""
     weights, source = read_weights(run.plan["init_from"], run.builder.folders, partial(_weights_of, run))
     taken = put_into(model, mapped(weights, run.values["init_map"], source), source, run.plan["init_without"])
     run.init_from = {"source": source, "weights": of_tensors(weights)}
@@ -131,7 +132,7 @@ def initialize(run: RunBuild, model: nn.Module) -> None:
 
 
 def _weights_of(run: RunBuild, directory: RunDirectory) -> tuple[Any, str]:
-    """The weights that another run kept, and which checkpoint has them."""
+    """The weights that another run kept, and the name of their checkpoint."""
     document = load(directory.run_file)
     monitor = document.setdefault("monitor", GENERAL["monitor"].default)
     values = {
@@ -141,7 +142,7 @@ def _weights_of(run: RunBuild, directory: RunDirectory) -> tuple[Any, str]:
     }
     nothing = Guard(
         place=str(directory.path),
-        hint="weights are taken from a run without running its code: write them to a file, and begin with that\n"
+        hint="a run's code is not run to load its weights: export them to a file, and start from that\n"
         f"  wf export {directory.path} FILE.safetensors",
     )
     if ":" in document["checkpointer"]["use"]:

@@ -25,12 +25,12 @@ def params(model: nn.Module, bare_loss: Any) -> list[nn.Parameter]:
 
 
 def param_groups(model: nn.Module, params: list[nn.Parameter]) -> list[dict[str, Any]]:
-    """The same in two groups."""
+    """The trained parameters in two groups."""
     return in_groups(model, params)
 
 
 def stepping(run: RunBuild, strategy: Strategy, model: nn.Module, bare_loss: Any) -> None:
-    """The optimizer, or those of the scopes that the trainer declares; none where it takes none."""
+    """The optimizer, or the optimizers of the trainer's scopes; none if it takes none."""
     if "optimizer" in run.builder.scopes:
         _make_optimizers(run, strategy.bare(model), bare_loss)
     elif "optimizer" in run.wanted_by("trainer"):
@@ -48,7 +48,7 @@ def stepping(run: RunBuild, strategy: Strategy, model: nn.Module, bare_loss: Any
 
 
 def _make_optimizers(run: RunBuild, model: nn.Module, bare_loss: Any) -> None:
-    """The optimizer of each scope, with the parameters of the model of that name, or of all."""
+    """The optimizer of each scope, with the parameters of the model of that name, or of all models."""
     for name in run.builder.scopes["optimizer"]:
         part = model[name] if isinstance(model, Parts) and name in model else model
         params = [param for param in part.parameters() if param.requires_grad]
@@ -67,12 +67,12 @@ def _make_optimizers(run: RunBuild, model: nn.Module, bare_loss: Any) -> None:
         if traits.step != "plain" or traits.modes:
             raise UsageError(
                 f"optimizer.{name} '{one.name}' is stepped as '{traits.step}'{' and has modes' * traits.modes}: "
-                f"of trainer '{run.name('trainer')}' each has plain steps\n  use another, such as adam or sgd"
+                f"trainer '{run.name('trainer')}' needs plain steps for each\n  use another, such as adam or sgd"
             )
 
 
 def _divide(run: RunBuild, owner: str, asked: Any, made: Built | list[Built], model: nn.Module, bare_loss: Any) -> None:
-    """Put the parameters of an optimizer into the groups that its table asks for, and say which these are."""
+    """Divide the parameters of an optimizer into the groups of its table, and report them."""
     grouping = Grouping.read(asked, owner)
     if grouping is None:
         return
@@ -88,23 +88,24 @@ def _divide(run: RunBuild, owner: str, asked: Any, made: Built | list[Built], mo
 
 
 def _check_loss_trained(run: RunBuild, bare_loss: Any) -> None:
-    """Refuse an optimizer that takes the model, and so knows nothing of the loss's parameters, where there are any."""
+    """Refuse an optimizer that takes the model, and so misses the loss's parameters, if the loss has any."""
     if isinstance(bare_loss, nn.Module) and any(param.requires_grad for param in bare_loss.parameters()):
         raise UsageError(
-            f"optimizer '{run.name('optimizer')}' trains the model alone, and loss '{run.name('loss')}' has "
-            "parameters of its own\n  use an optimizer that takes parameters, such as adam"
+            f"optimizer '{run.name('optimizer')}' trains only the model, but loss '{run.name('loss')}' has its own "
+            "parameters\n"
+            "  use an optimizer that takes parameters, such as adam"
         )
 
 
 def _check_live_optimizer(run: RunBuild, optimizer: Any) -> None:
-    """Refuse a live optimizer of other parameters, and say which of the run's it leaves alone."""
+    """Refuse a live optimizer with other parameters, and warn about parameters that it does not train."""
     groups = getattr(optimizer, "param_groups", ())
     its = {id(param) for group in groups for param in group["params"]}
     own = [id(param) for param in run.values.need("params")]
     if its - set(own):
         raise UsageError(
             f"optimizer '{run.name('optimizer')}' has parameters that are not among the model's\n"
-            "  give it model.parameters() of the very model that the run is given, "
+            "  give it the parameters of the run's own model object, model.parameters(), "
             'or let the run make it: optimizer={"use": torch.optim.SGD, "lr": 0.1}'
         )
     if left := len(own) - len(its):

@@ -14,7 +14,7 @@ from wf_run.run_build import RunBuild
 
 
 def scheduler(run: RunBuild, served: RunData | OwnSamples, stepping: None) -> Any:
-    """The scheduler, and with it when it is stepped; None where the run has none."""
+    """The scheduler, and its stepping interval; None if the run has none."""
     run.values["scheduler_interval"] = "epoch"
     if not run.plan.get("scheduler"):
         return None
@@ -27,8 +27,8 @@ def scheduler(run: RunBuild, served: RunData | OwnSamples, stepping: None) -> An
     made = run.make("scheduler")
     if run.is_live("scheduler") and getattr(made, "optimizer", None) is not run.values["optimizer"]:
         raise UsageError(
-            f"scheduler '{run.name('scheduler')}' is of another optimizer than the run's\n"
-            "  give its optimizer to the run as well, or a function of `optimizer` that makes the scheduler"
+            f"scheduler '{run.name('scheduler')}' belongs to another optimizer than the run's\n"
+            "  pass its optimizer to the run as well, or a function of `optimizer` that makes the scheduler"
         )
     traits = run.traits("scheduler")
     waits = isinstance(made, torch.optim.lr_scheduler.ReduceLROnPlateau)
@@ -36,15 +36,16 @@ def scheduler(run: RunBuild, served: RunData | OwnSamples, stepping: None) -> An
     interval = traits.interval if isinstance(traits, SchedulerTraits) else default
     if interval == "epoch" and served.num_batches is None:
         raise UsageError(
-            f"scheduler '{run.name('scheduler')}' counts epochs, and trainer '{run.name('trainer')}' does not "
-            "say how long one is\n  use one that counts steps, or let its run_values say steps_per_epoch"
+            f"scheduler '{run.name('scheduler')}' counts epochs, but trainer '{run.name('trainer')}' does not give "
+            "the length of an epoch\n"
+            "  use one that counts steps, or return steps_per_epoch from its run_values"
         )
     run.values["scheduler_interval"] = interval
     return made
 
 
 def _check_has_rate(run: RunBuild) -> None:
-    """A scheduler changes a learning rate, and some optimizers find their step sizes themselves."""
+    """Refuse a scheduler for an optimizer without a learning rate."""
     optimizer = run.values.get("optimizer")
     if any(group.get("lr") is None for group in getattr(optimizer, "param_groups", ())):
         raise UsageError(

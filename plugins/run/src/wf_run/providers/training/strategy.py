@@ -1,4 +1,4 @@
-"""The strategy, which says where this process computes."""
+"""The strategy, which determines the device of this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wf_run.run_build import RunBuild
 
 
 def strategy(run: RunBuild) -> Strategy:
-    """The strategy, made for the device that the run file names; with it the device that it chose."""
+    """The strategy, built for the device in the run file, and the device that it chose."""
     chosen, why = choose_device(run.plan["device"])
     with run.values.within({"device": chosen}):
         made: Strategy = run.make("strategy")

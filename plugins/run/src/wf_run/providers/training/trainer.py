@@ -1,4 +1,4 @@
-"""The trainer, and questions to its class before it is built."""
+"""The trainer, and static methods of its class that are called before it is built."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ def trainer(run: RunBuild, served: Any, bare_loss: Any, trained_loss: Any, scale
 
 
 def prepare_for_trainer(builder: Builder, table: Mapping[str, Any], model: nn.Module) -> list[nn.Module]:
-    """Let the trainer's class prepare the model, where it has `prepare_model`, see `wf.protocols.Trainer`.
+    """Let the trainer's class prepare the model, if it has `prepare_model`, see `wf.protocols.Trainer`.
 
     Returns:
-        The parts that stay in evaluation mode, where it gives them.
+        The parts that stay in evaluation mode, if it returns any.
     """
     stays = called_with_options(builder, table, "prepare_model", model)
     return [*stays] if isinstance(stays, (list, tuple)) else []
 
 
 def called_with_options(builder: Builder, table: Mapping[str, Any], method: str, *given: Any) -> Any:
-    """Call a static method of the trainer's class with those of the trainer's options that it names; None for none."""
+    """Call a static method of the trainer's class with the trainer's options named by its parameters; None if it does
+    not exist."""
     entry = builder.entry("trainer", table["use"])
     function = getattr(entry.load(), method, None) if entry else getattr(table["use"], method, None)
     if function is None or (entry is None and given):
