@@ -111,7 +111,7 @@ def test_good_samples_pass(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("label", "message"),
-    [(1.0, "torch.float32"), (True, "torch.bool"), ("b", "a str, which is no tensor"), ([1], "a list of 1 items")],
+    [(1.0, "torch.float32"), (True, "torch.bool"), ("b", "a str, which is not a tensor"), ([1], "a list of 1 items")],
 )
 def test_labels_of_another_type_are_refused_at_once(label: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -214,7 +214,7 @@ def test_many_at_once_must_be_as_many() -> None:
         def __getitems__(self, indices: list[int]) -> list[Any]:
             return [self[index] for index in indices[:3]]
 
-    with pytest.raises(DataError, match="__getitems__ gave 3 samples where 4 were asked for"):
+    with pytest.raises(DataError, match="__getitems__ returned 3 samples instead of 4"):
         read(serve(Few(lambda index: good("class_index", index)), "class_index"))
 
 

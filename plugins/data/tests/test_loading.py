@@ -386,8 +386,8 @@ def test_the_choice_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "samples", "device", "message"),
     [
-        ("device", images(), CPU, "device cpu has no memory of its own"),
-        ("device", images(), torch.device("mps"), "device mps has no memory of its own"),
+        ("device", images(), CPU, "device cpu has no separate memory"),
+        ("device", images(), torch.device("mps"), "device mps has no separate memory"),
         ("device", images(), CUDA, r"the samples take 0 MB, and cuda:0 has 0 MB free"),
         ("device", Drawing(), CUDA, r"dataset 'x' is not in memory \(train\).*cannot be served from device"),
         ("memory", Drawing(), CPU, r"cannot be served from memory\n  leave --serve-from out"),
@@ -407,7 +407,7 @@ def test_the_choice_in_words() -> None:
     assert where.describe_places({"train": "memory", "test": "memory"}, sizes, CPU, 0) == (
         "data: 1,234 samples in memory, served as slices"
     )
-    assert where.describe_places({"train": "memory"}, sizes, CPU, 2).endswith("slices (2 workers have nothing to do)")
+    assert where.describe_places({"train": "memory"}, sizes, CPU, 2).endswith("slices (2 workers are unused)")
     assert where.describe_places({"train": "device"}, sizes, CUDA, 0) == (
         "data: 1,000 samples held on cuda:0, served as slices"
     )

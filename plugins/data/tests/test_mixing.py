@@ -175,7 +175,7 @@ def test_batches_that_a_dataset_collates_are_not_mixed() -> None:
     samples = TensorSamples(torch.zeros(8, 1), torch.zeros(8, 1))
     dataset = Dataset(train=samples, targets="real", collate=torch.utils.data.default_collate)
     splits = split_dataset(dataset, "100/0/0", 5, shuffle=True)
-    with pytest.raises(UsageError, match="transform 'Mix' mixes the samples of an update, and dataset 'own' collates"):
+    with pytest.raises(UsageError, match="transform 'Mix' mixes the samples of an update, but dataset 'own' collates"):
         RunData(dataset, splits, [(Mix(), False)], batch_size=4, name="own")
 
 

@@ -171,7 +171,7 @@ def test_a_transform_is_fitted_once_on_train_as_the_ones_before_leave_it() -> No
     for split in data.splits:
         for batch in data.batches(split):
             torch.testing.assert_close(batch.inputs, batch.targets / 3 * 2 - mean)
-    with pytest.raises(UsageError, match="held in memory"):
+    with pytest.raises(UsageError, match="needs samples in memory"):
         serve(regression(on_disk=True), [(Center(), False)])
 
 
@@ -259,14 +259,14 @@ def test_pairs() -> None:
     assert as_dataset((torch.zeros(2, 1, 3, 3), torch.zeros(2, 3, 3, dtype=torch.int64)), "x").targets == "mask"
     with pytest.raises(DataError, match="multilabel"):
         as_dataset((inputs, torch.zeros(4, 2, dtype=torch.int64)), "x")
-    with pytest.raises(UsageError, match="gave int"):
+    with pytest.raises(UsageError, match="returned int"):
         as_dataset(3, "x")
 
 
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [
-        (torch.tensor(1.0), torch.tensor(1.0), "inputs are one number"),
+        (torch.tensor(1.0), torch.tensor(1.0), "inputs are a single number"),
         (torch.eye(4).to_sparse(), torch.arange(4), "inputs are a tensor that cannot be trained on .torch.sparse_coo"),
         (torch.zeros(4, 2, device="meta"), torch.arange(4), "without values"),
         (torch.zeros(4, 2, dtype=torch.complex64), torch.arange(4), "torch.complex64"),
@@ -400,4 +400,4 @@ def test_a_set_with_a_class_that_training_lacks_is_told() -> None:
     further = Dataset(train=labelled(0, 2), targets="class_index", class_names=["a", "b", "c"])
     splits = split_dataset(dataset, "100/0/0", 0, shuffle=True)
     data = RunData(dataset, splits, batch_size=2, sets={"validation/night": further})
-    assert any("validation set 'night' has samples of class 'c', and the train" in text for text in data.warnings)
+    assert any("validation set 'night' has samples of class 'c', but the train" in text for text in data.warnings)

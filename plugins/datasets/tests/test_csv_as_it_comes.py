@@ -92,7 +92,7 @@ def test_a_file_for_prediction_has_the_comma_of_training(tmp_path: Path) -> None
 
 
 def test_mixed_delimiters_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"line 3: 1 fields, but the first line names 2(?s:.)*taken to be ';'"):
+    with pytest.raises(DataError, match=r"line 3: 1 fields, but the first line names 2(?s:.)*the delimiter is ';'"):
         csv_file(write(tmp_path, "a;y\n1;2\n3,4\n"), target="y")
 
 
@@ -157,7 +157,7 @@ def test_a_column_of_dates(tmp_path: Path) -> None:
     [
         (["2024-01-31", "2024-02-30"], r"line 3, column 'd': '2024-02-30' is no date(?s:.)*year, month, day"),
         (["2024-01-31", "31.01.2024"], r"line 3, column 'd': '31.01.2024' is no date"),
-        (["03/04/2024", "05/06/2024"], r"column 'd': '03/04/2024' may begin with the day or with the month"),
+        (["03/04/2024", "05/06/2024"], r"column 'd': '03/04/2024' may begin with the day or the month"),
         (["soon", "later"], r"line 2, column 'd': 'soon' is no date"),
         (["", ""], r"column 'd' has no date(?s:.)*--dataset.ignore"),
     ],
@@ -249,7 +249,7 @@ def test_columns_that_are_new_missing_or_renamed(tmp_path: Path, caplog: pytest.
 def test_an_empty_column_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a,b,y\n1,,0.5\n2,NA,1.5\n")
     for missing in ("error", "mean", "fill"):
-        with pytest.raises(DataError, match=r"nothing stands in b: leave it out: --dataset.ignore '\[\"b\"\]'"):
+        with pytest.raises(DataError, match=r"b has no values; leave it out: --dataset.ignore '\[\"b\"\]'"):
             csv_file(path, target="y", missing=missing)
 
 
@@ -289,7 +289,7 @@ def test_the_advice_about_dates_works(tmp_path: Path) -> None:
     path = write(tmp_path, "day,y\n3 Jan 2022,0.5\n5 Jan 2022,1.5\n")
     for infer in (False, True):
         with pytest.raises(
-            DataError, match=r"--dataset.date '\[\"day\"\]'\n  and say .*--dataset.date_format"
+            DataError, match=r"--dataset.date '\[\"day\"\]'\n  and give .*--dataset.date_format"
         ) as caught:
             csv_file(path, target="y", infer=infer)
         assert "--dataset.infer" not in str(caught.value)

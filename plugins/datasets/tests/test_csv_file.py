@@ -234,7 +234,7 @@ def test_large_numbers_stay_apart(tmp_path: Path) -> None:
     ("cells", "hint"),
     [
         (["-1", "0", "1"] * 2, "3 different whole numbers (-1, 0, 1)"),
-        (["0", "2", "5"] * 2, "do not follow one another from 0 or 1"),
+        (["0", "2", "5"] * 2, "are not consecutive from 0 or 1"),
         (["0.0", "1.0"] * 2, "written with a fraction"),
         ([str(value) for value in range(21)] * 2, "more than 20"),
         ([str(value) for value in range(40)] * 2, "more than 20"),
@@ -428,7 +428,7 @@ def test_nothing_left_after_drop(tmp_path: Path) -> None:
         ("a,y\n1,-Infinity\n", r"line 2, column 'y': -Infinity is not a finite"),
         ("y\n1\n", r"no column is left as an input"),
         (",a,y\n0,1,2.5\n", r"(?s)column 1 has no name.*--dataset\.ignore '\[\"\"\]'"),
-        ("a,y\n1,cat\n2,cat\n", r"one class only \(cat\)"),
+        ("a,y\n1,cat\n2,cat\n", r"only one class \(cat\)"),
         (b"a,y\n1,2\n\xe9,3\n", r"(?s)line 3: byte 0xe9 is not UTF-8.*iconv"),
         ("a,y\n1,2\n".encode("utf-16"), r"line 1: byte 0xff is not UTF-8"),
     ],
@@ -455,7 +455,7 @@ def test_text_says_which_columns_and_what_to_do(tmp_path: Path) -> None:
         csv_file(path, target="y")
     message = str(caught.value)
     assert "line 3, column 'street': 'Pave' is not a number" in message
-    assert "text stands in 2 columns: street, alley" in message
+    assert "2 columns contain text: street, alley" in message
     assert """--dataset.categorical '["street", "alley"]'""" in message
     assert """--dataset.ignore '["street", "alley"]'""" in message
 
@@ -499,7 +499,7 @@ def test_text_targets_that_cannot_be_numbers(tmp_path: Path) -> None:
         csv_file(path, target="b", ignore="a", task="regression")
     with pytest.raises(DataError, match=r"line 2, column 'b': 'cat' is not a number; several targets"):
         csv_file(path, target=["a", "b"])
-    with pytest.raises(DataError, match="not so in 'a'"):
+    with pytest.raises(DataError, match="unlike 'a'"):
         csv_file(path, target=["a", "x"], ignore="b", task="classification")
 
 

@@ -117,11 +117,11 @@ def test_masks_of_classes_move_too() -> None:
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [
-        (torch.rand(4, 5), torch.rand(4, 1), r"takes images \[C, H, W\] and got samples \[5\]"),
+        (torch.rand(4, 5), torch.rand(4, 1), r"takes images \[C, H, W\] but got samples \[5\]"),
         (torch.rand(4, 6, 3), None, r"got samples \[6, 3\]"),
-        (torch.rand(4, 1, 6, 8), torch.arange(4), r"a mask of each image \[6, 8\], and got targets \[\]"),
-        (torch.rand(4, 1, 6, 8), torch.rand(4, 2), r"and got targets \[2\]\n  take a transform of images alone"),
-        (torch.rand(4, 1, 6, 8), torch.zeros(4, 3, 4), r"and got targets \[3, 4\]"),
+        (torch.rand(4, 1, 6, 8), torch.arange(4), r"a mask of each image \[6, 8\], but got targets \[\]"),
+        (torch.rand(4, 1, 6, 8), torch.rand(4, 2), r"but got targets \[2\]\n  use a transform of images only"),
+        (torch.rand(4, 1, 6, 8), torch.zeros(4, 3, 4), r"but got targets \[3, 4\]"),
     ],
 )
 @pytest.mark.parametrize("transform", [JointFlip(p=1.0), JointCrop(), JointResize([8])])

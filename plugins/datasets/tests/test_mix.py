@@ -93,9 +93,9 @@ def test_an_update_that_is_not_mixed_has_shares_for_targets(mix: Any) -> None:
         (lambda: MixUp(3, alpha=0.0), "mixup: alpha is 0.0; it must be a finite number above 0"),
         (lambda: CutMix(3, alpha=math.inf), "cutmix: alpha is inf"),
         (lambda: CutMix(3, probability=1.5), "cutmix: probability is 1.5; it must be from 0 to 1"),
-        (lambda: mixed(MixUp(3), images(1.0).long()), r"mixup: inputs int64 \[4, 2, 6, 9\] are no floating point"),
+        (lambda: mixed(MixUp(3), images(1.0).long()), r"mixup: inputs int64 \[4, 2, 6, 9\] are not floating-point"),
         (lambda: mixed(MixUp(3), images(1.0), LABELS - 1), "mixup: a sample without a class, target -1"),
-        (lambda: mixed(MixUp(3), images(1.0), LABELS.reshape(4, 1)), r"targets int64 \[4, 1\] are no classes"),
+        (lambda: mixed(MixUp(3), images(1.0), LABELS.reshape(4, 1)), r"targets int64 \[4, 1\] are not classes"),
         (lambda: mixed(CutMix(3), torch.ones(4, 5)), r"cutmix: inputs float32 \[4, 5\] are not images \[N, C, H, W\]"),
     ],
 )

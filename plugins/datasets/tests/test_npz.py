@@ -91,7 +91,7 @@ def test_other_keys(tmp_path: Path) -> None:
         ({"x": X * 1e300, "y": np.arange(6)}, "not finite float32"),
         ({"x": X.astype(str), "y": np.arange(6)}, "not numbers"),
         ({"x": X, "y": np.full(6, np.nan)}, "not finite"),
-        ({"x": X, "y": np.zeros(6, dtype=np.int64)}, "one class only"),
+        ({"x": X, "y": np.zeros(6, dtype=np.int64)}, "only one class"),
         ({"x": X, "y": np.arange(12).reshape(6, 2)}, r"(?s)0 and 1 only.*--dataset\.task regression"),
         ({"x": X, "y": np.zeros(6, dtype=np.complex64)}, "classes are integers"),
     ],
@@ -251,7 +251,7 @@ def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
     assert images.read(tmp_path / "floats.npy").shape == (2, 1, 4, 4)
     with pytest.raises(DataError, match="trained on images of uint8"):
         images.read(tmp_path / "large.npy")
-    with pytest.raises(DataError, match="trained on numbers as they are"):
+    with pytest.raises(DataError, match="trained on plain numbers"):
         numbers.read(tmp_path / "bytes.npy")
 
 

@@ -141,7 +141,7 @@ def test_a_sampler_of_ones_own_and_one_too_many() -> None:
     assert [int(one) for batch in exp.data.epoch(0) for one in batch.inputs[:, 0]] == list(reversed(range(10)))
     exp.close()
     loader: Any = torch.utils.data.DataLoader(pairs, sampler=list(range(10)), batch_size=4)
-    with pytest.raises(UsageError, match="has a sampler, which says the order itself"):
+    with pytest.raises(UsageError, match="has a sampler, which determines the order itself"):
         wf.build(dataset=loader, sampler=Backwards(), quiet=True, **settings)
 
 
@@ -173,5 +173,5 @@ def test_lengths_are_those_of_the_train_split() -> None:
     seen = torch.cat([batch.sample_ids for batch in run.data.epoch(0)])
     assert sorted(seen.tolist()) == sorted(ids.tolist())
     assert all(batch.sample_ids.max() - batch.sample_ids.min() <= 8 for batch in run.data.epoch(0))
-    with pytest.raises(UsageError, match=r"none can be grouped by it\n.*an attribute `lengths`"):
+    with pytest.raises(UsageError, match=r"samples cannot be grouped by length\n.*an attribute `lengths`"):
         wf.build(dataset="iris", sampler="length-grouped", save=False)

@@ -76,7 +76,7 @@ def test_months_are_steps(tmp_path: Path) -> None:
     assert pairs(made)[1][:2].tolist() == [[3], [4]]
     ends = write(tmp_path, [row.replace("-01,", "-28,", 1) for row in MONTHS], "t,y")
     assert pairs(series(ends, "y", "t", window=3))[1].equal(pairs(made)[1])
-    with pytest.raises(DataError, match=r"line 7, column 't': a gap: 2020-06 is not there \(1 such steps.*every month"):
+    with pytest.raises(DataError, match=r"line 7, column 't': a gap: 2020-06 is missing \(1 such steps.*every month"):
         series(write(tmp_path, MONTHS[:5] + MONTHS[6:], "t,y"), "y", "t", window=3)
 
 
@@ -91,7 +91,7 @@ def test_months_are_steps(tmp_path: Path) -> None:
 def test_gaps(tmp_path: Path, gaps: Any, targets: list[float]) -> None:
     path = write(tmp_path, [f"{step},{step}" for step in range(20) if step not in (4, 5)], "t,y")
     with pytest.raises(
-        DataError, match=r"line 6, column 't': a gap: t 4 is not there \(2 such steps(?s:.)*--dataset.gaps"
+        DataError, match=r"line 6, column 't': a gap: t 4 is missing \(2 such steps(?s:.)*--dataset.gaps"
     ):
         series(path, "y", "t", window=2)
     made = series(path, "y", "t", window=2, gaps=gaps)
@@ -145,10 +145,10 @@ def test_bad_files(tmp_path: Path, rows: list[str], options: dict[str, Any], mes
         ({"window": 0}, "window is 0"),
         ({"horizon": 0}, "horizon is 0"),
         ({"season": 0}, "season is 0"),
-        ({"validation": 0.6, "test": 0.4}, "leave some for training"),
-        ({"validation": 0}, "validation more than 0"),
+        ({"validation": 0.6, "test": 0.4}, "some must be left for training"),
+        ({"validation": 0}, "validation must be more than 0"),
         ({"target": "t"}, "must be different columns"),
-        ({"time_features": ("cyclic",)}, "no features"),
+        ({"time_features": ("cyclic",)}, "no time features"),
     ],
 )
 def test_bad_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -233,7 +233,9 @@ def test_mase_of_a_later_validation_set_is_by_the_series_of_its_own(tmp_path: Pa
 def test_the_splits_are_those_of_time_alone(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     path = write(tmp_path, [f"{step},{np.sin(step / 3):.4f}" for step in range(60)], "t,y")
     dataset = {"use": "series", "path": str(path), "target": "y", "time": "t", "window": 4}
-    with pytest.raises(UsageError, match=f"divides its samples itself, so {words} cannot\n.*--dataset.validation and"):
+    with pytest.raises(
+        UsageError, match=f"divides its samples itself, so {words} cannot be used\n.*--dataset.validation and"
+    ):
         wf.build(dataset=dataset, save=False, quiet=True, **settings)
 
 

@@ -16,10 +16,10 @@ from wf.errors import DataError, unknown
 ENDINGS = (".npy", ".npz")
 Array = np.ndarray[Any, np.dtype[Any]]
 Look = Callable[[tuple[int, ...], np.dtype[Any]], None]
-"""Refuses a shape and a dtype, by raising a `DataError`."""
+"""Called with shape and dtype; raises a `DataError` to refuse them."""
 
 _DENSEST = 1032
-"""Deflated zeros are so many times as long when they are unpacked, and nothing is longer."""
+"""The largest compression ratio of deflate, reached by zeros."""
 _KINDS = {"O": "objects", "U": "text", "S": "bytes", "V": "records", "c": "complex numbers", "M": "dates", "m": "times"}
 
 
@@ -28,11 +28,11 @@ def read_array(path: Path, look: Look, key: str | None = None) -> Array:
 
     Args:
         path: The file.
-        look: Called with shape and dtype before memory is taken for the array.
-        key: Which array of a ``.npz`` file; by default its only one, or ``x``.
+        look: Called with shape and dtype before memory is allocated for the array.
+        key: The array of a ``.npz`` file; by default its only one, or ``x``.
 
     Raises:
-        DataError: When the file is damaged or cut off, has no such array, or holds anything but numbers.
+        DataError: If the file is damaged or truncated, has no such array, or holds anything but numbers.
     """
     with _told(path):
         if zipfile.is_zipfile(path):
@@ -51,7 +51,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str | None) -> zipfile.Zi
         raise DataError(f"{path} holds no array")
     name = key if key is not None else "x" if "x" in arrays else next(iter(arrays)) if len(arrays) == 1 else None
     if name is None:
-        raise DataError(f"{path} holds several arrays ({', '.join(arrays)}), and none is called 'x'")
+        raise DataError(f"{path} holds several arrays ({', '.join(arrays)}), but none is called 'x'")
     if name not in arrays:
         raise DataError(f"{path}: {unknown('array', name, arrays)}")
     return arrays[name]
@@ -84,6 +84,6 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # whatever NumPy and zipfile raise for a damaged file
+    except Exception as error:  # NumPy and zipfile may raise anything for a damaged file
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read: {why[:200]}\n  it must be a file of plain numbers") from error

@@ -21,15 +21,15 @@ from wf_data.sets import words
 
 
 class Checks:
-    """The required form of a dataset's samples. Batches are checked in host memory, where they were read.
+    """Checks the form of a dataset's samples. Batches are checked in host memory, in the process that read them.
 
     Args:
-        dataset: Declares the form.
-        task: What its targets must be like.
-        name: The dataset's, for messages.
+        dataset: The dataset, which declares the form.
+        task: The task, which checks targets.
+        name: The dataset's name, for messages.
 
     Raises:
-        DataError: For classes that cannot be told apart.
+        DataError: For duplicate class names.
     """
 
     def __init__(self, dataset: Dataset, task: TaskRuntime, name: str) -> None:
@@ -53,7 +53,7 @@ class Checks:
         return words(split) if "/" in split else f"dataset '{self._name}', {split} split"
 
     def tensors(self, samples: TensorSamples, ids: Tensor, split: str) -> None:
-        """Look through samples in memory, once; `ids` are their numbers in the dataset."""
+        """Check samples in memory, once; `ids` are their numbers in the dataset."""
         self._values(samples.inputs, samples.targets, ids, self.where(split))
         self._task.check_split(samples.targets, self.where(split))
 
@@ -65,10 +65,10 @@ class Checks:
         self._values(inputs, self._task.served(targets), ids, where)
 
     def pairs(self, samples: Sequence[Any], ids: Sequence[int], split: str) -> tuple[Tree, Tree]:
-        """Inputs and targets of samples that were read one by one, looked through."""
+        """Checked inputs and targets of samples that were read one by one."""
         where = self.where(split)
         if len(samples) != len(ids):
-            raise DataError(f"{where}: __getitems__ gave {len(samples)} samples where {len(ids)} were asked for")
+            raise DataError(f"{where}: __getitems__ returned {len(samples)} samples instead of {len(ids)}")
         if self._collate is not None:
             try:
                 made = self._collate(list(samples))
@@ -80,7 +80,7 @@ class Checks:
             if not isinstance(sample, (tuple, list)) or len(sample) != 2:
                 raise DataError(
                     f"{where}: sample {index} is {_words(sample)}; a sample is a pair (input, target)"
-                    "\n  let __getitem__ give the two of them, or make them in collate"
+                    "\n  return both from __getitem__, or make them in collate"
                 )
         inputs = stacked([sample[0] for sample in samples], ids, "input", where)
         targets = stacked([sample[1] for sample in samples], ids, "target", where)
@@ -91,7 +91,8 @@ class Checks:
         """Check a batch from the dataset's `collate`, which may have any size."""
         if not isinstance(made, (tuple, list)) or len(made) != 2 or tree.first_leaf(made[0]) is None:
             raise DataError(
-                f"{where}: collate gave {_words(made)} for samples {ids[0]}, ...; it must give a pair (inputs, targets)"
+                f"{where}: collate returned {_words(made)} for samples {ids[0]}, ...; it must return a pair (inputs, "
+                "targets)"
                 "\n  each a tensor, or a dict, tuple or list of tensors; targets may be None"
             )
         inputs, targets = (tree.map_leaves(as_default, own) for own in made)
@@ -105,19 +106,19 @@ class Checks:
         if found.keys() != first.keys():
             one = next(iter(found.keys() ^ first.keys()))
             there, before = ("have the", "did not") if one in found else ("lack the", "had it")
-            raise DataError(f"{where}: samples from {index} on {there} {leaf_words(one)}, and those before {before}")
+            raise DataError(f"{where}: samples from {index} on {there} {leaf_words(one)}, but earlier ones {before}")
         for path, (dtype, shape) in found.items():
             wanted, like = first[path]
             free = self._task.any_size or (path.startswith("input") and len(like) > 1)
             if dtype != wanted or len(shape) != len(like) or (shape != like and not free):
                 what = f"{path}s" if path in ("input", "target") else leaf_words(path)
                 raise DataError(
-                    f"{where}: from sample {index} on {what} are {dtype} {list(shape)}, and"
-                    f" others before were {wanted} {list(like)}"
+                    f"{where}: from sample {index} on {what} are {dtype} {list(shape)}, but earlier ones are {wanted} "
+                    f"{list(like)}"
                 )
 
     def _values(self, inputs: Tree, targets: Tree, ids: Numbers, where: str) -> None:
-        """Refuse values that training would silently make nonsense of."""
+        """Refuse values with which training would silently give nonsense."""
         for path, leaf in tree.leaves(inputs):
             if not all_finite(leaf):
                 name = f" '{path}'" if path else ""
@@ -128,7 +129,7 @@ class Checks:
         self._task.check(inputs, targets, ids, where)
 
     def _check_tokens(self, inputs: Tree, where: str) -> None:
-        """Refuse tokens that a vocabulary does not fit; in a dict they are the leaf `TOKENS`."""
+        """Refuse tokens outside of the vocabulary; in a dict they are the leaf `TOKENS`."""
         inputs = inputs.get(TOKENS) if isinstance(inputs, Mapping) else inputs
         if not self._vocab_size or not isinstance(inputs, Tensor):
             return
@@ -146,7 +147,7 @@ def leaf_words(path: str) -> str:
 
 
 def stacked(values: Sequence[Any], ids: Sequence[int], path: str, where: str) -> Tree:
-    """One tree of the trees that several samples have, each leaf a tensor ``[N, ...]``."""
+    """Stack the trees of several samples into one, each leaf a tensor ``[N, ...]``."""
     first = values[0]
     if all(value is None for value in values):
         return None
@@ -157,8 +158,8 @@ def stacked(values: Sequence[Any], ids: Sequence[int], path: str, where: str) ->
         if type(value) is not type(first) or _keys(value) != keys:
             raise DataError(
                 f"{where}: the {leaf_words(path)} of sample {ids[0]} is {_words(first)}, that of sample {index} "
-                f"{_words(value)}\n  in a batch they must be alike: let the dataset convert or pad them, or give it a "
-                "collate(samples)"
+                f"{_words(value)}\n"
+                "  in a batch they must be alike: convert or pad them in the dataset, or give it a collate(samples)"
             )
     if isinstance(first, Mapping):
         return {key: stacked([value[key] for value in values], ids, f"{path}/{key}", where) for key in keys}
@@ -167,7 +168,7 @@ def stacked(values: Sequence[Any], ids: Sequence[int], path: str, where: str) ->
 
 
 def _is_numbers(value: Any) -> bool:
-    """Whether it is a list of Python's numbers, which somebody forgot to make a tensor of."""
+    """Whether it is a list of Python numbers that should have been made a tensor."""
     return isinstance(value, list) and all(isinstance(one, (int, float, str)) for one in value)
 
 
@@ -182,7 +183,7 @@ def _stack(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> 
     try:
         with torch.no_grad():  # a batch never needs gradients
             stacked = default_collate(list(values))
-    except (TypeError, ValueError, RuntimeError) as error:  # they differ, or cannot be stacked
+    except (TypeError, ValueError, RuntimeError) as error:  # values that differ or cannot be stacked
         failure = error
     if isinstance(stacked, Tensor) and len({_dtype(value) for value in values if hasattr(value, "dtype")}) < 2:
         return stacked
@@ -192,20 +193,20 @@ def _stack(values: Sequence[Any], ids: Sequence[int], what: str, where: str) -> 
     if other is not None:
         raise DataError(
             f"{where}: the {what} of sample {first} is {like}, that of sample {other} {words[other]}"
-            "\n  in a batch they must be alike: let the dataset convert, resize, crop or pad them, or give it a "
+            "\n  in a batch they must be alike: convert, resize, crop or pad them in the dataset, or give it a "
             "collate(samples)"
         )
     if hasattr(values[0], "shape"):
         why = "" if failure is None else f": {describe(failure)}"
         raise DataError(f"{where}: the {what} of sample {first}, {like}, cannot be in a batch{why}") from failure
     raise DataError(
-        f"{where}: the {what} of sample {first} is {like}, which is no tensor, array or number"
-        "\n  let the dataset make one of it, such as torch.as_tensor(...)"
+        f"{where}: the {what} of sample {first} is {like}, which is not a tensor, array or number"
+        "\n  convert it in the dataset, for example with torch.as_tensor(...)"
     ) from failure
 
 
 def _dtype(value: Any) -> str:
-    """The dtype's name; all dtypes that become torch's default precision count as one."""
+    """The dtype's name; dtypes that are converted to torch's default precision count as equal."""
     name = str(value.dtype).removeprefix("torch.")
     return "float32" if name == "float64" else name
 

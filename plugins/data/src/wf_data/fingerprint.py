@@ -16,9 +16,9 @@ from wf_base.data import Dataset, Samples, TensorSamples
 def of_dataset(dataset: Dataset) -> dict[str, str]:
     """The checksum of the samples of each of a dataset's splits.
 
-    Of tensors it is that of their bytes, of a tree with the path of each leaf. Of other samples it is that of what
-    their method `identity` gives (a JSON value: names and sizes of files, targets), and without one of their number and
-    targets.
+    Tensors are identified by their bytes, in a tree with the path of each leaf. Other samples are identified by the
+    result of their method `identity` (a JSON value: names and sizes of files, targets), or without it by their number
+    and targets.
     """
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     targets = {"train": dataset.target_tensor}
@@ -38,8 +38,8 @@ def of_samples(samples: Samples, targets: Tensor | None = None) -> str:
     """The checksum of samples, see `of_dataset`.
 
     Args:
-        samples: They.
-        targets: Their targets, where they can be known without reading samples.
+        samples: The samples.
+        targets: Their targets, if known without reading samples.
     """
     if isinstance(samples, TensorSamples):
         return of_tensors(dict(tree.leaves({"inputs": samples.inputs, "targets": samples.targets})))

@@ -39,7 +39,7 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
         value: A `Dataset`, a pair of tensors, arrays or dicts of these, a dataset or loader of torch, or a dict of such
             by split.
         name: The dataset's, for messages.
-        registry: Has the tasks that may recognize the targets; None for the installed ones.
+        registry: The registry with the tasks that may recognize the targets; None for the installed ones.
 
     Raises:
         UsageError: For anything else.
@@ -52,7 +52,8 @@ def as_dataset(value: Any, name: str, registry: Registry | None = None) -> Datas
     if is_torch_data(value):
         return _from_torch(value, name, registry)
     raise UsageError(
-        f"dataset '{name}' gave {type(value).__name__}; it must give a wf_base.Dataset, a pair (inputs, targets), a "
+        f"dataset '{name}' returned {type(value).__name__}; it must return a wf_base.Dataset, a pair (inputs, "
+        "targets), a "
         "dataset or DataLoader of torch, or a dict of these with the keys train, validation and test"
     )
 
@@ -62,7 +63,7 @@ def collated(value: Any, collate: Callable[[list[Any]], Any]) -> Dataset:
 
     Args:
         value: As for `as_dataset`.
-        collate: As torch's ``collate_fn``: called with a list of samples, it returns a pair (inputs, targets).
+        collate: Like torch's ``collate_fn``: called with a list of samples, it returns a pair (inputs, targets).
 
     Raises:
         UsageError: If a loader has its own `collate_fn`.
@@ -70,36 +71,36 @@ def collated(value: Any, collate: Callable[[list[Any]], Any]) -> Dataset:
     parts = value if isinstance(value, Mapping) else {"train": value}
     own = [one for one in parts.values() if isinstance(one, DataLoader) and one.collate_fn is not default_collate]
     if own:
-        raise UsageError("both collate and a DataLoader with a collate_fn of its own are given; leave one of them out")
+        raise UsageError("collate and a DataLoader with its own collate_fn are given; leave one of them out")
     made = as_dataset(value, "data")
     if isinstance(value, Dataset):
         return replace(made, collate=collate)
     return Dataset(
         train=made.train, validation=made.validation, test=made.test, sampler=made.sampler, collate=collate
-    )  # what was read off the samples need not hold of what they are made to
+    )  # facts read from the samples need not hold after collating
 
 
 def is_torch_data(value: Any) -> bool:
-    """Whether it is a dataset or loader of torch, or a dict of such by split."""
+    """Whether it is a dataset or loader of torch, or a dict of these by split."""
     if isinstance(value, Mapping):
         return bool(value) and all(is_torch_data(one) for one in value.values())
     return isinstance(value, (DataLoader, torch.utils.data.Dataset))
 
 
 def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
-    """A dataset of what torch's datasets and loaders hold.
+    """Convert torch's datasets and loaders to a `Dataset`.
 
-    Its classes are the attribute ``classes`` of a map-style dataset whose targets are whole numbers, as torchvision's
-    have it; numbers with a fraction are the targets of a regression. Of other targets nothing is known.
+    Its classes are the attribute ``classes`` of a map-style dataset with integer targets, as torchvision's datasets
+    have it; floating-point targets are a regression. Other targets are unknown.
 
     Args:
-        value: A dataset, a loader, or a dict of such with the keys ``train``, ``validation``, ``test``. Of a loader its
-            dataset, `collate_fn` and sampler are taken.
+        value: A dataset, a loader, or a dict of such with the keys ``train``, ``validation``, ``test``. From a loader
+            its dataset, `collate_fn` and sampler are used.
         name: The dataset's, for messages.
 
     Raises:
         UsageError: For a dict without ``train``, or with other keys.
-        DataError: When a sample cannot be read.
+        DataError: If a sample cannot be read.
     """
     parts = dict(value) if isinstance(value, Mapping) else {"train": value}
     for split in parts:
@@ -112,8 +113,8 @@ def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
     samples = {split: _samples(one, registry) for split, one in given.items()}
     if loader is not None and loader.batch_size is None:
         raise UsageError(
-            f"dataset '{name}': a DataLoader with a batch_sampler of its own, or without batches, is not taken apart\n"
-            "  give its dataset, or a loader with a batch_size and, where the order matters, a sampler"
+            f"dataset '{name}': a DataLoader with its own batch_sampler, or without batches, is not supported\n"
+            "  give its dataset, or a loader with a batch_size and, if the order matters, a sampler"
         )
     collate = _collate(parts, name)
     return Dataset(
@@ -127,7 +128,7 @@ def _from_torch(value: Any, name: str, registry: Registry | None) -> Dataset:
 
 
 def _collate(parts: Mapping[str, Any], name: str) -> Callable[[list[Any]], Any] | None:
-    """The `collate_fn` of the loaders, None for torch's own; a dataset has one."""
+    """The `collate_fn` of the loaders, None for torch's default; all splits must have the same."""
     found = {split: one.collate_fn for split, one in parts.items() if isinstance(one, DataLoader)}
     if any(collate is not default_collate for collate in found.values()):
         found = {split: found.get(split, default_collate) for split in parts}
@@ -141,7 +142,7 @@ def _collate(parts: Mapping[str, Any], name: str) -> Callable[[list[Any]], Any] 
 
 
 def batching_of(value: Any) -> dict[str, Any]:
-    """The run's keys that a loader sets: batch size, and whether a short last batch is dropped."""
+    """The keys of the run file that a loader sets: batch size, and whether a smaller last batch is dropped."""
     loader = value.get("train") if isinstance(value, Mapping) else value
     if not isinstance(loader, DataLoader) or loader.batch_size is None:
         return {}
@@ -192,7 +193,7 @@ def _known(dataset: Any, name: str, registry: Registry | None) -> dict[str, Any]
 
 
 def _number(target: Any) -> Tensor | None:
-    """The target of a sample where it is a whole number, or one or several others; None for anything else."""
+    """The target of a sample as a tensor, if it is one integer or one or several floats; None for anything else."""
     if isinstance(target, bool) or (not isinstance(target, (int, float)) and not hasattr(target, "dtype")):
         return None
     number = torch.as_tensor(target)
@@ -202,7 +203,7 @@ def _number(target: Any) -> Tensor | None:
 
 
 def _classes(samples: Any) -> tuple[list[Any] | None, Tensor | None]:
-    """The names of the classes, and the class of each sample where the dataset tells it without being read."""
+    """The names of the classes, and the class of each sample, if the dataset has them without reading samples."""
     if isinstance(samples, Subset):
         classes, whole = _classes(samples.dataset)
         return classes, None if whole is None else whole[torch.as_tensor(list(samples.indices))]
@@ -236,7 +237,7 @@ def _stream(dataset: IterableDataset[Any]) -> Stream:
 
 
 def _pair(samples: list[Any], number: int) -> tuple[Tree, Tree]:
-    """Samples with the numbers from one on, as inputs and targets."""
+    """Samples from a number on, as inputs and targets."""
     ids = list(range(number, number + len(samples)))
     for one, sample in zip(ids, samples, strict=True):
         if not isinstance(sample, (tuple, list)) or len(sample) != 2:
@@ -258,7 +259,7 @@ def _plain_tensor(value: Any, what: str) -> Tensor:
             lines.append("give the number of each sample's class, and the names as wf_base.Dataset(class_names=...)")
         raise DataError("\n  ".join(lines)) from error
     if tensor.ndim == 0:
-        raise DataError(f"{what} are one number; there must be samples, [N] or [N, ...]")
+        raise DataError(f"{what} are a single number; samples must be [N] or [N, ...]")
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
         form = "without values" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
         raise DataError(f"{what} are a tensor that cannot be trained on ({form})\n  make it dense, of real numbers")
@@ -266,7 +267,7 @@ def _plain_tensor(value: Any, what: str) -> Tensor:
 
 
 def _tensors(value: Any, what: str) -> Tree:
-    """A tensor of samples, or a dict of such by name."""
+    """A tensor of samples, or a dict of tensors by name."""
     if isinstance(value, Mapping):
         return {str(name): _tensors(leaf, f"{what} '{name}'") for name, leaf in value.items()}
     return _plain_tensor(value, what)

@@ -23,24 +23,24 @@ from wf_data import arrays
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one sample's input is, or one leaf of it, before wf and the run's transforms change it."""
+    """The form of one sample's input, or of one leaf of it, before wf and the run's transforms change it."""
 
     shape: tuple[int | None, ...]
-    """Without the axis of the samples; None for an axis of any length, as where a dataset's `collate` pads."""
+    """The shape without the axis of the samples; None for an axis of any length, as with a `collate` that pads."""
     dtype: torch.dtype
-    """As the dataset gave it: uint8 for the bytes of images."""
+    """The dtype in the dataset: uint8 for images as bytes."""
     vocab_size: int | None = None
-    """The tokens of the vocabulary, None where inputs are numbers."""
+    """The size of the vocabulary; None if inputs are numbers."""
     path: str = ""
-    """The leaf's path in a tree, as ``image`` or ``views/0``."""
+    """The leaf's path in a tree, such as ``image`` or ``views/0``."""
 
     @property
     def is_bytes(self) -> bool:
-        """Whether they are the bytes of images, which wf divides by 255; in a tree only ``[C, H, W]`` is an image."""
+        """Whether they are uint8 images, which wf divides by 255; in a tree only ``[C, H, W]`` is an image."""
         return self.dtype == torch.uint8 and (not self.path or len(self.shape) > 2)
 
     def check(self, shape: Sequence[int], dtype: torch.dtype, where: str) -> None:
-        """Refuse inputs of another shape, or of a dtype that training would have read in another way.
+        """Refuse inputs of another shape, or of a dtype that training treated differently.
 
         Raises:
             DataError: Naming the expected form.
@@ -62,22 +62,23 @@ class Inputs:
             )
         if self.dtype.is_floating_point and dtype == torch.uint8 and len(self.shape) == 3:
             raise DataError(
-                f"{where}: images of uint8; the run was trained on images of {_name(self.dtype)}, and does not know by "
-                "what these would be divided\n  give such numbers as it was trained on"
+                f"{where}: images of uint8; the run was trained on images of {_name(self.dtype)}, and the divisor for "
+                "uint8 is unknown\n"
+                "  give numbers as in training"
             )
         if dtype.is_complex or (_is_whole(self.dtype) and not _is_whole(dtype)):
             raise DataError(f"{where}: inputs of {_name(dtype)}; the run was trained on {_name(self.dtype)}")
 
     def check_values(self, inputs: Tensor, where: str) -> None:
-        """Refuse numbers that are not finite, bytes of images in another dtype, and tokens that are none.
+        """Refuse numbers that are not finite, pixel values out of range, and invalid tokens.
 
         Raises:
-            DataError: With the place of the first.
+            DataError: With the position of the first one.
         """
         if inputs.is_floating_point():
-            wrong, why = ~torch.isfinite(inputs.to(torch.float32)), "no finite float32 number"
+            wrong, why = ~torch.isfinite(inputs.to(torch.float32)), "not a finite float32 number"
             if self.is_bytes:
-                wrong, why = wrong | (inputs < 0) | (inputs > 1), "outside of 0 to 1, as images in numbers are"
+                wrong, why = wrong | (inputs < 0) | (inputs > 1), "outside of 0 to 1, the range of images in floats"
         elif self.vocab_size is not None:
             wrong = (inputs < 0) | (inputs >= self.vocab_size)
             why = f"outside of 0 to {self.vocab_size - 1}, the tokens of the vocabulary"
@@ -89,7 +90,7 @@ class Inputs:
             raise DataError(f"{where}: {len(places):,} values, the first at {place}, {inputs[tuple(place)]}: {why}")
 
     def numbers(self, inputs: Tensor) -> Tensor:
-        """Inputs as the run's transforms get them: images from 0 to 1, all others in the dtype of the samples."""
+        """Inputs for the run's transforms: images from 0 to 1, all others in the dtype of the samples."""
         return as_float(inputs) if self.is_bytes else inputs.to(self.dtype)
 
     def _has_shape(self, shape: Sequence[int]) -> bool:
@@ -99,10 +100,10 @@ class Inputs:
     def read(self, path: Path) -> Tensor:
         """The inputs in a ``.npy`` or ``.npz`` file: ``[N, ...]``, or one sample.
 
-        A leaf of a tree is in the array of its path's name.
+        Each leaf of a tree is in the array named after its path.
 
         Raises:
-            DataError: When the file is damaged, or does not hold such inputs.
+            DataError: If the file is damaged, or does not hold such inputs.
         """
 
         def look(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -121,18 +122,17 @@ class Inputs:
 
 
 Form = Any
-"""What one sample's inputs are: `Inputs` where they are a tensor, else a dict, tuple or list of such, like they.
-
-`Rows` of samples that differ in size have the form of the first as their one item."""
+"""The form of one sample's inputs: `Inputs` for a tensor, else a dict, tuple or list of forms with the same structure.
+`Rows`, for samples that differ in size, contain the form of the first sample only."""
 
 
 def form_of(inputs: Tree, vocab_size: int | None = None, *, any_size: bool = False) -> Form:
     """The form of inputs ``[N, ...]``.
 
     Args:
-        inputs: Some of them.
-        vocab_size: The tokens of the vocabulary, where they are one tensor of tokens, or a dict with the leaf `TOKENS`.
-        any_size: Each axis may be of any length, and so may lists, of which the first item tells what the others are.
+        inputs: Example inputs.
+        vocab_size: The size of the vocabulary, if inputs are a tensor of tokens, or a dict with the leaf `TOKENS`.
+        any_size: Whether axes and lists may have any length; the first item of a list is the form of all its items.
     """
 
     def leaf(path: str, tensor: Tensor) -> Inputs:
@@ -143,7 +143,7 @@ def form_of(inputs: Tree, vocab_size: int | None = None, *, any_size: bool = Fal
 
 
 def _as_batch(row: Tree) -> Tree:
-    """One sample of `Rows` as a batch of its own."""
+    """One sample of `Rows` as a separate batch."""
     return tree.map_leaves(lambda leaf: leaf.unsqueeze(0), row)
 
 
@@ -194,18 +194,18 @@ def check_form(form: Form, inputs: Tree, where: str) -> None:
         return
     if isinstance(form, Rows):
         if not isinstance(inputs, (tuple, list)):
-            raise DataError(f"{where}: inputs are {tree.words(inputs)}; the run takes a list, one item a sample")
+            raise DataError(f"{where}: inputs are {tree.words(inputs)}; the run takes a list, one item per sample")
         for row in inputs:
             check_form(form[0], _as_batch(row), where)
         return
     if not isinstance(inputs, (tuple, list)) or (isinstance(form, tuple) and len(inputs) != len(form)):
-        raise DataError(f"{where}: inputs are {tree.words(inputs)}; the run takes {len(form)} one after the other")
+        raise DataError(f"{where}: inputs are {tree.words(inputs)}; the run takes {len(form)} in sequence")
     for place, one in enumerate(inputs):
         check_form(form[min(place, len(form) - 1)], one, where)
 
 
 def numbers_of(form: Form, inputs: Tree) -> Tree:
-    """Inputs of that form as the run's transforms get them, see `Inputs.numbers`."""
+    """Inputs of that form for the run's transforms, see `Inputs.numbers`."""
     if isinstance(form, Inputs):
         return form.numbers(inputs)
     if isinstance(form, Mapping):
@@ -217,8 +217,8 @@ def numbers_of(form: Form, inputs: Tree) -> Tree:
 
 
 def record_of(form: Form) -> Any:
-    """The form as JSON holds it: ``{"shape": ..., "dtype": ...}`` of a leaf, else ``dict``, ``tuple``, ``list`` or
-    ``rows``, of which it has the first."""
+    """The form as JSON: ``{"shape": ..., "dtype": ...}`` for a leaf, else ``dict``, ``tuple``, ``list`` or ``rows``
+    (with the first one's form)."""
     if isinstance(form, Inputs):
         return {"shape": form.shape, "dtype": str(form.dtype).removeprefix("torch.")}
     if isinstance(form, Mapping):
@@ -229,7 +229,7 @@ def record_of(form: Form) -> Any:
 
 
 def form_from(record: Mapping[str, Any], vocab_size: int | None, path: str = "") -> Form:
-    """The form that `record_of` gave.
+    """The form from the result of `record_of`.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: For anything else.
@@ -300,22 +300,22 @@ def _read_arrays(form: Form, path: Path) -> Tree:
     lengths = {name: len(leaf) for name, leaf in tree.leaves(found)}
     if len(set(lengths.values())) > 1:
         words = ", ".join(f"'{name}' has {num}" for name, num in lengths.items())
-        raise DataError(f"{path}: the first axis of every array is the samples, and {words}")
+        raise DataError(f"{path}: the first axis of every array must be the samples, but {words}")
     return found
 
 
 Read = Callable[[Path], Tree]
-"""Gives the inputs in a file."""
+"""A function that returns the inputs in a file."""
 
 
 def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping[str, Read] | None = None) -> Tree:
-    """The inputs in a file, just as the run's samples hold them.
+    """The inputs in a file, exactly as the run's samples hold them.
 
     Args:
-        path: What the dataset's own reader reads, or a ``.npy`` or ``.npz`` file.
-        reader: That reader, None where the dataset has none.
+        path: A file for the dataset's own reader, or a ``.npy`` or ``.npz`` file.
+        reader: The dataset's reader; None without one.
         inputs: The form of the run's samples.
-        others: What reads files of other endings.
+        others: Readers of other files, by ending.
 
     Raises:
         UsageError: For another ending.
@@ -340,7 +340,8 @@ def read_inputs(path: Path, reader: Reader | None, inputs: Form, others: Mapping
         return _read_arrays(inputs, path)
     found = reader.read(path)
     check_form(inputs, found, str(path))
-    if isinstance(inputs, Inputs) and not getattr(reader, "transforms", tuple)():  # or missing values are for these
+    # otherwise its transforms may fill in missing values
+    if isinstance(inputs, Inputs) and not getattr(reader, "transforms", tuple)():
         inputs.check_values(found, str(path))
     return found
 

@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
 
 
 class _Failure(NamedTuple):
-    """An error as it comes from a process that loads data."""
+    """An error from a data loading process."""
 
     error: BaseException
     traceback: str
@@ -48,13 +48,13 @@ class _Failure(NamedTuple):
 _COLLATE = 0x636F6C6C617465
 """Separates the random stream of a dataset's collate from that of the batch's first sample."""
 PATIENCE_SEC = 1.0
-"""Time that a data-loading process has to finish reading when it should end."""
+"""How long a data loading process may finish reading when it is told to end."""
 
 
 class Loader:
-    """Reads batches of a run's splits, in this process or in others that live until `close`.
+    """Reads batches of a run's splits, in this process or in worker processes that live until `close`.
 
-    The others end as well when this object is collected, and whatever way this process ends.
+    The workers also end when this object is garbage collected, and however this process ends.
 
     While a sample is read, torch's, Python's and NumPy's global generators are seeded for that sample alone, so what
     it draws depends on no other one and on no number of workers; afterwards this process has its own back. Samples with
@@ -63,8 +63,8 @@ class Loader:
 
     Args:
         splits: The samples of each split.
-        workers: Processes that read; 0 for this one.
-        checks: Make a batch of samples, and look it through where it was read.
+        workers: The number of worker processes; 0 reads in this process.
+        checks: Makes batches of samples and checks them where they are read.
         pin: Whether batches are put into pinned memory, for a CUDA device.
     """
 
@@ -90,7 +90,7 @@ class Loader:
                 if isinstance(read, _Failure):
                     raise read.error from InLoader(read.traceback)
                 yield read
-        except GeneratorExit:  # an epoch that ended early; prefetched data is dropped when the next one begins
+        except GeneratorExit:  # the epoch ended early; prefetched data are dropped when the next one begins
             raise
         except BaseException:
             self.close()
@@ -99,7 +99,7 @@ class Loader:
             self._in_use = False
 
     def close(self) -> None:
-        """End the processes and threads; the next iteration starts others."""
+        """End the processes and threads; the next iteration starts new ones."""
         self._loader, end, self._end = None, self._end, None
         if end is not None:
             end()
@@ -115,7 +115,7 @@ class Loader:
                 persistent_workers=self._workers > 0,
                 pin_memory=self._pin,
                 worker_init_fn=None if told is None else partial(_begin_to_load, told, os.getpid()),
-                generator=torch.Generator(),  # so that making the iterator draws nothing from the global one
+                generator=torch.Generator(),  # so that creating the iterator draws nothing from the global generator
             )
             if told is not None:  # also called at exit, before waiting for them and closing queues
                 self._end = util.Finalize(self, _end_loading, (self._loader, told, tell), exitpriority=100)
@@ -132,7 +132,7 @@ class _Chunks:
 
 
 class _Seeded(torch.utils.data.Dataset[Any]):
-    """The samples of every split, read a chunk at a time, each with its seed, and made a batch of."""
+    """The samples of every split, read chunk by chunk, each with its seed, and made into batches."""
 
     def __init__(self, splits: Mapping[str, Samples], checks: Checks) -> None:
         self._splits, self._checks = splits, checks
@@ -167,7 +167,7 @@ class _Seeded(torch.utils.data.Dataset[Any]):
         return self._checks.pairs(found, ids, chunk.split)
 
     def _named(self, split: str, ids: list[int], read: Callable[[], Any]) -> Any:
-        """Read samples; errors name them."""
+        """Read samples; errors name the sample."""
         try:
             return read()
         except WfError:
@@ -176,7 +176,7 @@ class _Seeded(torch.utils.data.Dataset[Any]):
             where, number = self._checks.where(split), ", ".join(map(str, ids))
             raise DataError(
                 f"{where}: sample {number} cannot be read: {describe(error)}\n"
-                "  is its __len__ larger than what there is? --traceback shows where it was raised"
+                "  its __len__ may be too large; --traceback shows where the error was raised"
             ) from error
         except FAILURES as error:
             error.add_note(f"sample {', '.join(map(str, ids))} of {self._checks.where(split)}")
@@ -193,7 +193,7 @@ def _ids(samples: Any, indices: list[int]) -> list[int]:
 
 
 def _sent(error: BaseException) -> _Failure:
-    """An error with where it comes from, as one that another process can read."""
+    """An error with its origin, in a form that another process can unpickle."""
     text = "".join(traceback.format_exception(error))
     if not isinstance(error, WfError):
         blame(error, culprit(error))
@@ -208,7 +208,7 @@ def _sent(error: BaseException) -> _Failure:
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Leave torch's, Python's and NumPy's global generators as they were."""
+    """Restore torch's, Python's and NumPy's global generators afterwards."""
     numpy = sys.modules.get("numpy")
     ours, pythons = torch.get_rng_state(), random.getstate()
     numpys = None if numpy is None else numpy.random.get_state()
@@ -229,7 +229,7 @@ def _read(samples: Samples, index: int, seed: int | None) -> tuple[Any, Any]:
 
 def seed_all(seed: int) -> None:
     """Seed the global generators of torch, Python and NumPy."""
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed sees to accelerators too, and takes 40 times as long
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also seeds accelerators, and takes 40 times as long
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -242,7 +242,7 @@ def _draw(samples: Any) -> bool:
 
 
 def _reads_many(samples: Any) -> bool:
-    """Whether samples read a batch at once; a `Subset` does if those do that it is one of."""
+    """Whether samples read a batch at once; a `Subset` does if its dataset does."""
     if isinstance(samples, Subset):
         return _reads_many(samples.dataset)
     return callable(getattr(samples, "__getitems__", None))
@@ -250,7 +250,7 @@ def _reads_many(samples: Any) -> bool:
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Let signals wait while processes are started, until these can outlive them."""
+    """Block signals while processes are started, until these ignore signals themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -261,8 +261,8 @@ def _signals_wait() -> Iterator[None]:
 def _begin_to_load(told: connection.Connection[Any, Any], parent: int, _worker: int) -> None:
     """Make a data-loading process ignore signals, and end on request or when its parent is gone.
 
-    A terminal, and many a scheduler, sends a signal to all processes of a run, some more than once. The run finishes
-    its step then and ends the ones that load data itself; had they died before, it would fail.
+    A terminal, and many schedulers, send a signal to all processes of a run, some more than once. The run then
+    finishes its step and ends its data loading processes itself; if they died first, the run would fail.
     """
     for number in STOPPING:
         signal.signal(number, lambda *_: None)
@@ -275,12 +275,12 @@ def _wait_for_the_end(told: connection.Connection[Any, Any], parent: int) -> Non
     while _is_there(parent) and not told.poll(PATIENCE_SEC):
         pass
     if _is_there(parent):
-        time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still be receiving their data
+        time.sleep(PATIENCE_SEC)  # most end by themselves, and a thread may still receive their data
     os._exit(0)
 
 
 def _is_there(parent: int) -> bool:
-    """Whether the parent process is alive; it may be gone before this one has started."""
+    """Whether the parent process is alive; it may have ended before this one started."""
     if get_start_method() != "forkserver":
         return os.getppid() == parent
     try:
@@ -297,8 +297,8 @@ def _end_loading(
     tell.send_bytes(b"end")
     iterator: Any = loader._iterator
     if iterator is not None:
-        with suppress(RuntimeError):  # torch tells of a process that was killed meanwhile
-            iterator._shutdown_workers()  # there is no public way, and an error's traceback keeps the iterator alive
+        with suppress(RuntimeError):  # torch reports a process that was killed meanwhile
+            iterator._shutdown_workers()  # there is no public method, and a traceback keeps the iterator alive
         for worker in iterator._workers:
             worker.join(2 * PATIENCE_SEC)
             worker.kill()

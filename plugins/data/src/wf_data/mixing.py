@@ -1,8 +1,8 @@
-"""Mixing the samples of an update: the partner of each sample, and the samples that each process reads for it.
+"""Mixing the samples of an update: the partner of each sample, and the samples that each process has to read.
 
-An update has the samples of all its parts and of all processes, in the order of the epoch: process r of W has those at
-the positions r, r + W, and so on. Partners are positions in that order. So neither the division of an update into
-parts, nor the number of workers or of processes changes them.
+An update has the samples of all its parts and of all processes, in the order of the epoch: process r of W has the
+positions r, r + W, and so on. Partners are positions in that order. So they depend neither on the division of an
+update into parts nor on the number of workers or processes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Update(NamedTuple):
 
     epoch: int
     number: int
-    """In its epoch, from 0 on."""
+    """The index of the update in its epoch."""
     size: int
-    """The samples of all processes."""
+    """The number of samples of all processes."""
 
 
 class Mixer:
@@ -42,9 +42,10 @@ class Mixer:
         self._seed, self._shares = seed, shares
 
     def needed(self, update: Update) -> list[Tensor]:
-        """The positions whose samples this process needs before each of the transforms, and behind the last.
+        """The positions whose samples this process needs before each transform, and after the last.
 
-        They ascend. Behind the last one they are its own; before each one their partners are added.
+        They are ascending. After the last transform they are the process's own; before each transform their partners
+        are added.
         """
         own = torch.arange(update.size)
         own = own[self._shares.is_own(own, update.size, update.size + 1)]

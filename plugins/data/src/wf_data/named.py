@@ -23,7 +23,7 @@ class NamedReader:
 
     Args:
         names: The numbers of a sample in their order.
-        dtype: That of the samples.
+        dtype: The dtype of the samples.
     """
 
     endings: tuple[str, ...] = (".csv",)
@@ -32,18 +32,18 @@ class NamedReader:
         self.names, self.dtype = tuple(names), dtype
 
     def description(self) -> Mapping[str, Any]:
-        """The names; the dtype is that of the samples."""
+        """The names; the dtype comes from the samples."""
         return {"names": list(self.names)}
 
     def fields(self) -> list[dict[str, Any]]:
-        """One column a number."""
+        """One column per number."""
         return [{"name": name, "type": "number", "missing": "error"} for name in self.names]
 
     def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
         """The numbers of rows ``[N, F]``.
 
         Raises:
-            DataError: For a row without one of them, or with something else in its place.
+            DataError: For a row with a missing or invalid number.
         """
         rows = [
             [self._number(record, name, f"{where}, row {first + row}") for name in self.names]

@@ -1,4 +1,4 @@
-"""Where the samples of a run are served from, and the way of a batch to the device."""
+"""Where the samples of a run are served from, and how a batch gets to the device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = Literal["memory", "device", "loader", "stream"]
 reads sample by sample; ``stream``: the training process reads in order."""
 
 COMFORTABLE = 0.25
-"""The share of a device's free memory that samples may take unasked; model, optimizer and activations come later."""
+"""The share of a device's free memory that samples may take by default; model, optimizer and activations come later."""
 
 
 def choose_places(
@@ -33,12 +33,12 @@ def choose_places(
     """Where each split is served from.
 
     Args:
-        asked: ``auto``, ``memory``, ``device`` or ``loader``. ``auto`` serves what is in memory from there, or from a
-            CUDA device where it takes at most a quarter of the free memory.
+        asked: ``auto``, ``memory``, ``device`` or ``loader``. ``auto`` serves samples in memory from there, or from a
+            CUDA device if they take at most a quarter of its free memory.
         samples: The splits.
-        device: Where batches are wanted.
+        device: The device for batches.
         name: The dataset's name, for messages.
-        collated: The dataset's own `collate` makes batches of its samples, so these are read one by one.
+        collated: Whether the dataset's own `collate` makes batches, so that samples are read one by one.
 
     Raises:
         UsageError: If the choice is not possible.
@@ -52,8 +52,9 @@ def choose_places(
     outside = [split for split, place in natural.items() if place == "loader"]
     if outside and asked in ("memory", "device"):
         raise UsageError(
-            f"dataset '{name}' is not in memory ({', '.join(outside)}): its samples are read one by one, when they are "
-            f"needed, so they cannot be served from {asked}\n  leave --serve-from out, or let it be loader"
+            f"dataset '{name}' is not in memory ({', '.join(outside)}): its samples are read when they are needed, so "
+            f"they cannot be served from {asked}\n"
+            "  leave --serve-from out, or use --serve-from loader"
         )
     if asked == "loader":
         return dict.fromkeys(samples, "loader")
@@ -85,12 +86,12 @@ def describe_places(places: Mapping[str, Place], sizes: Mapping[str, int], devic
     for split, place in places.items():
         totals[place] = totals.get(place, 0) + sizes[split]
     parts = [f"{num:,} sample{'' if num == 1 else 's'} {words[place]}" for place, num in totals.items()]
-    unused = f" ({workers} workers have nothing to do)" if workers and "loader" not in places.values() else ""
+    unused = f" ({workers} workers are unused)" if workers and "loader" not in places.values() else ""
     return f"data: {'; '.join(parts)}{unused}"
 
 
 def delivered(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Batches from host memory on the device, bytes as floats; to CUDA the next one is copied ahead."""
+    """Move batches from host memory to the device, uint8 images as floats; for CUDA the next batch is copied ahead."""
     if device.type == "cuda":
         yield from _copied_ahead(batches, device)
         return
@@ -104,14 +105,14 @@ def _on_device(asked: str, size: int, device: torch.device) -> bool:
         return False
     if device.type != "cuda":
         raise UsageError(
-            f"device {device.type} has no memory of its own, so samples cannot be served from there\n"
+            f"device {device.type} has no separate memory, so samples cannot be served from there\n"
             "  leave --serve-from out, or train on CUDA: --device cuda"
         )
     free, _ = torch.cuda.mem_get_info(device)
     if asked == "device" and size > free:
         raise UsageError(
             f"the samples take {size / 1e6:,.0f} MB, and {device} has {free / 1e6:,.0f} MB free\n"
-            "  leave --serve-from out, or let it be memory"
+            "  leave --serve-from out, or use --serve-from memory"
         )
     return asked == "device" or size <= COMFORTABLE * free
 
@@ -119,8 +120,8 @@ def _on_device(asked: str, size: int, device: torch.device) -> bool:
 def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """Copy each batch on a separate CUDA stream, while the previous one is computed.
 
-    A copy from pinned memory does not make the host wait. Torch's allocators, that of pinned memory as well, hand a
-    block out again only when the copy is through and, for `record_stream`, the stream that computes is done with it.
+    A copy from pinned memory does not make the host wait. Torch's allocators, including the one for pinned memory,
+    reuse a block only when the copy is complete and, with `record_stream`, the computing stream has finished with it.
     """
     copies = torch.cuda.Stream(device)
 

@@ -1,6 +1,5 @@
-"""Serving a run's splits in batches: slices of tensors where samples are in memory, torch's DataLoader elsewhere.
-
-A stream is read by the training process itself, in the order that it has. On every way a batch has the same bits.
+"""Serves a run's splits in batches: slices of tensors if samples are in memory, torch's DataLoader otherwise. A stream
+is read by the training process itself, in its own order. A batch has the same bits in all cases.
 """
 
 from __future__ import annotations
@@ -60,21 +59,21 @@ class RunData:
         accumulate: Batches of that size whose gradients make one update; an epoch serves them as one batch.
         seed: The run's seed; order and augmentation are functions of it.
         shuffle: Whether the train split is served in a new order each epoch.
-        drop_last: Whether an epoch leaves out its last batch where that has fewer samples than the others.
-        device: Where batches are put.
-        workers: Processes that load samples which are not in memory; as many again for evaluations.
+        drop_last: Whether an epoch leaves out its last batch if it has fewer samples than the others.
+        device: The device for batches.
+        workers: The number of processes that load samples, if they are not in memory; evaluations use as many again.
         serve_from: ``auto``, ``memory``, ``device`` or ``loader``, see `wf_data.places.choose_places`.
         rank: The rank of this process.
         world_size: Their number.
         per_process: Whether `batch_size` is that of each process, and the order of an epoch is continued by its
             beginning so that all have as many samples: the meaning in run files of format 1.
         name: The dataset's name, for messages.
-        task: The task; None for the installed one with such targets.
-        sets: Further validation sets by their names among the splits, ``validation/night``: they are evaluated, with
-            the transforms as fitted on the train split, and are none of `splits`.
+        task: The task; None for the installed task with such targets.
+        sets: Further validation sets by their split names, ``validation/night``, in addition to `splits`: they are
+            evaluated with the transforms fitted on the train split.
 
     Raises:
-        DataError: For a set of another form than the train split.
+        DataError: For a set whose form differs from the train split's.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class RunData:
             self._samples[split] = samples_of(further)
             self._ids[split] = torch.arange(len(self._samples[split]))
         self.own_transforms = tuple(dataset.transforms)
-        """The dataset's, which come before all others."""
+        """The dataset's transforms, which come before all others."""
         own = [(transform, False) for transform in self.own_transforms]
         self.steps = [Step.of(position, *given) for position, given in enumerate([*own, *transforms])]
         """Every transform, the dataset's own first."""
@@ -155,18 +154,18 @@ class RunData:
         """Use the samples and the order of a sampler in each epoch.
 
         Args:
-            sampler: Positions in the train split; gone through anew in each epoch, with torch's global generator seeded
+            sampler: Positions in the train split; iterated anew in each epoch, with torch's global generator seeded
                 for that epoch.
 
         Returns:
-            The samples in an epoch.
+            The number of samples in an epoch.
 
         Raises:
             UsageError: If the dataset has its own order.
         """
         own = "is a stream" if isinstance(self._samples["train"], Stream) else "has a sampler"
         if own == "is a stream" or self._sampler is not None:
-            raise UsageError(f"dataset '{self._name}' {own}, which says the order itself\n  leave --sampler out")
+            raise UsageError(f"dataset '{self._name}' {own}, which determines the order itself\n  leave --sampler out")
         self._sampler = sampler
         self._num_drawn = len(self._sampled(0))
         self._check_kept()
@@ -274,7 +273,7 @@ class RunData:
 
     @property
     def sample_ids(self) -> dict[str, Tensor]:
-        """The index of each split's samples in the dataset; none of a stream, which knows its own numbers."""
+        """The indices of each split's samples in the dataset; empty for a stream, which knows its own numbers."""
         return {split: ids for split, ids in self._ids.items() if split not in self.sets}
 
     def first(self, split: str, num: int = 2) -> Tree:
@@ -282,10 +281,11 @@ class RunData:
         return self._some(self._first(split, num), num)
 
     def as_trained(self, num: int = 2) -> tuple[Tree, Tree, dict[int, list[int]]]:
-        """The first train inputs and targets as they are trained on.
+        """The first train inputs and targets, as transformed for training.
 
         Returns:
-            They, and by its position the shape that each transform of training alone gives a sample which changes it.
+            Inputs and targets, and for each train-only transform that changes the shape of a sample, by position, that
+            shape.
         """
         if not any(step.train_only for step in self._transforms):
             batch = self._first("train", num)
@@ -301,7 +301,7 @@ class RunData:
         with generators_kept():
             for step in self._transforms:
                 own = step.transform
-                apply = copy.deepcopy(own) if hasattr(own, "state_dict") else own  # it may change it
+                apply = copy.deepcopy(own) if hasattr(own, "state_dict") else own  # it may change its own state
                 before, draws = _shape(inputs), self._draws(step, ids[:num], 0, inputs)
                 if step.mixes and self._mixer is not None:
                     partners, generator = self._mixer.drawn(step, Update(0, 0, tree.length(inputs)))
@@ -325,7 +325,7 @@ class RunData:
         return next(self._finished(self._first_read(split, num), split, None))
 
     def _first_read(self, split: str, num: int) -> Iterator[Batch]:
-        """The same before they are on the device; no processes are started for it."""
+        """The same, before they are on the device; no processes are started for this."""
         samples, size = self._samples[split], max(num, self.batch_size)
         if isinstance(samples, Stream):
             return self._streamed(split, samples, samples.order(), size)
@@ -359,22 +359,23 @@ class RunData:
         num, where = self.num_samples("train"), f"epoch {epoch + 1}"
         if self._num_drawn and len(order) != self._num_drawn:
             raise DataError(
-                f"the sampler gave {len(order)} samples in {where}, and {self._num_drawn} in the first one: it must "
-                "give as many in each"
+                f"the sampler gave {len(order)} samples in {where}, but {self._num_drawn} in the first one: the "
+                "number must be constant"
             )
         if not len(order) or int(order.min()) < 0 or int(order.max()) >= num:
             raise DataError(f"the sampler gave {_numbers(order)} in {where}; it must give numbers from 0 to {num - 1}")
         return order
 
     def _look_at_sampler(self, num_samples: int, name: str) -> int | None:
-        """How many samples it draws in an epoch; it draws from all train samples of the dataset."""
+        """The number of samples that the dataset's sampler draws in an epoch; it draws from all train samples."""
         if self._sampler is None:
             return None
         num_train = len(self._samples["train"])
         if num_train != num_samples:
             raise UsageError(
-                f"dataset '{name}' has a sampler, which draws from all of its {num_samples} samples, and {num_train} "
-                "are left for training\n  give it a validation split of its own, or train on all: --split 100/0/0"
+                f"dataset '{name}' has a sampler, which draws from all of its {num_samples} samples, but only "
+                f"{num_train} are left for training\n"
+                "  give it its own validation split, or train on all: --split 100/0/0"
             )
         self._num_drawn = None
         return len(self._sampled(0))
@@ -444,10 +445,10 @@ class RunData:
         """The samples of this process in an update, transformed.
 
         Args:
-            batch: They and their partners.
+            batch: The samples and their partners.
             held: The positions of its samples in the update, ascending.
-            mixer: Says who is whose partner.
-            update: Which one it is.
+            mixer: Determines the partners.
+            update: The update.
         """
         inputs, targets, ids = batch.inputs, batch.targets, batch.sample_ids
         assert ids is not None
@@ -467,7 +468,7 @@ class RunData:
         return Batch(inputs, targets, ids, None, len(held))
 
     def _held(self, split: str) -> tuple[Tree, Tree, Tensor]:
-        """Inputs, targets and indices of a split, where they are served from."""
+        """Inputs, targets and indices of a split, in the memory from which they are served."""
         samples, ids = self._samples[split], self._ids[split]
         assert isinstance(samples, TensorSamples)
         if self.places[split] == "memory":
@@ -476,7 +477,7 @@ class RunData:
         return tree.to(samples.inputs, device), tree.to(samples.targets, device), ids.to(device)
 
     def _slices(self, split: str, order: Tensor | None, first: int, size: int | list[int]) -> Iterator[Batch]:
-        """Batches of `size` samples, or of as many as each number says, from the sample `first` of the order on."""
+        """Batches of `size` samples, or of the given sizes, from the sample `first` of the order on."""
         inputs, targets, ids = self._tensors[split]
         convert = not self._comes_from_host(split)
         if first >= len(ids if order is None else order):
@@ -502,11 +503,11 @@ class RunData:
     def _tree_slices(
         self, held: tuple[Tree, Tree, Tensor], order: Tensor | None, first: int, size: int | list[int], *, convert: bool
     ) -> Iterator[Batch]:
-        """The same of trees."""
+        """The same for trees."""
         ids = held[-1]
         if order is None:
             order = torch.arange(len(ids))
-        for chosen in order[first:].to(ids.device).split(size):  # copies, which the model may change
+        for chosen in order[first:].to(ids.device).split(size):  # copies, so the model may change them
             inputs, targets, names = tree.select(held, chosen)
             yield Batch(floats(inputs) if convert else inputs, targets, names, None, names.numel())
 
@@ -533,12 +534,12 @@ class RunData:
 
     def _batch(self, split: str, inputs: Tree, targets: Tree, ids: Tensor) -> Batch:
         """A batch in host memory, from read samples."""
-        targets = self.task.served(tree.map_leaves(as_default, targets))  # Python's floats come as float64
+        targets = self.task.served(tree.map_leaves(as_default, targets))  # Python floats become float64
         inputs = tree.map_leaves(as_default, inputs)
         return Batch(inputs if self._comes_from_host(split) else floats(inputs), targets, ids, None, len(ids))
 
     def _comes_from_host(self, split: str) -> bool:
-        """Whether batches have still to be put on the device.
+        """Whether batches must still be moved to the device.
 
         uint8 is copied as bytes and converted on the device: a quarter of the traffic.
         """
@@ -577,7 +578,7 @@ class RunData:
         return sample_uniform(self._seed, epoch, ids, step.num_draws, step.position).to(leaf.device)
 
     def _check_size(self, before: Tree, after: Tree) -> None:
-        """Masks keep their size, so transforms that get the images alone must not change that of the images."""
+        """Refuse transforms of images that change their size: masks would keep theirs."""
         if not self.task.any_size or any(step.joint for step in self.steps):
             return
         if isinstance(before, Tensor) and before.shape[2:] != after.shape[2:]:
@@ -589,7 +590,7 @@ class RunData:
     def _check_workers(self) -> None:
         if self._workers and any(isinstance(samples, Stream) for samples in self._samples.values()):
             raise UsageError(
-                f"a stream is read in order by the training process: it has no use for {self._workers} workers\n"
+                f"a stream is read in order by the training process: {self._workers} workers would be unused\n"
                 "  leave --workers out"
             )
 
@@ -601,8 +602,8 @@ class RunData:
             if asked:
                 raise UsageError(
                     f"dataset '{name}' is a stream, which makes its own batches in its own order: its {what} would not "
-                    "be used\n  leave it out, and let the stream yield what is to be trained on; or give samples with "
-                    "len() and [i]"
+                    "be used\n"
+                    "  leave it out, and let the stream yield finished samples; or give samples with len() and [i]"
                 )
 
     def _check_shares(self) -> None:
@@ -634,8 +635,9 @@ class RunData:
             return None
         if self.collates:
             raise UsageError(
-                f"{mixing[0].name} mixes the samples of an update, and dataset '{name}' collates batches of its own, "
-                "whose samples cannot be told apart\n  leave it out, or let the dataset's collate mix"
+                f"{mixing[0].name} mixes the samples of an update, but dataset '{name}' collates its own batches, "
+                "which cannot be divided into samples\n"
+                "  leave it out, or mix in the dataset's collate"
             )
         return Mixer(self.steps, self._seed, self._shares)
 
@@ -659,8 +661,9 @@ class RunData:
         samples = self._samples["train"]
         if not isinstance(samples, TensorSamples):
             raise UsageError(
-                f"{type(fitted[0].transform).__name__} is fitted on the train split, which needs samples that are held "
-                "in memory; these are read one by one\n  for images give the numbers yourself: --transform normalize "
+                f"{type(fitted[0].transform).__name__} is fitted on the train split, which needs samples in memory; "
+                "these are read one by one\n"
+                "  for images give the numbers yourself: --transform normalize "
                 "--transform.normalize.mean '[0.5, 0.5, 0.5]' --transform.normalize.std '[0.25, 0.25, 0.25]'"
             )
         inputs, targets = floats(samples.inputs), samples.targets
@@ -680,8 +683,9 @@ class RunData:
         targets = getattr(self._samples["train"], "targets", None)
         if not isinstance(targets, Tensor) or not targets.is_floating_point() or self.collates:
             raise UsageError(
-                f"{steps[0].name} changes targets that are numbers, in one tensor in memory, and those of dataset "
-                f"'{name}' are not\n  leave it out"
+                f"{steps[0].name} needs numeric targets in one tensor in memory, which dataset '{name}' does not "
+                "have\n"
+                "  leave it out"
             )
         for step in steps:
             if hasattr(step.transform, "fit"):
@@ -690,7 +694,7 @@ class RunData:
         self.task.target_transforms = tuple(step.transform for step in steps)
 
     def _transform_ahead(self) -> None:
-        """Apply the leading deterministic transforms once, where the samples are in memory."""
+        """Apply the leading deterministic transforms once, if the samples are in memory."""
         ahead: list[Step] = []
         if self.collates or not all(isinstance(samples, TensorSamples) for samples in self._samples.values()):
             return
@@ -716,8 +720,8 @@ class RunData:
                 names = ", ".join(repr(dataset.feature_names[one]) for one in lost if one < len(dataset.feature_names))
                 self.warnings.append(
                     f"dataset '{name}': numbers{f' of {names}' if names else ''} are so large and close together that "
-                    "float32, which the model takes, does not keep them apart\n"
-                    "  standardize them before all else: --transform standardize"
+                    "float32, which the model uses, cannot distinguish them\n"
+                    "  standardize them first: --transform standardize"
                 )
             self._samples[split] = TensorSamples(inputs, tree.map_leaves(as_default, samples.targets))
 
@@ -752,7 +756,7 @@ class RunData:
         )
 
     def _missing_classes(self, dataset: Dataset) -> Iterator[str]:
-        """A line for each split that lacks classes, as far as its targets are known without reading samples."""
+        """A message for each split that lacks classes, if its targets are known without reading samples."""
         names = self.class_names or ("0", "1")
         there: dict[str, set[int]] = {}
         for split in self._samples:
@@ -769,10 +773,10 @@ class RunData:
                 yield f"the {words(split)} has no sample of {_some_of([names[one] for one in missing])}{why}"
             elif split in self.sets and train is not None and (new := sorted(own - train)):
                 found = _some_of([names[one] for one in new])
-                yield f"the {words(split)} has samples of {found}, and the train split has none"
+                yield f"the {words(split)} has samples of {found}, but the train split has none"
 
     def _known_targets(self, dataset: Dataset, split: str) -> Tree:
-        """The targets of a split; None where samples would have to be read for them."""
+        """The targets of a split; None if samples would have to be read."""
         samples = self._samples[split]
         if isinstance(samples, TensorSamples):
             return samples.targets
@@ -791,8 +795,9 @@ def _channels_last(shape: Sequence[int]) -> str:
     if len(shape) != 3 or shape[2] not in (1, 3, 4) or min(shape[:2]) < 8:
         return ""
     return (
-        f"samples of shape {list(shape)} look like images [height, width, channels], and are taken for "
-        "[channels, height, width]\n  put the channels first: for an array of all samples x.transpose(0, 3, 1, 2)"
+        f"samples of shape {list(shape)} look like images [height, width, channels], but are treated as [channels, "
+        "height, width]\n"
+        "  put the channels first: for an array of all samples x.transpose(0, 3, 1, 2)"
     )
 
 
@@ -803,7 +808,7 @@ def _in_updates(batches: Iterator[Batch], nums: Sequence[int]) -> Iterator[Batch
 
 
 def _some_of(names: Sequence[str]) -> str:
-    """Class names in messages: the first ones, and how many there are."""
+    """Class names for messages: the first ones and the total number."""
     shown = ", ".join(f"'{name}'" for name in names[:5])
     return f"{shown} and {len(names) - 5:,} more classes" if len(names) > 5 else f"class {shown}"
 
@@ -823,7 +828,7 @@ def _rows(own: Tree, rows: Tensor) -> Tree:
 
 
 def _shape(inputs: Tree) -> tuple[int, ...] | None:
-    """The shape of a sample of a lone tensor."""
+    """The shape of a sample, if inputs are a single tensor."""
     return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None
 
 

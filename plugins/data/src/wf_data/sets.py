@@ -1,4 +1,4 @@
-"""Further validation sets: samples of other datasets that a run evaluates beside its own splits."""
+"""Further validation sets: samples of other datasets that a run evaluates besides its own splits."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from wf_base.data import Dataset, Samples, TensorSamples
 
 
 def samples_of(own: Dataset) -> Samples:
-    """The samples to evaluate: those of its validation split, else of its test split, else all."""
+    """The samples to evaluate: the validation split, else the test split, else all."""
     return next(one for one in (own.validation, own.test, own.train) if one is not None)
 
 
 def words(name: str) -> str:
-    """A split, or a set by its name among the splits, in messages: ``validation set 'night'``."""
+    """A split or a set, by its split name, for messages: ``validation set 'night'``."""
     _, slash, own = name.partition("/")
     return f"validation set '{own}'" if slash else f"{name} split"
 
 
 def check_alike(sets: Mapping[str, Dataset], dataset: Dataset, train: Samples) -> None:
-    """Refuse a set that is not of the same form as the samples that are trained on.
+    """Refuse a set whose form differs from the train samples'.
 
     Args:
-        sets: By their names among the splits.
-        dataset: That of the run.
-        train: Its train split.
+        sets: The sets by their split names.
+        dataset: The run's dataset.
+        train: The train split.
 
     Raises:
         DataError: Naming the difference.
@@ -38,7 +38,7 @@ def check_alike(sets: Mapping[str, Dataset], dataset: Dataset, train: Samples) -
             raise _differs(name, "targets", str(own.targets), str(dataset.targets))
         classes, known = list(own.class_names), list(dataset.class_names)
         if classes != known[: len(classes)]:
-            hint = "\n  its samples would be judged as others: give the set the same classes, in the same order"
+            hint = "\n  its samples would be misjudged: give the set the same classes, in the same order"
             raise _differs(name, "classes", _listed(classes), _listed(known), hint)
         if list(own.vocabulary) != list(dataset.vocabulary):
             raise _differs(name, "tokens", f"{len(own.vocabulary):,}", f"other {len(dataset.vocabulary):,}")
@@ -53,7 +53,7 @@ def check_alike(sets: Mapping[str, Dataset], dataset: Dataset, train: Samples) -
 
 
 def _differs(name: str, what: str, own: str, wanted: str, hint: str = "") -> DataError:
-    return DataError(f"{words(name)}: its {what} are {own}, those that are trained on {wanted}{hint}")
+    return DataError(f"{words(name)}: its {what} are {own}, in training {wanted}{hint}")
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How a run's transforms are applied: to all inputs, to one leaf of them, or to inputs and targets together."""
+"""Applies a run's transforms: to all inputs, to one leaf of them, or to inputs and targets together."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from wf_base.tree import Rows, Tree
 from wf_data.inputs import Form, leaves_of
 
 _DIMS = {"image": 3, "video": 4}
-"""The dimensions of a sample of the leaf that a transform of such samples takes."""
+"""The number of dimensions of a sample, by the kind of samples that a transform takes."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One of the run's transforms.
 
-    A transform is called with inputs ``[N, ...]``, and with draws from [0, 1) ``[N, num_draws]`` in training where it
-    has an attribute ``num_draws``; with samples that differ in size, `Rows`, once for each of them. One with an
-    attribute ``joint`` that is true is called with inputs and targets before the draws, and gives both, `Rows` as they
-    are; the targets are None where a trained model is given inputs alone. One with a method ``on_masks`` has it called,
-    with the same draws, for each leaf of the targets that has the size of the image.
+    A transform is called with inputs ``[N, ...]``, and in training, if it has an attribute ``num_draws``, with uniform
+    draws from [0, 1) ``[N, num_draws]``; for samples that differ in size, `Rows`, once per sample. If its attribute
+    ``joint`` is true, it is called with inputs and targets before the draws, and returns both; `Rows` are passed as a
+    whole, and the targets are None when a trained model gets only inputs. If it has a method ``on_masks``, this is
+    called with the same draws for each leaf of the targets that has the size of the image.
 
-    One whose attribute ``of`` is ``"targets"`` changes the targets that the loss gets, and has a method ``inverse`` for
-    the model outputs; see `wf_base.TaskRuntime.target_transforms`. Its ``fit`` gets the train targets.
+    If its attribute ``of`` is ``"targets"``, it changes the targets that the loss gets, and has a method ``inverse``
+    for the model outputs; see `wf_base.TaskRuntime.target_transforms`. Its ``fit`` gets the train targets.
 
-    One whose ``joint`` is ``"batch"`` mixes the samples of an update, in training alone: it is called with inputs,
-    targets, partners and a generator before the draws, and gives inputs and targets. The partners are a pair of inputs
-    and targets, a row for each sample: that of another sample of the update, of all its parts and all processes. The
-    generator is a function of (seed, epoch, update, transform), and the same in all processes.
+    If ``joint`` is ``"batch"``, it mixes the samples of an update, only in training: it is called with inputs,
+    targets, partners and a generator before the draws, and returns inputs and targets. The partners are a pair of
+    inputs and targets, one row per sample: the row of another sample of the update, taken from all its parts and all
+    processes. The generator is a function of (seed, epoch, update, transform), and the same in all processes.
     """
 
     position: int
-    """Its position among all transforms, the dataset's first; the draws are keyed by it."""
+    """Its position among all transforms, the dataset's first; it determines the draws."""
     transform: Any
     train_only: bool = False
     """Whether it is skipped in evaluations and predictions; random ones always are."""
     leaf: str | None = None
-    """The path of the leaf that it changes, as ``image`` or ``views/0``; None for the inputs as a whole."""
+    """The path of the leaf that it changes, such as ``image`` or ``views/0``; None for the inputs as a whole."""
     takes: str = "any"
     """The samples that it takes, see `wf.traits.TransformTraits`."""
     table: Mapping[str, Any] = field(default_factory=dict)
-    """Its table in the run file, empty for one of the dataset's."""
+    """Its table in the run file; empty for the dataset's transforms."""
 
     @classmethod
     def of(cls, position: int, transform: Any, train_only: bool, *more: Any) -> Step:
-        """One that is for training alone where it is random."""
+        """A step; random transforms are only for training."""
         return cls(position, transform, train_only or mixes(transform) or _num_draws(transform) > 0, *more)
 
     @property
     def num_draws(self) -> int:
-        """How many random numbers it takes for each sample."""
+        """The number of random numbers that it takes per sample."""
         return _num_draws(self.transform)
 
     @property
@@ -81,13 +81,13 @@ class Step:
     def apply(
         self, inputs: Tree, targets: Tree, draws: Tensor | None = None, transform: Any = None
     ) -> tuple[Tree, Tree]:
-        """Inputs and targets behind it.
+        """The transformed inputs and targets.
 
         Args:
             inputs: ``[N, ...]``.
-            targets: ``[N, ...]``; None where only inputs are known.
-            draws: Those of a random one in training.
-            transform: A copy of it, to be called in its place.
+            targets: ``[N, ...]``; None if only inputs are known.
+            draws: The draws of a random transform in training.
+            transform: A copy of it to call instead.
         """
         apply = self.transform if transform is None else transform
         more = () if draws is None else (draws,)
@@ -110,24 +110,24 @@ class Step:
         draws: Tensor | None = None,
         transform: Any = None,
     ) -> tuple[Tree, Tree]:
-        """Inputs and targets behind one that mixes samples.
+        """The inputs and targets mixed by it.
 
         Args:
             inputs: ``[N, ...]``.
             targets: ``[N, ...]``.
             partners: Inputs and targets ``[N, ...]`` of each sample's partner.
             generator: The random generator.
-            draws: Those of a random one.
-            transform: A copy of it, to be called in its place.
+            draws: The draws of a random transform.
+            transform: A copy of it to call instead.
         """
         apply = self.transform if transform is None else transform
         return _pair(apply(inputs, targets, partners, generator, *(() if draws is None else (draws,))), apply)
 
     def placed(self, form: Form) -> Step:
-        """The same with the leaf that it changes, where only one can be meant.
+        """The step with the leaf that it changes, if only one is possible.
 
         Args:
-            form: The inputs, see `wf_data.inputs.form_of`.
+            form: The form of the inputs, see `wf_data.inputs.form_of`.
 
         Raises:
             UsageError: If there is no such leaf, or several are possible and none is named.
@@ -151,13 +151,13 @@ class Step:
                 raise UsageError(unknown("leaf", self.leaf, known, of=f"the inputs, for {self.name}"))
             return self
         fit = [path for path, dims in known.items() if dims == _DIMS.get(self.takes, dims)]
-        if len(fit) > 1:  # whole numbers are tokens, or categories
+        if len(fit) > 1:  # integers are tokens or categories
             numbers = [leaf.path for leaf in leaves if leaf.is_bytes or leaf.dtype.is_floating_point]
             fit = [path for path in fit if path in numbers] or fit
         if len(fit) != 1:
             use = self.table.get("use", "NAME")
             raise UsageError(
-                f"{self.name} changes one leaf of the inputs, and these have several: {', '.join(known)}\n"
+                f"{self.name} changes one leaf of the inputs, but these have several: {', '.join(known)}\n"
                 f"  name it: --transform.{use}.leaf {next(iter(fit or known))}"
             )
         return replace(self, leaf=fit[0])
@@ -169,7 +169,7 @@ class Step:
 
 
 def _by_row(apply: Any, rows: Rows, more: tuple[Tensor, ...]) -> Rows:
-    """Samples that differ in size, each changed by itself."""
+    """Samples that differ in size, transformed one by one."""
     numbered = enumerate(rows)
     return Rows(apply(row.unsqueeze(0), *(own[place : place + 1] for own in more))[0] for place, row in numbered)
 
@@ -193,7 +193,7 @@ def _pair(made: Any, transform: Any) -> tuple[Tree, Tree]:
     """The result of a joint transform."""
     if not isinstance(made, tuple) or len(made) != 2:
         raise UsageError(
-            f"{type(transform).__name__} is joint, and gives {tree.words(made)}; it must give (inputs, targets)"
+            f"{type(transform).__name__} is joint, but returned {tree.words(made)}; it must return (inputs, targets)"
         )
     return made
 

@@ -22,12 +22,12 @@ class ArrayReader:
     """Reads arrays in the form that a run was trained on.
 
     Args:
-        key: The array of an ``.npz`` file that holds them.
-        shape: That of a sample in the file.
+        key: The name of the array in an ``.npz`` file.
+        shape: The shape of a sample in the file.
         images: Whether they are uint8 images ``[C, H, W]`` or ``[H, W]``.
-        double: Whether inputs are float64: float32 would not keep some of the numbers apart.
-        missing: What becomes of missing numbers, nan: ``mean`` leaves them, for the run's own transform to fill in; all
-            others refuse them, because a prediction belongs to each sample.
+        double: Whether inputs are float64, because float32 cannot distinguish some of the numbers.
+        missing: The treatment of missing numbers, nan: ``mean`` keeps them for the run's own transform to fill in;
+            otherwise they are refused, because every sample needs a prediction.
     """
 
     endings: tuple[str, ...] = (".npz", ".npy")
@@ -48,11 +48,11 @@ class ArrayReader:
         """The reader of an array ``[N, ...]``.
 
         Raises:
-            DataError: For one that has no samples, or holds anything but finite numbers.
+            DataError: For an array without samples, or with anything but finite numbers.
         """
         if array.ndim < 2 or array.size == 0:
             raise DataError(
-                f"{path}: '{key}' has shape {array.shape}; inputs are [N, ...] with at least one number a sample"
+                f"{path}: '{key}' has shape {array.shape}; inputs are [N, ...] with at least one number per sample"
             )
         images = array.dtype == np.uint8 and array.ndim in (3, 4)
         double = array.dtype.kind in "fiu" and array.dtype.itemsize >= 4 and bool(lost_in_float32(_double(array)))
@@ -70,7 +70,7 @@ class ArrayReader:
     def read(self, path: Path) -> Tensor:
         """The inputs in an ``.npz`` or ``.npy`` file: samples ``[N, ...]``, or a single one.
 
-        An ``.npz`` file has them under the key of the training file, under ``x``, or as its only array.
+        In an ``.npz`` file they have the key of the training file or ``x``, or are the only array.
 
         Raises:
             DataError: For a file that is damaged, or that does not hold such inputs.
@@ -94,11 +94,11 @@ class ArrayReader:
         if array.size == 0:
             raise DataError(f"{path}: '{name}' of shape {list(array.shape)} has no samples")
         if not self.images and array.dtype == np.uint8 and array.ndim in (3, 4):
-            raise DataError(f"{path}: '{name}' holds images of uint8; the run was trained on numbers as they are")
+            raise DataError(f"{path}: '{name}' holds uint8 images; the run was trained on plain numbers")
         return self.encode(path, name, array)
 
     def encode(self, path: Path, name: str, array: Array) -> Tensor:
-        """Inputs ``[N, ...]`` of an array; images have an axis of channels.
+        """Inputs ``[N, ...]`` from an array; images get a channel axis.
 
         Raises:
             DataError: For anything but finite numbers.
@@ -129,7 +129,7 @@ def opened(path: Path) -> Iterator[Any]:
             yield np.load(stream, allow_pickle=False)
     except DataError:
         raise
-    except Exception as error:  # a damaged file can raise anything; one that promises terabytes, MemoryError
+    except Exception as error:  # a damaged file can raise anything, even MemoryError for a false size
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise DataError(f"{path} cannot be read: {reason}\n  it must be an .npz file of plain arrays") from error
 
@@ -142,7 +142,7 @@ def numbers(path: Path, key: str, array: Array, *, double: bool = False, missing
         key: Its name there.
         array: The array.
         double: Whether float64 is wanted.
-        missing: Whether numbers may be missing, nan.
+        missing: Whether missing numbers, nan, are allowed.
 
     Raises:
         DataError: For anything but numbers that are finite as float32.

@@ -10,13 +10,15 @@ from wf_base.text import encode, make_vocabulary, tokenize
 
 
 def authors(vocabulary_size: int = 2000, max_tokens: int = 32) -> Dataset:
-    """Sentences by Lewis Carroll, John Milton and William Shakespeare, 700 each: whose is it?
+    """Sentences by Lewis Carroll, John Milton and William Shakespeare, 700 each; the class is the author.
 
     From Alice's Adventures in Wonderland, Paradise Lost and As You Like It, all in the public domain. Tokens are words
-    in lower case and single signs; the vocabulary counts those of all splits, without their authors.
+    in lower case and single punctuation characters; the vocabulary is counted over all splits, without using the
+    authors.
 
     Args:
-        vocabulary_size: The most frequent tokens; all others are one token, the unknown. At least 3.
+        vocabulary_size: The size of the vocabulary, the most frequent tokens; all others are the unknown token. At
+            least 3.
         max_tokens: Longer sentences are truncated.
 
     Returns:

@@ -54,7 +54,7 @@ def breast_cancer_binary() -> Dataset:
     """The same tumours with a target of 0 or 1: malignant or not.
 
     Returns:
-        Inputs float32 ``[569, 30]``, targets ``binary``, 1 for the 212 that are malignant.
+        Inputs float32 ``[569, 30]``, targets ``binary``, 1 for the 212 malignant ones.
     """
     dataset = breast_cancer()
     assert isinstance(dataset.train, TensorSamples)
@@ -69,11 +69,11 @@ def breast_cancer_binary() -> Dataset:
 
 
 PROPERTIES = {"even": (0, 2, 4, 6, 8), "prime": (2, 3, 5, 7), "round": (0, 6, 8, 9), "above 4": (5, 6, 7, 8, 9)}
-"""What is said of a digit by `digits_multilabel`, and the digits of which it holds; ``round`` has a closed loop."""
+"""The labels of `digits_multilabel`, each with its digits; ``round`` means with a closed loop."""
 
 
 def digits_multilabel() -> Dataset:
-    """The same handwritten digits with four labels, any of which may hold: even, prime, round and above 4.
+    """The same handwritten digits with four independent labels: even, prime, round and above 4.
 
     The labels follow from the digit; one is round when it has a closed loop: 0, 6, 8 and 9.
 
@@ -92,7 +92,7 @@ def digits_multilabel() -> Dataset:
 
 
 def diabetes() -> Dataset:
-    """Diabetes patients: 442 cases, 10 raw measures, how far the disease got a year later: a regression.
+    """Diabetes patients: 442 cases, 10 raw measures, the progression of the disease after one year: a regression.
 
     Returns:
         Inputs float32 ``[442, 10]``, targets ``real [442, 1]`` from 25 to 346. Source: Efron and others 2004.
@@ -129,5 +129,5 @@ def _classes(bunch: Any, inputs: torch.Tensor | None = None, feature_names: tupl
 
 
 def _reader(feature_names: Sequence[str]) -> TableReader:
-    """Reads tables with these columns for predictions."""
+    """A reader of tables with these columns, for predictions."""
     return TableReader([{"name": name} for name in feature_names])

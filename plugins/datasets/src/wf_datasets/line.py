@@ -15,16 +15,16 @@ def line(weight: float = 0.7, bias: float = 0.3, start: float = 0.0, end: float 
 
     Args:
         weight: The slope.
-        bias: y where x is 0.
+        bias: The value of y at x = 0.
         start: The first x.
-        end: Where x stops; not itself included.
+        end: The end of x, exclusive.
         step: The distance from one x to the next.
 
     Returns:
         A regression: inputs float32 ``[N, 1]``, targets float32 ``[N, 1]``.
 
     Raises:
-        UsageError: When the options give no point.
+        UsageError: If the options give no points.
     """
     if not all(map(math.isfinite, (weight, bias, start, end, step))):
         raise UsageError("line: weight, bias, start, end and step must be finite numbers")

@@ -40,15 +40,15 @@ def npz(
         targets: The key of the targets. Numbers are ``[N]`` or ``[N, K]``; text and booleans ``[N]`` name classes.
         task: ``auto``: a classification for integers, booleans and text, a regression for floats. A classification on
             ``[N, K]`` with K of at least 2 needs 0 and 1 and is multilabel.
-        missing: What becomes of missing numbers, nan: ``error`` refuses them, ``drop`` leaves their samples out,
-            ``mean`` puts the mean of each number of a sample, over the train split, in place of a missing input.
-        learned: What the run learned from the file when it began; then inputs and classes are those.
+        missing: The treatment of missing numbers, nan: ``error`` refuses them, ``drop`` leaves their samples out,
+            ``mean`` replaces a missing input by its mean over the train split.
+        learned: For a resumed run: its description of the file, which determines inputs and classes.
 
     Returns:
         Targets ``class_index``, ``real [N, K]`` or ``multilabel [N, K]``.
 
     Raises:
-        DataError: For a file that is missing or invalid, a key that it lacks, or arrays that do not fit.
+        DataError: For a missing or invalid file, a missing key, or arrays that do not fit.
     """
     path = existing_file(path)
     arrays = _read(path, {"inputs": inputs, "targets": targets})
@@ -60,7 +60,7 @@ def npz(
     reader = ArrayReader(**known) if known else ArrayReader.of(path, inputs, arrays[inputs], missing)
     if arrays[inputs].shape[1:] != reader.shape:
         raise DataError(
-            f"{path}: '{inputs}' has samples of {list(arrays[inputs].shape[1:])}, no more {list(reader.shape)}"
+            f"{path}: '{inputs}' has samples of {list(arrays[inputs].shape[1:])}, no longer {list(reader.shape)}"
         )
     x, y = reader.encode(path, inputs, arrays[inputs]), arrays[targets]
     if y.ndim not in (1, 2) or len(y) != len(x):
@@ -106,10 +106,12 @@ def _check_holes(
     wrong = np.argwhere(np.isnan(arrays[key]))
     lines = [f"{path}: '{key}' holds {len(wrong)} values that are not finite: nan, first at {wrong[0].tolist()}"]
     if missing == "mean":
-        lines.append("the mean can stand in for inputs only; leave the samples out: --dataset.missing drop")
+        lines.append("the mean can replace only inputs; leave the samples out: --dataset.missing drop")
     else:
         lines.append("leave the samples out: --dataset.missing drop")
-        lines[-1] += "; or put the mean over the train split there: --dataset.missing mean" if key == inputs else ""
+        lines[-1] += (
+            "; or replace them by the mean over the train split: --dataset.missing mean" if key == inputs else ""
+        )
     raise DataError("\n  ".join(lines))
 
 
@@ -128,7 +130,7 @@ def _tell_classes(path: Path, key: str, labels: Array) -> None:
     follow = values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1
     if len(values) > 2 and not (follow and counts.min() > 1):
         _log.warning(
-            "%s: '%s' holds %d different integers, each of which is taken for a class\n"
+            "%s: '%s' holds %d different integers, each of which is treated as a class\n"
             "  for numbers to predict: --dataset.task regression; if they are classes: --dataset.task classification",
             path,
             key,
@@ -162,5 +164,5 @@ def _labelled(path: Path, key: str, inputs: Tensor, labels: Array, learned: Mapp
         return Dataset(train=TensorSamples(inputs, indices), targets="class_index", class_names=names)
     indices, names = class_index(labels.tolist())
     if len(names) < 2:
-        raise DataError(f"{path}: '{key}' has one class only ({names[0]})")
+        raise DataError(f"{path}: '{key}' has only one class ({names[0]})")
     return Dataset(train=TensorSamples(inputs, indices), targets="class_index", class_names=names)

@@ -1,7 +1,7 @@
 """The datasets in plain Python and PyTorch, which `wf export --to script` writes into scripts.
 
-A function gives inputs and targets, or a dict of such by split, equal to those of its dataset bit for bit. Its
-parameters are options of the dataset and facts that the run learned from the data.
+A function returns inputs and targets, or a dict of these by split, equal to its dataset's bit for bit. Its parameters
+are options of the dataset and facts that the run learned from the data.
 """
 
 from __future__ import annotations
@@ -96,12 +96,12 @@ def csv_file(
 
 
 def mnist(data_dir: str, root: str | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-    """60,000 images of handwritten digits for training and 10,000 for the test, 28 x 28 bytes each."""
+    """60,000 images of handwritten digits for training and 10,000 for testing, 28 x 28 bytes each."""
     return read_mnist([root or data_dir, f"{data_dir}/mnist", f"{root or data_dir}/MNIST/raw"])
 
 
 def fashion_mnist(data_dir: str, root: str | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-    """60,000 images of clothes for training and 10,000 for the test, 28 x 28 bytes each."""
+    """60,000 images of clothes for training and 10,000 for testing, 28 x 28 bytes each."""
     folders = [root or data_dir, f"{data_dir}/fashion-mnist", f"{root or data_dir}/FashionMNIST/raw"]
     return read_mnist([*folders, "/usr/share/datasets/fashion-mnist"])
 

@@ -36,7 +36,7 @@ DATASETS = [
         "dataset",
         "random",
         "wf_datasets.synthetic:synthetic",
-        "made-up samples, labelled by a random linear teacher",
+        "synthetic samples, labelled by a random linear teacher",
         aliases=("synthetic",),
         traits=DatasetTraits(),
     ),
@@ -57,7 +57,7 @@ DATASETS = [
         "dataset",
         "series",
         "wf_datasets.tables.series:series",
-        "time series in a table, cut into windows and what follows them",
+        "time series in a table, cut into windows and the values that follow them",
         traits=DatasetTraits(
             targets="real",
             inputs="sequence",
@@ -77,7 +77,7 @@ DATASETS = [
         "dataset",
         "image-folder",
         "wf_datasets.images.image_folder:image_folder",
-        "image files, a folder per class",
+        "image files, one folder per class",
         aliases=("imagefolder",),
         traits=DatasetTraits(targets="class_index", inputs="image", files=("/",), reader=_IMAGE_FILE, model="cnn"),
     ),
@@ -133,7 +133,7 @@ DATASETS = [
         "dataset",
         "shapes",
         "wf_datasets.images.shapes:shapes",
-        "made-up images of squares, rings and crosses, with masks: a segmentation",
+        "synthetic images of squares, rings and crosses, with masks: a segmentation",
         traits=DatasetTraits(targets="mask", inputs="image", reader=_IMAGE_FILE),
     ),
     Component(
@@ -183,14 +183,14 @@ TRANSFORMS = [
         "transform",
         "standardize",
         "wf_datasets.transforms.standardize:Standardize",
-        "zero mean and unit variance, as measured on the train split",
+        "zero mean and unit variance, measured on the train split",
         traits=_NUMBERS,
     ),
     Component(
         "transform",
         "standardize-targets",
         "wf_datasets.transforms.standardize:StandardizeTargets",
-        "train on targets of zero mean and unit variance; metrics and predictions are in their own units",
+        "train on targets of zero mean and unit variance; metrics and predictions are in the original units",
         traits=TransformTraits(inputs="any", gives="same", of="targets", targets=("real",)),
     ),
     Component("transform", "scale", "wf_datasets.transforms.affine:Scale", "inputs * factor + offset", traits=_NUMBERS),
@@ -227,14 +227,14 @@ TRANSFORMS = [
         "transform",
         "joint-crop",
         "wf_datasets.transforms.joint:JointCrop",
-        "a part of each image at random, boxes and masks with it (train only)",
+        "random crops of images, with their boxes and masks (train only)",
         traits=_JOINT,
     ),
     Component(
         "transform",
         "joint-resize",
         "wf_datasets.transforms.joint:JointResize",
-        "images, boxes and masks in one of some sizes, at random (train only)",
+        "images, boxes and masks resized at random to one of several sizes (train only)",
         traits=_JOINT,
     ),
     Component(
@@ -248,7 +248,7 @@ TRANSFORMS = [
         "transform",
         "cutmix",
         "wf_datasets.transforms.mix:CutMix",
-        "a rectangle of another image, classes by area (train only; Yun et al. 2019)",
+        "a rectangle from another image, classes weighted by area (train only; Yun et al. 2019)",
         traits=TransformTraits(inputs="image", **_MIXED, **_SHARES),
     ),
 ]
@@ -260,7 +260,7 @@ SAMPLERS = [
         "sampler",
         "length-grouped",
         "wf_datasets.samplers:LengthGrouped",
-        "batches of samples of about the same length, which need little padding",
+        "batches of samples of similar length, which need little padding",
     ),
 ]
 
@@ -274,14 +274,17 @@ def wf_components() -> list[Component]:
 @hookimpl
 def wf_kinds() -> list[Kind]:
     """Samplers."""
-    return [Kind(name="sampler", summary="says which train samples an epoch has, and in which order")]
+    return [Kind(name="sampler", summary="chooses the train samples of an epoch and their order")]
 
 
 @hookimpl
 def wf_values() -> list[RunValue]:
-    """The size of images, which a model with pretrained weights says, and the classes and lengths of samples."""
+    """The size of images that a model with pretrained weights requires, and the classes and lengths of samples."""
     images = "wf_datasets.images.image_reader"
-    size, side = "height and width that the model wants images to have", "the shorter side of an image before the cut"
+    size, side = (
+        "height and width of images that the model requires",
+        "the shorter side of an image before the centre crop",
+    )
     return [
         RunValue(name="image_size", type="tuple[int, int]", summary=size, provider=f"{images}:image_size"),
         RunValue(name="resize_size", type="int", summary=side, provider=f"{images}:resize_size"),

@@ -12,12 +12,12 @@ from pathlib import Path
 from wf.errors import DataError
 
 TIMEOUT_SEC = 30.0
-"""How long a download waits for an answer."""
+"""The timeout of a download."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """The folders to look in, first to last."""
+    """The folders to search, in order."""
 
     title: str
     folders: tuple[Path, ...]
@@ -26,7 +26,7 @@ class Places:
     """Other ways to get the files, one per line."""
 
     def find(self, *choices: Sequence[str]) -> list[Path] | None:
-        """The files of the first folder that holds all names of one choice, each as it is or with ``.gz``."""
+        """The files of the first folder that has all names of one choice, each with or without ``.gz``."""
         for folder in self.folders:
             for names in choices:
                 files = [path for name in names if (path := _plain_or_gz(folder, name))]
@@ -38,7 +38,7 @@ class Places:
         """Download into `download_to`; messages go to standard error.
 
         Raises:
-            DataError: When that fails, with the places looked in and what to do.
+            DataError: If that fails, with the searched places and advice.
         """
         print(f"{self.title} is not on this machine: downloading it to {self.download_to}", file=sys.stderr)
         try:
@@ -71,8 +71,8 @@ def places(
         title: The dataset's name for messages.
         root: The folder that the user named, if any; downloads go there, else to `data_dir`.
         data_dir: The user's data folder.
-        inside: Folders in those two that are looked into as well.
-        system: Folders of the system.
+        inside: Subfolders of these two that are searched as well.
+        system: System folders.
         advice: Other ways to get the files.
     """
     bases = [Path(base).expanduser() for base in (root, data_dir) if base is not None]
@@ -86,7 +86,7 @@ def _plain_or_gz(folder: Path, name: str) -> Path | None:
 
 @contextlib.contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no limit, so that a silent network would hold a run for ever."""
+    """Set a timeout: torchvision has none, so a silent network would block a run forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,7 +1,7 @@
-"""Samplers: which train samples an epoch has, and in which order.
+"""Samplers: they choose the train samples of an epoch and their order.
 
-Each is an iterable of positions in the train split. The run goes through it once an epoch, with torch's global
-generator seeded for that epoch, so that a run is resumed to the bit whatever the number of processes that load data.
+Each is an iterable of positions in the train split. The run iterates over it once per epoch, with torch's global
+generator seeded for that epoch, so that a run resumes bit for bit with any number of data loading processes.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ def train_targets(data: Any) -> Tensor:
     """The run value `train_targets`: the class of each train sample, int64 ``[N]``.
 
     Raises:
-        UsageError: Where samples have no single class, or it is not known without reading all of them.
+        UsageError: If samples do not have a single class, or it is unknown without reading all of them.
     """
     targets: Tensor | None = data.train_targets()
     if targets is None:
         raise UsageError(
-            "the classes of the train samples are not known without reading all of them, so none can be drawn more "
-            "often\n  let the dataset say them: wf_base.Dataset(target_tensor=...)"
+            "the classes of the train samples are not known without reading all of them, so sampling by class is "
+            "impossible\n"
+            "  declare them: wf_base.Dataset(target_tensor=...)"
         )
     flat = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
     if flat.ndim != 1 or not torch.equal(flat, flat.round()) or data.task.num_classes is None:
         raise UsageError(
-            f"a sampler needs one class a sample, and the targets are {data.targets}\n  leave --sampler out"
+            f"a sampler needs one class per sample, but the targets are {data.targets}\n  leave --sampler out"
         )
     return flat.to(torch.int64)
 
@@ -40,7 +41,7 @@ def train_lengths(data: Any) -> Tensor:
     """The run value `train_lengths`: the length of each train sample, int64 ``[N]``.
 
     Raises:
-        UsageError: Where the samples do not say it.
+        UsageError: If the samples do not have it.
     """
     samples: Any = data.samples("train")
     chosen = torch.arange(len(samples))
@@ -49,8 +50,9 @@ def train_lengths(data: Any) -> Tensor:
     lengths = getattr(samples, "lengths", None)
     if lengths is None:
         raise UsageError(
-            "the lengths of the train samples are not known without reading all of them, so none can be grouped by it"
-            "\n  let the samples say them: an attribute `lengths`, one number a sample"
+            "the lengths of the train samples are not known without reading all of them, "
+            "so samples cannot be grouped by length"
+            "\n  give the samples an attribute `lengths`, one number per sample"
         )
     return torch.as_tensor(lengths, dtype=torch.int64)[chosen]
 
@@ -58,12 +60,12 @@ def train_lengths(data: Any) -> Tensor:
 class Balanced:
     """An epoch has equally many samples of each class, in a random order.
 
-    Of a class with fewer samples each is drawn several times, equally often but for one; of a larger one there are
-    others in each epoch. A rest that cannot be divided goes to the first classes.
+    Samples of a smaller class are drawn several times, with counts that differ by at most one; from a larger class
+    different samples are drawn in each epoch. A remainder goes to the first classes.
 
     Args:
         train_targets: The class of each train sample.
-        num_samples: Samples in an epoch; as many as the train split has when not given.
+        num_samples: Samples in an epoch; by default as many as the train split has.
 
     Raises:
         UsageError: For fewer samples than classes.
@@ -94,13 +96,13 @@ class Weighted:
     Args:
         train_targets: The class of each train sample.
         class_names: The names of the classes.
-        weights: One a class, by name or in their order: how often each of its samples is drawn, compared with the
-            others. When not given it is the number of its samples to the power of minus `power`.
-        power: 1: all classes are equally frequent; 0: as they are; 0.5 is between.
-        num_samples: Samples in an epoch; as many as the train split has when not given.
+        weights: One per class, by name or in order: the relative frequency of each of its samples. By default the
+            number of the class's samples to the power of minus `power`.
+        power: 1: all classes are equally frequent; 0: frequencies as in the data; 0.5 is in between.
+        num_samples: Samples in an epoch; by default as many as the train split has.
 
     Raises:
-        UsageError: For weights of other classes, or none above 0.
+        UsageError: For weights of other classes, or without a weight above 0.
     """
 
     def __init__(
@@ -141,9 +143,9 @@ class Weighted:
 
 
 class LengthGrouped:
-    """Samples of about the same length are in one batch, so that little is padded; batches are in a random order.
+    """Samples of similar length share a batch, so that there is little padding; batches are in random order.
 
-    In each epoch the samples are shuffled, and within windows of some batches sorted by length.
+    In each epoch the samples are shuffled, then sorted by length within windows of several batches.
 
     Args:
         train_lengths: The length of each train sample.
@@ -173,13 +175,13 @@ class LengthGrouped:
         windows = order.split(self._window * self._size)
         grouped = torch.cat([one[self._lengths[one].argsort(stable=True)] for one in windows])
         batches = list(grouped.split(self._size))
-        last = batches.pop() if len(batches[-1]) < self._size else None  # a smaller one stays behind all others
+        last = batches.pop() if len(batches[-1]) < self._size else None  # a smaller batch stays last
         for place in torch.randperm(len(batches)).tolist():
             yield from batches[place].tolist()
         yield from [] if last is None else last.tolist()
 
 
 def _some(members: Tensor, num: int) -> Tensor:
-    """Draw the given number, with equal frequencies up to one."""
+    """Draw a given number, with frequencies that differ by at most one."""
     orders = [torch.randperm(len(members)) for _ in range(-(-num // len(members)))]
     return members[torch.cat(orders)[:num]]

@@ -1,4 +1,4 @@
-"""Made-up samples that can be learned."""
+"""Synthetic samples that can be learned."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def synthetic(
     class of the largest score, a multilabel the labels with a positive score, a regression the one score itself.
 
     Args:
-        seed: Inputs, teacher and noise are a function of it alone.
-        num_samples: How many samples.
+        seed: The seed of inputs, teacher and noise.
+        num_samples: The number of samples.
         input_shape: The shape of one input.
         classes: Classes of a classification, labels of a multilabel; not used for a regression.
         task: The kind of targets.

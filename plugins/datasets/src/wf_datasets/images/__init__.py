@@ -1,1 +1,1 @@
-"""Datasets of images, and how image files are read."""
+"""Datasets of images, and readers of image files."""

@@ -20,19 +20,19 @@ from wf.errors import DataError
 class PixelCache:
     """Images of one form as bytes, in a memory-mapped file that processes share.
 
-    A row is filled when its image is asked for first. Its checksum is written after it, so that a row which a crash
-    left half-written is decoded again. Nothing that changes between epochs is kept: augmentations come later, and a run
-    has the same bits with and without a cache.
+    A row is filled when its image is first requested. Its checksum is written after it, so that a row left incomplete
+    by a crash is decoded again. The cached pixels are the same in every epoch: augmentations come later, and a run has
+    the same bits with and without a cache.
 
     Args:
-        folder: Where the file is kept; it is made if need be.
-        key: What the pixels follow from: files with their sizes and times, and the form, as a JSON value. Its checksum
-            names the file.
+        folder: The folder for the file; it is created if needed.
+        key: Everything that determines the pixels: files with their sizes and times, and the form, as a JSON value.
+            Its checksum names the file.
         num: The number of images.
-        shape: Of an image, ``[C, H, W]``.
+        shape: The shape of an image, ``[C, H, W]``.
 
     Raises:
-        DataError: When the file cannot be made, for example because the disk is too small.
+        DataError: If the file cannot be created, for example because the disk is full.
     """
 
     def __init__(self, folder: Path, key: Any, num: int, shape: tuple[int, int, int]) -> None:
@@ -45,7 +45,7 @@ class PixelCache:
 
         Args:
             index: Its number.
-            read: Reads it where the cache does not have it; what is not uint8 is not kept.
+            read: Reads it if it is not in the cache; only uint8 is cached.
         """
         row = self._rows[index]
         if self._sums[index] and self._sums[index] == _checksum(row):
@@ -57,7 +57,7 @@ class PixelCache:
         return image
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapped memory: a process that is given the cache maps the file itself."""
+        """The state without the mapped memory: another process maps the file itself."""
         return {name: value for name, value in vars(self).items() if name not in ("_rows", "_sums")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -85,11 +85,11 @@ class PixelCache:
         try:
             with own.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
-            own.rename(self.path)  # a process that was faster loses its rows to the new file, and nothing else
+            own.rename(self.path)  # another process that was faster only loses its rows
         finally:
             own.unlink(missing_ok=True)
 
 
 def _checksum(row: np.ndarray[Any, np.dtype[np.uint8]]) -> int:
-    """The CRC-32 of an image; never 0, which says that there is none."""
+    """The CRC-32 of an image; never 0, which marks an empty row."""
     return zlib.crc32(row.data) or 1

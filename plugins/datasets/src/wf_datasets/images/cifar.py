@@ -23,24 +23,24 @@ PYTHON = (*TRAIN, TEST)
 BINARY = tuple(f"{name}.bin" for name in PYTHON)
 NUM_PIXELS = 3 * 32 * 32
 NUM_IMAGES = 10_000
-"""The images in each file."""
+"""The number of images in each file."""
 
 
 def cifar10(data_dir: Path, root: Path | None = None, download: bool = True) -> Dataset:
-    """Colour images of 32x32 pixels: 50,000 and 10,000 for the test, 10 classes.
+    """Colour images of 32x32 pixels: 50,000 and 10,000 for testing, 10 classes.
 
     Reads the binary version, or the Python version through an unpickler that builds arrays and plain values only.
 
     Args:
         data_dir: The folder that is searched after `root`, and the default download folder.
         root: A folder with ``cifar-10-batches-bin``, ``cifar-10-batches-py`` or the files themselves.
-        download: Whether to download them when they are nowhere.
+        download: Whether to download the files if they are not found.
 
     Returns:
         Inputs uint8 ``[50000, 3, 32, 32]``, targets ``class_index``; the test split is given.
 
     Raises:
-        DataError: When the files are nowhere or damaged.
+        DataError: If the files are not found or damaged.
     """
     where = places("CIFAR-10", root, data_dir, inside=("cifar-10-batches-bin", "cifar-10-batches-py"))
     files = where.find(BINARY, PYTHON)
@@ -91,7 +91,7 @@ class _Unpickler(pickle.Unpickler):
     """Builds arrays, bytes and plain values, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The class or function that a pickle names, where it is harmless."""
+        """The class or function that a pickle names, if it is harmless."""
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no data file needs")

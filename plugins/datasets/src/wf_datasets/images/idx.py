@@ -18,13 +18,13 @@ def read_idx(path: Path) -> Tensor:
     """Read a file of unsigned bytes, gzipped or not.
 
     Args:
-        path: The file; one whose name ends in ``.gz`` is unpacked on the way.
+        path: The file; if its name ends in ``.gz`` it is decompressed.
 
     Returns:
-        uint8 of the shape that the file states.
+        uint8 of the shape in the file's header.
 
     Raises:
-        DataError: When the file is unreadable, damaged, cut off or of another format.
+        DataError: If the file is unreadable, damaged, truncated or of another format.
 
     The format: two zero bytes, the type (8: uint8), the number of axes, each size as a big-endian uint32, the data
     (LeCun, Cortes, Burges, "The MNIST database").

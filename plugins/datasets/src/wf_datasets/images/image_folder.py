@@ -23,7 +23,7 @@ from wf_datasets.paths import existing_folder
 
 _log = logging.getLogger(__name__)
 MAX_SIDE = 16_384
-"""Images are resized to at most so many pixels a side: one sample takes 3 GB then."""
+"""The maximum side of images in pixels: one sample then takes 3 GB."""
 DEFAULT_SIDE = 64
 """The default side of images."""
 _LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
@@ -32,7 +32,7 @@ _SPLITS = {"train": "train", "val": "validation", "validation": "validation", "t
 
 @dataclass(frozen=True)
 class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Images that are read when they are asked for."""
+    """Images that are read when they are requested."""
 
     draws: ClassVar[bool] = False
 
@@ -56,7 +56,7 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return as_float(pixels), self.labels[index]
 
     def identity(self) -> list[tuple[str, int, int]]:
-        """Name, size and class of each file: what tells these images from others, wherever their folder is."""
+        """Name, size and class of each file, which identify these images wherever their folder is."""
         folder = os.path.commonpath([file.parent for file in self.files])
         return [
             (os.path.relpath(file, folder), file.stat().st_size, label)
@@ -84,31 +84,31 @@ def image_folder(
 ) -> Dataset:
     """Image files in one folder per class, read when they are needed; each folder's name is its class.
 
-    The class folders stand in `path`, or in folders ``train``, ``test`` and ``val`` or ``validation`` in it, which then
-    are the splits: without ``test`` there is no test split. Hidden files and folders do not count.
+    The class folders are in `path`, or in its folders ``train``, ``test`` and ``val`` or ``validation``, which are
+    then the splits: without ``test`` there is no test split. Hidden files and folders are ignored.
 
     Args:
         path: The folder.
-        image_size: The size of every image, in pixels: one side of a square, or height and width. When not given it is
-            what the model wants, as those with pretrained weights do, or 64.
+        image_size: The size of every image, in pixels: one side of a square, or height and width. By default the size
+            that the model requires, as models with pretrained weights do, or 64.
         channels: 3 for colour, 1 for grey.
-        extensions: The files that count as images, in capital letters as well; others are passed over.
-        fit: How images of other shapes get that size: ``crop`` resizes them until they cover it and cuts out the
-            middle; ``pad`` keeps all of the image, with black beside it; ``squash`` changes the shape.
-        resize_size: For ``crop``: the shorter side, in pixels, before the middle is cut out. When not given it is what
-            the model wants, or the smallest that covers the size.
-        reduce: Let JPEGs be decoded at a half, a quarter or an eighth of their size where that is at least twice the
-            size that is wanted: several times faster for photos, and slightly different pixels.
+        extensions: The endings of image files, in upper or lower case; other files are skipped.
+        fit: How images of other shapes get that size: ``crop`` resizes them to cover it and crops the centre; ``pad``
+            keeps the whole image and adds black borders; ``squash`` changes the aspect ratio.
+        resize_size: For ``crop``: the shorter side before the centre crop, in pixels. By default the value that the
+            model requires, or the smallest that covers the size.
+        reduce: Whether to decode JPEGs at a half, a quarter or an eighth of their size if that is at least twice the
+            target size: several times faster for photos, with slightly different pixels.
         cache: A folder for decoded images, so that each file is decoded once: later epochs and runs read its pixels
-            from there, with the same bits. It takes one byte a pixel and channel, and may be deleted at any time. A
-            file that changes is decoded again. Images of more than 8 bits are read each time.
-        learned: What the run learned from the folder when it began; then the classes are those.
+            from there, with the same bits. It takes one byte per pixel and channel, and may be deleted at any time. A
+            changed file is decoded again. Images of more than 8 bits are not cached.
+        learned: For a resumed run: its description of the folder, which determines the classes.
 
     Returns:
         Inputs float32 ``[C, H, W]`` from 0 to 1, targets ``class_index``.
 
     Raises:
-        DataError: When there is no folder, no class, or no image in a class, or when an image is damaged.
+        DataError: If there is no folder, no class, or no image in a class, or if an image is damaged.
         UsageError: For a size below 1 or above `MAX_SIDE`.
     """
     folder = existing_folder(path)
@@ -119,7 +119,7 @@ def image_folder(
     if max(size) > MAX_SIDE:
         raise UsageError(f"image-folder: image_size is {image_size}; it must be at most {MAX_SIDE:,} pixels a side")
     if resize_size is not None and fit != "crop":
-        resize_size = None  # the model's, which is for the middle of an image
+        resize_size = None  # the model's value is for a centre crop
     if resize_size is not None and not max(size) <= resize_size <= MAX_SIDE:
         raise UsageError(
             f"image-folder: resize_size is {resize_size}; it must be at least {max(size)}, the image_size, and at most "
@@ -163,7 +163,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split: only the train split, or the folders beside a folder ``train`` with subfolders."""
+    """The folder of each split: only train, or also the folders beside a folder ``train`` with subfolders."""
     entries = {entry.name: entry for entry in _subfolders(folder)}
     if "train" not in entries or not _subfolders(entries["train"]):
         return {"train": folder}
@@ -171,7 +171,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
         raise DataError(f"'{folder}' has both a folder 'val' and a folder 'validation'; keep one")
     others = [name for name in entries if name not in _SPLITS]
     if others:
-        _log.warning("%s: passed over beside 'train': %s", folder, ", ".join(others))
+        _log.warning("%s: skipped beside 'train': %s", folder, ", ".join(others))
     return {_SPLITS[name]: entry for name, entry in entries.items() if name in _SPLITS}
 
 
@@ -179,10 +179,10 @@ def _check_names(folder: Path, names: Sequence[str], endings: Sequence[str]) -> 
     if len(names) > 1:
         return
     if names:
-        raise DataError(f"'{folder}' has one class only: '{names[0]}'; give each class a folder of its own")
+        raise DataError(f"'{folder}' has only one class: '{names[0]}'; put each class into a separate folder")
     loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in endings and entry.name[0] != ".")
     found = f"{loose} images but no folders" if loose else "no folders"
-    raise DataError(f"'{folder}' has {found}; put the images of each class into a folder with the name of the class")
+    raise DataError(f"'{folder}' has {found}; put the images of each class into a folder named after it")
 
 
 def _read_split(folder: Path, names: Sequence[str], form: Form, endings: tuple[str, ...]) -> ImageFiles:
@@ -190,7 +190,7 @@ def _read_split(folder: Path, names: Sequence[str], form: Form, endings: tuple[s
     others: Counter[str] = Counter()
     for entry in _subfolders(folder):
         if entry.name not in names:
-            hint = "the classes are those of the train split"
+            hint = "the train split determines the classes"
             raise DataError(f"'{folder}': {unknown('class', entry.name, names, hint)}")
         there = _files(entry)
         files = sorted(file for file in there if file.suffix.lower() in endings)
@@ -199,10 +199,10 @@ def _read_split(folder: Path, names: Sequence[str], form: Form, endings: tuple[s
             raise DataError(f"no image in '{entry}'; looked for {', '.join(endings)}")
         found.extend((file, names.index(entry.name)) for file in files)
     if not found:
-        raise DataError(f"'{folder}' has no class folders; put the images of each class into a folder of its name")
+        raise DataError(f"'{folder}' has no class folders; put the images of each class into a folder named after it")
     if others:
         kinds = ", ".join(sorted(ending or "without an ending" for ending in others))
-        _log.warning("%s: passed over %d files that are no images (%s)", folder, others.total(), kinds)
+        _log.warning("%s: skipped %d files that are not images (%s)", folder, others.total(), kinds)
     if missing := [name for number, name in enumerate(names) if number not in {label for _, label in found}]:
         _log.warning("%s: it has no image of %s", folder, ", ".join(f"'{name}'" for name in missing))
     return ImageFiles(tuple(file for file, _ in found), tuple(label for _, label in found), form)

@@ -25,15 +25,15 @@ _WITHOUT_ALPHA = {"LA": "L", "La": "L", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB
 
 
 Fit = Literal["crop", "pad", "squash"]
-"""How an image of another shape becomes one of a given size: see `fitted`."""
+"""How an image of another shape gets a given size: see `fitted`."""
 
 
 def image_size() -> None:
-    """The run value `image_size` of a run whose model wants none."""
+    """The run value `image_size`, if the model does not provide it: None."""
 
 
 def resize_size() -> None:
-    """The run value `resize_size` of a run whose model wants none."""
+    """The run value `resize_size`, if the model does not provide it: None."""
 
 
 class Form(NamedTuple):
@@ -55,29 +55,29 @@ def read_image(file: Path | BinaryIO | Image.Image, form: Form, name: str = "") 
     """One image, turned upright as its EXIF data says and resized (bilinear, antialiased).
 
     Its numbers are divided by the largest of their type: 255, or 65,535 for grey images of 16 bits. Transparency is
-    left out of account.
+    ignored.
 
     Args:
-        file: The image file, also an open one, or the image itself.
-        form: What it becomes.
-        name: What it is called in messages, where it is no path.
+        file: The image file, possibly open, or the image itself.
+        form: The form of the result.
+        name: Its name in messages, if it is not a path.
 
     Returns:
         float32 ``[channels, height, width]`` from 0 to 1.
 
     Raises:
-        DataError: When the file is missing or damaged, or holds numbers of which it is not known where white is.
+        DataError: If the file is missing or damaged, or the value of white is unknown for its numbers.
     """
     return as_float(read_pixels(file, form, name))
 
 
 def read_pixels(file: Path | BinaryIO | Image.Image, form: Form, name: str = "") -> Tensor:
-    """The same before it is divided by 255: uint8, or float32 from 0 to 1 of an image of more than 8 bits.
+    """The same before division by 255: uint8, or float32 from 0 to 1 for an image of more than 8 bits.
 
     Raises:
-        DataError: When the file is missing or damaged, or holds numbers of which it is not known where white is.
+        DataError: If the file is missing or damaged, or the value of white is unknown for its numbers.
     """
-    from PIL import Image  # which a run on bytes, such as Fashion-MNIST's, does without
+    from PIL import Image  # runs on bytes, such as Fashion-MNIST's, do not need it
 
     name = name or str(file)
     try:
@@ -103,16 +103,16 @@ def _is_empty(file: Any) -> bool:
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int | None = None) -> Image.Image:
-    """An image of the size that is wanted.
+    """Resize an image to a given size.
 
     Args:
         image: The image.
         size: Height and width.
-        fit: ``crop`` keeps the shape: the image is resized until it covers the size, and the middle is cut out, as
-            torchvision's presets do it. ``pad`` keeps the shape and all of the image: it is resized until it fits in,
-            and the rest is black. ``squash`` changes the shape.
-        resize_size: For ``crop``: the shorter side, in pixels, before the middle is cut out; the smallest that covers
-            the size when not given.
+        fit: ``crop`` keeps the aspect ratio: the image is resized to cover the size, and its centre is cropped, as in
+            torchvision's presets. ``pad`` keeps the aspect ratio and the whole image: it is resized to fit, and the
+            rest is black. ``squash`` changes the aspect ratio.
+        resize_size: For ``crop``: the shorter side before the centre crop, in pixels; by default the smallest that
+            covers the size.
     """
     from PIL import Image
 
@@ -138,15 +138,15 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, resize_size: int
 
 
 def _reduce(opened: Image.Image, form: Form) -> None:
-    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, if that is twice what it is resized to.
+    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, if that is at least twice the target size.
 
-    The decoder averages blocks of pixels then, instead of computing all of them; what is resized still has two pixels
-    for each one that it becomes, so that the result differs little. Files of other formats are decoded whole.
+    The decoder then averages blocks of pixels instead of computing all of them; the decoded image still has at least
+    two pixels per target pixel, so the result differs little. Other formats are decoded at full size.
     """
     sides = form.size
     if form.fit == "crop" and form.resize_size is not None:
         sides = (form.resize_size, form.resize_size)
-    short, long = sorted((opened.width, opened.height))  # whether it lies on its side is not known yet
+    short, long = sorted((opened.width, opened.height))  # its EXIF rotation is not known yet
     scale = 2 * max(max(sides) / short, min(sides) / long)
     opened.draft(opened.mode, (math.ceil(scale * opened.width), math.ceil(scale * opened.height)))
 
@@ -161,11 +161,11 @@ def _upright(opened: Image.Image, file: str) -> Image.Image:
     if image.mode in ("I", "F"):
         numbers = np.asarray(image)
         low, high = float(numbers.min()), float(numbers.max())
-        if image.mode == "F" and low >= 0 and high <= 1:  # not so of nan
+        if image.mode == "F" and low >= 0 and high <= 1:  # false for nan
             return image
         what = "whole numbers of 32 bits" if image.mode == "I" else "floating-point numbers"
         raise DataError(
-            f"image '{file}' holds {what} from {low:g} to {high:g}; which of them is white?\n"
+            f"image '{file}' holds {what} from {low:g} to {high:g}; and the value of white is unknown\n"
             "  convert it to 8 or 16 bits, or to floats from 0 to 1"
         )
     if image.mode == "P" and "transparency" in image.info:
@@ -213,14 +213,14 @@ class ImageReader:
         return self._of(path).unsqueeze(0)
 
     def fields(self) -> list[dict[str, Any]]:
-        """One column: the image, a path, the bytes of a file, or an image of Pillow."""
+        """One column: the image, as a path, the bytes of a file, or a Pillow image."""
         return [{"name": "image", "type": "image", "size": list(self.form.size), "channels": self.form.channels}]
 
     def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tensor:
-        """The images of rows, as `read` gives those of files.
+        """The images of rows, in the form that `read` returns.
 
         Raises:
-            DataError: For a row without one, and for one that cannot be read.
+            DataError: For a row without an image, or with one that cannot be read.
         """
         return torch.stack([self._of(*image_in(record, where, first + row)) for row, record in enumerate(records)])
 
@@ -229,7 +229,7 @@ class ImageReader:
 
 
 class PixelReader(ImageReader):
-    """Reads an image file as datasets whose samples are bytes hold images: uint8."""
+    """Reads an image file as uint8, for datasets whose images are bytes."""
 
     def _of(self, file: Path | BinaryIO | Image.Image, name: str = "") -> Tensor:
         return super()._of(file, name).mul(255).round().to(torch.uint8)

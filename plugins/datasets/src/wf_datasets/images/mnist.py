@@ -33,40 +33,40 @@ CLOTHES = (
     "Ankle boot",
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the files."""
+"""The folder of Debian's package dataset-fashion-mnist."""
 
 
 def mnist(data_dir: Path, root: Path | None = None, download: bool = True) -> Dataset:
-    """Handwritten digits: 60,000 images of 28x28 pixels and 10,000 for the test, 10 classes.
+    """Handwritten digits: 60,000 images of 28x28 pixels and 10,000 for testing, 10 classes.
 
     Args:
         data_dir: The folder that is searched after `root`, and the default download folder.
         root: A folder with the four IDX files (``.gz`` or unpacked), or with torchvision's ``MNIST/raw``.
-        download: Whether to download them when they are nowhere.
+        download: Whether to download the files if they are not found.
 
     Returns:
         Inputs uint8 ``[60000, 1, 28, 28]``, targets ``class_index``; the test split is given.
 
     Raises:
-        DataError: When the files are nowhere or damaged.
+        DataError: If the files are not found or damaged.
     """
     where = places("MNIST", root, data_dir, inside=("MNIST/raw", "mnist"))
     return _load(where, "MNIST", DIGITS, download)
 
 
 def fashion_mnist(data_dir: Path, root: Path | None = None, download: bool = True) -> Dataset:
-    """Pieces of clothing: 60,000 images of 28x28 pixels and 10,000 for the test, 10 classes.
+    """Pieces of clothing: 60,000 images of 28x28 pixels and 10,000 for testing, 10 classes.
 
     Args:
         data_dir: The folder that is searched after `root`, and the default download folder.
         root: A folder with the four IDX files (``.gz`` or unpacked), or with torchvision's ``FashionMNIST/raw``.
-        download: Whether to download them when they are nowhere, the folder of Debian's package included.
+        download: Whether to download the files if they are not found, not even in the folder of Debian's package.
 
     Returns:
         Inputs uint8 ``[60000, 1, 28, 28]``, targets ``class_index``; the test split is given.
 
     Raises:
-        DataError: When the files are nowhere or damaged.
+        DataError: If the files are not found or damaged.
     """
     where = places(
         "Fashion-MNIST",

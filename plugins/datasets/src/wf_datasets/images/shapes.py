@@ -1,4 +1,4 @@
-"""Made-up images of shapes, with the class of each pixel."""
+"""Synthetic images of shapes, with the class of each pixel."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def shapes(
 ) -> Dataset:
     """Synthetic images of squares, rings and crosses, with masks: a semantic segmentation.
 
-    Each image has one to `max_shapes` shapes, between 0.3 and 0.6 of its side wide, bright on a dark ground; a later
-    one may cover an earlier one or reach over the edge. Colours say nothing of the class.
+    Each image has one to `max_shapes` shapes, between 0.3 and 0.6 of its side wide, bright on a dark background; a
+    later one may cover an earlier one or extend over the edge. Colours are independent of the class.
 
     Args:
-        seed: Everything that is drawn is a function of it alone.
-        num_samples: How many images.
-        image_size: Pixels a side, at least 8.
-        max_shapes: The most shapes in an image.
+        seed: The seed of all random numbers.
+        num_samples: The number of images.
+        image_size: The side of an image in pixels, at least 8.
+        max_shapes: The maximum number of shapes in an image.
         noise: The standard deviation of the noise on each pixel's colours, which go from 0 to 1 without it.
 
     Returns:
@@ -66,7 +66,7 @@ def _draw(size: int, max_shapes: int, generator: torch.Generator) -> tuple[Tenso
 
 
 def _inside(kind: int, size: int, x: float, y: float, radius: float) -> Tensor:
-    """Which pixels a shape covers, bool ``[size, size]``; ring and cross are a quarter as thick as wide."""
+    """The pixels that a shape covers, bool ``[size, size]``; ring and cross are a quarter as thick as wide."""
     places = torch.arange(size) + 0.5
     across, down = places - x, (places - y).unsqueeze(1)
     if CLASSES[kind] == "ring":

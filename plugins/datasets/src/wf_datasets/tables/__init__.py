@@ -1,1 +1,1 @@
-"""Tables in text files: tabular datasets and time series, and how their columns are read."""
+"""Tables in text files: tabular datasets and time series, and the readers of their columns."""

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 
 
 def number(cell: str) -> float | None:
-    """The number in a cell without blanks around it: nan where it is missing, None where there is something else.
+    """The number in a cell without blanks around it: nan if missing, None for anything else.
 
     It is stricter than `float`, which takes ``1_2`` for 12 and the digits of every script.
     """
@@ -25,14 +25,14 @@ def number(cell: str) -> float | None:
 
 
 def number_with_comma(cell: str) -> float | None:
-    """The same where numbers have a decimal comma: one with a point is none."""
+    """The same for numbers with a decimal comma; a number with a point gives None."""
     return None if "." in cell else number(cell.replace(",", ".", 1))
 
 
 def has_decimal_comma(cells: Iterable[str]) -> bool:
-    """Whether cells are numbers with a decimal comma: all are numbers then, and one at least is no thousand.
+    """Whether all cells are numbers with a decimal comma, at least one of them unambiguously.
 
-    ``1,234`` may be either, ``0,234``, ``1234,5`` and ``1,2`` may not.
+    ``1,234`` is ambiguous (a thousands separator), ``0,234``, ``1234,5`` and ``1,2`` are not.
     """
     certain = False
     for cell in cells:
@@ -50,7 +50,7 @@ _SIGN = r"(?:[$€£¥₹₽₩]|usd|eur|gbp|chf|jpy|cny|inr|kr)"
 _UNIT = r"(?:[mµk]?g|t|lbs?|oz|[mckµn]?m[²³]?|in|ft|mi|km/h|mph|m/s|[mµ]?s|min|h|[mc]?l|k|[kmg]b|k?wh?|m?v|k?hz|°[cf])"
 _POINT = "write it with a point and without other marks"
 _LOOKS: tuple[tuple[str, str, str], ...] = (
-    (rf"{_DIGITS}(?:[.,][0-9]+)* ?%", "a percentage", "write the number without the sign, as 12.5 or 0.125"),
+    (rf"{_DIGITS}(?:[.,][0-9]+)* ?%", "a percentage", "write the number without the sign, such as 12.5 or 0.125"),
     (
         rf"\(?[+-]?{_SIGN} ?[0-9.,' ]+\)?|[+-]?[0-9.,' ]*[0-9] ?{_SIGN}",
         "an amount of money",
@@ -80,9 +80,9 @@ _LOOKS: tuple[tuple[str, str, str], ...] = (
         rf"|[0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.][0-9]{{2,4}}(?:,? {_TIME})?"
         rf"|[0-9]{{1,2}}\.?[ -]{_MONTH}[ -][0-9]{{2,4}}|{_MONTH} [0-9]{{1,2}},? [0-9]{{4}}",
         "a date",
-        "write a number instead, as the days since the first one",
+        "write a number instead, such as the days since the first date",
     ),
-    (_TIME, "a time of day", "write a number instead, as the seconds since midnight"),
+    (_TIME, "a time of day", "write a number instead, such as the seconds since midnight"),
     (rf"{_DIGITS} ?{_UNIT}", "a number with a unit", "write the number alone"),
 )
 _PATTERNS = tuple((re.compile(f"(?:{pattern})\\Z", re.IGNORECASE), what, do) for pattern, what, do in _LOOKS)

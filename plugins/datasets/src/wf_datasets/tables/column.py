@@ -16,7 +16,8 @@ from wf_datasets.tables.table import Column
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _PADDED = re.compile(r"[+-]?0[0-9]+\Z")
 Form = Literal["text", "boolean", "whole", "number"]
-"""Which cells are one category: equal texts, ``True`` and ``true``, ``+1`` and ``1``, ``1.50`` and ``1.5``."""
+"""Maps a cell to its category: equal strings, ``True`` and ``true``, ``+1`` and ``1``, ``1.50`` and ``1.5`` are the
+same."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Categories:
     form: Form
 
     def key(self, cell: str) -> str:
-        """The value that a cell names; where a missing one is a category, it is the empty text."""
+        """The value that a cell names; the category of missing values is the empty string."""
         return "" if is_missing(cell) else _key(cell, self.form)
 
     def indices(self, column: Column) -> Array:
-        """The index of each row's value, int64 ``[N]``, -1 for none of them."""
+        """The index of each row's value, int64 ``[N]``, -1 for an unknown value."""
         assert column.codes is not None
         places = {value: place for place, value in enumerate(self.values)}
         known = [places.get(self.key(text), -1) for text in column.texts]
@@ -40,11 +41,11 @@ class Categories:
 
 
 MISSING = "(missing)"
-"""How the category of missing values is called in messages and in the names of inputs."""
+"""The name of the category of missing values in messages and input names."""
 
 
 def shown(value: str) -> str:
-    """A category as people read it."""
+    """A readable category."""
     return value or MISSING
 
 
@@ -54,9 +55,9 @@ def is_missing(text: str) -> bool:
 
 
 def categories(texts: Iterable[str], *, numbers: bool = False) -> Categories:
-    """The values that cells name, sorted: as numbers where they are, else as text; a missing one comes first.
+    """The values of cells, sorted: as numbers if all are numbers, else as text; a missing value comes first.
 
-    Codes with leading zeros stay the texts that they are.
+    Codes with leading zeros stay text.
 
     Args:
         texts: The different cells.

@@ -32,7 +32,7 @@ _TOLD = logging.getLogger("wf")
 
 Task = Literal["auto", "classification", "regression"]
 _MANY = 20
-"""Categories of a column beyond which it is embedded, where ``auto`` decides."""
+"""With ``auto``, a column with more categories than this is embedded."""
 
 
 def csv_file(
@@ -60,41 +60,40 @@ def csv_file(
 
     Args:
         path: The file.
-        target: The column to predict, or several: a regression on each, or labels where all hold only 0 and 1.
+        target: The column to predict, or several: a regression on each, or labels if all hold only 0 and 1.
         ignore: Columns to leave out.
         categorical: Columns to one-hot encode, one input named ``column=value`` for each value, sorted; as a target:
             classes.
-        missing: What becomes of missing values: ``error`` refuses them, ``drop`` leaves their rows out, ``mean`` puts
-            the mean of the column, over the train split, in place of a missing input number; ``fill`` does that, too,
-            and takes a missing category for a category of its own.
-        task: ``auto`` is a classification where the target holds text or booleans, is declared categorical, or holds
+        missing: The treatment of missing values: ``error`` refuses them, ``drop`` leaves their rows out, ``mean``
+            replaces a missing input number by the column's mean over the train split; ``fill`` does the same, and
+            makes missing categories a separate category.
+        task: ``auto`` is a classification if the target holds text or booleans, is declared categorical, or holds
             whole numbers that look like classes: each at least twice, and either two distinct ones or at most 20 that
-            follow one another from 0 or 1. Everything else is a regression.
+            are consecutive from 0 or 1. Everything else is a regression.
         delimiter: The character between fields, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides the first
             line into the most fields.
-        decimal: What stands before the fraction of a number: ``.`` or ``,``; ``auto`` takes a comma where the first
-            rows have no number with a point and certainly some with a comma.
+        decimal: The decimal separator: ``.`` or ``,``; ``auto`` is a comma if the first rows have no number with a
+            point and at least one that certainly has a decimal comma.
         date: Columns of dates, with or without a time of day.
-        date_format: How dates are written: ``ymd``, ``dmy`` or ``mdy``, with ``-``, ``/`` or ``.`` between the parts;
-            a format of Python's strptime; or ``auto``, which of the three fits all dates of a column.
+        date_format: The format of dates: ``ymd``, ``dmy`` or ``mdy``, with ``-``, ``/`` or ``.`` between the parts;
+            a format of Python's strptime; or ``auto``: the one of the three that fits all dates of a column.
         date_features: The numbers that a date becomes: ``parts`` (year, month, day, weekday, and hour and minute),
             ``age`` (days since the first date) and ``cyclic`` (sine and cosine of the year, the week and the day).
-        embed: Categorical columns that are given as whole numbers, for embeddings, to a model that takes inputs
-            ``numbers`` and ``categories`` (``--model tabular``); ``auto``: those with more than 20 values.
-        unseen: What becomes of categories that training did not have: ``warn`` counts them and takes each for none of
-            the known ones, ``error`` refuses them.
-        infer: Take columns of text for categories, those of dates for dates, and leave out empty ones, as the first
-            1,000 rows are. Numbers that are written in another way (``1.200,5``, ``$5``, ``12 kg``) are refused, not
-            taken for categories.
-        learned: What the run learned from the file when it began; then the file is read by that.
+        embed: Categorical columns passed as integers, for embeddings, to a model that takes inputs ``numbers`` and
+            ``categories`` (``--model tabular``); ``auto``: those with more than 20 values.
+        unseen: The treatment of categories unseen in training: ``warn`` counts them and encodes them as none of the
+            known ones, ``error`` refuses them.
+        infer: Whether to infer categories and dates from the first 1,000 rows, and leave out empty columns. Numbers in
+            other notations (``1.200,5``, ``$5``, ``12 kg``) are refused, not treated as categories.
+        learned: For a resumed run: its description of the file, by which the file is read.
 
     Returns:
-        Inputs float32 ``[N, F]``, or float64 where float32 would not keep the numbers of a column apart; with embedded
-        columns a dict of these as ``numbers`` and of int64 ``[N, C]`` as ``categories``. Targets ``class_index``,
+        Inputs float32 ``[N, F]``, or float64 if float32 cannot distinguish the numbers of a column; with embedded
+        columns a dict with these as ``numbers`` and int64 ``[N, C]`` as ``categories``. Targets ``class_index``,
         ``real [N, K]`` or ``multilabel [N, K]``.
 
     Raises:
-        DataError: For a file that is missing or invalid; the message names line, column and value.
+        DataError: For a missing or invalid file; the message names line, column and value.
         UsageError: For options that contradict each other.
     """
     known = None if learned is None or not learned.get("reader") else TableReader(**learned["reader"])
@@ -139,7 +138,7 @@ class _Roles:
     categorical: tuple[str, ...]
     dates: tuple[str, ...] = ()
     embed: tuple[str, ...] = ()
-    """Of the categorical ones, those that are embedded; or ``auto`` alone."""
+    """The embedded columns among the categorical ones; or only ``auto``."""
 
     def modes(self, task: Task) -> dict[str, Mode]:
         """The type that each column is read as."""
@@ -149,7 +148,7 @@ class _Roles:
         return modes | dict.fromkeys(self.targets, "number" if numbers else "text")
 
     def embeds(self, name: str, num: int) -> bool:
-        """Whether a column of so many categories is embedded."""
+        """Whether a column with `num` categories is embedded."""
         return num > _MANY if self.embed == ("auto",) else name in self.embed
 
 
@@ -223,7 +222,7 @@ _WORDS = {
 
 
 def _inferred(file: TableFile, roles: _Roles) -> _Roles:
-    """The roles, with those of text, dates and empty columns told by the first rows."""
+    """The roles, with text, dates and empty columns inferred from the first rows."""
     open_ones = [name for name in roles.inputs if name not in {*roles.categorical, *roles.dates}]
     found: dict[str, list[str]] = {"dates": [], "categorical": [], "empty": []}
     for name, cells in zip(open_ones, file.first(*open_ones), strict=True):
@@ -284,21 +283,21 @@ def _read(file: TableFile, roles: _Roles, task: Task, decimal: Literal[".", ","]
 
     Args:
         file: The file.
-        roles: What each column is for.
+        roles: The role of each column.
         task: The task.
         decimal: The decimal separator.
-        guess: Whether a target with more different numbers in its first rows than there are classes is read as
-            numbers, rather than as a text for each of them.
+        guess: Whether a target whose first rows have too many different numbers for classes is read as numbers rather
+            than text.
 
     Raises:
         DataError: For cells that are not numbers.
-        _WrongGuessError: When the target holds others after all.
+        _WrongGuessError: If the target holds other values after all.
     """
     modes = roles.modes(task)
     if guess:
         as_number = number if decimal == "." else number_with_comma
         values = set(map(as_number, file.first(roles.targets[0])[0]))
-        guess = None not in values and len(values) > MAX_CLASSES + 1  # nan may be one
+        guess = None not in values and len(values) > MAX_CLASSES + 1  # one of them may be nan
         modes |= dict.fromkeys(roles.targets, "number") if guess else {}
     try:
         table = file.read(modes, decimal)
@@ -317,7 +316,7 @@ def _read(file: TableFile, roles: _Roles, task: Task, decimal: Literal[".", ","]
 
 
 def _with_points(table: Table, roles: _Roles) -> Table:
-    """The table with a target of numbers that was read as text written with points."""
+    """The table with the numbers of a text target converted to decimal points."""
     found = dict(table.columns)
     for name in {*roles.targets} - {*roles.categorical}:
         column = found[name]
@@ -331,8 +330,8 @@ def _complete(table: Table, roles: _Roles, missing: Missing, *, by_cells: bool) 
 
     Args:
         table: The table.
-        roles: What each column is for.
-        missing: What becomes of missing values.
+        roles: The role of each column.
+        missing: The treatment of missing values.
         by_cells: Whether the target is a column of numbers if its cells are.
     """
     holes = {name: rows for name, column in table.columns.items() if (rows := column.missing).any()}
@@ -365,15 +364,15 @@ def _missing_values(table: Table, holes: Mapping[str, Array], missing: Missing) 
     empty = [name for name, rows in holes.items() if rows.all()]
     if empty:
         listed = json.dumps(empty, ensure_ascii=False)
-        lines.append(f"nothing stands in {', '.join(empty)}: leave it out: --dataset.ignore '{listed}'")
+        lines.append(f"{', '.join(empty)} has no values; leave it out: --dataset.ignore '{listed}'")
     elif missing == "mean":
-        lines.append("the mean can stand in for numbers of an input column only, and needs at least one of them")
+        lines.append("the mean can replace only numbers of an input column, and needs at least one of them")
         lines.append("leave the rows out: --dataset.missing drop; of categories: --dataset.missing fill")
     elif missing == "fill":
         lines.append("a target cannot be filled in; leave the rows out: --dataset.missing drop")
     else:
         lines.append(
-            "leave the rows out: --dataset.missing drop; or put the column's mean there: --dataset.missing mean"
+            "leave the rows out: --dataset.missing drop; or replace it by the column's mean: --dataset.missing mean"
         )
     return "\n  ".join(lines)
 
@@ -415,8 +414,8 @@ def _targets(table: Table, roles: _Roles, task: Task, learned: Mapping[str, Any]
             return _Targets("multilabel", tensor, roles.targets)
         if task == "classification":
             raise DataError(
-                f"{table.path}: a classification on several targets needs 0 and 1, "
-                f"not so in '{roles.targets[zero_one.index(False)]}'"
+                f"{table.path}: a classification on several targets needs only 0 and 1, unlike "
+                f"'{roles.targets[zero_one.index(False)]}'"
             )
     if len(columns) == 1 and task == "auto" and learned is None:
         _tell_regression(table, columns[0], numbers[0])
@@ -431,7 +430,7 @@ def _tell_regression(table: Table, column: Column, numbers: Array) -> None:
 def _one_target(
     table: Table, column: Column, categorical: bool, task: Task, learned: Mapping[str, Any] | None
 ) -> _Targets:
-    """A target column that was read as text, because it may hold classes."""
+    """The targets from a column that was read as text, because it may hold classes."""
     task = "classification" if categorical else task
     numbers = None if categorical else as_numbers(column)
     if numbers is not None:
@@ -460,7 +459,8 @@ def _check_finite(table: Table, column: Column, numbers: Array) -> None:
 
 
 def _is_classes(column: Column) -> bool:
-    """Whether a target column of numbers names classes: booleans, codes with leading zeros, and counted ones."""
+    """Whether a target column of numbers names classes: booleans, codes with leading zeros, or few consecutive
+    numbers."""
     found = categories(column.present(), numbers=True)
     if found.form in ("boolean", "number"):
         return found.form == "boolean"
@@ -487,7 +487,7 @@ def _classes(
         return known
     if len(found.values) < 2:
         raise DataError(
-            f"{table.path}: the target '{column.name}' has one class only ({found.values[0]})\n"
+            f"{table.path}: the target '{column.name}' has only one class ({found.values[0]})\n"
             "  choose another target, or --dataset.task regression"
         )
     return found
@@ -505,4 +505,4 @@ def _check_written_numbers(table: Table, column: Column, texts: Sequence[str]) -
     lines = [f"{table.place(row, column.name)}: '{cell}' is not a number"]
     lines += [f"almost all of the {len(texts):,} different values of the column are"] if few else []
     lines += [f"it looks like {look[0]}: {look[1]}"] if (look := looks_like(cell)) else []
-    raise DataError("\n  ".join([*lines, "or take each text for a class: --dataset.task classification"]))
+    raise DataError("\n  ".join([*lines, "or treat each text as a class: --dataset.task classification"]))

@@ -1,4 +1,4 @@
-"""Columns of dates: how they are written, and the numbers that a model gets for them."""
+"""Columns of dates: their formats, and the numbers that a model gets for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wf_datasets.tables.table import Column, Table
 
 Feature = Literal["parts", "age", "cyclic"]
 _ORDERS = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}
-"""How dates are written that need no format: with ``-``, ``/`` or ``.`` between the parts."""
+"""The orders of dates that need no format, with ``-``, ``/`` or ``.`` between the parts."""
 _TIME = r"(?:[T ]([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6})[0-9]*)?)?)?(?: ?(Z|[+-][0-9]{2}:?[0-9]{2}))?\Z"
 _YEAR_FIRST = re.compile(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})" + _TIME)
 _YEAR_LAST = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})" + _TIME)
@@ -30,14 +30,14 @@ _DAY = 86400.0
 class Dates:
     """How a column of dates is read.
 
-    Dates with a zone are read as UTC, those without one as they stand.
+    Dates with a time zone are converted to UTC; others are unchanged.
     """
 
     format: str
     """``ymd``, ``dmy`` or ``mdy``, or a format of Python's `strptime`."""
     features: tuple[Feature, ...]
     first: float
-    """The first date in training, which ages are counted from: seconds since 1970."""
+    """The first date in training, from which ages are counted, in seconds since 1970."""
     has_time: bool
     """Whether any date in training has a time of day."""
 
@@ -54,17 +54,17 @@ class Dates:
         return [f"{column}.{name}" for name in found]
 
     def numbers(self, seconds: Array) -> Array:
-        """The numbers of dates, float64 ``[N, F]``, nan where a date is missing.
+        """The numbers of dates, float64 ``[N, F]``, nan for a missing date.
 
         Args:
-            seconds: Since 1970, float64 ``[N]``.
+            seconds: Seconds since 1970, float64 ``[N]``.
         """
         missing = np.isnan(seconds)
         filled = np.where(missing, 0.0, seconds)
         days = np.floor(filled / _DAY).astype(np.int64)
         dates = days.astype("datetime64[D]")
         years, months = dates.astype("datetime64[Y]"), dates.astype("datetime64[M]")
-        of_day, weekday = filled - days * _DAY, (days + 3) % 7  # 1970 began with a Thursday
+        of_day, weekday = filled - days * _DAY, (days + 3) % 7  # 1970 began on a Thursday
         found: list[Array] = []
         if "parts" in self.features:
             found += [years.astype(np.int64) + 1970, (months - years).astype(np.int64) + 1]
@@ -82,27 +82,27 @@ class Dates:
         return numbers
 
     def description(self) -> dict[str, Any]:
-        """The arguments for an equal one, as JSON values."""
+        """The arguments for an equal object, as JSON values."""
         features: list[str] = list(self.features)
         return {"format": self.format, "features": features, "first": self.first, "has_time": self.has_time}
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> Dates:
-        """The one that `description` is of."""
+        """The object from its `description`."""
         return cls(said["format"], tuple(said["features"]), float(said["first"]), bool(said["has_time"]))
 
 
 def learned(table: Table, name: str, format: str, features: Sequence[Feature]) -> Dates:
-    """How the dates of a column are read.
+    """Learn how the dates of a column are read.
 
     Args:
-        table: Has the column as text.
-        name: The column's.
-        format: As `Dates` has it, or ``auto``.
-        features: The numbers that are wanted.
+        table: The table with the column as text.
+        name: The column's name.
+        format: As in `Dates`, or ``auto``.
+        features: The requested features.
 
     Raises:
-        UsageError: For features that there are not.
+        UsageError: For unknown features.
         DataError: For a cell that is not a date, or ambiguous dates.
     """
     for one in features:
@@ -121,10 +121,10 @@ def learned(table: Table, name: str, format: str, features: Sequence[Feature]) -
 
 
 def check_format(format: str) -> None:
-    """Refuse a format that is none.
+    """Refuse an invalid format.
 
     Raises:
-        UsageError: Saying which ones there are.
+        UsageError: Naming the valid formats.
     """
     if format != "auto" and format not in _ORDERS and "%" not in format:
         raise UsageError(
@@ -134,7 +134,7 @@ def check_format(format: str) -> None:
 
 
 def seconds_of(table: Table, name: str, format: str) -> Array:
-    """The dates of a column of text, as seconds since 1970, float64 ``[N]``; nan where one is missing.
+    """The dates of a column of text, as seconds since 1970, float64 ``[N]``; nan for a missing date.
 
     Raises:
         DataError: For a cell that is not a date, with its position.
@@ -183,12 +183,13 @@ def _format(table: Table, column: Column) -> str:
     """The order in which the dates of a column are written."""
     texts = [text for text in column.present() if not _is_missing(text)]
     fit = [order for order in _ORDERS if all(parsed(text, order) is not None for text in texts)]
-    if fit == ["dmy", "mdy"] and all("." in text for text in texts):  # 12.31.2024 is not in use
+    if fit == ["dmy", "mdy"] and all("." in text for text in texts):  # mm.dd.yyyy is not in use
         fit = ["dmy"]
     if len(fit) > 1 and texts:
         raise DataError(
-            f"{table.path}, column '{column.name}': '{texts[0]}' may begin with the day or with the month, and so may "
-            "all others\n  say which: --dataset.date_format dmy, or mdy"
+            f"{table.path}, column '{column.name}': '{texts[0]}' may begin with the day or the month, and so may all "
+            "others\n"
+            "  set the order: --dataset.date_format dmy, or mdy"
         )
     if fit or not texts:
         return next(iter(fit), "ymd")
@@ -202,7 +203,7 @@ def _format(table: Table, column: Column) -> str:
 
 def _said(format: str) -> str:
     words = f"{_ORDERS[format]}, as in {_EXAMPLES[format]}" if format in _ORDERS else f"'{format}'"
-    return f"dates of this column are read as {words}; in training --dataset.date_format says another way"
+    return f"dates of this column are read as {words}; in training --dataset.date_format sets another format"
 
 
 _EXAMPLES = {"ymd": "2024-12-31 or 2024-12-31 18:30", "dmy": "31.12.2024", "mdy": "12/31/2024"}

@@ -1,6 +1,7 @@
 """Rows of plain cells, parsed by `numpy.loadtxt`.
 
-It takes text only where it is sure to read what the csv module and `wf_datasets.tables.cells.number` read, to the bit.
+It accepts text only if the result is certain to equal that of the csv module and `wf_datasets.tables.cells.number`,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class PlainRows:
     """Parses chunks of rows.
 
     Args:
-        width: How many cells a row has.
+        width: The number of cells in a row.
         delimiter: The character between them.
-        numbers: The places of the cells that are numbers.
-        converters: What makes a number of each other cell.
+        numbers: The positions of the cells that are numbers.
+        converters: Convert each other cell to a number.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class PlainRows:
         self._has_words = False
 
     def parse(self, text: str) -> Array | None:
-        """The rows of a chunk ``[N, width]``, nan where a number is missing; None where it is not sure.
+        """The rows of a chunk ``[N, width]``, nan for a missing number; None if uncertain.
 
         Args:
             text: Whole lines.
@@ -50,7 +51,7 @@ class PlainRows:
         if '"' in text and not self._well_quoted(text):
             return None
         if self._width == 1 and not all(line.replace('"', "").strip() for line in text.removesuffix("\n").split("\n")):
-            return None  # a blank line is no row
+            return None  # a blank line is not a row
         rows = None if self._has_words else self._load(text)
         if rows is None and len(self._numbers):
             rows = self._load_words(text)
@@ -65,7 +66,7 @@ class PlainRows:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns of a chunk of blank lines
+                warnings.simplefilter("ignore")  # it warns about a chunk of blank lines
                 rows = np.loadtxt(
                     lines,
                     dtype=np.float64,
@@ -104,7 +105,7 @@ class PlainRows:
         return found if found is not None and _fit_float32(found) else None
 
     def _cells(self, data: Array) -> tuple[Array, Array, Array, Array] | None:
-        """The row, column, start and end of each cell in a column of numbers that does not begin as one does."""
+        """The row, column, start and end of each cell in a numeric column that does not begin like a number."""
         limits = (data == _LINE_END) | (data == ord(self._delimiter)) if self._delimiter.isascii() else None
         if limits is None:
             return None
@@ -127,7 +128,7 @@ class PlainRows:
         return rows, self._numbers[columns], starts[rows, columns], ends[rows, columns]
 
     def _well_quoted(self, text: str) -> bool:
-        """Whether all quotes stand around cells on one line, or twice within them."""
+        """Whether all quotes enclose cells within one line, or are doubled within them."""
         if not self._delimiter.isascii():
             return False
         data = np.frombuffer(f"\n{text}\n".encode(), dtype=np.uint8)
@@ -150,7 +151,7 @@ class PlainRows:
 
 
 def _fit_float32(rows: Array) -> bool:
-    """Whether all numbers fit float32; any nan becomes the usual one, without a sign."""
+    """Whether all numbers fit float32; every nan is replaced by the standard one, without a sign."""
     low, high = rows.min(), rows.max()
     if np.isnan(high):
         missing = np.isnan(rows)

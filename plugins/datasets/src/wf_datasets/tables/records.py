@@ -1,4 +1,4 @@
-"""Rows that are given as dicts, as columns of arrays: those of programs, JSON lines and parquet."""
+"""Converts rows given as dicts (from programs, JSON lines and parquet) to columns of arrays."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def table_of(
     decimal: str = ".",
     forms: Mapping[str, Categories] | None = None,
 ) -> Table:
-    """The columns of rows, checked as those of a file are.
+    """The columns of rows, checked like a file's.
 
     Args:
-        records: The rows by column; a key that one of them lacks is a missing value, and so is None.
-        modes: What each column is read as.
-        where: What they come from, for messages.
+        records: The rows by column; a missing key and None are missing values.
+        modes: The type that each column is read as.
+        where: Their origin, for messages.
         first: The number of the first row, for messages.
-        decimal: What stands before the fraction of a number that is given as text.
+        decimal: The decimal separator of numbers given as text.
         forms: The categories of columns that have some.
 
     Raises:
-        DataError: For a column that no row has, and for values that are no numbers where these are wanted.
+        DataError: For a column that no row has, and for values in numeric columns that are not numbers.
     """
     there = dict.fromkeys(name for record in records for name in record)
     for name in modes:
@@ -91,11 +91,11 @@ def _texts(values: Sequence[Any], where: str, name: str, first: int, *, is_whole
 
 
 def _text(value: Any, *, is_whole: bool) -> str:
-    """A value as a cell of a file has it."""
+    """A value as the text of a cell."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and is_whole and value.is_integer():
-        return str(int(value))  # whole numbers with missing ones among them are floats in pandas
+        return str(int(value))  # pandas makes integers with missing values floats
     return value.isoformat() if isinstance(value, (date, time)) else str(value).strip()
 
 

@@ -1,4 +1,4 @@
-"""Time series in a table, cut into windows and what follows each of them."""
+"""Time series in a table, cut into windows and the values that follow each of them."""
 
 from __future__ import annotations
 
@@ -40,40 +40,41 @@ def series(
     decimal: Decimal = "auto",
     learned: Annotated[Mapping[str, Any] | None, FromRun("learned")] = None,
 ) -> Dataset:
-    """Time series in a UTF-8 text file, a row a time step; its first line names the columns.
+    """Time series in a UTF-8 text file, one row per time step; its first line names the columns.
 
     A sample is a window of consecutive rows of one series, and its targets are the target columns in the rows that
     follow. Inputs are the targets themselves, all other columns that are not ignored, which must hold numbers, and the
-    features of the time. Rows may be in any order. The splits are those of time: the last times are the test split,
-    those before them validation, and no window's targets reach into the next split.
+    features of the time. Rows may be in any order. The splits are in order of time: the last part is the test split,
+    the part before it validation, and no window's targets reach into the next split.
 
     Args:
         path: The file.
         target: The column to forecast, or several.
         time: The column of the time: dates, or numbers.
-        id: The column that names the series, where the file has several.
-        window: Rows that a sample shows.
-        horizon: Rows after them that are forecast.
-        stride: Rows from one window to the next.
+        id: The column that names the series, if the file has several.
+        window: The number of rows in a sample.
+        horizon: The number of rows to forecast after them.
+        stride: The number of rows from one window to the next.
         ignore: Columns to leave out.
         time_features: Features from the time besides its order, as ``date_features`` of ``csv`` do: ``cyclic``,
             ``parts``, ``age``.
-        gaps: What becomes of time steps that are not there, and of missing values: ``error`` refuses them, ``split``
-            leaves out every window that reaches over one, ``fill`` puts the last value there, ``ignore`` takes rows as
-            they follow one another, whatever their times (missing values as ``split`` does).
-        season: Rows in a season: the forecast that the metric ``mase`` compares with is the value so many rows before.
+        gaps: The treatment of missing time steps and values: ``error`` refuses them, ``split`` leaves out every window
+            that contains one, ``fill`` repeats the last value, ``ignore`` uses consecutive rows whatever their times
+            (missing values are treated as by ``split``).
+        season: The number of rows in a season: the metric ``mase`` compares with the value this many rows before.
         validation: The share of the time that is the validation split.
         test: The share of the time that is the test split.
-        date_format: How times are written, see ``csv``.
+        date_format: The format of times, see ``csv``.
         delimiter: The character between fields, see ``csv``.
-        decimal: What stands before the fraction of a number, see ``csv``.
-        learned: What the run learned from the file when it began; then the file is read by that.
+        decimal: The decimal separator, see ``csv``.
+        learned: For a resumed run: its description of the file, by which the file is read.
 
     Returns:
-        Inputs float32 ``[N, window, F]``, targets ``real [N, horizon * K]``: all targets one step ahead, then two.
+        Inputs float32 ``[N, window, F]``, targets ``real [N, horizon * K]``: all targets one step ahead, then two
+        steps ahead, and so on.
 
     Raises:
-        DataError: For a file that is missing or invalid, a time that is there twice, a gap, or too short series.
+        DataError: For a missing or invalid file, a duplicate time, a gap, or too short series.
         UsageError: For options out of range.
     """
     _check_options(window, horizon, stride, season, validation, test)
@@ -130,8 +131,8 @@ def _check_options(window: int, horizon: int, stride: int, season: int, validati
             raise UsageError(f"series: {name} is {value}; it must be at least 1")
     if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise UsageError(
-            f"series: validation is {validation} and test {test}; they are shares of the time, validation more than 0, "
-            "and leave some for training"
+            f"series: validation is {validation} and test {test}; they are shares of the time; validation must be "
+            "more than 0, and some must be left for training"
         )
 
 
@@ -146,7 +147,7 @@ def _cuts(parts: Sequence[Part], validation: float, test: float) -> list[int]:
 def _samples(
     parts: Sequence[Part], reader: SeriesReader, num_targets: int, window: int, horizon: int, stride: int
 ) -> tuple[dict[str, tuple[Array, Array]], dict[str, list[int]]]:
-    """Inputs and targets of each split, and how many each series has there, one series after another."""
+    """Inputs and targets of each split, and the number of samples of each series in it, in the order of the series."""
     found: dict[str, list[tuple[Array, Array]]] = {"train": [], "validation": [], "test": []}
     width = len(reader.feature_names)
     for part in parts:
@@ -196,7 +197,7 @@ def _none_left(path: Path, parts: Sequence[Part], reader: SeriesReader, window: 
     longest = max(parts, key=lambda part: part.longest)
     what = f"series '{longest.name}', the longest of {len(parts)}," if len(parts) > 1 else "the series"
     return (
-        f"{path}: no window of {window} rows with a horizon of {horizon} lies before the validation split, which "
+        f"{path}: no window of {window} rows with a horizon of {horizon} fits before the validation split, which "
         f"begins at {reader.said(reader.cuts[0])}\n  {what} has {longest.longest:,} rows without a gap\n"
-        "  take a smaller --dataset.window or --dataset.horizon, or smaller shares for validation and test"
+        "  use a smaller --dataset.window or --dataset.horizon, or smaller shares for validation and test"
     )

@@ -22,7 +22,7 @@ from wf_datasets.tables.table_reader import not_numbers
 Gaps = Literal["error", "split", "fill", "ignore"]
 _OF_TEXT = "if it names the series: --dataset.id {name}\n  or leave it out: --dataset.ignore {name}"
 _MONTH = 27.5 * 86400
-"""Seconds: steps of more are whole months."""
+"""In seconds: longer steps are whole months."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Part:
     values: Array
     """The inputs, the targets first, float64 ``[N, F]``; nan for a missing value."""
     chunk: Array
-    """The rows without a gap between them have one number, int64 ``[N]``."""
+    """The number of each row's gapless segment, int64 ``[N]``."""
 
     @property
     def longest(self) -> int:
-        """The most rows that follow one another without a gap."""
+        """The maximum number of consecutive rows without a gap."""
         return int(np.bincount(self.chunk).max())
 
     def starts(self, window: int, horizon: int, num_targets: int) -> Array:
@@ -58,27 +58,27 @@ class Part:
 
 
 def _sums(holes: Array) -> Array:
-    """How many rows before each one have a hole."""
+    """The number of rows with a missing value before each row."""
     sums: Array = np.concatenate(([0], np.cumsum(np.any(holes, axis=1))))
     return sums
 
 
 class SeriesReader:
-    """Reads the last window of each series in a table, for the forecast of what follows.
+    """Reads the last window of each series in a table, to forecast the following values.
 
     Args:
         columns: The columns of the inputs, the targets first.
         time: The column of the time.
         id: The column that names the series; None for one series.
-        window: Rows that a sample shows.
+        window: The number of rows in a sample.
         gaps: See `wf_datasets.tables.series.series`.
-        dates: How the time is read, see `wf_datasets.tables.dates.Dates`; None for numbers.
-        has_features: Whether the time gives inputs, too.
-        unit: ``months``, ``seconds``, or ``rows`` where times are not counted.
-        step: From one time step to the next, in that unit; numbers are counted in their own.
-        origin: The time that steps are counted from.
-        delimiter: As `wf_datasets.tables.table.TableFile` takes it.
-        decimal: What stands before the fraction of a number, where a file does not tell it.
+        dates: The reader of times, see `wf_datasets.tables.dates.Dates`; None for numbers.
+        has_features: Whether features of the time are inputs.
+        unit: ``months``, ``seconds``, or ``rows`` if times are ignored.
+        step: The time from one step to the next, in that unit; for numeric times, in their own unit.
+        origin: The time from which steps are counted.
+        delimiter: As for `wf_datasets.tables.table.TableFile`.
+        decimal: The decimal separator, if a file does not determine it.
         cuts: The first time steps of validation and test.
         naive_errors: One a target for each series, see `wf_datasets.tables.series.series`.
         names: The series of these, in their order.
@@ -128,10 +128,10 @@ class SeriesReader:
         delimiter: str,
         decimal: Decimal,
     ) -> tuple[SeriesReader, list[Part]]:
-        """A reader of a file's series, and these.
+        """A reader of a file's series, and the series.
 
         Raises:
-            DataError: For a file that does not have these columns, or whose times are not a grid.
+            DataError: For a file without these columns, or whose times are not evenly spaced.
             UsageError: For columns that are named twice.
         """
         named = [*targets, time, *(() if id is None else (id,))]
@@ -150,7 +150,7 @@ class SeriesReader:
         as_number = number if point == "." else number_with_comma
         is_number = all(as_number(cell) is not None for cell in times)
         if is_number and time_features:
-            raise UsageError(f"series: time '{time}' holds numbers, of which there are no features\n  leave them out")
+            raise UsageError(f"series: time '{time}' holds numbers, which have no time features\n  leave them out")
         made = cls(columns, time, id, window, gaps, None, bool(time_features), delimiter=delimiter, decimal=point)
         table = made._table(file, as_dates=not is_number, advice=_OF_TEXT)
         if not is_number:
@@ -207,7 +207,7 @@ class SeriesReader:
         """The series of a file.
 
         Raises:
-            DataError: For a time that a series has twice, or a gap where these are refused.
+            DataError: For a duplicate time in a series, or a gap, if gaps are refused.
         """
         file = TableFile(path, self.delimiter, [*self.columns, self.time, *(() if self.id is None else (self.id,))])
         for name in (*self.columns, self.time, *(() if self.id is None else (self.id,))):
@@ -230,7 +230,7 @@ class SeriesReader:
     def words_of_step(self) -> str:
         """The time from one row to the next, in words."""
         if self.unit == "rows":
-            return "rows as they follow one another"
+            return "consecutive rows"
         if self.unit == "months":
             return f"a row every {'month' if self.step == 1 else f'{self.step:g} months'}"
         if self.dates is None:
@@ -238,7 +238,7 @@ class SeriesReader:
         return f"a row every {timedelta(seconds=self.step)}".removesuffix(", 0:00:00")
 
     def said(self, step: int) -> str:
-        """A time step as people read it."""
+        """A readable time step."""
         if self.dates is None or self.unit == "rows":
             return f"{'row' if self.unit == 'rows' else self.time} {self.origin + step * self.step:g}"
         if self.unit == "months":
@@ -258,7 +258,7 @@ class SeriesReader:
             raise DataError(not_numbers(file, error.found, training=False, advice=advice)) from error
 
     def _times(self, table: Table) -> Array:
-        """The time of each row, as seconds since 1970 or the number that it is."""
+        """The time of each row, in seconds since 1970 or as a number."""
         column = table.columns[self.time]
         found = column.numbers if self.dates is None else seconds_of(table, self.time, self.dates.format)
         assert found is not None
@@ -286,7 +286,7 @@ class SeriesReader:
         return list(column.texts), column.codes
 
     def _learn_steps(self, table: Table) -> None:
-        """What one time step is: the usual difference of neighbouring times."""
+        """Learn the length of a time step: the most common difference of neighbouring times."""
         times, (names, which) = self._times(table), self._series(table)
         if self.gaps == "ignore":
             self.unit, self.step, self.origin = "rows", 1.0, 0.0
@@ -300,7 +300,7 @@ class SeriesReader:
         if not there.any():
             what = "no series has" if len(names) > 1 else "the file has not"
             raise DataError(
-                f"{table.path}: {what} two different times, so the time from one row to the next is not known"
+                f"{table.path}: {what} two different times, so the time from one row to the next is unknown"
             )
         self.step = float(found[there][counts[there].argmax()])
         self.origin = float(own.min())
@@ -322,7 +322,7 @@ class SeriesReader:
             raise DataError(
                 f"{table.place(int(off[0]), self.time)}: {len(off):,} times do not fit a row every "
                 f"{self.words_of_step().removeprefix('a row every ')}\n"
-                "  take rows as they follow one another: --dataset.gaps ignore"
+                "  ignore the times and use consecutive rows: --dataset.gaps ignore"
             )
         return steps
 
@@ -347,13 +347,13 @@ class SeriesReader:
         return Part(name, steps, values, chunk)
 
     def _refuse(self, table: Table, what: str, rows: Array, steps: Array, values: Array, jumps: Array) -> None:
-        way = "leave out what reaches over it: --dataset.gaps split; or put the last value there: --dataset.gaps fill"
+        way = "leave out windows that contain it: --dataset.gaps split; or repeat the last value: --dataset.gaps fill"
         if len(jumps):
             place = int(jumps[0])
             lacks = int((np.diff(steps) - 1).sum())
             where, first = table.place(int(rows[place + 1]), self.time), self.said(int(steps[place]) + 1)
             raise DataError(
-                f"{where}: a gap{what}: {first} is not there ({lacks:,} such steps in all, with "
+                f"{where}: a gap{what}: {first} is missing ({lacks:,} such steps in all, with "
                 f"{self.words_of_step()})\n  {way}"
             )
         missing = np.argwhere(np.isnan(values))

@@ -1,7 +1,7 @@
 """Delimited text files as columns of arrays, checked.
 
-A file is read by the chunk. One of plain rows is parsed by `numpy.loadtxt`; where that refuses, or in doubt, the csv
-module and `wf_datasets.tables.cells.number` decide, which say where something is wrong. Both give the same bits.
+A file is read in chunks. A chunk of plain rows is parsed by `numpy.loadtxt`; if that fails or is uncertain, the csv
+module and `wf_datasets.tables.cells.number` parse it and locate errors. Both give the same bits.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from wf_datasets.tables.cells import has_decimal_comma, number, number_with_comm
 from wf_datasets.tables.plain_rows import Array, PlainRows
 
 DELIMITERS = (",", ";", "\t", "|")
-"""What ``auto`` chooses from."""
+"""The delimiters that ``auto`` chooses from."""
 CHUNK = 1 << 18
-"""Bytes that are read at once."""
+"""The number of bytes read at once."""
 FIRST = 1000
-"""Rows that a first look takes."""
+"""The number of rows that are inspected first."""
 Mode = Literal["number", "text", "skip"]
 """The kinds of columns."""
 Decimal = Literal["auto", ".", ","]
-"""What stands before the fraction of a number; ``auto`` looks at the first rows."""
+"""The decimal separators; ``auto`` determines it from the first rows."""
 
 
 class NotNumbersError(Exception):
-    """Columns that are read as numbers hold something else: each with the line and the cell, first to last."""
+    """Columns that are read as numbers hold something else; each has the line and the cell, in order."""
 
     def __init__(self, found: dict[str, tuple[int, str]]) -> None:
         super().__init__(str(found))
@@ -48,11 +48,11 @@ class Column:
 
     name: str
     numbers: Array | None
-    """float64 ``[N]``, nan where a value is missing; None for text."""
+    """float64 ``[N]``, nan for a missing value; None for text."""
     codes: Array | None = None
-    """Of text: int64 ``[N]``, the places of the cells in `texts`."""
+    """For text: int64 ``[N]``, the indices of the cells in `texts`."""
     texts: Sequence[str] = ()
-    """Different cells, without the blanks around them."""
+    """The different cells, without surrounding blanks."""
 
     @property
     def missing(self) -> Array:
@@ -62,7 +62,7 @@ class Column:
         return self._where([text.lower() in ("", "nan") for text in self.texts])
 
     def cells(self) -> list[Any]:
-        """The value of each row, as a text or a number."""
+        """The value of each row, as a string or a number."""
         if self.numbers is not None:
             return list(self.numbers.tolist())
         assert self.codes is not None
@@ -74,11 +74,11 @@ class Column:
         return replace(self, numbers=numbers, codes=None if self.codes is None else self.codes[kept])
 
     def present(self) -> list[str]:
-        """The texts that do occur."""
+        """The strings that occur."""
         return [self.texts[code] for code in self.used()]
 
     def used(self) -> list[int]:
-        """The codes that do occur."""
+        """The codes that occur."""
         assert self.codes is not None
         return np.flatnonzero(np.bincount(self.codes)).tolist()
 
@@ -89,7 +89,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a file that were asked for."""
+    """The requested columns of a file."""
 
     path: Path
     columns: Mapping[str, Column]
@@ -114,18 +114,18 @@ def place(path: Path | str, line: int, column: str, unit: str = "line") -> str:
 
 
 class TableFile:
-    """A UTF-8 file whose first line names the columns; blank lines do not count.
+    """A UTF-8 file whose first line names the columns; blank lines are ignored.
 
     Args:
         path: The file.
         delimiter: One character, ``\\t``, or ``auto``: the one of ``,`` ``;`` tab ``|`` that divides the first line
             into all of `wanted`, or else into the most fields.
-        wanted: Columns that are known to be there.
-        given: What is read in place of the file, which gives its name alone.
+        wanted: Columns that are known to exist.
+        given: A stream that is read instead of the file, which only gives its name.
 
     Raises:
-        DataError: When the file is missing, empty, not UTF-8 or badly quoted, or names a column twice.
-        UsageError: When the delimiter is not one character.
+        DataError: If the file is missing, empty, not UTF-8 or badly quoted, or names a column twice.
+        UsageError: If the delimiter is not one character.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class TableFile:
         _check_header(self.path, self.header)
 
     def first(self, *columns: str) -> list[list[str]]:
-        """The cells of columns in the first rows, up to a row that is not as it should be.
+        """The cells of columns in the first rows, up to an invalid row.
 
         Args:
             *columns: Their names.
@@ -167,8 +167,8 @@ class TableFile:
         """The decimal separator, judged by the first rows.
 
         Args:
-            columns: Those that may hold numbers.
-            default: What it is where these rows do not say it.
+            columns: The columns that may hold numbers.
+            default: The separator if these rows do not determine it.
         """
         if "," not in self._rest or (self.delimiter == "," and '"' not in self._rest):
             return "."
@@ -181,13 +181,13 @@ class TableFile:
         """Read the rows, once.
 
         Args:
-            modes: What each column is read as; one that is not there is passed over.
+            modes: The type that each column is read as; missing columns are skipped.
             decimal: The decimal separator.
 
         Raises:
-            DataError: When it is not UTF-8, ragged or badly quoted, has no rows, or holds a number that is infinite or
+            DataError: If it is not UTF-8, ragged or badly quoted, has no rows, or holds a number that is infinite or
                 too large for float32.
-            NotNumbersError: When a column that is read as numbers holds something else.
+            NotNumbersError: If a column that is read as numbers holds something else.
         """
         read = _Reading(self.path, self.header, modes, self.delimiter, decimal, self.path.stat().st_size)
         chunks = self._chunks_of_rows()
@@ -197,7 +197,7 @@ class TableFile:
         return read.table()
 
     def parts(self, modes: Mapping[str, Mode], decimal: Literal[".", ","] = ".") -> Iterator[Table]:
-        """The rows as `read` gives them, some thousands at a time: a file may be larger than the memory.
+        """The rows as `read` returns them, some thousands at a time: a file may be larger than memory.
 
         Args:
             modes: See `read`.
@@ -221,7 +221,7 @@ class TableFile:
 
 
 class _Codes(dict[str, float]):
-    """A number for each different cell, in order of appearance; blanks around a cell do not count."""
+    """A number for each different cell, in order of appearance; surrounding blanks are ignored."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class _Codes(dict[str, float]):
 
 
 class _Reading:
-    """Reads rows, a chunk after the other."""
+    """Reads rows, chunk by chunk."""
 
     def __init__(
         self, path: Path, header: Sequence[str], modes: Mapping[str, Mode], delimiter: str, decimal: str, size: int
@@ -264,7 +264,7 @@ class _Reading:
         return self._store.num_rows
 
     def fast(self, line: int, text: str) -> bool:
-        """Take a chunk of plain rows just as `slow` would; whether it is one."""
+        """Read a chunk of plain rows with the same result as `slow`; returns whether it could."""
         if self._decimal == ",":
             if self._texts or self._delimiter == "," or "." in text:  # only cells that are numbers have commas
                 return False
@@ -277,7 +277,7 @@ class _Reading:
         return True
 
     def slow(self, line: int, text: str, more: Iterator[tuple[int, str]]) -> None:
-        """Take a chunk, and as many of those after it as a quoted cell goes on through."""
+        """Read a chunk, and the following chunks while a quoted cell continues."""
         num_chunks = 1
         while True:
             try:
@@ -293,8 +293,9 @@ class _Reading:
             if len(row) != len(self._header):
                 raise DataError(
                     f"{self._path}, line {start}: {len(row)} fields, but the first line names {len(self._header)} "
-                    "columns\n  a field that holds the delimiter must stand in double quotes; "
-                    f"it is taken to be {self._delimiter!r} (in training --dataset.delimiter names another one)"
+                    "columns\n"
+                    "  a field that contains the delimiter must be in double quotes; the delimiter is "
+                    f"{self._delimiter!r} (in training --dataset.delimiter sets another one)"
                 )
         if found:
             self._take([start for start, _ in found], [row for _, row in found], len(text))
@@ -339,8 +340,8 @@ class _Reading:
 class _Store:
     """Columns of float64 that grow.
 
-    Memory for a whole file is set apart at the first rows, as many as it has if all are as long; what is not written
-    to takes none. So neither a second copy of a column nor pieces of it are held, which would double the peak.
+    Memory for the whole file is reserved at the first rows, estimated from their length; unused memory is not
+    allocated by the system. So there is never a second copy of a column, which would double the peak.
     """
 
     def __init__(self, num_columns: int, size: int) -> None:
@@ -348,7 +349,7 @@ class _Store:
         self.num_rows, self._size = 0, size
 
     def append(self, columns: Sequence[Array], size: int) -> None:
-        """Add rows, which took so much of the file's size."""
+        """Add rows, which took `size` bytes of the file."""
         start, end = self.num_rows, self.num_rows + len(columns[0])
         if end > self._values.shape[1]:
             expected = int(1.05 * len(columns[0]) * self._size / size)
@@ -365,7 +366,7 @@ class _Store:
 
 
 def _floats(cells: Sequence[str]) -> Sequence[float | None] | None:
-    """The numbers in cells where they are what `float` makes of them; None where `number` has to tell."""
+    """The numbers in cells, if `float` gives the right result; None if `number` must decide."""
     joined = "".join(cells)
     if not joined.isascii() or "_" in joined:
         return None
@@ -381,7 +382,7 @@ def _short(cell: str) -> str:
 
 
 def _chunks(path: Path, given: BinaryIO | None = None) -> Iterator[tuple[int, str]]:
-    """The text of a file in parts that end where a line ends, each with the number of its first line."""
+    """The text of a file in parts that end at line ends, each with the number of its first line."""
     line, parts, first = 1, [b""], True
     try:
         with path.open("rb") if given is None else nullcontext(given) as stream:
@@ -404,7 +405,7 @@ def _decode(path: Path, data: bytes, line: int, *, first: bool) -> str:
     if b"\0" in data and not utf16:
         line += data.count(b"\n", 0, data.index(b"\0"))
         raise DataError(
-            f"{path}, line {line}: it holds a byte 0x00, as UTF-16 does and files that are no text\n"
+            f"{path}, line {line}: it holds a byte 0x00, as UTF-16 and binary files do\n"
             f"  convert the file first, for example: {_iconv(path, 'utf-16le')}"
         )
     try:
@@ -449,7 +450,7 @@ class _UnendedError(Exception):
 
 
 def _rows(path: Path, stream: io.StringIO, delimiter: str, line: int) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not blank, with the line where it starts."""
+    """Each row that is not blank, with the number of its first line."""
     reader = csv.reader(stream, delimiter=delimiter, strict=True)
     start = line
     try:
@@ -466,7 +467,7 @@ def _rows(path: Path, stream: io.StringIO, delimiter: str, line: int) -> Iterato
 
 
 def _num_breaks(data: bytes) -> int:
-    r"""How many lines end, with ``\n``, ``\r\n`` or ``\r``."""
+    r"""The number of line ends, with ``\n``, ``\r\n`` or ``\r``."""
     num = data.count(b"\n")
     return num + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else num
 

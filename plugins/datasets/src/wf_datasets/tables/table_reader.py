@@ -24,13 +24,13 @@ from wf_datasets.transforms.fill import FillMissing
 _log = logging.getLogger(__name__)
 
 _BLOCK = 4096
-"""Rows that are encoded at once: few enough to stay in the processor's cache."""
+"""The number of rows encoded at once: few enough to stay in the CPU cache."""
 
 
 Missing = Literal["error", "drop", "mean", "fill"]
 """The treatment of missing values."""
 Unseen = Literal["warn", "error"]
-"""The treatment of a category that training did not have."""
+"""The treatment of a category unseen in training."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class InputColumn:
     name: str
     categories: Categories | None = None
     is_embedded: bool = False
-    """Whether a category is a whole number, for an embedding, rather than a row of zeros with a single one."""
+    """Whether a category is an integer, for an embedding, rather than one-hot encoded."""
     dates: Dates | None = None
 
     @property
@@ -59,13 +59,13 @@ class InputColumn:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> InputColumn:
-        """The one that `description` is of."""
+        """The object from its `description`."""
         categories = Categories(tuple(said["values"]), said["form"]) if "values" in said else None
         dates = Dates.of(said["dates"]) if "dates" in said else None
         return cls(said["name"], categories, bool(said.get("embedded", False)), dates)
 
     def description(self) -> dict[str, Any]:
-        """The arguments for an equal one, as JSON values."""
+        """The arguments for an equal object, as JSON values."""
         said: dict[str, Any] = {"name": self.name}
         if self.categories is not None:
             said |= {"values": list(self.categories.values), "form": self.categories.form}
@@ -74,19 +74,18 @@ class InputColumn:
 
 
 class TableReader:
-    """Reads the inputs of a table by the columns that a run was trained with, whatever other columns a file has.
+    """Reads the inputs of a table from the columns that a run was trained with; other columns are ignored.
 
     Args:
-        columns: The input columns in their order: ``name``, and of categories ``values`` and ``form``, of dates
-            ``dates``.
-        delimiter: As `wf_datasets.tables.table.TableFile` takes it.
-        missing: What becomes of missing values: ``mean`` and ``fill`` leave numbers nan, which the run's own transform
-            fills; ``fill`` takes a missing category for one of its own; all others refuse them, because a prediction
-            belongs to each row.
-        double: Whether inputs are float64: float32 would not keep some of the numbers apart.
-        decimal: What stands before the fraction of a number, where a file does not tell it.
-        unseen: What becomes of categories that training did not have.
-        others: The further columns that the file of training had; None for unknown ones.
+        columns: The input columns in order: ``name``, for categories also ``values`` and ``form``, for dates ``dates``.
+        delimiter: As for `wf_datasets.tables.table.TableFile`.
+        missing: The treatment of missing values: ``mean`` and ``fill`` keep numbers nan for the run's own transform to
+            fill in; ``fill`` makes a missing category a separate category; otherwise they are refused, because every
+            row needs a prediction.
+        double: Whether inputs are float64, because float32 cannot distinguish some of the numbers.
+        decimal: The decimal separator, if a file does not determine it.
+        unseen: The treatment of categories unseen in training.
+        others: The other columns of the training file; None if unknown.
     """
 
     endings: tuple[str, ...] = (".csv", ".tsv")
@@ -142,7 +141,7 @@ class TableReader:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many categories each embedded column has, with the one for all that training did not have: 0."""
+        """The number of categories of each embedded column, including 0 for all categories unseen in training."""
         embedded = [column for column in self.columns if column.is_embedded]
         return {column.name: 1 + len(column.categories.values) for column in embedded if column.categories is not None}
 
@@ -165,14 +164,14 @@ class TableReader:
         return self.encode(table)
 
     def parts(self, path: Path, stream: BinaryIO | None = None) -> Iterator[Tree]:
-        """The inputs of a file's rows, some thousands at a time: it may be larger than the memory.
+        """The inputs of a file's rows, some thousands at a time: the file may be larger than memory.
 
         Args:
             path: The file.
-            stream: What is read in its place, as standard input; then `path` is its name in messages.
+            stream: Read instead of the file, such as standard input; then `path` is its name in messages.
 
         Raises:
-            DataError: As `read`, when the rows are reached.
+            DataError: As `read`, raised when the rows are reached.
         """
         file, modes, decimal = self._opened(path, stream)
         try:
@@ -190,10 +189,10 @@ class TableReader:
 
         Args:
             path: The file.
-            choose: Given the file's columns, names those of the targets.
+            choose: Called with the file's columns; returns the names of the target columns.
 
         Raises:
-            DataError: As `read`, when the rows are reached.
+            DataError: As `read`, raised when the rows are reached.
         """
         file, modes, decimal = self._opened(path)
         names = choose(file.header)
@@ -206,12 +205,12 @@ class TableReader:
             raise DataError(not_numbers(file, error.found, training=False)) from error
 
     def from_records(self, records: Sequence[Mapping[str, Any]], where: str = "rows", first: int = 1) -> Tree:
-        """The inputs of rows that are given as dicts by column, whatever other keys they have.
+        """The inputs of rows given as dicts by column; other keys are ignored.
 
         Args:
-            records: The rows. A number may be given as a text, a date as one of Python's; None, and a key that a row
-                lacks, is a missing value.
-            where: What they come from, for messages.
+            records: The rows. A number may be given as text, a date as a Python date; None and a missing key are
+                missing values.
+            where: Their origin, for messages.
             first: The number of the first row, for messages.
 
         Raises:
@@ -227,7 +226,7 @@ class TableReader:
         return self.encode(table)
 
     def fields(self) -> list[dict[str, Any]]:
-        """The columns of a row, in the order of training, for people and other programs."""
+        """The columns of a row, in the order of training, for users and other programs."""
         found = []
         for column in self.columns:
             one: dict[str, Any] = {"name": column.name, "type": "number", "missing": "mean" if self.fills else "error"}
@@ -242,7 +241,7 @@ class TableReader:
     def _opened(
         self, path: Path, stream: BinaryIO | None = None
     ) -> tuple[TableFile, dict[str, Mode], Literal[".", ","]]:
-        """A file that has all columns, what they are read as, and its decimal separator."""
+        """A file with all columns, the types that they are read as, and its decimal separator."""
         names = [column.name for column in self.columns]
         file = TableFile(path, self.delimiter, names, stream)
         for name in names:
@@ -254,7 +253,7 @@ class TableReader:
         return file, modes, file.decimal(numbers, self.decimal)
 
     def _tell_new(self, where: Path | str, header: Sequence[str]) -> None:
-        """Warn of columns that training did not have."""
+        """Warn about columns that training did not have."""
         names = [column.name for column in self.columns]
         if self.others is not None and (new := set(header) - {*names, *self.others}):
             listed = ", ".join(f"'{name}'" for name in header if name in new)
@@ -272,11 +271,11 @@ class TableReader:
         """The inputs of a table.
 
         Returns:
-            float32 ``[N, F]``, or float64 where training had it, nan where a number is missing. Where categories are
-            embedded, a dict of these as ``numbers``, where there are any, and of int64 ``[N, C]`` as ``categories``.
+            float32 ``[N, F]``, or float64 if training had it, nan for a missing number. With embedded categories, a
+            dict with these as ``numbers``, if any, and int64 ``[N, C]`` as ``categories``.
 
         Raises:
-            DataError: For a category that is not known, where these are refused.
+            DataError: For an unknown category, if these are refused.
         """
         sources: list[tuple[Array, int, bool]] = []
         embedded: list[Array] = []
@@ -327,7 +326,7 @@ class TableReader:
             if len(rows):
                 raise DataError(
                     f"{table.place(int(rows[0]), column.name)}: the value is missing ({len(rows)} in this column)\n"
-                    "  each row needs a prediction: put a value there, or take the row out of the file"
+                    "  each row needs a prediction: add a value, or remove the row from the file"
                 )
 
 
@@ -338,19 +337,19 @@ def _strange(table: Table, name: str, row: int, known: Categories) -> str:
 
 
 def _unseen(table: Table, found: Mapping[str, Array]) -> str:
-    """The message about categories that training did not have."""
+    """The message about categories unseen in training."""
     lines = []
     for name, rows in found.items():
         texts = list(dict.fromkeys(shown(_cell(table, name, int(row))) for row in rows[:_FIRST_UNSEEN]))
         more = ", ..." if len(texts) > _EXAMPLES or len(rows) > _FIRST_UNSEEN else ""
         examples = ", ".join(f"'{text}'" for text in texts[:_EXAMPLES])
         lines.append(f"{len(rows):,} of {len(table.lines):,} in '{name}': {examples}{more}")
-    head = f"{table.path}: categories that training did not have; each counts as none of the known ones"
+    head = f"{table.path}: categories unseen in training; each is encoded as none of the known ones"
     return "\n  ".join([head, *lines])
 
 
 _EXAMPLES, _FIRST_UNSEEN = 3, 1000
-"""How many categories a message names, and among how many rows it looks for them."""
+"""The number of categories in a message, and the number of rows searched for them."""
 
 
 def _cell(table: Table, name: str, row: int) -> str:
@@ -381,7 +380,7 @@ def not_numbers(
     dates = [one for one, look in looks.items() if training and look is not None and look[0] == "a date"]
     text = [one for one, look in looks.items() if look is None]
     if len(text) > 1:
-        lines.append(f"text stands in {len(text)} columns: {', '.join(text)}")
+        lines.append(f"{len(text)} columns contain text: {', '.join(text)}")
     for one, look in looks.items():
         if look is not None:
             where = "it" if one == name else f"{_quoted(found[one][1])} in column '{one}'"
@@ -396,7 +395,7 @@ def not_numbers(
     if dates:
         words = "it as a date" if len(dates) == 1 else "them as dates"
         lines.append(f"read {words}: --dataset.date '{_listed(dates)}'")
-        lines += [] if usual else ["and say how they are written: --dataset.date_format, as in '%d %b %Y'"]
+        lines += [] if usual else ["and give their format: --dataset.date_format, such as '%d %b %Y'"]
     if text:
         lines.append(f"one-hot encode it: --dataset.categorical '{_listed(text)}'")
     if len(text) == 1 and len(found[text[0]][1].split()) >= _WORDS_OF_TEXT:
@@ -405,7 +404,7 @@ def not_numbers(
             "--dataset.label COLUMN"
         )
     if usual and {*text, *dates} == set(found):
-        lines.append("or let wf tell dates and categories: --dataset.infer true")
+        lines.append("or let wf infer dates and categories: --dataset.infer true")
     lines.append(f"or leave it out: --dataset.ignore '{_listed(text or list(found))}'")
     return "\n  ".join(dict.fromkeys(lines))
 

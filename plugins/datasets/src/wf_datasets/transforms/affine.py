@@ -14,8 +14,8 @@ class Scale:
     """Multiply by a factor and add an offset: ``inputs * factor + offset``.
 
     Args:
-        factor: What every number is multiplied by.
-        offset: What is added then.
+        factor: The factor.
+        offset: The offset that is added afterwards.
 
     Raises:
         UsageError: For an option that is not finite.
@@ -36,11 +36,11 @@ class Normalize:
     """Subtract a given mean and divide by a given standard deviation, per channel.
 
     Args:
-        mean: One a channel, for inputs from 0 to 1.
-        std: One a channel, above 0.
+        mean: One per channel, for inputs from 0 to 1.
+        std: One per channel, above 0.
 
     Raises:
-        UsageError: When the two differ in length, are empty or hold a number that will not do.
+        UsageError: If the two differ in length, are empty or hold an invalid number.
     """
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
@@ -54,14 +54,14 @@ class Normalize:
         """The inputs ``[N, C, ...]``, normalized.
 
         Raises:
-            UsageError: When C is not the number of means.
+            UsageError: If C is not the number of means.
         """
         if inputs.ndim < 2 or inputs.shape[1] != len(self._mean):
             raise UsageError(
                 f"normalize: {len(self._mean)} means and deviations, but the inputs {list(inputs.shape)} have "
                 f"{inputs.shape[1] if inputs.ndim > 1 else 0} channels"
             )
-        if self._mean.device != inputs.device:  # once a run: a copy in every batch would make the device wait
+        if self._mean.device != inputs.device:  # once per run: a copy for every batch would make the device wait
             self._mean, self._std = self._mean.to(inputs.device), self._std.to(inputs.device)
         shape = (1, -1) + (1,) * (inputs.ndim - 2)
         return (inputs - self._mean.reshape(shape)) / self._std.reshape(shape)

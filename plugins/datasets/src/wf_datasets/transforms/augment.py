@@ -26,7 +26,7 @@ class Flip:
         self.probability = probability
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        """The images ``[N, C, H, W]``, those mirrored whose draw ``[N, 1]`` is below the probability."""
+        """The images ``[N, C, H, W]``, mirrored if their draw ``[N, 1]`` is below the probability."""
         _check_images("flip", inputs)
         return self.on_masks(inputs, draws)
 
@@ -37,7 +37,7 @@ class Flip:
 
 
 class Crop:
-    """Shift images at random: cut the original size out of the image with a border of zeros.
+    """Shift images at random: crop the original size from the image padded with zeros.
 
     Args:
         padding: The width of the border in pixels, and so the largest shift.
@@ -58,7 +58,7 @@ class Crop:
         return self(masks.reshape(len(masks), -1, *masks.shape[-2:]), draws).reshape(masks.shape)
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        """The images ``[N, C, H, W]``, shifted down and right as their draws ``[N, 2]`` say."""
+        """The images ``[N, C, H, W]``, shifted vertically and horizontally by their draws ``[N, 2]``."""
         _check_images("crop", inputs)
         num, channels, height, width = inputs.shape
         padded = torch.nn.functional.pad(inputs, (self.padding,) * 4)

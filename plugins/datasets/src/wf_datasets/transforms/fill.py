@@ -26,13 +26,13 @@ class FillMissing:
             inputs: ``[N, ...]``; each number of a sample is a feature.
 
         Raises:
-            DataError: When a feature has no number there.
+            DataError: If a feature has no number in the train split.
         """
         mean = inputs.double().nanmean(dim=0, keepdim=True)
         empty = torch.nonzero(mean.isnan().flatten())
         if len(empty):
             raise DataError(
-                f"feature {int(empty[0]) + 1} has no number in the train split, so it has no mean there\n"
+                f"feature {int(empty[0]) + 1} has no number in the train split, so it has no mean\n"
                 "  leave it out of the inputs, or choose another --split or --seed"
             )
         self._mean = mean
@@ -41,7 +41,7 @@ class FillMissing:
         """The inputs without nan."""
         if self._mean is None:
             raise RuntimeError("fit() must be called before missing values are filled in")
-        if self._mean.device != inputs.device:  # once a run: a copy in every batch would make the device wait
+        if self._mean.device != inputs.device:  # once per run: a copy for every batch would make the device wait
             self._mean = self._mean.to(inputs.device)
         return torch.where(inputs.isnan(), self._mean.to(inputs.dtype), inputs)
 

@@ -1,4 +1,4 @@
-"""Geometric transforms that move images, boxes and masks together, each sample by its own draws."""
+"""Geometric transforms of images with their boxes and masks; each sample has its own draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from wf.errors import UsageError
 from wf_base.tree import Rows
 
 Targets = Any
-"""Of one image: a dict with ``boxes [M, 4]``, ``labels [M]`` and maybe ``masks [M, H, W]``, or a mask ``[H, W]``."""
+"""The targets of one image: a dict with ``boxes [M, 4]``, ``labels [M]`` and optionally ``masks [M, H, W]``, or a mask
+``[H, W]``."""
 Change = Callable[[Tensor, Targets, Tensor], tuple[Tensor, Targets]]
 
 
@@ -24,12 +25,12 @@ class _Joint:
     num_draws = 1
 
     def __call__(self, images: Any, targets: Any, draws: Tensor) -> tuple[Any, Any]:
-        """Images and what lies in them, changed by the draws ``[N, num_draws]`` of each.
+        """Images and their targets, transformed by the draws ``[N, num_draws]``.
 
         Args:
             images: `Rows` of ``[C, H, W]``, or ``[N, C, H, W]``.
-            targets: A dict an image as `wf_tasks.detection` has it, or masks int64 ``[N, H, W]``.
-            draws: From [0, 1).
+            targets: One dict per image, see `wf_tasks.detection`, or masks int64 ``[N, H, W]``.
+            draws: Uniform draws from [0, 1).
         """
         self._check_taken(images, targets)
         given = [None] * len(images) if targets is None else targets
@@ -42,15 +43,16 @@ class _Joint:
         raise NotImplementedError
 
     def _check_taken(self, images: Any, targets: Any) -> None:
-        """Refuse samples that are no images, and targets that do not lie in them."""
+        """Refuse samples that are not images, and targets without positions in them."""
         if isinstance(images, Tensor) and images.ndim != 4:
             raise UsageError(
-                f"{type(self).__name__} takes images [C, H, W] and got samples {list(images.shape[1:])}\n  leave it out"
+                f"{type(self).__name__} takes images [C, H, W] but got samples {list(images.shape[1:])}\n  leave it out"
             )
         if isinstance(targets, Tensor) and (targets.ndim != 3 or targets.shape[1:] != images.shape[2:]):
             raise UsageError(
-                f"{type(self).__name__} takes boxes, or a mask of each image {list(images.shape[2:])}, and got targets "
-                f"{list(targets.shape[1:])}\n  take a transform of images alone, such as flip or crop"
+                f"{type(self).__name__} takes boxes, or a mask of each image {list(images.shape[2:])}, but got "
+                f"targets {list(targets.shape[1:])}\n"
+                "  use a transform of images only, such as flip or crop"
             )
 
 
@@ -59,7 +61,7 @@ class JointFlip(_Joint):
 
     Args:
         p: The probability.
-        vertical: Mirror from top to bottom.
+        vertical: Whether to mirror from top to bottom instead.
     """
 
     def __init__(self, p: float = 0.5, vertical: bool = False) -> None:
@@ -67,7 +69,7 @@ class JointFlip(_Joint):
         self._p, self._axis = p, -2 if vertical else -1
 
     def change(self, image: Tensor, targets: Targets, draws: Tensor) -> tuple[Tensor, Targets]:
-        """The image mirrored where its draw is below p."""
+        """The image, mirrored if its draw is below p."""
         if float(draws[0]) >= self._p:
             return image, targets
         far = image.shape[self._axis]
@@ -82,14 +84,14 @@ class JointFlip(_Joint):
 
 
 class JointCrop(_Joint):
-    """Takes a part of each image at random and makes it as large as the image, boxes and masks with it.
+    """Crops a random part of each image, with its boxes and masks, and resizes it to the size of the image.
 
-    The part has the image's shape. Boxes are cut off at its edges; an object of which less than `visible` is left in it
-    is left out. A part that would lose all of the objects is not taken.
+    The part has the image's aspect ratio. Boxes are clipped at its edges; objects less visible than `visible` are
+    removed. A part that would remove all objects is not used.
 
     Args:
-        smallest: The least share of each side that the part has, from 0 to 1.
-        visible: The least share of a box's area that must be in the part.
+        smallest: The minimum share of each side that the part has, from 0 to 1.
+        visible: The minimum share of a box's area that must be in the part.
     """
 
     num_draws = 3
@@ -100,7 +102,7 @@ class JointCrop(_Joint):
         self._smallest, self._visible = smallest, visible
 
     def change(self, image: Tensor, targets: Targets, draws: Tensor) -> tuple[Tensor, Targets]:
-        """A part of the image: the draws say its size and its place."""
+        """A part of the image, with size and position from the draws."""
         share, across, down = draws.double().tolist()
         sides = [max(1, round(side * (self._smallest + (1 - self._smallest) * share))) for side in image.shape[-2:]]
         top = int(down * (image.shape[-2] - sides[0] + 1))
@@ -119,18 +121,18 @@ class JointCrop(_Joint):
         return _resized(part(image), _moved(chosen, boxes, part), tuple(image.shape[-2:]))
 
     def _kept(self, targets: Mapping[str, Tensor], left: int, top: int, sides: list[int]) -> Tensor:
-        """bool ``[M]``: the objects of which enough is left."""
+        """bool ``[M]``: the objects that are visible enough."""
         before, after = targets["boxes"], _cut(targets["boxes"], left, top, sides)
         return (_areas(after) >= self._visible * _areas(before)) & (_areas(after) > 0)
 
 
 class JointResize(_Joint):
-    """Resizes images, boxes and masks, in training: the shorter side to one of some sizes, drawn for each image.
+    """Resizes images, boxes and masks in training: the shorter side to one of several sizes, drawn for each image.
 
-    The shape of an image stays. Images of one batch that are held as one tensor need a single size.
+    The aspect ratio is kept. If the images of a batch are one tensor, only a single size is possible.
 
     Args:
-        sizes: Pixels of the shorter side.
+        sizes: The possible sizes of the shorter side, in pixels.
     """
 
     def __init__(self, sizes: list[int]) -> None:
@@ -148,7 +150,7 @@ class JointResize(_Joint):
         return super().__call__(images, targets, draws)
 
     def change(self, image: Tensor, targets: Targets, draws: Tensor) -> tuple[Tensor, Targets]:
-        """The image with one of the sizes."""
+        """The image resized to one of the sizes."""
         size = self._sizes[int(float(draws[0]) * len(self._sizes))]
         height, width = image.shape[-2:]
         factor = size / min(height, width)
@@ -156,7 +158,7 @@ class JointResize(_Joint):
 
 
 def _resized(image: Tensor, targets: Targets, size: tuple[int, ...]) -> tuple[Tensor, Targets]:
-    """An image and its targets with other sides: height and width."""
+    """An image and its targets resized to a height and width."""
     before = image.shape[-2:]
     if tuple(before) == size:
         return image, targets
@@ -177,7 +179,7 @@ def _resized(image: Tensor, targets: Targets, size: tuple[int, ...]) -> tuple[Te
 
 
 def _moved(targets: Targets, boxes: Callable[[Tensor], Tensor], mask: Callable[[Tensor], Tensor]) -> Targets:
-    """Targets whose boxes and masks are changed; all others stay."""
+    """Targets with changed boxes and masks; other entries are unchanged."""
     if isinstance(targets, Tensor):
         return mask(targets)
     if targets is None:
@@ -187,7 +189,7 @@ def _moved(targets: Targets, boxes: Callable[[Tensor], Tensor], mask: Callable[[
 
 
 def _cut(boxes: Tensor, left: int, top: int, sides: list[int]) -> Tensor:
-    """Boxes in the pixels of a part of their image, cut off at its edges."""
+    """Boxes in the coordinates of a part of their image, clipped at its edges."""
     moved = boxes - boxes.new_tensor([left, top, left, top])
     return torch.minimum(moved.clamp(min=0), moved.new_tensor([sides[1], sides[0], sides[1], sides[0]]))
 
@@ -197,7 +199,7 @@ def _areas(boxes: Tensor) -> Tensor:
 
 
 def _joined(samples: list[Any], like: Any) -> Any:
-    """Samples as they came: one tensor, or `Rows`."""
+    """Samples in the form of `like`: one tensor, or `Rows`."""
     return torch.stack(samples) if isinstance(like, Tensor) else Rows(samples)
 
 

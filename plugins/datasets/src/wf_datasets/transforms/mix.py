@@ -42,8 +42,8 @@ class _Mixing:
         if targets.ndim == 2 and targets.is_floating_point():
             return targets
         if targets.ndim != 1 or targets.dtype != torch.int64:
-            raise UsageError(f"{self.name}: targets {tree.words(targets)} are no classes; leave the transform out")
-        if targets.device.type == "cpu" and bool((targets < 0).any()):  # elsewhere the host would wait
+            raise UsageError(f"{self.name}: targets {tree.words(targets)} are not classes; leave the transform out")
+        if targets.device.type == "cpu" and bool((targets < 0).any()):  # on other devices the host would wait
             raise UsageError(f"{self.name}: a sample without a class, target {int(targets.min())}, cannot be mixed")
         return functional.one_hot(targets, self.num_classes).to(torch.get_default_dtype())
 
@@ -52,12 +52,12 @@ class MixUp(_Mixing):
     """Take the weighted mean of each sample and another one, and of their classes (mixup).
 
     ``x = λ x_i + (1 - λ) x_j`` and ``y = λ y_i + (1 - λ) y_j``, with y the shares of the classes and one λ from
-    Beta(alpha, alpha) an update: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization" (2018),
-    section 2. Evaluations get the samples as they are.
+    Beta(alpha, alpha) per update: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization"
+    (2018), section 2. Evaluations get unchanged samples.
 
     Args:
         num_classes: Number of classes.
-        alpha: How strongly samples are mixed: near 0 hardly ever, with 1 every λ is as likely.
+        alpha: How strongly samples are mixed: near 0 hardly at all, with 1 λ is uniform.
         probability: The share of updates that are mixed.
 
     Raises:
@@ -92,21 +92,23 @@ class MixUp(_Mixing):
 
     def _mean(self, own: Tensor, other: Tensor, share: float) -> Tensor:
         if not own.is_floating_point():
-            raise UsageError(f"{self.name}: inputs {tree.words(own)} are no floating point numbers, and have no mean")
-        return own * share + other * (1 - share)  # no lerp: its bits depend on a sample's place in the batch
+            raise UsageError(
+                f"{self.name}: inputs {tree.words(own)} are not floating-point numbers, so they have no mean"
+            )
+        return own * share + other * (1 - share)  # not lerp: its bits depend on a sample's position in the batch
 
 
 class CutMix(_Mixing):
-    """Put a rectangle of another image into each one, with its share of the area in the classes (CutMix).
+    """Paste a rectangle of another image into each image, and weight the classes by area (CutMix).
 
     With λ from Beta(alpha, alpha) the rectangle has the sides ``W √(1 - λ)`` and ``H √(1 - λ)``, and its centre is
-    drawn uniformly; it is cut off at the borders. The partner's share of the classes is the share of the pixels that it
-    gives: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (2019),
-    section 3.1. An update has one rectangle. Evaluations get the images as they are.
+    drawn uniformly; it is clipped at the borders. The partner's share of the classes is its share of the pixels: Yun
+    et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (2019), section
+    3.1. All images of an update share one rectangle. Evaluations get unchanged images.
 
     Args:
         num_classes: Number of classes.
-        alpha: With 1 every size is as likely; near 0 nearly all of an image is from one of the two.
+        alpha: With 1 λ is uniform; near 0 nearly all of an image comes from one of the two.
         probability: The share of updates that are mixed.
 
     Raises:
@@ -146,7 +148,7 @@ class CutMix(_Mixing):
 
 
 def _cut(size: int, share: float, generator: Generator) -> slice:
-    """Where along an axis the rectangle is."""
+    """The start and end of the rectangle along an axis."""
     half = int(size * math.sqrt(1 - share)) // 2
     centre = int(torch.randint(size, (), generator=generator))
     return slice(max(centre - half, 0), min(centre + half, size))

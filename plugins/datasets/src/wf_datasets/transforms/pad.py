@@ -11,16 +11,17 @@ from wf.errors import UsageError
 
 
 class Pad:
-    """Put a border around images, by a number of pixels or up to a size.
+    """Pad images by a number of pixels or up to a size.
 
     Args:
         pixels: The width of the border: one number for all sides, or left, right, top and bottom.
-        size: The size to pad up to: one side of a square, or height and width. The image stands in the middle; an odd
-            pixel goes to the right or the bottom.
+        size: The size to pad up to: one side of a square, or height and width. The image is centred; an odd pixel goes
+            to the right or the bottom.
         value: The value of the border.
 
     Raises:
-        UsageError: Unless just one of `pixels` and `size` is given, for a negative one, and for a value not finite.
+        UsageError: Unless exactly one of `pixels` and `size` is given, for a negative one, and for a value that is not
+            finite.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ class Standardize:
     """Subtract the mean and divide by the standard deviation of the train split.
 
     Per feature for vectors ``[N, F]`` and sequences ``[N, T, F]``, per channel for images ``[N, C, H, W]``. A feature
-    that is constant in the train split becomes 0 there (its deviation is taken for 1).
+    that is constant in the train split becomes 0 there (its deviation is replaced by 1).
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Standardize:
             inputs: float32 or float64 ``[N, F]``, ``[N, T, F]`` or ``[N, C, H, W]``.
 
         Raises:
-            DataError: When an input is not finite.
+            DataError: If an input is not finite.
             UsageError: For another shape.
         """
         axes = tuple(axis for axis in range(inputs.ndim) if axis != _feature_axis(inputs))
@@ -52,9 +52,9 @@ class Standardize:
             raise UsageError(
                 f"standardize: measured on {self._mean.numel()} features, but the inputs are {list(inputs.shape)}"
             )
-        if self._mean.device != inputs.device:  # once a run: a copy in every batch would make the device wait
+        if self._mean.device != inputs.device:  # once per run: a copy for every batch would make the device wait
             self._mean, self._std = self._mean.to(inputs.device), self._std.to(inputs.device)
-        if self._mean.dtype == torch.float64 != inputs.dtype:  # measured before the inputs were made float32
+        if self._mean.dtype == torch.float64 != inputs.dtype:  # measured before the inputs were converted to float32
             self._mean, self._std = self._mean.to(inputs.dtype), self._std.to(inputs.dtype)
         return (inputs - self._mean) / self._std
 
@@ -68,10 +68,10 @@ class Standardize:
 
 
 class StandardizeTargets:
-    """Train on targets of zero mean and unit variance, as measured on the train split, a column at a time.
+    """Train on targets of zero mean and unit variance per column, measured on the train split.
 
-    The loss gets such targets, and the model learns to give such numbers. Metrics and predictions are in the units of
-    the dataset's own targets.
+    The loss gets standardized targets, and the model learns to predict these. Metrics and predictions are in the units
+    of the dataset's targets.
     """
 
     of = "targets"
@@ -87,7 +87,7 @@ class StandardizeTargets:
             targets: Floating ``[N, K]``.
 
         Raises:
-            DataError: When one is not finite.
+            DataError: If a target is not finite.
         """
         std, mean = torch.std_mean(targets.double(), dim=0, correction=0, keepdim=True)
         if not (mean.isfinite().all() and std.isfinite().all()):
@@ -117,7 +117,7 @@ class StandardizeTargets:
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if self._mean is None or self._std is None:
             raise RuntimeError("standardize-targets: fit() must be called before it is applied")
-        if self._mean.device != device:  # once a run: a copy in every batch would make the device wait
+        if self._mean.device != device:  # once per run: a copy for every batch would make the device wait
             self._mean, self._std = self._mean.to(device), self._std.to(device)
         return self._mean, self._std
 
